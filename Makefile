@@ -1,0 +1,37 @@
+# `make demo` and `make test` work on a fresh machine with Python >= 3.11 and make; everything else they set up themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test slow lint types imports check docs clean
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("phylocli needs Python 3.11 or newer, this is %d.%d; say make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,famsa,trees]'
+	@touch $@
+
+demo: $(STAMP)  ## the whole chain on real families, without a network
+	$(BIN)/phylocli run examples/demo.toml -o demo
+
+test: $(STAMP)  ## the test suite, without a network
+	$(BIN)/python -m pytest -n auto
+
+slow: $(STAMP)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports --no-cache
+
+check: lint types imports test
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,103 @@
+"""Residues ⇄ tokens, and the one policy for letters.
+
+| letter | read as |
+|---|---|
+| the 20 amino acids | themselves; lower case (soft masking, insert states) is the same residue |
+| `U` selenocysteine, `O` pyrrolysine | `C` and `K`, their nearest kin, by models and distances; files keep them |
+| `B` `Z` `J` `X` | unknown: token `X` for models, missing data for distances |
+| `*` | at the end a stop codon, dropped; inside a sequence unknown, as `X` |
+| `-` `.` | gaps: dropped wherever sequences are used unaligned |
+| anything else | an error that names the sequence, the position and the character |
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import BadInputError
+
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+"""The 20 amino acids in alphabetical order of their letters: the order of every 20-state matrix in phylocli."""
+
+PAD, BOS, EOS, MASK = 0, 1, 2, 3
+FIRST_RESIDUE = 4
+UNKNOWN = FIRST_RESIDUE + len(AMINO_ACIDS)
+VOCABULARY_SIZE = UNKNOWN + 1
+"""Tokens: 0 padding, 1 start, 2 end, 3 mask, 4–23 the amino acids in the order of `AMINO_ACIDS`, 24 unknown."""
+
+MISSING = 20
+"""State of a gap or an ambiguous letter in `encode_states`."""
+
+GAPS = "-."
+_READ_AS = {"U": "C", "O": "K"}
+_AMBIGUOUS = "BZJX*"
+_ALLOWED = AMINO_ACIDS + "".join(_READ_AS) + _AMBIGUOUS
+_NOT_ALLOWED = re.compile(f"[^{re.escape(_ALLOWED + _ALLOWED.lower() + GAPS)}]")
+_DELETE_GAPS = str.maketrans("", "", GAPS)
+
+
+def _table(offset: int, unknown: int, gap: int) -> npt.NDArray[np.uint8]:
+    table = np.full(256, unknown, dtype=np.uint8)
+    for state, letter in enumerate(AMINO_ACIDS):
+        table[ord(letter)] = table[ord(letter.lower())] = state + offset
+    for letter, other in _READ_AS.items():
+        table[ord(letter)] = table[ord(letter.lower())] = table[ord(other)]
+    for letter in GAPS:
+        table[ord(letter)] = gap
+    return table
+
+
+_TOKENS = _table(FIRST_RESIDUE, UNKNOWN, PAD)
+_STATES = _table(0, MISSING, MISSING)
+
+
+def check_residues(residues: str, name: str, where: str = "") -> None:
+    """Raise where a sequence holds a character that the policy does not allow.
+
+    Args:
+        residues: letters, aligned or not, any case.
+        name: the sequence's id, for the message.
+        where: file and line, for the message.
+
+    Raises:
+        BadInputError: naming the sequence, the 1-based position and the character.
+    """
+    bad = _NOT_ALLOWED.search(residues)
+    if bad:
+        shown = name if len(name) <= 80 else name[:77] + "..."
+        raise BadInputError(
+            f"{where + ': ' if where else ''}sequence {shown!r} holds {bad.group()!r} at position {bad.start() + 1}",
+            why="that is no amino acid, gap or ambiguity code",
+            fix="is this a protein sequence? remove or replace the character (X stands for an unknown residue)",
+        )
+
+
+def degap(row: str) -> str:
+    """Return an aligned row's residues: gaps dropped, upper case, a stop codon at the end dropped."""
+    return row.translate(_DELETE_GAPS).upper().rstrip("*")
+
+
+def encode_tokens(residues: str) -> npt.NDArray[np.uint8]:
+    """Return the tokens of an unaligned sequence, shape (L,), values in [FIRST_RESIDUE, UNKNOWN]."""
+    return _TOKENS[np.frombuffer(residues.encode("ascii", "replace"), dtype=np.uint8)]
+
+
+def decode_tokens(tokens: npt.ArrayLike) -> str:
+    """Return the letters of residue tokens; padding, start and end give nothing, mask gives `X`."""
+    letters = np.array(["", "", "", "X", *AMINO_ACIDS, "X"])
+    return "".join(letters[np.asarray(tokens, dtype=np.int64)])
+
+
+def encode_states(rows: list[str]) -> npt.NDArray[np.uint8]:
+    """Return an alignment as states, shape (n, columns): 0–19 in the order of `AMINO_ACIDS`, 20 = missing.
+
+    Rows must have one length. Lower case letters (insert states) are residues like any others: drop insert columns first
+    where only homologous columns count.
+    """
+    if not rows:
+        return np.zeros((0, 0), dtype=np.uint8)
+    text = "".join(rows).encode("ascii", "replace")
+    return _STATES[np.frombuffer(text, dtype=np.uint8)].reshape(len(rows), len(rows[0]))

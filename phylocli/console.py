@@ -1,0 +1,131 @@
+"""Talk on stderr: messages, warnings and progress bars. Data never pass through here.
+
+Library code says things through these functions; the command line decides how much of it is heard (`-q`, `-v`). Progress
+bars appear only where stderr is a terminal, so logs and pipes stay clean.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+_verbosity = NORMAL
+_console: Console | None = None
+
+
+def set_verbosity(level: int) -> None:
+    """Set how much is said: `QUIET` leaves only errors and warnings, `VERBOSE` adds details and tracebacks."""
+    global _verbosity  # noqa: PLW0603  one process, one stderr
+    _verbosity = level
+
+
+def verbosity() -> int:
+    """Return the level set by `set_verbosity`."""
+    return _verbosity
+
+
+def stderr() -> Console:
+    """Return the rich console on stderr; it honours NO_COLOR and TERM=dumb by itself."""
+    global _console  # noqa: PLW0603
+    if _console is None or _console.file is not sys.stderr:
+        from rich.console import Console
+
+        _console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return _console
+
+
+def _say(text: str, style: str | None = None) -> None:
+    from rich.text import Text
+
+    stderr().print(Text(text, style=style or ""))  # Text, not markup: ids may hold square brackets
+
+
+def info(text: str) -> None:
+    """Say what is being done. Silent under `-q`."""
+    if _verbosity >= NORMAL:
+        _say(text)
+
+
+def detail(text: str) -> None:
+    """Say something that only `-v` asks for."""
+    if _verbosity >= VERBOSE:
+        _say(text, "dim")
+
+
+def warning(text: str) -> None:
+    """Say that a result may not be what the user expects. Heard even under `-q`."""
+    _say(f"warning: {text}", "yellow")
+
+
+def error(text: str) -> None:
+    """Say why the command failed."""
+    _say(f"error: {text}", "bold red")
+
+
+def progress_is_shown() -> bool:
+    """Return whether progress bars are drawn: a terminal on stderr, not quiet, and not a dumb terminal."""
+    return _verbosity >= NORMAL and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class ProgressTask(Protocol):
+    """One progress bar."""
+
+    def advance(self, amount: float = 1) -> None:
+        """Move on by `amount` units."""
+
+    def update(self, *, total: float | None = None, description: str | None = None) -> None:
+        """Change what the bar says."""
+
+
+class _SilentTask:
+    def advance(self, amount: float = 1) -> None: ...
+
+    def update(self, *, total: float | None = None, description: str | None = None) -> None: ...
+
+
+@contextmanager
+def progress_task(description: str, total: float | None = None, unit: str = "") -> Iterator[ProgressTask]:
+    """Show one progress bar for the length of the block; does nothing where no terminal would show it."""
+    if not progress_is_shown():
+        yield _SilentTask()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit, markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task_id = bar.add_task(description, total=total)
+
+        class Task:
+            def advance(self, amount: float = 1) -> None:
+                bar.advance(task_id, amount)
+
+            def update(self, *, total: float | None = None, description: str | None = None) -> None:
+                bar.update(task_id, total=total, description=description)
+
+        yield Task()
+
+
+def progress(items: Iterable[T], description: str, total: float | None = None, unit: str = "") -> Iterator[T]:
+    """Yield `items`, moving a progress bar on by one after each."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # type: ignore[arg-type]
+    with progress_task(description, total, unit) as task:
+        for item in items:
+            yield item
+            task.advance()

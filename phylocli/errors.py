@@ -1,0 +1,62 @@
+"""What can go wrong, in words for the user, and the exit code that each kind of failure ends with."""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_BAD_INPUT = 65  # EX_DATAERR of sysexits.h
+EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+
+
+class PhylocliError(Exception):
+    """A failure that the user can act on.
+
+    Args:
+        what: what went wrong, with the file, line or id.
+        why: the cause, where it is known and not obvious.
+        fix: what to do about it.
+    """
+
+    exit_code = EXIT_FAILURE
+
+    def __init__(self, what: str, why: str | None = None, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.why:
+            parts.append(f"why: {self.why}")
+        if self.fix:
+            parts.append(f"fix: {self.fix}")
+        return "\n".join(parts)
+
+    def __reduce__(self) -> tuple[type[PhylocliError], tuple[str, str | None, str | None]]:
+        # Errors travel back from worker processes; the default would call __init__ with str(self) alone.
+        return type(self), (self.what, self.why, self.fix)
+
+
+class UsageError(PhylocliError):
+    """The command line or a configuration file asks for something that does not exist or does not fit together."""
+
+    exit_code = EXIT_USAGE
+
+
+class BadInputError(PhylocliError):
+    """The input data are not what they should be."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class ServiceError(PhylocliError):
+    """A public service cannot be reached, or did not give what was asked for."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+class MissingDependencyError(PhylocliError):
+    """An optional engine or package is needed and not installed."""

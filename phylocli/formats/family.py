@@ -1,0 +1,163 @@
+"""The family: one Stockholm record, the unit that flows between stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from phylocli.errors import BadInputError
+from phylocli.formats.fasta import Sequence, shorten
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from phylocli.formats.newick import Tree
+
+
+@dataclass
+class Family:
+    """A protein family: its members, their alignment, and its tree where there is one.
+
+    Attributes:
+        ids: the members' names, unique within the family, without white space.
+        rows: one string a member. Aligned rows have one length; `-` and `.` are gaps, lower case letters insert states.
+        accession: for example `PF00042`, without a version.
+        version: the accession's version, for example `27`.
+        name: short name (`Globin`).
+        description: one line.
+        clan: clan accession, for example `CL0090`.
+        newick: the family's tree as Newick text, empty where there is none.
+        aligned: False for plain sequences (from FASTA).
+        features: all other `#=GF` lines in their order, as (tag, text).
+        sequence_features: `#=GS` lines by id, as (tag, text).
+        residue_features: `#=GR` rows by id and tag.
+        column_features: `#=GC` rows by tag; `RF` marks match columns.
+        notes: what phylocli stages say of their work; `#=GF CC phylocli …` lines without that prefix.
+        declared_size: what the `SQ` line said, None where there was none.
+        where: file and line, for messages.
+    """
+
+    ids: list[str]
+    rows: list[str]
+    accession: str = ""
+    version: str = ""
+    name: str = ""
+    description: str = ""
+    clan: str = ""
+    newick: str = ""
+    aligned: bool = True
+    features: list[tuple[str, str]] = field(default_factory=list)
+    sequence_features: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    residue_features: dict[str, dict[str, str]] = field(default_factory=dict)
+    column_features: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    declared_size: int | None = None
+    where: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def label(self) -> str:
+        """How messages and tables call the family: accession, else name, else where it came from."""
+        return self.accession or self.name or self.where or "family"
+
+    @property
+    def columns(self) -> int:
+        """Number of alignment columns."""
+        return len(self.rows[0]) if self.rows and self.aligned else 0
+
+    def sequences(self) -> list[Sequence]:
+        """Return the members unaligned: checked, upper case, without gaps."""
+        return [
+            Sequence(name, Sequence(name, row, where=self.where).unaligned(), where=self.where)
+            for name, row in zip(self.ids, self.rows, strict=True)
+        ]
+
+    def match_columns(self) -> npt.NDArray[np.bool_]:
+        """Return which columns are match states, shape (columns,).
+
+        From `#=GC RF` where it is there (any character but a gap), else every column in which no row has an insert state
+        (a lower case letter or `.`), else, where that leaves nothing, the columns in which at least half of the rows have
+        a residue.
+        """
+        import numpy as np
+
+        reference = self.column_features.get("RF")
+        if reference is not None and len(reference) == self.columns:
+            return np.array([c not in "-.~_" for c in reference], dtype=bool)
+        text = "".join(self.rows).encode("ascii", "replace")
+        letters = np.frombuffer(text, dtype=np.uint8).reshape(len(self.rows), -1)
+        insert = ((letters >= ord("a")) & (letters <= ord("z"))) | (letters == ord("."))
+        match: npt.NDArray[np.bool_] = ~insert.any(axis=0)
+        if not match.any():
+            gap = (letters == ord("-")) | (letters == ord("."))
+            match = gap.mean(axis=0) <= 0.5
+        return match
+
+    def tree(self) -> Tree:
+        """Return the family's tree, its tips checked against the members.
+
+        Raises:
+            BadInputError: no tree, not Newick, or tips that are not the members.
+        """
+        from phylocli.formats.newick import parse
+
+        if not self.newick:
+            raise BadInputError(f"{self.label} has no tree", fix="run it through 'phylocli tree' first")
+        tree = parse(self.newick, f"the tree of {self.label}")
+        check_tips(tree.tip_names(), self.ids, self.label)
+        return tree
+
+    def with_tree(self, tree: Tree | None, note: str = "") -> Family:
+        """Return a copy that carries `tree` (None: no tree) and a note of how it was made."""
+        notes = [n for n in self.notes if not n.startswith("tree ")] + ([note] if note else [])
+        return replace(self, newick=tree.to_newick() if tree is not None else "", notes=notes)
+
+    def subset(self, ids: Iterable[str]) -> Family:
+        """Return the family with only these members, in their order here; the tree is pruned to them.
+
+        Path lengths between the members that stay are unchanged. Columns are kept, so that rows stay comparable.
+        """
+        keep = set(ids)
+        unknown = keep - set(self.ids)
+        if unknown:
+            raise BadInputError(f"{self.label} has no member {shorten(min(unknown))!r}")
+        index = [i for i, name in enumerate(self.ids) if name in keep]
+        newick = self.newick
+        if newick and len(index) < len(self.ids):
+            newick = self.tree().prune(keep).to_newick() if len(index) > 0 else ""
+        return replace(
+            self,
+            ids=[self.ids[i] for i in index],
+            rows=[self.rows[i] for i in index],
+            newick=newick,
+            sequence_features={k: v for k, v in self.sequence_features.items() if k in keep},
+            residue_features={k: v for k, v in self.residue_features.items() if k in keep},
+            declared_size=None,
+        )
+
+
+def check_tips(tips: list[str], members: list[str], label: str) -> None:
+    """Raise unless the tips of a tree are exactly the members of a family.
+
+    Raises:
+        BadInputError: naming up to three that are missing and up to three that are too many.
+    """
+    extra = sorted(set(tips) - set(members))
+    missing = sorted(set(members) - set(tips))
+    if not extra and not missing and len(tips) == len(members):
+        return
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} members are not in the tree ({', '.join(shorten(n, 40) for n in missing[:3])})")
+    if extra:
+        parts.append(f"{len(extra)} tips are not in the alignment ({', '.join(shorten(n, 40) for n in extra[:3])})")
+    if not parts:
+        parts.append("a tip occurs twice")
+    raise BadInputError(
+        f"{label}: the tree and the alignment do not match: {'; '.join(parts)}",
+        fix="infer the tree anew with 'phylocli tree', or rename the tips as the sequences are named",
+    )

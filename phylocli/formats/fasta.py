@@ -1,0 +1,170 @@
+"""FASTA: sequences, aligned or not, one record at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO, BinaryIO, Literal
+
+from phylocli import alphabet
+from phylocli.errors import BadInputError
+from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
+
+OnDuplicate = Literal["error", "keep-first", "rename"]
+
+
+@dataclass(slots=True)
+class Sequence:
+    """One sequence.
+
+    Attributes:
+        id: the header up to the first space or tab; everything else that the header says is the description.
+        residues: the letters as they stand in the file: any case, gaps included.
+        description: the rest of the header.
+        where: file and line of the header, for messages.
+    """
+
+    id: str
+    residues: str
+    description: str = ""
+    where: str = ""
+
+    def unaligned(self) -> str:
+        """Return the residues in upper case without gaps, after checking every letter."""
+        alphabet.check_residues(self.residues, self.id, self.where)
+        return alphabet.degap(self.residues)
+
+
+def shorten(name: str, width: int = 80) -> str:
+    """Return a name short enough for a message."""
+    return name if len(name) <= width else f"{name[: width - 3]}..."
+
+
+class DuplicatePolicy:
+    """What to do with an id that was there before.
+
+    `error` names it and stops; `keep-first` drops the later record; `rename` appends `.2`, `.3`, … to the later ids.
+    """
+
+    def __init__(self, policy: OnDuplicate = "error") -> None:
+        self.policy = policy
+        self.dropped: list[str] = []
+        self.renamed: dict[str, str] = {}
+        self._seen: set[str] = set()
+
+    def accept(self, name: str, where: str) -> str | None:
+        """Return the id to use for a record, or None where the record is dropped.
+
+        Raises:
+            BadInputError: a duplicate under the policy `error`.
+        """
+        if name not in self._seen:
+            self._seen.add(name)
+            return name
+        if self.policy == "error":
+            raise BadInputError(
+                f"{where}: the id {shorten(name)!r} was there before",
+                why="results are joined by id, so two records of one id cannot be told apart",
+                fix="make the ids unique, or say --on-duplicate keep-first or --on-duplicate rename",
+            )
+        if self.policy == "keep-first":
+            self.dropped.append(name)
+            return None
+        number = 2
+        while f"{name}.{number}" in self._seen:
+            number += 1
+        new = f"{name}.{number}"
+        self._seen.add(new)
+        self.renamed[new] = name
+        return new
+
+
+def parse(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Sequence]:
+    """Yield the sequences of numbered lines; ids may repeat, letters are not checked.
+
+    Raises:
+        BadInputError: text before the first header, a header without an id, a record without residues.
+    """
+    header: str | None = None
+    header_line = 0
+    parts: list[str] = []
+
+    def record() -> Sequence:
+        assert header is not None
+        where = f"{name}, line {header_line}"
+        words = header.replace("\t", " ").split(" ", 1)
+        if not words[0]:
+            raise BadInputError(f"{where}: the header has no id", fix="write '>id' directly, with no space after '>'")
+        residues = "".join(parts)
+        if not residues.strip(alphabet.GAPS):
+            raise BadInputError(
+                f"{where}: the record {shorten(words[0])!r} has no residues",
+                fix="remove the empty record, or mend the file",
+            )
+        return Sequence(words[0], residues, words[1].strip() if len(words) > 1 else "", where)
+
+    for number, line in lines:
+        if line.startswith(">"):
+            if header is not None:
+                yield record()
+            header, header_line, parts = line[1:], number, []
+        elif header is None:
+            if line.strip():
+                raise BadInputError(
+                    f"{name}, line {number}: a FASTA file starts with '>', this one with {shorten(line.strip(), 40)!r}",
+                    fix="give sequences as FASTA or Stockholm",
+                )
+        else:
+            parts.append("".join(line.split()))
+    if header is not None:
+        yield record()
+
+
+def read(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Iterator[Sequence]:
+    """Yield the sequences of a FASTA file or pipe, compressed or not.
+
+    Raises:
+        BadInputError: not FASTA, empty, a record without residues, a duplicate id under the policy `error`.
+    """
+    with open_input(source) as stream:
+        yield from read_stream(stream, display_name(source), on_duplicate=on_duplicate)
+
+
+def read_stream(stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "error") -> Iterator[Sequence]:
+    """Yield the sequences of an open, decompressed stream; see `read`."""
+    policy = DuplicatePolicy(on_duplicate)
+    count = 0
+    for sequence in parse(text_lines(stream, name), name):
+        count += 1
+        kept = policy.accept(sequence.id, sequence.where)
+        if kept is not None:
+            sequence.id = kept
+            yield sequence
+    if count == 0:
+        raise empty_input(name)
+    policy_report(policy)
+
+
+def policy_report(policy: DuplicatePolicy) -> None:
+    """Say on stderr what a duplicate policy has dropped or renamed."""
+    from phylocli import console
+
+    if policy.dropped:
+        console.warning(f"dropped {len(policy.dropped)} later records of ids seen before, first {policy.dropped[0]!r}")
+    if policy.renamed:
+        new, old = next(iter(policy.renamed.items()))
+        console.warning(f"renamed {len(policy.renamed)} duplicate ids, first {old!r} to {new!r}")
+
+
+def empty_input(name: str) -> BadInputError:
+    """Return the error for an input that holds nothing."""
+    return BadInputError(f"{name} is empty", why="no sequence came in", fix="check the path, or the command before the pipe")
+
+
+def write(sequences: Iterable[Sequence], stream: IO[str], *, width: int = 80) -> None:
+    """Write sequences as FASTA, `width` letters a line (0: one line a sequence)."""
+    for sequence in sequences:
+        head = f">{sequence.id} {sequence.description}".rstrip()
+        body = sequence.residues
+        lines = [body[i : i + width] for i in range(0, len(body), width)] if width else [body]
+        stream.write(head + "\n" + "\n".join(lines) + "\n")

@@ -1,0 +1,280 @@
+"""Newick ⇄ a tree as arrays; ete3 at the edges.
+
+Computation on trees of 100,000 tips goes through arrays (parent, length, preorder), never through recursion. ete3 trees, for
+drawing and for users who know them, convert both ways.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import BadInputError
+
+if TYPE_CHECKING:
+    import ete3
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<quoted>'(?:[^']|'')*')|(?P<comment>\[[^\]]*\])|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+))"
+)
+_NEEDS_QUOTES = re.compile(r"[\s'\[\](),:;]")
+
+
+@dataclass
+class Tree:
+    """A tree as arrays, nodes in preorder: a parent stands before its children, a subtree is one contiguous range.
+
+    Attributes:
+        parent: index of each node's parent, shape (nodes,); -1 for the root, which is node 0.
+        length: length of the branch above each node, expected substitutions per site, shape (nodes,); NaN where the
+            Newick text gave none; the root's is 0 unless the text gave one.
+        names: a name for each node, empty where there is none. For inner nodes this may be a support value.
+    """
+
+    parent: npt.NDArray[np.int64]
+    length: npt.NDArray[np.float64]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    @property
+    def is_tip(self) -> npt.NDArray[np.bool_]:
+        """Which nodes are tips, shape (nodes,)."""
+        tip = np.ones(len(self.parent), dtype=bool)
+        tip[self.parent[1:]] = False
+        return tip
+
+    def tips(self) -> npt.NDArray[np.int64]:
+        """Return the indices of the tips in depth-first order, shape (tips,)."""
+        return np.flatnonzero(self.is_tip)
+
+    def tip_names(self) -> list[str]:
+        """Return the names of the tips in depth-first order."""
+        return [self.names[i] for i in self.tips()]
+
+    def children(self) -> list[list[int]]:
+        """Return the children of each node, in their order."""
+        found: list[list[int]] = [[] for _ in range(len(self.parent))]
+        for node in range(1, len(self.parent)):
+            found[self.parent[node]].append(node)
+        return found
+
+    def root_distances(self) -> npt.NDArray[np.float64]:
+        """Return each node's path length from the root, shape (nodes,); missing lengths count as 0."""
+        length = np.nan_to_num(self.length, nan=0.0)
+        distance = np.zeros(len(self.parent))
+        parent = self.parent.tolist()
+        values = length.tolist()
+        total = [0.0] * len(parent)
+        for node in range(1, len(parent)):
+            total[node] = total[parent[node]] + values[node]
+        distance[:] = total
+        return distance
+
+    def prune(self, keep: Collection[str]) -> Tree:
+        """Return the tree of only these tips; path lengths between them are unchanged, inner nodes of one child are merged.
+
+        Raises:
+            BadInputError: a name that is no tip, or no name at all.
+        """
+        wanted = set(keep)
+        unknown = wanted - set(self.tip_names())
+        if unknown or not wanted:
+            raise BadInputError(f"the tree has no tip {min(unknown)!r}" if unknown else "no tip is left after pruning")
+        nodes = len(self.parent)
+        parent = self.parent.tolist()
+        tip = self.is_tip
+        below = [0] * nodes  # number of children that stay
+        stays = [False] * nodes
+        for node in range(nodes - 1, -1, -1):
+            stays[node] = (self.names[node] in wanted) if tip[node] else below[node] > 0
+            if stays[node] and node:
+                below[parent[node]] += 1
+        new_parent: list[int] = []
+        new_length: list[float] = []
+        new_names: list[str] = []
+        anchor = [-1] * nodes  # nearest node of the new tree at or above a node
+        carried = [0.0] * nodes  # length gathered since the anchor
+        length = np.nan_to_num(self.length, nan=0.0).tolist()
+        for node in range(nodes):
+            if not stays[node]:
+                continue
+            up = anchor[parent[node]] if node else -1
+            gathered = (carried[parent[node]] if node else 0.0) + length[node]
+            if not tip[node] and below[node] == 1:
+                # Merged into its child; above the new root the length is dropped.
+                anchor[node], carried[node] = up, (gathered if up >= 0 else 0.0)
+                continue
+            anchor[node] = len(new_parent)
+            new_parent.append(up)
+            new_length.append(gathered if up >= 0 else 0.0)
+            new_names.append(self.names[node])
+        return Tree(np.array(new_parent, dtype=np.int64), np.array(new_length), new_names)
+
+    def to_newick(self) -> str:
+        """Return the tree as Newick text: names quoted where they need it, lengths with ten significant digits."""
+        parts: list[str] = []
+        children = self.children()
+        stack: list[tuple[int, int]] = [(0, 0)]  # node, next child
+        while stack:
+            node, child = stack.pop()
+            below = children[node]
+            if child < len(below):
+                parts.append("(" if child == 0 else ",")
+                stack.append((node, child + 1))
+                stack.append((below[child], 0))
+                continue
+            if below:
+                parts.append(")")
+            parts.append(quote(self.names[node]))
+            if node and not np.isnan(self.length[node]):
+                parts.append(f":{self.length[node]:.10g}")
+        return "".join(parts) + ";"
+
+    def to_ete(self) -> ete3.Tree:
+        """Return the tree as an ete3 tree; missing lengths become 0 (ete3 itself would take 1)."""
+        tree_class = import_ete().Tree
+        root = tree_class()
+        root.name, root.dist = self.names[0], 0.0
+        nodes = [root]
+        for node in range(1, len(self.parent)):
+            length = float(np.nan_to_num(self.length[node], nan=0.0))
+            child = tree_class(name=self.names[node], dist=length)
+            child.dist = length
+            up = nodes[self.parent[node]]
+            child.up = up
+            up.children.append(child)  # add_child checks and copies per call, which is slow for 100,000 tips
+            nodes.append(child)
+        return root
+
+    @classmethod
+    def from_ete(cls, tree: ete3.Tree) -> Tree:
+        """Return an ete3 tree as arrays."""
+        parent: list[int] = []
+        length: list[float] = []
+        names: list[str] = []
+        stack = [(tree, -1)]
+        while stack:
+            node, up = stack.pop()
+            index = len(parent)
+            parent.append(up)
+            length.append(float(node.dist) if up >= 0 else 0.0)
+            names.append(str(node.name))
+            stack.extend((child, index) for child in reversed(node.children))
+        return cls(np.array(parent, dtype=np.int64), np.array(length), names)
+
+
+def import_ete() -> Any:
+    """Import ete3, with a clear error where its undeclared needs are missing.
+
+    ete3 3.1.3 imports `six`, which it does not declare, and `cgi`, which Python 3.13 no longer has (`legacy-cgi` brings it
+    back). phylocli declares both; an installation without dependencies lacks them.
+    """
+    try:
+        import ete3
+    except ImportError as error:
+        from phylocli.errors import MissingDependencyError
+
+        raise MissingDependencyError(
+            "ete3 cannot be imported",
+            why=str(error),
+            fix="pip install ete3 six 'legacy-cgi; python_version >= \"3.13\"'",
+        ) from error
+    return ete3
+
+
+def quote(name: str) -> str:
+    """Return a name as Newick wants it: in single quotes where it holds a mark of the format, else as it is."""
+    if _NEEDS_QUOTES.search(name):
+        return "'" + name.replace("'", "''") + "'"
+    return name
+
+
+def parse(text: str, source: str = "the tree") -> Tree:
+    """Return the tree that Newick text describes. Comments (`[…]`, NHX) are skipped, underscores stay underscores.
+
+    Raises:
+        BadInputError: the text is not Newick; the message gives the character position.
+    """
+
+    def fail(message: str, at: int) -> BadInputError:
+        around = text[max(0, at - 15) : at + 15]
+        return BadInputError(f"{source} is not valid Newick: {message} at character {at + 1} (near {around!r})")
+
+    parent: list[int] = [-1]
+    length: list[float] = [float("nan")]
+    names: list[str] = [""]
+    open_nodes: list[int] = []
+    node = 0
+    named = closed = False  # whether the current node has its name, and whether it is an inner node already closed
+    position = 0
+    expects_length = False
+    ended = False
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            if not text[position:].strip():
+                break
+            raise fail("an unexpected character", position)
+        start, position = match.start(match.lastgroup or 0), match.end()
+        if match.lastgroup == "comment":
+            continue
+        token = match.group(match.lastgroup or 0)
+        if ended:
+            raise fail("text after the closing ';'", start)
+        if match.lastgroup == "mark":
+            if expects_length:
+                raise fail("a branch length is missing", start)
+            if token == "(":
+                if named or closed:
+                    raise fail("an unexpected '('", start)
+                open_nodes.append(node)
+                parent.append(node)
+                length.append(float("nan"))
+                names.append("")
+                node = len(parent) - 1
+                named = closed = False
+            elif token == ",":
+                if not open_nodes:
+                    raise fail("a ',' outside parentheses", start)
+                parent.append(open_nodes[-1])
+                length.append(float("nan"))
+                names.append("")
+                node = len(parent) - 1
+                named = closed = False
+            elif token == ")":
+                if not open_nodes:
+                    raise fail("a ')' too many", start)
+                node = open_nodes.pop()
+                named, closed = False, True
+            elif token == ":":
+                expects_length = True
+            else:
+                ended = True
+        elif expects_length:
+            try:
+                length[node] = float(token)
+            except ValueError:
+                raise fail(f"{token!r} is no branch length", start) from None
+            expects_length = False
+            named = True
+        else:
+            if named:
+                raise fail(f"an unexpected name {token!r}", start)
+            names[node] = token[1:-1].replace("''", "'") if match.lastgroup == "quoted" else token
+            named = True
+    if open_nodes:
+        raise fail("a ')' is missing", len(text) - 1)
+    if expects_length:
+        raise fail("a branch length is missing", len(text) - 1)
+    if len(parent) == 1 and not names[0]:
+        raise BadInputError(f"{source} is empty")
+    if np.isnan(length[0]):
+        length[0] = 0.0
+    return Tree(np.array(parent, dtype=np.int64), np.array(length, dtype=np.float64), names)

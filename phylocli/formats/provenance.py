@@ -1,0 +1,73 @@
+"""Provenance: beside every artefact, how it came to be.
+
+`emb.parquet` gets `emb.parquet.provenance.json` with versions, the command, the seed, the parameters, and the checksum of
+every input that was read (standard input too).
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from phylocli.formats.streams import STDIO, PathLike, file_sha256, recorded_inputs, write_text
+
+_LIBRARIES = (
+    "torch",
+    "numpy",
+    "polars",
+    "pyarrow",
+    "pyhmmer",
+    "pyfamsa",
+    "scikit-bio",
+    "ete3",
+    "biopython",
+    "scikit-learn",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, phylocli and the libraries that results depend on; absent ones are left out."""
+    from phylocli import __version__
+
+    found = {"python": platform.python_version(), "phylocli": __version__}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def provenance(stage: str, parameters: dict[str, Any], seed: int | None = None) -> dict[str, Any]:
+    """Return the record for an artefact that `stage` has just made, inputs taken from `recording_inputs`."""
+    return {
+        "stage": stage,
+        "command": sys.argv,
+        "parameters": parameters,
+        "seed": seed,
+        "inputs": [asdict(item) for item in recorded_inputs()],
+        "versions": versions(),
+        "platform": platform.platform(),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def sidecar_path(artefact: PathLike) -> Path:
+    """Return where an artefact's provenance lies: its own name with `.provenance.json` behind it."""
+    path = Path(artefact)
+    return path.with_name(path.name + ".provenance.json")
+
+
+def write_sidecar(artefact: PathLike | None, stage: str, parameters: dict[str, Any], seed: int | None = None) -> None:
+    """Write the provenance beside an artefact that is complete on disk; does nothing for standard output and devices."""
+    if artefact is None or str(artefact) == STDIO or str(artefact).startswith("/dev/"):
+        return
+    record = provenance(stage, parameters, seed)
+    record["output"] = {"name": Path(artefact).name, "sha256": file_sha256(artefact)}
+    write_text(sidecar_path(artefact), json.dumps(record, indent=2, default=str) + "\n")

@@ -1,0 +1,237 @@
+"""Stockholm: family records, one or twenty-five thousand of them, read and written one at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import IO, BinaryIO
+
+from phylocli.errors import BadInputError
+from phylocli.formats.family import Family
+from phylocli.formats.fasta import DuplicatePolicy, OnDuplicate, policy_report, shorten
+from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
+
+HEADER = "# STOCKHOLM"
+NOTE_PREFIX = "phylocli "
+_BLANKS = re.compile(r"[ \t]+")
+_ACCESSION = re.compile(r"^(.*\S)\.(\d+)$")
+# Tags that a Family keeps in attributes of their own.
+_OWN_TAGS = ("ID", "AC", "DE", "CL", "SQ", "NH", "TN")
+
+
+def split_accession(text: str) -> tuple[str, str]:
+    """Return (accession, version): `PF00042.27` gives (`PF00042`, `27`), `PF00042` gives (`PF00042`, ``)."""
+    found = _ACCESSION.match(text)
+    return (found.group(1), found.group(2)) if found else (text, "")
+
+
+class _Record:
+    """The lines of one record, gathered until `//`."""
+
+    def __init__(self, name: str, line: int, on_duplicate: OnDuplicate) -> None:
+        self.name = name
+        self.line = line
+        self.rows: dict[str, list[str]] = {}
+        self.row_line: dict[str, int] = {}
+        self.block = 0
+        self.row_block: dict[str, int] = {}
+        self.block_open = False
+        self.gf: list[tuple[str, str]] = []
+        self.gs: dict[str, list[tuple[str, str]]] = {}
+        self.gr: dict[str, dict[str, list[str]]] = {}
+        self.gc: dict[str, list[str]] = {}
+        self.policy = DuplicatePolicy(on_duplicate)
+        self.current: dict[str, str | None] = {}
+
+    def where(self, line: int) -> str:
+        return f"{self.name}, line {line}"
+
+    def blank(self) -> None:
+        if self.block_open:
+            self.block += 1
+            self.block_open = False
+
+    def markup(self, number: int, line: str) -> None:
+        kind = line[2:4]
+        words = _BLANKS.split(line, 2 if kind in ("GF", "GC") else 3)
+        if kind == "GF":
+            self.gf.append((words[1] if len(words) > 1 else "", words[2] if len(words) > 2 else ""))
+        elif kind == "GC" and len(words) == 3:
+            self.gc.setdefault(words[1], []).append(words[2].strip())
+        elif kind == "GS" and len(words) >= 3:
+            self.gs.setdefault(words[1], []).append((words[2], words[3] if len(words) > 3 else ""))
+        elif kind == "GR" and len(words) == 4:
+            self.gr.setdefault(words[1], {}).setdefault(words[2], []).append(words[3].strip())
+        else:
+            raise BadInputError(f"{self.where(number)}: not a Stockholm annotation: {shorten(line, 60)!r}")
+
+    def row(self, number: int, line: str) -> None:
+        words = _BLANKS.split(line.strip(" \t"))
+        if len(words) != 2:
+            raise BadInputError(
+                f"{self.where(number)}: a row is a name and an aligned sequence, not {shorten(line, 60)!r}",
+                why="names must not hold spaces, and the sequence stands on one line",
+            )
+        name, letters = words
+        self.block_open = True
+        if self.row_block.get(name) == self.block or name not in self.row_block:
+            # New, or a second row of this name within one block: a duplicate rather than an interleaved continuation.
+            self.current[name] = self.policy.accept(name, self.where(number))
+            self.row_line.setdefault(name, number)
+        self.row_block[name] = self.block
+        kept = self.current[name]
+        if kept is not None:
+            self.rows.setdefault(kept, []).append(letters)
+
+    def family(self) -> Family:
+        where = self.where(self.line)
+        family = Family([], [], where=where)
+        newick: list[str] = []
+        trees = 0
+        for tag, raw_text in self.gf:
+            text = raw_text.strip()
+            if tag == "AC":
+                family.accession, family.version = split_accession(text)
+            elif tag == "ID":
+                family.name = text
+            elif tag == "DE":
+                family.description = f"{family.description} {text}".strip()
+            elif tag == "CL":
+                family.clan = split_accession(text)[0]
+            elif tag == "SQ":
+                if not text.isdigit():
+                    raise BadInputError(f"{where}: the SQ line says {shorten(text, 40)!r}, a number is expected")
+                family.declared_size = int(text)
+            elif tag == "TN":
+                trees += 1
+            elif tag == "NH":
+                if trees <= 1:  # a second tree, under a second TN, is not ours to choose from
+                    newick.append(text)
+            elif tag == "CC" and text.startswith(NOTE_PREFIX):
+                family.notes.append(text[len(NOTE_PREFIX) :])
+            else:
+                family.features.append((tag, text))
+        family.newick = "".join(newick)
+        if not self.rows:
+            raise BadInputError(f"{where}: the record {family.accession or family.name!r} has no sequences")
+        width = None
+        for name, parts in self.rows.items():
+            row = "".join(parts)
+            if width is None:
+                width = len(row)
+            elif len(row) != width:
+                first = next(iter(self.rows))
+                raise BadInputError(
+                    f"{self.where(self.row_line.get(name, self.line))}: the row of {shorten(name)!r} has {len(row)} "
+                    f"columns, that of {shorten(first)!r} has {width}",
+                    why="rows of an alignment have one length",
+                )
+            family.ids.append(name)
+            family.rows.append(row)
+        members = set(family.ids)
+        family.sequence_features = {k: v for k, v in self.gs.items() if k in members}
+        family.residue_features = {
+            k: {tag: "".join(parts) for tag, parts in v.items()} for k, v in self.gr.items() if k in members
+        }
+        family.column_features = {tag: "".join(parts) for tag, parts in self.gc.items()}
+        policy_report(self.policy)
+        return family
+
+
+def parse(lines: Iterable[tuple[int, str]], name: str, *, on_duplicate: OnDuplicate = "error") -> Iterator[Family]:
+    """Yield the families of numbered lines.
+
+    Raises:
+        BadInputError: no header, a row that is none, rows of different lengths, duplicate ids, no `//` at the end.
+    """
+    record: _Record | None = None
+    for number, line in lines:
+        if record is None:
+            if not line.strip():
+                continue
+            if not line.startswith(HEADER):
+                raise BadInputError(
+                    f"{name}, line {number}: a Stockholm record starts with '# STOCKHOLM 1.0', "
+                    f"this line is {shorten(line.strip(), 40)!r}",
+                    fix="give sequences as FASTA or Stockholm",
+                )
+            record = _Record(name, number, on_duplicate)
+        elif line.startswith("#="):
+            record.markup(number, line)
+        elif line.startswith("//"):
+            yield record.family()
+            record = None
+        elif line.startswith(HEADER):
+            raise BadInputError(
+                f"{name}, line {number}: a new record starts before the one of line {record.line} has ended with '//'",
+                fix="the file may be cut short in the middle; fetch or write it again",
+            )
+        elif line.startswith("#"):
+            continue
+        elif not line.strip():
+            record.blank()
+        else:
+            record.row(number, line)
+    if record is not None:
+        raise BadInputError(
+            f"{name}: the record that starts at line {record.line} has no '//' at its end",
+            why="the input ends in the middle of a record",
+            fix="fetch or write the file again, or close the record with a line '//'",
+        )
+
+
+def read(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Iterator[Family]:
+    """Yield the families of a Stockholm file or pipe, compressed or not; see `parse`."""
+    with open_input(source) as stream:
+        yield from read_stream(stream, display_name(source), on_duplicate=on_duplicate)
+
+
+def read_stream(stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "error") -> Iterator[Family]:
+    """Yield the families of an open, decompressed stream; see `parse`."""
+    from phylocli.formats.fasta import empty_input
+
+    count = 0
+    for family in parse(text_lines(stream, name), name, on_duplicate=on_duplicate):
+        count += 1
+        yield family
+    if count == 0:
+        raise empty_input(name)
+
+
+def write_family(family: Family, stream: IO[str]) -> None:
+    """Write one family as a Stockholm record.
+
+    Raises:
+        BadInputError: the family is not aligned; Stockholm holds alignments only.
+    """
+    if not family.aligned:
+        raise BadInputError(f"{family.label} is not aligned, and Stockholm holds alignments", fix="use 'phylocli align'")
+    out = ["# STOCKHOLM 1.0\n"]
+    head: list[tuple[str, str]] = []
+    if family.name:
+        head.append(("ID", family.name))
+    if family.accession:
+        head.append(("AC", f"{family.accession}.{family.version}" if family.version else family.accession))
+    if family.description:
+        head.append(("DE", family.description))
+    head += [item for item in family.features if item[0] not in _OWN_TAGS]
+    if family.clan:
+        head.append(("CL", family.clan))
+    head += [("CC", NOTE_PREFIX + note) for note in family.notes]
+    if family.newick:
+        head += [("TN", "phylocli"), ("NH", family.newick)]
+    head.append(("SQ", str(len(family.ids))))
+    out += [f"#=GF {tag}   {text}\n" for tag, text in head]
+    for name, items in family.sequence_features.items():
+        out += [f"#=GS {name} {tag} {text}\n" for tag, text in items]
+    width = max((len(name) for name in family.ids), default=0)
+    width = max([width, *(len(tag) + 5 for tag in family.column_features)])
+    width = min(width, 100)  # one name of 10,000 characters must not blow up every row
+    for name, row in zip(family.ids, family.rows, strict=True):
+        out.append(f"{name:<{width}} {row}\n")
+        for tag, text in family.residue_features.get(name, {}).items():
+            out.append(f"#=GR {name} {tag} {text}\n")
+    for tag, text in family.column_features.items():
+        out.append(f"{'#=GC ' + tag:<{width}} {text}\n")
+    out.append("//\n")
+    stream.write("".join(out))

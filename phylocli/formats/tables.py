@@ -1,0 +1,258 @@
+"""Tables: every schema in one place, and reading and writing them as Parquet, Arrow IPC, TSV or CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.streams import STDIO, PathLike, atomic_path, display_name, open_input, open_output
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+TableFormat = Literal["tsv", "csv", "parquet", "arrow"]
+
+_SUFFIXES: dict[str, TableFormat] = {
+    ".tsv": "tsv",
+    ".txt": "tsv",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".ipc": "arrow",
+    ".feather": "arrow",
+}
+
+
+def pairs_schema() -> pa.Schema:
+    """Homolog pairs: one row a pair; `distance` is patristic, expected substitutions per site."""
+    import pyarrow as pa
+
+    name = pa.dictionary(pa.int32(), pa.string())
+    text = pa.string()
+    fields = [("family", name), ("clan", name), ("id_a", text), ("id_b", text), ("distance", pa.float64())]
+    return pa.schema([*fields, ("seq_a", text), ("seq_b", text)])
+
+
+def embeddings_schema(dimension: int, *, half: bool = False, metadata: dict[str, str] | None = None) -> pa.Schema:
+    """Embeddings: one row a sequence; `length` is in residues."""
+    import pyarrow as pa
+
+    vector = pa.list_(pa.float16() if half else pa.float32(), dimension)
+    return pa.schema([("id", pa.string()), ("length", pa.int32()), ("embedding", vector)], metadata=metadata)
+
+
+def residues_schema(dimension: int, *, half: bool = False, metadata: dict[str, str] | None = None) -> pa.Schema:
+    """Embeddings per residue: one row a residue; `position` counts from 1."""
+    import pyarrow as pa
+
+    vector = pa.list_(pa.float16() if half else pa.float32(), dimension)
+    fields = [("id", pa.string()), ("position", pa.int32()), ("residue", pa.string()), ("embedding", vector)]
+    return pa.schema(fields, metadata=metadata)
+
+
+def metrics_schema() -> pa.Schema:
+    """Evaluation: one row a figure; `low` and `high` are its 95 % interval, `n` the number of items it stands on."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    fields = [
+        ("embedding", text),
+        ("task", text),
+        ("level", text),
+        ("metric", text),
+        ("value", number),
+        ("low", number),
+    ]
+    return pa.schema([*fields, ("high", number), ("n", pa.int64())])
+
+
+def format_of(path: PathLike | None, default: TableFormat = "tsv") -> TableFormat:
+    """Return the table format that a path's suffix names (compression suffixes aside), else `default`."""
+    if path is None or str(path) == STDIO:
+        return default
+    name = Path(path)
+    suffix = Path(name.stem).suffix if name.suffix in (".gz", ".zst", ".bz2", ".xz") else name.suffix
+    return _SUFFIXES.get(suffix.lower(), default)
+
+
+class TableWriter:
+    """Writes a table batch by batch in bounded memory; the file appears, whole, when the block ends well.
+
+    Args:
+        target: a path, or `-`/None for standard output.
+        schema: the table's columns; batches must have them all.
+        format: `tsv`, `csv`, `parquet` or `arrow` (the IPC stream); None takes it from the suffix.
+
+    Use as a context manager. TSV is written without quoting: no value may hold a tab or a line end.
+    """
+
+    def __init__(self, target: PathLike | None, schema: pa.Schema, format: TableFormat | None = None) -> None:
+        import contextlib
+
+        self.schema = schema
+        self.format: TableFormat = format or format_of(target)
+        self.rows = 0
+        self._target = target
+        self._stack = contextlib.ExitStack()
+        self._writer: Any = None
+        self._stream: Any = None
+
+    def __enter__(self) -> Self:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        stdout = self._target is None or str(self._target) == STDIO
+        if self.format == "parquet" and not stdout and not str(self._target).startswith("/dev/"):
+            assert self._target is not None
+            path = self._stack.enter_context(atomic_path(self._target))
+            self._stream = self._stack.enter_context(path.open("wb"))
+        else:
+            self._stream = self._stack.enter_context(open_output(self._target))
+        try:
+            if self.format == "parquet":
+                self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd")
+            elif self.format == "arrow":
+                self._writer = pa.ipc.new_stream(self._stream, self.schema)
+            else:
+                self._stream.write((self._separator.join(self.schema.names) + "\n").encode())
+        except BaseException as error:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    @property
+    def _separator(self) -> str:
+        return "," if self.format == "csv" else "\t"
+
+    def write(self, batch: pa.Table | pl.DataFrame) -> None:
+        """Append rows."""
+        import pyarrow as pa
+
+        table = batch if isinstance(batch, pa.Table) else batch.to_arrow()
+        table = table.select(self.schema.names).cast(self.schema)
+        self.rows += table.num_rows
+        if self._writer is not None:
+            self._writer.write_table(table)
+            return
+        import polars as pl
+
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)
+        lists = [name for name, kind in frame.schema.items() if kind in (pl.List, pl.Array)]
+        frame = frame.with_columns(
+            pl.col(name).cast(pl.List(pl.Float32)).cast(pl.List(pl.String)).list.join(" ") for name in lists
+        )
+        style: Literal["never", "necessary"] = "never" if self.format == "tsv" else "necessary"
+        text = frame.write_csv(separator=self._separator, include_header=False, quote_style=style)
+        self._stream.write(text.encode())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            if self._writer is not None and (kind is None or self.format == "parquet"):
+                self._writer.close()
+        except BaseException as closing:
+            if kind is None:
+                self._stack.__exit__(type(closing), closing, closing.__traceback__)
+                raise
+        return self._stack.__exit__(kind, error, trace)
+
+
+def write_table(frame: pl.DataFrame, target: PathLike | None, schema: pa.Schema, format: TableFormat | None = None) -> None:
+    """Write a whole table; see `TableWriter`."""
+    with TableWriter(target, schema, format) as writer:
+        writer.write(frame)
+
+
+def read_table(source: PathLike | None) -> pl.DataFrame:
+    """Read a table whose format is known by its content: Parquet, Arrow (file or stream), else TSV or CSV by its header.
+
+    Raises:
+        BadInputError: empty, damaged, or no table.
+    """
+    import io
+
+    import polars as pl
+
+    name = display_name(source)
+    with open_input(source) as stream:
+        data = stream.read()
+    if not data:
+        raise BadInputError(f"{name} is empty", fix="check the path, or the command before the pipe")
+    try:
+        if data[:4] == b"PAR1":
+            return pl.read_parquet(io.BytesIO(data))
+        if data[:6] == b"ARROW1":
+            return pl.read_ipc(io.BytesIO(data))
+        if data[:4] == b"\xff\xff\xff\xff":
+            return pl.read_ipc_stream(io.BytesIO(data))
+        if b"\0" in data[:4096]:
+            raise BadInputError(f"{name} is no table", fix="give Parquet, Arrow, TSV or CSV")
+        header = data.split(b"\n", 1)[0]
+        separator = "\t" if b"\t" in header or b"," not in header else ","
+        return pl.read_csv(
+            io.BytesIO(data),
+            separator=separator,
+            quote_char=None if separator == "\t" else '"',
+            infer_schema_length=None,
+            encoding="utf8-lossy",
+        )
+    except pl.exceptions.PolarsError as error:
+        raise BadInputError(f"{name} cannot be read as a table", why=str(error).split("\n", 1)[0]) from error
+
+
+def read_parquet_metadata(path: PathLike) -> dict[str, str]:
+    """Return the key–value metadata of a Parquet file (for embeddings: model hash, pooling, layer)."""
+    import pyarrow.parquet as pq
+
+    found = pq.read_schema(path).metadata or {}
+    return {k.decode(): v.decode() for k, v in found.items() if not k.startswith(b"ARROW:")}
+
+
+def require_columns(frame: pl.DataFrame, columns: list[str], name: str, what: str) -> None:
+    """Raise where a table lacks columns that `what` needs.
+
+    Raises:
+        BadInputError: naming the columns that are missing and those there are.
+    """
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise BadInputError(
+            f"{name} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} of {what}",
+            why=f"it has {', '.join(frame.columns[:12])}",
+        )
+
+
+def parse_format(text: str | None) -> TableFormat | None:
+    """Return a table format by its name; None stays None.
+
+    Raises:
+        UsageError: no such format.
+    """
+    if text is None:
+        return None
+    if text not in ("tsv", "csv", "parquet", "arrow"):
+        raise UsageError(f"there is no table format named {text!r}", fix="known: tsv, csv, parquet, arrow")
+    return text  # type: ignore[return-value]
+
+
+__all__ = [
+    "TableFormat",
+    "TableWriter",
+    "embeddings_schema",
+    "format_of",
+    "metrics_schema",
+    "pairs_schema",
+    "parse_format",
+    "read_parquet_metadata",
+    "read_table",
+    "require_columns",
+    "residues_schema",
+    "write_table",
+]

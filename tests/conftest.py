@@ -1,0 +1,58 @@
+"""Fixtures that every test may use: real families, the real command line, and the shared data where they are there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The folder of real families that ships with the project."""
+    return EXAMPLES
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The training and evaluation data beside the checkout; the test is skipped where they are not."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the shared training and evaluation data are not beside this checkout")
+    return SHARED_DATA
+
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def phylocli(tmp_path: Path) -> Run:
+    """Run the real command in a process of its own: `phylocli("pairs", "-", input=b"...")`; streams as bytes."""
+
+    def run(*args: object, input: bytes | None = None, env: dict[str, str] | None = None, **options: object) -> object:
+        environment = {
+            **os.environ,
+            "PHYLOCLI_STORE": str(tmp_path / "store"),
+            "NO_COLOR": "1",
+            "COLUMNS": "120",
+            **(env or {}),
+        }
+        options.setdefault("timeout", 300)
+        options.setdefault("cwd", tmp_path)
+        return subprocess.run(
+            [sys.executable, "-m", "phylocli", *map(str, args)],
+            input=input if input is not None else b"",
+            env=environment,
+            capture_output=True,
+            check=False,
+            **options,  # type: ignore[call-overload]
+        )
+
+    return run  # type: ignore[return-value]

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phylocli.errors import BadInputError
+from phylocli.formats.newick import Tree, parse
+
+
+def random_tree(n, rng):
+    """Text of a random binary tree with tips t0…, built by joining."""
+    nodes = [f"t{i}" for i in range(n)]
+    while len(nodes) > 1:
+        i, j = sorted(rng.choice(len(nodes), 2, replace=False))
+        b, a = nodes.pop(j), nodes.pop(i)
+        nodes.append(f"({a}:{rng.random():.6f},{b}:{rng.random():.6f})")
+    return nodes[0] + ";"
+
+
+def distance(tree, a, b):
+    """Path length between two tips by walking up, the obvious way."""
+    up = {}
+    node, total = tree.names.index(a), 0.0
+    while node >= 0:
+        up[node] = total
+        total += tree.length[node] if node else 0.0
+        node = tree.parent[node]
+    node, total = tree.names.index(b), 0.0
+    while node not in up:
+        total += tree.length[node]
+        node = tree.parent[node]
+    return total + up[node]
+
+
+def test_distances_agree_with_ete3():
+    tree = parse(random_tree(30, np.random.default_rng(0)))
+    ete = tree.to_ete()
+    for a, b in [("t0", "t29"), ("t3", "t4"), ("t7", "t21")]:
+        assert distance(tree, a, b) == pytest.approx(ete.get_distance(a, b), abs=1e-9)
+
+
+def test_ete3_round_trip_keeps_everything():
+    tree = parse("((a:1,'b c':2)0.9:0.5,d:3)root;")
+    again = Tree.from_ete(tree.to_ete())
+    assert again.names == tree.names
+    assert again.parent.tolist() == tree.parent.tolist()
+    assert again.length.tolist() == tree.length.tolist()
+
+
+def test_pruning_keeps_the_distances_between_those_that_stay():
+    rng = np.random.default_rng(1)
+    tree = parse(random_tree(40, rng))
+    keep = [f"t{i}" for i in rng.choice(40, 12, replace=False)]
+    pruned = tree.prune(keep)
+    assert sorted(pruned.tip_names()) == sorted(keep)
+    assert len(pruned) == 2 * len(keep) - 1
+    for a in keep[:4]:
+        for b in keep[4:]:
+            assert distance(pruned, a, b) == pytest.approx(distance(tree, a, b), abs=1e-12)
+
+
+def test_pruning_to_one_tip():
+    assert parse("((a:1,b:2):3,c:4);").prune(["b"]).to_newick() == "b;"
+
+
+@given(st.lists(st.text(min_size=1, max_size=20).filter(lambda s: s.strip() == s), min_size=2, max_size=6, unique=True))
+def test_any_name_survives_a_round_trip(names):
+    tree = Tree(np.array([-1] + [0] * len(names)), np.arange(len(names) + 1.0), ["", *names])
+    assert parse(tree.to_newick()).tip_names() == names
+
+
+def test_a_missing_length_is_known_as_missing():
+    tree = parse("(a,b:0);")
+    assert np.isnan(tree.length[1])
+    assert tree.length[2] == 0
+    assert parse(tree.to_newick()).to_newick() == "(a,b:0);"
+
+
+def test_comments_are_skipped():
+    assert parse("(a[&&NHX:S=x]:1,b:2[c])[d];").to_newick() == "(a:1,b:2);"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ";", "(a,b", "a,b;", "(a,b));", "(a:x,b);", "(a:,b);", "(a,b:);", "(a b,c);", "(a,b);c", "(a(b,c));", "('a,b);"],
+)
+def test_broken_text_is_refused(text):
+    with pytest.raises(BadInputError):
+        parse(text)
+
+
+def test_a_deep_tree_needs_no_recursion():
+    depth = 20_000
+    tree = parse("(" * depth + "x:1" + "".join(f",t{i}:1):1" for i in range(depth)) + ";")
+    assert len(tree.tips()) == depth + 1
+    assert parse(tree.to_newick()).to_newick() == tree.to_newick()
+    assert len(tree.prune(["x", "t5", "t19999"])) == 5
+    assert Tree.from_ete(tree.to_ete()).names == tree.names
