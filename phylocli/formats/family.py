@@ -79,9 +79,9 @@ class Family:
     def match_columns(self) -> npt.NDArray[np.bool_]:
         """Return which columns are match states, shape (columns,).
 
-        From `#=GC RF` where it is there (any character but a gap), else every column in which no row has an insert state
-        (a lower case letter or `.`), else, where that leaves nothing, the columns in which at least half of the rows have
-        a residue.
+        From `#=GC RF` where it is there (any character but a gap). Else from the A2M convention, where the rows keep to it:
+        every column holds either upper case and `-` (match) or lower case and `.` (insert). Else, as in Pfam seeds, which use
+        `.` for any gap, the columns in which at least half of the rows have a residue.
         """
         import numpy as np
 
@@ -90,12 +90,13 @@ class Family:
             return np.array([c not in "-.~_" for c in reference], dtype=bool)
         text = "".join(self.rows).encode("ascii", "replace")
         letters = np.frombuffer(text, dtype=np.uint8).reshape(len(self.rows), -1)
-        insert = ((letters >= ord("a")) & (letters <= ord("z"))) | (letters == ord("."))
-        match: npt.NDArray[np.bool_] = ~insert.any(axis=0)
-        if not match.any():
-            gap = (letters == ord("-")) | (letters == ord("."))
-            match = gap.mean(axis=0) <= 0.5
-        return match
+        lower = (letters >= ord("a")) & (letters <= ord("z"))
+        dot, dash = letters == ord("."), letters == ord("-")
+        insert = (lower | dot).all(axis=0)
+        match: npt.NDArray[np.bool_] = ~(lower | dot).any(axis=0)
+        if lower.any() and (insert | match).all():
+            return match
+        return (dot | dash).mean(axis=0) <= 0.5
 
     def tree(self) -> Tree:
         """Return the family's tree, its tips checked against the members.
