@@ -1,0 +1,77 @@
+"""Batches of sequences of many lengths, and how encoders compute on them without computing on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from phylocli.alphabet import PAD
+
+
+def pad_batch(sequences: Sequence[npt.NDArray[Any]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Return token arrays as one batch: tokens (N, L) int64, padded on the right, and the mask (N, L), True on residues."""
+    lengths = np.array([len(s) for s in sequences], dtype=np.int64)
+    width = int(lengths.max(initial=0))
+    mask = np.arange(width)[None, :] < lengths[:, None]
+    tokens = np.full(mask.shape, PAD, dtype=np.int64)
+    if len(sequences):
+        tokens[mask] = np.concatenate(sequences)
+    return torch.from_numpy(tokens).to(device, non_blocking=True), torch.from_numpy(mask).to(device, non_blocking=True)
+
+
+class Layout:
+    """Where the residues of a padded batch lie in the flat (T, D) form in which encoders compute.
+
+    On the CPU only the residues themselves are kept, one sequence after the other (T = their number), so that padding costs
+    nothing. On other devices counting them would make the host wait for the device, so padding stays (T = N · L) and only
+    its results are void. Both forms run through the same code.
+
+    Args:
+        mask: (N, L) bool, True on residues, which fill each row from the left.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        self.batch, self.width = mask.shape
+        device = mask.device
+        lengths = mask.sum(1)
+        position = torch.arange(self.width, device=device).expand(self.batch, -1)
+        self.rows: Tensor | None = None
+        if device.type == "cpu":
+            self.rows = mask.reshape(-1).nonzero().squeeze(1)
+            self.position = position[mask]
+            self.length = torch.repeat_interleave(lengths, lengths)
+        else:
+            self.position = position.reshape(-1)
+            self.length = lengths[:, None].expand(-1, self.width).reshape(-1)
+        self._neighbours: dict[tuple[int, ...], Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def flatten(self, x: Tensor) -> Tensor:
+        """Return a padded (N, L, …) tensor in flat form (T, …)."""
+        flat = x.reshape(self.batch * self.width, *x.shape[2:])
+        return flat if self.rows is None else flat.index_select(0, self.rows)
+
+    def unflatten(self, x: Tensor) -> Tensor:
+        """Return a flat (T, D) tensor as (N, L, D), zero on padding where it was left out."""
+        if self.rows is not None:
+            x = x.new_zeros(self.batch * self.width, x.shape[1]).index_copy(0, self.rows, x)
+        return x.view(self.batch, self.width, x.shape[1])
+
+    def neighbours(self, offsets: tuple[int, ...]) -> Tensor:
+        """Return for each flat row the rows that lie `offsets` residues further along its sequence, shape (T, offsets).
+
+        Beyond either end of the sequence the index is T: one row past the last, which the caller fills with zeros.
+        """
+        if offsets not in self._neighbours:
+            step = torch.tensor(offsets, device=self.position.device)
+            at = self.position[:, None] + step
+            row = torch.arange(len(self), device=self.position.device)[:, None] + step
+            self._neighbours[offsets] = torch.where((at >= 0) & (at < self.length[:, None]), row, len(self))
+        return self._neighbours[offsets]

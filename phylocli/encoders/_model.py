@@ -1,0 +1,202 @@
+"""The model: an encoder and its pooling, and the folder that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from phylocli import registry
+from phylocli.encoders._pooling import build_pooling
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "MODEL_CARD.md"
+FORMAT = "phylocli-model-1"
+
+
+class Model(nn.Module):
+    """An encoder and its pooling: tokens (N, L) → embeddings (N, D).
+
+    Args:
+        config: `encoder` (name), `parameters` (of the encoder), `pooling` (name), `pooling_parameters`. Make one with
+            `Model.create` or `Model.load`.
+
+    Attributes:
+        config: as given, with every parameter spelled out.
+        encoder: the architecture, `phylocli.encoders.<name>.Encoder`.
+        pooling: the pooling module.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        module = registry.load("encoders", config["encoder"])
+        try:
+            self.encoder = module.Encoder(**config["parameters"])
+        except TypeError as error:
+            raise UsageError(f"the encoder {config['encoder']!r} does not take these parameters", why=str(error)) from error
+        self.pooling = build_pooling(config["pooling"], self.encoder.dimension, config["pooling_parameters"])
+        self.config = config
+
+    @classmethod
+    def create(
+        cls,
+        encoder: str = "convolutional",
+        *,
+        preset: str = "small",
+        parameters: dict[str, Any] | None = None,
+        pooling: str = "mean",
+        pooling_parameters: dict[str, Any] | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Return a model with random weights; the same arguments give the same weights.
+
+        Args:
+            encoder: name of an architecture.
+            preset: one of its sizes.
+            parameters: of the encoder, over those of the preset.
+            pooling: name of a pooling.
+            pooling_parameters: of the pooling.
+            seed: of the initial weights. torch's global random state is left as it was.
+
+        Raises:
+            UsageError: no such encoder, preset, pooling or parameter.
+        """
+        presets = registry.load("encoders", encoder).Encoder.PRESETS
+        if preset not in presets:
+            raise UsageError(f"the encoder {encoder!r} has no preset {preset!r}", fix=f"it has: {', '.join(presets)}")
+        config = {
+            "encoder": encoder.replace("_", "-"),
+            "parameters": {**presets[preset], **(parameters or {})},
+            "pooling": pooling,
+            "pooling_parameters": dict(pooling_parameters or {}),
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(config)
+
+    @property
+    def dimension(self) -> int:
+        """Number of features D of an embedding."""
+        return int(self.encoder.dimension)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers; `residues(…, layer=k)` takes 0 … depth."""
+        return int(self.encoder.depth)
+
+    @property
+    def size(self) -> int:
+        """Number of trainable values."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the configuration and the weights (as float32): two models of one fingerprint embed alike."""
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def residues(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
+        """Return an embedding for every residue, (N, L, D); rows of padding are void.
+
+        Args:
+            tokens: (N, L) int64, as `alphabet.encode_tokens` and `pad_batch` give.
+            mask: (N, L) bool, True on residues, which fill each row from the left.
+            layer: take the output of this layer, 0 … depth; None is the last.
+        """
+        return self.encoder(tokens, mask, layer)
+
+    def pool(self, residues: Tensor, mask: Tensor) -> Tensor:
+        """Return one vector a sequence, (N, D), from residues (N, L, D) and their mask (N, L)."""
+        return self.pooling(residues, mask)
+
+    def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
+        """Return one embedding a sequence, (N, D); arguments as `residues`."""
+        return self.pool(self.residues(tokens, mask, layer), mask)
+
+    def save(self, folder: PathLike, card: str | None = None) -> Path:
+        """Write the model as a folder, all or nothing: config.json, model.safetensors, MODEL_CARD.md.
+
+        Args:
+            folder: a model that is there is replaced; any other folder with content is not.
+            card: the model card in Markdown; None writes a plain one.
+
+        Raises:
+            UsageError: the folder holds something that is no model.
+        """
+        from safetensors.torch import save_file
+
+        target = Path(folder)
+        if target.is_dir() and any(target.iterdir()) and not (target / CONFIG).is_file():
+            raise UsageError(f"{target} holds something that is no model", fix="name an empty or a new folder")
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        with atomic_directory(target) as part:
+            save_file(tensors, part / WEIGHTS, metadata={"format": "pt"})
+            description = {
+                "format": FORMAT,
+                **self.config,
+                "dimension": self.dimension,
+                "weights_sha256": file_sha256(part / WEIGHTS),
+            }
+            (part / CONFIG).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+            (part / CARD).write_text(card or self._plain_card(), encoding="utf-8")
+        return target
+
+    def _plain_card(self) -> str:
+        return (
+            f"# A phylocli model\n\n{self.config['encoder']} encoder, {self.size:,} parameters, {self.dimension} features, "
+            f"{self.config['pooling']} pooling.\n\nFingerprint: `{self.fingerprint}`\n"
+        )
+
+    @classmethod
+    def load(cls, folder: PathLike, device: torch.device | str = "cpu") -> Self:
+        """Return the model of a folder, its weights checked against their checksum, ready for embedding (`eval`).
+
+        Raises:
+            BadInputError: no model there, a model of another format, or weights that are damaged or do not fit.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = Path(folder)
+        if not (path / CONFIG).is_file():
+            raise BadInputError(
+                f"{path} is no model folder: it has no {CONFIG}",
+                fix="name the 'model' folder of a training run" if path.is_dir() else "check the path",
+            )
+        try:
+            description = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+            config = {key: description[key] for key in ("encoder", "parameters", "pooling", "pooling_parameters")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInputError(f"{path / CONFIG} does not describe a model", why=repr(error)) from error
+        if description.get("format") != FORMAT:
+            raise BadInputError(
+                f"{path} has the format {description.get('format')!r}",
+                why=f"this version reads {FORMAT!r}",
+                fix="update phylocli",
+            )
+        weights = path / WEIGHTS
+        if not weights.is_file():
+            raise BadInputError(f"{path} is incomplete: it has no {WEIGHTS}", fix="copy the folder again")
+        if description.get("weights_sha256", file_sha256(weights)) != file_sha256(weights):
+            raise BadInputError(f"{weights} is damaged", why="its checksum is not the one in config.json")
+        note_input(weights)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                model = cls(config)
+            model.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
+        except (SafetensorError, RuntimeError, UsageError) as error:
+            raise BadInputError(f"{path}: the weights do not fit the configuration", why=str(error)) from error
+        return model.to(device).eval()
