@@ -127,6 +127,14 @@ def modules() -> list[Any]:
     return [importlib.import_module(f"{__name__}.{name}") for name in found]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from phylocli import __version__
+
+        typer.echo(f"phylocli {__version__}")
+        raise typer.Exit
+
+
 def build() -> typer.Typer:
     """Return the whole command line."""
     app = typer.Typer(
@@ -139,17 +147,10 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
-    def print_version(asked: bool) -> None:
-        if asked:
-            from phylocli import __version__
-
-            typer.echo(f"phylocli {__version__}")
-            raise typer.Exit
-
     @app.callback(help=HELP)
     def top(
         version: Annotated[
-            bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version)
+            bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
         ] = False,
     ) -> None:
         pass

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 Input = Annotated[
-    Optional[str],  # noqa: UP045  typer reads it
+    str | None,
     typer.Argument(metavar="[INPUT|-]", help="File to read, compressed or not; '-' or nothing is standard input."),
 ]
 Output = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "-o", "--output", metavar="FILE|-", help="File to write, compressed by its suffix; '-' is standard output."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Same input and seed, same bytes.", metavar="S")]
 FamilyOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option(
         "--family", metavar="ACC", help="Work on this family of the store; may be repeated. Earlier stages run first."
     ),
 ]
 ClanOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("--clan", metavar="CL", help="Work on all families of this clan."),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Work on every family of the store.")]
 StoreOption = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--store", metavar="DIR", envvar="PHYLOCLI_STORE", help="The store of families (default: user data folder)."
     ),

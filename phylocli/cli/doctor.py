@@ -1,12 +1,33 @@
-"""Show versions, devices, and optional engines: found, or how to install them."""
+"""Show versions, devices and optional engines: found, or how to install them."""
 
 from __future__ import annotations
 
-EXAMPLES = ["phylocli doctor"]
+from typing import Annotated
+
+import typer
+
+EXAMPLES = ["phylocli doctor", "phylocli doctor --json > bug_report.json"]
 
 
-def command() -> None:
-    """Show versions, devices, and optional engines: found, or how to install them."""
-    from phylocli import console
+def command(json: Annotated[bool, typer.Option("--json", help="As JSON, for a bug report.")] = False) -> None:
+    """Show versions, devices and optional engines: found, or how to install them. Exit code 1 where a library is missing."""
+    from phylocli.errors import MissingDependencyError
+    from phylocli.workflow.doctor import as_rows, diagnose
 
-    console.info("ok")
+    findings = diagnose()
+    if json:
+        from json import dumps
+
+        typer.echo(dumps(as_rows(findings), indent=2))
+    else:
+        mark = {"ok": "✓", "missing": "✗", "optional": "·"}
+        width = max(len(f.name) for f in findings)
+        group = ""
+        for finding in findings:
+            if finding.group != group:
+                group = finding.group
+                typer.echo(group)
+            typer.echo(f"  {mark[finding.state]} {finding.name:<{width}}  {finding.detail}")
+    missing = [f.name for f in findings if f.state == "missing"]
+    if missing:
+        raise MissingDependencyError(f"missing: {', '.join(missing)}", fix="pip install --upgrade phylocli")

@@ -1,0 +1,99 @@
+"""What this installation has: versions, devices, optional engines, the store."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+State = Literal["ok", "missing", "optional"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis: `state` is `ok`, `missing` (phylocli needs it) or `optional` (it is not there)."""
+
+    group: str
+    name: str
+    state: State
+    detail: str
+
+
+_REQUIRED = (
+    *("torch", "numpy", "scipy", "scikit-learn", "polars", "pyarrow", "safetensors"),
+    *("pyhmmer", "scikit-bio", "biopython", "ete3", "six"),
+    *("requests", "tenacity", "platformdirs", "typer", "rich", "jinja2", "matplotlib"),
+)
+
+# name, Python module, programs on PATH, how to get it
+_OPTIONAL = (
+    ("famsa (align --method famsa)", "pyfamsa", (), "pip install 'phylocli[famsa]'"),
+    (
+        "veryfasttree (tree --engine veryfasttree)",
+        "veryfasttree",
+        ("VeryFastTree", "FastTree", "FastTreeMP", "fasttree"),
+        "pip install 'phylocli[trees]' (Linux), or FastTree on PATH",
+    ),
+    (
+        "iqtree (tree --engine iqtree)",
+        "",
+        ("iqtree3", "iqtree2", "iqtree"),
+        "conda install -c bioconda iqtree, or apt install iqtree",
+    ),
+    ("mmseqs (families, search baselines)", "", ("mmseqs",), "conda install -c bioconda mmseqs2, or apt install mmseqs2"),
+)
+
+
+def diagnose() -> list[Finding]:
+    """Return the findings, required libraries first. Imports torch to ask for devices; everything else is looked up."""
+    from phylocli import __version__
+    from phylocli.store import Store
+
+    found = [
+        Finding("phylocli", "version", "ok", __version__),
+        Finding("phylocli", "python", "ok", f"{platform.python_version()} on {platform.platform()}"),
+    ]
+    for name in _REQUIRED:
+        try:
+            found.append(Finding("libraries", name, "ok", importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            found.append(Finding("libraries", name, "missing", f"pip install {name}"))
+    found += _devices()
+    for name, module, programs, how in _OPTIONAL:
+        program = next((path for path in map(shutil.which, programs) if path), None)
+        if module and importlib.util.find_spec(module) is not None:
+            found.append(Finding("optional engines", name, "ok", f"{module} {importlib.metadata.version(module)}"))
+        elif program:
+            found.append(Finding("optional engines", name, "ok", program))
+        else:
+            found.append(Finding("optional engines", name, "optional", f"not found; {how}"))
+    store = Store()
+    found.append(Finding("store", str(store.root), "ok", f"{len(store.accessions())} families"))
+    return found
+
+
+def _devices() -> list[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        import torch
+    except ImportError as error:
+        return [Finding("devices", "cpu", "missing", f"{cores} cores; torch cannot be imported: {error}")]
+    found = [Finding("devices", "cpu", "ok", f"{cores} cores, torch uses {torch.get_num_threads()} threads")]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            memory = torch.cuda.get_device_properties(index).total_memory / 2**30
+            found.append(Finding("devices", f"cuda:{index}", "ok", f"{torch.cuda.get_device_name(index)}, {memory:.0f} GiB"))
+    else:
+        found.append(Finding("devices", "cuda", "optional", "no NVIDIA GPU that torch can use"))
+    mps = torch.backends.mps.is_available()
+    found.append(Finding("devices", "mps", "ok" if mps else "optional", "Apple GPU" if mps else "no Apple GPU"))
+    return found
+
+
+def as_rows(findings: list[Finding]) -> list[dict[str, str]]:
+    """Return the findings as plain rows, for JSON."""
+    return [asdict(finding) for finding in findings]
