@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from standin import Standin
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -27,6 +28,16 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the shared training and evaluation data are not beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture
+def standin() -> Iterator[Standin]:
+    """InterPro, the Pfam releases and UniProt on loopback, with the examples' real families.
+
+    With the command line: `phylocli("fetch", "PF00042", env=standin.environment)`.
+    """
+    with Standin() as server:
+        yield server
 
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -7,6 +7,7 @@ every input that was read (standard input too).
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import platform
@@ -33,6 +34,11 @@ _LIBRARIES = (
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, phylocli and the libraries that results depend on; absent ones are left out."""
+    return dict(_versions())
+
+
+@functools.cache  # looked up once: a release has 25,000 families, each with a record of its own
+def _versions() -> dict[str, str]:
     from phylocli import __version__
 
     found = {"python": platform.python_version(), "phylocli": __version__}
@@ -64,10 +70,27 @@ def sidecar_path(artefact: PathLike) -> Path:
     return path.with_name(path.name + ".provenance.json")
 
 
-def write_sidecar(artefact: PathLike | None, stage: str, parameters: dict[str, Any], seed: int | None = None) -> None:
-    """Write the provenance beside an artefact that is complete on disk; does nothing for standard output and devices."""
+def write_sidecar(
+    artefact: PathLike | None,
+    stage: str,
+    parameters: dict[str, Any],
+    seed: int | None = None,
+    *,
+    source: dict[str, Any] | None = None,
+) -> None:
+    """Write the provenance beside an artefact that is complete on disk; does nothing for standard output and devices.
+
+    Args:
+        artefact: the file.
+        stage: the subcommand.
+        parameters: what it was asked to do.
+        seed: where chance had a part.
+        source: for what came from a public service: its URL, release, checksum and time.
+    """
     if artefact is None or str(artefact) == STDIO or str(artefact).startswith("/dev/"):
         return
     record = provenance(stage, parameters, seed)
+    if source is not None:
+        record["source"] = source
     record["output"] = {"name": Path(artefact).name, "sha256": file_sha256(artefact)}
     write_text(sidecar_path(artefact), json.dumps(record, indent=2, default=str) + "\n")

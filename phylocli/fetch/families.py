@@ -1,0 +1,244 @@
+"""Families into the store, a few at a time, and out of it again in the order in which they were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from phylocli import console
+from phylocli.errors import BadInputError, PhylocliError, ServiceError, UsageError
+from phylocli.fetch.accessions import Wanted, parse_clan, parse_family, unique
+from phylocli.fetch.http import Client
+from phylocli.fetch.interpro import ALIGNMENTS, DeadFamilyError, InterPro
+from phylocli.fetch.policy import Policy, default_policy
+from phylocli.fetch.services import find_services
+from phylocli.formats.family import Family
+from phylocli.store import Store
+
+_NOTE = "fetch "
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A family or clan that did not come, and why."""
+
+    accession: str
+    error: PhylocliError
+
+
+def fetch_families(
+    accessions: Iterable[str],
+    *,
+    clans: Iterable[str] = (),
+    store: Store | None = None,
+    alignment: str = "seed",
+    profile: bool = False,
+    offline: bool = False,
+    refresh: bool = False,
+    base_url: str | None = None,
+    policy: Policy | None = None,
+) -> Iterator[Family]:
+    """Yield families, from the store where they are there, else from InterPro by way of the store.
+
+    Nothing is kept that has not been verified: decompressed to its end, of the accession asked for, with as many rows as its
+    `SQ` line says. The order is that of the request; the families of a clan come by accession.
+
+    Args:
+        accessions: `PF00042`, or with a version, which is compared with what came.
+        clans: all families of these clans too.
+        store: where families are kept; None takes the default store.
+        alignment: `seed` or `full`.
+        profile: keep each family's HMM in the store too.
+        offline: use only what is in the store.
+        refresh: fetch anew what is in the store.
+        base_url: the InterPro API's address; None takes `$PHYLOCLI_INTERPRO_URL`, else EBI's.
+        policy: waits, retries and caps; None takes the default.
+
+    Raises:
+        UsageError: a text that is no accession, an alignment that is not served, nothing asked for.
+        BadInputError: after all others were yielded: families that do not exist, or do no more.
+        ServiceError: after all others were yielded: families that the service did not give, or that are not in the store
+            when offline.
+    """
+    if alignment not in ALIGNMENTS:
+        raise UsageError(
+            f"there is no alignment {alignment!r}",
+            why="InterPro serves seed and full only",
+            fix="say --alignment seed or full",
+        )
+    listed = [parse_family(text) for text in accessions]
+    clan_list = list(dict.fromkeys(parse_clan(text) for text in clans))
+    if not listed and not clan_list:
+        raise UsageError("no family was named", fix="give accessions such as PF00042, or --clan CL0090")
+    fetcher = _Fetcher(
+        store or Store(),
+        alignment=alignment,
+        profile=profile,
+        offline=offline,
+        refresh=refresh,
+        base=find_services(interpro=base_url).interpro,
+        policy=policy or default_policy(),
+    )
+    return fetcher.run(listed, clan_list)
+
+
+class _Fetcher:
+    """One call of `fetch_families`."""
+
+    def __init__(
+        self, store: Store, *, alignment: str, profile: bool, offline: bool, refresh: bool, base: str, policy: Policy
+    ) -> None:
+        self.store = store
+        self.alignment = alignment
+        self.profile = profile
+        self.offline = offline
+        self.refresh = refresh
+        self.policy = policy
+        self.client = Client(policy)
+        self.service = InterPro(self.client, base)
+        self.failures: list[Failure] = []
+        self.asked = 0
+
+    def run(self, listed: list[Wanted], clans: list[str]) -> Iterator[Family]:
+        with self.client:
+            families = unique([*listed, *self._members(clans)])
+            self.asked = len(families) + len(self.failures)
+            missing = [w for w in families if not self._is_there(w)]
+            if self.offline:
+                for wanted in missing:
+                    self.failures.append(Failure(wanted.accession, _not_there(wanted, self.store)))
+                missing = []
+            elif missing:
+                there = len(families) - len(missing)
+                console.info(
+                    f"fetching {len(missing)} famil{'y' if len(missing) == 1 else 'ies'} from InterPro"
+                    + (
+                        f"; {there} already in the store {self.store.root}"
+                        if there
+                        else f" into the store {self.store.root}"
+                    )
+                )
+            yield from self._in_order(families, missing)
+        raise_failures(self.failures, self.asked)
+
+    def _in_order(self, families: list[Wanted], missing: list[Wanted]) -> Iterator[Family]:
+        pool = ThreadPoolExecutor(max_workers=max(1, self.policy.connections), thread_name_prefix="fetch")
+        absent = {failure.accession for failure in self.failures}
+        in_a_row = 0
+        try:
+            pending: dict[str, Future[None]] = {w.accession: pool.submit(self._fetch, w) for w in missing}
+            for wanted in console.progress(families, "fetching families", unit="families"):
+                if wanted.accession in absent:
+                    continue
+                future = pending.pop(wanted.accession, None)
+                try:
+                    if in_a_row >= self.policy.give_up_after and future is not None and not future.done():
+                        raise ServiceError("not tried: the service failed for all families before this one")
+                    if future is not None:
+                        future.result()
+                    family = self._read(wanted)
+                except (ServiceError, BadInputError) as error:
+                    self.failures.append(Failure(wanted.accession, error))
+                    in_a_row = in_a_row + 1 if isinstance(error, ServiceError) else 0
+                    if in_a_row == self.policy.give_up_after:
+                        self.client.stop()
+                    continue
+                in_a_row = 0
+                self._compare_version(wanted, family)
+                yield family
+        finally:
+            self.client.stop()  # also when the reader of this iterator has gone, or ^C came
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _members(self, clans: list[str]) -> Iterator[Wanted]:
+        for clan in clans:
+            try:
+                members = self._clan(clan)
+            except (ServiceError, BadInputError) as error:
+                self.failures.append(Failure(clan, error))
+                continue
+            console.info(f"{clan} has {len(members)} famil{'y' if len(members) == 1 else 'ies'}")
+            yield from map(parse_family, members)
+
+    def _clan(self, clan: str) -> list[str]:
+        if not self.offline:
+            members = self.service.clan(clan)
+            self.store.write_clan(clan, members)
+            return members
+        members = self.store.clan_members(clan)
+        if not members:
+            raise ServiceError(
+                f"the store {self.store.root} does not know the families of {clan}", fix="fetch it once without --offline"
+            )
+        return members
+
+    def _is_there(self, wanted: Wanted) -> bool:
+        if wanted.accession not in self.store or (self.refresh and not self.offline):
+            return False
+        held = self.store.origin(wanted.accession).get("source")
+        # A record without a source is the user's own, and stands for the family until --refresh.
+        if isinstance(held, dict) and held.get("alignment", self.alignment) != self.alignment:
+            return False
+        return not self.profile or self.store.profile_path(wanted.accession).is_file()
+
+    def _read(self, wanted: Wanted) -> Family:
+        try:
+            return self.store.read(wanted.accession)
+        except BadInputError as error:
+            if self.offline:
+                raise
+            console.warning(f"{error.what}; fetching {wanted.accession} anew")
+        self._fetch(wanted)
+        return self.store.read(wanted.accession)
+
+    def _fetch(self, wanted: Wanted) -> None:
+        parameters: dict[str, object] = {"alignment": self.alignment}
+        try:
+            family, source = self.service.alignment(wanted, self.alignment)
+        except DeadFamilyError as error:
+            raise self._with_replacement(error, wanted) from error
+        if self.profile:
+            text, profile_source = self.service.profile(wanted)
+            self.store.write_profile(wanted.accession, text, parameters, source=profile_source)
+        family.notes.append(f"{_NOTE}{self.alignment} InterPro")
+        self.store.write(family, "fetch", parameters, source={**source, "alignment": self.alignment})
+
+    def _with_replacement(self, error: DeadFamilyError, wanted: Wanted) -> DeadFamilyError:
+        return error
+
+    def _compare_version(self, wanted: Wanted, family: Family) -> None:
+        if wanted.version and wanted.version != family.version:
+            console.warning(
+                f"{wanted.accession}.{wanted.version} was asked for; what came is "
+                + (f"{family.accession}.{family.version}" if family.version else "a record without a version")
+            )
+
+
+def _not_there(wanted: Wanted, store: Store) -> ServiceError:
+    return ServiceError(f"not in the store {store.root}, and --offline forbids to fetch it")
+
+
+def raise_failures(failures: list[Failure], asked: int) -> None:
+    """Raise one error for all that did not come; does nothing where all came.
+
+    Raises:
+        ServiceError: at least one failed because of the service, so that another attempt may help.
+        BadInputError: all of them do not exist, or do no more.
+    """
+    if not failures:
+        return
+    service = any(isinstance(failure.error, ServiceError) for failure in failures)
+    kind = ServiceError if service else BadInputError
+    if len(failures) == 1 and asked == 1:
+        error = failures[0].error
+        named = error.what if failures[0].accession in error.what else f"{failures[0].accession}: {error.what}"
+        raise kind(named, error.why, error.fix)
+    lines = []
+    for failure in failures:
+        reason = failure.error.what + (f" ({failure.error.why})" if failure.error.why else "")
+        lines.append(f"  {failure.accession:<8} {reason}" + (f"; {failure.error.fix}" if failure.error.fix else ""))
+    raise kind(
+        f"{len(failures)} of {asked} did not come:\n" + "\n".join(lines),
+        fix="the others are in the store; run the same command again for the rest" if service else None,
+    )

@@ -1,0 +1,338 @@
+"""One request to a public service: opened, watched while it flows, and tried again when the failure may pass."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import email.utils
+import io
+import json
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any, BinaryIO, TypeVar, cast
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from phylocli import __version__, console
+from phylocli.errors import BadInputError, ServiceError, UsageError
+from phylocli.fetch.policy import Policy
+from phylocli.fetch.verify import unpacked
+
+T = TypeVar("T")
+
+USER_AGENT = f"phylocli/{__version__} (+https://github.com/phylocli/phylocli)"
+_CHUNK = 1 << 16
+_SMALL = 1 << 26  # the cap for answers that are read into memory: JSON, error texts, clan lists
+
+
+class TransientError(Exception):
+    """A failure that may pass: the request is worth another attempt.
+
+    Args:
+        reason: what happened, in words for the user.
+        wait: seconds to wait before the next attempt; None leaves it to the back-off.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait = wait
+
+
+class Reply:
+    """An answer whose body has not been read yet."""
+
+    def __init__(self, response: requests.Response, policy: Policy) -> None:
+        self.status = response.status_code
+        self.headers = response.headers
+        self.url = response.url
+        self.redirected = bool(response.history)
+        self._response = response
+        self._policy = policy
+
+    def chunks(self, limit: int) -> Iterator[bytes]:
+        """Yield the body's bytes as transferred: a `Content-Encoding` is left to `verify.unpacked`, which goes by content.
+
+        Raises:
+            TransientError: the body broke off or came too slowly.
+            ServiceError: it is larger than `limit`.
+        """
+        raw = cast(urllib3.HTTPResponse, self._response.raw)
+        size = 0
+        window_start, window_size = time.monotonic(), 0
+        while True:
+            try:
+                data = raw.read1(_CHUNK, decode_content=False)
+            except urllib3.exceptions.IncompleteRead as error:
+                raise TransientError(f"the body broke off after {size:,} bytes") from error
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise TransientError(f"the body broke off after {size:,} bytes: {_short(error)}") from error
+            if not data:
+                break
+            size += len(data)
+            window_size += len(data)
+            if size > limit:
+                raise ServiceError(f"{self.url} sends more than {limit:,} bytes", why="that is more than the answer can be")
+            yield data
+            now = time.monotonic()
+            if now - window_start > self._policy.rate_window:
+                if window_size < self._policy.min_rate * (now - window_start):
+                    raise TransientError(f"the transfer stalled after {size:,} bytes")
+                window_start, window_size = now, 0
+        declared = self.headers.get("Content-Length", "")
+        if declared.isdigit() and "Transfer-Encoding" not in self.headers and size != int(declared):
+            raise TransientError(f"the body broke off after {size:,} of {int(declared):,} bytes")
+
+    @contextmanager
+    def spooled(self) -> Iterator[IO[bytes]]:
+        """Give the whole body as a seekable file without a name: nothing of it stays if it turns out to be untrue."""
+        with tempfile.SpooledTemporaryFile(max_size=1 << 24) as body:
+            for data in self.chunks(self._policy.max_body):
+                body.write(data)
+            body.seek(0)
+            yield cast("IO[bytes]", body)
+
+    def content(self) -> bytes:
+        """Return the whole body of a small answer, decompressed.
+
+        Raises:
+            TransientError: the body broke off, or its compressed data are damaged.
+        """
+        packed = b"".join(self.chunks(_SMALL))
+        try:
+            return unpacked(io.BytesIO(packed), _SMALL).read()
+        except BadInputError as error:
+            raise TransientError(f"the body is damaged: {error.what}") from error
+
+    def json(self) -> Any:
+        """Return the body as JSON.
+
+        Raises:
+            TransientError: it is not.
+        """
+        content = self.content()
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise TransientError(f"the answer is not JSON but {_look(content)}") from error
+
+    def retry_after(self) -> float | None:
+        """Return the seconds of a `Retry-After` header (a number or a date), None where there is none."""
+        text = self.headers.get("Retry-After", "").strip()
+        if text.isdigit():
+            return float(text)
+        if text:
+            with contextlib.suppress(ValueError):
+                when = email.utils.parsedate_to_datetime(text)
+                return max(0.0, (when - datetime.datetime.now(datetime.UTC)).total_seconds())
+        return None
+
+
+class Client:
+    """A polite client: paces its requests, counts its attempts, and can be stopped from another thread.
+
+    Proxies and the CA bundle come from the environment, as requests reads them; TLS certificates are always verified.
+
+    Args:
+        policy: how patient and how polite.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._pace = threading.Lock()
+        self._next_start = 0.0
+        self._stopped = threading.Event()
+        self._random = random.Random()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        for session in self._sessions:
+            session.close()
+
+    def stop(self) -> None:
+        """End all waits now; requests that have not started yet fail."""
+        self._stopped.set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, unless the client is stopped.
+
+        Raises:
+            ServiceError: it was.
+        """
+        if self._stopped.wait(max(0.0, seconds)):
+            raise ServiceError("the request was cancelled")
+
+    def attempt(self, what: str, action: Callable[[], T]) -> T:
+        """Return what `action` returns, called again while it raises `TransientError` and attempts are left.
+
+        Args:
+            what: what is being fetched, for messages.
+            action: one whole transfer, its check included: a body that breaks off is no answer.
+
+        Raises:
+            ServiceError: all attempts failed.
+        """
+        policy = self.policy
+
+        def pause(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            asked = error.wait if isinstance(error, TransientError) else None
+            steps = policy.backoff * 2 ** (state.attempt_number - 1)
+            jittered = min(policy.backoff_max, steps) * self._random.uniform(0.5, 1.0)
+            return jittered if asked is None else asked
+
+        def tell(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            seconds = state.next_action.sleep if state.next_action else 0.0
+            say = console.info if seconds >= 10 else console.detail
+            say(f"{what}: {error}; attempt {state.attempt_number + 1} of {policy.attempts} in {seconds:.0f} s")
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(policy.attempts),
+            wait=pause,
+            retry=tenacity.retry_if_exception_type(TransientError),
+            before_sleep=tell,
+            sleep=self.wait,
+            reraise=True,
+        )
+        try:
+            return retrying(action)
+        except TransientError as error:
+            raise ServiceError(
+                f"{what} could not be fetched",
+                why=f"{error.reason} (after {policy.attempts} attempts)",
+                fix="try again later; what is already in the store is kept",
+            ) from error
+
+    @contextmanager
+    def open(
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str | int] | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        accept: str = "*/*",
+    ) -> Iterator[Reply]:
+        """Open one request and give its answer, whatever its status.
+
+        Raises:
+            TransientError: no connection, no answer in time.
+            ServiceError: the server's certificate cannot be verified, or a redirect leads away from HTTPS.
+            UsageError: the URL is none.
+        """
+        self._take_turn()
+        try:
+            response = self._session().get(
+                url,
+                params=params,
+                headers={"Accept": accept, **(headers or {})},
+                stream=True,
+                timeout=(self.policy.connect_timeout, self.policy.read_timeout),
+            )
+        except requests.exceptions.SSLError as error:
+            raise ServiceError(
+                f"the certificate of {urlsplit(url).netloc} could not be verified",
+                why=_short(error),
+                fix="behind a proxy with a certificate of its own, name its bundle in REQUESTS_CA_BUNDLE",
+            ) from error
+        except (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidSchema,
+        ) as error:
+            raise UsageError(f"{url!r} is not an address that can be fetched", why=_short(error)) from error
+        except requests.exceptions.Timeout as error:
+            raise TransientError(f"{urlsplit(url).netloc} did not answer in time") from error
+        except requests.exceptions.RequestException as error:
+            raise TransientError(f"no connection to {urlsplit(url).netloc}: {_short(error)}") from error
+        with response:
+            if url.startswith("https:") and not response.url.startswith("https:"):
+                raise ServiceError(f"{url} leads to {response.url}, which is not encrypted; it was not followed")
+            yield Reply(response, self.policy)
+
+    def refuse(self, reply: Reply, what: str) -> None:
+        """Raise for a status that all services mean alike.
+
+        Raises:
+            TransientError: 408, 425, 429, 5xx.
+            ServiceError: any other status that is no success, or a `Retry-After` beyond the policy's patience.
+        """
+        if 200 <= reply.status < 300:
+            return
+        if reply.status in (408, 425, 429) or reply.status >= 500:
+            asked = reply.retry_after()
+            if asked is not None and asked > self.policy.retry_after_max:
+                raise ServiceError(
+                    f"{what}: the server answers {reply.status} and asks to come back in {asked:.0f} s", fix="try again then"
+                )
+            raise TransientError(f"the server answers {reply.status}", asked)
+        raise ServiceError(f"{what}: {reply.url} answers {reply.status}", why=_message(reply))
+
+    def _take_turn(self) -> None:
+        with self._pace:
+            now = time.monotonic()
+            start = max(now, self._next_start)
+            self._next_start = start + self.policy.request_pause
+        self.wait(start - now)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            # Only the connection is retried here; everything after it is judged by `attempt`, which knows the answers.
+            retry = urllib3.Retry(total=None, connect=1, read=0, status=0, other=0, redirect=5, backoff_factor=0.1)
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=retry))
+            session.headers["User-Agent"] = USER_AGENT
+            session.headers["Accept-Encoding"] = "gzip"
+            self._local.session = session
+            self._sessions.append(session)
+        return session
+
+
+def host_rebased(link: str, base: str) -> str:
+    """Return a `next` link of a service with scheme and host of the configured base, and the base's own path prefix.
+
+    Services behind a proxy name a host or port in such links that the client may not reach.
+    """
+    found, wanted = urlsplit(link), urlsplit(base)
+    return found._replace(scheme=wanted.scheme, netloc=wanted.netloc).geturl()
+
+
+def unread(body: IO[bytes]) -> BinaryIO:
+    """Return a spooled body, rewound."""
+    body.seek(0)
+    return cast(BinaryIO, body)
+
+
+def _message(reply: Reply) -> str | None:
+    with contextlib.suppress(TransientError, ServiceError):
+        text = reply.content().decode("utf-8", "replace").strip()
+        return text[:300] or None
+    return None
+
+
+def _look(content: bytes) -> str:
+    head = content[:200].lstrip().lower()
+    if not head:
+        return "empty"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    return repr(content[:40].decode("utf-8", "replace"))
+
+
+def _short(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0][:200]

@@ -1,0 +1,47 @@
+"""Where the public services are: the option, else the environment, else the address that everyone uses."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from phylocli.errors import UsageError
+
+INTERPRO = "https://www.ebi.ac.uk/interpro/api"
+PFAM = "https://ftp.ebi.ac.uk/pub/databases/Pfam"
+UNIPROT = "https://rest.uniprot.org"
+
+VARIABLES = {INTERPRO: "PHYLOCLI_INTERPRO_URL", PFAM: "PHYLOCLI_PFAM_URL", UNIPROT: "PHYLOCLI_UNIPROT_URL"}
+
+
+@dataclass(frozen=True)
+class Services:
+    """Base addresses, without a slash at their end.
+
+    Attributes:
+        interpro: the InterPro API.
+        pfam: the folder that holds `current_release` and `releases`.
+        uniprot: the UniProt REST service.
+    """
+
+    interpro: str = INTERPRO
+    pfam: str = PFAM
+    uniprot: str = UNIPROT
+
+
+def find_services(*, interpro: str | None = None, pfam: str | None = None, uniprot: str | None = None) -> Services:
+    """Return the services' addresses: as given, else from `$PHYLOCLI_INTERPRO_URL`, `…_PFAM_URL`, `…_UNIPROT_URL`.
+
+    Raises:
+        UsageError: an address is not one of HTTP.
+    """
+
+    def address(given: str | None, default: str) -> str:
+        url = (given or os.environ.get(VARIABLES[default]) or default).rstrip("/")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"{url!r} is not the address of a service", fix="give it as https://host/path")
+        return url
+
+    return Services(address(interpro, INTERPRO), address(pfam, PFAM), address(uniprot, UNIPROT))

@@ -1,0 +1,418 @@
+"""A stand-in for InterPro, the Pfam releases and UniProt on loopback: real HTTP, real gzip, the odd statuses and the lies.
+
+It serves the real families of `examples/families.sto` as the services would, and `script` makes the next answers to a path
+odd ones. By hand: `python tests/services/standin.py` prints the environment to set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import re
+import socket
+import struct
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from phylocli.formats import Family, read_families
+from phylocli.formats.stockholm import write_family
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RELEASE = "38.2"
+HTML = b"<!DOCTYPE html>\n<html><body><h1>EMBL-EBI</h1><p>We are working on it.</p></body></html>\n"
+DEAD = {"PF00101": ("PF00042", "2019-05-01")}  # removed from Pfam: (replacement, day)
+NAMES = {"PF00042": "27"}  # versions for families of the examples that carry none
+
+
+@lru_cache
+def example_families() -> dict[str, Family]:
+    """The real families, by accession, each with a version as Pfam's own records have."""
+    found = {}
+    for family in read_families(ROOT / "examples" / "families.sto"):
+        family.version = family.version or NAMES.get(family.accession, "1")
+        found[family.accession] = family
+    return found
+
+
+def stockholm_text(family: Family) -> bytes:
+    """A record as the services write it."""
+    stream = io.StringIO()
+    write_family(family, stream)
+    return stream.getvalue().encode()
+
+
+@lru_cache
+def hmm_text(accession: str) -> bytes:
+    """The family's profile, built from its alignment."""
+    import pyhmmer
+
+    family = example_families()[accession]
+    alphabet = pyhmmer.easel.Alphabet.amino()
+    rows = [
+        pyhmmer.easel.TextSequence(name=name, sequence=row.replace(".", "-"))
+        for name, row in zip(family.ids, family.rows, strict=True)
+    ]
+    alignment = pyhmmer.easel.TextMSA(name=family.name, sequences=rows).digitize(alphabet)
+    hmm, _, _ = pyhmmer.plan7.Builder(alphabet).build_msa(alignment, pyhmmer.plan7.Background(alphabet))
+    hmm.name, hmm.accession = family.name, f"{family.accession}.{family.version}"
+    hmm.creation_time = None
+    out = io.BytesIO()
+    hmm.write(out)
+    return out.getvalue()
+
+
+@dataclass
+class Answer:
+    """One answer; `body` is sent as it is."""
+
+    body: bytes = b""
+    status: int = 200
+    kind: str = "application/octet-stream"
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None  # send only so many bytes of the body and close the connection
+    reset: bool = False  # close the connection with a reset instead of an answer
+    stall: float = 0.0  # seconds to wait in the middle of the body
+    drip: float = 0.0  # seconds to wait after each byte
+    no_body: bool = False  # Content-Length says otherwise
+
+
+Fault = Callable[[Answer], Answer]
+"""Makes an odd answer out of the right one."""
+
+
+def status(code: int, body: bytes = b"", kind: str = "application/json", **headers: str) -> Fault:
+    """Answer with a status and a text."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda right: Answer(body, code, kind, named)
+
+
+def body(data: bytes, kind: str = "application/gzip") -> Fault:
+    """Answer 200 with another body."""
+    return lambda right: Answer(data, 200, kind)
+
+
+def cut(fraction: float, *, honest_length: bool = False) -> Fault:
+    """Break the body off; with `honest_length` the Content-Length fits the part that is sent."""
+
+    def fault(right: Answer) -> Answer:
+        size = int(len(right.body) * fraction)
+        if honest_length:
+            right.body = right.body[:size]
+        else:
+            right.cut = size
+        return right
+
+    return fault
+
+
+def repacked(change: Callable[[bytes], bytes]) -> Fault:
+    """Change what is within the gzip."""
+
+    def fault(right: Answer) -> Answer:
+        right.body = gzip.compress(change(gzip.decompress(right.body)), mtime=0)
+        return right
+
+    return fault
+
+
+def changed(**values: Any) -> Fault:
+    """Change attributes of the right answer: `stall=2`, `reset=True`, …"""
+
+    def fault(right: Answer) -> Answer:
+        for name, value in values.items():
+            setattr(right, name, value)
+        return right
+
+    return fault
+
+
+computing = status(408, b'{"detail":"Query timed out"}')
+html = body(HTML, "text/html")
+reset = changed(reset=True)
+
+
+@dataclass
+class Request:
+    """A request that came in."""
+
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    time: float
+
+    @property
+    def line(self) -> str:
+        """Path and query, readable."""
+        return f"{self.path}?{'&'.join(f'{k}={v}' if v else k for k, v in self.query.items())}"
+
+
+class Standin:
+    """The server. Use as a context manager.
+
+    Attributes:
+        families: what it serves, by accession.
+        dead: removed families: accession → (replacement, day).
+        requests: what came in, in order.
+        ranges: whether the release server honours Range (the InterPro API never does).
+        release: the Pfam release that `current_release` shows.
+    """
+
+    def __init__(self, families: dict[str, Family] | None = None) -> None:
+        self.families = dict(families if families is not None else example_families())
+        self.dead = dict(DEAD)
+        self.requests: list[Request] = []
+        self.ranges = True
+        self.release = RELEASE
+        self._faults: dict[str, deque[Fault]] = defaultdict(deque)
+        self._always: dict[str, Fault] = {}
+        self._lock = threading.Lock()
+        self._release_files: dict[str, bytes] | None = None
+        standin = self
+
+        class Handler(_Handler):
+            service = standin
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    def __enter__(self) -> Standin:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def interpro(self) -> str:
+        """The InterPro API's base address."""
+        return f"{self.url}/interpro/api"
+
+    @property
+    def pfam(self) -> str:
+        """The Pfam folder's address."""
+        return f"{self.url}/pub/databases/Pfam"
+
+    @property
+    def uniprot(self) -> str:
+        """The UniProt service's address."""
+        return f"{self.url}/uniprot"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to use this server instead of the public ones."""
+        return {
+            "PHYLOCLI_INTERPRO_URL": self.interpro,
+            "PHYLOCLI_PFAM_URL": self.pfam,
+            "PHYLOCLI_UNIPROT_URL": self.uniprot,
+            "PHYLOCLI_FETCH_PATIENCE": "0.001",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def script(self, path: str, *faults: Fault) -> None:
+        """Make the next answers to paths that contain `path` odd ones, in this order; then the right one again."""
+        with self._lock:
+            self._faults[path].extend(faults)
+
+    def always(self, path: str, fault: Fault) -> None:
+        """Make every answer to paths that contain `path` an odd one."""
+        self._always[path] = fault
+
+    def count(self, path: str) -> int:
+        """How many requests came whose path and query contain `path`."""
+        return sum(path in request.line for request in self.requests)
+
+    def answer(self, request: Request) -> Answer:
+        """The answer to a request, odd or right."""
+        right = self._route(request)
+        line = request.line
+        with self._lock:
+            for path, faults in self._faults.items():
+                if path in line and faults:
+                    return faults.popleft()(right)
+        for path, fault in self._always.items():
+            if path in line:
+                return fault(right)
+        return right
+
+    def _route(self, request: Request) -> Answer:
+        path = request.path
+        if path.startswith("/interpro/api/"):
+            return self._interpro(path.removeprefix("/interpro/api"), request)
+        return Answer(b"not here", 404, "text/plain")
+
+    # InterPro
+
+    def _interpro(self, path: str, request: Request) -> Answer:
+        accept = request.headers.get("accept", "*/*")
+        if "text/html" in accept:
+            return Answer(HTML, 200, "text/html")
+        if "*/*" not in accept and "application/json" not in accept:
+            return _json({"detail": "Could not satisfy the request Accept header."}, 406)
+        if path == "/utils/release/current/":
+            return _json({"version": "107.0", "release_date": "2025-09-11T00:00:00", "content": {}})
+        if found := re.fullmatch(r"/set/pfam/(CL\d{4})/", path):
+            return self._clan(found.group(1))
+        if found := re.fullmatch(r"/entry/pfam/([^/]+)/", path):
+            return self._entry(found.group(1), request.query)
+        if found := re.fullmatch(r"/protein/uniprot/entry/pfam/(PF\d{5})/", path):
+            return self._proteins(found.group(1), request.query)
+        return _json({"Error": "no such endpoint"}, 404)
+
+    def _clan(self, clan: str) -> Answer:
+        members = [f for f in self.families.values() if f.clan == clan]
+        if not members:
+            return Answer(b"", 204, headers={"Content-Length": "42"}, no_body=True)
+        nodes = [
+            {"accession": f.accession, "short_name": f.name, "name": f.description, "type": "domain", "score": 1.0}
+            for f in members
+        ]
+        return _json({"metadata": {"accession": clan, "relationships": {"nodes": nodes, "links": []}}})
+
+    def _entry(self, accession: str, query: dict[str, str]) -> Answer:
+        if not re.fullmatch(r"PF\d{5}", accession):
+            return _json({"Error": f"the level '{accession}' is not a valid pfam member level"}, 404)
+        annotation = query.get("annotation")
+        family = self.families.get(accession)
+        if family is None:
+            if annotation:
+                return _json({})
+            if accession in self.dead:
+                day = self.dead[accession][1]
+                return _json({"accession": accession.lower(), "deletion_date": f"{day}T00:00:00Z", "history": {}}, 410)
+            return Answer(b"", 204, headers={"Content-Length": "2"}, no_body=True)
+        if annotation is None:
+            metadata = {
+                "accession": accession,
+                "name": {"name": family.description, "short": family.name},
+                "type": "domain",
+                "set_info": {"accession": family.clan, "name": ""} if family.clan else None,
+                "description": [],
+                "go_terms": None,
+                "entry_annotations": {"alignment:seed": len(family), "alignment:full": len(family), "hmm": 1},
+            }
+            return _json({"metadata": metadata}, headers=_VERSIONS)
+        if annotation == "hmm":
+            return Answer(gzip.compress(hmm_text(accession), mtime=0), kind="application/gzip")
+        if annotation not in ("alignment:seed", "alignment:full"):
+            return _json({"Error": "list index out of range"}, 404)
+        packed = gzip.compress(stockholm_text(family), mtime=0)
+        if "download" in query:
+            return Answer(packed, kind="application/gzip", headers=dict(_VERSIONS))
+        return Answer(packed, kind="text/plain", headers={"Content-Encoding": "gzip", **_VERSIONS})
+
+    def _proteins(self, accession: str, query: dict[str, str]) -> Answer:
+        family = self.families.get(accession)
+        if family is None:
+            return Answer(b"", 204, headers={"Content-Length": "2"}, no_body=True)
+        size = int(query.get("page_size", "20"))
+        if size > 200:
+            return _json({"Error": "page_size is too large"}, 404)
+        start = int(query.get("cursor", "0"))
+        results = []
+        for number, member in list(enumerate(family.sequences()))[start : start + size]:
+            # The domain stands behind ten residues of a linker, as in a longer protein.
+            fragment = {"start": 11, "end": 10 + len(member.residues)}
+            entry = {"accession": accession.lower(), "entry_protein_locations": [{"fragments": [fragment]}]}
+            protein = {"accession": f"A{number:05d}", "name": member.id, "length": 10 + len(member.residues)}
+            extra = {"sequence": "G" * 10 + member.residues}
+            results.append({"metadata": protein, "entries": [entry], "extra_fields": extra})
+        following = start + size
+        # The links name a host that no client can reach.
+        link = f"http://internal.invalid:8007/interpro/api/protein/uniprot/entry/pfam/{accession}/?" + urlencode(
+            {"cursor": following, "page_size": size, "extra_fields": "sequence"}
+        )
+        more = following < len(family)
+        return _json({"count": len(family), "next": link if more else None, "previous": None, "results": results})
+
+
+_VERSIONS = {"InterPro-Version": "107.0", "InterPro-Version-Minor": "0"}
+
+
+def _json(value: object, code: int = 200, *, headers: dict[str, str] | None = None) -> Answer:
+    return Answer(json.dumps(value).encode(), code, "application/json", dict(headers or {}))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    service: Standin
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(parts.path, query, headers, time.monotonic())
+        self.service.requests.append(request)
+        answer = self.service.answer(request)
+        try:
+            self._send(answer)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def _send(self, answer: Answer) -> None:
+        if answer.reset:
+            # An RST instead of a FIN.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            return
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if "Content-Length" not in answer.headers:
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command == "HEAD" or answer.no_body:
+            return
+        data = answer.body if answer.cut is None else answer.body[: answer.cut]
+        if answer.drip:
+            for byte in data:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(answer.drip)
+        elif answer.stall:
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            time.sleep(answer.stall)
+            self.wfile.write(data[len(data) // 2 :])
+        else:
+            self.wfile.write(data)
+        if answer.cut is not None:
+            self.close_connection = True
+
+
+def main() -> None:
+    """Serve until ^C."""
+    with Standin() as server:
+        for name, value in server.environment.items():
+            print(f"export {name}={value}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
