@@ -293,10 +293,14 @@ def open_output(target: PathLike | None, *, compress: bool = True) -> Iterator[B
         return
     with atomic_path(target) as part, part.open("wb") as raw:
         stream = _compressor(raw, str(target)) if compress else raw
-        yield stream
-        if stream is not raw:
-            stream.close()
-        raw.flush()
+        try:
+            yield stream
+        except BaseException:
+            # Closed here, or the garbage collector would flush it into a file that is closed by then.
+            with contextlib.suppress(Exception):
+                stream.close()
+            raise
+        stream.close()
 
 
 @contextmanager
