@@ -1,1 +1,102 @@
-"""…"""
+"""Views: what makes two sequences "the same". One file a view; they compose, as in `phylogenetic+crop`.
+
+A source makes pairs from a family; a transform alters each sequence of a pair, independently. At most one source stands in a
+composition, at its front; without one the source is `identity`, the same sequence twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from phylocli import registry
+from phylocli.errors import UsageError
+from phylocli.formats.family import Family
+from phylocli.views._base import Pairs, Prepared, Source, Tokens, Transform
+
+__all__ = ["Composed", "Pairs", "Prepared", "Source", "Tokens", "Transform", "build"]
+
+
+class _ComposedPrepared:
+    def __init__(self, source: Prepared, transforms: list[Transform]) -> None:
+        self.source, self.transforms = source, transforms
+        self._added = float(sum(t.expected_distance for t in transforms))
+
+    def draw(self, n: int, rng: np.random.Generator) -> Pairs:
+        a, b, distance = self.source.draw(n, rng)
+        for transform in self.transforms:
+            a = [transform(tokens, rng) for tokens in a]
+            b = [transform(tokens, rng) for tokens in b]
+        return a, b, distance + self._added
+
+
+class Composed:
+    """A source and the transforms that follow it; itself a source.
+
+    The distance of a pair is that of the source plus what the transforms are expected to put between the two views.
+
+    Attributes:
+        spec: the composition as text, for example `phylogenetic+crop`.
+        source, transforms: its parts.
+    """
+
+    def __init__(self, spec: str, source: Source, transforms: list[Transform]) -> None:
+        self.spec, self.source, self.transforms = spec, source, transforms
+
+    def prepare(self, family: Family) -> Prepared:
+        """Return the family ready for drawing; see `Source.prepare`."""
+        prepared = self.source.prepare(family)
+        return _ComposedPrepared(prepared, self.transforms) if self.transforms else prepared
+
+
+def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None) -> Composed:
+    """Return the views that a text such as `phylogenetic+crop` names.
+
+    Args:
+        spec: names of views, joined by `+`.
+        parameters: for a view's name its parameters, for example `{"crop": {"min_fraction": 0.3}}`.
+
+    Raises:
+        UsageError: no such view or parameter, two sources, parameters for a view that is not there.
+    """
+    names = [name.strip().replace("_", "-") for name in spec.split("+")]
+    given = {name.replace("_", "-"): dict(values) for name, values in (parameters or {}).items()}
+    unused = sorted(set(given) - set(names))
+    if unused:
+        raise UsageError(f"parameters are given for the view {unused[0]!r}, which {spec!r} does not hold")
+    source: Source | None = None
+    transforms: list[Transform] = []
+    for position, name in enumerate(names):
+        module = registry.load("views", name)
+        made = _make(name, module.make, given.get(name, {}))
+        if module.KIND == "transform":
+            transforms.append(made)
+        elif position == 0:
+            source = made
+        else:
+            raise UsageError(
+                f"{name!r} makes pairs from a family, so it can only come first in {spec!r}",
+                fix=f"write {'+'.join([name, *(n for n in names if n != name)])!r}"
+                if source is None
+                else "name one source only",
+            )
+    if source is None:
+        source = registry.load("views", "identity").make()
+    return Composed("+".join(names), source, transforms)
+
+
+def _make(name: str, make: Any, values: dict[str, Any]) -> Any:
+    known = list(inspect.signature(make).parameters)
+    wrong = [key for key in values if key not in known]
+    if wrong:
+        raise UsageError(
+            f"the view {name!r} has no parameter {wrong[0]!r}",
+            fix=f"known: {', '.join(known)}" if known else "it has none",
+        )
+    try:
+        return make(**values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the view {name!r} cannot be made with {values}", why=str(error)) from error

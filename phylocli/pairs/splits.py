@@ -1,0 +1,72 @@
+"""Splits without leaks: what is held out shares no family, no clan, or no clade with what is not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phylocli.errors import UsageError
+from phylocli.formats.family import Family
+from phylocli.pairs.patristic import Patristic
+
+
+def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
+    """Choose members to hold out, as whole clades, each behind a long branch.
+
+    A clade is all that stands on one side of a branch. Every path from a held-out member to any other member crosses the
+    branch above its clade, so the length of that branch is a lower bound of the distance between them: no near twin of a
+    held-out member stays behind. Clades are drawn with a probability in proportion to size × branch length, among those of
+    at most the number of members still wanted whose branch is at least as long as half of all branches of the tree; where
+    these do not give enough, the bound is halved, down to any length above zero. Members without any difference are never
+    parted.
+
+    Args:
+        family: with a tree.
+        fraction: the share of members to hold out, above 0 and below 1.
+        seed: same family and seed, same choice.
+
+    Returns:
+        The ids held out: at most round(fraction · n) of them and, but for trees whose members cannot be parted, near that
+        number.
+
+    Raises:
+        UsageError: the fraction is not between 0 and 1.
+        BadInputError: no tree, or one without branch lengths.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"a share of {fraction:g} cannot be held out", fix="give a number above 0 and below 1")
+    tree = family.tree()
+    patristic = Patristic(tree)
+    n = patristic.n_tips
+    rng = np.random.default_rng(seed)
+    length = np.maximum(np.nan_to_num(tree.length, nan=0.0), 0.0)
+    nodes = np.arange(1, len(tree))
+    start, end, stem = patristic.first_tip[nodes], patristic.end_tip[nodes], length[nodes]
+    # Both sides of every branch: the tips start … end − 1 below it, and all others. The two branches at a root of two
+    # children are one branch of the unrooted tree, of their joint length.
+    at_root = np.flatnonzero(tree.parent[nodes] == 0)
+    if len(at_root) == 2:
+        stem[at_root] = stem[at_root].sum()
+    size = end - start
+    wanted = round(fraction * n)
+    held = np.zeros(n, dtype=bool)
+    positive = stem[stem > 0]
+    bound = float(np.median(positive)) if len(positive) else 0.0
+    while held.sum() < wanted and bound > 0:
+        last_round = bound <= positive.min()
+        while True:
+            before = np.concatenate([[0], np.cumsum(held)])
+            taken = before[end] - before[start]
+            room = wanted - held.sum()
+            inside = np.where((taken == 0) & (size <= room) & (stem >= bound), size * stem, 0.0)
+            outside = np.where((taken == held.sum()) & (n - size <= room) & (stem >= bound), (n - size) * stem, 0.0)
+            weights = np.concatenate([inside, outside])
+            if weights.sum() == 0:
+                break
+            chosen = int(rng.choice(len(weights), p=weights / weights.sum()))
+            branch = chosen % len(nodes)
+            clade = np.zeros(n, dtype=bool)
+            clade[start[branch] : end[branch]] = True
+            held |= clade if chosen < len(nodes) else ~clade
+        bound = 0.0 if last_round else bound / 2
+    names = tree.tip_names()
+    return {names[k] for k in np.flatnonzero(held)}

@@ -1,0 +1,89 @@
+"""What views share: the two kinds, tokens of a family's members, and checks of parameters."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.alphabet import encode_tokens
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.family import Family
+from phylocli.formats.fasta import shorten
+
+Tokens = npt.NDArray[np.uint8]
+Pairs = tuple[list[Tokens], list[Tokens], npt.NDArray[np.float64]]
+
+
+class Prepared(Protocol):
+    """A family made ready to draw pairs of views from."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> Pairs:
+        """Draw n pairs of views.
+
+        Returns:
+            n token arrays, their n partners, and the evolutionary distance of each pair, expected substitutions per site,
+            shape (n,); NaN where it is not defined. Arrays may be shared with the family: never write to them.
+        """
+
+
+class Source(Protocol):
+    """A view that makes pairs from a family."""
+
+    def prepare(self, family: Family) -> Prepared:
+        """Return the family ready for drawing.
+
+        Raises:
+            BadInputError: the family lacks what the view needs (a tree, two members, a pair in the band).
+        """
+
+
+class Transform(Protocol):
+    """A view that alters one sequence; applied to both sequences of a pair, independently."""
+
+    @property
+    def expected_distance(self) -> float:
+        """Evolutionary distance that it puts between two copies of one sequence, substitutions per site; NaN: undefined."""
+
+    def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        """Return the altered sequence, at least one token long; the input is left as it is."""
+
+
+def member_tokens(family: Family) -> dict[str, Tokens]:
+    """Return the tokens of every member by id, in the family's order.
+
+    Raises:
+        BadInputError: a member without residues, or with a letter that is none.
+    """
+    tokens = {s.id: encode_tokens(s.residues) for s in family.sequences()}
+    for name, found in tokens.items():
+        if len(found) == 0:
+            raise BadInputError(
+                f"{family.label}: {shorten(name)!r} holds gaps only, no residue", fix="leave it out of the family"
+            )
+    return tokens
+
+
+def check_share(value: float, name: str, *, zero: bool = True) -> float:
+    """Return a share between 0 and 1.
+
+    Raises:
+        UsageError: it is not.
+    """
+    value = float(value)
+    if not 0 <= value <= 1 or (value == 0 and not zero):
+        raise UsageError(f"the view's {name} is {value:g}", fix="give a number from 0 to 1" + ("" if zero else ", above 0"))
+    return value
+
+
+def check_distance(value: float, name: str) -> float:
+    """Return a distance, finite and not negative.
+
+    Raises:
+        UsageError: it is not.
+    """
+    value = float(value)
+    if not 0 <= value < np.inf:
+        raise UsageError(f"the view's {name} is {value:g}", fix="give a distance from 0, expected substitutions per site")
+    return value

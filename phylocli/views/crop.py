@@ -1,0 +1,47 @@
+"""A contiguous part of the sequence.
+
+Contrasting two random crops of one sequence is the classical augmentation of contrastive pretraining without evolution. No
+residue changes, so the evolutionary distance between the two views is 0; what they share is the overlap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phylocli.errors import UsageError
+from phylocli.views._base import Tokens, check_share
+
+KIND = "transform"
+
+
+class Crop:
+    """Keeps a random contiguous part.
+
+    The share that is kept is uniform between `min_fraction` and `max_fraction` of the length (rounded up), and its place is
+    uniform among all that fit. No part is shorter than `min_length` residues, or the whole sequence where that is shorter.
+    """
+
+    expected_distance = 0.0
+
+    def __init__(self, min_fraction: float = 0.5, max_fraction: float = 1.0, min_length: int = 1) -> None:
+        self.low = check_share(min_fraction, "min_fraction", zero=False)
+        self.high = check_share(max_fraction, "max_fraction", zero=False)
+        if self.low > self.high:
+            raise UsageError(
+                f"the view crop cannot keep from {self.low:g} to {self.high:g}", fix="min_fraction ≤ max_fraction"
+            )
+        self.min_length = max(1, int(min_length))
+
+    def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        """Return the part that is kept."""
+        length = len(tokens)
+        share, place = rng.random(2).tolist()
+        keep = -int(-(self.low + (self.high - self.low) * share) * length // 1)
+        keep = min(length, max(keep, self.min_length))
+        start = int(place * (length - keep + 1))
+        return tokens[start : start + keep]
+
+
+def make(min_fraction: float = 0.5, max_fraction: float = 1.0, min_length: int = 1) -> Crop:
+    """Return the view; see `Crop`."""
+    return Crop(min_fraction, max_fraction, min_length)

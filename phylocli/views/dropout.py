@@ -1,0 +1,28 @@
+"""The sequence as it is: the encoder's own dropout makes the two views differ (SimCSE).
+
+Gao, Yao & Chen, "SimCSE: simple contrastive learning of sentence embeddings", EMNLP 2021. Needs an encoder with dropout in
+training mode; without one the two views are equal. The evolutionary distance between them is 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phylocli.views._base import Tokens
+
+KIND = "transform"
+
+
+class Dropout:
+    """Leaves the sequence as it is."""
+
+    expected_distance = 0.0
+
+    def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        """Return the sequence."""
+        return tokens
+
+
+def make() -> Dropout:
+    """Return the view."""
+    return Dropout()

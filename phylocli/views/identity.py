@@ -1,0 +1,35 @@
+"""The same sequence twice: what transforms start from.
+
+The distance between the two views is 0 before any transform.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phylocli.formats.family import Family
+from phylocli.views._base import Pairs, Tokens, member_tokens
+
+KIND = "source"
+
+
+class _Prepared:
+    def __init__(self, tokens: list[Tokens]) -> None:
+        self.tokens = tokens
+
+    def draw(self, n: int, rng: np.random.Generator) -> Pairs:
+        chosen = [self.tokens[k] for k in rng.integers(0, len(self.tokens), n).tolist()]
+        return chosen, list(chosen), np.zeros(n)
+
+
+class Identity:
+    """Draws members uniformly, with replacement, each paired with itself."""
+
+    def prepare(self, family: Family) -> _Prepared:
+        """Return the family ready for drawing."""
+        return _Prepared(list(member_tokens(family).values()))
+
+
+def make() -> Identity:
+    """Return the view."""
+    return Identity()

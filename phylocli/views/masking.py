@@ -1,0 +1,33 @@
+"""A share of the residues hidden behind the mask token.
+
+No residue changes, so the evolutionary distance between the two views is 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phylocli.alphabet import MASK
+from phylocli.views._base import Tokens, check_share
+
+KIND = "transform"
+
+
+class Masking:
+    """Hides each residue with the probability `fraction`, independently."""
+
+    expected_distance = 0.0
+
+    def __init__(self, fraction: float = 0.15) -> None:
+        self.fraction = check_share(fraction, "fraction")
+
+    def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        """Return the sequence with masks."""
+        result = tokens.copy()
+        result[rng.random(len(tokens)) < self.fraction] = MASK
+        return result
+
+
+def make(fraction: float = 0.15) -> Masking:
+    """Return the view; see `Masking`."""
+    return Masking(fraction)

@@ -1,0 +1,128 @@
+"""Random substitutions: each residue replaced along a chosen evolutionary distance, uniformly or as BLOSUM62 favours.
+
+The noise that Koide et al. (2018) and others used in the place of evolution. Sites change independently and alike, at a
+rate of 1: no site is conserved, which is what sets it apart from real homologs at the same distance.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.alphabet import AMINO_ACIDS, FIRST_RESIDUE, UNKNOWN
+from phylocli.errors import UsageError
+from phylocli.views._base import Tokens, check_distance
+
+KIND = "transform"
+
+Matrix = Literal["uniform", "blosum62"]
+
+
+@functools.cache
+def exchange(matrix: str) -> npt.NDArray[np.float64]:
+    """Return the probability of each new residue, given that residue a is replaced, shape (20, 20), rows a; diagonal 0.
+
+    `uniform`: 1/19 each. `blosum62`: in proportion to p(b)·2^(S(a, b)/2), the frequency of b opposite a in the aligned
+    blocks that the half-bit scores S stand for, with the background p of Henikoff & Henikoff (PNAS 89:10915, 1992) that
+    they imply.
+    """
+    if matrix == "uniform":
+        rates = np.full((20, 20), 1 / 19)
+    else:
+        from Bio.Align import substitution_matrices
+
+        scores = substitution_matrices.load("BLOSUM62")
+        order = [scores.alphabet.index(letter) for letter in AMINO_ACIDS]
+        odds = 2.0 ** (np.asarray(scores)[np.ix_(order, order)] / 2)
+        rates = odds * _implied_background(odds)
+    np.fill_diagonal(rates, 0.0)
+    return rates / rates.sum(axis=1, keepdims=True)
+
+
+def _implied_background(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    # Joint frequencies p(a)·p(b)·odds(a, b) must have p as margins: odds · p = 1 in every row, as far as rounded scores
+    # allow.
+    background = np.linalg.lstsq(odds, np.ones(20), rcond=None)[0]
+    background = np.maximum(background, 1e-3)
+    return background / background.sum()
+
+
+def alias_tables(rows: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Return Walker's alias tables of discrete distributions, one a row (Walker, ACM TOMS 3:253, 1977).
+
+    Args:
+        rows: shape (m, k), rows summing to 1.
+
+    Returns:
+        For a column chosen uniformly, the probability to keep it and the outcome to take otherwise; shapes (m, k).
+    """
+    m, k = rows.shape
+    share, other = np.ones((m, k)), np.tile(np.arange(k), (m, 1))
+    for row in range(m):
+        weight = rows[row] * k
+        small, large = [c for c in range(k) if weight[c] < 1], [c for c in range(k) if weight[c] >= 1]
+        while small and large:
+            low, high = small.pop(), large[-1]
+            share[row, low], other[row, low] = weight[low], high
+            weight[high] -= 1 - weight[low]
+            if weight[high] < 1:
+                small.append(large.pop())
+    return share, other
+
+
+class Substitution:
+    """Lets each residue evolve for half the distance, so that two views of one sequence lie the whole distance apart.
+
+    Replacements come as a Poisson process of rate 1 per site, each to a residue drawn from `exchange(matrix)`; several may
+    fall on one site. With `uniform` that is the 20-state Jukes–Cantor process: a site differs from its start after a time t
+    with the probability 19/20·(1 − exp(−20/19·t)). Unknown residues and masks stay.
+
+    Args:
+        distance: between the two views, expected substitutions per site; each view takes half.
+        matrix: `uniform` or `blosum62`.
+    """
+
+    def __init__(self, distance: float = 0.5, matrix: Matrix = "uniform") -> None:
+        self.distance = check_distance(distance, "distance")
+        if matrix not in ("uniform", "blosum62"):
+            raise UsageError(f"the view substitution knows no matrix {matrix!r}", fix="known: uniform, blosum62")
+        from scipy.linalg import expm
+
+        rates = exchange(matrix) - np.eye(20)
+        self.transition: npt.NDArray[np.float64] = expm(rates * self.distance / 2)
+        # Most sites stay as they are, so it is asked first whether a site changes, and only then into what.
+        self._stays = np.ones(256)
+        self._stays[FIRST_RESIDUE:UNKNOWN] = np.diag(self.transition)
+        changed = self.transition - np.diag(np.diag(self.transition))
+        share, other = alias_tables(changed / np.maximum(changed.sum(axis=1, keepdims=True), 1e-300))
+        self._share, self._other = share.ravel(), other.ravel()
+
+    @property
+    def expected_distance(self) -> float:
+        """The distance."""
+        return self.distance
+
+    def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        """Return the sequence after half the distance."""
+        result = tokens.copy()
+        places = np.flatnonzero(rng.random(len(tokens)) >= self._stays[tokens])
+        # Walker's alias method: one random number gives both a column and the place within it.
+        drawn = 20 * rng.random(len(places))
+        column = drawn.astype(np.intp)
+        cell = 20 * (tokens[places].astype(np.intp) - FIRST_RESIDUE) + column
+        result[places] = FIRST_RESIDUE + np.where(drawn - column < self._share[cell], column, self._other[cell])
+        return result
+
+
+def make(distance: float = 0.5, matrix: Matrix = "uniform") -> Substitution:
+    """Return the view; see `Substitution`."""
+    return Substitution(distance, matrix)
+
+
+def jukes_cantor(time: float) -> float:
+    """Return the probability that a site differs from its start after `time` under the uniform process (20 states)."""
+    return 19 / 20 * -math.expm1(-20 / 19 * time)
