@@ -1,1 +1,20 @@
-"""…"""
+"""Evolutionary distances and trees: one engine a file, and what they share."""
+
+from __future__ import annotations
+
+from phylocli.tree.distances import distance_matrix
+from phylocli.tree.failures import Failures
+from phylocli.tree.infer import infer_trees
+from phylocli.tree.models import SubstitutionModel, discrete_gamma, substitution_model
+from phylocli.tree.rooting import reroot, root
+
+__all__ = [
+    "Failures",
+    "SubstitutionModel",
+    "discrete_gamma",
+    "distance_matrix",
+    "infer_trees",
+    "reroot",
+    "root",
+    "substitution_model",
+]

@@ -1,0 +1,99 @@
+"""Infer a phylogenetic tree for each family."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from phylocli.cli._options import AllOption, ClanOption, FamilyOption, Input, Output, Seed, StoreOption
+
+EXAMPLES = [
+    "phylocli tree families.sto -o trees.sto",
+    "phylocli fetch PF00042 | phylocli align | phylocli tree --format newick > PF00042.nwk",
+    "phylocli tree families.sto --engine veryfasttree --jobs 4 -o trees.sto.gz",
+    "phylocli tree alignment.fasta --tree mine.nwk --root minvar --draw tree.svg -o mine.sto",
+]
+
+
+def command(
+    input: Input = None,
+    output: Output = None,
+    engine: Annotated[str, typer.Option(help="auto, bme, nj, veryfasttree or iqtree.", metavar="NAME")] = "auto",
+    model: Annotated[
+        str, typer.Option(help="lg, wag, jtt, poisson (all with Γ rates), kimura or p.", metavar="NAME")
+    ] = "lg",
+    alpha: Annotated[
+        float,
+        typer.Option(help="Shape of Γ for distances; inf for equal rates. Likelihood engines estimate it.", metavar="X"),
+    ] = 1.0,
+    tree: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--tree", help="Take this Newick tree instead of inferring one.", metavar="FILE"),
+    ] = None,
+    root: Annotated[str, typer.Option(help="midpoint, minvar or none.", metavar="HOW")] = "midpoint",
+    outgroup: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Root above this member; may be repeated.", metavar="ID"),
+    ] = None,
+    columns: Annotated[str, typer.Option(help="match (match states only) or all.", metavar="WHICH")] = "match",
+    min_coverage: Annotated[
+        float, typer.Option(help="Leave out members with residues in a smaller share of the columns.", metavar="X")
+    ] = 0.0,
+    min_overlap: Annotated[
+        int, typer.Option(help="Pairs that share fewer columns have no distance of their own.", metavar="N")
+    ] = 10,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Families at once; 0 takes all cores.", metavar="N")] = 1,
+    timeout: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Seconds an external program may take on one family.", metavar="S"),
+    ] = None,
+    format: Annotated[str, typer.Option(help="stockholm (records with trees) or newick.", metavar="F")] = "stockholm",
+    seed: Seed = 0,
+    family: FamilyOption = None,
+    clan: ClanOption = None,
+    all_: AllOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Infer a phylogenetic tree for each family.
+
+    Branch lengths are expected substitutions per site under LG with Γ-distributed site rates. Every record carries a note of
+    the engine, model and parameters that made its tree. A family that fails does not stop the others: failures are listed at
+    the end and the exit code says so.
+    """
+    from phylocli.tree.failures import Failures
+    from phylocli.tree.infer import attach_trees, infer_trees
+    from phylocli.tree.output import write_trees
+    from phylocli.workflow.source import families
+
+    named = bool(family or clan or all_)
+    source = families(input, family=family, clan=clan, all_=all_, store=store, upto="fetch")
+    failures = Failures()
+    if tree is not None:
+        trees = attach_trees(
+            source,
+            tree,
+            columns=columns,
+            min_coverage=min_coverage,
+            root=root,
+            outgroup=outgroup or (),
+            failures=failures,
+        )
+    else:
+        trees = infer_trees(
+            source,
+            engine=engine,
+            model=model,
+            alpha=alpha,
+            min_overlap=min_overlap,
+            min_coverage=min_coverage,
+            columns=columns,
+            root=root,
+            outgroup=outgroup or (),
+            jobs=jobs,
+            seed=seed,
+            timeout=timeout,
+            failures=failures,
+        )
+    write_trees(trees, output, format=format, store=store, to_store=named and output is None, seed=seed)
+    failures.raise_if_any()

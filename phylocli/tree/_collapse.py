@@ -1,0 +1,44 @@
+"""Identical rows are one tip while a tree is inferred, and come back as neighbours at distance zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.formats.newick import Tree
+
+
+def unique_rows(states: npt.NDArray[np.uint8]) -> list[list[int]]:
+    """Return groups of identical rows, in the order of their first rows; row numbers ascend within a group."""
+    groups: dict[bytes, list[int]] = {}
+    for row in range(len(states)):
+        groups.setdefault(states[row].tobytes(), []).append(row)
+    return list(groups.values())
+
+
+def star(rows: list[list[int]], lengths: list[float], names: list[str]) -> Tree:
+    """Return a root with one branch to each group of rows, the whole tree where there are three groups or fewer."""
+    parent = [-1] + [0] * len(rows)
+    tree = Tree(np.array(parent, dtype=np.int64), np.array([0.0, *lengths]), ["", *(str(i) for i in range(len(rows)))])
+    return expand(tree, rows, names)
+
+
+def expand(tree: Tree, groups: list[list[int]], names: list[str]) -> Tree:
+    """Return a tree whose tips, named by the number of their group, are replaced by the names of the group's rows."""
+    tip = tree.is_tip
+    parent: list[int] = []
+    length: list[float] = []
+    labels: list[str] = []
+    new_index = np.full(len(tree), -1, dtype=np.int64)
+    for node in range(len(tree)):
+        up = int(new_index[tree.parent[node]]) if node else -1
+        new_index[node] = len(parent)
+        group = groups[int(tree.names[node])] if tip[node] else []
+        parent.append(up)
+        length.append(float(tree.length[node]))
+        labels.append(names[group[0]] if len(group) == 1 else "" if tip[node] else tree.names[node])
+        if len(group) > 1:
+            parent += [int(new_index[node])] * len(group)
+            length += [0.0] * len(group)
+            labels += [names[row] for row in group]
+    return Tree(np.array(parent, dtype=np.int64), np.array(length), labels)

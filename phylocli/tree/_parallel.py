@@ -1,0 +1,77 @@
+"""Families in several processes: results in the order of the input, few families in memory, failures as values."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from phylocli import console
+from phylocli.errors import PhylocliError
+from phylocli.formats.family import Family
+
+Options = TypeVar("Options")
+Result = Family | PhylocliError
+
+_AHEAD = 4  # families that wait for each process: enough to keep it busy, few enough to stay small
+
+
+def ordered_map(
+    work: Callable[[Family, Options], Family], families: Iterable[Family], options: Options, jobs: int
+) -> Iterator[tuple[str, Result]]:
+    """Yield (label, result or failure) for each family in its order.
+
+    Args:
+        work: a module-level function.
+        families: read only as far ahead as the processes need.
+        options: passed to every call.
+        jobs: processes; 1 works in this one, 0 takes one for each core.
+    """
+    if jobs == 1:
+        for family in families:
+            yield family.label, _attempt(work, family, options)
+        return
+    count = jobs or os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")  # forking a process that has threads (BLAS, progress) can hang
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(console.verbosity(),))
+    waiting: deque[tuple[str, Future[Result]]] = deque()
+    try:
+        for family in families:
+            waiting.append((family.label, pool.submit(_attempt, work, family, options)))
+            if len(waiting) >= count * _AHEAD:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished(label: str, future: Future[Result]) -> tuple[str, Result]:
+    try:
+        return label, future.result()
+    except BrokenProcessPool as error:
+        raise PhylocliError(
+            "a worker process died", why="the system may have ended it for lack of memory", fix="use fewer --jobs"
+        ) from error
+
+
+def _attempt(work: Callable[[Family, Options], Family], family: Family, options: Options) -> Result:
+    try:
+        return work(family, options)
+    except PhylocliError as error:
+        return error
+    except MemoryError:
+        return PhylocliError(f"{family.label}: out of memory", fix="use --engine veryfasttree, or fewer --jobs")
+
+
+def _start_worker(verbosity: int) -> None:
+    from threadpoolctl import threadpool_limits
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the parent's business
+    console.set_verbosity(verbosity)
+    threadpool_limits(1)  # one thread a family: families are what runs in parallel

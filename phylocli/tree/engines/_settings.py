@@ -1,0 +1,37 @@
+"""What every tree engine is told, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from phylocli.formats.newick import Tree
+from phylocli.tree.distances import MAX_DISTANCE
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How trees are inferred.
+
+    Attributes:
+        model: `lg`, `wag`, `jtt`, `poisson`, or for distance engines also `kimura` and `p`.
+        alpha: shape of the Γ distribution of site rates, for engines that do not estimate it.
+        min_overlap: pairs of rows that share fewer columns have no distance of their own.
+        max_distance: distances of saturated pairs.
+        seed: for engines that draw random numbers.
+        timeout: seconds of wall time for an external program on one family; None has no end.
+    """
+
+    model: str = "lg"
+    alpha: float = 1.0
+    min_overlap: int = 10
+    max_distance: float = MAX_DISTANCE
+    seed: int = 0
+    timeout: float | None = None
+
+
+class Inferred(NamedTuple):
+    """What an engine returns: a tree whose tips are named `0`, `1`, … by row, and how it was made."""
+
+    tree: Tree
+    description: str

@@ -1,0 +1,66 @@
+"""Between our arrays and scikit-bio's trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.formats.newick import Tree
+from phylocli.tree.distances import distance_matrix_report, fill_undefined
+from phylocli.tree.engines._settings import Settings
+
+
+def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, str]:
+    """Return scikit-bio's distance matrix of the rows, ids being row numbers, and a description of the distances."""
+    from skbio import DistanceMatrix
+
+    matrix, report = distance_matrix_report(
+        states,
+        model=settings.model,
+        alpha=settings.alpha,
+        min_overlap=settings.min_overlap,
+        max_distance=settings.max_distance,
+    )
+    filled = fill_undefined(matrix)
+    description = describe_model(settings)
+    if report.saturated:
+        description += f", {report.saturated} of {report.pairs} pairs saturated"
+    if filled:
+        description += f", {filled} of {report.pairs} pairs share too few columns and go by way of others"
+    console.detail(f"distances: {description}")
+    return DistanceMatrix(matrix, [str(i) for i in range(len(states))], validate=False), description
+
+
+def describe_model(settings: Settings) -> str:
+    """Return the distance's name and parameters, for example `LG+Γ (α = 1)`."""
+    if settings.model in ("kimura", "p"):
+        return {"kimura": "Kimura distances", "p": "p-distances"}[settings.model]
+    if np.isinf(settings.alpha):
+        return f"{settings.model.upper()} distances with equal rates"
+    return f"{settings.model.upper()}+Γ distances (α = {settings.alpha:g})"
+
+
+def version() -> str:
+    """Return scikit-bio's name and version."""
+    import skbio
+
+    return f"scikit-bio {skbio.__version__}"
+
+
+def from_skbio(root: Any) -> Tree:
+    """Return a scikit-bio tree as arrays."""
+    parent: list[int] = []
+    length: list[float] = []
+    names: list[str] = []
+    stack = [(root, -1)]
+    while stack:
+        node, up = stack.pop()
+        index = len(parent)
+        parent.append(up)
+        length.append(float(node.length or 0.0) if up >= 0 else 0.0)
+        names.append(node.name or "" if not node.children else "")
+        stack.extend((child, index) for child in reversed(node.children))
+    return Tree(np.array(parent, dtype=np.int64), np.array(length), names)

@@ -1,0 +1,25 @@
+"""Balanced minimum evolution with nearest-neighbour interchanges, on LG+Γ distances (scikit-bio).
+
+Desper & Gascuel, J. Comput. Biol. 9:687 (2002), doi:10.1089/106652702761034136. Needs no external program; memory grows with
+the square of the number of sequences.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.tree.engines._settings import Inferred, Settings
+from phylocli.tree.engines._skbio import distances, from_skbio, version
+
+USES_DISTANCES = True
+
+
+def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
+    """Return the tree of at least four different rows."""
+    from skbio.tree import bme, nni
+
+    matrix, description = distances(states, settings)
+    start = bme(matrix, neg_as_zero=False, parallel=False)
+    tree = nni(start, matrix, balanced=True, neg_as_zero=False)
+    return Inferred(from_skbio(tree), f"BME+NNI, {version()}, {description}")

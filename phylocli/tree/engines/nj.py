@@ -1,0 +1,22 @@
+"""Neighbour joining, the reference, on LG+Γ distances (scikit-bio).
+
+Saitou & Nei, Mol. Biol. Evol. 4:406 (1987), doi:10.1093/oxfordjournals.molbev.a040454.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.tree.engines._settings import Inferred, Settings
+from phylocli.tree.engines._skbio import distances, from_skbio, version
+
+USES_DISTANCES = True
+
+
+def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
+    """Return the tree of at least four different rows."""
+    from skbio.tree import nj
+
+    matrix, description = distances(states, settings)
+    return Inferred(from_skbio(nj(matrix, neg_as_zero=False)), f"neighbour joining, {version()}, {description}")

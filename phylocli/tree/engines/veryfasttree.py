@@ -1,0 +1,93 @@
+"""Approximate maximum likelihood with VeryFastTree or FastTree: scales to 100,000 sequences.
+
+Piñeiro et al., Bioinformatics 36:4658 (2020), doi:10.1093/bioinformatics/btaa582; Price et al., PLoS ONE 5:e9490 (2010),
+doi:10.1371/journal.pone.0009490. The program comes with the extra `phylocli[trees]` (Linux on x86-64), else VeryFastTree or
+FastTree is taken from PATH. Double precision where the program has it: in single precision VeryFastTree does not end on some
+gappy families, and FastTree floors branches at 5e-4.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import MissingDependencyError, UsageError
+from phylocli.formats.newick import Tree, parse
+from phylocli.tree.engines import _external
+from phylocli.tree.engines._settings import Inferred, Settings
+
+FASTEST_FROM = 50_000  # sequences; above, neighbour joining visits fewer candidates (-fastest)
+
+
+def program() -> str | None:
+    """Return the path of VeryFastTree or FastTree, None where neither is installed."""
+    try:
+        import veryfasttree
+
+        if Path(veryfasttree.VFT_BINARY).is_file():
+            return str(veryfasttree.VFT_BINARY)
+    except ImportError:
+        pass
+    for name in ("VeryFastTree", "veryfasttree", "FastTree", "FastTreeDbl", "fasttree"):
+        found = shutil.which(name)
+        if found:
+            return found
+    return None
+
+
+def available() -> bool:
+    """Return whether a program was found."""
+    return program() is not None
+
+
+@functools.cache
+def _help(path: str) -> str:
+    found = subprocess.run([path, "-help"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return found.stdout + found.stderr
+
+
+def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
+    """Return the tree of at least four different rows.
+
+    Raises:
+        MissingDependencyError: no program found.
+        UsageError: a model that the program has not.
+        PhylocliError: the program failed or ran out of time.
+    """
+    path = program()
+    if path is None:
+        raise MissingDependencyError(
+            "neither VeryFastTree nor FastTree is installed",
+            fix="pip install 'phylocli[trees]' (Linux), install FastTree, or use --engine bme",
+        )
+    flags = {"lg": ["-lg"], "wag": ["-wag"], "jtt": []}.get(settings.model)
+    if flags is None:
+        raise UsageError(f"VeryFastTree has no model {settings.model!r}", fix="known: lg, wag, jtt; or use --engine bme")
+    text = _help(path)
+    title = "VeryFastTree" if "VeryFastTree" in text else "FastTree"
+    number = re.search(rf"{title} (?:[Vv]ersion )?(\d+\.[\d.]+)", text)
+    options = [*flags, "-gamma", "-nosupport", "-seed", str(settings.seed + 1)]
+    if title == "VeryFastTree":
+        options += ["-double-precision", "-threads", "1"]
+    if len(states) >= FASTEST_FROM:
+        options.append("-fastest")
+    with tempfile.TemporaryDirectory(prefix="phylocli-tree-") as folder:
+        alignment = Path(folder) / "alignment.fasta"
+        _external.write_alignment(states, alignment)
+        newick, talk = _external.run(path, [*options, alignment.name], folder=Path(folder), timeout=settings.timeout)
+    tree = parse(newick.strip(), f"the output of {title}")
+    names = [_external.row_number(name) if tip else "" for name, tip in zip(tree.names, tree.is_tip, strict=True)]
+    shape = re.search(r"alpha = (\d+\.\d+)", talk)
+    description = (
+        f"{title}{' ' + number.group(1) if number else ''}, {settings.model.upper()}+Γ"
+        + (f" (α = {float(shape.group(1)):g})" if shape else "")
+        + f", {' '.join(options)}"
+    )
+    return Inferred(Tree(tree.parent, tree.length, names), description)

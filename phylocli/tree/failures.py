@@ -1,0 +1,57 @@
+"""Families that got no tree: collected while the others go on, listed at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from phylocli import console
+from phylocli.errors import BadInputError, PhylocliError
+
+_LISTED = 50
+
+
+@dataclass
+class Failure:
+    """A family that got no tree, and why."""
+
+    family: str
+    error: PhylocliError
+
+
+@dataclass
+class Failures:
+    """Collects the families that failed, so that one bad family does not stop the rest.
+
+    Attributes:
+        items: the failures, in the order of the input.
+        done: how many families succeeded.
+    """
+
+    items: list[Failure] = field(default_factory=list)
+    done: int = 0
+
+    def add(self, family: str, error: PhylocliError) -> None:
+        """Note a failure; `-v` says it at once."""
+        self.items.append(Failure(family, error))
+        console.detail(f"{family}: no tree: {error.what}")
+
+    def raise_if_any(self) -> None:
+        """End the command with a table of the failures, where there are any.
+
+        Raises:
+            PhylocliError: the failure itself where there was one family, else a summary; a `BadInputError` where all
+                failures are that.
+        """
+        if not self.items:
+            return
+        if len(self.items) == 1 and not self.done:
+            raise self.items[0].error
+        for item in self.items[:_LISTED]:
+            console.warning(
+                f"no tree for {item.family}: {item.error.what}" + (f" ({item.error.why})" if item.error.why else "")
+            )
+        if len(self.items) > _LISTED:
+            console.warning(f"… and {len(self.items) - _LISTED} more")
+        kind = BadInputError if all(isinstance(item.error, BadInputError) for item in self.items) else PhylocliError
+        total = self.done + len(self.items)
+        raise kind(f"{len(self.items)} of {total} families got no tree; the other {self.done} were written")

@@ -1,0 +1,340 @@
+"""From aligned families to families with trees: what every engine needs before and after it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console, registry
+from phylocli.alphabet import MISSING, check_residues, encode_states
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.family import Family, check_tips
+from phylocli.formats.fasta import shorten
+from phylocli.formats.newick import Tree, parse
+from phylocli.formats.streams import PathLike, open_input
+from phylocli.tree import _collapse
+from phylocli.tree.distances import FORMULAS, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
+from phylocli.tree.engines._settings import Settings
+from phylocli.tree.failures import Failures
+from phylocli.tree.rooting import METHODS, root
+
+ROOM = "tree.engines"
+BME_UP_TO = 2_000
+"""`auto` takes `bme` for families up to this size and `veryfasttree`, where it is installed, above."""
+MATRIX_UP_TO = 20_000
+"""Distance engines refuse larger families: the matrix alone would take more than 3 GB."""
+COLUMNS = ("match", "all")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that decides one family's tree; see `infer_trees`."""
+
+    engine: str = "auto"
+    model: str = "lg"
+    alpha: float = 1.0
+    min_overlap: int = 10
+    max_distance: float = MAX_DISTANCE
+    min_coverage: float = 0.0
+    columns: str = "match"
+    root: str = "midpoint"
+    outgroup: tuple[str, ...] = ()
+    seed: int = 0
+    timeout: float | None = None
+
+    def settings(self) -> Settings:
+        """Return the part of the options that engines see."""
+        return Settings(
+            model=parse_model(self.model),
+            alpha=self.alpha,
+            min_overlap=self.min_overlap,
+            max_distance=self.max_distance,
+            seed=self.seed,
+            timeout=self.timeout,
+        )
+
+
+def infer_trees(
+    families: Iterable[Family],
+    *,
+    engine: str = "auto",
+    model: str = "lg",
+    alpha: float = 1.0,
+    min_overlap: int = 10,
+    max_distance: float = MAX_DISTANCE,
+    min_coverage: float = 0.0,
+    columns: str = "match",
+    root: str = "midpoint",
+    outgroup: Collection[str] = (),
+    jobs: int = 1,
+    seed: int = 0,
+    timeout: float | None = None,
+    failures: Failures | None = None,
+) -> Iterator[Family]:
+    """Yield each family with its tree, in the order of the input.
+
+    Identical rows are collapsed before and come back at distance zero; families of one, two and three different rows need no
+    engine; names never reach an engine. Negative branch lengths become zero. Members without a residue in the columns used
+    cannot be placed and are left out, with a warning.
+
+    Args:
+        families: aligned families.
+        engine: `auto` (`bme` up to 2,000 members, above that `veryfasttree` where it is installed), or an engine's name.
+        model: `lg`, `wag`, `jtt`, `poisson`, `kimura`, `p`; the first four with Γ-distributed site rates.
+        alpha: shape of Γ for distance engines; infinite for equal rates. Likelihood engines estimate it.
+        min_overlap: pairs that share fewer columns get their distance by way of other members.
+        max_distance: distance of saturated pairs.
+        min_coverage: members with residues in a smaller share of the columns used are left out.
+        columns: `match` (match states only) or `all`.
+        root: `midpoint`, `minvar` or `none`; `outgroup` goes before it.
+        outgroup: ids of members that root the tree.
+        jobs: families at once, in processes; 0 takes one for each core.
+        seed: for engines that draw random numbers.
+        timeout: seconds of wall time an external program may take on one family.
+        failures: collects families that fail; None raises the first failure.
+
+    Raises:
+        UsageError: an engine, model or rooting that does not exist.
+        BadInputError: a family that is not aligned, or one in which nothing can be compared.
+        MissingDependencyError: an engine that is not installed.
+    """
+    options = Options(
+        engine=engine,
+        model=model,
+        alpha=alpha,
+        min_overlap=min_overlap,
+        max_distance=max_distance,
+        min_coverage=min_coverage,
+        columns=columns,
+        root=root,
+        outgroup=tuple(sorted(outgroup)),
+        seed=seed,
+        timeout=timeout,
+    )
+    check_options(options)
+    from phylocli.tree._parallel import ordered_map
+
+    for family, result in ordered_map(infer_tree, families, options, jobs):
+        if isinstance(result, Family):
+            if failures is not None:
+                failures.done += 1
+            yield result
+        elif failures is None:
+            raise result
+        else:
+            failures.add(family, result)
+
+
+def attach_trees(
+    families: Iterable[Family],
+    source: PathLike,
+    *,
+    columns: str = "match",
+    min_coverage: float = 0.0,
+    root: str = "midpoint",
+    outgroup: Collection[str] = (),
+    failures: Failures | None = None,
+) -> Iterator[Family]:
+    """Yield each family with its tree from a Newick file: one tree a family, in their order.
+
+    The tips must be the members, named alike. Lengths are taken as they are; negative ones become zero. Other arguments as
+    in `infer_trees`; members under `min_coverage` leave family and tree.
+
+    Raises:
+        BadInputError: not Newick, tips that are not the members, branches without lengths, not one tree a family.
+    """
+    with open_input(source) as stream:
+        text = stream.read().decode("utf-8", "replace")
+    trees = [part + ";" for part in split_trees(text)]
+    options = Options(columns=columns, min_coverage=min_coverage, root=root, outgroup=tuple(sorted(outgroup)))
+    check_options(options)
+    count = 0
+    for family in families:
+        if count == len(trees):
+            raise BadInputError(f"{source} holds {count} trees, and there are more families", fix="give one tree a family")
+        try:
+            done = _attach(family, trees[count], f"{source}, tree {count + 1}", options)
+        except BadInputError as error:
+            if failures is None:
+                raise
+            failures.add(family.label, error)
+        else:
+            if failures is not None:
+                failures.done += 1
+            yield done
+        count += 1
+    if count < len(trees):
+        raise BadInputError(f"{source} holds {len(trees)} trees for {count} families", fix="give one tree a family")
+
+
+def split_trees(text: str) -> list[str]:
+    """Return the trees of Newick text, without their semicolons; those within quotes and comments do not count."""
+    parts = re.findall(r"(?:'(?:[^']|'')*'|\[[^\]]*\]|[^;'\[])+", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _attach(family: Family, newick: str, where: str, options: Options) -> Family:
+    tree = parse(newick, where)
+    check_tips(tree.tip_names(), family.ids, family.label)
+    if np.isnan(tree.length[1:]).any():
+        raise BadInputError(f"{where}: {int(np.isnan(tree.length[1:]).sum())} branches have no length")
+    placed, _ = usable_states(_as_aligned(family), options.columns, options.min_coverage)
+    if len(placed) < len(tree.tip_names()):
+        tree = tree.prune(placed.ids)
+    tree = root(clip_negative(tree), options.root, _present(options.outgroup, placed))
+    name = str(where).split(",")[0]
+    return placed.with_tree(tree, f"tree taken from {Path(name).name}, root {_rooting(options)}")
+
+
+def _rooting(options: Options) -> str:
+    return "outgroup" if options.outgroup else options.root
+
+
+def check_options(options: Options) -> None:
+    """Raise for options that cannot work with any family.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    model = parse_model(options.model)
+    if options.engine != "auto":
+        module = registry.load(ROOM, options.engine)
+        if model in FORMULAS and not getattr(module, "USES_DISTANCES", False):
+            raise UsageError(
+                f"the engine {options.engine} has no model {options.model!r}",
+                why="kimura and p are formulas for distances, not models of substitution",
+                fix="use --engine bme, or --model lg",
+            )
+    if not options.alpha > 0:
+        raise UsageError(f"the shape α of the Γ distribution is {options.alpha}", fix="give a positive number, or inf")
+    if options.root not in METHODS:
+        raise UsageError(f"there is no rooting named {options.root!r}", fix=f"known: {', '.join(METHODS)}")
+    if options.columns not in COLUMNS:
+        raise UsageError(f"there are no columns named {options.columns!r}", fix=f"known: {', '.join(COLUMNS)}")
+    if not 0 <= options.min_coverage <= 1:
+        raise UsageError(f"a coverage of {options.min_coverage} makes no sense", fix="give a share from 0 to 1")
+
+
+def choose_engine(size: int, options: Options) -> str:
+    """Return the engine for a family of `size` different rows: the user's choice, or what the rule of `auto` says."""
+    if options.engine != "auto":
+        return options.engine
+    from phylocli.tree.engines import veryfasttree
+
+    if size <= BME_UP_TO or parse_model(options.model) not in ("lg", "wag", "jtt") or not veryfasttree.available():
+        return "bme"
+    return "veryfasttree"
+
+
+def infer_tree(family: Family, options: Options) -> Family:
+    """Return one family with its tree; see `infer_trees`."""
+    family, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
+    groups = _collapse.unique_rows(states)
+    tree, description = _infer_states(states[[group[0] for group in groups]], groups, family, options)
+    tree = clip_negative(tree)
+    tree = root(tree, options.root, _present(options.outgroup, family))
+    return family.with_tree(tree, f"tree {description}, root {_rooting(options)}")
+
+
+def _as_aligned(family: Family) -> Family:
+    """Return the family as an alignment whose letters are known to be residues and gaps."""
+    for name, row in zip(family.ids, family.rows, strict=True):
+        check_residues(row, name, family.where)
+    if family.aligned:
+        return family
+    if len({len(row) for row in family.rows}) > 1:
+        raise BadInputError(f"{family.label} is not aligned", fix="run it through 'phylocli align' first")
+    console.detail(f"{family.label}: no gaps, and all rows have one length: taken as aligned")
+    return replace(family, aligned=True)
+
+
+def usable_states(family: Family, columns: str, min_coverage: float) -> tuple[Family, npt.NDArray[np.uint8]]:
+    """Return the family without members that cannot be placed, and its states, shape (n, columns used).
+
+    Columns in which no member has a residue are dropped.
+
+    Raises:
+        BadInputError: no member is left.
+    """
+    states = encode_states(family.rows)
+    if columns == "match":
+        states = states[:, family.match_columns()]
+    present = states != MISSING
+    states = states[:, present.any(axis=0)]
+    covered = present.sum(axis=1) / max(states.shape[1], 1)
+    keep = (covered > 0) & (covered >= min_coverage)
+    if not keep.any():
+        raise BadInputError(
+            f"{family.label}: no member has {'a residue' if min_coverage == 0 else 'enough residues'} in the columns used",
+            fix="use --columns all, or lower --min-coverage",
+        )
+    if not keep.all():
+        lost = [name for name, kept in zip(family.ids, keep, strict=True) if not kept]
+        why = "no residue in the columns used" if min_coverage == 0 else f"a coverage under {min_coverage:g}"
+        console.warning(
+            f"{family.label}: left out {len(lost)} of {len(family)} members with {why}, first {shorten(lost[0])!r}"
+        )
+        family = replace(family, newick="").subset([name for name, kept in zip(family.ids, keep, strict=True) if kept])
+        states = states[keep]
+    return family, states
+
+
+def clip_negative(tree: Tree) -> Tree:
+    """Return the tree with negative branch lengths, which least-squares methods give to unsure branches, set to zero."""
+    return replace(tree, length=np.maximum(np.nan_to_num(tree.length, nan=0.0), 0.0))
+
+
+def _present(outgroup: tuple[str, ...], family: Family) -> tuple[str, ...]:
+    """Return the outgroup's ids that this family has; over many families each has its own."""
+    members = set(family.ids)
+    return tuple(name for name in outgroup if name in members)
+
+
+def _infer_states(
+    states: npt.NDArray[np.uint8], groups: list[list[int]], family: Family, options: Options
+) -> tuple[Tree, str]:
+    names = family.ids
+    settings = options.settings()
+    if len(states) <= 3:
+        lengths, description = _few(states, settings)
+        return _collapse.star(groups, lengths, names), description
+    name = choose_engine(len(states), options)
+    module = registry.load(ROOM, name)
+    if getattr(module, "USES_DISTANCES", False) and len(states) > MATRIX_UP_TO:
+        raise UsageError(
+            f"{family.label}: {len(states)} different sequences are too many for the engine {name}",
+            why=f"the distance matrix would take {len(states) ** 2 * 8 / 1e9:.0f} GB",
+            fix="use --engine veryfasttree (pip install 'phylocli[trees]')",
+        )
+    console.detail(f"{family.label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
+    inferred = module.infer(states, settings)
+    return _collapse.expand(inferred.tree, groups, names), inferred.description
+
+
+def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float], str]:
+    """Return the branches of the only tree of one, two or three rows, from their distances."""
+    from phylocli.tree.engines._skbio import describe_model
+
+    if len(states) == 1:
+        return [0.0], "of identical sequences"
+    d, _ = distance_matrix_report(
+        states,
+        model=settings.model,
+        alpha=settings.alpha,
+        min_overlap=settings.min_overlap,
+        max_distance=settings.max_distance,
+    )
+    fill_undefined(d)
+    description = f"exact for {len(states)} different sequences, {describe_model(settings)}"
+    if len(states) == 2:
+        return [d[0, 1] / 2, d[0, 1] / 2], description
+    # Three points fix three branches; where the triangle inequality fails one would be negative.
+    a = (d[0, 1] + d[0, 2] - d[1, 2]) / 2
+    lengths = [a, d[0, 1] - a, d[0, 2] - a]
+    return [value if math.isfinite(value) else 0.0 for value in lengths], description

@@ -1,0 +1,58 @@
+"""Families with trees out: Stockholm records, Newick lines, or back into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from phylocli.errors import UsageError
+from phylocli.formats import stockholm
+from phylocli.formats.family import Family
+from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.streams import PathLike, open_text_output
+from phylocli.store import Store
+
+FORMATS = ("stockholm", "newick")
+
+
+def write_trees(
+    families: Iterable[Family],
+    target: PathLike | None,
+    *,
+    format: str = "stockholm",
+    store: PathLike | None = None,
+    to_store: bool = False,
+    seed: int = 0,
+) -> int:
+    """Write families that have trees, one at a time, with provenance beside a file; return how many.
+
+    Args:
+        families: what `infer_trees` yields.
+        target: a path, or `-`/None for standard output.
+        format: `stockholm`, or `newick` (one line a family, in their order).
+        store: the store's folder, None for the default.
+        to_store: write into the store instead of `target`.
+        seed: for the provenance.
+
+    Raises:
+        UsageError: no such format.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"there is no tree format named {format!r}", fix=f"known: {', '.join(FORMATS)}")
+    count = 0
+    if to_store:
+        shelf = Store(store)
+        for family in families:
+            shelf.write(family, "tree", {"notes": family.notes})
+            count += 1
+        return count
+    with open_text_output(target) as stream:
+        for family in families:
+            if format == "newick":
+                stream.write(family.newick + "\n")
+            else:
+                stockholm.write_family(family, stream)
+            if target is None:
+                stream.flush()  # the next stage of a pipe can start on it
+            count += 1
+    write_sidecar(target, "tree", {"format": format}, seed)
+    return count

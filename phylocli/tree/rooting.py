@@ -1,0 +1,201 @@
+"""Where the root goes: midpoint, minimum variance, an outgroup; and changing the root of a tree held as arrays.
+
+Rooting moves no path length between tips, only what counts as an ancestor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.fasta import shorten
+from phylocli.formats.newick import Tree
+
+METHODS = ("midpoint", "minvar", "none")
+"""The names that `root` takes."""
+
+
+def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -> Tree:
+    """Return the tree rooted anew; branch lengths must not be missing.
+
+    Args:
+        tree: any tree, rooted or not.
+        method: `midpoint` (the middle of the longest path), `minvar` (least variance of the root-to-tip distances, Mai,
+            Sayyari & Mirarab 2017, doi:10.1371/journal.pone.0182238), or `none` (as the engine left it).
+        outgroup: names of tips; where there are any, the root goes to the middle of the branch above them instead.
+
+    Raises:
+        UsageError: no such method.
+        BadInputError: an outgroup tip that is not in the tree, or an outgroup that is all of it.
+    """
+    if outgroup:
+        return _outgroup_root(tree, set(outgroup))
+    if method not in METHODS:
+        raise UsageError(f"there is no rooting named {method!r}", fix=f"known: {', '.join(METHODS)}")
+    if method == "none" or len(tree) < 3:
+        return tree
+    return _midpoint_root(tree) if method == "midpoint" else _minvar_root(tree)
+
+
+def reroot(tree: Tree, node: int, above: float) -> Tree:
+    """Return the tree with its root on the branch above `node`, `above` of it below the root and the rest on the other side.
+
+    An old root that is left with one child disappears. Path lengths between tips do not change.
+    """
+    if node == 0:
+        return tree
+    parent = tree.parent.tolist()
+    children = tree.children()
+    length = tree.length.tolist()
+    # The path from the node's parent up to the old root turns over: on it, each parent becomes its child's child.
+    path = []
+    at = parent[node]
+    while at >= 0:
+        path.append(at)
+        at = parent[at]
+    below: dict[int, list[tuple[int, float]]] = {}
+    for k, inner in enumerate(path):
+        came_from = node if k == 0 else path[k - 1]
+        kept = [(child, length[child]) for child in children[inner] if child != came_from]
+        if k + 1 < len(path):
+            kept.append((path[k + 1], length[inner]))
+        below[inner] = kept
+    new_parent: list[int] = []
+    new_length: list[float] = []
+    new_names: list[str] = []
+    stack: list[tuple[int, int, float]] = [(-1, -1, 0.0)]  # -1 as a node: the new root
+    while stack:
+        old, up, above_it = stack.pop()
+        if old < 0:
+            following = [(node, above), (path[0], length[node] - above)]
+        else:
+            following = below[old] if old in below else [(child, length[child]) for child in children[old]]
+            if old in below and len(following) == 1:  # the old root, now a mere point on a branch
+                child, further = following[0]
+                stack.append((child, up, above_it + further))
+                continue
+        index = len(new_parent)
+        new_parent.append(up)
+        new_length.append(above_it)
+        new_names.append("" if old < 0 else tree.names[old] if old not in below else "")
+        stack.extend((child, index, further) for child, further in reversed(following))
+    return Tree(np.array(new_parent, dtype=np.int64), np.array(new_length), new_names)
+
+
+def _farthest_tip(tree: Tree, start: int) -> tuple[int, npt.NDArray[np.float64]]:
+    """Return the tip farthest from a node, and all nodes' distances from it."""
+    distance = _distances_from(tree, start)
+    tips = tree.tips()
+    return int(tips[distance[tips].argmax()]), distance
+
+
+def _distances_from(tree: Tree, start: int) -> npt.NDArray[np.float64]:
+    parent, length = tree.parent.tolist(), tree.length.tolist()
+    distance = [-1.0] * len(parent)
+    at, total = start, 0.0
+    while at >= 0:  # nodes above the start
+        distance[at] = total
+        total += length[at]
+        at = parent[at]
+    found = [0.0] * len(parent)
+    for node in range(len(parent)):  # preorder: a parent's distance is known before its children's
+        found[node] = distance[node] if distance[node] >= 0 else found[parent[node]] + length[node]
+    return np.array(found)
+
+
+def _midpoint_root(tree: Tree) -> Tree:
+    first, _ = _farthest_tip(tree, int(tree.tips()[0]))
+    second, from_first = _farthest_tip(tree, first)
+    # Walk up from the deeper end of the longest path to its middle; it lies above that end, at or below the common ancestor.
+    half = from_first[second] / 2
+    depth = tree.root_distances()
+    node = first if depth[first] >= depth[second] else second
+    climbed = 0.0
+    while tree.parent[node] >= 0 and climbed + tree.length[node] < half:
+        climbed += tree.length[node]
+        node = int(tree.parent[node])
+    if node == 0:
+        return tree
+    return reroot(tree, node, min(max(half - climbed, 0.0), float(tree.length[node])))
+
+
+def _minvar_root(tree: Tree) -> Tree:
+    """Find the point of least variance of tip distances, exactly, in one pass up and one down.
+
+    On the branch above a node with m of the n tips, x up from the node, the mean of the distances is linear in x and the
+    mean of their squares quadratic; both are known at the node from sums over the tips below it and over the others.
+    """
+    parent, length = tree.parent, tree.length
+    nodes = len(tree)
+    tip = tree.is_tip
+    n = int(tip.sum())
+    below = tip.astype(np.float64)
+    sums, squares = np.zeros(nodes), np.zeros(nodes)
+    for node in range(nodes - 1, 0, -1):
+        up, step = parent[node], length[node]
+        below[up] += below[node]
+        sums[up] += sums[node] + below[node] * step
+        squares[up] += squares[node] + 2 * step * sums[node] + below[node] * step * step
+    all_sums, all_squares = sums.copy(), squares.copy()  # over all tips, from each node
+    for node in range(1, nodes):
+        up, step = parent[node], length[node]
+        others = n - below[node]
+        other_sums = all_sums[up] - (sums[node] + below[node] * step)
+        other_squares = all_squares[up] - (squares[node] + 2 * step * sums[node] + below[node] * step * step)
+        all_sums[node] = sums[node] + other_sums + others * step
+        all_squares[node] = squares[node] + other_squares + 2 * step * other_sums + others * step * step
+    # x up from a node: distances of the m tips below grow by x, those of the others shrink by x.
+    shift = 2 * below / n - 1
+    cross = sums - (all_sums - sums)  # Σ of the distances below − Σ of the others
+    curvature = 1 - shift**2
+    linear = 2 * cross / n - 2 * shift * all_sums / n
+    constant = all_squares / n - (all_sums / n) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        best = np.where(curvature > 1e-15, -linear / (2 * curvature), 0.0)
+    best = np.clip(best, 0.0, length)
+    variance = constant + linear * best + curvature * best**2
+    variance[0] = np.inf
+    node = int(variance.argmin())
+    return reroot(tree, node, float(best[node]))
+
+
+def _outgroup_root(tree: Tree, outgroup: set[str]) -> Tree:
+    names = tree.tip_names()
+    unknown = outgroup - set(names)
+    if unknown:
+        raise BadInputError(f"the outgroup {shorten(min(unknown))!r} is not in the tree", fix="give ids of members")
+    if len(outgroup) == len(names):
+        raise BadInputError("the outgroup is the whole family, so nothing is left to root", fix="name fewer members")
+    node, is_clade = _branch_of(tree, outgroup)
+    if not is_clade:
+        console.warning("the outgroup is no clade of the tree; the root goes above the smallest clade that holds it")
+    return reroot(tree, node, float(tree.length[node]) / 2)
+
+
+def _branch_of(tree: Tree, group: set[str]) -> tuple[int, bool]:
+    """Return the node whose branch cuts the group off, and whether it holds the group alone.
+
+    The group may lie around the root of the tree as it stands; then the others are the clade.
+    """
+    tip = tree.is_tip
+    wanted = np.array([bool(t) and name in group for t, name in zip(tip, tree.names, strict=True)])
+    size, inside = tip.astype(np.int64), wanted.astype(np.int64)
+    for node in range(len(tree) - 1, 0, -1):
+        size[tree.parent[node]] += size[node]
+        inside[tree.parent[node]] += inside[node]
+    n, m = int(size[0]), len(group)
+    exact = np.flatnonzero((inside == size) & (size == m))
+    if len(exact):
+        return int(exact[-1]), True
+    others = np.flatnonzero((inside == 0) & (size == n - m))
+    if len(others):
+        return int(others[-1]), True
+    holds = np.flatnonzero((inside == m) & (np.arange(len(tree)) > 0))
+    if len(holds):
+        return int(holds[size[holds].argmin()]), False
+    free = np.flatnonzero(inside == 0)  # the largest clade without any of the group
+    return int(free[size[free].argmax()]), False
