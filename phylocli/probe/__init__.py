@@ -1,1 +1,25 @@
-"""…"""
+"""What do embeddings know: probes with baselines, intervals and paired differences, and the report.
+
+>>> from phylocli.probe import run_probes
+>>> metrics = run_probes(["emb.parquet"], "labels.tsv", "report", sequences="seqs.fasta")
+"""
+
+from __future__ import annotations
+
+from phylocli.probe.baselines import BASELINES, baseline
+from phylocli.probe.inputs import Dataset, Embedding, make_dataset, read_embeddings, read_labels
+from phylocli.probe.report import render
+from phylocli.probe.run import run_probes, task_names
+
+__all__ = [
+    "BASELINES",
+    "Dataset",
+    "Embedding",
+    "baseline",
+    "make_dataset",
+    "read_embeddings",
+    "read_labels",
+    "render",
+    "run_probes",
+    "task_names",
+]

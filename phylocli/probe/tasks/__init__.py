@@ -1,1 +1,12 @@
-"""…"""
+"""Probes, one file each: what is asked of embeddings, and how the answer is scored.
+
+A probe has
+
+- `TITLE`, as the report heads it, and `METRICS`, a `Metric` by name, in the order of the report; the first is the headline;
+- `levels(data) -> list[str]`: the levels (label columns, mostly) at which it can be scored with these labels; none means
+  that it does not apply;
+- `measure(data, embedding, level, seed) -> Measurement`: the figures. `embedding` has the rows of `data`. The same data and
+  level must give the same items for every embedding, so that differences are paired.
+"""
+
+from __future__ import annotations

@@ -1,0 +1,98 @@
+"""Evaluate embeddings: probes, baselines, confidence intervals, and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from phylocli.cli._options import Seed
+
+EXAMPLES = [
+    "phylocli probe emb.parquet --labels labels.tsv --sequences seqs.fasta -o report",
+    "phylocli probe trained=emb.parquet untrained=random.parquet --labels labels.tsv --trees trees.sto -o report",
+    "phylocli probe esm2.npz --labels scope.tsv --task retrieval --resample-by superfamily -o report",
+    "phylocli probe emb.parquet --labels scope.tsv --task classification --label fold --split-by superfamily -o report",
+]
+NO_ARGS_IS_HELP = True
+
+
+def command(
+    embeddings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]TABLE...",
+            help="Tables of embeddings (Parquet, Arrow, TSV, CSV, NPZ, HDF5). The first is compared with the others.",
+        ),
+    ],
+    labels: Annotated[
+        str, typer.Option("--labels", "-l", metavar="TABLE", help="Table with a column of ids and columns of labels.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the report.")],
+    task: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--task", metavar="NAME", help="Run only this probe; may be repeated. Default: all that the labels allow."
+        ),
+    ] = None,
+    label: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--label", metavar="COLUMN", help="Use only this column of labels; may be repeated."),
+    ] = None,
+    sequences: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--sequences", metavar="FASTA", help="The sequences, for baselines (or a column 'sequence' of the labels)."
+        ),
+    ] = None,
+    trees: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--trees", metavar="STOCKHOLM", help="Family records with trees, for distances along them."),
+    ] = None,
+    baseline: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--baseline", metavar="NAME", help="composition, 2-mers, 3-mers or none; may be repeated."),
+    ] = None,
+    split_column: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column of the labels that says train, valid or test.")
+    ] = "split",
+    split_by: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="COLUMN", help="Without a split: no class of this column is in two folds."),
+    ] = None,
+    resample_by: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="COLUMN", help="The bootstrap draws whole classes of this column."),
+    ] = None,
+    replicates: Annotated[int, typer.Option(metavar="N", help="Bootstrap replicates.")] = 2000,
+    projection: Annotated[str, typer.Option("--map", metavar="tsne|pca|none", help="How the map is drawn.")] = "tsne",
+    title: Annotated[Optional[str], typer.Option(metavar="TEXT", help="Title of the report.")] = None,  # noqa: UP045
+    seed: Seed = 0,
+) -> None:
+    """Evaluate embeddings on what is known of their sequences.
+
+    Writes a folder with report.html (one file, works offline), report.json and metrics.parquet. Every figure has a 95 %
+    interval; the first table is compared with each other one and with baselines on the same items.
+    """
+    from phylocli import console
+    from phylocli.probe import run_probes
+
+    run_probes(
+        embeddings,
+        labels,
+        output,
+        tasks=task,
+        columns=label,
+        split_column=split_column,
+        split_by=split_by,
+        resample_by=resample_by,
+        sequences=sequences,
+        trees=trees,
+        baselines=baseline,
+        replicates=replicates,
+        projection=projection,
+        title=title,
+        seed=seed,
+    )
+    console.info(f"report: {output / 'report.html'}")

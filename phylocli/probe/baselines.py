@@ -1,0 +1,44 @@
+"""What any embedding must beat: amino-acid composition, k-mers, and the same encoder untrained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import alphabet
+from phylocli.errors import UsageError
+from phylocli.probe.inputs import Embedding
+
+BASELINES = ("composition", "2-mers", "3-mers")
+
+
+def kmer_frequencies(residues: str, k: int) -> npt.NDArray[np.float32]:
+    """Return the relative frequencies of the k-mers of a sequence, shape (20^k,); unknown letters count for none.
+
+    The k-mer of states s₁ … s_k (order of `alphabet.AMINO_ACIDS`) has index Σ s_i · 20^(k−i).
+    """
+    states = alphabet.encode_states([residues])[0].astype(np.int64)
+    size = len(alphabet.AMINO_ACIDS)
+    if len(states) < k:
+        return np.zeros(size**k, dtype=np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(states, k)
+    windows = windows[(windows < size).all(axis=1)]
+    index = windows @ (size ** np.arange(k - 1, -1, -1))
+    counts = np.bincount(index, minlength=size**k).astype(np.float64)
+    return (counts / max(1, len(windows))).astype(np.float32)
+
+
+def baseline(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
+    """Return a baseline embedding of sequences by its name: `composition`, `2-mers` or `3-mers`.
+
+    Raises:
+        UsageError: no such baseline.
+    """
+    if name not in BASELINES:
+        raise UsageError(f"there is no baseline named {name!r}", fix=f"known: {', '.join(BASELINES)}, none")
+    k = 1 if name == "composition" else int(name[0])
+    vectors = np.stack([kmer_frequencies(s, k) for s in sequences])
+    said = "relative frequencies of the 20 amino acids" if k == 1 else f"relative frequencies of {20**k:,} {k}-mers"
+    return Embedding(name, list(ids), vectors, source=said, baseline=True)

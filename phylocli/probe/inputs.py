@@ -1,0 +1,385 @@
+"""What a probe reads: tables of embeddings from anywhere, labels, sequences, trees; joined by id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.fasta import shorten
+from phylocli.formats.streams import PathLike, display_name, note_input
+from phylocli.formats.tables import read_parquet_metadata, read_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from phylocli.formats import Family
+
+IntArray = npt.NDArray[np.int64]
+
+ID_COLUMNS = ("id", "ids", "name", "names", "accession", "protein", "sequence_id", "identifier")
+VECTOR_COLUMNS = ("embedding", "embeddings", "vector", "vectors", "representation", "x")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+}
+HIERARCHY = ("family", "superfamily", "clan", "fold")
+"""Names of label columns that are levels of one hierarchy, from fine to coarse (SCOP; Pfam has family and clan)."""
+
+MAX_INTEGER_CLASSES = 50
+"""A column of whole numbers with at most so many different values is taken as classes, with more as a quantity."""
+
+
+@dataclass
+class Embedding:
+    """A table of embeddings.
+
+    Attributes:
+        name: how the report calls it.
+        ids: one a row, unique.
+        vectors: shape (n, D), float32.
+        source: where it came from: a file's name, or what was computed.
+        metadata: what the file says of itself (model fingerprint, pooling, layer).
+        baseline: whether it was computed here to compare with.
+    """
+
+    name: str
+    ids: list[str]
+    vectors: npt.NDArray[np.float32]
+    source: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    baseline: bool = False
+
+    def aligned_to(self, ids: SequenceOf[str]) -> Embedding:
+        """Return the embedding with exactly these rows in this order."""
+        at = {name: row for row, name in enumerate(self.ids)}
+        rows = np.array([at[name] for name in ids], dtype=np.int64)
+        return Embedding(self.name, list(ids), self.vectors[rows], self.source, self.metadata, self.baseline)
+
+    def unit_rows(self) -> npt.NDArray[np.float32]:
+        """Return the vectors scaled to length 1 (zero vectors stay zero), shape (n, D)."""
+        norm = np.linalg.norm(self.vectors, axis=1, keepdims=True)
+        return np.asarray(self.vectors / np.where(norm > 0, norm, 1), dtype=np.float32)
+
+
+@dataclass
+class Dataset:
+    """The items that are scored and what is known of them; every array has one entry an item.
+
+    Attributes:
+        ids: the items.
+        classes: categorical labels by column: codes, −1 where unknown, shape (n,).
+        class_names: the names behind the codes, by column.
+        values: numeric labels by column, NaN where unknown, shape (n,).
+        split: `train`, `valid` or `test` of each item; None where the labels say nothing of it.
+        trees: family records with trees.
+        evaluate: the split that tasks without training (retrieval, clustering, geometry) look at; None is all items.
+        split_by: column whose classes are kept whole when folds are made.
+        resample_by: column whose classes are drawn whole by the bootstrap.
+    """
+
+    ids: list[str]
+    classes: dict[str, IntArray] = field(default_factory=dict)
+    class_names: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    split: list[str] | None = None
+    trees: list[Family] = field(default_factory=list)
+    evaluate: str | None = None
+    split_by: str | None = None
+    resample_by: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows_of(self, split: str) -> IntArray:
+        """Return the rows of a split, shape (rows,)."""
+        return np.flatnonzero(np.array(self.split, dtype=object) == split) if self.split else np.zeros(0, dtype=np.int64)
+
+    def evaluated_rows(self) -> IntArray:
+        """Return the rows that tasks without training look at: those of `evaluate`, or all, shape (rows,)."""
+        return self.rows_of(self.evaluate) if self.evaluate else np.arange(len(self.ids))
+
+    def groups(self, rows: IntArray | None) -> IntArray | None:
+        """Return the bootstrap's groups of these rows, or None where items are drawn one by one.
+
+        An item without a class in the column is a group of its own.
+        """
+        if self.resample_by is None or rows is None:
+            return None
+        codes = self.classes[self.resample_by][rows]
+        lonely = codes < 0
+        return np.where(lonely, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
+
+
+def _id_column(frame: pl.DataFrame, name: str) -> str:
+    import polars as pl
+
+    by_lower = {column.lower(): column for column in reversed(frame.columns)}
+    for wanted in ID_COLUMNS:
+        if wanted in by_lower:
+            return by_lower[wanted]
+    first = frame.columns[0]
+    if frame.schema[first] in (pl.String, pl.Categorical):
+        return first
+    raise BadInputError(
+        f"{name} has no column of ids",
+        why=f"its columns are {', '.join(frame.columns[:12])}",
+        fix=f"name the column of ids 'id' (also known: {', '.join(ID_COLUMNS[1:])})",
+    )
+
+
+def _vectors_of(frame: pl.DataFrame, id_column: str, name: str) -> npt.NDArray[np.float32]:
+    import polars as pl
+
+    lists = [c for c, kind in frame.schema.items() if isinstance(kind, (pl.List, pl.Array))]
+    chosen = next((c for wanted in VECTOR_COLUMNS for c in frame.columns if c.lower() == wanted), None)
+    column = chosen if chosen is not None else (lists[0] if len(lists) == 1 else None)
+    if column is None:
+        numeric = [c for c, kind in frame.schema.items() if c != id_column and kind.is_numeric() and c.lower() != "length"]
+        if not numeric:
+            raise BadInputError(
+                f"{name} has no embeddings",
+                why=f"its columns are {', '.join(frame.columns[:12])}",
+                fix="give a list column 'embedding', or one numeric column a dimension",
+            )
+        return frame.select(pl.col(numeric).cast(pl.Float32)).to_numpy()
+    series = frame[column]
+    if series.dtype == pl.String:  # the TSV form: numbers with blanks (or commas, brackets) between them
+        series = (
+            series.str.strip_chars("[] ")
+            .str.replace_all(",", " ")
+            .str.split(" ")
+            .list.eval(pl.element().filter(pl.element() != "").cast(pl.Float32, strict=False))
+        )
+    lengths = series.list.len() if isinstance(series.dtype, pl.List) else None
+    if lengths is not None:
+        if lengths.n_unique() != 1 or lengths[0] in (None, 0):
+            raise BadInputError(
+                f"{name}: the embeddings have different lengths ({lengths.min()!s} to {lengths.max()!s})",
+                fix="pool them to one vector a sequence first (phylocli embed without --per-residue)",
+            )
+        series = series.cast(pl.List(pl.Float32)).list.to_array(int(lengths[0]))
+    assert isinstance(series.dtype, pl.Array)
+    return np.ascontiguousarray(series.cast(pl.Array(pl.Float32, series.dtype.shape)).to_numpy(), dtype=np.float32)
+
+
+def _from_npz(source: PathLike) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Read an NPZ archive: one array of ids and one of embeddings, or one vector a sequence under its id."""
+    import zipfile
+
+    name = str(source)
+    note_input(source)
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise BadInputError(
+            f"{name} cannot be read as NPZ",
+            why=str(error),
+            fix="arrays of Python objects are never unpickled: save ids as text (np.array(ids, dtype=str))",
+        ) from error
+    ids_key = next((k for k in arrays if k.lower() in ID_COLUMNS), None)
+    vectors_key = next((k for k in arrays if k.lower() in VECTOR_COLUMNS and arrays[k].ndim == 2), None)
+    if ids_key is not None and vectors_key is None:
+        vectors_key = next((k for k, array in arrays.items() if array.ndim == 2), None)
+    if ids_key is not None and vectors_key is not None:
+        if len(arrays[ids_key]) != len(arrays[vectors_key]):
+            raise BadInputError(f"{name}: {len(arrays[ids_key])} ids and {len(arrays[vectors_key])} embeddings")
+        return [str(i) for i in arrays[ids_key]], arrays[vectors_key].astype(np.float32)
+    if arrays and all(array.ndim == 1 for array in arrays.values()) and len({a.shape for a in arrays.values()}) == 1:
+        return list(arrays), np.stack(list(arrays.values())).astype(np.float32)
+    raise BadInputError(
+        f"{name} holds no embeddings that can be read",
+        why=f"its arrays are {', '.join(f'{k} {a.shape}' for k, a in list(arrays.items())[:6])}",
+        fix="give arrays 'ids' (n,) and 'embeddings' (n, D), or one vector a sequence under its id",
+    )
+
+
+def _from_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Read an HDF5 file with one dataset a sequence, as bio_embeddings and UniProt write it."""
+    try:
+        import h5py
+    except ImportError as error:
+        from phylocli.errors import MissingDependencyError
+
+        raise MissingDependencyError(f"{source} is HDF5, and h5py is not installed", fix="pip install h5py") from error
+    note_input(source)
+    with h5py.File(source, "r") as file:
+        ids = [str(data.attrs.get("original_id", key)) for key, data in file.items() if hasattr(data, "shape")]
+        arrays = [np.asarray(data) for data in file.values() if hasattr(data, "shape")]
+    if not arrays or any(a.ndim != 1 for a in arrays) or len({a.shape for a in arrays}) != 1:
+        raise BadInputError(
+            f"{source} does not hold one vector a sequence",
+            why="datasets must be one-dimensional and of one length",
+            fix="pool residues to one vector a sequence (in bio_embeddings: the reduced embeddings file)",
+        )
+    return ids, np.stack(arrays).astype(np.float32)
+
+
+def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
+    """Read a table of embeddings, the format known by its content.
+
+    Parquet, Arrow, TSV or CSV with a column of ids and either a list column (`embedding`) or one numeric column a
+    dimension; NPZ with `ids` and `embeddings`, or one vector a sequence; HDF5 with one dataset a sequence (needs h5py).
+
+    Args:
+        source: the file, or `-` for standard input.
+        name: how the report calls it; None takes the file's name without suffixes.
+
+    Raises:
+        BadInputError: not such a table, duplicate ids, vectors of different lengths, values that are not finite.
+        MissingDependencyError: HDF5 without h5py.
+    """
+    shown = display_name(source)
+    title = name or ("embedding" if shown == "standard input" else Path(source).name.split(".", 1)[0])
+    metadata: dict[str, str] = {}
+    head = b""
+    if shown != "standard input" and Path(source).is_file():
+        with Path(source).open("rb") as handle:
+            head = handle.read(8)
+    if head.startswith(b"PK\x03\x04"):
+        ids, vectors = _from_npz(source)
+    elif head.startswith(b"\x89HDF"):
+        ids, vectors = _from_hdf5(source)
+    else:
+        frame = read_table(source)
+        if frame.height == 0:
+            raise BadInputError(f"{shown} holds no rows")
+        id_column = _id_column(frame, shown)
+        if "position" in frame.columns and "residue" in frame.columns:
+            raise BadInputError(
+                f"{shown} holds embeddings of residues, one vector a sequence is needed",
+                fix="run 'phylocli embed' without --per-residue",
+            )
+        import polars as pl
+
+        ids = frame[id_column].cast(pl.String).to_list()
+        vectors = _vectors_of(frame, id_column, shown)
+        if head.startswith(b"PAR1"):
+            metadata = read_parquet_metadata(source)
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise BadInputError(f"{shown}: the id {shorten(str(twice))!r} occurs twice", fix="keep one row an id")
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        at = int(np.flatnonzero(~finite)[0])
+        raise BadInputError(
+            f"{shown}: the embedding of {shorten(str(ids[at]))!r} holds values that are not numbers",
+            why=f"{int((~finite).sum())} of {len(ids)} rows are not finite",
+        )
+    return Embedding(title, ids, vectors, shown, metadata)
+
+
+def read_labels(source: PathLike) -> pl.DataFrame:
+    """Read a labels table; its column of ids is renamed `id` and is text.
+
+    Raises:
+        BadInputError: no table, no ids, an id that occurs twice, no other column.
+    """
+    import polars as pl
+
+    frame = read_table(source)
+    name = display_name(source)
+    if frame.height == 0:
+        raise BadInputError(f"{name} holds no rows")
+    column = _id_column(frame, name)
+    frame = frame.rename({column: "id"}) if column != "id" else frame
+    frame = frame.with_columns(pl.col("id").cast(pl.String))
+    if frame["id"].n_unique() < frame.height:
+        twice = frame.filter(pl.col("id").is_duplicated())["id"][0]
+        raise BadInputError(f"{name}: the id {shorten(str(twice))!r} occurs twice", fix="give one row an id")
+    if frame.width < 2:
+        raise BadInputError(f"{name} has ids and no labels", fix="add at least one column of labels")
+    return frame
+
+
+def _split_of(values: list[Any], name: str) -> list[str]:
+    found = []
+    for value in values:
+        word = str(value).strip().lower()
+        word = "test" if word in ("test", "testing", "holdout", "held-out", "heldout") else SPLIT_NAMES.get(word, word)
+        if word not in ("train", "valid", "test"):
+            raise BadInputError(f"{name}: the split {shorten(str(value), 40)!r} is none of train, valid, test")
+        found.append(word)
+    return found
+
+
+def make_dataset(
+    frame: pl.DataFrame,
+    name: str,
+    *,
+    columns: SequenceOf[str] | None = None,
+    split_column: str = "split",
+    split_by: str | None = None,
+    resample_by: str | None = None,
+) -> Dataset:
+    """Return the items of a labels table with its columns read as classes or quantities.
+
+    Text, truth values, and whole numbers of at most `MAX_INTEGER_CLASSES` kinds are classes; other numbers are quantities.
+    Columns of sequences and columns in which (nearly) every value is another are left out.
+
+    Args:
+        frame: from `read_labels`, one row an item.
+        name: the table's name, for messages.
+        columns: only these label columns; None takes all that fit.
+        split_column: the column that says train, valid or test.
+        split_by: see `Dataset`.
+        resample_by: see `Dataset`.
+
+    Raises:
+        UsageError: a column that is asked for is not there, or is of no use as a label.
+        BadInputError: no column can serve as a label.
+    """
+    import polars as pl
+
+    for wanted in [*(columns or ()), *(c for c in (split_by, resample_by) if c)]:
+        if wanted not in frame.columns:
+            raise UsageError(f"{name} has no column {wanted!r}", fix=f"its columns are {', '.join(frame.columns)}")
+    data = Dataset(frame["id"].to_list(), split_by=split_by, resample_by=resample_by)
+    helpers = {c for c in (split_by, resample_by) if c}
+    for column in frame.columns:
+        named = columns is not None and column in columns
+        if column in ("id", split_column) or not (columns is None or named or column in helpers):
+            continue
+        series = frame[column]
+        if series.dtype in (pl.String, pl.Categorical, pl.Boolean, pl.Enum) or (
+            series.dtype.is_integer() and series.n_unique() <= MAX_INTEGER_CLASSES
+        ):
+            texts = [None if v is None or str(v).strip() == "" else str(v) for v in series.to_list()]
+            class_names = sorted({t for t in texts if t is not None})
+            code = {text: i for i, text in enumerate(class_names)}
+            codes = np.array([-1 if t is None else code[t] for t in texts], dtype=np.int64)
+            counts = np.bincount(codes[codes >= 0], minlength=1)
+            shared = counts[counts > 1].sum()
+            usable = (counts > 1).sum() >= 1 and len(class_names) >= 2 and shared >= 0.05 * (codes >= 0).sum()
+            if not usable or (column.lower() in ("sequence", "seq", "description") and not named):
+                if named:
+                    raise UsageError(
+                        f"{name}: the column {column!r} cannot serve as labels",
+                        why="classes need two kinds at least, and members that share one",
+                    )
+                console.detail(f"the column {column!r} is no label: hardly two items share a value, or all do")
+                continue
+            data.classes[column], data.class_names[column] = codes, class_names
+        elif series.dtype.is_numeric():
+            if column.lower() == "length" and not named:
+                continue
+            data.values[column] = series.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
+    missing = [c for c in helpers if c not in data.classes]
+    if missing:
+        raise UsageError(f"{name}: the column {missing[0]!r} holds no groups that could be kept together")
+    if split_column in frame.columns:
+        data.split = _split_of(frame[split_column].to_list(), name)
+        data.evaluate = next((s for s in ("test", "valid") if s in data.split), None)
+    return data

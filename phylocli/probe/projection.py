@@ -1,0 +1,126 @@
+"""The map: embeddings in two dimensions, for the eye only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from phylocli.errors import UsageError
+from phylocli.probe.inputs import HIERARCHY, Dataset, Embedding
+from phylocli.probe.tasks._contract import subsample
+
+MAX_POINTS = 1_500
+MAX_COLOURS = 10
+PROJECTIONS = ("tsne", "pca", "none")
+
+
+def colour_column(data: Dataset) -> str | None:
+    """Return the column that colours the map: the finest level of the hierarchy whose classes are large, else the first."""
+    known = [c for c in HIERARCHY if c in data.classes]
+    if known:
+        rows = data.evaluated_rows()
+        # The finest level whose ten largest classes cover a good part of the items.
+        for column in known:
+            codes = data.classes[column][rows]
+            counts = np.sort(np.bincount(codes[codes >= 0], minlength=1))[::-1]
+            if counts[:MAX_COLOURS].sum() >= 0.5 * len(rows):
+                return column
+        if "class" in data.classes:
+            return "class"
+        return known[-1]
+    return next(iter(data.classes), next(iter(data.values), None))
+
+
+def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) -> list[dict[str, Any]]:
+    """Return a map of the first embedding and of the last one that it is compared with, for the report.
+
+    Args:
+        data: the items; at most `MAX_POINTS` evaluated ones are drawn.
+        embeddings: in the order of the report.
+        method: `tsne` (van der Maaten & Hinton 2008, JMLR 9:2579; on cosine distances, started from principal components),
+            `pca` or `none`.
+        seed: of subsample and t-SNE.
+
+    Returns:
+        One dictionary a map: `embedding`, `method`, `column`, `names` (classes in the legend), `x`, `y` (within 0 … 1),
+        `code` (index into `names`, −1 for all other classes), `id`, `label`.
+
+    Raises:
+        UsageError: no such method.
+    """
+    if method not in PROJECTIONS:
+        raise UsageError(f"there is no projection named {method!r}", fix=f"known: {', '.join(PROJECTIONS)}")
+    rows = data.evaluated_rows()
+    column = colour_column(data)
+    if method == "none" or len(rows) < 8:
+        return []
+    names: list[str] = []
+    quantity: list[float] | None = None
+    codes = np.full(len(data), -1, dtype=np.int64)
+    labels = [""] * len(data)
+    if column is not None and column in data.classes:
+        all_codes = data.classes[column]
+        counts = np.bincount(all_codes[rows][all_codes[rows] >= 0], minlength=len(data.class_names[column]))
+        largest = [int(c) for c in np.argsort(-counts, kind="stable")[:MAX_COLOURS] if counts[c] > 0]
+        names = [data.class_names[column][c] for c in largest]
+        for place, code in enumerate(largest):
+            codes[all_codes == code] = place
+        labels = [data.class_names[column][c] if c >= 0 else "" for c in all_codes]
+        # Items of the classes in the legend come first, so that a large set does not drown in grey.
+        shown = rows[codes[rows] >= 0]
+        rest = rows[codes[rows] < 0]
+        room = max(MAX_POINTS // 3, MAX_POINTS - len(shown))
+        rest = subsample(rest, room, seed)
+        rows = np.sort(np.concatenate([subsample(shown, MAX_POINTS - len(rest), seed), rest]))
+    else:
+        rows = subsample(rows, MAX_POINTS, seed)
+        if column is not None:
+            values = data.values[column]
+            labels = [f"{v:.4g}" for v in values]
+            order = np.argsort(np.argsort(np.nan_to_num(values[rows], nan=np.nanmedian(values))))
+            quantity = [round(float(v), 3) for v in order / max(1, len(rows) - 1)]
+    chosen = [embeddings[0]]
+    others = embeddings[1:]
+    if others:
+        # The untrained encoder or another model says more beside the first than composition does.
+        chosen.append(next((e for e in others if not e.baseline), others[0]))
+    maps = []
+    for embedding in chosen:
+        x, y = _coordinates(embedding, rows, method, seed)
+        maps.append(
+            {
+                "embedding": embedding.name,
+                "method": method,
+                "column": column,
+                "names": names,
+                "x": [round(float(v), 4) for v in x],
+                "y": [round(float(v), 4) for v in y],
+                "code": [int(codes[r]) for r in rows],
+                "quantity": quantity,
+                "id": [data.ids[r] for r in rows],
+                "label": [labels[r] for r in rows],
+            }
+        )
+    return maps
+
+
+def _coordinates(embedding: Embedding, rows: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.decomposition import PCA
+
+    unit = embedding.unit_rows()[rows].astype(np.float64)
+    width = min(50, *unit.shape)
+    reduced = PCA(width, random_state=seed, svd_solver="full").fit_transform(unit)
+    if method == "tsne":
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30.0, (len(rows) - 1) / 3)
+        start = reduced[:, :2] if width >= 2 else np.pad(reduced, ((0, 0), (0, 2 - width)))
+        spread = float(start[:, 0].std()) or 1.0
+        model = TSNE(2, perplexity=perplexity, init=start / spread * 1e-4, random_state=seed, n_jobs=1)
+        reduced = model.fit_transform(reduced.astype(np.float32))
+    elif width < 2:
+        reduced = np.pad(reduced, ((0, 0), (0, 2 - width)))
+    low, high = reduced[:, :2].min(axis=0), reduced[:, :2].max(axis=0)
+    scaled = (reduced[:, :2] - low) / np.where(high > low, high - low, 1)
+    return scaled[:, 0], scaled[:, 1]

@@ -1,0 +1,169 @@
+"""Figures and how sure they are: bootstrap intervals, paired differences, correction for many comparisons.
+
+Every task gives its results as `Figure`s: a value, and how to compute it again from a resample of the items that it stands
+on. Two embeddings are resampled with the same draws, so that what is hard for both cancels in their difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+LEVEL = 0.95
+_TAIL = (1 - LEVEL) / 2
+
+
+@dataclass
+class Figure:
+    """One figure of an evaluation, and how to compute it again on a resample.
+
+    Attributes:
+        metric: its name, a key of the task's `METRICS`.
+        value: the figure itself.
+        n: the number of items it stands on (queries, test items, families).
+        items: per-item values whose mean is `value`, shape (n,); None where the figure is no mean.
+        statistic: the figure of the items with these indices (drawn from 0 … n−1 with replacement); None where `items` is
+            given.
+        rows: the row of the dataset that each item is, shape (n,); None where items are something else (families).
+        chance: what no knowledge at all gives; None where that has no meaning.
+        interval: `percentile` of the replicates, or `normal`: the value ± 1.96 standard deviations of the replicates, for
+            statistics that repeated items bias (clusterings, ranks of matrices).
+        replicates: at most this many replicates, for statistics that are slow to compute.
+    """
+
+    metric: str
+    value: float
+    n: int
+    items: FloatArray | None = None
+    statistic: Callable[[IntArray], float] | None = None
+    rows: IntArray | None = None
+    chance: float | None = None
+    interval: Literal["percentile", "normal"] = "percentile"
+    replicates: int | None = None
+
+
+def mean_figure(metric: str, items: npt.ArrayLike, rows: IntArray | None = None, chance: float | None = None) -> Figure:
+    """Return the figure that is the mean of per-item values; NaN where there are no items."""
+    values = np.asarray(items, dtype=np.float64)
+    value = float(values.mean()) if len(values) else float("nan")
+    return Figure(metric, value, len(values), items=values, rows=rows, chance=chance)
+
+
+def resamples(n: int, replicates: int, seed: int, groups: IntArray | None = None) -> Iterator[IntArray]:
+    """Yield `replicates` arrays of indices drawn with replacement from 0 … n−1.
+
+    Args:
+        n: number of items.
+        replicates: number of arrays.
+        seed: the same seed and n give the same draws: this is what pairs two embeddings.
+        groups: group code of each item, shape (n,): whole groups are drawn instead of items, as many as there are, so
+            that relatives stay together (the cluster bootstrap; Field & Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x).
+    """
+    rng = np.random.default_rng([seed, n])
+    if groups is None:
+        for _ in range(replicates):
+            yield rng.integers(0, n, n)
+        return
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[0]] - 1)) if n else np.zeros(0, dtype=np.int64)
+    members = np.split(order, starts[1:])
+    for _ in range(replicates):
+        yield np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
+
+
+def replicate(figure: Figure, replicates: int, seed: int, groups: IntArray | None = None) -> FloatArray:
+    """Return the figure on each resample, shape (replicates,) or fewer where the figure asks for fewer."""
+    count = min(replicates, figure.replicates or replicates)
+    if figure.n == 0:
+        return np.full(count, np.nan)
+    draws = resamples(figure.n, count, seed, groups)
+    if figure.items is not None:
+        items = figure.items
+        return np.array([items[index].mean() for index in draws])
+    assert figure.statistic is not None
+    return np.array([figure.statistic(index) for index in draws])
+
+
+def interval(figure: Figure, replicates: FloatArray) -> tuple[float, float]:
+    """Return the 95 % interval of a figure from its replicates.
+
+    A mean of items that are all 0 or all 1 has replicates without spread; its interval is the exact binomial one
+    (Clopper & Pearson 1934), so that three right answers of three are not called certain.
+    """
+    found = replicates[np.isfinite(replicates)]
+    if figure.n < 2 or len(found) < 2 or not np.isfinite(figure.value):
+        return float("nan"), float("nan")
+    if figure.items is not None and figure.value in (0.0, 1.0) and np.ptp(figure.items) == 0:
+        bound = _TAIL ** (1 / figure.n)
+        return (bound, 1.0) if figure.value == 1.0 else (0.0, 1 - bound)
+    if figure.interval == "normal":
+        from scipy.stats import norm
+
+        half = float(norm.ppf(1 - _TAIL) * found.std(ddof=1))
+        return figure.value - half, figure.value + half
+    low, high = np.quantile(found, [_TAIL, 1 - _TAIL])
+    # The percentile interval of a skewed statistic may miss the value itself by a hair.
+    return min(float(low), figure.value), max(float(high), figure.value)
+
+
+@dataclass
+class Difference:
+    """The difference of one figure between two embeddings, first minus other.
+
+    Attributes:
+        value, low, high: the difference and its 95 % interval.
+        p: two-sided, for "there is no difference", not corrected.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_difference(a: Figure, b: Figure, replicates_a: FloatArray, replicates_b: FloatArray, units: int) -> Difference:
+    """Return the difference a − b of one figure on the same items, from replicates on the same draws.
+
+    The standard error is the standard deviation of the replicates' differences; interval and p-value are Student's, with
+    one degree of freedom fewer than there are independent units (items, or groups where groups are drawn). Where every
+    replicate gives the same difference, p is that of the sign test, 2^(1−units).
+
+    Args:
+        a, b: the two figures.
+        replicates_a, replicates_b: from `replicate` with one seed.
+        units: the number of things that were drawn.
+    """
+    from scipy.stats import t
+
+    value = a.value - b.value
+    gaps = replicates_a - replicates_b
+    gaps = gaps[np.isfinite(gaps)]
+    if len(gaps) < 2 or units < 2 or not np.isfinite(value):
+        return Difference(value, float("nan"), float("nan"), float("nan"))
+    error = float(gaps.std(ddof=1))
+    if error < 1e-12:
+        return Difference(value, value, value, 1.0 if abs(value) < 1e-12 else min(1.0, 2.0 ** (1 - units)))
+    half = float(t.ppf(1 - _TAIL, units - 1)) * error
+    return Difference(value, value - half, value + half, float(2 * t.sf(abs(value) / error, units - 1)))
+
+
+def holm(p: npt.ArrayLike) -> FloatArray:
+    """Return p-values corrected for many comparisons (Holm 1979, Scand. J. Statist. 6:65); NaN stays NaN and is not counted.
+
+    Args:
+        p: uncorrected p-values, shape (comparisons,).
+    """
+    values = np.asarray(p, dtype=np.float64)
+    corrected = np.full(len(values), np.nan)
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    scaled = values[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(scaled)) if len(order) else scaled
+    return corrected

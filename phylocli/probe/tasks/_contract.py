@@ -1,0 +1,54 @@
+"""What every probe gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.probe.statistics import Figure
+
+IntArray = npt.NDArray[np.int64]
+
+MAX_QUERIES = 10_000
+"""At most so many queries are scored, drawn at random from all: the interval is then tighter than most readers need."""
+
+SEARCH_BLOCK = 16_000_000
+"""Scores held at once when all queries meet all targets: 64 MB of float32."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        meaning: one or two sentences for the report: what it is, its range, the source of its definition.
+        better: `higher`, `lower`, or None where neither is better as such (such figures are not compared).
+    """
+
+    meaning: str
+    better: Literal["higher", "lower"] | None = "higher"
+
+
+@dataclass
+class Measurement:
+    """What one probe found at one level for one embedding.
+
+    Attributes:
+        figures: the figures, in any order.
+        curves: curves for the report by name, as (x, y).
+        note: a sentence on what was scored (classes left out, folds), shown once a level.
+    """
+
+    figures: list[Figure]
+    curves: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    note: str = ""
+
+
+def subsample(rows: IntArray, most: int, seed: int) -> IntArray:
+    """Return at most `most` of these rows, drawn without replacement, in their order."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))

@@ -1,0 +1,166 @@
+"""Linear and nearest-neighbour classification: logistic regression with inner validation, and k-NN."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.probe.inputs import Dataset, Embedding
+from phylocli.probe.statistics import Figure, mean_figure
+from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
+
+IntArray = npt.NDArray[np.int64]
+
+TITLE = "Classification"
+METRICS = {
+    "accuracy": Metric(
+        "Share of sequences that a logistic regression on the embeddings classifies correctly. Its penalty is chosen on "
+        "validation items, never on those that are scored. Chance: always the largest class."
+    ),
+    "macro-F1": Metric(
+        "F1 (harmonic mean of precision and recall) of each class by the same logistic regression, averaged over classes, "
+        "so that small classes count as much as large ones."
+    ),
+    "top-5 accuracy": Metric(
+        "Share of sequences whose class is among the five that the logistic regression finds likeliest."
+    ),
+    "5-NN accuracy": Metric(
+        "Share of sequences classified correctly by their five nearest neighbours in the training part (cosine, votes "
+        "weighted by distance): no training at all, so it shows what the distances themselves know."
+    ),
+}
+PENALTIES = (0.001, 0.01, 0.1, 1.0)
+MAX_TRAIN = 20_000
+MAX_CLASSES = 1_000
+NEIGHBOURS = 5
+
+
+def _rows(data: Dataset, level: str) -> IntArray:
+    """Return the rows to use: with a split, all with a label; else those of classes with a member for every fold."""
+    codes = data.classes[level]
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    if has_training_split(data):
+        return np.flatnonzero(codes >= 0)
+    within = data.evaluated_rows()
+    counts = np.bincount(codes[within][codes[within] >= 0], minlength=1)
+    return within[(codes[within] >= 0) & (counts[codes[within]] >= FOLDS)]
+
+
+def levels(data: Dataset) -> list[str]:
+    """Return the columns of classes that can be learned: two classes at least, and not more than `MAX_CLASSES`."""
+    found = []
+    for column in data.classes:
+        if column == data.split_by:
+            continue
+        rows = _rows(data, column)
+        seen = data.classes[column][rows]
+        if has_training_split(data):
+            assert data.split is not None
+            split = np.array(data.split, dtype=object)[rows]
+            if not (split == data.evaluate).any():
+                continue
+            seen = seen[split == "train"]
+        classes = len(np.unique(seen))
+        if classes > MAX_CLASSES:
+            console.warning(f"{column} has {classes:,} classes; a linear probe is fitted up to {MAX_CLASSES:,}")
+        elif classes >= 2:
+            found.append(column)
+    return found
+
+
+def macro_f1(truth: IntArray, predicted: IntArray) -> float:
+    """Return the mean F1 over the classes that occur in `truth`, shape (n,) codes each."""
+    size = int(max(truth.max(), predicted.max())) + 1
+    right = np.bincount(truth[truth == predicted], minlength=size)
+    true = np.bincount(truth, minlength=size)
+    said = np.bincount(predicted, minlength=size)
+    present = true > 0
+    return float(np.mean(2 * right[present] / (true[present] + said[present])))
+
+
+def _fit(x: npt.NDArray[np.float32], y: IntArray, penalty: float) -> object:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # near the optimum is near enough for a probe
+        return LogisticRegression(C=penalty, max_iter=200, tol=1e-3).fit(x, y)
+
+
+def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int) -> tuple[object, npt.NDArray[np.float32]]:
+    """Return the model, fitted with the penalty that is best on validation items, and the scaled test rows."""
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import StandardScaler
+
+    train, valid = fold.train, fold.valid
+    if len(valid):
+        inner = train
+    else:
+        counts = np.bincount(codes[train])
+        tame = train[counts[codes[train]] >= 2]
+        share = max(0.15, min(0.5, len(np.unique(codes[tame])) / max(1, len(tame))))
+        _, valid = train_test_split(tame, test_size=share, random_state=seed, stratify=codes[tame])
+        inner = np.setdiff1d(train, valid)
+    scaler = StandardScaler().fit(x[inner])
+    scores = []
+    for penalty in PENALTIES:
+        model = _fit(scaler.transform(x[inner]), codes[inner], penalty)
+        scores.append(model.score(scaler.transform(x[valid]), codes[valid]))  # type: ignore[attr-defined]
+    best = PENALTIES[int(np.argmax(scores))]
+    scaler = StandardScaler().fit(x[train])
+    return _fit(scaler.transform(x[train]), codes[train], best), scaler.transform(x[fold.test])
+
+
+def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
+    """Fit on each fold's training rows and score its test rows; every item is scored once."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    rows = _rows(data, level)
+    codes = data.classes[level]
+    parts, said = folds(data, rows, seed, codes[rows])
+    x = embedding.vectors
+    unit = embedding.unit_rows()
+    scored, predicted, ranks, neighbours, majority = [], [], [], [], []
+    for fold in parts:
+        if len(fold.train) > MAX_TRAIN:
+            fold.train = subsample(fold.train, MAX_TRAIN, seed)
+            said += f", {MAX_TRAIN:,} training items drawn at random"
+        model, test = _logistic(x, codes, fold, seed)
+        chances = model.decision_function(test)  # type: ignore[attr-defined]
+        classes = model.classes_  # type: ignore[attr-defined]
+        if chances.ndim == 1:  # two classes give one column
+            chances = np.stack([-chances, chances], axis=1)
+        truth = codes[fold.test]
+        own = np.searchsorted(classes, truth).clip(max=len(classes) - 1)
+        known = classes[own] == truth
+        score = np.take_along_axis(chances, own[:, None], axis=1)
+        # A class that the training part does not have is never found.
+        ranks.append(np.where(known, (chances > score).sum(axis=1), len(classes)))
+        predicted.append(classes[chances.argmax(axis=1)])
+        near = KNeighborsClassifier(min(NEIGHBOURS, len(fold.train)), metric="cosine", weights="distance", algorithm="brute")
+        neighbours.append(near.fit(unit[fold.train], codes[fold.train]).predict(unit[fold.test]) == truth)
+        majority.append(truth == np.bincount(codes[fold.train]).argmax())
+        scored.append(fold.test)
+    test_rows = np.concatenate(scored)
+    truth, guess = codes[test_rows], np.concatenate(predicted)
+    rank = np.concatenate(ranks)
+    count = len(np.unique(codes[np.concatenate([f.train for f in parts])]))
+    figures = [
+        mean_figure("accuracy", guess == truth, test_rows, float(np.concatenate(majority).mean())),
+        Figure(
+            "macro-F1",
+            macro_f1(truth, guess),
+            len(truth),
+            statistic=lambda index: macro_f1(truth[index], guess[index]),
+            rows=test_rows,
+            interval="normal",
+        ),
+        mean_figure("5-NN accuracy", np.concatenate(neighbours), test_rows, float(np.concatenate(majority).mean())),
+    ]
+    if count > 10:
+        figures.append(mean_figure("top-5 accuracy", rank < 5, test_rows))
+    return Measurement(figures, note=f"{len(truth):,} sequences of {count:,} classes; {said}")

@@ -1,0 +1,156 @@
+"""Search with each sequence among all others, by cosine similarity, and see whether its relatives come first."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.probe.inputs import HIERARCHY, Dataset, Embedding
+from phylocli.probe.statistics import mean_figure
+from phylocli.probe.tasks._contract import MAX_QUERIES, SEARCH_BLOCK, Measurement, Metric, subsample
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+TITLE = "Retrieval and remote homology"
+METRICS = {
+    "sensitivity to first FP": Metric(
+        "Share of a query's relatives that rank above the first false positive, averaged over queries; 1 is perfect. In a "
+        "hierarchy a false positive is a hit outside the coarsest level (another fold), closer relatives than the level "
+        "asks for are ignored, and hits between are neither right nor wrong, as in the SCOP benchmarks of MMseqs2 and "
+        "Foldseek (van Kempen et al. 2023, doi:10.1038/s41587-023-01773-0)."
+    ),
+    "top-1 accuracy": Metric(
+        "Share of queries whose nearest neighbour, closer relatives than the level asks for left out, has the query's label."
+    ),
+    "recall at 10": Metric("Share of queries with at least one relative among the ten nearest neighbours."),
+    "mean average precision": Metric(
+        "Average precision of the ranking of all others, averaged over queries: 1 where all relatives come first."
+    ),
+}
+RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
+
+
+def levels(data: Dataset) -> list[str]:
+    """Return the levels of the hierarchy, or, without one, every column of classes, where some item has a relative."""
+    known = [c for c in HIERARCHY if c in data.classes]
+    wanted = known or list(data.classes)
+    return [c for c in wanted if len(_queries(data, c))]
+
+
+def filled(data: Dataset, level: str) -> IntArray:
+    """Return the codes of a level, where unknown ones are given a class of their own by the next finer known level.
+
+    A family without a clan is then a clan of one family, and an item without any label a class of one item.
+    """
+    codes = data.classes[level].copy()
+    unknown = codes < 0
+    if not unknown.any():
+        return codes
+    order = [c for c in HIERARCHY if c in data.classes]
+    finer = filled(data, order[order.index(level) - 1]) if level in order[1:] else np.arange(len(codes))
+    codes[unknown] = codes.max(initial=-1) + 1 + finer[unknown]
+    return codes
+
+
+def _ignored_level(data: Dataset, level: str) -> str | None:
+    """Return the next finer level, whose members are no hits at this one; None at the finest and outside the hierarchy."""
+    order = [c for c in HIERARCHY if c in data.classes]
+    return order[order.index(level) - 1] if level in order[1:] else None
+
+
+def _coarsest(data: Dataset, level: str) -> str:
+    order = [c for c in HIERARCHY if c in data.classes]
+    return order[-1] if level in order else level
+
+
+def _queries(data: Dataset, level: str) -> IntArray:
+    """Return the rows with at least one relative at the level: same class there, another at the next finer level."""
+    rows = data.evaluated_rows()
+    codes = filled(data, level)[rows]
+    ignored_level = _ignored_level(data, level)
+    finer = filled(data, ignored_level)[rows] if ignored_level else np.arange(len(rows))
+    same = np.bincount(codes, minlength=1)[codes]
+    # Members that share both the class and the finer class are no relatives at this level (nor is the item itself).
+    _, pair = np.unique(np.stack([codes, finer]), axis=1, return_inverse=True)
+    close = np.bincount(pair.ravel())[pair.ravel()]
+    return rows[(same - close > 0) & (data.classes[level][rows] >= 0)]
+
+
+def average_precision(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]) -> float:
+    """Return the average precision of a ranking by score; among equal scores the negatives count as ranked first.
+
+    Args:
+        positive: scores of the relevant items, shape (r,), r ≥ 1.
+        negative: scores of all others, shape (m,).
+    """
+    ranked = np.sort(positive)[::-1]
+    above = len(negative) - np.searchsorted(np.sort(negative), ranked, side="left")
+    place = np.arange(1, len(ranked) + 1)
+    return float(np.mean(place / (place + above)))
+
+
+def expected_average_precision(relevant: FloatArray, others: FloatArray) -> FloatArray:
+    """Return the mean average precision of a random order of `relevant` + `others` items.
+
+    With R relevant of N: (R−1)/(N−1) + (H_N/N)·(N−R)/(N−1), H_N the N-th harmonic number.
+    """
+    from scipy.special import digamma
+
+    total = relevant + others
+    harmonic = digamma(total + 1) + np.euler_gamma
+    rest = np.maximum(total - 1, 1)
+    return np.where(others == 0, 1.0, (relevant - 1) / rest + harmonic / total * others / rest)
+
+
+def expected_recall(relevant: FloatArray, others: FloatArray, k: int) -> FloatArray:
+    """Return the chance of at least one relevant item among the first `k` of a random order (hypergeometric)."""
+    from scipy.stats import hypergeom
+
+    return np.asarray(hypergeom.sf(0, relevant + others, relevant, k), dtype=np.float64)
+
+
+def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
+    """Score every query at one level; memory is bounded by blocks of queries."""
+    rows = data.evaluated_rows()
+    queries = subsample(_queries(data, level), MAX_QUERIES, seed)
+    x = embedding.unit_rows()[rows]
+    place = np.searchsorted(rows, queries)
+    here = filled(data, level)[rows]
+    coarse = filled(data, _coarsest(data, level))[rows]
+    ignored_level = _ignored_level(data, level)
+    finer = filled(data, ignored_level)[rows] if ignored_level else np.arange(len(rows))
+
+    n = len(queries)
+    sensitivity, top, precision, first = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    relevant, others, wrong = np.zeros(n), np.zeros(n), np.zeros(n)
+    step = max(1, SEARCH_BLOCK // len(rows))
+    for start in range(0, n, step):
+        part = place[start : start + step]
+        scores = x[part] @ x.T
+        for offset, query in enumerate(part):
+            score = scores[offset]
+            same = here == here[query]
+            positive = score[same & (finer != finer[query])]
+            negative = score[~same]
+            false = score[coarse != coarse[query]]
+            at = start + offset
+            best_false = false.max(initial=-np.inf)
+            best = positive.max()
+            sensitivity[at] = np.mean(positive > best_false)
+            first[at] = 1 + np.count_nonzero(negative >= best)
+            top[at] = first[at] == 1
+            precision[at] = average_precision(positive, negative)
+            relevant[at], others[at], wrong[at] = len(positive), len(negative), len(false)
+    curve = [float(np.mean(first <= k)) for k in RANKS]
+    figures = [
+        mean_figure("sensitivity to first FP", sensitivity, queries, float(np.mean(1 / (wrong + 1)))),
+        mean_figure("top-1 accuracy", top, queries, float(np.mean(relevant / (relevant + others)))),
+        mean_figure("recall at 10", first <= 10, queries, float(np.mean(expected_recall(relevant, others, 10)))),
+        mean_figure(
+            "mean average precision", precision, queries, float(np.mean(expected_average_precision(relevant, others)))
+        ),
+    ]
+    ignored = f"; the same {ignored_level} ignored" if ignored_level else ""
+    note = f"{n:,} queries against {len(rows):,} sequences{ignored}"
+    return Measurement(figures, {"recall at rank": ([float(k) for k in RANKS], curve)}, note)
