@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from standin import Standin
+from typer.testing import CliRunner, Result
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -67,3 +68,17 @@ def phylocli(tmp_path: Path) -> Run:
         )
 
     return run  # type: ignore[return-value]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Callable[..., Result]:
+    """Run the command line in this process, which is quicker: `cli("tree", "-", input=b"…")`; streams as text."""
+    from phylocli import console
+    from phylocli.cli import build
+
+    def run(*args: object, input: bytes | None = None, env: dict[str, str] | None = None) -> Result:
+        console.set_verbosity(console.NORMAL)
+        environment = {"PHYLOCLI_STORE": str(tmp_path / "store"), "NO_COLOR": "1", "COLUMNS": "120", **(env or {})}
+        return CliRunner().invoke(build(), [str(a) for a in args], input=input or b"", env=environment)
+
+    return run

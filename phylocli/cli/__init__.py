@@ -76,6 +76,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
             console.error(str(error) if error.errno != errno.ENOSPC else f"no space left on the disk: {error}")
             code = EXIT_FAILURE
+            _close_stdout()  # what is still buffered for it cannot be written either
             _trace_if_verbose()
         if code != EXIT_OK:
             raise SystemExit(code)

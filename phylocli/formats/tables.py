@@ -101,6 +101,7 @@ class TableWriter:
         self._stack = contextlib.ExitStack()
         self._writer: Any = None
         self._stream: Any = None
+        self._headed = False
 
     def __enter__(self) -> Self:
         import pyarrow as pa
@@ -118,8 +119,6 @@ class TableWriter:
                 self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd")
             elif self.format == "arrow":
                 self._writer = pa.ipc.new_stream(self._stream, self.schema)
-            else:
-                self._stream.write((self._separator.join(self.schema.names) + "\n").encode())
         except BaseException as error:
             self._stack.__exit__(type(error), error, error.__traceback__)
             raise
@@ -128,6 +127,12 @@ class TableWriter:
     @property
     def _separator(self) -> str:
         return "," if self.format == "csv" else "\t"
+
+    def _head(self) -> None:
+        # With the first row, not before: an input that turns out to be bad must leave standard output empty.
+        if not self._headed:
+            self._stream.write((self._separator.join(self.schema.names) + "\n").encode())
+            self._headed = True
 
     def write(self, batch: pa.Table | pl.DataFrame) -> None:
         """Append rows."""
@@ -141,6 +146,7 @@ class TableWriter:
             return
         import polars as pl
 
+        self._head()
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
         lists = [name for name, kind in frame.schema.items() if kind in (pl.List, pl.Array)]
@@ -157,6 +163,8 @@ class TableWriter:
         try:
             if self._writer is not None and (kind is None or self.format == "parquet"):
                 self._writer.close()
+            if self._writer is None and kind is None:
+                self._head()
         except BaseException as closing:
             if kind is None:
                 self._stack.__exit__(type(closing), closing, closing.__traceback__)
