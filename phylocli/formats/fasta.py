@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO, Literal
 
 from phylocli import alphabet
-from phylocli.errors import BadInputError
+from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
 OnDuplicate = Literal["error", "keep-first", "rename"]
@@ -38,6 +38,17 @@ class Sequence:
 def shorten(name: str, width: int = 80) -> str:
     """Return a name short enough for a message."""
     return name if len(name) <= width else f"{name[: width - 3]}..."
+
+
+def parse_on_duplicate(text: str) -> OnDuplicate:
+    """Return the duplicate policy of that name.
+
+    Raises:
+        UsageError: no such policy.
+    """
+    if text not in ("error", "keep-first", "rename"):
+        raise UsageError(f"there is no duplicate policy named {text!r}", fix="known: error, keep-first, rename")
+    return text  # type: ignore[return-value]
 
 
 class DuplicatePolicy:
