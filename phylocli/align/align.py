@@ -1,0 +1,64 @@
+"""From families to aligned families: what every method needs before and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from phylocli import console, registry
+from phylocli.align.engines._settings import Settings
+from phylocli.align.trim import drop_uncovered, parse_trim, trim_columns
+from phylocli.formats.family import Family
+from phylocli.formats.streams import PathLike
+
+ROOM = "align.engines"
+
+
+def align_families(
+    families: Iterable[Family],
+    *,
+    method: str = "profile",
+    hmm: PathLike | None = None,
+    seed_alignment: PathLike | None = None,
+    store: PathLike | None = None,
+    trim: str = "none",
+    threads: int = 0,
+    min_coverage: float = 0.0,
+) -> Iterator[Family]:
+    """Yield each family aligned, in the order of the input; names and their order are kept exactly.
+
+    Match columns are upper case and `-`, insert columns lower case and `.`, and `#=GC RF` marks match columns.
+
+    Args:
+        families: aligned or not.
+        method: `profile` (to the family's HMM), `famsa` (de novo), `none` (aligned already).
+        hmm: file of HMMs for `profile`, else …
+        seed_alignment: … file of alignments to build them from, else the store's profile, else the record's own alignment.
+        store: the store's folder, whose profiles may serve; None looks nowhere.
+        trim: `none`, `match` (match columns only) or `gappy=X` (columns with a larger share of gaps are dropped).
+        threads: CPU threads; 0 takes all.
+        min_coverage: members with residues in a smaller share of the match columns are left out, with a warning.
+
+    Raises:
+        UsageError: a method or trimming that does not exist.
+        BadInputError: a family that cannot be aligned by this method.
+        MissingDependencyError: the method's library is not installed.
+    """
+    engine = registry.load(ROOM, method)
+    rule = parse_trim(trim)
+    settings = Settings(hmm=hmm, seed_alignment=seed_alignment, store=store, threads=threads)
+    for family in families:
+        console.detail(f"{family.label}: aligning {len(family)} sequences, method {method}")
+        rows, reference, description = engine.align(family, settings)
+        aligned = replace(
+            family,
+            rows=rows,
+            aligned=True,
+            newick="",
+            notes=[*(note for note in family.notes if not note.startswith(("align ", "tree "))), f"align {description}"],
+            residue_features={} if rows != family.rows else family.residue_features,
+            column_features={"RF": reference} if reference else {},
+        )
+        if method == "none":  # columns are as they were, so what is said of them stays
+            aligned = replace(aligned, column_features=family.column_features)
+        yield trim_columns(drop_uncovered(aligned, min_coverage), rule)

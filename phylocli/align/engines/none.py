@@ -1,0 +1,25 @@
+"""No alignment: the input is aligned already, and is only checked, filtered and trimmed."""
+
+from __future__ import annotations
+
+from phylocli.align.engines._settings import Aligned, Settings
+from phylocli.alphabet import check_residues
+from phylocli.errors import BadInputError
+from phylocli.formats.family import Family
+
+
+def align(family: Family, settings: Settings) -> Aligned:
+    """Return the rows as they are.
+
+    Raises:
+        BadInputError: rows of different lengths, or letters that are no residues.
+    """
+    del settings
+    for name, row in zip(family.ids, family.rows, strict=True):
+        check_residues(row, name, family.where)
+    if len({len(row) for row in family.rows}) != 1:
+        raise BadInputError(
+            f"{family.label}: rows have different lengths, so this is no alignment",
+            fix="use --method profile or --method famsa",
+        )
+    return Aligned(list(family.rows), family.column_features.get("RF", ""), "as given")

@@ -1,0 +1,144 @@
+"""Alignment of every member to the family's profile HMM (HMMER's hmmalign, by pyhmmer).
+
+Eddy, PLoS Comput. Biol. 7:e1002195 (2011), doi:10.1371/journal.pcbi.1002195; Larralde & Zeller, Bioinformatics 39:btad214
+(2023), doi:10.1093/bioinformatics/btad214. Members are aligned independently of each other, so time and memory are linear in
+their number and a family can grow without changing what is there.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from phylocli.align.engines._letters import plain, plain_row, restore
+from phylocli.align.engines._settings import Aligned, Settings
+from phylocli.errors import BadInputError
+from phylocli.formats import read_families
+from phylocli.formats.family import Family
+from phylocli.formats.streams import PathLike, note_input, open_input
+from phylocli.store import Store
+
+
+def align(family: Family, settings: Settings) -> Aligned:
+    """Return the members' rows aligned to the family's HMM.
+
+    The HMM is the first that there is of: `settings.hmm`, one built from `settings.seed_alignment`, the store's profile, one
+    built from the family's own alignment.
+
+    Raises:
+        BadInputError: no HMM and nothing to build one from, or files that are no protein HMMs or alignments.
+    """
+    import pyhmmer
+    from pyhmmer import easel
+
+    hmm, origin = _profile(family, settings)
+    sequences = [sequence.residues for sequence in family.sequences()]
+    alphabet = easel.Alphabet.amino()
+    digital = easel.DigitalSequenceBlock(
+        alphabet,
+        # Row numbers as names: what the user calls the members never reaches HMMER.
+        [easel.TextSequence(name=str(i), sequence=plain(s)).digitize(alphabet) for i, s in enumerate(sequences)],
+    )
+    msa = pyhmmer.hmmalign(hmm, digital, cpus=settings.threads, all_consensus_cols=True)
+    rows = [""] * len(sequences)
+    for name, row in zip(msa.names, msa.alignment, strict=True):
+        rows[int(name)] = restore(row, sequences[int(name)])
+    reference = "".join("." if c in ".~-" else "x" for c in msa.reference)
+    return Aligned(rows, reference, f"hmmalign, pyhmmer {pyhmmer.__version__}, {origin} of {hmm.M} match states")
+
+
+def _profile(family: Family, settings: Settings) -> tuple[Any, str]:
+    """Return the family's HMM and where it comes from."""
+    if settings.hmm is not None:
+        return _pick(family, _hmms(settings.hmm), settings.hmm, "HMM"), f"HMM {Path(settings.hmm).name}"
+    if settings.seed_alignment is not None:
+        return _pick(family, _seeds(settings.seed_alignment), settings.seed_alignment, "alignment"), "HMM built from a seed"
+    if settings.store is not None and family.accession:
+        path = Store(settings.store).profile_path(family.accession)
+        if path.is_file():
+            return _pick(family, _hmms(path), path, "HMM"), "HMM of the store"
+    if family.aligned:
+        return build(family), "HMM built from the record's alignment"
+    raise BadInputError(
+        f"{family.label} is not aligned and has no profile HMM to align to",
+        why="the method 'profile' needs the family's HMM, or an alignment of some members to build one from",
+        fix="give --hmm FILE or --seed-alignment FILE, or align de novo with --method famsa",
+    )
+
+
+def build(family: Family) -> Any:
+    """Return a pyhmmer HMM built from an aligned family; `#=GC RF` decides the match columns where it is there.
+
+    Raises:
+        BadInputError: HMMER cannot make a model of it.
+    """
+    from pyhmmer import easel, plan7
+
+    alphabet = easel.Alphabet.amino()
+    reference = family.column_features.get("RF")
+    rows = [easel.TextSequence(name=str(i), sequence=plain_row(row)) for i, row in enumerate(family.rows)]
+    try:
+        msa = easel.TextMSA(name=(family.accession or family.name or "family"), sequences=rows)
+        marked = reference is not None and len(reference) == family.columns and set(reference) - set("-.~_")
+        if marked:
+            msa.reference = "".join("x" if match else "." for match in family.match_columns())
+        builder = plan7.Builder(alphabet, architecture="hand" if marked else "fast")
+        hmm, _, _ = builder.build_msa(msa.digitize(alphabet), plan7.Background(alphabet))
+    except ValueError as error:
+        raise BadInputError(
+            f"{family.label}: no HMM can be built from its alignment",
+            why=str(error),
+            fix="give --hmm FILE, or align de novo with --method famsa",
+        ) from error
+    return hmm
+
+
+@functools.lru_cache(maxsize=2)
+def _seeds(path: PathLike) -> dict[str, Any]:
+    """Return HMMs built from the alignments of a file, by accession and by name."""
+    found: dict[str, Any] = {}
+    for number, seed in enumerate(read_families(path)):
+        if not seed.aligned and len({len(row) for row in seed.rows}) > 1:
+            raise BadInputError(f"{path}: the sequences are not aligned", fix="give an alignment to build the HMM from")
+        hmm = build(replace(seed, aligned=True))
+        found.update({key: hmm for key in (seed.accession, seed.name) if key})
+        found.setdefault(f"#{number}", hmm)
+    return found
+
+
+@functools.lru_cache(maxsize=2)
+def _hmms(path: PathLike) -> dict[str, Any]:
+    """Return the HMMs of a file by accession (without version) and by name."""
+    from pyhmmer import plan7
+
+    note_input(path)
+    found: dict[str, Any] = {}
+    try:
+        with open_input(path) as stream, plan7.HMMFile(stream) as file:
+            for hmm in file:
+                if hmm.alphabet.type != "amino":
+                    raise BadInputError(f"{path}: the HMM {hmm.name} is of {hmm.alphabet.type}, not of proteins")
+                found[hmm.name] = hmm
+                if hmm.accession:
+                    found[hmm.accession.split(".")[0]] = hmm
+    except (ValueError, EOFError) as error:
+        raise BadInputError(f"{path} is no HMM file of HMMER 3", why=str(error) or None) from error
+    if not found:
+        raise BadInputError(f"{path} holds no HMM")
+    return found
+
+
+def _pick(family: Family, known: dict[str, Any], path: PathLike, what: str) -> Any:
+    for key in (family.accession, family.name):
+        if key and key in known:
+            return known[key]
+    different = {id(value): value for value in known.values()}
+    if len(different) == 1:
+        return next(iter(different.values()))
+    raise BadInputError(
+        f"{path} has no {what} for {family.label}",
+        why=f"it holds {len(different)}, and none has the family's accession or name",
+        fix=f"give a file with one {what}, or one that names the family",
+    )

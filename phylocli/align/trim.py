@@ -1,0 +1,145 @@
+"""Trimming columns, leaving out fragments, and remembering which residues a trimmed row still holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.alphabet import GAPS
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.family import Family
+from phylocli.formats.fasta import shorten
+
+KEPT_TAG = "KR"
+"""`#=GS <id> KR 3-20,22-150`: the residues of the untrimmed sequence, counted from 1, that a trimmed row holds."""
+
+
+@dataclass(frozen=True)
+class Trim:
+    """Which columns stay.
+
+    Attributes:
+        match: match columns only.
+        max_gaps: largest share of gaps in a column that stays.
+    """
+
+    match: bool = False
+    max_gaps: float = 1.0
+
+
+def parse_trim(text: str) -> Trim:
+    """Return the rule that `none`, `match` or `gappy=0.9` names.
+
+    Raises:
+        UsageError: none of these.
+    """
+    if text == "none":
+        return Trim()
+    if text == "match":
+        return Trim(match=True)
+    name, _, value = text.partition("=")
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if name != "gappy" or not 0 <= share <= 1:
+        raise UsageError(f"there is no trimming named {text!r}", fix="known: none, match, gappy=X with X from 0 to 1")
+    return Trim(max_gaps=share)
+
+
+def _gaps(rows: list[str]) -> npt.NDArray[np.bool_]:
+    letters = np.frombuffer("".join(rows).encode("ascii", "replace"), dtype=np.uint8).reshape(len(rows), -1)
+    return np.isin(letters, [ord(c) for c in GAPS])
+
+
+def trim_columns(family: Family, rule: Trim) -> Family:
+    """Return an aligned family with only the columns that the rule keeps, and a map to the residues that were there.
+
+    Where columns with residues go, `#=GS <id> KR` gives each row's residues that stayed, as ranges counted from 1 in the
+    sequence before trimming.
+
+    Raises:
+        BadInputError: no column is left.
+    """
+    if rule == Trim():
+        return family
+    gaps = _gaps(family.rows)
+    keep = gaps.mean(axis=0) <= rule.max_gaps
+    if rule.match:
+        keep &= family.match_columns()
+    if not keep.any():
+        raise BadInputError(f"{family.label}: trimming leaves no column", fix="use a milder --trim")
+    if keep.all():
+        return family
+    chosen = np.flatnonzero(keep).tolist()
+
+    def cut(text: str) -> str:
+        return "".join([text[column] for column in chosen])
+
+    features = {name: [item for item in items if item[0] != KEPT_TAG] for name, items in family.sequence_features.items()}
+    for name, gap in zip(family.ids, gaps, strict=True):
+        kept = residue_ranges(gap, keep)
+        if kept is not None:
+            features[name] = [*features.get(name, []), (KEPT_TAG, kept)]
+    what = "match columns" if rule.match else f"columns with at most {rule.max_gaps:.0%} gaps"
+    return replace(
+        family,
+        rows=[cut(row) for row in family.rows],
+        newick="",
+        sequence_features={name: items for name, items in features.items() if items},
+        residue_features={n: {tag: cut(text) for tag, text in tags.items()} for n, tags in family.residue_features.items()},
+        column_features={tag: cut(text) for tag, text in family.column_features.items()},
+        notes=[*family.notes, f"trim {what}: {len(chosen)} of {len(keep)}"],
+    )
+
+
+def residue_ranges(gap: npt.NDArray[np.bool_], keep: npt.NDArray[np.bool_]) -> str | None:
+    """Return a row's residues in kept columns as ranges counted from 1 (`3-20,22-150`), None where all were kept."""
+    positions = np.cumsum(~gap)
+    kept = positions[keep & ~gap]
+    if len(kept) == (positions[-1] if len(positions) else 0):
+        return None
+    if not len(kept):
+        return "-"
+    starts = np.flatnonzero(np.diff(kept, prepend=-1) != 1)
+    ends = np.append(starts[1:], len(kept)) - 1
+    return ",".join(f"{kept[a]}-{kept[b]}" for a, b in zip(starts, ends, strict=True))
+
+
+def coverage(family: Family) -> npt.NDArray[np.float64]:
+    """Return the share of match columns in which each member has a residue, shape (n,)."""
+    match = family.match_columns()
+    share: npt.NDArray[np.float64] = 1 - _gaps(family.rows)[:, match].mean(axis=1)
+    return share
+
+
+def drop_uncovered(family: Family, min_coverage: float) -> Family:
+    """Return the family without members that cover a smaller share of the match columns; says which on stderr.
+
+    Raises:
+        UsageError: `min_coverage` is no share.
+        BadInputError: nobody is left.
+    """
+    if not 0 <= min_coverage <= 1:
+        raise UsageError(f"a coverage of {min_coverage} makes no sense", fix="give a share from 0 to 1")
+    if min_coverage == 0:
+        return family
+    covered = coverage(family)
+    low = [name for name, share in zip(family.ids, covered, strict=True) if share < min_coverage]
+    if not low:
+        return family
+    if len(low) == len(family):
+        raise BadInputError(
+            f"{family.label}: no member covers {min_coverage:g} of the match columns (the best covers {covered.max():.2f})",
+            fix="lower --min-coverage",
+        )
+    console.warning(
+        f"{family.label}: left out {len(low)} of {len(family)} members that cover less than {min_coverage:g} of the match "
+        f"columns, first {shorten(low[0])!r}"
+    )
+    gone = set(low)
+    kept = family.subset([name for name in family.ids if name not in gone])
+    return replace(kept, notes=[*kept.notes, f"coverage at least {min_coverage:g}: left out {len(low)} of {len(family)}"])
