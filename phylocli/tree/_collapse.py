@@ -18,6 +18,8 @@ def unique_rows(states: npt.NDArray[np.uint8]) -> list[list[int]]:
 
 def star(rows: list[list[int]], lengths: list[float], names: list[str]) -> Tree:
     """Return a root with one branch to each group of rows, the whole tree where there are three groups or fewer."""
+    if len(rows) == 1:  # the group itself hangs from the root
+        return expand(Tree(np.array([-1]), np.array([0.0]), ["0"]), rows, names)
     parent = [-1] + [0] * len(rows)
     tree = Tree(np.array(parent, dtype=np.int64), np.array([0.0, *lengths]), ["", *(str(i) for i in range(len(rows)))])
     return expand(tree, rows, names)
