@@ -1,1 +1,22 @@
-"""…"""
+"""Sequences → embeddings: any length, any number, in input order, the same whatever the batch.
+
+>>> from phylocli.embed import embed_file
+>>> embed_file("seqs.fasta", "emb.parquet", model="run/model")
+"""
+
+from __future__ import annotations
+
+from phylocli.embed.embedder import Embedder, choose_device, embed_residues, embed_sequences, untrained, with_pooling
+from phylocli.embed.files import default_model, embed_file, table_metadata
+
+__all__ = [
+    "Embedder",
+    "choose_device",
+    "default_model",
+    "embed_file",
+    "embed_residues",
+    "embed_sequences",
+    "table_metadata",
+    "untrained",
+    "with_pooling",
+]

@@ -1,0 +1,61 @@
+"""Who is computed with whom: windows of the input, and within one, batches of like length under a budget of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
+from itertools import pairwise
+
+from phylocli.formats import Sequence
+
+MAX_WINDOW_SEQUENCES = 20_000
+
+
+def windows(sequences: Iterable[Sequence], residues: int) -> Iterator[list[Sequence]]:
+    """Yield consecutive sequences in lists of about `residues` residues (one longer sequence makes a list of its own)."""
+    window: list[Sequence] = []
+    held = 0
+    for sequence in sequences:
+        size = len(sequence.residues)
+        if window and (held + size > residues or len(window) >= MAX_WINDOW_SEQUENCES):
+            yield window
+            window, held = [], 0
+        window.append(sequence)
+        held += size
+    if window:
+        yield window
+
+
+def token_batches(lengths: SequenceOf[int], budget: int) -> Iterator[list[int]]:
+    """Yield the indices of `lengths` in batches, shortest first, so that count · longest ≤ `budget` in each.
+
+    A single item that is longer than the budget is a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * lengths[index] > budget:  # sorted: this one would be the longest
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def spans(length: int, window: int, overlap: int) -> list[tuple[int, int, int, int]]:
+    """Return overlapping windows over a long sequence: (start, stop, keep_from, keep_to), positions from 0, ends open.
+
+    Windows are `window` long (the last is moved back to end with the sequence) and overlap by at least `overlap`. Of each
+    window the residues keep_from … keep_to are kept: cuts lie in the middle of overlaps, so that every residue is computed
+    with at least `overlap` // 2 neighbours on each side, or all there are. The kept parts join without gap.
+
+    Args:
+        length: of the sequence, in residues.
+        window: longest stretch to compute at once.
+        overlap: less than `window`.
+    """
+    if length <= window:
+        return [(0, length, 0, length)]
+    starts = [*range(0, length - window, window - overlap), length - window]
+    cuts = [0, *((a + window + b) // 2 for a, b in pairwise(starts)), length]
+    return [(start, start + window, cuts[i], cuts[i + 1]) for i, start in enumerate(starts)]

@@ -1,0 +1,239 @@
+"""Sequences → embeddings: batching that does not show in the result, long sequences in windows, identical ones once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from phylocli import console
+from phylocli.alphabet import encode_tokens
+from phylocli.embed.batching import spans, token_batches, windows
+from phylocli.encoders import Model, build_pooling, pad_batch
+from phylocli.errors import UsageError
+from phylocli.formats import Sequence
+from phylocli.formats.fasta import shorten
+
+FloatArray = npt.NDArray[np.float32]
+
+WINDOW = 8_192
+"""Sequences longer than this are computed in windows of this many residues."""
+
+OVERLAP = 2_048
+"""Residues that neighbouring windows share. A residue is computed with at least half of that on either side."""
+
+BATCH_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 32_768}
+"""Tokens (with padding) computed at once, by kind of device."""
+
+CACHE_BYTES = 64 << 20
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name: `auto` takes CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f"the device {name!r} cannot be used",
+            why=str(error).split("\n", 1)[0],
+            fix="use --device auto or --device cpu; 'phylocli doctor' lists the devices",
+        ) from error
+    return device
+
+
+def with_pooling(model: Model, pool: str | None) -> Model:
+    """Return the model with another pooling, sharing its encoder; None or its own name return the model itself.
+
+    Raises:
+        UsageError: no such pooling, or one that has learned weights, which this model lacks.
+    """
+    if pool is None or pool == model.config["pooling"]:
+        return model
+    pooling = build_pooling(pool, model.dimension)
+    if any(True for _ in pooling.parameters()):
+        raise UsageError(
+            f"the model has no weights for the pooling {pool!r}",
+            why=f"that pooling is learned, and the model was trained with {model.config['pooling']!r}",
+            fix="use mean or max, or train a model with it",
+        )
+    other = Model({**model.config, "pooling": pool, "pooling_parameters": {}})
+    other.encoder = model.encoder
+    return other.to(model.device).eval()
+
+
+def untrained(model: Model, seed: int = 0) -> Model:
+    """Return a model of the same architecture and pooling with random weights: the baseline that training must beat."""
+    config = model.config
+    return Model.create(
+        config["encoder"],
+        preset=next(iter(type(model.encoder).PRESETS)),
+        parameters=config["parameters"],
+        pooling=config["pooling"],
+        pooling_parameters=config["pooling_parameters"],
+        seed=seed,
+    ).eval()
+
+
+@dataclass
+class Embedder:
+    """Computes embeddings with one model.
+
+    What it returns for a sequence does not depend on its neighbours in a batch (within 1e-5; floating point sums are not
+    associative). Sequences of more than `window` residues are computed in windows that overlap by `overlap`; each residue's
+    embedding comes from the window in which it lies farthest from a cut, and pooling runs once over the residues of the
+    whole sequence. For an encoder that sees at most `overlap` / 2 residues to either side (all presets of `convolutional`)
+    that is exactly the embedding without windows.
+
+    Attributes:
+        model: ready for use, on its device.
+        layer: take residues after this layer, 0 … `model.depth`; None is the last.
+        batch_tokens: tokens computed at once, with padding; 0 takes what suits the device.
+        window, overlap: for long sequences, in residues.
+    """
+
+    model: Model
+    layer: int | None = None
+    batch_tokens: int = 0
+    window: int = WINDOW
+    overlap: int = OVERLAP
+    _cache: OrderedDict[bytes, FloatArray] = field(default_factory=OrderedDict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.layer is not None and not 0 <= self.layer <= self.model.depth:
+            raise UsageError(f"the model has no layer {self.layer}", fix=f"its layers are 0 to {self.model.depth}")
+        if self.batch_tokens < 0 or not 0 <= self.overlap < self.window:
+            raise UsageError("the batch must hold at least one token, and windows must be longer than their overlap")
+        self.batch_tokens = self.batch_tokens or BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS["cpu"])
+        self.model.eval()
+
+    @torch.inference_mode()
+    def residues(self, sequences: SequenceOf[str]) -> list[FloatArray]:
+        """Return the residues' embeddings of each sequence, shape (L, D) each, in the order given."""
+        found: list[FloatArray] = [np.empty((0, 0), dtype=np.float32)] * len(sequences)
+        pieces = [(i, span) for i, s in enumerate(sequences) for span in spans(len(s), self.window, self.overlap)]
+        tokens = [encode_tokens(s) for s in sequences]
+        for batch in token_batches([stop - start for _, (start, stop, _, _) in pieces], self.batch_tokens):
+            parts = [tokens[pieces[k][0]][pieces[k][1][0] : pieces[k][1][1]] for k in batch]
+            values = self.model.residues(*pad_batch(parts, self.model.device), self.layer).float().cpu().numpy()
+            for row, k in enumerate(batch):
+                index, (start, _, keep_from, keep_to) = pieces[k]
+                if found[index].size == 0:
+                    found[index] = np.empty((len(sequences[index]), values.shape[2]), dtype=np.float32)
+                found[index][keep_from:keep_to] = values[row, keep_from - start : keep_to - start]
+        return found
+
+    @torch.inference_mode()
+    def pooled(self, sequences: SequenceOf[str]) -> FloatArray:
+        """Return one embedding a sequence, shape (n, D), in the order given; identical sequences are computed once."""
+        keys = [hashlib.blake2b(s.encode(), digest_size=16).digest() for s in sequences]
+        known: dict[bytes, FloatArray] = {}
+        fresh: dict[bytes, str] = {}
+        for key, sequence in zip(keys, sequences, strict=True):
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                known[key] = self._cache[key]
+            else:
+                fresh[key] = sequence
+        known.update(zip(fresh, self._pooled_fresh(list(fresh.values())), strict=True))
+        for key in fresh:
+            self._cache[key] = known[key]
+        while len(self._cache) * self.model.dimension * 4 > CACHE_BYTES:
+            self._cache.popitem(last=False)
+        if not keys:
+            return np.zeros((0, self.model.dimension), dtype=np.float32)
+        return np.stack([known[key] for key in keys])
+
+    def _pooled_fresh(self, sequences: list[str]) -> FloatArray:
+        result = np.empty((len(sequences), self.model.dimension), dtype=np.float32)
+        device = self.model.device
+        short = [i for i, s in enumerate(sequences) if len(s) <= self.window]
+        for batch in token_batches([len(sequences[i]) for i in short], self.batch_tokens):
+            rows = [short[k] for k in batch]
+            tokens, mask = pad_batch([encode_tokens(sequences[i]) for i in rows], device)
+            result[rows] = self.model(tokens, mask, self.layer).float().cpu().numpy()
+        for i, sequence in enumerate(sequences):
+            if len(sequence) > self.window:
+                whole = torch.from_numpy(self.residues([sequence])[0]).to(device)[None]
+                mask = torch.ones(whole.shape[:2], dtype=torch.bool, device=device)
+                result[i] = self.model.pool(whole, mask)[0].float().cpu().numpy()
+        return result
+
+
+class _Watch:
+    """Passes sequences on and says at the end what users should know of them."""
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.unknown: list[str] = []
+        self.long: list[str] = []
+
+    def __call__(self, sequences: Iterable[Sequence]) -> Iterator[Sequence]:
+        for sequence in sequences:
+            if not sequence.residues.strip("XBZJ*"):
+                self.unknown.append(sequence.id)
+            if len(sequence.residues) > self.window:
+                self.long.append(sequence.id)
+            yield sequence
+
+    def report(self) -> None:
+        if self.unknown:
+            console.warning(
+                f"{len(self.unknown)} sequences consist of unknown residues only, first {shorten(self.unknown[0])!r}; "
+                "their embeddings say nothing but the length"
+            )
+        if self.long:
+            console.info(
+                f"{len(self.long)} sequences of more than {self.window:,} residues were computed in overlapping windows"
+            )
+
+
+def embed_sequences(
+    sequences: Iterable[Sequence], model: Model, *, layer: int | None = None, batch_tokens: int = 0
+) -> Iterator[tuple[list[str], list[int], FloatArray]]:
+    """Yield (ids, lengths, embeddings) in blocks, in input order, in bounded memory.
+
+    Args:
+        sequences: unaligned, as `formats.read_sequences` gives them.
+        model: on the device to compute on.
+        layer: take residues after this layer; None is the last.
+        batch_tokens: tokens computed at once; 0 takes what suits the device.
+
+    Yields:
+        ids (N), lengths in residues (N), float32 embeddings of shape (N, D).
+
+    Raises:
+        UsageError: no such layer.
+    """
+    embedder = Embedder(model, layer, batch_tokens)
+    watch = _Watch(embedder.window)
+    for block in windows(watch(sequences), 64 * embedder.batch_tokens):
+        letters = [s.residues for s in block]
+        yield [s.id for s in block], [len(r) for r in letters], embedder.pooled(letters)
+    watch.report()
+
+
+def embed_residues(
+    sequences: Iterable[Sequence], model: Model, *, layer: int | None = None, batch_tokens: int = 0
+) -> Iterator[tuple[Sequence, FloatArray]]:
+    """Yield (sequence, embeddings of its residues (L, D)) in input order; arguments and memory as `embed_sequences`."""
+    embedder = Embedder(model, layer, batch_tokens)
+    watch = _Watch(embedder.window)
+    for block in windows(watch(sequences), 4 * embedder.batch_tokens):
+        distinct = list(dict.fromkeys(s.residues for s in block))
+        found = dict(zip(distinct, embedder.residues(distinct), strict=True))
+        for sequence in block:
+            yield sequence, found[sequence.residues]
+    watch.report()
