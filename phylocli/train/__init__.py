@@ -1,1 +1,7 @@
-"""…"""
+"""Contrastive pretraining: data, loop, checkpoints."""
+
+from __future__ import annotations
+
+from phylocli.train.loop import Stopped, train_model
+
+__all__ = ["Stopped", "train_model"]

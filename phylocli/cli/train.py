@@ -1,0 +1,62 @@
+"""Train an encoder on homolog pairs, by contrast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from phylocli.cli import _options
+
+EXAMPLES = [
+    "phylocli train trees.sto -o run",
+    "phylocli train pairs.parquet -o run --steps 2000 --seed 1 --set critic.temperature=0.05",
+    "phylocli train trees.sto -o run --set view.phylogenetic.min_dist=0.5 --set encoder.preset=medium --device cuda",
+    "phylocli train trees.sto -o run --resume",
+]
+NO_ARGS_IS_HELP = True
+
+
+def command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT…", help="Family records with trees (Stockholm), or pairs tables; '-' is standard input."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN_DIR", help="Folder of the run.")],
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="A recipe (see 'phylocli recipes'), or a TOML file such as a run's config."),
+    ] = "simclr",
+    steps: Annotated[
+        Optional[int],  # noqa: UP045  typer reads it
+        typer.Option(min=1, metavar="N", help="Optimiser steps; default: the recipe's."),
+    ] = None,
+    seed: _options.Seed = 0,
+    device: _options.Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of RUN_DIR.")] = False,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting over the recipe's; may be repeated."),
+    ] = None,
+) -> None:
+    """Train an encoder: homologs are drawn together, other families pushed apart.
+
+    From family records with trees, fresh pairs are drawn at every step; from a pairs table, its rows. RUN_DIR gets
+    config.toml, metrics.parquet, checkpoints and, in the end, model/, which 'phylocli embed --model' takes.
+    """
+    from phylocli.recipes import parse_assignment
+    from phylocli.train import train_model
+
+    train_model(
+        list(inputs),
+        output,
+        recipe=recipe,
+        steps=steps,
+        seed=seed,
+        device=device,
+        resume=resume,
+        settings=dict(parse_assignment(text) for text in settings or []),
+    )

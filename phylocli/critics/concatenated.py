@@ -1,0 +1,39 @@
+"""A perceptron on both vectors joined, evaluated block by block."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Critic(nn.Module):
+    """s(a, b) = f([a, b]) with a perceptron f of two hidden layers, the most general of the critics.
+
+    The first layer is linear in a and in b, so it is computed once for each vector, not once for each pair; the rest
+    runs on blocks of rows and is computed again in the backward pass, so memory grows with block · M · hidden and not
+    with N · M · hidden.
+
+    Args:
+        dimension: features of a vector.
+        hidden: features of the hidden layers.
+        block: pairs that are evaluated at once.
+    """
+
+    def __init__(self, dimension: int, *, hidden: int = 256, block: int = 16384) -> None:
+        super().__init__()
+        self.from_a = nn.Linear(dimension, hidden)
+        self.from_b = nn.Linear(dimension, hidden, bias=False)
+        self.rest = nn.Sequential(nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, 1))
+        self.block = block
+
+    def _rows(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.rest(a[:, None] + b[None]).squeeze(-1)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Score a (N, D) against b (M, D): (N, M)."""
+        left, right = self.from_a(a), self.from_b(b)
+        rows = max(1, self.block // max(1, len(b)))
+        if not torch.is_grad_enabled() or len(a) <= rows:
+            return torch.cat([self._rows(part, right) for part in left.split(rows)])
+        return torch.cat([checkpoint(self._rows, part, right, use_reentrant=False) for part in left.split(rows)])

@@ -1,0 +1,26 @@
+"""Decoupled contrastive loss: InfoNCE without the true pair in the denominator, for small batches (Yeh 2022).
+
+    loss = mean over i of  -s(aᵢ, bᵢ) + log Σ_{j in negatives of i} exp s(aᵢ, bⱼ),   in both directions
+
+Yeh et al. 2022, arXiv 2110.06848: without the coupling, easy pairs no longer shrink the gradient of their negatives.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from phylocli.objectives._masking import Batch, logsumexp, mean, positives
+
+
+class Objective(nn.Module):
+    """Decoupled contrast on a critic's scores. Pairs without any negative in the batch are left out."""
+
+    def __init__(self, critic: nn.Module) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return `loss`, from a and b (N, D)."""
+        scores, negatives = self.critic(a, b), batch.negatives()
+        denominators = logsumexp(scores, negatives, dim=1) + logsumexp(scores, negatives, dim=0)
+        return {"loss": mean(denominators / 2 - positives(scores), negatives.any(1))}

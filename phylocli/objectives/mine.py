@@ -1,0 +1,57 @@
+"""MINE: Donsker–Varadhan with the gradient's bias corrected by a moving average (Belghazi 2018).
+
+    value:     E_pairs[ s ] - log E_negatives[ exp s ]
+    gradient:  E_pairs[ ∇s ] - E_negatives[ exp(s) ∇s ] / η,    η ← decay · η + (1 - decay) · E_negatives[ exp s ]
+
+Belghazi et al. 2018, arXiv 1801.04062, section 3.2. η is held as a logarithm, is part of the checkpoint, and starts at
+the first batch's value.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from phylocli.objectives._masking import Batch, logmeanexp, positives
+from phylocli.objectives.dv import bound
+
+
+class Objective(nn.Module):
+    """MINE on a critic's scores.
+
+    Args:
+        critic: scores (N, N).
+        decay: of the moving average η; 0 gives plain Donsker–Varadhan.
+    """
+
+    log_average: Tensor
+
+    def __init__(self, critic: nn.Module, *, decay: float = 0.99) -> None:
+        super().__init__()
+        self.critic = critic
+        self.decay = decay
+        self.register_buffer("log_average", torch.tensor(float("nan")))
+
+    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return `loss` and `bound` (nats), from a and b (N, D)."""
+        scores, negatives = self.critic(a, b), batch.negatives()
+        value = bound(scores, negatives)
+        now = logmeanexp(scores, negatives)
+        self._update(now.detach())
+        # Its value is cancelled; its gradient is E[exp(s) ∇s] / η.
+        marginal = (now - self.log_average.to(now.dtype)).exp()
+        surrogate = positives(scores).mean() - marginal
+        loss = -(surrogate + (value - surrogate).detach())
+        return {"loss": loss, "bound": value.detach()}
+
+    @torch.no_grad()
+    def _update(self, now: Tensor) -> None:
+        if not self.training:
+            return
+        now = now.to(self.log_average.dtype)
+        if self.decay > 0:
+            mixed = torch.logaddexp(self.log_average + math.log(self.decay), now + math.log1p(-self.decay))
+            now = torch.where(self.log_average.isnan(), now, mixed)
+        self.log_average.copy_(now)

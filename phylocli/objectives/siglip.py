@@ -1,0 +1,38 @@
+"""Sigmoid loss: every pair of the batch is a yes-or-no question (SigLIP, Zhai 2023).
+
+    loss = -1/N Σ_{i, j} log σ( y_ij (s(aᵢ, bⱼ) + β) ),   y = 1 for true pairs, -1 for negatives, β learned
+
+Zhai et al. 2023, arXiv 2303.15343; use it with a cosine critic of learned temperature, 0.1 at first. With N pairs one
+question in N has the answer yes, so β should start near -log N (theirs: -10 for batches of 32,768).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phylocli.objectives._masking import Batch, positives
+
+
+class Objective(nn.Module):
+    """Sigmoid loss on a critic's scores.
+
+    Args:
+        critic: scores (N, N).
+        bias: where β starts.
+    """
+
+    def __init__(self, critic: nn.Module, *, bias: float = -math.log(128)) -> None:
+        super().__init__()
+        self.critic = critic
+        self.bias = nn.Parameter(torch.tensor(float(bias)))
+
+    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return `loss`, from a and b (N, D)."""
+        logits = self.critic(a, b) + self.bias
+        yes = F.softplus(-positives(logits)).sum()
+        no = F.softplus(logits).masked_fill(~batch.negatives(), 0).sum()
+        return {"loss": (yes + no) / len(a)}

@@ -1,0 +1,42 @@
+"""SMILE: Donsker–Varadhan with clipped density ratios, trained by Jensen–Shannon (Song & Ermon 2020).
+
+    value:  E_pairs[ s ] - log E_negatives[ clip(exp s, e^-τ, e^τ) ]
+
+Song & Ermon 2020, arXiv 1910.06222. Clipping bounds the variance by e^τ and costs some bias. The critic learns from the
+Jensen–Shannon objective, as theirs does; the value that is reported is the clipped one.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from phylocli.errors import UsageError
+from phylocli.objectives import jsd
+from phylocli.objectives._masking import LOG_2, Batch, logmeanexp, positives
+
+
+def bound(scores: Tensor, negatives: Tensor, *, clip: float = 5.0) -> Tensor:
+    """Return the estimate in nats, a scalar, from scores (N, N) and the mask of negatives (N, N); no strict bound."""
+    return positives(scores).mean() - logmeanexp(scores.clamp(-clip, clip), negatives)
+
+
+class Objective(nn.Module):
+    """SMILE on a critic's scores.
+
+    Args:
+        critic: scores (N, N).
+        clip: τ; infinity gives Donsker–Varadhan's value.
+    """
+
+    def __init__(self, critic: nn.Module, *, clip: float = 5.0) -> None:
+        super().__init__()
+        if not clip > 0:
+            raise UsageError(f"SMILE's clip must be above 0, not {clip}")
+        self.critic = critic
+        self.clip = clip
+
+    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return `loss` and `bound` (nats), from a and b (N, D)."""
+        scores, negatives = self.critic(a, b), batch.negatives()
+        learned = jsd.divergence(scores, negatives)
+        return {"loss": -2 * (learned - LOG_2), "bound": bound(scores, negatives, clip=self.clip).detach()}

@@ -1,0 +1,59 @@
+"""Checkpoints: everything that a run needs to go on as if it had never stopped, each file whole or not there."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phylocli import console
+from phylocli.errors import BadInputError
+from phylocli.formats.streams import atomic_path
+
+_NAME = re.compile(r"^step-(\d{8})\.pt$")
+
+
+def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Write the state after `step` steps, and drop all but the last `keep` checkpoints.
+
+    Args:
+        folder: the run's `checkpoints/`.
+        step: steps done.
+        state: tensors, numbers, text, and lists and dicts of these; nothing else can be read back.
+        keep: at least 1.
+    """
+    target = folder / f"step-{step:08d}.pt"
+    with atomic_path(target) as part:
+        torch.save({"step": step, **state}, part)
+    for old in found(folder)[: -max(1, keep)]:
+        old.unlink(missing_ok=True)
+    return target
+
+
+def found(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the newest last."""
+    return sorted(path for path in folder.glob("step-*.pt") if _NAME.match(path.name))
+
+
+def load_latest(folder: Path) -> dict[str, Any] | None:
+    """Return the state of the newest checkpoint that can be read, None where there is none.
+
+    Only plain data are read (`weights_only`): a checkpoint cannot run code.
+
+    Raises:
+        BadInputError: there are checkpoints, and none can be read.
+    """
+    paths = found(folder)
+    for path in reversed(paths):
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:
+            console.warning(f"{path} cannot be read and is passed over ({str(error).splitlines()[0]})")
+            continue
+        return state
+    if paths:
+        raise BadInputError(f"no checkpoint in {folder} can be read", fix="start again with a new run folder")
+    return None

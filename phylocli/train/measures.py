@@ -1,0 +1,72 @@
+"""What is measured on held-out pairs: information in nats, retrieval, alignment, uniformity, effective rank."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from phylocli.objectives import Batch
+from phylocli.objectives._masking import contrast
+from phylocli.objectives.align_uniform import alignment, uniformity
+from phylocli.objectives.infonce import bound as infonce_bound
+from phylocli.train.data import PairBatch
+from phylocli.train.learner import Learner
+
+
+def effective_rank(x: Tensor) -> Tensor:
+    """Return exp of the entropy of the normalised singular values of x (N, D), centred: how many directions are in use.
+
+    Roy & Vetterli 2007, The effective rank: a measure of effective dimensionality (EUSIPCO).
+    """
+    values = torch.linalg.svdvals((x - x.mean(0)).double())
+    share = values / values.sum().clamp(min=1e-300)
+    return torch.special.entr(share).sum().exp()
+
+
+def retrieval(x: Tensor, family: Tensor) -> Tensor:
+    """Return the share of vectors x (N, D) whose nearest other vector (cosine) is of the same family, codes (N,)."""
+    x = F.normalize(x, dim=-1)
+    similarity = (x @ x.T).fill_diagonal_(-2)
+    return (family[similarity.argmax(1)] == family).double().mean()
+
+
+@torch.no_grad()
+def validate(learner: Learner, pairs: PairBatch) -> dict[str, float]:
+    """Measure the learner on held-out pairs.
+
+    Args:
+        learner: in evaluation mode while this runs.
+        pairs: held-out pairs.
+
+    Returns:
+        `val_loss`: the objective; `val_bound`: InfoNCE in nats by the run's critic, all other pairs as negatives, at most
+        `val_ceiling` = log N; `val_accuracy`: share of pairs whose partner scores highest among its negatives; and of the
+        embeddings, before the head: `val_retrieval`, `val_alignment`, `val_uniformity`, `val_rank`.
+    """
+    was_training = learner.training
+    learner.eval()
+    try:
+        embedded = learner.embed(pairs.a + pairs.b)
+        a, b = learner.head(embedded).split(len(pairs))
+        codes = learner.codes(pairs)
+        terms = learner.objective(a, b, codes)
+        scores = learner.critic(a, b)
+        every = Batch.of_pairs(len(pairs), device=scores.device).negatives()
+        masked = scores.masked_fill(~(codes.negatives() | ~every), -torch.inf)
+        own = torch.arange(len(pairs), device=scores.device)
+        first, second = embedded.split(len(pairs))
+        among = Batch.of_families(torch.from_numpy(pairs.family).to(scores.device)).twice()
+        values = {
+            "val_loss": terms["loss"],
+            "val_bound": infonce_bound(scores, every),
+            "val_ceiling": contrast(scores, every)[1].mean(),
+            "val_accuracy": (masked.argmax(1) == own).double().mean(),
+            "val_retrieval": retrieval(embedded, among.family),
+            "val_alignment": alignment(first, second),
+            "val_uniformity": uniformity(embedded, among.negatives()),
+            "val_rank": effective_rank(embedded),
+        }
+        return {name: float(value) for name, value in values.items()}
+    finally:
+        learner.train(was_training)
