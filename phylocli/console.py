@@ -94,18 +94,33 @@ class _SilentTask:
 
 @contextmanager
 def progress_task(description: str, total: float | None = None, unit: str = "") -> Iterator[ProgressTask]:
-    """Show one progress bar for the length of the block; does nothing where no terminal would show it."""
+    """Show one progress bar for the length of the block; does nothing where no terminal would show it.
+
+    The unit `bytes` is shown in kB, MB and GB, with the rate.
+    """
     if not progress_is_shown():
         yield _SilentTask()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
+    amount: tuple[ProgressColumn, ...] = (MofNCompleteColumn(), TextColumn(unit, markup=False))
+    if unit == "bytes":
+        amount = (DownloadColumn(), TransferSpeedColumn())
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit, markup=False),
+        *amount,
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=stderr(), transient=True) as bar:

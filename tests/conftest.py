@@ -32,12 +32,14 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def standin() -> Iterator[Standin]:
+def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
     """InterPro, the Pfam releases and UniProt on loopback, with the examples' real families.
 
-    With the command line: `phylocli("fetch", "PF00042", env=standin.environment)`.
+    The environment names it as the public services' address, for this process and for `phylocli("fetch", "PF00042")`.
     """
     with Standin() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
         yield server
 
 
@@ -82,3 +84,27 @@ def cli(tmp_path: Path) -> Callable[..., Result]:
         return CliRunner().invoke(build(), [str(a) for a in args], input=input or b"", env=environment)
 
     return run
+
+
+@pytest.fixture
+def phylocli_spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start the real command and return its process, to be waited for or killed; none outlives the test."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def spawn(*args: object, **env: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "phylocli", *map(str, args)],
+            env={**os.environ, "PHYLOCLI_STORE": str(tmp_path / "store"), "NO_COLOR": "1", **env},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        running.append(process)
+        return process
+
+    yield spawn
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phylocli import console
 from phylocli.errors import BadInputError, PhylocliError, ServiceError, UsageError
 from phylocli.fetch.accessions import Wanted, parse_clan, parse_family, unique
 from phylocli.fetch.http import Client
-from phylocli.fetch.interpro import ALIGNMENTS, DeadFamilyError, InterPro
+from phylocli.fetch.interpro import DeadFamilyError, InterPro, UnknownFamilyError
+from phylocli.fetch.pfam import CLANS, PfamReleases
 from phylocli.fetch.policy import Policy, default_policy
-from phylocli.fetch.services import find_services
+from phylocli.fetch.release import check_alignment, fetch_release
+from phylocli.fetch.services import Services, find_services
+from phylocli.fetch.split import clans_of
 from phylocli.formats.family import Family
-from phylocli.store import Store
+from phylocli.store import Store, is_safe
 
-_NOTE = "fetch "
+_MANY = 50  # families beyond which a release file is the better way: InterPro takes seconds for each
 
 
 @dataclass(frozen=True)
@@ -34,25 +38,29 @@ def fetch_families(
     store: Store | None = None,
     alignment: str = "seed",
     profile: bool = False,
+    release: str | None = None,
     offline: bool = False,
     refresh: bool = False,
     base_url: str | None = None,
     policy: Policy | None = None,
 ) -> Iterator[Family]:
-    """Yield families, from the store where they are there, else from InterPro by way of the store.
+    """Yield families, from the store where they are there, else from InterPro or a Pfam release by way of the store.
 
     Nothing is kept that has not been verified: decompressed to its end, of the accession asked for, with as many rows as its
     `SQ` line says. The order is that of the request; the families of a clan come by accession.
 
     Args:
-        accessions: `PF00042`, or with a version, which is compared with what came.
+        accessions: `PF00042`, or with a version, which is compared with what came; or any name that the store has.
         clans: all families of these clans too.
         store: where families are kept; None takes the default store.
         alignment: `seed` or `full`.
         profile: keep each family's HMM in the store too.
+        release: take them from this Pfam release (`38.2`, `current`) instead of InterPro, which serves the current one only.
+            The release's files are fetched once, so this is the way to many families.
         offline: use only what is in the store.
         refresh: fetch anew what is in the store.
-        base_url: the InterPro API's address; None takes `$PHYLOCLI_INTERPRO_URL`, else EBI's.
+        base_url: the address of the InterPro API, or with `release` of the folder of Pfam releases; None takes
+            `$PHYLOCLI_INTERPRO_URL` and `$PHYLOCLI_PFAM_URL`, else EBI's.
         policy: waits, retries and caps; None takes the default.
 
     Raises:
@@ -61,66 +69,123 @@ def fetch_families(
         ServiceError: after all others were yielded: families that the service did not give, or that are not in the store
             when offline.
     """
-    if alignment not in ALIGNMENTS:
-        raise UsageError(
-            f"there is no alignment {alignment!r}",
-            why="InterPro serves seed and full only",
-            fix="say --alignment seed or full",
-        )
-    listed = [parse_family(text) for text in accessions]
+    check_alignment(alignment)
+    store = store or Store()
+    listed = [_wanted(text, store) for text in accessions]
     clan_list = list(dict.fromkeys(parse_clan(text) for text in clans))
     if not listed and not clan_list:
         raise UsageError("no family was named", fix="give accessions such as PF00042, or --clan CL0090")
+    services = find_services(pfam=base_url) if release else find_services(interpro=base_url)
     fetcher = _Fetcher(
-        store or Store(),
+        store,
+        services,
         alignment=alignment,
         profile=profile,
+        release=release,
         offline=offline,
         refresh=refresh,
-        base=find_services(interpro=base_url).interpro,
         policy=policy or default_policy(),
     )
     return fetcher.run(listed, clan_list)
+
+
+def _wanted(text: str, store: Store) -> Wanted:
+    try:
+        return parse_family(text)
+    except UsageError:
+        if is_safe(text) and text in store:
+            return Wanted(text)  # the user's own family, imported
+        raise
 
 
 class _Fetcher:
     """One call of `fetch_families`."""
 
     def __init__(
-        self, store: Store, *, alignment: str, profile: bool, offline: bool, refresh: bool, base: str, policy: Policy
+        self,
+        store: Store,
+        services: Services,
+        *,
+        alignment: str,
+        profile: bool,
+        release: str | None,
+        offline: bool,
+        refresh: bool,
+        policy: Policy,
     ) -> None:
         self.store = store
+        self.services = services
+        self.release = release
         self.alignment = alignment
         self.profile = profile
         self.offline = offline
         self.refresh = refresh
         self.policy = policy
         self.client = Client(policy)
-        self.service = InterPro(self.client, base)
+        self.service = InterPro(self.client, services.interpro)
         self.failures: list[Failure] = []
         self.asked = 0
 
     def run(self, listed: list[Wanted], clans: list[str]) -> Iterator[Family]:
         with self.client:
-            families = unique([*listed, *self._members(clans)])
-            self.asked = len(families) + len(self.failures)
-            missing = [w for w in families if not self._is_there(w)]
+            if self.release:
+                families = self._out_of_release(self.release, listed, clans)
+                missing: list[Wanted] = []
+            else:
+                families = unique([*listed, *self._members(clans, self._clan)])
+                missing = [w for w in families if not self._is_there(w)]
+            self.asked = len(families) + sum(failure.accession in clans for failure in self.failures)
             if self.offline:
                 for wanted in missing:
-                    self.failures.append(Failure(wanted.accession, _not_there(wanted, self.store)))
+                    self.failures.append(Failure(wanted.accession, _not_there(self.store)))
                 missing = []
             elif missing:
-                there = len(families) - len(missing)
-                console.info(
-                    f"fetching {len(missing)} famil{'y' if len(missing) == 1 else 'ies'} from InterPro"
-                    + (
-                        f"; {there} already in the store {self.store.root}"
-                        if there
-                        else f" into the store {self.store.root}"
-                    )
-                )
+                self._announce(len(missing), len(families) - len(missing))
             yield from self._in_order(families, missing)
         raise_failures(self.failures, self.asked)
+
+    def _announce(self, missing: int, there: int) -> None:
+        word = "family" if missing == 1 else "families"
+        also = f"; {there} already there" if there else ""
+        console.info(f"fetching {missing} {word} from InterPro into the store {self.store.root}{also}")
+        if missing > _MANY:
+            console.info("that many come faster from a release: --release current")
+
+    def _out_of_release(self, release: str, listed: list[Wanted], clans: list[str]) -> list[Wanted]:
+        """Bring what is missing into the store from a release's files, and return what was asked for."""
+        service = PfamReleases(self.client, self.services.pfam, self.store, offline=self.offline)
+        number = service.resolve(release)
+        in_clans: dict[str, list[str]] = {}
+        if clans:
+            with self.store.locked(f"release-{number}"):
+                in_clans = clans_of(service.file(number, CLANS))
+
+        def members(clan: str) -> list[str]:
+            if clan not in in_clans:
+                raise UnknownFamilyError(f"Pfam {number} has no clan {clan}")
+            return in_clans[clan]
+
+        families = unique([*listed, *self._members(clans, members)])
+        missing = [w.accession for w in families if not self._is_there(w, number)]
+        if not missing:
+            return families
+        came = fetch_release(
+            number,
+            store=self.store,
+            alignment=self.alignment,
+            profile=self.profile,
+            only=missing,
+            offline=self.offline,
+            refresh=self.refresh,
+            base_url=self.services.pfam,
+            policy=self.policy,
+        )
+        for accession in missing:
+            if accession in came.alignments.skipped:
+                self.failures.append(Failure(accession, BadInputError(came.alignments.skipped[accession])))
+            elif accession not in came.alignments.families:
+                self.failures.append(Failure(accession, UnknownFamilyError(f"Pfam {number} has no family {accession}")))
+        return families
 
     def _in_order(self, families: list[Wanted], missing: list[Wanted]) -> Iterator[Family]:
         pool = ThreadPoolExecutor(max_workers=max(1, self.policy.connections), thread_name_prefix="fetch")
@@ -151,34 +216,37 @@ class _Fetcher:
             self.client.stop()  # also when the reader of this iterator has gone, or ^C came
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _members(self, clans: list[str]) -> Iterator[Wanted]:
+    def _members(self, clans: list[str], members_of: Callable[[str], list[str]]) -> Iterator[Wanted]:
         for clan in clans:
             try:
-                members = self._clan(clan)
+                members = members_of(clan)
             except (ServiceError, BadInputError) as error:
                 self.failures.append(Failure(clan, error))
                 continue
             console.info(f"{clan} has {len(members)} famil{'y' if len(members) == 1 else 'ies'}")
-            yield from map(parse_family, members)
+            for member in members:
+                yield _wanted(member, self.store)
 
     def _clan(self, clan: str) -> list[str]:
-        if not self.offline:
-            members = self.service.clan(clan)
-            self.store.write_clan(clan, members)
-            return members
-        members = self.store.clan_members(clan)
-        if not members:
+        known = self.store.clan_members(clan, kept_only=not self.offline)
+        if known and (self.offline or not self.refresh):
+            return known
+        if self.offline:
             raise ServiceError(
                 f"the store {self.store.root} does not know the families of {clan}", fix="fetch it once without --offline"
             )
+        members = self.service.clan(clan)
+        self.store.write_clan(clan, members)
         return members
 
-    def _is_there(self, wanted: Wanted) -> bool:
+    def _is_there(self, wanted: Wanted, release: str | None = None) -> bool:
         if wanted.accession not in self.store or (self.refresh and not self.offline):
             return False
         held = self.store.origin(wanted.accession).get("source")
+        if release is not None and (not held or (held.get("service"), held.get("release")) != ("Pfam", release)):
+            return False
         # A record without a source is the user's own, and stands for the family until --refresh.
-        if isinstance(held, dict) and held.get("alignment", self.alignment) != self.alignment:
+        if held and held.get("alignment", self.alignment) != self.alignment:
             return False
         return not self.profile or self.store.profile_path(wanted.accession).is_file()
 
@@ -186,7 +254,7 @@ class _Fetcher:
         try:
             return self.store.read(wanted.accession)
         except BadInputError as error:
-            if self.offline:
+            if self.offline or self.release:
                 raise
             console.warning(f"{error.what}; fetching {wanted.accession} anew")
         self._fetch(wanted)
@@ -201,10 +269,15 @@ class _Fetcher:
         if self.profile:
             text, profile_source = self.service.profile(wanted)
             self.store.write_profile(wanted.accession, text, parameters, source=profile_source)
-        family.notes.append(f"{_NOTE}{self.alignment} InterPro")
+        family.notes.append(f"fetch {self.alignment} InterPro")
         self.store.write(family, "fetch", parameters, source={**source, "alignment": self.alignment})
 
     def _with_replacement(self, error: DeadFamilyError, wanted: Wanted) -> DeadFamilyError:
+        """Name the family that took the place of a dead one, where Pfam's list of the dead can be had and knows it."""
+        with contextlib.suppress(ServiceError), Client(replace(self.policy, attempts=1)) as client:
+            other = PfamReleases(client, self.services.pfam, self.store).replacement(wanted.accession)
+            if other:
+                return DeadFamilyError(error.what, error.why, f"its place has been taken by {other}")
         return error
 
     def _compare_version(self, wanted: Wanted, family: Family) -> None:
@@ -215,7 +288,7 @@ class _Fetcher:
             )
 
 
-def _not_there(wanted: Wanted, store: Store) -> ServiceError:
+def _not_there(store: Store) -> ServiceError:
     return ServiceError(f"not in the store {store.root}, and --offline forbids to fetch it")
 
 

@@ -20,7 +20,6 @@ from phylocli.fetch.verify import is_empty_object, read_alignment, read_profile,
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import Sequence
 
-ALIGNMENTS = ("seed", "full")
 # Texts of a 404 that are an answer; with any other text it is an exception in the service, which may pass.
 _LACKS = "list index out of range"
 _NO_MEMBER = "is not a valid"
@@ -300,4 +299,4 @@ def _domains(result: dict[str, Any], accession: str, what: str) -> Iterator[Sequ
                 yield Sequence(f"{protein}/{parts[0][0]}-{parts[-1][1]}", residues, str(metadata.get("name", "")))
 
 
-__all__ = ["ALIGNMENTS", "DeadFamilyError", "InterPro", "UnknownFamilyError"]
+__all__ = ["DeadFamilyError", "InterPro", "UnknownFamilyError"]

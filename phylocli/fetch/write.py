@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from phylocli import console
 from phylocli.errors import BadInputError, ServiceError
+from phylocli.fetch.release import Release
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
+from phylocli.store import Store
 
 
 def write_fetched(families: Iterable[Family], output: PathLike | None, parameters: dict[str, object]) -> int:
@@ -55,3 +57,26 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
     if failure:
         raise failure[0]
     return count
+
+
+def write_release(came: Release, store: Store, output: PathLike | None, parameters: dict[str, object]) -> int:
+    """Say what came of a release, write its families where an output is named, and return how many there are.
+
+    Raises:
+        ServiceError: records of the release are damaged; the others are in the store.
+    """
+    splits = [("alignments", came.alignments), *([("profiles", came.profiles)] if came.profiles else [])]
+    for what, split in splits:
+        there = len(split.families) - len(split.skipped) - split.written
+        console.info(f"Pfam {came.release}: {split.written:,} {what} written, {there:,} already there")
+    if output is not None:
+        skipped = came.alignments.skipped
+        write_families((store.read(a) for a in came.alignments.families if a not in skipped), output)
+        write_sidecar(output, "fetch", parameters)
+    left_out = [f"  {accession:<8} {why}" for _, split in splits for accession, why in split.skipped.items()]
+    if left_out:
+        raise ServiceError(
+            f"{len(left_out)} records of Pfam {came.release} are not whole:\n" + "\n".join(left_out[:50]),
+            fix="all others are in the store",
+        )
+    return len(came.alignments.families)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -16,7 +17,7 @@ import struct
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,6 +72,42 @@ def hmm_text(accession: str) -> bytes:
     return out.getvalue()
 
 
+def release_files(families: Iterable[Family], dead: dict[str, tuple[str, str]], release: str) -> dict[str, bytes]:
+    """The files of a Pfam release that holds these families."""
+    families = list(families)
+    text = [stockholm_text(family) for family in families]
+    # Pfam's flat files hold Latin-1 as well as UTF-8.
+    text[0] = text[0].replace(b"#=GF SQ", b"#=GF RA   M\xfcller A, Garc\xeda B;\n#=GF SQ", 1)
+    clans = "".join(f"{f.accession}\t{f.clan}\t{'C' * bool(f.clan)}\t{f.name}\t{f.description}\n" for f in families)
+    graves = "".join(
+        f"# STOCKHOLM 1.0\n#=GF ID   Gone\n#=GF AC   {accession}\n#=GF KL   This family has been killed\n"
+        f"#=GF FW   {other}\n#=GF CC   Merged.\n//\n"
+        for accession, (other, _) in dead.items()
+    )
+    plain = {
+        "Pfam-A.seed.gz": b"".join(text),
+        "Pfam-A.full.gz": b"".join(text),
+        "Pfam-A.hmm.gz": b"".join(hmm_text(f.accession) for f in families),
+        "Pfam-A.clans.tsv.gz": clans.encode(),
+        "Pfam-A.dead.gz": graves.encode(),
+        "Pfam.version.gz": f"Pfam release       : {release}\nPfam-A families    : {len(families)}\n".encode(),
+    }
+    files = {name: gzip.compress(data, mtime=0) for name, data in plain.items()}
+    files["relnotes.txt"] = b"The stand-in's release.\n"
+    return {**files, "md5_checksums": checksums(files)}
+
+
+@lru_cache
+def _example_release() -> dict[str, bytes]:
+    return release_files(example_families().values(), DEAD, RELEASE)
+
+
+def checksums(files: dict[str, bytes]) -> bytes:
+    """The text of `md5_checksums`, which covers the large files."""
+    names = [name for name in files if name.startswith("Pfam-A")]
+    return "".join(f"{hashlib.md5(files[name]).hexdigest()}  {name}\n" for name in sorted(names)).encode()
+
+
 @dataclass
 class Answer:
     """One answer; `body` is sent as it is."""
@@ -83,6 +120,7 @@ class Answer:
     reset: bool = False  # close the connection with a reset instead of an answer
     stall: float = 0.0  # seconds to wait in the middle of the body
     drip: float = 0.0  # seconds to wait after each byte
+    slow: float = 0.0  # seconds to wait after every 4 kB
     no_body: bool = False  # Content-Length says otherwise
 
 
@@ -164,7 +202,8 @@ class Standin:
         dead: removed families: accession → (replacement, day).
         requests: what came in, in order.
         ranges: whether the release server honours Range (the InterPro API never does).
-        release: the Pfam release that `current_release` shows.
+        release: the Pfam release that `current_release` shows, and the only one there is.
+        release_files: its files by name; None makes them from `families`.
     """
 
     def __init__(self, families: dict[str, Family] | None = None) -> None:
@@ -176,7 +215,7 @@ class Standin:
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
         self._always: dict[str, Fault] = {}
         self._lock = threading.Lock()
-        self._release_files: dict[str, bytes] | None = None
+        self.release_files: dict[str, bytes] | None = None
         standin = self
 
         class Handler(_Handler):
@@ -257,7 +296,37 @@ class Standin:
         path = request.path
         if path.startswith("/interpro/api/"):
             return self._interpro(path.removeprefix("/interpro/api"), request)
+        if path.startswith("/pub/databases/Pfam/"):
+            return self._pfam(path.removeprefix("/pub/databases/Pfam/"), request)
         return Answer(b"not here", 404, "text/plain")
+
+    # The folder of Pfam releases
+
+    def files(self) -> dict[str, bytes]:
+        """The release's files by name."""
+        if self.release_files is None:
+            ours = self.families == example_families() and (self.dead, self.release) == (DEAD, RELEASE)
+            made = _example_release() if ours else release_files(self.families.values(), self.dead, self.release)
+            self.release_files = dict(made)
+        return self.release_files
+
+    def _pfam(self, path: str, request: Request) -> Answer:
+        folder, _, name = path.rpartition("/")
+        if folder not in ("current_release", f"releases/Pfam{self.release}") or name not in self.files():
+            return Answer(b"<html><title>404 Not Found</title></html>", 404, "text/html")
+        data = self.files()[name]
+        etag = f'"{hashlib.sha1(data).hexdigest()[:16]}"'
+        headers = {"ETag": etag, "Last-Modified": "Thu, 11 Sep 2025 10:00:00 GMT", "Accept-Ranges": "bytes"}
+        right = Answer(data, kind="application/x-gzip", headers=headers)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
+        if not self.ranges or not wanted or request.headers.get("if-range", etag) not in (etag, headers["Last-Modified"]):
+            return right
+        start, end = int(wanted.group(1)), min(int(wanted.group(2) or len(data)), len(data) - 1)
+        if start >= len(data):
+            return Answer(b"", 416, headers={**headers, "Content-Range": f"bytes */{len(data)}"})
+        right.status, right.body = 206, data[start : end + 1]
+        right.headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+        return right
 
     # InterPro
 
@@ -394,6 +463,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes([byte]))
                 self.wfile.flush()
                 time.sleep(answer.drip)
+        elif answer.slow:
+            for start in range(0, len(data), 4096):
+                self.wfile.write(data[start : start + 4096])
+                self.wfile.flush()
+                time.sleep(answer.slow)
         elif answer.stall:
             self.wfile.write(data[: len(data) // 2])
             self.wfile.flush()

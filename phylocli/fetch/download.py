@@ -1,0 +1,209 @@
+"""One large file, to its end and proved: resumed where it broke off, in this run or in a later one."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from phylocli import console
+from phylocli.errors import ServiceError
+from phylocli.fetch.http import Client, Reply, TransientError
+from phylocli.formats.provenance import sidecar_path
+from phylocli.formats.streams import write_text
+from phylocli.store import read_sidecar
+
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_PROGRESS = 1 << 20  # bytes that a broken transfer must have brought to earn a fresh set of attempts
+
+
+class NotServedError(ServiceError):
+    """The server does not have this file."""
+
+
+def download(client: Client, url: str, target: Path, *, md5: str | None, source: dict[str, Any]) -> Path:
+    """Get a file, unless it is there already, and return its path.
+
+    The bytes gather in `NAME.part`; what is known of them stands in `NAME.part.json`. A later run goes on where this one
+    ended, with `Range` and `If-Range`, so that a file that changed meanwhile starts anew. The caller holds a lock that keeps
+    other processes away from the file.
+
+    Args:
+        client: makes the requests.
+        url: of the file.
+        target: where it goes.
+        md5: its checksum as the service publishes it, hexadecimal; None where it publishes none.
+        source: what the provenance says besides URL, checksum and time.
+
+    Raises:
+        NotServedError: the server has no such file.
+        ServiceError: it did not come, or not with this checksum.
+    """
+    held = read_sidecar(target).get("source", {})
+    if target.is_file() and held.get("url") == url and held.get("bytes") == target.stat().st_size and held.get("md5") == md5:
+        console.detail(f"{target} is there already")
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    transfer = _Transfer(client, url, target, md5)
+    while True:
+        before = transfer.size()
+        try:
+            client.attempt(target.name, transfer.run)
+            break
+        except NotServedError:
+            raise
+        except ServiceError:
+            if transfer.size() < before + _PROGRESS or transfer.refused:
+                raise
+            console.info(f"{target.name}: going on after {transfer.size():,} bytes")
+    record = {
+        "stage": "fetch",
+        "source": {
+            **source,
+            "url": url,
+            "bytes": transfer.size(),
+            "md5": md5,
+            "sha256": transfer.sha256,
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+        "output": {"name": target.name, "sha256": transfer.sha256},
+    }
+    write_text(sidecar_path(target), json.dumps(record, indent=2) + "\n")
+    transfer.part.replace(target)
+    transfer.about.unlink(missing_ok=True)
+    return target
+
+
+class _Transfer:
+    """The state of one download: on disk, so that it outlives the process."""
+
+    def __init__(self, client: Client, url: str, target: Path, md5: str | None) -> None:
+        self.client = client
+        self.url = url
+        self.md5 = md5
+        self.name = target.name
+        self.part = target.with_name(f"{target.name}.part")
+        self.about = target.with_name(f"{target.name}.part.json")
+        self.sha256 = ""
+        self.refused = False
+        self._mismatches = 0
+
+    def size(self) -> int:
+        """Return how many bytes are there."""
+        return self.part.stat().st_size if self.part.is_file() else 0
+
+    def run(self) -> None:
+        """Bring the file to its end, or raise `TransientError` with what came so far kept."""
+        about = self._read_about()
+        if about.get("url") != self.url:
+            self._restart()
+            about = {}
+        have = self.size()
+        if have and have == about.get("size"):
+            self._prove()  # it was complete, and the process ended before it was renamed
+            return
+        headers = {"Accept-Encoding": "identity"}
+        validator = about.get("etag") or about.get("last_modified")
+        # Without a validator only a published checksum can tell whether the two halves belong together.
+        if have and (validator or self.md5):
+            headers["Range"] = f"bytes={have}-"
+            if validator:
+                headers["If-Range"] = validator
+        with self.client.open(self.url, headers=headers) as reply:
+            if reply.status == 416:
+                self._judge_416(reply, have)
+                self._prove()
+                return
+            if reply.status == 404:
+                raise NotServedError(f"{self.url} is not there")
+            self.client.refuse(reply, self.name)
+            self._receive(reply, self._start(reply, have))
+        self._prove()
+
+    def _start(self, reply: Reply, have: int) -> int:
+        """Return at which byte the answer starts, after making the part fit."""
+        if reply.status == 206 and have:
+            found = _RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
+            if found and int(found.group(1)) == have:
+                return have
+            self._restart()
+            raise TransientError("the server sent another part of the file than the one asked for")
+        if reply.status != 200:
+            raise TransientError(f"the server answers {reply.status}")
+        if have:
+            console.info(f"{self.name}: the server starts again from the first byte")
+        self._restart()
+        length = reply.headers.get("Content-Length", "")
+        etag = reply.headers.get("ETag", "")
+        about = {
+            "url": self.url,
+            "size": int(length) if length.isdigit() else None,
+            # A weak ETag promises the same meaning, not the same bytes.
+            "etag": "" if etag.startswith("W/") else etag,
+            "last_modified": reply.headers.get("Last-Modified", ""),
+        }
+        write_text(self.about, json.dumps(about) + "\n")
+        return 0
+
+    def _receive(self, reply: Reply, start: int) -> None:
+        total = self._read_about().get("size")
+        with (
+            console.progress_task(self.name, total=total, unit="bytes") as task,
+            self.part.open("ab") as handle,
+        ):
+            task.advance(start)
+            for data in reply.chunks(self.client.policy.max_release - start):
+                handle.write(data)
+                task.advance(len(data))
+            handle.flush()
+            os.fsync(handle.fileno())
+        if total is not None and self.size() != total:
+            if self.size() > total:
+                self._restart()
+            raise TransientError(f"{self.size():,} of {total:,} bytes came")
+
+    def _judge_416(self, reply: Reply, have: int) -> None:
+        # Nothing lies beyond what is there: either it is complete, or it belongs to another version of the file.
+        found = re.fullmatch(r"bytes \*/(\d+)", reply.headers.get("Content-Range", "").strip())
+        if self.md5 is None and (found is None or int(found.group(1)) != have):
+            self._restart()
+            raise TransientError("what is there does not belong to the file that the server has now")
+
+    def _prove(self) -> None:
+        """Check the whole against its checksum."""
+        md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        with self.part.open("rb") as handle:
+            while data := handle.read(1 << 20):
+                md5.update(data)
+                sha256.update(data)
+        if self.md5 is not None and md5.hexdigest() != self.md5:
+            self._restart()
+            self._mismatches += 1
+            if self._mismatches > 1:
+                self.refused = True
+                raise ServiceError(
+                    f"{self.name} came twice with another checksum than the service publishes",
+                    why=f"md5 {md5.hexdigest()}, published {self.md5}",
+                    fix="nothing of it was kept; try again later, or from another mirror with --base-url",
+                )
+            raise TransientError("the checksum does not match the published one", 0.0)
+        self.sha256 = sha256.hexdigest()
+
+    def _restart(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.about.unlink(missing_ok=True)
+
+    def _read_about(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(self.about.read_text(encoding="utf-8"))
+            if isinstance(found, dict):
+                return found
+        return {}
+
+
+__all__ = ["NotServedError", "download"]

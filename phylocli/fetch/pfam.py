@@ -1,0 +1,143 @@
+"""The Pfam releases: which one is current, its files with their published checksums, the families that are no more."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from phylocli import console
+from phylocli.errors import ServiceError, UsageError
+from phylocli.fetch.download import NotServedError, download
+from phylocli.fetch.http import Client, TransientError
+from phylocli.formats.stockholm import split_accession
+from phylocli.store import Store
+
+CLANS = "Pfam-A.clans.tsv.gz"
+PROFILES = "Pfam-A.hmm.gz"
+ALIGNMENTS = {"seed": "Pfam-A.seed.gz", "full": "Pfam-A.full.gz"}
+DEAD = "Pfam-A.dead.gz"
+_RELEASE = re.compile(r"(?:Pfam)?(\d{1,3}\.\d{1,3})", re.ASCII)
+_FAMILY = re.compile(r"PF\d{5}", re.ASCII)
+_MD5_LINE = re.compile(r"([0-9a-f]{32})[ \t]+\*?(?:\./)?(\S+)")
+
+
+class PfamReleases:
+    """The folder of Pfam releases.
+
+    Args:
+        client: makes the requests.
+        base: its address, for example `https://ftp.ebi.ac.uk/pub/databases/Pfam`.
+        store: where the files go.
+        offline: use only the files that are in the store.
+    """
+
+    def __init__(self, client: Client, base: str, store: Store, *, offline: bool = False) -> None:
+        self._client = client
+        self._base = base
+        self._store = store
+        self._offline = offline
+        self._checksums: dict[str, dict[str, str]] = {}
+
+    def resolve(self, release: str) -> str:
+        """Return the number of a release; `current` is looked up, so that everything after it comes from one pinned folder.
+
+        Raises:
+            UsageError: not a release's number.
+            ServiceError: the service does not say, or nothing is in the store when offline.
+        """
+        if release != "current":
+            found = _RELEASE.fullmatch(release.strip())
+            if not found:
+                raise UsageError(f"{release[:40]!r} is not a Pfam release", fix="releases look like 38.2; or say current")
+            return found.group(1)
+        if self._offline:
+            there = releases_there(self._store)
+            if not there:
+                raise ServiceError(f"no Pfam release is in the store {self._store.root}", fix="fetch one without --offline")
+            return there[-1]
+        text = self._small(f"{self._base}/current_release/Pfam.version.gz", "Pfam.version.gz")
+        number = re.search(r"Pfam release\s*:\s*(\S+)", text)
+        pinned = _RELEASE.fullmatch(number.group(1)) if number else None
+        if not pinned:
+            raise ServiceError(
+                "the service does not say which Pfam release is the current one", fix="name one with --release"
+            )
+        return pinned.group(1)
+
+    def file(self, release: str, name: str) -> Path:
+        """Return a release's file, fetched and checked if it is not in the store.
+
+        Raises:
+            ServiceError: it did not come, or is not in the store when offline.
+        """
+        target = self._store.release_path(release) / name
+        if self._offline:
+            if not target.is_file():
+                raise ServiceError(f"{target} is not there, and --offline forbids to fetch it")
+            return target
+        folder = f"{self._base}/releases/Pfam{release}"
+        md5 = self._md5(release, folder).get(name)
+        if md5 is None:
+            console.warning(f"Pfam {release} publishes no checksum of {name}")
+        return download(
+            self._client, f"{folder}/{name}", target, md5=md5, source={"service": "Pfam", "release": release, "file": name}
+        )
+
+    def replacement(self, accession: str) -> str:
+        """Return what the list of dead families says of one: the accession of its replacement, or nothing.
+
+        Raises:
+            ServiceError: the list did not come.
+        """
+        return dead_families(self._small(f"{self._base}/current_release/{DEAD}", DEAD)).get(accession, "")
+
+    def _md5(self, release: str, folder: str) -> dict[str, str]:
+        if release not in self._checksums:
+            try:
+                text = self._small(f"{folder}/md5_checksums", "md5_checksums")
+            except NotServedError as error:
+                raise NotServedError(
+                    f"there is no Pfam release {release}", why=f"{folder} does not exist", fix="name another with --release"
+                ) from error
+            found = {m.group(2): m.group(1) for line in text.splitlines() if (m := _MD5_LINE.fullmatch(line.strip()))}
+            if not found:
+                raise ServiceError(f"{folder}/md5_checksums holds no checksum", fix="try again later")
+            self._checksums[release] = found
+        return self._checksums[release]
+
+    def _small(self, url: str, what: str) -> str:
+        def once() -> str:
+            with self._client.open(url, headers={"Accept-Encoding": "identity"}) as reply:
+                if reply.status == 404:
+                    raise NotServedError(f"{url} is not there")
+                self._client.refuse(reply, what)
+                data = reply.content()
+            if data[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
+                raise TransientError("the answer is an HTML page")
+            try:
+                return data.decode("utf-8")
+            except UnicodeDecodeError:
+                return data.decode("latin-1")
+
+        return self._client.attempt(what, once)
+
+
+def releases_there(store: Store) -> list[str]:
+    """Return the releases whose files are in the store, the oldest first."""
+    folder = store.root / "releases"
+    found = [p.name for p in folder.iterdir() if _RELEASE.fullmatch(p.name)] if folder.is_dir() else []
+    return sorted(found, key=lambda name: tuple(map(int, name.split("."))))
+
+
+def dead_families(text: str) -> dict[str, str]:
+    """Return the replacements in a list of dead families (`Pfam-A.dead`), by accession; empty where there is none."""
+    found: dict[str, str] = {}
+    accession = ""
+    for line in text.splitlines():
+        words = line.split(None, 2)
+        if len(words) == 3 and words[0] == "#=GF" and words[1] == "AC":
+            accession = split_accession(words[2].strip())[0]
+            found[accession] = ""
+        elif len(words) == 3 and words[0] == "#=GF" and words[1] == "FW" and _FAMILY.fullmatch(words[2].strip()):
+            found[accession] = words[2].strip()
+    return found

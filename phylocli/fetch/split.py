@@ -1,0 +1,222 @@
+"""Flat files of many records, split into the store as they stream: one record in memory at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from phylocli import console
+from phylocli.errors import BadInputError
+from phylocli.fetch.policy import Policy
+from phylocli.fetch.verify import check_family, check_profile, unpacked
+from phylocli.formats import stockholm
+from phylocli.formats.provenance import provenance
+from phylocli.formats.stockholm import split_accession
+from phylocli.formats.streams import text_lines
+from phylocli.store import Bulk, Store, read_sidecar
+
+_FAMILY = re.compile(r"PF\d{5}", re.ASCII)
+_NO_CAP = 1 << 62  # a release file has no cap as a whole; its records have
+
+
+@dataclass
+class Split:
+    """What came of splitting one release file.
+
+    Attributes:
+        families: accessions of all records that were looked at, in their order.
+        written: how many of them were new to the store or had changed.
+        skipped: why records were left out, by accession.
+    """
+
+    families: list[str] = field(default_factory=list)
+    written: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def read_clans(stream: BinaryIO, name: str) -> dict[str, list[str]]:
+    """Return the families of each clan from `Pfam-A.clans.tsv`, decompressed: five columns, of which the clan may be empty.
+
+    Raises:
+        BadInputError: a line that is none of such a table.
+    """
+    clans: dict[str, list[str]] = defaultdict(list)
+    lines = 0
+    for number, line in text_lines(stream, name):
+        columns = line.split("\t")
+        if len(columns) < 4 or not _FAMILY.fullmatch(columns[0]):
+            raise BadInputError(f"{name}, line {number}: not a line of Pfam's list of clans: {line[:60]!r}")
+        lines += 1
+        if columns[1]:
+            clans[columns[1]].append(columns[0])
+    if not lines:
+        raise BadInputError(f"{name} is empty")
+    return {clan: sorted(members) for clan, members in sorted(clans.items())}
+
+
+def clans_of(path: Path) -> dict[str, list[str]]:
+    """Return the families of each clan from `Pfam-A.clans.tsv[.gz]`; see `read_clans`."""
+    with _naming(path), path.open("rb") as raw:
+        return read_clans(unpacked(cast(BinaryIO, raw), _NO_CAP), path.name)
+
+
+def records(stream: BinaryIO, limit: int, name: str) -> Iterator[bytes]:
+    """Yield the records of a flat file that end in a line `//`, one at a time.
+
+    Raises:
+        BadInputError: a record of more than `limit` bytes, or the last one does not end.
+    """
+    parts: list[bytes] = []
+    size = 0
+    for line in stream:
+        parts.append(line)
+        size += len(line)
+        if size > limit:
+            raise BadInputError(f"{name}: a record of more than {limit:,} bytes")
+        if line.rstrip() == b"//":
+            yield b"".join(parts)
+            parts, size = [], 0
+    if b"".join(parts).strip():
+        raise BadInputError(f"{name} ends in the middle of a record", fix="remove the file and fetch it again")
+
+
+def split_alignments(
+    path: Path,
+    store: Store,
+    bulk: Bulk,
+    *,
+    source: dict[str, Any],
+    alignment: str,
+    policy: Policy,
+    only: Collection[str] | None = None,
+    refresh: bool = False,
+) -> Split:
+    """Write the families of a release's alignment file to the store, one at a time.
+
+    A record that the store already has from the same place, by checksum, is not written again; so a run that was cut off
+    goes on where it ended.
+
+    Args:
+        path: `Pfam-A.seed[.gz]` or `Pfam-A.full[.gz]`.
+        store: where they go.
+        bulk: its writer.
+        source: for the provenance: service, release, URL, file and its checksum and time.
+        alignment: `seed` or `full`.
+        policy: for the cap on one record.
+        only: accessions to write; None writes all.
+        refresh: write also what is there.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
+    result = Split()
+    base = {**provenance("fetch", {"alignment": alignment, "release": source["release"]}), "inputs": []}
+    for record in _watched(path, policy, f"splitting {path.name}"):
+        accession = _accession(record)
+        if only is not None and accession not in only:
+            continue
+        if accession is None or not _FAMILY.fullmatch(accession):
+            result.skipped[accession or f"record {len(result.families) + 1}"] = "no Pfam accession"
+            continue
+        result.families.append(accession)
+        held = {**source, "alignment": alignment, "sha256": hashlib.sha256(record).hexdigest()}
+        if not refresh and _same(store.family_path(accession), held):
+            continue
+        name = f"{path.name}, {accession}"
+        try:
+            (family,) = stockholm.parse(text_lines(cast(BinaryIO, io.BytesIO(record)), name), name)
+            check_family(family, accession, name)
+        except BadInputError as error:
+            result.skipped[accession] = error.what
+            continue
+        family.notes.append(f"fetch {alignment} Pfam {source['release']}")
+        bulk.family(family, {**base, "source": held})
+        result.written += 1
+    return result
+
+
+def split_profiles(
+    path: Path,
+    store: Store,
+    bulk: Bulk,
+    *,
+    source: dict[str, Any],
+    policy: Policy,
+    only: Collection[str] | None = None,
+    refresh: bool = False,
+) -> Split:
+    """Write the HMMs of a release's profile file to the store, one at a time; see `split_alignments`.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
+    result = Split()
+    base = {**provenance("fetch", {"release": source["release"]}), "inputs": []}
+    for record in _watched(path, policy, f"splitting {path.name}"):
+        accession = _accession(record)
+        if only is not None and accession not in only:
+            continue
+        if accession is None or not _FAMILY.fullmatch(accession):
+            result.skipped[accession or f"profile {len(result.families) + 1}"] = "no Pfam accession"
+            continue
+        result.families.append(accession)
+        held = {**source, "sha256": hashlib.sha256(record).hexdigest()}
+        if not refresh and _same(store.profile_path(accession), held):
+            continue
+        try:
+            check_profile(record, accession, f"{path.name}, {accession}")
+        except BadInputError as error:
+            result.skipped[accession] = error.what
+            continue
+        bulk.profile(accession, record, {**base, "source": held})
+        result.written += 1
+    return result
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the file's name to what decompression says."""
+    try:
+        yield
+    except BadInputError as error:
+        if path.name in error.what:
+            raise
+        raise BadInputError(f"{path}: {error.what}", error.why, "remove the file and fetch it again") from error
+
+
+def _watched(path: Path, policy: Policy, description: str) -> Iterator[bytes]:
+    """Yield a file's records under a progress bar that counts compressed bytes."""
+    with (
+        console.progress_task(description, total=path.stat().st_size, unit="bytes") as task,
+        _naming(path),
+        path.open("rb") as raw,
+    ):
+        seen = 0
+        for record in records(unpacked(cast(BinaryIO, raw), _NO_CAP), policy.max_unpacked, path.name):
+            yield record
+            now = raw.tell()
+            task.advance(now - seen)
+            seen = now
+
+
+_AC_LINE = re.compile(rb"^(?:#=GF[ \t]+AC|ACC)[ \t]+(\S+)", re.MULTILINE)
+
+
+def _accession(record: bytes) -> str | None:
+    found = _AC_LINE.search(record)
+    return split_accession(found.group(1).decode("latin-1"))[0] if found else None
+
+
+def _same(path: Path, source: dict[str, Any]) -> bool:
+    """Return whether the store's file came from this very record."""
+    if not path.is_file():
+        return False
+    held = read_sidecar(path).get("source") or {}
+    return all(held.get(key) == value for key, value in source.items() if key != "time")
