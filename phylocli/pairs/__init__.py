@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from phylocli.pairs.draw import WEIGHTINGS, draw_pairs
+from phylocli.pairs.draw import Drawer, draw_pairs
 from phylocli.pairs.patristic import Patristic
+from phylocli.pairs.request import UNITS, WEIGHTINGS, Request
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
-from phylocli.pairs.splits import split_clades
+from phylocli.pairs.splits import HOLDOUTS, PARTS, split_clades, split_family
+from phylocli.pairs.stats import Distribution, distributions
+from phylocli.pairs.write import write_distributions, write_pairs, write_split
 
-__all__ = ["WEIGHTINGS", "EmptyBandError", "PairSampler", "Patristic", "draw_pairs", "split_clades"]
+__all__ = [
+    "HOLDOUTS",
+    "PARTS",
+    "UNITS",
+    "WEIGHTINGS",
+    "Distribution",
+    "Drawer",
+    "EmptyBandError",
+    "PairSampler",
+    "Patristic",
+    "Request",
+    "distributions",
+    "draw_pairs",
+    "split_clades",
+    "split_family",
+    "write_distributions",
+    "write_pairs",
+    "write_split",
+]

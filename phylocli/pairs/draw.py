@@ -5,24 +5,102 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from phylocli import console
 from phylocli.alphabet import degap
-from phylocli.errors import BadInputError, UsageError
+from phylocli.errors import BadInputError
 from phylocli.formats.family import Family
-from phylocli.pairs.laws import CHUNK_ROWS, Draw, Pool, UniformPool
+from phylocli.pairs.laws import (
+    CHUNK_ROWS,
+    LISTED_UP_TO,
+    Draw,
+    LogDistancePool,
+    PerSequencePool,
+    PerSequenceRowPool,
+    Pool,
+    UniformPool,
+)
+from phylocli.pairs.limits import in_slices, limited_pool
+from phylocli.pairs.request import Band, Request
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
 from phylocli.pairs.shares import ByPairs, ByWeight, Equally, Shares
 
 if TYPE_CHECKING:
     import polars as pl
 
-WEIGHTINGS = ("uniform", "per-family")
-NARROW = 1.15
-"""Bands whose ends differ by less than this factor promise more than trees resolve: log distances scatter by about 13 %."""
+
+def draw_pairs(
+    families: Iterable[Family],
+    *,
+    min_dist: float = 0.0,
+    max_dist: float = math.inf,
+    n: int | None = None,
+    seed: int = 0,
+    weighting: str = "uniform",
+    replace: bool = False,
+    bins: tuple[Band, ...] | None = None,
+    quantiles: Band | None = None,
+    unit: str = "substitutions",
+    max_per_sequence: int | None = None,
+    max_per_ancestor: int | None = None,
+    min_identity: float = 0.0,
+    max_identity: float = 1.0,
+    min_coverage: float = 0.0,
+) -> Iterator[pl.DataFrame]:
+    """Draw pairs of members whose patristic distance lies in a band, ends included.
+
+    Args:
+        families: with trees; read once, one at a time.
+        min_dist, max_dist: the band, in `unit`.
+        n: how many pairs in total over all families; None: every pair of the band, once.
+        seed: same families and seed, same pairs.
+        weighting: the law.
+            `uniform`: every pair of every family in the band is equally likely, so large families give most.
+            `per-family`: every family gives equally many (one with fewer gives all it has, the others make up for it);
+            within it every pair is equally likely.
+            `per-sequence`: every sequence that has a partner in the band is equally likely, then each of its partners.
+            `log-distance`: in each family, the distances are spread evenly on a logarithmic scale (`LogDistancePool`).
+        replace: whether a pair may be drawn again; needs n.
+        bins: bands that give equally many pairs each, in place of min_dist and max_dist.
+        quantiles: (a, b) narrows the band to what lies between these quantiles of each family's own distances.
+        unit: `substitutions` per site, or `relative`: 1 is the median of all pair distances of the family.
+        max_per_sequence: the most pairs that a sequence may take part in, in each band.
+        max_per_ancestor: the most pairs that may meet at one node of the tree, in each band.
+        min_identity, max_identity, min_coverage: limits on the aligned rows, 0 to 1; see `limits.AlignedRows.compare`.
+
+    Yields:
+        Tables of `formats.tables.pairs_schema()`, of at most 100,000 rows and one family each, families in their order. The
+        column `distance` is in substitutions per site whatever the unit.
+
+    Raises:
+        UsageError: a band that ends before it starts, a law that does not exist, `replace` without n.
+        EmptyBandError: no family has a pair in the band.
+        BadInputError: a family without a tree, or whose tree does not fit its members.
+    """
+    request = Request(
+        min_dist,
+        max_dist,
+        n,
+        seed,
+        weighting,
+        replace,
+        bins,
+        quantiles,
+        unit,
+        max_per_sequence,
+        max_per_ancestor,
+        min_identity,
+        max_identity,
+        min_coverage,
+    )
+    request.warn_if_narrow()
+    drawer = Drawer(request)
+    for family in families:
+        yield from drawer.add(family)
+    yield from drawer.finish()
 
 
 @dataclass
@@ -41,148 +119,168 @@ class _Members:
 
 
 @dataclass
-class _Held:
-    members: _Members
-    draw: Draw
-
-
-@dataclass
-class _Report:
+class _Counts:
     """What is said on stderr when all is drawn."""
 
     families: int = 0
     pairs: int = 0
+    written: int = 0
     empty: list[str] = field(default_factory=list)
     last: EmptyBandError | None = None
 
 
-def draw_pairs(
-    families: Iterable[Family],
-    *,
-    min_dist: float = 0.0,
-    max_dist: float = math.inf,
-    n: int | None = None,
-    seed: int = 0,
-    weighting: str = "uniform",
-    replace: bool = False,
-) -> Iterator[pl.DataFrame]:
-    """Draw pairs of members whose patristic distance lies in a band, ends included.
+class Drawer:
+    """Takes families one by one and gives the pairs that a request asks for; see `draw_pairs`.
+
+    Without a number, a family's pairs come at once; with one, all come from `finish`, as how many a family gives depends on
+    those still to come.
 
     Args:
-        families: with trees; read once, one at a time.
-        min_dist, max_dist: the band, expected substitutions per site.
-        n: how many pairs in total over all families; None: every pair of the band, once.
-        seed: same families and seed, same pairs.
-        weighting: the law.
-            `uniform`: every pair of every family in the band is equally likely, so large families give most.
-            `per-family`: each family gives equally many (one with fewer gives all it has, the others make up for it);
-            within a family every pair is equally likely.
-        replace: whether a pair may be drawn again; needs n.
+        request: what is asked for.
+        label: how messages call what is drawn, for example a part of a split.
+    """
 
-    Yields:
-        Tables of `formats.tables.pairs_schema()`, of at most 100,000 rows and one family each, families in their order.
+    def __init__(self, request: Request, label: str = "") -> None:
+        self.request = request
+        self.label = label
+        self.counts = _Counts()
+        self._rng = np.random.default_rng(request.seed)
+        self._shares = [_shares(request, n) for n in request.shares if n is not None]
+        self._members: list[_Members] = []
+        self._held: list[list[Draw]] = []  # per family, per band
+        self._stored = 0
+
+    def add(self, family: Family) -> Iterator[pl.DataFrame]:
+        """Take a family in; yield its pairs where no number of pairs was asked for."""
+        request, counts = self.request, self.counts
+        counts.families += 1
+        if len(family) < 2:
+            self._note_empty(family.label, EmptyBandError(f"{family.label} has one member; a pair needs two"))
+            return
+        tree = family.tree()
+        tips = tree.tip_names()
+        sampler = sampler_of(family.label, tree)
+        pools = [self._pool(family, tips, sampler, band) for band in request.bands(sampler)]
+        total = sum(pool.total for pool in pools)
+        counts.pairs += total
+        console.detail(f"{family.label}: {total:,} of {sampler.n_pairs:,} pairs {request.describe()}")
+        if total == 0:
+            reason = EmptyBandError(
+                f"{family.label}: no two members lie {request.describe()}",
+                why=sampler.describe(),
+                fix="choose a band within that range" + (", or wider limits" if request.is_filtered else ""),
+            )
+            self._note_empty(family.label, reason)
+            return
+        members = _Members.of(family, tips)
+        if request.n is None:
+            for pool in pools:
+                for draw in pool.chunks():
+                    counts.written += len(draw)
+                    yield _frame(members, draw)
+            return
+        self._members.append(members)
+        held = [shares.add(pool, self._rng) for shares, pool in zip(self._shares, pools, strict=True)]
+        self._held.append(held)
+        self._stored += sum(map(len, held))
+        if self._stored > 4 * request.n + 1000:
+            self._trim(final=False)
+
+    def finish(self) -> Iterator[pl.DataFrame]:
+        """Yield the pairs that are left to give, and say how many there were.
+
+        Raises:
+            EmptyBandError: no family had a pair in the band.
+        """
+        if self._members:
+            self._trim(final=True)
+        for members, held in zip(self._members, self._held, strict=True):
+            for draw in held:
+                self.counts.written += len(draw)
+                for start in range(0, len(draw), CHUNK_ROWS):
+                    yield _frame(members, draw.part(slice(start, start + CHUNK_ROWS)))
+        self._say()
+
+    def _pool(self, family: Family, tips: list[str], sampler: PairSampler, band: Band) -> Pool:
+        request = self.request
+        replace, law = request.replace, request.weighting
+        slices = LogDistancePool.edges(*band, sampler.tree.diameter()) if law == "log-distance" else []
+        if request.is_filtered or request.is_capped:
+            listed = limited_pool(family, tips, sampler, band, request, self._rng)
+            if law == "log-distance":
+                return LogDistancePool(list(in_slices(listed, slices)))
+            return PerSequencePool(listed.listed, len(tips), replace=replace) if law == "per-sequence" else listed
+        if law == "log-distance":
+            return LogDistancePool([UniformPool(sampler, lo, hi, replace=replace) for lo, hi in slices])
+        plain = UniformPool(sampler, *band, replace=replace)
+        if law != "per-sequence":
+            return plain
+        if plain.total > LISTED_UP_TO:
+            return PerSequenceRowPool(sampler, *band, replace=replace)
+        return PerSequencePool(Draw.joined(list(plain.chunks())), len(tips), replace=replace)
+
+    def _note_empty(self, label: str, reason: EmptyBandError) -> None:
+        self.counts.empty.append(label)
+        self.counts.last = reason
+
+    def _trim(self, *, final: bool) -> None:
+        self._stored = 0
+        sizes = [shares.sizes(self._rng, final=final).tolist() for shares in self._shares]
+        for k, held in enumerate(self._held):
+            for band, draw in enumerate(held):
+                if sizes[band][k] < len(draw):
+                    held[band] = draw.part(np.arange(sizes[band][k]))  # an index copies, so the rest is let go
+            left = sum(map(len, held))
+            self._stored += left
+            if left == 0:
+                self._members[k] = _Members(self._members[k].label, self._members[k].clan, [], [])
+
+    def _say(self) -> None:
+        counts, request = self.counts, self.request
+        where = f"{self.label}: " if self.label else ""
+        if counts.pairs == 0:
+            if counts.families == 1 and counts.last is not None:
+                raise counts.last
+            raise EmptyBandError(
+                f"{where}none of {counts.families} families has a pair {request.describe()}",
+                why=f"of the last one: {counts.last.what}; {counts.last.why}" if counts.last else None,
+                fix="choose a wider band; --stats shows what there is",
+            )
+        families = f" of {counts.families} families" if counts.families > 1 else ""
+        console.info(f"{where}{counts.pairs:,} pairs{families} lie {request.describe()}")
+        if counts.empty:
+            shown = ", ".join(counts.empty[:3]) + (", …" if len(counts.empty) > 3 else "")
+            console.info(f"{where}{len(counts.empty)} families have no pair there ({shown})")
+        if request.n is not None and counts.written < request.n:
+            if counts.written == counts.pairs:
+                rest = "these are all there are" + ("" if request.is_capped else "; --replace would repeat some")
+            else:
+                rest = "some bands or families hold fewer than their share"
+            console.info(f"{where}{counts.written:,} pairs instead of {request.n:,}: {rest}")
+
+
+def sampler_of(label: str, tree: Any) -> PairSampler:
+    """Return the sampler of a family's tree, with the family named in what goes wrong.
 
     Raises:
-        UsageError: a band that ends before it starts, a law that does not exist, `replace` without n.
-        EmptyBandError: no family has a pair in the band.
-        BadInputError: a family without a tree, or whose tree does not fit its members.
+        BadInputError: one tip only, or no branch lengths.
     """
-    _check(min_dist, max_dist, n, weighting, replace)
-    report = _Report()
-    pools = _pools(families, min_dist, max_dist, replace, report)
-    if n is None:
-        for members, pool in pools:
-            for draw in pool.chunks():
-                yield _frame(members, draw)
-    else:
-        yield from _shared_out(pools, n, seed, weighting, replace)
-    _say(report, n, min_dist, max_dist, replace)
-
-
-def _check(min_dist: float, max_dist: float, n: int | None, weighting: str, replace: bool) -> None:
-    if math.isnan(min_dist) or math.isnan(max_dist) or min_dist < 0 or max_dist < min_dist:
-        raise UsageError(
-            f"there is no band from {min_dist:g} to {max_dist:g}",
-            fix="give 0 ≤ --min-dist ≤ --max-dist, in substitutions per site",
-        )
-    if weighting not in WEIGHTINGS:
-        raise UsageError(f"there is no weighting named {weighting!r}", fix=f"known: {', '.join(WEIGHTINGS)}")
-    if n is not None and n < 1:
-        raise UsageError(f"{n} pairs cannot be drawn", fix="give -n a number from 1")
-    if replace and n is None:
-        raise UsageError("drawing with replacement never ends by itself", fix="say how many pairs with -n")
-    if min_dist > 0 and max_dist < NARROW * min_dist:
-        console.warning(
-            f"the band from {min_dist:g} to {max_dist:g} is narrower than inferred trees resolve: the distances of "
-            "a good tree scatter by about 13 % around the true ones, so a band means little below a width of 15 %"
-        )
-
-
-def _pools(
-    families: Iterable[Family], lo: float, hi: float, replace: bool, report: _Report
-) -> Iterator[tuple[_Members, Pool]]:
-    for family in families:
-        report.families += 1
-        if len(family) < 2:
-            report.empty.append(family.label)
-            report.last = EmptyBandError(f"{family.label} has one member; a pair needs two")
-            continue
-        tree = family.tree()
-        try:
-            sampler = PairSampler(tree)
-        except BadInputError as error:
-            raise BadInputError(f"{family.label}: {error.what}", error.why, error.fix) from error
-        warn_of_lengths(family.label, sampler)
-        pool = UniformPool(sampler, lo, hi, replace=replace)
-        report.pairs += pool.total
-        console.detail(f"{family.label}: {pool.total:,} of {sampler.n_pairs:,} pairs in the band")
-        if pool.total == 0:
-            report.empty.append(family.label)
-            report.last = EmptyBandError(
-                f"{family.label}: no two members lie {lo:g} to {hi:g} substitutions per site apart",
-                why=sampler.describe(),
-                fix="choose --min-dist and --max-dist within that range",
-            )
-            continue
-        yield _Members.of(family, tree.tip_names()), pool
-
-
-def warn_of_lengths(label: str, sampler: PairSampler) -> None:
-    """Warn where a tree's branch lengths are not all usable as they stand."""
+    try:
+        sampler = PairSampler(tree)
+    except BadInputError as error:
+        raise BadInputError(f"{label}: {error.what}", error.why, error.fix) from error
     for count, kind in ((sampler.tree.n_missing, "no length"), (sampler.tree.n_negative, "a negative length")):
         if count:
             console.warning(f"{label}: {count} branches of the tree have {kind}; they count as 0")
+    return sampler
 
 
-def _shared_out(
-    pools: Iterator[tuple[_Members, Pool]], n: int, seed: int, weighting: str, replace: bool
-) -> Iterator[pl.DataFrame]:
-    shares: Shares
-    if weighting == "per-family":
-        shares = Equally(n, replace=replace)
-    else:
-        shares = ByWeight(n) if replace else ByPairs(n)
-    rng = np.random.default_rng(seed)
-    held: list[_Held] = []
-    stored = 0
-    for members, pool in pools:
-        held.append(_Held(members, shares.add(pool, rng)))
-        stored += len(held[-1].draw)
-        if stored > 4 * n + 1000:
-            stored = _trim(held, shares.sizes(rng).tolist())
-    _trim(held, shares.sizes(rng, final=True).tolist())
-    for one in held:
-        for start in range(0, len(one.draw), CHUNK_ROWS):
-            yield _frame(one.members, one.draw.part(slice(start, start + CHUNK_ROWS)))
-
-
-def _trim(held: list[_Held], sizes: list[int]) -> int:
-    for one, size in zip(held, sizes, strict=True):
-        if size < len(one.draw):
-            one.draw = one.draw.part(np.arange(size))
-        if size == 0:
-            one.members = _Members(one.members.label, one.members.clan, [], [])
-    return sum(sizes)
+def _shares(request: Request, n: int) -> Shares:
+    if request.weighting == "per-family":
+        return Equally(n, replace=request.replace)
+    if request.weighting == "per-sequence" or request.replace:
+        return ByWeight(n)
+    return ByPairs(n)
 
 
 def _frame(members: _Members, draw: Draw) -> pl.DataFrame:
@@ -201,21 +299,3 @@ def _frame(members: _Members, draw: Draw) -> pl.DataFrame:
             "seq_b": sequences.gather(draw.j),
         }
     )
-
-
-def _say(report: _Report, n: int | None, lo: float, hi: float, replace: bool) -> None:
-    if report.pairs == 0:
-        if report.families == 1 and report.last is not None:
-            raise report.last
-        raise EmptyBandError(
-            f"none of {report.families} families has a pair from {lo:g} to {hi:g} substitutions per site apart",
-            why=f"the last of them: {report.last.what}; {report.last.why}" if report.last else None,
-            fix="choose a wider band; 'phylocli pairs --stats' shows what there is",
-        )
-    where = f" of {report.families} families" if report.families > 1 else ""
-    console.info(f"{report.pairs:,} pairs{where} lie in the band from {lo:g} to {hi:g} substitutions per site")
-    if report.empty:
-        shown = ", ".join(report.empty[:3]) + (", …" if len(report.empty) > 3 else "")
-        console.info(f"{len(report.empty)} families have no pair there ({shown})")
-    if n is not None and not replace and report.pairs < n:
-        console.info(f"that is fewer than the {n:,} asked for, so these are all of them (--replace would repeat some)")

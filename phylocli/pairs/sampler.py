@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ SORTED_UP_TO = 512
 """Trees of at most this many tips keep all pairs sorted by distance (at most 131,000, 1.6 MB); a draw is a look-up there."""
 
 _CHUNK = 1 << 17  # queries answered at a time, so that the working arrays stay in the cache
-_BANDS_KEPT = 8
+_BANDS_KEPT = 32
 
 
 class EmptyBandError(BadInputError):
@@ -166,6 +166,60 @@ class PairSampler:
         ranks = rng.integers(0, total, size=n) if replace else distinct_integers(total, min(n, total), rng)
         return self.unrank(lo, hi, ranks)
 
+    def partners(self, lo: float, hi: float) -> Ints:
+        """Return how many partners each tip has in the band, shape (n,)."""
+        if self._is_sorted:
+            first, end = self._slice(lo, hi)
+            i, j = self._sorted_i[first:end], self._sorted_j[first:end]
+            return np.bincount(i, minlength=self.n_tips) + np.bincount(j, minlength=self.n_tips)
+        counts = np.diff(self._band(lo, hi), prepend=0)
+        found = np.zeros(self.n_tips, dtype=np.int64)
+        np.add.at(found, self._query_tip, counts)
+        # What a query counts on the larger side are partners of its tip; each of them has that tip as a partner in turn.
+        for tip, gap in self._query_chunks():
+            left, right = self._large_start[gap], self._large_end[gap]
+            found += self._wavelet.tally_below(left, right, self._lowest_rank(tip, gap, hi, np.greater))
+            found -= self._wavelet.tally_below(left, right, self._lowest_rank(tip, gap, lo, np.greater_equal))
+        return found
+
+    def capped_ranks(self, lo: float, hi: float, most: int, rng: np.random.Generator) -> Ints:
+        """Return the numbers of at most `most` pairs of the band for every ancestor at which pairs meet, shape (m,).
+
+        Where more meet, those kept are a uniform choice without replacement. At most `most` · (n − 1) numbers, in the order
+        of the ancestors.
+        """
+        total = self.count(lo, hi)
+        if self._is_sorted:
+            ranks = rng.permutation(total)
+            i, j, _ = self.unrank(lo, hi, ranks)
+            ancestor = self.tree.ancestor(i, j)
+            # A number per pair that counts the pairs of its ancestor before it.
+            order = np.argsort(ancestor, kind="stable")
+            start = np.searchsorted(ancestor[order], ancestor[order], side="left")
+            return ranks[order[np.arange(total) - start < most]]
+        counts = np.diff(self._band(lo, hi), prepend=0)
+        per_gap = np.zeros(self.n_tips, dtype=np.int64)
+        np.add.at(per_gap, self._query_gap, counts)
+        first_rank = np.cumsum(per_gap) - per_gap  # queries stand in the order of their gaps
+        order = np.argsort(self.tree.meeting, kind="stable")  # gaps by ancestor; a node of many children has several
+        ends = np.cumsum(per_gap[order])
+        boundary = np.flatnonzero(np.r_[np.diff(self.tree.meeting[order]) != 0, True])
+        chosen: list[Ints] = []
+        before = 0
+        for end in ends[boundary].tolist():
+            number = end - before
+            if number > most:
+                chosen.append(before + np.sort(distinct_integers(number, most, rng)))
+            elif number:
+                chosen.append(np.arange(before, end))
+            before = end
+        if not chosen:
+            return np.empty(0, dtype=np.int64)
+        places = np.concatenate(chosen)
+        at = np.searchsorted(ends, places, side="right")
+        gap = order[at]
+        return first_rank[gap] + places - (ends[at] - per_gap[gap])
+
     def quantiles(self, fractions: Sequence[float] | Floats) -> Floats:
         """Return quantiles of the distances of all pairs, the shape of `fractions`.
 
@@ -224,6 +278,11 @@ class PairSampler:
             rank[unsure] = low
         return rank
 
+    def _query_chunks(self) -> Iterator[tuple[Ints, Ints]]:
+        for start in range(0, len(self._query_tip), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            yield self._query_tip[part].astype(np.int64), self._query_gap[part].astype(np.int64)
+
     def _band(self, lo: float, hi: float) -> Ints:
         """Return the running sum over queries of the pairs in the band, shape (queries,)."""
         key = (float(lo), float(hi))
@@ -232,13 +291,13 @@ class PairSampler:
             return self._bands[key]
         counts = np.zeros(len(self._query_tip), dtype=np.int64)
         if lo <= hi:
-            for start in range(0, len(counts), _CHUNK):
-                part = slice(start, start + _CHUNK)
-                tip, gap = self._query_tip[part].astype(np.int64), self._query_gap[part].astype(np.int64)
+            parts = []
+            for tip, gap in self._query_chunks():
                 left, right = self._large_start[gap], self._large_end[gap]
                 first = self._lowest_rank(tip, gap, lo, np.greater_equal)
                 end = self._lowest_rank(tip, gap, hi, np.greater)
-                counts[part] = self._wavelet.count_below(left, right, end) - self._wavelet.count_below(left, right, first)
+                parts.append(self._wavelet.count_below(left, right, end) - self._wavelet.count_below(left, right, first))
+            counts = np.concatenate(parts)
         self._bands[key] = np.cumsum(counts)
         if len(self._bands) > _BANDS_KEPT:
             self._bands.popitem(last=False)

@@ -6,13 +6,15 @@ random order, so giving pairs back means keeping the first few of a draw.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.pairs.laws import Draw, Pool
 from phylocli.pairs.sampler import distinct_integers
+
+if TYPE_CHECKING:
+    from phylocli.pairs.laws import Draw, Pool
 
 
 class Shares(Protocol):
@@ -93,12 +95,17 @@ class Equally:
     def sizes(self, rng: np.random.Generator, *, final: bool = False) -> npt.NDArray[np.int64]:
         """Return how many of each family's pairs to keep."""
         available = np.array(self.available, dtype=np.int64)
-        level = water_level(available, self.n)
-        sizes = np.minimum(available, level)
-        over = int(sizes.sum()) - self.n
-        if final and over > 0:  # single pairs too many, taken from families chosen by chance among the fullest
-            sizes[rng.choice(np.flatnonzero(sizes == level), over, replace=False)] -= 1
-        return sizes
+        return level_out(available, self.n, rng) if final else np.minimum(available, water_level(available, self.n))
+
+
+def level_out(available: npt.NDArray[np.int64], n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return shares as equal as can be that sum to n, or to all there is; who gives one less is left to chance."""
+    level = water_level(available, n)
+    sizes = np.minimum(available, level)
+    over = int(sizes.sum()) - n
+    if over > 0:
+        sizes[rng.choice(np.flatnonzero(sizes == level), over, replace=False)] -= 1
+    return sizes
 
 
 def water_level(available: npt.NDArray[np.int64], n: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+
 import numpy as np
 
 from phylocli.errors import UsageError
@@ -70,3 +73,64 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
         bound = 0.0 if last_round else bound / 2
     names = tree.tip_names()
     return {names[k] for k in np.flatnonzero(held)}
+
+
+HOLDOUTS = ("families", "clans", "clades")
+PARTS = ("train", "validation", "test")
+
+
+def check_fractions(fractions: tuple[float, ...]) -> tuple[float, float, float]:
+    """Return the shares of training, validation and test data, summing to 1.
+
+    Raises:
+        UsageError: not three shares, a negative one, none for training, or a sum other than 1.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or fractions[0] <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise UsageError(
+            f"{', '.join(f'{f:g}' for f in fractions)} are no shares of train, validation and test",
+            fix="give three numbers that sum to 1, as in 0.8,0.1,0.1",
+        )
+    train, validation, test = fractions
+    return train, validation, test
+
+
+def split_family(
+    family: Family, kind: str, fractions: tuple[float, float, float], seed: int
+) -> Iterator[tuple[str, Family]]:
+    """Yield (part, members in it) for each part of a split that the family takes part in.
+
+    Args:
+        family: with a tree where the kind is `clades`.
+        kind: `families`: each family goes to one part as a whole. `clans`: all families of a clan go to the same part.
+            `clades`: each family is divided by `split_clades`, test first, then validation from what is left; validation
+            and test are held out from training and test from validation.
+        fractions: shares of train, validation and test. For `families` and `clans` they are probabilities: the part is read
+            off a hash of accession and seed, so it depends on nothing else, least of all on which other families there are.
+        seed: same seed, same split.
+
+    Raises:
+        UsageError: no such kind.
+    """
+    if kind not in HOLDOUTS:
+        raise UsageError(f"there is no split by {kind!r}", fix=f"known: {', '.join(HOLDOUTS)}")
+    if kind != "clades":
+        group = (kind == "clans" and family.clan) or family.label
+        yield _part_of(group, fractions, seed), family
+        return
+    _, validation, test = fractions
+    rest = family
+    held: list[tuple[str, Family]] = []
+    for name, share in (("test", test), ("validation", validation / (1 - test))):
+        ids = split_clades(rest, share, seed) if share > 0 and len(rest) > 1 else set()
+        if ids:
+            held.append((name, family.subset(ids)))
+            rest = rest.subset([k for k in rest.ids if k not in ids])
+    yield "train", rest
+    yield from reversed(held)
+
+
+def _part_of(group: str, fractions: tuple[float, float, float], seed: int) -> str:
+    digest = hashlib.sha256(f"{seed}\t{group}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    train, validation, _ = fractions
+    return "train" if place < train else "validation" if place < train + validation else "test"

@@ -54,6 +54,27 @@ class WaveletMatrix:
             right = np.where(one, right - right_zeros + zeros, right_zeros)
         return total.astype(np.int64)
 
+    def tally_below(self, left: Ints, right: Ints, bound: Ints) -> Ints:
+        """Return for each position in how many of the queries of `count_below` its value is counted, shape (n,)."""
+        left, right, bound = left.astype(np.int32), right.astype(np.int32), bound.astype(np.int32)
+        # Each query counts a few ranges, at most one a level: marked by where they start and end, carried down level by
+        # level.
+        tally, position = np.zeros(self.n, dtype=np.int64), np.arange(self.n)
+        for level, before in enumerate(self._zeros_before):
+            zero = before[1:] > before[:-1]
+            tally = np.concatenate([tally[zero], tally[~zero]])
+            position = np.concatenate([position[zero], position[~zero]])
+            left_zeros, right_zeros = before[left], before[right]
+            one = (bound >> (self.levels - 1 - level)) & 1 == 1
+            marks = np.bincount(left_zeros[one], minlength=self.n + 1) - np.bincount(right_zeros[one], minlength=self.n + 1)
+            tally += np.cumsum(marks[:-1])
+            zeros = before[-1]
+            left = np.where(one, left - left_zeros + zeros, left_zeros)
+            right = np.where(one, right - right_zeros + zeros, right_zeros)
+        result = np.empty(self.n, dtype=np.int64)
+        result[position] = tally
+        return result
+
     def select(self, left: Ints, right: Ints, k: Ints) -> Ints:
         """Return the k-th smallest value (k from 0) in each range of positions [left, right), shape (q,)."""
         left, right, k = left.astype(np.int32), right.astype(np.int32), k.astype(np.int32)

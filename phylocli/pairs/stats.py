@@ -1,0 +1,94 @@
+"""The distribution of a family's pair distances: for choosing a band before drawing from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from phylocli.formats.family import Family
+from phylocli.pairs.draw import sampler_of
+from phylocli.pairs.request import Request
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+BINS = 16
+
+
+@dataclass
+class Distribution:
+    """Pair distances of one family.
+
+    Attributes:
+        family, clan: its accessions.
+        members, pairs: how many there are.
+        in_band: pairs in the band that was asked for (the sum over bins where there are several).
+        mean_partners: over the members that have a partner in the band, the mean number of partners.
+        members_in_band: members that have a partner in the band.
+        unit: `substitutions` per site or `relative` to the median; of the numbers below.
+        quantiles: distances by the share of pairs below them; exact up to 512 members, else of 100,000 uniform pairs.
+        edges, counts: a histogram, exact: `counts[k]` pairs lie from `edges[k]` on, below `edges[k + 1]`.
+    """
+
+    family: str
+    clan: str
+    members: int
+    pairs: int
+    in_band: int
+    members_in_band: int
+    mean_partners: float
+    unit: str
+    quantiles: dict[str, float]
+    edges: list[float]
+    counts: list[int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the distribution as plain values."""
+        return asdict(self)
+
+    def lines(self, width: int = 40) -> list[str]:
+        """Return the distribution as text: a head, a bar for each bin of the histogram, the quantiles."""
+        unit = "substitutions per site" if self.unit == "substitutions" else "1 = the median distance"
+        most = max(1, *self.counts)
+        digits = max(len(f"{count:,}") for count in self.counts)
+        head = f"{self.family}: {self.members:,} members, {self.pairs:,} pairs, {self.in_band:,} in the band ({unit})"
+        rows = [head]
+        for k, count in enumerate(self.counts):
+            bar = "█" * round(width * count / most) or ("▏" if count else "")
+            rows.append(f"  {self.edges[k]:7.3f} – {self.edges[k + 1]:<7.3f} {count:>{digits},} {bar}")
+        shown = ", ".join(f"{float(q):.0%} {value:.3g}" for q, value in self.quantiles.items())
+        return [*rows, f"  quantiles: {shown}"]
+
+
+def distributions(families: Iterable[Family], request: Request) -> Iterator[Distribution]:
+    """Yield the distribution of each family's pair distances, and how much of it lies in the request's band.
+
+    Raises:
+        BadInputError: a family without a tree, or whose tree does not fit its members, or of one member.
+    """
+    for family in families:
+        sampler = sampler_of(family.label, family.tree())
+        top = sampler.tree.diameter()
+        quantiles = sampler.quantiles(list(QUANTILES))
+        quantiles[-1] = top
+        scale = float(quantiles[3]) if request.unit == "relative" and quantiles[3] > 0 else 1.0
+        edges = np.linspace(0, top, BINS + 1)
+        below = [sampler.count(-1.0, float(np.nextafter(edge, -1.0))) for edge in edges[:-1]]
+        partners = np.zeros(sampler.n_tips, dtype=np.int64)
+        for lo, hi in request.bands(sampler):
+            partners += sampler.partners(lo, hi)
+        have = int((partners > 0).sum())
+        yield Distribution(
+            family=family.label,
+            clan=family.clan,
+            members=len(family),
+            pairs=sampler.n_pairs,
+            in_band=int(partners.sum()) // 2,
+            members_in_band=have,
+            mean_partners=float(partners.sum()) / max(1, have),
+            unit=request.unit,
+            quantiles={f"{q:g}": float(value) / scale for q, value in zip(QUANTILES, quantiles, strict=True)},
+            edges=(edges / scale).tolist(),
+            counts=np.diff([*below, sampler.n_pairs]).tolist(),
+        )

@@ -1,0 +1,132 @@
+"""Writing what is drawn: one table, the three tables of a split, or a description of the distances."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from phylocli import console
+from phylocli.errors import UsageError
+from phylocli.formats.family import Family
+from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.streams import STDIO, PathLike, open_text_output
+from phylocli.formats.tables import TableFormat, TableWriter, pairs_schema
+from phylocli.pairs.draw import Drawer
+from phylocli.pairs.request import Request
+from phylocli.pairs.sampler import EmptyBandError
+from phylocli.pairs.splits import PARTS, check_fractions, split_family
+from phylocli.pairs.stats import distributions
+
+
+def write_pairs(
+    families: Iterable[Family], target: PathLike | None, request: Request, table_format: TableFormat | None = None
+) -> int:
+    """Draw pairs into one table and return how many; see `draw_pairs`."""
+    request.warn_if_narrow()
+    drawer = Drawer(request)
+    with TableWriter(target, pairs_schema(), table_format) as writer:
+        for family in families:
+            for frame in drawer.add(family):
+                writer.write(frame)
+        for frame in drawer.finish():
+            writer.write(frame)
+    write_sidecar(target, "pairs", asdict(request), request.seed)
+    return writer.rows
+
+
+def split_path(target: PathLike, part: str) -> Path:
+    """Return where a part of a split is written: `pairs.parquet` gives `pairs.train.parquet`."""
+    path = Path(target)
+    stem, dot, suffixes = path.name.partition(".")
+    return path.with_name(f"{stem}.{part}{dot}{suffixes}")
+
+
+def write_split(
+    families: Iterable[Family],
+    target: PathLike | None,
+    request: Request,
+    holdout: str,
+    fractions: tuple[float, ...] = (0.8, 0.1, 0.1),
+    table_format: TableFormat | None = None,
+) -> dict[str, int]:
+    """Divide families into train, validation and test, and draw pairs within each part.
+
+    Writes `NAME.train.EXT`, `NAME.validation.EXT` and `NAME.test.EXT`, and the division itself, `NAME.split.tsv`, with the
+    columns family, clan, id, part. The number of pairs asked for is shared out by the fractions.
+
+    Args:
+        families: with trees.
+        target: gives the names.
+        request: what is asked for.
+        holdout: what may not straddle two parts, `families`, `clans` or `clades`; see `split_family`.
+        fractions: shares of train, validation and test.
+        table_format: None takes it from the suffix.
+
+    Returns:
+        How many pairs each part has.
+
+    Raises:
+        UsageError: standard output as the target, no such kind of split, or wrong fractions.
+        EmptyBandError: no part has a pair in the band.
+    """
+    if target is None or str(target) == STDIO:
+        raise UsageError("a split is three tables, which standard output cannot hold", fix="name them with -o FILE")
+    shares = check_fractions(fractions)
+    request.warn_if_narrow()
+    parts = [part for part, share in zip(PARTS, shares, strict=True) if share > 0]
+    written: dict[str, int] = {}
+    with contextlib.ExitStack() as stack:
+        drawers, writers = {}, {}
+        for part, share in zip(PARTS, shares, strict=True):
+            if part in parts:
+                n = None if request.n is None else max(1, round(request.n * share))
+                drawers[part] = Drawer(replace(request, n=n), part)
+                writers[part] = stack.enter_context(TableWriter(split_path(target, part), pairs_schema(), table_format))
+        listing = stack.enter_context(open_text_output(_listing_path(target)))
+        listing.write("family\tclan\tid\tpart\n")
+        for family in families:
+            for part, members in split_family(family, holdout, shares, request.seed):
+                listing.writelines(f"{members.label}\t{members.clan}\t{name}\t{part}\n" for name in members.ids)
+                for frame in drawers[part].add(members):
+                    writers[part].write(frame)
+        reasons = []
+        for part in parts:
+            try:
+                for frame in drawers[part].finish():
+                    writers[part].write(frame)
+            except EmptyBandError as error:
+                reasons.append(error)
+                console.warning(f"the part {part} has no pair: {error.what}")
+            written[part] = writers[part].rows
+        if not any(written.values()):
+            raise reasons[0]
+    parameters = {**asdict(request), "holdout": holdout, "fractions": shares}
+    for path in (*(split_path(target, part) for part in parts), _listing_path(target)):
+        write_sidecar(path, "pairs", parameters, request.seed)
+    return written
+
+
+def _listing_path(target: PathLike) -> Path:
+    path = Path(target)
+    return path.with_name(path.name.partition(".")[0] + ".split.tsv")
+
+
+def write_distributions(families: Iterable[Family], target: PathLike | None, request: Request) -> None:
+    """Describe the distances of each family: bars for a terminal, else JSON, one object a line, and the bars on stderr.
+
+    Raises:
+        BadInputError: a family without a tree, or of one member.
+    """
+    to_terminal = (target is None or str(target) == STDIO) and sys.stdout.isatty()
+    with open_text_output(target) as stream:
+        for found in distributions(families, request):
+            text = "\n".join(found.lines())
+            if to_terminal:
+                stream.write(text + "\n")
+            else:
+                stream.write(json.dumps(found.as_json()) + "\n")
+                console.info(text)
