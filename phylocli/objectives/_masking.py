@@ -61,8 +61,9 @@ def logsumexp(scores: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
 
 
 def logmeanexp(scores: Tensor, mask: Tensor) -> Tensor:
-    """Return the log of the average of exp over all entries that the mask allows, a scalar."""
-    return logsumexp(scores, mask) - mask.sum().clamp(min=1).log()
+    """Return the log of the average of exp over all entries that the mask allows, a scalar; 0 where it allows none."""
+    value = logsumexp(scores, mask) - mask.sum().clamp(min=1).to(scores.dtype).log()
+    return torch.where(mask.any(), value, 0)
 
 
 def mean(values: Tensor, mask: Tensor) -> Tensor:
