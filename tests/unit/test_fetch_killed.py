@@ -1,0 +1,120 @@
+"""`fetch --all` killed with SIGKILL at random moments, and run again: the store is that of a run that nobody touched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from standin import Standin, changed
+
+from phylocli.fetch import Policy, fetch_release
+from phylocli.store import Store
+
+Spawn = Callable[..., "subprocess.Popen[bytes]"]
+COPIES = 8  # of each example family, so that the splitting too takes a while
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file of a store by its path; of provenance all but the hour and the command line."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if not path.is_file() or path.suffix == ".lock":
+            continue
+        data = path.read_bytes()
+        if path.name.endswith(".provenance.json"):
+            record = json.loads(data)
+            for key in ("time", "command"):
+                record.pop(key, None)
+            record["source"].pop("time")
+            data = json.dumps(record, sort_keys=True).encode()
+        found[str(path.relative_to(root))] = data
+    return found
+
+
+def enlarge(standin: Standin) -> None:
+    """Make a release of many families, each with an accession of its own, and send it slowly."""
+    import gzip
+
+    from standin import checksums
+
+    files = standin.files()
+    for name in ("Pfam-A.seed.gz", "Pfam-A.hmm.gz", "Pfam-A.clans.tsv.gz"):
+        text = gzip.decompress(files[name])
+        # PF00042 becomes PF00042, PF01042, …: five digits still, and none twice.
+        copies = []
+        for number in range(COPIES):
+            copy = text
+            for place, accession in enumerate(sorted(standin.families)):
+                copy = copy.replace(accession.encode(), f"PF{20000 + number * 100 + place:05d}".encode())
+            copies.append(copy)
+        files[name] = gzip.compress(b"".join(copies), compresslevel=1, mtime=0)
+    files["md5_checksums"] = checksums(files)
+    standin.always("Pfam-A", changed(slow=0.002))
+
+
+def check(standin: Standin, spawn: Spawn, tmp_path: Path, kills: int, seed: int) -> None:
+    enlarge(standin)
+    untouched = Store(tmp_path / "untouched")
+    start = time.monotonic()
+    assert spawn("fetch", "--all", "--store", untouched.root).wait(120) == 0
+    length = time.monotonic() - start
+    wanted = contents(untouched.root)
+    assert sum(name.startswith("families/") for name in wanted) == 2 * COPIES * len(standin.families)
+
+    rng = np.random.default_rng(seed)
+    killed = Store(tmp_path / "killed")
+    stages = set()
+    for _ in range(kills):
+        process = spawn("fetch", "--all", "--store", killed.root)
+        # Most of the moments lie behind the start of Python, early and late ones among them.
+        time.sleep(float(rng.uniform(0.3, 1.0)) * length)
+        process.kill()
+        process.wait()
+        # Whatever is there under its own name is whole, at any moment.
+        there = contents(killed.root)
+        stages.add((len(there) > 0, any(n.endswith(".part") for n in there), any(n.startswith("families/") for n in there)))
+        for name, data in there.items():
+            if name.startswith(("families/", "profiles/")):
+                assert data == wanted[name], name
+    assert spawn("fetch", "--all", "--store", killed.root).wait(120) == 0
+    assert contents(killed.root) == wanted
+
+
+def test_killed_three_times(standin: Standin, phylocli_spawn: Spawn, tmp_path: Path) -> None:
+    check(standin, phylocli_spawn, tmp_path, kills=3, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_killed_six_times_each_from_a_fresh_store(
+    standin: Standin, phylocli_spawn: Spawn, tmp_path: Path, seed: int
+) -> None:
+    check(standin, phylocli_spawn, tmp_path, kills=6, seed=seed)
+
+
+def test_a_killed_run_leaves_nothing_behind_that_the_next_one_keeps(
+    standin: Standin, phylocli_spawn: Spawn, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    standin.always("Pfam-A.hmm.gz", changed(slow=1.0))
+    process = phylocli_spawn("fetch", "--all", "--store", store.root)
+    part = store.release_path("38.2") / "Pfam-A.hmm.gz.part"
+    end = time.monotonic() + 30
+    while not (part.is_file() and part.stat().st_size) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert store.accessions() == []  # nothing is split before all files have proved true
+    size = part.stat().st_size
+    standin._always.clear()
+    (store.root / "staging" / "release-38.2").mkdir(parents=True)
+    (store.root / "staging" / "release-38.2" / "0.part").write_bytes(b"left over")
+    fetch_release("38.2", store=store, policy=Policy().scaled(0.001))
+    resumed = [r.headers.get("range") for r in standin.requests if r.path.endswith("Pfam-A.hmm.gz")]
+    assert resumed[-1] == f"bytes={size}-"
+    assert not list(store.root.rglob("*.part*"))
