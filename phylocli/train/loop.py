@@ -377,6 +377,7 @@ def _own_random_state(seed: int) -> Iterator[None]:
 def _card(config: dict[str, Any], corpus: Corpus, learner: Learner, rows: list[dict[str, Any]]) -> str:
     checked = [row for row in rows if row.get("val_bound") is not None]
     model, run, batch = learner.model, config["recipe"], config["batch"]
+    encoder, pooling = model.config["encoder"], model.config["pooling"]
     figures = "No members were held out."
     if checked:
         row = checked[-1]
@@ -389,11 +390,9 @@ def _card(config: dict[str, Any], corpus: Corpus, learner: Learner, rows: list[d
     inputs = ", ".join(f"`{Path(source).name}`" for source in config["inputs"])
     return f"""# A phylocli model
 
-- Encoder: {model.config["encoder"]}, {model.size:,} parameters, {model.dimension} features, {model.config["pooling"]}
-pooling.
+- Encoder: {encoder}, {model.size:,} parameters, {model.dimension} features, {pooling} pooling.
 - Recipe: `{run}` ({config["idea"] or "own"}), {config["steps"]} steps of {batch["pairs"]} pairs, seed {config["seed"]}.
-- Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from
-{inputs}.
+- Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from {inputs}.
 - {figures}
 - Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
 

@@ -6,6 +6,8 @@ residue changes, so the evolutionary distance between the two views is 0; what t
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from phylocli.errors import UsageError
@@ -18,12 +20,15 @@ class Crop:
     """Keeps a random contiguous part.
 
     The share that is kept is uniform between `min_fraction` and `max_fraction` of the length (rounded up), and its place is
-    uniform among all that fit. No part is shorter than `min_length` residues, or the whole sequence where that is shorter.
+    uniform among all that fit. No part is shorter than `min_length` residues, or the whole sequence where that is shorter;
+    none is longer than `max_length`, so that long proteins do not take most of a model's time.
     """
 
     expected_distance = 0.0
 
-    def __init__(self, min_fraction: float = 0.5, max_fraction: float = 1.0, min_length: int = 1) -> None:
+    def __init__(
+        self, min_fraction: float = 0.5, max_fraction: float = 1.0, min_length: int = 1, max_length: float = math.inf
+    ) -> None:
         self.low = check_share(min_fraction, "min_fraction", zero=False)
         self.high = check_share(max_fraction, "max_fraction", zero=False)
         if self.low > self.high:
@@ -31,17 +36,22 @@ class Crop:
                 f"the view crop cannot keep from {self.low:g} to {self.high:g}", fix="min_fraction ≤ max_fraction"
             )
         self.min_length = max(1, int(min_length))
+        self.max_length = max_length
+        if not max_length >= self.min_length:
+            raise UsageError(
+                f"the view crop cannot keep {min_length} to {max_length:g} residues", fix="min_length ≤ max_length"
+            )
 
     def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
         """Return the part that is kept."""
         length = len(tokens)
         share, place = rng.random(2).tolist()
         keep = -int(-(self.low + (self.high - self.low) * share) * length // 1)
-        keep = min(length, max(keep, self.min_length))
+        keep = int(min(length, max(keep, self.min_length), self.max_length))
         start = int(place * (length - keep + 1))
         return tokens[start : start + keep]
 
 
-def make(min_fraction: float = 0.5, max_fraction: float = 1.0, min_length: int = 1) -> Crop:
+def make(min_fraction: float = 0.5, max_fraction: float = 1.0, min_length: int = 1, max_length: float = math.inf) -> Crop:
     """Return the view; see `Crop`."""
-    return Crop(min_fraction, max_fraction, min_length)
+    return Crop(min_fraction, max_fraction, min_length, max_length)
