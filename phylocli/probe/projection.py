@@ -15,6 +15,12 @@ MAX_COLOURS = 10
 PROJECTIONS = ("tsne", "pca", "none")
 
 
+def check_projection(method: str) -> None:
+    """Raise a UsageError where there is no projection of that name."""
+    if method not in PROJECTIONS:
+        raise UsageError(f"there is no projection named {method!r}", fix=f"known: {', '.join(PROJECTIONS)}")
+
+
 def colour_column(data: Dataset) -> str | None:
     """Return the column that colours the map: the finest level of the hierarchy whose classes are large, else the first."""
     known = [c for c in HIERARCHY if c in data.classes]
@@ -49,8 +55,7 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
     Raises:
         UsageError: no such method.
     """
-    if method not in PROJECTIONS:
-        raise UsageError(f"there is no projection named {method!r}", fix=f"known: {', '.join(PROJECTIONS)}")
+    check_projection(method)
     rows = data.evaluated_rows()
     column = colour_column(data)
     if method == "none" or len(rows) < 8:

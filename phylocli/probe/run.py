@@ -270,7 +270,7 @@ def run_probes(
     import polars as pl
 
     from phylocli import __version__
-    from phylocli.probe.projection import project
+    from phylocli.probe.projection import check_projection, project
     from phylocli.probe.report import render
 
     if not embeddings:
@@ -280,6 +280,7 @@ def run_probes(
     target = Path(output)
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / JSON).exists())):
         raise UsageError(f"{output} exists and is no earlier report", fix="name a new folder with -o")
+    check_projection(projection)
     for name in tasks or ():
         registry.load(TASKS, name)  # a wrong name is said before anything is read
     tables = []
@@ -342,7 +343,7 @@ def run_probes(
     record = provenance("probe", parameters, seed)
     report = {
         "format": "phylocli-report-1",
-        "title": title or f"What does {tables[0].name} know?",
+        "title": title or "What do these embeddings know?",
         "version": __version__,
         "embeddings": [
             {
