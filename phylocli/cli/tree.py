@@ -24,9 +24,9 @@ def command(
         str, typer.Option(help="lg, wag, jtt, poisson (all with Γ rates), kimura or p.", metavar="NAME")
     ] = "lg",
     alpha: Annotated[
-        float,
-        typer.Option(help="Shape of Γ for distances; inf for equal rates. Likelihood engines estimate it.", metavar="X"),
-    ] = 1.0,
+        Optional[float],  # noqa: UP045  typer reads it
+        typer.Option(help="Shape of Γ for distances (inf: equal rates); estimated for each family by default.", metavar="X"),
+    ] = None,
     tree: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--tree", help="Take this Newick tree instead of inferring one.", metavar="FILE"),
@@ -95,5 +95,5 @@ def command(
             timeout=timeout,
             failures=failures,
         )
-    write_trees(trees, output, format=format, store=store, to_store=named and output is None, seed=seed)
+    write_trees(failures.unless_all(trees), output, format=format, store=store, to_store=named and output is None, seed=seed)
     failures.raise_if_any()

@@ -29,7 +29,7 @@ DISTANCES = (*MODELS, *FORMULAS)
 MIN_DISTANCE = 1e-4
 """Shortest distance that is told from zero (rows without a difference have distance 0)."""
 
-MAX_DISTANCE = 10.0
+MAX_DISTANCE = 5.0
 """Longest distance: pairs whose likelihood still rises there are saturated."""
 
 _TERMS = 32  # of each Chebyshev series: derivatives of log P are met to 1e-6, see test_tree_distances.py
@@ -120,6 +120,25 @@ def distance_matrix_report(
     return distance, DistanceReport(len(above[0]), saturated, int(undefined[above].sum()))
 
 
+def pair_distances(
+    states: npt.NDArray[np.uint8],
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
+    *,
+    model: str = "lg",
+    alpha: float = 1.0,
+    max_distance: float = MAX_DISTANCE,
+) -> npt.NDArray[np.float64]:
+    """Return the maximum-likelihood distances of chosen pairs of rows, shape (pairs,); see `distance_matrix`."""
+    series = _derivative_series(substitution_model(model).name, alpha, max_distance)
+    distance = np.empty(len(first))
+    size = max(_BLOCK // max(states.shape[1], 1), 1)
+    for start in range(0, len(first), size):
+        part = slice(start, start + size)
+        distance[part] = _likelihood_distances(states, first[part], second[part], series, max_distance)
+    return distance
+
+
 def fill_undefined(distance: npt.NDArray[np.float64]) -> int:
     """Give pairs without a distance (NaN) one by way of a third row, in place; return how many were filled.
 
@@ -207,7 +226,7 @@ def _blocks(n: int, columns: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.N
         first = last
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _derivative_series(name: str, alpha: float, max_distance: float) -> npt.NDArray[np.float32]:
     """Return the Chebyshev coefficients of d log P_ab / d log t for each pair of states, shape (441, terms).
 

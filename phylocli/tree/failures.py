@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from phylocli import console
 from phylocli.errors import BadInputError, PhylocliError
+from phylocli.formats.family import Family
 
 _LISTED = 50
 
@@ -34,6 +36,12 @@ class Failures:
         """Note a failure; `-v` says it at once."""
         self.items.append(Failure(family, error))
         console.detail(f"{family}: no tree: {error.what}")
+
+    def unless_all(self, families: Iterator[Family]) -> Iterator[Family]:
+        """Yield the families, and raise at the end where none succeeded, so that the output is not made at all."""
+        yield from families
+        if not self.done:
+            self.raise_if_any()
 
     def raise_if_any(self) -> None:
         """End the command with a table of the failures, where there are any.

@@ -38,7 +38,7 @@ class Options:
 
     engine: str = "auto"
     model: str = "lg"
-    alpha: float = 1.0
+    alpha: float | None = None
     min_overlap: int = 10
     max_distance: float = MAX_DISTANCE
     min_coverage: float = 0.0
@@ -65,7 +65,7 @@ def infer_trees(
     *,
     engine: str = "auto",
     model: str = "lg",
-    alpha: float = 1.0,
+    alpha: float | None = None,
     min_overlap: int = 10,
     max_distance: float = MAX_DISTANCE,
     min_coverage: float = 0.0,
@@ -87,7 +87,7 @@ def infer_trees(
         families: aligned families.
         engine: `auto` (`bme` up to 2,000 members, above that `veryfasttree` where it is installed), or an engine's name.
         model: `lg`, `wag`, `jtt`, `poisson`, `kimura`, `p`; the first four with Γ-distributed site rates.
-        alpha: shape of Γ for distance engines; infinite for equal rates. Likelihood engines estimate it.
+        alpha: shape of Γ for distances; None estimates it for each family, infinite means equal rates.
         min_overlap: pairs that share fewer columns get their distance by way of other members.
         max_distance: distance of saturated pairs.
         min_coverage: members with residues in a smaller share of the columns used are left out.
@@ -211,7 +211,7 @@ def check_options(options: Options) -> None:
                 why="kimura and p are formulas for distances, not models of substitution",
                 fix="use --engine bme, or --model lg",
             )
-    if not options.alpha > 0:
+    if options.alpha is not None and not options.alpha > 0:
         raise UsageError(f"the shape α of the Γ distribution is {options.alpha}", fix="give a positive number, or inf")
     if options.root not in METHODS:
         raise UsageError(f"there is no rooting named {options.root!r}", fix=f"known: {', '.join(METHODS)}")
@@ -319,19 +319,20 @@ def _infer_states(
 
 def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float], str]:
     """Return the branches of the only tree of one, two or three rows, from their distances."""
-    from phylocli.tree.engines._skbio import describe_model
+    from phylocli.tree.engines._skbio import describe_model, shape
 
     if len(states) == 1:
         return [0.0], "of identical sequences"
+    alpha = shape(states, settings)
     d, _ = distance_matrix_report(
         states,
         model=settings.model,
-        alpha=settings.alpha,
+        alpha=alpha,
         min_overlap=settings.min_overlap,
         max_distance=settings.max_distance,
     )
     fill_undefined(d)
-    description = f"exact for {len(states)} different sequences, {describe_model(settings)}"
+    description = f"exact for {len(states)} different sequences, {describe_model(settings, alpha)}"
     if len(states) == 2:
         return [d[0, 1] / 2, d[0, 1] / 2], description
     # Three points fix three branches; where the triangle inequality fails one would be negative.

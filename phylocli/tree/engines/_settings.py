@@ -15,7 +15,7 @@ class Settings:
 
     Attributes:
         model: `lg`, `wag`, `jtt`, `poisson`, or for distance engines also `kimura` and `p`.
-        alpha: shape of the Γ distribution of site rates, for engines that do not estimate it.
+        alpha: shape of the Γ distribution of site rates, for distances; None estimates it from pairs of rows.
         min_overlap: pairs of rows that share fewer columns have no distance of their own.
         max_distance: distances of saturated pairs.
         seed: for engines that draw random numbers.
@@ -23,7 +23,7 @@ class Settings:
     """
 
     model: str = "lg"
-    alpha: float = 1.0
+    alpha: float | None = None
     min_overlap: int = 10
     max_distance: float = MAX_DISTANCE
     seed: int = 0

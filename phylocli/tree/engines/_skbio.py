@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from phylocli import console
 from phylocli.formats.newick import Tree
-from phylocli.tree.distances import distance_matrix_report, fill_undefined
+from phylocli.tree.alpha import estimate_alpha
+from phylocli.tree.distances import FORMULAS, distance_matrix_report, fill_undefined
 from phylocli.tree.engines._settings import Settings
 
 
@@ -17,15 +18,16 @@ def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, s
     """Return scikit-bio's distance matrix of the rows, ids being row numbers, and a description of the distances."""
     from skbio import DistanceMatrix
 
+    alpha = shape(states, settings)
     matrix, report = distance_matrix_report(
         states,
         model=settings.model,
-        alpha=settings.alpha,
+        alpha=alpha,
         min_overlap=settings.min_overlap,
         max_distance=settings.max_distance,
     )
     filled = fill_undefined(matrix)
-    description = describe_model(settings)
+    description = describe_model(settings, alpha)
     if report.saturated:
         description += f", {report.saturated} of {report.pairs} pairs saturated"
     if filled:
@@ -34,13 +36,22 @@ def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, s
     return DistanceMatrix(matrix, [str(i) for i in range(len(states))], validate=False), description
 
 
-def describe_model(settings: Settings) -> str:
+def shape(states: npt.NDArray[np.uint8], settings: Settings) -> float:
+    """Return the α to use: what the user gave, else the estimate from the rows."""
+    if settings.model in FORMULAS:
+        return 1.0
+    if settings.alpha is not None:
+        return settings.alpha
+    return estimate_alpha(states, model=settings.model, seed=settings.seed, max_distance=settings.max_distance)
+
+
+def describe_model(settings: Settings, alpha: float) -> str:
     """Return the distance's name and parameters, for example `LG+Γ (α = 1)`."""
     if settings.model in ("kimura", "p"):
         return {"kimura": "Kimura distances", "p": "p-distances"}[settings.model]
-    if np.isinf(settings.alpha):
+    if np.isinf(alpha):
         return f"{settings.model.upper()} distances with equal rates"
-    return f"{settings.model.upper()}+Γ distances (α = {settings.alpha:g})"
+    return f"{settings.model.upper()}+Γ distances (α = {alpha:g}{'' if settings.alpha is not None else ', estimated'})"
 
 
 def version() -> str:
