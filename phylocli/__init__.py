@@ -1,11 +1,11 @@
 """phylocli: from a protein family's name to embeddings that carry function.
 
-Every stage of the command line is a function here, with the same name as its room:
+Every stage of the command line is one function call here:
 
 >>> import phylocli
 >>> families = phylocli.read_families("examples/families.sto")
 >>> trees = phylocli.infer_trees(phylocli.align_families(families))
->>> table = phylocli.draw_pairs(trees, min_dist=0.5, max_dist=1.5, n=1000, seed=0)
+>>> tables = phylocli.draw_pairs(trees, min_dist=0.5, max_dist=1.5, n=1000, seed=0)  # one polars frame a family
 
 Names are resolved when first used, so `import phylocli` is quick and loads no heavy library.
 """
@@ -20,22 +20,46 @@ __version__ = "0.1.0"
 # What the package offers at its top level, and the module that each name lives in.
 _EXPORTS = {
     "Family": "phylocli.formats.family",
-    "Sequence": "phylocli.formats.fasta",
-    "Tree": "phylocli.formats.newick",
+    "Model": "phylocli.encoders",
+    "PairSampler": "phylocli.pairs",
     "PhylocliError": "phylocli.errors",
+    "Sequence": "phylocli.formats.fasta",
+    "Store": "phylocli.store",
+    "Tree": "phylocli.formats.newick",
+    "align_families": "phylocli.align",
+    "draw_pairs": "phylocli.pairs",
+    "embed_file": "phylocli.embed",
+    "embed_sequences": "phylocli.embed",
+    "fetch_families": "phylocli.fetch",
+    "infer_trees": "phylocli.tree",
     "read_families": "phylocli.formats",
     "read_sequences": "phylocli.formats",
+    "run_chain": "phylocli.workflow",
+    "run_probes": "phylocli.probe",
+    "train_model": "phylocli.train",
     "write_families": "phylocli.formats",
 }
 
 if TYPE_CHECKING:
+    from phylocli.align import align_families as align_families
+    from phylocli.embed import embed_file as embed_file
+    from phylocli.embed import embed_sequences as embed_sequences
+    from phylocli.encoders import Model as Model
     from phylocli.errors import PhylocliError as PhylocliError
+    from phylocli.fetch import fetch_families as fetch_families
     from phylocli.formats import read_families as read_families
     from phylocli.formats import read_sequences as read_sequences
     from phylocli.formats import write_families as write_families
     from phylocli.formats.family import Family as Family
     from phylocli.formats.fasta import Sequence as Sequence
     from phylocli.formats.newick import Tree as Tree
+    from phylocli.pairs import PairSampler as PairSampler
+    from phylocli.pairs import draw_pairs as draw_pairs
+    from phylocli.probe import run_probes as run_probes
+    from phylocli.store import Store as Store
+    from phylocli.train import train_model as train_model
+    from phylocli.tree import infer_trees as infer_trees
+    from phylocli.workflow import run_chain as run_chain
 
 __all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604  the names are strings
 

@@ -1,0 +1,82 @@
+"""Where a stage's families come from: a stream, or the store, whose missing stages then run first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from phylocli import console
+from phylocli.errors import UsageError
+from phylocli.formats import read_families
+from phylocli.formats.family import Family
+from phylocli.formats.fasta import OnDuplicate
+from phylocli.formats.streams import PathLike
+from phylocli.store import Store
+
+Stage = Literal["fetch", "tree"]
+
+
+def families(
+    source: PathLike | None,
+    *,
+    family: Sequence[str] | None = None,
+    clan: Sequence[str] | None = None,
+    all_: bool = False,
+    store: PathLike | None = None,
+    upto: Stage = "tree",
+    on_duplicate: OnDuplicate = "error",
+) -> Iterator[Family]:
+    """Yield families from a file or pipe, or those of the store that the options name.
+
+    With the options, what is missing is done first and kept in the store: a family that is not there is fetched, one
+    without a tree gets one (its fetched alignment is kept as it is). Each such step is said on stderr.
+
+    Args:
+        source: file or `-`/None; must be left out where families are named.
+        family: accessions.
+        clan: clan accessions; the members come from the service, or from the store where they are all there.
+        all_: every family of the store.
+        store: the store's folder, None for the default.
+        upto: how far along the chain a family must be: `fetch` (aligned) or `tree`.
+        on_duplicate: policy for repeated ids in the stream.
+
+    Raises:
+        UsageError: both a source and families are named.
+    """
+    if not (family or clan or all_):
+        yield from read_families(source, on_duplicate=on_duplicate)
+        return
+    if source is not None:
+        raise UsageError(
+            f"both the input {source} and families of the store are named",
+            fix="leave out one: the file, or --family/--clan/--all",
+        )
+    shelf = Store(store)
+    for found in _stored(shelf, family or (), clan or (), all_):
+        if upto == "tree" and not found.newick:
+            from phylocli.tree import infer_trees
+
+            console.info(f"{found.label}: no tree in the store yet, inferring one")
+            for done in infer_trees([found]):
+                shelf.write(done, "tree", {})
+                yield done
+        else:
+            yield found
+
+
+def _stored(shelf: Store, accessions: Sequence[str], clans: Sequence[str], all_: bool) -> Iterator[Family]:
+    if all_:
+        known = shelf.accessions()
+        if not known:
+            raise UsageError(
+                f"the store {shelf.root} is empty", fix="fill it with 'phylocli fetch' or 'phylocli store import'"
+            )
+        for accession in known:
+            yield shelf.read(accession)
+    missing = [a for a in accessions if a.split(".")[0] not in shelf]
+    if missing:
+        console.info(f"fetching {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}: not in the store {shelf.root}")
+    if accessions or clans:
+        from phylocli.fetch import fetch_families
+
+        yield from fetch_families(list(accessions), clans=list(clans), store=shelf)

@@ -1,0 +1,96 @@
+"""A stage of a run: done once, skipped as long as its inputs and parameters are what they were."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phylocli import __version__, console
+from phylocli.formats.streams import file_sha256, recording_inputs, write_text
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Attributes:
+        name: the word that messages use.
+        action: does the work; gets True where an earlier attempt with the same inputs and parameters was broken off.
+        inputs: files that the work depends on.
+        parameters: everything else that it depends on; must be JSON.
+        outputs: files that it leaves; folders are named by a file that is written last.
+    """
+
+    name: str
+    action: Callable[[bool], None]
+    inputs: tuple[Path, ...]
+    parameters: dict[str, Any]
+    outputs: tuple[Path, ...]
+
+    def key(self) -> str:
+        """Return a hash of all that the stage depends on: version, name, parameters, contents of the inputs."""
+        facts = {
+            "version": __version__,
+            "name": self.name,
+            "parameters": self.parameters,
+            "inputs": [[path.name, file_sha256(path)] for path in self.inputs],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+class Ledger:
+    """Which stages of a run folder are done, with which key, and what their outputs were. Kept in `stages.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "stages.json"
+        self.entries: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            try:
+                self.entries = json.loads(self.path.read_text(encoding="utf-8"))
+            except ValueError:
+                console.warning(f"{self.path} is damaged; every stage runs again")
+
+    def is_done(self, stage: Stage, key: str) -> bool:
+        """Return whether the stage ended with this key and its outputs are still what they were."""
+        entry = self.entries.get(stage.name, {})
+        if entry.get("key") != key or not entry.get("done"):
+            return False
+        outputs: dict[str, str] = entry.get("outputs", {})
+        return all(path.is_file() and outputs.get(path.name) == file_sha256(path) for path in stage.outputs)
+
+    def was_started(self, stage: Stage, key: str) -> bool:
+        """Return whether the stage was begun with this key and did not end."""
+        entry = self.entries.get(stage.name, {})
+        return entry.get("key") == key and not entry.get("done")
+
+    def _save(self) -> None:
+        write_text(self.path, json.dumps(self.entries, indent=2) + "\n")
+
+    def perform(self, stage: Stage) -> bool:
+        """Run the stage unless it is done; return whether it ran."""
+        key = stage.key()
+        if self.is_done(stage, key):
+            console.info(f"{stage.name}: unchanged, skipped")
+            return False
+        resuming = self.was_started(stage, key)
+        console.info(f"{stage.name}: {'going on where it was broken off' if resuming else 'running'}")
+        self.entries[stage.name] = {"key": key, "done": False}
+        self._save()
+        start = time.monotonic()
+        with recording_inputs():
+            stage.action(resuming)
+        seconds = time.monotonic() - start
+        self.entries[stage.name] = {
+            "key": key,
+            "done": True,
+            "seconds": round(seconds, 2),
+            "outputs": {path.name: file_sha256(path) for path in stage.outputs},
+        }
+        self._save()
+        console.info(f"{stage.name}: done in {seconds:.1f} s")
+        return True

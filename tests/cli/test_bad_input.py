@@ -1,0 +1,188 @@
+"""Bad input: a clear message, its own exit code, and nothing half-written, whatever the command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0"
+SEED = b"# STOCKHOLM 1.0\n#=GF ID toy\na ACDEFGHIKL\nb ACDEFGHIKV\nc ACDEYGHIRV\nd MCDEYGHIRV\n//\n"
+
+# Everything that reads families or sequences from a stream, with what it needs besides.
+READERS = {
+    "align": ["align"],
+    "tree": ["tree"],
+    "pairs": ["pairs"],
+    "embed": ["embed", "--model", "MODEL"],
+}
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    from phylocli.encoders import Model
+
+    folder = tmp_path_factory.mktemp("model") / "model"
+    Model.create("convolutional", preset="tiny", seed=0).save(folder)
+    return folder
+
+
+@pytest.fixture(params=READERS)
+def reader(request, model):
+    return [str(model) if word == "MODEL" else word for word in READERS[request.param]]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "empty"),
+        (b">a\n", "no residues"),
+        (PNG, "PNG"),
+        (b"hello\nworld\n", "FASTA"),
+        (b">a\nAC\n>a\nAD\n", "'a'"),
+        (b"# STOCKHOLM 1.0\na ACDEF\n", "no '//'"),
+        (b">a\nAC1DEF\n>b\nACDEF\n", "position 3"),
+        (b"\x1f\x8b\x08\0\0\0\0\0", "compressed"),
+    ],
+    ids=["empty", "header-only", "png", "prose", "duplicate", "no-end", "digit", "cut-gzip"],
+)
+def test_bad_data_end_with_65_and_leave_nothing(cli, reader, tmp_path, data, said):
+    if said == "position 3":
+        said = {"pairs": "has no tree", "align": "no profile HMM"}.get(reader[0], said)  # what these miss first
+    source = tmp_path / "bad.input"
+    source.write_bytes(data)
+    before = sorted(os.listdir(tmp_path))
+    done = cli(*reader, source, "-o", tmp_path / "out.parquet")
+    assert done.exit_code == 65, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_missing_file(cli, reader, tmp_path):
+    done = cli(*reader, tmp_path / "nope.fasta", "-o", tmp_path / "out")
+    assert done.exit_code == 65
+    assert "no such file" in done.stderr
+
+
+def test_an_output_that_cannot_be_written(cli, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = cli("tree", "-", "-o", tmp_path / "file" / "out", input=SEED)
+    assert done.exit_code == 1
+    assert "cannot be written" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.parametrize("target", ["-o", "stdout"])
+def test_a_full_disk(tmp_path, target):
+    command = [sys.executable, "-m", "phylocli", "tree", "-"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*command, "-o", "/dev/full"] if target == "-o" else command,
+            input=SEED,
+            stdout=full if target == "stdout" else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"o space left" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+def test_windows_line_ends_are_read(cli):
+    unix = cli("tree", "-", "--format", "newick", input=SEED)
+    windows = cli("tree", "-", "--format", "newick", input=SEED.replace(b"\n", b"\r\n"))
+    assert unix.exit_code == windows.exit_code == 0
+    assert unix.stdout == windows.stdout
+
+
+HOSTILE = ["a/1-3", "b:c", "d(e)", "'f'", '"g"', "ünï", "h" * 10_000, "i,j;k", "[l]"]
+
+
+def test_hostile_names_go_through_the_chain(cli, tmp_path):
+    rows = ["ACDEFGHIKLMNPQRSTVWY" * 2] * len(HOSTILE)
+    rows = [row[:i] + "W" * 4 + row[i + 4 :] for i, row in enumerate(rows)]
+    record = "# STOCKHOLM 1.0\n" + "".join(f"{n} {r}\n" for n, r in zip(HOSTILE, rows, strict=True)) + "//\n"
+    aligned = cli("align", "-", input=record.encode())
+    assert aligned.exit_code == 0, aligned.stderr
+    tree = cli("tree", "-", input=aligned.stdout.encode())
+    assert tree.exit_code == 0, tree.stderr
+    pairs = cli("pairs", "-", "-n", 100, input=tree.stdout.encode())
+    assert pairs.exit_code == 0, pairs.stderr
+    lines = [line.split("\t") for line in pairs.stdout.splitlines()[1:]]
+    assert {name for line in lines for name in line[2:4]} == set(HOSTILE)
+    assert len(lines) == len(HOSTILE) * (len(HOSTILE) - 1) // 2
+
+
+def test_two_identical_sequences(cli, model):
+    data = b"# STOCKHOLM 1.0\na ACDEFG\nb ACDEFG\n//\n"
+    tree = cli("tree", "-", input=data)
+    assert tree.exit_code == 0, tree.stderr
+    pairs = cli("pairs", "-", input=tree.stdout.encode())
+    assert pairs.exit_code == 0, pairs.stderr
+    assert float(pairs.stdout.splitlines()[1].split("\t")[4]) == 0
+    embedded = cli("embed", "-", "--model", model, input=b">a\nACDEFG\n>b\nACDEFG\n")
+    first, second = (line.split("\t")[1:] for line in embedded.stdout.splitlines()[1:])
+    assert first == second
+
+
+def test_a_family_of_one_has_no_pairs(cli):
+    tree = cli("tree", "-", input=b"# STOCKHOLM 1.0\na ACDEFG\n//\n")
+    assert tree.exit_code == 0, tree.stderr
+    assert "#=GF NH" in tree.stdout
+    pairs = cli("pairs", "-", input=tree.stdout.encode())
+    assert pairs.exit_code == 65
+    assert "pair" in pairs.stderr
+
+
+def test_tips_that_do_not_match_the_alignment(cli):
+    done = cli("pairs", "-", input=SEED.replace(b"#=GF ID toy\n", b"#=GF ID toy\n#=GF NH ((a:1,b:1):1,(c:1,x:1):1);\n"))
+    assert done.exit_code == 65
+    assert "d" in done.stderr
+    assert "x" in done.stderr
+
+
+def test_a_very_long_sequence_and_one_of_unknowns_are_embedded(cli, model):
+    done = cli("embed", "-", "--model", model, input=b">long\n" + b"ACDEFGHIKL" * 4_000 + b"\n>x\n" + b"X" * 50 + b"\n")
+    assert done.exit_code == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()[1:]]
+    assert [(row[0], row[1]) for row in rows] == [("long", "40000"), ("x", "50")]
+
+
+def test_head_ends_the_pipe_quietly():
+    code = (
+        "import sys; from phylocli.cli import guarded\n"
+        "def command():\n"
+        "    for _ in range(100_000): print('x' * 80)\n"
+        "guarded(command)(quiet=False, verbose=False)\n"
+    )
+    done = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -n 1', sys.executable, code], capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("command", ["align", "tree", "pairs"])
+def test_an_interrupt_ends_with_130_and_leaves_nothing(command, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "phylocli", command, "-", "-o", tmp_path / "out"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(SEED)
+    process.stdin.flush()  # one record is in; the command waits for more
+    time.sleep(5)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert b"interrupted" in stderr
+    assert b"Traceback" not in stderr
+    assert os.listdir(tmp_path) == []

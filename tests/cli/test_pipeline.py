@@ -1,0 +1,122 @@
+"""The chain, as a shell pipeline and as one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+CONFIG = """
+families = ["four.sto"]
+seed = 3
+[pairs]
+n = 2000
+[train]
+recipe = "simclr"
+steps = 12
+"encoder.preset" = "tiny"
+"""
+
+
+def test_the_shell_pipeline_against_the_service(standin, tmp_path):
+    phylocli = f"{sys.executable} -m phylocli"
+    command = (
+        f"set -o pipefail; {phylocli} fetch PF00042 PF05893 | {phylocli} align | {phylocli} tree | "
+        f"{phylocli} pairs --min-dist 0.5 -n 500 --seed 1"
+    )
+    environment = {**os.environ, **standin.environment, "PHYLOCLI_STORE": str(tmp_path / "store")}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, env=environment, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    table = pl.read_csv(done.stdout, separator="\t", quote_char=None)
+    assert table.columns == ["family", "clan", "id_a", "id_b", "distance", "seq_a", "seq_b"]
+    assert table.height == 500
+    assert set(table["family"]) == {"PF00042", "PF05893"}
+    assert table["distance"].min() >= 0.5
+    assert table["seq_a"].str.contains(r"^[A-Z]+$").all()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, examples):
+    """A run of the whole chain on four families with a few training steps."""
+    import phylocli
+
+    folder = tmp_path_factory.mktemp("run")
+    families = [f for f in phylocli.read_families(examples / "families.sto") if f.accession in _FOUR]
+    phylocli.write_families(families, folder / "four.sto")
+    (folder / "run.toml").write_text(CONFIG)
+    done = run(folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+_FOUR = ("PF00042", "PF02790", "PF03773", "PF05893")
+
+
+def run(folder):
+    command = [sys.executable, "-m", "phylocli", "run", folder / "run.toml", "-o", folder / "out"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+
+
+def test_a_run_leaves_every_artefact_with_its_provenance(finished):
+    folder, done = finished
+    out = folder / "out"
+    assert f"the report is at {out.resolve() / 'report' / 'report.html'}" in done.stderr
+    assert done.stdout == ""
+    for name in ("families.sto.gz", "alignments.sto.gz", "trees.sto.gz", "train.sto.gz", "pairs.parquet"):
+        record = json.loads((out / f"{name}.provenance.json").read_text())
+        assert record["versions"]["phylocli"], name
+    for name in ("members.fasta", "labels.tsv", "run/model/model.safetensors", "run/metrics.parquet", "report/report.html"):
+        assert (out / name).stat().st_size > 0, name
+    assert not list(out.rglob("*.part"))
+
+
+def test_held_out_members_are_not_trained_on(finished):
+    folder, _ = finished
+    labels = pl.read_csv(folder / "out" / "labels.tsv", separator="\t", quote_char=None)
+    held_out = set(labels.filter(pl.col("split") == "test")["id"])
+    assert 0.1 < len(held_out) / labels.height < 0.5
+    pairs = pl.read_parquet(folder / "out" / "pairs.parquet")
+    drawn = set(pairs["id_a"]) | set(pairs["id_b"])
+    assert drawn
+    assert not drawn & held_out
+
+
+def test_the_report_compares_with_untrained_and_composition(finished):
+    folder, _ = finished
+    metrics = pl.read_parquet(folder / "out" / "report" / "metrics.parquet")
+    assert metrics.columns == ["embedding", "task", "level", "metric", "value", "low", "high", "n"]
+    names = " ".join(metrics["embedding"].unique())
+    assert "trained" in names
+    assert "untrained" in names
+    assert "composition" in names
+    with_interval = metrics.filter(pl.col("low").is_not_null() & pl.col("low").is_not_nan())
+    assert with_interval.height
+    assert (with_interval["low"] <= with_interval["high"]).all()
+
+
+def test_running_again_does_nothing(finished):
+    folder, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in (folder / "out" / "run").rglob("*") if p.is_file()}
+    done = run(folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("unchanged, skipped") == 8
+    assert before == {p: p.stat().st_mtime_ns for p in (folder / "out" / "run").rglob("*") if p.is_file()}
+
+
+def test_another_parameter_reruns_from_its_stage_on(finished, tmp_path):
+    import shutil
+
+    folder, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "run.toml").write_text(CONFIG.replace("n = 2000", "n = 1000"))
+    done = run(copy)
+    assert done.returncode == 0, done.stderr
+    for stage in ("families", "align", "tree", "split"):
+        assert f"{stage}: unchanged, skipped" in done.stderr
+    assert "pairs: running" in done.stderr
+    assert "train: running" in done.stderr
