@@ -17,6 +17,7 @@ from phylocli.align.engines._settings import Aligned, Settings
 from phylocli.errors import BadInputError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
+from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike, note_input, open_input
 from phylocli.store import Store
 
@@ -30,35 +31,47 @@ def align(family: Family, settings: Settings) -> Aligned:
     Raises:
         BadInputError: no HMM and nothing to build one from, or files that are no protein HMMs or alignments.
     """
+    hmm, origin = _profile(family, settings)
+    rows, reference = align_to(hmm, [sequence.residues for sequence in family.sequences()], threads=settings.threads)
+    return Aligned(rows, reference, f"hmmalign, pyhmmer {versions()['pyhmmer']}, {origin} of {hmm.M} match states")
+
+
+def align_to(hmm: Any, sequences: list[str], *, threads: int = 0) -> tuple[list[str], str]:
+    """Return the rows of unaligned sequences aligned to a pyhmmer HMM, in their order, and the `RF` line over match columns.
+
+    Args:
+        hmm: of proteins.
+        sequences: residues in upper case, without gaps.
+        threads: CPU threads; 0 takes all.
+    """
     import pyhmmer
     from pyhmmer import easel
 
-    hmm, origin = _profile(family, settings)
-    sequences = [sequence.residues for sequence in family.sequences()]
     alphabet = easel.Alphabet.amino()
-    digital = easel.DigitalSequenceBlock(
+    digital: Any = easel.DigitalSequenceBlock(
         alphabet,
         # Row numbers as names: what the user calls the members never reaches HMMER.
         [easel.TextSequence(name=str(i), sequence=plain(s)).digitize(alphabet) for i, s in enumerate(sequences)],
     )
-    msa = pyhmmer.hmmalign(hmm, digital, cpus=settings.threads, all_consensus_cols=True)
+    msa: Any = pyhmmer.hmmalign(hmm, digital, cpus=threads, all_consensus_cols=True)
     rows = [""] * len(sequences)
     for name, row in zip(msa.names, msa.alignment, strict=True):
         rows[int(name)] = restore(row, sequences[int(name)])
-    reference = "".join("." if c in ".~-" else "x" for c in msa.reference)
-    return Aligned(rows, reference, f"hmmalign, pyhmmer {pyhmmer.__version__}, {origin} of {hmm.M} match states")
+    return rows, "".join("." if c in ".~-" else "x" for c in msa.reference)
 
 
 def _profile(family: Family, settings: Settings) -> tuple[Any, str]:
     """Return the family's HMM and where it comes from."""
     if settings.hmm is not None:
-        return _pick(family, _hmms(settings.hmm), settings.hmm, "HMM"), f"HMM {Path(settings.hmm).name}"
+        return _pick(family, _hmms(str(settings.hmm)), settings.hmm, "HMM"), f"HMM {Path(settings.hmm).name}"
     if settings.seed_alignment is not None:
-        return _pick(family, _seeds(settings.seed_alignment), settings.seed_alignment, "alignment"), "HMM built from a seed"
+        return _pick(
+            family, _seeds(str(settings.seed_alignment)), settings.seed_alignment, "alignment"
+        ), "HMM built from a seed"
     if settings.store is not None and family.accession:
         path = Store(settings.store).profile_path(family.accession)
         if path.is_file():
-            return _pick(family, _hmms(path), path, "HMM"), "HMM of the store"
+            return _pick(family, _hmms(str(path)), path, "HMM"), "HMM of the store"
     if family.aligned:
         return build(family), "HMM built from the record's alignment"
     raise BadInputError(
