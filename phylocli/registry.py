@@ -17,6 +17,14 @@ from phylocli.errors import UsageError
 
 _PACKAGE = Path(__file__).parent
 
+# What the plugins of a room are called, where its name does not say it.
+_KINDS = {
+    "tree.engines": "tree engine",
+    "align.engines": "alignment method",
+    "families.engines": "families engine",
+    "probe.tasks": "probe",
+}
+
 
 def room_path(room: str) -> Path:
     """Return the folder of a room, for example `tree.engines`."""
@@ -45,9 +53,7 @@ def load(room: str, name: str) -> ModuleType:
     known = names(room)
     wanted = name.replace("_", "-")
     if wanted not in known:
-        kind = {"tree.engines": "tree engine", "align.engines": "alignment method", "probe.tasks": "probe"}.get(
-            room, room.rstrip("s")
-        )
+        kind = _KINDS.get(room, room.rstrip("s"))
         near = difflib.get_close_matches(wanted, known, n=1)
         raise UsageError(
             f"there is no {kind} named {name!r}",

@@ -55,6 +55,17 @@ def residues_schema(dimension: int, *, half: bool = False, metadata: dict[str, s
     return pa.schema(fields, metadata=metadata)
 
 
+def members_schema() -> pa.Schema:
+    """Members of families: one row a member; `from` and `to` count residues from 1, both inclusive, `score` is in bits.
+
+    `family` is null for a sequence that is in no family, `score` and `evalue` where a member was not found by a search.
+    """
+    import pyarrow as pa
+
+    place = [("id", pa.string()), ("from", pa.int32()), ("to", pa.int32())]
+    return pa.schema([*place, ("family", pa.string()), ("score", pa.float64()), ("evalue", pa.float64())])
+
+
 def metrics_schema() -> pa.Schema:
     """Evaluation: one row a figure; `low` and `high` are its 95 % interval, `n` the number of items it stands on."""
     import pyarrow as pa
@@ -69,6 +80,18 @@ def metrics_schema() -> pa.Schema:
         ("low", number),
     ]
     return pa.schema([*fields, ("high", number), ("n", pa.int64())])
+
+
+def labels_schema() -> pa.Schema:
+    """Labels of proteins as `fetch --annotations` writes them; several values in one cell are separated by `;`.
+
+    `ec_class` is the first figure of the EC number where all the EC numbers of the protein have the same one.
+    """
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int64()
+    fields = [("id", text), ("accession", text), ("length", number), ("organism", text), ("taxon", number)]
+    return pa.schema([*fields, ("ec", text), ("ec_class", text), ("go", text), ("pfam", text)])
 
 
 def format_of(path: PathLike | None, default: TableFormat = "tsv") -> TableFormat:
@@ -255,6 +278,8 @@ __all__ = [
     "TableWriter",
     "embeddings_schema",
     "format_of",
+    "labels_schema",
+    "members_schema",
     "metrics_schema",
     "pairs_schema",
     "parse_format",

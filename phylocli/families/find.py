@@ -1,0 +1,232 @@
+"""From unlabelled sequences to families: the records that `fetch` gives, and the table of their members."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from phylocli import alphabet, console, registry
+from phylocli.align import align_to
+from phylocli.errors import BadInputError, UsageError
+from phylocli.families.growth import Group, Region, Settings
+from phylocli.families.pool import Pool
+from phylocli.formats.family import Family
+from phylocli.formats.fasta import Sequence
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ROOM = "families.engines"
+_RECORDS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Member:
+    """A sequence, or a part of one, in a family.
+
+    Attributes:
+        id: the sequence's id as the user wrote it.
+        region: where in it.
+        score: bits; NaN where no search has found it.
+        evalue: HMMER's independent E-value, NaN likewise.
+    """
+
+    id: str
+    region: Region
+    score: float
+    evalue: float
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A family before its alignment."""
+
+    accession: str
+    members: list[Member]
+    profile: Any
+
+
+class Families:
+    """The families of a set of sequences: iterate for their aligned records, ask `members()` for the table.
+
+    Largest family first, and by the first member's id among equals; the members of a record by id. Use as a context manager,
+    or call `close` at the end: it holds threads.
+    """
+
+    def __init__(self, pool: Pool, drafts: list[_Draft], note: str, executor: Executor) -> None:
+        self._pool = pool
+        self._drafts = drafts
+        self._note = note
+        self._executor = executor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def __len__(self) -> int:
+        return len(self._drafts)
+
+    def summary(self) -> str:
+        """Return what was found, in a sentence."""
+        grouped = {m.id for draft in self._drafts for m in draft.members}
+        total = sum(map(len, self._pool.ids))
+        largest = len(self._drafts[0].members) if self._drafts else 0
+        return (
+            f"{len(self)} families, the largest of {largest} members; {len(grouped)} of {total} sequences are in one or "
+            f"more, {total - len(grouped)} in none"
+        )
+
+    def __iter__(self) -> Iterator[Family]:
+        drafts = iter(self._drafts)
+        while batch := list(islice(drafts, _RECORDS_AT_ONCE)):
+            yield from self._executor.map(self._record, batch)
+
+    def _record(self, draft: _Draft) -> Family:
+        pool = self._pool
+        texts = [pool.residues[m.region.sequence][m.region.start - 1 : m.region.end] for m in draft.members]
+        if draft.profile is None:  # copies of one sequence
+            rows, reference = texts, "x" * len(texts[0])
+        else:
+            rows, reference = align_to(draft.profile, texts, threads=1)
+        sequences = len({member.id for member in draft.members})
+        return Family(
+            [self.name(member) for member in draft.members],
+            rows,
+            accession=draft.accession,
+            name=draft.accession,
+            description=f"{len(rows)} members in {sequences} sequences",
+            column_features={"RF": reference},
+            notes=[f"families {self._note}"],
+        )
+
+    def name(self, member: Member) -> str:
+        """Return how a record calls a member: its id where the whole sequence is one, else `id/from-to` as in Pfam."""
+        region = member.region
+        if region.length == self._pool.lengths[region.sequence]:
+            return member.id
+        return f"{member.id}/{region.start}-{region.end}"
+
+    def members(self, *, singletons: bool = True) -> pl.DataFrame:
+        """Return the table of members, with the columns of `tables.members_schema()`, by id and place.
+
+        Args:
+            singletons: with a row, without a family, for each sequence of which no family has any part.
+        """
+        import polars as pl
+
+        rows: list[tuple[str, int, int, str | None, float, float]] = [
+            (m.id, m.region.start, m.region.end, draft.accession, m.score, m.evalue)
+            for draft in self._drafts
+            for m in draft.members
+        ]
+        if singletons:
+            had = {m.region.sequence for draft in self._drafts for m in draft.members}
+            for index, ids in enumerate(self._pool.ids):
+                if index not in had:
+                    rows += [(name, 1, int(self._pool.lengths[index]), None, math.nan, math.nan) for name in ids]
+        schema = {"id": pl.String, "from": pl.Int32, "to": pl.Int32, "family": pl.String, "score": pl.Float64}
+        return (
+            pl.DataFrame(rows, schema={**schema, "evalue": pl.Float64}, orient="row").fill_nan(None).sort("id", "from", "to")
+        )
+
+
+def find_families(
+    sequences: Iterable[Sequence],
+    *,
+    engine: str = "profile",
+    evalue: float = 1e-3,
+    coverage: float = 0.6,
+    min_size: int = 2,
+    min_length: int = 30,
+    prefix: str = "FAM",
+    threads: int = 0,
+) -> Families:
+    """Group unlabelled sequences into homologous families.
+
+    The result depends on the sequences, their ids and the settings alone: not on their order, and not on `threads`.
+
+    Args:
+        sequences: unaligned, ids unique.
+        engine: `profile` (families of domains, by iterated profile search) or `mmseqs` (clusters of whole sequences).
+        evalue: highest E-value of a member, for a search of all the sequences.
+        coverage: smallest part of a family's profile that a member covers, above 0.5 and at most 1.
+        min_size: smallest family that is kept.
+        min_length: shortest stretch, in residues, that is tried as a domain of its own.
+        prefix: of the accessions: `FAM` gives `FAM00001`.
+        threads: CPU threads; 0 takes all.
+
+    Raises:
+        UsageError: settings that make no sense, or no such engine.
+        BadInputError: an id that occurs twice, or a sequence longer than HMMER takes.
+        MissingDependencyError: the engine `mmseqs` without MMseqs2.
+    """
+    settings = _settings(evalue, coverage, min_size, min_length, prefix, threads)
+    method = registry.load(ROOM, engine)
+    description = method.describe()
+    pool = Pool(sequences)
+    repeated = [name for ids in pool.ids for name in ids]
+    if len(set(repeated)) < len(repeated):
+        raise BadInputError("an id occurs more than once", fix="make the ids unique: members are named by them")
+    console.detail(f"{len(repeated)} sequences, {len(pool)} of them different, {int(pool.offsets[-1])} residues")
+    executor = ThreadPoolExecutor(settings.threads)
+    try:
+        groups = method.group(pool, settings, executor)
+    except BaseException:
+        executor.shutdown(wait=True, cancel_futures=True)
+        raise
+    note = f"{description}, evalue {evalue:g}, coverage {coverage:g}, {len(pool)} different sequences searched"
+    return Families(pool, _drafts(pool, groups, min_size, prefix), note, executor)
+
+
+def _settings(evalue: float, coverage: float, min_size: int, min_length: int, prefix: str, threads: int) -> Settings:
+    if not 0 < evalue <= 10:
+        raise UsageError(f"an E-value of {evalue} makes no sense", fix="give one above 0 and at most 10, such as 0.001")
+    if not 0.5 < coverage <= 1:
+        raise UsageError(
+            f"a coverage of {coverage} is out of range",
+            why="members must cover more than half of their family's profile: else two that share nothing could meet in it",
+            fix="give a number above 0.5 and at most 1",
+        )
+    if min_size < 1 or min_length < 1:
+        raise UsageError("--min-size and --min-length count from 1")
+    if not (prefix and prefix.isascii() and prefix.replace("_", "").isalnum()):
+        raise UsageError(f"the prefix {prefix!r} cannot start an accession", fix="use letters, digits and _")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Settings(evalue=evalue, coverage=coverage, min_length=min_length, threads=threads or cores)
+
+
+def _drafts(pool: Pool, groups: list[Group], min_size: int, prefix: str) -> list[_Draft]:
+    """Return the families with their names: identical sequences unfolded, lone ones added, largest first."""
+    found: list[tuple[list[Member], Any]] = []
+    for group in groups:
+        members = [
+            Member(name, hit.region, hit.score, hit.evalue)
+            for hit in group.members
+            for name in pool.ids[hit.region.sequence]
+        ]
+        found.append((members, group.profile))
+    had = {hit.region.sequence for group in groups for hit in group.members}
+    for index, ids in enumerate(pool.ids):
+        # Copies of one sequence are homologs without a search, unless nothing is known of their residues.
+        if index not in had and len(ids) >= min_size and set(pool.residues[index]) & set(alphabet.AMINO_ACIDS):
+            region = Region(index, 1, int(pool.lengths[index]))
+            found.append(([Member(name, region, math.nan, math.nan) for name in ids], None))
+    found = [(sorted(members, key=_place), profile) for members, profile in found if len(members) >= min_size]
+    found.sort(key=lambda item: (-len(item[0]), *_place(item[0][0])))
+    return [_Draft(f"{prefix}{number:05d}", members, profile) for number, (members, profile) in enumerate(found, start=1)]
+
+
+def _place(member: Member) -> tuple[str, int]:
+    return member.id, member.region.start

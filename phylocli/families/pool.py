@@ -1,0 +1,69 @@
+"""The sequences to be grouped, in an order that depends on nothing but themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyhmmer import easel
+
+from phylocli.align.engines._letters import plain
+from phylocli.errors import BadInputError
+from phylocli.formats.fasta import Sequence
+
+AMINO = easel.Alphabet.amino()
+
+# HMMER's own limit on the length of a target sequence.
+LONGEST = 100_000
+
+
+class Pool:
+    """Distinct sequences, longest first, equal ones kept once with all their ids.
+
+    The order is by length, then by letters: the order and the multiplicity of the input leave no trace in any result.
+
+    Attributes:
+        residues: one string a distinct sequence, upper case.
+        ids: the ids of each distinct sequence, sorted.
+        lengths: residues of each, shape (n,).
+        offsets: where each starts in the text of all of them, shape (n + 1,).
+    """
+
+    def __init__(self, sequences: Iterable[Sequence]) -> None:
+        found: dict[str, list[str]] = {}
+        for sequence in sequences:
+            if len(sequence.residues) > LONGEST:
+                raise BadInputError(
+                    f"{sequence.where}: {sequence.id!r} has {len(sequence.residues)} residues",
+                    why=f"a profile search takes sequences of up to {LONGEST} residues",
+                    fix="cut the sequence into parts, or leave it out",
+                )
+            found.setdefault(sequence.residues, []).append(sequence.id)
+        self.residues = sorted(found, key=lambda text: (-len(text), text))
+        self.ids = [sorted(found[text]) for text in self.residues]
+        self.lengths: npt.NDArray[np.int64] = np.array([len(text) for text in self.residues], dtype=np.int64)
+        self.offsets: npt.NDArray[np.int64] = np.concatenate(([0], np.cumsum(self.lengths)))
+        self._digital = [
+            easel.TextSequence(name=str(i), sequence=plain(text)).digitize(AMINO) for i, text in enumerate(self.residues)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.residues)
+
+    def block(self, members: Iterable[int]) -> Any:
+        """Return sequences as HMMER's search takes them; a sequence's name is its index here."""
+        return easel.DigitalSequenceBlock(AMINO, [self._digital[i] for i in members])
+
+    def segment(self, index: int, start: int, end: int, name: str = "query") -> Any:
+        """Return a part of a sequence, 1-based and inclusive, as HMMER takes it."""
+        return easel.TextSequence(name=name, sequence=plain(self.residues[index][start - 1 : end])).digitize(AMINO)
+
+    def letters(self, index: int) -> bytes:
+        """Return a whole sequence as HMMER reads it: the 20 amino acids and `X`."""
+        return plain(self.residues[index]).encode("ascii")
+
+    def text(self) -> npt.NDArray[np.uint8]:
+        """Return the letters of all sequences, one after another, shape (residues,)."""
+        return np.frombuffer("".join(self.residues).encode("ascii"), dtype=np.uint8)
