@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from phylocli.formats.family import Family
 from standin import Standin
 from typer.testing import CliRunner, Result
 
@@ -41,6 +45,38 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         yield server
+
+
+def simulate_family(label: str, members: int, *, clan: str = "", seed: int = 0, length: int = 60) -> Family:
+    """Return a family that evolved along a random tree: a random ancestor, members of about 0.2 to 2 substitutions apart."""
+    import numpy as np
+
+    from phylocli.alphabet import AMINO_ACIDS
+    from phylocli.formats.family import Family
+
+    rng = np.random.default_rng([seed, *label.encode()])
+    letters = np.array(list(AMINO_ACIDS))
+    lineages = [(f"{label}/{i}", rng.uniform(0.1, 0.5)) for i in range(members)]
+    order: list[tuple[str, str, float, float]] = []
+    while len(lineages) > 1:  # join two lineages at a time, then evolve from the root down
+        (a, la), (b, lb) = (lineages.pop(rng.integers(len(lineages))) for _ in range(2))
+        order.append((a, b, la, lb))
+        lineages.append((f"({a}:{la:.6f},{b}:{lb:.6f})", rng.uniform(0.1, 0.5)))
+    sequences = {lineages[0][0]: letters[rng.integers(20, size=length)]}
+    for a, b, la, lb in reversed(order):
+        parent = sequences[f"({a}:{la:.6f},{b}:{lb:.6f})"]
+        for child, time in ((a, la), (b, lb)):
+            changed = rng.random(length) < 1 - np.exp(-time)
+            sequences[child] = np.where(changed, letters[rng.integers(20, size=length)], parent)
+    ids = [f"{label}/{i}" for i in range(members)]
+    rows = ["".join(sequences[name]) for name in ids]
+    return Family(ids, rows, accession=label, clan=clan, newick=lineages[0][0] + ";")
+
+
+@pytest.fixture(scope="session")
+def simulate() -> Callable[..., Family]:
+    """Simulated families with their trees: `simulate("PF00001", 12, clan="CL0001")`."""
+    return simulate_family
 
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
