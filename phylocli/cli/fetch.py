@@ -1,4 +1,4 @@
-"""Get protein families from Pfam and InterPro, verified, into the store and the pipe."""
+"""Get families from Pfam and InterPro into the store, or proteins from UniProt; verified and resumable."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ EXAMPLES = [
     "phylocli fetch --clan CL0090 --alignment full --store ./store",
     "phylocli fetch --all --release 38.2 --store ./pfam",
     "phylocli fetch --from-file accessions.txt --offline -o families.sto",
+    "phylocli fetch --uniprot 'ec:1.1.1.* AND reviewed:true' --annotations labels.tsv -o enzymes.fasta",
 ]
 NO_ARGS_IS_HELP = True
 
@@ -31,6 +32,18 @@ def command(
     from_file: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--from-file", metavar="FILE|-", help="Accessions from a file, one a line."),
+    ] = None,
+    uniprot: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--uniprot", metavar="QUERY", help="Proteins of UniProt by its query language, as FASTA."),
+    ] = None,
+    uniprot_accessions: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--accessions", metavar="FILE|-", help="Proteins of UniProt by accession, one a line, as FASTA."),
+    ] = None,
+    annotations: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--annotations", metavar="FILE", help="With those: a table of labels (EC, GO, organism, Pfam)."),
     ] = None,
     output: Output = None,
     store: StoreOption = None,
@@ -50,17 +63,25 @@ def command(
         typer.Option("--base-url", metavar="URL", help="Another address of the service, for example a mirror."),
     ] = None,
 ) -> None:
-    """Get protein families from Pfam and InterPro, verified, into the store and the pipe.
+    """Get families from Pfam and InterPro into the store, or proteins from UniProt; verified and resumable.
 
     Every family is kept in the store, and is not fetched again unless --refresh. Without -o, records go to standard output
     when that is a pipe or a file; those of --all only to the store.
     """
-    from phylocli.fetch import fetch_families, fetch_release, read_list, write_fetched, write_release
+    from phylocli.fetch import fetch_families, fetch_proteins, fetch_release, read_list, write_fetched, write_release
     from phylocli.store import Store
 
+    families_named = bool(accessions or clan or from_file)
+    proteins_named = uniprot is not None or uniprot_accessions is not None
+    if families_named + proteins_named + all_ > 1:
+        raise UsageError("families, --all, and proteins of UniProt exclude each other", fix="run one after the other")
+    if annotations is not None and not proteins_named:
+        raise UsageError("--annotations goes with --uniprot or --accessions")
+    if proteins_named:
+        listed = read_list(uniprot_accessions) if uniprot_accessions is not None else None
+        fetch_proteins(output, query=uniprot, accessions=listed, annotations=annotations, base_url=base_url)
+        return
     if all_:
-        if accessions or clan or from_file:
-            raise UsageError("--all and names of families exclude each other", fix="leave out one of them")
         whole = Store(store)
         came = fetch_release(
             release or "current",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from phylocli.fetch.accessions import Wanted, parse_clan, parse_family, read_list
 from phylocli.fetch.families import Failure, fetch_families
 from phylocli.fetch.policy import Policy, default_policy
+from phylocli.fetch.proteins import fetch_proteins
 from phylocli.fetch.release import Release, fetch_release
 from phylocli.fetch.services import Services, find_services
 from phylocli.fetch.write import write_fetched, write_release
@@ -17,6 +18,7 @@ __all__ = [
     "Wanted",
     "default_policy",
     "fetch_families",
+    "fetch_proteins",
     "fetch_release",
     "find_services",
     "parse_clan",

@@ -303,13 +303,12 @@ class Client:
         return session
 
 
-def host_rebased(link: str, base: str) -> str:
-    """Return a `next` link of a service with scheme and host of the configured base, and the base's own path prefix.
+def next_page(link: str, first: str) -> str:
+    """Return where the next page of an answer is: at the address of the first, with the query that a `next` link names.
 
-    Services behind a proxy name a host or port in such links that the client may not reach.
+    Services behind a proxy name a host, port or prefix in such links that the client may not reach.
     """
-    found, wanted = urlsplit(link), urlsplit(base)
-    return found._replace(scheme=wanted.scheme, netloc=wanted.netloc).geturl()
+    return urlsplit(first)._replace(query=urlsplit(link).query).geturl()
 
 
 def unread(body: IO[bytes]) -> BinaryIO:

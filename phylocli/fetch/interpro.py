@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from phylocli.errors import BadInputError, ServiceError
 from phylocli.fetch.accessions import Wanted
-from phylocli.fetch.http import Client, Reply, TransientError, host_rebased, unread
+from phylocli.fetch.http import Client, Reply, TransientError, next_page, unread
 from phylocli.fetch.policy import Policy
 from phylocli.fetch.verify import is_empty_object, read_alignment, read_profile, unpacked
 from phylocli.formats.family import Family
@@ -178,7 +178,7 @@ class InterPro:
                         seen.add(domain.id)
                         yield domain
             following = page.get("next")
-            link = host_rebased(str(following), self._base) if following else None
+            link = next_page(str(following), first) if following else None
             if link is not None:
                 self._client.wait(self._policy.page_pause)
         if count is not None and proteins != count:

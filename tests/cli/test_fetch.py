@@ -63,3 +63,50 @@ def test_a_service_that_is_down_ends_with_69_and_offline_needs_none(phylocli: Ru
     standin.always("/", status(503))
     assert phylocli("fetch", "PF00042", env=standin.environment).returncode == 69
     assert phylocli("fetch", "PF00042", "--offline").returncode == 69
+
+
+def test_the_whole_of_pfam_goes_to_the_store_and_a_second_run_fetches_nothing(
+    phylocli: Run, standin: Standin, tmp_path: Path
+) -> None:
+    result = phylocli("fetch", "--all")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == b""
+    assert b"14 alignments written" in result.stderr
+    before = len(standin.requests)
+    again = phylocli("fetch", "--all", "--release", "38.2", "--offline", "-o", "all.sto.gz")
+    assert again.returncode == 0, again.stderr
+    assert b"14 already there" in again.stderr
+    assert len(standin.requests) == before
+    assert len(list(read_families(tmp_path / "all.sto.gz"))) == 14
+
+
+def test_proteins_of_uniprot_with_labels(phylocli: Run, standin: Standin, tmp_path: Path) -> None:
+    options = ["--uniprot", "xref:pfam-PF00042", "--annotations", "labels.parquet"]
+    result = phylocli("fetch", *options)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(b">") == 45
+    assert (tmp_path / "labels.parquet.provenance.json").is_file()
+    (tmp_path / "list.txt").write_text("P01000\nP99998\n")
+    listed = phylocli("fetch", "--accessions", "list.txt", "-o", "two.fasta")
+    assert listed.returncode == 65
+    assert b"P99998" in listed.stderr
+    assert (tmp_path / "two.fasta").read_bytes().startswith(b">sp|P01000|")
+
+
+def test_what_excludes_each_other_is_refused(phylocli: Run, standin: Standin) -> None:
+    assert phylocli("fetch", "PF00042", "--all").returncode == 2
+    assert phylocli("fetch", "PF00042", "--uniprot", "x").returncode == 2
+    assert not standin.requests
+
+
+def test_a_family_runs_through_the_chain(phylocli: Run, standin: Standin) -> None:
+    stages = [("fetch", "PF00042", "PF01073"), ("align",), ("tree", "--engine", "nj"), ("pairs", "--min-dist", "0.5")]
+    data = b""
+    for stage in stages:
+        result = phylocli(*stage, input=data)
+        assert result.returncode == 0, result.stderr
+        data = result.stdout
+    header, *rows = data.decode().splitlines()
+    assert header.split("\t") == ["family", "clan", "id_a", "id_b", "distance", "seq_a", "seq_b"]
+    assert {row.split("\t")[0] for row in rows} == {"PF00042", "PF01073"}
+    assert all(float(row.split("\t")[4]) >= 0.5 for row in rows)

@@ -209,6 +209,7 @@ class Standin:
     def __init__(self, families: dict[str, Family] | None = None) -> None:
         self.families = dict(families if families is not None else example_families())
         self.dead = dict(DEAD)
+        self.merged = {"P99999": "P01000"}  # accessions that were merged into others
         self.requests: list[Request] = []
         self.ranges = True
         self.release = RELEASE
@@ -298,7 +299,65 @@ class Standin:
             return self._interpro(path.removeprefix("/interpro/api"), request)
         if path.startswith("/pub/databases/Pfam/"):
             return self._pfam(path.removeprefix("/pub/databases/Pfam/"), request)
+        if path.startswith("/uniprot/uniprotkb/"):
+            return self._uniprot(path.removeprefix("/uniprot/uniprotkb/"), request.query)
         return Answer(b"not here", 404, "text/plain")
+
+    # UniProt
+
+    def _uniprot(self, path: str, query: dict[str, str]) -> Answer:
+        proteins = self.proteins()
+        if path == "stream":
+            return _messages("Too many results to stream", 403)
+        if found := re.fullmatch(r"([A-Z0-9-]+)\.fasta", path):
+            accession = found.group(1)
+            if accession in self.merged:
+                there = f"{self.url}/uniprot/uniprotkb/{self.merged[accession]}.fasta?from={accession}"
+                return Answer(b"", 303, headers={"Location": there})
+            if accession not in proteins:
+                return _messages("Resource not found", 404)
+            return Answer(proteins[accession].fasta(), kind="text/plain;format=fasta", headers=dict(_UNIPROT))
+        if path == "search":
+            family = re.search(r"xref:pfam-(PF\d{5})", query.get("query", ""))
+            if not family:
+                return _messages("query parameter has an invalid syntax", 400)
+            hits = [p for p in proteins.values() if family.group(1) in p.pfam]
+        elif path == "accessions":
+            wanted = query.get("accessions", "").split(",")
+            if len(wanted) > 1000:
+                return _messages("Only '1000' accessions are allowed in each request.", 400)
+            hits = [proteins[a] for a in sorted(wanted) if a in proteins]
+        else:
+            return _messages("Resource not found", 404)
+        size = int(query.get("size", "25"))
+        if size > 500:
+            return _messages("'size' must be less than or equal to 500", 400)
+        start = int(query.get("cursor", "0"))
+        page = hits[start : start + size]
+        headers = {**_UNIPROT, "X-Total-Results": str(len(hits))}
+        if start + size < len(hits):
+            # The cursor's page is named with a host that no client can reach.
+            link = urlencode({**query, "cursor": start + size})
+            headers["Link"] = f'<https://rest.internal.invalid/uniprotkb/{path}?{link}>; rel="next"'
+        if query.get("format") == "tsv":
+            names = [_COLUMNS[field] for field in query["fields"].split(",")]
+            rows = ["\t".join(p.column(field) for field in query["fields"].split(",")) for p in page]
+            data = "".join(line + "\n" for line in ["\t".join(names), *rows]).encode()
+        else:
+            data = b"".join(p.fasta() for p in page)
+        if query.get("compressed") == "true":
+            data = gzip.compress(data, mtime=0)  # and no Content-Encoding says so
+        return Answer(data, kind="text/plain", headers=headers)
+
+    def proteins(self) -> dict[str, Protein]:
+        """What UniProt has: a protein for each member of a family, by accession."""
+        found = {}
+        for place, family in enumerate(self.families.values()):
+            for number, member in enumerate(family.sequences()):
+                accession = f"P{place * 1000 + number:05d}"
+                entry = re.sub(r"[^A-Z0-9_]", "", member.id.split("/")[0].upper()) or "X_X"
+                found[accession] = Protein(accession, entry, member.residues, family.accession, number)
+        return found
 
     # The folder of Pfam releases
 
@@ -411,6 +470,61 @@ class Standin:
         )
         more = following < len(family)
         return _json({"count": len(family), "next": link if more else None, "previous": None, "results": results})
+
+
+@dataclass
+class Protein:
+    """An entry of the stand-in's UniProt."""
+
+    accession: str
+    entry: str
+    residues: str
+    pfam: str
+    number: int
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether it is of Swiss-Prot."""
+        return self.number % 3 != 2
+
+    def fasta(self) -> bytes:
+        """Its record."""
+        lines = "\n".join(self.residues[i : i + 60] for i in range(0, len(self.residues), 60))
+        head = f"{'sp' if self.reviewed else 'tr'}|{self.accession}|{self.entry}"
+        return f">{head} Protein {self.number} OS=Homo sapiens OX=9606 PE=1 SV=1\n{lines}\n".encode()
+
+    def column(self, field: str) -> str:
+        """A column of the table."""
+        ec = ["", "1.1.1.1", "1.1.1.1; 1.2.3.-", "2.7.11.1; 3.1.1.1"][self.number % 4]
+        return {
+            "accession": self.accession,
+            "id": self.entry,
+            "reviewed": "reviewed" if self.reviewed else "unreviewed",
+            "length": str(len(self.residues)),
+            "organism_name": "Homo sapiens (Human)",
+            "organism_id": "9606",
+            "ec": ec,
+            "go_id": "GO:0005344; GO:0020037" if self.number % 2 else "",
+            "xref_pfam": f"{self.pfam};",
+        }[field]
+
+
+_COLUMNS = {
+    "accession": "Entry",
+    "id": "Entry Name",
+    "reviewed": "Reviewed",
+    "length": "Length",
+    "organism_name": "Organism",
+    "organism_id": "Organism (ID)",
+    "ec": "EC number",
+    "go_id": "Gene Ontology IDs",
+    "xref_pfam": "Pfam",
+}
+_UNIPROT = {"X-UniProt-Release": "2025_04", "X-UniProt-Release-Date": "15-October-2025"}
+
+
+def _messages(text: str, code: int) -> Answer:
+    return _json({"url": "http://rest.uniprot.org/uniprotkb/search", "messages": [text]}, code)
 
 
 _VERSIONS = {"InterPro-Version": "107.0", "InterPro-Version-Minor": "0"}

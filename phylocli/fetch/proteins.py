@@ -1,0 +1,123 @@
+"""Proteins of UniProt as FASTA, and what UniProt says of them as a table of labels for `probe`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from phylocli import console
+from phylocli.errors import BadInputError, UsageError
+from phylocli.fetch.http import Client
+from phylocli.fetch.policy import Policy, default_policy
+from phylocli.fetch.services import find_services
+from phylocli.fetch.uniprot import Annotation, UniProt
+from phylocli.formats import fasta
+from phylocli.formats.fasta import Sequence
+from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.streams import PathLike, open_text_output
+from phylocli.formats.tables import TableWriter, labels_schema
+
+_ROWS = 2000
+
+
+def fetch_proteins(
+    output: PathLike | None,
+    *,
+    query: str | None = None,
+    accessions: Iterable[str] | None = None,
+    annotations: PathLike | None = None,
+    base_url: str | None = None,
+    policy: Policy | None = None,
+) -> int:
+    """Write the proteins that a query finds, or that accessions name, as FASTA; return how many.
+
+    Headers stay as UniProt writes them, so that a protein's id is `sp|P68871|HBB_HUMAN`; the ids of the table are the same.
+
+    Args:
+        output: FASTA file, or `-`/None for standard output.
+        query: in UniProt's own language, for example `xref:pfam-PF00042 AND reviewed:true`.
+        accessions: instead of a query.
+        annotations: a table to write too: one row a protein, see `formats.tables.labels_schema`.
+        base_url: UniProt's address; None takes `$PHYLOCLI_UNIPROT_URL`, else https://rest.uniprot.org.
+        policy: waits, retries and caps; None takes the default.
+
+    Raises:
+        UsageError: neither or both of query and accessions, or a query that UniProt does not understand.
+        ServiceError: not all of them came; nothing is written to a file then.
+        BadInputError: after all others were written: accessions that UniProt does not have; or a query that finds nothing.
+    """
+    if (query is None) == (accessions is None):
+        raise UsageError("give either a query or accessions", fix="--uniprot 'QUERY', or --accessions FILE")
+    named = list(accessions or ())
+    missing: dict[str, str] = {}
+    parameters: dict[str, object] = {"query": query, "accessions": len(named)}
+    with Client(policy or default_policy()) as client:
+        service = UniProt(client, find_services(uniprot=base_url).uniprot)
+        found = service.search(query) if query is not None else service.by_accession(named, missing)
+        count = _write_fasta(found, output, query)
+        source = {"service": "UniProt", "release": service.release, "query": query}
+        if count:
+            write_sidecar(output, "fetch", parameters, source=source)
+        if annotations is not None and count:
+            rows = (
+                service.annotations(query) if query is not None else service.annotations_by_accession(named, dict(missing))
+            )
+            labelled = _write_labels(rows, annotations)
+            write_sidecar(annotations, "fetch", parameters, source=source)
+            if labelled != count:
+                console.warning(f"{count:,} sequences, {labelled:,} annotations")
+    console.info(f"{count:,} proteins of UniProt" + (f" {service.release}" if service.release else ""))
+    if missing:
+        lines = [f"  {accession:<12} {why}" for accession, why in missing.items()]
+        raise BadInputError(f"{len(missing)} of {len(named)} did not come:\n" + "\n".join(lines))
+    return count
+
+
+def _write_fasta(found: Iterator[Sequence], output: PathLike | None, query: str | None) -> int:
+    first = next(found, None)
+    if first is None:
+        if query is not None:
+            raise BadInputError(f"UniProt has no protein for {query!r}", fix="try the query on www.uniprot.org")
+        return 0
+    count = 0
+
+    def counted() -> Iterator[Sequence]:
+        nonlocal count
+        count += 1
+        yield first
+        for sequence in found:
+            count += 1
+            yield sequence
+
+    with open_text_output(output) as stream:
+        fasta.write(counted(), stream, width=60)
+    return count
+
+
+def _write_labels(rows: Iterable[Annotation], output: PathLike) -> int:
+    import pyarrow as pa
+
+    schema = labels_schema()
+    count = 0
+    with TableWriter(output, schema) as writer:
+        waiting: list[dict[str, object]] = []
+        for row in rows:
+            count += 1
+            classes = {number.split(".", 1)[0] for number in row.ec}
+            waiting.append(
+                {
+                    "id": row.id,
+                    "accession": row.accession,
+                    "length": row.length,
+                    "organism": row.organism,
+                    "taxon": row.taxon,
+                    "ec": ";".join(row.ec),
+                    "ec_class": classes.pop() if len(classes) == 1 else "",
+                    "go": ";".join(row.go),
+                    "pfam": ";".join(row.pfam),
+                }
+            )
+            if len(waiting) == _ROWS:
+                writer.write(pa.Table.from_pylist(waiting, schema))
+                waiting = []
+        writer.write(pa.Table.from_pylist(waiting, schema))
+    return count

@@ -1,0 +1,311 @@
+"""UniProt: sequences and annotations by query or by accession, page after page, counted.
+
+`stream` is not used: it answers 200 even where it fails in the middle. A page of `search` is small enough to be checked as a
+whole, and the service says how many results there are.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlencode
+
+from requests.utils import parse_header_links
+
+from phylocli import console
+from phylocli.errors import BadInputError, ServiceError, UsageError
+from phylocli.fetch.http import Client, Reply, TransientError, next_page
+from phylocli.formats import fasta
+from phylocli.formats.fasta import Sequence, shorten
+from phylocli.formats.streams import text_lines
+
+T = TypeVar("T")
+
+PAGE = 500  # the most that one page can have
+_BATCH = 200  # accessions in one address; the service takes 1,000, proxies not always so long an address
+_ACCESSION = re.compile(r"([OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(-[0-9]{1,3})?", re.ASCII)
+_RESIDUES = re.compile(r"[A-Z]+", re.ASCII)
+_BROKEN = "Error encountered when streaming data"
+FIELDS = ("accession", "id", "reviewed", "length", "organism_name", "organism_id", "ec", "go_id", "xref_pfam")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What UniProt says of one protein.
+
+    Attributes:
+        id: as in the header of its FASTA record, for example `sp|P68871|HBB_HUMAN`.
+        accession: for example `P68871`.
+        length: residues.
+        organism: scientific name.
+        taxon: NCBI taxonomy id.
+        ec: EC numbers.
+        go: GO terms, of all three aspects.
+        pfam: Pfam accessions.
+    """
+
+    id: str
+    accession: str
+    length: int
+    organism: str
+    taxon: int
+    ec: tuple[str, ...]
+    go: tuple[str, ...]
+    pfam: tuple[str, ...]
+
+
+class UniProt:
+    """The UniProt REST service.
+
+    Args:
+        client: makes the requests.
+        base: its address, for example `https://rest.uniprot.org`.
+    """
+
+    def __init__(self, client: Client, base: str) -> None:
+        self._client = client
+        self._base = f"{base}/uniprotkb"
+        self.release = ""
+        """The release that the answers came from, known after the first of them."""
+
+    def search(self, query: str) -> Iterator[Sequence]:
+        """Yield the sequences that a query finds, headers as UniProt writes them.
+
+        Raises:
+            UsageError: the service does not understand the query.
+            ServiceError: not all of them came.
+        """
+        yield from self._pages(self._search_url(query, "fasta"), f"UniProt, {shorten(query, 60)!r}", _read_fasta)
+
+    def annotations(self, query: str) -> Iterator[Annotation]:
+        """Yield what UniProt says of the proteins that a query finds.
+
+        Raises:
+            UsageError: the service does not understand the query.
+            ServiceError: not all of them came.
+        """
+        url = self._search_url(query, "tsv")
+        yield from self._pages(url, f"annotations, {shorten(query, 60)!r}", _read_annotations)
+
+    def by_accession(self, accessions: Iterable[str], missing: dict[str, str]) -> Iterator[Sequence]:
+        """Yield the sequences of accessions, in their order, each once.
+
+        An accession that was merged into another brings that other protein, with a warning.
+
+        Args:
+            accessions: `P68871`, or of an isoform `P68871-2`.
+            missing: receives why an accession brought nothing.
+
+        Raises:
+            ServiceError: the service did not answer.
+        """
+        yielded: set[str] = set()
+        for batch in _batches(accessions, missing):
+            found: dict[str, Sequence] = {}
+            plain = [a for a in batch if "-" not in a]
+            if plain:
+                url = (
+                    f"{self._base}/accessions?{urlencode({'accessions': ','.join(plain), 'format': 'fasta', 'size': PAGE})}"
+                )
+                found = {_accession(s.id): s for s in self._pages(url, "UniProt, by accession", _read_fasta)}
+            for accession in batch:
+                sequence = found.get(accession) or self._single(accession, missing)
+                if sequence is not None and sequence.id not in yielded:
+                    yielded.add(sequence.id)
+                    yield sequence
+
+    def annotations_by_accession(self, accessions: Iterable[str], missing: dict[str, str]) -> Iterator[Annotation]:
+        """Yield what UniProt says of accessions, in their order; those of isoforms are left out.
+
+        Raises:
+            ServiceError: the service did not answer.
+        """
+        for batch in _batches((a.split("-")[0] for a in accessions), missing):
+            asked = {"accessions": ",".join(batch), "format": "tsv", "fields": ",".join(FIELDS), "size": PAGE}
+            url = f"{self._base}/accessions?{urlencode(asked)}"
+            found = {a.accession: a for a in self._pages(url, "annotations, by accession", _read_annotations)}
+            yield from (found[accession] for accession in batch if accession in found)
+
+    def _search_url(self, query: str, form: str) -> str:
+        if not query.strip():
+            raise UsageError(
+                "the query for UniProt is empty", fix="for example --uniprot 'xref:pfam-PF00042 AND reviewed:true'"
+            )
+        asked: dict[str, str | int] = {"query": query, "format": form, "size": PAGE, "compressed": "true"}
+        if form == "tsv":
+            asked["fields"] = ",".join(FIELDS)
+        return f"{self._base}/search?{urlencode(asked)}"
+
+    def _pages(self, url: str, what: str, read: Callable[[str], list[T]]) -> Iterator[T]:
+        """Yield the items of all pages, and see to it that there are as many as the service announced."""
+        total: int | None = None
+        count = 0
+        link: str | None = url
+        with console.progress_task(what, unit="proteins") as task:
+            while link is not None:
+                items, announced, following = self._page(link, what, read, total, count)
+                if total is None:
+                    total = announced
+                    task.update(total=total)
+                count += len(items)
+                yield from items
+                task.advance(len(items))
+                link = next_page(following, url) if following else None
+                if link is not None:
+                    self._client.wait(self._client.policy.page_pause)
+        if total is not None and count != total:
+            raise ServiceError(
+                f"{what}: {count:,} came, UniProt announced {total:,}",
+                fix="the database may have changed meanwhile; try again",
+            )
+
+    def _page(
+        self, link: str, what: str, read: Callable[[str], list[T]], total: int | None, before: int
+    ) -> tuple[list[T], int | None, str | None]:
+        def once() -> tuple[list[T], int | None, str | None]:
+            with self._client.open(link) as reply:
+                self._judge(reply, what)
+                text = reply.content().decode("utf-8", "replace")
+                announced = reply.headers.get("X-Total-Results", "")
+                links = parse_header_links(reply.headers.get("Link", ""))
+                release = reply.headers.get("X-UniProt-Release", "")
+            following = next((str(item["url"]) for item in links if item.get("rel") == "next"), None)
+            if _BROKEN in text[-1000:]:
+                raise TransientError("the answer ends in an error message")
+            items = read(text)
+            expected = total if total is not None else int(announced) if announced.isdigit() else None
+            if expected is not None and following is None and before + len(items) < expected:
+                raise TransientError(f"{before + len(items):,} of {expected:,} came and there is no further page")
+            if following is not None and not items:
+                raise TransientError("a page is empty and is not the last one")
+            self._same_release(release)
+            return items, int(announced) if announced.isdigit() else None, following
+
+        return self._client.attempt(what, once)
+
+    def _same_release(self, release: str) -> None:
+        if self.release and release and release != self.release:
+            raise ServiceError(
+                f"UniProt went from release {self.release} to {release} meanwhile", fix="run the same command again"
+            )
+        self.release = self.release or release
+
+    def _single(self, accession: str, missing: dict[str, str]) -> Sequence | None:
+        """Ask for one accession alone: a merged one is answered with a redirect, a deleted one with nothing."""
+
+        def once() -> list[Sequence]:
+            with self._client.open(f"{self._base}/{accession}.fasta") as reply:
+                if reply.status in (400, 404, 410):
+                    return []
+                self._judge(reply, accession)
+                return _read_fasta(reply.content().decode("utf-8", "replace"))
+
+        found = self._client.attempt(f"UniProt, {accession}", once)
+        if len(found) != 1:
+            missing[accession] = "UniProt has no sequence of it (any more)"
+            return None
+        if _accession(found[0].id) != accession:
+            console.warning(f"{accession} is {_accession(found[0].id)} now")
+        return found[0]
+
+    def _judge(self, reply: Reply, what: str) -> None:
+        if reply.status == 400:
+            raise UsageError(f"UniProt does not understand {what}", why=_messages(reply))
+        self._client.refuse(reply, what)
+        if reply.status != 200:
+            raise TransientError(f"the server answers {reply.status}")
+
+
+def _batches(accessions: Iterable[str], missing: dict[str, str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    seen: set[str] = set()
+    for text in accessions:
+        accession = text.strip().upper()
+        if not _ACCESSION.fullmatch(accession):
+            missing[text] = "not a UniProt accession"
+        elif accession not in seen:
+            seen.add(accession)
+            batch.append(accession)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _accession(identifier: str) -> str:
+    """Return `P68871` of `sp|P68871|HBB_HUMAN`."""
+    parts = identifier.split("|")
+    return parts[1] if len(parts) == 3 else identifier
+
+
+def _read_fasta(text: str) -> list[Sequence]:
+    """Return the sequences of a page.
+
+    Raises:
+        TransientError: it is not FASTA to its end.
+    """
+    if not text.strip():
+        return []
+    if not text.startswith(">"):
+        raise TransientError(f"the answer is not FASTA but starts with {text[:40]!r}")
+    if not text.endswith("\n"):
+        raise TransientError("the answer ends in the middle of a line")
+    try:
+        found = list(fasta.parse(text_lines(io.BytesIO(text.encode()), "the answer"), "the answer"))
+    except BadInputError as error:
+        raise TransientError(f"the answer is not FASTA: {error.what}") from error
+    for sequence in found:
+        sequence.where = ""
+        if not _RESIDUES.fullmatch(sequence.residues):
+            raise TransientError(f"the sequence of {shorten(sequence.id, 40)} holds something else than residues")
+    return found
+
+
+def _read_annotations(text: str) -> list[Annotation]:
+    """Return the rows of a page.
+
+    Raises:
+        TransientError: it is not the table that was asked for, to its end.
+    """
+    lines = text.split("\n")
+    if not lines[0].startswith("Entry\t") or lines[0].count("\t") != len(FIELDS) - 1:
+        raise TransientError(f"the answer is not the table asked for but starts with {text[:40]!r}")
+    if lines.pop() != "":
+        raise TransientError("the answer ends in the middle of a line")
+    found = []
+    for line in lines[1:]:
+        columns = line.rstrip("\r").split("\t")
+        if len(columns) != len(FIELDS) or not columns[3].isdigit() or not columns[5].isdigit():
+            raise TransientError(f"a row of the answer is not of the form asked for: {line[:60]!r}")
+        accession, entry, reviewed, length, organism, taxon, ec, go, pfam = columns
+        section = "sp" if reviewed == "reviewed" else "tr"
+        found.append(
+            Annotation(
+                f"{section}|{accession}|{entry}",
+                accession,
+                int(length),
+                organism,
+                int(taxon),
+                _several(ec),
+                _several(go),
+                _several(pfam),
+            )
+        )
+    return found
+
+
+def _several(text: str) -> tuple[str, ...]:
+    return tuple(sorted({word.strip() for word in text.split(";") if word.strip()}))
+
+
+def _messages(reply: Reply) -> str | None:
+    try:
+        found = reply.json()
+    except (TransientError, ServiceError):
+        return None
+    messages = found.get("messages") if isinstance(found, dict) else None
+    return "; ".join(str(m) for m in messages)[:300] if isinstance(messages, list) else None
