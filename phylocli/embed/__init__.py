@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-from phylocli.embed.embedder import Embedder, choose_device, embed_residues, embed_sequences, untrained, with_pooling
+from phylocli.embed.embedder import Embedder, embed_residues, embed_sequences, untrained, with_pooling
 from phylocli.embed.files import default_model, embed_file, table_metadata
 
 __all__ = [
     "Embedder",
-    "choose_device",
     "default_model",
     "embed_file",
     "embed_residues",

@@ -34,26 +34,6 @@ BATCH_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 32_768}
 CACHE_BYTES = 64 << 20
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name: `auto` takes CUDA, else Apple's MPS, else the CPU.
-
-    Raises:
-        UsageError: no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UsageError(
-            f"the device {name!r} cannot be used",
-            why=str(error).split("\n", 1)[0],
-            fix="use --device auto or --device cpu; 'phylocli doctor' lists the devices",
-        ) from error
-    return device
-
-
 def with_pooling(model: Model, pool: str | None) -> Model:
     """Return the model with another pooling, sharing its encoder; None or its own name return the model itself.
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli import console
-from phylocli.embed.embedder import choose_device, embed_residues, embed_sequences, with_pooling
+from phylocli.embed.embedder import embed_residues, embed_sequences, with_pooling
 from phylocli.embed.embedder import untrained as random_weights
-from phylocli.encoders import Model
+from phylocli.encoders import Model, choose_device
 from phylocli.errors import UsageError
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.fasta import OnDuplicate

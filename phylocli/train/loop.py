@@ -23,12 +23,13 @@ import torch
 from torch import nn
 
 from phylocli import console, recipes
+from phylocli.encoders import choose_device
 from phylocli.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, PhylocliError, UsageError
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
 from phylocli.train import checkpoints
 from phylocli.train.data import Corpus, load_corpus, prefetched
-from phylocli.train.learner import Learner, choose_device, choose_precision
+from phylocli.train.learner import Learner, choose_precision
 from phylocli.train.log import MetricsLog, line
 from phylocli.train.measures import validate
 
