@@ -65,6 +65,16 @@ def member_tokens(family: Family) -> dict[str, Tokens]:
     return tokens
 
 
+def require_aligned(family: Family, view: str) -> None:
+    """Raise where a view needs an alignment and the family is none.
+
+    Raises:
+        BadInputError: the family is not aligned.
+    """
+    if not family.aligned:
+        raise BadInputError(f"{family.label} is not aligned, and the view {view} needs columns", fix="use 'phylocli align'")
+
+
 def check_share(value: float, name: str, *, zero: bool = True) -> float:
     """Return a share between 0 and 1.
 
@@ -75,6 +85,18 @@ def check_share(value: float, name: str, *, zero: bool = True) -> float:
     if not 0 <= value <= 1 or (value == 0 and not zero):
         raise UsageError(f"the view's {name} is {value:g}", fix="give a number from 0 to 1" + ("" if zero else ", above 0"))
     return value
+
+
+def check_band(low: float, high: float, view: str) -> tuple[float, float]:
+    """Return a band of distances, 0 ≤ low ≤ high.
+
+    Raises:
+        UsageError: it is none.
+    """
+    low, high = float(low), float(high)
+    if not 0 <= low <= high:
+        raise UsageError(f"the view {view} cannot draw from {low:g} to {high:g}", fix="give 0 ≤ min_dist ≤ max_dist")
+    return low, high
 
 
 def check_distance(value: float, name: str) -> float:

@@ -10,10 +10,10 @@ import math
 
 import numpy as np
 
-from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError, PairSampler
-from phylocli.views._base import Pairs, Tokens, member_tokens
+from phylocli.pairs.draw import sampler_of
+from phylocli.views._base import Pairs, Tokens, check_band, member_tokens
 
 KIND = "source"
 
@@ -39,11 +39,7 @@ class Phylogenetic:
     """
 
     def __init__(self, min_dist: float = 0.0, max_dist: float = math.inf) -> None:
-        self.lo, self.hi = float(min_dist), float(max_dist)
-        if not 0 <= self.lo <= self.hi:
-            raise UsageError(
-                f"the view phylogenetic cannot draw from {self.lo:g} to {self.hi:g}", fix="give 0 ≤ min_dist ≤ max_dist"
-            )
+        self.lo, self.hi = check_band(min_dist, max_dist, "phylogenetic")
 
     def prepare(self, family: Family) -> _Prepared:
         """Return the family ready for drawing.
@@ -54,10 +50,7 @@ class Phylogenetic:
         """
         tree = family.tree()
         tokens = member_tokens(family)
-        try:
-            sampler = PairSampler(tree)
-        except BadInputError as error:
-            raise BadInputError(f"{family.label}: {error.what}", error.why, error.fix) from error
+        sampler = sampler_of(family.label, tree)
         if sampler.count(self.lo, self.hi) == 0:
             raise EmptyBandError(
                 f"{family.label}: no two members lie {self.lo:g} to {self.hi:g} substitutions per site apart",

@@ -1,0 +1,65 @@
+"""Show what a view makes of families: a few pairs, with their distance and identity."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from phylocli.cli._options import AllOption, ClanOption, FamilyOption, Output, Seed, StoreOption
+
+EXAMPLES = [
+    "phylocli views",
+    "phylocli views phylogenetic families.sto -n 3 --set min_dist=0.5 --set max_dist=1.5",
+    "phylocli views phylogenetic+crop families.sto --set crop.min_fraction=0.3 -o views.parquet",
+]
+
+
+def command(
+    name: Annotated[
+        Optional[str],  # noqa: UP045  typer reads it
+        typer.Argument(metavar="[NAME]", help="A view, or several joined by '+'; without it all views are listed."),
+    ] = None,
+    input: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="[INPUT|-]", help="Families to draw from; '-' or nothing is standard input."),
+    ] = None,
+    output: Output = None,
+    family: FamilyOption = None,
+    clan: ClanOption = None,
+    all_families: AllOption = False,
+    store: StoreOption = None,
+    number: Annotated[int, typer.Option("-n", "--number", metavar="N", help="Pairs of each family.")] = 3,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="[VIEW.]KEY=VALUE", help="A parameter of a view; may be repeated."),
+    ] = None,
+    seed: Seed = 0,
+    format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--format", metavar="tsv|csv|parquet|arrow", help="Table format; otherwise as the suffix says, else TSV."
+        ),
+    ] = None,
+) -> None:
+    """Show what a view makes of families: a few pairs, with their distance and identity.
+
+    Without a name, lists the views with their parameters. The columns: family, view, distance (expected substitutions per
+    site, NaN where it is not defined), identity (of a global alignment), view_a, view_b.
+    """
+    from phylocli.formats.streams import open_text_output
+    from phylocli.formats.tables import TableWriter, parse_format
+    from phylocli.views import build
+    from phylocli.views._look import draw_views, listing, parse_settings, views_schema
+    from phylocli.workflow.source import families
+
+    if name is None:
+        with open_text_output(output) as stream:
+            stream.write("view\tkind\tparameters\tsummary\n" + "\n".join(listing()) + "\n")
+        return
+    table_format = parse_format(format)
+    composed = build(name, parse_settings(settings or [], name))
+    source = families(input, family=family, clan=clan, all_=all_families, store=store, upto="tree")
+    with TableWriter(output, views_schema(), table_format) as writer:
+        for frame in draw_views(source, composed, number, seed):
+            writer.write(frame)

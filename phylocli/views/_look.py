@@ -1,0 +1,138 @@
+"""Looking at views: a few pairs that a composition draws, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phylocli import console, registry
+from phylocli.alphabet import decode_tokens
+from phylocli.errors import PhylocliError, UsageError
+from phylocli.formats.family import Family
+from phylocli.pairs import EmptyBandError
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+    from phylocli.views import Composed
+
+
+def views_schema() -> pa.Schema:
+    """Drawn views: one row a pair; `distance` in expected substitutions per site, `identity` of a global alignment."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    fields = [("family", text), ("view", text), ("distance", number), ("identity", number)]
+    return pa.schema([*fields, ("view_a", text), ("view_b", text)])
+
+
+def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int) -> Iterator[pl.DataFrame]:
+    """Draw n pairs of views of each family.
+
+    Args:
+        families: what the composition's source needs of them.
+        composed: the views.
+        n: pairs of each family.
+        seed: same families and seed, same pairs.
+
+    Yields:
+        Tables of `views_schema()`, one a family; families without a pair in the band are passed over and named on stderr.
+
+    Raises:
+        UsageError: n is below 1.
+        EmptyBandError: no family has a pair.
+        BadInputError: a family lacks what the view needs.
+    """
+    import polars as pl
+
+    if n < 1:
+        raise UsageError(f"{n} pairs cannot be drawn", fix="give -n a number from 1")
+    rng = np.random.default_rng(seed)
+    last: PhylocliError | None = None
+    drawn = 0
+    for family in families:
+        try:
+            prepared = composed.prepare(family)
+        except EmptyBandError as error:
+            console.info(f"passed over: {error.what}")
+            last = error
+            continue
+        a, b, distance = prepared.draw(n, rng)
+        first, second = [decode_tokens(tokens) for tokens in a], [decode_tokens(tokens) for tokens in b]
+        drawn += n
+        yield pl.DataFrame(
+            {
+                "family": pl.repeat(family.label, n, dtype=pl.String, eager=True),
+                "view": pl.repeat(composed.spec, n, dtype=pl.String, eager=True),
+                "distance": distance,
+                "identity": [identity(x, y) for x, y in zip(first, second, strict=True)],
+                "view_a": first,
+                "view_b": second,
+            }
+        )
+    if drawn == 0 and last is not None:
+        raise last
+
+
+def identity(a: str, b: str) -> float:
+    """Return the share of equal residues among the aligned columns of a global alignment; ends of either may hang over
+    freely.
+
+    BLOSUM62, gap open −11, extension −1, end gaps free; unknown and masked residues (`X`) equal nothing.
+    """
+    alignment = _aligner().align(a, b)[0]
+    same = columns = 0
+    for (start, end), (other, _) in zip(*alignment.aligned, strict=True):
+        columns += end - start
+        same += sum(x == y != "X" for x, y in zip(a[start:end], b[other : other + end - start], strict=True))
+    return same / columns if columns else 0.0
+
+
+def _aligner() -> Any:
+    from Bio import Align
+
+    aligner = Align.PairwiseAligner()
+    aligner.substitution_matrix = Align.substitution_matrices.load("BLOSUM62")
+    aligner.open_gap_score, aligner.extend_gap_score = -11, -1
+    aligner.end_gap_score = 0
+    return aligner
+
+
+def parse_settings(settings: Iterable[str], spec: str) -> dict[str, dict[str, Any]]:
+    """Return parameters by view from texts such as `crop.min_fraction=0.3`, or `min_fraction=0.3` where there is one view.
+
+    Raises:
+        UsageError: a text is no setting.
+    """
+    import ast
+
+    names = [name.strip().replace("_", "-") for name in spec.split("+")]
+    found: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        view, dot, parameter = key.partition(".")
+        if not dot and len(names) == 1:
+            view, parameter = names[0], key
+        if not equals or not parameter:
+            raise UsageError(f"{setting!r} is no setting", fix=f"write it as {names[0]}.PARAMETER=VALUE")
+        try:
+            value = float(text) if text.strip().lower() in ("inf", "infinity") else ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        found.setdefault(view, {})[parameter] = value
+    return found
+
+
+def listing() -> list[str]:
+    """Return a line for each view: its name, its parameters with their defaults, what it does."""
+    import inspect
+
+    lines = []
+    for name in registry.names("views"):
+        parameters = inspect.signature(registry.load("views", name).make).parameters.values()
+        shown = ", ".join(f"{p.name}={p.default}" for p in parameters)
+        lines.append(f"{name}\t{registry.load('views', name).KIND}\t{shown}\t{registry.summary('views', name)}")
+    return lines

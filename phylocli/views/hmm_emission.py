@@ -1,0 +1,58 @@
+"""Two sequences drawn independently from the family's profile HMM.
+
+The HMM is built from the family's alignment by pyhmmer as HMMER's hmmbuild does, with its prior and its effective number of
+sequences; sequences are emitted from the core model, from its first to its last state, so insertions and deletions come with
+them. Columns are drawn independently of each other: what a profile knows of a family is what each position likes, and that
+is all that such a pair shares. The distance between the two views is not defined.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from phylocli.alphabet import encode_tokens
+from phylocli.formats.family import Family
+from phylocli.views._base import Pairs, Tokens, require_aligned
+
+KIND = "source"
+
+
+class _Prepared:
+    def __init__(self, hmm: Any) -> None:
+        self.hmm = hmm
+
+    def _emit(self, random: Any) -> Tokens:
+        while True:
+            emitted = self.hmm.emit_sequence(random)
+            # A path through delete states alone emits nothing; such a sequence is no view.
+            if len(emitted.sequence):
+                return encode_tokens(self.hmm.alphabet.decode(emitted.sequence))
+
+    def draw(self, n: int, rng: np.random.Generator) -> Pairs:
+        from pyhmmer import easel
+
+        random = easel.Randomness(int(rng.integers(1, 2**31)))
+        drawn = [self._emit(random) for _ in range(2 * n)]
+        return drawn[:n], drawn[n:], np.full(n, np.nan)
+
+
+class HmmEmission:
+    """Draws pairs of emissions from a family's HMM."""
+
+    def prepare(self, family: Family) -> _Prepared:
+        """Return the family ready for drawing.
+
+        Raises:
+            BadInputError: the family is not aligned, or HMMER cannot make a model of it.
+        """
+        from phylocli.align.engines import profile
+
+        require_aligned(family, "hmm-emission")
+        return _Prepared(profile.build(family))
+
+
+def make() -> HmmEmission:
+    """Return the view."""
+    return HmmEmission()

@@ -1,0 +1,61 @@
+"""A large part of a sequence against another large or a small part of it.
+
+After the multi-crop of SwAV (Caron et al., NeurIPS 2020), where each of two large crops is matched with the other large
+crop and with `small` small ones: a pair drawn here is one of those matches, each equally likely. No residue changes, so the
+distance is 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phylocli.errors import UsageError
+from phylocli.formats.family import Family
+from phylocli.views._base import Pairs, Tokens, member_tokens
+from phylocli.views.crop import Crop
+
+KIND = "source"
+
+
+class _Prepared:
+    def __init__(self, view: MultiCrop, tokens: list[Tokens]) -> None:
+        self.view, self.tokens = view, tokens
+
+    def draw(self, n: int, rng: np.random.Generator) -> Pairs:
+        chosen = [self.tokens[k] for k in rng.integers(0, len(self.tokens), n).tolist()]
+        is_small = (rng.random(n) < self.view.small / (1 + self.view.small)).tolist()
+        a = [self.view.large_crop(tokens, rng) for tokens in chosen]
+        b = [
+            (self.view.small_crop if small else self.view.large_crop)(tokens, rng)
+            for tokens, small in zip(chosen, is_small, strict=True)
+        ]
+        return a, b, np.zeros(n)
+
+
+class MultiCrop:
+    """Draws members uniformly, and two parts of each.
+
+    Args:
+        small: how many small crops stand beside the two large ones.
+        large_fraction: least share of the sequence that a large crop keeps; the largest is all of it.
+        small_fraction: least share that a small crop keeps; the largest is `large_fraction`.
+        min_length: of a small crop, in residues.
+    """
+
+    def __init__(
+        self, small: int = 4, large_fraction: float = 0.6, small_fraction: float = 0.2, min_length: int = 16
+    ) -> None:
+        self.small = int(small)
+        if self.small < 0:
+            raise UsageError(f"the view multi-crop cannot take {self.small} small crops", fix="give a number from 0")
+        self.large_crop = Crop(large_fraction, 1.0, min_length)
+        self.small_crop = Crop(small_fraction, large_fraction, min_length)
+
+    def prepare(self, family: Family) -> _Prepared:
+        """Return the family ready for drawing."""
+        return _Prepared(self, list(member_tokens(family).values()))
+
+
+def make(small: int = 4, large_fraction: float = 0.6, small_fraction: float = 0.2, min_length: int = 16) -> MultiCrop:
+    """Return the view; see `MultiCrop`."""
+    return MultiCrop(small, large_fraction, small_fraction, min_length)
