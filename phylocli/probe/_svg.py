@@ -30,6 +30,11 @@ def number(value: float) -> str:
     return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
+def tick(value: float) -> str:
+    """Return a round value as an axis shows it: no more digits than it needs."""
+    return "0" if abs(value) < 1e-9 else f"{round(value, 9):,g}".replace("-", "−")
+
+
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return round values within [low, high], at most `most`, at steps of 1, 2 or 5 times a power of ten."""
     if not high > low:
@@ -120,7 +125,7 @@ def dot_plot(groups: Sequence[DotGroup], label: str, width: float = 520) -> Mark
         return Markup("")
     low, high = _domain(numbers)
     left = 14 + CHARACTER * min(20, max((len(d.name) for g in groups for d in g.dots), default=4))
-    right = 48.0
+    right = 58.0
     titled = len(groups) > 1 or bool(groups[0].title)
     height = top + sum((head if titled else 4) + row * len(g.dots) for g in groups) + foot
     canvas = Canvas(width, height, label)
@@ -130,7 +135,7 @@ def dot_plot(groups: Sequence[DotGroup], label: str, width: float = 520) -> Mark
 
     for mark in ticks(low, high, 5):
         canvas.line(at(mark), top, at(mark), height - foot, "grid")
-        canvas.text(at(mark), height - foot + 15, number(mark), "tick", "middle")
+        canvas.text(at(mark), height - foot + 15, tick(mark), "tick", "middle")
     y = top
     for group in groups:
         if titled:
@@ -222,10 +227,10 @@ def scatter(x: Sequence[float], y: Sequence[float], colour: int, label: str, x_t
 
     for mark in ticks(y_low, y_high, 6):
         canvas.line(left, at_y(mark), width - right, at_y(mark), "grid")
-        canvas.text(left - 7, at_y(mark) + 4, f"{mark:g}" if abs(mark) >= 1e-9 else "0", "tick", "end")
+        canvas.text(left - 7, at_y(mark) + 4, tick(mark), "tick", "end")
     for mark in ticks(x_low, x_high, 6):
         canvas.line(at_x(mark), height - foot, at_x(mark), height - foot + 4, "axis")
-        canvas.text(at_x(mark), height - foot + 16, f"{mark:g}", "tick", "middle")
+        canvas.text(at_x(mark), height - foot + 16, tick(mark), "tick", "middle")
     canvas.text((left + width - right) / 2, height - 8, x_title, "axis-title", "middle")
     canvas.add(
         '<text transform="translate(12 {}) rotate(-90)" class="axis-title" text-anchor="middle">{}</text>',

@@ -101,7 +101,7 @@ class _Page:
                 dots = [_svg.Dot(n, self.colour[n], r["value"], r["low"], r["high"]) for n, r in rows if r is not None]
                 chance = self.value("chance", task["name"], level, metric)
                 if dots:
-                    title = level if len(task["levels"]) > 1 or level != task["name"] else ""
+                    title = level if len(task["levels"]) > 1 else ""
                     groups.append(_svg.DotGroup(title, dots, chance["value"] if chance else None))
             if groups:
                 found.append(

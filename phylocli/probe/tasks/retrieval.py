@@ -12,7 +12,7 @@ from phylocli.probe.tasks._contract import MAX_QUERIES, SEARCH_BLOCK, Measuremen
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
-TITLE = "Retrieval and remote homology"
+TITLE = "Retrieval"
 METRICS = {
     "sensitivity to first FP": Metric(
         "Share of a query's relatives that rank above the first false positive, averaged over queries; 1 is perfect. In a "
