@@ -1,0 +1,90 @@
+"""Many records at once: flushed to disk together, then renamed together."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from phylocli.formats.family import Family
+from phylocli.formats.provenance import sidecar_path
+from phylocli.formats.stockholm import write_family
+from phylocli.store.names import checked, family_path, profile_path
+
+
+@contextmanager
+def staged(root: Path, name: str, lock: Callable[[], AbstractContextManager[None]]) -> Iterator[Bulk]:
+    """Give a writer for many records; see `Store.bulk`."""
+    staging = root / "staging" / checked(name)
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    writer = Bulk(root, staging, lock)
+    try:
+        yield writer
+    finally:
+        writer.flush()
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+class Bulk:
+    """Writes many records of a store: flushed to disk together, then renamed together; see `Store.bulk`."""
+
+    _FILES = 512
+    _BYTES = 1 << 26
+
+    def __init__(self, root: Path, staging: Path, lock: Callable[[], AbstractContextManager[None]]) -> None:
+        self._root = root
+        self._lock = lock
+        self._staging = staging
+        self._waiting: list[tuple[Path, Path]] = []
+        self._size = 0
+
+    def family(self, family: Family, sidecar: dict[str, Any]) -> None:
+        """Write a family's record; `sidecar` lacks only the checksum."""
+        text = io.StringIO()
+        write_family(family, text)
+        packed = io.BytesIO()
+        # As `streams.open_output` writes `.gz`: the same record has the same bytes, however it came here.
+        with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=6, mtime=0) as stream:
+            stream.write(text.getvalue().encode())
+        self._add(family_path(self._root, family.accession or family.name), packed.getvalue(), sidecar)
+
+    def profile(self, accession: str, text: bytes, sidecar: dict[str, Any]) -> None:
+        """Write a family's HMM; `sidecar` lacks only the checksum."""
+        self._add(profile_path(self._root, accession), text, sidecar)
+
+    def _add(self, path: Path, data: bytes, sidecar: dict[str, Any]) -> None:
+        record = {**sidecar, "output": {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}}
+        self._stage(path, data)
+        self._stage(sidecar_path(path), (json.dumps(record, indent=2, default=str) + "\n").encode())
+        if len(self._waiting) >= self._FILES or self._size >= self._BYTES:
+            self.flush()
+
+    def _stage(self, path: Path, data: bytes) -> None:
+        part = self._staging / f"{len(self._waiting)}.part"
+        part.write_bytes(data)
+        self._waiting.append((part, path))
+        self._size += len(data)
+
+    def flush(self) -> None:
+        """Put everything that was written so far into its place."""
+        if not self._waiting:
+            return
+        # All are written before the first is flushed, so that the disk can take them in one go.
+        for part, _ in self._waiting:
+            with part.open("rb") as handle:
+                os.fsync(handle.fileno())
+        with self._lock():
+            for folder in {path.parent for _, path in self._waiting}:
+                folder.mkdir(parents=True, exist_ok=True)
+            for part, path in self._waiting:
+                part.replace(path)
+        self._waiting.clear()
+        self._size = 0
