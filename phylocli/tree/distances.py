@@ -265,7 +265,7 @@ def _likelihood_distances(
 
     columns = states.shape[1]
     code = states[i].astype(np.int32) * (STATES + 1) + states[j]
-    starts = np.arange(0, code.size + 1, columns, dtype=np.int32)
+    starts = np.arange(len(i) + 1, dtype=np.int64) * columns
     counts = sparse.csr_matrix((np.ones(code.size, dtype=np.float32), code.ravel(), starts), shape=(len(i), _CODES))
     curve = counts @ series  # (pairs, terms): Chebyshev coefficients of d log L / d log t
 

@@ -246,10 +246,10 @@ def _as_aligned(family: Family) -> Family:
     """Return the family as an alignment whose letters are known to be residues and gaps."""
     for name, row in zip(family.ids, family.rows, strict=True):
         check_residues(row, name, family.where)
-    if family.aligned:
-        return family
     if len({len(row) for row in family.rows}) > 1:
         raise BadInputError(f"{family.label} is not aligned", fix="run it through 'phylocli align' first")
+    if family.aligned:
+        return family
     console.detail(f"{family.label}: no gaps, and all rows have one length: taken as aligned")
     return replace(family, aligned=True)
 

@@ -1,0 +1,202 @@
+"""Distances against the exact likelihood, closed forms and simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import minimize_scalar
+
+from phylocli.alphabet import MISSING, encode_states
+from phylocli.errors import UsageError
+from phylocli.formats import read_families
+from phylocli.tree import distances
+from phylocli.tree.alpha import estimate_alpha
+from phylocli.tree.distances import (
+    MAX_DISTANCE,
+    distance_matrix,
+    distance_matrix_report,
+    fill_undefined,
+    pair_distances,
+    parse_model,
+)
+from phylocli.tree.models import substitution_model
+from phylocli.tree.simulate import random_tree, simulate_states
+
+small = arrays(np.uint8, (5, 30), elements=st.integers(0, MISSING))
+
+
+@pytest.fixture(scope="module")
+def globins() -> np.ndarray:
+    """The globins' match columns, gaps included, shape (45, columns)."""
+    path = Path(__file__).resolve().parents[2] / "examples" / "families.sto"
+    [family] = [f for f in read_families(path) if f.accession == "PF00042"]
+    return encode_states(family.rows)[:, family.match_columns()]
+
+
+def exact(a: np.ndarray, b: np.ndarray, model: str, alpha: float) -> float:
+    """The maximum of the pair's likelihood, found by a general optimiser on the likelihood itself."""
+    both = (a != MISSING) & (b != MISSING)
+    chosen = substitution_model(model)
+
+    def loss(log_time: float) -> float:
+        return -float(np.log(chosen.gamma_transition(np.exp(log_time), alpha)[a[both], b[both]]).sum())
+
+    bounds = (np.log(1e-4), np.log(MAX_DISTANCE))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x))
+
+
+@pytest.mark.parametrize(
+    ("model", "alpha"), [("lg", 1.0), ("wag", 0.4), ("jtt", 3.0), ("lg", float("inf")), ("poisson", 1.0)]
+)
+def test_likelihood_distances_are_the_maximum_of_the_exact_likelihood(globins: np.ndarray, model: str, alpha: float) -> None:
+    found = distance_matrix(globins, model=model, alpha=alpha)
+    rng = np.random.default_rng(1)
+    checked = 0
+    for i, j in rng.integers(0, len(globins), (40, 2)):
+        if found[i, j] > 0:
+            assert found[i, j] == pytest.approx(exact(globins[i], globins[j], model, alpha), rel=2e-5)
+            checked += 1
+    assert checked > 30
+
+
+def test_poisson_has_its_closed_form_with_and_without_rates(globins: np.ndarray) -> None:
+    p = distance_matrix(globins, model="p")
+    off = ~np.eye(len(p), dtype=bool)
+    rest = 1 - p * 20 / 19
+    equal = -19 / 20 * np.log(rest)
+    alpha = 0.8
+    varying = 19 / 20 * alpha * (rest ** (-1 / alpha) - 1)
+    assert np.allclose(distance_matrix(globins, model="poisson", alpha=np.inf)[off], equal[off], rtol=2e-5)
+    within = off & (varying < MAX_DISTANCE)
+    assert np.allclose(distance_matrix(globins, model="poisson", alpha=alpha)[within], varying[within], rtol=1e-4)
+
+
+def test_kimura_and_p_are_their_formulas() -> None:
+    states = encode_states(["ACDEFGHIKLMN", "ACDEFGHIKLAA", "ACDEF--IKLMN"])
+    p = distance_matrix(states, model="p", min_overlap=1)
+    assert p[0, 1] == pytest.approx(2 / 12)
+    assert p[1, 2] == pytest.approx(2 / 10)
+    k = distance_matrix(states, model="kimura", min_overlap=1)
+    assert k[0, 1] == pytest.approx(-np.log(1 - 1 / 6 - 1 / 36 / 5))
+
+
+def test_kimura_beyond_its_range_is_saturated() -> None:
+    states = encode_states(["A" * 20, "C" * 20])
+    found, report = distance_matrix_report(states, model="kimura")
+    assert found[0, 1] == MAX_DISTANCE
+    assert report.saturated == 1
+
+
+def test_rows_without_a_common_residue_are_saturated_and_counted() -> None:
+    states = encode_states(["ACDEFGHIKL" * 3, "WWWWWWWWWW" * 3, "ACDEFGHIKV" * 3])
+    found, report = distance_matrix_report(states)
+    assert found[0, 1] == found[1, 2] == MAX_DISTANCE
+    assert (report.pairs, report.saturated, report.undefined) == (3, 2, 0)
+
+
+def test_identical_rows_have_distance_zero_and_one_difference_a_small_one() -> None:
+    row = "ACDEFGHIKLMNPQRSTVWY" * 10
+    found = distance_matrix(encode_states([row, row, "L" + row[1:]]))
+    assert found[0, 1] == 0
+    assert 1 / 200 * 0.5 < found[0, 2] < 1 / 200 * 2
+
+
+def test_pairs_that_share_too_few_columns_are_undefined() -> None:
+    states = encode_states(["ACDEFGHIKL----------", "----------ACDEFGHIKL", "ACDEFGHIKLACDEFGHIKL"])
+    found, report = distance_matrix_report(states, min_overlap=5)
+    assert np.isnan(found[0, 1])
+    assert report.undefined == 1
+    assert found[0, 2] == found[1, 2] == 0
+
+
+def test_undefined_pairs_go_by_the_shortest_way_over_others() -> None:
+    nan = np.nan
+    d = np.array([[0, 1, nan, nan], [1, 0, 2, nan], [nan, 2, 0, 0.5], [nan, nan, 0.5, 0]])
+    assert fill_undefined(d) == 3
+    assert d[0, 2] == 3
+    assert d[1, 3] == 2.5
+    assert d[0, 3] == 3.5  # by way of a pair that was filled itself
+
+
+def test_rows_that_nothing_connects_get_the_largest_distance() -> None:
+    nan = np.nan
+    d = np.array([[0, 1, nan], [1, 0, nan], [nan, nan, 0]])
+    assert fill_undefined(d) == 2
+    assert d[0, 2] == d[1, 2] == 1
+
+
+@given(small, st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_order_of_rows_and_columns_does_not_matter(states: np.ndarray, random: object) -> None:
+    rng = np.random.default_rng(random.randrange(1 << 30))  # type: ignore[attr-defined]
+    rows, columns = rng.permutation(5), rng.permutation(30)
+    first = distance_matrix(states, min_overlap=3)
+    second = distance_matrix(states[np.ix_(rows, columns)], min_overlap=3)
+    assert np.allclose(first[np.ix_(rows, rows)], second, rtol=1e-4, equal_nan=True)
+    assert np.array_equal(first, first.T, equal_nan=True)
+
+
+def test_blocks_do_not_change_the_result(globins: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = distance_matrix(globins)
+    monkeypatch.setattr(distances, "_BLOCK", 20 * globins.shape[1])
+    assert np.array_equal(whole, distance_matrix(globins))
+    i, j = np.triu_indices(len(globins), 1)
+    assert np.array_equal(pair_distances(globins, i, j), whole[i, j])
+
+
+@pytest.mark.parametrize("time", [0.05, 0.5, 2.0])
+def test_distances_come_back_from_simulated_sequences(time: float) -> None:
+    rng = np.random.default_rng(3)
+    tree = random_tree(2, rng)
+    tree.length[1:] = time / 2
+    states = simulate_states(tree, 60_000, rng, alpha=0.7)
+    assert distance_matrix(states, alpha=0.7)[0, 1] == pytest.approx(time, rel=0.05)
+
+
+def test_without_rate_variation_distances_come_out_short() -> None:
+    rng = np.random.default_rng(4)
+    tree = random_tree(2, rng)
+    tree.length[1:] = 1.0
+    states = simulate_states(tree, 20_000, rng, alpha=0.7)
+    assert distance_matrix(states, alpha=np.inf)[0, 1] < 0.8 * 2.0
+
+
+@pytest.mark.parametrize("alpha", [0.4, 1.0, 4.0])
+def test_alpha_comes_back_from_simulated_sequences(alpha: float) -> None:
+    rng = np.random.default_rng(5)
+    states = simulate_states(random_tree(40, rng), 2_000, rng, alpha=alpha)
+    assert estimate_alpha(states, shrinkage=0) == pytest.approx(alpha, rel=0.2)
+    assert estimate_alpha(states) == pytest.approx(np.sqrt(alpha), rel=0.1)
+
+
+def test_alpha_is_one_where_nothing_differs() -> None:
+    assert estimate_alpha(encode_states(["ACDEF", "ACDEF"])) == 1.0
+
+
+def test_model_names_are_read_as_users_write_them() -> None:
+    assert [parse_model(t) for t in ("LG", "lg+g", "LG+Γ", "wag+g4", "p", "Kimura")] == [
+        "lg",
+        "lg",
+        "lg",
+        "wag",
+        "p",
+        "kimura",
+    ]
+    for bad in ("lgg", "kimura+g", "lg+i", "lg+", ""):
+        if bad != "lg+":
+            with pytest.raises(UsageError, match="no distance or model"):
+                parse_model(bad)
+    with pytest.raises(UsageError, match="shape"):
+        distance_matrix(encode_states(["ACDEF", "ACDEW"]), alpha=-1)
+
+
+@pytest.mark.parametrize("rows", [[], ["ACDEF"], ["", ""]])
+def test_nothing_to_compare_gives_no_distance(rows: list[str]) -> None:
+    found = distance_matrix(encode_states(rows))
+    assert found.shape == (len(rows), len(rows))
+    assert np.isnan(found[~np.eye(len(rows), dtype=bool)]).all()

@@ -1,0 +1,145 @@
+"""Rooting: path lengths between tips never change, and the root is where its definition says, by brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.newick import Tree, parse
+from phylocli.tree.rooting import reroot, root
+from phylocli.tree.simulate import random_tree
+
+seeds = st.integers(0, 10_000)
+sizes = st.integers(3, 14)
+
+
+def paths(tree: Tree) -> dict[tuple[str, str], float]:
+    """All distances between tips, by walking up from each."""
+    above: dict[str, dict[int, float]] = {}
+    for tip in tree.tips():
+        node, total = int(tip), 0.0
+        here: dict[int, float] = {}
+        while node >= 0:
+            here[node] = total
+            total += tree.length[node]
+            node = int(tree.parent[node])
+        above[tree.names[tip]] = here
+    return {
+        (a, b): min(above[a][node] + above[b][node] for node in above[a].keys() & above[b].keys())
+        for a in above
+        for b in above
+        if a < b
+    }
+
+
+def same_paths(first: Tree, second: Tree) -> bool:
+    a, b = paths(first), paths(second)
+    return a.keys() == b.keys() and all(abs(a[k] - b[k]) < 1e-9 for k in a)
+
+
+def depths(tree: Tree) -> np.ndarray:
+    return tree.root_distances()[tree.is_tip]
+
+
+def random(n: int, seed: int, unrooted: bool) -> Tree:
+    tree = random_tree(n, np.random.default_rng(seed))
+    if unrooted:  # as engines give them: three branches at the root
+        newick = tree.to_newick()
+        ete = parse(newick).to_ete()
+        ete.unroot()
+        tree = Tree.from_ete(ete)
+    return tree
+
+
+@given(sizes, seeds, st.booleans(), st.floats(0, 1))
+@settings(max_examples=80, deadline=None)
+def test_a_new_root_keeps_all_paths(n: int, seed: int, unrooted: bool, share: float) -> None:
+    tree = random(n, seed, unrooted)
+    node = 1 + seed % (len(tree) - 1)
+    moved = reroot(tree, node, share * float(tree.length[node]))
+    assert same_paths(tree, moved)
+    assert len(moved.children()[0]) == 2
+    assert min(len(c) for c in moved.children() if c) >= 2
+    assert (moved.parent[1:] < np.arange(1, len(moved))).all()
+
+
+@given(sizes, seeds, st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_the_midpoint_halves_the_longest_path(n: int, seed: int, unrooted: bool) -> None:
+    tree = random(n, seed, unrooted)
+    rooted = root(tree, "midpoint")
+    assert same_paths(tree, rooted)
+    longest = max(paths(tree).values())
+    assert depths(rooted).max() == pytest.approx(longest / 2, abs=1e-9)
+
+
+@given(sizes, seeds, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_minimum_variance_is_the_least_over_all_branches(n: int, seed: int, unrooted: bool) -> None:
+    tree = random(n, seed, unrooted)
+    rooted = root(tree, "minvar")
+    assert same_paths(tree, rooted)
+    best = min(
+        depths(reroot(tree, node, float(share * tree.length[node]))).var()
+        for node in range(1, len(tree))
+        for share in np.linspace(0, 1, 41)
+    )
+    assert depths(rooted).var() <= best + 1e-9
+
+
+def test_an_outgroup_goes_to_one_side_of_the_root() -> None:
+    tree = parse("((a:1,b:1):1,(c:1,(d:1,e:2):1):1);")
+    for group in ({"d", "e"}, {"a", "b", "c"}, {"c"}, {"a", "b"}):
+        rooted = root(tree, outgroup=group)
+        assert same_paths(tree, rooted)
+        children = rooted.children()[0]
+        sides = [{rooted.names[t] for t in rooted.tips() if lies_below(rooted, int(t), child)} for child in children]
+        assert group in sides
+
+
+def lies_below(tree: Tree, node: int, ancestor: int) -> bool:
+    while node > ancestor:
+        node = int(tree.parent[node])
+    return node == ancestor
+
+
+def test_an_outgroup_that_is_no_clade_is_said_and_still_roots(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = parse("((a:1,b:1):1,(c:1,(d:1,e:2):1):1);")
+    assert same_paths(tree, root(tree, outgroup={"c", "d"}))
+    assert same_paths(tree, root(tree, outgroup={"a", "d"}))
+    assert "no clade" in capsys.readouterr().err
+
+
+def test_what_cannot_root_is_an_error() -> None:
+    tree = parse("(a:1,b:1,c:1);")
+    with pytest.raises(BadInputError, match="'x' is not in the tree"):
+        root(tree, outgroup={"x"})
+    with pytest.raises(BadInputError, match="whole family"):
+        root(tree, outgroup={"a", "b", "c"})
+    with pytest.raises(UsageError, match="no rooting"):
+        root(tree, "middle")
+
+
+@pytest.mark.parametrize("method", ["midpoint", "minvar"])
+@pytest.mark.parametrize("newick", ["a;", "(a:0);", "(a:1,b:3);", "(a:0,b:0,c:0);", "((a:0,b:0):0,c:2);"])
+def test_small_and_flat_trees_are_rooted(method: str, newick: str) -> None:
+    tree = parse(newick)
+    rooted = root(tree, method)
+    assert sorted(rooted.tip_names()) == sorted(tree.tip_names())
+    assert same_paths(tree, rooted)
+
+
+def test_a_tree_100_000_deep_is_rooted_without_recursion() -> None:
+    n = 100_000
+    parent = np.empty(2 * n - 1, dtype=np.int64)
+    parent[0] = -1
+    parent[1::2] = np.arange(0, 2 * n - 2, 2)
+    parent[2::2] = np.arange(0, 2 * n - 2, 2)
+    length = np.ones(2 * n - 1)
+    names = ["" if i % 2 == 0 and i < 2 * n - 2 else f"t{i}" for i in range(2 * n - 1)]
+    rooted = root(Tree(parent, length, names), "midpoint")
+    # From one end to the other the path has n branches (two tips hang at the far end).
+    assert depths(rooted).max() == pytest.approx(n / 2)
