@@ -202,10 +202,17 @@ def write_family(family: Family, stream: IO[str]) -> None:
     """Write one family as a Stockholm record.
 
     Raises:
-        BadInputError: the family is not aligned; Stockholm holds alignments only.
+        BadInputError: the family is not aligned, or an id would not be read back as one.
     """
     if not family.aligned:
         raise BadInputError(f"{family.label} is not aligned, and Stockholm holds alignments", fix="use 'phylocli align'")
+    for name in family.ids:
+        if not name or name.startswith(("#", "//")) or name.split() != [name]:
+            raise BadInputError(
+                f"{family.label}: the id {shorten(name)!r} cannot stand in a Stockholm record",
+                why="there a line that starts with # or // is no sequence, and ids have no spaces",
+                fix="rename the sequence",
+            )
     out = ["# STOCKHOLM 1.0\n"]
     head: list[tuple[str, str]] = []
     if family.name:
