@@ -48,7 +48,7 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
 
 
 def simulate_family(label: str, members: int, *, clan: str = "", seed: int = 0, length: int = 60) -> Family:
-    """Return a family that evolved along a random tree: a random ancestor, members of about 0.2 to 2 substitutions apart."""
+    """Return a family that evolved along a random tree: members mostly 0.5 to 2 substitutions apart."""
     import numpy as np
 
     from phylocli.alphabet import AMINO_ACIDS
@@ -56,12 +56,12 @@ def simulate_family(label: str, members: int, *, clan: str = "", seed: int = 0, 
 
     rng = np.random.default_rng([seed, *label.encode()])
     letters = np.array(list(AMINO_ACIDS))
-    lineages = [(f"{label}/{i}", rng.uniform(0.1, 0.5)) for i in range(members)]
+    lineages = [(f"{label}/{i}", rng.uniform(0.02, 0.3)) for i in range(members)]
     order: list[tuple[str, str, float, float]] = []
     while len(lineages) > 1:  # join two lineages at a time, then evolve from the root down
         (a, la), (b, lb) = (lineages.pop(rng.integers(len(lineages))) for _ in range(2))
         order.append((a, b, la, lb))
-        lineages.append((f"({a}:{la:.6f},{b}:{lb:.6f})", rng.uniform(0.1, 0.5)))
+        lineages.append((f"({a}:{la:.6f},{b}:{lb:.6f})", rng.uniform(0.02, 0.3)))
     sequences = {lineages[0][0]: letters[rng.integers(20, size=length)]}
     for a, b, la, lb in reversed(order):
         parent = sequences[f"({a}:{la:.6f},{b}:{lb:.6f})"]

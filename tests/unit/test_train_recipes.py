@@ -1,0 +1,90 @@
+"""Recipes: every one resolves to parts that exist, and settings are checked."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from phylocli import recipes, views
+from phylocli.errors import BadInputError, UsageError
+from phylocli.train.learner import Learner
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_builds(name: str) -> None:
+    recipe = recipes.load(name)
+    assert recipe.idea
+    assert "arXiv" in recipe.paper or "doi" in recipe.paper
+    view = dict(recipe.settings["view"])
+    views.build(view.pop("name"), view)
+    assert Learner(recipe.settings, 0).model.size > 0
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_what_is_shown_can_be_read_again(name: str, tmp_path) -> None:
+    (tmp_path / "mine.toml").write_text(recipes.describe(recipes.load(name)))
+    again = recipes.load(tmp_path / "mine.toml")
+    assert again == recipes.load(name)
+
+
+def test_a_file_states_only_what_it_wants_otherwise(tmp_path) -> None:
+    (tmp_path / "mine.toml").write_text('[critic]\nname = "bilinear"\n[optimiser]\nlearning_rate = 1\n')
+    settings = recipes.load(tmp_path / "mine.toml").settings
+    assert settings["critic"] == {"name": "bilinear"}
+    assert settings["optimiser"] == {**recipes.defaults()["optimiser"], "learning_rate": 1.0}
+
+
+def test_another_plugin_does_not_inherit_the_parameters_of_the_old_one() -> None:
+    base = recipes.load("simclr").settings
+    assert base["critic"]["temperature"] == 0.1
+    changed = recipes.merge(base, recipes.nested({"critic.name": "separable", "critic.hidden": 32}), "--set")
+    assert changed["critic"] == {"name": "separable", "hidden": 32}
+    assert base["critic"]["temperature"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.b=1", ("a.b", 1)),
+        ("a=0.5", ("a", 0.5)),
+        ("a = true", ("a", True)),
+        ("a=inf", ("a", float("inf"))),
+        ("a=mean", ("a", "mean")),
+        ("a='0.5'", ("a", "0.5")),
+        ("a=x=y", ("a", "x=y")),
+    ],
+)
+def test_assignments_read_as_toml_else_as_a_word(text: str, expected: tuple) -> None:
+    assert recipes.parse_assignment(text) == expected
+
+
+@pytest.mark.parametrize("text", ["steps", "=3", ""])
+def test_what_is_no_assignment_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="key=value"):
+        recipes.parse_assignment(text)
+
+
+def test_unknown_recipes_and_broken_files_are_told(tmp_path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'simclr'"):
+        recipes.load("simcl")
+    with pytest.raises(BadInputError, match="check the path"):
+        recipes.load(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = = b")
+    with pytest.raises(BadInputError, match="no TOML"):
+        recipes.load(tmp_path / "bad.toml")
+    (tmp_path / "odd.toml").write_text("wings = 2")
+    with pytest.raises(UsageError, match=r"odd\.toml: there is no setting 'wings'"):
+        recipes.load(tmp_path / "odd.toml")
+
+
+def test_the_listing_is_a_table() -> None:
+    rows = [line.split("\t") for line in recipes.listing().splitlines()]
+    assert rows[0] == ["recipe", "idea", "paper"]
+    assert [row[0] for row in rows[1:]] == recipes.names()
+    assert {len(row) for row in rows} == {3}
+
+
+def test_defaults_are_toml_with_a_word_for_every_table() -> None:
+    text = (recipes._FOLDER / "_defaults.toml").read_text()
+    assert tomllib.loads(text) == recipes.defaults()
