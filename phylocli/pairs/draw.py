@@ -26,7 +26,7 @@ from phylocli.pairs.laws import (
 from phylocli.pairs.limits import in_slices, limited_pool
 from phylocli.pairs.request import Band, Request
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
-from phylocli.pairs.shares import ByPairs, ByWeight, Equally, Shares
+from phylocli.pairs.shares import ByPairs, ByWeight, Proportional, Shares
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,6 +62,8 @@ def draw_pairs(
             `per-family`: every family gives equally many (one with fewer gives all it has, the others make up for it);
             within it every pair is equally likely.
             `per-sequence`: every sequence that has a partner in the band is equally likely, then each of its partners.
+            Without replacement, families give in proportion to such sequences (one with fewer pairs gives all it has, the
+            others make up for it).
             `log-distance`: in each family, the distances are spread evenly on a logarithmic scale (`LogDistancePool`).
         replace: whether a pair may be drawn again; needs n.
         bins: bands that give equally many pairs each, in place of min_dist and max_dist.
@@ -250,7 +252,8 @@ class Drawer:
         console.info(f"{where}{counts.pairs:,} pairs{families} lie {request.describe()}")
         if counts.empty:
             shown = ", ".join(counts.empty[:3]) + (", …" if len(counts.empty) > 3 else "")
-            console.info(f"{where}{len(counts.empty)} families have no pair there ({shown})")
+            who = "one family has" if len(counts.empty) == 1 else f"{len(counts.empty)} families have"
+            console.info(f"{where}{who} no pair there ({shown})")
         if request.n is not None and counts.written < request.n:
             if counts.written == counts.pairs:
                 rest = "these are all there are" + ("" if request.is_capped else "; --replace would repeat some")
@@ -277,10 +280,10 @@ def sampler_of(label: str, tree: Any) -> PairSampler:
 
 def _shares(request: Request, n: int) -> Shares:
     if request.weighting == "per-family":
-        return Equally(n, replace=request.replace)
-    if request.weighting == "per-sequence" or request.replace:
+        return Proportional(n, equal=True, replace=request.replace)
+    if request.replace:
         return ByWeight(n)
-    return ByPairs(n)
+    return Proportional(n, equal=False) if request.weighting == "per-sequence" else ByPairs(n)
 
 
 def _frame(members: _Members, draw: Draw) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 
 from phylocli.pairs.patristic import Floats, Ints
 from phylocli.pairs.sampler import PairSampler, distinct_integers
-from phylocli.pairs.shares import level_out
+from phylocli.pairs.shares import fill_up
 
 CHUNK_ROWS = 100_000
 LISTED_UP_TO = 4_000_000
@@ -144,7 +144,7 @@ class LogDistancePool:
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
         """Draw n pairs."""
         available = np.array([n if self.replace and p.total else p.total for p in self.slices], dtype=np.int64)
-        sizes = level_out(available, n, rng)
+        sizes = fill_up(available, np.ones(len(available)), n, rng)
         drawn = Draw.joined([pool.draw(int(size), rng) for pool, size in zip(self.slices, sizes, strict=True)])
         return drawn.part(rng.permutation(len(drawn)))
 

@@ -79,45 +79,73 @@ class ByWeight(_Slots):
         return pool.draw(moved, rng)
 
 
-class Equally:
-    """As many pairs of one family as of any other; where one has fewer, the others make up for it."""
+class Proportional:
+    """As many pairs of each family as its weight says; where one has fewer, the others make up for it in proportion.
 
-    def __init__(self, n: int, *, replace: bool = False) -> None:
+    The level to which families are filled only sinks as more of them come, so what is held of a family is always enough.
+
+    Args:
+        n: how many draws.
+        equal: all families weigh the same; else by their pools' weights.
+        replace: a family that has pairs has as many as are asked for.
+    """
+
+    def __init__(self, n: int, *, equal: bool, replace: bool = False) -> None:
         self.n = n
-        self.replace = replace
+        self.equal, self.replace = equal, replace
         self.available: list[int] = []
+        self.weights: list[float] = []
 
     def add(self, pool: Pool, rng: np.random.Generator) -> Draw:
         """Take the next family in and return the pairs to hold of it."""
         self.available.append(self.n if self.replace and pool.total else pool.total)
-        return pool.draw(min(self.available[-1], water_level(np.array(self.available), self.n)), rng)
+        self.weights.append(1.0 if self.equal else pool.weight)
+        return pool.draw(int(self._at_most()[-1]), rng)
 
     def sizes(self, rng: np.random.Generator, *, final: bool = False) -> npt.NDArray[np.int64]:
         """Return how many of each family's pairs to keep."""
-        available = np.array(self.available, dtype=np.int64)
-        return level_out(available, self.n, rng) if final else np.minimum(available, water_level(available, self.n))
+        if not final:
+            return self._at_most()
+        return fill_up(np.array(self.available, dtype=np.int64), np.array(self.weights), self.n, rng)
+
+    def _at_most(self) -> npt.NDArray[np.int64]:
+        available, weights = np.array(self.available, dtype=np.int64), np.array(self.weights)
+        level = fill_level(available, weights, self.n)
+        return np.minimum(available, np.ceil(np.minimum(level * weights, available)).astype(np.int64) + 1)
 
 
-def level_out(available: npt.NDArray[np.int64], n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return shares as equal as can be that sum to n, or to all there is; who gives one less is left to chance."""
-    level = water_level(available, n)
-    sizes = np.minimum(available, level)
-    over = int(sizes.sum()) - n
-    if over > 0:
-        sizes[rng.choice(np.flatnonzero(sizes == level), over, replace=False)] -= 1
+def fill_level(available: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], n: int) -> float:
+    """Return the level λ at which min(available, λ · weight) sums to n; infinite where there is less than n in all."""
+    use = (available > 0) & (weights > 0)
+    have, weight = available[use].astype(np.float64), weights[use]
+    if have.sum() <= n:
+        return float("inf")
+    full_at = have / weight
+    order = np.argsort(full_at)
+    # With the first k families full, the others are at the level (n − what those give) / (weight of the others).
+    given = np.cumsum(have[order]) - have[order]
+    open_weight = np.cumsum(weight[order][::-1])[::-1]
+    level = (n - given) / open_weight
+    return float(level[np.argmax(level <= full_at[order])])
+
+
+def fill_up(
+    available: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], n: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return whole numbers in proportion to weights that sum to n, or to all there is, none larger than what is available.
+
+    What is left after rounding down goes to the largest remainders; equal ones are left to chance.
+    """
+    level = fill_level(available, weights, n)
+    exact = np.where(weights > 0, np.minimum(available, np.where(weights > 0, level, 0) * weights), 0.0)
+    sizes = np.floor(exact + 1e-9).astype(np.int64)
+    left = min(n, int(available[weights > 0].sum())) - int(sizes.sum())
+    if left > 0:
+        room = np.flatnonzero((sizes < available) & (weights > 0))
+        room = rng.permutation(room)
+        remainder = np.round(exact[room] - sizes[room], 9)
+        sizes[room[np.argsort(-remainder, kind="stable")[:left]]] += 1
     return sizes
-
-
-def water_level(available: npt.NDArray[np.int64], n: int) -> int:
-    """Return the lowest level at which min(available, level), summed over families, reaches n, or else all there is."""
-    low, high = 0, int(available.max(initial=0))
-    while low < high:
-        middle = (low + high) // 2
-        if int(np.minimum(available, middle).sum()) >= n:
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 def hypergeometric(good: int, bad: int, size: int, rng: np.random.Generator) -> int:

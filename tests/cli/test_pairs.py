@@ -90,7 +90,7 @@ def test_bins_weightings_and_limits_are_understood_together(phylocli, families):
 @pytest.mark.parametrize(
     ("arguments", "data", "code", "says"),
     [
-        (["--min-dist", 9], RECORD, 65, b"PF90001: no two members lie from 9 to inf"),
+        (["--min-dist", 9], RECORD, 65, b"PF90001: no two members lie 9 substitutions per site or more apart"),
         (["--min-dist", 2, "--max-dist", 1], RECORD, 2, b"no band from 2 to 1"),
         (["--holdout", "clades"], RECORD, 2, b"-o FILE"),
         (["--weighting", "fair", "-n", 3], RECORD, 2, b"per-sequence"),

@@ -16,7 +16,7 @@ from phylocli.pairs import EmptyBandError, PairSampler, Request, draw_pairs
 from phylocli.pairs.laws import Draw, LogDistancePool, PerSequencePool, PerSequenceRowPool, UniformPool
 from phylocli.pairs.limits import AlignedRows
 from phylocli.pairs.request import parse_bins, parse_range
-from phylocli.pairs.shares import ByPairs, hypergeometric, level_out, water_level
+from phylocli.pairs.shares import ByPairs, Proportional, fill_up, hypergeometric
 
 
 def make_family(accession, n, seed, *, clan="", columns=30):
@@ -127,6 +127,8 @@ def test_per_sequence_by_rows_follows_the_same_law_as_by_list():
 def test_per_sequence_weighs_families_by_their_sequences():
     counts = Counter(drawn(n=34_000, weighting="per-sequence", replace=True)["family"])
     assert chisquare([counts["PF1"], counts["PF2"], counts["PF3"]], [9000, 20000, 5000]).pvalue > 1e-4
+    assert Counter(drawn(n=34, weighting="per-sequence")["family"]) == {"PF1": 9, "PF2": 20, "PF3": 5}
+    assert Counter(drawn(n=112, weighting="per-sequence")["family"]) == {"PF1": 32, "PF2": 70, "PF3": 10}
 
 
 def test_log_distance_spreads_the_logarithm_evenly():
@@ -332,13 +334,39 @@ def test_ranges_are_read_as_written():
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(0, 200), st.integers(0, 10))
-def test_shares_level_out(available, n, seed):
-    sizes = level_out(np.array(available), n, np.random.default_rng(seed))
-    assert sizes.sum() == min(n, sum(available))
-    assert (sizes <= available).all()
-    level = water_level(np.array(available), n)
-    assert all(size == have or size >= level - 1 for size, have in zip(sizes, available, strict=True))
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0.0, 1.0, 2.5, 7.0])), min_size=1, max_size=12),
+    st.integers(0, 200),
+    st.integers(0, 10),
+)
+def test_shares_are_in_proportion_and_sum_up(families, n, seed):
+    available = np.array([a for a, _ in families])
+    weights = np.array([w for _, w in families])
+    sizes = fill_up(available, weights, n, np.random.default_rng(seed))
+    assert sizes.sum() == min(n, available[weights > 0].sum())
+    assert (sizes >= 0).all() and (sizes <= available).all() and (sizes[weights == 0] == 0).all()
+    short = (sizes < available) & (weights > 0)
+    if short.any():
+        # Families that are not exhausted stand at one level, as far as whole numbers allow; the others lie below it.
+        lowest = ((sizes - 1) / np.where(weights > 0, weights, 1))[weights > 0].max()
+        assert (lowest <= (sizes + 1)[short] / weights[short] + 1e-9).all()
+
+
+def test_shares_of_a_stream_are_those_of_all_families_at_once():
+    class Pool:
+        def __init__(self, total, weight):
+            self.total, self.weight = total, weight
+
+        def draw(self, n, rng):
+            return np.arange(min(n, self.total))
+
+    rng = np.random.default_rng(0)
+    shares = Proportional(200, equal=False)
+    pools = [Pool(int(rng.integers(1, 60)), float(rng.integers(1, 9))) for _ in range(40)]
+    held = [shares.add(pool, rng) for pool in pools]
+    sizes = shares.sizes(rng, final=True)
+    assert sizes.sum() == 200
+    assert all(len(draw) >= size for draw, size in zip(held, sizes, strict=True))
 
 
 def test_hypergeometric_numbers_beyond_numpys_limit_have_the_right_mean():
