@@ -27,9 +27,9 @@ def pad_batch(sequences: Sequence[npt.NDArray[Any]], device: torch.device | str 
 class Layout:
     """Where the residues of a padded batch lie in the flat (T, D) form in which encoders compute.
 
-    On the CPU only the residues themselves are kept, one sequence after the other (T = their number), so that padding costs
-    nothing. On other devices counting them would make the host wait for the device, so padding stays (T = N · L) and only
-    its results are void. Both forms run through the same code.
+    On the CPU only the residues themselves are kept, one sequence after the other (T = their number), so that padding
+    costs nothing. On other devices counting them would make the host wait for the device, so padding stays (T = N · L)
+    and only its results are void. Both forms run through the same code.
 
     Args:
         mask: (N, L) bool, True on residues, which fill each row from the left.

@@ -5,10 +5,10 @@ Each block normalises, looks at `kernel` residues spaced `dilation` apart, and a
     x ← x + W₂ · gelu(W₁ · [h(t - 2d) … h(t) … h(t + 2d)] + b₁) + b₂,   h = LayerNorm(x)
 
 with the dilations 1, 2, 4, … repeating in cycles. That is ByteNet's residual block (Kalchbrenner et al. 2016, arXiv
-1610.10099) as CARP (Yang, Fusi & Lu 2024, doi:10.1016/j.cels.2024.01.008) uses it for proteins, with the convolution and the
-expansion merged into one wide product: two large matrix products a block instead of three narrow ones and a third of the
-normalisations, which suits CPUs. The convolution is a gather of shifted rows and one matrix product, on residues only, so
-padding costs nothing.
+1610.10099) as CARP (Yang, Fusi & Lu 2024, doi:10.1016/j.cels.2024.01.008) uses it for proteins, with the convolution and
+the expansion merged into one wide product: two large matrix products a block instead of three narrow ones and a third of
+the normalisations, which suits CPUs. The convolution is a gather of shifted rows and one matrix product, on residues
+only, so padding costs nothing.
 """
 
 from __future__ import annotations

@@ -198,3 +198,22 @@ def test_damaged_or_foreign_models_are_refused(tmp_path) -> None:
 def test_unknown_parts_and_parameters_are_usage_errors(arguments: dict) -> None:
     with pytest.raises(UsageError):
         Model.create(**arguments)
+
+
+def test_rotary_scores_depend_on_the_distance_between_residues_only() -> None:
+    from phylocli.encoders.transformer import rotary, rotate
+
+    torch.manual_seed(0)
+    query, key = torch.randn(1, 8), torch.randn(1, 8)
+    positions = rotary(50, 8, torch.device("cpu"))
+    q, k = rotate(query.expand(50, -1), *positions), rotate(key.expand(50, -1), *positions)
+    scores = q @ k.T
+    for distance in (-7, 0, 3):
+        assert scores.diagonal(distance).std() < 1e-4
+    assert torch.allclose(q.norm(dim=1), query.norm().expand(50), atol=1e-5)
+
+
+def test_a_long_sequence_goes_through_every_linear_encoder() -> None:
+    tokens, mask = pad_batch(sequences([40_000, 10]))
+    with torch.no_grad():
+        assert torch.isfinite(small("convolutional")(tokens, mask)).all()
