@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import re
 import zlib
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from phylocli.errors import BadInputError
@@ -106,6 +108,12 @@ def check_family(family: Family, accession: str | None, name: str) -> None:
         raise BadInputError(f"{name} does not say how many sequences it has (no SQ line)")
     if family.declared_size != len(family):
         raise BadInputError(f"{name} has {len(family)} sequences and says it has {family.declared_size}")
+
+
+def file_md5(path: Path) -> str:
+    """Return the MD5 of a file, which is what Pfam publishes of its files."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 _HMM_FIELD = re.compile(rb"^(NAME|ACC|LENG)[ \t]+(\S+)")

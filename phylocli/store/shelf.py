@@ -20,6 +20,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike, open_output, write_text
 from phylocli.store.bulk import Bulk, staged
+from phylocli.store.inventory import read_entry
 from phylocli.store.names import checked, default_root, family_path, profile_path, read_sidecar
 
 
@@ -172,4 +173,4 @@ class Store:
 
     def clan(self, clan: str) -> list[str]:
         """Return the accessions of the families there that belong to a clan."""
-        return [family.accession for family in self.families() if family.clan == clan]
+        return [accession for accession in self.accessions() if read_entry(self.root, accession).clan == clan]

@@ -1,0 +1,215 @@
+"""Families that the user has already: Stockholm, folders of FASTA and A2M, a Pfam release on disk; into the store."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from phylocli import console
+from phylocli.errors import BadInputError, UsageError
+from phylocli.fetch.pfam import ALIGNMENTS, CLANS, PROFILES
+from phylocli.fetch.policy import Policy, default_policy
+from phylocli.fetch.release import Release, split_release
+from phylocli.fetch.verify import check_family
+from phylocli.formats import read_families
+from phylocli.formats.a2m import SUFFIXES as A2M_SUFFIXES
+from phylocli.formats.a2m import fill_inserts
+from phylocli.formats.family import Family
+from phylocli.formats.provenance import provenance
+from phylocli.formats.streams import PathLike, display_name, open_input
+from phylocli.store import Store, is_safe
+
+_SUFFIXES = (".fasta", ".fa", ".faa", ".fas", ".afa", ".sto", ".stk", ".stockholm", *A2M_SUFFIXES)
+_PACKED = (".gz", ".zst", ".bz2", ".xz")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+Align = Callable[[Family], Family]
+
+
+def import_families(
+    sources: Iterable[PathLike | None],
+    store: Store,
+    *,
+    align: Align | None = None,
+    replace_existing: bool = False,
+    policy: Policy | None = None,
+) -> int:
+    """Put families into the store and return how many were written.
+
+    Args:
+        sources: files (Stockholm, FASTA, A2M) or `-`/None for standard input; folders of such files, one family each; or a
+            folder that holds a Pfam release as it is served (`Pfam-A.seed.gz`, …).
+        store: where they go. A family is named by its accession, else its name, else its file.
+        align: called for families that are not aligned; None refuses them.
+        replace_existing: write also families that the store has already.
+        policy: for the cap on one record.
+
+    Raises:
+        UsageError: no source, or a file without any family's name.
+        BadInputError: a source is no such thing, or a record is not whole; those before it are in the store.
+    """
+    policy = policy or default_policy()
+    count = 0
+    plain: list[PathLike | None] = []
+    for source in sources:
+        folder = Path(source) if source is not None and Path(source).is_dir() else None
+        if (folder is not None and _release_file(folder, "seed")) or (folder is not None and _release_file(folder, "full")):
+            came = import_release(folder, store, refresh=replace_existing, policy=policy)
+            count += came.alignments.written
+        elif folder is not None:
+            plain += _files(folder)
+        else:
+            plain.append(source)
+    with store.locked("import"), store.bulk("import") as bulk:
+        base: dict[str, Any] = {}
+        for source, family in console.progress(_read_all(plain), "importing", unit="families"):
+            accession = _accession(family, source)
+            if accession in store and not replace_existing:
+                console.info(f"{accession} is in the store already; say --replace to write it anew")
+                continue
+            if family.declared_size is not None:
+                check_family(family, None, f"{family.where or display_name(source)}")
+            whole = family if family.aligned else _aligned(family, accession, align)
+            if not base:
+                base = {**provenance("store import", {}), "inputs": []}
+            origin = {"service": "", "file": display_name(source), "sha256": _digest(whole)}
+            bulk.family(_named(whole, accession), {**base, "source": {**origin, "time": base["time"]}})
+            count += 1
+    return count
+
+
+def import_release(folder: Path, store: Store, *, refresh: bool = False, policy: Policy | None = None) -> Release:
+    """Split a Pfam release that lies in a folder into the store, its checksums checked where `md5_checksums` is with it.
+
+    Raises:
+        BadInputError: no alignments there, a file that is damaged, or one whose checksum is another.
+    """
+    alignment = "seed" if _release_file(folder, "seed") else "full"
+    alignments = _release_file(folder, alignment)
+    if alignments is None:
+        raise BadInputError(f"{folder} holds no Pfam release", fix="it needs Pfam-A.seed.gz or Pfam-A.full.gz")
+    number = _release_number(folder)
+    clans, profiles = _either(folder / CLANS), _either(folder / PROFILES)
+    published = _published(folder)
+    for path in (alignments, clans, profiles):
+        if path is not None and path.name in published:
+            with path.open("rb") as handle:
+                if (
+                    hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+                    != published[path.name]
+                ):
+                    raise BadInputError(f"{path} is not the file whose checksum md5_checksums says", fix="copy it again")
+    with store.locked(f"release-{number}"):
+        came = split_release(
+            store,
+            number,
+            clans=clans,
+            alignments=alignments,
+            profiles=profiles,
+            alignment=alignment,
+            policy=policy or default_policy(),
+            refresh=refresh,
+        )
+    for accession, why in came.alignments.skipped.items():
+        console.warning(f"left out {accession}: {why}")
+    return came
+
+
+def _either(path: Path) -> Path | None:
+    """Return a release file as it is served or decompressed, whichever is there."""
+    return next((p for p in (path, path.with_suffix("")) if p.is_file()), None)
+
+
+def _release_file(folder: Path, alignment: str) -> Path | None:
+    return _either(folder / ALIGNMENTS[alignment])
+
+
+def _release_number(folder: Path) -> str:
+    version = _either(folder / "Pfam.version.gz")
+    if version is not None:
+        with open_input(version) as stream:
+            found = re.search(rb"Pfam release\s*:\s*(\d{1,3}\.\d{1,3})", stream.read(1 << 16))
+        if found:
+            return found.group(1).decode()
+    named = re.search(r"(\d{1,3}\.\d{1,3})$", folder.resolve().name)
+    return named.group(1) if named else "unknown"
+
+
+def _published(folder: Path) -> dict[str, str]:
+    path = folder / "md5_checksums"
+    if not path.is_file():
+        console.warning(f"{folder} has no md5_checksums; its files are taken as they are")
+        return {}
+    lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return {words[1]: words[0] for words in lines if len(words) == 2}
+
+
+def _files(folder: Path) -> list[PathLike | None]:
+    def fits(path: Path) -> bool:
+        name = path.name.lower()
+        for packed in _PACKED:
+            name = name.removesuffix(packed)
+        return path.is_file() and not path.name.startswith(".") and name.endswith(_SUFFIXES)
+
+    found: list[PathLike | None] = [path for path in sorted(folder.iterdir()) if fits(path)]
+    if not found:
+        raise BadInputError(f"{folder} holds no families", fix=f"files of one family each, named {', '.join(_SUFFIXES)}")
+    return found
+
+
+def _read_all(sources: Iterable[PathLike | None]) -> Iterator[tuple[PathLike | None, Family]]:
+    for source in sources:
+        for family in read_families(source):
+            stem = _stem(source)
+            if stem[1].lower() in A2M_SUFFIXES:
+                rows = fill_inserts(family.ids, family.rows, display_name(source))
+                yield source, replace(family, rows=rows, aligned=True)
+            else:
+                yield source, family
+
+
+def _stem(source: PathLike | None) -> tuple[str, str]:
+    """Return a file's name without its suffixes, and its suffix without that of a compression."""
+    if source is None or str(source) == "-":
+        return "", ""
+    path = Path(source)
+    if path.suffix.lower() in _PACKED:
+        path = path.with_suffix("")
+    return path.stem, path.suffix
+
+
+def _accession(family: Family, source: PathLike | None) -> str:
+    for text in (family.accession, family.name, _stem(source)[0]):
+        name = _UNSAFE.sub("_", text).strip("._-")[:100]
+        if name and is_safe(name):
+            return name
+    raise UsageError(
+        f"{display_name(source)}: a family without accession or name", fix="give it a '#=GF AC' line, or put it in a file"
+    )
+
+
+def _aligned(family: Family, accession: str, align: Align | None) -> Family:
+    if len(family) == 1:
+        return replace(family, rows=[family.sequences()[0].residues], aligned=True)
+    if align is None:
+        raise BadInputError(f"{accession} is not aligned, and the store holds alignments", fix="use 'phylocli align' first")
+    console.info(f"{accession} is not aligned; aligning it")
+    return align(family)
+
+
+def _named(family: Family, accession: str) -> Family:
+    """Return the family under the name that the store's file will have."""
+    if accession in (family.accession, family.name if not family.accession else None):
+        return family
+    return replace(family, accession=accession) if family.accession else replace(family, name=accession)
+
+
+def _digest(family: Family) -> str:
+    digest = hashlib.sha256()
+    for name, row in zip(family.ids, family.rows, strict=True):
+        digest.update(f"{name}\t{row}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,366 @@
+"""The store: what goes in comes out, what is damaged is found, what is removed is gone."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standin import Standin, example_families
+
+from phylocli.errors import BadInputError, UsageError
+from phylocli.fetch import (
+    Policy,
+    describe,
+    export_families,
+    fetch_release,
+    import_families,
+    remove_families,
+    report_findings,
+    verify_store,
+    write_inventory,
+)
+from phylocli.formats import Family, read_families, read_sequences
+from phylocli.formats.a2m import fill_inserts
+from phylocli.store import Store, is_safe
+from phylocli.store.inventory import read_entry
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def full(store: Store, examples: Path) -> Store:
+    """A store with the examples' families."""
+    import_families([examples / "families.sto"], store)
+    return store
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    path.write_bytes(data)
+
+
+# ---- in and out ----
+
+
+def test_stockholm_of_many_records_goes_in_and_out_unchanged(full: Store, examples: Path, tmp_path: Path) -> None:
+    assert export_families(full, tmp_path / "out.sto") == 14
+    originals = {f.accession: f for f in read_families(examples / "families.sto")}
+    copies = {f.accession: f for f in read_families(tmp_path / "out.sto")}
+    assert copies.keys() == originals.keys()
+    for accession, family in originals.items():
+        copy = copies[accession]
+        assert (copy.ids, copy.rows, copy.version, copy.clan) == (family.ids, family.rows, family.version, family.clan)
+
+
+def test_export_as_fasta_is_without_gaps(full: Store, tmp_path: Path) -> None:
+    export_families(full, tmp_path / "out.fasta", accessions=["PF01073"], format="fasta")
+    found = list(read_sequences(tmp_path / "out.fasta"))
+    assert [s.residues for s in found] == [s.residues for s in full.read("PF01073").sequences()]
+
+
+def test_what_is_there_stays_unless_it_is_to_be_replaced(full: Store, examples: Path) -> None:
+    before = full.family_path("PF00042").stat().st_mtime_ns
+    assert import_families([examples / "families.sto"], full) == 0
+    assert full.family_path("PF00042").stat().st_mtime_ns == before
+    assert import_families([examples / "families.sto"], full, replace_existing=True) == 14
+    assert full.family_path("PF00042").stat().st_mtime_ns > before
+
+
+def test_a_folder_holds_one_family_a_file(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "aligned.fasta").write_text(">a\nAC-DE\n>b\nACWDE\n")
+    (folder / "loop.a2m").write_text(">a\nACklDE\n>b\nAC-E\n>c\nACmDEw\n")
+    (folder / "packed.a3m.gz").write_bytes(gzip.compress(b">a\nACDE\n>b\nAgC-E\n"))
+    (folder / "single.fa").write_text(">alone\nACDEFGH\n")
+    (folder / "notes.txt").write_text("not a family")
+    (folder / ".hidden.fasta").write_text("nor this")
+    assert import_families([folder], store) == 4
+    assert store.accessions() == ["aligned", "loop", "packed", "single"]
+    assert store.read("aligned").rows == ["AC-DE", "ACWDE"]
+    assert store.read("loop").rows == ["ACklDE.", "AC..-E.", "ACm.DEw"]
+    assert store.read("packed").rows == ["A.CDE", "AgC-E"]
+    assert len(store.read("single")) == 1
+    assert report_findings(verify_store(store)) is None
+
+
+def test_sequences_that_are_not_aligned_are_aligned_or_refused(store: Store, examples: Path) -> None:
+    with pytest.raises(BadInputError, match="globins is not aligned"):
+        import_families([examples / "globins.fasta"], store)
+    assert store.accessions() == []
+
+    def align(family: Family) -> Family:
+        width = max(map(len, family.rows))
+        family.rows = [row.ljust(width, "-") for row in family.rows]
+        family.aligned = True
+        return family
+
+    assert import_families([examples / "globins.fasta"], store, align=align) == 1
+    assert len(store.read("globins")) == 45
+
+
+def test_hostile_names_stay_within_the_store(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "x.sto"
+    record = "# STOCKHOLM 1.0\n#=GF ID   {}\na AC-DE\nb ACWDE\n//\n"
+    names = ["../../escape", "/etc/passwd", "a b/c", "..", "é" * 10, "x" * 300]
+    path.write_text("".join(record.format(name) for name in names))
+    import_families([path], store, replace_existing=True)
+    inside = set(tmp_path.rglob("*.sto.gz"))
+    assert inside
+    assert all(p.parent == store.root / "families" for p in inside)
+    assert all(is_safe(name) for name in store.accessions())
+    assert all(store.read(name).name == name for name in store.accessions())
+
+
+def test_a_record_that_is_cut_short_is_refused_and_those_before_it_stay(
+    store: Store, examples: Path, tmp_path: Path
+) -> None:
+    text = (examples / "families.sto").read_text()
+    (tmp_path / "cut.sto").write_text(text[: len(text) // 2])
+    with pytest.raises(BadInputError, match="no '//' at its end"):
+        import_families([tmp_path / "cut.sto"], store)
+    assert 0 < len(store.accessions()) < 14
+    report_findings(verify_store(store))
+
+
+def test_a_release_on_disk_goes_in_as_if_fetched(standin: Standin, store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "Pfam38.2"
+    folder.mkdir()
+    for name, data in standin.files().items():
+        (folder / name).write_bytes(data)
+    assert import_families([folder], store) == 14
+    fetched = Store(tmp_path / "fetched")
+    fetch_release(store=fetched, policy=Policy().scaled(0.001))
+    for accession in fetched.accessions():
+        assert store.family_path(accession).read_bytes() == fetched.family_path(accession).read_bytes()
+        assert store.profile_path(accession).read_bytes() == fetched.profile_path(accession).read_bytes()
+    assert store.origin("PF00042")["source"]["release"] == "38.2"
+    assert import_families([folder], store) == 0
+    damage(folder / "Pfam-A.seed.gz")
+    with pytest.raises(BadInputError, match="md5_checksums"):
+        import_families([folder], Store(tmp_path / "third"))
+
+
+def test_a_decompressed_release_on_disk_goes_in_too(standin: Standin, store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "Pfam38.2"
+    folder.mkdir()
+    (folder / "Pfam-A.seed").write_bytes(gzip.decompress(standin.files()["Pfam-A.seed.gz"]))
+    assert import_families([folder], store) == 14
+    assert store.origin("PF00042")["source"]["release"] == "38.2"
+
+
+# ---- looking ----
+
+
+def test_the_inventory_tells_what_the_records_say(full: Store, tmp_path: Path) -> None:
+    family = full.read("PF01073")
+    family.newick = "(" + ",".join(f"'{name}':1" for name in family.ids) + ");"
+    full.write(family, "tree", {})
+    assert write_inventory(full, tmp_path / "ls.tsv") == 14
+    rows = {row["accession"]: row for row in pl.read_csv(tmp_path / "ls.tsv", separator="\t").to_dicts()}
+    for accession, original in example_families().items():
+        row = rows[accession]
+        assert (row["sequences"], row["columns"]) == (len(original), original.columns)
+        assert (row["name"], row["clan"] or "") == (original.name, original.clan)
+        assert row["tree"] == (accession == "PF01073")
+        assert row["bytes"] == full.family_path(accession).stat().st_size
+    write_inventory(full, tmp_path / "ls2.tsv", clans=["CL0090"])
+    assert pl.read_csv(tmp_path / "ls2.tsv", separator="\t")["accession"].to_list() == ["PF00042"]
+    with pytest.raises(BadInputError, match="PF99999"):
+        write_inventory(full, tmp_path / "ls3.tsv", accessions=["PF99999"])
+
+
+def test_families_of_a_clan_are_found(full: Store) -> None:
+    assert full.clan("CL0090") == ["PF00042"]
+    assert full.clan("CL9999") == []
+
+
+def test_the_summary_counts(full: Store) -> None:
+    lines = dict(line.split(": ", 1) for line in describe(full))
+    assert lines["families"] == "14"
+    assert lines["sequences"] == str(sum(map(len, example_families().values())))
+    assert dict(line.split(": ", 1) for line in describe(full, ["PF00042"]))["clan"] == "CL0090"
+
+
+def test_a_tree_keeps_where_the_family_came_from(store: Store) -> None:
+    family = example_families()["PF00042"]
+    store.write(family, "fetch", {}, source={"service": "InterPro", "release": "107.0"})
+    store.write(family, "tree", {"engine": "bme"})
+    assert store.origin("PF00042")["stage"] == "tree"
+    assert store.origin("PF00042")["source"]["release"] == "107.0"
+
+
+# ---- verifying ----
+
+
+def test_a_store_that_is_well_has_no_finding(full: Store) -> None:
+    assert verify_store(full) == []
+
+
+def corrupt(store: Store, how: str) -> Path:
+    path = store.family_path("PF00042")
+    family = store.read("PF00042")
+    if how == "a flipped bit":
+        damage(path)
+    elif how == "cut short":
+        path.write_bytes(path.read_bytes()[:-20])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "another family":
+        path.write_bytes(store.family_path("PF00076").read_bytes())
+    elif how == "a member too few":
+        text = gzip.decompress(path.read_bytes())
+        first = family.ids[0].encode()
+        text = b"\n".join(line for line in text.split(b"\n") if not line.startswith(first + b" "))
+        path.write_bytes(gzip.compress(text))
+    elif how == "a tree of others":
+        family.newick = "(x:1,y:1);"
+        store.write(family, "tree", {})
+    return path
+
+
+@pytest.mark.parametrize(
+    "how", ["a flipped bit", "cut short", "empty", "another family", "a member too few", "a tree of others"]
+)
+def test_what_is_damaged_is_found_and_can_be_removed(full: Store, how: str) -> None:
+    path = corrupt(full, how)
+    found = verify_store(full)
+    assert found
+    assert {finding.path for finding in found} == {path}
+    with pytest.raises(BadInputError, match="damaged"):
+        report_findings(found)
+    assert verify_store(full, ["PF00076"]) == []
+    verify_store(full, remove=True)
+    assert "PF00042" not in full
+    assert verify_store(full) == []
+
+
+def test_profiles_and_release_files_are_verified_too(standin: Standin, store: Store) -> None:
+    fetch_release(store=store, policy=Policy().scaled(0.001))
+    assert verify_store(store) == []
+    damage(store.profile_path("PF00042"))
+    damage(store.release_path("38.2") / "Pfam-A.seed.gz")
+    paths = {finding.path.name for finding in verify_store(store) if finding.harmful}
+    assert paths == {"PF00042.hmm", "Pfam-A.seed.gz"}
+
+
+def test_leftovers_of_a_killed_run_are_named_when_they_are_old(full: Store) -> None:
+    part = full.root / "families" / ".PF00042.sto.gz.1.part"
+    part.write_bytes(b"half")
+    assert verify_store(full) == []
+    assert len(full.accessions()) == 14
+    os.utime(part, (time.time() - 7200,) * 2)
+    (finding,) = verify_store(full, remove=True)
+    assert not finding.harmful
+    assert not part.exists()
+
+
+# ---- removing ----
+
+
+def test_what_is_removed_is_gone_with_all_that_was_beside_it(standin: Standin, store: Store) -> None:
+    fetch_release(store=store, policy=Policy().scaled(0.001))
+    assert remove_families(store, accessions=["PF00076"], clans=["CL0090"]) == 2
+    assert not [p for p in store.root.rglob("*") if p.name.startswith(("PF00076.", "PF00042."))]
+    remove_families(store, release="38.2")
+    assert not store.release_path("38.2").exists()
+    assert len(store.accessions()) == 12
+    assert remove_families(store, all_=True) == 12
+    with pytest.raises(UsageError):
+        remove_families(store)
+    with pytest.raises(BadInputError):
+        remove_families(store, accessions=["PF00042"])
+    with pytest.raises(BadInputError):
+        remove_families(store, release="37.0")
+
+
+# ---- locks ----
+
+HOLD = """
+import sys, time
+from phylocli.store import Store
+with Store(sys.argv[1]).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_ends_with_the_process_that_held_it(store: Store) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(store.root)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        process.kill()
+    start = time.monotonic()
+    with store.locked():
+        assert time.monotonic() - start < 5
+
+
+def test_a_writer_waits_for_the_lock(store: Store) -> None:
+    held = HOLD.replace("time.sleep(60)", "time.sleep(1)")
+    with subprocess.Popen([sys.executable, "-c", held, str(store.root)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        start = time.monotonic()
+        store.write(example_families()["PF00042"], "fetch", {})
+        assert time.monotonic() - start > 0.5
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    from phylocli.errors import PhylocliError
+
+    with pytest.raises(PhylocliError, match="cannot be written"):
+        Store(tmp_path / "file").write(example_families()["PF00042"], "fetch", {})
+
+
+# ---- A2M ----
+
+
+def test_rows_of_different_match_columns_are_no_a2m() -> None:
+    with pytest.raises(BadInputError, match="'b' has 3 match columns"):
+        fill_inserts(["a", "b"], ["ACDE", "ACkD"], "x.a2m")
+    with pytest.raises(BadInputError, match="does not know"):
+        fill_inserts(["a"], ["AC D"], "x.a2m")
+
+
+segment = st.text("acdefg", max_size=3)
+
+
+@given(
+    st.integers(1, 6).flatmap(lambda width: st.lists(st.lists(segment, min_size=width + 1, max_size=width + 1), min_size=1))
+)
+def test_filled_rows_have_one_length_and_the_same_residues(inserts: list[list[str]]) -> None:
+    rows = ["".join(part + "A" for part in row[:-1]) + row[-1] for row in inserts]
+    filled = fill_inserts([f"r{n}" for n in range(len(rows))], rows, "x")
+    assert len({len(row) for row in filled}) == 1
+    assert [row.replace(".", "") for row in filled] == rows
+    # Column by column, match states stand under match states only.
+    for column in zip(*filled, strict=True):
+        assert all(letter == "A" for letter in column) or all(letter != "A" for letter in column)
+    assert fill_inserts([str(n) for n in range(len(rows))], filled, "x") == filled
+
+
+def test_entries_of_damaged_records_do_not_stop_the_inventory(full: Store, tmp_path: Path) -> None:
+    full.family_path("PF00042").write_bytes(b"\x1f\x8bnonsense")
+    with pytest.raises(BadInputError, match="cannot be read"):
+        read_entry(full.root, "PF00042")
+    assert write_inventory(full, tmp_path / "ls.tsv") == 14
+
+
+def test_the_provenance_names_the_file_that_a_family_came_from(full: Store, examples: Path) -> None:
+    record = json.loads((full.root / "families" / "PF00042.sto.gz.provenance.json").read_text())
+    assert record["stage"] == "store import"
+    assert record["source"]["file"] == str(examples / "families.sto")
