@@ -49,6 +49,10 @@ def command(
         typer.Option(help="Seconds an external program may take on one family.", metavar="S"),
     ] = None,
     format: Annotated[str, typer.Option(help="stockholm (records with trees) or newick.", metavar="F")] = "stockholm",
+    draw: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--draw", help="Draw each tree: .svg, .png, .pdf, or - for text in the terminal.", metavar="FILE|-"),
+    ] = None,
     seed: Seed = 0,
     family: FamilyOption = None,
     clan: ClanOption = None,
@@ -61,6 +65,7 @@ def command(
     the engine, model and parameters that made its tree. A family that fails does not stop the others: failures are listed at
     the end and the exit code says so.
     """
+    from phylocli.tree.draw import check_target, drawn
     from phylocli.tree.failures import Failures
     from phylocli.tree.infer import attach_trees, infer_trees
     from phylocli.tree.output import write_trees
@@ -95,5 +100,8 @@ def command(
             timeout=timeout,
             failures=failures,
         )
+    if draw is not None:
+        check_target(draw)
+        trees = drawn(trees, draw, text_to_stdout=output not in (None, "-"))
     write_trees(failures.unless_all(trees), output, format=format, store=store, to_store=named and output is None, seed=seed)
     failures.raise_if_any()

@@ -1,0 +1,211 @@
+"""Pictures of trees with a scale bar: SVG, PNG or PDF without a display, and lines of text for a terminal."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.errors import UsageError
+from phylocli.formats.family import Family
+from phylocli.formats.fasta import shorten
+from phylocli.formats.newick import Tree
+from phylocli.formats.streams import STDIO, PathLike, atomic_path
+
+SUFFIXES = (".svg", ".png", ".pdf")
+MAX_LABELS = 250
+"""Larger trees are drawn without names: they could not be read."""
+MAX_TEXT_TIPS = 200
+"""In a terminal a larger tree is thinned to this many tips."""
+
+_BOX = {
+    (False, False, True, True): "─",
+    (False, True, False, True): "┌",
+    (False, True, True, True): "┬",
+    (True, False, False, True): "└",
+    (True, False, True, True): "┴",
+    (True, True, False, False): "│",
+    (True, True, False, True): "├",
+    (True, True, True, False): "┤",
+    (True, True, True, True): "┼",
+}  # by (up, down, left, right)
+
+
+def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool = False) -> Iterator[Family]:
+    """Pass families on, and draw the tree of each.
+
+    Args:
+        families: with trees.
+        target: an `.svg`, `.png` or `.pdf` file, or `-` for text in the terminal. Where there are several families, each
+            file gets the family's name before its suffix (`tree.PF00042.svg`).
+        text_to_stdout: write text to standard output, which carries no data then, and not to standard error.
+
+    Raises:
+        UsageError: a suffix that names no picture format.
+    """
+    check_target(target)
+    if str(target) == STDIO:
+        for family in families:
+            stream = sys.stdout if text_to_stdout else sys.stderr
+            stream.write(f"{family.label}\n{draw_text(family.tree())}\n")
+            yield family
+        return
+    first: Family | None = None
+    several = False
+    for family in families:
+        if first is None:
+            first = family
+        else:
+            if not several:
+                draw_file(first.tree(), _named(target, first.label), title=first.label)
+                several = True
+            draw_file(family.tree(), _named(target, family.label), title=family.label)
+        yield family
+    if first is not None and not several:
+        draw_file(first.tree(), target, title=first.label)
+
+
+def check_target(target: PathLike) -> None:
+    """Raise unless a picture can be written under that name.
+
+    Raises:
+        UsageError: a suffix that names no picture format.
+    """
+    if str(target) != STDIO and Path(target).suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{target} names no picture format", fix=f"end the name with {', '.join(SUFFIXES)}, or say -")
+
+
+def _named(target: PathLike, label: str) -> Path:
+    path = Path(target)
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:100].strip(".") or "family"
+    return path.with_name(f"{path.stem}.{safe}{path.suffix}")
+
+
+def _heights(tree: Tree) -> npt.NDArray[np.float64]:
+    """Return each node's place across the tips: tips count from 0, inner nodes stand between their outermost children."""
+    height = np.full(len(tree), np.nan)
+    height[tree.tips()] = np.arange(len(tree.tips()))
+    low, high = height.copy(), height.copy()
+    for node in range(len(tree) - 1, 0, -1):
+        if np.isnan(height[node]):
+            height[node] = (low[node] + high[node]) / 2
+        up = tree.parent[node]
+        low[up] = np.fmin(low[up], height[node])
+        high[up] = np.fmax(high[up], height[node])
+    if np.isnan(height[0]):
+        height[0] = (low[0] + high[0]) / 2
+    return height
+
+
+def scale_length(deepest: float) -> float:
+    """Return a round length (1, 2 or 5 times a power of ten) for a scale bar of a fifth of the tree, at most."""
+    if not deepest > 0:
+        return 0.0
+    power = 10.0 ** np.floor(np.log10(deepest / 5))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= deepest / 5 * (1 + 1e-9)))
+
+
+def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
+    """Draw a tree into an SVG, PNG or PDF file: branch lengths to scale, names where they can be read, a scale bar.
+
+    Raises:
+        UsageError: a suffix that names no picture format.
+    """
+    check_target(path)
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    depth, height = tree.root_distances(), _heights(tree)
+    tips = tree.tips()
+    deepest = float(depth.max()) or 1.0
+    labelled = len(tips) <= MAX_LABELS
+    row = 0.17 if labelled else 12 / len(tips)  # inches
+    figure = Figure(figsize=(9, min(max(2.0, 1.2 + row * len(tips)), 60.0)))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.02, 0.0, 0.96, 1.0))
+    across = [[(depth[tree.parent[n]], height[n]), (depth[n], height[n])] for n in range(1, len(tree))]
+    spans = [
+        [(depth[node], min(height[c] for c in below)), (depth[node], max(height[c] for c in below))]
+        for node, below in enumerate(tree.children())
+        if below
+    ]
+    axes.add_collection(LineCollection(across + spans, colors="#222222", linewidths=0.9 if labelled else 0.5))
+    if labelled:
+        for tip in tips:
+            # parse_math: names may hold dollar signs, which would start a formula
+            axes.text(
+                depth[tip] + 0.01 * deepest,
+                height[tip],
+                shorten(tree.names[tip], 40),
+                va="center",
+                fontsize=8,
+                parse_math=False,
+            )
+    bar = scale_length(deepest)
+    bottom = len(tips) + 0.4 + 0.02 * len(tips)
+    axes.plot([0, bar], [bottom, bottom], color="#222222", linewidth=1.6)
+    axes.text(
+        bar / 2, bottom + 0.3 + 0.012 * len(tips), f"{bar:g} substitutions per site", ha="center", va="top", fontsize=8
+    )
+    if title:
+        axes.set_title(f"{title}, {len(tips)} members", fontsize=10, loc="left", y=0.965, parse_math=False)
+    axes.set_xlim(-0.02 * deepest, deepest * (1.45 if labelled else 1.03))
+    axes.set_ylim(len(tips) * 1.06 + 2.2, -1.6 - 0.02 * len(tips))
+    axes.axis("off")
+    suffix = Path(path).suffix.lower()
+    # The same tree gives the same bytes: no date, and ids in the SVG that do not change from run to run.
+    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
+    with matplotlib.rc_context({"svg.hashsalt": "phylocli", "svg.fonttype": "none"}), atomic_path(path) as part:
+        figure.savefig(part, format=suffix[1:], dpi=150, metadata=metadata)
+
+
+def draw_text(tree: Tree, width: int | None = None) -> str:
+    """Return a tree as lines of text, one a tip, branch lengths to scale as far as characters allow, and a scale bar.
+
+    Args:
+        tree: any tree; one of more than `MAX_TEXT_TIPS` tips is thinned to evenly spaced ones.
+        width: characters a line may have; None takes the terminal's width.
+    """
+    width = width or shutil.get_terminal_size((100, 24)).columns
+    count = len(tree.tips())
+    if count > MAX_TEXT_TIPS:
+        chosen = np.linspace(0, count - 1, MAX_TEXT_TIPS).round().astype(int)
+        tree = tree.prune([tree.names[i] for i in tree.tips()[chosen]])
+        console.info(f"the picture shows {MAX_TEXT_TIPS} of {count} tips")
+    label_width = min(max(len(name) for name in tree.tip_names()), max(width // 3, 8))
+    room = max(width - label_width - 2, 10)
+    depth = tree.root_distances()
+    deepest = float(depth.max())
+    x = np.rint(depth / deepest * (room - 1)).astype(int) if deepest > 0 else np.zeros(len(tree), dtype=int)
+    rows = np.floor(_heights(tree)).astype(int)
+    children = tree.children()
+    # A node stands in the row of one of its children or between them, so its line to the left meets its own span.
+    lines = [[" "] * room for _ in tree.tips()]
+    for node in range(1, len(tree)):
+        for column in range(x[tree.parent[node]] + 1, x[node] + 1):
+            lines[rows[node]][column] = "─"
+    for node, below in enumerate(children):
+        if not below:
+            continue
+        branches = {int(rows[child]) for child in below}
+        for row in range(min(branches), max(branches) + 1):
+            up, down = row > min(branches), row < max(branches)
+            left = row == rows[node] and node > 0 and x[node] > x[tree.parent[node]]
+            lines[row][x[node]] = _BOX.get((up, down, bool(left), row in branches), "│")
+    text = []
+    for row, tip in enumerate(tree.tips()):
+        line = "".join(lines[row]).rstrip()
+        text.append(f"{line} {shorten(tree.names[tip], label_width)}")
+    bar = scale_length(deepest)
+    if bar:
+        text.append("")
+        text.append("├" + "─" * max(round(bar / deepest * (room - 1)) - 1, 0) + f"┤ {bar:g} substitutions per site")
+    return "\n".join(text)
