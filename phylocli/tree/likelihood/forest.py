@@ -1,0 +1,280 @@
+"""Many trees and their alignments as one batch of arrays, nodes in the order in which pruning visits them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from phylocli.alphabet import MISSING
+from phylocli.errors import BadInputError
+from phylocli.formats.newick import Tree
+from phylocli.tree.models import STATES
+
+MIN_LENGTH = 1e-6
+"""Shortest length of a branch that is fitted, expected substitutions per site."""
+
+MAX_LENGTH = 10.0
+"""Longest length of a branch that is fitted."""
+
+_UNKNOWN_LENGTH = 0.1  # start for a branch whose length the Newick text does not give
+_CHUNK_BYTES = 3_000_000  # of partials handled at once on a CPU: what its caches hold several times
+_PATTERN_STEP = 16  # patterns are padded to a multiple of this: whole vector registers in every product
+
+
+@dataclass(frozen=True)
+class SitePatterns:
+    """The different columns of an alignment, and how often each occurs.
+
+    Attributes:
+        states: shape (n, patterns), uint8, `alphabet.MISSING` for no residue.
+        weights: number of columns of each pattern, shape (patterns,).
+    """
+
+    states: npt.NDArray[np.uint8]
+    weights: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, states: npt.NDArray[np.uint8]) -> SitePatterns:
+        """Return the patterns of an alignment, shape (n, columns); columns without any residue are dropped."""
+        informative = states[:, (states != MISSING).any(axis=0)]
+        if not informative.shape[1]:
+            return cls(informative, np.zeros(0))
+        # One opaque value for each column: sorting those is many times faster than numpy's own unique(axis=1).
+        columns = np.ascontiguousarray(informative.T)
+        keys = columns.view(np.dtype((np.void, columns.shape[1]))).ravel()
+        _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+        return cls(informative[:, first], counts.astype(np.float64))
+
+
+@dataclass(frozen=True)
+class BinaryTree:
+    """A tree in the form that pruning wants: every inner node has two children, and the root divides one branch, not two.
+
+    Nodes are numbered with the tips first, in depth-first order. Polytomies are resolved by branches of fixed length 0. At a
+    root of two children, only the sum of both branches can be known under a reversible model, so one is fixed at 0; in the
+    same way nodes of one child vanish. `branch` and `share` lead back.
+
+    Attributes:
+        children: of the inner nodes, shape (n − 1, 2); inner node i is number n + i.
+        length: of the branch above each node, shape (2n − 1,).
+        free: which of them are to be fitted, shape (2n − 1,).
+        height: longest number of branches down to a tip, shape (2n − 1,).
+        root: number of the root.
+        branch: number of the branch that holds each branch of the original tree, shape (nodes,); −1 above its root.
+        share: part of that branch which is the original one, shape (nodes,).
+    """
+
+    children: npt.NDArray[np.int64]
+    length: npt.NDArray[np.float64]
+    free: npt.NDArray[np.bool_]
+    height: npt.NDArray[np.int64]
+    root: int
+    branch: npt.NDArray[np.int64]
+    share: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, tree: Tree) -> BinaryTree:
+        """Return a tree of two or more tips in this form."""
+        tips = tree.tips()
+        n = len(tips)
+        number = {int(node): i for i, node in enumerate(tips)}
+        old_length = np.nan_to_num(tree.length, nan=_UNKNOWN_LENGTH).clip(min=0.0)
+        below = tree.children()
+        children: list[tuple[int, int]] = []
+        length = [0.0] * (2 * n - 1)
+        free = [False] * (2 * n - 1)
+        height = [0] * (2 * n - 1)
+        members: list[list[int]] = [[] for _ in range(2 * n - 1)]  # original branches within each branch
+        top = [-1] * len(tree)  # the node that stands for the subtree at each original node
+
+        def join(a: int, b: int) -> int:
+            made = n + len(children)
+            children.append((a, b) if height[a] >= height[b] else (b, a))
+            height[made] = 1 + max(height[a], height[b])
+            return made
+
+        for node in range(len(tree) - 1, -1, -1):
+            if not below[node]:
+                top[node] = number[node]
+            else:
+                queue = [top[child] for child in below[node]]
+                while len(queue) > 1:  # first two into a new one at the end: a polytomy becomes a shallow tree
+                    queue = [*queue[2:], join(queue[0], queue[1])]
+                top[node] = queue[0]
+            if node:
+                at = top[node]
+                members[at].append(node)
+                length[at] += float(old_length[node])
+                free[at] = True
+        root = top[0]
+        free[root], length[root] = False, 0.0
+        members[root] = []
+        a, b = children[root - n]
+        if free[a] and free[b]:
+            members[b] += members[a]
+            length[b] += length[a]
+            members[a], free[a], length[a] = [], False, 0.0
+        branch = np.full(len(tree), -1, dtype=np.int64)
+        share = np.zeros(len(tree))
+        for at, inside in enumerate(members):
+            branch[inside] = at
+            total = old_length[inside].sum()
+            share[inside] = old_length[inside] / total if total > 0 else 1 / max(len(inside), 1)
+        return cls(
+            np.array(children, dtype=np.int64), np.array(length), np.array(free), np.array(height), root, branch, share
+        )
+
+
+@dataclass(frozen=True)
+class Level:
+    """Inner nodes of one height, or a part of them, whose partial likelihoods are computed together.
+
+    Attributes:
+        start: first of them, counted among inner nodes.
+        stop: one past the last.
+        inner_right: how many have an inner node as right child; they stand first.
+        tips_only: whether all their children are tips; otherwise every left child is an inner node.
+    """
+
+    start: int
+    stop: int
+    inner_right: int
+    tips_only: bool
+
+
+class Forest:
+    """Trees with their site patterns as one batch.
+
+    Nodes of all trees are numbered together: tips first, then inner nodes by height, so that a level is a slice.
+
+    Attributes:
+        n_tips: number of tips of all trees.
+        n_inner: number of inner nodes of all trees.
+        left, right: children of each inner node, shape (n_inner,).
+        levels: from the lowest to the highest.
+        family: the tree to which each node belongs, shape (nodes,).
+        roots: the root of each tree, counted among inner nodes, shape (trees,).
+        length: starting lengths, shape (nodes,), float64.
+        free: which lengths are to be fitted, shape (nodes,).
+        weights: of patterns, shape (trees, patterns), float64, 0 where padded.
+        tips: probability of what each tip shows given its state, shape (n_tips, 20, patterns): 1 for one state, or for all.
+    """
+
+    def __init__(
+        self,
+        trees: Sequence[BinaryTree],
+        patterns: Sequence[SitePatterns],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        bounded: bool = True,
+    ) -> None:
+        sizes = [len(p.states) for p in patterns]
+        width = max(1, *(len(p.weights) for p in patterns))
+        width += -width % _PATTERN_STEP
+        self.n_tips = sum(sizes)
+        self.n_inner = self.n_tips - len(trees)
+        self.patterns = width
+        tip_offset = np.concatenate([[0], np.cumsum(sizes)])
+        family = np.repeat(np.arange(len(trees)), [n - 1 for n in sizes])
+        inner = np.concatenate([np.arange(n - 1) for n in sizes])
+        height = np.concatenate([tree.height[n:] for tree, n in zip(trees, sizes, strict=True)])
+        right_is_tip = np.concatenate([tree.children[:, 1] < n for tree, n in zip(trees, sizes, strict=True)])
+        order = np.lexsort((inner, family, right_is_tip, height))
+        position = np.empty(len(order), dtype=np.int64)
+        position[order] = np.arange(len(order)) + self.n_tips
+        inner_offset = np.concatenate([[0], np.cumsum([n - 1 for n in sizes])])
+
+        self._numbers: list[npt.NDArray[np.int64]] = []  # of each tree's nodes in the batch
+        children = np.empty((self.n_inner, 2), dtype=np.int64)
+        length = np.empty(self.n_tips + self.n_inner)
+        free = np.empty(self.n_tips + self.n_inner, dtype=bool)
+        owner = np.empty(self.n_tips + self.n_inner, dtype=np.int64)
+        roots = np.empty(len(trees), dtype=np.int64)
+        states = np.full((self.n_tips, width), MISSING, dtype=np.uint8)
+        weights = np.zeros((len(trees), width))
+        for i, (tree, pattern, n) in enumerate(zip(trees, patterns, sizes, strict=True)):
+            numbers = np.concatenate(
+                [np.arange(tip_offset[i], tip_offset[i + 1]), position[inner_offset[i] : inner_offset[i + 1]]]
+            )
+            self._numbers.append(numbers)
+            children[numbers[n:] - self.n_tips] = numbers[tree.children]
+            length[numbers], free[numbers], owner[numbers] = tree.length, tree.free, i
+            roots[i] = numbers[tree.root] - self.n_tips
+            states[tip_offset[i] : tip_offset[i + 1], : pattern.states.shape[1]] = pattern.states
+            weights[i, : len(pattern.weights)] = pattern.weights
+        self._trees = list(trees)
+        sorted_height, sorted_right = height[order], right_is_tip[order]
+        bounds = np.concatenate([[0], np.flatnonzero(np.diff(sorted_height)) + 1, [self.n_inner]])
+        most = (
+            _CHUNK_BYTES // (4 * STATES * width * torch.empty((), dtype=dtype).element_size())
+            if device.type == "cpu"
+            else self.n_inner
+        )
+        self.levels = []
+        for lo, hi in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            for start in range(lo, hi, max(most, 1)):
+                stop = min(start + max(most, 1), hi)
+                inner_right = int((~sorted_right[start:stop]).sum())
+                self.levels.append(Level(start, stop, inner_right, bool(sorted_height[lo] == 1)))
+        self.left = torch.from_numpy(children[:, 0].copy()).to(device)
+        self.right = torch.from_numpy(children[:, 1].copy()).to(device)
+        self.family = torch.from_numpy(owner).to(device)
+        self.roots = torch.from_numpy(roots).to(device)
+        self.free = torch.from_numpy(free).to(device)
+        if bounded:
+            length[free] = length[free].clip(MIN_LENGTH, MAX_LENGTH)
+        self.length = torch.from_numpy(length).to(device)
+        self.weights = torch.from_numpy(weights).to(device)
+        alphabet = np.vstack([np.eye(STATES), np.ones((1, STATES))])  # a missing residue is compatible with every state
+        table = torch.from_numpy(alphabet).to(device, dtype)
+        self.tips = table[torch.from_numpy(states).to(device).long()].transpose(1, 2).contiguous()
+
+    def __len__(self) -> int:
+        return len(self._trees)
+
+    def original_lengths(self, values: torch.Tensor) -> list[npt.NDArray[np.float64]]:
+        """Return lengths of the batch's branches, shape (nodes,), as lengths of each original tree's, 0 above its root."""
+        flat = values.detach().cpu().double().numpy()
+        found = []
+        for tree, numbers in zip(self._trees, self._numbers, strict=True):
+            lengths = flat[numbers][tree.branch] * tree.share
+            lengths[tree.branch < 0] = 0.0
+            found.append(lengths)
+        return found
+
+    def original_gradients(self, values: torch.Tensor) -> list[npt.NDArray[np.float64]]:
+        """Return derivatives by the batch's branches as derivatives by each original branch, 0 above the root."""
+        flat = values.detach().cpu().double().numpy()
+        return [
+            np.where(tree.branch < 0, 0.0, flat[numbers][tree.branch])
+            for tree, numbers in zip(self._trees, self._numbers, strict=True)
+        ]
+
+
+def rows_of_tips(tree: Tree, names: Sequence[str], states: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return an alignment's rows in the order of a tree's tips.
+
+    Raises:
+        BadInputError: a name occurs twice, a tip has no row, or a row no tip.
+    """
+    if len(names) != len(states):
+        raise BadInputError(f"{len(names)} names for {len(states)} rows of the alignment")
+    row = {name: i for i, name in enumerate(names)}
+    tips = tree.tip_names()
+    for whose, group in (("row", names), ("tip", tips)):
+        if len(set(group)) < len(group):
+            twice, _ = Counter(group).most_common(1)[0]
+            raise BadInputError(f"{whose} {twice!r} occurs twice", fix="give every sequence a name of its own")
+    missing = [name for name in tips if name not in row]
+    if missing:
+        raise BadInputError(f"tip {missing[0]!r} of the tree has no row in the alignment ({len(missing)} such tips)")
+    if len(tips) < len(names):
+        over = min(set(names) - set(tips))
+        raise BadInputError(f"row {over!r} of the alignment is no tip of the tree ({len(names) - len(tips)} such rows)")
+    return states[[row[name] for name in tips]]

@@ -1,0 +1,240 @@
+"""Felsenstein's pruning over a forest: likelihoods, and all branch derivatives in one further pass.
+
+Felsenstein, J. Mol. Evol. 17:368 (1981), doi:10.1007/BF01734359. Partial likelihoods from below (towards the tips) and from
+above (everything else) meet at each branch. Projected on the eigenvectors of the rate matrix, both give the likelihood of
+a site as a function of that branch's length alone, Σ_c Σ_k G_ck exp(λ_k r_c t), so that Newton steps on the length cost two
+orders less than the partials do.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH, Forest, Level
+from phylocli.tree.models import STATES, SubstitutionModel
+
+_LEAST = {torch.float32: 1e-15, torch.float64: 1e-100}  # of a probability: no product of two ever underflows
+_FLOOR = {torch.float32: 1e-12, torch.float64: 1e-200}  # of a site's likelihood as rounding leaves it
+_REACH = 5.0  # a step multiplies or divides a length by this at most
+
+
+def mixture(log_likelihoods: torch.Tensor) -> torch.Tensor:
+    """Return log likelihoods of sites from those at equally probable rates, shape (…, categories, patterns)."""
+    return torch.logsumexp(log_likelihoods, dim=-2) - math.log(log_likelihoods.shape[-2])
+
+
+class Pruner:
+    """Partial likelihoods of a forest under one model, at given branch lengths and rates.
+
+    Partials have shape (nodes, categories, 20, patterns). Each is kept near 1 by a power of two of its own for every node,
+    category and pattern; exponents are whole numbers, so rescaling is exact however deep the tree.
+
+    Args:
+        forest: the trees and their patterns.
+        model: the substitution model.
+        rates: of the categories, equally probable, shape (trees, categories), float64.
+    """
+
+    def __init__(self, forest: Forest, model: SubstitutionModel, rates: torch.Tensor) -> None:
+        self.forest = forest
+        device, dtype = forest.tips.device, forest.tips.dtype
+        self._eigenvalues = torch.from_numpy(model.eigenvalues).to(device)
+        self._right = torch.from_numpy(model.right).to(device)
+        self._left = torch.from_numpy(model.left).to(device)
+        self._project = self._left.to(dtype)
+        self._frequencies = torch.from_numpy(model.frequencies).to(device)
+        self._least = _LEAST[dtype]
+        self._floor = _FLOOR[dtype]
+        categories = rates.shape[1]
+        nodes, width = forest.n_tips + forest.n_inner, forest.patterns
+        self.length = forest.length.clone()
+        self.rates = rates
+        self._shape = (categories, STATES, width)
+        self._down = torch.empty((forest.n_inner, *self._shape), device=device, dtype=dtype)
+        self._message = torch.empty((nodes, *self._shape), device=device, dtype=dtype)
+        self._exponent = torch.zeros((nodes, categories, width), device=device, dtype=dtype)
+        self._transition = torch.empty((nodes, categories, STATES, STATES), device=device, dtype=dtype)
+        most = max(level.stop - level.start for level in forest.levels)
+        # Work space: fresh memory for every level would cost more time than the arithmetic.
+        self._space = torch.empty((4, most, *self._shape), device=device, dtype=dtype)
+        self._outer: torch.Tensor | None = None
+        self._outer_exponent: torch.Tensor | None = None
+        self._tips_projected: torch.Tensor | None = None
+
+    def _rates_of(self, nodes: torch.Tensor) -> torch.Tensor:
+        return self.rates.index_select(0, self.forest.family[nodes])
+
+    def _transitions(self, nodes: torch.Tensor) -> torch.Tensor:
+        """Return P(r_c t) of the branches above these nodes, shape (nodes, categories, 20, 20); computed in float64."""
+        time = self.length[nodes, None] * self._rates_of(nodes)
+        spectrum = torch.exp(time[..., None] * self._eigenvalues)
+        found = torch.matmul((self._right * spectrum[..., None, :]).reshape(-1, STATES), self._left)
+        return found.clamp_(min=self._least).to(self._message.dtype).view(*time.shape, STATES, STATES)
+
+    def _rescale(self, partials: torch.Tensor) -> torch.Tensor:
+        """Divide partials, in place, by the power of two above their largest; return its exponent."""
+        _, exponent = torch.frexp(partials.amax(dim=2))
+        partials *= torch.ldexp(torch.ones_like(exponent, dtype=partials.dtype), -exponent).unsqueeze(2)
+        return exponent.to(partials.dtype)
+
+    def _send(self, nodes: torch.Tensor, partials: torch.Tensor) -> torch.Tensor:
+        """Return partials below these nodes as seen from the other ends of their branches."""
+        transition = self._transition.index_select(0, nodes)
+        if partials.dim() == 3:  # tips: the same for all categories
+            return torch.bmm(transition.flatten(1, 2), partials).view(len(nodes), *self._shape)
+        sent = self._space[3, : len(nodes)]
+        return torch.matmul(transition, partials, out=sent)
+
+    def ascend(self) -> torch.Tensor:
+        """Compute all partials from below (post-order); return the log likelihood of each pattern at each category's rate.
+
+        Returns:
+            Shape (trees, categories, patterns), natural logarithms, float64; 0 where patterns are padded.
+        """
+        forest = self.forest
+        every = torch.arange(len(self.length), device=self.length.device)
+        self._transition = self._transitions(every)
+        tips = forest.n_tips
+        torch.bmm(
+            self._transition[:tips].flatten(1, 2), forest.tips, out=self._message[:tips].view(tips, -1, forest.patterns)
+        )
+        for level in forest.levels:
+            left, right = forest.left[level.start : level.stop], forest.right[level.start : level.stop]
+            down = self._down[level.start : level.stop]
+            other = self._space[0, : level.stop - level.start]
+            torch.index_select(self._message, 0, left, out=down)
+            torch.index_select(self._message, 0, right, out=other)
+            down *= other
+            exponent = self._rescale(down)
+            exponent += self._exponent[left]
+            exponent += self._exponent[right]
+            nodes = slice(tips + level.start, tips + level.stop)
+            self._exponent[nodes] = exponent
+            torch.bmm(self._transition[nodes].flatten(0, 1), down.flatten(0, 1), out=self._message[nodes].flatten(0, 1))
+        likelihood = torch.einsum("x,fcxp->fcp", self._frequencies, self._down[forest.roots].double())
+        found = torch.log(likelihood) + self._exponent[tips + forest.roots].double() * math.log(2)
+        return torch.where(forest.weights.unsqueeze(1) > 0, found, 0.0)
+
+    def descend(self, newton_steps: int = 0) -> torch.Tensor:
+        """Compute partials from above (pre-order) and the derivatives at every branch; with Newton steps, fit the lengths.
+
+        `ascend` comes first. With `newton_steps`, each branch gets its new length as soon as the pass reaches it, and all
+        that comes after already sees it: a level-wise Gauss–Seidel sweep. Partials from below are old then; `ascend` again.
+
+        Returns:
+            Derivatives of each tree's log likelihood by the length of each branch before its steps, shape (nodes,), float64.
+        """
+        forest = self.forest
+        device = self._message.device
+        if self._outer is None or self._outer_exponent is None or self._tips_projected is None:
+            self._outer = torch.empty_like(self._down)
+            self._outer_exponent = torch.empty_like(self._exponent[forest.n_tips :])
+            self._tips_projected = torch.matmul(self._project, forest.tips)
+        outer, outer_exponent = self._outer, self._outer_exponent
+        outer[forest.roots] = 1.0
+        outer_exponent[forest.roots] = 0.0
+        by_length = torch.zeros(len(self.length), device=device, dtype=torch.float64)
+        for level in reversed(forest.levels):
+            above = outer[level.start : level.stop]
+            above_exponent = outer_exponent[level.start : level.stop]
+            sides = (forest.left[level.start : level.stop], forest.right[level.start : level.stop])
+            for side, nodes in enumerate(sides):
+                sibling = sides[1 - side]
+                inner = self._inner_count(level, side)
+                partials = self._space[0, : len(nodes)]
+                torch.index_select(self._message, 0, sibling, out=partials)
+                partials *= above
+                exponent = self._rescale(partials)
+                exponent += above_exponent
+                exponent += self._exponent[sibling]
+                meeting = self._meet(nodes, inner, partials)
+                share = exponent + self._exponent.index_select(0, nodes)
+                share = torch.exp2(share - share.amax(dim=1, keepdim=True))
+                by_length[nodes] = self._fit(nodes, meeting, share, newton_steps)
+                if newton_steps:
+                    self._transition.index_copy_(0, nodes, self._transitions(nodes))
+                    if side == 0:
+                        self._resend(nodes, inner)
+                below = nodes[:inner]
+                if inner:
+                    outer.index_copy_(0, below - forest.n_tips, self._send(below, partials[:inner]))
+                    outer_exponent[below - forest.n_tips] = exponent[:inner]
+        return by_length
+
+    @staticmethod
+    def _inner_count(level: Level, side: int) -> int:
+        if side == 1:
+            return level.inner_right
+        return 0 if level.tips_only else level.stop - level.start
+
+    def _resend(self, nodes: torch.Tensor, inner: int) -> None:
+        below, tips = nodes[:inner], nodes[inner:]
+        if inner:
+            self._message.index_copy_(0, below, self._send(below, self._space[2, :inner]))
+        if len(tips):
+            self._message.index_copy_(0, tips, self._send(tips, self.forest.tips.index_select(0, tips)))
+
+    def _meet(self, nodes: torch.Tensor, inner: int, partials: torch.Tensor) -> torch.Tensor:
+        """Return G, shape (nodes, categories, 20, patterns): a category's likelihood is Σ_k G_ck exp(λ_k r_c t).
+
+        By reversibility both partials are projected by the same matrix: π_x right_xk = left_kx.
+        """
+        assert self._tips_projected is not None
+        forest = self.forest
+        product = self._space[1, : len(nodes)]
+        torch.matmul(self._project, partials, out=product)
+        below, tips = nodes[:inner], nodes[inner:]
+        if inner:
+            down, projected = self._space[2, :inner], self._space[3, :inner]
+            torch.index_select(self._down, 0, below - forest.n_tips, out=down)
+            torch.matmul(self._project, down, out=projected)
+            product[:inner] *= projected
+        if len(tips):
+            product[inner:] *= self._tips_projected.index_select(0, tips).unsqueeze(1)
+        return product
+
+    def _fit(self, nodes: torch.Tensor, meeting: torch.Tensor, share: torch.Tensor, steps: int) -> torch.Tensor:
+        """Take Newton steps on the lengths above these nodes; return derivatives by length before the first.
+
+        Args:
+            nodes: those below the branches.
+            meeting: G of `_meet`.
+            share: what brings the categories to one scale, shape (nodes, categories, patterns).
+            steps: how many; 0 leaves the lengths.
+        """
+        weights = self.forest.weights.index_select(0, self.forest.family[nodes])
+        free = self.forest.free[nodes]
+        rates = self._rates_of(nodes)
+        speed = rates[..., None] * self._eigenvalues  # (nodes, categories, 20)
+        flat = meeting.flatten(0, 1)
+        length = self.length[nodes]
+        slopes = torch.zeros_like(length)
+        for step in range(max(steps, 1)):
+            decay = torch.exp(speed * length[:, None, None])
+            moved = decay * speed
+            spectra = torch.stack([decay, moved, moved * speed], dim=2).flatten(0, 1).to(flat.dtype)
+            terms = torch.bmm(spectra, flat).view(*rates.shape, 3, -1)
+            terms *= share.unsqueeze(2)
+            site, first, second = terms.sum(dim=1).double().unbind(dim=1)
+            site = site.clamp(min=self._floor)
+            slope_of_site = first / site
+            slope = (weights * slope_of_site).sum(dim=1)
+            curvature = (weights * (second / site - slope_of_site.square())).sum(dim=1)
+            if step == 0:
+                slopes = slope
+            if not steps:
+                break
+            length = torch.where(free, _step(length, slope, curvature), length)
+        self.length[nodes] = length
+        return slopes
+
+
+def _step(length: torch.Tensor, slope: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:
+    """Return the next lengths: a Newton step where the likelihood is concave, else a leap uphill, both within bounds."""
+    uphill = torch.where(slope > 0, length * _REACH, length / _REACH)
+    newton = length - slope / curvature
+    target = torch.where(curvature < 0, newton, uphill)
+    highest = (length * _REACH).clamp(min=0.01)
+    return torch.minimum(torch.maximum(target, length / _REACH), highest).clamp(MIN_LENGTH, MAX_LENGTH)

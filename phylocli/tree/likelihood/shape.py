@@ -1,0 +1,80 @@
+"""The shape of the Γ distribution, and the scale of all lengths with it, without further passes over the tree.
+
+At given relative lengths a site's likelihood depends on its rate r alone. One pass gives it at the rates of all categories.
+A site with k changes on a tree of length L has about the likelihood r^k exp(−rL), so that the logarithm is close to
+a + k log r + b r + c r²: fitted to the four categories, this tells to some tenths of a unit what any other shape, and any
+other scale of all lengths, would make of an alignment. Both are chosen on that, and the next pass starts from there.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+
+from phylocli.tree.likelihood.pruning import mixture
+from phylocli.tree.models import discrete_gamma
+
+ALPHA_BOUNDS = (0.05, 50.0)
+"""Least and greatest shape that is fitted; at 50 all sites have all but one rate."""
+
+_REACH = (0.5, 0.35)  # greatest change of log α and of the logarithm of all lengths at one time: farther is extrapolation
+_HALVINGS = 7  # of the steps of the search: down to less than 0.01
+_LEAST_RATE = 1e-12  # smaller ones are the same to any site
+_TABLE = 240  # shapes whose rates are tabulated for the search
+
+
+def exact_rates(alpha: torch.Tensor, categories: int) -> torch.Tensor:
+    """Return the rates of each tree's categories, shape (trees, categories), for shapes of shape (trees,)."""
+    rates = np.stack([discrete_gamma(shape, categories) for shape in alpha.tolist()])
+    return torch.from_numpy(rates).to(alpha.device)
+
+
+@functools.cache
+def _log_rates(categories: int) -> np.ndarray:
+    """Return the logarithms of the rates at shapes equally spaced in their logarithm, shape (_TABLE, categories)."""
+    shapes = np.geomspace(*ALPHA_BOUNDS, _TABLE)
+    return np.log(np.maximum(np.stack([discrete_gamma(shape, categories) for shape in shapes]), _LEAST_RATE))
+
+
+def fit_shape(
+    log_likelihoods: torch.Tensor, weights: torch.Tensor, alpha: torch.Tensor, categories: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the most likely shapes, and the factors of all lengths that go with them, shape (trees,) both.
+
+    Args:
+        log_likelihoods: of each pattern at each category's rate, shape (trees, categories, patterns).
+        weights: of the patterns, shape (trees, patterns).
+        alpha: the shapes whose rates those are, shape (trees,).
+        categories: how many.
+    """
+    device = alpha.device
+    table = torch.from_numpy(_log_rates(categories)).to(device)
+    low, high = np.log(ALPHA_BOUNDS[0]), np.log(ALPHA_BOUNDS[1])
+    centre = torch.log(alpha).clamp(low, high)
+    known = _basis(exact_rates(alpha, categories).clamp(min=_LEAST_RATE), categories)
+    coefficients = torch.linalg.solve(known, log_likelihoods).unsqueeze(1)  # (trees, 1, categories, patterns)
+    place = torch.zeros((len(alpha), 2), dtype=torch.float64, device=device)
+    reach = torch.tensor(_REACH, dtype=torch.float64, device=device)
+    stencil = torch.cartesian_prod(*[torch.tensor([0.0, -1.0, 1.0], dtype=torch.float64, device=device)] * 2)
+    step = reach.clone()
+    for _ in range(2 * _HALVINGS):
+        step = step / np.sqrt(2)
+        candidates = (place[:, None] + stencil * step).clamp(-reach, reach)  # (trees, 9, 2)
+        shapes = (centre[:, None] + candidates[..., 0]).clamp(low, high)
+        at = (shapes - low) / (high - low) * (len(table) - 1)
+        whole = at.floor().clamp(max=len(table) - 2)
+        part = (at - whole).unsqueeze(-1)
+        index = whole.long()
+        wanted = table[index] * (1 - part) + table[index + 1] * part + candidates[..., 1:]  # (trees, 9, categories)
+        values = torch.matmul(_basis(torch.exp(wanted), categories), coefficients)
+        total = (mixture(values) * weights[:, None]).sum(dim=-1)
+        place = candidates[torch.arange(len(place), device=device), total.argmax(dim=1)]
+    return torch.exp((centre + place[:, 0]).clamp(low, high)), torch.exp(place[:, 1])
+
+
+def _basis(rates: torch.Tensor, terms: int) -> torch.Tensor:
+    """Return the functions log r, 1, r, r², … of rates, shape (*rates.shape, terms)."""
+    powers = rates.unsqueeze(-1) ** torch.arange(terms - 1, dtype=rates.dtype, device=rates.device)
+    return torch.cat([torch.log(rates).unsqueeze(-1), powers], dim=-1)
