@@ -24,17 +24,9 @@ MAX_LABELS = 250
 MAX_TEXT_TIPS = 200
 """In a terminal a larger tree is thinned to this many tips."""
 
-_BOX = {
-    (False, False, True, True): "─",
-    (False, True, False, True): "┌",
-    (False, True, True, True): "┬",
-    (True, False, False, True): "└",
-    (True, False, True, True): "┴",
-    (True, True, False, False): "│",
-    (True, True, False, True): "├",
-    (True, True, True, False): "┤",
-    (True, True, True, True): "┼",
-}  # by (up, down, left, right)
+# A character of a text picture by its arms; a lone arm of a tip's end looks like a whole line.
+_UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
+_BOX = " │││─┘┐┤─└┌├─┴┬┼"
 
 
 def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool = False) -> Iterator[Family]:
@@ -127,10 +119,14 @@ def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
     tips = tree.tips()
     deepest = float(depth.max()) or 1.0
     labelled = len(tips) <= MAX_LABELS
-    row = 0.17 if labelled else 12 / len(tips)  # inches
-    figure = Figure(figsize=(9, min(max(2.0, 1.2 + row * len(tips)), 60.0)))
+    top, bottom = 0.45, 0.6  # inches, for the title and the scale bar
+    row = 0.17 if labelled else min(0.17, 12 / len(tips))
+    figure = Figure(figsize=(9, top + bottom + row * (len(tips) - 1)))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.02, 0.0, 0.96, 1.0))
+    axes.set_xlim(-0.01 * deepest, deepest * (1.45 if labelled else 1.03))
+    axes.set_ylim(len(tips) - 1 + bottom / row, -top / row)
+    axes.axis("off")
     across = [[(depth[tree.parent[n]], height[n]), (depth[n], height[n])] for n in range(1, len(tree))]
     spans = [
         [(depth[node], min(height[c] for c in below)), (depth[node], max(height[c] for c in below))]
@@ -150,16 +146,12 @@ def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
                 parse_math=False,
             )
     bar = scale_length(deepest)
-    bottom = len(tips) + 0.4 + 0.02 * len(tips)
-    axes.plot([0, bar], [bottom, bottom], color="#222222", linewidth=1.6)
-    axes.text(
-        bar / 2, bottom + 0.3 + 0.012 * len(tips), f"{bar:g} substitutions per site", ha="center", va="top", fontsize=8
-    )
+    bar, below_tips = scale_length(deepest), len(tips) - 1 + 0.28 / row
+    axes.plot([0, bar], [below_tips, below_tips], color="#222222", linewidth=1.6)
+    axes.text(0, below_tips + 0.07 / row, f"{bar:g} substitutions per site", va="top", fontsize=8)
     if title:
-        axes.set_title(f"{title}, {len(tips)} members", fontsize=10, loc="left", y=0.965, parse_math=False)
-    axes.set_xlim(-0.02 * deepest, deepest * (1.45 if labelled else 1.03))
-    axes.set_ylim(len(tips) * 1.06 + 2.2, -1.6 - 0.02 * len(tips))
-    axes.axis("off")
+        heading = f"{title}, {len(tips)} members"
+        axes.text(0, -top / row * 0.85, heading, va="top", fontsize=10, weight="bold", parse_math=False)
     suffix = Path(path).suffix.lower()
     # The same tree gives the same bytes: no date, and ids in the SVG that do not change from run to run.
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
@@ -186,23 +178,17 @@ def draw_text(tree: Tree, width: int | None = None) -> str:
     deepest = float(depth.max())
     x = np.rint(depth / deepest * (room - 1)).astype(int) if deepest > 0 else np.zeros(len(tree), dtype=int)
     rows = np.floor(_heights(tree)).astype(int)
-    children = tree.children()
-    # A node stands in the row of one of its children or between them, so its line to the left meets its own span.
-    lines = [[" "] * room for _ in tree.tips()]
+    arms = np.zeros((len(tree.tips()), room), dtype=int)
     for node in range(1, len(tree)):
-        for column in range(x[tree.parent[node]] + 1, x[node] + 1):
-            lines[rows[node]][column] = "─"
-    for node, below in enumerate(children):
-        if not below:
-            continue
-        branches = {int(rows[child]) for child in below}
-        for row in range(min(branches), max(branches) + 1):
-            up, down = row > min(branches), row < max(branches)
-            left = row == rows[node] and node > 0 and x[node] > x[tree.parent[node]]
-            lines[row][x[node]] = _BOX.get((up, down, bool(left), row in branches), "│")
+        up = int(tree.parent[node])
+        arms[rows[node], x[up] : x[node]] |= _RIGHT
+        arms[rows[node], x[up] + 1 : x[node] + 1] |= _LEFT
+        low, high = sorted((rows[up], rows[node]))
+        arms[low:high, x[up]] |= _DOWN
+        arms[low + 1 : high + 1, x[up]] |= _UP
     text = []
     for row, tip in enumerate(tree.tips()):
-        line = "".join(lines[row]).rstrip()
+        line = "".join(_BOX[arm] for arm in arms[row]).rstrip()
         text.append(f"{line} {shorten(tree.names[tip], label_width)}")
     bar = scale_length(deepest)
     if bar:
