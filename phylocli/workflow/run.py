@@ -76,7 +76,9 @@ def _chain(config: RunConfig, folder: Path, store: PathLike | None) -> Iterator[
             raise BadInputError(
                 f"{file}: no such file, and not a Pfam accession", fix="check the path, or write it as PF00042"
             )
-    yield Stage("families", collect, files, {"families": config.families, "clans": config.clans}, (collected,))
+    # A file counts by its name and content, not by where it lies: a run may be moved.
+    named = {"families": [Path(f).name for f in config.families], "clans": config.clans}
+    yield Stage("families", collect, files, named, (collected,))
 
     def align(resuming: bool) -> None:
         from phylocli.align import align_families

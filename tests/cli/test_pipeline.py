@@ -14,7 +14,7 @@ CONFIG = """
 families = ["four.sto"]
 seed = 3
 [pairs]
-n = 2000
+n = 300
 [train]
 recipe = "simclr"
 steps = 12
@@ -113,7 +113,7 @@ def test_another_parameter_reruns_from_its_stage_on(finished, tmp_path):
     folder, _ = finished
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    (copy / "run.toml").write_text(CONFIG.replace("n = 2000", "n = 1000"))
+    (copy / "run.toml").write_text(CONFIG.replace("n = 300", "n = 200"))
     done = run(copy)
     assert done.returncode == 0, done.stderr
     for stage in ("families", "align", "tree", "split"):
