@@ -278,3 +278,10 @@ def test_published_composition_figures_on_scope(shared_data: Path) -> None:
     found = baseline("composition", data.ids, frame["sequence"].to_list())
     values = [retrieval.measure(data, found, level, 0).figures[0].value for level in ("family", "superfamily", "fold")]
     assert values == pytest.approx([0.013, 0.006, 0.002], abs=0.0011)
+
+
+def test_a_large_search_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "MAX_SCORES", 90 * 30)
+    monkeypatch.setattr(retrieval, "MIN_QUERIES", 10)
+    found = retrieval.measure(scop_like(90, 0), embedding(np.random.default_rng(1).normal(size=(90, 6))), "family", 0)
+    assert found.figures[0].n == 30 and found.note.startswith("30 queries (drawn from ")

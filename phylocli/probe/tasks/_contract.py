@@ -12,8 +12,10 @@ from phylocli.probe.statistics import Figure
 
 IntArray = npt.NDArray[np.int64]
 
-MAX_QUERIES = 10_000
-"""At most so many queries are scored, drawn at random from all: the interval is then tighter than most readers need."""
+MAX_SCORES = 300_000_000
+"""At most so many scores are ranked at one level: beyond, queries are drawn at random (3,000 of 100,000 sequences)."""
+
+MIN_QUERIES = 1_000
 
 SEARCH_BLOCK = 16_000_000
 """Scores held at once when all queries meet all targets: 64 MB of float32."""

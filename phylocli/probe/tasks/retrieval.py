@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from phylocli.probe.inputs import HIERARCHY, Dataset, Embedding
 from phylocli.probe.statistics import mean_figure
-from phylocli.probe.tasks._contract import MAX_QUERIES, SEARCH_BLOCK, Measurement, Metric, subsample
+from phylocli.probe.tasks._contract import MAX_SCORES, MIN_QUERIES, SEARCH_BLOCK, Measurement, Metric, subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -113,7 +113,8 @@ def expected_recall(relevant: FloatArray, others: FloatArray, k: int) -> FloatAr
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
     """Score every query at one level; memory is bounded by blocks of queries."""
     rows = data.evaluated_rows()
-    queries = subsample(_queries(data, level), MAX_QUERIES, seed)
+    every = _queries(data, level)
+    queries = subsample(every, max(MIN_QUERIES, MAX_SCORES // len(rows)), seed)
     x = embedding.unit_rows()[rows]
     place = np.searchsorted(rows, queries)
     here = filled(data, level)[rows]
@@ -152,5 +153,6 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         ),
     ]
     ignored = f"; the same {ignored_level} ignored" if ignored_level else ""
-    note = f"{n:,} queries against {len(rows):,} sequences{ignored}"
+    drawn = f" (drawn from {len(every):,})" if n < len(every) else ""
+    note = f"{n:,} queries{drawn} against {len(rows):,} sequences{ignored}"
     return Measurement(figures, {"recall at rank": ([float(k) for k in RANKS], curve)}, note)
