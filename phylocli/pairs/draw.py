@@ -13,16 +13,7 @@ from phylocli import console
 from phylocli.alphabet import degap
 from phylocli.errors import BadInputError
 from phylocli.formats.family import Family
-from phylocli.pairs.laws import (
-    CHUNK_ROWS,
-    LISTED_UP_TO,
-    Draw,
-    LogDistancePool,
-    PerSequencePool,
-    PerSequenceRowPool,
-    Pool,
-    UniformPool,
-)
+from phylocli.pairs.laws import CHUNK_ROWS, Draw, LogDistancePool, PerSequencePool, Pool, band_pool
 from phylocli.pairs.limits import in_slices, limited_pool
 from phylocli.pairs.request import Band, Request
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
@@ -127,6 +118,7 @@ class _Counts:
     families: int = 0
     pairs: int = 0
     written: int = 0
+    is_estimate: bool = False
     empty: list[str] = field(default_factory=list)
     last: EmptyBandError | None = None
 
@@ -165,6 +157,7 @@ class Drawer:
         pools = [self._pool(family, tips, sampler, band) for band in request.bands(sampler)]
         total = sum(pool.total for pool in pools)
         counts.pairs += total
+        counts.is_estimate |= any(getattr(pool, "is_sample", False) for pool in pools)
         console.detail(f"{family.label}: {total:,} of {sampler.n_pairs:,} pairs {request.describe()}")
         if total == 0:
             reason = EmptyBandError(
@@ -204,22 +197,15 @@ class Drawer:
         self._say()
 
     def _pool(self, family: Family, tips: list[str], sampler: PairSampler, band: Band) -> Pool:
-        request = self.request
-        replace, law = request.replace, request.weighting
-        slices = LogDistancePool.edges(*band, sampler.tree.diameter()) if law == "log-distance" else []
-        if request.is_filtered or request.is_capped:
-            listed = limited_pool(family, tips, sampler, band, request, self._rng)
-            if law == "log-distance":
-                return LogDistancePool(list(in_slices(listed, slices)))
-            return PerSequencePool(listed.listed, len(tips), replace=replace) if law == "per-sequence" else listed
+        request, law = self.request, self.request.weighting
+        if not (request.is_filtered or request.is_capped):
+            return band_pool(sampler, band, law, replace=request.replace)
+        listed = limited_pool(family, tips, sampler, band, request, self._rng)
         if law == "log-distance":
-            return LogDistancePool([UniformPool(sampler, lo, hi, replace=replace) for lo, hi in slices])
-        plain = UniformPool(sampler, *band, replace=replace)
-        if law != "per-sequence":
-            return plain
-        if plain.total > LISTED_UP_TO:
-            return PerSequenceRowPool(sampler, *band, replace=replace)
-        return PerSequencePool(Draw.joined(list(plain.chunks())), len(tips), replace=replace)
+            return LogDistancePool(list(in_slices(listed, LogDistancePool.edges(*band, sampler.tree.diameter()))))
+        if law == "per-sequence":
+            return PerSequencePool(listed.listed, sampler.n_tips, replace=request.replace)
+        return listed
 
     def _note_empty(self, label: str, reason: EmptyBandError) -> None:
         self.counts.empty.append(label)
@@ -249,7 +235,8 @@ class Drawer:
                 fix="choose a wider band; --stats shows what there is",
             )
         families = f" of {counts.families} families" if counts.families > 1 else ""
-        console.info(f"{where}{counts.pairs:,} pairs{families} lie {request.describe()}")
+        about = "about " if counts.is_estimate else ""
+        console.info(f"{where}{about}{counts.pairs:,} pairs{families} lie {request.describe()}")
         if counts.empty:
             shown = ", ".join(counts.empty[:3]) + (", …" if len(counts.empty) > 3 else "")
             who = "one family has" if len(counts.empty) == 1 else f"{len(counts.empty)} families have"

@@ -95,6 +95,7 @@ class ListedPool:
     def __init__(self, listed: Draw, *, replace: bool = False, total: int | None = None) -> None:
         self.listed, self.replace = listed, replace
         self.total = len(listed) if total is None else total
+        self.is_sample = total is not None
         self.weight = float(self.total)
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
@@ -168,14 +169,14 @@ class PerSequencePool:
         partners = np.bincount(listed.i, minlength=n_tips) + np.bincount(listed.j, minlength=n_tips)
         self.weight = float((partners > 0).sum())
         self._pair_weight = 1.0 / partners[listed.i] + 1.0 / partners[listed.j] if self.total else np.empty(0)
+        self._running = np.cumsum(self._pair_weight)
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
         """Draw n pairs."""
         if n == 0 or self.total == 0:
             return Draw.joined([])
         if self.replace:
-            running = np.cumsum(self._pair_weight)
-            at = np.searchsorted(running, rng.random(n) * running[-1], side="right")
+            at = np.searchsorted(self._running, rng.random(n) * self._running[-1], side="right")
             return self.listed.part(np.minimum(at, self.total - 1))
         n = min(n, self.total)
         keys = rng.exponential(size=self.total) / self._pair_weight
@@ -233,3 +234,16 @@ class PerSequenceRowPool:
     def chunks(self) -> Iterator[Draw]:
         """Yield every pair once."""
         yield from UniformPool(self.sampler, self.lo, self.hi).chunks()
+
+
+def band_pool(sampler: PairSampler, band: tuple[float, float], law: str, *, replace: bool = False) -> Pool:
+    """Return a family's pairs in a band, ready to be drawn by a law of `request.WEIGHTINGS`."""
+    if law == "log-distance":
+        slices = LogDistancePool.edges(*band, sampler.tree.diameter())
+        return LogDistancePool([UniformPool(sampler, lo, hi, replace=replace) for lo, hi in slices])
+    plain = UniformPool(sampler, *band, replace=replace)
+    if law != "per-sequence":
+        return plain
+    if plain.total > LISTED_UP_TO:
+        return PerSequenceRowPool(sampler, *band, replace=replace)
+    return PerSequencePool(Draw.joined(list(plain.chunks())), sampler.n_tips, replace=replace)

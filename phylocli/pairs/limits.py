@@ -17,6 +17,7 @@ from phylocli.pairs.request import Band, Request
 from phylocli.pairs.sampler import PairSampler, distinct_integers
 
 _CELLS = 4_000_000  # residues compared at a time
+_EXAMINED = 1_000_000  # pairs at least, of a band that is not looked through in full
 
 
 class AlignedRows:
@@ -76,7 +77,7 @@ def limited_pool(
             ranks = sampler.capped_ranks(*band, request.max_per_ancestor * (20 if rows else 1), rng)
         else:
             wanted = 10 * request.n + 10 * sampler.n_tips * (request.max_per_sequence or 0)
-            ranks = distinct_integers(total, min(total, max(1_000_000, wanted)), rng)
+            ranks = distinct_integers(total, min(total, max(_EXAMINED, wanted)), rng)
         examined = len(ranks)
         chunks = (ranks[k : k + CHUNK_ROWS] for k in range(0, examined, CHUNK_ROWS))
         listed = Draw.joined([_passing(Draw(*sampler.unrank(*band, part)), rows, request) for part in chunks])

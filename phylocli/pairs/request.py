@@ -116,8 +116,8 @@ class Request:
         """Return the band in words, for messages."""
         unit = "substitutions per site" if self.unit == "substitutions" else "times the family's median distance"
         if self.bins:
-            return f"in the bins {', '.join(f'{lo:g}:{hi:g}' for lo, hi in self.bins)} {unit} apart"
-        if self.max_dist < math.inf:
+            text = f"in the bins {', '.join(f'{lo:g}:{hi:g}' for lo, hi in self.bins)} {unit} apart"
+        elif self.max_dist < math.inf:
             text = f"from {self.min_dist:g} to {self.max_dist:g} {unit} apart"
         else:
             text = f"{self.min_dist:g} {unit} or more apart" if self.min_dist > 0 else "at any distance"
@@ -125,6 +125,8 @@ class Request:
             text += f" between the quantiles {self.quantiles[0]:g} and {self.quantiles[1]:g} of each family's distances"
         if self.is_filtered:
             text += " that pass the limits of identity and coverage"
+        if self.is_capped:
+            text += " and can be drawn under the caps"
         return text
 
     def warn_if_narrow(self) -> None:

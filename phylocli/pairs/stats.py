@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from phylocli import console
 from phylocli.formats.family import Family
 from phylocli.pairs.draw import sampler_of
 from phylocli.pairs.request import Request
@@ -65,9 +66,12 @@ def distributions(families: Iterable[Family], request: Request) -> Iterator[Dist
     """Yield the distribution of each family's pair distances, and how much of it lies in the request's band.
 
     Raises:
-        BadInputError: a family without a tree, or whose tree does not fit its members, or of one member.
+        BadInputError: a family without a tree, or whose tree does not fit its members.
     """
     for family in families:
+        if len(family) < 2:
+            console.info(f"{family.label} has one member, so there is no distance to describe")
+            continue
         sampler = sampler_of(family.label, family.tree())
         top = sampler.tree.diameter()
         quantiles = sampler.quantiles(list(QUANTILES))

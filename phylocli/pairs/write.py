@@ -119,7 +119,7 @@ def write_distributions(families: Iterable[Family], target: PathLike | None, req
     """Describe the distances of each family: bars for a terminal, else JSON, one object a line, and the bars on stderr.
 
     Raises:
-        BadInputError: a family without a tree, or of one member.
+        BadInputError: a family without a tree.
     """
     to_terminal = (target is None or str(target) == STDIO) and sys.stdout.isatty()
     with open_text_output(target) as stream:

@@ -10,36 +10,53 @@ import math
 
 import numpy as np
 
+from phylocli.errors import UsageError
 from phylocli.formats.family import Family
-from phylocli.pairs import EmptyBandError, PairSampler
+from phylocli.pairs import EmptyBandError
 from phylocli.pairs.draw import sampler_of
+from phylocli.pairs.laws import Pool, band_pool
+from phylocli.pairs.request import Request
 from phylocli.views._base import Pairs, Tokens, check_band, member_tokens
 
 KIND = "source"
 
 
 class _Prepared:
-    def __init__(self, sampler: PairSampler, tokens: list[Tokens], lo: float, hi: float) -> None:
-        self.sampler, self.tokens, self.lo, self.hi = sampler, tokens, lo, hi
+    def __init__(self, pool: Pool, tokens: list[Tokens]) -> None:
+        self.pool, self.tokens = pool, tokens
 
     def draw(self, n: int, rng: np.random.Generator) -> Pairs:
-        i, j, distance = self.sampler.draw(n, self.lo, self.hi, rng, replace=True)
-        # The sampler's pairs are unordered, i < j in the tree's order; which of the two comes first is decided here.
+        drawn = self.pool.draw(n, rng)
+        # Drawn pairs are unordered, i < j in the tree's order; which of the two comes first is decided here.
         swap = rng.random(n) < 0.5
-        first, second = np.where(swap, j, i).tolist(), np.where(swap, i, j).tolist()
+        first, second = np.where(swap, drawn.j, drawn.i).tolist(), np.where(swap, drawn.i, drawn.j).tolist()
         tokens = self.tokens
-        return [tokens[k] for k in first], [tokens[k] for k in second], distance
+        return [tokens[k] for k in first], [tokens[k] for k in second], drawn.distance
 
 
 class Phylogenetic:
-    """Draws pairs of members uniformly, with replacement, from all whose patristic distance lies in [min_dist, max_dist].
+    """Draws pairs of members, with replacement, from all whose patristic distance lies in [min_dist, max_dist].
 
     Args:
-        min_dist, max_dist: the band, ends included, expected substitutions per site.
+        min_dist, max_dist: the band, ends included, in `unit`.
+        unit: `substitutions`, expected per site, or `relative`: 1 is the median of the family's pair distances.
+        weighting: `uniform`: each pair is equally likely; `per-sequence`: each member that has a partner, then each of its
+            partners; `log-distance`: distances spread evenly on a logarithmic scale.
     """
 
-    def __init__(self, min_dist: float = 0.0, max_dist: float = math.inf) -> None:
-        self.lo, self.hi = check_band(min_dist, max_dist, "phylogenetic")
+    def __init__(
+        self,
+        min_dist: float = 0.0,
+        max_dist: float = math.inf,
+        unit: str = "substitutions",
+        weighting: str = "uniform",
+    ) -> None:
+        low, high = check_band(min_dist, max_dist, "phylogenetic")
+        if weighting == "per-family":
+            raise UsageError(
+                "the view phylogenetic draws from one family at a time", fix="use uniform, per-sequence or log-distance"
+            )
+        self.request = Request(low, high, n=1, unit=unit, weighting=weighting, replace=True)
 
     def prepare(self, family: Family) -> _Prepared:
         """Return the family ready for drawing.
@@ -51,14 +68,15 @@ class Phylogenetic:
         tree = family.tree()
         tokens = member_tokens(family)
         sampler = sampler_of(family.label, tree)
-        if sampler.count(self.lo, self.hi) == 0:
-            raise EmptyBandError(
-                f"{family.label}: no two members lie {self.lo:g} to {self.hi:g} substitutions per site apart",
-                why=sampler.describe(),
-            )
-        return _Prepared(sampler, [tokens[name] for name in tree.tip_names()], self.lo, self.hi)
+        (band,) = self.request.bands(sampler)
+        pool = band_pool(sampler, band, self.request.weighting, replace=True)
+        if pool.total == 0:
+            raise EmptyBandError(f"{family.label}: no two members lie {self.request.describe()}", why=sampler.describe())
+        return _Prepared(pool, [tokens[name] for name in tree.tip_names()])
 
 
-def make(min_dist: float = 0.0, max_dist: float = math.inf) -> Phylogenetic:
+def make(
+    min_dist: float = 0.0, max_dist: float = math.inf, unit: str = "substitutions", weighting: str = "uniform"
+) -> Phylogenetic:
     """Return the view; see `Phylogenetic`."""
-    return Phylogenetic(min_dist, max_dist)
+    return Phylogenetic(min_dist, max_dist, unit, weighting)

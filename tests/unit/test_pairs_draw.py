@@ -234,6 +234,23 @@ def test_identity_and_coverage_limits_keep_exactly_what_passes():
     assert set(pairs_of(frame)) == expected
 
 
+def test_of_a_large_band_a_uniform_sample_is_looked_through(monkeypatch, capsys):
+    family = FAMILIES[1]
+    every = set(pairs_of(drawn([family], min_identity=0.1)))
+    monkeypatch.setattr("phylocli.pairs.limits.LISTED_UP_TO", 10)
+    monkeypatch.setattr("phylocli.pairs.limits._EXAMINED", 60)
+    seen = Counter()
+    for seed in range(800):
+        found = pairs_of(drawn([family], min_identity=0.1, n=3, seed=seed))
+        assert len(set(found)) == 3
+        seen.update(found)
+    assert set(seen) == every
+    assert chisquare(list(seen.values())).pvalue > 1e-4
+    assert "about " in capsys.readouterr().err
+    capped = drawn([family], min_identity=0.1, n=15, max_per_ancestor=1)
+    assert set(pairs_of(capped)) <= every
+
+
 def test_rows_that_share_no_column_have_no_identity():
     family = Family(["a", "b"], ["AC--", "--AC"], accession="PF", column_features={"RF": "xxxx"})
     identity, coverage = AlignedRows(family, ["a", "b"]).compare(np.array([0]), np.array([1]))

@@ -28,6 +28,21 @@ def test_pairs_of_members_come_with_their_patristic_distance():
     assert {("a", "c"), ("c", "a")} <= set(ids)  # either member comes first
 
 
+def test_the_band_may_be_relative_and_the_law_another():
+    median = 0.75  # of 0.3, 0.5, 0.7, 0.8, 1.0, 1.1
+    settings = {"min_dist": 0.9, "max_dist": 1.1, "unit": "relative", "weighting": "log-distance"}
+    _, _, distance = (
+        views.build("phylogenetic", {"phylogenetic": settings}).prepare(family()).draw(50, np.random.default_rng(0))
+    )
+    assert {round(d, 9) for d in distance.tolist()} == {0.7, 0.8}
+    assert 0.9 * median < 0.7 and 1.1 * median > 0.8
+    settings = {"max_dist": 0.6, "weighting": "per-sequence"}
+    _, _, distance = (
+        views.build("phylogenetic", {"phylogenetic": settings}).prepare(family()).draw(50, np.random.default_rng(0))
+    )
+    assert {round(d, 9) for d in distance.tolist()} == {0.3, 0.5}
+
+
 def test_a_family_without_a_pair_in_the_band_is_an_error_of_its_own_kind():
     with pytest.raises(EmptyBandError, match="PF1"):
         views.build("phylogenetic", {"phylogenetic": {"min_dist": 5}}).prepare(family())
@@ -80,6 +95,8 @@ def test_drawing_never_changes_the_family():
         ("crop", {"crop": {"min_fraction": "much"}}, "cannot be made"),
         ("substitution", {"substitution": {"matrix": "pam"}}, "blosum62"),
         ("phylogenetic", {"phylogenetic": {"min_dist": 2, "max_dist": 1}}, "min_dist ≤ max_dist"),
+        ("phylogenetic", {"phylogenetic": {"weighting": "per-family"}}, "one family at a time"),
+        ("phylogenetic", {"phylogenetic": {"unit": "years"}}, "relative"),
     ],
 )
 def test_what_cannot_be_built_is_said(spec, parameters, says):
