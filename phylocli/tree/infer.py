@@ -51,7 +51,7 @@ class Options:
     def settings(self) -> Settings:
         """Return the part of the options that engines see."""
         return Settings(
-            model=parse_model(self.model),
+            model=model_name(self),
             alpha=self.alpha,
             min_overlap=self.min_overlap,
             max_distance=self.max_distance,
@@ -202,7 +202,7 @@ def check_options(options: Options) -> None:
     Raises:
         UsageError: naming the option.
     """
-    model = parse_model(options.model)
+    model = model_name(options)
     if options.engine != "auto":
         module = registry.load(ROOM, options.engine)
         if model in FORMULAS and not getattr(module, "USES_DISTANCES", False):
@@ -219,6 +219,19 @@ def check_options(options: Options) -> None:
         raise UsageError(f"there are no columns named {options.columns!r}", fix=f"known: {', '.join(COLUMNS)}")
     if not 0 <= options.min_coverage <= 1:
         raise UsageError(f"a coverage of {options.min_coverage} makes no sense", fix="give a share from 0 to 1")
+
+
+def model_name(options: Options) -> str:
+    """Return the model's name as engines know it.
+
+    Raises:
+        UsageError: no such model, for any engine or for the one that was chosen.
+    """
+    if options.engine != "auto":
+        own = getattr(registry.load(ROOM, options.engine), "OWN_MODELS", ())
+        if options.model.lower() in own:
+            return options.model.lower()
+    return parse_model(options.model)
 
 
 def choose_engine(size: int, options: Options) -> str:

@@ -18,7 +18,7 @@ from phylocli.formats import read_families, stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse
 from phylocli.tree import infer
-from phylocli.tree.engines import _external, veryfasttree
+from phylocli.tree.engines import _external, iqtree, veryfasttree
 from phylocli.tree.failures import Failures
 from phylocli.tree.infer import attach_trees, infer_trees
 from phylocli.tree.simulate import random_tree, simulate_states
@@ -400,3 +400,44 @@ def test_an_outgroup_roots_the_families_that_have_it() -> None:
     tree = first.tree()
     assert any(tree.names[child] == "s3" for child in tree.children()[0])
     assert sorted(second.tree().tip_names()) == other.ids
+
+
+# --- IQ-TREE, where it is installed; else a stand-in that writes what it writes
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not iqtree.available(), reason="IQ-TREE is not on PATH")
+def test_iqtree_finds_the_tree_and_chooses_models() -> None:
+    family, truth = simulated(8, 600, seed=7)
+    done = infer_one(family, engine="iqtree")
+    assert len(splits(done.tree()) ^ splits(truth)) <= 2
+    assert "LG+G4" in done.notes[-1]
+    assert "α = " in done.notes[-1]
+    assert "IQ-TREE" in infer_one(family, engine="iqtree", model="mfp").notes[-1]
+
+
+def test_iqtree_output_is_read_and_its_lack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family, _ = simulated(4, 50)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingDependencyError, match="not on PATH"):
+        infer_one(family, engine="iqtree")
+    program = tmp_path / "iqtree2"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import pathlib, sys\n"
+        "assert sys.argv[1:5] == ['-s', 'alignment.fasta', '-m', 'WAG+G4'], sys.argv\n"
+        "assert pathlib.Path('alignment.fasta').read_text().startswith('>t0\\n')\n"
+        "pathlib.Path('alignment.fasta.treefile').write_text('(t0:1,t1:2,(t2:3,t3:4):5);\\n')\n"
+        "pathlib.Path('alignment.fasta.iqtree').write_text('IQ-TREE 2.0.7 built\\n"
+        "Model of substitution: WAG+G4\\nGamma shape alpha: 0.913\\n')\n".replace("built\n", "built\\n")
+    )
+    program.chmod(0o755)
+    done = infer_one(family, engine="iqtree", model="wag")
+    assert distances(done.tree())["s0", "s3"] == pytest.approx(10)
+    assert "IQ-TREE 2.0.7, WAG+G4 (α = 0.913)" in done.notes[-1]
+
+
+def test_models_of_one_engine_are_not_those_of_another() -> None:
+    family, _ = simulated(4, 50)
+    with pytest.raises(UsageError, match="no distance or model"):
+        infer_one(family, engine="bme", model="mfp")
