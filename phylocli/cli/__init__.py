@@ -81,6 +81,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         if code != EXIT_OK:
             raise SystemExit(code)
 
+    run.is_guarded = True  # type: ignore[attr-defined]
     signature = inspect.signature(function, eval_str=True)
     common = [
         inspect.Parameter(
@@ -160,7 +161,8 @@ def build() -> typer.Typer:
         name = module.__name__.rsplit(".", 1)[1].replace("_", "-")
         if hasattr(module, "app"):
             for info in module.app.registered_commands:
-                info.callback = guarded(info.callback)
+                if not getattr(info.callback, "is_guarded", False):  # the module's app outlives one `build`
+                    info.callback = guarded(info.callback)
             app.add_typer(module.app, name=name, help=inspect.getdoc(module), epilog=_examples(module), no_args_is_help=True)
         else:
             app.command(name, epilog=_examples(module), no_args_is_help=getattr(module, "NO_ARGS_IS_HELP", False))(

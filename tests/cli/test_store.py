@@ -5,52 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from click.testing import Result
+
 from phylocli.formats import read_families
 
-Run = Callable[..., object]
+Run = Callable[..., Result]
 
 
-def test_import_list_verify_export_remove(phylocli: Run, examples: Path, tmp_path: Path) -> None:
-    result = phylocli("store", "import", examples / "families.sto")
-    assert result.returncode == 0, result.stderr
-    assert b"14 families imported" in result.stderr
+def test_import_list_verify_export_remove(cli: Run, examples: Path, tmp_path: Path) -> None:
+    result = cli("store", "import", examples / "families.sto")
+    assert result.exit_code == 0, result.stderr_bytes
+    assert b"14 families imported" in result.stderr_bytes
 
-    listed = phylocli("store", "ls", "--clan", "CL0090")
-    header, row = listed.stdout.decode().splitlines()
+    listed = cli("store", "ls", "--clan", "CL0090")
+    header, row = listed.stdout.splitlines()
     assert header.split("\t")[:4] == ["accession", "version", "name", "clan"]
     assert row.split("\t")[0] == "PF00042"
 
-    assert b"families: 14" in phylocli("store", "info").stdout
-    assert b"clan: CL0090" in phylocli("store", "info", "PF00042").stdout
-    assert phylocli("store", "verify").returncode == 0
+    assert b"families: 14" in cli("store", "info").stdout_bytes
+    assert b"clan: CL0090" in cli("store", "info", "PF00042").stdout_bytes
+    assert cli("store", "verify").exit_code == 0
 
-    exported = phylocli("store", "export", "PF00042", "PF00076")
-    (tmp_path / "two.sto").write_bytes(exported.stdout)
+    exported = cli("store", "export", "PF00042", "PF00076")
+    (tmp_path / "two.sto").write_bytes(exported.stdout_bytes)
     assert [f.accession for f in read_families(tmp_path / "two.sto")] == ["PF00042", "PF00076"]
 
     record = tmp_path / "store" / "families" / "PF00076.sto.gz"
     record.write_bytes(record.read_bytes()[:100])
-    damaged = phylocli("store", "verify", "--remove")
-    assert damaged.returncode == 65
-    assert b"PF00076" in damaged.stderr
+    damaged = cli("store", "verify", "--remove")
+    assert damaged.exit_code == 65
+    assert b"PF00076" in damaged.stderr_bytes
     assert not record.exists()
 
-    assert phylocli("store", "rm", "PF00042").returncode == 0
-    assert phylocli("store", "rm", "PF00042").returncode == 65
-    assert phylocli("store", "rm").returncode == 2
+    assert cli("store", "rm", "PF00042").exit_code == 0
+    assert cli("store", "rm", "PF00042").exit_code == 65
+    assert cli("store", "rm").exit_code == 2
 
 
-def test_records_come_in_through_a_pipe_and_feed_the_chain(phylocli: Run, examples: Path) -> None:
+def test_records_come_in_through_a_pipe_and_feed_the_chain(cli: Run, examples: Path) -> None:
     data = (examples / "families.sto").read_bytes()
-    assert phylocli("store", "import", "-", input=data).returncode == 0
-    fetched = phylocli("fetch", "PF00042", "--offline")
-    assert fetched.returncode == 0, fetched.stderr
-    assert fetched.stdout.startswith(b"# STOCKHOLM 1.0\n")
+    assert cli("store", "import", "-", input=data).exit_code == 0
+    fetched = cli("fetch", "PF00042", "--offline")
+    assert fetched.exit_code == 0, fetched.stderr_bytes
+    assert fetched.stdout_bytes.startswith(b"# STOCKHOLM 1.0\n")
 
 
-def test_unaligned_sequences_are_aligned_on_the_way_in(phylocli: Run, examples: Path) -> None:
-    result = phylocli("store", "import", examples / "globins.fasta")
-    assert result.returncode == 0, result.stderr
-    listed = phylocli("store", "ls").stdout.decode().splitlines()
+def test_unaligned_sequences_are_aligned_on_the_way_in(cli: Run, examples: Path) -> None:
+    result = cli("store", "import", examples / "globins.fasta")
+    assert result.exit_code == 0, result.stderr_bytes
+    listed = cli("store", "ls").stdout.splitlines()
     assert listed[1].split("\t")[0] == "globins"
     assert listed[1].split("\t")[4] == "45"
