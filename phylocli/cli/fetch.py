@@ -33,6 +33,9 @@ def command(
         Optional[str],  # noqa: UP045
         typer.Option("--from-file", metavar="FILE|-", help="Accessions from a file, one a line."),
     ] = None,
+    members: Annotated[
+        bool, typer.Option("--members", help="The families' domains in all of UniProt, unaligned, as FASTA.")
+    ] = False,
     uniprot: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--uniprot", metavar="QUERY", help="Proteins of UniProt by its query language, as FASTA."),
@@ -68,7 +71,15 @@ def command(
     Every family is kept in the store, and is not fetched again unless --refresh. Without -o, records go to standard output
     when that is a pipe or a file; those of --all only to the store.
     """
-    from phylocli.fetch import fetch_families, fetch_proteins, fetch_release, read_list, write_fetched, write_release
+    from phylocli.fetch import (
+        fetch_families,
+        fetch_members,
+        fetch_proteins,
+        fetch_release,
+        read_list,
+        write_fetched,
+        write_release,
+    )
     from phylocli.store import Store
 
     families_named = bool(accessions or clan or from_file)
@@ -80,6 +91,12 @@ def command(
     if proteins_named:
         listed = read_list(uniprot_accessions) if uniprot_accessions is not None else None
         fetch_proteins(output, query=uniprot, accessions=listed, annotations=annotations, base_url=base_url)
+        return
+    named = [*(accessions or []), *(read_list(from_file) if from_file else [])]
+    if members:
+        if clan or not families_named:
+            raise UsageError("--members needs families by accession")
+        fetch_members(named, output, base_url=base_url)
         return
     if all_:
         whole = Store(store)
@@ -93,7 +110,6 @@ def command(
         )
         write_release(came, whole, output, {"all": True, "alignment": alignment, "release": came.release})
         return
-    named = [*(accessions or []), *(read_list(from_file) if from_file else [])]
     families = fetch_families(
         named,
         clans=clan or [],

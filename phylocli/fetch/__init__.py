@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from phylocli.fetch.accessions import Wanted, parse_clan, parse_family, read_list
 from phylocli.fetch.audit import Finding, verify_store
-from phylocli.fetch.families import Failure, fetch_families
+from phylocli.fetch.families import Failure, fetch_families, fetch_members
 from phylocli.fetch.importing import import_families, import_release
 from phylocli.fetch.policy import Policy, default_policy
 from phylocli.fetch.proteins import fetch_proteins
@@ -24,6 +24,7 @@ __all__ = [
     "describe",
     "export_families",
     "fetch_families",
+    "fetch_members",
     "fetch_proteins",
     "fetch_release",
     "find_services",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from phylocli import console
@@ -17,7 +17,12 @@ from phylocli.fetch.policy import Policy, default_policy
 from phylocli.fetch.release import check_alignment, fetch_release
 from phylocli.fetch.services import Services, find_services
 from phylocli.fetch.split import clans_of
+from phylocli.fetch.workers import Workers
+from phylocli.formats import fasta
 from phylocli.formats.family import Family
+from phylocli.formats.fasta import Sequence
+from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.store import Store, is_safe
 
 _MANY = 50  # families beyond which a release file is the better way: InterPro takes seconds for each
@@ -125,6 +130,8 @@ class _Fetcher:
         self.service = InterPro(self.client, services.interpro)
         self.failures: list[Failure] = []
         self.asked = 0
+        self._asking = threading.Lock()
+        self._release_of_interpro: str | None = None
 
     def run(self, listed: list[Wanted], clans: list[str]) -> Iterator[Family]:
         with self.client:
@@ -188,11 +195,11 @@ class _Fetcher:
         return families
 
     def _in_order(self, families: list[Wanted], missing: list[Wanted]) -> Iterator[Family]:
-        pool = ThreadPoolExecutor(max_workers=max(1, self.policy.connections), thread_name_prefix="fetch")
+        workers = Workers(self._fetch, self.policy.connections)
         absent = {failure.accession for failure in self.failures}
         in_a_row = 0
         try:
-            pending: dict[str, Future[None]] = {w.accession: pool.submit(self._fetch, w) for w in missing}
+            pending = dict(zip((w.accession for w in missing), workers.start(missing), strict=True))
             for wanted in console.progress(families, "fetching families", unit="families"):
                 if wanted.accession in absent:
                     continue
@@ -214,7 +221,7 @@ class _Fetcher:
                 yield family
         finally:
             self.client.stop()  # also when the reader of this iterator has gone, or ^C came
-            pool.shutdown(wait=True, cancel_futures=True)
+            workers.stop()
 
     def _members(self, clans: list[str], members_of: Callable[[str], list[str]]) -> Iterator[Wanted]:
         for clan in clans:
@@ -266,11 +273,22 @@ class _Fetcher:
             family, source = self.service.alignment(wanted, self.alignment)
         except DeadFamilyError as error:
             raise self._with_replacement(error, wanted) from error
+        source["release"] = source["release"] or self._interpro_release()
         if self.profile:
             text, profile_source = self.service.profile(wanted)
+            profile_source["release"] = profile_source["release"] or source["release"]
             self.store.write_profile(wanted.accession, text, parameters, source=profile_source)
         family.notes.append(f"fetch {self.alignment} InterPro")
         self.store.write(family, "fetch", parameters, source={**source, "alignment": self.alignment})
+
+    def _interpro_release(self) -> str:
+        """Return InterPro's release, asked for once; empty where the service does not say."""
+        with self._asking:
+            if self._release_of_interpro is None:
+                self._release_of_interpro = ""
+                with contextlib.suppress(ServiceError):
+                    self._release_of_interpro = self.service.release()
+            return self._release_of_interpro
 
     def _with_replacement(self, error: DeadFamilyError, wanted: Wanted) -> DeadFamilyError:
         """Name the family that took the place of a dead one, where Pfam's list of the dead can be had and knows it."""
@@ -315,3 +333,46 @@ def raise_failures(failures: list[Failure], asked: int) -> None:
         f"{len(failures)} of {asked} did not come:\n" + "\n".join(lines),
         fix="the others are in the store; run the same command again for the rest" if service else None,
     )
+
+
+def fetch_members(
+    accessions: Iterable[str],
+    output: PathLike | None,
+    *,
+    base_url: str | None = None,
+    policy: Policy | None = None,
+) -> int:
+    """Write the domains of families in all of UniProt, unaligned, as FASTA (`ACCESSION/from-to`); return how many.
+
+    These are the members that InterPro knows, far more than an alignment's; they are not kept in the store.
+
+    Args:
+        accessions: families.
+        output: FASTA file, or `-`/None for standard output.
+        base_url: the InterPro API's address; None takes `$PHYLOCLI_INTERPRO_URL`, else EBI's.
+        policy: waits, retries and caps; None takes the default.
+
+    Raises:
+        UsageError: a text that is no accession.
+        BadInputError: a family that does not exist.
+        ServiceError: not all of them came; nothing is written to a file then.
+    """
+    listed = unique(parse_family(text) for text in accessions)
+    count = 0
+    with Client(policy or default_policy()) as client:
+        service = InterPro(client, find_services(interpro=base_url).interpro)
+
+        def all_of_them() -> Iterator[Sequence]:
+            nonlocal count
+            for wanted in listed:
+                with console.progress_task(f"members of {wanted.accession}", unit="domains") as task:
+                    for member in service.members(wanted):
+                        count += 1
+                        task.advance()
+                        yield member
+
+        with open_text_output(output) as stream:
+            fasta.write(all_of_them(), stream, width=60)
+    write_sidecar(output, "fetch", {"members": [w.accession for w in listed]}, source={"service": "InterPro"})
+    console.info(f"{count:,} domains of {len(listed)} famil{'y' if len(listed) == 1 else 'ies'}")
+    return count

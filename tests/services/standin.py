@@ -13,11 +13,12 @@ import io
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -206,7 +207,7 @@ class Standin:
         release_files: its files by name; None makes them from `families`.
     """
 
-    def __init__(self, families: dict[str, Family] | None = None) -> None:
+    def __init__(self, families: dict[str, Family] | None = None, *, certificate: Path | None = None) -> None:
         self.families = dict(families if families is not None else example_families())
         self.dead = dict(DEAD)
         self.merged = {"P99999": "P01000"}  # accessions that were merged into others
@@ -217,6 +218,8 @@ class Standin:
         self._always: dict[str, Fault] = {}
         self._lock = threading.Lock()
         self.release_files: dict[str, bytes] | None = None
+        self.busy = 0
+        self.busiest = 0  # the most requests that were answered at one time
         standin = self
 
         class Handler(_Handler):
@@ -224,6 +227,12 @@ class Standin:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self._scheme = "https"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     def __enter__(self) -> Standin:
@@ -237,8 +246,8 @@ class Standin:
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        """`http://127.0.0.1:PORT`, or `https://…` with a certificate."""
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def interpro(self) -> str:
@@ -279,6 +288,18 @@ class Standin:
     def count(self, path: str) -> int:
         """How many requests came whose path and query contain `path`."""
         return sum(path in request.line for request in self.requests)
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Count the requests that are being answered."""
+        with self._lock:
+            self.busy += 1
+            self.busiest = max(self.busiest, self.busy)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.busy -= 1
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request, odd or right."""
@@ -550,11 +571,12 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(parts.path, query, headers, time.monotonic())
         self.service.requests.append(request)
-        answer = self.service.answer(request)
-        try:
-            self._send(answer)
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
+        with self.service.working():
+            answer = self.service.answer(request)
+            try:
+                self._send(answer)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
 
     def _send(self, answer: Answer) -> None:
         if answer.reset:

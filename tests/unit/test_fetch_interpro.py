@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import shutil
+import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from standin import (
     HTML,
+    Answer,
     Standin,
     body,
     changed,
@@ -24,8 +29,8 @@ from standin import (
 )
 
 from phylocli.errors import BadInputError, ServiceError, UsageError
-from phylocli.fetch import Policy, fetch_families
-from phylocli.formats import Family
+from phylocli.fetch import Policy, fetch_families, fetch_members
+from phylocli.formats import Family, read_sequences
 from phylocli.store import Store
 
 FAST = Policy().scaled(0.001)
@@ -282,9 +287,9 @@ def test_a_body_larger_than_the_cap_is_refused(standin: Standin, store: Store) -
 
 
 def test_a_body_that_unpacks_to_more_than_the_cap_is_refused(standin: Standin, store: Store) -> None:
-    standin.always(SEED, body(gzip.compress(b"# STOCKHOLM 1.0\n" + b"\n" * 50_000_000)))
-    with pytest.raises(ServiceError, match="unpack to more than 1,000,000 bytes"):
-        fetch(standin, store, "PF00042", policy=Policy(max_unpacked=1_000_000, attempts=1).scaled(0.001))
+    standin.always(SEED, body(gzip.compress(b"# STOCKHOLM 1.0\n" + b"\n" * 2_000_000)))
+    with pytest.raises(ServiceError, match="unpack to more than 100,000 bytes"):
+        fetch(standin, store, "PF00042", policy=Policy(max_unpacked=100_000, attempts=1).scaled(0.001))
     assert nothing_was_kept(store)
 
 
@@ -395,3 +400,123 @@ def test_a_damaged_record_in_the_store_is_fetched_anew(standin: Standin, store: 
     path.write_bytes(path.read_bytes()[:500])
     assert len(fetch(standin, store, "PF00042")[0]) == 45
     assert len(store.read("PF00042")) == 45
+
+
+# ---- all members, page after page ----
+
+
+def test_members_come_from_all_pages_although_their_links_name_another_host(standin: Standin, tmp_path: Path) -> None:
+    base = example_families()["PF01073"]
+    standin.families = {
+        "PF00042": Family(
+            [f"m{n}" for n in range(450)], [base.rows[n % len(base)] for n in range(450)], accession="PF00042", name="Many"
+        )
+    }
+    assert fetch_members(["PF00042"], tmp_path / "x.fasta", policy=FAST) == 450
+    found = list(read_sequences(tmp_path / "x.fasta"))
+    wanted = base.sequences()
+    assert [s.id for s in found] == [f"A{n:05d}/11-{10 + len(wanted[n % len(wanted)].residues)}" for n in range(450)]
+    assert all(s.residues == wanted[n % len(wanted)].residues for n, s in enumerate(found))
+    assert [r.query["page_size"] for r in standin.requests] == ["200"] * 3
+
+
+def test_a_page_of_members_that_breaks_off_is_asked_for_again(standin: Standin, tmp_path: Path) -> None:
+    standin.script("/protein/", cut(0.5), html, computing)
+    assert fetch_members(["PF00042"], tmp_path / "x.fasta", policy=FAST) == 45
+    with pytest.raises(BadInputError, match="no family PF99999"):
+        fetch_members(["PF99999"], tmp_path / "y.fasta", policy=FAST)
+    assert not (tmp_path / "y.fasta").exists()
+
+
+def test_fewer_members_than_announced_are_refused(standin: Standin, tmp_path: Path) -> None:
+    def more(right: Answer) -> Answer:
+        right.body = right.body.replace(b'"count": 45', b'"count": 46')
+        return right
+
+    standin.always("/protein/", more)
+    with pytest.raises(ServiceError, match="45 came, the service announced 46"):
+        fetch_members(["PF00042"], tmp_path / "x.fasta", policy=FAST)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- the release, the connection, the end ----
+
+
+def test_the_release_is_asked_for_where_the_answer_does_not_tell_it(standin: Standin, store: Store) -> None:
+    standin.always("annotation=", changed(headers={}))
+    fetch(standin, store, "PF00042", "PF00076", "PF00134")
+    assert store.origin("PF00076")["source"]["release"] == "107.0"
+    assert standin.count("/utils/release/current/") == 1
+    standin.always("/utils/", status(503))
+    fetch(standin, store, "PF00278", policy=Policy(attempts=1).scaled(0.001))
+    assert store.origin("PF00278")["source"]["release"] == ""
+
+
+def test_at_most_a_few_requests_run_at_one_time(standin: Standin, store: Store) -> None:
+    standin.always("/entry/", changed(stall=0.1))
+    fetch(standin, store, *sorted(standin.families))
+    assert 1 < standin.busiest <= Policy().connections == 3
+
+
+def test_the_proxy_of_the_environment_is_used(standin: Standin, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", standin.url)
+    base = "http://interpro.invalid/interpro/api"
+    assert len(list(fetch_families(["PF00042"], store=store, base_url=base, policy=FAST))) == 1
+    assert standin.requests[0].headers["host"] == "interpro.invalid"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1 that nobody has signed, with its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is needed to make a certificate")
+    path = tmp_path / "certificate.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    extension = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *extension, "-keyout", path, "-out", tmp_path / "c"], check=True, capture_output=True)
+    path.write_text(path.read_text() + (tmp_path / "c").read_text())
+    return path
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_and_a_bundle_makes_it_good(
+    certificate: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Standin(certificate=certificate) as server:
+        with pytest.raises(ServiceError, match=r"certificate of 127\.0\.0\.1") as caught:
+            fetch(server, store, "PF00042")
+        assert "REQUESTS_CA_BUNDLE" in str(caught.value)
+        assert not server.requests
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert len(fetch(server, store, "PF00042")) == 1
+
+
+def test_a_redirect_away_from_https_is_not_believed(
+    certificate: Path, standin: Standin, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with Standin(certificate=certificate) as server:
+        server.script(SEED, status(302, Location=f"{standin.interpro}/entry/pfam/PF00042/?annotation=alignment:seed"))
+        with pytest.raises(ServiceError, match="not encrypted"):
+            fetch(server, store, "PF00042")
+    assert nothing_was_kept(store)
+
+
+def test_interrupting_ends_at_once_even_while_a_server_is_silent(
+    standin: Standin, phylocli_spawn: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    standin.always("PF00042/?annotation", changed(stall=120))
+    standin.always("PF00076/?annotation", computing)
+    process = phylocli_spawn("fetch", "PF00042", "PF00076", PHYLOCLI_FETCH_PATIENCE="1")
+    end = time.monotonic() + 60
+    while standin.count("annotation") < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    assert process.wait(30) == 130
+    assert time.monotonic() - start < 15
