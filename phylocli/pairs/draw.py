@@ -226,6 +226,8 @@ class Drawer:
     def _say(self) -> None:
         counts, request = self.counts, self.request
         where = f"{self.label}: " if self.label else ""
+        if counts.families == 0:
+            raise EmptyBandError(f"{where}there is no family to draw pairs from")
         if counts.pairs == 0:
             if counts.families == 1 and counts.last is not None:
                 raise counts.last

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from phylocli import console
 from phylocli.errors import UsageError
@@ -99,18 +100,30 @@ class Request:
         scale = 1.0
         if self.unit == "relative":
             scale = float(sampler.quantiles([0.5])[0])
+
+        def scaled(bound: float) -> float:
+            return scale * bound if bound < math.inf else bound
+
         if self.bins:
             # A bin that ends where the next one starts leaves that end to it.
             starts = {lo for lo, _ in self.bins}
             return [
-                (scale * lo, math.nextafter(scale * hi, -math.inf) if hi in starts - {lo} else scale * hi)
+                (scaled(lo), math.nextafter(scaled(hi), -math.inf) if hi in starts - {lo} else scaled(hi))
                 for lo, hi in self.bins
             ]
-        lo, hi = scale * self.min_dist, scale * self.max_dist if self.max_dist < math.inf else math.inf
+        lo, hi = scaled(self.min_dist), scaled(self.max_dist)
         if self.quantiles:
             low, high = sampler.quantiles(list(self.quantiles)).tolist()
             lo, hi = max(lo, low), min(hi, high)
         return [(lo, hi)]
+
+    def as_parameters(self) -> dict[str, Any]:
+        """Return the fields for a provenance record; an open end is None, as JSON has no infinity."""
+        plain = asdict(self)
+        plain["max_dist"] = None if self.max_dist == math.inf else self.max_dist
+        if self.bins:
+            plain["bins"] = [[lo, None if hi == math.inf else hi] for lo, hi in self.bins]
+        return plain
 
     def describe(self) -> str:
         """Return the band in words, for messages."""

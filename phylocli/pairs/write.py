@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from phylocli import console
@@ -34,7 +34,7 @@ def write_pairs(
                 writer.write(frame)
         for frame in drawer.finish():
             writer.write(frame)
-    write_sidecar(target, "pairs", asdict(request), request.seed)
+    write_sidecar(target, "pairs", request.as_parameters(), request.seed)
     return writer.rows
 
 
@@ -104,7 +104,7 @@ def write_split(
             written[part] = writers[part].rows
         if not any(written.values()):
             raise reasons[0]
-    parameters = {**asdict(request), "holdout": holdout, "fractions": shares}
+    parameters = {**request.as_parameters(), "holdout": holdout, "fractions": shares}
     for path in (*(split_path(target, part) for part in parts), _listing_path(target)):
         write_sidecar(path, "pairs", parameters, request.seed)
     return written

@@ -342,6 +342,20 @@ def test_requests_that_make_no_sense_are_refused(options, says):
     assert says in str(caught.value)
 
 
+def test_members_without_any_difference_have_a_band_in_every_unit():
+    same = Family(["a", "b", "c"], ["AC"] * 3, accession="PF", newick="(a:0,b:0,c:0);")
+    assert len(drawn([same], unit="relative")) == len(drawn([same], bins=((0.0, math.inf),), unit="relative")) == 3
+    with pytest.raises(EmptyBandError):
+        drawn([same], weighting="log-distance", n=3)
+
+
+def test_parameters_are_plain_json():
+    import json
+
+    text = json.dumps(Request(bins=((0, 1), (1, math.inf)), n=3).as_parameters(), allow_nan=False)
+    assert json.loads(text)["bins"] == [[0, 1], [1, None]]
+
+
 def test_ranges_are_read_as_written():
     assert parse_bins("0:0.2,0.2:0.5,1:") == ((0.0, 0.2), (0.2, 0.5), (1.0, math.inf))
     assert parse_range(":0.5", "bins") == (0.0, 0.5)
