@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 
 import numpy as np
@@ -17,6 +17,11 @@ from phylocli.families.pool import Pool
 # Seeds that are grown at once. A constant: with the number of threads the outcome would change too.
 _BATCH = 32
 _LOOK_AHEAD = 256
+# Seeds are taken by neighbours a residue, for which a short sequence counts as no shorter than about this: a protein of many
+# domains has many neighbours, but of all its domains, and a fragment has many for its length.
+_TYPICAL_LENGTH = 400
+# A longer stretch is tried in windows that overlap by half.
+_LONGEST_SEED = 1000
 # A family gives way to a larger one that has at least this part of its members.
 _SHARED = 0.5
 # For a family to be cut, its part must be seen on its own at least so often, and in this proportion to the family's size.
@@ -45,7 +50,8 @@ class Grouping:
         self.owner: npt.NDArray[np.int32] = np.full(int(pool.offsets[-1]), FREE, dtype=np.int32)
         self._searcher = Searcher(pool, settings)
         self._degree = np.diff(graph.indptr)
-        self._queue: list[tuple[int, int]] = []
+        self._priority = self._degree / (pool.lengths + _TYPICAL_LENGTH)
+        self._queue: list[tuple[float, int]] = []
         self._queued: set[int] = set()
         self._tried: set[Region] = set()
         for index in np.flatnonzero(self._degree).tolist():
@@ -68,7 +74,7 @@ class Grouping:
     def _push(self, index: int) -> None:
         if index not in self._queued and self._degree[index] > 0:
             self._queued.add(index)
-            heapq.heappush(self._queue, (-int(self._degree[index]), index))
+            heapq.heappush(self._queue, (-float(self._priority[index]), index))
 
     def _batch(self) -> list[Region]:
         """Return the next seeds, none a neighbour of another."""
@@ -95,7 +101,8 @@ class Grouping:
 
     def _stretch(self, index: int) -> Region | None:
         """Return the longest free stretch of a sequence that was not tried, or None."""
-        found = [r for r in self.free_stretches(index) if r not in self._tried]
+        found = [window for stretch in self.free_stretches(index) for window in _windows(stretch)]
+        found = [r for r in found if r not in self._tried]
         found = [r for r in found if r.length >= self.settings.min_length or r.length == self.pool.lengths[index]]
         return max(found, key=lambda r: (r.length, -r.start), default=None)
 
@@ -111,18 +118,23 @@ class Grouping:
     def _neighbours_of(self, index: int) -> npt.NDArray[np.int32]:
         return self._indices[self._indptr[index] : self._indptr[index + 1]]
 
-    def _neighbours(self, members: list[int]) -> list[int]:
-        parts = [self._neighbours_of(i) for i in members]
-        return np.unique(np.concatenate([*parts, np.array(members, dtype=np.int32)])).tolist()
+    def neighbours(self, members: Iterable[int]) -> set[int]:
+        """Return the sequences worth a search for those that are members, and these themselves."""
+        found = set(members)
+        return found.union(*(self._neighbours_of(i).tolist() for i in found))
+
+    def free_residues(self, index: int) -> int:
+        """Return how many residues of a sequence no family has."""
+        return int(np.count_nonzero(self.owner[self.pool.offsets[index] : self.pool.offsets[index + 1]] == FREE))
 
     def _grow(self, seed: Region) -> Grown:
-        return grow(self._searcher, seed, self._neighbours, self._owner_of)
+        return grow(self._searcher, seed, self)
 
     def _slice(self, region: Region) -> slice:
         base = int(self.pool.offsets[region.sequence])
         return slice(base + region.start - 1, base + region.end)
 
-    def _owner_of(self, region: Region) -> tuple[Region | None, int]:
+    def free_part(self, region: Region) -> tuple[Region | None, int]:
         """Return the longest free run of a region where it is most of it, and the family that has the most of the rest."""
         owners = self.owner[self._slice(region)]
         if (owners == FREE).all():
@@ -158,7 +170,7 @@ class Grouping:
                 Hit(region, hit.score, hit.evalue, hit.profile_start, hit.profile_end, hit.row)
                 for hits in grown.claimed.values()
                 for hit in hits
-                if (region := self._owner_of(hit.region)[0]) is not None
+                if (region := self.free_part(hit.region)[0]) is not None
             ]
             members = _apart(members)
         if len(members) > 1:
@@ -225,6 +237,13 @@ class Grouping:
         """Yield the sequences of which no family has any part."""
         in_family = np.add.reduceat(self.owner != FREE, self.pool.offsets[:-1]) if len(self.pool) else np.zeros(0)
         yield from np.flatnonzero(in_family == 0).tolist()
+
+
+def _windows(stretch: Region) -> list[Region]:
+    if stretch.length <= _LONGEST_SEED:
+        return [stretch]
+    starts = range(stretch.start, stretch.end - _LONGEST_SEED // 2 + 1, _LONGEST_SEED // 2)
+    return [Region(stretch.sequence, start, min(start + _LONGEST_SEED - 1, stretch.end)) for start in starts]
 
 
 def _apart(hits: list[Hit]) -> list[Hit]:

@@ -11,10 +11,9 @@ Portugaly 2010, doi:10.1186/1471-2105-11-431) do it, with two additions that kee
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +24,17 @@ from phylocli.families.pool import AMINO, Pool
 # A profile learns little from more rows than this; it keeps building time bounded in families of thousands.
 _MOST_ROWS = 400
 _BUILDER_SEED = 42
+# Random sequences that a profile's E-values are calibrated with; HMMER's own 200 take twice the time for 0.1 bit.
+_CALIBRATION = 100
+# A last search of everything is worth it where so large a part was found after the first.
+_FOUND_LATER = 0.1
 # Columns with fewer residues are insertions. HMMER's own 0.5 would shorten the profile round by round, as members that are
 # aligned in part leave its ends thin.
 _COLUMN_OCCUPANCY = 0.2
 # HMMER reports what lies on both sides of a long insertion or a worn stretch as two domains; such pieces are chained up to
-# this distance, in residues of the target and in profile positions.
+# these distances, in profile positions and in residues of the target.
 _CHAIN_GAP = 100
+_CHAIN_INSERTION = 200
 _CHAIN_OVERLAP = 15
 
 
@@ -104,13 +108,11 @@ class Grown:
         profile: the HMM of the last round; None where the seed has no homolog.
         members: the hits in residues that no family had, best first. Without a profile: none.
         claimed: hits in residues that a family had already, by that family's number.
-        touched: stretches of the seed that any hit of the first search has aligned, as (start, end) in the seed's sequence.
     """
 
     profile: Any = None
     members: list[Hit] = field(default_factory=list)
     claimed: dict[int, list[Hit]] = field(default_factory=dict)
-    touched: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Searcher:
@@ -121,39 +123,47 @@ class Searcher:
         self.settings = settings
         self._local = threading.local()
 
-    def _tools(self) -> tuple[Any, Any, Any]:
+    def _tools(self) -> tuple[Any, Any, Any, Any]:
         if not hasattr(self._local, "tools"):
             background = plan7.Background(AMINO)
-            builder = plan7.Builder(AMINO, seed=_BUILDER_SEED, symfrac=_COLUMN_OCCUPANCY)
+            common = {"seed": _BUILDER_SEED, "EmN": _CALIBRATION, "EvN": _CALIBRATION, "EfN": _CALIBRATION}
+            builder = plan7.Builder(AMINO, symfrac=_COLUMN_OCCUPANCY, **common)
+            fixed = plan7.Builder(AMINO, architecture="hand", **common)
             cutoff = self.settings.evalue
             pipeline = plan7.Pipeline(
                 AMINO, background, Z=len(self.pool), E=cutoff, incE=cutoff, domE=cutoff, incdomE=cutoff, seed=_BUILDER_SEED
             )
-            self._local.tools = (background, builder, pipeline)
+            self._local.tools = (background, builder, fixed, pipeline)
         return self._local.tools
 
-    def by_sequence(self, seed: Region, candidates: list[int]) -> list[Hit]:
+    def by_sequence(self, seed: Region, candidates: Iterable[int]) -> list[Hit]:
         """Search with a single stretch, as phmmer does."""
-        _, builder, pipeline = self._tools()
+        _, builder, _, pipeline = self._tools()
         pipeline.clear()
         query = self.pool.segment(seed.sequence, seed.start, seed.end)
-        return self._hits(pipeline.search_seq(query, self.pool.block(candidates), builder))
+        return self._hits(pipeline.search_seq(query, self.pool.block(sorted(candidates)), builder))
 
-    def by_profile(self, profile: Any, candidates: list[int]) -> list[Hit]:
+    def by_profile(self, profile: Any, candidates: Iterable[int]) -> list[Hit]:
         """Search with a profile, as hmmsearch does."""
-        _, _, pipeline = self._tools()
+        *_, pipeline = self._tools()
         pipeline.clear()
-        return self._hits(pipeline.search_hmm(profile, self.pool.block(candidates)))
+        return self._hits(pipeline.search_hmm(profile, self.pool.block(sorted(candidates))))
 
-    def build(self, rows: list[bytes]) -> Any:
-        """Return the profile HMM of aligned rows, or None where no column has residues enough."""
-        background, builder, _ = self._tools()
+    def build(self, rows: list[bytes], *, fixed: bool = False) -> Any:
+        """Return the profile HMM of aligned rows, or None where HMMER can make none.
+
+        Match columns are all columns where `fixed`, else those with residues enough.
+        """
+        background, by_occupancy, by_hand, _ = self._tools()
+        builder = by_hand if fixed else by_occupancy
         if len(rows) > _MOST_ROWS:
             rows = [rows[i] for i in np.linspace(0, len(rows) - 1, _MOST_ROWS).astype(int)]
         alignment = easel.TextMSA(
             name="family",
             sequences=[easel.TextSequence(name=str(i), sequence=row.decode()) for i, row in enumerate(rows)],
         )
+        if fixed and rows:
+            alignment.reference = "x" * len(rows[0])
         try:
             profile, _, _ = builder.build_msa(alignment.digitize(AMINO), background)
         except ValueError:
@@ -194,7 +204,9 @@ def chained(hits: list[Hit]) -> list[Hit]:
             continue
         gap = hit.profile_start - before.profile_end - 1
         distance = hit.region.start - before.region.end - 1
-        if not (-_CHAIN_OVERLAP <= gap <= _CHAIN_GAP and distance <= _CHAIN_GAP and hit.profile_end > before.profile_end):
+        if not (
+            -_CHAIN_OVERLAP <= gap <= _CHAIN_GAP and distance <= _CHAIN_INSERTION and hit.profile_end > before.profile_end
+        ):
             joined.append(hit)
             continue
         row = before.row + b"-" * gap + hit.row if gap >= 0 else before.row + hit.row[-gap:]
@@ -232,57 +244,67 @@ def agreed_stretch(
     return int(candidates[best, 0]), int(candidates[best, 1])
 
 
-def grow(
-    searcher: Searcher,
-    seed: Region,
-    neighbours: Callable[[list[int]], list[int]],
-    owner_of: Callable[[Region], tuple[Region | None, int]],
-) -> Grown:
-    """Grow a family from a stretch of a sequence.
+class State(Protocol):
+    """What growing has to know of the sequences and of the families there are."""
 
-    Args:
-        searcher: the search.
-        seed: a stretch that no family has.
-        neighbours: gives the sequences worth a search for those that are members.
-        owner_of: gives the part of a region that is free (None where most of it is not) and the family that has the rest.
+    def neighbours(self, members: Iterable[int]) -> set[int]:
+        """Return the sequences worth a search for those that are members, and these themselves."""
+
+    def free_residues(self, index: int) -> int:
+        """Return how many residues of a sequence no family has."""
+
+    def free_part(self, region: Region) -> tuple[Region | None, int]:
+        """Return the part of a region that is free (None where most of it is not), and the family that has the rest."""
+
+
+def grow(searcher: Searcher, seed: Region, state: State) -> Grown:
+    """Grow a family from a stretch of a sequence that no family has.
+
+    The first search is with the stretch itself; its hits choose the domain and make the first profile, whose match columns
+    stay. Then what was not found is searched again with a profile of what was, until nothing is new, and at the end
+    everything once more with the last profile.
     """
     settings = searcher.settings
-    candidates = neighbours([seed.sequence])
-    if len(candidates) <= 1:
-        return Grown()
-    first = searcher.by_sequence(seed, candidates)
-    free = [hit for hit in first if owner_of(hit.region)[0] is not None]
-    grown = Grown(
-        touched=[(seed.start + h.profile_start - 1, seed.start + h.profile_end - 1) for h in free if not _is_self(h, seed)]
+    candidates = state.neighbours([seed.sequence])
+    first = searcher.by_sequence(
+        seed, [i for i in candidates if i == seed.sequence or state.free_residues(i) >= settings.min_length]
     )
-    if not grown.touched:
-        return grown
+    free = [hit for hit in first if state.free_part(hit.region)[0] is not None]
+    if all(_is_self(hit, seed) for hit in free):
+        return Grown()
     starts = np.array([hit.profile_start for hit in free])
     ends = np.array([hit.profile_end for hit in free])
     start, end = agreed_stretch(starts, ends, seed.length, settings.coverage, settings.min_length)
-    rows = rows_of([_cut(hit, start, end) for hit in free], end - start + 1, settings.coverage)
-    known: Counter[int] = Counter()
-    for _ in range(settings.max_rounds):
-        profile = searcher.build(rows)
-        if profile is None:
+    profile = searcher.build(rows_of([_cut(hit, start, end) for hit in free], end - start + 1, settings.coverage))
+    if profile is None:
+        return Grown()
+    hits = _covering(searcher.by_profile(profile, candidates), profile.M, settings.coverage)
+    at_first = len(hits)
+    found: set[int] = set()
+    for _ in range(settings.max_rounds - 1):
+        members, _claimed = _sort_out(hits, state)
+        if len(members) < 2:
             break
-        hits = [h for h in searcher.by_profile(profile, candidates) if _covers(h, profile.M, settings.coverage)]
-        members, claimed = _sort_out(hits, owner_of)
-        if not members:
+        found = {hit.region.sequence for hit in hits}
+        candidates = state.neighbours({seed.sequence, *(hit.region.sequence for hit in members)})
+        profile = searcher.build(rows_of(members, profile.M, settings.coverage), fixed=True) or profile
+        more = _covering(searcher.by_profile(profile, candidates - found), profile.M, settings.coverage)
+        if not more:
             break
-        grown.profile, grown.members, grown.claimed = profile, members, claimed
-        now = Counter(hit.region.sequence for hit in members)
-        if now <= known:
-            break
-        known |= now
-        rows = rows_of(members, profile.M, settings.coverage)
-        candidates = neighbours(sorted({seed.sequence} | {hit.region.sequence for hit in members}))
-    return grown
+        hits += more
+    if len(hits) - at_first > _FOUND_LATER * len(hits):
+        hits = _covering(searcher.by_profile(profile, candidates | found), profile.M, settings.coverage)
+    members, claimed = _sort_out(hits, state)
+    return Grown(profile, members, claimed)
 
 
 def _is_self(hit: Hit, seed: Region) -> bool:
     region = hit.region
     return region.sequence == seed.sequence and region.start <= seed.end and seed.start <= region.end
+
+
+def _covering(hits: list[Hit], length: int, coverage: float) -> list[Hit]:
+    return [hit for hit in hits if _covers(hit, length, coverage)]
 
 
 def _covers(hit: Hit, length: int, coverage: float) -> bool:
@@ -305,15 +327,13 @@ def rows_of(hits: list[Hit], length: int, coverage: float) -> list[bytes]:
     ]
 
 
-def _sort_out(
-    hits: list[Hit], owner_of: Callable[[Region], tuple[Region | None, int]]
-) -> tuple[list[Hit], dict[int, list[Hit]]]:
+def _sort_out(hits: list[Hit], state: State) -> tuple[list[Hit], dict[int, list[Hit]]]:
     """Return the hits in free residues, cut to them and to one another, and those that families have already."""
     members: list[Hit] = []
     claimed: dict[int, list[Hit]] = {}
     had: dict[int, list[Region]] = {}
     for hit in hits:
-        region, owner = owner_of(hit.region)
+        region, owner = state.free_part(hit.region)
         if region is None:
             claimed.setdefault(owner, []).append(hit)
             continue
