@@ -18,7 +18,7 @@ import numpy.typing as npt
 from phylocli.alphabet import FIRST_RESIDUE, UNKNOWN
 from phylocli.errors import UsageError
 from phylocli.formats.family import Family
-from phylocli.tree.models import substitution_model
+from phylocli.tree.models import STATES, substitution_model
 from phylocli.views._base import Pairs, Tokens, check_band, check_distance, member_tokens
 
 KIND = "source"
@@ -61,12 +61,18 @@ class Simulated:
 
     def substitute(self, tokens: Tokens, time: float, rng: np.random.Generator) -> Tokens:
         """Return a sequence after `time` expected substitutions per site, without insertions and deletions."""
-        cumulative = np.cumsum(self.model.gamma_transition(time, self.alpha), axis=1)
-        cumulative[:, -1] = 1.0
+        transition = self.model.gamma_transition(time, self.alpha)
+        stays = np.ones(256)
+        stays[FIRST_RESIDUE:UNKNOWN] = np.diag(transition)
         result = tokens.copy()
-        places = np.flatnonzero((tokens >= FIRST_RESIDUE) & (tokens < UNKNOWN))
+        # Most sites stay as they are, so it is asked first whether a site changes, and only then into what.
+        places = np.flatnonzero(rng.random(len(tokens)) >= stays[tokens])
+        np.fill_diagonal(transition, 0.0)
+        cumulative = np.cumsum(transition, axis=1)
+        cumulative /= np.maximum(cumulative[:, -1:], 1e-300)
         states = tokens[places] - FIRST_RESIDUE
-        result[places] = FIRST_RESIDUE + (rng.random(len(places))[:, None] >= cumulative[states]).sum(axis=1)
+        chosen = (rng.random(len(places))[:, None] >= cumulative[states]).sum(axis=1)
+        result[places] = FIRST_RESIDUE + np.minimum(chosen, STATES - 1)
         return result
 
     def insert_and_delete(self, tokens: Tokens, time: float, rng: np.random.Generator) -> Tokens:

@@ -201,6 +201,23 @@ def test_a_ladder_of_20000_tips():
     np.testing.assert_array_equal(distance, sampler.distance(i, j))
 
 
+def test_a_clock_like_tree_whose_depths_differ_by_rounding_alone():
+    rng = np.random.default_rng(0)
+    nodes = [(f"t{k}", 0.0) for k in range(300)]
+    height = 0.0
+    while len(nodes) > 1:
+        height += float(rng.exponential(2 / (len(nodes) * (len(nodes) - 1))))
+        (a, x), (b, y) = (nodes.pop(int(rng.integers(len(nodes)))) for _ in range(2))
+        nodes.append((f"({a}:{height - x!r},{b}:{height - y!r})", height))
+    exact, queries = samplers(parse(nodes[0][0] + ";")).values()
+    depths = exact.tree.depth
+    assert 1 < len(np.unique(depths)) < 20 and np.ptp(depths) < 1e-12
+    distances = exact.unrank(0, math.inf, np.arange(exact.n_pairs))[2]
+    for lo in rng.choice(distances, 30):
+        for hi in (lo, 1.5 * lo):
+            assert queries.count(lo, hi) == exact.count(lo, hi)
+
+
 def test_a_star_of_many_tips():
     n = 3000
     tree = Tree(np.r_[-1, np.zeros(n, dtype=int)], np.r_[0.0, np.full(n, 0.5)], ["", *(f"t{k}" for k in range(n))])
