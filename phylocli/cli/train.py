@@ -13,7 +13,8 @@ EXAMPLES = [
     "phylocli train trees.sto -o run",
     "phylocli train pairs.parquet -o run --steps 2000 --seed 1 --set critic.temperature=0.05",
     "phylocli train trees.sto -o run --set view.phylogenetic.min_dist=0.5 --set encoder.preset=medium --device cuda",
-    "phylocli train trees.sto -o run --resume",
+    "phylocli train --resume -o run",
+    "phylocli train --recipe run/config.toml -o again",
 ]
 NO_ARGS_IS_HELP = True
 
@@ -31,10 +32,13 @@ def command(
         typer.Option(metavar="NAME|FILE", help="A recipe (see 'phylocli recipes'), or a TOML file such as a run's config."),
     ] = "simclr",
     steps: Annotated[
-        Optional[int],  # noqa: UP045  typer reads it
+        Optional[int],  # noqa: UP045
         typer.Option(min=1, metavar="N", help="Optimiser steps; default: the recipe's."),
     ] = None,
-    seed: _options.Seed = 0,
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, metavar="S", help="Same inputs and seed, same model; default: the config's, else 0."),
+    ] = None,
     device: _options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of RUN_DIR.")] = False,
     settings: Annotated[
@@ -51,7 +55,7 @@ def command(
     from phylocli.train import train_model
 
     train_model(
-        list(inputs),
+        list(inputs or []),
         output,
         recipe=recipe,
         steps=steps,

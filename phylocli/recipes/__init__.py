@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ _FOLDER = Path(__file__).parent
 # Tables whose keys are the parameters of a plugin, which checks them itself.
 _FREE = {("view",), ("critic",), ("objective",), ("encoder", "parameters"), ("encoder", "pooling_parameters")}
 _ABOUT = ("recipe", "idea", "paper")
-_RUN = ("seed", "device", "inputs", "phylocli")  # a finished run's config.toml is a recipe too
+_RUN = ("seed", "inputs", "phylocli")  # a finished run's config.toml is a recipe too
 
 
 @dataclass
@@ -29,12 +29,16 @@ class Recipe:
         idea: one line.
         paper: where it was published.
         settings: nested settings, every one of them, defaults included.
+        inputs: what was trained on, where the recipe is the config.toml of a run; else empty.
+        seed: of that run; else 0.
     """
 
     name: str
     idea: str
     paper: str
     settings: dict[str, Any]
+    inputs: list[str] = field(default_factory=list)
+    seed: int = 0
 
 
 def names() -> list[str]:
@@ -73,10 +77,10 @@ def load(recipe: PathLike) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path} is no TOML", why=str(error)) from error
     about = {key: content.pop(key, "") for key in _ABOUT}
-    for key in _RUN:
-        content.pop(key, None)
+    run = {key: content.pop(key, None) for key in _RUN}
     settings = merge(defaults(), content, str(path) if path.parent != _FOLDER else f"recipe {text}")
-    return Recipe(about["recipe"] or path.stem, about["idea"], about["paper"], settings)
+    name = about["recipe"] or path.stem
+    return Recipe(name, about["idea"], about["paper"], settings, list(run["inputs"] or []), int(run["seed"] or 0))
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any], where: str) -> dict[str, Any]:

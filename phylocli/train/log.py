@@ -10,7 +10,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from phylocli import console
 from phylocli.formats.streams import atomic_path
+
+LIVE_SECONDS, PLAIN_SECONDS = 0.5, 15.0
 
 VALIDATION = (
     "val_loss",
@@ -63,6 +66,45 @@ class MetricsLog:
         """Write unless that was done less than so many seconds ago."""
         if time.monotonic() - self._written >= seconds:
             self.write()
+
+
+class Reporter:
+    """Says how training goes: a live line where there is a terminal, else a line now and then.
+
+    Args:
+        bar: the progress bar, which does nothing where there is no terminal.
+        steps: of the whole run.
+        done: steps that an earlier run has done.
+    """
+
+    def __init__(self, bar: console.ProgressTask, steps: int, done: int = 0) -> None:
+        self.bar, self.steps, self.done = bar, steps, done
+        self.residues = 0
+        self.live = console.progress_is_shown()
+        self.began = self.said = time.monotonic()
+        bar.advance(done)
+
+    def step(self, row: dict[str, Any], *, important: bool) -> None:
+        """Note a step whose row may still lack its loss; `important` (validation, the last step) is always said."""
+        self.residues += row["residues"]
+        self.bar.advance()
+        now = time.monotonic()
+        if row["loss"] is None or not (important or now - self.said > (LIVE_SECONDS if self.live else PLAIN_SECONDS)):
+            return
+        seconds = max(now - self.began, 1e-9)
+        text = line(row, self.steps, self.residues / seconds)
+        if self.live:
+            self.bar.update(description=text)
+        if important or not self.live:
+            left = seconds / (row["step"] - self.done) * (self.steps - row["step"])
+            console.info(text if row["step"] == self.steps else f"{text} · {_duration(left)} left")
+        self.said = now
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def line(row: dict[str, Any], steps: int, rate: float) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shlex
 import signal
 import threading
 import time
@@ -30,12 +31,11 @@ from phylocli.formats.streams import PathLike, write_text
 from phylocli.train import checkpoints
 from phylocli.train.data import Corpus, load_corpus, prefetched
 from phylocli.train.learner import Learner, choose_precision
-from phylocli.train.log import MetricsLog, line
+from phylocli.train.log import MetricsLog, Reporter
 from phylocli.train.measures import validate
 
 CONFIG, METRICS, CHECKPOINTS, PROVENANCE, MODEL = "config.toml", "metrics.parquet", "checkpoints", "provenance.json", "model"
 
-SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_WRITES = 30.0
 
 
@@ -57,7 +57,7 @@ def train_model(
     *,
     recipe: PathLike = "simclr",
     steps: int | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     device: str = "auto",
     resume: bool = False,
     settings: dict[str, Any] | None = None,
@@ -65,11 +65,13 @@ def train_model(
     """Train an encoder on homolog pairs.
 
     Args:
-        inputs: family records with trees (pairs are then drawn fresh at every step), or pairs tables.
+        inputs: family records with trees (pairs are then drawn fresh at every step), or pairs tables. With none, those
+            of the run that is resumed, or of the run whose config.toml is the recipe.
         output: the run folder.
         recipe: a recipe's name or the path of a TOML file, such as the config.toml of another run.
         steps: optimiser steps; None takes the recipe's.
-        seed: of weights, splits and batches. On a CPU, same inputs, seed and thread count give the same model.
+        seed: of weights, splits and batches; None takes that of the run whose config.toml is the recipe, else 0. On a
+            CPU, same inputs, seed and thread count give the same model.
         device: `auto`, `cpu`, `cuda` or `mps`.
         resume: go on from the last checkpoint of `output`; where there is none, start.
         settings: over the recipe's, by dotted names (`{"critic.temperature": 0.05}`) or nested.
@@ -85,6 +87,8 @@ def train_model(
         Stopped: interrupted; a checkpoint is saved.
     """
     folder = Path(output)
+    if resume and not inputs and (folder / CONFIG).is_file():
+        recipe, seed = folder / CONFIG, None
     config = _resolve(inputs, recipe, steps, seed, settings or {})
     state = _open_run(folder, config, resume)
     if state is not None and state["step"] >= config["steps"] and (folder / MODEL / "config.json").is_file():
@@ -92,8 +96,8 @@ def train_model(
         return folder / MODEL
 
     target = choose_device(device)
-    corpus = load_corpus(inputs, config, seed)
-    learner = Learner(config, seed).to(target)
+    corpus = load_corpus(config["inputs"], config, config["seed"])
+    learner = Learner(config, config["seed"]).to(target)
     learner.precision = choose_precision(config["precision"], target)
     optimiser = _optimiser(learner, config["optimiser"])
     held_out = corpus.validation(config["validation"]["pairs"])
@@ -103,9 +107,11 @@ def train_model(
         import tomli_w
 
         write_text(folder / CONFIG, tomli_w.dumps({**config, "phylocli": versions()["phylocli"]}))
-        write_text(folder / PROVENANCE, json.dumps(provenance("train", config, seed), indent=2, default=str) + "\n")
+        write_text(
+            folder / PROVENANCE, json.dumps(provenance("train", config, config["seed"]), indent=2, default=str) + "\n"
+        )
     metrics = MetricsLog(folder / METRICS, upto=state["step"] if state else 0)
-    with _own_random_state(seed), _stop_signals() as stop:
+    with _own_random_state(config["seed"]), _stop_signals() as stop:
         start = _restore(state, learner, optimiser) if state is not None else 0
         _loop(folder, config, corpus, learner, optimiser, metrics, held_out, start, stop)
     return folder / MODEL
@@ -127,8 +133,6 @@ def _loop(
     every = 1 if learner.device.type == "cpu" else 10
     pending: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
     learner.train()
-    said = began = time.monotonic()
-    residues = 0
 
     def settle() -> None:
         for row, terms in pending:
@@ -138,7 +142,7 @@ def _loop(
         pending.clear()
 
     with console.progress_task("training", total=steps) as bar:
-        bar.advance(start)
+        report = Reporter(bar, steps, start)
         before = time.monotonic()
         for step, pairs in enumerate(prefetched(corpus, range(start, steps)), start + 1):
             rate = learning_rate(step, steps, schedule)
@@ -162,25 +166,18 @@ def _loop(
                 row.update(validate(learner, held_out))
             now = time.monotonic()
             row["seconds"], before = now - before, now
-            residues += pairs.residues
-            bar.advance()
-            if row["loss"] is not None and (checked or last or now - said > SECONDS_BETWEEN_LINES):
-                text = line(row, steps, residues / (now - began))
-                bar.update(description=text)
-                if checked or not console.progress_is_shown():
-                    console.info(text)
-                said = now
+            report.step(row, important=checked or last)
             if stop.signal is not None and not last:
                 settle()
                 _save(folder, config, step, learner, optimiser, metrics)
                 raise stop.as_error(folder, step, steps)
             if step % config["checkpoints"]["every"] == 0 or last:
                 settle()
-                if last:
-                    learner.model.save(folder / MODEL, _card(config, corpus, learner, metrics.rows))
                 _save(folder, config, step, learner, optimiser, metrics)
             else:
                 metrics.write_if_older(SECONDS_BETWEEN_WRITES)
+    # After the last checkpoint: a run that dies in between finds all steps done and writes its model when it is resumed.
+    learner.model.save(folder / MODEL, _card(config, corpus, learner, metrics.rows))
     console.info(f"the model is {folder / MODEL} ({learner.model.dimension} features)")
 
 
@@ -195,13 +192,15 @@ def learning_rate(step: int, steps: int, schedule: dict[str, Any]) -> float:
 
 
 def _resolve(
-    inputs: list[PathLike], recipe: PathLike, steps: int | None, seed: int, settings: dict[str, Any]
+    inputs: list[PathLike], recipe: PathLike, steps: int | None, seed: int | None, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the run's configuration: recipe, then settings, every value spelled out."""
     found = recipes.load(recipe)
     config = recipes.merge(found.settings, recipes.nested(settings), "--set")
     if steps is not None:
         config["steps"] = steps
+    seed = found.seed if seed is None else seed
+    sources = [str(source) for source in inputs] or found.inputs
     if seed < 0:
         raise UsageError(f"the seed is {seed}", fix="give a whole number from 0")
     for name, least in (("steps", 1), ("batch.pairs", 2), ("batch.tokens", 1), ("validation.pairs", 2),
@@ -211,10 +210,10 @@ def _resolve(
             value = value[key]
         if value < least:
             raise UsageError(f"{name} is {value}", fix=f"give {least} or more")
-    if not inputs:
+    if not sources:
         raise UsageError("there is nothing to train on", fix="name pairs tables or family records with trees")
     about = {"recipe": found.name, "idea": found.idea, "paper": found.paper}
-    return {**about, "inputs": [str(source) for source in inputs], "seed": seed, **config}
+    return {**about, "inputs": sources, "seed": seed, **config}
 
 
 def _open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
@@ -347,7 +346,7 @@ class _Stop:
         code = EXIT_OK if self.signal is signal.SIGTERM else EXIT_INTERRUPTED
         return Stopped(
             f"stopped after step {step} of {steps}; a checkpoint is saved",
-            fix=f"go on with the same command and --resume (run folder {folder})",
+            fix=f"go on with: phylocli train --resume -o {shlex.quote(str(folder))}",
             exit_code=code,
         )
 
@@ -393,7 +392,8 @@ def _card(config: dict[str, Any], corpus: Corpus, learner: Learner, rows: list[d
 
 - Encoder: {encoder}, {model.size:,} parameters, {model.dimension} features, {pooling} pooling.
 - Recipe: `{run}` ({config["idea"] or "own"}), {config["steps"]} steps of {batch["pairs"]} pairs, seed {config["seed"]}.
-- Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from {inputs}.
+- Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from
+{inputs}.
 - {figures}
 - Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
 

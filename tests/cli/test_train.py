@@ -51,7 +51,7 @@ def test_the_run_goes_on_where_it_stopped_and_is_not_overwritten(phylocli: Run, 
     again = phylocli("train", families, "-o", "run", *QUICK)
     assert again.returncode == 2
     assert "--resume" in again.stderr.decode()
-    resumed = phylocli("train", families, "-o", "run", *QUICK, "--resume")
+    resumed = phylocli("train", "--resume", "-o", "run")
     assert resumed.returncode == 0
     assert "has done all its 4 steps" in resumed.stderr.decode()
 

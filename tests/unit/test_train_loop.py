@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,8 @@ def test_the_same_seed_gives_the_same_model_and_its_config_reproduces_it(familie
     assert fingerprint("b", steps=3, seed=1, settings=SMALL) == first
     assert fingerprint("c", steps=3, seed=2, settings=SMALL) != first
     assert fingerprint("d", seed=1, recipe=tmp_path / "a" / "config.toml") == first
+    again = train_model([], tmp_path / "e", seed=None, recipe=tmp_path / "a" / "config.toml", device="cpu")
+    assert Model.load(again).fingerprint == first
 
 
 def test_training_tells_held_out_members_apart_better_than_it_began(families: Path, tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_says_how_to_go_on(
     process.send_signal(number)
     said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == code
-    assert "--resume" in said
+    assert f"phylocli train --resume -o {tmp_path / 'run'}" in said
     state = checkpoints.load_latest(tmp_path / "run" / "checkpoints")
     assert state is not None
     assert f"stopped after step {state['step']} of 100000" in said
@@ -183,10 +186,14 @@ def test_a_damaged_checkpoint_is_passed_over_and_pickles_are_never_run(
     assert capsys.readouterr().err.count("is passed over") == 2
 
 
-def test_a_finished_run_is_not_trained_again(families: Path, tmp_path: Path) -> None:
-    train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL)
+def test_a_finished_run_is_not_trained_again_but_its_model_is_mended(families: Path, tmp_path: Path) -> None:
+    model = train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL)
+    fingerprint = Model.load(model).fingerprint
     before = (tmp_path / "run" / "metrics.parquet").stat().st_mtime_ns
     train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL, resume=True)
+    shutil.rmtree(model)
+    train_model([], tmp_path / "run", device="cpu", resume=True)  # inputs and settings are those of the run
+    assert Model.load(model).fingerprint == fingerprint
     assert (tmp_path / "run" / "metrics.parquet").stat().st_mtime_ns == before
 
 
