@@ -54,7 +54,6 @@ class Reply:
         self.status = response.status_code
         self.headers = response.headers
         self.url = response.url
-        self.redirected = bool(response.history)
         self._response = response
         self._policy = policy
 

@@ -66,7 +66,7 @@ def write_inventory(
                 writer.write(pa.Table.from_pylist(rows, schema))
                 rows = []
         writer.write(pa.Table.from_pylist(rows, schema))
-    console.info(f"{len(named):,} families in {store.root}")
+    console.info(f"{len(named):,} famil{'y' if len(named) == 1 else 'ies'} in {store.root}")
     return len(named)
 
 
