@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from phylocli import console
 from phylocli.alphabet import degap
@@ -106,9 +107,11 @@ class _Members:
     sequences: list[str]
 
     @classmethod
-    def of(cls, family: Family, tips: list[str]) -> _Members:
+    def of(cls, family: Family, tips: list[str], used: npt.NDArray[np.bool_]) -> _Members:
+        """Return the members that are used, the others left blank, so that what is held is bounded by the pairs drawn."""
         row = dict(zip(family.ids, family.rows, strict=True))
-        return cls(family.label, family.clan, tips, [degap(row[name]) for name in tips])
+        ids = [name if use else "" for name, use in zip(tips, used.tolist(), strict=True)]
+        return cls(family.label, family.clan, ids, [degap(row[name]) if name else "" for name in ids])
 
 
 @dataclass
@@ -167,15 +170,19 @@ class Drawer:
             )
             self._note_empty(family.label, reason)
             return
-        members = _Members.of(family, tips)
+        used = np.ones(len(tips), dtype=bool)
         if request.n is None:
+            members = _Members.of(family, tips, used)
             for pool in pools:
                 for draw in pool.chunks():
                     counts.written += len(draw)
                     yield _frame(members, draw)
             return
-        self._members.append(members)
         held = [shares.add(pool, self._rng) for shares, pool in zip(self._shares, pools, strict=True)]
+        used[:] = False
+        for draw in held:
+            used[draw.i] = used[draw.j] = True
+        self._members.append(_Members.of(family, tips, used))
         self._held.append(held)
         self._stored += sum(map(len, held))
         if self._stored > 4 * request.n + 1000:
