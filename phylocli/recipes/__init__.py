@@ -101,6 +101,9 @@ def _merge(base: dict[str, Any], changes: dict[str, Any], at: tuple[str, ...], w
     renamed = "name" in changes and changes["name"] != base.get("name")
     if renamed and at in {("critic",), ("objective",)}:
         base = {}
+    if renamed and at == ("view",):
+        parts = str(changes["name"]).split("+")
+        base = {key: value for key, value in base.items() if key == "name" or key in parts}
     if renamed and at == ("encoder",):
         base = {**base, "parameters": {}, "pooling_parameters": {}}
     for key, value in changes.items():

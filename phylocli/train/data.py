@@ -97,7 +97,7 @@ class Corpus:
 
     Args:
         families: at least two that may be contrasted.
-        pairs: pairs a batch.
+        pairs: pairs a batch; 0 takes twice the number of families, but at least 32 and at most 256.
         seed: with the step, decides everything.
         negatives: `clan`, `family` or `pair`: who may be contrasted.
         family_power: see above.
@@ -110,7 +110,7 @@ class Corpus:
         self, families: list[FamilySource], *, pairs: int, seed: int, negatives: str = "clan", family_power: float = 0.0
     ) -> None:
         self.families = families
-        self.pairs = pairs
+        self.pairs = pairs or min(256, max(32, 2 * len(families)))
         self.seed = seed
         self.negatives = negatives
         clans = {clan: code for code, clan in enumerate(sorted({f.clan for f in families if f.clan}))}

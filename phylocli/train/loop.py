@@ -203,7 +203,7 @@ def _resolve(
     sources = [str(source) for source in inputs] or found.inputs
     if seed < 0:
         raise UsageError(f"the seed is {seed}", fix="give a whole number from 0")
-    for name, least in (("steps", 1), ("batch.pairs", 2), ("batch.tokens", 1), ("validation.pairs", 2),
+    for name, least in (("steps", 1), ("batch.pairs", 0), ("batch.tokens", 1), ("validation.pairs", 2),
                         ("validation.every", 1), ("checkpoints.every", 1), ("checkpoints.keep", 1)):  # fmt: skip
         value: Any = config
         for key in name.split("."):
@@ -376,7 +376,7 @@ def _own_random_state(seed: int) -> Iterator[None]:
 
 def _card(config: dict[str, Any], corpus: Corpus, learner: Learner, rows: list[dict[str, Any]]) -> str:
     checked = [row for row in rows if row.get("val_bound") is not None]
-    model, run, batch = learner.model, config["recipe"], config["batch"]
+    model, run = learner.model, config["recipe"]
     encoder, pooling = model.config["encoder"], model.config["pooling"]
     figures = "No members were held out."
     if checked:
@@ -391,7 +391,7 @@ def _card(config: dict[str, Any], corpus: Corpus, learner: Learner, rows: list[d
     return f"""# A phylocli model
 
 - Encoder: {encoder}, {model.size:,} parameters, {model.dimension} features, {pooling} pooling.
-- Recipe: `{run}` ({config["idea"] or "own"}), {config["steps"]} steps of {batch["pairs"]} pairs, seed {config["seed"]}.
+- Recipe: `{run}` ({config["idea"] or "own"}), {config["steps"]} steps of {corpus.pairs} pairs, seed {config["seed"]}.
 - Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from
 {inputs}.
 - {figures}

@@ -117,6 +117,10 @@ def test_with_few_families_each_gives_the_same_number_of_pairs_give_or_take_one(
     assert list(total.values()) == pytest.approx([800, 800, 800], rel=0.1)
 
 
+def test_without_a_number_the_batch_follows_the_number_of_families() -> None:
+    assert [corpus_of(n, 0).pairs for n in (2, 20, 100, 1000)] == [32, 40, 200, 256]
+
+
 def test_family_power_draws_in_proportion_to_size() -> None:
     corpus = corpus_of(2, 10, sizes=[10, 30], family_power=1.0)
     drawn = np.concatenate([corpus.chosen(step) for step in range(500)])

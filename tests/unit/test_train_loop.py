@@ -251,7 +251,7 @@ def test_bf16_training_keeps_float32_weights_and_follows_the_float32_curve(famil
     [
         ({"batch.pears": 3}, "did you mean 'batch.pairs'"),
         ({"batch.pairs": "many"}, "must be a whole number"),
-        ({"batch.pairs": 1}, "give 2 or more"),
+        ({"checkpoints.keep": 0}, "give 1 or more"),
         ({"critic.temprature": 0.1}, "does not take"),
         ({"encoder.name": "resnet"}, "no encoder named"),
         ({"precision": "fp8"}, "choose auto, fp32 or bf16"),

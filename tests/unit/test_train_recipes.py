@@ -43,6 +43,13 @@ def test_another_plugin_does_not_inherit_the_parameters_of_the_old_one() -> None
     assert base["critic"]["temperature"] == 0.1
 
 
+def test_another_view_keeps_the_parameters_of_the_parts_that_stay() -> None:
+    base = recipes.load("simclr").settings
+    longer = recipes.merge(base, {"view": {"name": "phylogenetic+crop+masking"}}, "--set")
+    assert longer["view"]["crop"] == base["view"]["crop"]
+    assert recipes.merge(base, {"view": {"name": "phylogenetic"}}, "--set")["view"] == {"name": "phylogenetic"}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
