@@ -68,8 +68,8 @@ def command(
 ) -> None:
     """Get families from Pfam and InterPro into the store, or proteins from UniProt; verified and resumable.
 
-    Every family is kept in the store, and is not fetched again unless --refresh. Without -o, records go to standard output
-    when that is a pipe or a file; those of --all only to the store.
+    Every family is kept in the store, and is not fetched again unless --refresh.
+    Without -o, records go to standard output when that is a pipe or a file; those of --all only to the store.
     """
     from phylocli.fetch import (
         fetch_families,
@@ -86,6 +86,8 @@ def command(
     proteins_named = uniprot is not None or uniprot_accessions is not None
     if families_named + proteins_named + all_ > 1:
         raise UsageError("families, --all, and proteins of UniProt exclude each other", fix="run one after the other")
+    if offline and (proteins_named or members):
+        raise UsageError("--offline is for families", why="sequences of UniProt are not kept in the store")
     if annotations is not None and not proteins_named:
         raise UsageError("--annotations goes with --uniprot or --accessions")
     if proteins_named:

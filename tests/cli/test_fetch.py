@@ -106,7 +106,17 @@ def test_proteins_of_uniprot_with_labels(cli: Run, standin: Standin, tmp_path: P
 def test_what_excludes_each_other_is_refused(cli: Run, standin: Standin) -> None:
     assert cli("fetch", "PF00042", "--all").exit_code == 2
     assert cli("fetch", "PF00042", "--uniprot", "x").exit_code == 2
+    assert cli("fetch", "PF00042", "--annotations", "x.tsv").exit_code == 2
+    assert cli("fetch", "--clan", "CL0090", "--members").exit_code == 2
+    assert cli("fetch", "--uniprot", "x", "--offline").exit_code == 2
+    assert cli("fetch", "PF00042", "--members", "--offline").exit_code == 2
     assert not standin.requests
+
+
+def test_members_of_a_family_are_fasta(cli: Run, standin: Standin) -> None:
+    result = cli("fetch", "PF00042", "--members")
+    assert result.exit_code == 0, result.stderr_bytes
+    assert result.stdout_bytes.count(b">") == 45
 
 
 def test_a_family_runs_through_the_chain(phylocli: Run, standin: Standin) -> None:
