@@ -5,7 +5,8 @@
     python benchmarks/tree.py --pfam                # Pfam seeds, against their published FastTree trees
 
 nRF: share of splits that differ from the true tree's. rho: Spearman's correlation of estimated and true patristic distances,
-over equally many pairs of each stratum of the true distance; rho_in: within strata, averaged. sd: standard deviation of log(estimated / true).
+over equally many pairs of each stratum of the true distance; rho_in: within strata, averaged. sd: standard deviation of
+log(estimated / true).
 slope: estimated on true through the origin. CPU seconds and peak memory are of a process of its own, imports included
 (`import` shows their share).
 """
@@ -101,12 +102,12 @@ def one(alignment: str, true_tree: str, engine: str, options: dict) -> dict[str,
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
-    import skbio.tree  # noqa: F401  so that `import` below is what the engines need, and `cpu` is the work
-
     from phylocli.formats import read_families
     from phylocli.formats.newick import parse
     from phylocli.tree import infer_trees
+    from phylocli.tree.engines._skbio import import_skbio
 
+    import_skbio()  # so that `import` below is what engines need, and `cpu` is the work
     [family] = read_families(alignment)
     imports, start = cpu(), time.perf_counter()
     [done] = infer_trees([family], engine=engine, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -47,7 +48,9 @@ def align_families(
     engine = registry.load(ROOM, method)
     rule = parse_trim(trim)
     settings = Settings(hmm=hmm, seed_alignment=seed_alignment, store=store, threads=threads)
-    for family in families:
+    start, members = time.monotonic(), 0
+    for family in console.progress(families, "alignments", unit="families"):
+        members += len(family)
         console.detail(f"{family.label}: aligning {len(family)} sequences, method {method}")
         rows, reference, description = engine.align(family, settings)
         aligned = replace(
@@ -62,3 +65,5 @@ def align_families(
         if method == "none":  # columns are as they were, so what is said of them stays
             aligned = replace(aligned, column_features=family.column_features)
         yield trim_columns(drop_uncovered(aligned, min_coverage), rule)
+    seconds = time.monotonic() - start
+    console.detail(f"aligned {members:,} sequences in {seconds:.1f} s, {members / max(seconds, 1e-9):,.0f} a second")

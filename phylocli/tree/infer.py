@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -120,7 +121,10 @@ def infer_trees(
     check_options(options)
     from phylocli.tree._parallel import ordered_map
 
-    for family, result in ordered_map(infer_tree, families, options, jobs):
+    if engine == "auto":
+        _announce_rule()
+    results = ordered_map(infer_tree, families, options, jobs)
+    for family, result in console.progress(results, "trees", unit="families"):
         if isinstance(result, Family):
             if failures is not None:
                 failures.done += 1
@@ -187,13 +191,10 @@ def _attach(family: Family, newick: str, where: str, options: Options) -> Family
     placed, _ = usable_states(_as_aligned(family), options.columns, options.min_coverage)
     if len(placed) < len(tree.tip_names()):
         tree = tree.prune(placed.ids)
-    tree = root(clip_negative(tree), options.root, _present(options.outgroup, placed))
-    name = str(where).split(",")[0]
-    return placed.with_tree(tree, f"tree taken from {Path(name).name}, root {_rooting(options)}")
-
-
-def _rooting(options: Options) -> str:
-    return "outgroup" if options.outgroup else options.root
+    outgroup = _present(options.outgroup, placed)
+    tree = root(clip_negative(tree), options.root, outgroup)
+    name = Path(str(where).rsplit(", tree ", 1)[0]).name
+    return placed.with_tree(tree, f"tree taken from {name}, root {'outgroup' if outgroup else options.root}")
 
 
 def check_options(options: Options) -> None:
@@ -219,6 +220,17 @@ def check_options(options: Options) -> None:
         raise UsageError(f"there are no columns named {options.columns!r}", fix=f"known: {', '.join(COLUMNS)}")
     if not 0 <= options.min_coverage <= 1:
         raise UsageError(f"a coverage of {options.min_coverage} makes no sense", fix="give a share from 0 to 1")
+
+
+@functools.cache
+def _announce_rule() -> None:
+    """Say once which engine `auto` takes."""
+    from phylocli.tree.engines import veryfasttree
+
+    above = (
+        "veryfasttree above" if veryfasttree.available() else "and above, as neither VeryFastTree nor FastTree is installed"
+    )
+    console.info(f"engine auto: bme for families of up to {BME_UP_TO:,} different sequences, {above}")
 
 
 def model_name(options: Options) -> str:
@@ -251,8 +263,9 @@ def infer_tree(family: Family, options: Options) -> Family:
     groups = _collapse.unique_rows(states)
     tree, description = _infer_states(states[[group[0] for group in groups]], groups, family, options)
     tree = clip_negative(tree)
-    tree = root(tree, options.root, _present(options.outgroup, family))
-    return family.with_tree(tree, f"tree {description}, root {_rooting(options)}")
+    outgroup = _present(options.outgroup, family)
+    tree = root(tree, options.root, outgroup)
+    return family.with_tree(tree, f"tree {description}, root {'outgroup' if outgroup else options.root}")
 
 
 def _as_aligned(family: Family) -> Family:
@@ -306,7 +319,10 @@ def clip_negative(tree: Tree) -> Tree:
 def _present(outgroup: tuple[str, ...], family: Family) -> tuple[str, ...]:
     """Return the outgroup's ids that this family has; over many families each has its own."""
     members = set(family.ids)
-    return tuple(name for name in outgroup if name in members)
+    present = tuple(name for name in outgroup if name in members)
+    if outgroup and not present:
+        console.warning(f"no member of {family.label} is in the outgroup; rooted as --root says")
+    return present
 
 
 def _infer_states(

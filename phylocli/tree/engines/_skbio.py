@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,33 @@ from phylocli.tree.distances import FORMULAS, distance_matrix_report, fill_undef
 from phylocli.tree.engines._settings import Settings
 
 
+class _NoTorch:
+    """A finder that makes PyTorch look as if it were not installed."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "torch":
+            raise ModuleNotFoundError("PyTorch is not needed here", name=name)
+
+
+def import_skbio() -> Any:
+    """Import scikit-bio's trees without PyTorch, which its test helpers load where it is installed.
+
+    That would cost each process two seconds and 200 MB. Whoever needs PyTorch can import it afterwards.
+    """
+    blocked = "torch" not in sys.modules and "skbio" not in sys.modules
+    if blocked:
+        sys.meta_path.insert(0, _NoTorch)
+    try:
+        import skbio.tree
+    finally:
+        if blocked:
+            sys.meta_path.remove(_NoTorch)
+    return skbio
+
+
 def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, str]:
     """Return scikit-bio's distance matrix of the rows, ids being row numbers, and a description of the distances."""
-    from skbio import DistanceMatrix
-
     alpha = shape(states, settings)
     matrix, report = distance_matrix_report(
         states,
@@ -33,7 +57,7 @@ def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, s
     if filled:
         description += f", {filled} of {report.pairs} pairs share too few columns and go by way of others"
     console.detail(f"distances: {description}")
-    return DistanceMatrix(matrix, [str(i) for i in range(len(states))], validate=False), description
+    return import_skbio().DistanceMatrix(matrix, [str(i) for i in range(len(states))], validate=False), description
 
 
 def shape(states: npt.NDArray[np.uint8], settings: Settings) -> float:
@@ -56,9 +80,7 @@ def describe_model(settings: Settings, alpha: float) -> str:
 
 def version() -> str:
     """Return scikit-bio's name and version."""
-    import skbio
-
-    return f"scikit-bio {skbio.__version__}"
+    return f"scikit-bio {import_skbio().__version__}"
 
 
 def from_skbio(root: Any) -> Tree:

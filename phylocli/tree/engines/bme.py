@@ -10,16 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.tree.engines._settings import Inferred, Settings
-from phylocli.tree.engines._skbio import distances, from_skbio, version
+from phylocli.tree.engines._skbio import distances, from_skbio, import_skbio, version
 
 USES_DISTANCES = True
 
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
     """Return the tree of at least four different rows."""
-    from skbio.tree import bme, nni
-
+    skbio = import_skbio()
     matrix, description = distances(states, settings)
-    start = bme(matrix, neg_as_zero=False, parallel=False)
-    tree = nni(start, matrix, balanced=True, neg_as_zero=False)
+    start = skbio.tree.bme(matrix, neg_as_zero=False, parallel=False)
+    tree = skbio.tree.nni(start, matrix, balanced=True, neg_as_zero=False)
     return Inferred(from_skbio(tree), f"BME+NNI, {version()}, {description}")

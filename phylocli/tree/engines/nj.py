@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.tree.engines._settings import Inferred, Settings
-from phylocli.tree.engines._skbio import distances, from_skbio, version
+from phylocli.tree.engines._skbio import distances, from_skbio, import_skbio, version
 
 USES_DISTANCES = True
 
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
     """Return the tree of at least four different rows."""
-    from skbio.tree import nj
-
     matrix, description = distances(states, settings)
-    return Inferred(from_skbio(nj(matrix, neg_as_zero=False)), f"neighbour joining, {version()}, {description}")
+    return Inferred(
+        from_skbio(import_skbio().tree.nj(matrix, neg_as_zero=False)), f"neighbour joining, {version()}, {description}"
+    )

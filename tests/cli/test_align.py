@@ -1,0 +1,83 @@
+"""The command `align`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from phylocli.align.engines import profile
+from phylocli.formats import read_families
+
+
+def families(data: bytes, folder: Path) -> list:
+    path = folder / "out.sto"
+    path.write_bytes(data)
+    return list(read_families(path))
+
+
+def test_families_are_aligned_to_profiles_of_themselves(phylocli: Callable, examples: Path, tmp_path: Path) -> None:
+    result = phylocli("align", examples / "families.sto", "--trim", "match", "-t", "1")
+    assert result.returncode == 0, result.stderr
+    found = families(result.stdout, tmp_path)
+    given = list(read_families(examples / "families.sto"))
+    assert [f.accession for f in found] == [f.accession for f in given]
+    assert [f.ids for f in found] == [f.ids for f in given]
+    assert all(set(f.column_features["RF"]) == {"x"} for f in found)
+
+
+def test_unaligned_sequences_need_a_profile_and_are_told_where_from(phylocli: Callable, examples: Path) -> None:
+    result = phylocli("align", examples / "globins.fasta")
+    assert result.returncode == 65
+    assert result.stdout == b""
+    for way in (b"--hmm", b"--seed-alignment", b"--method famsa"):
+        assert way in result.stderr
+
+
+def test_sequences_from_a_pipe_align_to_a_profile_file(phylocli: Callable, examples: Path, tmp_path: Path) -> None:
+    [globin] = [f for f in read_families(examples / "families.sto") if f.accession == "PF00042"]
+    with (tmp_path / "globin.hmm").open("wb") as stream:
+        profile.build(globin).write(stream)
+    fasta = (examples / "globins.fasta").read_bytes()
+    result = phylocli("align", "--hmm", "globin.hmm", "-o", "globins.sto.gz", "-v", input=fasta)
+    assert result.returncode == 0, result.stderr
+    [done] = read_families(tmp_path / "globins.sto.gz")
+    assert len(done) == 45
+    assert [s.residues for s in done.sequences()] == [s.residues for s in globin.sequences()]
+    assert (tmp_path / "globins.sto.gz.provenance.json").is_file()
+
+
+def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyfamsa")
+    result = phylocli("align", examples / "globins.fasta", "--method", "famsa", "--min-coverage", "0.5")
+    assert result.returncode == 0, result.stderr
+    [done] = families(result.stdout, tmp_path)
+    assert len(done) == 45
+    assert 130 < sum(done.match_columns()) < 180
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--method", "clustal"], 2, b"no alignment method named 'clustal'"),
+        (["--trim", "gappy=7"], 2, b"no trimming"),
+        (["--min-coverage", "9"], 2, b"coverage of 9"),
+        (["--hmm", "/nowhere.hmm"], 65, b"no such file"),
+        (["--on-duplicate", "ignore"], 2, b"no duplicate policy"),
+    ],
+)
+def test_what_makes_no_sense_ends_with_its_exit_code(
+    cli: Callable, examples: Path, arguments: list[str], code: int, said: bytes
+) -> None:
+    result = cli("align", examples / "families.sto", *arguments)
+    assert result.exit_code == code
+    assert said.decode() in result.stderr
+
+
+def test_duplicates_are_an_error_or_renamed(cli: Callable) -> None:
+    fasta = b">a\nMKVLAAGIVGLC\n>a\nMKVLAAGIVGLC\n"
+    assert cli("align", "--method", "none", input=fasta).exit_code == 65
+    result = cli("align", "--method", "none", "--on-duplicate", "rename", input=fasta)
+    assert result.exit_code == 0
+    assert "\na.2" in result.stdout
