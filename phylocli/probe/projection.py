@@ -115,7 +115,8 @@ def _coordinates(embedding: Embedding, rows: np.ndarray, method: str, seed: int)
 
     unit = embedding.unit_rows()[rows].astype(np.float64)
     width = min(50, *unit.shape)
-    reduced = PCA(width, random_state=seed, svd_solver="full").fit_transform(unit)
+    with np.errstate(invalid="ignore", divide="ignore"):  # points that are all one have no variance to share out
+        reduced = PCA(width, random_state=seed, svd_solver="full").fit_transform(unit)
     if method == "tsne":
         from sklearn.manifold import TSNE
 

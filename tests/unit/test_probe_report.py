@@ -214,3 +214,17 @@ def test_numbers_are_short_and_have_a_true_minus() -> None:
         "0.000",
         "1.000",
     ]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("n", "kind"), [(60, "one point"), (60, "one dimension"), (4, "noise"), (30, "zeros")])
+def test_degenerate_embeddings_get_a_report_too(tmp_path: Path, n: int, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"one point": np.ones((n, 5)), "one dimension": rng.normal(size=(n, 1)), "zeros": np.zeros((n, 3))}
+    vectors = shapes.get(kind, rng.normal(size=(n, 3))).astype(np.float32)
+    ids = [f"s{i}" for i in range(n)]
+    frame = pl.DataFrame({"id": ids, "family": [f"f{i % 2}" for i in range(n)], "heat": rng.normal(size=n)})
+    frame.write_parquet(tmp_path / "labels.parquet")
+    found = run_probes([Embedding("e", ids, vectors)], tmp_path / "labels.parquet", tmp_path / "r", replicates=100)
+    assert found["value"].null_count() == 0
+    assert (tmp_path / "r" / "report.html").stat().st_size > 10_000

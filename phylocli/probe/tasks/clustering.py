@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import numpy.typing as npt
 
@@ -85,6 +87,7 @@ def adjusted_rand(classes: IntArray, clusters: IntArray) -> float:
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
     """Cluster the unit vectors with k-means and compare with the classes."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import adjusted_rand_score, silhouette_samples, v_measure_score
 
     rows = _chosen(data, level)
@@ -94,7 +97,9 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     names, classes = np.unique(data.classes[level][rows], return_inverse=True)
     classes = classes.astype(np.int64)
     k = len(names)
-    clusters = KMeans(k, n_init=1 if k > 50 else 4, random_state=seed).fit_predict(x).astype(np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than classes: the figures show it
+        clusters = KMeans(k, n_init=1 if k > 50 else 4, random_state=seed).fit_predict(x).astype(np.int64)
     shuffled = np.random.default_rng(seed).permutation(clusters)
     silhouettes = silhouette_samples(x, classes, metric="cosine")
     figures = [

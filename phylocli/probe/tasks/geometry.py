@@ -77,7 +77,8 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         # Pairs of one item with its own copy in the resample are left out: they say nothing of two sequences.
         weight = np.bincount(index, minlength=n).astype(np.float64)
         squares = weight * weight
-        return float((weight @ table @ weight - squares @ np.diag(table)) / (weight.sum() ** 2 - squares.sum()))
+        pairs = weight.sum() ** 2 - squares.sum()
+        return float((weight @ table @ weight - squares @ np.diag(table)) / pairs) if pairs > 0 else float("nan")
 
     def uniformity(index: npt.NDArray[np.int64]) -> float:
         return float(np.log(over_pairs(kernel, index)))

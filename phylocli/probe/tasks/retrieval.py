@@ -107,7 +107,8 @@ def expected_recall(relevant: FloatArray, others: FloatArray, k: int) -> FloatAr
     """Return the chance of at least one relevant item among the first `k` of a random order (hypergeometric)."""
     from scipy.stats import hypergeom
 
-    return np.asarray(hypergeom.sf(0, relevant + others, relevant, k), dtype=np.float64)
+    total = relevant + others
+    return np.asarray(hypergeom.sf(0, total, relevant, np.minimum(k, total)), dtype=np.float64)
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
