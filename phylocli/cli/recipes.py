@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ EXAMPLES = [
 def command(
     action: Annotated[str, typer.Argument(metavar="[list|show]", help="What to do.")] = "list",
     name: Annotated[
-        Optional[str],  # noqa: UP045  typer reads it
+        str | None,
         typer.Argument(metavar="[NAME]", help="For show: a recipe's name, or the path of a .toml file."),
     ] = None,
 ) -> None:

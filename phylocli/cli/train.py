@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,29 +20,29 @@ NO_ARGS_IS_HELP = True
 
 
 def command(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT…", help="Family records with trees (Stockholm), or pairs tables; '-' is standard input."
-        ),
-    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN_DIR", help="Folder of the run.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[INPUT…]", help="Family records with trees (Stockholm), or pairs tables; '-' is standard input."
+        ),
+    ] = None,
     recipe: Annotated[
         str,
         typer.Option(metavar="NAME|FILE", help="A recipe (see 'phylocli recipes'), or a TOML file such as a run's config."),
     ] = "simclr",
     steps: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=1, metavar="N", help="Optimiser steps; default: the recipe's."),
     ] = None,
     seed: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=0, metavar="S", help="Same inputs and seed, same model; default: the config's, else 0."),
     ] = None,
     device: _options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of RUN_DIR.")] = False,
     settings: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting over the recipe's; may be repeated."),
     ] = None,
 ) -> None:

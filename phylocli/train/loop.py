@@ -29,7 +29,7 @@ from phylocli.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, PhylocliEr
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
 from phylocli.train import checkpoints
-from phylocli.train.data import Corpus, load_corpus, prefetched
+from phylocli.train.data import Corpus, PairBatch, load_corpus, prefetched
 from phylocli.train.learner import Learner, choose_precision
 from phylocli.train.log import MetricsLog, Reporter
 from phylocli.train.measures import validate
@@ -124,7 +124,7 @@ def _loop(
     learner: Learner,
     optimiser: torch.optim.Optimizer,
     metrics: MetricsLog,
-    held_out: Any,
+    held_out: PairBatch | None,
     start: int,
     stop: _Stop,
 ) -> None:
@@ -160,8 +160,8 @@ def _loop(
             last = step == steps
             if step % every == 0 or last or stop.signal is not None:
                 settle()
-            checked = held_out is not None and (step % config["validation"]["every"] == 0 or last)
-            if checked:
+            checked = step % config["validation"]["every"] == 0 or last
+            if checked and held_out is not None:
                 settle()
                 row.update(validate(learner, held_out))
             now = time.monotonic()
