@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from phylocli.formats.streams import PathLike, atomic_directory
 from phylocli.formats.tables import metrics_schema, write_table
 from phylocli.probe.baselines import baseline
 from phylocli.probe.inputs import Dataset, Embedding, make_dataset, read_embeddings, read_labels
+from phylocli.probe.leaks import Leak, find_leak
 from phylocli.probe.statistics import Figure, holm, interval, paired_difference, replicate
 
 if TYPE_CHECKING:
@@ -127,6 +129,20 @@ def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset) -> dict[str, tup
             fix="check the labels table, or name a column with --label",
         )
     return chosen
+
+
+def _leak(data: Dataset, letters: dict[str, str] | None) -> Leak | None:
+    """Return how near the scored part is to the training part, and warn where it holds near copies; None without either."""
+    if letters is None or data.evaluate is None or not len(data.rows_of("train")):
+        return None
+    scored, training = data.evaluated_rows(), data.rows_of("train")
+    leak = find_leak(*([letters[data.ids[r]] for r in rows if data.ids[r] in letters] for rows in (scored, training)))
+    if leak.twins:
+        console.warning(
+            f"{leak.twins:,} of {leak.scored:,} scored sequences are near copies of training sequences "
+            "(identity of 0.9 or more)\nfix: split by clades, families or identity clusters, so that what is scored is new"
+        )
+    return leak
 
 
 def _number(value: float) -> float | None:
@@ -320,6 +336,7 @@ def run_probes(
         tables.append(baseline(name, data.ids, [letters[i] for i in data.ids]))
     _named(tables)
     chosen = _chosen_tasks(tasks, data)
+    leak = _leak(data, letters)
 
     scorer = _Scorer(data, tables, replicates, seed)
     steps = sum(len(levels) for _, levels in chosen.values()) * len(tables)
@@ -374,6 +391,7 @@ def run_probes(
         "metrics": scorer.metrics,
         "differences": scorer.differences,
         "notes": scorer.notes,
+        "leak": asdict(leak) if leak is not None else None,
         "curves": scorer.curves,
         "maps": project(data, tables, projection, seed),
         # The time of day stays out: the same input and seed give the same report.

@@ -1,0 +1,86 @@
+"""How near is what is scored to what was learned from: identity of the nearest training sequence, without alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import alphabet
+
+K = 5
+TWINS = 0.9
+"""Estimated identity from which a scored sequence counts as a near copy of a training sequence."""
+
+RELATED = 0.5
+BLOCK = 500
+
+
+def _kmer_sets(sequences: SequenceOf[str]) -> Any:
+    """Return which 5-mers each sequence has as a sparse matrix of ones, shape (n, 20^5)."""
+    from scipy.sparse import csr_matrix
+
+    size = len(alphabet.AMINO_ACIDS)
+    powers = size ** np.arange(K - 1, -1, -1)
+    columns, ends = [], [0]
+    for sequence in sequences:
+        states = alphabet.encode_states([sequence])[0].astype(np.int64)
+        found = np.zeros(0, dtype=np.int64)
+        if len(states) >= K:
+            windows = np.lib.stride_tricks.sliding_window_view(states, K)
+            found = np.unique(windows[(windows < size).all(axis=1)] @ powers)
+        columns.append(found)
+        ends.append(ends[-1] + len(found))
+    index = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
+    return csr_matrix((np.ones(len(index), dtype=np.float32), index, ends), shape=(len(columns), size**K))
+
+
+def nearest_identity(scored: SequenceOf[str], training: SequenceOf[str]) -> npt.NDArray[np.float64]:
+    """Return the estimated identity of each scored sequence with its nearest training sequence, shape (scored,).
+
+    Where a share c of a sequence's 5-mers occurs in another, their identity is about c^(1/5): all five residues of a 5-mer
+    must be the same (the containment form of the Mash distance; Ondov et al. 2016, doi:10.1186/s13059-016-0997-x). The
+    estimate is good for near copies, which is what it is for; below about 0.4 it says only "no near copy".
+    """
+    if not len(scored) or not len(training):
+        return np.zeros(len(scored))
+    mine, theirs = _kmer_sets(scored), _kmer_sets(training).T.tocsr()
+    counts = np.maximum(np.diff(mine.indptr), 1)
+    best = np.zeros(len(scored))
+    for start in range(0, len(scored), BLOCK):
+        shared = mine[start : start + BLOCK] @ theirs
+        best[start : start + BLOCK] = shared.max(axis=1).toarray().ravel()
+    return np.asarray((best / counts) ** (1 / K))
+
+
+@dataclass
+class Leak:
+    """How near the scored part is to the training part.
+
+    Attributes:
+        median: of the estimated identities with the nearest training sequence.
+        related: share of scored sequences with an estimated identity of at least `RELATED`.
+        twins: number of them with at least `TWINS`.
+        scored, training: number of sequences.
+    """
+
+    median: float
+    related: float
+    twins: int
+    scored: int
+    training: int
+
+
+def find_leak(scored: SequenceOf[str], training: SequenceOf[str]) -> Leak:
+    """Return how near `scored` is to `training`."""
+    identity = nearest_identity(scored, training)
+    return Leak(
+        float(np.median(identity)),
+        float(np.mean(identity >= RELATED)),
+        int(np.count_nonzero(identity >= TWINS)),
+        len(scored),
+        len(training),
+    )

@@ -1,0 +1,69 @@
+"""Near copies of training sequences among the scored ones are found and counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from phylocli.probe import Embedding, run_probes
+from phylocli.probe.leaks import find_leak, nearest_identity
+
+LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
+
+
+def random_sequence(rng: np.random.Generator, length: int = 250) -> str:
+    return "".join(rng.choice(LETTERS, length))
+
+
+def mutated(sequence: str, identity: float, rng: np.random.Generator) -> str:
+    changed = list(sequence)
+    for i in rng.choice(len(sequence), round(len(sequence) * (1 - identity)), replace=False):
+        changed[i] = rng.choice([c for c in LETTERS if c != changed[i]])
+    return "".join(changed)
+
+
+@pytest.mark.parametrize("identity", [0.95, 0.85, 0.7])
+def test_the_estimate_is_near_the_identity_that_was_made(identity: float) -> None:
+    rng = np.random.default_rng(0)
+    training = [random_sequence(rng) for _ in range(40)]
+    scored = [mutated(s, identity, rng) for s in training]
+    assert nearest_identity(scored, training).mean() == pytest.approx(identity, abs=0.04)
+
+
+def test_copies_fragments_and_strangers() -> None:
+    rng = np.random.default_rng(1)
+    training = [random_sequence(rng) for _ in range(30)]
+    found = nearest_identity([training[3], training[5][40:120], random_sequence(rng), "MK", "XXXXXXXX"], training)
+    assert found[:2].tolist() == [1, 1] and found[2] < 0.45 and found[3:].tolist() == [0, 0]
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    training = [random_sequence(rng, 60) for _ in range(20)]
+    scored = [mutated(s, 0.8, rng) for s in training]
+    whole = nearest_identity(scored, training)
+    monkeypatch.setattr("phylocli.probe.leaks.BLOCK", 3)
+    assert (nearest_identity(scored, training) == whole).all()
+
+
+def test_counts() -> None:
+    rng = np.random.default_rng(3)
+    training = [random_sequence(rng) for _ in range(10)]
+    leak = find_leak([*training[:3], *(random_sequence(rng) for _ in range(7))], training)
+    assert (leak.twins, leak.scored, leak.training) == (3, 10, 10) and leak.related == pytest.approx(0.3)
+
+
+def test_a_leaking_split_is_warned_of(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(4)
+    training = [random_sequence(rng, 80) for _ in range(40)]
+    frame = pl.DataFrame({
+        "id": [f"s{i}" for i in range(80)],
+        "family": [f"f{i % 4}" for i in range(80)],
+        "sequence": training + training,
+        "split": ["train"] * 40 + ["test"] * 40,
+    })  # fmt: skip
+    frame.write_parquet(f"{tmp_path}/labels.parquet")
+    table = Embedding("e", frame["id"].to_list(), rng.normal(size=(80, 4)).astype(np.float32))
+    run_probes([table], f"{tmp_path}/labels.parquet", f"{tmp_path}/r", tasks=["classification"], replicates=100)
+    assert "40 of 40 scored sequences are near copies" in capsys.readouterr().err
