@@ -278,6 +278,20 @@ def test_the_truth_is_found_where_there_are_many_columns() -> None:
     assert found.alpha == pytest.approx(0.8, rel=0.15)
 
 
+def test_scale_stays_near_the_start_unless_it_is_fitted() -> None:
+    tree = random_tree(80, 2)
+    states = simulate(tree, 150, seed=9)
+    names = tree.tip_names()
+    start = Tree(tree.parent, tree.length * 0.7, tree.names)
+    total = start.length.sum()
+    (kept,) = refine_trees([start], [names], [states], sweeps=1, fit_scale=False)
+    (fitted,) = refine_trees([start], [names], [states], sweeps=1)
+    (fixed,) = refine_trees([start], [names], [states], sweeps=1, fit_alpha=False, alpha=1.3)
+    assert total < kept.tree.length.sum() < 0.95 * fitted.tree.length.sum()
+    assert fitted.log_likelihood > kept.log_likelihood > kept.start
+    assert fixed.alpha == 1.3
+
+
 def test_degenerate_alignments_are_fitted() -> None:
     tree = newick.parse("((a:0.1,b:0.1):0.1,c:0.1,d:0.1);")
     same = np.tile(random_states(1, 30, seed=1, missing=0), (4, 1))

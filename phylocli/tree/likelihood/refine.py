@@ -56,6 +56,7 @@ def refine_trees(
     model: str = "lg",
     alpha: float | Sequence[float] = 1.0,
     fit_alpha: bool = True,
+    fit_scale: bool = True,
     sweeps: int = 4,
     tolerance: float = 0.5,
     precision: str = "single",
@@ -76,6 +77,8 @@ def refine_trees(
         model: `lg`, `wag`, `jtt` or `poisson`.
         alpha: starting shape, one for all or one for each tree.
         fit_alpha: whether to fit the shape; otherwise it stays.
+        fit_scale: whether the scale of all lengths takes steps of its own, together with the shape. Sweeps alone move it
+            slowly, so that without this a few of them leave the scale near the start's.
         sweeps: at most so many.
         tolerance: natural-log units; a tree whose last sweep gained less is done.
         precision: `single` for the partials of the sweeps (all sums over sites, transition probabilities and the likelihood
@@ -111,7 +114,7 @@ def refine_trees(
     for batch in _batches(problems, max_bytes, dtype):
         forest = Forest([tree for _, tree, _ in batch], [patterns for _, _, patterns in batch], device=where, dtype=dtype)
         start = torch.tensor([shapes[i] for i, _, _ in batch], dtype=torch.float64, device=where)
-        fit = _Fit(forest, rates_model, start, fit_alpha=fit_alpha)
+        fit = _Fit(forest, rates_model, start, fit_alpha=fit_alpha, fit_scale=fit_scale)
         fit.run(sweeps, tolerance)
         lengths = forest.original_lengths(fit.length)
         for j, (i, _, _) in enumerate(batch):
@@ -122,12 +125,26 @@ def refine_trees(
     return [result for result in found if result is not None]
 
 
+def partial_bytes(tips: int, columns: int, size: int = 4) -> int:
+    """Return how many bytes of partial likelihoods a fit holds: messages of all nodes, two more arrays of inner ones.
+
+    Args:
+        tips: of all trees of a batch.
+        columns: of their alignments, at most; different ones count.
+        size: bytes of a number, 4 in single precision.
+    """
+    return 4 * tips * CATEGORIES * STATES * columns * size
+
+
 class _Fit:
     """Lengths and shapes of a forest on their way to the maximum. All state is one value for each tree or branch."""
 
-    def __init__(self, forest: Forest, model: SubstitutionModel, alpha: torch.Tensor, *, fit_alpha: bool) -> None:
+    def __init__(
+        self, forest: Forest, model: SubstitutionModel, alpha: torch.Tensor, *, fit_alpha: bool, fit_scale: bool
+    ) -> None:
         self._forest = forest
         self._fit_alpha = fit_alpha
+        self._fit_scale = fit_scale
         self._pruner = Pruner(forest, model, exact_rates(alpha, CATEGORIES))
         self._trial = alpha.clone()  # the shapes that the pruner has
         self._trusted = torch.ones_like(alpha, dtype=torch.bool)  # trees for which predicted steps have kept their promise
@@ -179,7 +196,7 @@ class _Fit:
         value = (mixture(by_category) * forest.weights).sum(dim=1)
         alpha, length = self._trial, pruner.length
         if bool((self._trusted & open_).any()):
-            wanted, stretch = fit_shape(by_category, forest.weights, alpha, CATEGORIES)
+            wanted, stretch = fit_shape(by_category, forest.weights, alpha, fit_scale=self._fit_scale)
             wanted = torch.where(self._trusted, wanted, alpha)
             stretch = torch.where(self._trusted, stretch, 1.0)[forest.family]
             stretched = torch.where(forest.free, (length * stretch).clamp(MIN_LENGTH, MAX_LENGTH), length)
@@ -318,8 +335,7 @@ def _batches(
     for problem in sorted(problems, key=lambda p: (-len(p[2].weights), p[0])):
         more = len(problem[2].states)
         width = len((batch or [problem])[0][2].weights)
-        # Messages of all nodes, partials from below and from above of the inner ones: four arrays of n nodes each.
-        if batch and 4 * (nodes + more) * CATEGORIES * STATES * width * size > max_bytes:
+        if batch and partial_bytes(nodes + more, width, size) > max_bytes:
             yield batch
             batch, nodes = [], 0
         batch.append(problem)

@@ -39,7 +39,7 @@ def _log_rates(categories: int) -> np.ndarray:
 
 
 def fit_shape(
-    log_likelihoods: torch.Tensor, weights: torch.Tensor, alpha: torch.Tensor, categories: int
+    log_likelihoods: torch.Tensor, weights: torch.Tensor, alpha: torch.Tensor, *, fit_scale: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the most likely shapes, and the factors of all lengths that go with them, shape (trees,) both.
 
@@ -47,16 +47,16 @@ def fit_shape(
         log_likelihoods: of each pattern at each category's rate, shape (trees, categories, patterns).
         weights: of the patterns, shape (trees, patterns).
         alpha: the shapes whose rates those are, shape (trees,).
-        categories: how many.
+        fit_scale: whether to fit the lengths' scale with the shape; otherwise the factors are 1.
     """
-    device = alpha.device
+    device, categories = alpha.device, log_likelihoods.shape[1]
     table = torch.from_numpy(_log_rates(categories)).to(device)
     low, high = np.log(ALPHA_BOUNDS[0]), np.log(ALPHA_BOUNDS[1])
     centre = torch.log(alpha).clamp(low, high)
     known = _basis(exact_rates(alpha, categories).clamp(min=_LEAST_RATE), categories)
     coefficients = torch.linalg.solve(known, log_likelihoods).unsqueeze(1)  # (trees, 1, categories, patterns)
     place = torch.zeros((len(alpha), 2), dtype=torch.float64, device=device)
-    reach = torch.tensor(_REACH, dtype=torch.float64, device=device)
+    reach = torch.tensor((_REACH[0], _REACH[1] if fit_scale else 0.0), dtype=torch.float64, device=device)
     stencil = torch.cartesian_prod(*[torch.tensor([0.0, -1.0, 1.0], dtype=torch.float64, device=device)] * 2)
     step = reach.clone()
     for _ in range(2 * _HALVINGS):
