@@ -18,7 +18,7 @@ class Patristic:
     """A tree made ready for questions about pairs of tips. Tips are numbered in depth-first order, 0 … n − 1.
 
     Attributes:
-        n_tips: number of tips, n.
+        n_tips, n_nodes: number of tips, n, and of all nodes.
         depth: path length from the root to each tip, shape (n,).
         meeting: the node where tips k − 1 and k meet, shape (n,); entry 0 is unused. With nodes in preorder the meeting
         point
@@ -35,7 +35,7 @@ class Patristic:
 
     def __init__(self, tree: Tree) -> None:
         tip = tree.is_tip
-        self.n_tips = int(tip.sum())
+        self.n_tips, self.n_nodes = int(tip.sum()), len(tree)
         if self.n_tips < 2:
             raise BadInputError("the tree has one tip; a pair needs two")
         lengths = tree.length[1:]

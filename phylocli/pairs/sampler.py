@@ -182,6 +182,15 @@ class PairSampler:
             found -= self._wavelet.tally_below(left, right, self._lowest_rank(tip, gap, lo, np.greater_equal))
         return found
 
+    def ancestor_counts(self, lo: float, hi: float) -> Ints:
+        """Return how many pairs of the band meet at each node of the tree, shape (nodes,); 0 at tips."""
+        if self._is_sorted:
+            i, j, _ = self.unrank(lo, hi, np.arange(self.count(lo, hi)))
+            return np.bincount(self.tree.ancestor(i, j), minlength=self.tree.n_nodes)
+        found = np.zeros(self.tree.n_nodes, dtype=np.int64)
+        np.add.at(found, self.tree.meeting, self._per_gap(lo, hi))
+        return found
+
     def capped_ranks(self, lo: float, hi: float, most: int, rng: np.random.Generator) -> Ints:
         """Return the numbers of at most `most` pairs of the band for every ancestor at which pairs meet, shape (m,).
 
@@ -197,9 +206,7 @@ class PairSampler:
             order = np.argsort(ancestor, kind="stable")
             start = np.searchsorted(ancestor[order], ancestor[order], side="left")
             return ranks[order[np.arange(total) - start < most]]
-        counts = np.diff(self._band(lo, hi), prepend=0)
-        per_gap = np.zeros(self.n_tips, dtype=np.int64)
-        np.add.at(per_gap, self._query_gap, counts)
+        per_gap = self._per_gap(lo, hi)
         first_rank = np.cumsum(per_gap) - per_gap  # queries stand in the order of their gaps
         order = np.argsort(self.tree.meeting, kind="stable")  # gaps by ancestor; a node of many children has several
         ends = np.cumsum(per_gap[order])
@@ -277,6 +284,11 @@ class PairSampler:
                 low = np.where(open_ & ~yes, middle + 1, low)
             rank[unsure] = low
         return rank
+
+    def _per_gap(self, lo: float, hi: float) -> Ints:
+        found = np.zeros(self.n_tips, dtype=np.int64)
+        np.add.at(found, self._query_gap, np.diff(self._band(lo, hi), prepend=0))
+        return found
 
     def _query_chunks(self) -> Iterator[tuple[Ints, Ints]]:
         for start in range(0, len(self._query_tip), _CHUNK):

@@ -26,7 +26,8 @@ class Distribution:
         members, pairs: how many there are.
         in_band: pairs in the band that was asked for (the sum over bins where there are several).
         mean_partners: over the members that have a partner in the band, the mean number of partners.
-        members_in_band: members that have a partner in the band.
+        top_ancestors: share of the band's pairs that meet at the ten nodes of the tree where most do; 0 where there are
+        none. members_in_band: members that have a partner in the band.
         unit: `substitutions` per site or `relative` to the median; of the numbers below.
         quantiles: distances by the share of pairs below them; exact up to 512 members, else of 100,000 uniform pairs.
         edges, counts: a histogram, exact: `counts[k]` pairs lie from `edges[k]` on, below `edges[k + 1]`.
@@ -39,6 +40,7 @@ class Distribution:
     in_band: int
     members_in_band: int
     mean_partners: float
+    top_ancestors: float
     unit: str
     quantiles: dict[str, float]
     edges: list[float]
@@ -49,7 +51,7 @@ class Distribution:
         return asdict(self)
 
     def lines(self, width: int = 40) -> list[str]:
-        """Return the distribution as text: a head, a bar for each bin of the histogram, the quantiles."""
+        """Return the distribution as text: a head, a bar for each bin of the histogram, the quantiles, the ancestors."""
         unit = "substitutions per site" if self.unit == "substitutions" else "1 = the median distance"
         most = max(1, *self.counts)
         digits = max(len(f"{count:,}") for count in self.counts)
@@ -59,7 +61,10 @@ class Distribution:
             bar = "█" * round(width * count / most) or ("▏" if count else "")
             rows.append(f"  {self.edges[k]:7.3f} – {self.edges[k + 1]:<7.3f} {count:>{digits},} {bar}")
         shown = ", ".join(f"{float(q):.0%} {value:.3g}" for q, value in self.quantiles.items())
-        return [*rows, f"  quantiles: {shown}"]
+        rows.append(f"  quantiles: {shown}")
+        if self.in_band:
+            rows.append(f"  {self.top_ancestors:.0%} of the band meets at ten ancestors (--max-per-ancestor evens this out)")
+        return rows
 
 
 def distributions(families: Iterable[Family], request: Request) -> Iterator[Distribution]:
@@ -80,8 +85,10 @@ def distributions(families: Iterable[Family], request: Request) -> Iterator[Dist
         edges = np.linspace(0, top, BINS + 1)
         below = [sampler.count(-1.0, float(np.nextafter(edge, -1.0))) for edge in edges[:-1]]
         partners = np.zeros(sampler.n_tips, dtype=np.int64)
+        meet = np.zeros(sampler.tree.n_nodes, dtype=np.int64)
         for lo, hi in request.bands(sampler):
             partners += sampler.partners(lo, hi)
+            meet += sampler.ancestor_counts(lo, hi)
         have = int((partners > 0).sum())
         yield Distribution(
             family=family.label,
@@ -91,6 +98,7 @@ def distributions(families: Iterable[Family], request: Request) -> Iterator[Dist
             in_band=int(partners.sum()) // 2,
             members_in_band=have,
             mean_partners=float(partners.sum()) / max(1, have),
+            top_ancestors=float(np.sort(meet)[-10:].sum()) / max(1, int(meet.sum())),
             unit=request.unit,
             quantiles={f"{q:g}": float(value) / scale for q, value in zip(QUANTILES, quantiles, strict=True)},
             edges=(edges / scale).tolist(),

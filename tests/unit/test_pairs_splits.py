@@ -150,6 +150,10 @@ def test_distributions_count_every_pair_once(n):
     assert found.quantiles["0.5"] == pytest.approx(np.median(distance), rel=0.02)
     assert found.edges[-1] == pytest.approx(distance.max(), abs=1e-12)
     assert json.loads(json.dumps(found.as_json()))["family"] == "PF1"
-    assert len(found.lines()) == 18
+    assert len(found.lines()) == 19
+    inside = (distance >= 0.5) & (distance <= 2)
+    meet = np.bincount(sampler.tree.ancestor(i[inside], j[inside]), minlength=sampler.tree.n_nodes)
+    assert sampler.ancestor_counts(0.5, 2).tolist() == meet.tolist()
+    assert found.top_ancestors == pytest.approx(np.sort(meet)[-10:].sum() / meet.sum())
     (relative,) = distributions([family], Request(unit="relative"))
     assert relative.quantiles["0.5"] == pytest.approx(1)
