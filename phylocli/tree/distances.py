@@ -115,9 +115,10 @@ def distance_matrix_report(
     undefined = overlap < max(min_overlap, 1)
     distance[undefined] = np.nan
     np.fill_diagonal(distance, 0.0)
-    above = np.triu_indices(n, 1)
-    saturated = 0 if name == "p" else int((distance[above] >= max_distance).sum())
-    return distance, DistanceReport(len(above[0]), saturated, int(undefined[above].sum()))
+    # Both matrices are symmetric, so half of what they count off the diagonal is what there is above it.
+    np.fill_diagonal(undefined, False)
+    saturated = 0 if name == "p" else np.count_nonzero(distance >= max_distance) // 2
+    return distance, DistanceReport(n * (n - 1) // 2, saturated, np.count_nonzero(undefined) // 2)
 
 
 def pair_distances(
