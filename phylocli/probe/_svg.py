@@ -21,11 +21,11 @@ def clip(text: str, width: int) -> str:
 
 
 def number(value: float) -> str:
-    """Return a figure with about three significant digits."""
+    """Return a figure with two to four significant digits."""
     size = abs(value)
     if size >= 1000:
         return f"{value:,.0f}".replace("-", "−")
-    digits = 1 if size >= 10 else 2 if size >= 1.005 else 3
+    digits = 1 if size >= 10 else 2 if size >= 1.005 else 3 if size >= 0.00995 or size < 5e-5 else 4
     text = f"{value:.{digits}f}"
     return text.replace("-", "−") if float(text) else text.lstrip("-")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
@@ -168,6 +169,43 @@ def _command(words: list[str]) -> str:
         return ""
     program = PurePath(words[0]).name
     return shlex.join(["phylocli" if program in ("__main__.py", "phylocli") else program, *words[1:]])
+
+
+def _cell(text: object) -> str:
+    """Return a text as a cell of a Markdown table: no markup, no cell borders."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#" else c for c in " ".join(str(text).split()))
+
+
+def _with_interval(value: float, low: float | None, high: float | None, shown: Callable[[float], str]) -> str:
+    return shown(value) if low is None or high is None else f"{shown(value)} ({shown(low)} to {shown(high)})"
+
+
+def summarise(report: dict[str, Any]) -> str:
+    """Return the summary table of a report as Markdown, for a commit message, an issue or a notebook.
+
+    Args:
+        report: what `report.json` holds.
+    """
+    page = _Page(report)
+    heads = ["question", *page.names, "chance", "first minus best other", "p, corrected"]
+    lines = [f"# {_cell(report['title'])}", "", "| " + " | ".join(map(_cell, heads)) + " |", "|" + "---|" * len(heads)]
+    for row in page.summary():
+        cells = [f"{row['task']}, {row['level']}: {row['metric']} (n = {row['n']:,})"]
+        for cell in row["cells"]:
+            found = cell["row"]
+            cells.append("–" if found is None else _with_interval(found["value"], found["low"], found["high"], _svg.number))
+        cells.append("–" if row["chance"] is None else _svg.number(row["chance"]))
+        gap = row.get("difference")
+        if gap:
+            cells += [_with_interval(gap["difference"], gap["low"], gap["high"], _signed), _p(gap["p_holm"])]
+        else:
+            cells += ["–", "–"]
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    said = (
+        f"95 % bootstrap intervals, {report['replicates']:,} replicates; differences are paired, p-values corrected (Holm)."
+    )
+    lines += ["", said]
+    return "\n".join(lines) + "\n"
 
 
 def render(report: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ TASKS = "probe.tasks"
 CHANCE = "chance"
 """How rows call the chance level in the metrics table."""
 
-REPORT, JSON, METRICS = "report.html", "report.json", "metrics.parquet"
+REPORT, MARKDOWN, JSON, METRICS = "report.html", "report.md", "report.json", "metrics.parquet"
 # Retrieval first: it is what most come for. Tasks that are not named here come after, by name.
 ORDER = ("retrieval", "classification", "regression", "patristic", "clustering", "geometry")
 
@@ -256,7 +256,7 @@ def run_probes(
     title: str | None = None,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """Evaluate embeddings and write the report's folder: `report.html`, `report.json`, `metrics.parquet`.
+    """Evaluate embeddings and write the report's folder: `report.html`, `report.md`, `report.json`, `metrics.parquet`.
 
     Args:
         embeddings: tables (see `read_embeddings`), `NAME=PATH`, or `Embedding`s; the first is the one that is asked about,
@@ -287,7 +287,7 @@ def run_probes(
 
     from phylocli import __version__
     from phylocli.probe.projection import check_projection, project
-    from phylocli.probe.report import render
+    from phylocli.probe.report import render, summarise
 
     if not embeddings:
         raise UsageError("no embeddings are given", fix="name at least one table of embeddings")
@@ -405,5 +405,6 @@ def run_probes(
             json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
         )
         (folder / REPORT).write_text(render(report), encoding="utf-8")
+        (folder / MARKDOWN).write_text(summarise(report), encoding="utf-8")
         (folder / "provenance.json").write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
     return metrics

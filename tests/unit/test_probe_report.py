@@ -51,7 +51,8 @@ def report(members: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_three_files_say_the_same(report: Path) -> None:
-    assert sorted(p.name for p in report.iterdir()) == ["metrics.parquet", "provenance.json", "report.html", "report.json"]
+    written = ["metrics.parquet", "provenance.json", "report.html", "report.json", "report.md"]
+    assert sorted(p.name for p in report.iterdir()) == written
     frame = pl.read_parquet(report / "metrics.parquet")
     assert frame.columns == metrics_schema().names
     assert frame.to_dicts() == json.loads((report / "report.json").read_text())["metrics"]
@@ -140,6 +141,10 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     page = (tmp_path / "r" / "report.html").read_text()
     assert_inert(page)
     assert "&lt;script&gt;" in page and "{{ 7*7 }}" in page
+    table = (tmp_path / "r" / "report.md").read_text()
+    assert "<" not in table.replace(r"\<", "") and "\\<script\\>" in table
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len({line.replace(r"\|", "").count("|") for line in rows}) == 1
 
 
 def test_an_older_report_is_replaced_and_nothing_else_is(members: Path, report: Path, tmp_path: Path) -> None:

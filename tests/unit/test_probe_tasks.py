@@ -285,3 +285,12 @@ def test_a_large_search_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(retrieval, "MIN_QUERIES", 10)
     found = retrieval.measure(scop_like(90, 0), embedding(np.random.default_rng(1).normal(size=(90, 6))), "family", 0)
     assert found.figures[0].n == 30 and found.note.startswith("30 queries (drawn from ")
+
+
+def test_classes_within_one_group_are_not_classified_when_groups_are_kept_whole() -> None:
+    data = scop_like(300, 0)
+    data.split_by = "superfamily"
+    assert classification.levels(data) == ["fold"]  # a family lies within one superfamily
+    label = data.classes["fold"]
+    found = classification.measure(data, embedding(np.eye(4)[label] + 0.01), "fold", 0)
+    assert figure(found, "accuracy").value == 1 and "no superfamily in two folds" in found.note

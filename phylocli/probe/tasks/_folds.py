@@ -53,8 +53,7 @@ def folds(data: Dataset, rows: IntArray, seed: int, codes: IntArray | None = Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class with fewer members than folds: known, and no reason to stop
         if data.split_by is not None:
-            kept = data.classes[data.split_by][rows]
-            groups = np.where(kept < 0, kept.max(initial=0) + 1 + np.arange(len(kept)), kept)
+            groups = data.groups_of(data.split_by, rows)
             count = min(FOLDS, len(np.unique(groups)))
             said = f"{count}-fold cross-validation, no {data.split_by} in two folds"
             if codes is not None:

@@ -40,14 +40,22 @@ NEIGHBOURS = 5
 
 
 def _rows(data: Dataset, level: str) -> IntArray:
-    """Return the rows to use: with a split, all with a label; else those of classes with a member for every fold."""
+    """Return the rows to use: with a split, all with a label; else those of classes that can be learned and scored.
+
+    That is classes with a member for every fold, and, where groups are kept whole, of two groups at least: a class within
+    one group would be scored only where it was never learned.
+    """
     codes = data.classes[level]
-    counts = np.bincount(codes[codes >= 0], minlength=1)
     if has_training_split(data):
         return np.flatnonzero(codes >= 0)
     within = data.evaluated_rows()
-    counts = np.bincount(codes[within][codes[within] >= 0], minlength=1)
-    return within[(codes[within] >= 0) & (counts[codes[within]] >= FOLDS)]
+    within = within[codes[within] >= 0]
+    keep = np.bincount(codes[within], minlength=1) >= FOLDS
+    groups = data.groups_of(data.split_by, within)
+    if groups is not None:
+        pairs = np.unique(np.stack([codes[within], groups]), axis=1)
+        keep &= np.bincount(pairs[0], minlength=len(keep)) >= 2
+    return within[keep[codes[within]]]
 
 
 def levels(data: Dataset) -> list[str]:
