@@ -114,12 +114,10 @@ class Dataset:
 
         An item without a class in the column is a group of its own.
         """
-        return None if rows is None else self.groups_of(self.resample_by, rows)
+        return None if self.resample_by is None or rows is None else self.groups_of(self.resample_by, rows)
 
-    def groups_of(self, column: str | None, rows: IntArray) -> IntArray | None:
-        """Return the classes of these rows in a column as groups, items without a class alone; None for no column."""
-        if column is None:
-            return None
+    def groups_of(self, column: str, rows: IntArray) -> IntArray:
+        """Return the classes of these rows in a column as groups; an item without a class is a group of its own."""
         codes = self.classes[column][rows]
         lonely = codes < 0
         return np.where(lonely, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)

@@ -51,9 +51,8 @@ def _rows(data: Dataset, level: str) -> IntArray:
     within = data.evaluated_rows()
     within = within[codes[within] >= 0]
     keep = np.bincount(codes[within], minlength=1) >= FOLDS
-    groups = data.groups_of(data.split_by, within)
-    if groups is not None:
-        pairs = np.unique(np.stack([codes[within], groups]), axis=1)
+    if data.split_by is not None:
+        pairs = np.unique(np.stack([codes[within], data.groups_of(data.split_by, within)]), axis=1)
         keep &= np.bincount(pairs[0], minlength=len(keep)) >= 2
     return within[keep[codes[within]]]
 
