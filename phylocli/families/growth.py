@@ -126,7 +126,7 @@ class Searcher:
     def _tools(self) -> tuple[Any, Any, Any, Any]:
         if not hasattr(self._local, "tools"):
             background = plan7.Background(AMINO)
-            common = {"seed": _BUILDER_SEED, "EmN": _CALIBRATION, "EvN": _CALIBRATION, "EfN": _CALIBRATION}
+            common: dict[str, Any] = {"seed": _BUILDER_SEED, "EmN": _CALIBRATION, "EvN": _CALIBRATION, "EfN": _CALIBRATION}
             builder = plan7.Builder(AMINO, symfrac=_COLUMN_OCCUPANCY, **common)
             fixed = plan7.Builder(AMINO, architecture="hand", **common)
             cutoff = self.settings.evalue

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from Bio.Align import substitution_matrices
 from scipy.sparse import csr_array
 
 from phylocli import console
@@ -40,11 +41,20 @@ PATTERNS: dict[int, tuple[str, ...]] = {
 
 BAND = 16
 MIN_WORDS = 3
+# Score of the best stretch without gaps on the diagonal with most words, BLOSUM62 in half bits.
+MIN_SCORE = 40
 MAX_NEIGHBOURS = 200
 # Of a word that occurs more often than this, each sequence is matched with the first, longest ones only: linear, not
 # quadratic, in the size of a family (as in Linclust, Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5).
 MAX_OCCURRENCES = 200
 _ENTRIES_AT_ONCE = 4_000_000
+_RESIDUES_AT_ONCE = 4_000_000
+
+
+_MATRIX = substitution_matrices.load("BLOSUM62")
+_SCORES = np.array(_MATRIX, dtype=np.int8)
+_ORDER = np.full(256, _MATRIX.alphabet.index("X"), dtype=np.uint8)
+_ORDER[[ord(letter) for letter in _MATRIX.alphabet]] = np.arange(len(_MATRIX.alphabet))
 
 
 @dataclass
@@ -123,6 +133,7 @@ def neighbour_graph(pool: Pool, executor: Executor) -> csr_array:
         sequence names at most `MAX_NEIGHBOURS`, and may be named by any number of others.
     """
     n = len(pool)
+    letters = _ORDER[pool.text()]
     reduced = _classes()[pool.text()]
     owner = np.repeat(np.arange(n, dtype=np.int32), pool.lengths)
     local = (np.arange(len(reduced)) - pool.offsets[owner]).astype(np.int32)
@@ -136,7 +147,7 @@ def neighbour_graph(pool: Pool, executor: Executor) -> csr_array:
 
     def rows_of(block: tuple[int, int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         here = np.arange(pool.offsets[block[0]], pool.offsets[block[1]])
-        return _matches(here, block[0], indices, owner, local, n, int(pool.lengths.max()))
+        return _matches(here, block[0], indices, owner, local, letters, pool.offsets)
 
     rows, columns, counts = [], [], []
     blocks = list(_blocks(per_sequence))
@@ -158,11 +169,14 @@ def _matches(
     indices: list[_Index],
     owner: npt.NDArray[np.int32],
     local: npt.NDArray[np.int32],
-    n: int,
-    longest: int,
+    letters: npt.NDArray[np.uint8],
+    offsets: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return (query, target, words in the best band) of a block of sequences, the best `MAX_NEIGHBOURS` of each query."""
-    bands = 2 * (longest // BAND + 1) + 1
+    n = len(offsets) - 1
+    longest = int(np.diff(offsets).max())
+    width = 2 * (longest // BAND + 1) * BAND + BAND
+    zero = (longest // BAND + 1) * BAND
     keys = []
     for index in indices:
         size = index.size[here]
@@ -172,29 +186,92 @@ def _matches(
         query = np.repeat(here, size)
         within = np.arange(total) - np.repeat(np.cumsum(size) - size, size)
         target = index.positions[np.repeat(index.start[here], size) + within]
-        band = (local[query].astype(np.int64) - local[target] + (bands // 2) * BAND) // BAND
+        diagonal = local[query].astype(np.int64) - local[target] + zero
         other = owner[query] != owner[target]
-        key = ((owner[query] - first).astype(np.int64) * n + owner[target]) * bands + band
+        key = ((owner[query] - first).astype(np.int64) * n + owner[target]) * width + diagonal
         keys.append(key[other])
     empty = np.zeros(0, dtype=np.int32)
-    if not keys:
-        return empty, empty, empty
-    key = np.concatenate(keys)
-    key.sort()
+    key = np.concatenate(keys) if keys else np.zeros(0, dtype=np.int64)
     if len(key) == 0:
         return empty, empty, empty
-    distinct = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
-    words = np.diff(np.append(distinct, len(key)))
-    pair = key[distinct] // bands
-    heads = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
-    best = np.maximum.reduceat(words, heads)
-    pair = pair[heads]
-    keep = best >= MIN_WORDS
-    pair, best = pair[keep], best[keep]
-    query, target = pair // n, pair % n
+    key.sort()
+    # From words to diagonals, to bands with the number of words and the diagonal that has most, to pairs with the best band.
+    diagonals, words = _runs(key)
+    heads, bands = _heads(diagonals // BAND)
+    richest = np.maximum.reduceat(words * BAND + diagonals % BAND, heads) % BAND
+    words = np.add.reduceat(words, heads)
+    keep = words >= MIN_WORDS
+    bands, words, richest = bands[keep], words[keep], richest[keep]
+    if len(bands) == 0:
+        return empty, empty, empty
+    heads, pair = _heads(bands // (width // BAND))
+    best = np.maximum.reduceat(words * width + (bands % (width // BAND)) * BAND + richest, heads)
+    best, diagonal = best // width, best % width - zero
+    query, target = pair // n + first, pair % n
+    alike = ungapped_scores(letters, offsets, query, target, diagonal) >= MIN_SCORE
+    query, target, best = query[alike], target[alike], best[alike]
     order = np.lexsort((target, -best, query))
     query, target, best = query[order], target[order], best[order]
     # The place of each among the targets of its query.
     starts = np.searchsorted(query, query, side="left")
     top = np.arange(len(query)) - starts < MAX_NEIGHBOURS
-    return (query[top] + first).astype(np.int32), target[top].astype(np.int32), best[top].astype(np.int32)
+    return query[top].astype(np.int32), target[top].astype(np.int32), best[top].astype(np.int32)
+
+
+def _heads(key: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where each run of equal values starts, and its value."""
+    heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+    return heads, key[heads]
+
+
+def _runs(key: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the values of runs of equal values, and how long each run is."""
+    heads, values = _heads(key)
+    return values, np.diff(np.append(heads, len(key)))
+
+
+def ungapped_scores(
+    letters: npt.NDArray[np.uint8],
+    offsets: npt.NDArray[np.int64],
+    query: npt.NDArray[np.int64],
+    target: npt.NDArray[np.int64],
+    diagonal: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """Return the score of the best stretch without gaps of pairs of sequences, each on one diagonal.
+
+    Args:
+        letters: all sequences one after another, as numbers in the order of BLOSUM62.
+        offsets: where each sequence starts, and where the last ends.
+        query: indices of sequences, shape (pairs,).
+        target: likewise.
+        diagonal: place in the query less place in the target, shape (pairs,).
+
+    Returns:
+        Scores in half bits, shape (pairs,), at least 0.
+    """
+    from_query = np.maximum(diagonal, 0)
+    from_target = from_query - diagonal
+    lengths = np.diff(offsets)
+    size = np.maximum(np.minimum(lengths[query] - from_query, lengths[target] - from_target), 0)
+    scores = np.zeros(len(query), dtype=np.int64)
+    ends = np.cumsum(size)
+    low = 0
+    while low < len(query):
+        before = ends[low - 1] if low else 0
+        high = max(int(np.searchsorted(ends, before + _RESIDUES_AT_ONCE, side="right")), low + 1)
+        part = slice(low, high)
+        length = size[part]
+        start = np.cumsum(length) - length
+        within = np.arange(int(length.sum())) - np.repeat(start, length)
+        a = letters[np.repeat(offsets[query[part]] + from_query[part], length) + within]
+        b = letters[np.repeat(offsets[target[part]] + from_target[part], length) + within]
+        # Kadane's scan of all pairs at once: the sum so far less its lowest before. A drop deeper than any sum between
+        # pairs makes the lowest start anew with each.
+        total = np.cumsum(_SCORES[a, b], dtype=np.int64)
+        drop = np.repeat(np.arange(high - low), length) * (16 * (len(total) + 1))
+        ahead = np.concatenate(([0], total[:-1])) - drop
+        gain = total - drop - np.minimum.accumulate(ahead)
+        filled = length > 0
+        scores[low:high][filled] = np.maximum(np.maximum.reduceat(gain, start[filled]), 0) if filled.any() else 0
+        low = high
+    return scores

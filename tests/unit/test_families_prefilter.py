@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from Bio.Align import substitution_matrices
 
 from phylocli.families import prefilter
 from phylocli.families.pool import Pool
@@ -71,7 +72,8 @@ def words_by_brute_force(a, b, patterns):
     return max(bands.values(), default=0)
 
 
-def test_counts_are_those_of_all_positions_against_all(executor):
+def test_counts_are_those_of_all_positions_against_all(executor, monkeypatch):
+    monkeypatch.setattr(prefilter, "MIN_SCORE", 0)
     rng = np.random.default_rng(2)
     ancestor = random_protein(rng, 70)
     pool = pool_of(*(mutated(rng, ancestor, 0.3) for _ in range(6)))
@@ -82,6 +84,26 @@ def test_counts_are_those_of_all_positions_against_all(executor):
         pair = [words_by_brute_force(pool.residues[x], pool.residues[y], patterns) for x, y in ((i, j), (j, i))]
         expected = max((n for n in pair if n >= prefilter.MIN_WORDS), default=0)
         assert graph[i, j] == graph[j, i] == expected
+
+
+def best_stretch_by_brute_force(a, b, diagonal):
+    matrix = substitution_matrices.load("BLOSUM62")
+    along = [matrix[x][b[i - diagonal]] for i, x in enumerate(a) if 0 <= i - diagonal < len(b)]
+    return max([0, *(sum(along[i:j]) for i in range(len(along)) for j in range(i + 1, len(along) + 1))])
+
+
+def test_ungapped_scores_are_those_of_all_stretches(monkeypatch):
+    monkeypatch.setattr(prefilter, "_RESIDUES_AT_ONCE", 50)
+    rng = np.random.default_rng(4)
+    texts = [random_protein(rng, int(n)) for n in rng.integers(1, 40, size=12)]
+    letters = prefilter._ORDER[np.frombuffer("".join(texts).encode(), dtype=np.uint8)]
+    offsets = np.concatenate(([0], np.cumsum([len(t) for t in texts])))
+    query, target = rng.integers(0, 12, size=(2, 60))
+    diagonal = rng.integers(-40, 40, size=60)
+    found = prefilter.ungapped_scores(letters, offsets, query, target, diagonal)
+    expected = [best_stretch_by_brute_force(texts[q], texts[t], d) for q, t, d in zip(query, target, diagonal, strict=True)]
+    assert found.tolist() == [int(e) for e in expected]
+    assert max(found) > 0 and min(found) == 0
 
 
 def test_low_complexity_unknown_and_short_sequences_have_no_neighbours(executor):
