@@ -3,6 +3,7 @@
     python benchmarks/tree.py                       # simulated families of 50 and 500 sequences, all engines found
     python benchmarks/tree.py --sizes 2000 --engines bme veryfasttree
     python benchmarks/tree.py --pfam                # Pfam seeds, against their published FastTree trees
+    python benchmarks/tree.py --matrix 500 2000     # the distance matrix alone
 
 nRF: share of splits that differ from the true tree's. rho: Spearman's correlation of estimated and true patristic distances,
 over equally many pairs of each stratum of the true distance; rho_in: within strata, averaged. sd: standard deviation of
@@ -117,6 +118,27 @@ def one(alignment: str, true_tree: str, engine: str, options: dict) -> dict[str,
     return {**figures, "cpu": used, "wall": wall, "import": imports, "MB": peak, "note": done.notes[-1]}
 
 
+def matrix(n: int) -> None:
+    """Print CPU time and memory of the distance matrix of n simulated sequences of 150 columns."""
+    import resource
+    import time
+
+    from phylocli.tree.distances import distance_matrix
+    from phylocli.tree.simulate import random_tree, simulate_states
+
+    rng = np.random.default_rng(0)
+    states = simulate_states(random_tree(n, rng), 150, rng)
+    distance_matrix(states[:50])  # imports
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    distance_matrix(states, model="p")
+    p_seconds, start = time.process_time() - start, time.process_time()
+    distance_matrix(states)
+    seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{n} sequences, {n * (n - 1) // 2} pairs: p-distance {p_seconds:.2f} CPU s, LG+Γ {seconds:.2f} CPU s, ", end="")
+    print(f"{seconds / (n * (n - 1) / 2) * 1e6:.2f} µs a pair, peak {peak / 1024:.0f} MB ({before / 1024:.0f} before)")
+
+
 def simulated(sizes: list[int]) -> list[tuple[str, Path, Path]]:
     """Return (name, alignment, true tree) of the simulated families of these sizes."""
     folder = DATA / "simulated_lg"
@@ -154,11 +176,16 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=None)
     parser.add_argument("--set", nargs="*", default=[], help="further options of infer_trees, as name=value")
     parser.add_argument("--only", default="", help="families whose name contains this")
+    parser.add_argument("--matrix", type=int, nargs="+", metavar="N", help="time the distance matrix of N sequences instead")
     parser.add_argument("--one", nargs=4, metavar="ARG", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         alignment, truth, engine, options = arguments.one
         print(json.dumps(one(alignment, truth, engine, json.loads(options))))
+        return
+    if arguments.matrix:
+        for n in arguments.matrix:
+            matrix(n)
         return
     from phylocli import registry
 

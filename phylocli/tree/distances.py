@@ -301,8 +301,8 @@ def _root(
         x = np.where(falls, low + (high - low) * value_low / (value_low - value_high), np.where(value_low > 0, high, low))
     active = np.flatnonzero(falls)
     low, high = low[active], high[active]
-    series = curve[active].astype(np.float64)
-    slopes = np.asarray(np.polynomial.chebyshev.chebder(series, axis=1), dtype=np.float64)
+    series = np.ascontiguousarray(curve[active].T, dtype=np.float64)  # (terms, pairs): a term of all pairs in one stretch
+    slopes = np.asarray(np.polynomial.chebyshev.chebder(series), dtype=np.float64)
     for _ in range(60):
         if not len(active):
             break
@@ -316,14 +316,15 @@ def _root(
         x[active] = new
         moving = np.abs(new - here) > 1e-6
         active, low, high = active[moving], low[moving], high[moving]
-        series, slopes = series[moving], slopes[moving]
+        series, slopes = series[:, moving], slopes[:, moving]
     return x
 
 
 def _clenshaw(coefficients: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return each row's Chebyshev series at its own x, shape (rows,)."""
+    """Return the Chebyshev series in each column, shape (terms, columns), at the column's own x, shape (columns,)."""
     next_one = np.zeros_like(x)
     after = np.zeros_like(x)
-    for k in range(coefficients.shape[1] - 1, 0, -1):
-        next_one, after = coefficients[:, k] + 2 * x * next_one - after, next_one
-    return coefficients[:, 0] + x * next_one - after
+    twice = 2 * x
+    for k in range(len(coefficients) - 1, 0, -1):
+        next_one, after = coefficients[k] + twice * next_one - after, next_one
+    return coefficients[0] + x * next_one - after
