@@ -227,15 +227,38 @@ def read_table(source: PathLike | None) -> pl.DataFrame:
             raise BadInputError(f"{name} is no table", fix="give Parquet, Arrow, TSV or CSV")
         header = data.split(b"\n", 1)[0]
         separator = "\t" if b"\t" in header or b"," not in header else ","
-        return pl.read_csv(
+        text = pl.read_csv(
             io.BytesIO(data),
             separator=separator,
             quote_char=None if separator == "\t" else '"',
-            infer_schema_length=None,
+            infer_schema=False,
             encoding="utf8-lossy",
         )
+        return text.select(_typed(column) for column in text)
     except pl.exceptions.PolarsError as error:
         raise BadInputError(f"{name} cannot be read as a table", why=str(error).split("\n", 1)[0]) from error
+
+
+_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    """Return a column of texts as numbers where every text is one.
+
+    `0012` stays text, for it may be an id, and so does a string of two hundred digits, which is a mask of residues: the
+    reader's own inference takes both for numbers.
+    """
+    import polars as pl
+
+    known = column.drop_nulls()
+    if not len(known):
+        return column
+    if bool(known.str.contains(_INTEGER).all()):
+        return column.cast(pl.Int64)
+    if bool(known.str.contains(r"^-?0[0-9]|^[0-9]{19,}$").any()):
+        return column
+    numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == column.null_count() else column
 
 
 def read_parquet_metadata(path: PathLike) -> dict[str, str]:

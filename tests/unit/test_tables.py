@@ -79,3 +79,13 @@ def test_parquet_on_standard_output(pairs, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
     tables.write_table(pairs, "-", tables.pairs_schema(), "parquet")
     assert pl.read_parquet(io.BytesIO(out.getvalue())).height == 2
+
+
+def test_texts_become_numbers_only_where_nothing_is_lost(tmp_path):
+    path = tmp_path / "t.tsv"
+    mask = "0" * 5 + "1" * 200
+    path.write_text(f"id\tinteger\treal\tmask\tword\tgap\n001\t1\t1e-3\t{mask}\tx\t\n002\t-2\tnan\t{mask}\t3\t0.5\n")
+    frame = tables.read_table(path)
+    assert frame["id"].to_list() == ["001", "002"] and frame["mask"].to_list() == [mask, mask]
+    assert frame["integer"].to_list() == [1, -2] and frame["word"].to_list() == ["x", "3"]
+    assert frame["real"][0] == 1e-3 and frame["real"].is_nan()[1] and frame["gap"].to_list() == [None, 0.5]
