@@ -10,6 +10,7 @@ import numpy.typing as npt
 from phylocli import alphabet
 from phylocli.errors import UsageError
 from phylocli.probe.inputs import Embedding
+from phylocli.probe.residue_vectors import OneHot
 from phylocli.tree.models import substitution_model
 
 BASELINES = ("composition", "2-mers", "3-mers")
@@ -29,6 +30,16 @@ def kmer_frequencies(residues: str, k: int) -> npt.NDArray[np.float32]:
     index = windows @ (size ** np.arange(k - 1, -1, -1))
     counts = np.bincount(index, minlength=size**k).astype(np.float64)
     return (counts / max(1, len(windows))).astype(np.float32)
+
+
+def window_baseline(ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
+    """Return the baseline for residues: one-hot residues with their seven neighbours on either side."""
+    letters = dict(zip(ids, sequences, strict=True))
+    vectors = np.stack([kmer_frequencies(s, 1) for s in sequences])
+    said = "one-hot residues in a window of 15"
+    return Embedding(
+        "window of 15", list(ids), vectors, said, baseline=True, residues=OneHot(letters, 15), only_residues=True
+    )
 
 
 def expected_frequencies(k: int) -> npt.NDArray[np.float64]:
@@ -57,4 +68,6 @@ def baseline(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Emb
     if k > 1:
         vectors -= expected_frequencies(k).astype(np.float32)
         said = f"relative frequencies of {20**k:,} {k}-mers, less those of independent residues"
-    return Embedding(name, list(ids), vectors, source=said, baseline=True)
+    # The composition is the mean of one-hot residues, so that is what it is for residues.
+    residues = OneHot(dict(zip(ids, sequences, strict=True))) if k == 1 else None
+    return Embedding(name, list(ids), vectors, source=said, baseline=True, residues=residues)

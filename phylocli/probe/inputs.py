@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name, note_input
 from phylocli.formats.tables import read_parquet_metadata, read_table
+from phylocli.probe.residue_vectors import ResidueTable, ResidueVectors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,6 +52,8 @@ class Embedding:
         source: where it came from: a file's name, or what was computed.
         metadata: what the file says of itself (model fingerprint, pooling, layer).
         baseline: whether it was computed here to compare with.
+        residues: gives the embeddings of residues, where there are any; `vectors` are then their means.
+        only_residues: whether the vectors of whole sequences are no concern (another embedding has the same).
     """
 
     name: str
@@ -59,12 +62,14 @@ class Embedding:
     source: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     baseline: bool = False
+    residues: ResidueVectors | None = None
+    only_residues: bool = False
 
     def aligned_to(self, ids: SequenceOf[str]) -> Embedding:
         """Return the embedding with exactly these rows in this order."""
         at = {name: row for row, name in enumerate(self.ids)}
         rows = np.array([at[name] for name in ids], dtype=np.int64)
-        return Embedding(self.name, list(ids), self.vectors[rows], self.source, self.metadata, self.baseline)
+        return replace(self, ids=list(ids), vectors=self.vectors[rows])
 
     def unit_rows(self) -> npt.NDArray[np.float32]:
         """Return the vectors scaled to length 1 (zero vectors stay zero), shape (n, D)."""
@@ -82,6 +87,8 @@ class Dataset:
         class_names: the names behind the codes, by column.
         values: numeric labels by column, NaN where unknown, shape (n,).
         split: `train`, `valid` or `test` of each item; None where the labels say nothing of it.
+        residue_labels: texts with one letter a residue, by column.
+        residue_mask: texts of `0` (leave this residue out) and `1`, or None.
         trees: family records with trees.
         evaluate: the split that tasks without training (retrieval, clustering, geometry) look at; None is all items.
         split_by: column whose classes are kept whole when folds are made.
@@ -93,6 +100,8 @@ class Dataset:
     class_names: dict[str, list[str]] = field(default_factory=dict)
     values: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     split: list[str] | None = None
+    residue_labels: dict[str, list[str]] = field(default_factory=dict)
+    residue_mask: list[str] | None = None
     trees: list[Family] = field(default_factory=list)
     evaluate: str | None = None
     split_by: str | None = None
@@ -228,6 +237,12 @@ def _from_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[np.float32]]:
     return ids, np.stack(arrays).astype(np.float32)
 
 
+def _holds_residues(source: PathLike) -> bool:
+    import pyarrow.parquet as pq
+
+    return {"position", "residue"} <= set(pq.read_schema(source).names)
+
+
 def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
     """Read a table of embeddings, the format known by its content.
 
@@ -243,6 +258,7 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
         MissingDependencyError: HDF5 without h5py.
     """
     shown = display_name(source)
+    residues: ResidueTable | None = None
     title = name or ("embedding" if shown == "standard input" else Path(source).name.split(".", 1)[0])
     metadata: dict[str, str] = {}
     head = b""
@@ -253,6 +269,11 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
         ids, vectors = _from_npz(source)
     elif head.startswith(b"\x89HDF"):
         ids, vectors = _from_hdf5(source)
+    elif head.startswith(b"PAR1") and _holds_residues(source):
+        note_input(source)
+        residues = ResidueTable(source)
+        ids, vectors = residues.pooled()
+        metadata = read_parquet_metadata(source)
     else:
         frame = read_table(source)
         if frame.height == 0:
@@ -260,8 +281,8 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
         id_column = _id_column(frame, shown)
         if "position" in frame.columns and "residue" in frame.columns:
             raise BadInputError(
-                f"{shown} holds embeddings of residues, one vector a sequence is needed",
-                fix="run 'phylocli embed' without --per-residue",
+                f"{shown} holds embeddings of residues in a format that must be read whole",
+                fix="write them as Parquet ('phylocli embed --per-residue -o residues.parquet')",
             )
         import polars as pl
 
@@ -280,7 +301,7 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
             f"{shown}: the embedding of {shorten(str(ids[at]))!r} holds values that are not numbers",
             why=f"{int((~finite).sum())} of {len(ids)} rows are not finite",
         )
-    return Embedding(title, ids, vectors, shown, metadata)
+    return Embedding(title, ids, vectors, shown, metadata, residues=residues)
 
 
 def read_labels(source: PathLike) -> pl.DataFrame:
@@ -317,6 +338,15 @@ def _split_of(values: list[Any], name: str) -> list[str]:
     return found
 
 
+def _one_letter_a_residue(series: pl.Series, lengths: pl.Series) -> bool:
+    """Return whether a column holds texts as long as the sequences, over a small alphabet (secondary structure, a mask)."""
+    import polars as pl
+
+    if series.dtype != pl.String or series.null_count() or lengths.null_count() or not (lengths > 1).any():
+        return False
+    return bool((series.str.len_chars() == lengths).all()) and len(set("".join(series.head(200).to_list()))) <= 16
+
+
 def make_dataset(
     frame: pl.DataFrame,
     name: str,
@@ -350,11 +380,18 @@ def make_dataset(
             raise UsageError(f"{name} has no column {wanted!r}", fix=f"its columns are {', '.join(frame.columns)}")
     data = Dataset(frame["id"].to_list(), split_by=split_by, resample_by=resample_by)
     helpers = {c for c in (split_by, resample_by) if c}
+    lengths = frame["sequence"].str.len_chars() if frame.schema.get("sequence") == pl.String else None
     for column in frame.columns:
         named = columns is not None and column in columns
         if column in ("id", split_column) or not (columns is None or named or column in helpers):
             continue
         series = frame[column]
+        if lengths is not None and column != "sequence" and _one_letter_a_residue(series, lengths):
+            if "mask" in column.lower() or "resolved" in column.lower():
+                data.residue_mask = series.to_list()
+            else:
+                data.residue_labels[column] = series.to_list()
+            continue
         if series.dtype in (pl.String, pl.Categorical, pl.Boolean, pl.Enum) or (
             series.dtype.is_integer() and series.n_unique() <= MAX_INTEGER_CLASSES
         ):

@@ -20,7 +20,7 @@ from phylocli.formats.fasta import shorten
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PathLike, atomic_directory
 from phylocli.formats.tables import metrics_schema, write_table
-from phylocli.probe.baselines import baseline
+from phylocli.probe.baselines import baseline, window_baseline
 from phylocli.probe.inputs import Dataset, Embedding, make_dataset, read_embeddings, read_labels
 from phylocli.probe.leaks import Leak, find_leak
 from phylocli.probe.statistics import Figure, holm, interval, paired_difference, replicate
@@ -34,7 +34,7 @@ CHANCE = "chance"
 
 REPORT, MARKDOWN, JSON, METRICS = "report.html", "report.md", "report.json", "metrics.parquet"
 # Retrieval first: it is what most come for. Tasks that are not named here come after, by name.
-ORDER = ("retrieval", "classification", "regression", "patristic", "clustering", "geometry")
+ORDER = ("retrieval", "classification", "regression", "residues", "patristic", "clustering", "geometry")
 
 
 def task_names() -> list[str]:
@@ -103,7 +103,14 @@ def _common_ids(frame: pl.DataFrame, embeddings: list[Embedding], sequences: dic
     return frame
 
 
-def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset) -> dict[str, tuple[ModuleType, list[str]]]:
+def _concerns(module: ModuleType, embedding: Embedding) -> bool:
+    """Return whether a probe can be asked of an embedding: of residues, or of whole sequences."""
+    if getattr(module, "NEEDS_RESIDUES", False):
+        return embedding.residues is not None
+    return not embedding.only_residues
+
+
+def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) -> dict[str, tuple[ModuleType, list[str]]]:
     """Return the probes to run with their levels: those named, or all that the labels allow.
 
     Raises:
@@ -112,14 +119,15 @@ def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset) -> dict[str, tup
     chosen: dict[str, tuple[ModuleType, list[str]]] = {}
     for name in tasks or task_names():
         module = registry.load(TASKS, name)
-        levels = module.levels(data)
+        levels = module.levels(data) if _concerns(module, first) else []
         if levels:
             chosen[name] = (module, levels)
         elif tasks:
             raise UsageError(
                 f"the probe {name!r} does not apply to these labels",
                 why=f"classes: {', '.join(data.classes) or 'none'}; quantities: {', '.join(data.values) or 'none'}; "
-                f"{len(data.trees)} trees",
+                f"labels of residues: {', '.join(data.residue_labels) or 'none'}; {len(data.trees)} trees"
+                + ("" if _concerns(module, first) else f"; {first.name} has no embeddings of residues"),
                 fix="see docs/probe.md for what each probe needs",
             )
     if not chosen:
@@ -167,6 +175,9 @@ class _Scorer:
         first: dict[str, tuple[Figure, np.ndarray]] = {}
         chance: dict[str, float] = {}
         for embedding in self.embeddings:
+            if not _concerns(module, embedding):
+                advance()
+                continue
             console.detail(f"{task}, {level}: {embedding.name}")
             found = module.measure(self.data, embedding, level, self.seed)
             if embedding is self.embeddings[0] and found.note:
@@ -334,8 +345,11 @@ def run_probes(
     for name in wanted:
         assert letters is not None
         tables.append(baseline(name, data.ids, [letters[i] for i in data.ids]))
+    if wanted and data.residue_labels and tables[0].residues is not None:
+        assert letters is not None
+        tables.append(window_baseline(data.ids, [letters[i] for i in data.ids]))
     _named(tables)
-    chosen = _chosen_tasks(tasks, data)
+    chosen = _chosen_tasks(tasks, data, tables[0])
     leak = _leak(data, letters)
 
     scorer = _Scorer(data, tables, replicates, seed)

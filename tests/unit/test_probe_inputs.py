@@ -12,6 +12,7 @@ from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.tables import embeddings_schema, residues_schema, write_table
 from phylocli.probe import baseline, make_dataset, read_embeddings, read_labels
 from phylocli.probe.baselines import expected_frequencies, kmer_frequencies
+from phylocli.probe.residue_vectors import OneHot
 
 IDS = ["a", "b/1-9", "ç"]
 VECTORS = np.array([[1, 2, 3], [4, 5, 6], [7, 8, -0.5]], dtype=np.float32)
@@ -86,12 +87,45 @@ def test_bad_tables_are_named(tmp_path: Path, frame: pl.DataFrame, message: str)
         read_embeddings(tmp_path / "bad.parquet")
 
 
-def test_residue_tables_are_not_taken_for_sequences(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"id": ["a", "a"], "position": [1, 2], "residue": ["M", "K"], "embedding": VECTORS[:2]})
-    frame = frame.with_columns(pl.col("embedding").cast(pl.Array(pl.Float32, 3)))
-    write_table(frame, tmp_path / "r.parquet", residues_schema(3))
-    with pytest.raises(BadInputError, match="without --per-residue"):
-        read_embeddings(tmp_path / "r.parquet")
+def residue_frame() -> pl.DataFrame:
+    columns = {"id": ["a", "a", "b", "b", "b"], "position": [1, 2, 1, 2, 3], "residue": list("MKMAW")}
+    frame = pl.DataFrame({**columns, "embedding": np.arange(15, dtype=np.float32).reshape(5, 3)})
+    return frame.with_columns(pl.col("embedding").cast(pl.Array(pl.Float32, 3)))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_residue_tables_give_residues_when_asked_and_their_means(tmp_path: Path, half: bool) -> None:
+    write_table(residue_frame(), tmp_path / "r.parquet", residues_schema(3, half=half))
+    found = read_embeddings(tmp_path / "r.parquet")
+    assert found.ids == ["a", "b"] and found.vectors.tolist() == [[1.5, 2.5, 3.5], [9, 10, 11]]
+    assert found.residues is not None
+    assert [v.tolist() for v in found.residues(["b", "a"])] == [
+        [[6, 7, 8], [9, 10, 11], [12, 13, 14]], [[0, 1, 2], [3, 4, 5]],
+    ]  # fmt: skip
+
+
+def test_residue_tables_in_pipes_are_refused(tmp_path: Path) -> None:
+    write_table(residue_frame(), tmp_path / "r.tsv", residues_schema(3))
+    with pytest.raises(BadInputError, match="write them as Parquet"):
+        read_embeddings(tmp_path / "r.tsv")
+
+
+def test_one_hot_residues_see_their_neighbours_and_pool_to_the_composition() -> None:
+    alone, wide = OneHot({"a": "MKX"})(["a"])[0], OneHot({"a": "MKX"}, 3)(["a"])[0]
+    assert alone.shape == (3, 21) and alone.sum() == 3 and alone[2, 20] == 1
+    assert wide.shape == (3, 63) and (wide[:, 21:42] == alone).all()
+    assert (wide[1, :21] == alone[0]).all() and wide[0, :21].sum() == 0 and (wide[0, 42:] == alone[1]).all()
+    table = baseline("composition", ["a"], ["MKV"])
+    assert table.residues is not None and table.residues(["a"])[0].mean(axis=0)[:20] == pytest.approx(table.vectors[0])
+
+
+def test_texts_with_a_letter_a_residue_are_labels_of_residues() -> None:
+    frame = pl.DataFrame({
+        "id": ["a", "b"], "sequence": ["MKVL", "MA"], "ss3": ["HHCC", "EC"], "resolved_mask": ["0111", "11"],
+    })  # fmt: skip
+    data = make_dataset(frame, "labels")
+    assert data.residue_labels == {"ss3": ["HHCC", "EC"]} and data.residue_mask == ["0111", "11"]
+    assert "ss3" not in data.classes
 
 
 def test_columns_become_classes_or_quantities_by_what_they_hold() -> None:

@@ -16,6 +16,7 @@ from phylocli.formats import read_families
 from phylocli.formats.tables import metrics_schema
 from phylocli.probe import Embedding, render, run_probes
 from phylocli.probe._svg import number, ticks
+from phylocli.probe.residue_vectors import OneHot
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -233,3 +234,18 @@ def test_degenerate_embeddings_get_a_report_too(tmp_path: Path, n: int, kind: st
     found = run_probes([Embedding("e", ids, vectors)], tmp_path / "labels.parquet", tmp_path / "r", replicates=100)
     assert found["value"].null_count() == 0
     assert (tmp_path / "r" / "report.html").stat().st_size > 10_000
+
+
+def test_a_residue_table_is_probed_as_residues_and_as_sequences(members: Path, tmp_path: Path) -> None:
+    frame = pl.read_csv(members, separator="\t")
+    frame = frame.with_columns(state=pl.col("sequence").str.replace_all("[AILMFVWY]", "1").str.replace_all("[^1]", "0"))
+    frame = frame.with_columns(state=pl.col("state").str.replace_all("1", "h").str.replace_all("0", "p"))
+    frame.write_parquet(tmp_path / "labels.parquet")
+    letters = dict(zip(frame["id"], frame["sequence"], strict=True))
+    pooled = np.random.default_rng(0).normal(size=(len(letters), 3)).astype(np.float32)
+    table = Embedding("mine", list(letters), pooled, residues=OneHot(letters))
+    found = run_probes([table], tmp_path / "labels.parquet", tmp_path / "r", tasks=["residues", "retrieval"], replicates=100)
+    by_task = {task: set(rows["embedding"]) for (task,), rows in found.group_by("task")}
+    assert by_task["residues"] == {"mine", "composition", "window of 15", "chance"}
+    assert by_task["retrieval"] == {"mine", "composition", "2-mers", "chance"}
+    assert found.filter((pl.col("task") == "residues") & (pl.col("embedding") == "mine"))["value"].min() == 1

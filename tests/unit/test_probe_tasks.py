@@ -11,10 +11,12 @@ import pytest
 from sklearn import metrics as reference
 
 from phylocli import registry
+from phylocli.errors import BadInputError
 from phylocli.formats import Family
 from phylocli.probe import Dataset, Embedding, make_dataset, task_names
+from phylocli.probe.residue_vectors import OneHot
 from phylocli.probe.statistics import Figure
-from phylocli.probe.tasks import classification, clustering, geometry, patristic, regression, retrieval
+from phylocli.probe.tasks import classification, clustering, geometry, patristic, regression, residues, retrieval
 from phylocli.probe.tasks._contract import Measurement
 from phylocli.probe.tasks._folds import folds
 
@@ -294,3 +296,59 @@ def test_classes_within_one_group_are_not_classified_when_groups_are_kept_whole(
     label = data.classes["fold"]
     found = classification.measure(data, embedding(np.eye(4)[label] + 0.01), "fold", 0)
     assert figure(found, "accuracy").value == 1 and "no superfamily in two folds" in found.note
+
+
+def helix_data(split: bool) -> tuple[Dataset, dict[str, str]]:
+    """Sequences whose label is H on A and K, C elsewhere; the first residue is masked and labelled wrongly."""
+    rng = np.random.default_rng(0)
+    letters = {f"s{i}": "".join(rng.choice(list("AKGPWY"), int(n))) for i, n in enumerate(rng.integers(5, 40, 60))}
+    labels = ["".join("H" if c in "AK" else "C" for c in s) for s in letters.values()]
+    wrong = [("C" if t[0] == "H" else "H") + t[1:] for t in labels]
+    columns = {"id": list(letters), "sequence": list(letters.values()), "ss": wrong, "kind": ["x", "y"] * 30}
+    columns["mask"] = ["0" + "1" * (len(t) - 1) for t in labels]
+    if split:
+        columns["split"] = ["train"] * 30 + ["valid"] * 10 + ["test"] * 20
+    return make_dataset(pl.DataFrame(columns), "labels"), letters
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_labels_that_residues_tell_are_predicted_and_masked_ones_not_asked(split: bool) -> None:
+    data, letters = helix_data(split)
+    assert residues.levels(data) == ["ss"]
+    knows = Embedding("e", data.ids, np.zeros((60, 1), dtype=np.float32), residues=OneHot(letters))
+    found = residues.measure(data, knows, "ss", 0)
+    assert figure(found, "residue accuracy").value == 1 and figure(found, "residue macro-F1").value == 1
+    scored = data.rows_of("test") if split else None
+    if scored is not None:
+        assert figure(found, "residue accuracy").n == 20
+        assert found.note.startswith(f"{sum(len(letters[data.ids[r]]) - 1 for r in scored):,} residues of 20 sequences")
+
+
+def test_residue_figures_agree_with_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, letters = helix_data(True)
+    rng = np.random.default_rng(1)
+    seen: dict[str, np.ndarray] = {}
+
+    def guessing(*parts: object) -> object:
+        def predict(x: np.ndarray) -> np.ndarray:
+            seen["guess"] = rng.integers(0, 2, len(x))
+            return seen["guess"]
+
+        return predict
+
+    monkeypatch.setattr(residues, "fit_logistic", guessing)
+    table = Embedding("e", data.ids, np.zeros((60, 1), dtype=np.float32), residues=OneHot(letters))
+    found = residues.measure(data, table, "ss", 0)
+    text = "".join(data.residue_labels["ss"][r][1:] for r in data.rows_of("test"))
+    truth = np.array([int(c == "H") for c in text])
+    assert figure(found, "residue accuracy").value == pytest.approx(reference.accuracy_score(truth, seen["guess"]))
+    expected = reference.f1_score(truth, seen["guess"], average="macro")
+    assert figure(found, "residue macro-F1").value == pytest.approx(expected)
+
+
+def test_embeddings_of_other_sequences_than_those_labelled_are_an_error() -> None:
+    data, letters = helix_data(False)
+    shorter = OneHot({name: s[:-1] for name, s in letters.items()})
+    table = Embedding("e", data.ids, np.zeros((60, 1), dtype=np.float32), residues=shorter)
+    with pytest.raises(BadInputError, match=r"has embeddings of \d+ residues"):
+        residues.measure(data, table, "ss", 0)

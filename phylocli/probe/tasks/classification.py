@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +10,7 @@ from phylocli.probe.inputs import Dataset, Embedding
 from phylocli.probe.statistics import Figure, mean_figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
+from phylocli.probe.tasks._linear import logistic
 
 IntArray = npt.NDArray[np.int64]
 
@@ -89,15 +88,6 @@ def macro_f1(truth: IntArray, predicted: IntArray) -> float:
     return float(np.mean(2 * right[present] / (true[present] + said[present])))
 
 
-def _fit(x: npt.NDArray[np.float32], y: IntArray, penalty: float) -> object:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # near the optimum is near enough for a probe
-        return LogisticRegression(C=penalty, max_iter=200, tol=1e-3).fit(x, y)
-
-
 def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int) -> tuple[object, npt.NDArray[np.float32]]:
     """Return the model, fitted with the penalty that is best on validation items, and the scaled test rows."""
     from sklearn.model_selection import train_test_split
@@ -115,11 +105,11 @@ def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int
     scaler = StandardScaler().fit(x[inner])
     scores = []
     for penalty in PENALTIES:
-        model = _fit(scaler.transform(x[inner]), codes[inner], penalty)
-        scores.append(model.score(scaler.transform(x[valid]), codes[valid]))  # type: ignore[attr-defined]
+        model = logistic(scaler.transform(x[inner]), codes[inner], penalty)
+        scores.append(model.score(scaler.transform(x[valid]), codes[valid]))
     best = PENALTIES[int(np.argmax(scores))]
     scaler = StandardScaler().fit(x[train])
-    return _fit(scaler.transform(x[train]), codes[train], best), scaler.transform(x[fold.test])
+    return logistic(scaler.transform(x[train]), codes[train], best), scaler.transform(x[fold.test])
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
