@@ -43,6 +43,13 @@ def command(
     min_overlap: Annotated[
         int, typer.Option(help="Pairs that share fewer columns have no distance of their own.", metavar="N")
     ] = 10,
+    refine: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--refine/--no-refine",
+            help="Branch lengths by likelihood; by default for engines on distances (bme, nj). With --tree, fit them anew.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Families at once; 0 takes all cores.", metavar="N")] = 1,
     timeout: Annotated[
         Optional[float],  # noqa: UP045
@@ -82,6 +89,9 @@ def command(
             min_coverage=min_coverage,
             root=root,
             outgroup=outgroup or (),
+            refine=bool(refine),
+            model=model,
+            alpha=alpha,
             failures=failures,
         )
     else:
@@ -95,6 +105,7 @@ def command(
             columns=columns,
             root=root,
             outgroup=outgroup or (),
+            refine=refine,
             jobs=jobs,
             seed=seed,
             timeout=timeout,

@@ -20,6 +20,8 @@ from phylocli.formats.fasta import shorten
 from phylocli.formats.newick import Tree, parse
 from phylocli.formats.streams import PathLike, open_input
 from phylocli.tree import _collapse
+from phylocli.tree._refine import refine as refine_lengths
+from phylocli.tree._refine import refines
 from phylocli.tree.distances import FORMULAS, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
 from phylocli.tree.engines._settings import Settings
 from phylocli.tree.failures import Failures
@@ -46,6 +48,7 @@ class Options:
     columns: str = "match"
     root: str = "midpoint"
     outgroup: tuple[str, ...] = ()
+    refine: bool | None = None
     seed: int = 0
     timeout: float | None = None
 
@@ -73,6 +76,7 @@ def infer_trees(
     columns: str = "match",
     root: str = "midpoint",
     outgroup: Collection[str] = (),
+    refine: bool | None = None,
     jobs: int = 1,
     seed: int = 0,
     timeout: float | None = None,
@@ -95,6 +99,8 @@ def infer_trees(
         columns: `match` (match states only) or `all`.
         root: `midpoint`, `minvar` or `none`; `outgroup` goes before it.
         outgroup: ids of members that root the tree.
+        refine: whether one sweep of likelihood under the model with four Γ categories mends the branch lengths; None does
+            so for engines that work on distances (`bme`, `nj`).
         jobs: families at once, in processes; 0 takes one for each core.
         seed: for engines that draw random numbers.
         timeout: seconds of wall time an external program may take on one family.
@@ -115,6 +121,7 @@ def infer_trees(
         columns=columns,
         root=root,
         outgroup=tuple(sorted(outgroup)),
+        refine=refine,
         seed=seed,
         timeout=timeout,
     )
@@ -143,12 +150,17 @@ def attach_trees(
     min_coverage: float = 0.0,
     root: str = "midpoint",
     outgroup: Collection[str] = (),
+    refine: bool = False,
+    model: str = "lg",
+    alpha: float | None = None,
     failures: Failures | None = None,
 ) -> Iterator[Family]:
     """Yield each family with its tree from a Newick file: one tree a family, in their order.
 
-    The tips must be the members, named alike. Lengths are taken as they are; negative ones become zero. Other arguments as
-    in `infer_trees`; members under `min_coverage` leave family and tree.
+    The tips must be the members, named alike. Lengths are taken as they are; negative ones become zero. With `refine`,
+    lengths, where there are any, are only a start, and those at the maximum of the likelihood under `model` with four Γ
+    categories take their place; `alpha` is where the shape starts. Other arguments as in `infer_trees`; members under
+    `min_coverage` leave family and tree.
 
     Raises:
         BadInputError: not Newick, tips that are not the members, branches without lengths, not one tree a family.
@@ -156,7 +168,15 @@ def attach_trees(
     with open_input(source) as stream:
         text = stream.read().decode("utf-8", "replace")
     trees = [part + ";" for part in split_trees(text)]
-    options = Options(columns=columns, min_coverage=min_coverage, root=root, outgroup=tuple(sorted(outgroup)))
+    options = Options(
+        model=model,
+        alpha=alpha,
+        columns=columns,
+        min_coverage=min_coverage,
+        root=root,
+        outgroup=tuple(sorted(outgroup)),
+        refine=refine,
+    )
     check_options(options)
     count = 0
     for family in families:
@@ -186,15 +206,19 @@ def split_trees(text: str) -> list[str]:
 def _attach(family: Family, newick: str, where: str, options: Options) -> Family:
     tree = parse(newick, where)
     check_tips(tree.tip_names(), family.ids, family.label)
-    if np.isnan(tree.length[1:]).any():
+    if np.isnan(tree.length[1:]).any() and not options.refine:
         raise BadInputError(f"{where}: {int(np.isnan(tree.length[1:]).sum())} branches have no length")
-    placed, _ = usable_states(_as_aligned(family), options.columns, options.min_coverage)
+    placed, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
     if len(placed) < len(tree.tip_names()):
         tree = tree.prune(placed.ids)
+    taken = f"tree taken from {Path(str(where).rsplit(', tree ', 1)[0]).name}"
+    settings = options.settings()
+    if options.refine and refines(settings.model) and len(placed) > 1:
+        tree, words = refine_lengths(tree, placed.ids, states, settings, full=True)
+        taken += f", {words}"
     outgroup = _present(options.outgroup, placed)
     tree = root(clip_negative(tree), options.root, outgroup)
-    name = Path(str(where).rsplit(", tree ", 1)[0]).name
-    return placed.with_tree(tree, f"tree taken from {name}, root {'outgroup' if outgroup else options.root}")
+    return placed.with_tree(tree, f"{taken}, root {'outgroup' if outgroup else options.root}")
 
 
 def check_options(options: Options) -> None:
@@ -335,7 +359,8 @@ def _infer_states(
         return _collapse.star(groups, lengths, names), description
     name = choose_engine(len(states), options)
     module = registry.load(ROOM, name)
-    if getattr(module, "USES_DISTANCES", False) and len(states) > MATRIX_UP_TO:
+    uses_distances = bool(getattr(module, "USES_DISTANCES", False))
+    if uses_distances and len(states) > MATRIX_UP_TO:
         raise UsageError(
             f"{family.label}: {len(states)} different sequences are too many for the engine {name}",
             why=f"the distance matrix would take {len(states) ** 2 * 8 / 1e9:.0f} GB",
@@ -343,7 +368,12 @@ def _infer_states(
         )
     console.detail(f"{family.label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
     inferred = module.infer(states, settings)
-    return _collapse.expand(inferred.tree, groups, names), inferred.description
+    tree, description = inferred.tree, inferred.description
+    if refines(settings.model) and (uses_distances if options.refine is None else options.refine):
+        rows = [str(i) for i in range(len(states))]
+        tree, words = refine_lengths(tree, rows, states, settings, alpha=inferred.alpha)
+        description += f", {words}"
+    return _collapse.expand(tree, groups, names), description
 
 
 def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float], str]:

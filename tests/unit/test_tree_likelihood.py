@@ -278,6 +278,23 @@ def test_the_truth_is_found_where_there_are_many_columns() -> None:
     assert found.alpha == pytest.approx(0.8, rel=0.15)
 
 
+def test_order_of_rows_and_place_of_the_root_do_not_change_the_fit() -> None:
+    tree = random_tree(25, 4)
+    states = simulate(tree, 150, seed=5)
+    names = tree.tip_names()
+    (expected,) = refine_trees([tree], [names], [states], sweeps=1)
+    rows = np.random.default_rng(1).permutation(25)
+    (shuffled,) = refine_trees([tree], [[names[i] for i in rows]], [states[rows]], sweeps=1)
+    ete = tree.to_ete()
+    ete.set_outgroup(names[7])
+    ete.ladderize()
+    (rerooted,) = refine_trees([Tree.from_ete(ete)], [names], [states], sweeps=1)
+    assert shuffled.tree.length == pytest.approx(expected.tree.length, rel=1e-4, abs=1e-7)
+    for a, b in itertools.combinations(names, 2):
+        distances = [found.tree.prune([a, b]).length.sum() for found in (expected, rerooted)]
+        assert distances[0] == pytest.approx(distances[1], rel=1e-4)
+
+
 def test_scale_stays_near_the_start_unless_it_is_fitted() -> None:
     tree = random_tree(80, 2)
     states = simulate(tree, 150, seed=9)

@@ -31,7 +31,8 @@ class Settings:
 
 
 class Inferred(NamedTuple):
-    """What an engine returns: a tree whose tips are named `0`, `1`, … by row, and how it was made."""
+    """What an engine returns: a tree whose tips are named `0`, `1`, … by row, how it was made, and with which α."""
 
     tree: Tree
     description: str
+    alpha: float | None = None

@@ -40,8 +40,8 @@ def import_skbio() -> Any:
     return skbio
 
 
-def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, str]:
-    """Return scikit-bio's distance matrix of the rows, ids being row numbers, and a description of the distances."""
+def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, str, float]:
+    """Return scikit-bio's distance matrix of the rows, ids being row numbers, a description of it, and the α used."""
     alpha = shape(states, settings)
     matrix, report = distance_matrix_report(
         states,
@@ -57,7 +57,8 @@ def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, s
     if filled:
         description += f", {filled} of {report.pairs} pairs share too few columns and go by way of others"
     console.detail(f"distances: {description}")
-    return import_skbio().DistanceMatrix(matrix, [str(i) for i in range(len(states))], validate=False), description
+    ids = [str(i) for i in range(len(states))]
+    return import_skbio().DistanceMatrix(matrix, ids, validate=False), description, alpha
 
 
 def shape(states: npt.NDArray[np.uint8], settings: Settings) -> float:

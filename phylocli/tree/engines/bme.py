@@ -18,7 +18,7 @@ USES_DISTANCES = True
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
     """Return the tree of at least four different rows."""
     skbio = import_skbio()
-    matrix, description = distances(states, settings)
+    matrix, description, alpha = distances(states, settings)
     start = skbio.tree.bme(matrix, neg_as_zero=False, parallel=False)
     tree = skbio.tree.nni(start, matrix, balanced=True, neg_as_zero=False)
-    return Inferred(from_skbio(tree), f"BME+NNI, {version()}, {description}")
+    return Inferred(from_skbio(tree), f"BME+NNI, {version()}, {description}", alpha)

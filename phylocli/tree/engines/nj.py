@@ -16,7 +16,6 @@ USES_DISTANCES = True
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
     """Return the tree of at least four different rows."""
-    matrix, description = distances(states, settings)
-    return Inferred(
-        from_skbio(import_skbio().tree.nj(matrix, neg_as_zero=False)), f"neighbour joining, {version()}, {description}"
-    )
+    matrix, description, alpha = distances(states, settings)
+    tree = import_skbio().tree.nj(matrix, neg_as_zero=False)
+    return Inferred(from_skbio(tree), f"neighbour joining, {version()}, {description}", alpha)

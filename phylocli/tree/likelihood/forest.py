@@ -53,11 +53,14 @@ class SitePatterns:
 
 @dataclass(frozen=True)
 class BinaryTree:
-    """A tree in the form that pruning wants: every inner node has two children, and the root divides one branch, not two.
+    """A tree in the form that pruning wants: every inner node has two children, and its root lies in the middle.
 
-    Nodes are numbered with the tips first, in depth-first order. Polytomies are resolved by branches of fixed length 0. At a
-    root of two children, only the sum of both branches can be known under a reversible model, so one is fixed at 0; in the
-    same way nodes of one child vanish. `branch` and `share` lead back.
+    Where the root lies does not matter to a reversible model. In the middle it makes the tree shallow, so that there are few
+    levels, and with children in the order of their sequences the same tree always takes the same form, however its file or
+    its alignment was ordered. Polytomies are resolved by branches of fixed length 0. Of the branches at a node of two
+    neighbours, such as the root of a rooted tree, only the sum can be known: they become one. `branch`, `share` lead back.
+
+    Nodes are numbered with the tips first, in depth-first order of the original tree.
 
     Attributes:
         children: of the inner nodes, shape (n − 1, 2); inner node i is number n + i.
@@ -78,13 +81,13 @@ class BinaryTree:
     share: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, tree: Tree) -> BinaryTree:
-        """Return a tree of two or more tips in this form."""
+    def of(cls, tree: Tree, states: npt.NDArray[np.uint8]) -> BinaryTree:
+        """Return a tree of two or more tips in this form; `states` has a row for each tip, in depth-first order."""
         tips = tree.tips()
         n = len(tips)
         number = {int(node): i for i, node in enumerate(tips)}
+        order, below, inside = _from_the_middle(tree, states)
         old_length = np.nan_to_num(tree.length, nan=_UNKNOWN_LENGTH).clip(min=0.0)
-        below = tree.children()
         children: list[tuple[int, int]] = []
         length = [0.0] * (2 * n - 1)
         free = [False] * (2 * n - 1)
@@ -98,36 +101,121 @@ class BinaryTree:
             height[made] = 1 + max(height[a], height[b])
             return made
 
-        for node in range(len(tree) - 1, -1, -1):
-            if not below[node]:
-                top[node] = number[node]
-            else:
-                queue = [top[child] for child in below[node]]
-                while len(queue) > 1:  # first two into a new one at the end: a polytomy becomes a shallow tree
-                    queue = [*queue[2:], join(queue[0], queue[1])]
-                top[node] = queue[0]
-            if node:
-                at = top[node]
-                members[at].append(node)
-                length[at] += float(old_length[node])
+        for node in reversed(order):
+            queue = [top[child] for child in below[node]] or [number[node]]
+            while len(queue) > 1:  # first two into a new one at the end: a polytomy becomes a shallow tree
+                queue = [*queue[2:], join(queue[0], queue[1])]
+            at = top[node] = queue[0]
+            if inside[node]:
+                members[at] += inside[node]
+                length[at] += float(old_length[inside[node]].sum())
                 free[at] = True
-        root = top[0]
-        free[root], length[root] = False, 0.0
-        members[root] = []
+        root = top[order[0]]
+        members[root], free[root], length[root] = [], False, 0.0
         a, b = children[root - n]
-        if free[a] and free[b]:
-            members[b] += members[a]
+        if free[a] and free[b]:  # two tips only: the middle of every larger tree has three neighbours
+            members[b] = members[a] + members[b]
             length[b] += length[a]
             members[a], free[a], length[a] = [], False, 0.0
         branch = np.full(len(tree), -1, dtype=np.int64)
         share = np.zeros(len(tree))
-        for at, inside in enumerate(members):
-            branch[inside] = at
-            total = old_length[inside].sum()
-            share[inside] = old_length[inside] / total if total > 0 else 1 / max(len(inside), 1)
+        for at, parts in enumerate(members):
+            branch[parts] = at
+            total = old_length[parts].sum()
+            share[parts] = old_length[parts] / total if total > 0 else 1 / max(len(parts), 1)
         return cls(
             np.array(children, dtype=np.int64), np.array(length), np.array(free), np.array(height), root, branch, share
         )
+
+
+def _from_the_middle(tree: Tree, states: npt.NDArray[np.uint8]) -> tuple[list[int], list[list[int]], dict[int, list[int]]]:
+    """Return a tree as seen from its middle node: preorder, children of each node, and the branches above each node.
+
+    Nodes with two neighbours are left out, and the branches at them go together. Children stand in the order of the least of
+    their tips' sequences.
+    """
+    tips = tree.tips()
+    beside: list[dict[int, list[int]]] = [{} for _ in range(len(tree))]
+    for node in range(1, len(tree)):
+        up = int(tree.parent[node])
+        beside[node][up] = beside[up][node] = [node]
+    if len(tips) > 2:
+        for node in np.flatnonzero(~tree.is_tip).tolist():
+            if len(beside[node]) <= 2:
+                _splice(beside, node)
+    rank = np.empty(len(tips), dtype=np.int64)
+    rank[np.lexsort(states.T[::-1]) if states.shape[1] else np.arange(len(tips))] = np.arange(len(tips))
+    key = [len(tips)] * len(tree)
+    for tip, value in zip(tips.tolist(), rank.tolist(), strict=True):
+        key[tip] = value
+    middles = _middles(beside) if len(tips) > 2 else [0]
+    order, parent = _walk(beside, middles[0])
+    for node in reversed(order[1:]):
+        key[parent[node]] = min(key[parent[node]], key[node])
+    if len(middles) == 2 and key[middles[1]] == 0:  # the one on the side of the first sequence of all
+        order, parent = _walk(beside, middles[1])
+        for node in np.flatnonzero(~tree.is_tip).tolist():
+            key[node] = len(tips)
+        for node in reversed(order[1:]):
+            key[parent[node]] = min(key[parent[node]], key[node])
+    below = [
+        sorted((other for other in near if other != up), key=key.__getitem__)
+        for near, up in zip(beside, parent, strict=True)
+    ]
+    sorted_order: list[int] = []
+    stack = [order[0]]
+    while stack:
+        node = stack.pop()
+        sorted_order.append(node)
+        stack.extend(reversed(below[node]))
+    inside = {node: beside[node][parent[node]] if parent[node] >= 0 else [] for node in sorted_order}
+    return sorted_order, below, inside
+
+
+def _splice(beside: list[dict[int, list[int]]], node: int) -> None:
+    """Take a node of one or two neighbours out of the tree; a root of one child goes with its branch."""
+    near = list(beside[node].items())
+    beside[node] = {}
+    if len(near) == 1:
+        del beside[near[0][0]][node]
+        return
+    (a, to_a), (b, to_b) = near
+    del beside[a][node], beside[b][node]
+    beside[a][b] = beside[b][a] = to_a + to_b
+
+
+def _middles(beside: list[dict[int, list[int]]]) -> list[int]:
+    """Return the one or two nodes that are left when the tips are taken away again and again."""
+    degree = [len(near) for near in beside]
+    left = sum(d > 0 for d in degree)
+    layer = [node for node, d in enumerate(degree) if d == 1]
+    while left > 2:
+        left -= len(layer)
+        following = []
+        for node in layer:
+            degree[node] = 0
+            for other in beside[node]:
+                if degree[other] > 0:
+                    degree[other] -= 1
+                    if degree[other] == 1:
+                        following.append(other)
+        layer = following
+    return layer
+
+
+def _walk(beside: list[dict[int, list[int]]], root: int) -> tuple[list[int], list[int]]:
+    """Return the nodes in a preorder from `root`, and the parent of each node; -1 for the root and nodes left out."""
+    parent = [-1] * len(beside)
+    order: list[int] = []
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        order.append(node)
+        for other in beside[node]:
+            if other != parent[node]:
+                parent[other] = node
+                stack.append(other)
+    return order, parent
 
 
 @dataclass(frozen=True)

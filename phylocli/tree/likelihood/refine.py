@@ -110,7 +110,7 @@ def refine_trees(
             alone = float(np.log(np.append(rates_model.frequencies, 1.0)[ordered]).sum())
             found[i] = Refined(tree, float(shapes[i]), alone, alone, 0, True)
             continue
-        problems.append((i, BinaryTree.of(tree), SitePatterns.of(ordered)))
+        problems.append((i, BinaryTree.of(tree, ordered), SitePatterns.of(ordered)))
     for batch in _batches(problems, max_bytes, dtype):
         forest = Forest([tree for _, tree, _ in batch], [patterns for _, _, patterns in batch], device=where, dtype=dtype)
         start = torch.tensor([shapes[i] for i, _, _ in batch], dtype=torch.float64, device=where)
@@ -307,7 +307,7 @@ def _pruner(
     if len(ordered) < 2:
         raise UsageError(f"a tree of {len(ordered)} tips has no branch to compute a likelihood on")
     where = _device(device)
-    binary = BinaryTree.of(tree)
+    binary = BinaryTree.of(tree, ordered)
     forest = Forest([binary], [SitePatterns.of(ordered)], device=where, dtype=torch.float64, bounded=False)
     rates = torch.from_numpy(discrete_gamma(alpha, categories))[None].to(where)
     return Pruner(forest, substitution_model(model), rates)

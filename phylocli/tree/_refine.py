@@ -1,0 +1,80 @@
+"""The likelihood pass that follows a distance tree, or a tree that was given: how far it goes, and what it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.formats.newick import Tree
+from phylocli.tree.engines._settings import Settings
+from phylocli.tree.engines._skbio import shape
+from phylocli.tree.models import MODELS
+
+MOST_BYTES = 8e9
+"""Larger families keep their lengths: partial likelihoods would take more memory than this."""
+
+_FULL_SWEEPS = 40  # at most; a good start needs three or four
+_FULL_TOLERANCE = 0.05
+
+
+def refines(model: str) -> bool:
+    """Return whether there is a likelihood for what `Settings.model` says: not for distances that are a formula."""
+    return model in MODELS
+
+
+def refine(
+    tree: Tree,
+    names: list[str],
+    states: npt.NDArray[np.uint8],
+    settings: Settings,
+    *,
+    alpha: float | None = None,
+    full: bool = False,
+) -> tuple[Tree, str]:
+    """Return a tree with lengths by likelihood, and words for its note.
+
+    Args:
+        tree: three tips or more.
+        names: of the rows; the tips' names.
+        states: alignment, shape (n, columns).
+        settings: model and α.
+        alpha: the shape that the tree's distances were computed with; None: as the settings say, else estimated.
+        full: fit lengths, their scale and α to the maximum. Otherwise one sweep over the branches of a distance tree, which
+            mends their proportions and leaves scale and α as the distances have them: those come from continuous Γ rates,
+            whereas four categories draw long trees too long (docs/likelihood.md).
+    """
+    from phylocli.tree.likelihood import partial_bytes, refine_trees
+
+    needed = partial_bytes(len(states), states.shape[1])
+    if needed > MOST_BYTES:
+        console.warning(
+            f"{len(states)} sequences of {states.shape[1]} columns: branch lengths stay those of the distance tree, "
+            f"their likelihood would take {needed / 1e9:.0f} GB"
+        )
+        return tree, "lengths not refined: too large"
+    if alpha is None:
+        alpha = shape(states, settings)
+    how = {"sweeps": _FULL_SWEEPS, "tolerance": _FULL_TOLERANCE} if full else {"sweeps": 1, "fit_alpha": False}
+    with one_thread():
+        [found] = refine_trees([tree], [names], [states], model=settings.model, alpha=min(alpha, 100.0), **how)
+    words = "lengths by likelihood" if full else "lengths by one likelihood sweep"
+    name = f"{settings.model.upper()}+Γ4 (α = {found.alpha:.3g}, log likelihood {found.log_likelihood:.2f})"
+    return replace(tree, length=found.tree.length), f"{words}, {name}"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Give torch one thread: families run in parallel by `--jobs`, and on arrays this small threads wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
