@@ -124,12 +124,15 @@ def cli(tmp_path: Path) -> Callable[..., Result]:
 
 @pytest.fixture
 def phylocli_spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start the real command and return its process, to be waited for or killed; none outlives the test."""
+    """Start the real command and return its process, to be waited for or killed; none outlives the test.
+
+    `before` is Python that runs in that process first.
+    """
     running: list[subprocess.Popen[bytes]] = []
 
-    def spawn(*args: object, **env: str) -> subprocess.Popen[bytes]:
+    def spawn(*args: object, before: str = "", **env: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "phylocli", *map(str, args)],
+            [sys.executable, "-c", f"{before}\nfrom phylocli.cli import main\nmain()", *map(str, args)],
             env={**os.environ, "PHYLOCLI_STORE": str(tmp_path / "store"), "NO_COLOR": "1", **env},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,

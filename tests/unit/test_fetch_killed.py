@@ -16,7 +16,9 @@ from phylocli.fetch import Policy, fetch_release
 from phylocli.store import Store
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
-COPIES = 8  # of each example family, so that the splitting too takes a while
+COPIES = 4  # of each example family, so that the splitting too takes a while
+# Records go to their place in small batches, so that many moments lie between two of them.
+SMALL_BATCHES = "from phylocli.store import Bulk\nBulk._FILES = 16"
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -54,34 +56,56 @@ def enlarge(standin: Standin) -> None:
             copies.append(copy)
         files[name] = gzip.compress(b"".join(copies), compresslevel=1, mtime=0)
     files["md5_checksums"] = checksums(files)
-    standin.always("Pfam-A", changed(slow=0.002))
+    standin.always("Pfam-A", changed(slow=0.001))
+
+
+def untouched(standin: Standin, spawn: Spawn, tmp_path: Path) -> tuple[dict[str, bytes], float]:
+    """The contents of a store whose release came without a disturbance, and the seconds that it took."""
+    enlarge(standin)
+    store = Store(tmp_path / "untouched")
+    start = time.monotonic()
+    assert spawn("fetch", "--all", "--store", store.root).wait(120) == 0
+    length = time.monotonic() - start
+    wanted = contents(store.root)
+    assert sum(name.startswith("families/") for name in wanted) == 2 * COPIES * len(standin.families)
+    return wanted, length
+
+
+def is_whole_so_far(there: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
+    """Whether everything under its own name is what it will be in the end."""
+    return all(data == wanted[name] for name, data in there.items() if name.startswith(("families/", "profiles/", "clans/")))
 
 
 def check(standin: Standin, spawn: Spawn, tmp_path: Path, kills: int, seed: int) -> None:
-    enlarge(standin)
-    untouched = Store(tmp_path / "untouched")
-    start = time.monotonic()
-    assert spawn("fetch", "--all", "--store", untouched.root).wait(120) == 0
-    length = time.monotonic() - start
-    wanted = contents(untouched.root)
-    assert sum(name.startswith("families/") for name in wanted) == 2 * COPIES * len(standin.families)
-
+    wanted, length = untouched(standin, spawn, tmp_path)
     rng = np.random.default_rng(seed)
     killed = Store(tmp_path / "killed")
-    stages = set()
     for _ in range(kills):
-        process = spawn("fetch", "--all", "--store", killed.root)
+        process = spawn("fetch", "--all", "--store", killed.root, before=SMALL_BATCHES)
         # Most of the moments lie behind the start of Python, early and late ones among them.
         time.sleep(float(rng.uniform(0.3, 1.0)) * length)
         process.kill()
         process.wait()
-        # Whatever is there under its own name is whole, at any moment.
+        assert is_whole_so_far(contents(killed.root), wanted)
+    assert spawn("fetch", "--all", "--store", killed.root, before=SMALL_BATCHES).wait(120) == 0
+    assert contents(killed.root) == wanted
+
+
+def test_killed_in_the_middle_of_the_splitting(standin: Standin, phylocli_spawn: Spawn, tmp_path: Path) -> None:
+    wanted, _ = untouched(standin, phylocli_spawn, tmp_path)
+    killed = Store(tmp_path / "killed")
+    for kind in ("families", "profiles"):
+        process = phylocli_spawn("fetch", "--all", "--store", killed.root, before=SMALL_BATCHES)
+        end = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < end:
+            if any((killed.root / kind).glob("*.json")):
+                break
+        process.kill()
+        process.wait()
         there = contents(killed.root)
-        stages.add((len(there) > 0, any(n.endswith(".part") for n in there), any(n.startswith("families/") for n in there)))
-        for name, data in there.items():
-            if name.startswith(("families/", "profiles/")):
-                assert data == wanted[name], name
-    assert spawn("fetch", "--all", "--store", killed.root).wait(120) == 0
+        assert is_whole_so_far(there, wanted)
+        assert 0 < sum(name.startswith(kind) for name in there) < 2 * COPIES * len(standin.families)
+    assert phylocli_spawn("fetch", "--all", "--store", killed.root).wait(120) == 0
     assert contents(killed.root) == wanted
 
 
