@@ -24,7 +24,10 @@ from phylocli import console
 from phylocli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, PhylocliError
 
 # The order of the chain, then the helpers; a module that is not named here comes last, by name.
-ORDER = ["fetch", "align", "tree", "pairs", "train", "embed", "probe", "run", "store", "families", "recipes", "doctor"]
+ORDER = (
+    *("fetch", "families", "align", "tree", "pairs", "train", "embed", "probe", "run"),
+    *("store", "views", "recipes", "doctor"),
+)
 
 HELP = """From a protein family's name to embeddings that carry function.
 

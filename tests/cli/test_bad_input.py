@@ -169,17 +169,16 @@ def test_head_ends_the_pipe_quietly():
     assert done.stderr == b""
 
 
-@pytest.mark.parametrize("command", ["align", "tree", "pairs"])
-def test_an_interrupt_ends_with_130_and_leaves_nothing(command, tmp_path):
+def test_an_interrupt_ends_with_130_and_leaves_nothing(reader, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "phylocli", command, "-", "-o", tmp_path / "out"],
+        [sys.executable, "-m", "phylocli", *reader, "-", "-o", tmp_path / "out.parquet"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     assert process.stdin is not None
     process.stdin.write(SEED)
     process.stdin.flush()  # one record is in; the command waits for more
-    time.sleep(5)
+    time.sleep(8)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
