@@ -75,7 +75,7 @@ def describe(title: str, command: Any, level: int = 2) -> list[str]:
             names = f"`{parameter.metavar or parameter.name.upper()}`"
         else:
             flags = ", ".join([*parameter.opts, *parameter.secondary_opts])
-            value = "" if getattr(parameter, "is_flag", False) else f" {parameter.metavar or parameter.type.name.upper()}"
+            value = "" if getattr(parameter, "is_flag", False) else f" {parameter.metavar or type_name(parameter)}"
             names = f"`{flags}{value}`"
         variable = f" (also `${parameter.envvar}`)" if getattr(parameter, "envvar", None) else ""
         help_text = cell(getattr(parameter, "help", "")) + variable
@@ -83,6 +83,14 @@ def describe(title: str, command: Any, level: int = 2) -> list[str]:
     if rows:
         parts.append("\n| option | what | default |\n|---|---|---|\n" + "".join(rows))
     return parts
+
+
+def type_name(parameter: Any) -> str:
+    """Return what stands for the value of an option without a metavar; typer keeps its type elsewhere than click."""
+    kind = getattr(parameter, "type", None)
+    if kind is not None:
+        return str(kind.name).upper()
+    return {"int": "N", "float": "X"}.get(parameter.type_descriptor.annotation.__name__, "TEXT")
 
 
 def api_page() -> str:
