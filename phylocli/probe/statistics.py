@@ -36,6 +36,7 @@ class Figure:
         interval: `percentile` of the replicates, or `normal`: the value ± 1.96 standard deviations of the replicates, for
             statistics that repeated items bias (clusterings, ranks of matrices).
         replicates: at most this many replicates, for statistics that are slow to compute.
+        bounds: the least and the greatest value that the statistic can take; a normal interval ends there.
     """
 
     metric: str
@@ -47,6 +48,7 @@ class Figure:
     chance: float | None = None
     interval: Literal["percentile", "normal"] = "percentile"
     replicates: int | None = None
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
 
 def mean_figure(metric: str, items: npt.ArrayLike, rows: IntArray | None = None, chance: float | None = None) -> Figure:
@@ -107,7 +109,8 @@ def interval(figure: Figure, replicates: FloatArray) -> tuple[float, float]:
         from scipy.stats import norm
 
         half = float(norm.ppf(1 - _TAIL) * found.std(ddof=1))
-        return figure.value - half, figure.value + half
+        least, greatest = figure.bounds
+        return max(figure.value - half, least), min(figure.value + half, greatest)
     low, high = np.quantile(found, [_TAIL, 1 - _TAIL])
     # The percentile interval of a skewed statistic may miss the value itself by a hair.
     return min(float(low), figure.value), max(float(high), figure.value)

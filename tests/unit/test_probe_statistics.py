@@ -119,3 +119,13 @@ def test_normal_intervals_are_centred_on_the_value() -> None:
 def test_a_slow_figure_asks_for_fewer_replicates() -> None:
     figure = Figure("m", 1.0, 5, statistic=lambda index: 1.0, replicates=30)
     assert len(replicate(figure, 2000, 0)) == 30
+
+
+def test_a_normal_interval_ends_where_the_statistic_does():
+    truth = np.array([1, 1, 1, 0])
+    figure = Figure(
+        "macro-F1", 0.95, 4, statistic=lambda index: float(truth[index].mean()), interval="normal", bounds=(0.0, 1.0)
+    )
+    low, high = interval(figure, replicate(figure, 200, 0))
+    assert 0 < low < 0.95
+    assert high == 1.0

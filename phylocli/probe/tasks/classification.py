@@ -155,6 +155,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             statistic=lambda index: macro_f1(truth[index], guess[index]),
             rows=test_rows,
             interval="normal",
+            bounds=(0.0, 1.0),
         ),
         mean_figure("5-NN accuracy", np.concatenate(neighbours), test_rows, float(np.concatenate(majority).mean())),
     ]

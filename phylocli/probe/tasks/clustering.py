@@ -111,6 +111,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             rows=rows,
             chance=float(v_measure_score(classes, shuffled)),
             interval="normal",
+            bounds=(0.0, 1.0),
         ),
         Figure(
             "adjusted Rand index",
@@ -120,6 +121,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             rows=rows,
             chance=0.0,
             interval="normal",
+            bounds=(-1.0, 1.0),
         ),
         mean_figure("silhouette", silhouettes, rows, chance=None),
     ]

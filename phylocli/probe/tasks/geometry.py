@@ -96,6 +96,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             rows=rows,
             interval="normal",
             replicates=60,
+            bounds=(1.0, np.inf),
         ),
         Figure(
             "anisotropy",
@@ -104,6 +105,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             statistic=lambda index: over_pairs(cosine, index),
             rows=rows,
             interval="normal",
+            bounds=(-1.0, 1.0),
             replicates=400,
         ),
     ]

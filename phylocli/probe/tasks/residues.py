@@ -107,7 +107,15 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     n = len(scored)
     figures = [
         Figure("residue accuracy", accuracy(everything), n, statistic=accuracy, rows=scored, chance=majority),
-        Figure("residue macro-F1", macro_f1(everything), n, statistic=macro_f1, rows=scored, interval="normal"),
+        Figure(
+            "residue macro-F1",
+            macro_f1(everything),
+            n,
+            statistic=macro_f1,
+            rows=scored,
+            interval="normal",
+            bounds=(0.0, 1.0),
+        ),
     ]
     said = f"{len(truth):,} residues of {n:,} sequences, {size} labels ({', '.join(letters)})"
     return Measurement(figures, note=f"{said}; learned on {len(train):,} sequences")
