@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from standin import Standin, changed
+from standin import Standin, changed, checksums
+from stores import contents
 
 from phylocli.fetch import Policy, fetch_release
 from phylocli.store import Store
@@ -21,33 +22,11 @@ COPIES = 4  # of each example family, so that the splitting too takes a while
 SMALL_BATCHES = "from phylocli.store import Bulk\nBulk._FILES = 16"
 
 
-def contents(root: Path) -> dict[str, bytes]:
-    """Every file of a store by its path; of provenance all but the hour and the command line."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        if not path.is_file() or path.suffix == ".lock":
-            continue
-        data = path.read_bytes()
-        if path.name.endswith(".provenance.json"):
-            record = json.loads(data)
-            for key in ("time", "command"):
-                record.pop(key, None)
-            record["source"].pop("time")
-            data = json.dumps(record, sort_keys=True).encode()
-        found[str(path.relative_to(root))] = data
-    return found
-
-
 def enlarge(standin: Standin) -> None:
     """Make a release of many families, each with an accession of its own, and send it slowly."""
-    import gzip
-
-    from standin import checksums
-
     files = standin.files()
     for name in ("Pfam-A.seed.gz", "Pfam-A.hmm.gz", "Pfam-A.clans.tsv.gz"):
         text = gzip.decompress(files[name])
-        # PF00042 becomes PF00042, PF01042, …: five digits still, and none twice.
         copies = []
         for number in range(COPIES):
             copy = text

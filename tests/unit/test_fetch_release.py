@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from standin import Answer, Standin, body, changed, checksums, cut, example_families, hmm_text, html, reset, status
+from stores import contents
 
 from phylocli.errors import BadInputError, ServiceError, UsageError
 from phylocli.fetch import Policy, Release, fetch_families, fetch_release
@@ -30,22 +31,6 @@ def store(tmp_path: Path) -> Store:
 
 def fetch(standin: Standin, store: Store, release: str = "current", policy: Policy = FAST, **options: object) -> Release:
     return fetch_release(release, store=store, policy=policy, **options)  # type: ignore[arg-type]
-
-
-def contents(store: Store) -> dict[str, bytes]:
-    """Everything in a store by its path; sidecars without what tells the hour and the command."""
-    found = {}
-    for path in sorted(store.root.rglob("*")):
-        if path.is_file() and path.suffix != ".lock":
-            data = path.read_bytes()
-            if path.name.endswith(".provenance.json"):
-                record = json.loads(data)
-                record.pop("time", None)
-                record.pop("command", None)
-                record["source"].pop("time")
-                data = json.dumps(record, sort_keys=True).encode()
-            found[str(path.relative_to(store.root))] = data
-    return found
 
 
 def test_a_release_comes_whole(standin: Standin, store: Store) -> None:
@@ -347,7 +332,7 @@ def test_two_processes_at_once_make_the_store_that_one_makes(
     standin.always("Pfam-A", changed(slow=0.01))
     running = [phylocli_spawn("fetch", "--all", "--store", shared.root) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
-    assert contents(shared) == contents(alone)
+    assert contents(shared.root) == contents(alone.root)
     assert standin.count("Pfam-A.seed.gz") == 2  # one for each store: the second process waited for the first
 
 
