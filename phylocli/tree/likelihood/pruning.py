@@ -51,6 +51,7 @@ class Pruner:
         nodes, width = forest.n_tips + forest.n_inner, forest.patterns
         self.length = forest.length.clone()
         self.rates = rates
+        self._current = False  # whether the transition probabilities are those of lengths and rates
         self._shape = (categories, STATES, width)
         self._down = torch.empty((forest.n_inner, *self._shape), device=device, dtype=dtype)
         self._message = torch.empty((nodes, *self._shape), device=device, dtype=dtype)
@@ -62,6 +63,11 @@ class Pruner:
         self._outer: torch.Tensor | None = None
         self._outer_exponent: torch.Tensor | None = None
         self._tips_projected: torch.Tensor | None = None
+
+    def place(self, length: torch.Tensor, rates: torch.Tensor) -> None:
+        """Set the branch lengths, shape (nodes,), and the rates, shape (trees, categories); `ascend` comes next."""
+        self.length, self.rates = length, rates
+        self._current = False
 
     def _rates_of(self, nodes: torch.Tensor) -> torch.Tensor:
         return self.rates.index_select(0, self.forest.family[nodes])
@@ -94,8 +100,9 @@ class Pruner:
             Shape (trees, categories, patterns), natural logarithms, float64; 0 where patterns are padded.
         """
         forest = self.forest
-        every = torch.arange(len(self.length), device=self.length.device)
-        self._transition = self._transitions(every)
+        if not self._current:
+            self._transition = self._transitions(torch.arange(len(self.length), device=self.length.device))
+            self._current = True
         tips = forest.n_tips
         torch.bmm(
             self._transition[:tips].flatten(1, 2), forest.tips, out=self._message[:tips].view(tips, -1, forest.patterns)

@@ -186,8 +186,7 @@ class _Fit:
     def _move(self, alpha: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
         """Give the pruner shapes and lengths; return the log likelihoods by category, kept where they are better."""
         self._trial = alpha
-        self._pruner.rates = exact_rates(alpha, CATEGORIES)
-        self._pruner.length = length
+        self._pruner.place(length, exact_rates(alpha, CATEGORIES))
         return self._pruner.ascend()
 
     def _fit_shapes(self, by_category: torch.Tensor, open_: torch.Tensor) -> None:
