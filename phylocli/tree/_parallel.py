@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from phylocli import console
 from phylocli.errors import PhylocliError
@@ -47,6 +47,11 @@ def ordered_map(
                 yield _finished(*waiting.popleft())
         while waiting:
             yield _finished(*waiting.popleft())
+    except BaseException:
+        # ^C, a closed pipe or a failure: do not wait for trees that nobody will read.
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -69,9 +74,15 @@ def _attempt(work: Callable[[Family, Options], Family], family: Family, options:
         return PhylocliError(f"{family.label}: out of memory", fix="use --engine veryfasttree, or fewer --jobs")
 
 
+def _stop(signum: int, frame: object) -> NoReturn:
+    # As an exception, so that an external program at work is ended too.
+    raise SystemExit(128 + signum)
+
+
 def _start_worker(verbosity: int) -> None:
     from threadpoolctl import threadpool_limits
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the parent's business
+    signal.signal(signal.SIGTERM, _stop)
     console.set_verbosity(verbosity)
     threadpool_limits(1)  # one thread a family: families are what runs in parallel

@@ -117,8 +117,8 @@ def distance_matrix_report(
     np.fill_diagonal(distance, 0.0)
     # Both matrices are symmetric, so half of what they count off the diagonal is what there is above it.
     np.fill_diagonal(undefined, False)
-    saturated = 0 if name == "p" else np.count_nonzero(distance >= max_distance) // 2
-    return distance, DistanceReport(n * (n - 1) // 2, saturated, np.count_nonzero(undefined) // 2)
+    saturated = 0 if name == "p" else int(np.count_nonzero(distance >= max_distance)) // 2
+    return distance, DistanceReport(n * (n - 1) // 2, saturated, int(np.count_nonzero(undefined)) // 2)
 
 
 def pair_distances(

@@ -23,7 +23,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, examples: Path) -> Path:
 
 
 def test_every_family_gets_a_tree_and_a_note(phylocli: Callable, examples: Path, tmp_path: Path) -> None:
-    result = phylocli("tree", examples / "families.sto", "-o", "trees.sto", "--jobs", "2")
+    result = phylocli("tree", examples / "families.sto", "-o", "trees.sto")
     assert result.returncode == 0, result.stderr
     found = list(read_families(tmp_path / "trees.sto"))
     given = list(read_families(examples / "families.sto"))

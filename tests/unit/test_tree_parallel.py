@@ -1,0 +1,75 @@
+"""Processes over families: order, failures, and an end that does not wait."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phylocli.errors import BadInputError
+from phylocli.formats.family import Family
+from phylocli.tree._parallel import ordered_map
+
+
+def families(n: int, read: list[int] | None = None) -> Iterator[Family]:
+    for i in range(n):
+        if read is not None:
+            read.append(i)
+        yield Family([f"m{i}"], ["MKV"], accession=f"PF{i}")
+
+
+def note(family: Family, text: str) -> Family:
+    if family.accession == "PF1":
+        raise BadInputError("PF1 is bad", why="so it is", fix="mend it")
+    time.sleep(0.3 if family.accession == "PF0" else 0.0)
+    return replace(family, notes=[text])
+
+
+def linger(family: Family, path: str) -> Family:
+    """Start a program that writes its process number and would run for a minute."""
+    from phylocli.tree.engines import _external
+
+    if family.accession == "PF0":
+        return family
+    script = f"import os, time; print(os.getpid(), file=open({path!r} + '.new', 'w'), flush=True); "
+    script += f"os.rename({path!r} + '.new', {path!r}); time.sleep(60)"
+    _external.run(sys.executable, ["-c", script], folder=Path(path).parent, timeout=None)
+    return family
+
+
+def test_results_keep_the_order_of_the_input_and_failures_are_values() -> None:
+    for jobs in (1, 2):
+        results = list(ordered_map(note, families(5), "done", jobs))
+        assert [label for label, _ in results] == [f"PF{i}" for i in range(5)]
+        kinds = [type(result) for _, result in results]
+        assert kinds == [Family, BadInputError, Family, Family, Family]
+        assert str(results[1][1]) == "PF1 is bad\nwhy: so it is\nfix: mend it"
+
+
+def test_input_is_read_only_as_far_ahead_as_processes_need() -> None:
+    read: list[int] = []
+    results = ordered_map(note, families(1000, read), "done", 2)
+    next(results)
+    assert len(read) <= 10
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_a_closed_pipe_ends_the_work_and_its_programs_at_once(tmp_path: Path) -> None:
+    number = tmp_path / "number"
+    results = ordered_map(linger, families(2), str(number), 2)
+    assert next(results)[0] == "PF0"
+    for _ in range(1200):
+        if number.exists():
+            break
+        time.sleep(0.05)
+    process = int(number.read_text())
+    start = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
