@@ -15,7 +15,13 @@ from phylocli.formats.streams import PathLike
 _FOLDER = Path(__file__).parent
 
 # Tables whose keys are the parameters of a plugin, which checks them itself.
-_FREE = {("view",), ("critic",), ("objective",), ("encoder", "parameters"), ("encoder", "pooling_parameters")}
+_FREE = {("critic",), ("objective",), ("encoder", "parameters"), ("encoder", "pooling_parameters")}
+
+
+def _is_free(at: tuple[str, ...]) -> bool:
+    return at in _FREE or at[:1] == ("view",)  # [view.crop] holds the parameters of the view crop
+
+
 _ABOUT = ("recipe", "idea", "paper")
 _RUN = ("seed", "inputs", "phylocli")  # a finished run's config.toml is a recipe too
 
@@ -110,7 +116,7 @@ def _merge(base: dict[str, Any], changes: dict[str, Any], at: tuple[str, ...], w
         here = (*at, key)
         name = ".".join(here)
         if key not in base:
-            if at not in _FREE:
+            if not _is_free(at):
                 near = difflib.get_close_matches(key, base, n=1)
                 hint = f"did you mean {'.'.join((*at, near[0]))!r}? " if near else ""
                 raise UsageError(f"{where}: there is no setting {name!r}", fix=f"{hint}known here: {', '.join(base)}")
@@ -118,7 +124,7 @@ def _merge(base: dict[str, Any], changes: dict[str, Any], at: tuple[str, ...], w
         elif isinstance(base[key], dict) and isinstance(value, dict):
             base[key] = _merge(base[key], value, here, where)
         else:
-            base[key] = _checked(base[key], value, name, where, free=at in _FREE and key != "name")
+            base[key] = _checked(base[key], value, name, where, free=_is_free(at) and key != "name")
     return base
 
 

@@ -209,7 +209,7 @@ def test_mines_gradient_divides_by_the_moving_average() -> None:
     assert math.exp(float(objective.log_average)) == pytest.approx(eta, rel=1e-6)
     (expected,) = torch.autograd.grad(-(scores.diagonal().mean() - now / eta), b2)
     assert torch.allclose(found, expected, rtol=1e-6, atol=1e-9)
-    assert float(-terms["loss"]) == pytest.approx(float(scores.diagonal().mean() - now.log()), rel=1e-6)
+    assert -terms["loss"].item() == pytest.approx((scores.diagonal().mean() - now.log()).item(), rel=1e-6)
 
 
 def test_mines_average_is_part_of_the_checkpoint_and_still_in_evaluation() -> None:

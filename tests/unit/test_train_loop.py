@@ -93,7 +93,8 @@ def test_the_same_seed_gives_the_same_model_and_its_config_reproduces_it(familie
 
 
 def test_training_tells_held_out_members_apart_better_than_it_began(families: Path, tmp_path: Path) -> None:
-    train_model([families], tmp_path / "run", steps=60, device="cpu", settings={**SMALL, "validation.every": 1})
+    settings = {**SMALL, "validation.every": 1, "view.name": "phylogenetic"}
+    train_model([families], tmp_path / "run", steps=60, device="cpu", settings=settings)
     metrics = pl.read_parquet(tmp_path / "run" / "metrics.parquet")
     first, last = metrics.row(0, named=True), metrics.row(-1, named=True)
     assert last["loss"] < 0.5 * first["loss"]

@@ -43,6 +43,12 @@ def test_another_plugin_does_not_inherit_the_parameters_of_the_old_one() -> None
     assert base["critic"]["temperature"] == 0.1
 
 
+def test_parameters_of_views_are_the_views_own_business() -> None:
+    base = recipes.load("simclr").settings
+    changed = recipes.merge(base, recipes.nested({"view.crop.max_fraction": 0.5, "view.crop.max_length": 200}), "--set")
+    assert changed["view"]["crop"] == {**base["view"]["crop"], "max_fraction": 0.5, "max_length": 200}
+
+
 def test_another_view_keeps_the_parameters_of_the_parts_that_stay() -> None:
     base = recipes.load("simclr").settings
     longer = recipes.merge(base, {"view": {"name": "phylogenetic+crop+masking"}}, "--set")
