@@ -167,7 +167,9 @@ def test_the_band_selects_among_a_tables_rows(table: Path) -> None:
 
 def test_a_table_takes_transforms_but_no_other_source(table: Path) -> None:
     corpus = load_corpus([table], settings(**{"view.crop": {"max_length": 20}}), 0)
-    assert max(len(t) for t in corpus.batch(0).a) <= 20
+    assert max(len(t) for t in corpus.batch(0).a) == 20
+    with pytest.raises(UsageError, match="min_length ≤ max_length"):
+        load_corpus([table], settings(**{"view.crop": {"min_length": 30, "max_length": 20}}), 0)
     with pytest.raises(UsageError, match="identity"):
         load_corpus([table], settings(**{"view.name": "identity+crop"}), 0)
 
