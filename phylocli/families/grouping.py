@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from phylocli import console
-from phylocli.families.growth import Group, Grown, Hit, Region, Searcher, Settings, grow
+from phylocli.families.growth import CHAIN_INSERTION, Group, Grown, Hit, Region, Searcher, Settings, grow, row_of
 from phylocli.families.pool import Pool
 
 # Seeds that are grown at once. A constant: with the number of threads the outcome would change too.
@@ -29,6 +30,8 @@ _OWN_MEMBERS = 3
 _OWN_PART = 0.2
 # Residues beside a member that a family takes along: too few for a domain, and local alignments fray.
 _FRAYED = 10
+# Families that stand side by side in this part of the larger one's members are two pieces of one.
+_TOGETHER = 0.9
 FREE = -1
 
 
@@ -58,7 +61,7 @@ class Grouping:
             self._push(index)
 
     def run(self, executor: Executor) -> None:
-        """Group until no stretch is left to try."""
+        """Group until no stretch is left to try, then join the pieces of domains that always stand together."""
         with console.progress_task("growing families", total=len(self._queue), unit="sequences") as task:
             while self._queue:
                 before = len(self._queue)
@@ -68,6 +71,7 @@ class Grouping:
                     self._commit(seed, result)
                 task.advance(max(before - len(self._queue), 0))
                 task.update(description=f"growing families, {len(self.groups)} so far")
+        self._fuse()
 
     # -- seeds ---------------------------------------------------------------------------------------------------------
 
@@ -149,6 +153,67 @@ class Grouping:
             if end - start >= self.settings.coverage * region.length:
                 return Region(region.sequence, region.start + int(start), region.start + int(end) - 1), family
         return None, family
+
+    # -- fusing --------------------------------------------------------------------------------------------------------
+
+    def _fuse(self) -> None:
+        """Join families that nearly always stand next to each other, in the same order: two pieces of one.
+
+        A search from a seed that is short of an insertion, or whose kin are too distant to align throughout, finds a part of
+        a domain; the rest then comes as a family of its own, with the same members. What never occurs apart is one family.
+        """
+        refused: set[tuple[int, int]] = set()
+        while pairs := [pair for pair in self._companions() if pair not in refused]:
+            touched: set[int] = set()
+            for left, right in pairs:
+                if left in touched or right in touched:
+                    continue
+                touched |= {left, right}
+                if not self._fuse_pair(left, right):
+                    refused.add((left, right))
+
+    def _neighbouring(self) -> dict[tuple[int, int], list[tuple[Hit, Hit]]]:
+        """Return the members that follow each other closely in a sequence, by their families."""
+        by_sequence: dict[int, list[tuple[int, Hit]]] = {}
+        for number, group in self.groups.items():
+            for hit in group.members:
+                by_sequence.setdefault(hit.region.sequence, []).append((number, hit))
+        found: dict[tuple[int, int], list[tuple[Hit, Hit]]] = {}
+        for index in sorted(by_sequence):
+            placed = sorted(by_sequence[index], key=lambda item: item[1].region.start)
+            for (left, a), (right, b) in pairwise(placed):
+                if left != right and b.region.start - a.region.end <= CHAIN_INSERTION:
+                    found.setdefault((left, right), []).append((a, b))
+        return found
+
+    def _companions(self) -> list[tuple[int, int]]:
+        """Return the pairs of families that are to be joined, those with most members first."""
+        found = []
+        for (left, right), members in self._neighbouring().items():
+            if len(members) >= _TOGETHER * max(len(self.groups[left].members), len(self.groups[right].members)):
+                found.append((-len(members), left, right))
+        return [(left, right) for _, left, right in sorted(found)]
+
+    def _fuse_pair(self, left: int, right: int) -> bool:
+        first, second = self.groups[left], self.groups[right]
+        together = self._neighbouring()[left, right]
+        rows = [
+            row_of(a, first.profile.M) + row_of(b, second.profile.M)
+            for a, b in sorted(together, key=lambda pair: (-pair[0].score - pair[1].score, pair[0].region.sequence))
+        ]
+        profile = self._searcher.build(rows, fixed=True)
+        if profile is None:
+            return False
+        sequences = {hit.region.sequence for group in (first, second) for hit in group.members}
+        owner = self.owner.copy()
+        self._dissolve(left)
+        self._dissolve(right)
+        members = self._searcher.members(profile, sequences, self)
+        if len(members) < _TOGETHER * len(together):
+            self.owner, self.groups[left], self.groups[right] = owner, first, second
+            return False
+        self._take(Group(profile, members))
+        return True
 
     # -- committing ----------------------------------------------------------------------------------------------------
 

@@ -28,13 +28,16 @@ _BUILDER_SEED = 42
 _CALIBRATION = 100
 # A last search of everything is worth it where so large a part was found after the first.
 _FOUND_LATER = 0.1
+# What a residue costs that a hit leaves out of a stretch, where one that it aligns is worth 1; see `agreed_stretch`.
+# High, as a stretch that is too short is mended later by its flanks or by a family beside it, one too long is not.
+_UNALIGNED_COST = 1.5
 # Columns with fewer residues are insertions. HMMER's own 0.5 would shorten the profile round by round, as members that are
 # aligned in part leave its ends thin.
 _COLUMN_OCCUPANCY = 0.2
 # HMMER reports what lies on both sides of a long insertion or a worn stretch as two domains; such pieces are chained up to
 # these distances, in profile positions and in residues of the target.
 _CHAIN_GAP = 100
-_CHAIN_INSERTION = 200
+CHAIN_INSERTION = 200
 _CHAIN_OVERLAP = 15
 
 
@@ -149,6 +152,10 @@ class Searcher:
         pipeline.clear()
         return self._hits(pipeline.search_hmm(profile, self.pool.block(sorted(candidates))))
 
+    def members(self, profile: Any, candidates: Iterable[int], state: State) -> list[Hit]:
+        """Return the hits of a profile that make members: of residues that are free, and of enough of the profile."""
+        return _sort_out(_covering(self.by_profile(profile, candidates), profile.M, self.settings.coverage), state)[0]
+
     def build(self, rows: list[bytes], *, fixed: bool = False) -> Any:
         """Return the profile HMM of aligned rows, or None where HMMER can make none.
 
@@ -205,7 +212,7 @@ def chained(hits: list[Hit]) -> list[Hit]:
         gap = hit.profile_start - before.profile_end - 1
         distance = hit.region.start - before.region.end - 1
         if not (
-            -_CHAIN_OVERLAP <= gap <= _CHAIN_GAP and distance <= _CHAIN_INSERTION and hit.profile_end > before.profile_end
+            -_CHAIN_OVERLAP <= gap <= _CHAIN_GAP and distance <= CHAIN_INSERTION and hit.profile_end > before.profile_end
         ):
             joined.append(hit)
             continue
@@ -221,10 +228,10 @@ def agreed_stretch(
 ) -> tuple[int, int]:
     """Return the stretch of a query that most hits agree on, 1-based and inclusive.
 
-    Of the stretches that the hits align, and the whole query, it is the one with the largest (number of hits that cover it)
-    × (its length); to cover is to overlap with at least `coverage` of it. A long stretch that few hits cover gives way to a
-    shorter one that many cover, which is how the domains of a protein of several show: hits to one of them end with it. Ties
-    go to the longer stretch, then to the one that comes first.
+    Of the stretches that the hits align, and the whole query, it is the one of most worth: over the hits that overlap with
+    at least `coverage` of it, the residues that they align less `_UNALIGNED_COST` times those that they leave out. A long
+    stretch that few hits cover, or that many leave a good part of, gives way to the part that they share, which is how the
+    domains of a protein of several show: hits to one of them end with it. Ties go to the longer stretch, then to the first.
 
     Args:
         starts: first query position of each hit, 1-based, shape (hits,).
@@ -238,8 +245,8 @@ def agreed_stretch(
     first, last = candidates[:, :1], candidates[:, 1:]
     sizes = (last - first + 1)[:, 0]
     overlap = np.minimum(last, ends[None, :]) - np.maximum(first, starts[None, :]) + 1
-    support = (overlap >= coverage * (last - first + 1)).sum(axis=1)
-    worth = support * sizes
+    covers = overlap >= coverage * sizes[:, None]
+    worth = np.where(covers, overlap - _UNALIGNED_COST * (sizes[:, None] - overlap), 0).sum(axis=1)
     best = max(range(len(candidates)), key=lambda i: (worth[i], sizes[i], -candidates[i, 0]))
     return int(candidates[best, 0]), int(candidates[best, 1])
 
@@ -320,11 +327,12 @@ def _cut(hit: Hit, start: int, end: int) -> Hit:
 
 def rows_of(hits: list[Hit], length: int, coverage: float) -> list[bytes]:
     """Return the aligned rows, of one length, of the hits that cover enough of a profile or query of `length`."""
-    return [
-        b"-" * (hit.profile_start - 1) + hit.row + b"-" * (length - hit.profile_end)
-        for hit in hits
-        if _covers(hit, length, coverage)
-    ]
+    return [row_of(hit, length) for hit in hits if _covers(hit, length, coverage)]
+
+
+def row_of(hit: Hit, length: int) -> bytes:
+    """Return a hit's letters at all positions of a profile of this length."""
+    return b"-" * (hit.profile_start - 1) + hit.row + b"-" * (length - hit.profile_end)
 
 
 def _sort_out(hits: list[Hit], state: State) -> tuple[list[Hit], dict[int, list[Hit]]]:

@@ -42,7 +42,7 @@ PATTERNS: dict[int, tuple[str, ...]] = {
 BAND = 16
 MIN_WORDS = 3
 # Score of the best stretch without gaps on the diagonal with most words, BLOSUM62 in half bits.
-MIN_SCORE = 40
+MIN_SCORE = 30
 MAX_NEIGHBOURS = 200
 # Of a word that occurs more often than this, each sequence is matched with the first, longest ones only: linear, not
 # quadratic, in the size of a family (as in Linclust, Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5).

@@ -13,12 +13,13 @@ def agreed(intervals, length, coverage=0.6, shortest=1):
 
 
 def test_the_whole_query_is_the_stretch_where_hits_cover_it():
-    assert agreed([(1, 200), (5, 198), (30, 190)], 200) == (1, 200)
+    assert agreed([(1, 200), (1, 200), (1, 200), (5, 198), (30, 190)], 200) == (1, 200)
 
 
 def test_a_domain_that_many_hits_share_wins_over_a_protein_that_few_cover():
     assert agreed([(1, 400), *[(1, 200)] * 5], 400) == (1, 200)
     assert agreed([(1, 400), *[(201, 400)] * 5], 400) == (201, 400)
+    assert agreed([(1, 220), *[(1, 150)] * 8], 220) == (1, 150)  # though they cover most of it
     assert agreed([*[(1, 400)] * 9, *[(1, 200)] * 2], 400) == (1, 400)
 
 
