@@ -126,7 +126,6 @@ def run(engine: str, source: Path, folder: Path, threads: int) -> tuple[Path, di
         "seconds": seconds,
         "cpu_seconds": cpu,
         "peak_gib": usage.ru_maxrss / scale,
-        "peak_gib_children": after.ru_maxrss / scale,
     }
 
 
