@@ -80,8 +80,8 @@ class Family:
         """Return which columns are match states, shape (columns,).
 
         From `#=GC RF` where it is there (any character but a gap). Else from the A2M convention, where the rows keep to it:
-        every column holds either upper case and `-` (match) or lower case and `.` (insert). Else, as in Pfam seeds, which use
-        `.` for any gap, the columns in which at least half of the rows have a residue.
+        every column holds either upper case and `-` (match) or lower case and `.` (insert). Else, as in Pfam seeds, which
+        use `.` for any gap, the columns in which at least half of the rows have a residue.
         """
         import numpy as np
 
