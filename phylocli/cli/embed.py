@@ -22,7 +22,7 @@ def command(
     output: Output = None,
     model: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--model", "-m", metavar="DIR", help="Folder of a model (default: the one that ships with phylocli)."),
+        typer.Option("--model", "-m", metavar="DIR", help="Folder of a model, such as run/model of a training run."),
     ] = None,
     pool: Annotated[
         Optional[str],  # noqa: UP045
