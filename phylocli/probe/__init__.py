@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from phylocli.probe.baselines import BASELINES, baseline
-from phylocli.probe.inputs import Dataset, Embedding, make_dataset, read_embeddings, read_labels
+from phylocli.probe.dataset import Dataset, make_dataset, read_labels
+from phylocli.probe.embeddings import Embedding, read_embeddings
 from phylocli.probe.report import render
 from phylocli.probe.run import run_probes, task_names
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from phylocli import alphabet
 from phylocli.errors import UsageError
-from phylocli.probe.inputs import Embedding
+from phylocli.probe.embeddings import Embedding
 from phylocli.probe.residue_vectors import OneHot
 from phylocli.tree.models import substitution_model
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from phylocli.errors import UsageError
-from phylocli.probe.inputs import HIERARCHY, Dataset, Embedding
+from phylocli.probe.dataset import HIERARCHY, Dataset
+from phylocli.probe.embeddings import Embedding
 from phylocli.probe.tasks._contract import subsample
 
 MAX_POINTS = 1_500

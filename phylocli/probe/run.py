@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from phylocli import console, registry
 from phylocli.errors import BadInputError, UsageError
@@ -21,17 +18,16 @@ from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PathLike, atomic_directory
 from phylocli.formats.tables import metrics_schema, write_table
 from phylocli.probe.baselines import baseline, window_baseline
-from phylocli.probe.inputs import Dataset, Embedding, make_dataset, read_embeddings, read_labels
+from phylocli.probe.dataset import Dataset, make_dataset, read_labels
+from phylocli.probe.embeddings import Embedding, read_embeddings
 from phylocli.probe.leaks import Leak, find_leak
-from phylocli.probe.statistics import Figure, holm, interval, paired_difference, replicate
+from phylocli.probe.scoring import CHANCE, Scorer, concerns, number
+from phylocli.probe.statistics import holm
 
 if TYPE_CHECKING:
     import polars as pl
 
 TASKS = "probe.tasks"
-CHANCE = "chance"
-"""How rows call the chance level in the metrics table."""
-
 REPORT, MARKDOWN, JSON, METRICS = "report.html", "report.md", "report.json", "metrics.parquet"
 # Retrieval first: it is what most come for. Tasks that are not named here come after, by name.
 ORDER = ("retrieval", "classification", "regression", "residues", "patristic", "clustering", "geometry")
@@ -103,13 +99,6 @@ def _common_ids(frame: pl.DataFrame, embeddings: list[Embedding], sequences: dic
     return frame
 
 
-def _concerns(module: ModuleType, embedding: Embedding) -> bool:
-    """Return whether a probe can be asked of an embedding: of residues, or of whole sequences."""
-    if getattr(module, "NEEDS_RESIDUES", False):
-        return embedding.residues is not None
-    return not embedding.only_residues
-
-
 def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) -> dict[str, tuple[ModuleType, list[str]]]:
     """Return the probes to run with their levels: those named, or all that the labels allow.
 
@@ -119,7 +108,7 @@ def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding
     chosen: dict[str, tuple[ModuleType, list[str]]] = {}
     for name in tasks or task_names():
         module = registry.load(TASKS, name)
-        levels = module.levels(data) if _concerns(module, first) else []
+        levels = module.levels(data) if concerns(module, first) else []
         if levels:
             chosen[name] = (module, levels)
         elif tasks:
@@ -127,7 +116,7 @@ def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding
                 f"the probe {name!r} does not apply to these labels",
                 why=f"classes: {', '.join(data.classes) or 'none'}; quantities: {', '.join(data.values) or 'none'}; "
                 f"labels of residues: {', '.join(data.residue_labels) or 'none'}; {len(data.trees)} trees"
-                + ("" if _concerns(module, first) else f"; {first.name} has no embeddings of residues"),
+                + ("" if concerns(module, first) else f"; {first.name} has no embeddings of residues"),
                 fix="see docs/probe.md for what each probe needs",
             )
     if not chosen:
@@ -151,102 +140,6 @@ def _leak(data: Dataset, letters: dict[str, str] | None) -> Leak | None:
             "(identity of 0.9 or more)\nfix: split by clades, families or identity clusters, so that what is scored is new"
         )
     return leak
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-class _Scorer:
-    """Runs probes and gathers rows; one instance a run."""
-
-    def __init__(self, data: Dataset, embeddings: list[Embedding], replicates: int, seed: int) -> None:
-        self.data = data
-        self.embeddings = embeddings
-        self.replicates = replicates
-        self.seed = seed
-        self.metrics: list[dict[str, Any]] = []
-        self.differences: list[dict[str, Any]] = []
-        self.curves: list[dict[str, Any]] = []
-        self.notes: list[dict[str, str]] = []
-
-    def score(self, task: str, module: ModuleType, level: str, advance: Callable[[], None]) -> None:
-        """Measure every embedding at one level and compare the first with the others."""
-        first: dict[str, tuple[Figure, np.ndarray]] = {}
-        chance: dict[str, float] = {}
-        for embedding in self.embeddings:
-            if not _concerns(module, embedding):
-                advance()
-                continue
-            console.detail(f"{task}, {level}: {embedding.name}")
-            found = module.measure(self.data, embedding, level, self.seed)
-            if embedding is self.embeddings[0] and found.note:
-                self.notes.append({"task": task, "level": level, "note": found.note})
-            for name, (x, y) in found.curves.items():
-                points = {"x": [float(v) for v in x], "y": [float(v) for v in y]}
-                self.curves.append({"task": task, "level": level, "name": name, "embedding": embedding.name, **points})
-            figures = {figure.metric: figure for figure in found.figures}
-            for metric in module.METRICS:
-                if metric in figures:
-                    self._add(task, module, level, embedding, figures[metric], first)
-                    if figures[metric].chance is not None:
-                        chance.setdefault(metric, float(figures[metric].chance or 0.0))
-            advance()
-        for metric, value in chance.items():
-            n = first[metric][0].n if metric in first else 0
-            self._row(CHANCE, task, level, metric, value, float("nan"), float("nan"), n)
-
-    def _row(self, name: str, task: str, level: str, metric: str, value: float, low: float, high: float, n: int) -> None:
-        self.metrics.append(
-            {
-                "embedding": name,
-                "task": task,
-                "level": level,
-                "metric": metric,
-                "value": _number(value),
-                "low": _number(low),
-                "high": _number(high),
-                "n": n,
-            }
-        )
-
-    def _add(
-        self,
-        task: str,
-        module: ModuleType,
-        level: str,
-        embedding: Embedding,
-        figure: Figure,
-        first: dict[str, tuple[Figure, np.ndarray]],
-    ) -> None:
-        groups = self.data.groups(figure.rows)
-        draws = replicate(figure, self.replicates, self.seed, groups)
-        low, high = interval(figure, draws)
-        self._row(embedding.name, task, level, figure.metric, figure.value, low, high, figure.n)
-        if embedding is self.embeddings[0]:
-            first[figure.metric] = (figure, draws)
-            return
-        better = module.METRICS[figure.metric].better
-        if better is None or figure.metric not in first:
-            return
-        own, own_draws = first[figure.metric]
-        units = len(np.unique(groups)) if groups is not None else figure.n
-        found = paired_difference(own, figure, own_draws, draws, units)
-        self.differences.append(
-            {
-                "embedding": self.embeddings[0].name,
-                "other": embedding.name,
-                "task": task,
-                "level": level,
-                "metric": figure.metric,
-                "difference": _number(found.value),
-                "low": _number(found.low),
-                "high": _number(found.high),
-                "p": _number(found.p),
-                "better": better,
-                "n": figure.n,
-            }
-        )
 
 
 def run_probes(
@@ -352,7 +245,7 @@ def run_probes(
     chosen = _chosen_tasks(tasks, data, tables[0])
     leak = _leak(data, letters)
 
-    scorer = _Scorer(data, tables, replicates, seed)
+    scorer = Scorer(data, tables, replicates, seed)
     steps = sum(len(levels) for _, levels in chosen.values()) * len(tables)
     with console.progress_task("probing", steps) as bar:
         for name, (module, levels) in chosen.items():
@@ -360,7 +253,7 @@ def run_probes(
                 scorer.score(name, module, level, bar.advance)
     raw = [math.nan if d["p"] is None else d["p"] for d in scorer.differences]
     for row, corrected in zip(scorer.differences, holm(raw), strict=True):
-        row["p_holm"] = _number(float(corrected))
+        row["p_holm"] = number(float(corrected))
 
     parameters = {
         "tasks": list(chosen),

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli import console
-from phylocli.probe.inputs import Dataset, Embedding
+from phylocli.probe.dataset import Dataset
+from phylocli.probe.embeddings import Embedding
 from phylocli.probe.statistics import Figure, mean_figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split

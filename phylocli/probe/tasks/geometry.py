@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.inputs import HIERARCHY, Dataset, Embedding
+from phylocli.probe.dataset import HIERARCHY, Dataset
+from phylocli.probe.embeddings import Embedding
 from phylocli.probe.statistics import Figure, mean_figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
 

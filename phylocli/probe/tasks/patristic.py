@@ -6,7 +6,8 @@ import numpy as np
 
 from phylocli import console
 from phylocli.pairs import Patristic
-from phylocli.probe.inputs import Dataset, Embedding
+from phylocli.probe.dataset import Dataset
+from phylocli.probe.embeddings import Embedding
 from phylocli.probe.statistics import mean_figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
 

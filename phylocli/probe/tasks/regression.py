@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.inputs import Dataset, Embedding
+from phylocli.probe.dataset import Dataset
+from phylocli.probe.embeddings import Embedding
 from phylocli.probe.statistics import Figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
 from phylocli.probe.tasks._folds import FOLDS, folds, has_training_split

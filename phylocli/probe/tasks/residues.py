@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from phylocli.errors import BadInputError
 from phylocli.formats.fasta import shorten
-from phylocli.probe.inputs import Dataset, Embedding
+from phylocli.probe.dataset import Dataset
+from phylocli.probe.embeddings import Embedding
 from phylocli.probe.statistics import Figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
 from phylocli.probe.tasks._folds import has_training_split

@@ -1,17 +1,16 @@
-"""What a probe reads: tables of embeddings from anywhere, labels, sequences, trees; joined by id."""
+"""Tables of embeddings from anywhere, the format known by content."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.errors import BadInputError
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name, note_input
 from phylocli.formats.tables import read_parquet_metadata, read_table
@@ -20,25 +19,8 @@ from phylocli.probe.residue_vectors import ResidueTable, ResidueVectors
 if TYPE_CHECKING:
     import polars as pl
 
-    from phylocli.formats import Family
-
-IntArray = npt.NDArray[np.int64]
-
 ID_COLUMNS = ("id", "ids", "name", "names", "accession", "protein", "sequence_id", "identifier")
 VECTOR_COLUMNS = ("embedding", "embeddings", "vector", "vectors", "representation", "x")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "val": "valid",
-    "dev": "valid",
-}
-HIERARCHY = ("family", "superfamily", "clan", "fold")
-"""Names of label columns that are levels of one hierarchy, from fine to coarse (SCOP; Pfam has family and clan)."""
-
-MAX_INTEGER_CLASSES = 50
-"""A column of whole numbers with at most so many different values is taken as classes, with more as a quantity."""
 
 
 @dataclass
@@ -77,62 +59,12 @@ class Embedding:
         return np.asarray(self.vectors / np.where(norm > 0, norm, 1), dtype=np.float32)
 
 
-@dataclass
-class Dataset:
-    """The items that are scored and what is known of them; every array has one entry an item.
+def id_column(frame: pl.DataFrame, name: str) -> str:
+    """Return the name of the column of ids: a known name, else the first column if it is text.
 
-    Attributes:
-        ids: the items.
-        classes: categorical labels by column: codes, −1 where unknown, shape (n,).
-        class_names: the names behind the codes, by column.
-        values: numeric labels by column, NaN where unknown, shape (n,).
-        split: `train`, `valid` or `test` of each item; None where the labels say nothing of it.
-        residue_labels: texts with one letter a residue, by column.
-        residue_mask: texts of `0` (leave this residue out) and `1`, or None.
-        trees: family records with trees.
-        evaluate: the split that tasks without training (retrieval, clustering, geometry) look at; None is all items.
-        split_by: column whose classes are kept whole when folds are made.
-        resample_by: column whose classes are drawn whole by the bootstrap.
+    Raises:
+        BadInputError: there is none.
     """
-
-    ids: list[str]
-    classes: dict[str, IntArray] = field(default_factory=dict)
-    class_names: dict[str, list[str]] = field(default_factory=dict)
-    values: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
-    split: list[str] | None = None
-    residue_labels: dict[str, list[str]] = field(default_factory=dict)
-    residue_mask: list[str] | None = None
-    trees: list[Family] = field(default_factory=list)
-    evaluate: str | None = None
-    split_by: str | None = None
-    resample_by: str | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def rows_of(self, split: str) -> IntArray:
-        """Return the rows of a split, shape (rows,)."""
-        return np.flatnonzero(np.array(self.split, dtype=object) == split) if self.split else np.zeros(0, dtype=np.int64)
-
-    def evaluated_rows(self) -> IntArray:
-        """Return the rows that tasks without training look at: those of `evaluate`, or all, shape (rows,)."""
-        return self.rows_of(self.evaluate) if self.evaluate else np.arange(len(self.ids))
-
-    def groups(self, rows: IntArray | None) -> IntArray | None:
-        """Return the bootstrap's groups of these rows, or None where items are drawn one by one.
-
-        An item without a class in the column is a group of its own.
-        """
-        return None if self.resample_by is None or rows is None else self.groups_of(self.resample_by, rows)
-
-    def groups_of(self, column: str, rows: IntArray) -> IntArray:
-        """Return the classes of these rows in a column as groups; an item without a class is a group of its own."""
-        codes = self.classes[column][rows]
-        lonely = codes < 0
-        return np.where(lonely, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
-
-
-def _id_column(frame: pl.DataFrame, name: str) -> str:
     import polars as pl
 
     by_lower = {column.lower(): column for column in reversed(frame.columns)}
@@ -278,7 +210,7 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
         frame = read_table(source)
         if frame.height == 0:
             raise BadInputError(f"{shown} holds no rows")
-        id_column = _id_column(frame, shown)
+        column = id_column(frame, shown)
         if "position" in frame.columns and "residue" in frame.columns:
             raise BadInputError(
                 f"{shown} holds embeddings of residues in a format that must be read whole",
@@ -286,8 +218,8 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
             )
         import polars as pl
 
-        ids = frame[id_column].cast(pl.String).to_list()
-        vectors = _vectors_of(frame, id_column, shown)
+        ids = frame[column].cast(pl.String).to_list()
+        vectors = _vectors_of(frame, column, shown)
         if head.startswith(b"PAR1"):
             metadata = read_parquet_metadata(source)
     if len(set(ids)) < len(ids):
@@ -302,123 +234,3 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
             why=f"{int((~finite).sum())} of {len(ids)} rows are not finite",
         )
     return Embedding(title, ids, vectors, shown, metadata, residues=residues)
-
-
-def read_labels(source: PathLike) -> pl.DataFrame:
-    """Read a labels table; its column of ids is renamed `id` and is text.
-
-    Raises:
-        BadInputError: no table, no ids, an id that occurs twice, no other column.
-    """
-    import polars as pl
-
-    frame = read_table(source)
-    name = display_name(source)
-    if frame.height == 0:
-        raise BadInputError(f"{name} holds no rows")
-    column = _id_column(frame, name)
-    frame = frame.rename({column: "id"}) if column != "id" else frame
-    frame = frame.with_columns(pl.col("id").cast(pl.String))
-    if frame["id"].n_unique() < frame.height:
-        twice = frame.filter(pl.col("id").is_duplicated())["id"][0]
-        raise BadInputError(f"{name}: the id {shorten(str(twice))!r} occurs twice", fix="give one row an id")
-    if frame.width < 2:
-        raise BadInputError(f"{name} has ids and no labels", fix="add at least one column of labels")
-    return frame
-
-
-def _split_of(values: list[Any], name: str) -> list[str]:
-    found = []
-    for value in values:
-        word = str(value).strip().lower()
-        word = "test" if word in ("test", "testing", "holdout", "held-out", "heldout") else SPLIT_NAMES.get(word, word)
-        if word not in ("train", "valid", "test"):
-            raise BadInputError(f"{name}: the split {shorten(str(value), 40)!r} is none of train, valid, test")
-        found.append(word)
-    return found
-
-
-def _one_letter_a_residue(series: pl.Series, lengths: pl.Series) -> bool:
-    """Return whether a column holds texts as long as the sequences, over a small alphabet (secondary structure, a mask)."""
-    import polars as pl
-
-    if series.dtype != pl.String or series.null_count() or lengths.null_count() or not (lengths > 1).any():
-        return False
-    return bool((series.str.len_chars() == lengths).all()) and len(set("".join(series.head(200).to_list()))) <= 16
-
-
-def make_dataset(
-    frame: pl.DataFrame,
-    name: str,
-    *,
-    columns: SequenceOf[str] | None = None,
-    split_column: str = "split",
-    split_by: str | None = None,
-    resample_by: str | None = None,
-) -> Dataset:
-    """Return the items of a labels table with its columns read as classes or quantities.
-
-    Text, truth values, and whole numbers of at most `MAX_INTEGER_CLASSES` kinds are classes; other numbers are quantities.
-    Columns of sequences and columns in which (nearly) every value is another are left out.
-
-    Args:
-        frame: from `read_labels`, one row an item.
-        name: the table's name, for messages.
-        columns: only these label columns; None takes all that fit.
-        split_column: the column that says train, valid or test.
-        split_by: see `Dataset`.
-        resample_by: see `Dataset`.
-
-    Raises:
-        UsageError: a column that is asked for is not there, or is of no use as a label.
-        BadInputError: no column can serve as a label.
-    """
-    import polars as pl
-
-    for wanted in [*(columns or ()), *(c for c in (split_by, resample_by) if c)]:
-        if wanted not in frame.columns:
-            raise UsageError(f"{name} has no column {wanted!r}", fix=f"its columns are {', '.join(frame.columns)}")
-    data = Dataset(frame["id"].to_list(), split_by=split_by, resample_by=resample_by)
-    helpers = {c for c in (split_by, resample_by) if c}
-    lengths = frame["sequence"].str.len_chars() if frame.schema.get("sequence") == pl.String else None
-    for column in frame.columns:
-        named = columns is not None and column in columns
-        if column in ("id", split_column) or not (columns is None or named or column in helpers):
-            continue
-        series = frame[column]
-        if lengths is not None and column != "sequence" and _one_letter_a_residue(series, lengths):
-            if "mask" in column.lower() or "resolved" in column.lower():
-                data.residue_mask = series.to_list()
-            else:
-                data.residue_labels[column] = series.to_list()
-            continue
-        if series.dtype in (pl.String, pl.Categorical, pl.Boolean, pl.Enum) or (
-            series.dtype.is_integer() and series.n_unique() <= MAX_INTEGER_CLASSES
-        ):
-            texts = [None if v is None or str(v).strip() == "" else str(v) for v in series.to_list()]
-            class_names = sorted({t for t in texts if t is not None})
-            code = {text: i for i, text in enumerate(class_names)}
-            codes = np.array([-1 if t is None else code[t] for t in texts], dtype=np.int64)
-            counts = np.bincount(codes[codes >= 0], minlength=1)
-            shared = counts[counts > 1].sum()
-            usable = (counts > 1).sum() >= 1 and len(class_names) >= 2 and shared >= 0.05 * (codes >= 0).sum()
-            if not usable or (column.lower() in ("sequence", "seq", "description") and not named):
-                if named:
-                    raise UsageError(
-                        f"{name}: the column {column!r} cannot serve as labels",
-                        why="classes need two kinds at least, and members that share one",
-                    )
-                console.detail(f"the column {column!r} is no label: hardly two items share a value, or all do")
-                continue
-            data.classes[column], data.class_names[column] = codes, class_names
-        elif series.dtype.is_numeric():
-            if column.lower() == "length" and not named:
-                continue
-            data.values[column] = series.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
-    missing = [c for c in helpers if c not in data.classes]
-    if missing:
-        raise UsageError(f"{name}: the column {missing[0]!r} holds no groups that could be kept together")
-    if split_column in frame.columns:
-        data.split = _split_of(frame[split_column].to_list(), name)
-        data.evaluate = next((s for s in ("test", "valid") if s in data.split), None)
-    return data
