@@ -1,7 +1,8 @@
 """Views: what makes two sequences "the same". One file a view; they compose, as in `phylogenetic+crop`.
 
-A source makes pairs from a family; a transform alters each sequence of a pair, independently. At most one source stands in a
-composition, at its front; without one the source is `identity`, the same sequence twice.
+A source makes pairs from a family; a transform alters each sequence of a pair, independently; an addition makes one more
+view, from the second of the pair. At most one source stands in a composition, at its front; without one the source is
+`identity`, the same sequence twice.
 """
 
 from __future__ import annotations
@@ -11,45 +12,59 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from phylocli import registry
 from phylocli.errors import UsageError
 from phylocli.formats.family import Family
-from phylocli.views._base import Pairs, Prepared, Source, Tokens, Transform
+from phylocli.views._base import Pairs, Prepared, Source, Tokens, Transform, draw_all
 
-__all__ = ["Composed", "Pairs", "Prepared", "Source", "Tokens", "Transform", "build"]
+__all__ = ["Composed", "Pairs", "Prepared", "Source", "Tokens", "Transform", "build", "draw_all"]
 
 
 class _ComposedPrepared:
-    def __init__(self, source: Prepared, transforms: list[Transform]) -> None:
-        self.source, self.transforms = source, transforms
-        self._added = float(sum(t.expected_distance for t in transforms))
+    def __init__(self, source: Prepared, view: Composed) -> None:
+        self.source, self.view = source, view
+        self._added = float(sum(t.expected_distance for t in view.transforms))
 
     def draw(self, n: int, rng: np.random.Generator) -> Pairs:
         a, b, distance = self.source.draw(n, rng)
-        for transform in self.transforms:
-            a = [transform(tokens, rng) for tokens in a]
-            b = [transform(tokens, rng) for tokens in b]
+        a, b = self.view.transformed([a, b], rng)
         return a, b, distance + self._added
+
+    def draw_all(self, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
+        views, distance = draw_all(self.source, n, rng)
+        views = self.view.transformed(views, rng)
+        added = [[addition(tokens, rng) for tokens in views[1]] for addition in self.view.additions]
+        return views + added, distance + self._added
 
 
 class Composed:
-    """A source and the transforms that follow it; itself a source.
+    """A source and the transforms and additions that follow it; itself a source.
 
     The distance of a pair is that of the source plus what the transforms are expected to put between the two views.
+    Additions come after all transforms, and only where all views are asked for (`draw_all`).
 
     Attributes:
         spec: the composition as text, for example `phylogenetic+crop`.
-        source, transforms: its parts.
+        source, transforms, additions: its parts.
     """
 
-    def __init__(self, spec: str, source: Source, transforms: list[Transform]) -> None:
-        self.spec, self.source, self.transforms = spec, source, transforms
+    def __init__(
+        self, spec: str, source: Source, transforms: list[Transform], additions: list[Transform] | None = None
+    ) -> None:
+        self.spec, self.source, self.transforms, self.additions = spec, source, transforms, additions or []
 
     def prepare(self, family: Family) -> Prepared:
         """Return the family ready for drawing; see `Source.prepare`."""
         prepared = self.source.prepare(family)
-        return _ComposedPrepared(prepared, self.transforms) if self.transforms else prepared
+        return _ComposedPrepared(prepared, self) if self.transforms or self.additions else prepared
+
+    def transformed(self, views: list[list[Tokens]], rng: np.random.Generator) -> list[list[Tokens]]:
+        """Return views with all transforms applied to every sequence, each by itself."""
+        for transform in self.transforms:
+            views = [[transform(tokens, rng) for tokens in view] for view in views]
+        return views
 
 
 def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None) -> Composed:
@@ -69,11 +84,14 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None) 
         raise UsageError(f"parameters are given for the view {unused[0]!r}, which {spec!r} does not hold")
     source: Source | None = None
     transforms: list[Transform] = []
+    additions: list[Transform] = []
     for position, name in enumerate(names):
         module = registry.load("views", name)
         made = _make(name, module.make, given.get(name, {}))
         if module.KIND == "transform":
             transforms.append(made)
+        elif module.KIND == "addition":
+            additions.append(made)
         elif position == 0:
             source = made
         else:
@@ -85,7 +103,7 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None) 
             )
     if source is None:
         source = registry.load("views", "identity").make()
-    return Composed("+".join(names), source, transforms)
+    return Composed("+".join(names), source, transforms, additions)
 
 
 def _make(name: str, make: Any, values: dict[str, Any]) -> Any:

@@ -28,6 +28,18 @@ class Prepared(Protocol):
         """
 
 
+def draw_all(prepared: Prepared, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
+    """Draw n times every view that a prepared family offers: its own `draw_all` where it has one, else its pairs.
+
+    Returns:
+        V ≥ 2 lists of n token arrays, the two of a pair first, and the distance between those two, (n,).
+    """
+    if hasattr(prepared, "draw_all"):
+        return prepared.draw_all(n, rng)
+    a, b, distance = prepared.draw(n, rng)
+    return [a, b], distance
+
+
 class Source(Protocol):
     """A view that makes pairs from a family."""
 

@@ -1,13 +1,16 @@
 """A large part of a sequence against another large or a small part of it.
 
 After the multi-crop of SwAV (Caron et al., NeurIPS 2020), where each of two large crops is matched with the other large
-crop and with `small` small ones: a pair drawn here is one of those matches, each equally likely. No residue changes, so the
-distance is 0.
+crop and with `small` small ones: a pair drawn here is one of those matches, each equally likely; an objective that asks for
+all views gets the two large crops and then the small ones. No residue changes, so the distance is 0.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import numpy.typing as npt
 
 from phylocli.errors import UsageError
 from phylocli.formats.family import Family
@@ -31,6 +34,11 @@ class _Prepared:
         ]
         return a, b, np.zeros(n)
 
+    def draw_all(self, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
+        chosen = [self.tokens[k] for k in rng.integers(0, len(self.tokens), n).tolist()]
+        crops = [self.view.large_crop] * 2 + [self.view.small_crop] * self.view.small
+        return [[crop(tokens, rng) for tokens in chosen] for crop in crops], np.zeros(n)
+
 
 class MultiCrop:
     """Draws members uniformly, and two parts of each.
@@ -40,22 +48,34 @@ class MultiCrop:
         large_fraction: least share of the sequence that a large crop keeps; the largest is all of it.
         small_fraction: least share that a small crop keeps; the largest is `large_fraction`.
         min_length: of a small crop, in residues.
+        max_length: of a large crop, in residues.
     """
 
     def __init__(
-        self, small: int = 4, large_fraction: float = 0.6, small_fraction: float = 0.2, min_length: int = 16
+        self,
+        small: int = 4,
+        large_fraction: float = 0.6,
+        small_fraction: float = 0.2,
+        min_length: int = 16,
+        max_length: float = math.inf,
     ) -> None:
         self.small = int(small)
         if self.small < 0:
             raise UsageError(f"the view multi-crop cannot take {self.small} small crops", fix="give a number from 0")
-        self.large_crop = Crop(large_fraction, 1.0, min_length)
-        self.small_crop = Crop(small_fraction, large_fraction, min_length)
+        self.large_crop = Crop(large_fraction, 1.0, min_length, max_length)
+        self.small_crop = Crop(small_fraction, large_fraction, min_length, max_length)
 
     def prepare(self, family: Family) -> _Prepared:
         """Return the family ready for drawing."""
         return _Prepared(self, list(member_tokens(family).values()))
 
 
-def make(small: int = 4, large_fraction: float = 0.6, small_fraction: float = 0.2, min_length: int = 16) -> MultiCrop:
+def make(
+    small: int = 4,
+    large_fraction: float = 0.6,
+    small_fraction: float = 0.2,
+    min_length: int = 16,
+    max_length: float = math.inf,
+) -> MultiCrop:
     """Return the view; see `MultiCrop`."""
-    return MultiCrop(small, large_fraction, small_fraction, min_length)
+    return MultiCrop(small, large_fraction, small_fraction, min_length, max_length)

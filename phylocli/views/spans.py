@@ -1,12 +1,14 @@
-"""Two spans of one sequence, near each other: a longer anchor and a shorter one that overlaps, adjoins or lies within it.
+"""Spans of one sequence, near each other: a longer anchor and shorter ones that overlap, adjoin or lie within it.
 
 After DeCLUTR (Giorgi et al., ACL 2021): lengths from Beta distributions, Beta(4, 2) for the anchor and Beta(2, 4) for the
-other, the other's start uniform from one length before the anchor to its end. No residue changes, so the distance is 0.
+others, each of whose starts is uniform from one length before the anchor to its end. A pair is the anchor and one other; an
+objective that asks for all views gets the anchor and `positives` others. No residue changes, so the distance is 0.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from phylocli.errors import UsageError
 from phylocli.formats.family import Family
@@ -20,32 +22,43 @@ class _Prepared:
         self.view, self.tokens = view, tokens
 
     def draw(self, n: int, rng: np.random.Generator) -> Pairs:
+        (a, b), distance = self._spans(n, 1, rng)
+        return a, b, distance
+
+    def draw_all(self, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
+        return self._spans(n, self.view.positives, rng)
+
+    def _spans(self, n: int, positives: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
         chosen = [self.tokens[k] for k in rng.integers(0, len(self.tokens), n).tolist()]
-        anchor_share, other_share = rng.beta(4, 2, n).tolist(), rng.beta(2, 4, n).tolist()
-        places = rng.random((n, 2)).tolist()
-        a: list[Tokens] = []
-        b: list[Tokens] = []
-        for tokens, long, short, (x, y) in zip(chosen, anchor_share, other_share, places, strict=True):
+        anchor_share, other_share = rng.beta(4, 2, n).tolist(), rng.beta(2, 4, (n, positives)).tolist()
+        places = rng.random((n, 1 + positives)).tolist()
+        found: list[list[Tokens]] = [[] for _ in range(1 + positives)]
+        for tokens, long, short, (at, *others) in zip(chosen, anchor_share, other_share, places, strict=True):
             length = len(tokens)
             low, high = min(self.view.min_length, length), min(self.view.max_length, length)
-            anchor, other = low + round(long * (high - low)), low + round(short * (high - low))
-            start = int(x * (length - anchor + 1))
-            first, last = max(0, start - other), min(length - other, start + anchor)
-            begin = first + int(y * (last - first + 1))
-            a.append(tokens[start : start + anchor])
-            b.append(tokens[begin : begin + other])
-        return a, b, np.zeros(n)
+            anchor = low + round(long * (high - low))
+            start = int(at * (length - anchor + 1))
+            found[0].append(tokens[start : start + anchor])
+            for spans, share, place in zip(found[1:], short, others, strict=True):
+                other = low + round(share * (high - low))
+                first, last = max(0, start - other), min(length - other, start + anchor)
+                begin = first + int(place * (last - first + 1))
+                spans.append(tokens[begin : begin + other])
+        return found, np.zeros(n)
 
 
 class Spans:
-    """Draws members uniformly, and two spans of each.
+    """Draws members uniformly, and spans of each.
 
     Args:
         min_length, max_length: of a span, in residues; shorter sequences bound them.
+        positives: spans beside the anchor where all views are asked for.
     """
 
-    def __init__(self, min_length: int = 16, max_length: int = 512) -> None:
-        self.min_length, self.max_length = int(min_length), int(max_length)
+    def __init__(self, min_length: int = 16, max_length: int = 512, positives: int = 2) -> None:
+        self.min_length, self.max_length, self.positives = int(min_length), int(max_length), int(positives)
+        if self.positives < 1:
+            raise UsageError(f"the view spans cannot draw {positives} positives", fix="give a number from 1")
         if not 1 <= self.min_length <= self.max_length:
             raise UsageError(
                 f"the view spans cannot draw {self.min_length} to {self.max_length} residues",
@@ -57,6 +70,6 @@ class Spans:
         return _Prepared(self, list(member_tokens(family).values()))
 
 
-def make(min_length: int = 16, max_length: int = 512) -> Spans:
+def make(min_length: int = 16, max_length: int = 512, positives: int = 2) -> Spans:
     """Return the view; see `Spans`."""
-    return Spans(min_length, max_length)
+    return Spans(min_length, max_length, positives)

@@ -6,7 +6,7 @@ from phylocli.alphabet import FIRST_RESIDUE, MASK, UNKNOWN, decode_tokens, encod
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError, PairSampler
-from phylocli.views import crop, substitution
+from phylocli.views import crop, decoy, substitution
 
 
 def family():
@@ -109,9 +109,9 @@ def test_every_view_keeps_the_contract():
     tokens = encode_tokens("MKVLAXGIVGLCWYHHERRNDPQSTF")
     for name in registry.names("views"):
         module = registry.load("views", name)
-        assert module.KIND in ("source", "transform"), name
+        assert module.KIND in ("source", "transform", "addition"), name
         assert registry.summary("views", name)
-        if module.KIND == "transform":
+        if module.KIND != "source":
             made = module.make()
             result = made(tokens, np.random.default_rng(0))
             again = made(tokens, np.random.default_rng(0))
@@ -175,3 +175,29 @@ def test_substitution_at_distance_zero_changes_nothing_and_unknown_residues_stay
     far = substitution.make(distance=20)(tokens, np.random.default_rng(0))
     assert (far[tokens == UNKNOWN] == UNKNOWN).all()
     assert (far[tokens != UNKNOWN] != UNKNOWN).all()
+
+
+def test_all_views_are_the_pair_and_what_the_additions_make_of_its_second():
+    composed = views.build("phylogenetic+crop+decoy", {"crop": {"min_fraction": 0.6}})
+    drawn, distance = views.draw_all(composed.prepare(family()), 50, np.random.default_rng(0))
+    assert len(drawn) == 3 and len(distance) == 50
+    assert all(sorted(x.tolist()) == sorted(y.tolist()) for x, y in zip(drawn[1], drawn[2], strict=True))
+    assert any(x.tolist() != y.tolist() for x, y in zip(drawn[1], drawn[2], strict=True))
+    plain = views.build("phylogenetic+crop", {"crop": {"min_fraction": 0.6}}).prepare(family())
+    a, b, _ = plain.draw(50, np.random.default_rng(0))
+    assert [x.tolist() for x in drawn[0]] == [x.tolist() for x in a]
+    two, _ = views.draw_all(plain, 50, np.random.default_rng(0))
+    assert [x.tolist() for x in two[1]] == [x.tolist() for x in b] and len(two) == 2
+
+
+@pytest.mark.parametrize("window", [0, 2, 7, 50])
+def test_a_decoy_moves_residues_within_windows_only(window):
+    tokens = np.arange(100, dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    shuffled = [decoy.make(window)(tokens, rng) for _ in range(200)]
+    assert all(sorted(x.tolist()) == tokens.tolist() for x in shuffled)
+    moved = np.abs(np.array(shuffled).astype(int) - tokens.astype(int))
+    assert moved.max() == (window - 1 if window else 99) if window in (0, 2, 7) else moved.max() < 50
+    assert (moved > 0).mean() > 0.4
+    with pytest.raises(UsageError):
+        decoy.make(1)

@@ -311,3 +311,27 @@ def test_settings_are_read_as_numbers_and_words():
     for text in ("min_dist", "crop.=1"):
         with pytest.raises(UsageError):
             parse_settings([text], "phylogenetic")
+
+
+def test_all_views_of_multi_crop_are_two_large_crops_and_the_small_ones():
+    sequence = np.arange(200, dtype=np.uint8)
+    prepared = multi_crop.make(small=3, large_fraction=0.5, small_fraction=0.1, max_length=150).prepare(
+        Family(["a"], ["A" * 200], accession="PF")
+    )
+    prepared.tokens = [sequence]
+    drawn, distance = prepared.draw_all(500, np.random.default_rng(0))
+    assert len(drawn) == 5 and (distance == 0).all()
+    assert all(100 <= len(x) <= 150 for view in drawn[:2] for x in view)
+    assert all(20 <= len(x) <= 100 for view in drawn[2:] for x in view)
+
+
+def test_all_views_of_spans_are_an_anchor_and_its_positives():
+    prepared = spans.make(min_length=10, max_length=90, positives=3).prepare(Family(["a"], ["A" * 200], accession="PF"))
+    prepared.tokens = [np.arange(200, dtype=np.uint8)]
+    (anchors, *positives), _ = prepared.draw_all(1000, np.random.default_rng(0))
+    assert len(positives) == 3
+    for others in positives:
+        for x, y in zip(anchors, others, strict=True):
+            assert int(y[0]) <= int(x[-1]) + 1 and int(y[-1]) >= int(x[0]) - 1
+        assert np.mean([len(y) for y in others]) == pytest.approx(10 + 80 * 2 / 6, abs=2.5)
+    assert any(p[0] != q[0] for p, q in zip(positives[0], positives[1], strict=True))
