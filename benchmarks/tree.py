@@ -123,8 +123,8 @@ def matrix(n: int) -> None:
     import resource
     import time
 
+    from phylocli.simulate import random_tree, simulate_states
     from phylocli.tree.distances import distance_matrix
-    from phylocli.tree.simulate import random_tree, simulate_states
 
     rng = np.random.default_rng(0)
     states = simulate_states(random_tree(n, rng), 150, rng)

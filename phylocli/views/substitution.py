@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from phylocli.alphabet import AMINO_ACIDS, FIRST_RESIDUE, UNKNOWN
 from phylocli.errors import UsageError
+from phylocli.simulate.substitutions import alias_tables
 from phylocli.views._base import Tokens, check_distance
 
 KIND = "transform"
@@ -49,29 +50,6 @@ def _implied_background(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
     background = np.linalg.lstsq(odds, np.ones(20), rcond=None)[0]
     background = np.maximum(background, 1e-3)
     return background / background.sum()
-
-
-def alias_tables(rows: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
-    """Return Walker's alias tables of discrete distributions, one a row (Walker, ACM TOMS 3:253, 1977).
-
-    Args:
-        rows: shape (m, k), rows summing to 1.
-
-    Returns:
-        For a column chosen uniformly, the probability to keep it and the outcome to take otherwise; shapes (m, k).
-    """
-    m, k = rows.shape
-    share, other = np.ones((m, k)), np.tile(np.arange(k), (m, 1))
-    for row in range(m):
-        weight = rows[row] * k
-        small, large = [c for c in range(k) if weight[c] < 1], [c for c in range(k) if weight[c] >= 1]
-        while small and large:
-            low, high = small.pop(), large[-1]
-            share[row, low], other[row, low] = weight[low], high
-            weight[high] -= 1 - weight[low]
-            if weight[high] < 1:
-                small.append(large.pop())
-    return share, other
 
 
 class Substitution:

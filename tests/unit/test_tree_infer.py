@@ -17,11 +17,11 @@ from phylocli.errors import BadInputError, MissingDependencyError, PhylocliError
 from phylocli.formats import read_families, stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse
+from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer
 from phylocli.tree.engines import _external, iqtree, veryfasttree
 from phylocli.tree.failures import Failures
 from phylocli.tree.infer import attach_trees, infer_trees
-from phylocli.tree.simulate import random_tree, simulate_states
 
 needs_veryfasttree = pytest.mark.skipif(
     not veryfasttree.available(), reason="neither VeryFastTree nor FastTree is installed"

@@ -10,10 +10,10 @@ import pytest
 from phylocli.alphabet import AMINO_ACIDS, encode_states
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree
+from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import _refine, infer_trees
 from phylocli.tree.infer import attach_trees
 from phylocli.tree.likelihood import log_likelihood
-from phylocli.tree.simulate import random_tree, simulate_states
 
 
 def simulated(n: int, columns: int, seed: int) -> tuple[Family, Tree]:

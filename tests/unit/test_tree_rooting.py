@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.newick import Tree, parse
+from phylocli.simulate import random_tree
 from phylocli.tree.rooting import reroot, root
-from phylocli.tree.simulate import random_tree
 
 seeds = st.integers(0, 10_000)
 sizes = st.integers(3, 14)

@@ -1,0 +1,200 @@
+"""Insertions and deletions along a tree, and the true alignment that they leave.
+
+The model of INDELible (Fletcher & Yang, Mol. Biol. Evol. 26:1879, 2009): in a sequence of L residues insertions come at the
+rate λ·(L + 1), in any gap alike, and deletions at the rate μ·(L − 1 + mean length), in such a way that each residue is hit
+by each kind of deletion equally often, those at the ends included. Rates are per substitution, as branch lengths are.
+Lengths follow a power law, P(k) ∝ k^−a up to a longest (Benner, Cohen & Gonnet, J. Mol. Biol. 229:1065, 1993, find a ≈ 1.7
+between protein pairs), or a geometric law. What is inserted comes from the equilibrium frequencies.
+
+With the mean length m of both, L changes by λ·m·(L + 1) − μ·m·L per unit of time: at equal rates it is all but constant.
+Events that would cut into a motif, or delete the last residue, do not happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import UsageError
+from phylocli.formats.newick import Tree
+
+Ints = npt.NDArray[np.int64]
+LAWS = ("power", "geometric")
+
+
+@dataclass(frozen=True)
+class IndelModel:
+    """How often insertions and deletions come, and how long they are.
+
+    Attributes:
+        insertion: λ, insertions per site and substitution.
+        deletion: μ, deletions per site and substitution.
+        law: of their lengths: `power` or `geometric`.
+        parameter: the exponent a of the power law, or the mean of the (uncut) geometric one.
+        longest: residues; lengths are cut there.
+
+    Raises:
+        UsageError: a rate, law or parameter that makes no sense.
+    """
+
+    insertion: float = 0.01
+    deletion: float = 0.01
+    law: str = "power"
+    parameter: float = 1.7
+    longest: int = 50
+    weights: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for rate, what in ((self.insertion, "insertions"), (self.deletion, "deletions")):
+            if not 0 <= rate < np.inf:
+                raise UsageError(f"the rate of {what} is {rate:g}", fix="give a number from 0, per substitution")
+        if self.law not in LAWS:
+            raise UsageError(f"there is no law of indel lengths named {self.law!r}", fix=f"known: {', '.join(LAWS)}")
+        if self.longest < 1:
+            raise UsageError(f"the longest indel has {self.longest} residues", fix="give 1 or more")
+        lengths = np.arange(1, self.longest + 1, dtype=np.float64)
+        if self.law == "power":
+            if not 0 <= self.parameter < np.inf:
+                raise UsageError(
+                    f"the exponent of indel lengths is {self.parameter:g}", fix="give a number from 0; 1.7 is usual"
+                )
+            weights = lengths**-self.parameter
+        else:
+            if not 1 <= self.parameter < np.inf:
+                raise UsageError(f"the mean indel length is {self.parameter:g}", fix="give a number from 1")
+            weights = (1 - 1 / self.parameter) ** (lengths - 1)
+        object.__setattr__(self, "weights", weights / weights.sum())
+
+    @property
+    def mean(self) -> float:
+        """The mean length, residues."""
+        return float(self.weights @ np.arange(1, self.longest + 1))
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is ever inserted or deleted."""
+        return self.insertion == 0 and self.deletion == 0
+
+    def evolve(
+        self,
+        sites: Ints,
+        time: float,
+        rng: np.random.Generator,
+        insert: Callable[[int, int], Ints],
+        motif: Ints | None = None,
+    ) -> Ints:
+        """Return the sites of a sequence after some time (the same array where nothing happened).
+
+        Args:
+            sites: ids of its sites, in order.
+            time: branch length, expected substitutions per site.
+            rng: random numbers.
+            insert: called with the site to the left (−1 at the start) and a length; returns the ids of the new sites.
+            motif: for each of the first ids the motif that it belongs to, 0 for none; ids beyond belong to none.
+        """
+        mean, lengths = self.mean, np.cumsum(self.weights)
+        biased = np.cumsum(self.weights * np.arange(1, self.longest + 1)) / mean
+        while True:
+            size = len(sites)
+            insertions, deletions = self.insertion * (size + 1), self.deletion * (size - 1 + mean)
+            if insertions + deletions == 0:
+                return sites
+            time -= rng.exponential(1 / (insertions + deletions))
+            if time < 0:
+                return sites
+            if rng.random() * (insertions + deletions) < insertions:
+                length = _draw(lengths, rng)
+                place = int(rng.integers(size + 1))
+                if not _splits_motif(sites, place, motif):
+                    new = insert(int(sites[place - 1]) if place else -1, length)
+                    sites = np.concatenate([sites[:place], new, sites[place:]])
+            else:
+                # A deletion of k residues has L − 1 + k places, so longer ones are a little more frequent than P(k).
+                law = lengths if rng.random() * (size - 1 + mean) < size - 1 else biased
+                length = _draw(law, rng)
+                start = int(rng.integers(1 - length, size))
+                first, last = max(0, start), min(size, start + length)
+                if last - first < size and not _holds_motif(sites[first:last], motif):
+                    sites = np.concatenate([sites[:first], sites[last:]])
+
+
+def _draw(cumulative: npt.NDArray[np.float64], rng: np.random.Generator) -> int:
+    found = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+    return 1 + min(found, len(cumulative) - 1)
+
+
+def _motif_of(site: int, motif: Ints) -> int:
+    return int(motif[site]) if site < len(motif) else 0
+
+
+def _splits_motif(sites: Ints, place: int, motif: Ints | None) -> bool:
+    if motif is None or place in (0, len(sites)):
+        return False
+    here = _motif_of(int(sites[place - 1]), motif)
+    return here > 0 and here == _motif_of(int(sites[place]), motif)
+
+
+def _holds_motif(sites: Ints, motif: Ints | None) -> bool:
+    return motif is not None and bool((motif[sites[sites < len(motif)]] > 0).any())
+
+
+@dataclass
+class Insertion:
+    """An insertion: `length` new sites with ids from `first` on, on the branch above `node`."""
+
+    node: int
+    first: int
+    length: int
+
+
+class History:
+    """The insertions and deletions of a family along its tree.
+
+    Args:
+        tree: branch lengths in expected substitutions per site.
+        columns: residues at the root.
+        model: of insertions and deletions.
+        motif: for each residue at the root the motif it belongs to, 0 for none, shape (columns,).
+        rng: random numbers.
+
+    Attributes:
+        sites: for each tip, in depth-first order, the ids of its sites; branches without events share arrays.
+        insertions: in the order of their ids.
+        order: all ids as they stand in the alignment, those that no tip has left out.
+        size: how many ids there are.
+    """
+
+    def __init__(self, tree: Tree, columns: int, model: IndelModel, motif: Ints, rng: np.random.Generator) -> None:
+        self.insertions: list[Insertion] = []
+        self.size = columns
+        # The alignment's order as a linked list: what follows each id; position 0 is what comes first.
+        self._next = [*range(columns), -1]
+        parent, length = tree.parent.tolist(), tree.length.tolist()
+        all_sites = [np.arange(columns)] * len(tree)
+        for node in range(1, len(parent)):
+            self._node = node
+            all_sites[node] = model.evolve(all_sites[parent[node]], length[node], rng, self._insert, motif)
+        self.sites = [all_sites[tip] for tip in tree.tips().tolist()]
+        present = np.zeros(self.size, dtype=bool)
+        for sites in {id(s): s for s in self.sites}.values():
+            present[sites] = True
+        order = np.fromiter(self._in_order(), dtype=np.int64, count=self.size)
+        self.order = order[present[order]]
+
+    def _insert(self, left: int, length: int) -> Ints:
+        first = self.size
+        self.insertions.append(Insertion(self._node, first, length))
+        self.size += length
+        after = self._next[left + 1]
+        self._next[left + 1] = first
+        self._next += [*range(first + 1, self.size), after]
+        return np.arange(first, self.size)
+
+    def _in_order(self) -> Iterator[int]:
+        site = self._next[0]
+        while site >= 0:
+            yield site
+            site = self._next[site + 1]
