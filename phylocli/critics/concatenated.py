@@ -15,15 +15,16 @@ class Critic(nn.Module):
     with N · M · hidden.
 
     Args:
-        dimension: features of a vector.
+        dimension: features of a.
         hidden: features of the hidden layers.
         block: pairs that are evaluated at once.
+        other: features of b; 0: those of a.
     """
 
-    def __init__(self, dimension: int, *, hidden: int = 256, block: int = 16384) -> None:
+    def __init__(self, dimension: int, *, hidden: int = 256, block: int = 16384, other: int = 0) -> None:
         super().__init__()
         self.from_a = nn.Linear(dimension, hidden)
-        self.from_b = nn.Linear(dimension, hidden, bias=False)
+        self.from_b = nn.Linear(other or dimension, hidden, bias=False)
         self.rest = nn.Sequential(nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, 1))
         self.block = block
 

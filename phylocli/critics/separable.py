@@ -13,15 +13,16 @@ class Critic(nn.Module):
     N + M evaluations of the perceptrons, whatever the number of pairs.
 
     Args:
-        dimension: features of a vector.
+        dimension: features of a.
         hidden: features of the hidden layers.
         output: features of g(a) and h(b).
+        other: features of b; 0: those of a.
     """
 
-    def __init__(self, dimension: int, *, hidden: int = 256, output: int = 32) -> None:
+    def __init__(self, dimension: int, *, hidden: int = 256, output: int = 32, other: int = 0) -> None:
         super().__init__()
         self.g = perceptron(dimension, hidden, output)
-        self.h = perceptron(dimension, hidden, output)
+        self.h = perceptron(other or dimension, hidden, output)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Score a (N, D) against b (M, D): (N, M)."""

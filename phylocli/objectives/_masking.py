@@ -54,6 +54,21 @@ def positives(scores: Tensor) -> Tensor:
     return scores.diagonal()
 
 
+def at_most(negatives: Tensor, m: int | None) -> Tensor:
+    """Return the mask (N, N) with at most m negatives a row: those that come next after the diagonal, around the end.
+
+    Every row keeps min(m, what it has); None keeps all.
+    """
+    n = len(negatives)
+    if m is None or m >= n:
+        return negatives
+    place = torch.arange(n, device=negatives.device)
+    columns = (place[:, None] + place[None]) % n  # row i: i, i + 1, …, N - 1, 0, …, i - 1
+    turned = negatives.gather(1, columns)
+    kept = turned & (turned.cumsum(1) <= m)
+    return torch.zeros_like(negatives).scatter(1, columns, kept)
+
+
 def logsumexp(scores: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """Return log Σ exp over the entries that the mask (of the scores' shape) allows; very low where it allows none."""
     allowed = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)

@@ -8,9 +8,10 @@ estimate is too high on average; `mine` corrects the gradient. Best critic: log 
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from phylocli.objectives._masking import Batch, logmeanexp, positives
+from phylocli.objectives._estimator import Estimator
+from phylocli.objectives._masking import logmeanexp, positives
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:
@@ -18,14 +19,9 @@ def bound(scores: Tensor, negatives: Tensor) -> Tensor:
     return positives(scores).mean() - logmeanexp(scores, negatives)
 
 
-class Objective(nn.Module):
-    """Donsker–Varadhan on a critic's scores."""
+class Objective(Estimator):
+    """Donsker–Varadhan on a critic's scores: `loss` and `bound` (nats)."""
 
-    def __init__(self, critic: nn.Module) -> None:
-        super().__init__()
-        self.critic = critic
-
-    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and `bound` (nats), from a and b (N, D)."""
-        value = bound(self.critic(a, b), batch.negatives())
-        return {"loss": -value, "bound": value.detach()}
+    def bound(self, scores: Tensor, negatives: Tensor) -> Tensor:
+        """Return the bound in nats."""
+        return bound(scores, negatives)

@@ -4,7 +4,8 @@
 
 K candidates b_k: in the first term the true partner and K - 1 negatives, in the second K negatives. For both to hold K
 alike, the first term leaves out one negative, and is averaged over which. Poole et al. 2019, arXiv 1905.06922, equation
-11. With q = 1, α = 0 is NWJ for s + 1. At most log K / α.
+11. With q = 1, α = 0 is NWJ for s + 1. The first term is at most log(K/α), so the whole at most log K for α = 1, and
+1 + log(K/α) below. Best critic with q = 1: the log density ratio.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.errors import UsageError
-from phylocli.objectives._masking import Batch, logsumexp, mean, positives
+from phylocli.objectives._estimator import Estimator
+from phylocli.objectives._masking import logsumexp, mean, positives
 
 
 def _log_mix(log_mean: Tensor, alpha: float, log_baseline: float) -> Tensor:
@@ -51,8 +53,8 @@ def bound(scores: Tensor, negatives: Tensor, *, alpha: float = 0.5, log_baseline
     return 1 + joint_mean - mean(ratio[:, None], usable[:, None])
 
 
-class Objective(nn.Module):
-    """The α-bound on a critic's scores.
+class Objective(Estimator):
+    """The α-bound on a critic's scores: `loss` and `bound` (nats).
 
     Args:
         critic: scores (N, N).
@@ -61,14 +63,19 @@ class Objective(nn.Module):
     """
 
     def __init__(self, critic: nn.Module, *, alpha: float = 0.5, log_baseline: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(critic)
         if not 0 <= alpha <= 1:
             raise UsageError(f"alpha lies between 0 and 1, not at {alpha}")
-        self.critic = critic
         self.alpha = alpha
         self.log_baseline = log_baseline
 
-    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and `bound` (nats), from a and b (N, D)."""
-        value = bound(self.critic(a, b), batch.negatives(), alpha=self.alpha, log_baseline=self.log_baseline)
-        return {"loss": -value, "bound": value.detach()}
+    def bound(self, scores: Tensor, negatives: Tensor) -> Tensor:
+        """Return the bound in nats."""
+        return bound(scores, negatives, alpha=self.alpha, log_baseline=self.log_baseline)
+
+    def ceiling(self, negatives: Tensor) -> float | None:
+        """Return log K for α = 1, 1 + log(K/α) below; None for α = 0."""
+        if not self.alpha:
+            return None
+        most = float(negatives.sum(1).max().clamp(min=1).double().log()) - math.log(self.alpha)
+        return most if self.alpha == 1 else 1 + most

@@ -14,12 +14,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from phylocli.objectives._masking import Batch, logmeanexp, positives
+from phylocli.errors import UsageError
+from phylocli.objectives._estimator import Estimator
+from phylocli.objectives._masking import logmeanexp, positives
 from phylocli.objectives.dv import bound
 
 
-class Objective(nn.Module):
-    """MINE on a critic's scores.
+class Objective(Estimator):
+    """MINE on a critic's scores: `loss` and `bound` (nats).
 
     Args:
         critic: scores (N, N).
@@ -29,15 +31,19 @@ class Objective(nn.Module):
     log_average: Tensor
 
     def __init__(self, critic: nn.Module, *, decay: float = 0.99) -> None:
-        super().__init__()
-        self.critic = critic
+        super().__init__(critic)
+        if not 0 <= decay < 1:
+            raise UsageError(f"MINE's decay lies between 0 and 1, not at {decay}")
         self.decay = decay
         self.register_buffer("log_average", torch.tensor(float("nan")))
 
-    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and `bound` (nats), from a and b (N, D)."""
-        scores, negatives = self.critic(a, b), batch.negatives()
-        value = bound(scores, negatives)
+    def bound(self, scores: Tensor, negatives: Tensor) -> Tensor:
+        """Return Donsker–Varadhan's value in nats."""
+        return bound(scores, negatives)
+
+    def terms(self, scores: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+        """Return `loss`, whose value is Donsker–Varadhan's and whose gradient is corrected, and `bound`."""
+        value = self.bound(scores, negatives)
         now = logmeanexp(scores, negatives)
         self._update(now.detach())
         # Its value is cancelled; its gradient is E[exp(s) ∇s] / η.

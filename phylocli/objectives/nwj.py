@@ -7,9 +7,10 @@ Nguyen, Wainwright & Jordan 2010, doi:10.1109/TIT.2010.2068870; best critic s = 
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from phylocli.objectives._masking import Batch, logmeanexp, positives
+from phylocli.objectives._estimator import Estimator
+from phylocli.objectives._masking import logmeanexp, positives
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:
@@ -17,14 +18,13 @@ def bound(scores: Tensor, negatives: Tensor) -> Tensor:
     return positives(scores).mean() - (logmeanexp(scores, negatives) - 1).exp()
 
 
-class Objective(nn.Module):
-    """NWJ on a critic's scores."""
+class Objective(Estimator):
+    """NWJ on a critic's scores: `loss` and `bound` (nats)."""
 
-    def __init__(self, critic: nn.Module) -> None:
-        super().__init__()
-        self.critic = critic
+    def bound(self, scores: Tensor, negatives: Tensor) -> Tensor:
+        """Return the bound in nats."""
+        return bound(scores, negatives)
 
-    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and `bound` (nats), from a and b (N, D)."""
-        value = bound(self.critic(a, b), batch.negatives())
-        return {"loss": -value, "bound": value.detach()}
+    def best_scores(self, log_ratio: Tensor) -> Tensor:
+        """Return 1 + the log ratio."""
+        return log_ratio + 1

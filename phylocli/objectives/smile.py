@@ -2,8 +2,8 @@
 
     value:  E_pairs[ s ] - log E_negatives[ clip(exp s, e^-τ, e^τ) ]
 
-Song & Ermon 2020, arXiv 1910.06222. Clipping bounds the variance by e^τ and costs some bias. The critic learns from the
-Jensen–Shannon objective, as theirs does; the value that is reported is the clipped one.
+Song & Ermon 2020, arXiv 1910.06222, equation 18. Clipping bounds the variance by e^τ and costs some bias. The critic learns
+from the Jensen–Shannon objective, as theirs does; the value that is reported is the clipped one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from phylocli.errors import UsageError
 from phylocli.objectives import jsd
-from phylocli.objectives._masking import LOG_2, Batch, logmeanexp, positives
+from phylocli.objectives._estimator import Estimator
+from phylocli.objectives._masking import logmeanexp, positives
 
 
 def bound(scores: Tensor, negatives: Tensor, *, clip: float = 5.0) -> Tensor:
@@ -20,8 +21,8 @@ def bound(scores: Tensor, negatives: Tensor, *, clip: float = 5.0) -> Tensor:
     return positives(scores).mean() - logmeanexp(scores.clamp(-clip, clip), negatives)
 
 
-class Objective(nn.Module):
-    """SMILE on a critic's scores.
+class Objective(Estimator):
+    """SMILE on a critic's scores: `loss` (Jensen–Shannon's) and `bound` (nats).
 
     Args:
         critic: scores (N, N).
@@ -29,14 +30,15 @@ class Objective(nn.Module):
     """
 
     def __init__(self, critic: nn.Module, *, clip: float = 5.0) -> None:
-        super().__init__()
+        super().__init__(critic)
         if not clip > 0:
             raise UsageError(f"SMILE's clip must be above 0, not {clip}")
-        self.critic = critic
         self.clip = clip
 
-    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and `bound` (nats), from a and b (N, D)."""
-        scores, negatives = self.critic(a, b), batch.negatives()
-        learned = jsd.divergence(scores, negatives)
-        return {"loss": -2 * (learned - LOG_2), "bound": bound(scores, negatives, clip=self.clip).detach()}
+    def bound(self, scores: Tensor, negatives: Tensor) -> Tensor:
+        """Return the estimate in nats."""
+        return bound(scores, negatives, clip=self.clip)
+
+    def terms(self, scores: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+        """Return `loss` and `bound`."""
+        return {"loss": jsd.loss(scores, negatives), "bound": self.bound(scores, negatives).detach()}

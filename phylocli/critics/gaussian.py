@@ -1,0 +1,52 @@
+"""A Gaussian decoder: the log density of b given a."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from phylocli.critics._decoder import Decoder
+from phylocli.critics._layers import perceptron
+
+LOG_2_PI = math.log(2 * math.pi)
+
+
+class Critic(Decoder):
+    """s(a, b) = log N(b; μ(a), diag σ²(a)), μ and log σ by a perceptron (Barber & Agakov 2003; Poole et al. 2019).
+
+    Not symmetric in a and b. The distance is expanded into products of matrices, so no vector is copied for every pair.
+
+    Args:
+        dimension: features of a.
+        hidden: features of the hidden layers.
+        other: features of b; 0: those of a.
+    """
+
+    MOST = 7.0  # |log σ|: densities of a few points must not run away
+
+    def __init__(self, dimension: int, *, hidden: int = 256, other: int = 0) -> None:
+        super().__init__()
+        self.size = other or dimension
+        self.decoder = perceptron(dimension, hidden, 2 * self.size)
+        self.mean = nn.Parameter(torch.zeros(self.size))
+        self.log_scale = nn.Parameter(torch.zeros(self.size))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Score a (N, D) against b (M, D): log densities (N, M)."""
+        shift, log_scale = self.decoder(a).split(self.size, dim=1)
+        return _log_density(self.mean + shift, self._bounded(self.log_scale + log_scale), b)
+
+    def marginal(self, b: Tensor) -> Tensor:
+        """Return log N(b; m, diag s²), (M,), with m and s learned: the decoder that sees no a."""
+        return _log_density(self.mean[None], self._bounded(self.log_scale[None]), b)[0]
+
+    def _bounded(self, log_scale: Tensor) -> Tensor:
+        return self.MOST * torch.tanh(log_scale / self.MOST)
+
+
+def _log_density(mean: Tensor, log_scale: Tensor, b: Tensor) -> Tensor:
+    precision = (-2 * log_scale).exp()
+    squared = precision @ (b * b).T - 2 * (precision * mean) @ b.T + (precision * mean * mean).sum(1, keepdim=True)
+    return -squared / 2 - log_scale.sum(1, keepdim=True) - b.shape[1] / 2 * LOG_2_PI
