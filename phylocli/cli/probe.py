@@ -52,7 +52,7 @@ def command(
     ] = None,
     baseline: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--baseline", metavar="NAME", help="composition, 2-mers, 3-mers or none; may be repeated."),
+        typer.Option("--baseline", metavar="NAME", help="composition, 2-mers, 3-mers, phmmer, mmseqs2, diamond, or none; may be repeated."),
     ] = None,
     split_column: Annotated[
         str, typer.Option(metavar="COLUMN", help="Column of the labels that says train, valid or test.")

@@ -11,9 +11,10 @@ from phylocli import alphabet
 from phylocli.errors import UsageError
 from phylocli.probe.embeddings import Embedding
 from phylocli.probe.residue_vectors import OneHot
+from phylocli.probe.searchers import SEARCHERS, describe, similarity
 from phylocli.tree.models import substitution_model
 
-BASELINES = ("composition", "2-mers", "3-mers")
+BASELINES = ("composition", "2-mers", "3-mers", *SEARCHERS)
 
 
 def kmer_frequencies(residues: str, k: int) -> npt.NDArray[np.float32]:
@@ -52,7 +53,7 @@ def expected_frequencies(k: int) -> npt.NDArray[np.float64]:
 
 
 def baseline(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return a baseline embedding of sequences by its name: `composition`, `2-mers` or `3-mers`.
+    """Return a baseline embedding of sequences by its name, one of `BASELINES`; a search has scores in place of vectors.
 
     The frequencies that independent residues would have are taken off k-mers' own: that makes them half as good again at
     finding relatives by cosine, and a weak baseline flatters.
@@ -62,6 +63,9 @@ def baseline(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Emb
     """
     if name not in BASELINES:
         raise UsageError(f"there is no baseline named {name!r}", fix=f"known: {', '.join(BASELINES)}, none")
+    if name in SEARCHERS:
+        none = np.zeros((len(ids), 0), dtype=np.float32)
+        return Embedding(name, list(ids), none, describe(name), baseline=True, search=similarity(name, sequences))
     k = 1 if name == "composition" else int(name[0])
     vectors = np.stack([kmer_frequencies(s, k) for s in sequences])
     said = "relative frequencies of the 20 amino acids"

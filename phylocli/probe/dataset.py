@@ -61,6 +61,7 @@ class Dataset:
         wild_type: row of each variant's wild type, −1 for wild types and items that are no variants; None without any.
         mutations: number of mutations of each item, where a column names them.
         sequences: letters by id, where there are sequences.
+        identities: of pairs of rows that were aligned so far.
         trees: family records with trees.
         evaluate: the split that tasks without training (retrieval, clustering, geometry) look at; None is all items.
         split_by: column whose classes are kept whole when folds are made.
@@ -78,6 +79,7 @@ class Dataset:
     wild_type: IntArray | None = None
     mutations: IntArray | None = None
     sequences: dict[str, str] = field(default_factory=dict)
+    identities: dict[tuple[int, int], float] = field(default_factory=dict)
     trees: list[Family] = field(default_factory=list)
     evaluate: str | None = None
     split_by: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from phylocli.probe.residue_vectors import ResidueTable, ResidueVectors
 
 if TYPE_CHECKING:
     import polars as pl
+
+IntArray = npt.NDArray[np.int64]
 
 ID_COLUMNS = ("id", "ids", "name", "names", "accession", "protein", "sequence_id", "identifier")
 VECTOR_COLUMNS = ("embedding", "embeddings", "vector", "vectors", "representation", "x")
@@ -36,6 +39,7 @@ class Embedding:
         baseline: whether it was computed here to compare with.
         residues: gives the embeddings of residues, where there are any; `vectors` are then their means.
         only_residues: whether the vectors of whole sequences are no concern (another embedding has the same).
+        search: scores of rows against rows, for a baseline that searches and has no vectors.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Embedding:
     baseline: bool = False
     residues: ResidueVectors | None = None
     only_residues: bool = False
+    search: Callable[[IntArray, IntArray], npt.NDArray[np.float32]] | None = None
 
     def aligned_to(self, ids: SequenceOf[str]) -> Embedding:
         """Return the embedding with exactly these rows in this order."""
@@ -57,6 +62,18 @@ class Embedding:
         """Return the vectors scaled to length 1 (zero vectors stay zero), shape (n, D)."""
         norm = np.linalg.norm(self.vectors, axis=1, keepdims=True)
         return np.asarray(self.vectors / np.where(norm > 0, norm, 1), dtype=np.float32)
+
+    def similarity(self, targets: IntArray) -> Callable[[IntArray], npt.NDArray[np.float32]]:
+        """Return a function from rows (queries,) to their similarity with `targets`, (queries, targets): the cosine.
+
+        A baseline that searches gives the scores of its hits instead, −inf where there is none.
+        """
+        if self.search is not None:
+            search = self.search
+            return lambda queries: search(queries, targets)
+        unit = self.unit_rows()
+        columns = unit[targets].T
+        return lambda queries: unit[queries] @ columns
 
 
 def id_column(frame: pl.DataFrame, name: str) -> str:

@@ -87,7 +87,7 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
             order = np.argsort(np.argsort(np.nan_to_num(values[rows], nan=np.nanmedian(values))))
             quantity = [round(float(v), 3) for v in order / max(1, len(rows) - 1)]
     chosen = [embeddings[0]]
-    others = embeddings[1:]
+    others = [e for e in embeddings[1:] if e.search is None]
     if others:
         # The untrained encoder or another model says more beside the first than composition does.
         chosen.append(next((e for e in others if not e.baseline), others[0]))

@@ -30,7 +30,20 @@ if TYPE_CHECKING:
 TASKS = "probe.tasks"
 REPORT, MARKDOWN, JSON, METRICS = "report.html", "report.md", "report.json", "metrics.parquet"
 # Retrieval first: it is what most come for. Tasks that are not named here come after, by name.
-ORDER = ("retrieval", "classification", "regression", "residues", "patristic", "clustering", "geometry")
+ORDER = (
+    "retrieval",
+    "homology",
+    "classification",
+    "mlp",
+    "multilabel",
+    "regression",
+    "residues",
+    "mutation",
+    "patristic",
+    "topology",
+    "clustering",
+    "geometry",
+)
 
 
 def task_names() -> list[str]:
@@ -108,13 +121,16 @@ def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding
     chosen: dict[str, tuple[ModuleType, list[str]]] = {}
     for name in tasks or task_names():
         module = registry.load(TASKS, name)
+        if not tasks and getattr(module, "ON_REQUEST", False):
+            continue
         levels = module.levels(data) if concerns(module, first) else []
         if levels:
             chosen[name] = (module, levels)
         elif tasks:
             raise UsageError(
                 f"the probe {name!r} does not apply to these labels",
-                why=f"classes: {', '.join(data.classes) or 'none'}; quantities: {', '.join(data.values) or 'none'}; "
+                why=f"classes: {', '.join(data.classes) or 'none'}; terms: {', '.join(data.terms) or 'none'}; "
+                f"quantities: {', '.join(data.values) or 'none'}; "
                 f"labels of residues: {', '.join(data.residue_labels) or 'none'}; {len(data.trees)} trees"
                 + ("" if concerns(module, first) else f"; {first.name} has no embeddings of residues"),
                 fix="see docs/probe.md for what each probe needs",
@@ -232,6 +248,7 @@ def run_probes(
     data = make_dataset(
         frame, str(labels), columns=columns, split_column=split_column, split_by=split_by, resample_by=resample_by
     )
+    data.sequences = letters or {}
     if trees is not None:
         data.trees = _read_trees(trees)
     tables = [t.aligned_to(data.ids) for t in tables]

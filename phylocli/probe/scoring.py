@@ -19,7 +19,9 @@ CHANCE = "chance"
 
 
 def concerns(module: ModuleType, embedding: Embedding) -> bool:
-    """Return whether a probe can be asked of an embedding: of residues, or of whole sequences."""
+    """Return whether a probe can be asked of an embedding: of residues, of similarities, or of vectors."""
+    if embedding.search is not None:
+        return getattr(module, "BY_SIMILARITY", False)
     if getattr(module, "NEEDS_RESIDUES", False):
         return embedding.residues is not None
     return not embedding.only_residues

@@ -50,7 +50,7 @@ def brute_force_retrieval(data: Dataset, vectors: np.ndarray, level: str, finer:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     label, fold = data.classes[level], data.classes["fold"]
     close = data.classes[finer] if finer else None
-    sensitivities, tops, tens, precisions = [], [], [], []
+    sensitivities, rocs, tops, tens, precisions = [], [], [], [], []
     for q in range(len(unit)):
         ranking = sorted((i for i in range(len(unit)) if i != q), key=lambda i: -float(unit[q] @ unit[i]))
         relatives = [i for i in ranking if label[i] == label[q] and (close is None or close[i] != close[q])]
@@ -62,12 +62,18 @@ def brute_force_retrieval(data: Dataset, vectors: np.ndarray, level: str, finer:
                 break
             found += i in relatives
         sensitivities.append(found / len(relatives))
+        found, above = 0, []
+        for i in ranking:
+            if fold[i] != fold[q]:
+                above.append(found)
+            found += i in relatives
+        rocs.append(np.mean((above + [found] * 5)[:5]) / len(relatives))
         judged = [i for i in ranking if i in relatives or label[i] != label[q]]
         tops.append(judged[0] in relatives)
         tens.append(any(i in relatives for i in judged[:10]))
         hits = [k for k, i in enumerate(judged, 1) if i in relatives]
         precisions.append(np.mean([(r + 1) / k for r, k in enumerate(hits)]))
-    values = (np.mean(sensitivities), np.mean(tops), np.mean(tens), np.mean(precisions))
+    values = (np.mean(sensitivities), np.mean(rocs), np.mean(tops), np.mean(tens), np.mean(precisions))
     return dict(zip(retrieval.METRICS, map(float, values), strict=True))
 
 

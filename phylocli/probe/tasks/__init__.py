@@ -7,6 +7,9 @@ A probe has
   that it does not apply;
 - `measure(data, embedding, level, seed) -> Measurement`: the figures. `embedding` has the rows of `data`. The same data and
   level must give the same items for every embedding, so that differences are paired.
+
+and may have `NEEDS_RESIDUES = True` (it reads `embedding.residues`), `BY_SIMILARITY = True` (it asks for nothing but
+`embedding.similarity`, so that baselines which search take part), `ON_REQUEST = True` (it runs only where it is named).
 """
 
 from __future__ import annotations

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from phylocli import console
 from phylocli.probe.dataset import Dataset
 from phylocli.probe.embeddings import Embedding
+from phylocli.probe.ranking import RankedClasses
 from phylocli.probe.statistics import Figure, mean_figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
 from phylocli.probe.tasks._linear import logistic
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 TITLE = "Classification"
 METRICS = {
@@ -24,6 +28,20 @@ METRICS = {
     "macro-F1": Metric(
         "F1 (harmonic mean of precision and recall) of each class by the same logistic regression, averaged over classes, "
         "so that small classes count as much as large ones."
+    ),
+    "macro AUPRC": Metric(
+        "Average precision of ranking all scored sequences by the probability of a class, averaged over classes. Chance: "
+        "each class's frequency."
+    ),
+    "information, nats": Metric(
+        "Information between embedding and label that the regression lays open: the entropy of the scored labels (the "
+        "ceiling) less the regression's cross entropy (a lower bound; Barber & Agakov 2003). Below 0 where it is "
+        "confidently wrong."
+    ),
+    "calibration error": Metric(
+        "Expected calibration error: how far the regression's confidence in its answer is from how often it is right, "
+        "averaged over 15 bins of confidence (Guo et al. 2017, arXiv 1706.04599); 0 is perfectly calibrated.",
+        "lower",
     ),
     "top-5 accuracy": Metric(
         "Share of sequences whose class is among the five that the logistic regression finds likeliest."
@@ -37,9 +55,11 @@ PENALTIES = (0.001, 0.01, 0.1, 1.0)
 MAX_TRAIN = 20_000
 MAX_CLASSES = 1_000
 NEIGHBOURS = 5
+DOUBT = 1e-3
+"""Probability that is shared out over all classes before its logarithm is taken."""
 
 
-def _rows(data: Dataset, level: str) -> IntArray:
+def usable_rows(data: Dataset, level: str) -> IntArray:
     """Return the rows to use: with a split, all with a label; else those of classes that can be learned and scored.
 
     That is classes with a member for every fold, and, where groups are kept whole, of two groups at least: a class within
@@ -63,7 +83,7 @@ def levels(data: Dataset) -> list[str]:
     for column in data.classes:
         if column == data.split_by:
             continue
-        rows = _rows(data, column)
+        rows = usable_rows(data, column)
         seen = data.classes[column][rows]
         if has_training_split(data):
             assert data.split is not None
@@ -89,6 +109,44 @@ def macro_f1(truth: IntArray, predicted: IntArray) -> float:
     return float(np.mean(2 * right[present] / (true[present] + said[present])))
 
 
+def calibration_error(confidence: FloatArray, right: npt.NDArray[np.bool_], bins: int = 15) -> float:
+    """Return the expected calibration error over equally wide bins of the confidence, shape (n,) each."""
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(place, confidence - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def entropy(codes: IntArray) -> float:
+    """Return the entropy in nats of the frequencies of codes, shape (n,)."""
+    share = np.unique(codes, return_counts=True)[1] / len(codes)
+    return float(-(share * np.log(share)).sum())
+
+
+def _decisions(model: Any, x: npt.NDArray[np.float32]) -> FloatArray:
+    """Return the decision value of each of the model's classes, shape (n, classes)."""
+    chances = np.asarray(model.decision_function(x), dtype=np.float64)
+    return np.stack([-chances / 2, chances / 2], axis=1) if chances.ndim == 1 else chances  # two classes give one column
+
+
+def _known_probabilities(model: Any, x: npt.NDArray[np.float32], size: int | None = None) -> FloatArray:
+    """Return the probability of each code, 0 for those that the model does not know, shape (n, size)."""
+    chances = _decisions(model, x)
+    values = np.exp(chances - chances.max(axis=1, keepdims=True))
+    found = np.zeros((len(x), size if size is not None else int(model.classes_.max()) + 1))
+    found[:, model.classes_] = values / values.sum(axis=1, keepdims=True)
+    return found
+
+
+def _own_log(probability: FloatArray, truth: IntArray) -> FloatArray:
+    """Return the logarithm of the probability of each item's own class, shape (n,).
+
+    Never certain that a class is impossible: those that the training part lacks would cost infinitely many nats.
+    """
+    known = truth < probability.shape[1]
+    own = np.where(known, probability[np.arange(len(truth)), np.where(known, truth, 0)], 0.0)
+    return np.asarray(np.log((1 - DOUBT) * own + DOUBT / probability.shape[1]), dtype=np.float64)
+
+
 def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int) -> tuple[object, npt.NDArray[np.float32]]:
     """Return the model, fitted with the penalty that is best on validation items, and the scaled test rows."""
     from sklearn.model_selection import train_test_split
@@ -107,8 +165,10 @@ def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int
     scores = []
     for penalty in PENALTIES:
         model = logistic(scaler.transform(x[inner]), codes[inner], penalty)
-        scores.append(model.score(scaler.transform(x[valid]), codes[valid]))
-    best = PENALTIES[int(np.argmax(scores))]
+        held = scaler.transform(x[valid])
+        # Equally accurate ones are told apart by how sure they are of what is right.
+        scores.append((model.score(held, codes[valid]), _own_log(_known_probabilities(model, held), codes[valid]).mean()))
+    best = PENALTIES[max(range(len(scores)), key=scores.__getitem__)]
     scaler = StandardScaler().fit(x[train])
     return logistic(scaler.transform(x[train]), codes[train], best), scaler.transform(x[fold.test])
 
@@ -117,21 +177,19 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     """Fit on each fold's training rows and score its test rows; every item is scored once."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    rows = _rows(data, level)
+    rows = usable_rows(data, level)
     codes = data.classes[level]
     parts, said = folds(data, rows, seed, codes[rows])
     x = embedding.vectors
     unit = embedding.unit_rows()
-    scored, predicted, ranks, neighbours, majority = [], [], [], [], []
+    scored, predicted, ranks, neighbours, majority, probabilities = [], [], [], [], [], []
     for fold in parts:
         if len(fold.train) > MAX_TRAIN:
             fold.train = subsample(fold.train, MAX_TRAIN, seed)
             said += f", {MAX_TRAIN:,} training items drawn at random"
         model, test = _logistic(x, codes, fold, seed)
-        chances = model.decision_function(test)  # type: ignore[attr-defined]
+        chances = _decisions(model, test)
         classes = model.classes_  # type: ignore[attr-defined]
-        if chances.ndim == 1:  # two classes give one column
-            chances = np.stack([-chances, chances], axis=1)
         truth = codes[fold.test]
         own = np.searchsorted(classes, truth).clip(max=len(classes) - 1)
         known = classes[own] == truth
@@ -139,6 +197,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         # A class that the training part does not have is never found.
         ranks.append(np.where(known, (chances > score).sum(axis=1), len(classes)))
         predicted.append(classes[chances.argmax(axis=1)])
+        probabilities.append(_known_probabilities(model, test, len(data.class_names[level])))
         near = KNeighborsClassifier(min(NEIGHBOURS, len(fold.train)), metric="cosine", weights="distance", algorithm="brute")
         neighbours.append(near.fit(unit[fold.train], codes[fold.train]).predict(unit[fold.test]) == truth)
         majority.append(truth == np.bincount(codes[fold.train]).argmax())
@@ -146,9 +205,14 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     test_rows = np.concatenate(scored)
     truth, guess = codes[test_rows], np.concatenate(predicted)
     rank = np.concatenate(ranks)
+    probability = np.concatenate(probabilities)
+    confidence, right = probability.max(axis=1), guess == truth
+    is_class = truth[:, None] == np.arange(probability.shape[1])
+    ranked = RankedClasses(probability, is_class)
+    own_log = _own_log(probability, truth)
     count = len(np.unique(codes[np.concatenate([f.train for f in parts])]))
     figures = [
-        mean_figure("accuracy", guess == truth, test_rows, float(np.concatenate(majority).mean())),
+        mean_figure("accuracy", right, test_rows, float(np.concatenate(majority).mean())),
         Figure(
             "macro-F1",
             macro_f1(truth, guess),
@@ -158,8 +222,39 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             interval="normal",
             bounds=(0.0, 1.0),
         ),
+        Figure(
+            "macro AUPRC",
+            ranked.average_precision(),
+            len(truth),
+            statistic=ranked.average_precision,
+            rows=test_rows,
+            chance=float(is_class.mean(axis=0)[is_class.any(axis=0)].mean()),
+            interval="normal",  # repeated items flatter the precision of small classes
+            bounds=(0.0, 1.0),
+            replicates=50,
+        ),
+        Figure(
+            "information, nats",
+            entropy(truth) + float(own_log.mean()),
+            len(truth),
+            statistic=lambda index: entropy(truth[index]) + float(own_log[index].mean()),
+            rows=test_rows,
+            chance=0.0,
+            interval="normal",  # repeated items have less entropy
+            replicates=500,
+        ),
+        Figure(
+            "calibration error",
+            calibration_error(confidence, right),
+            len(truth),
+            statistic=lambda index: calibration_error(confidence[index], right[index]),
+            rows=test_rows,
+            interval="normal",
+            bounds=(0.0, 1.0),
+        ),
         mean_figure("5-NN accuracy", np.concatenate(neighbours), test_rows, float(np.concatenate(majority).mean())),
     ]
     if count > 10:
         figures.append(mean_figure("top-5 accuracy", rank < 5, test_rows))
-    return Measurement(figures, note=f"{len(truth):,} sequences of {count:,} classes; {said}")
+    said = f"{count:,} classes; the scored labels hold {entropy(truth):.2f} nats; {said}"
+    return Measurement(figures, note=f"{len(truth):,} sequences of {said}")

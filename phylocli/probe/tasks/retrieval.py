@@ -13,6 +13,7 @@ from phylocli.probe.tasks._contract import MAX_SCORES, MIN_QUERIES, SEARCH_BLOCK
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
+BY_SIMILARITY = True
 TITLE = "Retrieval"
 METRICS = {
     "sensitivity to first FP": Metric(
@@ -20,6 +21,10 @@ METRICS = {
         "hierarchy a false positive is a hit outside the coarsest level (another fold), closer relatives than the level "
         "asks for are ignored, and hits between are neither right nor wrong, as in the SCOP benchmarks of MMseqs2 and "
         "Foldseek (van Kempen et al. 2023, doi:10.1038/s41587-023-01773-0)."
+    ),
+    "ROC5": Metric(
+        "Area under the curve of true against false positives up to the fifth false positive, averaged over queries; 1 is "
+        "perfect (Gribskov & Robinson 1996, doi:10.1016/S0097-8485(96)80004-0). Up to the first it is the sensitivity above."
     ),
     "top-1 accuracy": Metric(
         "Share of queries whose nearest neighbour, closer relatives than the level asks for left out, has the query's label."
@@ -36,7 +41,7 @@ def levels(data: Dataset) -> list[str]:
     """Return the levels of the hierarchy, or, without one, every column of classes, where some item has a relative."""
     known = [c for c in HIERARCHY if c in data.classes]
     wanted = known or list(data.classes)
-    return [c for c in wanted if len(_queries(data, c))]
+    return [c for c in wanted if len(queries(data, c))]
 
 
 def filled(data: Dataset, level: str) -> IntArray:
@@ -65,12 +70,20 @@ def _coarsest(data: Dataset, level: str) -> str:
     return order[-1] if level in order else level
 
 
-def _queries(data: Dataset, level: str) -> IntArray:
+def judged_levels(data: Dataset, level: str, rows: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return three codes of each row: of the level, of the next finer one (equal: ignored), of the coarsest (other: false).
+
+    Where there is no finer level each row has a code of its own, so that only the query itself is ignored.
+    """
+    ignored = _ignored_level(data, level)
+    finer = filled(data, ignored)[rows] if ignored else np.arange(len(rows))
+    return filled(data, level)[rows], finer, filled(data, _coarsest(data, level))[rows]
+
+
+def queries(data: Dataset, level: str) -> IntArray:
     """Return the rows with at least one relative at the level: same class there, another at the next finer level."""
     rows = data.evaluated_rows()
-    codes = filled(data, level)[rows]
-    ignored_level = _ignored_level(data, level)
-    finer = filled(data, ignored_level)[rows] if ignored_level else np.arange(len(rows))
+    codes, finer, _ = judged_levels(data, level, rows)
     same = np.bincount(codes, minlength=1)[codes]
     # Members that share both the class and the finer class are no relatives at this level (nor is the item itself).
     _, pair = np.unique(np.stack([codes, finer]), axis=1, return_inverse=True)
@@ -91,6 +104,22 @@ def average_precision(positive: npt.NDArray[np.float32], negative: npt.NDArray[n
     return float(np.mean(place / (place + above)))
 
 
+def sensitivities(positive: npt.NDArray[np.float32], false: npt.NDArray[np.float32], n: int) -> FloatArray:
+    """Return the shares of relevant items above the first, second, … n-th false positive, shape (n,).
+
+    Their mean is ROCₙ. Ties count as ranked below the false positive; with fewer than n of these, the rest of the ranking is
+    taken as found, but never items without a score (−inf).
+
+    Args:
+        positive: scores of the relevant items, shape (r,), r ≥ 1.
+        false: scores of the false positives, shape (m,).
+    """
+    count = min(n, len(false))
+    first = np.full(n, -np.inf)
+    first[:count] = np.sort(np.partition(false, len(false) - count)[len(false) - count :])[::-1] if count else first[:0]
+    return np.asarray((positive[:, None] > first).mean(axis=0), dtype=np.float64)
+
+
 def expected_average_precision(relevant: FloatArray, others: FloatArray) -> FloatArray:
     """Return the mean average precision of a random order of `relevant` + `others` items.
 
@@ -104,6 +133,14 @@ def expected_average_precision(relevant: FloatArray, others: FloatArray) -> Floa
     return np.where(others == 0, 1.0, (relevant - 1) / rest + harmonic / total * others / rest)
 
 
+def expected_roc(false: FloatArray, n: int) -> FloatArray:
+    """Return ROCₙ of a random order of relevant items and `false` false positives: a relevant item is as likely in each of
+    the gaps between the false positives, so i of `false` + 1 gaps are above the i-th.
+    """
+    ranks = np.arange(1, n + 1)
+    return np.asarray(np.minimum(1.0, ranks / (false[:, None] + 1)).mean(axis=1), dtype=np.float64)
+
+
 def expected_recall(relevant: FloatArray, others: FloatArray, k: int) -> FloatArray:
     """Return the chance of at least one relevant item among the first `k` of a random order (hypergeometric)."""
     from scipy.stats import hypergeom
@@ -115,22 +152,20 @@ def expected_recall(relevant: FloatArray, others: FloatArray, k: int) -> FloatAr
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
     """Score every query at one level; memory is bounded by blocks of queries."""
     rows = data.evaluated_rows()
-    every = _queries(data, level)
-    queries = subsample(every, max(MIN_QUERIES, MAX_SCORES // len(rows)), seed)
-    x = embedding.unit_rows()[rows]
-    place = np.searchsorted(rows, queries)
-    here = filled(data, level)[rows]
-    coarse = filled(data, _coarsest(data, level))[rows]
+    every = queries(data, level)
+    asked = subsample(every, max(MIN_QUERIES, MAX_SCORES // len(rows)), seed)
+    similarity = embedding.similarity(rows)
+    place = np.searchsorted(rows, asked)
+    here, finer, coarse = judged_levels(data, level, rows)
     ignored_level = _ignored_level(data, level)
-    finer = filled(data, ignored_level)[rows] if ignored_level else np.arange(len(rows))
 
-    n = len(queries)
-    sensitivity, top, precision, first = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    n = len(asked)
+    sensitivity, roc, top, precision, first = (np.zeros(n) for _ in range(5))
     relevant, others, wrong = np.zeros(n), np.zeros(n), np.zeros(n)
     step = max(1, SEARCH_BLOCK // len(rows))
     for start in range(0, n, step):
         part = place[start : start + step]
-        scores = x[part] @ x.T
+        scores = similarity(rows[part])
         for offset, query in enumerate(part):
             score = scores[offset]
             same = here == here[query]
@@ -138,20 +173,21 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             negative = score[~same]
             false = score[coarse != coarse[query]]
             at = start + offset
-            best_false = false.max(initial=-np.inf)
             best = positive.max()
-            sensitivity[at] = np.mean(positive > best_false)
+            areas = sensitivities(positive, false, 5)
+            sensitivity[at], roc[at] = areas[0], areas.mean()
             first[at] = 1 + np.count_nonzero(negative >= best)
             top[at] = first[at] == 1
             precision[at] = average_precision(positive, negative)
             relevant[at], others[at], wrong[at] = len(positive), len(negative), len(false)
     curve = [float(np.mean(first <= k)) for k in RANKS]
     figures = [
-        mean_figure("sensitivity to first FP", sensitivity, queries, float(np.mean(1 / (wrong + 1)))),
-        mean_figure("top-1 accuracy", top, queries, float(np.mean(relevant / (relevant + others)))),
-        mean_figure("recall at 10", first <= 10, queries, float(np.mean(expected_recall(relevant, others, 10)))),
+        mean_figure("sensitivity to first FP", sensitivity, asked, float(np.mean(1 / (wrong + 1)))),
+        mean_figure("ROC5", roc, asked, float(np.mean(expected_roc(wrong, 5)))),
+        mean_figure("top-1 accuracy", top, asked, float(np.mean(relevant / (relevant + others)))),
+        mean_figure("recall at 10", first <= 10, asked, float(np.mean(expected_recall(relevant, others, 10)))),
         mean_figure(
-            "mean average precision", precision, queries, float(np.mean(expected_average_precision(relevant, others)))
+            "mean average precision", precision, asked, float(np.mean(expected_average_precision(relevant, others)))
         ),
     ]
     ignored = f"; the same {ignored_level} ignored" if ignored_level else ""

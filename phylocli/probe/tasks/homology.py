@@ -1,0 +1,134 @@
+"""Tell pairs of relatives from pairs of strangers by one threshold on the similarity for all pairs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.probe.dataset import Dataset
+from phylocli.probe.embeddings import Embedding
+from phylocli.probe.identity import identity
+from phylocli.probe.ranking import Ranked
+from phylocli.probe.statistics import Figure
+from phylocli.probe.tasks import retrieval
+from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric, subsample
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+BY_SIMILARITY = True
+TITLE = "Pairwise homology"
+IDENTITY_BINS = ((0.0, 0.2), (0.2, 0.3), (0.3, 0.5), (0.5, 1.01))
+
+
+def _bin_name(low: float, high: float) -> str:
+    if low == 0:
+        return f"AUROC, identity under {high:.0%}"
+    return f"AUROC, identity {low:.0%} or more" if high > 1 else f"AUROC, identity {low:.0%} to {high:.0%}"
+
+
+METRICS = {
+    "AUROC": Metric(
+        "Chance that a pair of relatives is more similar than a pair of strangers: 1 is perfect, 0.5 knows nothing. Unlike "
+        "in retrieval, similarities of different queries must be on one scale. The bootstrap draws queries."
+    ),
+    "precision at half recall": Metric(
+        "Share of relatives among pairs above the similarity that half of the relatives reach, where relatives and "
+        "strangers are equally many."
+    ),
+    **{
+        _bin_name(*edges): Metric(
+            "The AUROC of those relatives whose identity in a global alignment (BLOSUM62, over the shorter sequence) lies "
+            "in this range, against all strangers."
+        )
+        for edges in IDENTITY_BINS
+    },
+}
+MAX_QUERIES = 1_000
+PARTNERS = 10
+"""Relatives, and as many strangers, drawn for a query at most."""
+MAX_ALIGNED = 2_000
+MIN_IN_BIN = 30
+REPLICATES = 500
+
+
+def levels(data: Dataset) -> list[str]:
+    """Return the levels of retrieval: those where some item has a relative, and some has a stranger."""
+    return [c for c in retrieval.levels(data) if len(_pairs(data, c, 0)[0])]
+
+
+def _pairs(data: Dataset, level: str, seed: int) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
+    """Return the rows of queries and partners, and which pairs are relatives; as many relatives as strangers a query."""
+    rows = data.evaluated_rows()
+    queries = subsample(retrieval.queries(data, level), MAX_QUERIES, seed)
+    here, finer, coarse = retrieval.judged_levels(data, level, rows)
+    place = np.searchsorted(rows, queries)
+    rng = np.random.default_rng(seed)
+    first: list[IntArray] = []
+    second: list[IntArray] = []
+    truth: list[npt.NDArray[np.bool_]] = []
+    for row, at in zip(queries, place, strict=True):
+        relatives = np.flatnonzero((here == here[at]) & (finer != finer[at]))
+        strangers = np.flatnonzero(coarse != coarse[at])
+        count = min(PARTNERS, len(relatives), len(strangers))
+        for pool, related in ((relatives, True), (strangers, False)):
+            second.append(rows[rng.choice(pool, count, replace=False)])
+            truth.append(np.full(count, related))
+        first.append(np.full(2 * count, row))
+    if not first:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
+    return np.concatenate(first), np.concatenate(second), np.concatenate(truth)
+
+
+def _scores(data: Dataset, embedding: Embedding, first: IntArray, second: IntArray) -> FloatArray:
+    """Return the similarity of each pair, in blocks of queries."""
+    rows = data.evaluated_rows()
+    similarity = embedding.similarity(rows)
+    queries, owner = np.unique(first, return_inverse=True)
+    column = np.searchsorted(rows, second)
+    found = np.zeros(len(first))
+    step = max(1, SEARCH_BLOCK // len(rows))
+    for start in range(0, len(queries), step):
+        block = similarity(queries[start : start + step])
+        inside = (owner >= start) & (owner < start + step)
+        found[inside] = block[owner[inside] - start, column[inside]]
+    return found
+
+
+def _identities(data: Dataset, first: IntArray, second: IntArray) -> FloatArray:
+    """Return the identity of each pair; every pair is aligned once in a run, whatever the number of embeddings."""
+    found = np.zeros(len(first))
+    for i, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        pair = (min(a, b), max(a, b))
+        if pair not in data.identities:
+            data.identities[pair] = identity(*(data.sequences[data.ids[row]] for row in pair))
+        found[i] = data.identities[pair]
+    return found
+
+
+def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
+    """Score the same pairs for every embedding."""
+    first, second, truth = _pairs(data, level, seed)
+    scores = _scores(data, embedding, first, second)
+    queries, owner = np.unique(first, return_inverse=True)
+    n = len(queries)
+
+    def figure(metric: str, keep: npt.NDArray[np.bool_], chance: float, recall: float | None = None) -> Figure:
+        ranked = Ranked(scores[keep], truth[keep], owner[keep], n)
+        ask = ranked.auroc if recall is None else partial(ranked.precision_at, recall)
+        return Figure(metric, ask(), n, statistic=ask, rows=queries, chance=chance, replicates=REPLICATES)
+
+    everything = np.ones(len(truth), dtype=bool)
+    figures = [figure("AUROC", everything, 0.5), figure("precision at half recall", everything, 0.5, 0.5)]
+    if all(data.ids[row] in data.sequences for row in (*first, *second)):
+        aligned = subsample(np.flatnonzero(truth), MAX_ALIGNED, seed)
+        values = _identities(data, first[aligned], second[aligned])
+        for low, high in IDENTITY_BINS:
+            inside = aligned[(values >= low) & (values < high)]
+            if len(inside) >= MIN_IN_BIN:
+                keep = ~truth
+                keep[inside] = True
+                figures.append(figure(_bin_name(low, high), keep, 0.5))
+    return Measurement(figures, note=f"{truth.sum():,} pairs of relatives and as many of strangers, of {n:,} queries")

@@ -1,0 +1,203 @@
+"""Predict all of a protein's terms (GO, EC, Pfam) from its embedding: logistic regressions, and neighbours' terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.probe.columns import Terms
+from phylocli.probe.dataset import Dataset
+from phylocli.probe.embeddings import Embedding
+from phylocli.probe.ranking import Ranked, RankedClasses
+from phylocli.probe.statistics import Figure
+from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
+from phylocli.probe.tasks._linear import TermRegression
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+
+TITLE = "Several labels"
+METRICS = {
+    "Fmax": Metric(
+        "Protein-centric F1 at the threshold that is best for it: precision averaged over proteins with a prediction, "
+        "recall over all, as in CAFA (Radivojac et al. 2013, doi:10.1038/nmeth.2340). Terms that the training part "
+        "lacks count as missed. Chance: every protein gets the terms' frequencies."
+    ),
+    "5-NN Fmax": Metric(
+        "Fmax where a protein gets the terms of its five nearest neighbours in the training part, each weighted by its "
+        "cosine (annotation transfer; Littmann et al. 2021, doi:10.1038/s41598-020-80786-0): nothing is learned."
+    ),
+    "micro AUPRC": Metric(
+        "Average precision over all pairs of protein and term, so that frequent terms count most. Chance: the terms' "
+        "frequencies as predictions."
+    ),
+    "macro AUPRC": Metric(
+        "Average precision of each term over the proteins, averaged over terms that have a scored protein, so that rare "
+        "terms count as much as frequent ones. Chance: each term's frequency."
+    ),
+}
+PENALTIES = (3e-2, 3e-3, 3e-4, 3e-5)
+"""Of the squared weights, against the mean over proteins of the sum over terms of the cross entropy."""
+THRESHOLDS = np.linspace(0.01, 1.0, 100)
+MAX_TRAIN = 20_000
+MAX_TERMS = 2_000
+MIN_ITEMS = 10
+NEIGHBOURS = 5
+REPLICATES = 200
+
+
+def _rows(data: Dataset, level: str) -> IntArray:
+    known = np.flatnonzero(data.terms[level].known)
+    return known if has_training_split(data) else np.intersect1d(known, data.evaluated_rows())
+
+
+def levels(data: Dataset) -> list[str]:
+    """Return the columns of terms with enough proteins to learn from and to score."""
+    found = []
+    for column in data.terms:
+        rows = _rows(data, column)
+        parts = folds(data, rows, 0)[0] if len(rows) >= FOLDS * MIN_ITEMS else []
+        if parts and all(len(f.train) >= MIN_ITEMS and len(f.test) >= MIN_ITEMS for f in parts):
+            found.append(column)
+    return found
+
+
+def fmax(counts: FloatArray, hits: FloatArray, sizes: FloatArray) -> float:
+    """Return CAFA's Fmax from the terms predicted and rightly predicted at each threshold.
+
+    Args:
+        counts: terms predicted, shape (n, thresholds).
+        hits: of these, terms that the protein has, shape (n, thresholds).
+        sizes: terms that the protein has, shape (n,), each at least 1.
+    """
+    return _fmax(*_shares(counts, hits, sizes), np.ones(len(sizes)))
+
+
+def _shares(counts: FloatArray, hits: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return whether anything is predicted, the precision and the recall of each protein at each threshold."""
+    return (counts > 0).astype(np.float64), hits / np.maximum(counts, 1), hits / sizes[:, None]
+
+
+def _fmax(some: FloatArray, precision: FloatArray, recall: FloatArray, weights: FloatArray) -> float:
+    covered = weights @ some
+    p = weights @ precision / np.maximum(covered, 1e-300)
+    r = weights @ recall / weights.sum()
+    return float(np.max(np.where(covered > 0, 2 * p * r / np.maximum(p + r, 1e-300), 0.0)))
+
+
+def _at_thresholds(scores: Float32Array, truth: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+    """Return the number of terms predicted, and rightly predicted, at each threshold, shape (n, thresholds)."""
+    # A term is predicted at all thresholds up to its score: one histogram a protein, summed from above.
+    step = np.searchsorted(THRESHOLDS, scores.astype(np.float64) + 1e-9, side="right")
+    size = len(THRESHOLDS) + 1
+    flat = step + np.arange(len(step))[:, None] * size
+    every = np.bincount(flat.ravel(), minlength=len(step) * size).reshape(len(step), size)
+    right = np.bincount(flat[truth], minlength=len(step) * size).reshape(len(step), size)
+    counts, hits = (np.cumsum(a[:, ::-1], axis=1)[:, ::-1][:, 1:] for a in (every, right))
+    return counts.astype(np.float64), hits.astype(np.float64)
+
+
+def _fmax_figure(metric: str, scores: Float32Array, truth: npt.NDArray[np.bool_], rows: IntArray, chance: float) -> Figure:
+    counts, hits = _at_thresholds(scores, truth)
+    shares = _shares(counts, hits, truth.sum(axis=1).astype(np.float64))
+
+    def again(index: IntArray) -> float:
+        return _fmax(*shares, np.bincount(index, minlength=len(rows)).astype(np.float64))
+
+    value = _fmax(*shares, np.ones(len(rows)))
+    return Figure(metric, value, len(rows), statistic=again, rows=rows, chance=chance, replicates=5 * REPLICATES)
+
+
+def _neighbours(unit: Float32Array, fold: Fold, member: Any) -> Float32Array:
+    """Return each scored protein's terms as the mean over its nearest neighbours, weighted by their cosine."""
+    count = min(NEIGHBOURS, len(fold.train))
+    similarity = unit[fold.test] @ unit[fold.train].T
+    near = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+    weights = np.maximum(np.take_along_axis(similarity, near, axis=1), 0)
+    weights = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    learned = member[fold.train]
+    found = np.zeros((len(fold.test), member.shape[1]), dtype=np.float32)
+    for k in range(count):
+        found += weights[:, k : k + 1] * learned[near[:, k]].toarray()
+    return found
+
+
+def _predicted(
+    x: Float32Array, unit: Float32Array, terms: Terms, fold: Fold, seed: int
+) -> tuple[Float32Array, Float32Array, Float32Array]:
+    """Return what the regression, the neighbours and the mere frequencies say of the scored proteins, (test, terms) each."""
+    member = terms.member.astype(np.float32)
+    frequency = np.asarray(member[fold.train].mean(axis=0)).ravel()
+    # Terms beyond the most frequent ones, and those that nobody in the training part has, are never predicted.
+    learned = np.sort(np.argsort(-frequency, kind="stable")[: min(MAX_TERMS, int((frequency > 0).sum()))])
+    inner, valid = fold.train, fold.valid
+    if not len(valid):
+        pick = subsample(np.arange(len(inner)), max(1, len(inner) // 6), seed)
+        inner, valid = np.delete(inner, pick), inner[pick]
+    target = member[:, learned]
+    model = TermRegression(x[inner], target[inner].toarray())
+    sizes = terms.member[valid].sum(axis=1).A1.astype(np.float64)
+    held = target[valid].toarray().astype(bool)
+    scores = []
+    for penalty in PENALTIES:  # from strong to weak, each from the weights of the one before
+        model.fit(penalty)
+        counts, hits = _at_thresholds(model.predict(x[valid]), held)
+        scores.append(fmax(counts, hits, sizes))
+    final = TermRegression(x[fold.train], target[fold.train].toarray())
+    final.fit(PENALTIES[int(np.argmax(scores))])
+    said = np.zeros((len(fold.test), len(terms.names)), dtype=np.float32)
+    said[:, learned] = final.predict(x[fold.test])
+    plain = np.broadcast_to(frequency.astype(np.float32), said.shape)
+    return said, _neighbours(unit, fold, member), plain
+
+
+def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
+    """Fit on each fold's training proteins and score its test proteins; every protein is scored once."""
+    terms = data.terms[level]
+    parts, said = folds(data, _rows(data, level), seed)
+    unit = embedding.unit_rows()
+    found = []
+    for fold in parts:
+        fold.train = subsample(fold.train, MAX_TRAIN, seed)
+        found.append(_predicted(embedding.vectors, unit, terms, fold, seed))
+    regression, neighbours, plain = (np.concatenate(part) for part in zip(*found, strict=True))
+    rows = np.concatenate([fold.test for fold in parts])
+    truth = terms.member[rows].toarray()
+    sizes = truth.sum(axis=1).astype(np.float64)
+    chance = fmax(*_at_thresholds(plain, truth), sizes)
+
+    n, width = truth.shape
+    owners = np.repeat(np.arange(n), width)
+    micro = Ranked(regression.ravel(), truth.ravel(), owners, n)
+    plain_micro = Ranked(plain.ravel(), truth.ravel(), owners, n).average_precision()
+    macro = RankedClasses(regression, truth)
+    figures = [
+        _fmax_figure("Fmax", regression, truth, rows, chance),
+        _fmax_figure("5-NN Fmax", neighbours, truth, rows, chance),
+        Figure(
+            "micro AUPRC",
+            micro.average_precision(),
+            n,
+            statistic=micro.average_precision,
+            rows=rows,
+            chance=plain_micro,
+            replicates=REPLICATES,
+        ),
+        Figure(
+            "macro AUPRC",
+            macro.average_precision(),
+            n,
+            statistic=macro.average_precision,
+            rows=rows,
+            chance=float(truth.mean(axis=0)[truth.any(axis=0)].mean()),
+            interval="normal",  # repeated proteins flatter the precision of rare terms
+            bounds=(0.0, 1.0),
+            replicates=REPLICATES // 4,
+        ),
+    ]
+    used = int(truth.any(axis=0).sum())
+    return Measurement(figures, note=f"{n:,} proteins, {used:,} terms, {sizes.mean():.1f} a protein; {said}")

@@ -1,0 +1,109 @@
+"""Rank a protein's variants without any training: how far a mutation moves the embedding from the wild type's."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.probe.dataset import Dataset
+from phylocli.probe.embeddings import Embedding
+from phylocli.probe.statistics import Figure
+from phylocli.probe.tasks._contract import Measurement, Metric
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+TITLE = "Mutation effects, zero-shot"
+METRICS = {
+    "zero-shot Spearman": Metric(
+        "Rank correlation of a measured quantity of variants (fitness, fluorescence, stability) with how near their "
+        "embeddings stay to the wild type's (minus the Euclidean distance), averaged over wild types: 1 is the same order, "
+        "0 none. Nothing is learned from the measurements. The interval is over variants."
+    ),
+    "family-centroid Spearman": Metric(
+        "The same with the distance to the mean embedding of the wild type's relatives: items of its family in the labels "
+        "(all, where no families are named) that are no variants."
+    ),
+    "by number of mutations": Metric(
+        "The same for minus the number of mutations, which needs no embedding: what any embedding must beat.", None
+    ),
+}
+MIN_VARIANTS = 20
+MIN_RELATIVES = 5
+
+
+def levels(data: Dataset) -> list[str]:
+    """Return the columns of quantities that are known of enough variants."""
+    if data.wild_type is None:
+        return []
+    return [column for column in data.values if len(_groups(data, column))]
+
+
+def _groups(data: Dataset, level: str) -> list[IntArray]:
+    """Return the rows of the variants of each wild type that have enough of them."""
+    assert data.wild_type is not None
+    rows = data.evaluated_rows()
+    rows = rows[(data.wild_type[rows] >= 0) & np.isfinite(data.values[level][rows])]
+    parents = data.wild_type[rows]
+    return [rows[parents == p] for p in np.unique(parents) if (parents == p).sum() >= MIN_VARIANTS]
+
+
+def _spearman(a: FloatArray, b: FloatArray) -> float:
+    from scipy.stats import rankdata
+
+    x, y = rankdata(a), rankdata(b)
+    return 0.0 if np.ptp(x) == 0 or np.ptp(y) == 0 else float(np.corrcoef(x, y)[0, 1])
+
+
+def _figure(metric: str, nearness: list[FloatArray], values: list[FloatArray], groups: list[IntArray]) -> Figure:
+    """Return the correlation averaged over wild types; a resample draws variants and keeps each with its wild type."""
+    near, value, rows = np.concatenate(nearness), np.concatenate(values), np.concatenate(groups)
+    owner = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+
+    def correlation(index: IntArray) -> float:
+        drawn = owner[index]
+        parts = [index[drawn == g] for g in range(len(groups))]
+        return float(np.mean([_spearman(near[p], value[p]) for p in parts if len(p) > 1]))
+
+    everything = np.arange(len(rows))
+    return Figure(metric, correlation(everything), len(rows), statistic=correlation, rows=rows, chance=0.0, replicates=500)
+
+
+def _centroid(data: Dataset, embedding: Embedding, parent: int) -> FloatArray | None:
+    """Return the mean embedding of a wild type's relatives that are no variants, None where they are too few."""
+    assert data.wild_type is not None
+    family = data.classes.get("family", np.zeros(len(data), dtype=np.int64))  # one family where none are named
+    if family[parent] < 0:
+        return None
+    mutated = data.mutations > 0 if data.mutations is not None else np.zeros(len(data), dtype=bool)
+    relatives = np.flatnonzero((family == family[parent]) & (data.wild_type < 0) & ~mutated)
+    relatives = relatives[relatives != parent]
+    if len(relatives) < MIN_RELATIVES:
+        return None
+    return embedding.vectors[relatives].astype(np.float64).mean(axis=0)
+
+
+def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
+    """Correlate, wild type by wild type."""
+    assert data.wild_type is not None
+    groups = _groups(data, level)
+    values = [data.values[level][g] for g in groups]
+
+    def shift(centres: list[FloatArray]) -> list[FloatArray]:
+        return [
+            -np.linalg.norm(embedding.vectors[g].astype(np.float64) - c, axis=1)
+            for g, c in zip(groups, centres, strict=True)
+        ]
+
+    parents = [int(data.wild_type[g[0]]) for g in groups]
+    wild = [embedding.vectors[p].astype(np.float64) for p in parents]
+    figures = [_figure("zero-shot Spearman", shift(wild), values, groups)]
+    centroids = [_centroid(data, embedding, p) for p in parents]
+    known = [c for c in centroids if c is not None]
+    if len(known) == len(groups):
+        figures.append(_figure("family-centroid Spearman", shift(known), values, groups))
+    if data.mutations is not None and any(np.ptp(data.mutations[g]) for g in groups):
+        counts = [-data.mutations[g].astype(np.float64) for g in groups]
+        figures.append(_figure("by number of mutations", counts, values, groups))
+    n = sum(map(len, groups))
+    return Measurement(figures, note=f"{n:,} variants of {len(groups):,} wild type{'s' if len(groups) > 1 else ''}")

@@ -1,0 +1,74 @@
+"""Build a tree from embeddings by neighbour joining, and compare its branching with the family's tree."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phylocli.formats.newick import Tree
+from phylocli.probe.dataset import Dataset
+from phylocli.probe.embeddings import Embedding
+from phylocli.probe.statistics import mean_figure
+from phylocli.probe.tasks import patristic
+from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.tree.compare import quartet_distance, robinson_foulds
+from phylocli.tree.engines._skbio import from_skbio, import_skbio
+
+TITLE = "Branching within families"
+METRICS = {
+    "quartet distance": Metric(
+        "Share of the four-member subtrees that the family's tree resolves and the embeddings' tree (neighbour joining on "
+        "cosine distances) has differently, averaged over families: 0 is the same branching, 2/3 a random one. Families of "
+        "many members are sampled. The interval is over families.",
+        "lower",
+    ),
+    "Robinson–Foulds distance": Metric(
+        "Share of the splits of both trees that only one has, averaged over families: 0 is the same branching. Harsher than "
+        "quartets: one member in the wrong place breaks many splits, and random trees have about 1.",
+        "lower",
+    ),
+}
+MIN_MEMBERS = 6
+MAX_MEMBERS = 150
+QUARTETS = 10_000
+
+
+def levels(data: Dataset) -> list[str]:
+    """Return `family` where at least two trees have enough members with embeddings."""
+    known = {data.ids[row] for row in data.evaluated_rows()}
+    usable = sum(len(known.intersection(family.ids)) >= MIN_MEMBERS for family in data.trees)
+    return patristic.levels(data) if usable >= 2 else []
+
+
+def neighbour_joining(vectors: np.ndarray, names: list[str]) -> Tree:
+    """Return the neighbour-joining tree (Saitou & Nei 1987; scikit-bio) of unit vectors (n, D), by cosine distance."""
+    skbio = import_skbio()
+    distance = np.clip(1.0 - vectors.astype(np.float64) @ vectors.astype(np.float64).T, 0.0, None)
+    distance = (distance + distance.T) / 2
+    np.fill_diagonal(distance, 0.0)
+    rows = [str(i) for i in range(len(names))]
+    tree = from_skbio(skbio.tree.nj(skbio.DistanceMatrix(distance, rows, validate=False), neg_as_zero=True))
+    tree.names = [names[int(name)] if name else "" for name in tree.names]
+    return tree
+
+
+def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
+    """Compare trees family by family."""
+    place = {data.ids[row]: int(row) for row in data.evaluated_rows()}
+    unit = embedding.unit_rows()
+    quartets, splits = [], []
+    for family in data.trees:
+        tree = family.tree()
+        names = [name for name in tree.tip_names() if name in place]
+        if len(names) < MIN_MEMBERS:
+            continue
+        names = [names[i] for i in subsample(np.arange(len(names)), MAX_MEMBERS, seed)]
+        reference = tree.prune(names)
+        found = neighbour_joining(unit[[place[name] for name in names]], names)
+        distance = quartet_distance(reference, found, most=QUARTETS, seed=seed)
+        if np.isfinite(distance):
+            quartets.append(distance)
+            splits.append(robinson_foulds(reference, found))
+    return Measurement(
+        [mean_figure("quartet distance", quartets, chance=2 / 3), mean_figure("Robinson–Foulds distance", splits)],
+        note=f"{len(quartets):,} families of at least {MIN_MEMBERS} members",
+    )
