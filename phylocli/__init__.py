@@ -36,6 +36,7 @@ _EXPORTS = {
     "read_sequences": "phylocli.formats",
     "run_chain": "phylocli.workflow",
     "run_probes": "phylocli.probe",
+    "simulate_families": "phylocli.simulate",
     "train_model": "phylocli.train",
     "write_families": "phylocli.formats",
 }
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from phylocli.pairs import PairSampler as PairSampler
     from phylocli.pairs import draw_pairs as draw_pairs
     from phylocli.probe import run_probes as run_probes
+    from phylocli.simulate import simulate_families as simulate_families
     from phylocli.store import Store as Store
     from phylocli.train import train_model as train_model
     from phylocli.tree import infer_trees as infer_trees

@@ -82,6 +82,41 @@ def metrics_schema() -> pa.Schema:
     return pa.schema([*fields, ("high", number), ("n", pa.int64())])
 
 
+def benchmark_schema() -> pa.Schema:
+    """Benchmark of estimators of information: one row an estimator, critic and level of the true information.
+
+    `estimate_nats` and `sd` are mean and standard deviation over fresh batches of `batch_size` pairs.
+    """
+    import pyarrow as pa
+
+    text, count, number = pa.string(), pa.int64(), pa.float64()
+    fields = [("estimator", text), ("critic", text), ("batch_size", count), ("dimension", count)]
+    return pa.schema([*fields, ("true_nats", number), ("estimate_nats", number), ("sd", number), ("transform", text)])
+
+
+def summary_schema() -> pa.Schema:
+    """Summary of that benchmark: bias in nats, variance and mean squared error in nats²."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    fields = [("transform", text), ("estimator", text), ("critic", text), ("true_nats", number)]
+    return pa.schema([*fields, ("bias", number), ("variance", number), ("mean_squared_error", number)])
+
+
+def information_schema() -> pa.Schema:
+    """Estimates of mutual information: one row an estimator and critic.
+
+    `low` and `high` are the 95 % interval, `ceiling_nats` is what the estimate cannot exceed (null: nothing), `control_nats`
+    the same estimate with partners shuffled; `n` held-out pairs, in `groups` that were resampled whole.
+    """
+    import pyarrow as pa
+
+    text, count, number = pa.string(), pa.int64(), pa.float64()
+    fields = [("estimator", text), ("critic", text), ("estimate_nats", number), ("low", number), ("high", number)]
+    fields += [("ceiling_nats", number), ("control_nats", number), ("control_low", number), ("control_high", number)]
+    return pa.schema([*fields, ("n", count), ("groups", count), ("n_train", count), ("at_ceiling", pa.bool_())])
+
+
 def labels_schema() -> pa.Schema:
     """Labels of proteins as `fetch --annotations` writes them; several values in one cell are separated by `;`.
 
@@ -92,6 +127,18 @@ def labels_schema() -> pa.Schema:
     text, number = pa.string(), pa.int64()
     fields = [("id", text), ("accession", text), ("length", number), ("organism", text), ("taxon", number)]
     return pa.schema([*fields, ("ec", text), ("ec_class", text), ("go", text), ("pfam", text)])
+
+
+def sites_schema() -> pa.Schema:
+    """What is true of a simulated family: one row a column of its alignment, counted from 1.
+
+    `rate` is relative to the mean over the sites of the root, `motif` 0 where there is none; `ancestral` is false for
+    columns that were inserted.
+    """
+    import pyarrow as pa
+
+    place = [("family", pa.dictionary(pa.int32(), pa.string())), ("column", pa.int32()), ("rate", pa.float64())]
+    return pa.schema([*place, ("motif", pa.int32()), ("ancestral", pa.bool_())])
 
 
 def format_of(path: PathLike | None, default: TableFormat = "tsv") -> TableFormat:
@@ -179,6 +226,10 @@ class TableWriter:
         style: Literal["never", "necessary"] = "never" if self.format == "tsv" else "necessary"
         text = frame.write_csv(separator=self._separator, include_header=False, quote_style=style)
         self._stream.write(text.encode())
+
+    def flush(self) -> None:
+        """Send what is written on its way, for readers of a pipe."""
+        self._stream.flush()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -299,8 +350,10 @@ def parse_format(text: str | None) -> TableFormat | None:
 __all__ = [
     "TableFormat",
     "TableWriter",
+    "benchmark_schema",
     "embeddings_schema",
     "format_of",
+    "information_schema",
     "labels_schema",
     "members_schema",
     "metrics_schema",
@@ -310,5 +363,7 @@ __all__ = [
     "read_table",
     "require_columns",
     "residues_schema",
+    "sites_schema",
+    "summary_schema",
     "write_table",
 ]

@@ -22,6 +22,7 @@ from phylocli.errors import UsageError
 from phylocli.formats.newick import Tree
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 LAWS = ("power", "geometric")
 
 
@@ -35,6 +36,8 @@ class IndelModel:
         law: of their lengths: `power` or `geometric`.
         parameter: the exponent a of the power law, or the mean of the (uncut) geometric one.
         longest: residues; lengths are cut there.
+        mean: the mean length, residues.
+        weights: the probability of each length from 1 on, shape (longest,).
 
     Raises:
         UsageError: a rate, law or parameter that makes no sense.
@@ -45,7 +48,9 @@ class IndelModel:
     law: str = "power"
     parameter: float = 1.7
     longest: int = 50
-    weights: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
+    mean: float = field(init=False, repr=False, compare=False)
+    weights: Floats = field(init=False, repr=False, compare=False)
+    _laws: tuple[Floats, Floats] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for rate, what in ((self.insertion, "insertions"), (self.deletion, "deletions")):
@@ -66,12 +71,10 @@ class IndelModel:
             if not 1 <= self.parameter < np.inf:
                 raise UsageError(f"the mean indel length is {self.parameter:g}", fix="give a number from 1")
             weights = (1 - 1 / self.parameter) ** (lengths - 1)
-        object.__setattr__(self, "weights", weights / weights.sum())
-
-    @property
-    def mean(self) -> float:
-        """The mean length, residues."""
-        return float(self.weights @ np.arange(1, self.longest + 1))
+        weights /= weights.sum()
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "mean", float(weights @ lengths))
+        object.__setattr__(self, "_laws", (np.cumsum(weights), np.cumsum(weights * lengths) / self.mean))
 
     @property
     def is_off(self) -> bool:
@@ -95,8 +98,7 @@ class IndelModel:
             insert: called with the site to the left (−1 at the start) and a length; returns the ids of the new sites.
             motif: for each of the first ids the motif that it belongs to, 0 for none; ids beyond belong to none.
         """
-        mean, lengths = self.mean, np.cumsum(self.weights)
-        biased = np.cumsum(self.weights * np.arange(1, self.longest + 1)) / mean
+        mean, (lengths, biased) = self.mean, self._laws
         while True:
             size = len(sites)
             insertions, deletions = self.insertion * (size + 1), self.deletion * (size - 1 + mean)
@@ -121,7 +123,7 @@ class IndelModel:
                     sites = np.concatenate([sites[:first], sites[last:]])
 
 
-def _draw(cumulative: npt.NDArray[np.float64], rng: np.random.Generator) -> int:
+def _draw(cumulative: Floats, rng: np.random.Generator) -> int:
     found = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
     return 1 + min(found, len(cumulative) - 1)
 

@@ -1,0 +1,177 @@
+"""Whole families: a tree, the sequences that evolved along it, their true alignment, and what is true of each column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.alphabet import AMINO_ACIDS
+from phylocli.errors import PhylocliError
+from phylocli.formats.family import Family
+from phylocli.formats.newick import Tree
+from phylocli.simulate.indels import History, Insertion
+from phylocli.simulate.settings import Settings
+from phylocli.simulate.sites import motif_letters, rate_digits
+from phylocli.simulate.substitutions import Substitutions
+from phylocli.simulate.trees import tips_below
+
+_LETTERS = np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)
+_CELLS = 1 << 25  # tips × sites cells that are laid out at once
+MOST_LETTERS = 4_000_000_000
+
+
+@dataclass
+class SimulatedFamily:
+    """A simulated family and the truth about it.
+
+    Attributes:
+        family: its members, with the true tree; the rows are the true alignment, or plain sequences.
+        rates: of each column of the true alignment, relative to the mean over the sites of the root, shape (columns,).
+        motif: the motif of each column, from 1 on, 0 for none, shape (columns,).
+        ancestral: which columns hold sites that the root had; the others were inserted, shape (columns,).
+    """
+
+    family: Family
+    rates: npt.NDArray[np.float64]
+    motif: npt.NDArray[np.int64]
+    ancestral: npt.NDArray[np.bool_]
+
+
+def simulate_families(
+    settings: Settings | None = None, n: int = 1, seed: int = 0, *, aligned: bool = True, prefix: str = "SIM"
+) -> Iterator[SimulatedFamily]:
+    """Simulate families, each along a tree of its own.
+
+    Args:
+        settings: of trees, sites and sequences; None takes the defaults.
+        n: how many families; family k depends on the seed and k alone.
+        seed: same settings and seed, same families.
+        aligned: whether rows are the true alignment; without it large families with many insertions take less memory.
+        prefix: of accessions (`SIM00001`, …); members are `SIM00001_1`, …, or as the tips of a given tree are named.
+
+    Raises:
+        UsageError: rates that give no tree, motifs that do not fit.
+        PhylocliError: a true alignment of more letters than fit into memory.
+    """
+    settings = settings or Settings()
+    for index in range(n):
+        rng = np.random.default_rng([seed, index])
+        label = f"{prefix}{index + 1:05d}"
+        tree = settings.tree.draw(index, rng)
+        if not settings.tree.given:
+            numbers = np.cumsum(tree.is_tip)
+            names = [f"{label}_{k}" if tip else "" for k, tip in zip(numbers.tolist(), tree.is_tip.tolist(), strict=True)]
+            tree = Tree(tree.parent, tree.length, names)
+        yield _evolve(settings, tree, label, aligned, rng)
+
+
+def _evolve(settings: Settings, tree: Tree, label: str, aligned: bool, rng: np.random.Generator) -> SimulatedFamily:
+    columns = int(rng.integers(settings.length[0], settings.length[1] + 1))
+    process = Substitutions(settings.substitution_model())
+    motif = settings.motifs.place(columns, rng)
+    speed = settings.motifs.speed(columns)
+    rates = speed * settings.rates.draw(columns, rng) * np.where(motif > 0, settings.motifs.rate, 1.0)
+    history = History(tree, columns, settings.indels, motif, rng)
+    root_states = process.along(tree.parent, tree.length, rates, rng)[tree.is_tip]
+    inserted_rates = speed * settings.rates.draw(history.size - columns, rng)
+    rates = np.concatenate([rates, inserted_rates])
+    blocks = _Blocks(tree, history.insertions, rates, process, rng)
+    order = history.order
+    if aligned and len(order) * len(root_states) > MOST_LETTERS:
+        raise PhylocliError(
+            f"{label}: the true alignment has {len(root_states):,} rows of {len(order):,} columns",
+            why="every insertion adds columns to all rows",
+            fix="lower the rate of insertions, or write --format fasta, which needs no alignment",
+        )
+    motif = np.concatenate([motif, np.zeros(history.size - columns, dtype=np.int64)])[order]
+    rates, ancestral = rates[order], order < columns
+    family = Family(
+        tree.tip_names(),
+        list(_rows(root_states, blocks, history, aligned)),
+        accession=label,
+        description="Simulated family",
+        aligned=aligned,
+        column_features=_column_features(settings, rates, motif, ancestral) if aligned else {},
+        notes=[f"simulate {settings.describe()}"],
+    )
+    return SimulatedFamily(family.with_tree(tree, f"tree true, {settings.tree.describe()}"), rates, motif, ancestral)
+
+
+def _column_features(
+    settings: Settings, rates: npt.NDArray[np.float64], motif: npt.NDArray[np.int64], ancestral: npt.NDArray[np.bool_]
+) -> dict[str, str]:
+    features = {"site_rate": rate_digits(rates)}
+    if settings.motifs.count:
+        features["motif"] = motif_letters(motif)
+    if not settings.indels.is_off:
+        features["ancestral"] = "".join("x" if x else "." for x in ancestral.tolist())
+    return features
+
+
+class _Blocks:
+    """The states of inserted sites: each block of them evolves in the part of the tree below its branch."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        insertions: list[Insertion],
+        rates: npt.NDArray[np.float64],
+        process: Substitutions,
+        rng: np.random.Generator,
+    ) -> None:
+        self.insertions = insertions
+        is_tip = tree.is_tip
+        tips_before = np.cumsum(is_tip) - is_tip
+        below = tips_below(tree)
+        nodes = np.array([block.node for block in insertions], dtype=np.int64)
+        self.first_tip = tips_before[nodes]
+        self.end_tip = self.first_tip + below[nodes]
+        self.states: list[npt.NDArray[np.uint8]] = []
+        sizes = _subtree_sizes(tree)
+        for block in insertions:
+            start, end = block.node, block.node + int(sizes[block.node])
+            # At the end of the branch on which they arose the residues are as in equilibrium, wherever on it that was.
+            own = rates[block.first : block.first + block.length]
+            parent = tree.parent[start:end] - start
+            self.states.append(process.along(parent, tree.length[start:end], own, rng)[is_tip[start:end]])
+
+    def lay(self, full: npt.NDArray[np.uint8], start: int) -> None:
+        """Write the states of these blocks into a matrix of the tips from `start` on, columns being ids of sites."""
+        end = start + len(full)
+        for k in np.flatnonzero((self.first_tip < end) & (self.end_tip > start)).tolist():
+            block, first = self.insertions[k], int(self.first_tip[k])
+            low, high = max(first, start), min(int(self.end_tip[k]), end)
+            full[low - start : high - start, block.first : block.first + block.length] = self.states[k][
+                low - first : high - first
+            ]
+
+
+def _subtree_sizes(tree: Tree) -> npt.NDArray[np.int64]:
+    size = [1] * len(tree)
+    parent = tree.parent.tolist()
+    for node in range(len(size) - 1, 0, -1):
+        size[parent[node]] += size[node]
+    return np.array(size, dtype=np.int64)
+
+
+def _rows(root_states: npt.NDArray[np.uint8], blocks: _Blocks, history: History, aligned: bool) -> Iterator[str]:
+    """Yield the sequence of each tip, in depth-first order: a row of the true alignment, or without gaps."""
+    tips, columns = root_states.shape
+    place = np.full(history.size, -1, dtype=np.int64)
+    place[history.order] = np.arange(len(history.order))
+    step = max(1, _CELLS // history.size)
+    for start in range(0, tips, step):
+        part = root_states[start : start + step]
+        full = np.zeros((len(part), history.size), dtype=np.uint8)
+        full[:, :columns] = part
+        blocks.lay(full, start)
+        for row, sites in zip(full, history.sites[start : start + step], strict=True):
+            letters = _LETTERS[row[sites]]
+            if aligned:
+                line = np.full(len(history.order), ord("-"), dtype=np.uint8)
+                line[place[sites]] = letters
+                letters = line
+            yield letters.tobytes().decode()

@@ -1,0 +1,246 @@
+"""What is to be simulated: every setting with its default, checked once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.alphabet import AMINO_ACIDS, encode_states
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats import read_sequences
+from phylocli.formats.newick import Tree, parse
+from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
+from phylocli.simulate.indels import IndelModel
+from phylocli.simulate.sites import Motifs, RateModel
+from phylocli.simulate.trees import birth_death, coalescent, relaxed, scaled
+from phylocli.tree.models import SubstitutionModel, substitution_model
+
+Amount = tuple[int, int]
+PROCESSES = ("birth-death", "coalescent")
+
+
+@dataclass(frozen=True)
+class TreeModel:
+    """How trees come about.
+
+    Attributes:
+        process: `birth-death` or `coalescent`.
+        tips: least and most; each family draws its number uniformly.
+        speciation, extinction, sampling: of `birth_death`.
+        growth: of `coalescent`.
+        relaxed: standard deviation of the log rate of branches; 0 is a strict clock.
+        height, mean_distance: what the tree is stretched to, substitutions per site; None twice: not stretched.
+        given: trees to use in place of random ones, one after the other; they are stretched and relaxed alike.
+
+    Raises:
+        UsageError: a process or number that makes no sense.
+    """
+
+    process: str = "birth-death"
+    tips: Amount = (50, 50)
+    speciation: float = 1.0
+    extinction: float = 0.0
+    sampling: float = 1.0
+    growth: float = 0.0
+    relaxed: float = 0.0
+    height: float | None = None
+    mean_distance: float | None = None
+    given: tuple[Tree, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.process not in PROCESSES:
+            raise UsageError(f"there is no process named {self.process!r}", fix=f"known: {', '.join(PROCESSES)}")
+        if not 2 <= self.tips[0] <= self.tips[1]:
+            raise UsageError(f"a family cannot have {_shown(self.tips)} members", fix="give 2 or more")
+
+    @classmethod
+    def of_options(
+        cls, *, height: float | None, mean_distance: float | None, given: tuple[Tree, ...], **other: Any
+    ) -> TreeModel:
+        """Return the model as the command line describes it.
+
+        Without a size random trees get a mean distance of 1, and given ones keep theirs; a mean distance of 0 keeps any.
+        """
+        if mean_distance is None and height is None and not given:
+            mean_distance = 1.0
+        return cls(height=height, mean_distance=mean_distance or None, given=given, **other)
+
+    def draw(self, index: int, rng: np.random.Generator) -> Tree:
+        """Return the tree of the family of that index, from 0."""
+        if self.given:
+            tree = self.given[index % len(self.given)]
+        else:
+            tips = int(rng.integers(self.tips[0], self.tips[1] + 1))
+            if self.process == "coalescent":
+                tree = coalescent(tips, rng, growth=self.growth)
+            else:
+                rates = {"speciation": self.speciation, "extinction": self.extinction, "sampling": self.sampling}
+                tree = birth_death(tips, rng, **rates)
+        if self.relaxed:
+            tree = relaxed(tree, self.relaxed, rng)
+        return scaled(tree, height=self.height, mean_distance=self.mean_distance)
+
+    def describe(self) -> str:
+        """Return the model in words, for a family's note."""
+        if self.given:
+            parts = ["given"]
+        elif self.process == "coalescent":
+            parts = [f"coalescent growth={self.growth:g}"]
+        else:
+            parts = [f"birth-death speciation={self.speciation:g} extinction={self.extinction:g} sampling={self.sampling:g}"]
+        parts.append(f"clock sd={self.relaxed:g}")
+        if self.height is not None or self.mean_distance is not None:
+            size = f"height={self.height:g}" if self.height is not None else f"mean_distance={self.mean_distance:g}"
+            parts.append(f"scaled to {size}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a simulated family follows.
+
+    Attributes:
+        tree: how trees come about.
+        length: residues at the root, least and most; each family draws its number uniformly.
+        model: name of the substitution model.
+        frequencies: of the 20 amino acids in equilibrium, in the order of `alphabet.AMINO_ACIDS`; None: the model's.
+        rates, motifs, indels: of the sites.
+    """
+
+    tree: TreeModel = field(default_factory=TreeModel)
+    length: Amount = (200, 200)
+    model: str = "lg"
+    frequencies: tuple[float, ...] | None = None
+    rates: RateModel = field(default_factory=RateModel)
+    motifs: Motifs = field(default_factory=Motifs)
+    indels: IndelModel = field(default_factory=IndelModel)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.length[0] <= self.length[1]:
+            raise UsageError(f"a sequence cannot have {_shown(self.length)} residues", fix="give 1 or more")
+        substitution_model(self.model)
+
+    def substitution_model(self) -> SubstitutionModel:
+        """Return the substitution model with the equilibrium frequencies asked for."""
+        model = substitution_model(self.model)
+        if self.frequencies is None:
+            return model
+        pi = np.array(self.frequencies)
+        return SubstitutionModel.from_exchangeabilities(f"{model.name}+f", model.exchangeabilities, pi)
+
+    def describe(self) -> str:
+        """Return how sequences evolve in words, for a family's note."""
+        indels, rates, motifs = self.indels, self.rates, self.motifs
+        gamma = "equal rates" if math.isinf(rates.alpha) else f"gamma alpha={rates.alpha:g}"
+        gamma += f" categories={rates.categories}" if rates.categories and not math.isinf(rates.alpha) else ""
+        parts = [self.substitution_model().name, gamma, f"invariant={rates.invariant:g}"]
+        parts.append(f"insertions={indels.insertion:g} deletions={indels.deletion:g} per substitution")
+        if not indels.is_off:
+            parts.append(f"lengths {indels.law}:{indels.parameter:g} up to {indels.longest}")
+        if motifs.count:
+            parts.append(f"motifs: {motifs.count} of {motifs.length} residues at {motifs.rate:g} of the rate")
+        return ", ".join(parts)
+
+    def as_parameters(self) -> dict[str, Any]:
+        """Return the settings for a provenance record."""
+        plain = asdict(self)
+        plain["tree"]["given"] = len(self.tree.given)
+        plain["rates"]["alpha"] = None if math.isinf(self.rates.alpha) else self.rates.alpha
+        for derived in ("mean", "weights", "_laws"):
+            plain["indels"].pop(derived)
+        return plain
+
+
+def _shown(amount: Amount) -> str:
+    return f"{amount[0]}" if amount[0] == amount[1] else f"{amount[0]} to {amount[1]}"
+
+
+def parse_amount(text: str, what: str) -> Amount:
+    """Return the least and the most of a text such as `50` or `20:100`.
+
+    Raises:
+        UsageError: the text is none.
+    """
+    low, _, high = text.partition(":")
+    try:
+        return int(low), int(high or low)
+    except ValueError:
+        raise UsageError(f"{text!r} is no number of {what}", fix="write a whole number, or a range as in 20:100") from None
+
+
+def parse_law(text: str) -> tuple[str, float]:
+    """Return law and parameter of a text such as `power:1.7` or `geometric:2.5`.
+
+    Raises:
+        UsageError: the text is none.
+    """
+    law, _, parameter = text.partition(":")
+    try:
+        return law, float(parameter)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no law of indel lengths", fix="write power:EXPONENT or geometric:MEAN, as in power:1.7"
+        ) from None
+
+
+def read_frequencies(text: str) -> tuple[float, ...] | None:
+    """Return the equilibrium frequencies that a text names: `model` (None), `equal`, or a file of sequences.
+
+    Of a file's sequences (FASTA, Stockholm) they are the composition, each amino acid counted once more than it is there.
+
+    Raises:
+        BadInputError: the file cannot be read.
+    """
+    if text == "model":
+        return None
+    counts = np.ones(len(AMINO_ACIDS))
+    if text != "equal":
+        for sequence in read_sequences(text):
+            states = encode_states([sequence.residues])[0]
+            counts += np.bincount(states, minlength=len(AMINO_ACIDS) + 1)[: len(AMINO_ACIDS)]
+    return tuple((counts / counts.sum()).tolist())
+
+
+def read_trees(source: PathLike) -> tuple[Tree, ...]:
+    """Return the trees of a Newick file, which end with `;` each.
+
+    Raises:
+        BadInputError: not Newick, fewer than two tips, tips of one name or none, branches of no or a negative length.
+    """
+    name = display_name(source)
+    with open_input(source) as stream:
+        text = "".join(line for _, line in text_lines(stream, name))
+    trees = []
+    for number, part in enumerate(_split(text), 1):
+        what = f"tree {number} of {name}"
+        tree = parse(part, what)
+        tips = tree.tip_names()
+        if len(tips) < 2 or len(set(tips)) < len(tips) or "" in tips:
+            raise BadInputError(f"{what} needs two tips or more, each with a name of its own")
+        length: npt.NDArray[np.float64] = tree.length[1:]
+        if not (np.isfinite(length) & (length >= 0)).all():
+            raise BadInputError(
+                f"{what} has branches without a length, or with a negative one", fix="give lengths in substitutions per site"
+            )
+        trees.append(tree)
+    if not trees:
+        raise BadInputError(f"{name} holds no tree", fix="give trees as Newick")
+    return tuple(trees)
+
+
+def _split(text: str) -> list[str]:
+    """Return the trees of a text, each with its `;`; marks within quotes and comments do not count."""
+    parts, start, quoted, comment = [], 0, False, False
+    for position, character in enumerate(text):
+        if character == "'" and not comment:
+            quoted = not quoted
+        elif character in "[]" and not quoted:
+            comment = character == "["
+        elif character == ";" and not quoted and not comment:
+            parts.append(text[start : position + 1])
+            start = position + 1
+    return [*parts, *([text[start:]] if text[start:].strip() else [])]

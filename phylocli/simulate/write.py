@@ -1,0 +1,99 @@
+"""Writing simulated families: Stockholm with the true tree, FASTA without gaps, and a table of the sites' truth."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from phylocli import console
+from phylocli.errors import UsageError
+from phylocli.formats import fasta, stockholm
+from phylocli.formats.fasta import Sequence
+from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.streams import PathLike, open_text_output
+from phylocli.formats.tables import TableWriter, sites_schema
+from phylocli.simulate.families import SimulatedFamily, simulate_families
+from phylocli.simulate.settings import Settings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMATS = ("stockholm", "fasta", "newick")
+
+
+def write_simulated(
+    settings: Settings,
+    target: PathLike | None,
+    *,
+    n: int = 1,
+    seed: int = 0,
+    format: str = "stockholm",
+    sites: PathLike | None = None,
+    prefix: str = "SIM",
+) -> int:
+    """Simulate families and write them one at a time; return how many sequences there are.
+
+    Args:
+        settings: of the simulation.
+        target: a path, or `-`/None for standard output.
+        n: how many families.
+        seed: same settings and seed, same bytes.
+        format: `stockholm` (true alignment and tree), `fasta` (sequences without gaps), or `newick` (trees, one a line).
+        sites: where to write the truth about each column as a table; None: nowhere.
+        prefix: of accessions and ids.
+
+    Raises:
+        UsageError: no such format, fewer than one family, given tips whose names would come twice.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"there is no format named {format!r}", fix=f"known: {', '.join(FORMATS)}")
+    if n < 1:
+        raise UsageError(f"{n} families cannot be simulated", fix="give a number from 1")
+    if prefix.split() != [prefix] or prefix.startswith(("#", ">", "/")):
+        raise UsageError(f"{prefix!r} cannot begin a name", fix="give letters and digits, without spaces")
+    if settings.tree.given and n > len(settings.tree.given) and format == "fasta":
+        raise UsageError(
+            f"{n} families along {len(settings.tree.given)} given trees would repeat ids in a FASTA file",
+            fix="write Stockholm, or give as many trees as families",
+        )
+    members = residues = columns = 0
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(open_text_output(target))
+        table = stack.enter_context(TableWriter(sites, sites_schema())) if sites is not None else None
+        for found in simulate_families(settings, n, seed, aligned=format != "fasta", prefix=prefix):
+            family = found.family
+            if format == "stockholm":
+                stockholm.write_family(family, stream)
+            elif format == "newick":
+                stream.write(family.newick + "\n")
+            else:
+                fasta.write((Sequence(name, row) for name, row in zip(family.ids, family.rows, strict=True)), stream)
+            if target is None:
+                stream.flush()  # the next stage of a pipe can start on it
+            if table is not None:
+                table.write(_truth(found))
+            members += len(family)
+            columns += len(found.rates)
+            residues += sum(len(row) - row.count("-") for row in family.rows)
+    parameters = {**settings.as_parameters(), "families": n, "format": format}
+    for path in (target, sites):
+        write_sidecar(path, "simulate", parameters, seed)
+    kind = "one family" if n == 1 else f"{n:,} families"
+    wide = f", {columns / n:,.0f} columns" if format == "stockholm" else ""
+    console.info(f"simulated {kind}: {members:,} sequences of {residues / members:,.0f} residues on average{wide}")
+    return members
+
+
+def _truth(found: SimulatedFamily) -> pl.DataFrame:
+    import polars as pl
+
+    columns = len(found.rates)
+    return pl.DataFrame(
+        {
+            "family": pl.repeat(found.family.label, columns, dtype=pl.String, eager=True),
+            "column": range(1, columns + 1),
+            "rate": found.rates,
+            "motif": found.motif,
+            "ancestral": found.ancestral,
+        }
+    )
