@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import MISSING
-from phylocli.tree.distances import MAX_DISTANCE, pair_distances
+from phylocli.tree._curves import CODES, COUNTS, curves
+from phylocli.tree.distances import MAX_DISTANCE
 from phylocli.tree.models import STATES, substitution_model
 
 GRID = tuple(float(a) for a in np.geomspace(0.2, 12.8, 10))
@@ -48,14 +48,12 @@ def estimate_alpha(
         shrinkage: share of the way to α = 1, in log α; 0 gives the maximum itself.
         max_distance: as in `distance_matrix`.
     """
-    first, second = _choose(len(states), pairs, seed)
-    counts = _counts(states, first, second)
-    differing = counts.sum(axis=(1, 2)) - np.trace(counts, axis1=1, axis2=2)
-    informative = differing > 0
-    if not informative.any():
+    counts = _counts(states, *_choose(len(states), pairs, seed))
+    counts = counts[counts @ COUNTS[:, 1] > 0]  # pairs without a difference say nothing
+    if not len(counts):
         return 1.0
-    first, second, counts = first[informative], second[informative], counts[informative]
-    likelihoods = np.array([_likelihood(states, first, second, counts, model, alpha, max_distance) for alpha in GRID])
+    name = substitution_model(model).name
+    likelihoods = np.array([_likelihood(counts, name, alpha, max_distance) for alpha in GRID])
     best = int(np.clip(likelihoods.argmax(), 1, len(GRID) - 2))
     low, middle, high = likelihoods[best - 1 : best + 2]
     bend = low - 2 * middle + high
@@ -80,24 +78,14 @@ def _choose(n: int, pairs: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.N
 
 def _counts(
     states: npt.NDArray[np.uint8], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Return how often each pair of amino acids faces each other, shape (pairs, 20, 20)."""
-    width = MISSING + 1
-    code = states[first].astype(np.int64) * width + states[second]
-    code += np.arange(len(first))[:, None] * width**2
-    found = np.bincount(code.ravel(), minlength=len(first) * width**2).reshape(-1, width, width)
-    return found[:, :STATES, :STATES].astype(np.float64)
+) -> npt.NDArray[np.float32]:
+    """Return how often each pair of states faces each other, shape (pairs, 441)."""
+    code = states[first].astype(np.int64) * (STATES + 1) + states[second]
+    code += np.arange(len(first))[:, None] * CODES
+    return np.bincount(code.ravel(), minlength=len(first) * CODES).reshape(-1, CODES).astype(np.float32)
 
 
-def _likelihood(
-    states: npt.NDArray[np.uint8],
-    first: npt.NDArray[np.int64],
-    second: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.float64],
-    model: str,
-    alpha: float,
-    max_distance: float,
-) -> float:
-    distance = pair_distances(states, first, second, model=model, alpha=alpha, max_distance=max_distance)
-    probability = substitution_model(model).gamma_transition(distance, alpha)
-    return float((counts * np.log(np.maximum(probability, 1e-300))).sum())
+def _likelihood(counts: npt.NDArray[np.float32], model: str, alpha: float, max_distance: float) -> float:
+    """Return the log likelihood of pairs, each at its best distance for this α, but for a constant."""
+    shapes = curves(model, alpha, max_distance)
+    return float((counts @ shapes.start).sum() + shapes.maxima(counts @ shapes.features).sum())

@@ -1,0 +1,187 @@
+"""The log likelihood of a pair of sequences as a function of their distance, for many pairs at once.
+
+The derivative of a pair's log likelihood by s = log t is a sum over its columns of d log P_ab(t) / ds, one smooth function
+for each of the 210 pairs of residues. These functions lie so close to a space of about fifteen dimensions that nothing else
+of a pair matters: its statistics are the sum of its columns' coordinates there, one sparse product for a whole block of
+pairs. On each of the intervals into which s is cut, a pair's derivative is then a polynomial, whose root is found by Newton
+steps on six numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.alphabet import MISSING
+from phylocli.tree.models import STATES, gamma_spectrum, substitution_model
+
+Array = npt.NDArray[np.float64]
+Single = npt.NDArray[np.float32]
+
+MIN_DISTANCE = 1e-4
+"""Shortest distance that is told from zero (rows without a difference have distance 0)."""
+
+_INTERVALS = 32
+_DEGREE = 5  # of the polynomials: with these intervals they meet the functions to 1e-8
+_LEAST = 6  # dimensions of the basis, and more up to
+_TOLERANCE = 3e-7  # of the coordinates: the largest error of any function anywhere
+_WIDTH = MISSING + 1
+CODES = _WIDTH**2
+"""Pairs of states, missing ones included; the pair (a, b) has the code 21 a + b."""
+
+COUNTS = np.zeros((CODES, 2), dtype=np.float32)
+"""Whether both states are there, and whether they are there and differ; exact in sums of up to 2²⁴ columns."""
+
+COUNTS.reshape(_WIDTH, _WIDTH, 2)[:STATES, :STATES, 0] = 1
+COUNTS.reshape(_WIDTH, _WIDTH, 2)[:STATES, :STATES, 1] = 1 - np.eye(STATES)
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What the likelihood of a pair looks like under one model, on the logarithm of distance cut into intervals.
+
+    Attributes:
+        low: logarithm of the shortest distance.
+        step: length of an interval of s = log t.
+        longest: the longest distance, at the last end.
+        features: of each code, shape (441, r): `COUNTS`, then the coordinates of its function; zeros where a state is
+            missing. The basis functions of the first two are zero, so that sums can be used as they are.
+        slopes: of the r basis functions at the ends of the intervals, shape (intervals + 1, r).
+        rises: their integrals from the first end, shape (intervals + 1, r).
+        pieces: coefficients of the basis functions' polynomials in u ∈ [−1, 1], lowest first, shape (intervals, r, 6).
+        start: log P_ab at the first end, shape (441,); zeros where a state is missing.
+    """
+
+    low: float
+    step: float
+    longest: float
+    features: Single
+    slopes: Single
+    rises: Single
+    pieces: Single
+    start: Array
+
+    def distances(self, statistics: Single) -> Array:
+        """Return the most likely distances, shape (pairs,), of pairs with these sums of `features`, shape (pairs, r)."""
+        place = self._place(statistics)[0]
+        return np.where(place < _INTERVALS * self.step, np.exp(self.low + place), self.longest)
+
+    def maxima(self, statistics: Single) -> Array:
+        """Return how far each pair's log likelihood rises from the shortest distance to the best, shape (pairs,)."""
+        place, interval, coefficients = self._place(statistics)
+        u = 2 * (place / self.step - interval) - 1
+        rise = np.zeros_like(u)
+        for power, coefficient in enumerate(coefficients):
+            rise += coefficient * (u ** (power + 1) - (-1.0) ** (power + 1)) / (power + 1)
+        before = (self.rises[interval] * statistics).sum(axis=1, dtype=np.float64)
+        return before + rise * self.step / 2
+
+    def _place(self, statistics: Single) -> tuple[Array, npt.NDArray[np.int64], Array]:
+        """Return where each pair's maximum lies in s, counted from `low`, in which interval, and the polynomials there."""
+        slopes = self.slopes @ statistics.T  # (ends, pairs)
+        rising = slopes > 0
+        interval = rising.sum(axis=0) - 1
+        # Nearly always the derivative falls through zero once. Where it does so again, the highest of the ends decides.
+        turns = np.count_nonzero(rising[1:] != rising[:-1], axis=0)
+        odd = np.flatnonzero((turns > 1) | (~rising[0] & (turns > 0)))
+        if len(odd):
+            peak = (self.rises @ statistics[odd].T).argmax(axis=0)
+            interval[odd] = np.where(rising[peak, odd], peak, peak - 1)
+        inside = interval.clip(0, _INTERVALS - 1)
+        order = np.argsort(inside.astype(np.uint8), kind="stable")
+        bounds = np.searchsorted(inside[order], np.arange(_INTERVALS + 1))
+        sorted_statistics = statistics[order]
+        coefficients = np.empty((_DEGREE + 1, len(statistics)))
+        for piece, first, last in zip(self.pieces, bounds[:-1], bounds[1:], strict=True):
+            if last > first:
+                coefficients[:, order[first:last]] = piece.T @ sorted_statistics[first:last].T
+        u = _root(coefficients)
+        u[interval < 0] = -1.0
+        u[interval >= _INTERVALS] = 1.0
+        return (inside + (u + 1) / 2) * self.step, inside, coefficients
+
+
+@functools.lru_cache(maxsize=64)
+def curves(name: str, alpha: float, max_distance: float) -> Curves:
+    """Return the curves of a model with Γ(α, 1/α) rates between `MIN_DISTANCE` and `max_distance`."""
+    model = substitution_model(name)
+    low, high = np.log(MIN_DISTANCE), np.log(max_distance)
+    step = (high - low) / _INTERVALS
+    nodes = np.polynomial.chebyshev.chebpts1(_DEGREE + 1)
+    time = np.exp(low + step * (np.arange(_INTERVALS)[:, None] + (nodes + 1) / 2)).ravel()
+    spectrum = gamma_spectrum(model.eigenvalues, time, alpha)
+    change = spectrum * model.eigenvalues * time[:, None]
+    if not np.isinf(alpha):
+        change = change / (1 - model.eigenvalues * time[:, None] / alpha)
+    # One column for each of the 210 pairs of states: the derivative is the same both ways.
+    a, b = np.triu_indices(STATES)
+    products = model.right[a] * model.left[:, b].T  # (210, eigenvalues)
+    functions = products @ change.T
+    functions /= products @ spectrum.T
+    left, sizes, basis = np.linalg.svd(functions, full_matrices=False)
+    left *= sizes
+    wrong = np.abs(functions - left[:, :_LEAST] @ basis[:_LEAST]).max() if len(sizes) > _LEAST else 0.0
+    rank = _LEAST
+    while wrong > _TOLERANCE and rank < len(sizes):
+        rank += 1
+        wrong = np.abs(functions - left[:, :rank] @ basis[:rank]).max()
+    coordinates = np.zeros((_WIDTH, _WIDTH, rank))
+    coordinates[a, b] = coordinates[b, a] = left[:, :rank]
+    basis = np.vstack([np.zeros((2, len(time))), basis[:rank]])
+    powers = np.linalg.inv(np.vander(nodes, increasing=True))
+    pieces = basis.reshape(-1, _INTERVALS, _DEGREE + 1).transpose(1, 0, 2) @ powers.T
+    ends = pieces.sum(axis=2)  # at u = 1
+    first = (pieces[0] * (-1.0) ** np.arange(_DEGREE + 1)).sum(axis=1)
+    areas = (pieces[:, :, ::2] * (2 / np.arange(1, _DEGREE + 2, 2))).sum(axis=2) * step / 2
+    start = np.zeros((_WIDTH, _WIDTH))
+    start[:STATES, :STATES] = np.log(model.gamma_transition(MIN_DISTANCE, alpha))
+    return Curves(
+        low=float(low),
+        step=float(step),
+        longest=max_distance,
+        features=np.hstack([COUNTS, coordinates.reshape(CODES, rank)]).astype(np.float32),
+        slopes=np.vstack([first, ends]).astype(np.float32),
+        rises=np.vstack([np.zeros(rank + 2), np.cumsum(areas, axis=0)]).astype(np.float32),
+        pieces=pieces.astype(np.float32),
+        start=start.ravel(),
+    )
+
+
+def _root(coefficients: Array) -> Array:
+    """Return where polynomials fall through zero in [−1, 1], shape (pairs,); lowest coefficients first, shape (6, pairs).
+
+    Newton steps from the chord's root, kept inside the bracket by bisection; pairs that have arrived are left alone. Where
+    there is no fall, the end that is higher up is returned.
+    """
+    odd = coefficients[1::2].sum(axis=0)
+    even = coefficients[::2].sum(axis=0)
+    value_low, value_high = even - odd, even + odd
+    falls = (value_low > 0) & (value_high <= 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = np.where(falls, (value_low + value_high) / (value_low - value_high), np.where(value_low > 0, 1.0, -1.0))
+    active = np.flatnonzero(falls)
+    series = coefficients if len(active) == len(x) else coefficients[:, active]
+    low, high = np.full(len(active), -1.0), np.full(len(active), 1.0)
+    here = x[active]
+    for _ in range(60):
+        if not len(active):
+            break
+        value, slope = series[-1].copy(), np.zeros_like(here)
+        for coefficient in series[-2::-1]:
+            slope *= here
+            slope += value
+            value *= here
+            value += coefficient
+        above = value > 0
+        low, high = np.where(above, here, low), np.where(above, high, here)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            new = here - value / slope
+        new = np.where((new >= low) & (new <= high), new, (low + high) / 2)  # also for NaN
+        moving = np.flatnonzero(np.abs(new - here) > 1e-6)
+        x[active] = new
+        active, series = active[moving], series[:, moving]
+        low, high, here = low[moving], high[moving], new[moving]
+    return x
