@@ -99,12 +99,12 @@ def main() -> None:
         made, base = timed(lambda: bme.infer(different, settings))  # noqa: B023
         start, alpha = made.tree, made.alpha
         report(name, "bme", whole(start), truth, base)
-        (tree, _), alone = timed(lambda: refine(start, rows, different, settings, alpha=alpha))  # noqa: B023
+        (tree, *_), alone = timed(lambda: refine(start, rows, different, settings, alpha=alpha))  # noqa: B023
         report(name, "+1 sweep", whole(tree), truth, base + alone, alone)
         if not arguments.skip_full:
-            (tree, _), alone = timed(lambda: refine(start, rows, different, settings, alpha=alpha, full=True))  # noqa: B023
+            (tree, *_), alone = timed(lambda: refine(start, rows, different, settings, alpha=alpha, full=True))  # noqa: B023
             report(name, "+full", whole(tree), truth, base + alone, alone)
-        (tree, _), alone = timed(lambda: refine(truth, family.ids, states, settings, alpha=alpha))  # noqa: B023
+        (tree, *_), alone = timed(lambda: refine(truth, family.ids, states, settings, alpha=alpha))  # noqa: B023
         report(name, "truth+1", tree, truth, float("nan"), alone)
         tree, total = timed(lambda: veryfasttree.infer(different, settings).tree)  # noqa: B023
         report(name, "veryfasttree", whole(tree), truth, total)

@@ -12,6 +12,7 @@ EXAMPLES = [
     "phylocli tree families.sto -o trees.sto",
     "phylocli fetch PF00042 | phylocli align | phylocli tree --format newick > PF00042.nwk",
     "phylocli tree families.sto --engine veryfasttree --jobs 4 -o trees.sto.gz",
+    "phylocli tree families.sto --support alrt --format newick -o trees.nwk",
     "phylocli tree alignment.fasta --tree mine.nwk --root minvar --draw tree.svg -o mine.sto",
 ]
 
@@ -50,6 +51,10 @@ def command(
             help="Branch lengths by likelihood; by default for engines on distances (bme, nj). With --tree, fit them anew.",
         ),
     ] = None,
+    support: Annotated[
+        str,
+        typer.Option(help="Of inner branches: none, abayes, alrt[=N] or bootstrap[=N] (N replicates).", metavar="HOW"),
+    ] = "none",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Families at once; 0 takes all cores.", metavar="N")] = 1,
     timeout: Annotated[
         Optional[float],  # noqa: UP045
@@ -90,6 +95,7 @@ def command(
             root=root,
             outgroup=outgroup or (),
             refine=bool(refine),
+            support=support,
             model=model,
             alpha=alpha,
             failures=failures,
@@ -106,6 +112,7 @@ def command(
             root=root,
             outgroup=outgroup or (),
             refine=refine,
+            support=support,
             jobs=jobs,
             seed=seed,
             timeout=timeout,

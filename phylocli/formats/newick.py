@@ -23,6 +23,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<quoted>'(?:[^']|'')*')|(?P<comment>\[[^\]]*\])|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+))"
 )
 _NEEDS_QUOTES = re.compile(r"[\s'\[\](),:;]")
+_SUPPORT = re.compile(r"\d+(?:\.\d*)?(?:[eE]-?\d+)?(?:/\d+(?:\.\d*)?(?:[eE]-?\d+)?)*")
 
 
 @dataclass
@@ -33,7 +34,8 @@ class Tree:
         parent: index of each node's parent, shape (nodes,); -1 for the root, which is node 0.
         length: length of the branch above each node, expected substitutions per site, shape (nodes,); NaN where the
             Newick text gave none; the root's is 0 unless the text gave one.
-        names: a name for each node, empty where there is none. For inner nodes this may be a support value.
+        names: a name for each node, empty where there is none. A number as the name of an inner node is the support of the
+            branch above it, as tree programs write it (see `support`); several go as `97.2/0.99`.
     """
 
     parent: npt.NDArray[np.int64]
@@ -57,6 +59,17 @@ class Tree:
     def tip_names(self) -> list[str]:
         """Return the names of the tips in depth-first order."""
         return [self.names[i] for i in self.tips()]
+
+    def support(self) -> npt.NDArray[np.float64]:
+        """Return the support of the branch above each node, shape (nodes,): the first number of its label, else NaN.
+
+        In the unit of whoever made the tree: a share from 0 to 1, or per cent.
+        """
+        found = np.full(len(self), np.nan)
+        for node in np.flatnonzero(~self.is_tip).tolist():
+            if is_support(self.names[node]):
+                found[node] = float(self.names[node].split("/")[0])
+        return found
 
     def children(self) -> list[list[int]]:
         """Return the children of each node, in their order."""
@@ -114,7 +127,8 @@ class Tree:
             anchor[node] = len(new_parent)
             new_parent.append(up)
             new_length.append(gathered if up >= 0 else 0.0)
-            new_names.append(self.names[node])
+            above_nothing = up < 0 and not tip[node] and is_support(self.names[node])
+            new_names.append("" if above_nothing else self.names[node])
         return Tree(np.array(new_parent, dtype=np.int64), np.array(new_length), new_names)
 
     def to_newick(self) -> str:
@@ -138,15 +152,21 @@ class Tree:
         return "".join(parts) + ";"
 
     def to_ete(self) -> ete3.Tree:
-        """Return the tree as an ete3 tree; missing lengths become 0 (ete3 itself would take 1)."""
+        """Return the tree as an ete3 tree; missing lengths become 0 (ete3 itself would take 1).
+
+        Labels of inner nodes are their names; where they are numbers, they are their `support` too.
+        """
         tree_class = import_ete().Tree
         root = tree_class()
         root.name, root.dist = self.names[0], 0.0
         nodes = [root]
+        support = self.support()
         for node in range(1, len(self.parent)):
             length = float(np.nan_to_num(self.length[node], nan=0.0))
             child = tree_class(name=self.names[node], dist=length)
             child.dist = length
+            if not np.isnan(support[node]):
+                child.support = float(support[node])
             up = nodes[self.parent[node]]
             child.up = up
             up.children.append(child)  # add_child checks and copies per call, which is slow for 100,000 tips
@@ -187,6 +207,11 @@ def import_ete() -> Any:
             fix="pip install ete3 six 'legacy-cgi; python_version >= \"3.13\"'",
         ) from error
     return ete3
+
+
+def is_support(label: str) -> bool:
+    """Return whether the label of an inner node is a support value, or several with slashes between, and not a name."""
+    return _SUPPORT.fullmatch(label) is not None
 
 
 def quote(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from phylocli import console
 from phylocli.formats.newick import Tree
-from phylocli.tree.engines._settings import Settings
+from phylocli.tree.engines._settings import Inferred, Settings
 from phylocli.tree.engines._skbio import shape
 from phylocli.tree.models import MODELS
 
@@ -35,8 +35,8 @@ def refine(
     *,
     alpha: float | None = None,
     full: bool = False,
-) -> tuple[Tree, str]:
-    """Return a tree with lengths by likelihood, and words for its note.
+) -> Inferred:
+    """Return a tree with lengths by likelihood, words for its note, and the α that goes with them.
 
     Args:
         tree: three tips or more.
@@ -48,15 +48,14 @@ def refine(
             mends their proportions and leaves scale and α as the distances have them: those come from continuous Γ rates,
             whereas four categories draw long trees too long (docs/likelihood.md).
     """
-    from phylocli.tree.likelihood import partial_bytes, refine_trees
+    from phylocli.tree.likelihood import refine_trees
 
-    needed = partial_bytes(len(states), states.shape[1])
-    if needed > MOST_BYTES:
+    if not fits_memory(states):
         console.warning(
             f"{len(states)} sequences of {states.shape[1]} columns: branch lengths stay those of the distance tree, "
-            f"their likelihood would take {needed / 1e9:.0f} GB"
+            f"their likelihood would take more than {MOST_BYTES / 1e9:.0f} GB"
         )
-        return tree, "lengths not refined: too large"
+        return Inferred(tree, "lengths not refined: too large", alpha)
     if alpha is None:
         alpha = shape(states, settings)
     how = {"sweeps": _FULL_SWEEPS, "tolerance": _FULL_TOLERANCE} if full else {"sweeps": 1, "fit_alpha": False}
@@ -64,7 +63,14 @@ def refine(
         [found] = refine_trees([tree], [names], [states], model=settings.model, alpha=min(alpha, 100.0), **how)
     words = "lengths by likelihood" if full else "lengths by one likelihood sweep"
     name = f"{settings.model.upper()}+Γ4 (α = {found.alpha:.3g}, log likelihood {found.log_likelihood:.2f})"
-    return replace(tree, length=found.tree.length), f"{words}, {name}"
+    return Inferred(replace(tree, length=found.tree.length), f"{words}, {name}", found.alpha)
+
+
+def fits_memory(states: npt.NDArray[np.uint8]) -> bool:
+    """Return whether the partial likelihoods of an alignment, shape (n, columns), take no more than `MOST_BYTES`."""
+    from phylocli.tree.likelihood import partial_bytes
+
+    return partial_bytes(*states.shape) <= MOST_BYTES
 
 
 @contextmanager

@@ -145,7 +145,16 @@ def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
                 fontsize=8,
                 parse_math=False,
             )
-    bar = scale_length(deepest)
+        for node in np.flatnonzero(~np.isnan(tree.support())).tolist():
+            axes.text(
+                depth[node] - 0.003 * deepest,
+                height[node] - 0.08,
+                shorten(tree.names[node], 20),
+                va="bottom",
+                ha="right",
+                fontsize=5.5,
+                color="#5577aa",
+            )
     bar, below_tips = scale_length(deepest), len(tips) - 1 + 0.28 / row
     axes.plot([0, bar], [below_tips, below_tips], color="#222222", linewidth=1.6)
     axes.text(0, below_tips + 0.07 / row, f"{bar:g} substitutions per site", va="top", fontsize=8)
@@ -163,7 +172,8 @@ def draw_text(tree: Tree, width: int | None = None) -> str:
     """Return a tree as lines of text, one a tip, branch lengths to scale as far as characters allow, and a scale bar.
 
     Args:
-        tree: any tree; one of more than `MAX_TEXT_TIPS` tips is thinned to evenly spaced ones.
+        tree: any tree; one of more than `MAX_TEXT_TIPS` tips is thinned to evenly spaced ones. Support values stand on their
+            branches where these are long enough.
         width: characters a line may have; None takes the terminal's width.
     """
     width = width or shutil.get_terminal_size((100, 24)).columns
@@ -186,12 +196,22 @@ def draw_text(tree: Tree, width: int | None = None) -> str:
         low, high = sorted((rows[up], rows[node]))
         arms[low:high, x[up]] |= _DOWN
         arms[low + 1 : high + 1, x[up]] |= _UP
+    lines = [[_BOX[arm] for arm in row] for row in arms]
+    for node in np.flatnonzero(~np.isnan(tree.support())).tolist():
+        _write_support(lines[rows[node]], tree.names[node], int(x[tree.parent[node]]), int(x[node]))
     text = []
     for row, tip in enumerate(tree.tips()):
-        line = "".join(_BOX[arm] for arm in arms[row]).rstrip()
+        line = "".join(lines[row]).rstrip()
         text.append(f"{line} {shorten(tree.names[tip], label_width)}")
     bar = scale_length(deepest)
     if bar:
         text.append("")
         text.append("├" + "─" * max(round(bar / deepest * (room - 1)) - 1, 0) + f"┤ {bar:g} substitutions per site")
     return "\n".join(text)
+
+
+def _write_support(line: list[str], label: str, start: int, stop: int) -> None:
+    """Write a support value at the end of a branch from one column to another, if a piece of line stays on both sides."""
+    first = stop - len(label) - 1
+    if first > start + 1 and all(line[at] == "─" for at in range(first, stop - 1)):
+        line[first : stop - 1] = label

@@ -22,6 +22,7 @@ from phylocli.formats.streams import PathLike, open_input
 from phylocli.tree import _collapse
 from phylocli.tree._refine import refine as refine_lengths
 from phylocli.tree._refine import refines
+from phylocli.tree._support import add_support, parse_support
 from phylocli.tree.distances import FORMULAS, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
 from phylocli.tree.engines._settings import Settings
 from phylocli.tree.failures import Failures
@@ -49,6 +50,7 @@ class Options:
     root: str = "midpoint"
     outgroup: tuple[str, ...] = ()
     refine: bool | None = None
+    support: str = "none"
     seed: int = 0
     timeout: float | None = None
 
@@ -77,6 +79,7 @@ def infer_trees(
     root: str = "midpoint",
     outgroup: Collection[str] = (),
     refine: bool | None = None,
+    support: str = "none",
     jobs: int = 1,
     seed: int = 0,
     timeout: float | None = None,
@@ -101,6 +104,9 @@ def infer_trees(
         outgroup: ids of members that root the tree.
         refine: whether one sweep of likelihood under the model with four Γ categories mends the branch lengths; None does
             so for engines that work on distances (`bme`, `nj`).
+        support: of inner branches, as labels of the tree: `none`, `abayes` (posterior probability), `alrt` (SH-like, per
+            cent) or `bootstrap` (columns resampled, per cent; for engines on distances); `alrt=N` and `bootstrap=N` for N
+            replicates.
         jobs: families at once, in processes; 0 takes one for each core.
         seed: for engines that draw random numbers.
         timeout: seconds of wall time an external program may take on one family.
@@ -122,6 +128,7 @@ def infer_trees(
         root=root,
         outgroup=tuple(sorted(outgroup)),
         refine=refine,
+        support=support,
         seed=seed,
         timeout=timeout,
     )
@@ -151,6 +158,7 @@ def attach_trees(
     root: str = "midpoint",
     outgroup: Collection[str] = (),
     refine: bool = False,
+    support: str = "none",
     model: str = "lg",
     alpha: float | None = None,
     failures: Failures | None = None,
@@ -159,10 +167,12 @@ def attach_trees(
 
     The tips must be the members, named alike. Lengths are taken as they are; negative ones become zero. With `refine`,
     lengths, where there are any, are only a start, and those at the maximum of the likelihood under `model` with four Γ
-    categories take their place; `alpha` is where the shape starts. Other arguments as in `infer_trees`; members under
+    categories take their place; `alpha` is where the shape starts. Support values that a tree brings are kept, unless
+    `support` (`abayes` or `alrt`) asks for new ones. Other arguments as in `infer_trees`; members under
     `min_coverage` leave family and tree.
 
     Raises:
+        UsageError: options that cannot work, such as bootstrap support.
         BadInputError: not Newick, tips that are not the members, branches without lengths, not one tree a family.
     """
     with open_input(source) as stream:
@@ -176,8 +186,12 @@ def attach_trees(
         root=root,
         outgroup=tuple(sorted(outgroup)),
         refine=refine,
+        support=support,
     )
     check_options(options)
+    measure = parse_support(support)
+    if measure is not None and measure.name == "bootstrap":
+        raise _no_bootstrap("a given tree")
     count = 0
     for family in families:
         if count == len(trees):
@@ -213,8 +227,13 @@ def _attach(family: Family, newick: str, where: str, options: Options) -> Family
         tree = tree.prune(placed.ids)
     taken = f"tree taken from {Path(str(where).rsplit(', tree ', 1)[0]).name}"
     settings = options.settings()
+    shape = options.alpha
     if options.refine and refines(settings.model) and len(placed) > 1:
-        tree, words = refine_lengths(tree, placed.ids, states, settings, full=True)
+        tree, words, shape = refine_lengths(tree, placed.ids, states, settings, full=True)
+        taken += f", {words}"
+    measure = parse_support(options.support)
+    if measure is not None and len(placed) > 3:
+        tree, words = add_support(tree, placed.ids, states, settings, measure, alpha=shape)
         taken += f", {words}"
     outgroup = _present(options.outgroup, placed)
     tree = root(clip_negative(tree), options.root, outgroup)
@@ -240,6 +259,16 @@ def check_options(options: Options) -> None:
         raise UsageError(f"the shape α of the Γ distribution is {options.alpha}", fix="give a positive number, or inf")
     if options.root not in METHODS:
         raise UsageError(f"there is no rooting named {options.root!r}", fix=f"known: {', '.join(METHODS)}")
+    measure = parse_support(options.support)
+    if measure is not None and measure.name != "bootstrap" and not refines(model):
+        raise UsageError(
+            f"there is no {measure.name} support under the model {model!r}",
+            why="it needs a likelihood",
+            fix="use --support bootstrap, or --model lg",
+        )
+    resamples = measure is not None and measure.name == "bootstrap" and options.engine != "auto"
+    if resamples and not getattr(registry.load(ROOM, options.engine), "USES_DISTANCES", False):
+        raise _no_bootstrap(f"the engine {options.engine}")
     if options.columns not in COLUMNS:
         raise UsageError(f"there are no columns named {options.columns!r}", fix=f"known: {', '.join(COLUMNS)}")
     if not 0 <= options.min_coverage <= 1:
@@ -268,6 +297,14 @@ def model_name(options: Options) -> str:
         if options.model.lower() in own:
             return options.model.lower()
     return parse_model(options.model)
+
+
+def _no_bootstrap(what: str) -> UsageError:
+    return UsageError(
+        f"there is no bootstrap for {what}",
+        why="it infers a tree from the distances of every replicate",
+        fix="use --support alrt or abayes, or --engine bme",
+    )
 
 
 def choose_engine(size: int, options: Options) -> str:
@@ -368,10 +405,16 @@ def _infer_states(
         )
     console.detail(f"{family.label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
     inferred = module.infer(states, settings)
-    tree, description = inferred.tree, inferred.description
+    tree, description, alpha = inferred
+    rows = [str(i) for i in range(len(states))]
     if refines(settings.model) and (uses_distances if options.refine is None else options.refine):
-        rows = [str(i) for i in range(len(states))]
-        tree, words = refine_lengths(tree, rows, states, settings, alpha=inferred.alpha)
+        tree, words, alpha = refine_lengths(tree, rows, states, settings, alpha=alpha)
+        description += f", {words}"
+    measure = parse_support(options.support)
+    if measure is not None:
+        if measure.name == "bootstrap" and not uses_distances:
+            raise _no_bootstrap(f"the engine {name}")
+        tree, words = add_support(clip_negative(tree), rows, states, settings, measure, alpha=alpha, engine=module)
         description += f", {words}"
     return _collapse.expand(tree, groups, names), description
 

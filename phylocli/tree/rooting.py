@@ -13,7 +13,7 @@ import numpy.typing as npt
 from phylocli import console
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.fasta import shorten
-from phylocli.formats.newick import Tree
+from phylocli.formats.newick import Tree, is_support
 
 METHODS = ("midpoint", "minvar", "none")
 """The names that `root` takes."""
@@ -44,13 +44,16 @@ def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -
 def reroot(tree: Tree, node: int, above: float) -> Tree:
     """Return the tree with its root on the branch above `node`, `above` of it below the root and the rest on the other side.
 
-    An old root that is left with one child disappears. Path lengths between tips do not change.
+    An old root that is left with one child disappears. Path lengths between tips do not change. Support values (labels of
+    inner nodes that are numbers) stay with their branches; both halves of the branch that the root divides carry its own.
+    Other labels of nodes whose descendants change are dropped: they name a clade that is none any more.
     """
     if node == 0:
         return tree
     parent = tree.parent.tolist()
     children = tree.children()
     length = tree.length.tolist()
+    support = ["" if tip or not is_support(name) else name for tip, name in zip(tree.is_tip, tree.names, strict=True)]
     # The path from the node's parent up to the old root turns over: on it, each parent becomes its child's child.
     path = []
     at = parent[node]
@@ -58,7 +61,9 @@ def reroot(tree: Tree, node: int, above: float) -> Tree:
         path.append(at)
         at = parent[at]
     below: dict[int, list[tuple[int, float]]] = {}
+    label: dict[int, str] = {}  # of the nodes on the path: of the branches that are above them now
     for k, inner in enumerate(path):
+        label[inner] = support[node if k == 0 else path[k - 1]]
         came_from = node if k == 0 else path[k - 1]
         kept = [(child, length[child]) for child in children[inner] if child != came_from]
         if k + 1 < len(path):
@@ -76,12 +81,14 @@ def reroot(tree: Tree, node: int, above: float) -> Tree:
             following = below[old] if old in below else [(child, length[child]) for child in children[old]]
             if old in below and len(following) == 1:  # the old root, now a mere point on a branch
                 child, further = following[0]
+                if not tree.is_tip[child]:
+                    label[child] = tree.names[child] or label[old]
                 stack.append((child, up, above_it + further))
                 continue
         index = len(new_parent)
         new_parent.append(up)
         new_length.append(above_it)
-        new_names.append("" if old < 0 else tree.names[old] if old not in below else "")
+        new_names.append("" if old < 0 else label.get(old, tree.names[old]))
         stack.extend((child, index, further) for child, further in reversed(following))
     return Tree(np.array(new_parent, dtype=np.int64), np.array(new_length), new_names)
 

@@ -96,3 +96,19 @@ def test_a_deep_tree_needs_no_recursion():
     assert parse(tree.to_newick()).to_newick() == tree.to_newick()
     assert len(tree.prune(["x", "t5", "t19999"])) == 5
     assert Tree.from_ete(tree.to_ete()).names == tree.names
+
+
+def test_numbers_as_labels_of_inner_nodes_are_support():
+    tree = parse("((a:1,b:1)97.2/0.99:1,(c:1,(7:1,d:1)1e-3:1)Clade:1,((e:1,f:1)100:1,g:1)0.:1)5x;")
+    support = {tree.names[i]: value for i, value in enumerate(tree.support()) if not np.isnan(value)}
+    assert support == {"97.2/0.99": 97.2, "1e-3": 0.001, "100": 100.0, "0.": 0.0}
+    assert {n.name: n.support for n in tree.to_ete().traverse() if n.name == "100"} == {"100": 100.0}
+    again = parse(tree.to_newick())
+    assert again.names == tree.names
+    assert Tree.from_ete(tree.to_ete()).names == tree.names
+
+
+def test_a_new_root_has_no_support_of_its_own():
+    tree = parse("(((a:1,b:1)90:1,c:1)80:1,d:1);")
+    assert tree.prune(["a", "b", "c"]).to_newick() == "((a:1,b:1)90:1,c:1);"
+    assert tree.prune(["a", "b"]).to_newick() == "(a:1,b:1);"

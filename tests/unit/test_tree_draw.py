@@ -98,3 +98,19 @@ def test_a_suffix_that_is_no_picture_is_a_usage_error() -> None:
 
 def test_scale_bars_are_round_and_at_most_a_fifth() -> None:
     assert [scale_length(x) for x in (1.0, 5.0, 9.9, 0.02, 0.0)] == pytest.approx([0.2, 1.0, 1.0, 0.002, 0.0])
+
+
+def test_support_stands_on_its_branch_where_there_is_room(tmp_path: Path) -> None:
+    tree = parse("((a:1,b:1)97.2:2,((c:1,d:1)50:0.01,(e:1,f:3)Clade:2)80/0.9:3,g:7);")
+    text = draw_text(tree, width=100)
+    assert "─97.2─┬─" in text
+    assert "─80/0.9─" in text
+    assert "50" not in text
+    assert "Clade" not in text
+    assert [len(line) for line in text.splitlines()] == [
+        len(line) for line in draw_text(parse(re.sub(r"\)[\d./]+:", "):", tree.to_newick())), width=100).splitlines()
+    ]
+    draw_file(tree, tmp_path / "tree.svg")
+    drawing = (tmp_path / "tree.svg").read_text()
+    assert all(f">{label}<" in drawing for label in ("97.2", "50", "80/0.9"))
+    assert ">Clade<" not in drawing

@@ -11,6 +11,7 @@ from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.newick import Tree, parse
 from phylocli.simulate import random_tree
 from phylocli.tree.rooting import reroot, root
+from phylocli.tree.splits import splits
 
 seeds = st.integers(0, 10_000)
 sizes = st.integers(3, 14)
@@ -143,3 +144,26 @@ def test_a_tree_100_000_deep_is_rooted_without_recursion() -> None:
     rooted = root(Tree(parent, length, names), "midpoint")
     # From one end to the other the path has n branches (two tips hang at the far end).
     assert depths(rooted).max() == pytest.approx(n / 2)
+
+
+@given(sizes, seeds)
+@settings(max_examples=40, deadline=None)
+def test_support_stays_with_its_split_wherever_the_root_goes(n: int, seed: int) -> None:
+    tree = random(n, seed, True)
+    number = {name: i for i, name in enumerate(tree.tip_names())}
+    label = {split: f"{10 + i}.5" for i, split in enumerate(sorted(splits(tree, number).values()))}
+    for node, split in splits(tree, number).items():
+        tree.names[node] = label[split]
+    rng = np.random.default_rng(seed)
+    for _ in range(3):  # each from where the last one left the root
+        node = int(rng.integers(1, len(tree)))
+        tree = reroot(tree, node, float(tree.length[node]) / 3)
+        at = splits(tree, number)
+        assert {node: tree.names[node] for node in at} == {node: label[split] for node, split in at.items()}
+        others = set(range(len(tree))) - set(at) - set(tree.tips().tolist())
+        assert {tree.names[node] for node in others} <= {""}
+
+
+def test_names_of_clades_that_are_none_any_more_are_dropped() -> None:
+    tree = parse("((a:1,b:1)Left:1,((c:1,d:1)Inner:1,e:1)Right:1,f:1);")
+    assert reroot(tree, tree.names.index("c"), 0.5).to_newick() == "(c:0.5,(d:1,(e:1,((a:1,b:1)Left:1,f:1):1):1):0.5);"

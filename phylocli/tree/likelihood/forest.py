@@ -244,6 +244,7 @@ class Forest:
         n_tips: number of tips of all trees.
         n_inner: number of inner nodes of all trees.
         left, right: children of each inner node, shape (n_inner,).
+        parent, sibling: of each node, shape (nodes,); those of a root mean nothing.
         levels: from the lowest to the highest.
         family: the tree to which each node belongs, shape (nodes,).
         roots: the root of each tree, counted among inner nodes, shape (trees,).
@@ -312,6 +313,11 @@ class Forest:
                 self.levels.append(Level(start, stop, inner_right, bool(sorted_height[lo] == 1)))
         self.left = torch.from_numpy(children[:, 0].copy()).to(device)
         self.right = torch.from_numpy(children[:, 1].copy()).to(device)
+        parent, sibling = np.zeros((2, self.n_tips + self.n_inner), dtype=np.int64)
+        parent[children] = np.arange(self.n_inner)[:, None] + self.n_tips
+        sibling[children] = children[:, ::-1]
+        self.parent = torch.from_numpy(parent).to(device)
+        self.sibling = torch.from_numpy(sibling).to(device)
         self.family = torch.from_numpy(owner).to(device)
         self.roots = torch.from_numpy(roots).to(device)
         self.free = torch.from_numpy(free).to(device)
@@ -335,6 +341,18 @@ class Forest:
             lengths[tree.branch < 0] = 0.0
             found.append(lengths)
         return found
+
+    def original_edges(self, values: torch.Tensor, nodes: torch.Tensor) -> list[npt.NDArray[np.float64]]:
+        """Return values at the branches above these nodes of the batch as values at each original tree's branches.
+
+        NaN at all others; shape (nodes,) each. Branches that are one to the model share their value.
+        """
+        flat = np.full(self.n_tips + self.n_inner, np.nan)
+        flat[nodes.cpu().numpy()] = values.detach().cpu().double().numpy()
+        return [
+            np.where(tree.branch < 0, np.nan, flat[numbers][tree.branch])
+            for tree, numbers in zip(self._trees, self._numbers, strict=True)
+        ]
 
     def original_gradients(self, values: torch.Tensor) -> list[npt.NDArray[np.float64]]:
         """Return derivatives by the batch's branches as derivatives by each original branch, 0 above the root."""

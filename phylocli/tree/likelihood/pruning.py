@@ -12,12 +12,9 @@ import math
 
 import torch
 
-from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH, Forest, Level
+from phylocli.tree.likelihood.branches import Branches, Meeting, rescale
+from phylocli.tree.likelihood.forest import Forest, Level
 from phylocli.tree.models import STATES, SubstitutionModel
-
-_LEAST = {torch.float32: 1e-15, torch.float64: 1e-100}  # of a probability: no product of two ever underflows
-_FLOOR = {torch.float32: 1e-12, torch.float64: 1e-200}  # of a site's likelihood as rounding leaves it
-_REACH = 5.0  # a step multiplies or divides a length by this at most
 
 
 def mixture(log_likelihoods: torch.Tensor) -> torch.Tensor:
@@ -40,13 +37,7 @@ class Pruner:
     def __init__(self, forest: Forest, model: SubstitutionModel, rates: torch.Tensor) -> None:
         self.forest = forest
         device, dtype = forest.tips.device, forest.tips.dtype
-        self._eigenvalues = torch.from_numpy(model.eigenvalues).to(device)
-        self._right = torch.from_numpy(model.right).to(device)
-        self._left = torch.from_numpy(model.left).to(device)
-        self._project = self._left.to(dtype)
-        self._frequencies = torch.from_numpy(model.frequencies).to(device)
-        self._least = _LEAST[dtype]
-        self._floor = _FLOOR[dtype]
+        self.branches = Branches(model, device, dtype)
         categories = rates.shape[1]
         nodes, width = forest.n_tips + forest.n_inner, forest.patterns
         self.length = forest.length.clone()
@@ -69,21 +60,12 @@ class Pruner:
         self.length, self.rates = length, rates
         self._current = False
 
-    def _rates_of(self, nodes: torch.Tensor) -> torch.Tensor:
+    def rates_of(self, nodes: torch.Tensor) -> torch.Tensor:
+        """Return the rates of the trees that nodes belong to, shape (nodes, categories)."""
         return self.rates.index_select(0, self.forest.family[nodes])
 
     def _transitions(self, nodes: torch.Tensor) -> torch.Tensor:
-        """Return P(r_c t) of the branches above these nodes, shape (nodes, categories, 20, 20); computed in float64."""
-        time = self.length[nodes, None] * self._rates_of(nodes)
-        spectrum = torch.exp(time[..., None] * self._eigenvalues)
-        found = torch.matmul((self._right * spectrum[..., None, :]).reshape(-1, STATES), self._left)
-        return found.clamp_(min=self._least).to(self._message.dtype).view(*time.shape, STATES, STATES)
-
-    def _rescale(self, partials: torch.Tensor) -> torch.Tensor:
-        """Divide partials, in place, by the power of two above their largest; return its exponent."""
-        _, exponent = torch.frexp(partials.amax(dim=2))
-        partials *= torch.ldexp(torch.ones_like(exponent, dtype=partials.dtype), -exponent).unsqueeze(2)
-        return exponent.to(partials.dtype)
+        return self.branches.transitions(self.length[nodes], self.rates_of(nodes))
 
     def _send(self, nodes: torch.Tensor, partials: torch.Tensor) -> torch.Tensor:
         """Return partials below these nodes as seen from the other ends of their branches."""
@@ -114,13 +96,13 @@ class Pruner:
             torch.index_select(self._message, 0, left, out=down)
             torch.index_select(self._message, 0, right, out=other)
             down *= other
-            exponent = self._rescale(down)
+            exponent = rescale(down)
             exponent += self._exponent[left]
             exponent += self._exponent[right]
             nodes = slice(tips + level.start, tips + level.stop)
             self._exponent[nodes] = exponent
             torch.bmm(self._transition[nodes].flatten(0, 1), down.flatten(0, 1), out=self._message[nodes].flatten(0, 1))
-        likelihood = torch.einsum("x,fcxp->fcp", self._frequencies, self._down[forest.roots].double())
+        likelihood = torch.einsum("x,fcxp->fcp", self.branches.frequencies, self._down[forest.roots].double())
         found = torch.log(likelihood) + self._exponent[tips + forest.roots].double() * math.log(2)
         return torch.where(forest.weights.unsqueeze(1) > 0, found, 0.0)
 
@@ -138,7 +120,7 @@ class Pruner:
         if self._outer is None or self._outer_exponent is None or self._tips_projected is None:
             self._outer = torch.empty_like(self._down)
             self._outer_exponent = torch.empty_like(self._exponent[forest.n_tips :])
-            self._tips_projected = torch.matmul(self._project, forest.tips)
+            self._tips_projected = torch.matmul(self.branches.project, forest.tips)
         outer, outer_exponent = self._outer, self._outer_exponent
         outer[forest.roots] = 1.0
         outer_exponent[forest.roots] = 0.0
@@ -153,13 +135,11 @@ class Pruner:
                 partials = self._space[0, : len(nodes)]
                 torch.index_select(self._message, 0, sibling, out=partials)
                 partials *= above
-                exponent = self._rescale(partials)
+                exponent = rescale(partials)
                 exponent += above_exponent
                 exponent += self._exponent[sibling]
-                meeting = self._meet(nodes, inner, partials)
-                share = exponent + self._exponent.index_select(0, nodes)
-                share = torch.exp2(share - share.amax(dim=1, keepdim=True))
-                by_length[nodes] = self._fit(nodes, meeting, share, newton_steps)
+                meeting = self._meet(nodes, inner, partials, exponent)
+                by_length[nodes] = self._fit(nodes, meeting, newton_steps)
                 if newton_steps:
                     self._transition.index_copy_(0, nodes, self._transitions(nodes))
                     if side == 0:
@@ -169,6 +149,23 @@ class Pruner:
                     outer.index_copy_(0, below - forest.n_tips, self._send(below, partials[:inner]))
                     outer_exponent[below - forest.n_tips] = exponent[:inner]
         return by_length
+
+    def from_below(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return partials of these nodes, shape (nodes, categories, 20, patterns), and their exponents; after `ascend`."""
+        tips = nodes < self.forest.n_tips
+        partials = self._down.index_select(0, (nodes - self.forest.n_tips).clamp(min=0))
+        if bool(tips.any()):
+            partials[tips] = self.forest.tips.index_select(0, nodes[tips]).unsqueeze(1)
+        return partials, self._exponent.index_select(0, nodes)
+
+    def from_above(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return partials of all that is not below these nodes, at the upper ends of their branches; after `descend(0)`."""
+        assert self._outer is not None and self._outer_exponent is not None
+        forest = self.forest
+        sibling, above = forest.sibling[nodes], forest.parent[nodes] - forest.n_tips
+        partials = self._message.index_select(0, sibling) * self._outer.index_select(0, above)
+        exponent = rescale(partials)
+        return partials, exponent + self._exponent[sibling] + self._outer_exponent[above]
 
     @staticmethod
     def _inner_count(level: Level, side: int) -> int:
@@ -183,65 +180,29 @@ class Pruner:
         if len(tips):
             self._message.index_copy_(0, tips, self._send(tips, self.forest.tips.index_select(0, tips)))
 
-    def _meet(self, nodes: torch.Tensor, inner: int, partials: torch.Tensor) -> torch.Tensor:
-        """Return G, shape (nodes, categories, 20, patterns): a category's likelihood is Σ_k G_ck exp(λ_k r_c t).
+    def _meet(self, nodes: torch.Tensor, inner: int, partials: torch.Tensor, exponent: torch.Tensor) -> Meeting:
+        """Return what meets at the branches above these nodes, given the partials from above and their exponents.
 
         By reversibility both partials are projected by the same matrix: π_x right_xk = left_kx.
         """
         assert self._tips_projected is not None
         forest = self.forest
         product = self._space[1, : len(nodes)]
-        torch.matmul(self._project, partials, out=product)
+        torch.matmul(self.branches.project, partials, out=product)
         below, tips = nodes[:inner], nodes[inner:]
         if inner:
             down, projected = self._space[2, :inner], self._space[3, :inner]
             torch.index_select(self._down, 0, below - forest.n_tips, out=down)
-            torch.matmul(self._project, down, out=projected)
+            torch.matmul(self.branches.project, down, out=projected)
             product[:inner] *= projected
         if len(tips):
             product[inner:] *= self._tips_projected.index_select(0, tips).unsqueeze(1)
-        return product
+        return Meeting.of(product, exponent + self._exponent.index_select(0, nodes))
 
-    def _fit(self, nodes: torch.Tensor, meeting: torch.Tensor, share: torch.Tensor, steps: int) -> torch.Tensor:
-        """Take Newton steps on the lengths above these nodes; return derivatives by length before the first.
-
-        Args:
-            nodes: those below the branches.
-            meeting: G of `_meet`.
-            share: what brings the categories to one scale, shape (nodes, categories, patterns).
-            steps: how many; 0 leaves the lengths.
-        """
-        weights = self.forest.weights.index_select(0, self.forest.family[nodes])
-        free = self.forest.free[nodes]
-        rates = self._rates_of(nodes)
-        speed = rates[..., None] * self._eigenvalues  # (nodes, categories, 20)
-        flat = meeting.flatten(0, 1)
-        length = self.length[nodes]
-        slopes = torch.zeros_like(length)
-        for step in range(max(steps, 1)):
-            decay = torch.exp(speed * length[:, None, None])
-            moved = decay * speed
-            spectra = torch.stack([decay, moved, moved * speed], dim=2).flatten(0, 1).to(flat.dtype)
-            terms = torch.bmm(spectra, flat).view(*rates.shape, 3, -1)
-            terms *= share.unsqueeze(2)
-            site, first, second = terms.sum(dim=1).double().unbind(dim=1)
-            site = site.clamp(min=self._floor)
-            slope_of_site = first / site
-            slope = (weights * slope_of_site).sum(dim=1)
-            curvature = (weights * (second / site - slope_of_site.square())).sum(dim=1)
-            if step == 0:
-                slopes = slope
-            if not steps:
-                break
-            length = torch.where(free, _step(length, slope, curvature), length)
-        self.length[nodes] = length
-        return slopes
-
-
-def _step(length: torch.Tensor, slope: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:
-    """Return the next lengths: a Newton step where the likelihood is concave, else a leap uphill, both within bounds."""
-    uphill = torch.where(slope > 0, length * _REACH, length / _REACH)
-    newton = length - slope / curvature
-    target = torch.where(curvature < 0, newton, uphill)
-    highest = (length * _REACH).clamp(min=0.01)
-    return torch.minimum(torch.maximum(target, length / _REACH), highest).clamp(MIN_LENGTH, MAX_LENGTH)
+    def _fit(self, nodes: torch.Tensor, meeting: Meeting, steps: int) -> torch.Tensor:
+        """Take Newton steps on the lengths above these nodes; return derivatives by length before the first."""
+        forest = self.forest
+        weights = forest.weights.index_select(0, forest.family[nodes])
+        fitted = self.branches.fit(meeting, self.length[nodes], self.rates_of(nodes), weights, forest.free[nodes], steps)
+        self.length[nodes] = fitted.length
+        return fitted.slope

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from phylocli.errors import UsageError
 from phylocli.formats.newick import Tree
+from phylocli.tree.likelihood.batches import (
+    CATEGORIES,
+    Array,
+    Problem,
+    States,
+    batched,
+    device_named,
+    ordered_rows,
+    shapes_of,
+)
 from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH, BinaryTree, Forest, SitePatterns, rows_of_tips
 from phylocli.tree.likelihood.pruning import Pruner, mixture
 from phylocli.tree.likelihood.shape import ALPHA_BOUNDS, exact_rates, fit_shape
-from phylocli.tree.models import STATES, SubstitutionModel, discrete_gamma, substitution_model
-
-States = npt.NDArray[np.uint8]
-Array = npt.NDArray[np.float64]
-
-CATEGORIES = 4
-"""Classes of the discrete Γ distribution, as in IQ-TREE's `+G4`."""
+from phylocli.tree.models import SubstitutionModel, discrete_gamma, substitution_model
 
 _NEWTON_STEPS = 2  # on each branch in each sweep: the next sweep refines what is left
 _ALPHA_WIDTH, _LEAST_ALPHA_WIDTH = 0.3, 0.02  # of steps in log α where it is fitted by trial
-_DTYPES = {"single": torch.float32, "double": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def refine_trees(
     tolerance: float = 0.5,
     precision: str = "single",
     device: str = "cpu",
-    max_bytes: int = 1 << 30,
+    max_bytes: int | None = None,
 ) -> list[Refined]:
     """Return trees with maximum-likelihood branch lengths under a model with four Γ categories (Yang 1994, means).
 
@@ -85,6 +87,7 @@ def refine_trees(
             that is returned are double), or `double` throughout.
         device: where to compute: `cpu`, `cuda`, `cuda:1`.
         max_bytes: of partials held at once; trees are taken in batches that stay below, or singly where one needs more.
+            None takes what suits the device.
 
     Returns:
         One result for each tree, in order.
@@ -93,47 +96,27 @@ def refine_trees(
         UsageError: unknown model, precision or device, or an `alpha` that is not positive.
         BadInputError: names that do not match the tips.
     """
-    if precision not in _DTYPES:
-        raise UsageError(f"there is no precision {precision!r}", fix="'single' or 'double'")
-    if not len(trees) == len(names) == len(alignments):
-        raise UsageError(f"{len(trees)} trees, {len(names)} lists of names and {len(alignments)} alignments do not match")
-    shapes = np.broadcast_to(np.asarray(alpha, dtype=np.float64), (len(trees),))
-    if not (shapes > 0).all():
-        raise UsageError("the shape α of the Γ distribution must be positive")
+    shapes = shapes_of(alpha, len(trees))
     rates_model = substitution_model(model)
-    where, dtype = _device(device), _DTYPES[precision]
-    found: list[Refined | None] = [None] * len(trees)
-    problems: list[tuple[int, BinaryTree, SitePatterns]] = []
-    for i, (tree, rows, states) in enumerate(zip(trees, names, alignments, strict=True)):
-        ordered = rows_of_tips(tree, rows, states)
-        if len(ordered) < 2:
-            alone = float(np.log(np.append(rates_model.frequencies, 1.0)[ordered]).sum())
+    where = device_named(device)
+    found: dict[int, Refined] = {}
+    problems: list[Problem] = []
+    for i, (tree, rows) in enumerate(zip(trees, ordered_rows(trees, names, alignments), strict=True)):
+        if len(rows) < 2:
+            alone = float(np.log(np.append(rates_model.frequencies, 1.0)[rows]).sum())
             found[i] = Refined(tree, float(shapes[i]), alone, alone, 0, True)
-            continue
-        problems.append((i, BinaryTree.of(tree, ordered), SitePatterns.of(ordered)))
-    for batch in _batches(problems, max_bytes, dtype):
-        forest = Forest([tree for _, tree, _ in batch], [patterns for _, _, patterns in batch], device=where, dtype=dtype)
-        start = torch.tensor([shapes[i] for i, _, _ in batch], dtype=torch.float64, device=where)
+        else:
+            problems.append(Problem(i, BinaryTree.of(tree, rows), SitePatterns.of(rows)))
+    for index, forest, start in batched(problems, shapes, precision=precision, device=where, max_bytes=max_bytes):
         fit = _Fit(forest, rates_model, start, fit_alpha=fit_alpha, fit_scale=fit_scale)
         fit.run(sweeps, tolerance)
         lengths = forest.original_lengths(fit.length)
-        for j, (i, _, _) in enumerate(batch):
+        for j, i in enumerate(index):
             tree = Tree(trees[i].parent.copy(), lengths[j], list(trees[i].names))
             shape = float(fit.alpha[j])
             final = float(fit.best[j])
             found[i] = Refined(tree, shape, final, float(fit.start[j]), int(fit.sweeps[j]), bool(fit.converged[j]))
-    return [result for result in found if result is not None]
-
-
-def partial_bytes(tips: int, columns: int, size: int = 4) -> int:
-    """Return how many bytes of partial likelihoods a fit holds: messages of all nodes, two more arrays of inner ones.
-
-    Args:
-        tips: of all trees of a batch.
-        columns: of their alignments, at most; different ones count.
-        size: bytes of a number, 4 in single precision.
-    """
-    return 4 * tips * CATEGORIES * STATES * columns * size
+    return [found[i] for i in range(len(trees))]
 
 
 class _Fit:
@@ -305,39 +288,8 @@ def _pruner(
     ordered = rows_of_tips(tree, names, states)
     if len(ordered) < 2:
         raise UsageError(f"a tree of {len(ordered)} tips has no branch to compute a likelihood on")
-    where = _device(device)
+    where = device_named(device)
     binary = BinaryTree.of(tree, ordered)
     forest = Forest([binary], [SitePatterns.of(ordered)], device=where, dtype=torch.float64, bounded=False)
     rates = torch.from_numpy(discrete_gamma(alpha, categories))[None].to(where)
     return Pruner(forest, substitution_model(model), rates)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"there is no device {name!r}", why=str(error), fix="'cpu' or 'cuda'") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"likelihoods need double precision, which {name!r} lacks", fix="use 'cpu' or 'cuda'")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("this machine has no CUDA device", fix="use 'cpu'")
-    return device
-
-
-def _batches(
-    problems: list[tuple[int, BinaryTree, SitePatterns]], max_bytes: int, dtype: torch.dtype
-) -> Iterator[list[tuple[int, BinaryTree, SitePatterns]]]:
-    """Yield trees in batches of like numbers of patterns, since all of a batch are padded to the widest."""
-    size = torch.empty((), dtype=dtype).element_size()
-    batch: list[tuple[int, BinaryTree, SitePatterns]] = []
-    nodes = 0
-    for problem in sorted(problems, key=lambda p: (-len(p[2].weights), p[0])):
-        more = len(problem[2].states)
-        width = len((batch or [problem])[0][2].weights)
-        if batch and partial_bytes(nodes + more, width, size) > max_bytes:
-            yield batch
-            batch, nodes = [], 0
-        batch.append(problem)
-        nodes += more
-    if batch:
-        yield batch

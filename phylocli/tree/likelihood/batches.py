@@ -1,0 +1,139 @@
+"""From trees and alignments to forests: checks, devices, and as many trees at once as memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from phylocli.errors import UsageError
+from phylocli.formats.newick import Tree
+from phylocli.tree.likelihood.forest import BinaryTree, Forest, SitePatterns, rows_of_tips
+from phylocli.tree.models import STATES
+
+States = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.float64]
+
+CATEGORIES = 4
+"""Classes of the discrete Γ distribution, as in IQ-TREE's `+G4`."""
+
+MAX_BYTES = {"cpu": 1 << 26, "cuda": 1 << 32}
+"""Partials held at once by default: on a processor little more than its caches, on a GPU enough to keep it busy."""
+
+_DTYPES = {"single": torch.float32, "double": torch.float64}
+
+
+class Batch(NamedTuple):
+    """Trees that are computed together.
+
+    Attributes:
+        places: of these trees in what was given.
+        forest: the trees with their patterns.
+        alpha: their shapes, shape (trees,), float64.
+    """
+
+    places: list[int]
+    forest: Forest
+    alpha: torch.Tensor
+
+
+class Problem(NamedTuple):
+    """One tree to be computed: its place in what was given, its form for pruning, and its patterns."""
+
+    place: int
+    tree: BinaryTree
+    patterns: SitePatterns
+
+
+def shapes_of(alpha: float | Sequence[float], count: int) -> Array:
+    """Return a shape for each tree.
+
+    Raises:
+        UsageError: one that is not positive.
+    """
+    shapes = np.broadcast_to(np.asarray(alpha, dtype=np.float64), (count,))
+    if not (shapes > 0).all():
+        raise UsageError("the shape α of the Γ distribution must be positive")
+    return shapes
+
+
+def ordered_rows(trees: Sequence[Tree], names: Sequence[Sequence[str]], alignments: Sequence[States]) -> list[States]:
+    """Return the alignments with rows in the order of the trees' tips.
+
+    Raises:
+        UsageError: not as many of one as of the others.
+        BadInputError: names that do not match the tips.
+    """
+    if not len(trees) == len(names) == len(alignments):
+        raise UsageError(f"{len(trees)} trees, {len(names)} lists of names and {len(alignments)} alignments do not match")
+    return [rows_of_tips(*each) for each in zip(trees, names, alignments, strict=True)]
+
+
+def batched(
+    problems: Sequence[Problem], shapes: Array, *, precision: str, device: torch.device, max_bytes: int | None
+) -> Iterator[Batch]:
+    """Yield trees in batches of like numbers of patterns, since all of a batch are padded to the widest.
+
+    Args:
+        problems: trees of two tips or more.
+        shapes: of all trees that were given, by their place.
+        precision: `single` or `double`, of partials.
+        device: where to compute.
+        max_bytes: of partials in a batch, `MAX_BYTES` by default; a tree that needs more is a batch of its own.
+
+    Raises:
+        UsageError: no such precision.
+    """
+    if precision not in _DTYPES:
+        raise UsageError(f"there is no precision {precision!r}", fix="'single' or 'double'")
+    dtype = _DTYPES[precision]
+    limit = MAX_BYTES[device.type] if max_bytes is None else max_bytes
+
+    def made(batch: list[Problem]) -> Batch:
+        forest = Forest([p.tree for p in batch], [p.patterns for p in batch], device=device, dtype=dtype)
+        alpha = torch.tensor([shapes[p.place] for p in batch], dtype=torch.float64, device=device)
+        return Batch([p.place for p in batch], forest, alpha)
+
+    batch: list[Problem] = []
+    tips = 0
+    for problem in sorted(problems, key=lambda p: (-len(p.patterns.weights), p.place)):
+        more = len(problem.patterns.states)
+        width = len((batch or [problem])[0].patterns.weights)
+        if batch and partial_bytes(tips + more, width, dtype.itemsize) > limit:
+            yield made(batch)
+            batch, tips = [], 0
+        batch.append(problem)
+        tips += more
+    if batch:
+        yield made(batch)
+
+
+def partial_bytes(tips: int, columns: int, size: int = 4) -> int:
+    """Return how many bytes of partial likelihoods a fit holds: messages of all nodes, two more arrays of inner ones.
+
+    Args:
+        tips: of all trees of a batch.
+        columns: of their alignments, at most; different ones count.
+        size: bytes of a number, 4 in single precision.
+    """
+    return 4 * tips * CATEGORIES * STATES * columns * size
+
+
+def device_named(name: str) -> torch.device:
+    """Return a device that likelihoods can be computed on.
+
+    Raises:
+        UsageError: no such device, or one that cannot.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"there is no device {name!r}", why=str(error), fix="'cpu' or 'cuda'") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"likelihoods need double precision, which {name!r} lacks", fix="use 'cpu' or 'cuda'")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("this machine has no CUDA device", fix="use 'cpu'")
+    return device

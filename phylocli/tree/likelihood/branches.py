@@ -1,0 +1,123 @@
+"""One branch, everything else given: its likelihood as a function of its length, and Newton steps on that."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH
+from phylocli.tree.models import STATES, SubstitutionModel
+
+_LEAST = {torch.float32: 1e-15, torch.float64: 1e-100}  # of a probability: no product of two ever underflows
+_FLOOR = {torch.float32: 1e-12, torch.float64: 1e-200}  # of a site's likelihood as rounding leaves it
+_REACH = 5.0  # a step multiplies or divides a length by this at most
+
+
+class Meeting(NamedTuple):
+    """What meets at branches: a site's likelihood is Σ_c share_c Σ_k product_ck exp(λ_k r_c t), times a power of two.
+
+    Attributes:
+        product: of both sides' partials, projected on the eigenvectors, shape (branches, categories, 20, patterns).
+        share: the categories' powers of two on one scale, shape (branches, categories, patterns).
+        exponent: of the power of two that all of a site has in common, shape (branches, patterns).
+    """
+
+    product: torch.Tensor
+    share: torch.Tensor
+    exponent: torch.Tensor
+
+    @classmethod
+    def of(cls, product: torch.Tensor, exponents: torch.Tensor) -> Meeting:
+        """Return the meeting of sides with these exponents in sum, shape (branches, categories, patterns)."""
+        highest = exponents.amax(dim=1, keepdim=True)
+        return cls(product, torch.exp2(exponents - highest), highest.squeeze(1))
+
+
+class Fitted(NamedTuple):
+    """Lengths after Newton steps, and what was seen before the first, float64 all.
+
+    Attributes:
+        length: shape (branches,).
+        slope: derivative of the log likelihood by the length before, shape (branches,).
+        site: likelihood of each site before, times categories and without `Meeting.exponent`, shape (branches, patterns).
+    """
+
+    length: torch.Tensor
+    slope: torch.Tensor
+    site: torch.Tensor
+
+
+class Branches:
+    """The model's part in everything that happens on branches."""
+
+    def __init__(self, model: SubstitutionModel, device: torch.device, dtype: torch.dtype) -> None:
+        self.eigenvalues = torch.from_numpy(model.eigenvalues).to(device)
+        self.frequencies = torch.from_numpy(model.frequencies).to(device)
+        self.project = torch.from_numpy(model.left).to(device, dtype)
+        self._right = torch.from_numpy(model.right).to(device)
+        self._left = torch.from_numpy(model.left).to(device)
+        self._dtype = dtype
+
+    def transitions(self, length: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
+        """Return P(r_c t), shape (branches, categories, 20, 20), for t (branches,), r (branches, categories)."""
+        time = length[:, None] * rates
+        spectrum = torch.exp(time[..., None] * self.eigenvalues)
+        found = torch.matmul((self._right * spectrum[..., None, :]).reshape(-1, STATES), self._left)
+        return found.clamp_(min=_LEAST[self._dtype]).to(self._dtype).view(*time.shape, STATES, STATES)
+
+    def fit(
+        self,
+        meeting: Meeting,
+        length: torch.Tensor,
+        rates: torch.Tensor,
+        weights: torch.Tensor,
+        free: torch.Tensor,
+        steps: int,
+    ) -> Fitted:
+        """Take Newton steps on lengths.
+
+        Args:
+            meeting: what meets at the branches.
+            length: where they start, shape (branches,).
+            rates: of the categories, shape (branches, categories).
+            weights: of the patterns, shape (branches, patterns).
+            free: which lengths may move, shape (branches,).
+            steps: how many; 0 leaves the lengths.
+        """
+        speed = rates[..., None] * self.eigenvalues  # (branches, categories, 20)
+        flat = meeting.product.flatten(0, 1)
+        slopes, sites = length, weights
+        for step in range(max(steps, 1)):
+            decay = torch.exp(speed * length[:, None, None])
+            moved = decay * speed
+            spectra = torch.stack([decay, moved, moved * speed], dim=2).flatten(0, 1).to(flat.dtype)
+            terms = torch.bmm(spectra, flat).view(*rates.shape, 3, -1)
+            terms *= meeting.share.unsqueeze(2)
+            site, first, second = terms.sum(dim=1).double().unbind(dim=1)
+            site = site.clamp(min=_FLOOR[self._dtype])
+            slope_of_site = first / site
+            slope = (weights * slope_of_site).sum(dim=1)
+            curvature = (weights * (second / site - slope_of_site.square())).sum(dim=1)
+            if step == 0:
+                slopes, sites = slope, site
+            if not steps:
+                break
+            length = torch.where(free, _step(length, slope, curvature), length)
+        return Fitted(length, slopes, sites)
+
+
+def rescale(partials: torch.Tensor) -> torch.Tensor:
+    """Divide partials (…, 20, patterns), in place, by the power of two above their largest; return its exponent."""
+    _, exponent = torch.frexp(partials.amax(dim=-2))
+    partials *= torch.ldexp(torch.ones_like(exponent, dtype=partials.dtype), -exponent).unsqueeze(-2)
+    return exponent.to(partials.dtype)
+
+
+def _step(length: torch.Tensor, slope: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:
+    """Return the next lengths: a Newton step where the likelihood is concave, else a leap uphill, both within bounds."""
+    uphill = torch.where(slope > 0, length * _REACH, length / _REACH)
+    newton = length - slope / curvature
+    target = torch.where(curvature < 0, newton, uphill)
+    highest = (length * _REACH).clamp(min=0.01)
+    return torch.minimum(torch.maximum(target, length / _REACH), highest).clamp(MIN_LENGTH, MAX_LENGTH)

@@ -1,0 +1,196 @@
+"""The three ways in which the four subtrees around an inner branch can be joined, and how likely each is.
+
+Every inner branch divides four subtrees into two pairs; a nearest-neighbour interchange makes one of the two other pairings.
+Each of the three gets its own best lengths of the five branches concerned, with everything beyond them as it is, and its
+likelihood site by site: all that local supports and interchanges need.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from phylocli.tree.likelihood.branches import Fitted, Meeting, rescale
+from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH
+from phylocli.tree.likelihood.pruning import Pruner
+from phylocli.tree.models import STATES
+
+PAIRINGS = ((0, 1, 2, 3), (0, 2, 1, 3), (1, 2, 0, 3))
+"""Which of a branch's neighbours stand together, as (below, below, beside or above, beside or above), in each resolution."""
+
+_ROUNDS = 2  # over the five branches, Newton steps on each: leaves up to 0.05 units to pairings that are close
+_NEWTON_STEPS = 2
+_HANDED_ON, _LEFT = 1 / 3, 0.1  # of the inner branch: to each outer one, and to itself, where other pairings start
+_ARRAYS = 16  # of partials that a batch holds: fresh memory for each would cost more time than the arithmetic
+_CHUNK_BYTES = {
+    "cpu": 3_000_000,
+    "cuda": 200_000_000,
+}  # of one array of partials: as in `forest` for caches, or for occupancy
+
+
+class Neighbours(NamedTuple):
+    """What stands around inner branches.
+
+    Attributes:
+        node: below each branch, shape (branches,).
+        around: the four next nodes, shape (branches, 4): both children, the sibling (or a child of it), and the node whose
+            branch leads to the last subtree.
+        above: whether that last subtree is all that lies above the branch of `around[:, 3]`, shape (branches,); otherwise
+            it is what lies below.
+    """
+
+    node: torch.Tensor
+    around: torch.Tensor
+    above: torch.Tensor
+
+
+class Resolutions(NamedTuple):
+    """How likely the three resolutions of inner branches are, the present one first.
+
+    Attributes:
+        sites: natural-log likelihoods of patterns, shape (branches, 3, patterns), float64; 0 where padded.
+        total: of alignments, shape (branches, 3).
+        lengths: of the five branches, in the order of `PAIRINGS` and the inner one last, shape (branches, 3, 5).
+    """
+
+    sites: torch.Tensor
+    total: torch.Tensor
+    lengths: torch.Tensor
+
+
+def neighbours(pruner: Pruner) -> Neighbours:
+    """Return the inner branches of a forest that have a length of their own, with their neighbours."""
+    forest = pruner.forest
+    device = forest.parent.device
+    is_root = torch.zeros(len(forest.length), dtype=torch.bool, device=device)
+    is_root[forest.n_tips + forest.roots] = True
+    node = torch.arange(forest.n_tips, len(forest.length), device=device)
+    node = node[forest.free[node] & ~is_root[node]]
+    children = torch.stack([forest.left, forest.right], dim=1)
+    beside, up = forest.sibling[node], forest.parent[node]
+    at_root = is_root[up]  # the sibling has no length then: its children are the neighbours
+    opposite = children[(beside - forest.n_tips).clamp(min=0)]
+    # Next to the root the branch above ends in a mere point, and leads on to the root's other child.
+    over = is_root[forest.parent[up]] & ~forest.free[up] & ~at_root
+    last = torch.where(at_root, opposite[:, 1], torch.where(over, forest.sibling[up], up))
+    third = torch.where(at_root, opposite[:, 0], beside)
+    around = torch.cat([children[node - forest.n_tips], third[:, None], last[:, None]], dim=1)
+    return Neighbours(node, around, ~at_root & ~over)
+
+
+def resolutions(pruner: Pruner, found: Neighbours, *, rounds: int = _ROUNDS) -> Iterator[tuple[slice, Resolutions]]:
+    """Yield the likelihoods of the three resolutions of inner branches, some branches at a time.
+
+    Args:
+        pruner: after `ascend` and `descend(0)` at the lengths that count.
+        found: branches, as `neighbours` gives them, or some of those.
+        rounds: over the five branches of each resolution.
+    """
+    forest = pruner.forest
+    one = 3 * pruner.rates.shape[1] * STATES * forest.patterns * forest.tips.element_size()
+    most = max(1, _CHUNK_BYTES[forest.tips.device.type] // one)
+    space = forest.tips.new_empty((_ARRAYS, 3 * min(most, len(found.node)), pruner.rates.shape[1], STATES, forest.patterns))
+    for start in range(0, len(found.node), most):
+        part = slice(start, min(start + most, len(found.node)))
+        yield part, _Quartets(pruner, Neighbours(*(field[part] for field in found)), space).fit(rounds)
+
+
+class _Quartets:
+    """All three resolutions of some branches: a batch three times as long, its subtrees in the order of the pairings."""
+
+    def __init__(self, pruner: Pruner, found: Neighbours, space: torch.Tensor) -> None:
+        forest = pruner.forest
+        self._branches = pruner.branches
+        count = len(found.node)
+        partials, exponents = pruner.from_below(found.around.flatten())
+        partials = partials.unflatten(0, (count, 4))
+        exponents = exponents.unflatten(0, (count, 4))
+        if bool(found.above.any()):
+            partials[found.above, 3], exponents[found.above, 3] = pruner.from_above(found.around[found.above, 3])
+        projected = torch.matmul(self._branches.project, partials)
+        order = torch.tensor(PAIRINGS, device=partials.device)
+        space = space[:, : 3 * count]
+        self._messages, self._subtrees, self._projected = space[0:4], space[4:8], space[8:12]
+        self._left, self._right, self._product, self._other = space[12:16]
+        for place in range(4):
+            torch.index_select(partials, 1, order[:, place], out=self._subtrees[place].unflatten(0, (count, 3)))
+            torch.index_select(projected, 1, order[:, place], out=self._projected[place].unflatten(0, (count, 3)))
+
+        def arranged(values: torch.Tensor) -> list[torch.Tensor]:
+            """Values of the four subtrees, (branches, 4, …), for each place of a pairing, (branches · 3, …)."""
+            return [values.index_select(1, order[:, place]).flatten(0, 1) for place in range(4)]
+
+        self._exponents = arranged(exponents)
+        self._rates = pruner.rates_of(found.node).repeat_interleave(3, dim=0)
+        self._free = [*arranged(forest.free[found.around]), torch.ones(3 * count, dtype=torch.bool, device=partials.device)]
+        self._lengths = [*arranged(pruner.length[found.around]), pruner.length[found.node].repeat_interleave(3)]
+        self._start_elsewhere()
+        self._weights = forest.weights[forest.family[found.node]].repeat_interleave(3, dim=0)
+        for place in range(4):
+            self._send(place, self._subtrees[place], self._messages[place])
+
+    def fit(self, rounds: int) -> Resolutions:
+        """Fit the lengths, round after round; return what was the most likely."""
+        best: list[torch.Tensor] = []
+        for turn in range(rounds + 1):
+            left, right = self._joined(0, 1, self._left), self._joined(2, 3, self._right)
+            product = torch.matmul(self._branches.project, self._left, out=self._product)
+            product *= torch.matmul(self._branches.project, self._right, out=self._other)
+            meeting = Meeting.of(product, left + right)
+            present = torch.stack(self._lengths, dim=1)
+            fitted = self._fit(4, meeting, _NEWTON_STEPS if turn < rounds else 0)
+            categories = self._rates.shape[1]
+            sites = torch.log(fitted.site) + meeting.exponent.double() * math.log(2) - math.log(categories)
+            sites = torch.where(self._weights > 0, sites, 0.0)
+            total = (sites * self._weights).sum(dim=1)
+            if best:
+                better = total > best[1]
+                best = [
+                    torch.where(better.view(-1, *[1] * (new.dim() - 1)), new, old)
+                    for new, old in zip((sites, total, present), best, strict=True)
+                ]
+            else:
+                best = [sites, total, present]
+            if turn < rounds:
+                self._fit_pair((0, 1), self._send(4, self._right, self._left), right)
+                left = self._joined(0, 1, self._left)
+                self._fit_pair((2, 3), self._send(4, self._left, self._right), left)
+        return Resolutions(*(values.unflatten(0, (-1, 3)) for values in best))
+
+    def _start_elsewhere(self) -> None:
+        """Start the two other pairings where least squares would have them: a third of the inner branch goes to all others.
+
+        The distances of ab|cd ask ac|bd for an inner branch of no length, and its outer ones take a third of the old one.
+        """
+        other = (torch.arange(len(self._free[4]), device=self._rates.device) % 3) > 0
+        inner = torch.where(other, self._lengths[4], 0.0)
+        for place in range(4):
+            self._lengths[place] += torch.where(self._free[place], inner * _HANDED_ON, 0.0)
+        self._lengths[4] = torch.where(other, (inner * _LEFT).clamp(MIN_LENGTH, MAX_LENGTH), self._lengths[4])
+
+    def _send(self, place: int, partials: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Return partials as seen from the other end of the branch at that place."""
+        return torch.matmul(self._branches.transitions(self._lengths[place], self._rates), partials, out=out)
+
+    def _joined(self, a: int, b: int, out: torch.Tensor) -> torch.Tensor:
+        """Compute partials of two subtrees together; return their exponents."""
+        torch.mul(self._messages[a], self._messages[b], out=out)
+        return rescale(out) + self._exponents[a] + self._exponents[b]
+
+    def _fit(self, place: int, meeting: Meeting, steps: int) -> Fitted:
+        found = self._branches.fit(meeting, self._lengths[place], self._rates, self._weights, self._free[place], steps)
+        self._lengths[place] = found.length
+        return found
+
+    def _fit_pair(self, pair: tuple[int, int], across: torch.Tensor, exponent: torch.Tensor) -> None:
+        """Fit the branches of two subtrees in turn, given what comes to them across the inner branch."""
+        for place, other in (pair, pair[::-1]):
+            rest = torch.mul(self._messages[other], across, out=self._other)
+            sides = rescale(rest) + exponent + self._exponents[other] + self._exponents[place]
+            product = torch.matmul(self._branches.project, rest, out=self._product)
+            product *= self._projected[place]
+            self._fit(place, Meeting.of(product, sides), _NEWTON_STEPS)
+            self._send(place, self._subtrees[place], self._messages[place])

@@ -1,0 +1,143 @@
+"""Support of single branches, from the likelihoods of the three resolutions of each.
+
+aBayes: the posterior probability of the resolution that the tree has, all three being equally probable beforehand
+(Anisimova et al., Syst. Biol. 60:685 (2011), doi:10.1093/sysbio/syr041). SH-aLRT: how often, among alignments resampled from
+the sites' log likelihoods, the tree's resolution leads by less than it does in fact, were all three equally good (Guindon et
+al., Syst. Biol. 59:307 (2010), doi:10.1093/sysbio/syq010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from phylocli.formats.newick import Tree
+from phylocli.tree.likelihood.batches import (
+    CATEGORIES,
+    Array,
+    Problem,
+    States,
+    batched,
+    device_named,
+    ordered_rows,
+    shapes_of,
+)
+from phylocli.tree.likelihood.forest import BinaryTree, Forest, SitePatterns
+from phylocli.tree.likelihood.pruning import Pruner
+from phylocli.tree.likelihood.quartets import neighbours, resolutions
+from phylocli.tree.likelihood.shape import exact_rates
+from phylocli.tree.models import substitution_model
+
+_TIE = 0.05  # log units: a lead by less than this more than chance is none (as in PhyML and IQ-TREE)
+
+
+@dataclass(frozen=True)
+class LocalSupport:
+    """Support of a tree's branches.
+
+    Attributes:
+        abayes: posterior probability of the branch above each node, shape (nodes,), 1/3 where the data say nothing. NaN
+            above tips and the root, and where a branch only cuts off a tip.
+        sh_alrt: share of resampled alignments that speak for it, 0 to 1, shape (nodes,); NaN as above.
+        gain: log likelihood of the tree's resolution less that of the better of the two others, shape (nodes,).
+    """
+
+    abayes: Array
+    sh_alrt: Array
+    gain: Array
+
+
+def local_support(
+    trees: Sequence[Tree],
+    names: Sequence[Sequence[str]],
+    alignments: Sequence[States],
+    *,
+    model: str = "lg",
+    alpha: float | Sequence[float] = 1.0,
+    replicates: int = 1000,
+    seed: int = 0,
+    precision: str = "single",
+    device: str = "cpu",
+    max_bytes: int | None = None,
+) -> list[LocalSupport]:
+    """Return the support of every inner branch of trees under a model with four Γ categories.
+
+    For each branch the three resolutions of its four neighbours get their best lengths of the five branches concerned; all
+    other lengths stay as the trees give them, which is best when they are fitted. At polytomies the resolution that is
+    broken up is one of those possible. The two branches at a root of two children are one, and share a value.
+
+    Args:
+        trees: with lengths (negative ones count as 0, missing ones as 0.1).
+        names: names of each alignment's rows; the same set as the tree's tips.
+        alignments: rows as `alphabet.encode_states` gives them, shape (n, columns).
+        model: `lg`, `wag`, `jtt` or `poisson`.
+        alpha: shape of Γ, one for all or one for each tree.
+        replicates: alignments resampled for SH-aLRT; 0 leaves its values out (NaN).
+        seed: of the resampling; each tree has its own stream.
+        precision, device, max_bytes: as in `refine_trees`.
+
+    Raises:
+        UsageError: unknown model, precision or device, or an `alpha` that is not positive.
+        BadInputError: names that do not match the tips.
+    """
+    shapes = shapes_of(alpha, len(trees))
+    rates_model = substitution_model(model)
+    where = device_named(device)
+    found = {}
+    problems = []
+    for i, (tree, rows) in enumerate(zip(trees, ordered_rows(trees, names, alignments), strict=True)):
+        if len(rows) > 3:
+            problems.append(Problem(i, BinaryTree.of(tree, rows), SitePatterns.of(rows)))
+        else:
+            nothing = np.full(len(tree), np.nan)
+            found[i] = LocalSupport(nothing, nothing, nothing)
+    for index, forest, start in batched(problems, shapes, precision=precision, device=where, max_bytes=max_bytes):
+        pruner = Pruner(forest, rates_model, exact_rates(start, CATEGORIES))
+        pruner.ascend()
+        pruner.descend()
+        edges = neighbours(pruner)
+        resampled = _resampled(forest, index, replicates, seed)
+        family = forest.family[edges.node]
+        values = torch.full((3, len(edges.node)), torch.nan, dtype=torch.float64, device=where)
+        for part, three in resolutions(pruner, edges):
+            values[0, part] = torch.softmax(three.total, dim=1)[:, 0]
+            values[2, part] = three.total[:, 0] - three.total[:, 1:].amax(dim=1)
+            if replicates:
+                for tree_number in family[part].unique().tolist():
+                    own = torch.nonzero(family[part] == tree_number).squeeze(1)
+                    values[1, part.start + own] = _sh_alrt(three.sites[own], three.total[own], resampled[tree_number])
+        columns = [forest.original_edges(row, edges.node) for row in values]
+        for j, i in enumerate(index):
+            abayes, sh_alrt, gain = (np.where(trees[i].is_tip, np.nan, column[j]) for column in columns)
+            found[i] = LocalSupport(abayes, sh_alrt, gain)
+    return [found[i] for i in range(len(trees))]
+
+
+def _resampled(forest: Forest, index: list[int], replicates: int, seed: int) -> list[torch.Tensor]:
+    """Return how often each pattern is drawn for each tree, shape (replicates, patterns), columns with replacement."""
+    counts = []
+    for i, weights in zip(index, forest.weights.cpu().numpy(), strict=True):
+        columns = weights.sum()
+        rng = np.random.default_rng([seed, i])
+        share = weights / columns if columns else np.full(len(weights), 1 / len(weights))
+        drawn = rng.multinomial(round(columns), share, size=replicates)
+        counts.append(torch.from_numpy(drawn.astype(np.float64)).to(forest.weights.device))
+    return counts
+
+
+def _sh_alrt(sites: torch.Tensor, total: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Return the support of branches of one tree, shape (branches,).
+
+    Args:
+        sites: log likelihoods of patterns, shape (branches, 3, patterns).
+        total: of the alignment, shape (branches, 3).
+        counts: of patterns in each resampled alignment, shape (replicates, patterns).
+    """
+    drawn = torch.matmul(sites, counts.T) - total.unsqueeze(2)  # centred: all three as good as each other
+    highest = drawn.topk(2, dim=1).values
+    by_chance = highest[:, 0] - highest[:, 1]
+    lead = total[:, 0] - total[:, 1:].amax(dim=1)
+    return (lead[:, None] > by_chance + _TIE).double().mean(dim=1)

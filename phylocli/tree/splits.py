@@ -1,0 +1,66 @@
+"""Splits: the two sets of tips into which a branch divides a tree, and how often other trees have them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import BadInputError
+from phylocli.formats.newick import Tree
+
+
+def splits(tree: Tree, number: Mapping[str, int]) -> dict[int, bytes]:
+    """Return the split of the branch above each node that has tips to compare: two or more on either side.
+
+    Args:
+        tree: any tree; the two branches at a root of two children have the same split.
+        number: of each tip's name, from 0 on.
+
+    Returns:
+        The split by node: one bit a tip, 1 for the side without tip 0, packed. Equal splits are equal bytes.
+    """
+    n = len(number)
+    bits = np.zeros((len(tree), (n + 7) // 8), dtype=np.uint8)
+    size = tree.is_tip.astype(np.int64)
+    for tip in tree.tips().tolist():
+        at = number[tree.names[tip]]
+        bits[tip, at // 8] = 128 >> at % 8
+    parent = tree.parent.tolist()
+    for node in range(len(tree) - 1, 0, -1):
+        bits[parent[node]] |= bits[node]
+        size[parent[node]] += size[node]
+    inner = np.flatnonzero((size > 1) & (size < n - 1))
+    everything = np.packbits(np.ones(n, dtype=bool))
+    found = {}
+    for node in inner.tolist():
+        row = bits[node]
+        found[node] = (row ^ everything if row[0] & 128 else row).tobytes()
+    return found
+
+
+def split_frequencies(tree: Tree, others: Iterable[Tree]) -> npt.NDArray[np.float64]:
+    """Return the share of other trees that have the split of the branch above each node, shape (nodes,).
+
+    Their inner branches of length 0 or less separate nothing and do not count; those of missing length do. NaN above tips,
+    above the root and where a branch only cuts off a tip.
+
+    Raises:
+        BadInputError: a tree whose tips are not those of `tree`, or no tree at all.
+    """
+    number = {name: i for i, name in enumerate(tree.tip_names())}
+    counts: Counter[bytes] = Counter()
+    total = 0
+    for other in others:
+        if sorted(other.tip_names()) != sorted(number):
+            raise BadInputError("trees with different tips cannot be compared by their splits")
+        counts.update({split for node, split in splits(other, number).items() if not other.length[node] <= 0})
+        total += 1
+    if not total:
+        raise BadInputError("there is no tree to compare with")
+    found = np.full(len(tree), np.nan)
+    for node, split in splits(tree, number).items():
+        found[node] = counts[split] / total
+    return found
