@@ -58,7 +58,7 @@ def command(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Families at once; 0 takes all cores.", metavar="N")] = 1,
     timeout: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Seconds an external program may take on one family.", metavar="S"),
+        typer.Option(help="Seconds that one family may take; one that takes longer fails, the others go on.", metavar="S"),
     ] = None,
     format: Annotated[str, typer.Option(help="stockholm (records with trees) or newick.", metavar="F")] = "stockholm",
     draw: Annotated[

@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from phylocli import console
@@ -20,9 +22,19 @@ Result = Family | PhylocliError
 
 _AHEAD = 4  # families that wait for each process: enough to keep it busy, few enough to stay small
 
+_AGAIN = 5.0  # seconds after which a time limit is called again: a library's callbacks may have swallowed the first call
+
+
+class OutOfTime(BaseException):
+    """A family has used up its time. No `Exception`, so that no library takes it for one of its own."""
+
 
 def ordered_map(
-    work: Callable[[Family, Options], Family], families: Iterable[Family], options: Options, jobs: int
+    work: Callable[[Family, Options], Family],
+    families: Iterable[Family],
+    options: Options,
+    jobs: int,
+    timeout: float | None = None,
 ) -> Iterator[tuple[str, Result]]:
     """Yield (label, result or failure) for each family in its order.
 
@@ -31,10 +43,13 @@ def ordered_map(
         families: read only as far ahead as the processes need.
         options: passed to every call.
         jobs: processes; 1 works in this one, 0 takes one for each core.
+        timeout: seconds of wall time for each family; one that takes longer is a failure. It is stopped between two
+            instructions of Python, so that a single long call of a compiled library ends first. Signals reach the main
+            thread only: called from another, `jobs` of 1 takes a process as well.
     """
-    if jobs == 1:
+    if jobs == 1 and (timeout is None or threading.current_thread() is threading.main_thread()):
         for family in families:
-            yield family.label, _attempt(work, family, options)
+            yield family.label, _attempt(work, family, options, timeout)
         return
     count = jobs or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")  # forking a process that has threads (BLAS, progress) can hang
@@ -42,7 +57,7 @@ def ordered_map(
     waiting: deque[tuple[str, Future[Result]]] = deque()
     try:
         for family in families:
-            waiting.append((family.label, pool.submit(_attempt, work, family, options)))
+            waiting.append((family.label, pool.submit(_attempt, work, family, options, timeout)))
             if len(waiting) >= count * _AHEAD:
                 yield _finished(*waiting.popleft())
         while waiting:
@@ -65,13 +80,35 @@ def _finished(label: str, future: Future[Result]) -> tuple[str, Result]:
         ) from error
 
 
-def _attempt(work: Callable[[Family, Options], Family], family: Family, options: Options) -> Result:
+def _attempt(work: Callable[[Family, Options], Family], family: Family, options: Options, timeout: float | None) -> Result:
     try:
-        return work(family, options)
+        with time_limit(timeout):
+            return work(family, options)
     except PhylocliError as error:
         return error
+    except OutOfTime:
+        return PhylocliError(f"{family.label}: stopped after {timeout:g} s", fix="give it more with --timeout")
     except MemoryError:
         return PhylocliError(f"{family.label}: out of memory", fix="use --engine veryfasttree, or fewer --jobs")
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise `OutOfTime` within the block once it has taken that long; main thread only. None has no end."""
+    if seconds is None:
+        yield
+        return
+
+    def stop(signum: int, frame: object) -> NoReturn:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _stop(signum: int, frame: object) -> NoReturn:

@@ -109,7 +109,7 @@ def infer_trees(
             replicates.
         jobs: families at once, in processes; 0 takes one for each core.
         seed: for engines that draw random numbers.
-        timeout: seconds of wall time an external program may take on one family.
+        timeout: seconds of wall time that one family may take, whatever the engine; one that takes longer fails.
         failures: collects families that fail; None raises the first failure.
 
     Raises:
@@ -137,7 +137,7 @@ def infer_trees(
 
     if engine == "auto":
         _announce_rule()
-    results = ordered_map(infer_tree, families, options, jobs)
+    results = ordered_map(infer_tree, families, options, jobs, timeout)
     for family, result in console.progress(results, "trees", unit="families"):
         if isinstance(result, Family):
             if failures is not None:
@@ -271,6 +271,8 @@ def check_options(options: Options) -> None:
         raise _no_bootstrap(f"the engine {options.engine}")
     if options.columns not in COLUMNS:
         raise UsageError(f"there are no columns named {options.columns!r}", fix=f"known: {', '.join(COLUMNS)}")
+    if options.timeout is not None and not options.timeout > 0:
+        raise UsageError(f"a time of {options.timeout} seconds makes no sense", fix="give --timeout a positive number")
     if not 0 <= options.min_coverage <= 1:
         raise UsageError(f"a coverage of {options.min_coverage} makes no sense", fix="give a share from 0 to 1")
 

@@ -297,6 +297,7 @@ def test_a_matrix_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch)
         ({"columns": "some"}, "no columns"),
         ({"alpha": 0.0}, "shape"),
         ({"min_coverage": 2.0}, "coverage"),
+        ({"timeout": 0.0}, "seconds"),
     ],
 )
 def test_options_that_make_no_sense_are_usage_errors(options: dict[str, object], message: str) -> None:
@@ -315,6 +316,19 @@ def test_a_program_that_fails_says_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(PhylocliError, match="status 3") as caught:
         _external.run(sys.executable, ["-c", script], folder=tmp_path, timeout=10)
     assert "no memory for this" in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ["bme", "nj", "veryfasttree"])
+def test_every_engine_keeps_to_the_time_and_the_other_families_go_on(engine: str) -> None:
+    if engine == "veryfasttree" and not veryfasttree.available():
+        pytest.skip("neither VeryFastTree nor FastTree is installed")
+    small, large = simulated(3, 30)[0], simulated(1500, 200)[0]
+    failures = Failures()
+    done = list(infer_trees([small, large, small], engine=engine, timeout=0.3, failures=failures))
+    assert len(done) == 2
+    assert [str(item.error) for item in failures.items] == [
+        f"{large.label}: stopped after 0.3 s\nfix: give it more with --timeout"
+    ]
 
 
 # --- many families

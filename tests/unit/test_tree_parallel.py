@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from phylocli.errors import BadInputError
+from phylocli.errors import BadInputError, PhylocliError
 from phylocli.formats.family import Family
 from phylocli.tree._parallel import ordered_map
 
@@ -40,6 +43,37 @@ def linger(family: Family, path: str) -> Family:
     script += f"os.rename({path!r} + '.new', {path!r}); time.sleep(60)"
     _external.run(sys.executable, ["-c", script], folder=Path(path).parent, timeout=None)
     return family
+
+
+def dawdle(family: Family, seconds: float) -> Family:
+    """Take that long over PF1, with exceptions of every kind caught on the way."""
+    end = time.monotonic() + seconds
+    while family.accession == "PF1" and time.monotonic() < end:
+        with contextlib.suppress(Exception):
+            time.sleep(0.01)
+    return family
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_family_over_its_time_fails_and_the_rest_go_on(jobs: int) -> None:
+    results = list(ordered_map(dawdle, families(3), 30.0, jobs, timeout=0.5))
+    assert [type(result) for _, result in results] == [Family, PhylocliError, Family]
+    assert str(results[1][1]) == "PF1: stopped after 0.5 s\nfix: give it more with --timeout"
+
+
+def test_time_is_limited_outside_the_main_thread_too() -> None:
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.extend(ordered_map(dawdle, families(2), 30.0, 1, timeout=0.5)))
+    thread.start()
+    thread.join(60)
+    assert [type(result) for _, result in found] == [Family, PhylocliError]  # type: ignore[misc]
+
+
+def test_a_time_limit_leaves_no_alarm_behind() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    list(ordered_map(dawdle, families(2), 0.0, 1, timeout=30.0))
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_results_keep_the_order_of_the_input_and_failures_are_values() -> None:

@@ -19,7 +19,7 @@ class Settings:
         min_overlap: pairs of rows that share fewer columns have no distance of their own.
         max_distance: distances of saturated pairs.
         seed: for engines that draw random numbers.
-        timeout: seconds of wall time for an external program on one family; None has no end.
+        timeout: seconds of wall time for an external program; None has no end. What the engine does itself is not counted.
     """
 
     model: str = "lg"
