@@ -220,28 +220,38 @@ def fill_undefined(distance: npt.NDArray[np.floating[Any]]) -> int:
     d(i, j) becomes the least d(i, k) + d(k, j), the tightest bound that the triangle inequality gives; where no row connects
     two, the largest distance of the matrix. Filled values then serve in turn, so that chains of fragments connect.
     """
-    missing = np.isnan(distance)
-    count = int(np.triu(missing, 1).sum())
+    open_pairs = [(i, np.flatnonzero(np.isnan(distance[i, i:])) + i) for i in range(len(distance))]
+    open_pairs = [(i, partners) for i, partners in open_pairs if len(partners)]
+    count = sum(len(partners) for _, partners in open_pairs)
     if not count:
         return 0
-    largest = float(np.nanmax(distance)) if not missing.all() else 0.0
-    while True:
-        known = np.where(missing, np.inf, distance)
-        rows = np.flatnonzero(missing.any(axis=1))
-        changed = False
-        at_once = max(_BLOCK // len(distance), 1)
-        for i in rows:
-            partners = np.flatnonzero(missing[i, i:]) + i
-            for start in range(0, len(partners), at_once):
-                j = partners[start : start + at_once]
-                best = (known[j] + known[i]).min(axis=1)
-                j, best = j[np.isfinite(best)], best[np.isfinite(best)]
-                distance[i, j] = distance[j, i] = best
-                changed |= len(j) > 0
-        missing = np.isnan(distance)
-        if not changed or not missing.any():
-            break
-    distance[missing] = largest
+    largest = max((float(np.nanmax(row)) for row in distance if not np.isnan(row).all()), default=0.0)
+    for i, partners in open_pairs:
+        distance[i, partners] = distance[partners, i] = np.inf
+    at_once = max(_BLOCK // len(distance), 1)
+    found = True
+    while found:
+        # All ways of a round go over distances that were known before it, so that the order of rows does not matter.
+        ways = [
+            np.concatenate(
+                [
+                    (distance[partners[start : start + at_once]] + distance[i]).min(axis=1)
+                    for start in range(0, len(partners), at_once)
+                ]
+            )
+            for i, partners in open_pairs
+        ]
+        found = False
+        still_open = []
+        for (i, partners), best in zip(open_pairs, ways, strict=True):
+            distance[i, partners] = distance[partners, i] = best
+            left = partners[np.isinf(best)]
+            found |= len(left) < len(partners)
+            if len(left):
+                still_open.append((i, left))
+        open_pairs = still_open
+    for i, partners in open_pairs:
+        distance[i, partners] = distance[partners, i] = largest
     return count
 
 
