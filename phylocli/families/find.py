@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 from phylocli import alphabet, console, registry
 from phylocli.align import align_to
 from phylocli.errors import BadInputError, UsageError
-from phylocli.families.growth import Group, Region, Settings
+from phylocli.families.ledger import Group
 from phylocli.families.pool import Pool
+from phylocli.families.searching import Region, Settings
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import Sequence
 

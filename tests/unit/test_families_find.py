@@ -10,10 +10,11 @@ from sklearn.metrics import homogeneity_completeness_v_measure
 from phylocli.alphabet import degap
 from phylocli.errors import BadInputError, UsageError
 from phylocli.families import find_families
-from phylocli.families.grouping import FREE, Grouping
-from phylocli.families.growth import Region, Settings
+from phylocli.families.grouping import Grouping
+from phylocli.families.ledger import FREE, Ledger
 from phylocli.families.pool import Pool
 from phylocli.families.prefilter import neighbour_graph
+from phylocli.families.searching import Region, Searcher, Settings
 from phylocli.formats import read_families
 from phylocli.formats.fasta import Sequence
 from phylocli.formats.stockholm import write_family
@@ -222,13 +223,49 @@ def test_unknown_engine_and_repeated_ids():
 
 def test_every_seed_is_tried_and_owners_agree_with_members(known):
     pool = Pool(few(known))
+    ledger = Ledger(pool, Settings())
     with ThreadPoolExecutor(1) as executor:
-        grouping = Grouping(pool, neighbour_graph(pool, executor), Settings())
-        grouping.run(executor)
-    owner = np.full(len(grouping.owner), FREE)
-    for number, group in grouping.groups.items():
+        Grouping(ledger, Searcher(pool, Settings()), neighbour_graph(pool, executor)).run(executor)
+    owner = np.full(len(ledger.owner), FREE)
+    for number, group in ledger.groups.items():
         for found in group.members:
             base = int(pool.offsets[found.region.sequence])
             owner[base + found.region.start - 1 : base + found.region.end] = number
-    assert (owner == grouping.owner).all()
-    assert grouping.free_stretches(0) in ([], [Region(0, 1, int(pool.lengths[0]))]) or len(grouping.groups) > 0
+    assert ledger.groups
+    assert (owner == ledger.owner).all()
+    assert ledger.free_stretches(0) in ([], [Region(0, 1, int(pool.lengths[0]))]) or len(ledger.groups) > 0
+
+
+def near_copies(sequences, number, part, seed=3):
+    """Return each sequence, and copies of it with a part of its residues changed."""
+    rng = random.Random(seed)
+    copies = []
+    for s in sequences:
+        copies.append(s)
+        for k in range(number):
+            letters = [rng.choice("ACDEFGHIKLMNPQRSTVWY") if rng.random() < part else c for c in s.residues]
+            copies.append(Sequence(f"{s.id}~{k}", "".join(letters)))
+    return copies
+
+
+def test_near_copies_are_members_of_the_families_of_their_originals(known):
+    originals = few(known)
+    with find_families(originals, threads=1) as found:
+        alone = found.members()
+    with find_families(near_copies(originals, 2, 0.05), threads=1) as found:
+        families, table = list(found), found.members()
+    assert families[0].accession == "FAM00001"
+    family_of = dict(table.filter(table["family"].is_not_null()).select("id", "family").iter_rows())
+    for s in originals:
+        assert {family_of[f"{s.id}~{k}"] for k in range(2)} == {family_of[s.id]}
+    grouped = alone.filter(alone["family"].is_not_null())
+    for (_,), members in grouped.group_by("family"):
+        assert len({family_of[i] for i in members["id"]}) == 1
+    assert table.filter(table["family"].is_not_null())["score"].is_not_null().all()
+
+
+def test_near_copies_with_no_other_kin_are_a_family(known):
+    (lone,) = known["Globin"][:1]
+    with find_families([*near_copies([lone], 4, 0.05), *known["Cyclin_N"][:1]], threads=1) as found:
+        (family,) = found
+    assert sorted(family.ids) == sorted([lone.id, *(f"{lone.id}~{k}" for k in range(4))])

@@ -1,6 +1,7 @@
 import numpy as np
 
-from phylocli.families.growth import Hit, Region, agreed_stretch, chained
+from phylocli.families.growth import agreed_stretch
+from phylocli.families.searching import Hit, Region, chained
 
 
 def hit(sequence, start, end, first, last, score=10.0):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from Bio.Align import substitution_matrices
 
-from phylocli.families import prefilter
+from phylocli.families import diagonals, prefilter, words
 from phylocli.families.pool import Pool
 from phylocli.formats.fasta import Sequence
 
@@ -54,18 +54,18 @@ def test_the_nearest_neighbour_is_the_homolog(executor):
 
 def words_by_brute_force(a, b, patterns):
     """Return the number of shared words in the best band of diagonals, one pair of positions at a time."""
-    number = {letter: k for k, letters in enumerate(prefilter.CLASSES) for letter in letters}
+    number = {letter: k for k, letters in enumerate(words.CLASSES) for letter in letters}
     bands: dict[int, int] = {}
     for pattern in patterns:
         places = [i for i, mark in enumerate(pattern) if mark == "1"]
 
-        def words(text, places=places, span=len(pattern)):
+        def words_of(text, places=places, span=len(pattern)):
             for i in range(len(text) - span + 1):
                 word = tuple(number[text[i + p]] for p in places)
                 if sum(x != y for x, y in itertools.pairwise(word)) >= 2:
                     yield i, word
 
-        for (i, x), (j, y) in itertools.product(words(a), words(b)):
+        for (i, x), (j, y) in itertools.product(words_of(a), words_of(b)):
             if x == y:
                 band = (i - j) // prefilter.BAND
                 bands[band] = bands.get(band, 0) + 1
@@ -92,18 +92,54 @@ def best_stretch_by_brute_force(a, b, diagonal):
     return max([0, *(sum(along[i:j]) for i in range(len(along)) for j in range(i + 1, len(along) + 1))])
 
 
-def test_ungapped_scores_are_those_of_all_stretches(monkeypatch):
-    monkeypatch.setattr(prefilter, "_RESIDUES_AT_ONCE", 50)
+def test_pairs_on_a_diagonal_are_judged_as_one_by_one(monkeypatch):
+    monkeypatch.setattr(diagonals, "_RESIDUES_AT_ONCE", 50)
     rng = np.random.default_rng(4)
     texts = [random_protein(rng, int(n)) for n in rng.integers(1, 40, size=12)]
-    letters = prefilter._ORDER[np.frombuffer("".join(texts).encode(), dtype=np.uint8)]
+    letters = diagonals.blosum_order(np.frombuffer("".join(texts).encode(), dtype=np.uint8))
     offsets = np.concatenate(([0], np.cumsum([len(t) for t in texts])))
     query, target = rng.integers(0, 12, size=(2, 60))
     diagonal = rng.integers(-40, 40, size=60)
-    found = prefilter.ungapped_scores(letters, offsets, query, target, diagonal)
-    expected = [best_stretch_by_brute_force(texts[q], texts[t], d) for q, t, d in zip(query, target, diagonal, strict=True)]
-    assert found.tolist() == [int(e) for e in expected]
+    pairs = list(zip(query, target, diagonal, strict=True))
+    found = diagonals.ungapped_scores(letters, offsets, query, target, diagonal)
+    assert found.tolist() == [int(best_stretch_by_brute_force(texts[q], texts[t], d)) for q, t, d in pairs]
     assert max(found) > 0 and min(found) == 0
+    same = diagonals.identities(letters, offsets, query, target, diagonal)
+    expected = [sum(x == texts[t][i - d] for i, x in enumerate(texts[q]) if 0 <= i - d < len(texts[t])) for q, t, d in pairs]
+    assert same.tolist() == expected
+    assert max(expected) > 0
+
+
+def test_only_the_chosen_are_compared_and_by_the_same_counts(executor):
+    rng = np.random.default_rng(5)
+    ancestor = random_protein(rng, 150)
+    texts = [mutated(rng, ancestor, 0.2) for _ in range(12)]
+    pool = pool_of(*texts)
+    chosen = np.array([0, 2, 3, 7, 11])
+    graph = prefilter.neighbour_graph(pool, executor, chosen).toarray()
+    apart = prefilter.neighbour_graph(pool_of(*(pool.residues[i] for i in chosen)), executor).toarray()
+    assert graph[np.ix_(chosen, chosen)].tolist() == apart.tolist()
+    assert np.count_nonzero(graph) == np.count_nonzero(apart) > 0
+
+
+@pytest.mark.parametrize("entries", [50, 5_000])
+def test_blocks_and_threads_leave_no_trace(monkeypatch, entries):
+    rng = np.random.default_rng(6)
+    ancestors = [random_protein(rng, 120) for _ in range(5)]
+    pool = pool_of(*(mutated(rng, a, 0.25) for a in ancestors for _ in range(6)))
+    with ThreadPoolExecutor(1) as one:
+        expected = prefilter.neighbour_graph(pool, one)
+    monkeypatch.setattr(prefilter, "_ENTRIES_AT_ONCE", entries)
+    with ThreadPoolExecutor(3) as three:
+        found = prefilter.neighbour_graph(pool, three)
+    assert (found != expected).nnz == 0 and found.nnz > 0
+
+
+def test_memory_of_the_index_is_nine_bytes_a_residue_and_pattern():
+    rng = np.random.default_rng(8)
+    text = np.frombuffer(random_protein(rng, 20_000).encode(), dtype=np.uint8)
+    index = prefilter._index(words.reduced_letters(text), np.zeros(len(text), dtype=np.int32), "11011")
+    assert index.positions.nbytes + index.start.nbytes + index.size.nbytes <= 9 * len(text)
 
 
 def test_low_complexity_unknown_and_short_sequences_have_no_neighbours(executor):

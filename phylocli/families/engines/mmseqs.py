@@ -17,8 +17,9 @@ from pathlib import Path
 
 from phylocli import console
 from phylocli.errors import MissingDependencyError, PhylocliError
-from phylocli.families.growth import Group, Hit, Region, Searcher, Settings, rows_of
+from phylocli.families.ledger import Group
 from phylocli.families.pool import Pool
+from phylocli.families.searching import Hit, Region, Searcher, Settings, rows_of
 
 PROGRAM = "mmseqs"
 # Most sensitive: seven times slower than the default, and still fast.
@@ -91,7 +92,7 @@ def _profiled(searcher: Searcher, members: list[int]) -> Group:
     seed = Region(head, 1, int(pool.lengths[head]))
     hits = searcher.by_sequence(seed, members)
     rows = rows_of(hits, seed.length, searcher.settings.coverage) or [pool.letters(head)]
-    profile = searcher.build(rows) or searcher.build([pool.letters(head)])
+    profile = searcher.builders.profile(rows) or searcher.builders.profile([pool.letters(head)])
     best: dict[int, Hit] = {}
     for hit in searcher.by_profile(profile, members) if profile is not None else ():
         best.setdefault(hit.region.sequence, hit)

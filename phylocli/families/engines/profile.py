@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
+import numpy as np
+
 from phylocli import console
 from phylocli.families.grouping import Grouping
-from phylocli.families.growth import Group, Settings
+from phylocli.families.joining import join_pieces
+from phylocli.families.ledger import Group, Ledger
 from phylocli.families.pool import Pool
 from phylocli.families.prefilter import neighbour_graph
+from phylocli.families.recruiting import recruit, star_graph
+from phylocli.families.redundancy import representatives
+from phylocli.families.searching import Searcher, Settings
 from phylocli.formats.provenance import versions
 
 
@@ -19,8 +25,15 @@ def describe() -> str:
 
 def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
     """Return the families of a pool: regions of sequences, each residue in one at most."""
-    graph = neighbour_graph(pool, executor)
+    chosen = representatives(pool)
+    searched = np.flatnonzero(chosen == np.arange(len(pool)))
+    console.detail(f"{len(pool) - len(searched)} sequences are nearly the same as a longer one; they join its families")
+    graph = neighbour_graph(pool, executor, searched)
     console.detail(f"{graph.nnz // 2} pairs of sequences share enough words to be compared")
-    grouping = Grouping(pool, graph, settings)
-    grouping.run(executor)
-    return list(grouping.groups.values())
+    ledger, searcher = Ledger(pool, settings), Searcher(pool, settings)
+    Grouping(ledger, searcher, graph).run(executor)
+    if len(searched) < len(pool):
+        recruit(ledger, searcher, chosen, executor)
+        Grouping(ledger, searcher, star_graph(chosen)).run(executor)
+    join_pieces(ledger, searcher, executor)
+    return list(ledger.groups.values())

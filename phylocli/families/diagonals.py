@@ -1,0 +1,89 @@
+"""Pairs of sequences compared along one diagonal, without gaps, all pairs at once and memory bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from Bio.Align import substitution_matrices
+
+_RESIDUES_AT_ONCE = 500_000
+_MATRIX = substitution_matrices.load("BLOSUM62")
+_SCORES = np.array(_MATRIX, dtype=np.int8)
+_ORDER = np.full(256, _MATRIX.alphabet.index("X"), dtype=np.uint8)
+_ORDER[[ord(letter) for letter in _MATRIX.alphabet]] = np.arange(len(_MATRIX.alphabet))
+
+Indices = npt.NDArray[np.int64]
+
+
+def blosum_order(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return ASCII letters as numbers in the order of BLOSUM62; what it lacks is `X`."""
+    return _ORDER[text]
+
+
+def _along(
+    letters: npt.NDArray[np.uint8], offsets: Indices, query: Indices, target: Indices, diagonal: Indices
+) -> Iterator[tuple[slice, Indices, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+    """Yield parts of the pairs: which, how many residues each has on its diagonal, and the letters of both there."""
+    from_query = np.maximum(diagonal, 0)
+    from_target = from_query - diagonal
+    lengths = np.diff(offsets)
+    size = np.maximum(np.minimum(lengths[query] - from_query, lengths[target] - from_target), 0)
+    ends = np.cumsum(size)
+    low = 0
+    while low < len(query):
+        before = ends[low - 1] if low else 0
+        high = max(int(np.searchsorted(ends, before + _RESIDUES_AT_ONCE, side="right")), low + 1)
+        part = slice(low, high)
+        length = size[part]
+        within = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
+        a = letters[np.repeat(offsets[query[part]] + from_query[part], length) + within]
+        b = letters[np.repeat(offsets[target[part]] + from_target[part], length) + within]
+        yield part, length, a, b
+        low = high
+
+
+def ungapped_scores(
+    letters: npt.NDArray[np.uint8], offsets: Indices, query: Indices, target: Indices, diagonal: Indices
+) -> npt.NDArray[np.int64]:
+    """Return the score of the best stretch without gaps of pairs of sequences, each on one diagonal.
+
+    Args:
+        letters: all sequences one after another, as `blosum_order` gives.
+        offsets: where each sequence starts, and where the last ends.
+        query: indices of sequences, shape (pairs,).
+        target: likewise.
+        diagonal: place in the query less place in the target, shape (pairs,).
+
+    Returns:
+        Scores in half bits, shape (pairs,), at least 0.
+    """
+    scores = np.zeros(len(query), dtype=np.int64)
+    for part, length, a, b in _along(letters, offsets, query, target, diagonal):
+        # Kadane's scan of all pairs at once: the sum so far less its lowest before. A drop deeper than any sum between
+        # pairs makes the lowest start anew with each.
+        total = np.cumsum(_SCORES[a, b], dtype=np.int64)
+        drop = np.repeat(np.arange(len(length)), length) * (16 * (len(total) + 1))
+        ahead = np.concatenate(([0], total[:-1])) - drop
+        gain = total - drop - np.minimum.accumulate(ahead)
+        filled = length > 0
+        if filled.any():
+            starts = (np.cumsum(length) - length)[filled]
+            scores[part][filled] = np.maximum(np.maximum.reduceat(gain, starts), 0)
+    return scores
+
+
+def identities(
+    letters: npt.NDArray[np.uint8], offsets: Indices, query: Indices, target: Indices, diagonal: Indices
+) -> npt.NDArray[np.int64]:
+    """Return how many residues pairs of sequences have in common, each on one diagonal, shape (pairs,).
+
+    The arguments are those of `ungapped_scores`; any letters do.
+    """
+    found = np.zeros(len(query), dtype=np.int64)
+    for part, length, a, b in _along(letters, offsets, query, target, diagonal):
+        same = np.concatenate(([0], np.cumsum(a == b)))
+        ends = np.cumsum(length)
+        found[part] = same[ends] - same[ends - length]
+    return found

@@ -1,0 +1,91 @@
+"""Sequences that are nearly the same as a longer one: families are grown without them, and have them back at the end.
+
+As Linclust does it (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5), in time linear in the input: each sequence
+is known by a few of its words, those with the lowest hashes; those of similar length that share a word are compared with the
+longest of them, and left out where that one represents them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.families.diagonals import Indices, identities
+from phylocli.families.pool import Pool
+from phylocli.families.words import blocks, reduced_letters, word_codes
+
+# Residues that a sequence has in common with its representative, on one diagonal, as a part of the longer of the two. So a
+# fragment is never left out: that a domain is seen alone is what tells its bounds.
+IDENTITY = 0.8
+_PATTERN = "111111111111"
+_WORDS = 20
+_RESIDUES_AT_ONCE = 1_000_000
+# Odd, so that the product is a permutation of 64-bit numbers (Knuth's multiplicative hashing). With the second, what the
+# first has left is compared once more by other words.
+_MULTIPLIERS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)
+
+
+def representatives(pool: Pool, identity: float = IDENTITY) -> Indices:
+    """Return the index of the sequence that represents each sequence of a pool, itself for most, shape (n,).
+
+    A representative is no shorter than what it represents, represents itself, and has at least `identity` of its residues in
+    common with it, on one diagonal.
+    """
+    chosen = np.arange(len(pool))
+    text = pool.text()
+    reduced = reduced_letters(text)
+    leads: set[int] = set()
+    for multiplier in _MULTIPLIERS:
+        standing = np.flatnonzero(chosen == np.arange(len(pool)))
+        words = _words(pool, reduced, standing, np.uint64(multiplier))
+        # In two ways, so that no two similar lengths fall apart in both.
+        width = -np.log(identity)
+        for shift in (0.0, 0.5):
+            classes = np.floor(np.log(np.maximum(pool.lengths, 1)) / width + shift).astype(np.int64)
+            query, target, diagonal = _pairs(words, classes)
+            alike = identities(text, pool.offsets, query, target, diagonal) >= identity * pool.lengths[query]
+            # Ascending by target, so that whether its query is left out is known by then.
+            for longer, shorter in zip(query[alike].tolist(), target[alike].tolist(), strict=True):
+                if chosen[longer] == longer and chosen[shorter] == shorter and shorter not in leads:
+                    chosen[shorter] = longer
+                    leads.add(longer)
+    return chosen
+
+
+def _words(
+    pool: Pool, reduced: npt.NDArray[np.uint8], standing: Indices, multiplier: np.uint64
+) -> tuple[npt.NDArray[np.uint64], Indices, Indices]:
+    """Return the words that sequences are known by: their hashes, the sequences, and the places in these."""
+    hashes, sequences, places = [], [], []
+    for low, high in blocks(pool.lengths[standing], _RESIDUES_AT_ONCE):
+        block = standing[low:high]
+        lengths = pool.lengths[block]
+        owner = np.repeat(np.arange(len(block), dtype=np.int32), lengths)
+        local = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        positions, codes = word_codes(reduced[pool.offsets[block][owner] + local], owner, _PATTERN)
+        owner, local = owner[positions], local[positions]
+        with np.errstate(over="ignore"):
+            mixed = (codes.astype(np.uint64) + np.uint64(1)) * multiplier
+        order = np.lexsort((local, mixed, owner))
+        owner, local, mixed = owner[order], local[order], mixed[order]
+        lowest = np.arange(len(owner)) - np.searchsorted(owner, owner, side="left") < _WORDS
+        hashes.append(mixed[lowest])
+        sequences.append(block[owner[lowest]])
+        places.append(local[lowest])
+    if not hashes:
+        return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    return np.concatenate(hashes), np.concatenate(sequences), np.concatenate(places)
+
+
+def _pairs(words: tuple[npt.NDArray[np.uint64], Indices, Indices], classes: Indices) -> tuple[Indices, Indices, Indices]:
+    """Return each sequence with the longest that shares a word and a class of length: (longest, other, diagonal), unique."""
+    mixed, sequence, place = words
+    order = np.lexsort((place, sequence, classes[sequence], mixed))
+    mixed, sequence, place = mixed[order], sequence[order], place[order]
+    kind = classes[sequence]
+    new = np.concatenate(([True], (mixed[1:] != mixed[:-1]) | (kind[1:] != kind[:-1])))[: len(mixed)]
+    head = np.maximum.accumulate(np.where(new, np.arange(len(mixed)), 0))
+    other = sequence[head] != sequence
+    found = np.stack([sequence[other], sequence[head][other], place[head][other] - place[other]])
+    target, query, diagonal = np.unique(found, axis=1)
+    return query, target, diagonal

@@ -1,0 +1,174 @@
+"""Searches with HMMER: by a single stretch of a sequence, and by a profile."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pyhmmer import plan7
+
+from phylocli.families.pool import AMINO, Pool
+from phylocli.families.profiles import SEED, Builders
+
+# HMMER reports what lies on both sides of a long insertion or a worn stretch as two domains; such pieces are chained up to
+# these distances, in profile positions and in residues of the target.
+_CHAIN_GAP = 100
+CHAIN_INSERTION = 200
+_CHAIN_OVERLAP = 15
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes a hit a member.
+
+    Attributes:
+        evalue: highest E-value of a domain hit (HMMER's independent E-value, for a search of all sequences given).
+        coverage: smallest part of the profile that a member covers, more than 0.5.
+        min_length: shortest stretch, in residues, that is tried as a domain of its own.
+        max_rounds: most searches with one profile.
+        threads: CPU threads; no result depends on it.
+    """
+
+    evalue: float = 1e-3
+    coverage: float = 0.6
+    min_length: int = 30
+    max_rounds: int = 6
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a sequence: `sequence` is an index of the pool, `start` and `end` are 1-based and inclusive."""
+
+    sequence: int
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """Length in residues."""
+        return self.end - self.start + 1
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A domain hit.
+
+    Attributes:
+        region: the envelope on the target.
+        score: bits.
+        evalue: HMMER's independent E-value.
+        profile_start: first profile position of the alignment, 1-based.
+        profile_end: last one, inclusive.
+        row: the aligned letters of those positions, `-` where the target has none; insertions left out.
+    """
+
+    region: Region
+    score: float
+    evalue: float
+    profile_start: int
+    profile_end: int
+    row: bytes
+
+
+class Searcher:
+    """HMMER, set up once a thread: the same seed for every profile, so that results do not depend on the thread."""
+
+    def __init__(self, pool: Pool, settings: Settings) -> None:
+        self.pool = pool
+        self.settings = settings
+        self.builders = Builders()
+        self._local = threading.local()
+
+    def _pipeline(self) -> Any:
+        if not hasattr(self._local, "pipeline"):
+            cutoff = self.settings.evalue
+            thresholds = {"E": cutoff, "incE": cutoff, "domE": cutoff, "incdomE": cutoff}
+            self._local.pipeline = plan7.Pipeline(
+                AMINO, self.builders.background(), Z=len(self.pool), seed=SEED, **thresholds
+            )
+        self._local.pipeline.clear()
+        return self._local.pipeline
+
+    def by_sequence(self, seed: Region, candidates: Iterable[int]) -> list[Hit]:
+        """Search with a single stretch, as phmmer does."""
+        query = self.pool.segment(seed.sequence, seed.start, seed.end)
+        block = self.pool.block(sorted(candidates))
+        return self._hits(self._pipeline().search_seq(query, block, self.builders.of_one()))
+
+    def itself(self, seed: Region) -> Hit:
+        """Return a stretch as the hit that a search with it would find first, for the price of none."""
+        letters = self.pool.letters(seed.sequence)[seed.start - 1 : seed.end]
+        return Hit(seed, math.inf, 0.0, 1, seed.length, letters)
+
+    def by_profile(self, profile: Any, candidates: Iterable[int]) -> list[Hit]:
+        """Search with a profile, as hmmsearch does."""
+        return self._hits(self._pipeline().search_hmm(profile, self.pool.block(sorted(candidates))))
+
+    def covering(self, profile: Any, candidates: Iterable[int]) -> list[Hit]:
+        """Return the hits of a profile that cover enough of it."""
+        return [hit for hit in self.by_profile(profile, candidates) if covers(hit, profile.M, self.settings.coverage)]
+
+    def _hits(self, found: Any) -> list[Hit]:
+        hits = []
+        for hit in found:
+            if not hit.reported:
+                continue
+            index = int(hit.name)
+            for domain in hit.domains:
+                if domain.i_evalue > self.settings.evalue:
+                    continue
+                alignment = domain.alignment
+                letters = np.frombuffer(alignment.target_sequence.encode("ascii"), dtype=np.uint8)
+                model = np.frombuffer(alignment.hmm_sequence.encode("ascii"), dtype=np.uint8)
+                row = letters[model != ord(".")].tobytes().upper()
+                region = Region(index, domain.env_from, domain.env_to)
+                hits.append(Hit(region, domain.score, domain.i_evalue, alignment.hmm_from, alignment.hmm_to, row))
+        hits = chained(hits)
+        hits.sort(key=lambda h: (-h.score, h.region.sequence, h.region.start))
+        return hits
+
+
+def chained(hits: list[Hit]) -> list[Hit]:
+    """Return the hits of one search, pieces of one domain joined: collinear in profile and target, and close to each other.
+
+    Repeats of a domain are not joined: the second starts anew in the profile. A joined hit has the sum of the scores and the
+    better E-value.
+    """
+    joined: list[Hit] = []
+    for hit in sorted(hits, key=lambda h: (h.region.sequence, h.region.start, h.region.end)):
+        before = joined[-1] if joined else None
+        if before is None or before.region.sequence != hit.region.sequence:
+            joined.append(hit)
+            continue
+        gap = hit.profile_start - before.profile_end - 1
+        distance = hit.region.start - before.region.end - 1
+        if not (
+            -_CHAIN_OVERLAP <= gap <= _CHAIN_GAP and distance <= CHAIN_INSERTION and hit.profile_end > before.profile_end
+        ):
+            joined.append(hit)
+            continue
+        row = before.row + b"-" * gap + hit.row if gap >= 0 else before.row + hit.row[-gap:]
+        region = Region(hit.region.sequence, before.region.start, max(before.region.end, hit.region.end))
+        evalue = min(before.evalue, hit.evalue)
+        joined[-1] = Hit(region, before.score + hit.score, evalue, before.profile_start, hit.profile_end, row)
+    return joined
+
+
+def covers(hit: Hit, length: int, coverage: float) -> bool:
+    """Return whether a hit covers enough of a profile or query of this length."""
+    return hit.profile_end - hit.profile_start + 1 >= coverage * length
+
+
+def rows_of(hits: list[Hit], length: int, coverage: float) -> list[bytes]:
+    """Return the aligned rows, of one length, of the hits that cover enough of a profile or query of `length`."""
+    return [row_of(hit, length) for hit in hits if covers(hit, length, coverage)]
+
+
+def row_of(hit: Hit, length: int) -> bytes:
+    """Return a hit's letters at all positions of a profile of this length."""
+    return b"-" * (hit.profile_start - 1) + hit.row + b"-" * (length - hit.profile_end)
