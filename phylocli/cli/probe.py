@@ -7,29 +7,55 @@ from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import Seed
+from phylocli.cli._options import Device, Seed
 
 EXAMPLES = [
     "phylocli probe emb.parquet --labels labels.tsv --sequences seqs.fasta -o report",
     "phylocli probe trained=emb.parquet untrained=random.parquet --labels labels.tsv --trees trees.sto -o report",
     "phylocli probe esm2.npz --labels scope.tsv --task retrieval --resample-by superfamily -o report",
     "phylocli probe emb.parquet --labels scope.tsv --task classification --label fold --split-by superfamily -o report",
+    "phylocli probe --model run/model --benchmark scope --data benchmarks/ --baseline phmmer -o report",
+    "phylocli probe --model run/model --layers all --labels labels.tsv -o report",
 ]
 NO_ARGS_IS_HELP = True
 
 
 def command(
     embeddings: Annotated[
-        list[str],
+        Optional[list[str]],  # noqa: UP045
         typer.Argument(
             metavar="[NAME=]TABLE...",
             help="Tables of embeddings (Parquet, Arrow, TSV, CSV, NPZ, HDF5). The first is compared with the others.",
         ),
-    ],
+    ] = None,
+    *,
     labels: Annotated[
-        str, typer.Option("--labels", "-l", metavar="TABLE", help="Table with a column of ids and columns of labels.")
-    ],
+        Optional[str],  # noqa: UP045
+        typer.Option("--labels", "-l", metavar="TABLE", help="Table with a column of ids and columns of labels."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the report.")],
+    model: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--model", "-m", metavar="[NAME=]DIR", help="Embed the sequences with this model; may be repeated. Comes first."
+        ),
+    ] = None,
+    layers: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--layers", metavar="all", help="Ask each probe's headline of every layer of the first model too."),
+    ] = None,
+    benchmark: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--benchmark", metavar="NAME", help="An evaluation by name, in place of labels (see docs/probe.md)."),
+    ] = None,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--data", metavar="DIR", help="Folder of the benchmark's files."),
+    ] = None,
+    part: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--part", metavar="NAME", help="What the benchmark scores (default: a validation part if it has one)."),
+    ] = None,
     task: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
@@ -52,7 +78,11 @@ def command(
     ] = None,
     baseline: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--baseline", metavar="NAME", help="composition, 2-mers, 3-mers, phmmer, mmseqs2, diamond, or none; may be repeated."),
+        typer.Option(
+            "--baseline",
+            metavar="NAME",
+            help="untrained, composition, 2-mers, 3-mers, phmmer, mmseqs2, diamond, or none; may be repeated.",
+        ),
     ] = None,
     split_column: Annotated[
         str, typer.Option(metavar="COLUMN", help="Column of the labels that says train, valid or test.")
@@ -68,20 +98,29 @@ def command(
     replicates: Annotated[int, typer.Option(metavar="N", help="Bootstrap replicates.")] = 2000,
     projection: Annotated[str, typer.Option("--map", metavar="tsne|pca|none", help="How the map is drawn.")] = "tsne",
     title: Annotated[Optional[str], typer.Option(metavar="TEXT", help="Title of the report.")] = None,  # noqa: UP045
+    device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
     """Evaluate embeddings on what is known of their sequences.
 
     Writes a folder with report.html (one file, works offline), report.json and metrics.parquet. Every figure has a 95 %
-    interval; the first table is compared with each other one and with baselines on the same items.
+    interval; the first table (or model) is compared with each other one and with baselines on the same items.
     """
     from phylocli import console
+    from phylocli.errors import UsageError
     from phylocli.probe import run_probes
 
+    if layers not in (None, "all"):
+        raise UsageError(f"there is no choice of layers named {layers!r}", fix="say --layers all")
     run_probes(
-        embeddings,
+        embeddings or [],
         labels,
         output,
+        models=model or [],
+        layers=layers == "all",
+        benchmark=benchmark,
+        data=data,
+        part=part,
         tasks=task,
         columns=label,
         split_column=split_column,
@@ -93,6 +132,7 @@ def command(
         replicates=replicates,
         projection=projection,
         title=title,
+        device=device,
         seed=seed,
     )
     console.info(f"report: {output / 'report.html'}")

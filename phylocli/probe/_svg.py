@@ -212,6 +212,55 @@ def line_plot(
     return canvas.finish()
 
 
+@dataclass
+class LayerPoint:
+    """One figure at one layer with its interval."""
+
+    layer: int
+    value: float
+    low: float | None
+    high: float | None
+
+
+def layer_plot(points: Sequence[LayerPoint], label: str, y_title: str) -> Markup:
+    """Return a figure against the depth of the encoder, with intervals."""
+    width, height, left, right, top, foot = 340.0, 270.0, 54.0, 14.0, 10.0, 42.0
+    canvas = Canvas(width, height, label)
+    deepest = max(1, *(p.layer for p in points))
+    low, high = _domain([v for p in points for v in (p.value, p.low, p.high) if v is not None])
+
+    def at_x(layer: float) -> float:
+        return left + 8 + layer / deepest * (width - left - right - 16)
+
+    def at_y(value: float) -> float:
+        return height - foot - (value - low) / (high - low) * (height - top - foot)
+
+    for mark in ticks(low, high, 6):
+        canvas.line(left, at_y(mark), width - right, at_y(mark), "grid")
+        canvas.text(left - 7, at_y(mark) + 4, tick(mark), "tick", "end")
+    for layer in ticks(0, deepest, 9):
+        if layer == round(layer):
+            canvas.text(at_x(layer), height - foot + 16, str(round(layer)), "tick", "middle")
+    canvas.text((left + width - right) / 2, height - 8, "layer (0: the residues' own vectors)", "axis-title", "middle")
+    canvas.add(
+        '<text transform="translate(12 {}) rotate(-90)" class="axis-title" text-anchor="middle">{}</text>',
+        (top + height - foot) / 2,
+        y_title,
+    )
+    path = " ".join(f"{at_x(p.layer):.1f},{at_y(p.value):.1f}" for p in points)
+    canvas.add('<g class="e0"><polyline points="{}" class="curve"/>', path)
+    for p in points:
+        said = f"layer {p.layer}: {number(p.value)}"
+        if p.low is not None and p.high is not None:
+            canvas.line(at_x(p.layer), at_y(max(low, p.low)), at_x(p.layer), at_y(min(high, p.high)), "whisker")
+            said += f" ({number(p.low)} to {number(p.high)})"
+        canvas.add(
+            '<circle cx="{}" cy="{}" r="3.4" class="dot"><title>{}</title></circle>', at_x(p.layer), at_y(p.value), said
+        )
+    canvas.add("</g>")
+    return canvas.finish()
+
+
 def scatter(x: Sequence[float], y: Sequence[float], colour: int, label: str, x_title: str, y_title: str) -> Markup:
     """Return a cloud of points of one embedding with its axes."""
     width, height, left, right, top, foot = 340.0, 270.0, 50.0, 14.0, 10.0, 42.0

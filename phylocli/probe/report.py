@@ -133,6 +133,21 @@ class _Page:
                 found.append({"title": name, "svg": svg})
         return found
 
+    def layers(self) -> list[dict[str, Any]]:
+        """Return the plots of each headline against the depth of the encoder."""
+        found = []
+        for task in self.report["tasks"]:
+            for level in task["levels"]:
+                rows = [r for r in self.report["layers"] if r["task"] == task["name"] and r["level"] == level]
+                points = [
+                    _svg.LayerPoint(r["layer"], r["value"], r["low"], r["high"]) for r in rows if r["value"] is not None
+                ]
+                if points:
+                    title = f"{task['title']}: {level}"
+                    svg = _svg.layer_plot(points, f"{title} by layer", rows[0]["metric"])
+                    found.append({"title": title, "svg": svg})
+        return found
+
     def maps(self) -> list[dict[str, Any]]:
         """Return the maps with their legends."""
         found = []

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence as SequenceOf
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phylocli import console, registry
 from phylocli.errors import BadInputError, UsageError
-from phylocli.formats import read_families, read_sequences
 from phylocli.formats.fasta import shorten
 from phylocli.formats.provenance import provenance
-from phylocli.formats.streams import PathLike, atomic_directory
-from phylocli.formats.tables import metrics_schema, write_table
+from phylocli.formats.streams import PathLike
 from phylocli.probe.baselines import baseline, window_baseline
-from phylocli.probe.dataset import Dataset, make_dataset, read_labels
+from phylocli.probe.dataset import Dataset, make_dataset
 from phylocli.probe.embeddings import Embedding, read_embeddings
 from phylocli.probe.leaks import Leak, find_leak
-from phylocli.probe.scoring import CHANCE, Scorer, concerns, number
-from phylocli.probe.statistics import holm
+from phylocli.probe.models import embed_items, load_model, with_untrained
+from phylocli.probe.projection import check_projection, project
+from phylocli.probe.question import benchmark_question, chosen_baselines, read_question
+from phylocli.probe.scoring import CHANCE, Scorer, concerns
+from phylocli.probe.writing import TASKS, check_target, gather, write_report
 
 if TYPE_CHECKING:
     import polars as pl
 
-TASKS = "probe.tasks"
-REPORT, MARKDOWN, JSON, METRICS = "report.html", "report.md", "report.json", "metrics.parquet"
 # Retrieval first: it is what most come for. Tasks that are not named here come after, by name.
 ORDER = (
     "retrieval",
@@ -68,13 +65,6 @@ def split_name(text: str) -> tuple[str | None, str]:
     if mark and path and "/" not in name and not Path(text).exists():
         return name, path
     return None, text
-
-
-def _read_trees(source: PathLike) -> list[Any]:
-    families = [f for f in read_families(source) if f.newick]
-    if not families:
-        raise BadInputError(f"{source} holds no family with a tree", fix="run the families through 'phylocli tree' first")
-    return families
 
 
 def _common_ids(frame: pl.DataFrame, embeddings: list[Embedding], sequences: dict[str, str] | None) -> pl.DataFrame:
@@ -160,9 +150,14 @@ def _leak(data: Dataset, letters: dict[str, str] | None) -> Leak | None:
 
 def run_probes(
     embeddings: SequenceOf[PathLike | Embedding],
-    labels: PathLike,
+    labels: PathLike | None,
     output: PathLike,
     *,
+    models: SequenceOf[PathLike] = (),
+    layers: bool = False,
+    benchmark: str | None = None,
+    data: PathLike | None = None,
+    part: str | None = None,
     tasks: SequenceOf[str] | None = None,
     columns: SequenceOf[str] | None = None,
     split_column: str = "split",
@@ -174,6 +169,7 @@ def run_probes(
     replicates: int = 2000,
     projection: str = "tsne",
     title: str | None = None,
+    device: str = "auto",
     seed: int = 0,
 ) -> pl.DataFrame:
     """Evaluate embeddings and write the report's folder: `report.html`, `report.md`, `report.json`, `metrics.parquet`.
@@ -181,98 +177,98 @@ def run_probes(
     Args:
         embeddings: tables (see `read_embeddings`), `NAME=PATH`, or `Embedding`s; the first is the one that is asked about,
             the others are what it is compared with.
-        labels: table with a column of ids and columns of labels, maybe a split, maybe sequences.
+        labels: table with a column of ids and columns of labels, maybe a split, maybe sequences; None with a benchmark.
         output: folder of the report; an older report is replaced.
+        models: folders of phylocli models, `NAME=FOLDER` or not, which embed the sequences here; they come first.
+        layers: ask the headline of each probe of every layer of the first model too.
+        benchmark: name of a benchmark (see `phylocli.probe.benchmarks`) in place of labels, sequences and trees.
+        data: folder of the benchmark's files.
+        part: what the benchmark scores; None takes its default.
         tasks: probes to run; None runs all that the labels allow.
         columns: label columns to use; None takes all that fit.
         split_column: column that says train, valid or test.
         split_by: without a split: column whose classes are kept whole in cross-validation.
         resample_by: column whose classes the bootstrap draws whole.
-        sequences: FASTA or Stockholm, for the baselines; None takes a column `sequence` of the labels if there is one.
+        sequences: FASTA or Stockholm, for models and baselines; None takes a column `sequence` of the labels.
         trees: Stockholm records with trees, for the distances along them.
-        baselines: of `phylocli.probe.baselines.BASELINES`; None takes composition and 2-mers where there are sequences.
+        baselines: of `BASELINES` and `untrained` (of the first model); None takes composition and 2-mers where there are
+            sequences, and the untrained encoder where there is a model.
         replicates: bootstrap replicates.
         projection: of the map: `tsne`, `pca` or `none`.
         title: of the report.
-        seed: of folds, clusterings, subsamples and the bootstrap.
+        device: of the models.
+        seed: of folds, clusterings, subsamples, untrained weights and the bootstrap.
 
     Returns:
         The metrics, one row a figure, columns of `tables.metrics_schema()`.
 
     Raises:
-        UsageError: options that do not fit the labels.
+        UsageError: options that do not fit the labels or each other.
         BadInputError: inputs that cannot be read or have no id in common.
     """
-    import polars as pl
-
-    from phylocli import __version__
-    from phylocli.probe.projection import check_projection, project
-    from phylocli.probe.report import render, summarise
-
-    if not embeddings:
-        raise UsageError("no embeddings are given", fix="name at least one table of embeddings")
+    if not embeddings and not models:
+        raise UsageError("no embeddings are given", fix="name a table of embeddings, or a model with --model")
+    if layers and not models:
+        raise UsageError("layers are those of a model, and none is named", fix="name one with --model")
+    if (labels is None) == (benchmark is None):
+        raise UsageError(
+            "either labels or a benchmark must be given, not both" if labels else "there is nothing to ask",
+            fix="give --labels TABLE, or --benchmark NAME with --data DIR",
+        )
+    if benchmark is not None and (data is None or sequences is not None or trees is not None):
+        raise UsageError(
+            "a benchmark is read from one folder and brings its own sequences and trees", fix="give --data DIR and no more"
+        )
     if replicates < 100:
         raise UsageError(f"{replicates} bootstrap replicates are too few for an interval", fix="use at least 100")
-    target = Path(output)
-    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / JSON).exists())):
-        raise UsageError(f"{output} exists and is no earlier report", fix="name a new folder with -o")
+    check_target(output)
     check_projection(projection)
     for name in tasks or ():
         registry.load(TASKS, name)  # a wrong name is said before anything is read
-    tables = []
-    for item in embeddings:
-        if isinstance(item, Embedding):
-            tables.append(item)
-        else:
-            shown, path = split_name(str(item))
-            tables.append(read_embeddings(path, shown))
-    _named(tables)
-    frame = read_labels(labels)
-    letters = None
-    if sequences is not None:
-        letters = {s.id: s.residues for s in read_sequences(sequences, on_duplicate="keep-first")}
-    elif "sequence" in frame.columns and frame.schema["sequence"] == pl.String:
-        from phylocli.formats import Sequence
-
-        rows = zip(frame["id"].to_list(), frame["sequence"].to_list(), strict=True)
-        letters = {name: Sequence(name, text, where=str(labels)).unaligned() for name, text in rows if text}
-    wanted = ["composition", "2-mers"] if baselines is None and letters is not None else list(baselines or ())
-    wanted = [] if wanted == ["none"] else wanted
-    if wanted and letters is None:
-        raise UsageError("baselines need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
+    tables = [_read(item) for item in embeddings]
+    if benchmark is not None:
+        assert data is not None
+        question = benchmark_question(benchmark, data, part)
+    else:
+        assert labels is not None
+        question = read_question(labels, sequences, trees)
+    letters = question.sequences
+    wanted = chosen_baselines(baselines, sequences=letters is not None, model=bool(models))
     if not wanted and letters is None and len(tables) == 1:
         console.warning(
             "no baseline: a number that stands alone says little\nfix: give --sequences FASTA, or a second table"
         )
-    frame = _common_ids(frame, tables, letters if wanted else None)
-    data = make_dataset(
-        frame, str(labels), columns=columns, split_column=split_column, split_by=split_by, resample_by=resample_by
+    if models and letters is None:
+        raise UsageError("models need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
+    items = make_dataset(
+        _common_ids(question.frame, tables, letters if wanted or models else None),
+        question.source,
+        columns=columns or question.columns,
+        split_column=split_column,
+        split_by=split_by,
+        resample_by=resample_by or question.resample_by,
     )
-    data.sequences = letters or {}
-    if trees is not None:
-        data.trees = _read_trees(trees)
-    tables = [t.aligned_to(data.ids) for t in tables]
-    for name in wanted:
-        assert letters is not None
-        tables.append(baseline(name, data.ids, [letters[i] for i in data.ids]))
-    if wanted and data.residue_labels and tables[0].residues is not None:
-        assert letters is not None
-        tables.append(window_baseline(data.ids, [letters[i] for i in data.ids]))
+    items.sequences, items.trees = letters or {}, question.trees
+    tables = [*_computed(models, items, wanted, device, seed), *(table.aligned_to(items.ids) for table in tables)]
+    tables += _baselines(wanted, items, tables[0])
     _named(tables)
-    chosen = _chosen_tasks(tasks, data, tables[0])
-    leak = _leak(data, letters)
+    chosen = _chosen_tasks(tasks or question.tasks, items, tables[0])
+    leak = _leak(items, letters)
 
-    scorer = Scorer(data, tables, replicates, seed)
+    scorer = Scorer(items, tables, replicates, seed)
     steps = sum(len(levels) for _, levels in chosen.values()) * len(tables)
     with console.progress_task("probing", steps) as bar:
         for name, (module, levels) in chosen.items():
             for level in levels:
                 scorer.score(name, module, level, bar.advance)
-    raw = [math.nan if d["p"] is None else d["p"] for d in scorer.differences]
-    for row, corrected in zip(scorer.differences, holm(raw), strict=True):
-        row["p_holm"] = number(float(corrected))
-
+    if layers:
+        model = load_model(split_name(str(models[0]))[1], device)
+        for layer in range(model.depth + 1):
+            vectors = embed_items(model, f"layer {layer}", items.ids, items.sequences, layer=layer)
+            scorer.score_layer(layer, vectors, chosen)
     parameters = {
+        "benchmark": benchmark,
+        "part": part,
         "tasks": list(chosen),
         "columns": list(columns) if columns else None,
         "split_by": split_by,
@@ -282,53 +278,45 @@ def run_probes(
         "projection": projection,
     }
     record = provenance("probe", parameters, seed)
-    report = {
-        "format": "phylocli-report-1",
-        "title": title or "What do these embeddings know?",
-        "version": __version__,
-        "embeddings": [
-            {
-                "name": t.name,
-                "dimension": int(t.vectors.shape[1]),
-                "source": t.source,
-                "baseline": t.baseline,
-                "metadata": {k: v for k, v in t.metadata.items() if len(v) <= 400},
-            }
-            for t in tables
-        ],
-        "items": len(data),
-        "evaluated": len(data.evaluated_rows()),
-        "split": data.evaluate,
-        "replicates": replicates,
-        "resample_by": resample_by,
-        "seed": seed,
-        "tasks": [
-            {
-                "name": name,
-                "title": module.TITLE,
-                "summary": registry.summary(TASKS, name),
-                "levels": levels,
-                "metrics": {m: {"meaning": k.meaning, "better": k.better} for m, k in module.METRICS.items()},
-            }
-            for name, (module, levels) in chosen.items()
-        ],
-        "metrics": scorer.metrics,
-        "differences": scorer.differences,
-        "notes": scorer.notes,
-        "leak": asdict(leak) if leak is not None else None,
-        "curves": scorer.curves,
-        "maps": project(data, tables, projection, seed),
-        # The time of day stays out: the same input and seed give the same report.
-        "provenance": {k: record[k] for k in ("command", "parameters", "seed", "inputs", "versions", "platform")},
-    }
-    columns_of = {field.name: [row[field.name] for row in scorer.metrics] for field in metrics_schema()}
-    metrics = pl.DataFrame(columns_of).cast({"value": pl.Float64, "low": pl.Float64, "high": pl.Float64})
-    with atomic_directory(target) as folder:
-        write_table(metrics, folder / METRICS, metrics_schema(), "parquet")
-        (folder / JSON).write_text(
-            json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        (folder / REPORT).write_text(render(report), encoding="utf-8")
-        (folder / MARKDOWN).write_text(summarise(report), encoding="utf-8")
-        (folder / "provenance.json").write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-    return metrics
+    maps = project(items, tables, projection, seed)
+    report = gather(title or question.title, items, tables, chosen, scorer, record, published=question.published)
+    report |= {"leak": asdict(leak) if leak is not None else None, "maps": maps}
+    return write_report(report, record, output)
+
+
+def _read(item: PathLike | Embedding) -> Embedding:
+    if isinstance(item, Embedding):
+        return item
+    shown, path = split_name(str(item))
+    return read_embeddings(path, shown)
+
+
+def _computed(
+    models: SequenceOf[PathLike], items: Dataset, wanted: SequenceOf[str], device: str, seed: int
+) -> list[Embedding]:
+    """Return the embeddings of the items by each model, and by the first one with random weights where that is wanted."""
+    found = []
+    for place, item in enumerate(models):
+        shown, path = split_name(str(item))
+        model = load_model(path, device)
+        folder = Path(path).resolve()
+        # `run/model` is what training writes: the run's name says more.
+        name = shown or (folder.parent.name if folder.name == "model" else folder.name)
+        found.append(embed_items(model, name, items.ids, items.sequences))
+        if place == 0 and "untrained" in wanted:
+            random = with_untrained(model, seed)
+            found.append(embed_items(random, "untrained", items.ids, items.sequences, baseline=True))
+    # All models first, then what they are compared with.
+    return sorted(found, key=lambda embedding: embedding.baseline)
+
+
+def _baselines(wanted: SequenceOf[str], items: Dataset, first: Embedding) -> list[Embedding]:
+    """Return the baselines that are computed from the sequences."""
+    names = [name for name in wanted if name != "untrained"]
+    if not names:
+        return []
+    letters = [items.sequences[name] for name in items.ids]
+    found = [baseline(name, items.ids, letters) for name in names]
+    if items.residue_labels and first.residues is not None:
+        found.append(window_baseline(items.ids, letters))
+    return found

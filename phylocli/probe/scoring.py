@@ -44,6 +44,7 @@ class Scorer:
         self.differences: list[dict[str, Any]] = []
         self.curves: list[dict[str, Any]] = []
         self.notes: list[dict[str, str]] = []
+        self.layers: list[dict[str, Any]] = []
 
     def score(self, task: str, module: ModuleType, level: str, advance: Callable[[], None]) -> None:
         """Measure every embedding at one level and compare the first with the others."""
@@ -70,6 +71,20 @@ class Scorer:
         for metric, value in chance.items():
             n = first[metric][0].n if metric in first else 0
             self._row(CHANCE, task, level, metric, value, float("nan"), float("nan"), n)
+
+    def score_layer(self, layer: int, embedding: Embedding, chosen: dict[str, tuple[ModuleType, list[str]]]) -> None:
+        """Measure the headline of every chosen probe on one layer of a model."""
+        for task, (module, levels) in chosen.items():
+            headline = next(iter(module.METRICS))
+            for level in levels:
+                found = module.measure(self.data, embedding, level, self.seed)
+                figure = next((f for f in found.figures if f.metric == headline), None)
+                if figure is None:
+                    continue
+                draws = replicate(figure, self.replicates, self.seed, self.data.groups(figure.rows))
+                low, high = interval(figure, draws)
+                row = {"task": task, "level": level, "metric": headline, "layer": layer, "value": number(figure.value)}
+                self.layers.append({**row, "low": number(low), "high": number(high), "n": figure.n})
 
     def _row(self, name: str, task: str, level: str, metric: str, value: float, low: float, high: float, n: int) -> None:
         self.metrics.append(

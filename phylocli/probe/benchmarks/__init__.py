@@ -1,0 +1,48 @@
+"""Evaluations by name, one file each, read from a folder that the user has: `phylocli probe --benchmark NAME --data DIR`.
+
+A benchmark has
+
+- `PARTS`: the parts that can be scored, the default first; test parts come last, since nothing may be chosen on them;
+- `load(folder, part) -> Benchmark`: the items with their labels and sequences, and how they are judged.
+
+Files are found by name anywhere below the folder, compressed or not. Formats that only unpickling could read are not read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phylocli import registry
+from phylocli.errors import UsageError
+from phylocli.probe.benchmarks._contract import Benchmark
+
+ROOM = "probe.benchmarks"
+
+
+def benchmark_names() -> list[str]:
+    """Return the benchmarks there are."""
+    return registry.names(ROOM)
+
+
+def load_benchmark(name: str, folder: Path, part: str | None = None) -> Benchmark:
+    """Return a benchmark read from a folder.
+
+    Args:
+        name: of `benchmark_names()`.
+        folder: where its files lie, at any depth.
+        part: what is scored; None takes the default, which is never a test part where there is another.
+
+    Raises:
+        UsageError: no such benchmark or part, or no such files.
+        BadInputError: files that are not what their names say.
+    """
+    module = registry.load(ROOM, name)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder", fix="name the folder of the benchmark's files with --data")
+    if part is not None and part not in module.PARTS:
+        raise UsageError(f"{name} has no part {part!r}", fix=f"its parts are {', '.join(module.PARTS)}")
+    found: Benchmark = module.load(folder, part or module.PARTS[0])
+    return found
+
+
+__all__ = ["Benchmark", "benchmark_names", "load_benchmark"]

@@ -1,0 +1,34 @@
+"""What a benchmark gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from phylocli.formats import Family
+
+
+@dataclass
+class Benchmark:
+    """Items and how they are judged.
+
+    Attributes:
+        frame: columns `id`, `sequence`, labels, maybe `split`.
+        tasks: probes to run.
+        columns: label columns that are judged.
+        source: the files' names, for messages.
+        resample_by: column whose classes the bootstrap draws whole.
+        trees: families with trees.
+        published: figures from papers to hold the result against, as a sentence; empty where there are none on this part.
+    """
+
+    frame: pl.DataFrame
+    tasks: tuple[str, ...]
+    columns: tuple[str, ...]
+    source: str
+    resample_by: str | None = None
+    trees: list[Family] = field(default_factory=list)
+    published: str = ""

@@ -1,0 +1,81 @@
+"""Finding and reading the files of benchmarks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.streams import open_input
+from phylocli.formats.tables import read_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def find(folder: Path, *patterns: str) -> Path:
+    """Return the first file below the folder that one of the patterns names, earlier patterns first.
+
+    Raises:
+        UsageError: none of them is there.
+    """
+    for pattern in patterns:
+        found = sorted(p for p in folder.rglob(pattern) if p.is_file())
+        if found:
+            return found[0]
+    raise UsageError(
+        f"{folder} holds none of this benchmark's files",
+        why=f"looked for {', '.join(patterns)}, at any depth",
+        fix="see docs/probe.md for where they come from, and name their folder with --data",
+    )
+
+
+def read(path: Path, *needed: str) -> pl.DataFrame:
+    """Return a table with at least these columns.
+
+    Raises:
+        BadInputError: no table, or a column is missing.
+    """
+    frame = read_table(path)
+    missing = [column for column in needed if column not in frame.columns]
+    if missing:
+        raise BadInputError(
+            f"{path.name} has no column {missing[0]!r}", why=f"its columns are {', '.join(frame.columns[:12])}"
+        )
+    return frame
+
+
+def read_json(path: Path, *needed: str) -> list[dict[str, Any]]:
+    """Return the records of a file of one JSON list, each with at least these fields.
+
+    Raises:
+        BadInputError: no such list, or a field is missing.
+    """
+    with open_input(path) as stream:
+        try:
+            records = json.loads(stream.read())
+        except ValueError as error:
+            raise BadInputError(f"{path.name} is no JSON", why=str(error)) from error
+    if not isinstance(records, list) or not records or not all(isinstance(r, dict) for r in records):
+        raise BadInputError(f"{path.name} is no list of records")
+    for place, record in enumerate(records):
+        missing = [name for name in needed if name not in record]
+        if missing:
+            raise BadInputError(f"{path.name}: record {place + 1} has no field {missing[0]!r}")
+    return records
+
+
+def is_json(path: Path) -> bool:
+    """Return whether a file's name says that it is JSON, compressed or not."""
+    return ".json" in path.suffixes[-2:]
+
+
+def with_ids(frame: pl.DataFrame, prefix: str) -> pl.DataFrame:
+    """Return the frame with a column `id`: of its own, or the prefix and the row's number from 1."""
+    import polars as pl
+
+    if "id" in frame.columns:
+        return frame
+    numbers = pl.int_range(1, frame.height + 1).cast(pl.String)
+    return frame.with_columns(pl.concat_str([pl.lit(f"{prefix}-"), numbers]).alias("id"))

@@ -1,0 +1,32 @@
+"""Families of Stockholm records: retrieval by family and clan, and distances along trees, which are made where they lack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phylocli import console
+from phylocli.formats import read_families
+from phylocli.probe.benchmarks._contract import Benchmark
+from phylocli.probe.benchmarks._files import find
+from phylocli.tree import infer_trees
+
+PARTS = ("dev",)
+
+
+def load(folder: Path, part: str) -> Benchmark:
+    """Read `dev.sto` (or the only `*.sto`): one Stockholm record a family; members are embedded unaligned."""
+    import polars as pl
+
+    path = find(folder, "families/dev.sto*", "dev.sto*", "*.sto*")
+    families = list(read_families(path))
+    bare = [family for family in families if not family.newick]
+    if bare:
+        console.info(f"{path.name}: making {len(bare):,} trees")
+        made = {family.accession: family for family in infer_trees(iter(bare))}
+        families = [made.get(family.accession, family) for family in families]
+    rows = [(s.id, family.accession, family.clan or None, s.residues) for family in families for s in family.sequences()]
+    frame = pl.DataFrame(rows, schema=["id", "family", "clan", "sequence"], orient="row", infer_schema_length=None)
+    frame = frame.unique("id", keep="first", maintain_order=True)
+    columns = ("family", "clan") if frame["clan"].n_unique() > 2 else ("family",)
+    tasks = ("retrieval", "homology", "patristic", "topology", "clustering", "geometry")
+    return Benchmark(frame.select("id", *columns, "sequence"), tasks, columns, path.name, trees=families)

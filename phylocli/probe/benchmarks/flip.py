@@ -1,0 +1,41 @@
+"""FLIP: fitness of variants of GB1, in splits that ask for more than what was seen.
+
+Dallago et al. 2021, doi:10.1101/2021.11.09.467890.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phylocli.errors import BadInputError
+from phylocli.probe.benchmarks._contract import Benchmark
+from phylocli.probe.benchmarks._files import find, read, with_ids
+
+SPLITS = ("low_vs_high", "one_vs_rest", "two_vs_rest", "three_vs_rest", "sampled")
+"""FLIP's splits of the GB1 landscape; its own files are one CSV a split."""
+
+PARTS = (*(f"{split}:valid" for split in SPLITS), *SPLITS)
+"""A split's validation part, or, by the split's plain name, its test part."""
+
+
+def load(folder: Path, part: str) -> Benchmark:
+    """Read `flip_gb1.tsv` (a column a split), or FLIP's `<split>.csv` (`sequence`, `target`, `set`, `validation`)."""
+    import polars as pl
+
+    split, _, scored = part.partition(":")
+    path = find(folder, f"{split}.csv*", "flip_gb1.tsv*")
+    if path.name.startswith(split):
+        frame = read(path, "sequence", "target", "set", "validation")
+        held = pl.col("validation").cast(pl.String).str.to_lowercase() == "true"
+        frame = frame.with_columns(
+            pl.when(held).then(pl.lit("valid")).otherwise(pl.col("set")).alias("split"),
+            pl.col("target").cast(pl.Float64).alias("fitness"),
+        )
+    else:
+        frame = read(path, "fitness", split, "sequence").rename({split: "split"})
+        frame = frame.with_columns(pl.col("fitness").cast(pl.Float64))
+    frame = frame.filter(pl.col("split").is_in(["train", "valid"] if scored else ["train", "valid", "test"]))
+    if frame.height == 0:
+        raise BadInputError(f"{path.name} has no rows in the split {split!r}")
+    frame = with_ids(frame, "gb1").select("id", "split", "fitness", "sequence")
+    return Benchmark(frame, ("regression",), ("fitness",), f"FLIP GB1, {part}")

@@ -1,0 +1,22 @@
+"""SCOPe: find relatives by family, superfamily and fold, from a table or an ASTRAL FASTA file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phylocli.probe.benchmarks._contract import Benchmark
+from phylocli.probe.benchmarks._files import find
+from phylocli.probe.dataset import read_labels
+
+PARTS = ("all",)
+
+
+def load(folder: Path, part: str) -> Benchmark:
+    """Read `scope/*.tsv`, or `astral-scopedom-*.fa` as SCOPe publishes it."""
+    path = find(folder, "scope/*.tsv*", "scope*.tsv*", "astral-scopedom-*.fa*")
+    frame = read_labels(path)
+    levels = ("family", "superfamily", "fold")
+    published = "phmmer reaches 0.41 / 0.13 / 0.002 (family / superfamily / fold) on SCOPe 2.04 at 30 % identity"
+    return Benchmark(
+        frame.select("id", *levels, "sequence"), ("retrieval", "homology"), levels, path.name, published=published
+    )

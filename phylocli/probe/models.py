@@ -1,0 +1,68 @@
+"""Embeddings that are computed here, by a phylocli model: trained, untrained, and layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.embed import Embedder, default_model, table_metadata, untrained
+from phylocli.encoders import Model, choose_device
+from phylocli.formats.streams import PathLike
+from phylocli.probe.embeddings import Embedding
+
+FloatArray = npt.NDArray[np.float32]
+
+BLOCK = 1_024
+
+
+@dataclass
+class ModelResidues:
+    """Embeddings of residues, computed as they are asked for."""
+
+    embedder: Embedder
+    sequences: dict[str, str]
+
+    def __call__(self, ids: SequenceOf[str]) -> list[FloatArray]:
+        """Return one array (L, D) for each id, residues in order."""
+        return self.embedder.residues([self.sequences[name] for name in ids])
+
+
+def load_model(folder: PathLike | None, device: str = "auto") -> Model:
+    """Return the model of a folder on its device; None is the one that ships with phylocli."""
+    return Model.load(folder if folder is not None else default_model()).to(choose_device(device))
+
+
+def embed_items(
+    model: Model, name: str, ids: list[str], sequences: dict[str, str], *, layer: int | None = None, baseline: bool = False
+) -> Embedding:
+    """Return the embeddings of items by a model.
+
+    Args:
+        model: on the device to compute on.
+        name: how the report calls it.
+        ids: the items.
+        sequences: letters by id, unaligned.
+        layer: take residues after this layer; None is the last.
+        baseline: whether it is only there to compare with.
+    """
+    embedder = Embedder(model, layer)
+    # By length, so that little is padded; the result does not depend on it.
+    order = sorted(range(len(ids)), key=lambda i: len(sequences[ids[i]]))
+    vectors = np.zeros((len(ids), model.dimension), dtype=np.float32)
+    with console.progress_task(f"embedding: {name}", len(ids), unit="sequences") as bar:
+        for start in range(0, len(order), BLOCK):
+            rows = order[start : start + BLOCK]
+            vectors[rows] = embedder.pooled([sequences[ids[i]] for i in rows])
+            bar.advance(len(rows))
+    metadata = table_metadata(model, layer)
+    said = f"{model.config['encoder']}, {model.size:,} parameters"
+    return Embedding(name, ids, vectors, said, metadata, baseline=baseline, residues=ModelResidues(embedder, sequences))
+
+
+def with_untrained(model: Model, seed: int) -> Model:
+    """Return a model of the same architecture with random weights, on the same device."""
+    return untrained(model, seed).to(model.device)

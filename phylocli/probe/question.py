@@ -1,0 +1,113 @@
+"""What is asked: items with labels, sequences and trees, from the user's own tables or from a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats import Family, Sequence, read_families, read_sequences
+from phylocli.formats.streams import PathLike
+from phylocli.probe.benchmarks import load_benchmark
+from phylocli.probe.dataset import read_labels
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass
+class Question:
+    """What a run asks, before it is known which items have embeddings.
+
+    Attributes:
+        frame: labels, one row an item, with a column `id`.
+        source: the labels' name, for messages.
+        sequences: letters by id, unaligned; None where there are none.
+        trees: families with trees.
+        tasks: probes to run; None runs all that the labels allow.
+        columns: label columns to use; None takes all that fit.
+        resample_by: column whose classes the bootstrap draws whole.
+        title: of the report, where the user names none.
+        published: what papers report, as a sentence.
+    """
+
+    frame: pl.DataFrame
+    source: str
+    sequences: dict[str, str] | None
+    trees: list[Family] = field(default_factory=list)
+    tasks: SequenceOf[str] | None = None
+    columns: SequenceOf[str] | None = None
+    resample_by: str | None = None
+    title: str = "What do these embeddings know?"
+    published: str = ""
+
+
+def read_question(labels: PathLike, sequences: PathLike | None = None, trees: PathLike | None = None) -> Question:
+    """Read labels, and the sequences and trees that go with them.
+
+    Args:
+        labels: see `dataset.read_labels`.
+        sequences: FASTA or Stockholm; None takes a column `sequence` of the labels if there is one.
+        trees: Stockholm records with trees.
+
+    Raises:
+        BadInputError: files that cannot be read, or records without trees.
+    """
+    frame = read_labels(labels)
+    letters = None
+    if sequences is not None:
+        letters = {s.id: s.unaligned() for s in read_sequences(sequences, on_duplicate="keep-first")}
+    elif "sequence" in frame.columns:
+        letters = _letters(frame, str(labels))
+    return Question(frame, str(labels), letters, _read_trees(trees) if trees is not None else [])
+
+
+def benchmark_question(name: str, folder: PathLike, part: str | None = None) -> Question:
+    """Read a benchmark by its name (see `phylocli.probe.benchmarks`)."""
+    found = load_benchmark(name, Path(folder), part)
+    return Question(
+        found.frame,
+        found.source,
+        _letters(found.frame, found.source),
+        found.trees,
+        found.tasks,
+        found.columns,
+        found.resample_by,
+        f"Benchmark {name}{f', {part}' if part else ''}",
+        found.published,
+    )
+
+
+def _letters(frame: pl.DataFrame, name: str) -> dict[str, str] | None:
+    """Return the sequences of a column `sequence`, None where it holds no text."""
+    import polars as pl
+
+    if frame.schema["sequence"] != pl.String:
+        return None
+    rows = zip(frame["id"].to_list(), frame["sequence"].to_list(), strict=True)
+    return {item: Sequence(item, text, where=name).unaligned() for item, text in rows if text}
+
+
+def chosen_baselines(names: SequenceOf[str] | None, *, sequences: bool, model: bool) -> list[str]:
+    """Return the baselines to compute: those named, or composition and 2-mers, and the untrained encoder of a model.
+
+    Raises:
+        UsageError: one that needs sequences or a model, which there are not.
+    """
+    if names is None:
+        return ([*["untrained"] * model, "composition", "2-mers"]) if sequences else []
+    wanted = [] if list(names) == ["none"] else list(names)
+    if wanted and not sequences:
+        raise UsageError("baselines need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
+    if "untrained" in wanted and not model:
+        raise UsageError("the untrained baseline is that of a model, and none is named", fix="name one with --model")
+    return wanted
+
+
+def _read_trees(source: PathLike) -> list[Family]:
+    families = [f for f in read_families(source) if f.newick]
+    if not families:
+        raise BadInputError(f"{source} holds no family with a tree", fix="run the families through 'phylocli tree' first")
+    return families
