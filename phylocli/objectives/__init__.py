@@ -7,30 +7,56 @@
 >>> terms["loss"].backward()
 
 Files with a function `bound(scores, negatives)` are estimators of mutual information: the score matrix (N, N) of any
-critic, true pairs on the diagonal, gives nats.
+critic, true pairs on the diagonal, gives nats. Their objectives are `Estimator`s.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import nn
 
 from phylocli import registry
 from phylocli.errors import UsageError
+from phylocli.objectives._estimator import Estimator, estimators
 from phylocli.objectives._masking import Batch
+from phylocli.objectives._needs import Needs, ViewBatch
 
 
-def build_objective(name: str, critic: nn.Module, parameters: dict[str, Any] | None = None) -> nn.Module:
+def build_objective(
+    name: str,
+    critic: nn.Module,
+    parameters: dict[str, Any] | None = None,
+    *,
+    dimension: int | None = None,
+    features: int | None = None,
+) -> nn.Module:
     """Return the objective `name` on a critic's scores.
+
+    Args:
+        name: of a file in this room.
+        critic: scores (N, M) for a (N, D) and b (M, D).
+        parameters: the objective's own.
+        dimension, features: of a and b, and of residues and segments; for objectives that have weights or a queue, which
+            name them as parameters.
 
     Raises:
         UsageError: no such objective, or a parameter that it does not have.
     """
+    make = registry.load("objectives", name).Objective
+    known = inspect.signature(make).parameters
+    sizes = {key: value for key, value in (("dimension", dimension), ("features", features)) if key in known}
     try:
-        return registry.load("objectives", name).Objective(critic, **(parameters or {}))
+        return make(critic, **sizes, **(parameters or {}))
     except TypeError as error:
         raise UsageError(f"the objective {name!r} does not take these parameters", why=str(error)) from error
 
 
-__all__ = ["Batch", "build_objective"]
+def needs_of(objective: nn.Module) -> Needs:
+    """Return what an objective asks of the learner: its attribute `needs`, or two views where it has none."""
+    found = getattr(objective, "needs", None)
+    return found if isinstance(found, Needs) else Needs()
+
+
+__all__ = ["Batch", "Estimator", "Needs", "ViewBatch", "build_objective", "estimators", "needs_of"]

@@ -11,7 +11,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,8 @@ class PairBatch:
         family: code of each pair's family, (N,) int64.
         clan: code of each pair's clan, (N,) int64, -1 where there is none.
         negatives: `clan`, `family` or `pair`: who may be contrasted.
+        more: the third and further views, N token arrays each, where the objective asks for them.
+        first: number of the first pair among all that the run draws.
     """
 
     a: list[Tokens]
@@ -76,14 +78,16 @@ class PairBatch:
     family: npt.NDArray[np.int64]
     clan: npt.NDArray[np.int64]
     negatives: str = "clan"
+    more: list[list[Tokens]] = field(default_factory=list)
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.a)
 
     @property
     def residues(self) -> int:
-        """Residues of both views."""
-        return sum(map(len, self.a)) + sum(map(len, self.b))
+        """Residues of all views."""
+        return sum(len(tokens) for view in (self.a, self.b, *self.more) for tokens in view)
 
 
 class Corpus:
@@ -101,15 +105,24 @@ class Corpus:
         seed: with the step, decides everything.
         negatives: `clan`, `family` or `pair`: who may be contrasted.
         family_power: see above.
+        every_view: draw all views that there are, not only a pair.
 
     Raises:
         UsageError: nothing could be a negative.
     """
 
     def __init__(
-        self, families: list[FamilySource], *, pairs: int, seed: int, negatives: str = "clan", family_power: float = 0.0
+        self,
+        families: list[FamilySource],
+        *,
+        pairs: int,
+        seed: int,
+        negatives: str = "clan",
+        family_power: float = 0.0,
+        every_view: bool = False,
     ) -> None:
         self.families = families
+        self.every_view = every_view
         self.pairs = pairs or min(256, max(32, 2 * len(families)))
         self.seed = seed
         self.negatives = negatives
@@ -154,7 +167,9 @@ class Corpus:
     def batch(self, step: int) -> PairBatch:
         """Return the pairs of a step, the first of which is 0."""
         rng = np.random.default_rng([self.seed, _VIEWS, step])
-        return self._draw([(f.training, i) for i, f in enumerate(self.families)], self.chosen(step), rng)
+        drawn = self._draw([(f.training, i) for i, f in enumerate(self.families)], self.chosen(step), rng)
+        drawn.first = step * self.pairs
+        return drawn
 
     def validation(self, pairs: int) -> PairBatch | None:
         """Return up to `pairs` pairs of held-out members, always the same; None where no family holds members out."""
@@ -169,22 +184,29 @@ class Corpus:
     def _draw(
         self, sources: Sequence[tuple[Prepared, int]], chosen: npt.NDArray[np.int64], rng: np.random.Generator
     ) -> PairBatch:
-        a: list[Tokens] = []
-        b: list[Tokens] = []
+        found: list[list[Tokens]] = []
         distances: list[npt.NDArray[np.float64]] = []
         family: list[int] = []
         for source, count in zip(*np.unique(chosen, return_counts=True), strict=True):
             prepared, code = sources[source]
-            first, second, distance = prepared.draw(int(count), rng)
-            a += first
-            b += second
+            drawn, distance = self._views(prepared, int(count), rng)
+            found = [view + more for view, more in zip(found, drawn, strict=True)] if found else drawn
             distances.append(distance)
             family += [code] * int(count)
         codes = np.array(family, dtype=np.int64)
-        return PairBatch(a, b, np.concatenate(distances), codes, self._clan[codes], self.negatives)
+        a, b, *rest = found
+        return PairBatch(a, b, np.concatenate(distances), codes, self._clan[codes], self.negatives, rest)
+
+    def _views(
+        self, prepared: Prepared, n: int, rng: np.random.Generator
+    ) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
+        if self.every_view:
+            return views.draw_all(prepared, n, rng)
+        a, b, distance = prepared.draw(n, rng)
+        return [a, b], distance
 
 
-def load_corpus(inputs: list[PathLike], settings: dict[str, Any], seed: int) -> Corpus:
+def load_corpus(inputs: list[PathLike], settings: dict[str, Any], seed: int, *, every_view: bool = False) -> Corpus:
     """Read families with trees and pairs tables and return the corpus.
 
     Families from which no pair can be drawn (a single member, no pair in the band) are left out with a note.
@@ -193,6 +215,7 @@ def load_corpus(inputs: list[PathLike], settings: dict[str, Any], seed: int) -> 
         inputs: Stockholm records, or pairs tables as TSV, CSV, Parquet or Arrow; `-` is standard input.
         settings: of the run: `view`, `batch`, `validation`.
         seed: of the splits and of all draws.
+        every_view: draw all views that there are, not only a pair.
 
     Raises:
         BadInputError: unreadable, or no family left.
@@ -238,7 +261,14 @@ def load_corpus(inputs: list[PathLike], settings: dict[str, Any], seed: int) -> 
         )
     usable.sort(key=lambda f: f.label)  # the order of the inputs does not matter
     batch = settings["batch"]
-    return Corpus(usable, pairs=batch["pairs"], seed=seed, negatives=batch["negatives"], family_power=batch["family_power"])
+    return Corpus(
+        usable,
+        pairs=batch["pairs"],
+        seed=seed,
+        negatives=batch["negatives"],
+        family_power=batch["family_power"],
+        every_view=every_view,
+    )
 
 
 _TOO_FEW = "fewer than two members"
@@ -316,16 +346,18 @@ class _TablePairs:
     def __init__(
         self, tokens: list[Tokens], rows: npt.NDArray[np.int64], distance: npt.NDArray[np.float64], view: Composed
     ) -> None:
-        self.tokens, self.rows, self.distance, self.transforms = tokens, rows, distance, view.transforms
+        self.tokens, self.rows, self.distance, self.view = tokens, rows, distance, view
 
     def draw(self, n: int, rng: np.random.Generator) -> Pairs:
         chosen = rng.integers(0, len(self.rows), n)
         swap = rng.random(n) < 0.5
         pairs = np.where(swap[:, None], self.rows[chosen][:, ::-1], self.rows[chosen])
-        sides = [[self.tokens[k] for k in pairs[:, side].tolist()] for side in (0, 1)]
-        for transform in self.transforms:
-            sides = [[transform(t, rng) for t in side] for side in sides]
-        return sides[0], sides[1], self.distance[chosen]
+        a, b = self.view.transformed([[self.tokens[k] for k in pairs[:, side].tolist()] for side in (0, 1)], rng)
+        return a, b, self.distance[chosen]
+
+    def draw_all(self, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
+        a, b, distance = self.draw(n, rng)
+        return [a, b, *([addition(t, rng) for t in b] for addition in self.view.additions)], distance
 
 
 def _from_table(
@@ -342,7 +374,7 @@ def _from_table(
     if table.height == 0:
         raise BadInputError(f"{name} holds no pairs", fix="check the command that made it")
     source = view.spec.split("+")[0]
-    if source not in ("phylogenetic", *(n for n in view.spec.split("+") if _is_transform(n))):
+    if source not in ("phylogenetic", *(n for n in view.spec.split("+") if not _is_source(n))):
         raise UsageError(
             f"the view {source!r} cannot be drawn from {name}",
             why="a pairs table holds its pairs already; only the transforms of a view apply to it",
@@ -365,10 +397,10 @@ def _from_table(
         yield str(label), _table_member(str(label), kept, name, view, fraction, seed)
 
 
-def _is_transform(name: str) -> bool:
+def _is_source(name: str) -> bool:
     from phylocli import registry
 
-    return registry.load("views", name).KIND == "transform"
+    return registry.load("views", name).KIND == "source"
 
 
 def _table_member(label: str, rows: pl.DataFrame, name: str, view: Composed, fraction: float, seed: int) -> FamilySource:

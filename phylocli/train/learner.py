@@ -1,16 +1,18 @@
-"""What is trained: the model, a projection head, and the objective with its critic."""
+"""What is trained: the model, a projection head, and the objective with its critic; and what the objective asks for."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phylocli.critics import build_critic
 from phylocli.encoders import Model, pad_batch
 from phylocli.errors import UsageError
-from phylocli.objectives import Batch, build_objective
+from phylocli.objectives import Batch, ViewBatch, build_objective, needs_of
 from phylocli.train.data import PairBatch, chunks_by_length
 from phylocli.views import Tokens
 
@@ -18,9 +20,16 @@ from phylocli.views import Tokens
 class Learner(nn.Module):
     """Model, head and objective as one module.
 
+    A step is `represent`, the objective on what that gives, the optimiser's step, and `after_step`. Everything that lasts
+    from step to step (momentum copy, queues, averages, counters) is in the state dict, so a checkpoint of it is whole.
+
     Args:
         settings: of the run: `encoder`, `head`, `critic`, `objective`, `batch`.
         seed: of the initial weights.
+
+    Attributes:
+        needs: what the objective asks for, see `phylocli.objectives.Needs`.
+        slow: momentum copies of model and head; None where the objective asks for none.
     """
 
     def __init__(self, settings: dict[str, Any], seed: int) -> None:
@@ -36,15 +45,22 @@ class Learner(nn.Module):
         )
         hidden, dimension = settings["head"]["hidden"], settings["head"]["dimension"]
         critic, objective = dict(settings["critic"]), dict(settings["objective"])
+        features = self.model.dimension
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head: nn.Module = nn.Identity()
             if hidden > 0:
-                self.head = nn.Sequential(nn.Linear(self.model.dimension, hidden), nn.GELU(), nn.Linear(hidden, dimension))
-            projected = dimension if hidden > 0 else self.model.dimension
-            built = build_critic(critic.pop("name"), projected, critic)
-            self.objective = build_objective(objective.pop("name"), built, objective)
-        self.critic = built
+                self.head = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, dimension))
+            projected = dimension if hidden > 0 else features
+            self.critic = build_critic(critic.pop("name"), projected, critic)
+            self.objective = build_objective(
+                objective.pop("name"), self.critic, objective, dimension=projected, features=features
+            )
+        self.needs = needs_of(self.objective)
+        self.slow: nn.ModuleDict | None = None
+        if self.needs.momentum is not None:
+            copies = {"model": copy.deepcopy(self.model), "head": copy.deepcopy(self.head)}
+            self.slow = nn.ModuleDict(copies).requires_grad_(False)
         self.tokens = settings["batch"]["tokens"]
         self.precision = torch.float32
 
@@ -53,33 +69,102 @@ class Learner(nn.Module):
         """Where the weights are."""
         return self.model.device
 
-    def embed(self, sequences: list[Tokens]) -> Tensor:
-        """Return the embeddings of sequences, (N, D) float32, in their order.
+    def embed(self, sequences: list[Tokens], model: nn.Module | None = None) -> Tensor:
+        """Return the embeddings of sequences, (N, D) float32, in their order; of the model, or of another one.
 
         They go through the encoder in groups of similar length, so that little is computed on padding.
         """
+        return self._encode(sequences, model or self.model)[0]
+
+    def _encode(
+        self, sequences: list[Tokens], model: nn.Module, *, keep: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return embeddings (N, D) and, to `keep`, residues (N, L, F) with their mask (N, L), all float32."""
         groups = chunks_by_length([len(s) for s in sequences], self.tokens)
-        parts = []
+        pooled: list[Tensor] = []
+        kept: list[tuple[Tensor, Tensor]] = []
         with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
             for group in groups:
-                parts.append(self.model(*pad_batch([sequences[i] for i in group], self.device)))
+                tokens, mask = pad_batch([sequences[i] for i in group], self.device)
+                residues = model.residues(tokens, mask)
+                pooled.append(model.pool(residues, mask))
+                if keep:
+                    kept.append((residues, mask))
         place = torch.empty(len(sequences), dtype=torch.int64)
         place[[i for group in groups for i in group]] = torch.arange(len(sequences))
-        return torch.cat(parts).float()[place.to(self.device, non_blocking=True)]
+        order = place.to(self.device, non_blocking=True)
+        vectors = torch.cat(pooled).float()[order]
+        if not keep:
+            return vectors, None, None
+        width = max(mask.shape[1] for _, mask in kept)
+        rows = torch.cat([F.pad(r.float(), (0, 0, 0, width - r.shape[1])) for r, _ in kept])[order]
+        return vectors, rows, torch.cat([F.pad(m, (0, width - m.shape[1])) for _, m in kept])[order]
+
+    def represent(self, pairs: PairBatch) -> tuple[Tensor, Tensor, Batch]:
+        """Return what the objective takes: a and b (N, D), and the batch with everything else that it asked for."""
+        needs, batch = self.needs, self.codes(pairs)
+        if needs.segments:
+            batch.segments, batch.present = self._segments(pairs.a, needs.segments)
+        if needs.views == "none":
+            nothing = torch.empty(len(pairs), 0, device=self.device)
+            return nothing, nothing, batch
+        others = {"first": [], "pair": [pairs.b], "all": [pairs.b, *pairs.more]}[needs.views]
+        together = [] if needs.momentum is not None or needs.residues else others
+        first, batch.residues, batch.mask = self._encode(
+            pairs.a + [tokens for view in together for tokens in view], self.model, keep=needs.residues
+        )
+        views = list(self.head(first).split(len(pairs)))
+        rest = [tokens for view in others for tokens in view]
+        if rest and not together:
+            if self.slow is None:
+                views += self.head(self.embed(rest)).split(len(pairs))
+            else:
+                with torch.no_grad():
+                    views += self.slow["head"](self.embed(rest, self.slow["model"])).split(len(pairs))
+        a, *after = views
+        batch.more = after[1:]
+        return a, after[0] if after else a, batch
+
+    def _segments(self, sequences: list[Tokens], length: int) -> tuple[Tensor, Tensor]:
+        """Return the vectors of consecutive segments, (N, T, F), and which there are, (N, T).
+
+        What is left at a sequence's end is dropped; a sequence shorter than a segment is one.
+        """
+        counts = torch.tensor([max(1, len(s) // length) for s in sequences])
+        cut = [
+            s[t * length : (t + 1) * length]
+            for s, count in zip(sequences, counts.tolist(), strict=True)
+            for t in range(count)
+        ]
+        present = (torch.arange(int(counts.max()))[None] < counts[:, None]).to(self.device, non_blocking=True)
+        vectors = self.embed(cut)
+        return vectors.new_zeros(*present.shape, vectors.shape[1]).masked_scatter(present[..., None], vectors), present
 
     def forward(self, pairs: PairBatch) -> dict[str, Tensor]:
         """Return the objective's named terms, `loss` among them, for N pairs."""
-        a, b = self.head(self.embed(pairs.a + pairs.b)).split(len(pairs))
-        return self.objective(a, b, self.codes(pairs))
+        return self.objective(*self.represent(pairs))
 
-    def codes(self, pairs: PairBatch) -> Batch:
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Let the momentum copies follow, and the objective do what it does after a step of the optimiser."""
+        if self.slow is not None:
+            assert self.needs.momentum is not None
+            for name, fast in (("model", self.model), ("head", self.head)):
+                for average, now in zip(self.slow[name].parameters(), fast.parameters(), strict=True):
+                    average.lerp_(now, 1 - self.needs.momentum)
+                for old, new in zip(self.slow[name].buffers(), fast.buffers(), strict=True):
+                    old.copy_(new)
+        if hasattr(self.objective, "after_step"):
+            self.objective.after_step()
+
+    def codes(self, pairs: PairBatch) -> ViewBatch:
         """Return what the objective masks by, on the model's device."""
         family, clan = torch.from_numpy(pairs.family), torch.from_numpy(pairs.clan)
         if pairs.negatives != "clan":
             clan = torch.full_like(clan, -1)
         if pairs.negatives == "pair":
-            family = torch.arange(len(pairs))
-        return Batch(family.to(self.device, non_blocking=True), clan.to(self.device, non_blocking=True))
+            family = torch.arange(pairs.first, pairs.first + len(pairs))
+        return ViewBatch(family.to(self.device, non_blocking=True), clan.to(self.device, non_blocking=True))
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -17,6 +17,7 @@ LIVE_SECONDS, PLAIN_SECONDS = 0.5, 15.0
 
 VALIDATION = (
     "val_loss",
+    "val_collapsed",
     "val_bound",
     "val_ceiling",
     "val_accuracy",

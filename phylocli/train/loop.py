@@ -96,8 +96,8 @@ def train_model(
         return folder / MODEL
 
     target = choose_device(device)
-    corpus = load_corpus(config["inputs"], config, config["seed"])
     learner = Learner(config, config["seed"]).to(target)
+    corpus = load_corpus(config["inputs"], config, config["seed"], every_view=learner.needs.views == "all")
     learner.precision = choose_precision(config["precision"], target)
     optimiser = _optimiser(learner, config["optimiser"])
     held_out = corpus.validation(config["validation"]["pairs"])
@@ -153,6 +153,7 @@ def _loop(
             terms["loss"].backward()
             norm = nn.utils.clip_grad_norm_(learner.parameters(), schedule["clip"])
             optimiser.step()
+            learner.after_step()
 
             row: dict[str, Any] = {"step": step, "loss": None, "learning_rate": rate, "gradient_norm": None}
             row.update(pairs=len(pairs), residues=pairs.residues)

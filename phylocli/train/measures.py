@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from phylocli.objectives import Batch
+from phylocli.objectives import Batch, ViewBatch
 from phylocli.objectives._masking import contrast
+from phylocli.objectives._queue import Queue
 from phylocli.objectives.align_uniform import alignment, uniformity
 from phylocli.objectives.infonce import bound as infonce_bound
 from phylocli.train.data import PairBatch
@@ -32,6 +36,34 @@ def retrieval(x: Tensor, family: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Return the objective's terms for a collapsed encoder: every vector is the average of its kind, in queues too.
+
+    A loss that is not below this has learned nothing; for InfoNCE it is log K, for SwAV at least the log of the number of
+    prototypes. The objective is left as it is.
+
+    Args:
+        objective: with its weights as they are.
+        a, b, batch: as `Learner.represent` gives them.
+    """
+
+    def flat(x: Tensor) -> Tensor:
+        return x.flatten(0, -2).mean(0).expand_as(x)
+
+    mean = torch.cat([a, b]).mean(0)
+    objective = copy.deepcopy(objective).eval()
+    for part in objective.modules():
+        if isinstance(part, Queue):
+            part.vectors.copy_(mean.expand_as(part.vectors))
+    if isinstance(batch, ViewBatch):
+        kept = {name: getattr(batch, name) for name in ("residues", "segments")}
+        same = {name: flat(x) for name, x in kept.items() if x is not None}
+        batch = replace(batch, more=[mean.expand_as(x) for x in batch.more], **same)
+    with torch.random.fork_rng(devices=[a.device] if a.device.type == "cuda" else []):
+        return objective(mean.expand_as(a), mean.expand_as(b), batch)
+
+
+@torch.no_grad()
 def validate(learner: Learner, pairs: PairBatch) -> dict[str, float]:
     """Measure the learner on held-out pairs.
 
@@ -40,17 +72,19 @@ def validate(learner: Learner, pairs: PairBatch) -> dict[str, float]:
         pairs: held-out pairs.
 
     Returns:
-        `val_loss`: the objective; `val_bound`: InfoNCE in nats by the run's critic, all other pairs as negatives, at most
-        `val_ceiling` = log N; `val_accuracy`: share of pairs whose partner scores highest among its negatives; and of the
-        embeddings, before the head: `val_retrieval`, `val_alignment`, `val_uniformity`, `val_rank`.
+        `val_loss`: the objective; `val_collapsed`: the same where all vectors are equal; `val_bound`: InfoNCE in nats by the
+        run's critic, all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: share of pairs whose
+        partner scores highest among its negatives; and of the embeddings, before the head: `val_retrieval`,
+        `val_alignment`, `val_uniformity`, `val_rank`.
     """
     was_training = learner.training
     learner.eval()
     try:
+        represented = learner.represent(pairs)
+        terms = learner.objective(*represented)
         embedded = learner.embed(pairs.a + pairs.b)
         a, b = learner.head(embedded).split(len(pairs))
         codes = learner.codes(pairs)
-        terms = learner.objective(a, b, codes)
         scores = learner.critic(a, b)
         every = Batch.of_pairs(len(pairs), device=scores.device).negatives()
         masked = scores.masked_fill(~(codes.negatives() | ~every), -torch.inf)
@@ -59,6 +93,7 @@ def validate(learner: Learner, pairs: PairBatch) -> dict[str, float]:
         among = Batch.of_families(torch.from_numpy(pairs.family).to(scores.device)).twice()
         values = {
             "val_loss": terms["loss"],
+            "val_collapsed": collapsed(learner.objective, *represented)["loss"],
             "val_bound": infonce_bound(scores, every),
             "val_ceiling": contrast(scores, every)[1].mean(),
             "val_accuracy": (masked.argmax(1) == own).double().mean(),

@@ -1,0 +1,31 @@
+"""Sinkhorn–Knopp: soft assignments with given marginals (Cuturi 2013, arXiv 1306.0895), in logarithms."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def sinkhorn(scores: Tensor, epsilon: float, iterations: int, weights: Tensor | None = None) -> Tensor:
+    """Return the assignment of N samples to K prototypes that uses all prototypes equally, (N, K), each row of sum 1.
+
+    It is Q = argmax ⟨Q, scores⟩ + ε H(Q) over the couplings whose columns sum to 1/K and whose rows sum to the weights,
+    found by scaling columns and rows in turn, and then divided by the weights. The last scaling is that of the rows, so rows
+    are exact and columns as good as the iterations. As ε → 0 it becomes the optimal transport plan.
+
+    Args:
+        scores: (N, K).
+        epsilon: ε, the smoothness.
+        iterations: scalings of columns and rows.
+        weights: mass of each sample, (N,), of sum 1; None: 1/N.
+    """
+    n, k = scores.shape
+    mass = torch.full_like(scores[:, 0], 1 / n) if weights is None else weights.to(scores.dtype)
+    rows = mass.log()[:, None]
+    plan = scores / epsilon
+    for _ in range(iterations):
+        plan = plan - plan.logsumexp(0, keepdim=True) - math.log(k)
+        plan = plan - plan.logsumexp(1, keepdim=True) + rows
+    return (plan - rows).exp()

@@ -1,0 +1,63 @@
+"""Supervised SimCSE: find the homolog among the batch's others and a hard negative for each of them (Gao 2021).
+
+    loss = mean over i of  -log  exp s(aᵢ, bᵢ) / Σⱼ ( exp s(aᵢ, bⱼ) + w^[i = j] exp s(aᵢ, hⱼ) )
+
+with j over i itself and, for b, those that are no kin. Gao, Yao & Chen 2021, arXiv 2104.08821, equation 5, with the
+weight of one's own hard negative from their appendix (w = 1 is equation 5). They take pairs and contradictions of a
+data set of inference; here homologs are the pairs, and the hard negative h is a decoy of b (view `decoy`): it has b's
+composition and is no homolog of anything, so all decoys are negatives of all. s is the cosine over 0.05.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from phylocli.errors import UsageError
+from phylocli.objectives._masking import Batch, logsumexp, positives
+from phylocli.objectives._needs import Needs, more_of
+
+
+class Objective(nn.Module):
+    """Contrast with hard negatives, on a critic's scores (in the paper: `cosine`).
+
+    Args:
+        critic: scores (N, N).
+        weight: w of one's own hard negative.
+    """
+
+    def __init__(self, critic: nn.Module, *, weight: float = 1.0) -> None:
+        super().__init__()
+        if not weight > 0:
+            raise UsageError(f"the weight of hard negatives must be above 0, not {weight}")
+        self.critic = critic
+        self.log_weight = math.log(weight)
+        self.needs = Needs(views="all")
+
+    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return `loss`, `bound` (nats) and its `ceiling`, from a, b and the decoys `batch.more` (each (N, D)).
+
+        Raises:
+            UsageError: there is no third view.
+        """
+        decoys = more_of(batch)
+        if not decoys:
+            raise UsageError(
+                "supervised SimCSE needs hard negatives, and the view makes none",
+                fix="add a view that does, for example --set view.name=phylogenetic+crop+decoy",
+            )
+        itself = torch.eye(len(a), dtype=torch.bool, device=a.device)
+        scores, allowed = [self.critic(a, b)], [batch.negatives() | itself]
+        for hard in decoys:
+            scores.append(self.critic(a, hard) + self.log_weight * itself.to(a.dtype))
+            allowed.append(torch.ones_like(itself))
+        candidates = torch.cat(allowed, dim=1)
+        log_probability = positives(scores[0]) - logsumexp(torch.cat(scores, dim=1), candidates, dim=1)
+        ceiling = candidates.sum(1).to(a.dtype).log()
+        return {
+            "loss": -log_probability.mean(),
+            "bound": (log_probability + ceiling).mean().detach(),
+            "ceiling": ceiling.mean(),
+        }

@@ -1,0 +1,106 @@
+"""SwAV: predict the cluster of one view from another; clusters are balanced, so no negatives are needed (Caron 2020).
+
+    loss = mean over large views s of  mean over other views t of  -Σₖ q_s^(k) log p_t^(k)
+    p_t = softmax(zₜᵀ C / τ),   Q = argmax over the transportation polytope of Tr(Qᵀ Cᵀ Z) + ε H(Q)
+
+z and the K prototypes C have length 1. The first two views are the large ones whose codes q are computed, from scores
+without gradient, by Sinkhorn–Knopp; all views predict them, the small ones too. Caron et al. 2020, arXiv 2006.09882,
+equations 2 to 6: τ = 0.1, ε = 0.05, three iterations. Prototypes are put back to length 1 after each step, and get no
+gradient in the first `freeze` steps. With a queue, features of earlier steps take part in finding the codes, which
+small batches need.
+
+There are no negatives to mask; what can push kin apart is the balance of the codes. So kin share one sample's mass:
+with `kin_mass` each family or clan in the batch (and queue) weighs the same whatever its number of members, and where
+there are no more prototypes than these, balance asks of none that it be split.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phylocli.errors import UsageError
+from phylocli.objectives._masking import Batch
+from phylocli.objectives._needs import Needs, kin_weights, more_of
+from phylocli.objectives._queue import Queue
+from phylocli.objectives._sinkhorn import sinkhorn
+
+
+class Objective(nn.Module):
+    """Swapped prediction of balanced codes.
+
+    Args:
+        critic: not used; prototypes take its place.
+        dimension: features of a view's vector.
+        prototypes: K.
+        temperature: τ.
+        epsilon: ε.
+        iterations: of Sinkhorn–Knopp.
+        freeze: steps in which the prototypes stay as they are.
+        queue: features of each large view that are kept for finding codes; 0: none.
+        kin_mass: see above; False: each sample weighs the same, as in the paper.
+    """
+
+    prototypes: nn.Parameter
+    steps: Tensor
+
+    def __init__(
+        self,
+        critic: nn.Module,
+        *,
+        dimension: int,
+        prototypes: int = 64,
+        temperature: float = 0.1,
+        epsilon: float = 0.05,
+        iterations: int = 3,
+        freeze: int = 30,
+        queue: int = 0,
+        kin_mass: bool = True,
+    ) -> None:
+        super().__init__()
+        if min(prototypes, iterations) < 1 or min(temperature, epsilon) <= 0 or queue < 0:
+            raise UsageError("SwAV needs prototypes and iterations from 1, and temperature and epsilon above 0")
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(prototypes, dimension), dim=1))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.temperature, self.epsilon, self.iterations, self.freeze = temperature, epsilon, iterations, freeze
+        self.kin_mass = kin_mass
+        self.queues = nn.ModuleList(Queue(queue, dimension) for _ in range(2 if queue else 0))
+        self.needs = Needs(views="all")
+
+    def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return `loss` and `code_entropy` (nats, of the prototypes that codes use on average; at most log K).
+
+        a and b are the large views (N, D); `batch.more` may hold small ones.
+        """
+        views = [F.normalize(z, dim=1) for z in (a, b, *more_of(batch))]
+        frozen = (self.steps < self.freeze).to(a.dtype)
+        centres = self.prototypes.detach() * frozen + self.prototypes * (1 - frozen)
+        scores = [z @ centres.T for z in views]
+        codes = [self._codes(side, views[side], scores[side], batch) for side in (0, 1)]
+        logs = [F.log_softmax(s / self.temperature, dim=1) for s in scores]
+        terms = [-(code * logs[t]).sum(1).mean() for s, code in enumerate(codes) for t in range(len(views)) if t != s]
+        used = torch.special.entr(torch.cat(codes).mean(0)).sum()
+        return {"loss": torch.stack(terms).mean(), "code_entropy": used}
+
+    @torch.no_grad()
+    def _codes(self, side: int, z: Tensor, scores: Tensor, batch: Batch) -> Tensor:
+        """Return the codes of a large view, (N, K)."""
+        family, clan = batch.family, batch.clan
+        if len(self.queues):
+            queue = self.queues[side]
+            there = queue.filled()
+            scores = torch.cat([scores, queue.vectors[there].to(scores.dtype) @ self.prototypes.T])
+            family, clan = torch.cat([family, queue.family[there]]), torch.cat([clan, queue.clan[there]])
+            if self.training:
+                queue.put(z, batch)
+        weights = kin_weights(family, clan) if self.kin_mass else None
+        return sinkhorn(scores, self.epsilon, self.iterations, weights)[: len(z)]
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Put the prototypes back to length 1 and let the step's features into the queues."""
+        self.prototypes.copy_(F.normalize(self.prototypes, dim=1))
+        self.steps += 1
+        for queue in self.queues:
+            queue.flush()
