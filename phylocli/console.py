@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
 
@@ -92,15 +94,41 @@ class _SilentTask:
     def update(self, *, total: float | None = None, description: str | None = None) -> None: ...
 
 
-@contextmanager
-def progress_task(description: str, total: float | None = None, unit: str = "") -> Iterator[ProgressTask]:
-    """Show one progress bar for the length of the block; does nothing where no terminal would show it.
+class _Display:
+    """The progress bars that there are: one display under the text, however many bars run at once, in whatever threads."""
 
-    The unit `bytes` is shown in kB, MB and GB, with the rate.
-    """
-    if not progress_is_shown():
-        yield _SilentTask()
-        return
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bars: Progress | None = None
+        self._running = 0
+
+    def add(self, description: str, total: float | None, unit: str) -> tuple[Progress, TaskID]:
+        """Show one more bar."""
+        with self._lock:
+            if self._bars is None:
+                self._bars = _bars()
+                self._bars.start()
+            self._running += 1
+            return self._bars, self._bars.add_task(description, total=total, unit=unit)
+
+    def remove(self, task: TaskID) -> None:
+        """Take a bar away, and the display with the last one."""
+        with self._lock:
+            if self._bars is None:
+                return
+            self._running -= 1
+            self._bars.refresh()  # so that its last state has been seen, however short it was
+            if self._running:
+                self._bars.remove_task(task)
+            else:
+                self._bars.stop()
+                self._bars = None
+
+
+_display = _Display()
+
+
+def _bars() -> Progress:
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -108,32 +136,53 @@ def progress_task(description: str, total: float | None = None, unit: str = "") 
         Progress,
         ProgressColumn,
         SpinnerColumn,
+        Task,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
+    from rich.text import Text
 
-    amount: tuple[ProgressColumn, ...] = (MofNCompleteColumn(), TextColumn(unit, markup=False))
-    if unit == "bytes":
-        amount = (DownloadColumn(), TransferSpeedColumn())
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        *amount,
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=stderr(), transient=True) as bar:
-        task_id = bar.add_task(description, total=total)
+    class Amount(ProgressColumn):
+        """How far it is, in the task's own unit; bytes with their rate."""
 
-        class Task:
-            def advance(self, amount: float = 1) -> None:
-                bar.advance(task_id, amount)
+        def __init__(self) -> None:
+            super().__init__()
+            self._size, self._rate, self._count = DownloadColumn(), TransferSpeedColumn(), MofNCompleteColumn()
 
-            def update(self, *, total: float | None = None, description: str | None = None) -> None:
-                bar.update(task_id, total=total, description=description)
+        def render(self, task: Task) -> Text:
+            unit = task.fields["unit"]
+            if unit == "bytes":
+                return Text.assemble(self._size.render(task), " ", self._rate.render(task))
+            return Text.assemble(self._count.render(task), " ", unit)
 
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), Amount(), TimeRemainingColumn())
+    return Progress(*columns, console=stderr(), transient=True)
+
+
+@contextmanager
+def progress_task(description: str, total: float | None = None, unit: str = "") -> Iterator[ProgressTask]:
+    """Show one progress bar for the length of the block; does nothing where no terminal would show it.
+
+    Blocks may be nested and may run in several threads: each has its own bar. The unit `bytes` is shown in kB, MB and GB,
+    with the rate.
+    """
+    if not progress_is_shown():
+        yield _SilentTask()
+        return
+    bars, number = _display.add(description, total, unit)
+
+    class Task:
+        def advance(self, amount: float = 1) -> None:
+            bars.advance(number, amount)
+
+        def update(self, *, total: float | None = None, description: str | None = None) -> None:
+            bars.update(number, total=total, description=description)
+
+    try:
         yield Task()
+    finally:
+        _display.remove(number)
 
 
 def progress(items: Iterable[T], description: str, total: float | None = None, unit: str = "") -> Iterator[T]:

@@ -7,7 +7,6 @@ from typing import Annotated, Optional
 import typer
 
 from phylocli.cli._options import Output, StoreOption
-from phylocli.errors import UsageError
 
 EXAMPLES = [
     "phylocli fetch PF00042 | phylocli align | phylocli tree > globins.sto",
@@ -71,56 +70,25 @@ def command(
     Every family is kept in the store, and is not fetched again unless --refresh.
     Without -o, records go to standard output when that is a pipe or a file; those of --all only to the store.
     """
-    from phylocli.fetch import (
-        fetch_families,
-        fetch_members,
-        fetch_proteins,
-        fetch_release,
-        read_list,
-        write_fetched,
-        write_release,
-    )
-    from phylocli.store import Store
+    from phylocli.fetch import Request, fetch
 
-    families_named = bool(accessions or clan or from_file)
-    proteins_named = uniprot is not None or uniprot_accessions is not None
-    if families_named + proteins_named + all_ > 1:
-        raise UsageError("families, --all, and proteins of UniProt exclude each other", fix="run one after the other")
-    if offline and (proteins_named or members):
-        raise UsageError("--offline is for families", why="sequences of UniProt are not kept in the store")
-    if annotations is not None and not proteins_named:
-        raise UsageError("--annotations goes with --uniprot or --accessions")
-    if proteins_named:
-        listed = read_list(uniprot_accessions) if uniprot_accessions is not None else None
-        fetch_proteins(output, query=uniprot, accessions=listed, annotations=annotations, base_url=base_url)
-        return
-    named = [*(accessions or []), *(read_list(from_file) if from_file else [])]
-    if members:
-        if clan or not families_named:
-            raise UsageError("--members needs families by accession")
-        fetch_members(named, output, base_url=base_url)
-        return
-    if all_:
-        whole = Store(store)
-        came = fetch_release(
-            release or "current",
-            store=whole,
+    fetch(
+        Request(
+            accessions=accessions or [],
+            clans=clan or [],
+            from_file=from_file,
+            members=members,
+            query=uniprot,
+            proteins=uniprot_accessions,
+            annotations=annotations,
+            everything=all_,
             alignment=alignment,
-            offline=offline,
-            refresh=refresh,
-            base_url=base_url,
-        )
-        write_release(came, whole, output, {"all": True, "alignment": alignment, "release": came.release})
-        return
-    families = fetch_families(
-        named,
-        clans=clan or [],
-        store=Store(store),
-        alignment=alignment,
-        profile=profile,
-        release=release,
+            profile=profile,
+            release=release,
+        ),
+        output,
+        store=store,
         offline=offline,
         refresh=refresh,
         base_url=base_url,
     )
-    write_fetched(families, output, {"accessions": named, "clans": clan or [], "alignment": alignment, "release": release})

@@ -9,6 +9,7 @@ from phylocli.fetch.importing import import_families, import_release
 from phylocli.fetch.policy import Policy, default_policy
 from phylocli.fetch.proteins import fetch_proteins
 from phylocli.fetch.release import Release, fetch_release
+from phylocli.fetch.request import Request, fetch
 from phylocli.fetch.services import Services, find_services
 from phylocli.fetch.tend import describe, export_families, remove_families, report_findings, write_inventory
 from phylocli.fetch.write import write_fetched, write_release
@@ -18,11 +19,13 @@ __all__ = [
     "Finding",
     "Policy",
     "Release",
+    "Request",
     "Services",
     "Wanted",
     "default_policy",
     "describe",
     "export_families",
+    "fetch",
     "fetch_families",
     "fetch_members",
     "fetch_proteins",

@@ -11,7 +11,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 USER_AGENT = f"phylocli/{__version__} (+https://github.com/phylocli/phylocli)"
 _CHUNK = 1 << 16
+_LARGE = 1 << 22  # bytes from which an answer has a progress bar of its own
 _SMALL = 1 << 26  # the cap for answers that are read into memory: JSON, error texts, clan lists
 
 
@@ -91,13 +92,33 @@ class Reply:
             raise TransientError(f"the body broke off after {size:,} of {int(declared):,} bytes")
 
     @contextmanager
-    def spooled(self) -> Iterator[IO[bytes]]:
-        """Give the whole body as a seekable file without a name: nothing of it stays if it turns out to be untrue."""
+    def spooled(self, what: str) -> Iterator[IO[bytes]]:
+        """Give the whole body as a seekable file without a name: nothing of it stays if it turns out to be untrue.
+
+        Args:
+            what: is being fetched, for the progress bar that a large body has.
+        """
         with tempfile.SpooledTemporaryFile(max_size=1 << 24) as body:
-            for data in self.chunks(self._policy.max_body):
+            for data in self._shown(self.chunks(self._policy.max_body), what):
                 body.write(data)
             body.seek(0)
             yield cast("IO[bytes]", body)
+
+    def _shown(self, chunks: Iterable[bytes], what: str) -> Iterator[bytes]:
+        """Yield chunks, with a bar of their bytes once they are, or are announced to be, many."""
+        declared = self.headers.get("Content-Length", "")
+        total = int(declared) if declared.isdigit() else None
+        size = 0
+        with contextlib.ExitStack() as stack:
+            task: console.ProgressTask | None = None
+            for data in chunks:
+                if task is None and max(size, total or 0) >= _LARGE:
+                    task = stack.enter_context(console.progress_task(what, total=total, unit="bytes"))
+                    task.advance(size)
+                size += len(data)
+                if task is not None:
+                    task.advance(len(data))
+                yield data
 
     def content(self) -> bytes:
         """Return the whole body of a small answer, decompressed.

@@ -204,7 +204,7 @@ class InterPro:
         """Give a file's body; whatever proves untrue about it within the block may pass, so it is tried again."""
         with self._client.open(url) as reply:
             self._judge(reply, what, accession)
-            with reply.spooled() as body:
+            with reply.spooled(what) as body:
                 try:
                     head = unpacked(unread(body), self._policy.max_unpacked)
                     if is_empty_object(head):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from standin import (
     HTML,
     Answer,
@@ -28,8 +30,9 @@ from standin import (
     stockholm_text,
 )
 
+from phylocli import console
 from phylocli.errors import BadInputError, ServiceError, UsageError
-from phylocli.fetch import Policy, fetch_families, fetch_members
+from phylocli.fetch import Policy, fetch_families, fetch_members, http
 from phylocli.formats import Family, read_sequences
 from phylocli.store import Store
 
@@ -69,6 +72,23 @@ def test_a_family_in_the_store_is_not_fetched_again_unless_asked(standin: Standi
     assert standin.count(SEED) == 1
     fetch(standin, store, "PF00042", refresh=True)
     assert standin.count(SEED) == 2
+
+
+def test_a_large_answer_has_a_bar_of_its_bytes_beside_that_of_the_families(
+    standin: Standin, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.StringIO()
+    screen = Console(file=out, force_terminal=True, color_system=None, width=120, soft_wrap=True)
+    monkeypatch.setattr(console, "progress_is_shown", lambda: True)
+    monkeypatch.setattr(console, "stderr", lambda: screen)
+    monkeypatch.setattr(http, "_LARGE", 1000)
+    assert len(fetch(standin, store, "PF00042", "PF00076", alignment="full")) == 2
+    assert "the full alignment of PF00042" in out.getvalue() and " kB" in out.getvalue()
+    assert "2/2 families" in out.getvalue()
+    small = len(out.getvalue())
+    monkeypatch.setattr(http, "_LARGE", 1 << 22)
+    fetch(standin, store, "PF00042", alignment="full", refresh=True)
+    assert "the full alignment" not in out.getvalue()[small:]
 
 
 def test_full_replaces_seed_when_asked_for(standin: Standin, store: Store) -> None:

@@ -1,0 +1,131 @@
+"""What a user asks `phylocli fetch` for: families, the whole of Pfam, members of families, or proteins of UniProt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from phylocli.errors import UsageError
+from phylocli.fetch.accessions import read_list
+from phylocli.fetch.families import fetch_families, fetch_members
+from phylocli.fetch.proteins import fetch_proteins
+from phylocli.fetch.release import fetch_release
+from phylocli.fetch.write import write_fetched, write_release
+from phylocli.formats.streams import PathLike
+from phylocli.store import Store
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, of one of four kinds.
+
+    Attributes:
+        accessions: families, `PF00042` or `PF00042.27`.
+        clans: all families of these clans.
+        from_file: a list of accessions of families, or `-`.
+        members: the domains of those families in all of UniProt, in place of their alignments.
+        query: proteins, in UniProt's query language.
+        proteins: a list of accessions of proteins, or `-`.
+        annotations: a table of labels beside the proteins.
+        everything: the whole of Pfam.
+        alignment: `seed` or `full`.
+        profile: the families' HMMs too; the whole of Pfam has them always.
+        release: of Pfam, `38.2` or `current`; None takes families from InterPro, and the whole of Pfam from the current one.
+    """
+
+    accessions: list[str] = field(default_factory=list)
+    clans: list[str] = field(default_factory=list)
+    from_file: str | None = None
+    members: bool = False
+    query: str | None = None
+    proteins: str | None = None
+    annotations: str | None = None
+    everything: bool = False
+    alignment: str = "seed"
+    profile: bool = False
+    release: str | None = None
+
+    @property
+    def of_families(self) -> bool:
+        """Whether families are named."""
+        return bool(self.accessions or self.clans or self.from_file)
+
+    @property
+    def of_proteins(self) -> bool:
+        """Whether proteins of UniProt are asked for."""
+        return self.query is not None or self.proteins is not None
+
+    def check(self, *, offline: bool = False) -> None:
+        """Raise where parts of the request exclude each other.
+
+        Raises:
+            UsageError: they do.
+        """
+        if self.of_families + self.of_proteins + self.everything > 1:
+            raise UsageError("families, --all, and proteins of UniProt exclude each other", fix="run one after the other")
+        if offline and (self.of_proteins or self.members):
+            raise UsageError("--offline is for families", why="sequences of UniProt are not kept in the store")
+        if self.annotations is not None and not self.of_proteins:
+            raise UsageError("--annotations goes with --uniprot or --accessions")
+        if self.members and (self.clans or not self.of_families):
+            raise UsageError("--members needs families by accession")
+
+
+def fetch(
+    request: Request,
+    output: PathLike | None = None,
+    *,
+    store: PathLike | None = None,
+    offline: bool = False,
+    refresh: bool = False,
+    base_url: str | None = None,
+) -> None:
+    """Fetch what a request asks for, and write it.
+
+    Args:
+        request: what.
+        output: a path, or `-`/None for standard output; see `write_fetched` and `write_release` for the latter.
+        store: where families are kept; None takes the default store.
+        offline: use only what is in the store.
+        refresh: fetch anew what is in the store.
+        base_url: the address of the service that the request goes to; None takes the environment's, else the public one.
+
+    Raises:
+        UsageError: parts of the request exclude each other, or nothing is asked for.
+        BadInputError: something that does not exist; all else has been written.
+        ServiceError: something that the service did not give; all else has been written.
+    """
+    request.check(offline=offline)
+    if request.of_proteins:
+        listed = read_list(request.proteins) if request.proteins is not None else None
+        fetch_proteins(output, query=request.query, accessions=listed, annotations=request.annotations, base_url=base_url)
+        return
+    named = [*request.accessions, *(read_list(request.from_file) if request.from_file else [])]
+    if request.members:
+        fetch_members(named, output, base_url=base_url)
+        return
+    place = Store(store)
+    parameters: dict[str, object] = {"alignment": request.alignment}
+    if request.everything:
+        came = fetch_release(
+            request.release or "current",
+            store=place,
+            alignment=request.alignment,
+            offline=offline,
+            refresh=refresh,
+            base_url=base_url,
+        )
+        write_release(came, place, output, {"all": True, **parameters, "release": came.release})
+        return
+    families = fetch_families(
+        named,
+        clans=request.clans,
+        store=place,
+        alignment=request.alignment,
+        profile=request.profile,
+        release=request.release,
+        offline=offline,
+        refresh=refresh,
+        base_url=base_url,
+    )
+    parameters = {"accessions": named, "clans": request.clans, **parameters, "release": request.release}
+    write_fetched(families, output, parameters)
