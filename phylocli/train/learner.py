@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +13,10 @@ from torch import Tensor, nn
 
 from phylocli.critics import build_critic
 from phylocli.encoders import Model, pad_batch
-from phylocli.errors import UsageError
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.streams import PathLike
 from phylocli.objectives import Batch, ViewBatch, build_objective, needs_of
+from phylocli.train import checkpoints
 from phylocli.train.data import PairBatch, chunks_by_length
 from phylocli.views import Tokens
 
@@ -165,6 +169,29 @@ class Learner(nn.Module):
         if pairs.negatives == "pair":
             family = torch.arange(pairs.first, pairs.first + len(pairs))
         return ViewBatch(family.to(self.device, non_blocking=True), clan.to(self.device, non_blocking=True))
+
+
+def load_learner(folder: PathLike, *, trained: bool = True) -> Learner:
+    """Return the learner of a run folder: the model with head, critic and objective, as its last checkpoint left them.
+
+    Args:
+        folder: of a run.
+        trained: False: as the run began.
+
+    Raises:
+        BadInputError: no run there, or no checkpoint that can be read.
+    """
+    path = Path(folder)
+    if not (path / "config.toml").is_file():
+        raise BadInputError(f"{path} holds no run", fix="name the folder that was given to 'phylocli train -o'")
+    config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+    learner = Learner(config, config["seed"])
+    if trained:
+        state = checkpoints.load_latest(path / "checkpoints")
+        if state is None:
+            raise BadInputError(f"{path} has no checkpoint yet", fix="train for some steps first")
+        learner.load_state_dict(state["learner"])
+    return learner
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phylocli.formats.streams import PathLike
 from phylocli.objectives import Batch, ViewBatch
 from phylocli.objectives._masking import contrast
 from phylocli.objectives._queue import Queue
 from phylocli.objectives.align_uniform import alignment, uniformity
 from phylocli.objectives.infonce import bound as infonce_bound
-from phylocli.train.data import PairBatch
-from phylocli.train.learner import Learner
+from phylocli.train.data import Corpus, PairBatch
+from phylocli.train.learner import Learner, load_learner
 
 
 def effective_rank(x: Tensor) -> Tensor:
@@ -61,6 +62,22 @@ def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[
         batch = replace(batch, more=[mean.expand_as(x) for x in batch.more], **same)
     with torch.random.fork_rng(devices=[a.device] if a.device.type == "cuda" else []):
         return objective(mean.expand_as(a), mean.expand_as(b), batch)
+
+
+def collapsed_loss(folder: PathLike, corpus: Corpus, step: int) -> float:
+    """Return the least loss of a collapsed encoder on a step's pairs: with the objective's first weights or its last.
+
+    Args:
+        folder: of a run.
+        corpus: what it was trained on.
+        step: whose pairs, the first is 0.
+    """
+    pairs = corpus.batch(step)
+    first, last = (load_learner(folder, trained=trained).eval() for trained in (False, True))
+    with torch.no_grad():
+        for empty, full in zip(first.buffers(), last.buffers(), strict=True):
+            empty.copy_(full)  # queues, which are empty at first
+        return min(float(collapsed(x.objective, *x.represent(pairs))["loss"]) for x in (first, last))
 
 
 @torch.no_grad()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
+from pathlib import Path
 
+import polars as pl
 import pytest
+import torch
 
 from phylocli import recipes, views
 from phylocli.errors import BadInputError, UsageError
+from phylocli.formats import read_families, write_families
+from phylocli.train import train_model
+from phylocli.train.data import load_corpus
 from phylocli.train.learner import Learner
+from phylocli.train.measures import collapsed_loss
+from phylocli.tree import infer_trees
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -101,3 +110,42 @@ def test_the_listing_is_a_table() -> None:
 def test_defaults_are_toml_with_a_word_for_every_table() -> None:
     text = (recipes._FOLDER / "_defaults.toml").read_text()
     assert tomllib.loads(text) == recipes.defaults()
+
+
+def best_constant(recipe: str, negatives: float) -> float:
+    """Return the least loss that equal vectors can have, in closed form where there is one, else infinity."""
+    if recipe == "swav":  # cross entropy of balanced codes against one prediction for all
+        return math.log(recipes.load("swav").settings["objective"]["prototypes"])
+    if recipe == "siglip":  # one question in 1 + negatives has the answer yes, and no question can be told from another
+        yes = 1 / (1 + negatives)
+        return -math.log(yes) - negatives * math.log(1 - yes)
+    if recipe == "infomax":  # 2 log 2 a Jensen–Shannon term, and a prior that no discriminator tells
+        weights = recipes.load("infomax").settings["objective"]
+        return 2 * math.log(2) * (weights["glob"] + weights["local"] - weights["prior"])
+    return math.inf
+
+
+@pytest.fixture(scope="module")
+def trees(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trees") / "trees.sto"
+    write_families(infer_trees(read_families(examples / "families.sto")), path)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_every_recipe_learns_what_no_collapsed_encoder_could(recipe: str, trees: Path, tmp_path: Path) -> None:
+    steps, run = 200, tmp_path / "run"
+    changes = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.every": steps, "precision": "fp32"}
+    train_model([trees], run, recipe=recipe, steps=steps, device="cpu", settings=changes)
+    metrics = pl.read_parquet(run / "metrics.parquet")[-20:]
+    config = tomllib.loads((run / "config.toml").read_text())
+    learner = Learner(config, 0)
+    corpus = load_corpus([trees], config, 0, every_view=learner.needs.views == "all")
+    masks = [learner.codes(corpus.batch(step)).negatives() for step in range(steps - 20, steps)]
+    negatives = float(torch.stack([mask.sum(1).double().mean() for mask in masks]).mean())
+    limits = [collapsed_loss(run, corpus, steps - 1), best_constant(recipe, negatives)]
+    if "ceiling" in metrics.columns:  # log K, exactly, with its masks
+        limits.append(metrics["ceiling"].mean())
+    assert metrics["loss"].mean() < min(limits) - 0.05, limits
+    assert metrics["val_rank"][-1] > 5
