@@ -1,30 +1,36 @@
 """Tree engines side by side: accuracy against true trees, CPU time and peak memory, in one run.
 
     python benchmarks/tree.py                       # simulated families of 50 and 500 sequences, all engines found
-    python benchmarks/tree.py --sizes 2000 --engines bme veryfasttree
+    python benchmarks/tree.py --sizes 2000 10000 --engines bme veryfasttree
     python benchmarks/tree.py --pfam                # Pfam seeds, against their published FastTree trees
     python benchmarks/tree.py --matrix 500 2000     # the distance matrix alone
+    python benchmarks/tree.py --many 1000           # families of 20 to 150 members, end to end, in families a minute
 
-nRF: share of splits that differ from the true tree's. rho: Spearman's correlation of estimated and true patristic distances,
-over equally many pairs of each stratum of the true distance; rho_in: within strata, averaged. sd: standard deviation of
-log(estimated / true).
-slope: estimated on true through the origin. CPU seconds and peak memory are of a process of its own, imports included
-(`import` shows their share).
+Families come from a folder of simulated alignments beside the repository where there is one; what it lacks, clean or gappy,
+is simulated: a Yule tree, LG with Γ rates (α = 0.8), 150 columns; gappy: a third of the sequences are fragments, and gaps of
+a few columns. nRF: share of splits that differ from the true tree's. rho: Spearman's correlation of estimated and true
+patristic distances, over equally many pairs of each stratum of the true distance; rho_in: within strata, averaged. sd:
+standard deviation of log(estimated / true). slope: estimated on true through the origin. cpu seconds and peak memory are of
+a process of its own; libraries loaded once a process, PyTorch among them where the engine's trees are refined, are counted
+apart (`import`).
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import itertools
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "trees"
+MANY = DATA.parent / "families" / "train.sto.gz"
 STRATA = [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0]
 
 
@@ -68,13 +74,18 @@ def compare(tree, truth) -> dict[str, float]:
     """Return the figures of a tree against the true one."""
     from scipy.stats import spearmanr
 
+    from phylocli.pairs import PairSampler
+
     names = {name: i for i, name in enumerate(truth.tip_names())}
     ours, true_splits = splits(tree, names), splits(truth, names)
-    above = np.triu_indices(len(names), 1)
-    estimated, true = patristic(tree, names)[above], patristic(truth, names)[above]
-    if len(true) > 300_000:
-        chosen = np.random.default_rng(0).choice(len(true), 300_000, replace=False)
-        estimated, true = estimated[chosen], true[chosen]
+    n = len(names)
+    if n * (n - 1) // 2 <= 300_000:
+        i, j = np.triu_indices(n, 1)
+    else:
+        i, j = np.random.default_rng(0).integers(0, n, (2, 300_000))
+        i, j = i[i != j], j[i != j]
+    place = np.argsort([names[name] for name in tree.tip_names()])  # of the true tree's tips in the estimated one
+    estimated, true = PairSampler(tree).distance(place[i], place[j]), PairSampler(truth).distance(i, j)
     balanced, rhos = [], []
     rng = np.random.default_rng(0)
     for low, high in itertools.pairwise(STRATA):
@@ -102,12 +113,16 @@ def one(alignment: str, true_tree: str, engine: str, options: dict) -> dict[str,
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
+    from phylocli import registry
     from phylocli.formats import read_families
     from phylocli.formats.newick import parse
     from phylocli.tree import infer_trees
     from phylocli.tree.engines._skbio import import_skbio
 
     import_skbio()  # so that `import` below is what engines need, and `cpu` is the work
+    refines = options.get("refine", getattr(registry.load("tree.engines", engine), "USES_DISTANCES", False))
+    if refines and options.get("model", "lg") not in ("p", "kimura"):
+        import torch  # noqa: F401
     [family] = read_families(alignment)
     imports, start = cpu(), time.perf_counter()
     [done] = infer_trees([family], engine=engine, **options)
@@ -130,24 +145,96 @@ def matrix(n: int) -> None:
     states = simulate_states(random_tree(n, rng), 150, rng)
     distance_matrix(states[:50])  # imports
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    distance_matrix(states, model="p")
-    p_seconds, start = time.process_time() - start, time.process_time()
-    distance_matrix(states)
+    found = distance_matrix(states, dtype=np.float32)
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{n} sequences, {n * (n - 1) // 2} pairs: p-distance {p_seconds:.2f} CPU s, LG+Γ {seconds:.2f} CPU s, ", end="")
-    print(f"{seconds / (n * (n - 1) / 2) * 1e6:.2f} µs a pair, peak {peak / 1024:.0f} MB ({before / 1024:.0f} before)")
+    del found
+    import torch
+
+    torch.set_num_threads(1)
+    distance_matrix(states[:50])
+    start = time.process_time()
+    distance_matrix(states, dtype=np.float32)
+    with_torch = time.process_time() - start
+    print(f"{n} sequences, {n * (n - 1) // 2} pairs, LG+Γ: {with_torch:.2f} CPU s, ", end="")
+    print(f"{with_torch / (n * (n - 1) / 2) * 1e6:.2f} µs a pair ({seconds:.2f} s in a process without PyTorch); ", end="")
+    print(f"matrix {n * n * 4 / 2**20:.0f} MB, peak {peak / 1024:.0f} MB ({before / 1024:.0f} MB before)")
 
 
-def simulated(sizes: list[int]) -> list[tuple[str, Path, Path]]:
-    """Return (name, alignment, true tree) of the simulated families of these sizes."""
+def simulated(sizes: list[int], made: Path | None = None) -> list[tuple[str, Path, Path]]:
+    """Return (name, alignment, true tree) of the simulated families of these sizes; `made`: where missing ones are put."""
     folder = DATA / "simulated_lg"
     found = []
-    for path in sorted(folder.glob("n*.fa.gz"), key=lambda p: (int(p.name[1:].split("_")[0]), p.name)):
-        name = path.name.removesuffix(".fa.gz")
-        if int(name[1:].split("_")[0]) in sizes:
-            found.append((name, path, folder / f"{name}.nwk"))
+    for size in sorted(set(sizes)):
+        there = [path.name.removesuffix(".fa.gz") for path in sorted(folder.glob(f"n{size}_*.fa.gz"))]
+        found += [(name, folder / f"{name}.fa.gz", folder / f"{name}.nwk") for name in there]
+        for gappy in (False, True):
+            if made is not None and not any(name.endswith("_gappy") == gappy for name in there):
+                found.append(simulate(size, gappy, made))
     return found
+
+
+def simulate(n: int, gappy: bool, folder: Path) -> tuple[str, Path, Path]:
+    """Write a simulated family and its true tree; return its name and both paths."""
+    from phylocli.simulate import random_tree, simulate_states
+
+    rng = np.random.default_rng([n, gappy])
+    tree = random_tree(n, rng)
+    states = simulate_states(tree, 150, rng, alpha=0.8)
+    if gappy:
+        columns = np.arange(states.shape[1])
+        for row in range(n):
+            if rng.random() < 1 / 3:  # a fragment: 40 to 90 % of the columns
+                length = int(rng.integers(60, 136))
+                start = int(rng.integers(0, len(columns) - length + 1))
+                states[row, (columns < start) | (columns >= start + length)] = 20
+            for start in rng.integers(0, len(columns), rng.poisson(2)):
+                states[row, start : start + int(rng.geometric(0.3))] = 20
+    name = f"n{n}_{'gappy' if gappy else 'clean'}"
+    letters = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY-", dtype=np.uint8)[states]
+    with gzip.open(folder / f"{name}.fa.gz", "wt") as stream:
+        stream.writelines(f">{tip}\n{row.tobytes().decode()}\n" for tip, row in zip(tree.tip_names(), letters, strict=True))
+    (folder / f"{name}.nwk").write_text(tree.to_newick())
+    return name, folder / f"{name}.fa.gz", folder / f"{name}.nwk"
+
+
+def many(count: int, jobs: int, folder: Path) -> None:
+    """Print how many small families a minute `phylocli tree` does, everything included."""
+    import resource
+    import time
+
+    from phylocli.formats import read_families
+    from phylocli.formats.family import Family
+    from phylocli.formats.stockholm import write_family
+    from phylocli.simulate import random_tree, simulate_states
+
+    source, label = folder / "many.sto", "simulated"
+    if MANY.is_file():
+        families, label = itertools.islice(read_families(MANY), count), "real"
+    else:
+        rng = np.random.default_rng(0)
+        letters = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", dtype=np.uint8)
+
+        def family(k: int) -> Family:
+            tree = random_tree(int(rng.integers(20, 151)), rng)
+            rows = [row.tobytes().decode() for row in letters[simulate_states(tree, 150, rng)]]
+            return Family(tree.tip_names(), rows, accession=f"SIM{k}", aligned=True)
+
+        families = (family(k) for k in range(count))
+    sizes = []
+    with source.open("w") as stream:
+        for one_family in families:
+            sizes.append(len(one_family))
+            write_family(one_family, stream)
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, "-m", "phylocli", "tree", str(source), "-q", "-o", str(folder / "trees.sto")]
+    command += ["--jobs", str(jobs)]
+    subprocess.run(command, check=True)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"{len(sizes)} {label} families, {sum(sizes)} sequences ({min(sizes)} to {max(sizes)}), --jobs {jobs}: ", end="")
+    print(f"{cpu:.1f} CPU s, {len(sizes) / cpu * 60:.0f} families a CPU minute; ", end="")
+    print(f"{wall:.1f} s, {len(sizes) / wall * 60:.0f} families a minute; peak {after.ru_maxrss / 1024:.0f} MB a process")
 
 
 def pfam() -> list[tuple[str, Path, Path]]:
@@ -177,6 +264,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="further options of infer_trees, as name=value")
     parser.add_argument("--only", default="", help="families whose name contains this")
     parser.add_argument("--matrix", type=int, nargs="+", metavar="N", help="time the distance matrix of N sequences instead")
+    parser.add_argument("--many", type=int, metavar="N", help="time N small families end to end instead")
+    parser.add_argument("--jobs", type=int, default=1, help="processes for --many")
     parser.add_argument("--one", nargs=4, metavar="ARG", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -187,6 +276,15 @@ def main() -> None:
         for n in arguments.matrix:
             matrix(n)
         return
+    with tempfile.TemporaryDirectory(prefix="phylocli-benchmark-") as folder:
+        if arguments.many:
+            many(arguments.many, arguments.jobs, Path(folder))
+        else:
+            side_by_side(arguments, Path(folder))
+
+
+def side_by_side(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print the figures of every engine on every family, and their means."""
     from phylocli import registry
 
     # IQ-TREE takes minutes a family: by name only.
@@ -198,7 +296,7 @@ def main() -> None:
             options[name] = json.loads(value)
         except json.JSONDecodeError:
             options[name] = float(value) if value == "inf" else value
-    cases = [c for c in (pfam() if arguments.pfam else simulated(arguments.sizes)) if arguments.only in c[0]]
+    cases = [c for c in (pfam() if arguments.pfam else simulated(arguments.sizes, folder)) if arguments.only in c[0]]
     columns = ["nRF", "rho", "rho_in", "sd", "slope", "cpu", "wall", "import", "MB"]
     print(f"{'family':14} {'engine':14}" + "".join(f"{c:>8}" for c in columns))
     table: dict[str, list[list[float]]] = {}

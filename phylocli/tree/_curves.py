@@ -26,6 +26,7 @@ MIN_DISTANCE = 1e-4
 
 _INTERVALS = 32
 _DEGREE = 5  # of the polynomials: with these intervals they meet the functions to 1e-8
+_SAMPLES = 64  # Chebyshev points at which functions are taken: enough for 1e-8
 _LEAST = 6  # dimensions of the basis, and more up to
 _TOLERANCE = 3e-7  # of the coordinates: the largest error of any function anywhere
 _WIDTH = MISSING + 1
@@ -110,29 +111,24 @@ def curves(name: str, alpha: float, max_distance: float) -> Curves:
     model = substitution_model(name)
     low, high = np.log(MIN_DISTANCE), np.log(max_distance)
     step = (high - low) / _INTERVALS
-    nodes = np.polynomial.chebyshev.chebpts1(_DEGREE + 1)
-    time = np.exp(low + step * (np.arange(_INTERVALS)[:, None] + (nodes + 1) / 2)).ravel()
+    time = np.exp(low + (np.polynomial.chebyshev.chebpts1(_SAMPLES) + 1) / 2 * (high - low))
     spectrum = gamma_spectrum(model.eigenvalues, time, alpha)
     change = spectrum * model.eigenvalues * time[:, None]
     if not np.isinf(alpha):
         change = change / (1 - model.eigenvalues * time[:, None] / alpha)
-    # One column for each of the 210 pairs of states: the derivative is the same both ways.
+    # One row for each of the 210 pairs of states: the derivative is the same both ways.
     a, b = np.triu_indices(STATES)
     products = model.right[a] * model.left[:, b].T  # (210, eigenvalues)
-    functions = products @ change.T
-    functions /= products @ spectrum.T
+    functions = (products @ change.T) / (products @ spectrum.T)
     left, sizes, basis = np.linalg.svd(functions, full_matrices=False)
     left *= sizes
-    wrong = np.abs(functions - left[:, :_LEAST] @ basis[:_LEAST]).max() if len(sizes) > _LEAST else 0.0
     rank = _LEAST
-    while wrong > _TOLERANCE and rank < len(sizes):
+    while rank < len(sizes) and np.abs(left[:, rank:] @ basis[rank:]).max() > _TOLERANCE:
         rank += 1
-        wrong = np.abs(functions - left[:, :rank] @ basis[:rank]).max()
     coordinates = np.zeros((_WIDTH, _WIDTH, rank))
     coordinates[a, b] = coordinates[b, a] = left[:, :rank]
-    basis = np.vstack([np.zeros((2, len(time))), basis[:rank]])
-    powers = np.linalg.inv(np.vander(nodes, increasing=True))
-    pieces = basis.reshape(-1, _INTERVALS, _DEGREE + 1).transpose(1, 0, 2) @ powers.T
+    basis = np.vstack([np.zeros((2, _SAMPLES)), basis[:rank]])
+    pieces = (basis @ _to_pieces().T).reshape(rank + 2, _INTERVALS, _DEGREE + 1).transpose(1, 0, 2)
     ends = pieces.sum(axis=2)  # at u = 1
     first = (pieces[0] * (-1.0) ** np.arange(_DEGREE + 1)).sum(axis=1)
     areas = (pieces[:, :, ::2] * (2 / np.arange(1, _DEGREE + 2, 2))).sum(axis=2) * step / 2
@@ -148,6 +144,18 @@ def curves(name: str, alpha: float, max_distance: float) -> Curves:
         pieces=pieces.astype(np.float32),
         start=start.ravel(),
     )
+
+
+@functools.cache
+def _to_pieces() -> Array:
+    """Return what turns a function's values at the samples into its polynomials, shape (intervals · 6, samples)."""
+    nodes = np.polynomial.chebyshev.chebpts1(_DEGREE + 1)
+    x = 2 * (np.arange(_INTERVALS)[:, None] + (nodes + 1) / 2) / _INTERVALS - 1
+    chebyshev = np.polynomial.chebyshev.chebvander
+    samples = np.polynomial.chebyshev.chebpts1(_SAMPLES)
+    values = chebyshev(x, _SAMPLES - 1) @ np.linalg.inv(chebyshev(samples, _SAMPLES - 1))  # (intervals, 6, samples)
+    powers: Array = np.linalg.inv(np.vander(nodes, increasing=True))
+    return (powers @ values).reshape(-1, _SAMPLES)
 
 
 def _root(coefficients: Array) -> Array:

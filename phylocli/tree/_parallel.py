@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 from phylocli import console
 from phylocli.errors import PhylocliError
@@ -82,7 +85,9 @@ def _finished(label: str, future: Future[Result]) -> tuple[str, Result]:
 
 def _attempt(work: Callable[[Family, Options], Family], family: Family, options: Options, timeout: float | None) -> Result:
     try:
-        with time_limit(timeout):
+        # One thread a family: families are what runs in parallel, and threads that wait for each other over matrices this
+        # small cost many times what they save.
+        with _thread_pools().limit(limits=1), time_limit(timeout):
             return work(family, options)
     except PhylocliError as error:
         return error
@@ -90,6 +95,14 @@ def _attempt(work: Callable[[Family, Options], Family], family: Family, options:
         return PhylocliError(f"{family.label}: stopped after {timeout:g} s", fix="give it more with --timeout")
     except MemoryError:
         return PhylocliError(f"{family.label}: out of memory", fix="use --engine veryfasttree, or fewer --jobs")
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    """Return what sets the threads of NumPy's linear algebra; finding the libraries takes longer than a small family."""
+    import numpy  # noqa: F401  whose library is to be found
+
+    return ThreadpoolController()
 
 
 @contextmanager
@@ -117,9 +130,6 @@ def _stop(signum: int, frame: object) -> NoReturn:
 
 
 def _start_worker(verbosity: int) -> None:
-    from threadpoolctl import threadpool_limits
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the parent's business
     signal.signal(signal.SIGTERM, _stop)
     console.set_verbosity(verbosity)
-    threadpool_limits(1)  # one thread a family: families are what runs in parallel
