@@ -51,6 +51,10 @@ def command(
             help="Branch lengths by likelihood; by default for engines on distances (bme, nj). With --tree, fit them anew.",
         ),
     ] = None,
+    nni: Annotated[
+        bool,
+        typer.Option("--nni", help="Nearest-neighbour interchanges under the likelihood: fewer wrong splits, more time."),
+    ] = False,
     support: Annotated[
         str,
         typer.Option(help="Of inner branches: none, abayes, alrt[=N] or bootstrap[=N] (N replicates).", metavar="HOW"),
@@ -77,6 +81,7 @@ def command(
     the engine, model and parameters that made its tree. A family that fails does not stop the others: failures are listed at
     the end and the exit code says so.
     """
+    from phylocli.errors import UsageError
     from phylocli.tree.draw import check_target, drawn
     from phylocli.tree.failures import Failures
     from phylocli.tree.infer import attach_trees, infer_trees
@@ -87,6 +92,8 @@ def command(
     source = families(input, family=family, clan=clan, all_=all_, store=store, upto="fetch")
     failures = Failures()
     if tree is not None:
+        if nni:
+            raise UsageError("a given tree keeps its topology", fix="leave out --tree or --nni")
         trees = attach_trees(
             source,
             tree,
@@ -112,6 +119,7 @@ def command(
             root=root,
             outgroup=outgroup or (),
             refine=refine,
+            nni=nni,
             support=support,
             jobs=jobs,
             seed=seed,

@@ -66,6 +66,39 @@ def refine(
     return Inferred(replace(tree, length=found.tree.length), f"{words}, {name}", found.alpha)
 
 
+def improve(
+    tree: Tree, names: list[str], states: npt.NDArray[np.uint8], settings: Settings, *, alpha: float | None = None
+) -> Inferred:
+    """Return a tree after interchanges under the likelihood and one more sweep, words for its note, and the α.
+
+    The sum of the lengths stays: each sweep would draw them out a little more, away from the scale that distances gave.
+
+    Args:
+        tree: with lengths by likelihood.
+        names, states, settings, alpha: as in `refine`.
+    """
+    from phylocli.tree.likelihood import interchange, refine_trees
+
+    if not fits_memory(states):
+        return Inferred(tree, "no interchanges: too large", alpha)
+    if alpha is None:
+        alpha = shape(states, settings)
+    model, bounded = settings.model, min(alpha, 100.0)
+    with one_thread():
+        moved = interchange(tree, names, states, model=model, alpha=bounded)
+        if not moved.moves:
+            return Inferred(tree, "no interchange makes it likelier", alpha)
+        arguments = {"model": model, "alpha": bounded, "fit_alpha": False}
+        [swept] = refine_trees([moved.tree], [names], [states], sweeps=1, **arguments)
+        scale = np.nansum(tree.length) / max(np.nansum(swept.tree.length), 1e-12)
+        scaled = replace(swept.tree, length=swept.tree.length * scale)
+        [final] = refine_trees([scaled], [names], [states], sweeps=0, **arguments)
+    words = (
+        f"{moved.moves} interchange{'s' * (moved.moves > 1)} and a further sweep (log likelihood {final.log_likelihood:.2f})"
+    )
+    return Inferred(scaled, words, alpha)
+
+
 def fits_memory(states: npt.NDArray[np.uint8]) -> bool:
     """Return whether the partial likelihoods of an alignment, shape (n, columns), take no more than `MOST_BYTES`."""
     from phylocli.tree.likelihood import partial_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
@@ -20,8 +21,8 @@ from phylocli.formats.fasta import shorten
 from phylocli.formats.newick import Tree, parse
 from phylocli.formats.streams import PathLike, open_input
 from phylocli.tree import _collapse
+from phylocli.tree._refine import improve, one_thread, refines
 from phylocli.tree._refine import refine as refine_lengths
-from phylocli.tree._refine import refines
 from phylocli.tree._support import add_support, parse_support
 from phylocli.tree.distances import FORMULAS, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
 from phylocli.tree.engines._settings import Settings
@@ -50,6 +51,7 @@ class Options:
     root: str = "midpoint"
     outgroup: tuple[str, ...] = ()
     refine: bool | None = None
+    nni: bool = False
     support: str = "none"
     seed: int = 0
     timeout: float | None = None
@@ -79,6 +81,7 @@ def infer_trees(
     root: str = "midpoint",
     outgroup: Collection[str] = (),
     refine: bool | None = None,
+    nni: bool = False,
     support: str = "none",
     jobs: int = 1,
     seed: int = 0,
@@ -104,6 +107,7 @@ def infer_trees(
         outgroup: ids of members that root the tree.
         refine: whether one sweep of likelihood under the model with four Γ categories mends the branch lengths; None does
             so for engines that work on distances (`bme`, `nj`).
+        nni: whether nearest-neighbour interchanges under that likelihood follow; they mend wrong splits of distance trees.
         support: of inner branches, as labels of the tree: `none`, `abayes` (posterior probability), `alrt` (SH-like, per
             cent) or `bootstrap` (columns resampled, per cent; for engines on distances); `alrt=N` and `bootstrap=N` for N
             replicates.
@@ -128,6 +132,7 @@ def infer_trees(
         root=root,
         outgroup=tuple(sorted(outgroup)),
         refine=refine,
+        nni=nni,
         support=support,
         seed=seed,
         timeout=timeout,
@@ -259,6 +264,12 @@ def check_options(options: Options) -> None:
         raise UsageError(f"the shape α of the Γ distribution is {options.alpha}", fix="give a positive number, or inf")
     if options.root not in METHODS:
         raise UsageError(f"there is no rooting named {options.root!r}", fix=f"known: {', '.join(METHODS)}")
+    if options.nni and (options.refine is False or not refines(model)):
+        raise UsageError(
+            "interchanges need the likelihood",
+            why="lengths are not refined" if options.refine is False else f"the model {model!r} has none",
+            fix="leave out --nni, or --no-refine and the model",
+        )
     measure = parse_support(options.support)
     if measure is not None and measure.name != "bootstrap" and not refines(model):
         raise UsageError(
@@ -406,11 +417,15 @@ def _infer_states(
             fix="use --engine veryfasttree (pip install 'phylocli[trees]')",
         )
     console.detail(f"{family.label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
-    inferred = module.infer(states, settings)
-    tree, description, alpha = inferred
+    mends = refines(settings.model) and (uses_distances if options.refine is None else options.refine)
+    with one_thread() if mends else contextlib.nullcontext():  # loads PyTorch, which speeds distances too
+        tree, description, alpha = module.infer(states, settings)
     rows = [str(i) for i in range(len(states))]
-    if refines(settings.model) and (uses_distances if options.refine is None else options.refine):
+    if mends:
         tree, words, alpha = refine_lengths(tree, rows, states, settings, alpha=alpha)
+        description += f", {words}"
+    if options.nni:
+        tree, words, alpha = improve(clip_negative(tree), rows, states, settings, alpha=alpha)
         description += f", {words}"
     measure = parse_support(options.support)
     if measure is not None:

@@ -116,7 +116,7 @@ def test_resolutions_within_a_tree_are_the_trees_with_subtrees_exchanged(text: s
     below = dict(enumerate(numbered.children.tolist(), start=n))
     up = {child: parent for parent, children in below.items() for child in children}
     # The forest numbers inner nodes by height: back to the numbers of the tree.
-    number = {int(at): i for i, at in enumerate(forest._numbers[0])}
+    number = {int(at): i for i, at in enumerate(forest.numbers(0))}
 
     def subtree(node: int, came_from: int) -> str:
         """Newick text of all beyond a node, seen from a neighbour, without its own length; a root is a mere node."""

@@ -1,13 +1,16 @@
-"""Maximum likelihood on a given topology: likelihoods, derivatives, branch lengths, shape of Γ and support of branches."""
+"""Maximum likelihood on a tree: likelihoods, derivatives, lengths, shape of Γ, interchanges, support of branches."""
 
 from phylocli.tree.likelihood.batches import partial_bytes
+from phylocli.tree.likelihood.interchange import Interchanged, interchange
 from phylocli.tree.likelihood.refine import Refined, branch_derivatives, log_likelihood, refine_trees, site_log_likelihoods
 from phylocli.tree.likelihood.support import LocalSupport, local_support
 
 __all__ = [
+    "Interchanged",
     "LocalSupport",
     "Refined",
     "branch_derivatives",
+    "interchange",
     "local_support",
     "log_likelihood",
     "partial_bytes",

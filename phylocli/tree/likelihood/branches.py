@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from phylocli.tree.models import STATES, SubstitutionModel
 
 _LEAST = {torch.float32: 1e-15, torch.float64: 1e-100}  # of a probability: no product of two ever underflows
 _FLOOR = {torch.float32: 1e-12, torch.float64: 1e-200}  # of a site's likelihood as rounding leaves it
+_BITS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}  # word, where the exponent is, bias
 _REACH = 5.0  # a step multiplies or divides a length by this at most
 
 
@@ -46,6 +48,10 @@ class Fitted(NamedTuple):
     length: torch.Tensor
     slope: torch.Tensor
     site: torch.Tensor
+
+    def log_sites(self, meeting: Meeting, rates: torch.Tensor) -> torch.Tensor:
+        """Return the sites' log likelihoods before the first step, shape (branches, patterns)."""
+        return torch.log(self.site) + meeting.exponent.double() * math.log(2) - math.log(rates.shape[1])
 
 
 class Branches:
@@ -108,9 +114,14 @@ class Branches:
 
 
 def rescale(partials: torch.Tensor) -> torch.Tensor:
-    """Divide partials (…, 20, patterns), in place, by the power of two above their largest; return its exponent."""
-    _, exponent = torch.frexp(partials.amax(dim=-2))
-    partials *= torch.ldexp(torch.ones_like(exponent, dtype=partials.dtype), -exponent).unsqueeze(-2)
+    """Divide partials (…, 20, patterns), in place, by the power of two above their largest; return its exponent.
+
+    Exponents are read from the bits of the numbers, and powers of two written there: frexp and ldexp take longer.
+    """
+    word, shift, bias = _BITS[partials.dtype]
+    largest = partials.amax(dim=-2)
+    exponent = (largest.view(word) >> shift) - (bias - 1)
+    partials *= ((bias - exponent) << shift).view(partials.dtype).unsqueeze(-2)
     return exponent.to(partials.dtype)
 
 

@@ -332,6 +332,10 @@ class Forest:
     def __len__(self) -> int:
         return len(self._trees)
 
+    def numbers(self, tree: int) -> npt.NDArray[np.int64]:
+        """Return the numbers that a tree's nodes have in the batch, in the order of its own numbers."""
+        return self._numbers[tree]
+
     def original_lengths(self, values: torch.Tensor) -> list[npt.NDArray[np.float64]]:
         """Return lengths of the batch's branches, shape (nodes,), as lengths of each original tree's, 0 above its root."""
         flat = values.detach().cpu().double().numpy()

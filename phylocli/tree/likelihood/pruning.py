@@ -32,6 +32,9 @@ class Pruner:
         forest: the trees and their patterns.
         model: the substitution model.
         rates: of the categories, equally probable, shape (trees, categories), float64.
+
+    Attributes:
+        shape: of one node's partials, (categories, 20, patterns).
     """
 
     def __init__(self, forest: Forest, model: SubstitutionModel, rates: torch.Tensor) -> None:
@@ -43,14 +46,14 @@ class Pruner:
         self.length = forest.length.clone()
         self.rates = rates
         self._current = False  # whether the transition probabilities are those of lengths and rates
-        self._shape = (categories, STATES, width)
-        self._down = torch.empty((forest.n_inner, *self._shape), device=device, dtype=dtype)
-        self._message = torch.empty((nodes, *self._shape), device=device, dtype=dtype)
+        self.shape = (categories, STATES, width)
+        self._down = torch.empty((forest.n_inner, *self.shape), device=device, dtype=dtype)
+        self._message = torch.empty((nodes, *self.shape), device=device, dtype=dtype)
         self._exponent = torch.zeros((nodes, categories, width), device=device, dtype=dtype)
         self._transition = torch.empty((nodes, categories, STATES, STATES), device=device, dtype=dtype)
         most = max(level.stop - level.start for level in forest.levels)
         # Work space: fresh memory for every level would cost more time than the arithmetic.
-        self._space = torch.empty((4, most, *self._shape), device=device, dtype=dtype)
+        self._space = torch.empty((4, most, *self.shape), device=device, dtype=dtype)
         self._outer: torch.Tensor | None = None
         self._outer_exponent: torch.Tensor | None = None
         self._tips_projected: torch.Tensor | None = None
@@ -71,7 +74,7 @@ class Pruner:
         """Return partials below these nodes as seen from the other ends of their branches."""
         transition = self._transition.index_select(0, nodes)
         if partials.dim() == 3:  # tips: the same for all categories
-            return torch.bmm(transition.flatten(1, 2), partials).view(len(nodes), *self._shape)
+            return torch.bmm(transition.flatten(1, 2), partials).view(len(nodes), *self.shape)
         sent = self._space[3, : len(nodes)]
         return torch.matmul(transition, partials, out=sent)
 

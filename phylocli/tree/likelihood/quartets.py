@@ -16,7 +16,6 @@ import torch
 from phylocli.tree.likelihood.branches import Fitted, Meeting, rescale
 from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH
 from phylocli.tree.likelihood.pruning import Pruner
-from phylocli.tree.models import STATES
 
 PAIRINGS = ((0, 1, 2, 3), (0, 2, 1, 3), (1, 2, 0, 3))
 """Which of a branch's neighbours stand together, as (below, below, beside or above, beside or above), in each resolution."""
@@ -45,6 +44,14 @@ class Neighbours(NamedTuple):
     node: torch.Tensor
     around: torch.Tensor
     above: torch.Tensor
+
+    def chosen(self, which: torch.Tensor) -> Neighbours:
+        """Return those of some branches: a mask or indices."""
+        return Neighbours(self.node[which], self.around[which], self.above[which])
+
+    def five(self) -> torch.Tensor:
+        """Return the nodes below all branches concerned, the inner one last, shape (branches, 5)."""
+        return torch.cat([self.around, self.node[:, None]], dim=1)
 
 
 class Resolutions(NamedTuple):
@@ -89,13 +96,60 @@ def resolutions(pruner: Pruner, found: Neighbours, *, rounds: int = _ROUNDS) -> 
         found: branches, as `neighbours` gives them, or some of those.
         rounds: over the five branches of each resolution.
     """
-    forest = pruner.forest
-    one = 3 * pruner.rates.shape[1] * STATES * forest.patterns * forest.tips.element_size()
-    most = max(1, _CHUNK_BYTES[forest.tips.device.type] // one)
-    space = forest.tips.new_empty((_ARRAYS, 3 * min(most, len(found.node)), pruner.rates.shape[1], STATES, forest.patterns))
-    for start in range(0, len(found.node), most):
+    most = min(_chunk(pruner, 3), len(found.node))
+    space = pruner.forest.tips.new_empty((_ARRAYS, 3 * most, *pruner.shape))
+    for start in range(0, len(found.node), max(most, 1)):
         part = slice(start, min(start + most, len(found.node)))
         yield part, _Quartets(pruner, Neighbours(*(field[part] for field in found)), space).fit(rounds)
+
+
+def first_look(pruner: Pruner, found: Neighbours) -> torch.Tensor:
+    """Return about how likely the two other pairings of inner branches are, shape (branches, 2): rather less than they are.
+
+    As `resolutions` starts them, with Newton steps on the inner branch alone. Both have the same outer branches then, so
+    that this costs a fraction of a round.
+    """
+    most = _chunk(pruner, 4)
+    parts = [slice(start, start + most) for start in range(0, len(found.node), most)]
+    return torch.cat([_look(pruner, Neighbours(*(field[part] for field in found))) for part in parts])
+
+
+def _look(pruner: Pruner, found: Neighbours) -> torch.Tensor:
+    forest, branches = pruner.forest, pruner.branches
+    partials, exponents = _subtrees(pruner, found)
+    inner, rates = pruner.length[found.node], pruner.rates_of(found.node)
+    handed_on = torch.where(forest.free[found.around], inner[:, None] * _HANDED_ON, 0.0)
+    lengths = pruner.length[found.around] + handed_on
+    transitions = branches.transitions(lengths.flatten(), rates.repeat_interleave(4, dim=0))
+    messages = torch.matmul(transitions.unflatten(0, (-1, 4)), partials)
+    weights = forest.weights[forest.family[found.node]]
+    free = torch.ones_like(inner, dtype=torch.bool)
+    totals = []
+    for a, b, c, d in PAIRINGS[1:]:
+        left, right = messages[:, a] * messages[:, b], messages[:, c] * messages[:, d]
+        sides = rescale(left) + rescale(right) + exponents.sum(dim=1)
+        product = torch.matmul(branches.project, left)
+        product *= torch.matmul(branches.project, right)
+        meeting = Meeting.of(product, sides)
+        start = (inner * _LEFT).clamp(MIN_LENGTH, MAX_LENGTH)
+        fitted = branches.fit(meeting, start, rates, weights, free, _NEWTON_STEPS)
+        sites = branches.fit(meeting, fitted.length, rates, weights, free, 0).log_sites(meeting, rates)
+        totals.append((sites * weights).sum(dim=1))
+    return torch.stack(totals, dim=1)
+
+
+def _chunk(pruner: Pruner, copies: int) -> int:
+    """Return for how many branches `copies` of partials are one array of a good size."""
+    tips = pruner.forest.tips
+    return max(1, _CHUNK_BYTES[tips.device.type] // (copies * math.prod(pruner.shape) * tips.element_size()))
+
+
+def _subtrees(pruner: Pruner, found: Neighbours) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the partials of the four subtrees, shape (branches, 4, categories, 20, patterns), and their exponents."""
+    partials, exponents = (each.unflatten(0, (-1, 4)) for each in pruner.from_below(found.around.flatten()))
+    if bool(found.above.any()):
+        partials[found.above, 3], exponents[found.above, 3] = pruner.from_above(found.around[found.above, 3])
+    return partials, exponents
 
 
 class _Quartets:
@@ -105,11 +159,7 @@ class _Quartets:
         forest = pruner.forest
         self._branches = pruner.branches
         count = len(found.node)
-        partials, exponents = pruner.from_below(found.around.flatten())
-        partials = partials.unflatten(0, (count, 4))
-        exponents = exponents.unflatten(0, (count, 4))
-        if bool(found.above.any()):
-            partials[found.above, 3], exponents[found.above, 3] = pruner.from_above(found.around[found.above, 3])
+        partials, exponents = _subtrees(pruner, found)
         projected = torch.matmul(self._branches.project, partials)
         order = torch.tensor(PAIRINGS, device=partials.device)
         space = space[:, : 3 * count]
@@ -142,8 +192,7 @@ class _Quartets:
             meeting = Meeting.of(product, left + right)
             present = torch.stack(self._lengths, dim=1)
             fitted = self._fit(4, meeting, _NEWTON_STEPS if turn < rounds else 0)
-            categories = self._rates.shape[1]
-            sites = torch.log(fitted.site) + meeting.exponent.double() * math.log(2) - math.log(categories)
+            sites = fitted.log_sites(meeting, self._rates)
             sites = torch.where(self._weights > 0, sites, 0.0)
             total = (sites * self._weights).sum(dim=1)
             if best:

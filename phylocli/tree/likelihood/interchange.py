@@ -1,0 +1,186 @@
+"""Nearest-neighbour interchanges that make a tree more likely, many in each turn.
+
+A first look tells the inner branches where another pairing may win; those get their three resolutions fitted. The best
+interchanges that share no branch are made together, and the next turn looks only at what they have touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from phylocli.formats.newick import Tree
+from phylocli.tree.likelihood.batches import CATEGORIES, Array, States, device_named, shapes_of
+from phylocli.tree.likelihood.forest import BinaryTree, Forest, SitePatterns, rows_of_tips
+from phylocli.tree.likelihood.pruning import Pruner, mixture
+from phylocli.tree.likelihood.quartets import PAIRINGS, first_look, neighbours, resolutions
+from phylocli.tree.likelihood.shape import exact_rates
+from phylocli.tree.models import SubstitutionModel, substitution_model
+
+_NEAR = 4.0  # log units: a pairing that seems no worse than this at first is fitted
+_LEAST_GAIN = 0.2  # of an interchange; what is less goes away with the next lengths
+_ROUNDS = 1  # over the five branches where a pairing is fitted
+_FEW = 0.01  # of the inner branches: a turn that moves fewer is the last
+
+
+@dataclass(frozen=True)
+class Interchanged:
+    """A tree after interchanges.
+
+    Attributes:
+        tree: unrooted (three branches at its root, or more where it has polytomies); five lengths around each
+            interchange are new. Labels of inner nodes are gone.
+        moves: interchanges that were made.
+        start: natural-log likelihood of the tree that was given.
+        log_likelihood: of `tree`.
+    """
+
+    tree: Tree
+    moves: int
+    start: float
+    log_likelihood: float
+
+
+def interchange(
+    tree: Tree,
+    names: Sequence[str],
+    states: States,
+    *,
+    model: str = "lg",
+    alpha: float = 1.0,
+    turns: int = 10,
+    device: str = "cpu",
+) -> Interchanged:
+    """Return a more likely tree, by nearest-neighbour interchanges under a model with four Γ categories.
+
+    A turn that does not make the tree more likely as a whole is undone and ends the search. Polytomies stay what they are,
+    but a subtree may leave or join one.
+
+    Args:
+        tree: with lengths (negative ones count as 0, missing ones as 0.1).
+        names: of the rows; the same set as the tree's tips.
+        states: alignment as `alphabet.encode_states` gives it, shape (n, columns).
+        model: `lg`, `wag`, `jtt` or `poisson`.
+        alpha: shape of Γ.
+        turns: at most so many.
+        device: where to compute.
+
+    Raises:
+        UsageError: unknown model or device, or an `alpha` that is not positive.
+        BadInputError: names that do not match the tips.
+    """
+    rows = rows_of_tips(tree, names, states)
+    where, rates_model = device_named(device), substitution_model(model)
+    shape = torch.from_numpy(shapes_of(alpha, 1).copy()).to(where)
+    if len(rows) < 2:
+        return Interchanged(tree, 0, float("nan"), float("nan"))
+    patterns = SitePatterns.of(rows)
+    now = kept = BinaryTree.of(tree, rows)
+    touched: set[int] | None = None
+    values: list[float] = []
+    moves = pending = 0
+    for turn in range(turns + 1):
+        view = _View(now, patterns, rates_model, shape)
+        if values and view.value <= values[-1]:
+            break
+        values.append(view.value)
+        kept, moves = now, moves + pending
+        if turn == turns or (touched is not None and pending <= _FEW * len(rows)):
+            break
+        now, touched, pending = view.moved(touched)
+        if not pending:
+            break
+    return Interchanged(_tree(kept, tree.tip_names()), moves, values[0], values[-1])
+
+
+class _View:
+    """A tree with its partial likelihoods from both sides."""
+
+    def __init__(self, tree: BinaryTree, patterns: SitePatterns, model: SubstitutionModel, shape: torch.Tensor) -> None:
+        self._tree = tree
+        self._forest = Forest([tree], [patterns], device=shape.device, dtype=torch.float32)
+        self._pruner = Pruner(self._forest, model, exact_rates(shape, CATEGORIES))
+        self.value = float((mixture(self._pruner.ascend()) * self._forest.weights).sum())
+
+    def moved(self, touched: set[int] | None) -> tuple[BinaryTree, set[int], int]:
+        """Return the tree after the best interchanges, the branches they touch, and how many they are.
+
+        Args:
+            touched: interchanges are sought next to these branches only; None looks everywhere.
+        """
+        self._pruner.descend()
+        found = neighbours(self._pruner)
+        if touched is not None:
+            marked = torch.zeros(len(self._forest.length), dtype=torch.bool, device=found.node.device)
+            marked[self._forest.numbers(0)[sorted(touched)]] = True
+            found = found.chosen(marked[found.five()].any(dim=1))
+        if len(found.node):
+            found = found.chosen(first_look(self._pruner, found).amax(dim=1) > self.value - _NEAR)
+        if not len(found.node):
+            return self._tree, set(), 0
+        parts = [part for _, part in resolutions(self._pruner, found, rounds=_ROUNDS)]
+        total, lengths = (torch.cat(each).cpu().numpy() for each in ([p.total for p in parts], [p.lengths for p in parts]))
+        own = np.empty(len(self._forest.length), dtype=np.int64)  # from the forest's numbers to the tree's
+        own[self._forest.numbers(0)] = np.arange(len(own))
+        return self._take(total, lengths, own[found.five().cpu().numpy()])
+
+    def _take(self, total: Array, lengths: Array, five: np.ndarray) -> tuple[BinaryTree, set[int], int]:
+        gain = total[:, 1:].max(axis=1) - total[:, 0]
+        pairing = 1 + total[:, 1:].argmax(axis=1)
+        tree = self._tree
+        children, length = tree.children.copy(), tree.length.copy()
+        touched: set[int] = set()
+        moves = 0
+        for edge in np.argsort(-gain, kind="stable").tolist():
+            around = five[edge].tolist()
+            if gain[edge] < _LEAST_GAIN or not touched.isdisjoint(around):
+                continue
+            touched.update(around)
+            moves += 1
+            order = [around[place] for place in PAIRINGS[pairing[edge]]]
+            goes = next(node for node in around[:2] if node not in order[:2])
+            here, there = (tuple(np.argwhere(children == node)[0]) for node in (goes, around[2]))
+            children[here], children[there] = around[2], goes
+            for node, fitted in zip([*order, around[4]], lengths[edge, pairing[edge]], strict=True):
+                if tree.free[node]:
+                    length[node] = fitted
+        return _ordered(replace(tree, children=children, length=length)), touched, moves
+
+
+def _ordered(tree: BinaryTree) -> BinaryTree:
+    """Return a tree with its heights, and the taller child first, after its children have changed."""
+    children, n = tree.children.copy(), len(tree.children) + 1
+    height = np.zeros(2 * n - 1, dtype=np.int64)
+    order = [tree.root]
+    for node in order:
+        if node >= n:
+            order.extend(children[node - n].tolist())
+    for node in reversed(order):
+        if node >= n:
+            a, b = children[node - n].tolist()
+            height[node] = 1 + max(height[a], height[b])
+            if height[a] < height[b]:
+                children[node - n] = b, a
+    return replace(tree, children=children, height=height)
+
+
+def _tree(binary: BinaryTree, names: Sequence[str]) -> Tree:
+    """Return a binary tree as an ordinary one: branches of no length that only resolve a polytomy are gone."""
+    n = len(names)
+    parent, length, labels = [], [], []
+    stack = [(binary.root, -1)]
+    while stack:
+        node, up = stack.pop()
+        at = up
+        if node == binary.root or node < n or binary.free[node]:
+            at = len(parent)
+            parent.append(up)
+            length.append(0.0 if node == binary.root else float(binary.length[node]))
+            labels.append(names[node] if node < n else "")
+        if node >= n:
+            a, b = binary.children[node - n].tolist()
+            stack += [(b, at), (a, at)]
+    return Tree(np.array(parent, dtype=np.int64), np.array(length), labels)
