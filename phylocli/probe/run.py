@@ -206,8 +206,8 @@ def run_probes(
         UsageError: options that do not fit the labels or each other.
         BadInputError: inputs that cannot be read or have no id in common.
     """
-    if not embeddings and not models:
-        raise UsageError("no embeddings are given", fix="name a table of embeddings, or a model with --model")
+    if not embeddings and not models and not baselines:
+        raise UsageError("no embeddings are given", fix="name a table, or a model with --model, or baselines alone")
     if layers and not models:
         raise UsageError("layers are those of a model, and none is named", fix="name one with --model")
     if (labels is None) == (benchmark is None):
@@ -250,7 +250,9 @@ def run_probes(
     )
     items.sequences, items.trees = letters or {}, question.trees
     tables = [*_computed(models, items, wanted, device, seed), *(table.aligned_to(items.ids) for table in tables)]
-    tables += _baselines(wanted, items, tables[0])
+    tables += _baselines(wanted, items, tables[0] if tables else None)
+    if not tables:
+        raise UsageError("no embeddings are given, and no baseline", fix="name at least one")
     _named(tables)
     chosen = _chosen_tasks(tasks or question.tasks, items, tables[0])
     leak = _leak(items, letters)
@@ -310,13 +312,13 @@ def _computed(
     return sorted(found, key=lambda embedding: embedding.baseline)
 
 
-def _baselines(wanted: SequenceOf[str], items: Dataset, first: Embedding) -> list[Embedding]:
+def _baselines(wanted: SequenceOf[str], items: Dataset, first: Embedding | None) -> list[Embedding]:
     """Return the baselines that are computed from the sequences."""
     names = [name for name in wanted if name != "untrained"]
     if not names:
         return []
     letters = [items.sequences[name] for name in items.ids]
     found = [baseline(name, items.ids, letters) for name in names]
-    if items.residue_labels and first.residues is not None:
+    if items.residue_labels and (first is None or first.residues is not None):
         found.append(window_baseline(items.ids, letters))
     return found

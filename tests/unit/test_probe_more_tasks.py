@@ -240,7 +240,7 @@ def test_term_regressions_are_logistic_regressions() -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    from phylocli.probe.tasks._linear import TermRegression
+    from phylocli.probe.tasks._heads import TermRegression
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 5)).astype(np.float32) * 3 + 1
@@ -382,6 +382,32 @@ def test_information_is_the_entropy_where_all_is_told_and_nothing_where_nothing_
     noise = classification.measure(data, embedding(np.random.default_rng(0).normal(size=(400, 4))), "kind", 0)
     assert figure(noise, "information, nats").value < 0.05
     assert figure(told, "calibration error").value < 0.05
+
+
+def test_the_softmax_head_is_scikit_learns_regression() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from phylocli.probe.tasks._heads import SoftmaxRegression
+
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 4, 300) * 2 + 1
+    x = (np.eye(9)[label] @ rng.normal(size=(9, 6)) + rng.normal(size=(300, 6))).astype(np.float32)
+    own = SoftmaxRegression(x, label, 0.1, steps=300)
+    other = LogisticRegression(C=0.1, tol=1e-8, max_iter=2000).fit(x, label)
+    assert own.classes_.tolist() == [1, 3, 5, 7]
+    logits = own.decision_function(x)
+    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+    assert chances / chances.sum(axis=1, keepdims=True) == pytest.approx(other.predict_proba(x), abs=3e-3)
+    assert own.score(x, label) == pytest.approx(other.score(x, label), abs=0.01)
+
+
+def test_many_classes_are_classified() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(150, 20)) * 3
+    label = np.repeat(np.arange(150), 8)
+    data = dataset(kind=[f"k{c}" for c in label], split=(["train"] * 6 + ["valid"] + ["test"]) * 150)
+    found = classification.measure(data, embedding(centres[label] + rng.normal(size=(1200, 20))), "kind", 0)
+    assert figure(found, "accuracy").value > 0.9
 
 
 def test_macro_average_precision_of_classes_agrees_with_scikit_learn() -> None:

@@ -53,7 +53,7 @@ METRICS = {
 }
 PENALTIES = (0.001, 0.01, 0.1, 1.0)
 MAX_TRAIN = 20_000
-MAX_CLASSES = 1_000
+MAX_CLASSES = 5_000
 NEIGHBOURS = 5
 DOUBT = 1e-3
 """Probability that is shared out over all classes before its logarithm is taken."""

@@ -14,7 +14,7 @@ from phylocli.probe.ranking import Ranked, RankedClasses
 from phylocli.probe.statistics import Figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
-from phylocli.probe.tasks._linear import TermRegression
+from phylocli.probe.tasks._heads import TermRegression
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -1,0 +1,126 @@
+"""Linear heads for many classes or terms, fitted by L-BFGS in PyTorch: matrix products in single precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+
+def _tensor(x: npt.NDArray[Any]) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+
+
+def _minimise(weight: torch.Tensor, bias: torch.Tensor, loss: Callable[[], torch.Tensor], steps: int) -> None:
+    """Bring a loss of weights (D, C) and biases (C,) to its minimum, from where they are."""
+    import torch
+
+    with torch.enable_grad():
+        optimizer = torch.optim.LBFGS(
+            [weight, bias], max_iter=steps, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            value = loss()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+
+
+class SoftmaxRegression:
+    """Multinomial logistic regression, with scikit-learn's interface as far as probes use it.
+
+    Args:
+        x: features, shape (n, D), standardised.
+        y: codes, shape (n,).
+        penalty: scikit-learn's C: the minimum is that of |weights|²/2 + C · the sum of cross entropies.
+        steps: of L-BFGS at most.
+    """
+
+    def __init__(self, x: npt.NDArray[Any], y: IntArray, penalty: float, steps: int = 100) -> None:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        self.classes_, place = np.unique(y, return_inverse=True)
+        features, target = _tensor(x), torch.from_numpy(place.astype(np.int64))
+        share = torch.bincount(target, minlength=len(self.classes_)).float() / len(target)
+        # The frequencies are the answer where the features say nothing.
+        self._bias = share.log().requires_grad_()
+        self._weight = torch.zeros(x.shape[1], len(self.classes_), requires_grad=True)
+        decay = 1 / (2 * penalty * len(target))
+
+        def loss() -> torch.Tensor:
+            scores = torch.addmm(self._bias, features, self._weight)
+            return cross_entropy(scores, target) + decay * self._weight.square().sum()
+
+        _minimise(self._weight, self._bias, loss, steps)
+
+    def decision_function(self, x: npt.NDArray[Any]) -> FloatArray:
+        """Return the logits of each class, shape (items, classes)."""
+        import torch
+
+        with torch.no_grad():
+            return np.asarray(torch.addmm(self._bias, _tensor(x), self._weight).numpy(), dtype=np.float32)
+
+    def predict(self, x: npt.NDArray[Any]) -> IntArray:
+        """Return the likeliest code of each item, shape (items,)."""
+        return np.asarray(self.classes_[self.decision_function(x).argmax(axis=1)], dtype=np.int64)
+
+    def score(self, x: npt.NDArray[Any], y: IntArray) -> float:
+        """Return the accuracy."""
+        return float(np.mean(self.predict(x) == y))
+
+
+class TermRegression:
+    """Logistic regressions, one a term, on the same features, which are standardised here; all fitted at once.
+
+    Args:
+        x: features, shape (n, D).
+        y: 1 where the item has the term, else 0, shape (n, T).
+    """
+
+    def __init__(self, x: FloatArray, y: FloatArray) -> None:
+        import torch
+
+        features = _tensor(x)
+        self._mean = features.mean(0)
+        self._scale = features.std(0, correction=0)
+        self._scale[self._scale == 0] = 1.0
+        self._x = (features - self._mean) / self._scale
+        self._y = _tensor(y)
+        # The frequencies are the answer where the features say nothing.
+        share = self._y.mean(0).clamp(1e-6, 1 - 1e-6)
+        self._bias = torch.logit(share).requires_grad_()
+        self._weight = torch.zeros(x.shape[1], y.shape[1], requires_grad=True)
+
+    def fit(self, penalty: float, steps: int = 100) -> None:
+        """Minimise the mean cross entropy (summed over terms) plus `penalty`/2 · |weights|², from the last fit on."""
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        def loss() -> torch.Tensor:
+            scores = torch.addmm(self._bias, self._x, self._weight)
+            entropy = binary_cross_entropy_with_logits(scores, self._y, reduction="sum") / len(self._y)
+            return entropy + penalty / 2 * self._weight.square().sum()
+
+        _minimise(self._weight, self._bias, loss, steps)
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """Return the probability of each term, shape (items, T)."""
+        import torch
+
+        with torch.no_grad():
+            features = (_tensor(x) - self._mean) / self._scale
+            return np.asarray(torch.sigmoid(torch.addmm(self._bias, features, self._weight)).numpy(), dtype=np.float32)
