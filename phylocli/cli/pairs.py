@@ -13,6 +13,7 @@ EXAMPLES = [
     "phylocli fetch PF00042 | phylocli align | phylocli tree | phylocli pairs --min-dist 0.5 > pairs.tsv",
     "phylocli pairs families.sto --stats --min-dist 0.5",
     "phylocli pairs families.sto --bins 0:0.2,0.2:0.5,0.5:1,1:2 -n 8000 --holdout clans -o pairs.parquet",
+    "phylocli pairs families.sto --hard-negatives profile -o negatives.tsv",
 ]
 
 BAND, DRAWING, LIMITS = "The band", "Drawing", "Limits"
@@ -107,6 +108,16 @@ def command(
     fractions: Annotated[
         str, typer.Option(metavar="TRAIN,VALIDATION,TEST", help="Shares of the parts of --holdout.")
     ] = "0.8,0.1,0.1",
+    hard_negatives: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--hard-negatives",
+            metavar="profile|TABLE|MODEL",
+            help="Instead of pairs, list each family's nearest ones that are no relatives: by profile, of one group in a "
+            "table (family, group), or by a model's embeddings. For 'train --set batch.hard_negatives=FILE'.",
+        ),
+    ] = None,
+    negatives: Annotated[int, typer.Option("--negatives", metavar="K", help="Hard negatives of each family.")] = 5,
     format: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -123,6 +134,7 @@ def command(
     from phylocli.formats.tables import parse_format
     from phylocli.pairs import Request, write_distributions, write_pairs, write_split
     from phylocli.pairs.request import parse_bins, parse_fractions, parse_range
+    from phylocli.workflow.negatives import write_negatives
     from phylocli.workflow.source import families
 
     table_format = parse_format(format)
@@ -142,6 +154,11 @@ def command(
         max_identity=max_identity,
         min_coverage=min_coverage,
     )
+    if hard_negatives is not None:
+        # Trees have no part in it.
+        source = families(input, family=family, clan=clan, all_=all_families, store=store, upto="fetch")
+        write_negatives(source, output, hard_negatives, count=negatives, seed=seed, table_format=table_format)
+        return
     source = families(input, family=family, clan=clan, all_=all_families, store=store, upto="tree")
     if stats:
         write_distributions(source, output, request)

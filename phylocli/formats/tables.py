@@ -38,6 +38,18 @@ def pairs_schema() -> pa.Schema:
     return pa.schema([*fields, ("seq_a", text), ("seq_b", text)])
 
 
+def negatives_schema() -> pa.Schema:
+    """Hard negatives: one row a family and one of its negatives, `rank` 1 the hardest.
+
+    `by` says what `score` is: `profile` (bits), `model` (cosine), or `group` (0: the two are of one group).
+    """
+    import pyarrow as pa
+
+    text = pa.string()
+    fields = [("family", text), ("clan", text), ("negative", text), ("negative_clan", text), ("rank", pa.int32())]
+    return pa.schema([*fields, ("score", pa.float64()), ("by", text)])
+
+
 def embeddings_schema(dimension: int, *, half: bool = False, metadata: dict[str, str] | None = None) -> pa.Schema:
     """Embeddings: one row a sequence; `length` is in residues."""
     import pyarrow as pa
@@ -357,6 +369,7 @@ __all__ = [
     "labels_schema",
     "members_schema",
     "metrics_schema",
+    "negatives_schema",
     "pairs_schema",
     "parse_format",
     "read_parquet_metadata",

@@ -26,6 +26,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike, display_name, open_input
 from phylocli.formats.tables import read_table, require_columns
 from phylocli.pairs import EmptyBandError, split_clades
+from phylocli.train.hard import HardNegatives, load_hard_negatives
 from phylocli.views import Prepared, Tokens
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from phylocli.views import Composed, Pairs
 
-# Streams of random numbers that must not meet: one for the order of families, one for the views, one for validation.
-_ORDER, _VIEWS, _VALIDATION = 1, 2, 3
+# Streams of random numbers that must not meet: the order of families, the views, validation, hard negatives.
+_ORDER, _VIEWS, _VALIDATION, _HARD = 1, 2, 3, 4
 
 NEGATIVES = ("clan", "family", "pair")
 
@@ -106,6 +107,7 @@ class Corpus:
         negatives: `clan`, `family` or `pair`: who may be contrasted.
         family_power: see above.
         every_view: draw all views that there are, not only a pair.
+        hard: brings hard negatives of a batch's families into it.
 
     Raises:
         UsageError: nothing could be a negative.
@@ -120,8 +122,10 @@ class Corpus:
         negatives: str = "clan",
         family_power: float = 0.0,
         every_view: bool = False,
+        hard: HardNegatives | None = None,
     ) -> None:
         self.families = families
+        self.hard = hard
         self.every_view = every_view
         self.pairs = pairs or min(256, max(32, 2 * len(families)))
         self.seed = seed
@@ -152,6 +156,10 @@ class Corpus:
 
     def chosen(self, step: int) -> npt.NDArray[np.int64]:
         """Return the indices of the families of a step's pairs, (pairs,)."""
+        dealt = self._dealt(step)
+        return dealt if self.hard is None else self.hard.arrange(dealt, np.random.default_rng([self.seed, _HARD, step]))
+
+    def _dealt(self, step: int) -> npt.NDArray[np.int64]:
         families, pairs = len(self.families), self.pairs
         if self._weight is not None:
             rng = np.random.default_rng([self.seed, _ORDER, step])
@@ -261,6 +269,7 @@ def load_corpus(inputs: list[PathLike], settings: dict[str, Any], seed: int, *, 
         )
     usable.sort(key=lambda f: f.label)  # the order of the inputs does not matter
     batch = settings["batch"]
+    hard = load_hard_negatives(batch["hard_negatives"], usable, batch["hard_share"]) if batch["hard_negatives"] else None
     return Corpus(
         usable,
         pairs=batch["pairs"],
@@ -268,6 +277,7 @@ def load_corpus(inputs: list[PathLike], settings: dict[str, Any], seed: int, *, 
         negatives=batch["negatives"],
         family_power=batch["family_power"],
         every_view=every_view,
+        hard=hard,
     )
 
 

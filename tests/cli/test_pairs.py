@@ -103,3 +103,24 @@ def test_what_cannot_be_done_is_said_with_its_exit_code(phylocli, arguments, dat
     done = phylocli("pairs", *arguments, input=data)
     assert done.returncode == code, done.stderr
     assert says in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_hard_negatives_are_listed_by_profile_and_by_group(phylocli, examples, tmp_path):
+    few = b"".join(
+        record + b"//\n"
+        for record in (examples / "families.sto").read_bytes().split(b"//\n")
+        if any(name in record for name in (b"PF00042", b"PF00134", b"PF02790"))
+    )
+    done = phylocli("pairs", "--hard-negatives", "profile", "--negatives", 1, input=few)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.decode().splitlines()]
+    assert rows[0] == ["family", "clan", "negative", "negative_clan", "rank", "score", "by"] and len(rows) == 4
+    assert all(row[1] != row[3] or row[1] == "" for row in rows[1:])
+    groups = tmp_path / "groups.tsv"
+    groups.write_text("family\tgroup\nPF00042\talpha\nPF00134\talpha\n")
+    done = phylocli("pairs", "--hard-negatives", groups, "-o", tmp_path / "n.tsv", input=few)
+    assert done.returncode == 0 and b"by group" in done.stderr
+    assert (tmp_path / "n.tsv.provenance.json").is_file()
+    assert {line.split("\t")[2] for line in (tmp_path / "n.tsv").read_text().splitlines()[1:]} == {"PF00042", "PF00134"}
+    wrong = phylocli("pairs", "--hard-negatives", "nearest", input=few)
+    assert wrong.returncode == 2 and b"profile" in wrong.stderr

@@ -1,0 +1,89 @@
+"""`pairs --hard-negatives`: which families are hard to tell from which, by profile, by groups, or by a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.errors import UsageError
+from phylocli.formats.family import Family
+from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.streams import PathLike
+from phylocli.formats.tables import TableFormat, negatives_schema, write_table
+from phylocli.pairs.negatives import (
+    Sketch,
+    allowed_pairs,
+    group_scores,
+    negatives_table,
+    profile_scores,
+    read_groups,
+    sketches_of,
+)
+
+
+def write_negatives(
+    families: Iterable[Family],
+    target: PathLike | None,
+    how: str,
+    *,
+    count: int = 5,
+    seed: int = 0,
+    table_format: TableFormat | None = None,
+) -> int:
+    """Write each family's hard negatives as a table of `negatives_schema()`; return the number of rows.
+
+    Args:
+        families: aligned, unless `how` is a table of groups.
+        target: a path, or `-`/None for standard output.
+        how: `profile`: the nearest families by HMMER's scores; the path of a table with the columns family and group: other
+            families of the same group; the folder of a model: the nearest families by its embeddings. Profiles also keep
+            homologous families from being negatives, but for groups, which are taken at their word.
+        count: negatives of a family.
+        seed: for ties, and for the choice where a group has more families.
+        table_format: None takes it from the suffix.
+
+    Raises:
+        UsageError: `how` is none of these.
+        BadInputError: fewer than two families, one without an alignment, or no family has a negative.
+    """
+    path = Path(how)
+    if how != "profile" and not path.exists():
+        raise UsageError(
+            f"there are no hard negatives by {how!r}",
+            fix="say 'profile', or name a table with the columns family and group, or the folder of a model",
+        )
+    by = "profile" if how == "profile" else "model" if path.is_dir() else "group"
+    groups = read_groups(path) if by == "group" else {}
+    sketches = sketches_of(families, profile=by != "group")
+    if by == "group":
+        scores, allowed = group_scores(sketches, groups), allowed_pairs(sketches)
+    else:
+        scores, homologous = profile_scores(sketches)
+        allowed = allowed_pairs(sketches, homologous)
+        if by == "model":
+            scores = _model_scores(sketches, path)
+    table = negatives_table(sketches, scores, allowed, by=by, count=count, seed=seed)
+    write_table(table, target, negatives_schema(), table_format)
+    write_sidecar(target, "pairs", {"hard_negatives": how, "count": count}, seed)
+    console.info(f"{table.height:,} hard negatives of {table['family'].n_unique():,} families by {by}")
+    return table.height
+
+
+def _model_scores(sketches: list[Sketch], folder: Path) -> npt.NDArray[np.float64]:
+    """Return the cosine between the mean embeddings of families, (F, F)."""
+    from phylocli.embed import embed_sequences
+    from phylocli.encoders import Model
+    from phylocli.formats import Sequence
+
+    model = Model.load(folder)
+    members = (Sequence(f"{i}:{k}", s) for i, sketch in enumerate(sketches) for k, s in enumerate(sketch.members))
+    total = np.zeros((len(sketches), model.dimension))
+    for ids, _, vectors in embed_sequences(members, model):
+        norm = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        np.add.at(total, [int(name.partition(":")[0]) for name in ids], norm)
+    unit = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    return unit @ unit.T
