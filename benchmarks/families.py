@@ -1,6 +1,10 @@
 """Families of unlabelled sequences: time, memory, and agreement with Pfam domains, beside MMseqs2 where it is installed.
 
     python benchmarks/families.py proteins.fasta.gz --reference families.sto.gz [--threads 2] [--limit N] [--json FILE]
+    python benchmarks/families.py examples
+
+The 20,000 proteins of the documentation are `DB.fasta.gz` of Debian's package mmseqs2-examples (`apt-get download`, then
+`dpkg -x`; in usr/share/doc/mmseqs2/example-data).
 
 The truth: profiles are built from the alignments of --reference (examples/families.sto by default), hmmsearch finds their
 domains in the proteins (E-value at most 1e-5, half of the profile covered; where domains overlap the best score has the
@@ -10,7 +14,9 @@ Hirschberg 2007) are over the domains of profiles that have two or more.
 
 `examples` as the proteins takes the example families themselves, unlabelled: then the label of a member is the truth.
 
-Each engine runs as a command in a process of its own, as a user would start it; time and peak memory are that process's.
+Each engine runs as a command in a process of its own, as a user would start it; time and peak memory are that process's and
+its children's. `profile` and `mmseqs` are the engines of `phylocli families`, which write aligned records; `mmseqs-alone` is
+`mmseqs easy-cluster` with the same settings and nothing after it, where it is installed.
 """
 
 from __future__ import annotations
@@ -18,21 +24,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 from sklearn.metrics import homogeneity_completeness_v_measure
 
 from phylocli.align.engines.profile import build
 from phylocli.formats import fasta, read_families, read_sequences
 from phylocli.formats.fasta import Sequence
 from phylocli.formats.streams import open_text_output
-from phylocli.formats.tables import read_table
+from phylocli.formats.tables import members_schema, read_table, write_table
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "families.sto"
 Place = tuple[int, int, str]
@@ -107,26 +115,65 @@ def agreement(truth: dict[str, list[Place]], members: Path) -> dict[str, float]:
 
 
 def run(engine: str, source: Path, folder: Path, threads: int) -> tuple[Path, dict[str, float]]:
-    """Run the command; return its table of members, and seconds, CPU seconds and peak memory of it and its children."""
+    """Run an engine; return its table of members, and seconds, CPU seconds and peak memory of it and its children."""
     members = folder / f"{engine}.tsv"
-    command = [sys.executable, "-m", "phylocli", "families", str(source), "-o", str(folder / f"{engine}.sto")]
-    command += ["--members", str(members), "--engine", engine, "--threads", str(threads)]
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    process = subprocess.Popen(command)
+    if engine == "mmseqs-alone":
+        command = [
+            "mmseqs",
+            "easy-cluster",
+            str(source),
+            str(folder / "alone"),
+            str(folder / "tmp"),
+            "-s",
+            "7.5",
+            "-e",
+            "0.001",
+        ]
+        command += ["-c", "0.6", "--cov-mode", "0", "--cluster-reassign", "1", "--threads", str(threads), "-v", "1"]
+    else:
+        command = [sys.executable, "-m", "phylocli", "families", str(source), "-o", str(folder / f"{engine}.sto")]
+        command += ["--members", str(members), "--engine", engine, "--threads", str(threads)]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=sys.stderr)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status != 0:
         raise SystemExit(f"{engine} failed with status {status}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if engine == "mmseqs-alone":
+        cluster_table(folder / "alone_cluster.tsv", source, members)
     scale = 2**30 if sys.platform == "darwin" else 2**20
     families = len({f for f in read_table(members)["family"].to_list() if f})
     return members, {
         "families": families,
-        "seconds": seconds,
-        "cpu_seconds": cpu,
+        "wall_s": seconds,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_gib": usage.ru_maxrss / scale,
     }
+
+
+def cluster_table(clusters: Path, source: Path, members: Path) -> None:
+    """Write clusters of two and more as a table of members."""
+    lengths = {s.id: len(s.residues) for s in read_sequences(source)}
+    found: dict[str, list[str]] = defaultdict(list)
+    # MMseqs2 shortens ids to what stands between bars.
+    whole = {name.split("|")[1] if name.count("|") >= 2 else name: name for name in lengths}
+    for line in clusters.read_text(encoding="utf-8").splitlines():
+        head, member = line.split("\t")
+        found[head].append(whole.get(member, member))
+    rows = [
+        (name, 1, lengths[name], head if len(names) > 1 else None, None, None)
+        for head, names in found.items()
+        for name in names
+    ]
+    schema = {
+        "id": pl.String,
+        "from": pl.Int32,
+        "to": pl.Int32,
+        "family": pl.String,
+        "score": pl.Float64,
+        "evalue": pl.Float64,
+    }
+    write_table(pl.DataFrame(rows, schema=schema, orient="row").sort("id"), members, members_schema())
 
 
 def main() -> None:
@@ -136,10 +183,10 @@ def main() -> None:
     parser.add_argument("--reference", action="append", help="Stockholm file of known families; may be repeated")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, help="take only so many sequences, evenly spaced")
-    parser.add_argument("--engine", action="append", choices=["profile", "mmseqs"])
+    parser.add_argument("--engine", action="append", choices=["profile", "mmseqs", "mmseqs-alone"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    engines = arguments.engine or ["profile", "mmseqs"]
+    engines = arguments.engine or ["profile", *(["mmseqs", "mmseqs-alone"] if shutil.which("mmseqs") else [])]
     if arguments.proteins == "examples":
         known = list(read_families(EXAMPLES))
         sequences = [s for family in known for s in family.sequences()]
@@ -151,8 +198,13 @@ def main() -> None:
             sequences = [sequences[int(i * step)] for i in range(arguments.limit)]
         truth = true_domains(sequences, arguments.reference or [str(EXAMPLES)])
     residues = sum(len(s.residues) for s in sequences)
-    print(f"{len(sequences)} sequences, {residues} residues, {arguments.threads} threads")
-    rows = []
+    known_domains = sum(map(len, truth.values()))
+    print(
+        f"{len(sequences)} sequences, {residues} residues, {arguments.threads} threads; the truth: {known_domains} domains "
+        f"of {len({family for places in truth.values() for *_, family in places})} known families in {len(truth)} sequences",
+        flush=True,
+    )
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = folder / "proteins.fasta"
@@ -165,6 +217,9 @@ def main() -> None:
     print("\t".join(columns))
     for row in rows:
         print("\t".join(f"{row[c]:.3f}" if isinstance(row[c], float) else str(row[c]) for c in columns))
+    for other in rows[1:]:
+        ratios = ", ".join(f"{c} {rows[0][c] / other[c]:.2f}" for c in ("wall_s", "cpu_s", "peak_gib", "v_measure"))
+        print(f"{rows[0]['engine']} to {other['engine']}: {ratios}")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
 
