@@ -15,6 +15,7 @@ from phylocli.errors import BadInputError
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name, note_input
 from phylocli.formats.tables import read_parquet_metadata, read_table
+from phylocli.probe.esm import is_folder, read_folder
 from phylocli.probe.residue_vectors import ResidueTable, ResidueVectors
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
     """Read a table of embeddings, the format known by its content.
 
     Parquet, Arrow, TSV or CSV with a column of ids and either a list column (`embedding`) or one numeric column a
-    dimension; NPZ with `ids` and `embeddings`, or one vector a sequence; HDF5 with one dataset a sequence (needs h5py).
+    dimension; NPZ with `ids` and `embeddings`, or one vector a sequence; HDF5 with one dataset a sequence (needs h5py); a
+    folder of `.pt` files as ESM's extraction script writes them (see `phylocli.probe.esm`).
 
     Args:
         source: the file, or `-` for standard input.
@@ -214,7 +216,9 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
     if shown != "standard input" and Path(source).is_file():
         with Path(source).open("rb") as handle:
             head = handle.read(8)
-    if head.startswith(b"PK\x03\x04"):
+    if isinstance(source, (str, Path)) and is_folder(Path(source)):
+        ids, vectors = read_folder(Path(source))
+    elif head.startswith(b"PK\x03\x04"):
         ids, vectors = _from_npz(source)
     elif head.startswith(b"\x89HDF"):
         ids, vectors = _from_hdf5(source)

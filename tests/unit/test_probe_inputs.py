@@ -195,3 +195,32 @@ def test_expected_frequencies_sum_to_one_and_factor() -> None:
 def test_a_baseline_must_exist() -> None:
     with pytest.raises(UsageError, match="known: composition"):
         baseline("onehot", ["a"], ["MK"])
+
+
+def test_esm_folders_are_read_and_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
+    import pickle
+
+    import torch
+
+    folder = tmp_path / "esm"
+    folder.mkdir()
+    for i in range(3):
+        layers = {0: torch.zeros(4), 33: torch.full((4,), float(i))}
+        torch.save({"label": f"P{i}|x", "mean_representations": layers}, folder / f"P{i}.pt")
+    torch.save({"representations": {33: torch.arange(8.0).reshape(2, 4)}}, folder / "residues.pt")
+    found = read_embeddings(folder)
+    assert found.ids == ["P0|x", "P1|x", "P2|x", "residues"]
+    assert found.vectors.tolist() == [[0.0] * 4, [1.0] * 4, [2.0] * 4, [2.0, 3.0, 4.0, 5.0]]
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
+
+    (folder / "bomb.pt").write_bytes(pickle.dumps({"label": Bomb()}, protocol=2))
+    with pytest.raises(BadInputError, match=r"bomb.pt cannot be read as tensors"):
+        read_embeddings(folder)
+    assert not (tmp_path / "ran").exists()
+    (folder / "bomb.pt").unlink()
+    torch.save({"label": "x", "logits": torch.zeros(3)}, folder / "other.pt")
+    with pytest.raises(BadInputError, match="holds no representations"):
+        read_embeddings(folder)

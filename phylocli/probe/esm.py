@@ -1,0 +1,74 @@
+"""Folders of `.pt` files as ESM's extraction script writes them: one sequence a file, and no code is ever unpickled."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import BadInputError
+from phylocli.formats.streams import note_input
+
+FloatArray = npt.NDArray[np.float32]
+
+SUFFIX = ".pt"
+
+
+def is_folder(source: Path) -> bool:
+    """Return whether a path is a folder with files of tensors."""
+    return source.is_dir() and any(source.glob(f"*{SUFFIX}"))
+
+
+def read_folder(folder: Path) -> tuple[list[str], FloatArray]:
+    """Return ids and one vector a sequence: the mean representation, else the mean of the residues', of the last layer.
+
+    Files are loaded with `weights_only=True`: tensors, numbers and texts, no code. What else a pickle may hold is refused.
+
+    Raises:
+        BadInputError: a file that is damaged, holds something else, or has no representations.
+    """
+    ids, vectors = [], []
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        note_input(path)
+        record = _load(path)
+        ids.append(str(record.get("label", path.stem)))
+        vectors.append(_vector(record, path))
+    widths = {len(v) for v in vectors}
+    if len(widths) > 1:
+        raise BadInputError(
+            f"{folder}: the files hold vectors of {min(widths)} to {max(widths)} features", fix="keep the files of one model"
+        )
+    return ids, np.stack(vectors)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    import torch
+
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+        raise BadInputError(
+            f"{path} cannot be read as tensors",
+            why=str(error).split("\n", 1)[0][:200],
+            fix="only tensors, numbers and texts are loaded; write the file again with ESM's extract.py",
+        ) from error
+    if not isinstance(record, dict):
+        raise BadInputError(f"{path} holds no representations", why="it is no dictionary as ESM's extract.py writes it")
+    return record
+
+
+def _vector(record: dict[str, Any], path: Path) -> FloatArray:
+    for key in ("mean_representations", "representations"):
+        layers = record.get(key)
+        if isinstance(layers, dict) and layers:
+            last = layers[max(layers)]
+            values = np.asarray(last.float().numpy(), dtype=np.float32)
+            return values if values.ndim == 1 else values.mean(axis=0)
+    raise BadInputError(
+        f"{path} holds no representations",
+        why=f"its entries are {', '.join(map(str, list(record)[:6]))}",
+        fix="run ESM's extract.py with --include mean",
+    )
