@@ -89,11 +89,11 @@ def command(
     ] = "split",
     split_by: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="COLUMN", help="Without a split: no class of this column is in two folds."),
+        typer.Option(metavar="COLUMN", help="Without a split: no class of this column (or identity=0.5) is in two folds."),
     ] = None,
     resample_by: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="COLUMN", help="The bootstrap draws whole classes of this column."),
+        typer.Option(metavar="COLUMN", help="The bootstrap draws whole classes of this column (or identity=0.5)."),
     ] = None,
     replicates: Annotated[int, typer.Option(metavar="N", help="Bootstrap replicates.")] = 2000,
     projection: Annotated[str, typer.Option("--map", metavar="tsne|pca|none", help="How the map is drawn.")] = "tsne",

@@ -64,8 +64,9 @@ class Dataset:
         identities: of pairs of rows that were aligned so far.
         trees: family records with trees.
         evaluate: the split that tasks without training (retrieval, clustering, geometry) look at; None is all items.
-        split_by: column whose classes are kept whole when folds are made.
-        resample_by: column whose classes are drawn whole by the bootstrap.
+        groupings: clusters of the items that are no labels, by name, shape (n,).
+        split_by: column (or grouping) whose classes are kept whole when folds are made.
+        resample_by: column (or grouping) whose classes are drawn whole by the bootstrap.
     """
 
     ids: list[str]
@@ -82,6 +83,7 @@ class Dataset:
     identities: dict[tuple[int, int], float] = field(default_factory=dict)
     trees: list[Family] = field(default_factory=list)
     evaluate: str | None = None
+    groupings: dict[str, IntArray] = field(default_factory=dict)
     split_by: str | None = None
     resample_by: str | None = None
 
@@ -105,7 +107,7 @@ class Dataset:
 
     def groups_of(self, column: str, rows: IntArray) -> IntArray:
         """Return the classes of these rows in a column as groups; an item without a class is a group of its own."""
-        codes = self.classes[column][rows]
+        codes = (self.groupings if column in self.groupings else self.classes)[column][rows]
         lonely = codes < 0
         return np.where(lonely, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
 

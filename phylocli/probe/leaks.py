@@ -56,6 +56,28 @@ def nearest_identity(scored: SequenceOf[str], training: SequenceOf[str]) -> npt.
     return np.asarray((best / counts) ** (1 / K))
 
 
+def identity_clusters(sequences: SequenceOf[str], threshold: float) -> npt.NDArray[np.int64]:
+    """Return the cluster of each sequence, shape (n,): single linkage of pairs whose estimated identity is at least this.
+
+    Estimated as in `nearest_identity`, over the shorter sequence of a pair, so that a fragment joins its protein. No two
+    sequences of different clusters are that alike.
+    """
+    from scipy.sparse import coo_matrix, vstack
+    from scipy.sparse.csgraph import connected_components
+
+    words = _kmer_sets(sequences)
+    counts = np.maximum(np.diff(words.indptr), 1)
+    other = words.T.tocsr()
+    blocks = []
+    for start in range(0, len(sequences), BLOCK):
+        shared = (words[start : start + BLOCK] @ other).tocoo()
+        shorter = np.minimum(counts[start + shared.row], counts[shared.col])
+        near = shared.data / shorter >= threshold**K
+        size = (min(BLOCK, len(sequences) - start), len(sequences))
+        blocks.append(coo_matrix((np.ones(near.sum(), dtype=bool), (shared.row[near], shared.col[near])), shape=size))
+    return np.asarray(connected_components(vstack(blocks), directed=False)[1], dtype=np.int64)
+
+
 @dataclass
 class Leak:
     """How near the scored part is to the training part.

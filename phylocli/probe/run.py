@@ -16,7 +16,7 @@ from phylocli.formats.streams import PathLike
 from phylocli.probe.baselines import baseline, window_baseline
 from phylocli.probe.dataset import Dataset, make_dataset
 from phylocli.probe.embeddings import Embedding, read_embeddings
-from phylocli.probe.leaks import Leak, find_leak
+from phylocli.probe.leaks import Leak, find_leak, identity_clusters
 from phylocli.probe.models import embed_items, load_model, with_untrained
 from phylocli.probe.projection import check_projection, project
 from phylocli.probe.question import benchmark_question, chosen_baselines, read_question
@@ -187,8 +187,9 @@ def run_probes(
         tasks: probes to run; None runs all that the labels allow.
         columns: label columns to use; None takes all that fit.
         split_column: column that says train, valid or test.
-        split_by: without a split: column whose classes are kept whole in cross-validation.
-        resample_by: column whose classes the bootstrap draws whole.
+        split_by: without a split: column whose classes are kept whole in cross-validation, or `identity=0.5`: clusters of
+            sequences of at least that estimated identity.
+        resample_by: column whose classes the bootstrap draws whole, or `identity=0.5`.
         sequences: FASTA or Stockholm, for models and baselines; None takes a column `sequence` of the labels.
         trees: Stockholm records with trees, for the distances along them.
         baselines: of `BASELINES` and `untrained` (of the first model); None takes composition and 2-mers where there are
@@ -245,10 +246,11 @@ def run_probes(
         question.source,
         columns=columns or question.columns,
         split_column=split_column,
-        split_by=split_by,
-        resample_by=resample_by or question.resample_by,
+        split_by=None if identity_threshold(split_by) else split_by,
+        resample_by=None if identity_threshold(resample_by) else resample_by or question.resample_by,
     )
     items.sequences, items.trees = letters or {}, question.trees
+    _group_by_identity(items, split_by, resample_by)
     tables = [*_computed(models, items, wanted, device, seed), *(table.aligned_to(items.ids) for table in tables)]
     tables += _baselines(wanted, items, tables[0] if tables else None)
     if not tables:
@@ -284,6 +286,45 @@ def run_probes(
     report = gather(title or question.title, items, tables, chosen, scorer, record, published=question.published)
     report |= {"leak": asdict(leak) if leak is not None else None, "maps": maps}
     return write_report(report, record, output)
+
+
+def identity_threshold(name: str | None) -> float | None:
+    """Return 0.5 for `identity=0.5`; None for anything else.
+
+    Raises:
+        UsageError: a threshold that is no identity, or too low to estimate.
+    """
+    if name is None or not name.startswith("identity="):
+        return None
+    try:
+        value = float(name.removeprefix("identity="))
+    except ValueError:
+        value = float("nan")
+    if not 0.4 <= value <= 1:
+        raise UsageError(
+            f"{name!r} is no threshold of identity",
+            why="identity is estimated from shared 5-mers, which says little below 0.4",
+            fix="give a number from 0.4 to 1, as in identity=0.5",
+        )
+    return value
+
+
+def _group_by_identity(items: Dataset, split_by: str | None, resample_by: str | None) -> None:
+    """Cluster the items where folds or the bootstrap are to keep near relatives together."""
+    for name in {split_by, resample_by}:
+        threshold = identity_threshold(name)
+        if name is None or threshold is None:
+            continue
+        missing = next((item for item in items.ids if item not in items.sequences), None)
+        if missing is not None:
+            raise UsageError(
+                f"{name} needs the sequence of every item, and {shorten(missing)!r} has none", fix="give --sequences"
+            )
+        codes = identity_clusters([items.sequences[item] for item in items.ids], threshold)
+        console.info(f"{name}: {len(items):,} items in {codes.max() + 1:,} clusters")
+        items.groupings[name] = codes
+    items.split_by = split_by if split_by in items.groupings else items.split_by
+    items.resample_by = resample_by if resample_by in items.groupings else items.resample_by
 
 
 def _read(item: PathLike | Embedding) -> Embedding:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
+from phylocli.errors import UsageError
 from phylocli.probe import Embedding, run_probes
-from phylocli.probe.leaks import find_leak, nearest_identity
+from phylocli.probe.leaks import find_leak, identity_clusters, nearest_identity
+from phylocli.probe.run import identity_threshold
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 
@@ -67,3 +71,41 @@ def test_a_leaking_split_is_warned_of(tmp_path: object, capsys: pytest.CaptureFi
     table = Embedding("e", frame["id"].to_list(), rng.normal(size=(80, 4)).astype(np.float32))
     run_probes([table], f"{tmp_path}/labels.parquet", f"{tmp_path}/r", tasks=["classification"], replicates=100)
     assert "40 of 40 scored sequences are near copies" in capsys.readouterr().err
+
+
+def test_clusters_hold_near_relatives_and_fragments_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    sequences = []
+    for _ in range(6):
+        parent = random_sequence(rng, 150)
+        sequences += [parent, mutated(parent, 0.9, rng), parent[40:90]]
+    codes = identity_clusters(sequences, 0.6)
+    assert codes.tolist() == np.repeat(np.arange(6), 3).tolist()
+    assert len(set(identity_clusters(sequences[::3], 0.6))) == 6
+
+
+def test_folds_can_keep_near_relatives_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["id\tkind\tsequence\n"]
+    ids = []
+    for group in range(20):
+        parent = random_sequence(rng, 80)
+        for member in range(3):
+            ids.append(f"g{group}m{member}")
+            rows.append(f"{ids[-1]}\tk{group % 2}\t{parent[: 80 - member]}\n")
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("".join(rows))
+    # Vectors that only tell the group: right answers come from copies in other folds, and end when these are kept together.
+    table = Embedding("group", ids, np.repeat(np.eye(20), 3, axis=0).astype(np.float32))
+    options = {"tasks": ["classification"], "baselines": ["none"], "replicates": 100, "projection": "none"}
+    found = []
+    for name in (None, "identity=0.6"):
+        metrics = run_probes([table], labels, tmp_path / "report", split_by=name, **options)  # type: ignore[arg-type]
+        found.append(metrics.filter(pl.col("metric") == "accuracy", pl.col("embedding") == "group")["value"][0])
+    assert found[0] > 0.9 and found[1] < 0.7
+
+
+@pytest.mark.parametrize("name", ["identity=0.1", "identity=x"])
+def test_thresholds_that_cannot_be_estimated_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="no threshold of identity"):
+        identity_threshold(name)
