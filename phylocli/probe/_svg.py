@@ -212,6 +212,34 @@ def line_plot(
     return canvas.finish()
 
 
+def share_plot(lines: Sequence[Line], label: str, x_title: str, y_title: str) -> Markup:
+    """Return curves in the unit square with its diagonal, as for ROC."""
+    width, height, left, right, top, foot = 340.0, 270.0, 44.0, 14.0, 10.0, 42.0
+    canvas = Canvas(width, height, label)
+
+    def at_x(value: float) -> float:
+        return left + value * (width - left - right)
+
+    def at_y(value: float) -> float:
+        return height - foot - value * (height - top - foot)
+
+    for mark in (0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        canvas.line(left, at_y(mark), width - right, at_y(mark), "grid")
+        canvas.text(left - 7, at_y(mark) + 4, f"{mark:.1f}", "tick", "end")
+        canvas.text(at_x(mark), height - foot + 16, f"{mark:.1f}", "tick", "middle")
+    canvas.line(at_x(0), at_y(0), at_x(1), at_y(1), "chance")
+    canvas.text((left + width - right) / 2, height - 8, x_title, "axis-title", "middle")
+    canvas.add(
+        '<text transform="translate(12 {}) rotate(-90)" class="axis-title" text-anchor="middle">{}</text>',
+        (top + height - foot) / 2,
+        y_title,
+    )
+    for line in reversed(lines):  # the first embedding lies on top
+        path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
+        canvas.add('<g class="e{}"><title>{}</title><polyline points="{}" class="curve"/></g>', line.colour, line.name, path)
+    return canvas.finish()
+
+
 @dataclass
 class LayerPoint:
     """One figure at one layer with its interval."""

@@ -47,6 +47,15 @@ class Ranked:
             return float("nan")
         return float(np.trapezoid(np.r_[0.0, right], np.r_[0.0, wrong]) / (right[-1] * wrong[-1]))
 
+    def roc(self, points: int = 100) -> tuple[list[float], list[float]]:
+        """Return the curve of the shares of irrelevant and relevant items found, at most so many points of it."""
+        right, wrong = self._curve(None)
+        if not len(right) or right[-1] == 0 or wrong[-1] == 0:
+            return [], []
+        x, y = np.r_[0.0, wrong / wrong[-1]], np.r_[0.0, right / right[-1]]
+        at = np.unique(np.linspace(0, len(x) - 1, points).round().astype(np.int64))
+        return x[at].tolist(), y[at].tolist()
+
     def average_precision(self, index: IntArray | None = None) -> float:
         """Return the mean, over relevant items, of the precision at their score (scikit-learn's definition)."""
         right, wrong = self._curve(index)

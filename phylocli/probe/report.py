@@ -111,7 +111,7 @@ class _Page:
         return found
 
     def curves(self, task: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the curve plots of a task: recall at rank by level, patristic scatter by embedding."""
+        """Return the curve plots of a task: recall at rank and ROC by level, patristic scatter by embedding."""
         found = []
         for level in task["levels"]:
             curves = [c for c in self.report["curves"] if c["task"] == task["name"] and c["level"] == level and c["x"]]
@@ -120,6 +120,11 @@ class _Page:
                 lines = [_svg.Line(c["embedding"], self.colour[c["embedding"]], c["x"], c["y"]) for c in ranks]
                 svg = _svg.line_plot(lines, f"recall at rank, {level}", "rank", "queries with a relative found")
                 found.append({"title": f"Recall at rank: {level}", "svg": svg})
+            areas = [c for c in curves if c["name"] == "ROC"]
+            if areas:
+                lines = [_svg.Line(c["embedding"], self.colour[c["embedding"]], c["x"], c["y"]) for c in areas]
+                svg = _svg.share_plot(lines, f"ROC, {level}", "share of strangers", "share of relatives")
+                found.append({"title": f"ROC: {level}", "svg": svg})
             for curve in [c for c in curves if c["name"] == "patristic scatter"][:3]:
                 name = curve["embedding"]
                 svg = _svg.scatter(

@@ -52,3 +52,12 @@ def test_the_mean_over_classes_leaves_out_classes_that_nobody_has() -> None:
     scores = truth + rng.normal(size=(80, 4))
     expected = np.mean([reference.average_precision_score(truth[:, c], scores[:, c]) for c in (0, 1, 3)])
     assert RankedClasses(scores, truth).average_precision() == pytest.approx(expected)
+
+
+def test_the_curve_has_the_area() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.random(2000) < 0.4
+    ranked = Ranked(truth + rng.normal(size=2000), truth, np.arange(2000), 2000)
+    x, y = ranked.roc()
+    assert len(x) <= 100 and (x[0], y[0], x[-1], y[-1]) == (0.0, 0.0, 1.0, 1.0)
+    assert np.trapezoid(y, x) == pytest.approx(ranked.auroc(), abs=0.005)

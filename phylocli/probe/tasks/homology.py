@@ -131,4 +131,5 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
                 keep = ~truth
                 keep[inside] = True
                 figures.append(figure(_bin_name(low, high), keep, 0.5))
-    return Measurement(figures, note=f"{truth.sum():,} pairs of relatives and as many of strangers, of {n:,} queries")
+    curve = {"ROC": Ranked(scores, truth, owner, n).roc()}
+    return Measurement(figures, curve, f"{truth.sum():,} pairs of relatives and as many of strangers, of {n:,} queries")
