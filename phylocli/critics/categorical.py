@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.critics._decoder import Decoder
-from phylocli.critics._layers import perceptron
+from phylocli.critics._layers import perceptron, quieten
 
 
 class Critic(Decoder):
@@ -21,7 +21,9 @@ class Critic(Decoder):
     def __init__(self, dimension: int, *, hidden: int = 256, other: int = 0) -> None:
         super().__init__()
         classes = other or dimension
-        self.decoder: nn.Module = perceptron(dimension, hidden, classes) if hidden else nn.Linear(dimension, classes)
+        layers = perceptron(dimension, hidden, classes) if hidden else nn.Sequential(nn.Linear(dimension, classes))
+        quieten(layers[-1])  # at first a tells nothing, and the decoder is the marginal
+        self.decoder = layers
         self.frequency = nn.Parameter(torch.zeros(classes))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.critics._decoder import Decoder
-from phylocli.critics._layers import perceptron
+from phylocli.critics._layers import perceptron, quieten
 
 LOG_2_PI = math.log(2 * math.pi)
 
@@ -30,6 +30,7 @@ class Critic(Decoder):
         super().__init__()
         self.size = other or dimension
         self.decoder = perceptron(dimension, hidden, 2 * self.size)
+        quieten(self.decoder[-1])  # at first a tells nothing, and the decoder is the marginal
         self.mean = nn.Parameter(torch.zeros(self.size))
         self.log_scale = nn.Parameter(torch.zeros(self.size))
 

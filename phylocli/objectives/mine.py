@@ -47,7 +47,8 @@ class Objective(Estimator):
         now = logmeanexp(scores, negatives)
         self._update(now.detach())
         # Its value is cancelled; its gradient is E[exp(s) ∇s] / η.
-        marginal = (now - self.log_average.to(now.dtype)).exp()
+        average = self.log_average.to(now.dtype)
+        marginal = (now - torch.where(average.isnan(), now.detach(), average)).exp()  # NaN: evaluated before any training
         surrogate = positives(scores).mean() - marginal
         loss = -(surrogate + (value - surrogate).detach())
         return {"loss": loss, "bound": value.detach()}

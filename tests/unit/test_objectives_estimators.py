@@ -323,6 +323,11 @@ def test_mines_gradient_over_many_batches_is_that_of_the_whole_population() -> N
     assert abs(found["mine"] - target) < 0.3 * abs(found["dv"] - target)
 
 
+def test_mine_can_be_evaluated_before_it_is_trained() -> None:
+    fresh = objective("mine").eval().terms(random_scores(), batch().negatives())
+    assert fresh["loss"].item() == pytest.approx(-fresh["bound"].item())
+
+
 def test_jeffreys_lambert_function_is_scipys_and_holds_at_extremes() -> None:
     from scipy.special import wrightomega
 

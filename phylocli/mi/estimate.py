@@ -1,0 +1,261 @@
+"""How much do two tables of embeddings, or embeddings and labels, know of each other: nats on held-out pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phylocli import console
+from phylocli.errors import UsageError
+from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.streams import PathLike
+from phylocli.formats.tables import information_schema
+from phylocli.mi.learn import Scaler, fit
+from phylocli.mi.methods import OPTIMAL, Choice, build, pairings, parse_estimators
+from phylocli.mi.paired import IntArray, Paired, divide
+from phylocli.mi.write import format_for, write_rows
+from phylocli.objectives import Batch, Estimator
+from phylocli.probe.statistics import Figure, interval, replicate
+
+ESTIMATORS = ("infonce", "smile", "jsd")
+LABEL_ESTIMATORS = ("barber-agakov", "infonce")
+CRITICS = ("separable",)
+MOST = 2048
+"""Held-out pairs that are scored against each other at most."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to estimate.
+
+    Attributes:
+        estimators, critics: as `Choice.parse` reads them; empty takes those that fit the data.
+        batch_size: pairs in a training batch.
+        steps: optimiser steps at most.
+        learning_rate: of Adam.
+        stop, held_out: shares of the pairs to stop training by, and to measure on.
+        replicates: of the bootstrap.
+        control: do all of it again with partners shuffled.
+        seed: of everything.
+    """
+
+    estimators: tuple[str, ...] = ()
+    critics: tuple[str, ...] = CRITICS
+    batch_size: int = 128
+    steps: int = 3000
+    learning_rate: float = 5e-4
+    stop: float = 0.15
+    held_out: float = 0.3
+    replicates: int = 200
+    control: bool = True
+    seed: int = 0
+
+
+@dataclass
+class Information:
+    """One estimate.
+
+    Attributes:
+        estimator, critic: as named.
+        estimate_nats, low, high: on held-out pairs, with a 95 % interval.
+        ceiling_nats: what the estimate cannot exceed: log K, or H(Y) of labels; None: nothing.
+        control_nats, control_low, control_high: the same with partners shuffled; None where that was not asked for.
+        n, groups, n_train: held-out pairs, groups among them, training pairs.
+        at_ceiling: whether the truth may well be higher than what could be measured.
+    """
+
+    estimator: str
+    critic: str
+    estimate_nats: float
+    low: float
+    high: float
+    ceiling_nats: float | None
+    control_nats: float | None
+    control_low: float | None
+    control_high: float | None
+    n: int
+    groups: int | None
+    n_train: int
+    at_ceiling: bool
+
+
+def estimate(data: Paired, settings: Settings = Settings()) -> Iterator[Information]:
+    """Yield one estimate for each estimator and critic.
+
+    The pairs are divided into three parts; the critic learns from one, stops by the second, and the estimate is that of the
+    third, all of its pairs against each other. Groups stay whole. The interval is the estimate ± 1.96 standard deviations
+    over bootstrap resamples of the held-out pairs (of groups, where there are), a pair and its copy never being negatives.
+
+    Args:
+        data: the pairs.
+        settings: how.
+
+    Raises:
+        UsageError: an estimator or critic that does not exist or does not fit.
+        BadInputError: too few groups.
+    """
+    methods = methods_for(data, settings)
+    rng = np.random.default_rng(settings.seed)
+    train, stop, test = divide(data, (settings.stop, settings.held_out), rng)
+    if len(test) > MOST:
+        console.info(f"{MOST:,} of {len(test):,} held-out pairs are scored against each other")
+        test = test.take(np.sort(rng.permutation(len(test))[:MOST]))
+    shuffled = [part.shuffled(rng) for part in (train, stop, test)]
+    for estimator, critic in methods:
+        found = _measure(estimator, critic, [train, stop, test], settings)
+        control = _measure(estimator, critic, shuffled, settings) if settings.control else None
+        ceiling = _ceiling(found.method, test)
+        value = Information(
+            estimator.text,
+            critic.text,
+            found.value,
+            found.low,
+            found.high,
+            ceiling,
+            control.value if control else None,
+            control.low if control else None,
+            control.high if control else None,
+            len(test),
+            None if test.groups is None else len(np.unique(test.groups)),
+            len(train),
+            False,
+        )
+        value.at_ceiling = bool(cautions(value, test))
+        yield value
+
+
+def methods_for(data: Paired, settings: Settings) -> list[tuple[Choice, Choice]]:
+    """Return the estimators and critics of the settings, or those that fit the data where none are named.
+
+    Raises:
+        UsageError: one that does not exist, or sizes out of range.
+    """
+    if min(settings.stop, settings.held_out) <= 0 or settings.stop + settings.held_out >= 1:
+        raise UsageError("the shares to stop by and to hold out must leave something to train on")
+    if settings.batch_size < 2 or settings.steps < 1:
+        raise UsageError("a batch needs two pairs, and training one step, at least")
+    names = settings.estimators or (LABEL_ESTIMATORS if data.classes else ESTIMATORS)
+    critics = [Choice.parse(text) for text in settings.critics]
+    if any(critic.name == OPTIMAL for critic in critics):
+        raise UsageError("the critic 'optimal' needs a known distribution", fix="it is for 'phylocli mi benchmark'")
+    return pairings(parse_estimators(list(names)), critics, "categorical" if data.classes else "gaussian")
+
+
+@dataclass
+class _Measured:
+    method: Estimator
+    value: float
+    low: float
+    high: float
+
+
+def _measure(estimator: Choice, critic: Choice, parts: Sequence[Paired], settings: Settings) -> _Measured:
+    train, stop, test = parts
+    method = build(estimator, critic, train.a.shape[1], train.b.shape[1], settings.seed)
+    scaled = Scaler(train)
+    step = fit(
+        method,
+        scaled(train),
+        scaled(stop),
+        batch_size=settings.batch_size,
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+    )
+    console.detail(f"{estimator.text} on {critic.text}: the weights are those of step {step}")
+    with torch.no_grad():
+        scores = method.scores(*scaled(test))
+    statistic = _statistic(method, scores)
+    figure = Figure("nats", statistic(np.arange(len(test))), len(test), statistic=statistic, interval="normal")
+    low, high = interval(figure, replicate(figure, settings.replicates, settings.seed, test.groups))
+    return _Measured(method, figure.value, low, high)
+
+
+def _statistic(method: Estimator, scores: Tensor) -> Any:
+    def value(rows: IntArray) -> float:
+        index = torch.from_numpy(rows)
+        # Drawn twice, a pair is no negative of itself.
+        return float(method.bound(scores[index][:, index], index[:, None] != index[None]))
+
+    return value
+
+
+def _ceiling(method: Estimator, test: Paired) -> float | None:
+    own = method.ceiling(Batch.of_pairs(len(test)).negatives())
+    entropy = label_entropy(test)
+    known = [value for value in (own, entropy) if value is not None]
+    return min(known) if known else None
+
+
+def label_entropy(data: Paired) -> float | None:
+    """Return H(Y) in nats of the labels' frequencies, which no information about them exceeds; None without labels."""
+    if data.classes is None:
+        return None
+    share = data.b.mean(axis=0, dtype=np.float64)
+    return float(-(share[share > 0] * np.log(share[share > 0])).sum())
+
+
+def cautions(found: Information, test: Paired) -> list[str]:
+    """Say where an estimate stands at what could be measured at all, and return what was said of that."""
+    name = f"{found.estimator} on {found.critic}"
+    entropy, said = label_entropy(test), []
+    if entropy is not None and found.estimate_nats > 0.95 * entropy:
+        said.append(f"{name} stands at the entropy of the labels, {entropy:.2f} nats: they hold no more")
+    elif found.ceiling_nats is not None and found.ceiling_nats != entropy:
+        if found.estimate_nats > found.ceiling_nats - math.log(2):
+            said.append(
+                f"{name} stands at its ceiling of {found.ceiling_nats:.2f} nats with {found.n:,} held-out pairs: the "
+                "information may be any amount higher; more pairs, or another estimator, would see more of it"
+            )
+    elif entropy is None and found.estimate_nats > math.log(found.n) - math.log(2):
+        said.append(
+            f"{name} stands at ln {found.n:,} = {math.log(found.n):.2f} nats: no lower bound can be relied on "
+            "above about the logarithm of the number of pairs (McAllester & Stratos 2020); it may be too high or too low"
+        )
+    for text in said:
+        console.warning(text)
+    if found.control_low is not None and found.control_low > 0:
+        console.warning(
+            f"{name}: shuffled partners give {found.control_nats:.2f} nats where there is no information, so its "
+            "estimate is too high by about as much"
+        )
+    return said
+
+
+def run_estimate(
+    data: Paired, output: PathLike | None = None, *, settings: Settings = Settings(), format: str | None = None
+) -> list[Information]:
+    """Estimate, and write a row for each estimator and critic as soon as it is there; see `estimate`.
+
+    Args:
+        data: from `read_pairs`.
+        output: where rows go; `-`/None is standard output.
+        settings: how.
+        format: `json`, `tsv`, `csv`, `parquet` or `arrow`; None takes it from the suffix.
+    """
+    format_for(output, format)
+    total = len(methods_for(data, settings))
+    what = f"labels of {len(data.classes)} classes" if data.classes else f"vectors of {data.b.shape[1]} features"
+    console.info(f"{len(data):,} pairs of vectors of {data.a.shape[1]} features with {what}")
+    found: list[Information] = []
+
+    def kept() -> Iterator[dict[str, Any]]:
+        for row in console.progress(estimate(data, settings), "estimating", total, "methods"):
+            found.append(row)
+            control = ""
+            if row.control_nats is not None:
+                control = f"; shuffled {row.control_nats:.2f} ({row.control_low:.2f} to {row.control_high:.2f})"
+            most = "" if row.ceiling_nats is None else f", at most {row.ceiling_nats:.2f}"
+            interval_ = f"{row.low:.2f} to {row.high:.2f}"
+            console.info(f"{row.estimator} on {row.critic}: {row.estimate_nats:.2f} nats ({interval_}){most}{control}")
+            yield asdict(row)
+
+    write_rows(kept(), output, information_schema(), format)
+    write_sidecar(output, "mi estimate", asdict(settings), settings.seed)
+    return found

@@ -1,0 +1,115 @@
+"""An estimator on a critic, each as the user names it: `infonce`, `smile:clip=1`, `fgan:divergence=pearson`."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from phylocli import registry
+from phylocli.critics import build_critic
+from phylocli.critics._decoder import Decoder
+from phylocli.errors import UsageError
+from phylocli.objectives import Estimator, build_objective, estimators
+from phylocli.recipes import parse_assignment
+
+OPTIMAL = "optimal"
+DECODED = "barber-agakov"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plugin and its parameters.
+
+    Attributes:
+        text: as the user typed it.
+        name: of the plugin.
+        parameters: the plugin's own.
+    """
+
+    text: str
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Choice:
+        """Return the choice that `name` or `name:key=value,key=value` names.
+
+        Raises:
+            UsageError: a parameter without a value.
+        """
+        name, _, rest = text.partition(":")
+        return cls(text, name, dict(parse_assignment(item) for item in rest.split(",") if item))
+
+
+def parse_estimators(texts: list[str]) -> list[Choice]:
+    """Return estimators by name.
+
+    Raises:
+        UsageError: an objective that is no estimator, or does not exist.
+    """
+    choices = [Choice.parse(text) for text in texts]
+    known = estimators()
+    for choice in choices:
+        registry.load("objectives", choice.name)
+        if choice.name not in known:
+            raise UsageError(
+                f"{choice.name} is an objective, but does not estimate information", fix=f"known: {', '.join(known)}"
+            )
+    return choices
+
+
+def pairings(chosen: list[Choice], critics: list[Choice], decoder: str) -> list[tuple[Choice, Choice]]:
+    """Return every estimator with every critic that it can use.
+
+    Barber–Agakov needs a decoder: it takes those among the critics, and `decoder` where there is none. A decoder is also
+    a critic like others, so the other estimators take it where it is named.
+
+    Raises:
+        UsageError: a critic that does not exist.
+    """
+    decoders = [c for c in critics if c.name != OPTIMAL and issubclass(registry.load("critics", c.name).Critic, Decoder)]
+    found = []
+    for estimator in chosen:
+        usable = critics
+        if estimator.name == DECODED:
+            usable = [c for c in critics if c.name == OPTIMAL or c in decoders]
+            usable += [] if decoders else [Choice.parse(decoder)]
+        found += [(estimator, critic) for critic in usable]
+    return found
+
+
+def build(
+    estimator: Choice, critic: Choice, dimension: int, other: int, seed: int, *, entropy: float | None = None
+) -> Estimator:
+    """Return an estimator on a new critic.
+
+    Args:
+        estimator: which.
+        critic: which.
+        dimension: features of a.
+        other: features of b.
+        seed: of the critic's weights.
+        entropy: H(b), for Barber–Agakov, where it is known.
+
+    Raises:
+        UsageError: a parameter that does not exist, or a critic that cannot compare vectors of different widths.
+    """
+    parameters = dict(critic.parameters)
+    if "other" in inspect.signature(registry.load("critics", critic.name).Critic).parameters:
+        parameters["other"] = other
+    elif dimension != other:
+        raise UsageError(
+            f"the critic {critic.name} compares vectors of one width, and these have {dimension} and {other} features",
+            fix="take separable, concatenated or bilinear",
+        )
+    own = dict(estimator.parameters)
+    if estimator.name == DECODED and entropy is not None:
+        own.setdefault("entropy", entropy)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = build_objective(estimator.name, build_critic(critic.name, dimension, parameters), own)
+    assert isinstance(built, Estimator)
+    return built

@@ -1,0 +1,67 @@
+"""Writing rows of figures as they come: JSON for people and scripts, tables for everything else."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from phylocli.errors import UsageError
+from phylocli.formats.streams import PathLike, open_text_output
+from phylocli.formats.tables import TableWriter, format_of, parse_format
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMATS = ("json", "tsv", "csv", "parquet", "arrow")
+
+
+def format_for(target: PathLike | None, format: str | None) -> str:
+    """Return the format that is asked for, or else the one that the suffix names; TSV for standard output.
+
+    Raises:
+        UsageError: no such format.
+    """
+    if format is None:
+        return "json" if target is not None and str(target).endswith(".json") else format_of(target)
+    if format not in FORMATS:
+        raise UsageError(f"there is no format named {format!r}", fix=f"known: {', '.join(FORMATS)}")
+    return format
+
+
+def write_rows(rows: Iterable[dict[str, Any]], target: PathLike | None, schema: pa.Schema, format: str | None = None) -> int:
+    """Write rows one by one, each as soon as it is there, and return how many.
+
+    Args:
+        rows: with the schema's columns.
+        target: a path, or `-`/None for standard output.
+        schema: the columns.
+        format: of `FORMATS`; JSON is a list of objects, one a line, where what is no number (an overflow) is null.
+    """
+    chosen = format_for(target, format)
+    if chosen == "json":
+        return _write_json(rows, target, schema.names)
+    import pyarrow as pa
+
+    with TableWriter(target, schema, parse_format(chosen)) as writer:
+        for row in rows:
+            writer.write(pa.Table.from_pylist([row], schema=schema))
+            writer.flush()
+        return writer.rows
+
+
+def _write_json(rows: Iterable[dict[str, Any]], target: PathLike | None, names: Sequence[str]) -> int:
+    count = 0
+    with open_text_output(target) as stream:
+        for row in rows:
+            stream.write("[\n" if count == 0 else ",\n")
+            stream.write(json.dumps({name: _plain(row[name]) for name in names}, ensure_ascii=False))
+            stream.flush()
+            count += 1
+        stream.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
