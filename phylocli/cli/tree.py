@@ -22,7 +22,7 @@ def command(
     output: Output = None,
     engine: Annotated[str, typer.Option(help="auto, bme, nj, veryfasttree or iqtree.", metavar="NAME")] = "auto",
     model: Annotated[
-        str, typer.Option(help="lg, wag, jtt, poisson (all with Γ rates), kimura or p.", metavar="NAME")
+        str, typer.Option(help="lg, wag, jtt, poisson (all with Γ rates), kimura or p; auto with iqtree.", metavar="NAME")
     ] = "lg",
     alpha: Annotated[
         Optional[float],  # noqa: UP045  typer reads it

@@ -420,19 +420,32 @@ def test_an_outgroup_roots_the_families_that_have_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not iqtree.available(), reason="IQ-TREE is not on PATH")
+@pytest.mark.skipif(iqtree.program() is None, reason="IQ-TREE is not on PATH")
 def test_iqtree_finds_the_tree_and_chooses_models() -> None:
     family, truth = simulated(8, 600, seed=7)
     done = infer_one(family, engine="iqtree")
     assert len(splits(done.tree()) ^ splits(truth)) <= 2
     assert "LG+G4" in done.notes[-1]
     assert "α = " in done.notes[-1]
-    assert "IQ-TREE" in infer_one(family, engine="iqtree", model="mfp").notes[-1]
+    for name in ("auto", "mfp"):
+        assert "IQ-TREE" in infer_one(family, engine="iqtree", model=name).notes[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not iqtree.packaged(), reason="piqtree is not installed")
+def test_piqtree_finds_what_iqtree_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family, truth = simulated(8, 600, seed=7)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = infer_one(family, engine="iqtree")
+    assert len(splits(done.tree()) ^ splits(truth)) <= 2
+    assert "by piqtree, LG+G4 (α = " in done.notes[-1]
+    assert "by piqtree" in infer_one(family, engine="iqtree", model="auto").notes[-1]
 
 
 def test_iqtree_output_is_read_and_its_lack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     family, _ = simulated(4, 50)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(iqtree, "packaged", lambda: False)
     with pytest.raises(MissingDependencyError, match="not on PATH"):
         infer_one(family, engine="iqtree")
     program = tmp_path / "iqtree2"

@@ -1,13 +1,17 @@
-"""Full maximum likelihood with IQ-TREE, where it is on PATH: the most thorough search and the slowest.
+"""Full maximum likelihood with IQ-TREE, on PATH or from the package piqtree: the most thorough search and the slowest.
 
 Minh et al., Mol. Biol. Evol. 37:1530 (2020), doi:10.1093/molbev/msaa015. Models with four categories of Γ rates; the model
-`mfp` lets ModelFinder choose (Kalyaanamoorthy et al. 2017, doi:10.1038/nmeth.4285).
+`auto` (or `mfp`) lets ModelFinder choose (Kalyaanamoorthy et al. 2017, doi:10.1038/nmeth.4285). IQ-TREE is taken from PATH,
+else from piqtree (`phylocli[iqtree]`), which runs in a process of its own.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,10 +23,10 @@ from phylocli.formats.newick import Tree, parse
 from phylocli.tree.engines import _external
 from phylocli.tree.engines._settings import Inferred, Settings
 
-OWN_MODELS = ("mfp",)
+OWN_MODELS = ("auto", "mfp")
 """Models that this engine knows beside the common ones."""
 
-_MODELS = {"lg": "LG+G4", "wag": "WAG+G4", "jtt": "JTT+G4", "poisson": "Poisson+G4", "mfp": "MFP"}
+_MODELS = {"lg": "LG+G4", "wag": "WAG+G4", "jtt": "JTT+G4", "poisson": "Poisson+G4", "auto": "MFP", "mfp": "MFP"}
 
 
 def program() -> str | None:
@@ -30,34 +34,46 @@ def program() -> str | None:
     return next((found for name in ("iqtree3", "iqtree2", "iqtree") if (found := shutil.which(name))), None)
 
 
+def packaged() -> bool:
+    """Return whether the package piqtree is installed; it is not imported."""
+    return importlib.util.find_spec("piqtree") is not None
+
+
 def available() -> bool:
-    """Return whether the program was found."""
-    return program() is not None
+    """Return whether IQ-TREE was found."""
+    return program() is not None or packaged()
 
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
     """Return the tree of at least four different rows.
 
     Raises:
-        MissingDependencyError: IQ-TREE is not on PATH.
+        MissingDependencyError: IQ-TREE is neither on PATH nor installed as piqtree.
         PhylocliError: it failed or ran out of time.
     """
-    path = program()
-    if path is None:
+    if not available():
         raise MissingDependencyError(
-            "IQ-TREE is not on PATH", fix="install it (conda, apt, brew, or http://www.iqtree.org), or use --engine bme"
+            "IQ-TREE is not on PATH, and piqtree is not installed",
+            fix="pip install 'phylocli[iqtree]' (Python 3.12), install IQ-TREE (conda, apt, brew), or use --engine bme",
         )
-    options = ["-m", _MODELS[settings.model], "-seed", str(settings.seed + 1), "-nt", "1", "-quiet", "-redo"]
     with tempfile.TemporaryDirectory(prefix="phylocli-tree-") as folder:
         alignment = Path(folder) / "alignment.fasta"
         _external.write_alignment(states, alignment)
-        _external.run(path, ["-s", alignment.name, *options], folder=Path(folder), timeout=settings.timeout)
-        outcome = Path(folder) / "alignment.fasta.treefile"
-        if not outcome.is_file():
-            raise PhylocliError("IQ-TREE ended well but wrote no tree", fix="use --engine bme")
-        tree = parse(outcome.read_text(), "the output of IQ-TREE")
-        report = (Path(folder) / "alignment.fasta.iqtree").read_text(encoding="utf-8", errors="replace")
+        path = program()
+        newick, description = _by_program(path, alignment, settings) if path else _by_package(alignment, settings)
+    tree = parse(newick, "the output of IQ-TREE")
     names = [_external.row_number(name) if tip else "" for name, tip in zip(tree.names, tree.is_tip, strict=True)]
+    return Inferred(Tree(tree.parent, tree.length, names), description)
+
+
+def _by_program(path: str, alignment: Path, settings: Settings) -> tuple[str, str]:
+    """Return the Newick text that the program writes, and a description."""
+    options = ["-m", _MODELS[settings.model], "-seed", str(settings.seed + 1), "-nt", "1", "-quiet", "-redo"]
+    _external.run(path, ["-s", alignment.name, *options], folder=alignment.parent, timeout=settings.timeout)
+    outcome = alignment.with_name(f"{alignment.name}.treefile")
+    if not outcome.is_file():
+        raise PhylocliError("IQ-TREE ended well but wrote no tree", fix="use --engine bme")
+    report = alignment.with_name(f"{alignment.name}.iqtree").read_text(encoding="utf-8", errors="replace")
     version = re.search(r"IQ-TREE (\d[\w.]*)", report)
     model = re.search(r"Model of substitution: (\S+)", report)
     shape = re.search(r"Gamma shape alpha: (\S+)", report)
@@ -66,4 +82,17 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
         + (f" (α = {shape.group(1)})" if shape else "")
         + f", {' '.join(options)}"
     )
-    return Inferred(Tree(tree.parent, tree.length, names), description)
+    return outcome.read_text(), description
+
+
+def _by_package(alignment: Path, settings: Settings) -> tuple[str, str]:
+    """Return the Newick text that piqtree gives, and a description."""
+    script = Path(__file__).with_name("_with_piqtree.py")
+    arguments = ["-P", str(script), alignment.name, _MODELS[settings.model], str(settings.seed + 1)]
+    out, _ = _external.run(sys.executable, arguments, folder=alignment.parent, timeout=settings.timeout)
+    try:
+        found = json.loads(out.strip().splitlines()[-1])
+    except (IndexError, json.JSONDecodeError) as error:
+        raise PhylocliError("piqtree ended well but gave no tree", fix="use --engine bme") from error
+    shape = f" (α = {found['alpha']:.3f})" if found["alpha"] is not None else ""
+    return found["newick"], f"IQ-TREE {found['version']} by piqtree, {found['model']}{shape}, seed {settings.seed + 1}"

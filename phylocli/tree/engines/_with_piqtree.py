@@ -1,0 +1,39 @@
+"""IQ-TREE from the piqtree package, in a process of its own: `python -P _with_piqtree.py ALIGNMENT MODEL SEED` prints JSON.
+
+What goes wrong inside IQ-TREE may end the whole process, and time-outs must be able to. This file imports nothing of
+phylocli, so that it starts at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def infer(alignment: str, model: str, seed: int) -> dict[str, Any]:
+    """Return the maximum-likelihood tree of a FASTA file as Newick, its model, α where it has one, and the version.
+
+    Args:
+        alignment: path of the file.
+        model: in IQ-TREE's words, for example `LG+G4`; `MFP` takes the one that ModelFinder has the best BIC for.
+        seed: for random numbers.
+    """
+    import cogent3
+    import piqtree
+
+    rows = cogent3.load_aligned_seqs(alignment, moltype="protein")
+    chosen = model
+    if model == "MFP":
+        chosen = str(piqtree.model_finder(rows, rand_seed=seed, num_threads=1).best_bic)
+    tree = piqtree.build_tree(rows, chosen, rand_seed=seed, num_threads=1)
+    return {
+        "newick": tree.get_newick(with_distances=True),
+        "model": chosen,
+        "alpha": tree.params.get("RateGamma", {}).get("gamma_shape"),
+        "version": getattr(piqtree, "__iqtree_version__", None) or f"of piqtree {piqtree.__version__}",
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(infer(sys.argv[1], sys.argv[2], int(sys.argv[3]))))  # noqa: T201  that is its answer
