@@ -1,22 +1,27 @@
-"""The dot product."""
+"""The dot product over a temperature, fixed or learned."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from phylocli.critics._scaled import Scaled
+from phylocli.errors import UsageError
 
 
-class Critic(nn.Module):
-    """s(a, b) = aᵀ b · scale.
+class Critic(Scaled):
+    """s(a, b) = aᵀ b · scale, that is over a temperature of 1/scale.
 
     Args:
         dimension: features of a vector (any).
-        scale: a fixed factor; `dimension ** -0.5` keeps the scores of random vectors near variance 1.
+        scale: a factor, or where it starts; `dimension ** -0.5` keeps the scores of random vectors near variance 1.
+        learned: train its logarithm along; it is kept at most 100.
     """
 
-    def __init__(self, dimension: int, *, scale: float = 1.0) -> None:
-        super().__init__()
-        self.scale = scale
+    def __init__(self, dimension: int, *, scale: float = 1.0, learned: bool = False) -> None:
+        if not scale > 0:
+            raise UsageError(f"the scale must be above 0, not {scale}")
+        super().__init__(1 / scale, learned)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Score a (N, D) against b (M, D): (N, M)."""
-        return a @ b.T * self.scale
+        return self.scaled(a @ b.T)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from phylocli import registry
 from phylocli.critics import build_critic
@@ -35,7 +36,7 @@ def test_scores_are_those_of_each_pair_alone(name: str) -> None:
 @pytest.mark.parametrize("name", CRITICS)
 def test_gradients_reach_both_sides_and_every_weight(name: str) -> None:
     a, b = (v.requires_grad_() for v in vectors(4, 4))
-    critic = built(name, **({"learned": True} if name == "cosine" else {}))
+    critic = built(name, **({"learned": True} if name in ("cosine", "dot") else {}))
     critic(a, b).square().sum().backward()
     for tensor in (a, b, *critic.parameters()):
         assert tensor.grad is not None
@@ -71,6 +72,32 @@ def test_the_concatenated_critic_keeps_no_hidden_layer_for_every_pair() -> None:
     assert sum(saved.values()) < 4 * n * n * hidden / 8
 
 
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: object, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        made = func(*args, **(kwargs or {}))
+        self.elements = max([self.elements, *(x.numel() for x in (made if isinstance(made, tuple | list) else [made])
+                                              if isinstance(x, torch.Tensor))])  # fmt: skip
+        return made
+
+
+def test_no_tensor_of_the_concatenated_critic_has_hidden_features_for_every_pair() -> None:
+    n, hidden, block = 256, 64, 1024
+    critic = built("concatenated", hidden=hidden, block=block)
+    a, b = vectors(n, n)
+    with Largest() as largest:
+        critic(a.requires_grad_(), b).sum().backward()
+    assert largest.elements == max(n * n, block * hidden)  # the scores, or the hidden layer of one block
+    with Largest() as copied:
+        torch.cat([a[:, None].expand(-1, n, -1), b[None].expand(n, -1, -1)], 2)
+    assert copied.elements == n * n * 12  # what it must not do is seen
+
+
 def test_cosine_is_bounded_by_the_temperature_and_blind_to_lengths() -> None:
     a, b = vectors(6, 6)
     critic = built("cosine", temperature=0.05)
@@ -81,16 +108,21 @@ def test_cosine_is_bounded_by_the_temperature_and_blind_to_lengths() -> None:
 
 def test_a_learned_temperature_starts_where_told_and_never_leaves_its_bound() -> None:
     a, b = vectors(3, 3)
-    critic = built("cosine", temperature=0.1, learned=True)
-    assert torch.allclose(critic(a, b), built("cosine", temperature=0.1)(a, b))
-    with torch.no_grad():
-        critic.log_scale.fill_(50.0)
-    assert critic(a, a).max() <= 100 + 1e-3
+    for name, start in (("cosine", {"temperature": 0.1}), ("dot", {"scale": 10.0})):
+        critic = built(name, learned=True, **start)
+        assert torch.allclose(critic(a, b), built(name, **start)(a, b))
+        plain = built(name, **dict.fromkeys(start, 1.0))(a, b)
+        assert torch.allclose(critic(a, b), 10 * plain, rtol=1e-5)
+        with torch.no_grad():
+            critic.log_scale.fill_(50.0)
+        assert torch.allclose(critic(a, b), 100 * plain, rtol=1e-5)
 
 
 def test_wrong_parameters_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="temperature"):
         built("cosine", temperature=0)
+    with pytest.raises(UsageError, match="scale"):
+        built("dot", scale=0)
     with pytest.raises(UsageError, match="does not take"):
         built("dot", temperature=1)
     with pytest.raises(UsageError, match="did you mean 'cosine'"):
