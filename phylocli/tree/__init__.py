@@ -5,6 +5,7 @@ from __future__ import annotations
 from phylocli.tree.distances import distance_matrix
 from phylocli.tree.failures import Failures
 from phylocli.tree.infer import infer_trees
+from phylocli.tree.many import refine_many
 from phylocli.tree.models import SubstitutionModel, discrete_gamma, substitution_model
 from phylocli.tree.rooting import reroot, root
 
@@ -14,6 +15,7 @@ __all__ = [
     "discrete_gamma",
     "distance_matrix",
     "infer_trees",
+    "refine_many",
     "reroot",
     "root",
     "substitution_model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from phylocli.formats.newick import Tree
 from phylocli.tree.engines._settings import Inferred, Settings
 from phylocli.tree.engines._skbio import shape
 from phylocli.tree.models import MODELS
+
+if TYPE_CHECKING:
+    from phylocli.tree.likelihood import Refined
 
 MOST_BYTES = 8e9
 """Larger families keep their lengths: partial likelihoods would take more memory than this."""
@@ -58,12 +62,20 @@ def refine(
         return Inferred(tree, "lengths not refined: too large", alpha)
     if alpha is None:
         alpha = shape(states, settings)
-    how = {"sweeps": _FULL_SWEEPS, "tolerance": _FULL_TOLERANCE} if full else {"sweeps": 1, "fit_alpha": False}
     with one_thread():
-        [found] = refine_trees([tree], [names], [states], model=settings.model, alpha=min(alpha, 100.0), **how)
+        [found] = refine_trees([tree], [names], [states], model=settings.model, alpha=min(alpha, 100.0), **schedule(full))
+    return Inferred(replace(tree, length=found.tree.length), words_for(found, settings.model, full), found.alpha)
+
+
+def schedule(full: bool) -> dict[str, Any]:
+    """Return how far a fit goes, as arguments of `refine_trees`."""
+    return {"sweeps": _FULL_SWEEPS, "tolerance": _FULL_TOLERANCE} if full else {"sweeps": 1, "fit_alpha": False}
+
+
+def words_for(found: Refined, model: str, full: bool) -> str:
+    """Return what a note says of a fit."""
     words = "lengths by likelihood" if full else "lengths by one likelihood sweep"
-    name = f"{settings.model.upper()}+Γ4 (α = {found.alpha:.3g}, log likelihood {found.log_likelihood:.2f})"
-    return Inferred(replace(tree, length=found.tree.length), f"{words}, {name}", found.alpha)
+    return f"{words}, {model.upper()}+Γ4 (α = {found.alpha:.3g}, log likelihood {found.log_likelihood:.2f})"
 
 
 def improve(

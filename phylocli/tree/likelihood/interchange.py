@@ -20,7 +20,7 @@ from phylocli.tree.likelihood.quartets import PAIRINGS, first_look, neighbours, 
 from phylocli.tree.likelihood.shape import exact_rates
 from phylocli.tree.models import SubstitutionModel, substitution_model
 
-_NEAR = 4.0  # log units: a pairing that seems no worse than this at first is fitted
+_NEAR = 2.0  # log units: a pairing that seems no worse than this at first is fitted
 _LEAST_GAIN = 0.2  # of an interchange; what is less goes away with the next lengths
 _ROUNDS = 1  # over the five branches where a pairing is fitted
 _FEW = 0.01  # of the inner branches: a turn that moves fewer is the last
@@ -111,7 +111,7 @@ class _View:
         Args:
             touched: interchanges are sought next to these branches only; None looks everywhere.
         """
-        self._pruner.descend()
+        self._pruner.descend(derivatives=False)
         found = neighbours(self._pruner)
         if touched is not None:
             marked = torch.zeros(len(self._forest.length), dtype=torch.bool, device=found.node.device)

@@ -109,11 +109,12 @@ class Pruner:
         found = torch.log(likelihood) + self._exponent[tips + forest.roots].double() * math.log(2)
         return torch.where(forest.weights.unsqueeze(1) > 0, found, 0.0)
 
-    def descend(self, newton_steps: int = 0) -> torch.Tensor:
+    def descend(self, newton_steps: int = 0, *, derivatives: bool = True) -> torch.Tensor:
         """Compute partials from above (pre-order) and the derivatives at every branch; with Newton steps, fit the lengths.
 
-        `ascend` comes first. With `newton_steps`, each branch gets its new length as soon as the pass reaches it, and all
-        that comes after already sees it: a level-wise Gauss–Seidel sweep. Partials from below are old then; `ascend` again.
+        `ascend` comes first. Without `derivatives` the partials are all, and 0 is returned. With `newton_steps`, each branch
+        gets its new length as soon as the pass reaches it, and all that comes after already sees it: a level-wise
+        Gauss–Seidel sweep. Partials from below are old then; `ascend` again.
 
         Returns:
             Derivatives of each tree's log likelihood by the length of each branch before its steps, shape (nodes,), float64.
@@ -141,8 +142,9 @@ class Pruner:
                 exponent = rescale(partials)
                 exponent += above_exponent
                 exponent += self._exponent[sibling]
-                meeting = self._meet(nodes, inner, partials, exponent)
-                by_length[nodes] = self._fit(nodes, meeting, newton_steps)
+                if derivatives or newton_steps:
+                    meeting = self._meet(nodes, inner, partials, exponent)
+                    by_length[nodes] = self._fit(nodes, meeting, newton_steps)
                 if newton_steps:
                     self._transition.index_copy_(0, nodes, self._transitions(nodes))
                     if side == 0:
@@ -162,7 +164,7 @@ class Pruner:
         return partials, self._exponent.index_select(0, nodes)
 
     def from_above(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return partials of all that is not below these nodes, at the upper ends of their branches; after `descend(0)`."""
+        """Return partials of all that is not below these nodes, at the upper ends of their branches; after `descend()`."""
         assert self._outer is not None and self._outer_exponent is not None
         forest = self.forest
         sibling, above = forest.sibling[nodes], forest.parent[nodes] - forest.n_tips

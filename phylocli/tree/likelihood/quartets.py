@@ -92,7 +92,7 @@ def resolutions(pruner: Pruner, found: Neighbours, *, rounds: int = _ROUNDS) -> 
     """Yield the likelihoods of the three resolutions of inner branches, some branches at a time.
 
     Args:
-        pruner: after `ascend` and `descend(0)` at the lengths that count.
+        pruner: after `ascend` and `descend()` at the lengths that count.
         found: branches, as `neighbours` gives them, or some of those.
         rounds: over the five branches of each resolution.
     """

@@ -97,7 +97,7 @@ def local_support(
     for index, forest, start in batched(problems, shapes, precision=precision, device=where, max_bytes=max_bytes):
         pruner = Pruner(forest, rates_model, exact_rates(start, CATEGORIES))
         pruner.ascend()
-        pruner.descend()
+        pruner.descend(derivatives=False)
         edges = neighbours(pruner)
         resampled = _resampled(forest, index, replicates, seed)
         family = forest.family[edges.node]
