@@ -8,6 +8,10 @@
 | `*` | at the end a stop codon, dropped; inside a sequence unknown, as `X` |
 | `-` `.` | gaps: dropped wherever sequences are used unaligned |
 | anything else | an error that names the sequence, the position and the character |
+
+Nucleotides (`alphabet="dna"`) are read by the IUPAC codes of NC-IUB (Nucleic Acids Res. 13:3021, 1985): `A C G T`, `U` as
+`T`, the ambiguity codes `R Y S W K M B D H V` as themselves, `N` as unknown; gaps as above, anything else is an error. They
+use the first tokens of the same vocabulary, so encoders are the same; models keep the alphabet they were trained on.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.errors import BadInputError, UsageError
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 """The 20 amino acids in alphabetical order of their letters: the order of every 20-state matrix in phylocli."""
@@ -31,11 +35,23 @@ VOCABULARY_SIZE = UNKNOWN + 1
 MISSING = 20
 """State of a gap or an ambiguous letter in `encode_states`."""
 
+NUCLEOTIDES = "ACGT"
+NUCLEOTIDE_CODES = NUCLEOTIDES + "RYSWKMBDHV"
+"""Nucleotides and IUPAC's ambiguity codes in the order of their tokens, from `FIRST_RESIDUE` on; `N` is `UNKNOWN`."""
+
+_COMPLEMENTS = "TGCAYRSWMKVHDB"
+
+ALPHABETS = ("protein", "dna")
+_NOUNS = {"protein": ("amino acid", "protein", "X"), "dna": ("nucleotide", "nucleotide", "N")}
+
 GAPS = "-."
 _READ_AS = {"U": "C", "O": "K"}
 _AMBIGUOUS = "BZJX*"
 _ALLOWED = AMINO_ACIDS + "".join(_READ_AS) + _AMBIGUOUS
-_NOT_ALLOWED = re.compile(f"[^{re.escape(_ALLOWED + _ALLOWED.lower() + GAPS)}]")
+_NOT_ALLOWED = {
+    name: re.compile(f"[^{re.escape(letters + letters.lower() + GAPS)}]")
+    for name, letters in (("protein", _ALLOWED), ("dna", NUCLEOTIDE_CODES + "UN"))
+}
 _DELETE_GAPS = str.maketrans("", "", GAPS)
 
 
@@ -50,28 +66,64 @@ def _table(offset: int, unknown: int, gap: int) -> npt.NDArray[np.uint8]:
     return table
 
 
-_TOKENS = _table(FIRST_RESIDUE, UNKNOWN, PAD)
+def _nucleotide_table() -> npt.NDArray[np.uint8]:
+    table = np.full(256, UNKNOWN, dtype=np.uint8)
+    for code, letter in enumerate(NUCLEOTIDE_CODES):
+        table[ord(letter)] = table[ord(letter.lower())] = code + FIRST_RESIDUE
+    table[ord("U")] = table[ord("u")] = table[ord("T")]
+    return table
+
+
+_TOKENS = {"protein": _table(FIRST_RESIDUE, UNKNOWN, PAD), "dna": _nucleotide_table()}
+_LETTERS = {
+    "protein": np.array(["", "", "", "X", *AMINO_ACIDS, "X"]),
+    "dna": np.array(["", "", "", "N", *NUCLEOTIDE_CODES, *"N" * (VOCABULARY_SIZE - FIRST_RESIDUE - len(NUCLEOTIDE_CODES))]),
+}
+COMPLEMENT = np.arange(256, dtype=np.uint8)
+"""Token of the complementary nucleotide by token, shape (256,); unknown, mask, start, end and padding are their own."""
+COMPLEMENT[FIRST_RESIDUE : FIRST_RESIDUE + len(NUCLEOTIDE_CODES)] = [
+    FIRST_RESIDUE + NUCLEOTIDE_CODES.index(letter) for letter in _COMPLEMENTS
+]
 _STATES = _table(0, MISSING, MISSING)
 
 
-def check_residues(residues: str, name: str, where: str = "") -> None:
+def check_alphabet(name: str) -> str:
+    """Return the name of an alphabet.
+
+    Raises:
+        UsageError: it is neither `protein` nor `dna`.
+    """
+    if name not in ALPHABETS:
+        raise UsageError(f"there is no alphabet named {name!r}", fix=f"known: {', '.join(ALPHABETS)}")
+    return name
+
+
+def looks_like_nucleotides(rows: list[str]) -> bool:
+    """Return whether sequences, as letters, hold nothing but A, C, G, T, U and N, and at least 100 of these."""
+    text = "".join(rows[:100]).translate(_DELETE_GAPS).upper()
+    return len(text) >= 100 and not text.strip("ACGTUN")
+
+
+def check_residues(residues: str, name: str, where: str = "", alphabet: str = "protein") -> None:
     """Raise where a sequence holds a character that the policy does not allow.
 
     Args:
         residues: letters, aligned or not, any case.
         name: the sequence's id, for the message.
         where: file and line, for the message.
+        alphabet: `protein` or `dna`.
 
     Raises:
         BadInputError: naming the sequence, the 1-based position and the character.
     """
-    bad = _NOT_ALLOWED.search(residues)
+    bad = _NOT_ALLOWED[alphabet].search(residues)
     if bad:
         shown = name if len(name) <= 80 else name[:77] + "..."
         raise BadInputError(
             f"{where + ': ' if where else ''}sequence {shown!r} holds {bad.group()!r} at position {bad.start() + 1}",
-            why="that is no amino acid, gap or ambiguity code",
-            fix="is this a protein sequence? remove or replace the character (X stands for an unknown residue)",
+            why=f"that is no {_NOUNS[alphabet][0]}, gap or ambiguity code",
+            fix=f"is this a {_NOUNS[alphabet][1]} sequence? remove or replace the character "
+            f"({_NOUNS[alphabet][2]} stands for an unknown residue)",
         )
 
 
@@ -80,15 +132,14 @@ def degap(row: str) -> str:
     return row.translate(_DELETE_GAPS).upper().rstrip("*")
 
 
-def encode_tokens(residues: str) -> npt.NDArray[np.uint8]:
+def encode_tokens(residues: str, alphabet: str = "protein") -> npt.NDArray[np.uint8]:
     """Return the tokens of an unaligned sequence, shape (L,), values in [FIRST_RESIDUE, UNKNOWN]."""
-    return _TOKENS[np.frombuffer(residues.encode("ascii", "replace"), dtype=np.uint8)]
+    return _TOKENS[alphabet][np.frombuffer(residues.encode("ascii", "replace"), dtype=np.uint8)]
 
 
-def decode_tokens(tokens: npt.ArrayLike) -> str:
-    """Return the letters of residue tokens; padding, start and end give nothing, mask gives `X`."""
-    letters = np.array(["", "", "", "X", *AMINO_ACIDS, "X"])
-    return "".join(letters[np.asarray(tokens, dtype=np.int64)])
+def decode_tokens(tokens: npt.ArrayLike, alphabet: str = "protein") -> str:
+    """Return the letters of residue tokens; padding, start and end give nothing, mask gives `X` (`N` for nucleotides)."""
+    return "".join(_LETTERS[alphabet][np.asarray(tokens, dtype=np.int64)])
 
 
 def encode_states(rows: list[str]) -> npt.NDArray[np.uint8]:

@@ -12,6 +12,7 @@ EXAMPLES = [
     "phylocli views",
     "phylocli views phylogenetic families.sto -n 3 --set min_dist=0.5 --set max_dist=1.5",
     "phylocli views phylogenetic+crop families.sto --set crop.min_fraction=0.3 -o views.parquet",
+    "phylocli views reverse-complement+flank sites.fasta --alphabet dna --set flank.context=50",
 ]
 
 
@@ -34,6 +35,7 @@ def command(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--set", metavar="[VIEW.]KEY=VALUE", help="A parameter of a view; may be repeated."),
     ] = None,
+    alphabet: Annotated[str, typer.Option(metavar="protein|dna", help="What the letters stand for.")] = "protein",
     seed: Seed = 0,
     format: Annotated[
         Optional[str],  # noqa: UP045
@@ -58,7 +60,7 @@ def command(
             stream.write("view\tkind\tparameters\tsummary\n" + "\n".join(listing()) + "\n")
         return
     table_format = parse_format(format)
-    composed = build(name, parse_settings(settings or [], name))
+    composed = build(name, parse_settings(settings or [], name), alphabet)
     source = families(input, family=family, clan=clan, all_=all_families, store=store, upto="tree")
     with TableWriter(output, views_schema(), table_format) as writer:
         for frame in draw_views(source, composed, number, seed):

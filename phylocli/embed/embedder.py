@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from phylocli import console
-from phylocli.alphabet import encode_tokens
+from phylocli.alphabet import check_residues, encode_tokens
 from phylocli.embed.batching import spans, token_batches, windows
 from phylocli.encoders import Model, build_pooling, pad_batch
 from phylocli.errors import UsageError
@@ -64,6 +64,7 @@ def untrained(model: Model, seed: int = 0) -> Model:
         pooling=config["pooling"],
         pooling_parameters=config["pooling_parameters"],
         seed=seed,
+        alphabet=model.alphabet,
     ).eval()
 
 
@@ -104,7 +105,7 @@ class Embedder:
         """Return the residues' embeddings of each sequence, shape (L, D) each, in the order given."""
         found: list[FloatArray] = [np.empty((0, 0), dtype=np.float32)] * len(sequences)
         pieces = [(i, span) for i, s in enumerate(sequences) for span in spans(len(s), self.window, self.overlap)]
-        tokens = [encode_tokens(s) for s in sequences]
+        tokens = [encode_tokens(s, self.model.alphabet) for s in sequences]
         for batch in token_batches([stop - start for _, (start, stop, _, _) in pieces], self.batch_tokens):
             parts = [tokens[pieces[k][0]][pieces[k][1][0] : pieces[k][1][1]] for k in batch]
             values = self.model.residues(*pad_batch(parts, self.model.device), self.layer).float().cpu().numpy()
@@ -142,7 +143,7 @@ class Embedder:
         short = [i for i, s in enumerate(sequences) if len(s) <= self.window]
         for batch in token_batches([len(sequences[i]) for i in short], self.batch_tokens):
             rows = [short[k] for k in batch]
-            tokens, mask = pad_batch([encode_tokens(sequences[i]) for i in rows], device)
+            tokens, mask = pad_batch([encode_tokens(sequences[i], self.model.alphabet) for i in rows], device)
             result[rows] = self.model(tokens, mask, self.layer).float().cpu().numpy()
         for i, sequence in enumerate(sequences):
             if len(sequence) > self.window:
@@ -155,14 +156,16 @@ class Embedder:
 class _Watch:
     """Passes sequences on and says at the end what users should know of them."""
 
-    def __init__(self, window: int) -> None:
-        self.window = window
+    def __init__(self, window: int, alphabet: str) -> None:
+        self.window, self.alphabet = window, alphabet
         self.unknown: list[str] = []
         self.long: list[str] = []
 
     def __call__(self, sequences: Iterable[Sequence]) -> Iterator[Sequence]:
         for sequence in sequences:
-            if not sequence.residues.strip("XBZJ*"):
+            if self.alphabet != "protein":  # what reads files knows of proteins only
+                check_residues(sequence.residues, sequence.id, sequence.where, self.alphabet)
+            if not sequence.residues.strip("XBZJ*" if self.alphabet == "protein" else "N"):
                 self.unknown.append(sequence.id)
             if len(sequence.residues) > self.window:
                 self.long.append(sequence.id)
@@ -196,9 +199,10 @@ def embed_sequences(
 
     Raises:
         UsageError: no such layer.
+        BadInputError: a letter that is no nucleotide, where the model is for nucleotides.
     """
     embedder = Embedder(model, layer, batch_tokens)
-    watch = _Watch(embedder.window)
+    watch = _Watch(embedder.window, model.alphabet)
     for block in windows(watch(sequences), 64 * embedder.batch_tokens):
         letters = [s.residues for s in block]
         yield [s.id for s in block], [len(r) for r in letters], embedder.pooled(letters)
@@ -210,7 +214,7 @@ def embed_residues(
 ) -> Iterator[tuple[Sequence, FloatArray]]:
     """Yield (sequence, embeddings of its residues (L, D)) in input order; arguments and memory as `embed_sequences`."""
     embedder = Embedder(model, layer, batch_tokens)
-    watch = _Watch(embedder.window)
+    watch = _Watch(embedder.window, model.alphabet)
     for block in windows(watch(sequences), 4 * embedder.batch_tokens):
         distinct = list(dict.fromkeys(s.residues for s in block))
         found = dict(zip(distinct, embedder.residues(distinct), strict=True))

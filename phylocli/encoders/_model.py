@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from phylocli import registry
+from phylocli.alphabet import check_alphabet
 from phylocli.encoders._pooling import build_pooling
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
@@ -23,8 +24,8 @@ class Model(nn.Module):
     """An encoder and its pooling: tokens (N, L) → embeddings (N, D).
 
     Args:
-        config: `encoder` (name), `parameters` (of the encoder), `pooling` (name), `pooling_parameters`. Make one with
-            `Model.create` or `Model.load`.
+        config: `encoder` (name), `parameters` (of the encoder), `pooling` (name), `pooling_parameters`, and for nucleotides
+            `alphabet`. Make one with `Model.create` or `Model.load`.
 
     Attributes:
         config: as given, with every parameter spelled out.
@@ -52,6 +53,7 @@ class Model(nn.Module):
         pooling: str = "mean",
         pooling_parameters: dict[str, Any] | None = None,
         seed: int = 0,
+        alphabet: str = "protein",
     ) -> Self:
         """Return a model with random weights; the same arguments give the same weights.
 
@@ -62,9 +64,10 @@ class Model(nn.Module):
             pooling: name of a pooling.
             pooling_parameters: of the pooling.
             seed: of the initial weights. torch's global random state is left as it was.
+            alphabet: what its tokens stand for, `protein` or `dna`.
 
         Raises:
-            UsageError: no such encoder, preset, pooling or parameter.
+            UsageError: no such encoder, preset, pooling, parameter or alphabet.
         """
         presets = registry.load("encoders", encoder).Encoder.PRESETS
         if preset not in presets:
@@ -75,9 +78,16 @@ class Model(nn.Module):
             "pooling": pooling,
             "pooling_parameters": dict(pooling_parameters or {}),
         }
+        if check_alphabet(alphabet) != "protein":
+            config["alphabet"] = alphabet
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(config)
+
+    @property
+    def alphabet(self) -> str:
+        """What the tokens stand for: `protein` or `dna`."""
+        return str(self.config.get("alphabet", "protein"))
 
     @property
     def dimension(self) -> int:
@@ -179,7 +189,9 @@ class Model(nn.Module):
         try:
             description = json.loads((path / CONFIG).read_text(encoding="utf-8"))
             config = {key: description[key] for key in ("encoder", "parameters", "pooling", "pooling_parameters")}
-        except (ValueError, KeyError, TypeError) as error:
+            if "alphabet" in description:
+                config["alphabet"] = check_alphabet(description["alphabet"])
+        except (ValueError, KeyError, TypeError, UsageError) as error:
             raise BadInputError(f"{path / CONFIG} does not describe a model", why=repr(error)) from error
         if description.get("format") != FORMAT:
             raise BadInputError(

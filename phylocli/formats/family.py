@@ -37,6 +37,7 @@ class Family:
         notes: what phylocli stages say of their work; `#=GF CC phylocli …` lines without that prefix.
         declared_size: what the `SQ` line said, None where there was none.
         where: file and line, for messages.
+        alphabet: `protein` or `dna`; no file says it, so whoever reads nucleotides sets it.
     """
 
     ids: list[str]
@@ -55,6 +56,7 @@ class Family:
     notes: list[str] = field(default_factory=list)
     declared_size: int | None = None
     where: str = ""
+    alphabet: str = "protein"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,7 +74,7 @@ class Family:
     def sequences(self) -> list[Sequence]:
         """Return the members unaligned: checked, upper case, without gaps."""
         return [
-            Sequence(name, Sequence(name, row, where=self.where).unaligned(), where=self.where)
+            Sequence(name, Sequence(name, row, where=self.where).unaligned(self.alphabet), where=self.where)
             for name, row in zip(self.ids, self.rows, strict=True)
         ]
 

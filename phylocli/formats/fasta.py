@@ -29,9 +29,9 @@ class Sequence:
     description: str = ""
     where: str = ""
 
-    def unaligned(self) -> str:
-        """Return the residues in upper case without gaps, after checking every letter."""
-        alphabet.check_residues(self.residues, self.id, self.where)
+    def unaligned(self, letters: str = "protein") -> str:
+        """Return the residues in upper case without gaps, after checking every letter against the alphabet `letters`."""
+        alphabet.check_residues(self.residues, self.id, self.where, letters)
         return alphabet.degap(self.residues)
 
 

@@ -230,7 +230,7 @@ def load_corpus(inputs: list[PathLike], settings: dict[str, Any], seed: int, *, 
         UsageError: the view does not exist or does not fit the inputs; nothing could be a negative.
     """
     view_settings = dict(settings["view"])
-    view = views.build(view_settings.pop("name"), view_settings)
+    view = views.build(view_settings.pop("name"), view_settings, settings["alphabet"])
     fraction = settings["validation"]["fraction"]
     if not 0 <= fraction < 1:
         raise UsageError(f"validation.fraction is {fraction:g}", fix="give a share from 0 to below 1")
@@ -420,12 +420,12 @@ def _table_member(label: str, rows: pl.DataFrame, name: str, view: Composed, fra
     for side, suffix in enumerate("ab"):
         for row, key in enumerate(zip(rows[f"id_{suffix}"], rows[f"seq_{suffix}"], strict=True)):
             if key not in index:
-                check_residues(key[1], key[0], f"{name}, family {label}")
+                check_residues(key[1], key[0], f"{name}, family {label}", view.alphabet)
                 residues = degap(key[1])
                 if not residues:
                     raise BadInputError(f"{name}, family {label}: {key[0]!r} has no residues in seq_{suffix}")
                 index[key] = len(tokens)
-                tokens.append(encode_tokens(residues))
+                tokens.append(encode_tokens(residues, view.alphabet))
             pairs[row, side] = index[key]
     distance = rows["distance"].to_numpy()
     clan = rows["clan"][0]

@@ -46,6 +46,7 @@ class Learner(nn.Module):
             pooling=encoder["pooling"],
             pooling_parameters=encoder["pooling_parameters"],
             seed=seed,
+            alphabet=settings["alphabet"],
         )
         hidden, dimension = settings["head"]["hidden"], settings["head"]["dimension"]
         critic, objective = dict(settings["critic"]), dict(settings["objective"])

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import registry
+from phylocli import console, registry
+from phylocli.alphabet import ALPHABETS, check_alphabet, looks_like_nucleotides
 from phylocli.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Prepared, Source, Tokens, Transform, draw_all
@@ -48,16 +50,27 @@ class Composed:
     Attributes:
         spec: the composition as text, for example `phylogenetic+crop`.
         source, transforms, additions: its parts.
+        alphabet: what families are read as, `protein` or `dna`.
     """
 
     def __init__(
-        self, spec: str, source: Source, transforms: list[Transform], additions: list[Transform] | None = None
+        self,
+        spec: str,
+        source: Source,
+        transforms: list[Transform],
+        additions: list[Transform] | None = None,
+        alphabet: str = "protein",
     ) -> None:
         self.spec, self.source, self.transforms, self.additions = spec, source, transforms, additions or []
+        self.alphabet = alphabet
+        self._warned = False
 
     def prepare(self, family: Family) -> Prepared:
         """Return the family ready for drawing; see `Source.prepare`."""
-        prepared = self.source.prepare(family)
+        if self.alphabet == "protein" and not self._warned and looks_like_nucleotides(family.rows):
+            self._warned = True
+            console.warning(f"{family.label} looks like nucleotides and is read as protein; the alphabet to ask for is dna")
+        prepared = self.source.prepare(replace(family, alphabet=self.alphabet))
         return _ComposedPrepared(prepared, self) if self.transforms or self.additions else prepared
 
     def transformed(self, views: list[list[Tokens]], rng: np.random.Generator) -> list[list[Tokens]]:
@@ -67,16 +80,19 @@ class Composed:
         return views
 
 
-def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None) -> Composed:
+def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None, alphabet: str = "protein") -> Composed:
     """Return the views that a text such as `phylogenetic+crop` names.
 
     Args:
         spec: names of views, joined by `+`.
         parameters: for a view's name its parameters, for example `{"crop": {"min_fraction": 0.3}}`.
+        alphabet: `protein` or `dna`.
 
     Raises:
-        UsageError: no such view or parameter, two sources, parameters for a view that is not there.
+        UsageError: no such view, parameter or alphabet, two sources, parameters for a view that is not there, a view of the
+            other alphabet.
     """
+    check_alphabet(alphabet)
     names = [name.strip().replace("_", "-") for name in spec.split("+")]
     given = {name.replace("_", "-"): dict(values) for name, values in (parameters or {}).items()}
     unused = sorted(set(given) - set(names))
@@ -87,6 +103,12 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None) 
     additions: list[Transform] = []
     for position, name in enumerate(names):
         module = registry.load("views", name)
+        if alphabet not in getattr(module, "ALPHABETS", ALPHABETS):
+            raise UsageError(
+                f"the view {name!r} is not for the alphabet {alphabet}",
+                why=f"it works on {' and '.join(module.ALPHABETS)}",
+                fix="choose another view, or another alphabet",
+            )
         made = _make(name, module.make, given.get(name, {}))
         if module.KIND == "transform":
             transforms.append(made)
@@ -103,7 +125,7 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None) 
             )
     if source is None:
         source = registry.load("views", "identity").make()
-    return Composed("+".join(names), source, transforms, additions)
+    return Composed("+".join(names), source, transforms, additions, alphabet)
 
 
 def _make(name: str, make: Any, values: dict[str, Any]) -> Any:

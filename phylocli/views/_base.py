@@ -68,7 +68,7 @@ def member_tokens(family: Family) -> dict[str, Tokens]:
     Raises:
         BadInputError: a member without residues, or with a letter that is none.
     """
-    tokens = {s.id: encode_tokens(s.residues) for s in family.sequences()}
+    tokens = {s.id: encode_tokens(s.residues, family.alphabet) for s in family.sequences()}
     for name, found in tokens.items():
         if len(found) == 0:
             raise BadInputError(

@@ -61,14 +61,14 @@ def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int
             last = error
             continue
         a, b, distance = prepared.draw(n, rng)
-        first, second = [decode_tokens(tokens) for tokens in a], [decode_tokens(tokens) for tokens in b]
+        first, second = ([decode_tokens(tokens, composed.alphabet) for tokens in side] for side in (a, b))
         drawn += n
         yield pl.DataFrame(
             {
                 "family": pl.repeat(family.label, n, dtype=pl.String, eager=True),
                 "view": pl.repeat(composed.spec, n, dtype=pl.String, eager=True),
                 "distance": distance,
-                "identity": [identity(x, y) for x, y in zip(first, second, strict=True)],
+                "identity": [identity(x, y, composed.alphabet) for x, y in zip(first, second, strict=True)],
                 "view_a": first,
                 "view_b": second,
             }
@@ -77,26 +77,32 @@ def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int
         raise last
 
 
-def identity(a: str, b: str) -> float:
+def identity(a: str, b: str, alphabet: str = "protein") -> float:
     """Return the share of equal residues among the aligned columns of a global alignment; ends of either may hang over
     freely.
 
-    BLOSUM62, gap open −11, extension −1, end gaps free; unknown and masked residues (`X`) equal nothing.
+    Proteins: BLOSUM62, gap open −11, extension −1; nucleotides: match 2, mismatch −3, gap open −5, extension −2. End gaps
+    are free; unknown and masked residues (`X`, `N`) equal nothing.
     """
-    alignment = _aligner().align(a, b)[0]
+    alignment = _aligner(alphabet).align(a, b)[0]
+    unknown = "X" if alphabet == "protein" else "N"
     same = columns = 0
     for (start, end), (other, _) in zip(*alignment.aligned, strict=True):
         columns += end - start
-        same += sum(x == y != "X" for x, y in zip(a[start:end], b[other : other + end - start], strict=True))
+        same += sum(x == y != unknown for x, y in zip(a[start:end], b[other : other + end - start], strict=True))
     return same / columns if columns else 0.0
 
 
-def _aligner() -> Any:
+def _aligner(alphabet: str) -> Any:
     from Bio import Align
 
     aligner = Align.PairwiseAligner()
-    aligner.substitution_matrix = Align.substitution_matrices.load("BLOSUM62")
-    aligner.open_gap_score, aligner.extend_gap_score = -11, -1
+    if alphabet == "protein":
+        aligner.substitution_matrix = Align.substitution_matrices.load("BLOSUM62")
+        aligner.open_gap_score, aligner.extend_gap_score = -11, -1
+    else:
+        aligner.match_score, aligner.mismatch_score = 2, -3
+        aligner.open_gap_score, aligner.extend_gap_score = -5, -2
     aligner.end_gap_score = 0
     return aligner
 

@@ -25,6 +25,7 @@ from phylocli.views._base import Pairs, Tokens, check_band, check_distance, memb
 from phylocli.views._reconstruct import Floats, marginal_posteriors
 
 KIND = "source"
+ALPHABETS = ("protein",)
 
 
 class Lineages:

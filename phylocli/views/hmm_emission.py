@@ -17,6 +17,7 @@ from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Tokens, require_aligned
 
 KIND = "source"
+ALPHABETS = ("protein",)
 
 
 class _Prepared:

@@ -18,6 +18,7 @@ from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Tokens, require_aligned
 
 KIND = "source"
+ALPHABETS = ("protein",)
 
 
 def position_weights(states: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

@@ -21,6 +21,7 @@ from phylocli.tree.models import substitution_model
 from phylocli.views._base import Pairs, Tokens, check_band, check_distance, member_tokens
 
 KIND = "source"
+ALPHABETS = ("protein",)
 
 
 class Simulated:

@@ -19,6 +19,7 @@ from phylocli.simulate.substitutions import alias_tables
 from phylocli.views._base import Tokens, check_distance
 
 KIND = "transform"
+ALPHABETS = ("protein",)
 
 Matrix = Literal["uniform", "blosum62"]
 

@@ -43,3 +43,18 @@ def test_pairs_of_views_are_shown_with_their_distance_and_identity(phylocli, tmp
 def test_what_cannot_be_shown_is_said(phylocli, arguments, code, says):
     done = phylocli("views", *arguments, input=RECORD)
     assert done.returncode == code and says in done.stderr
+
+
+def test_nucleotides_are_read_by_their_own_alphabet(phylocli):
+    fasta = b">site1\nAAAAACCGRTTTTT\n>site2\nGGGGGCATTNNNNN\n"
+    done = phylocli(
+        "views", "reverse-complement+flank", "-", "--alphabet", "dna", "-n", 6, "--set", "flank.context=5", "--set",
+        "reverse-complement.probability=1", input=fasta,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.decode().splitlines()[1:]]
+    assert all(any(core in row[4] for core in ("YCGG", "AATG")) for row in rows) and len(rows) == 6
+    refused = phylocli("views", "reverse-complement", "-", input=fasta)
+    assert refused.returncode == 2 and b"dna" in refused.stderr
+    refused = phylocli("views", "crop", "-", "--alphabet", "dna", input=b">p\nMKVLE\n")
+    assert (refused.returncode == 65 and b"'E' at position 5" in refused.stderr) or b"nucleotide" in refused.stderr

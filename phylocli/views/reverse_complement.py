@@ -1,0 +1,43 @@
+"""Nucleotides: the other strand, read from its own start.
+
+Double-stranded DNA has no preferred strand, so a sequence and its reverse complement say the same (as an augmentation: Cao &
+Zhang, Bioinformatics 35:1837, 2019; Kopp et al., Nat. Commun. 11:3488, 2020). IUPAC's ambiguity codes are complemented as
+sets of nucleotides. Nothing has changed, so the evolutionary distance between the two views is 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phylocli.alphabet import COMPLEMENT
+from phylocli.views._base import Tokens, check_share
+
+KIND = "transform"
+ALPHABETS = ("dna",)
+
+
+class ReverseComplement:
+    """Takes the other strand with a probability, for each view by itself.
+
+    Args:
+        probability: 0.5 leaves half of all pairs on the same strand.
+    """
+
+    expected_distance = 0.0
+
+    def __init__(self, probability: float = 0.5) -> None:
+        self.probability = check_share(probability, "probability")
+
+    def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
+        """Return the sequence or its reverse complement."""
+        return reverse_complement(tokens) if rng.random() < self.probability else tokens
+
+
+def reverse_complement(tokens: Tokens) -> Tokens:
+    """Return the tokens of the other strand; masks and unknown nucleotides stay what they are."""
+    return COMPLEMENT[tokens[::-1]]
+
+
+def make(probability: float = 0.5) -> ReverseComplement:
+    """Return the view; see `ReverseComplement`."""
+    return ReverseComplement(probability)
