@@ -33,7 +33,7 @@ ROOM = "tree.engines"
 BME_UP_TO = 2_000
 """`auto` takes `bme` for families up to this size and `veryfasttree`, where it is installed, above."""
 MATRIX_UP_TO = 20_000
-"""Distance engines refuse larger families: the matrix alone would take more than 3 GB."""
+"""Distance engines refuse larger families: matrix and averages between all subtrees would take more than 8 GB."""
 COLUMNS = ("match", "all")
 
 
@@ -413,7 +413,7 @@ def _infer_states(
     if uses_distances and len(states) > MATRIX_UP_TO:
         raise UsageError(
             f"{family.label}: {len(states)} different sequences are too many for the engine {name}",
-            why=f"the distance matrix would take {len(states) ** 2 * 8 / 1e9:.0f} GB",
+            why=f"the distances between them would take {len(states) ** 2 * 20 / 1e9:.0f} GB",
             fix="use --engine veryfasttree (pip install 'phylocli[trees]')",
         )
     console.detail(f"{family.label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
