@@ -114,3 +114,21 @@ def test_what_makes_no_sense_ends_with_its_exit_code(
     result = cli("tree", small, *arguments)
     assert result.exit_code == code
     assert said in result.stderr
+
+
+def test_support_and_interchanges_reach_the_newick_and_the_picture(phylocli: Callable, small: Path, tmp_path: Path) -> None:
+    result = phylocli("tree", small, "--nni", "--support", "alrt=200", "--format", "newick", "-o", "t.nwk", "--draw", "-")
+    assert result.returncode == 0, result.stderr
+    trees = [parse(line) for line in (tmp_path / "t.nwk").read_text().splitlines()]
+    labels = [name for tree in trees for name, tip in zip(tree.names, tree.is_tip, strict=True) if not tip and name]
+    assert len(labels) >= 15
+    assert all(0 <= float(label) <= 100 for label in labels)
+    assert any(f"{label}─" in result.stdout.decode() + result.stderr.decode() for label in labels)
+
+
+def test_options_that_do_not_go_together(cli: Callable, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.nwk").write_text("(a,b);")
+    for options in (["--nni", "--tree", tmp_path / "t.nwk"], ["--nni", "--no-refine"], ["--support", "luck"]):
+        result = cli("tree", small, *options, "-o", tmp_path / "out.sto")
+        assert result.exit_code == 2, result.stderr
+    assert not (tmp_path / "out.sto").exists()

@@ -239,6 +239,21 @@ def test_branches_without_a_value_are_those_that_cut_off_a_tip() -> None:
     assert np.isfinite(support.gain[~np.isnan(support.abayes)]).all()
 
 
+def test_polytomies_zero_lengths_and_empty_columns_have_finite_support() -> None:
+    tree = parse("((a:.2,b:.2,c:.2,d:.2):.3,(e:0,f:0,g:.2):0,(h:.2,(i:.2,j:.2):.1):.2,k:.3);")
+    states = np.random.default_rng(3).integers(0, 20, (11, 40)).astype(np.uint8)
+    states[:, 5:15] = MISSING
+    states[2, :20] = MISSING
+    [support] = local_support([tree], [tree.tip_names()], [states])
+    there = sorted(splits(tree, {name: i for i, name in enumerate(tree.tip_names())}))
+    assert np.flatnonzero(~np.isnan(support.abayes)).tolist() == there
+    assert len(there) == 4
+    assert ((support.abayes[there] >= 0) & (support.abayes[there] <= 1)).all()
+    assert ((support.sh_alrt[there] >= 0) & (support.sh_alrt[there] <= 1)).all()
+    [without] = local_support([tree], [tree.tip_names()], [states[:, [*range(5), *range(15, 40)]]])
+    assert without.abayes == pytest.approx(support.abayes, abs=1e-9, nan_ok=True)
+
+
 REFERENCE = {
     "t0 t1": 0.275,
     "t0 t1 t2": 0.333,
