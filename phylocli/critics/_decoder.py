@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -10,4 +11,9 @@ class Decoder(nn.Module):
 
     def marginal(self, b: Tensor) -> Tensor:
         """Return log m(b), (M,), for b (M, D)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def fit_marginal(self, b: Tensor) -> None:
+        """Give m the parameters that make b (M, D) likeliest, where all of b is at hand before training."""
         raise NotImplementedError

@@ -33,3 +33,8 @@ class Critic(Decoder):
     def marginal(self, b: Tensor) -> Tensor:
         """Return the log frequency of the labels b (M, classes), (M,), as learned: the decoder that sees no a."""
         return b @ torch.log_softmax(self.frequency, dim=0)
+
+    @torch.no_grad()
+    def fit_marginal(self, b: Tensor) -> None:
+        """Take the frequencies of the labels b (M, classes), half a label added to each so that none has none."""
+        self.frequency.copy_(((b.sum(0) + 0.5) / (len(b) + 0.5 * b.shape[1])).log())

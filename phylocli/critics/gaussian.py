@@ -43,6 +43,13 @@ class Critic(Decoder):
         """Return log N(b; m, diag s²), (M,), with m and s learned: the decoder that sees no a."""
         return _log_density(self.mean[None], self._bounded(self.log_scale[None]), b)[0]
 
+    @torch.no_grad()
+    def fit_marginal(self, b: Tensor) -> None:
+        """Take mean and standard deviation of b (M, D)."""
+        self.mean.copy_(b.mean(0))
+        log_scale = b.std(0, correction=0).clamp(min=1e-6).log().clamp(-0.99 * self.MOST, 0.99 * self.MOST)
+        self.log_scale.copy_(self.MOST * torch.atanh(log_scale / self.MOST))
+
     def _bounded(self, log_scale: Tensor) -> Tensor:
         return self.MOST * torch.tanh(log_scale / self.MOST)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from phylocli import console
+from phylocli.critics._decoder import Decoder
 from phylocli.errors import UsageError
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
@@ -159,6 +160,8 @@ def _measure(estimator: Choice, critic: Choice, parts: Sequence[Paired], setting
     train, stop, test = parts
     method = build(estimator, critic, train.a.shape[1], train.b.shape[1], settings.seed)
     scaled = Scaler(train)
+    if isinstance(method.critic, Decoder):
+        method.critic.fit_marginal(scaled(train)[1])  # a marginal that is still being learned would look like information
     step = fit(
         method,
         scaled(train),

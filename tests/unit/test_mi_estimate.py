@@ -90,6 +90,15 @@ def test_labels_give_the_information_of_the_mixture_below_their_entropy() -> Non
     assert linear.estimate_nats == pytest.approx(truth, abs=0.15)  # the Bayes rule of equal covariances is linear
 
 
+def test_labels_of_very_different_frequency_hold_nothing_for_vectors_that_know_nothing() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.choice(5, size=600, p=[0.7, 0.2, 0.05, 0.03, 0.02])
+    vectors = rng.normal(size=(600, 3)).astype(np.float32)
+    data = Paired([f"p{i}" for i in range(600)], vectors, np.eye(5, dtype=np.float32)[codes], list("abcde"))
+    (row,) = estimate(data, with_settings(estimators=("barber-agakov",), control=False))
+    assert row.estimate_nats == pytest.approx(0, abs=0.04)
+
+
 def test_labels_that_are_known_for_sure_stand_at_their_entropy(capsys: pytest.CaptureFixture[str]) -> None:
     codes = np.arange(400) % 4
     one_hot = np.eye(4, dtype=np.float32)[codes]

@@ -423,6 +423,19 @@ def test_barber_agakov_with_frequencies_is_entropy_less_cross_entropy() -> None:
     assert float(given_entropy) == pytest.approx(float(value))
 
 
+def test_the_marginal_of_a_decoder_is_the_likeliest() -> None:
+    generator = torch.Generator().manual_seed(0)
+    b = 3 + 0.2 * torch.randn(500, 2, generator=generator, dtype=torch.float64)
+    gaussian = build_critic("gaussian", 4, {"other": 2}).double()
+    gaussian.fit_marginal(b)
+    expected = torch.distributions.Normal(b.mean(0), b.std(0, correction=0)).log_prob(b).sum(1)
+    assert torch.allclose(gaussian.marginal(b), expected)
+    labels = torch.eye(3, dtype=torch.float64)[torch.tensor([0, 0, 0, 2])]
+    categorical = build_critic("categorical", 4, {"other": 3}).double()
+    categorical.fit_marginal(labels)
+    assert torch.allclose(categorical.marginal(torch.eye(3).double()).exp(), torch.tensor([3.5, 0.5, 1.5]).double() / 5.5)
+
+
 @pytest.mark.parametrize("name", ["bilinear", "separable", "concatenated", "gaussian", "categorical"])
 def test_critics_take_sides_of_different_width(name: str) -> None:
     torch.manual_seed(0)
