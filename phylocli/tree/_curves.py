@@ -154,8 +154,8 @@ def _to_pieces() -> Array:
     chebyshev = np.polynomial.chebyshev.chebvander
     samples = np.polynomial.chebyshev.chebpts1(_SAMPLES)
     values = chebyshev(x, _SAMPLES - 1) @ np.linalg.inv(chebyshev(samples, _SAMPLES - 1))  # (intervals, 6, samples)
-    powers: Array = np.linalg.inv(np.vander(nodes, increasing=True))
-    return (powers @ values).reshape(-1, _SAMPLES)
+    powers = np.linalg.inv(np.vander(nodes, increasing=True))
+    return np.asarray(powers @ values, dtype=np.float64).reshape(-1, _SAMPLES)
 
 
 def _root(coefficients: Array) -> Array:

@@ -1,7 +1,7 @@
 """Neighbour joining, the reference, on LG+Γ distances (scikit-bio).
 
-Saitou & Nei, Mol. Biol. Evol. 4:406 (1987), doi:10.1093/oxfordjournals.molbev.a040454. Time grows with the cube of the number
-of sequences.
+Saitou & Nei, Mol. Biol. Evol. 4:406 (1987), doi:10.1093/oxfordjournals.molbev.a040454. Time grows with the cube of the
+number of sequences.
 """
 
 from __future__ import annotations
