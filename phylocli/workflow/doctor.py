@@ -40,9 +40,9 @@ _OPTIONAL = (
     ),
     (
         "iqtree (tree --engine iqtree)",
-        "",
+        "piqtree",
         ("iqtree3", "iqtree2", "iqtree"),
-        "conda install -c bioconda iqtree, or apt install iqtree",
+        "conda install -c bioconda iqtree, apt install iqtree, or pip install 'phylocli[iqtree]' (Python 3.12)",
     ),
     ("mmseqs (families, search baselines)", "", ("mmseqs",), "conda install -c bioconda mmseqs2, or apt install mmseqs2"),
 )
