@@ -90,10 +90,18 @@ def draw_identity(family: Family) -> None:
     for name, colour in (("pssm", "0.25"), ("hmm-emission", "0.55")):
         _, same = measured(family, name, {}, 40)
         panel.axhline(np.median(same), color=colour, lw=1.2, ls=":", label=f"{name} (no distance; median)")
+    still = {"masking": "P", "crop": "v", "multi-crop": "<", "spans": ">"}
+    for place, (name, mark) in enumerate(still.items(), 1):  # no residue changes: at distance 0, beside each other
+        _, same = measured(family, name, {}, 60)
+        low, middle, high = np.quantile(same, [0.25, 0.5, 0.75])
+        panel.errorbar(
+            -0.07 * place, middle, [[middle - low], [high - middle]], fmt=mark, color="#7a5195", ms=5, lw=1,
+            label=f"{name} (distance 0; quartiles)",
+        )  # fmt: skip
     panel.set_xlabel("distance between the two views, expected substitutions per site")
     panel.set_ylabel("identity of their global alignment")
     panel.set_ylim(0, 1.02)
-    panel.set_xlim(0, 3.2)
+    panel.set_xlim(-0.35, 3.2)
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(fontsize=8, frameon=False)
     panel.set_title(f"{family.accession} ({family.name}), {len(family)} members", fontsize=10)

@@ -46,8 +46,9 @@ def command(
 ) -> None:
     """Show what a view makes of families: a few pairs, with their distance and identity.
 
-    Without a name, lists the views with their parameters. The columns: family, view, distance (expected substitutions per
-    site, NaN where it is not defined), identity (of a global alignment), view_a, view_b.
+    Without a name, lists the views with their parameters and the distance that each puts between the two. The columns:
+    family, view, distance (expected substitutions per site, NaN where it is not defined), identity (of a global alignment),
+    view_a, view_b.
     """
     from phylocli.formats.streams import open_text_output
     from phylocli.formats.tables import TableWriter, parse_format
@@ -57,7 +58,7 @@ def command(
 
     if name is None:
         with open_text_output(output) as stream:
-            stream.write("view\tkind\tparameters\tsummary\n" + "\n".join(listing()) + "\n")
+            stream.write("view\tkind\tparameters\tdistance\talphabets\tsummary\n" + "\n".join(listing()) + "\n")
         return
     table_format = parse_format(format)
     composed = build(name, parse_settings(settings or [], name), alphabet)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phylocli import console, registry
-from phylocli.alphabet import decode_tokens
+from phylocli.alphabet import ALPHABETS, decode_tokens
 from phylocli.errors import PhylocliError, UsageError
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError
@@ -133,12 +133,14 @@ def parse_settings(settings: Iterable[str], spec: str) -> dict[str, dict[str, An
 
 
 def listing() -> list[str]:
-    """Return a line for each view: its name, its parameters with their defaults, what it does."""
+    """Return a line for each view: its name, kind, parameters with their defaults, distance and alphabets, what it does."""
     import inspect
 
     lines = []
     for name in registry.names("views"):
         parameters = inspect.signature(registry.load("views", name).make).parameters.values()
         shown = ", ".join(f"{p.name}={p.default}" for p in parameters)
-        lines.append(f"{name}\t{registry.load('views', name).KIND}\t{shown}\t{registry.summary('views', name)}")
+        module = registry.load("views", name)
+        alphabets = ", ".join(getattr(module, "ALPHABETS", ALPHABETS))
+        lines.append("\t".join([name, module.KIND, shown, module.DISTANCE, alphabets, registry.summary("views", name)]))
     return lines

@@ -26,6 +26,7 @@ from phylocli.views._reconstruct import Floats, marginal_posteriors
 
 KIND = "source"
 ALPHABETS = ("protein",)
+DISTANCE = "path length between the two in the tree"
 
 
 class Lineages:

@@ -14,6 +14,7 @@ from phylocli.errors import UsageError
 from phylocli.views._base import Tokens, check_share
 
 KIND = "transform"
+DISTANCE = "0"
 
 
 class Crop:

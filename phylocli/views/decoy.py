@@ -13,6 +13,7 @@ from phylocli.errors import UsageError
 from phylocli.views._base import Tokens
 
 KIND = "addition"
+DISTANCE = "not a homolog: none"
 
 
 class Decoy:

@@ -11,6 +11,7 @@ import numpy as np
 from phylocli.views._base import Tokens
 
 KIND = "transform"
+DISTANCE = "0"
 
 
 class Dropout:

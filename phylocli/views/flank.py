@@ -15,6 +15,7 @@ from phylocli.views._base import Tokens
 
 KIND = "transform"
 ALPHABETS = ("dna",)
+DISTANCE = "0"
 
 
 class Flank:

@@ -18,6 +18,7 @@ from phylocli.views._base import Pairs, Tokens, require_aligned
 
 KIND = "source"
 ALPHABETS = ("protein",)
+DISTANCE = "not defined"
 
 
 class _Prepared:

@@ -11,6 +11,7 @@ from phylocli.alphabet import MASK
 from phylocli.views._base import Tokens, check_share
 
 KIND = "transform"
+DISTANCE = "0"
 
 
 class Masking:

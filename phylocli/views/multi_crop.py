@@ -18,6 +18,7 @@ from phylocli.views._base import Pairs, Tokens, member_tokens
 from phylocli.views.crop import Crop
 
 KIND = "source"
+DISTANCE = "0"
 
 
 class _Prepared:

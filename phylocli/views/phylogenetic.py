@@ -19,6 +19,7 @@ from phylocli.pairs.request import Request
 from phylocli.views._base import Pairs, Tokens, check_band, member_tokens
 
 KIND = "source"
+DISTANCE = "patristic, from min_dist to max_dist"
 
 
 class _Prepared:

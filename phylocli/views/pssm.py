@@ -19,6 +19,7 @@ from phylocli.views._base import Pairs, Tokens, require_aligned
 
 KIND = "source"
 ALPHABETS = ("protein",)
+DISTANCE = "not defined"
 
 
 def position_weights(states: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

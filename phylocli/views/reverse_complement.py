@@ -14,6 +14,7 @@ from phylocli.views._base import Tokens, check_share
 
 KIND = "transform"
 ALPHABETS = ("dna",)
+DISTANCE = "0"
 
 
 class ReverseComplement:

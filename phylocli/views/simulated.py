@@ -22,6 +22,7 @@ from phylocli.views._base import Pairs, Tokens, check_band, check_distance, memb
 
 KIND = "source"
 ALPHABETS = ("protein",)
+DISTANCE = "the branch's length, uniform from min_dist to max_dist"
 
 
 class Simulated:

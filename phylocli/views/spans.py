@@ -15,6 +15,7 @@ from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Tokens, member_tokens
 
 KIND = "source"
+DISTANCE = "0"
 
 
 class _Prepared:

@@ -20,6 +20,7 @@ from phylocli.views._base import Tokens, check_distance
 
 KIND = "transform"
 ALPHABETS = ("protein",)
+DISTANCE = "the parameter distance"
 
 Matrix = Literal["uniform", "blosum62"]
 

@@ -201,3 +201,13 @@ def test_a_decoy_moves_residues_within_windows_only(window):
     assert (moved > 0).mean() > 0.4
     with pytest.raises(UsageError):
         decoy.make(1)
+
+
+def test_every_view_says_the_distance_that_it_puts():
+    for name in registry.names("views"):
+        module = registry.load("views", name)
+        assert module.DISTANCE
+        if module.KIND == "transform" and module.DISTANCE == "0":
+            assert module.make().expected_distance == 0
+        elif module.KIND == "transform":
+            assert module.make(distance=0.7).expected_distance == 0.7
