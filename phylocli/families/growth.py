@@ -22,9 +22,9 @@ from phylocli.families.searching import Hit, Region, Searcher, rows_of
 
 # Neighbours that the seed itself is searched against, evenly spaced by length where there are more; the rest wait for the
 # profile, which takes the same time and sees more.
-_MOST_FIRST = 60
+_MOST_FIRST = 30
 # A last search of everything is worth it where so large a part was found after the first.
-_FOUND_LATER = 0.1
+_FOUND_LATER = 0.3
 # What a residue costs that a hit leaves out of a stretch, where one that it aligns is worth 1; see `agreed_stretch`.
 # High, as a stretch that is too short is mended later by its flanks or by a family beside it, one too long is not.
 _UNALIGNED_COST = 1.5

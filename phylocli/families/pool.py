@@ -64,6 +64,10 @@ class Pool:
         """Return a whole sequence as HMMER reads it: the 20 amino acids and `X`."""
         return plain(self.residues[index]).encode("ascii")
 
+    def text_of(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return the letters of a whole sequence, shape (length,)."""
+        return np.frombuffer(self.residues[index].encode("ascii"), dtype=np.uint8)
+
     def text(self) -> npt.NDArray[np.uint8]:
         """Return the letters of all sequences, one after another, shape (residues,)."""
         return np.frombuffer("".join(self.residues).encode("ascii"), dtype=np.uint8)

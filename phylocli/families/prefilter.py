@@ -45,6 +45,7 @@ MAX_NEIGHBOURS = 200
 # Of a word that occurs more often than this, each sequence is matched with the first, longest ones only: linear, not
 # quadratic, in the size of a family (as in Linclust, Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5).
 MAX_OCCURRENCES = 200
+_NO_TEXT = np.zeros(0, dtype=np.uint8)
 _ENTRIES_AT_ONCE = 400_000
 
 
@@ -74,8 +75,7 @@ def _index(reduced: npt.NDArray[np.uint8], owner: npt.NDArray[np.int32], pattern
     start = np.zeros(len(reduced), dtype=np.int32)
     size = np.zeros(len(reduced), dtype=np.uint8)
     order = np.argsort(code, kind="stable")
-    positions = positions.astype(np.int32)[order]
-    code = code[order]
+    positions, code = positions[order], code[order]
     del order
     if len(positions):
         first = np.flatnonzero(np.concatenate(([True], code[1:] != code[:-1])))
@@ -102,8 +102,9 @@ def neighbour_graph(pool: Pool, executor: Executor, chosen: npt.NDArray[np.int64
     lengths = pool.lengths[chosen]
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     owner = np.repeat(np.arange(len(chosen), dtype=np.int32), lengths)
-    local = (np.arange(len(owner)) - offsets[owner]).astype(np.int32)
-    text = pool.text()[pool.offsets[chosen][owner] + local]
+    local = np.arange(len(owner), dtype=np.int32)
+    local -= np.repeat(offsets[:-1].astype(np.int32), lengths)
+    text = np.concatenate([_NO_TEXT, *(pool.text_of(i) for i in chosen.tolist())])
     letters, reduced = blosum_order(text), reduced_letters(text)
     # One at a time: sorting takes most memory.
     indices = [_index(reduced, owner, pattern) for pattern in PATTERNS[word_weight(len(reduced))]]

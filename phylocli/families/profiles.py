@@ -98,7 +98,8 @@ def effective_number(letters: npt.NDArray[np.uint8], background: Any) -> float:
 
     def entropy(number: float) -> float:
         builder = plan7.Builder(AMINO, architecture="hand", effective_number=float(number), **_calibration(20, length=5))
-        emissions = np.asarray(builder.build_msa(alignment, background)[0].match_emissions)[1:]
+        profile: Any = builder.build_msa(alignment, background)[0]
+        emissions = np.asarray(profile.match_emissions)[1:]
         return float((emissions * np.log2(emissions / expected)).sum(axis=1).mean())
 
     high = float(np.log(rows))

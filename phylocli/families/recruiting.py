@@ -1,4 +1,4 @@
-"""Families take in the sequences that were left out as nearly the same as one of theirs."""
+"""Families take in the sequences that one of their members stands for."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def recruit(ledger: Ledger, searcher: Searcher, chosen: npt.NDArray[np.int64], e
         return searcher.covering(group.profile, candidates) if candidates else []
 
     numbers = sorted(ledger.groups)
-    found = console.progress(executor.map(hits_of, numbers), "taking in near copies", total=len(numbers), unit="families")
+    found = console.progress(executor.map(hits_of, numbers), "taking in close kin", total=len(numbers), unit="families")
     best = [(number, hit) for number, hits in zip(numbers, found, strict=True) for hit in hits]
     best.sort(key=lambda item: (-item[1].score, item[1].region.sequence, item[1].region.start, item[0]))
     for number, hit in best:

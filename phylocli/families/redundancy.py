@@ -1,4 +1,4 @@
-"""Sequences that are nearly the same as a longer one: families are grown without them, and have them back at the end.
+"""Sequences that a longer one can stand for: families are grown without them, and have them back at the end.
 
 As Linclust does it (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5), in time linear in the input: each sequence
 is known by a few of its words, those with the lowest hashes; those of similar length that share a word are compared with the
@@ -14,9 +14,11 @@ from phylocli.families.diagonals import Indices, identities
 from phylocli.families.pool import Pool
 from phylocli.families.words import blocks, reduced_letters, word_codes
 
-# Residues that a sequence has in common with its representative, on one diagonal, as a part of the longer of the two. So a
-# fragment is never left out: that a domain is seen alone is what tells its bounds.
-IDENTITY = 0.8
+# Residues that a sequence has in common with its representative, on one diagonal, as a part of the longer of the two.
+IDENTITY = 0.5
+# Length of a sequence as a part of its representative's. Fragments are not left out: a domain seen alone is what tells
+# the domain's bounds.
+LENGTH = 0.8
 _PATTERN = "111111111111"
 _WORDS = 20
 _RESIDUES_AT_ONCE = 1_000_000
@@ -28,8 +30,8 @@ _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)
 def representatives(pool: Pool, identity: float = IDENTITY) -> Indices:
     """Return the index of the sequence that represents each sequence of a pool, itself for most, shape (n,).
 
-    A representative is no shorter than what it represents, represents itself, and has at least `identity` of its residues in
-    common with it, on one diagonal.
+    A representative is no shorter than what it represents and no longer than 1 / `LENGTH` of it, represents itself, and has
+    at least `identity` of its residues in common with it, on one diagonal.
     """
     chosen = np.arange(len(pool))
     text = pool.text()
@@ -39,10 +41,12 @@ def representatives(pool: Pool, identity: float = IDENTITY) -> Indices:
         standing = np.flatnonzero(chosen == np.arange(len(pool)))
         words = _words(pool, reduced, standing, np.uint64(multiplier))
         # In two ways, so that no two similar lengths fall apart in both.
-        width = -np.log(identity)
+        width = -np.log(LENGTH)
         for shift in (0.0, 0.5):
             classes = np.floor(np.log(np.maximum(pool.lengths, 1)) / width + shift).astype(np.int64)
             query, target, diagonal = _pairs(words, classes)
+            long_enough = pool.lengths[target] >= LENGTH * pool.lengths[query]
+            query, target, diagonal = query[long_enough], target[long_enough], diagonal[long_enough]
             alike = identities(text, pool.offsets, query, target, diagonal) >= identity * pool.lengths[query]
             # Ascending by target, so that whether its query is left out is known by then.
             for longer, shorter in zip(query[alike].tolist(), target[alike].tolist(), strict=True):

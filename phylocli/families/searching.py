@@ -87,7 +87,7 @@ class Searcher:
     def _pipeline(self) -> Any:
         if not hasattr(self._local, "pipeline"):
             cutoff = self.settings.evalue
-            thresholds = {"E": cutoff, "incE": cutoff, "domE": cutoff, "incdomE": cutoff}
+            thresholds: dict[str, Any] = {"E": cutoff, "incE": cutoff, "domE": cutoff, "incdomE": cutoff}
             self._local.pipeline = plan7.Pipeline(
                 AMINO, self.builders.background(), Z=len(self.pool), seed=SEED, **thresholds
             )

@@ -7,6 +7,7 @@ spaced, as Ma, Tromp and Li (2002) found to be more sensitive, doi:10.1093/bioin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ def reduced_letters(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def word_codes(
     reduced: npt.NDArray[np.uint8], owner: npt.NDArray[np.int32], pattern: str
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
     """Return the words of a text that lie in one sequence and are no runs or the like, which say nothing of kinship.
 
     Args:
@@ -43,14 +44,16 @@ def word_codes(
         pattern: of a word, `1` where a letter counts.
 
     Returns:
-        Where words start, ascending, and their codes: numbers below 10 to the power of the letters that count.
+        Where words start, ascending, and their codes: numbers below 10 to the power of the letters that count, in 32 bits
+        where they fit, as memory is what the number of sequences is bounded by.
     """
     places = [i for i, mark in enumerate(pattern) if mark == "1"]
     count = max(len(reduced) - len(pattern) + 1, 0)
+    kind = np.uint32 if len(CLASSES) ** len(places) <= 2**32 else np.uint64
     if count == 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=kind)
     valid = owner[:count] == owner[len(pattern) - 1 :]
-    code = np.zeros(count, dtype=np.int64)
+    code: npt.NDArray[Any] = np.zeros(count, dtype=kind)
     changes = np.zeros(count, dtype=np.uint8)
     previous = reduced[places[0] : places[0] + count]
     for place in places:
@@ -61,8 +64,7 @@ def word_codes(
         code *= len(CLASSES)
         code += letters
     valid &= changes >= 2
-    positions = np.flatnonzero(valid)
-    return positions, code[positions]
+    return np.flatnonzero(valid).astype(np.int32), code[valid]
 
 
 def blocks(work: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:

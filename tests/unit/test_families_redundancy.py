@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from phylocli.families import redundancy
 from phylocli.families.pool import Pool
 from phylocli.families.recruiting import followers, star_graph
-from phylocli.families.redundancy import IDENTITY, representatives
+from phylocli.families.redundancy import IDENTITY, LENGTH, representatives
 from phylocli.formats.fasta import Sequence
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
@@ -37,7 +37,7 @@ def common_part(a, b):
 
 
 def mixed_pool(seed):
-    """Return a pool of families with near copies, distant copies, fragments and shifted copies."""
+    """Return a pool of families with close and distant kin, fragments and shifted copies."""
     rng = np.random.default_rng(seed)
     texts = set()
     for _ in range(4):
@@ -50,7 +50,7 @@ def mixed_pool(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_left_out_is_nearly_its_representative_and_no_longer(seed):
+def test_what_is_left_out_is_close_kin_of_its_representative_and_of_its_length(seed):
     pool = mixed_pool(seed)
     chosen = representatives(pool)
     left_out = np.flatnonzero(chosen != np.arange(len(pool)))
@@ -58,16 +58,16 @@ def test_what_is_left_out_is_nearly_its_representative_and_no_longer(seed):
     for i in left_out.tolist():
         lead = int(chosen[i])
         assert chosen[lead] == lead
-        assert pool.lengths[lead] >= pool.lengths[i]
+        assert pool.lengths[lead] >= pool.lengths[i] >= LENGTH * pool.lengths[lead]
         assert common_part(pool.residues[lead], pool.residues[i]) >= IDENTITY
 
 
-def test_near_copies_are_left_out_and_homologs_and_fragments_are_not():
+def test_close_kin_are_left_out_and_distant_kin_and_fragments_are_not():
     rng = np.random.default_rng(1)
     ancestor = random_protein(rng, 200)
     copies = [with_changes(rng, ancestor, 10) for _ in range(10)]
-    distant = with_changes(rng, ancestor, 100)
-    fragment = ancestor[20:120]
+    distant = with_changes(rng, ancestor, 120)
+    fragment = ancestor[20:170]
     pool = pool_of([ancestor, *copies, distant, fragment, random_protein(rng, 200)])
     chosen = representatives(pool)
     standing = {pool.residues[i] for i in np.flatnonzero(chosen == np.arange(len(pool)))}

@@ -27,7 +27,7 @@ def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
     """Return the families of a pool: regions of sequences, each residue in one at most."""
     chosen = representatives(pool)
     searched = np.flatnonzero(chosen == np.arange(len(pool)))
-    console.detail(f"{len(pool) - len(searched)} sequences are nearly the same as a longer one; they join its families")
+    console.detail(f"{len(pool) - len(searched)} sequences are close kin of a longer one; they join its families at the end")
     graph = neighbour_graph(pool, executor, searched)
     console.detail(f"{graph.nnz // 2} pairs of sequences share enough words to be compared")
     ledger, searcher = Ledger(pool, settings), Searcher(pool, settings)
