@@ -19,7 +19,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer
-from phylocli.tree.engines import _external, iqtree, veryfasttree
+from phylocli.tree.engines import _external, _skbio, iqtree, veryfasttree
 from phylocli.tree.failures import Failures
 from phylocli.tree.infer import attach_trees, infer_trees
 
@@ -316,6 +316,17 @@ def test_a_program_that_fails_says_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(PhylocliError, match="status 3") as caught:
         _external.run(sys.executable, ["-c", script], folder=tmp_path, timeout=10)
     assert "no memory for this" in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ["bme", "nj"])
+def test_single_precision_of_large_families_gives_the_same_tree(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    family, _ = simulated(30, 150, seed=4)
+    double = infer_one(family, engine=engine, refine=False).tree()
+    monkeypatch.setattr(_skbio, "SINGLE_ABOVE", 10)
+    single = infer_one(family, engine=engine, refine=False).tree()
+    assert splits(single) == splits(double)
+    expected = distances(double)
+    assert all(found == pytest.approx(expected[pair], abs=1e-5) for pair, found in distances(single).items())
 
 
 @pytest.mark.parametrize("engine", ["bme", "nj", "veryfasttree"])
