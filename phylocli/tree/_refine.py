@@ -100,7 +100,7 @@ def improve(
         moved = interchange(tree, names, states, model=model, alpha=bounded)
         if not moved.moves:
             return Inferred(tree, "no interchange makes it likelier", alpha)
-        arguments = {"model": model, "alpha": bounded, "fit_alpha": False}
+        arguments: dict[str, Any] = {"model": model, "alpha": bounded, "fit_alpha": False}
         [swept] = refine_trees([moved.tree], [names], [states], sweeps=1, **arguments)
         scale = np.nansum(tree.length) / max(np.nansum(swept.tree.length), 1e-12)
         scaled = replace(swept.tree, length=swept.tree.length * scale)

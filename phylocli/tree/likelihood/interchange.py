@@ -170,7 +170,9 @@ def _ordered(tree: BinaryTree) -> BinaryTree:
 def _tree(binary: BinaryTree, names: Sequence[str]) -> Tree:
     """Return a binary tree as an ordinary one: branches of no length that only resolve a polytomy are gone."""
     n = len(names)
-    parent, length, labels = [], [], []
+    parent: list[int] = []
+    length: list[float] = []
+    labels: list[str] = []
     stack = [(binary.root, -1)]
     while stack:
         node, up = stack.pop()
