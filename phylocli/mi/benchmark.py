@@ -26,7 +26,8 @@ def plan_of(preset: str, **changes: Any) -> Plan:
     if preset not in PRESETS:
         raise UsageError(f"there is no preset named {preset!r}", fix=f"known: {', '.join(PRESETS)}")
     given = {name: value for name, value in changes.items() if value is not None and value != []}
-    return replace(PRESETS[preset], **{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return replace(PRESETS[preset], **fields)
 
 
 def parse_levels(text: str | None) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from phylocli.mi.summary import table
 SUFFIXES = (".svg", ".png", ".pdf", ".html")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 COLUMNS = 4
-POINTS = 150
-TITLES = {"none": "Gaussians", "cubic": "Gaussians, y cubed"}
+POINTS = 75
+"""Windows that a critic's trace is drawn in, over all levels."""
 
 
 def check_target(path: PathLike) -> None:
@@ -31,7 +32,7 @@ def check_target(path: PathLike) -> None:
 def draw(rows: Sequence[Row], path: PathLike) -> None:
     """Draw the figure of Poole et al. 2019 (arXiv 1905.06922, figure 2) and Song & Ermon 2020 (arXiv 1910.06222, figure 1).
 
-    One panel an estimator. Black: the true information; dashed: log N; in colour, one critic each: the mean over a
+    One panel an estimator. Black: the true information; dashed: log N; in colour, one critic each: the median over a
     window of training batches, and a band from the 10th to the 90th percentile. A critic that is not trained shows as the
     mean of each level and a band of one standard deviation.
 
@@ -45,28 +46,25 @@ def draw(rows: Sequence[Row], path: PathLike) -> None:
     check_target(path)
     suffix = Path(path).suffix.lower()
     figure = _figure(rows)
-    if suffix == ".html":
-        write_text(path, _page(rows, _svg(figure)))
+    if suffix in (".svg", ".html"):
+        picture = _svg(figure)
+        write_text(path, picture if suffix == ".svg" else _page(rows, picture[picture.index("<svg") :]))
         return
-    import matplotlib
-
-    # The same rows give the same bytes: no date, and ids in the SVG that do not change from run to run.
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-    with matplotlib.rc_context(_STYLE), atomic_path(path) as part:
-        figure.savefig(part, format=suffix[1:], dpi=130, metadata=metadata)
-
-
-_STYLE = {"svg.hashsalt": "phylocli", "svg.fonttype": "none"}
+    with atomic_path(path) as part:
+        # The same rows give the same bytes: no date.
+        figure.savefig(part, format=suffix[1:], dpi=130, metadata={"CreationDate": None} if suffix == ".pdf" else None)
 
 
 def _svg(figure: Any) -> str:
     import matplotlib
 
     stream = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
+    # No date, and ids that do not change from run to run.
+    style: Any = {"svg.hashsalt": "phylocli", "svg.fonttype": "none"}
+    with matplotlib.rc_context(style):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    text = stream.getvalue().decode()
-    return text[text.index("<svg") :]
+    # A hundredth of a point is more than a screen shows, and a third of the bytes.
+    return re.sub(r"(\.\d\d)\d+", r"\1", stream.getvalue().decode())
 
 
 def _figure(rows: Sequence[Row]) -> Any:
@@ -91,7 +89,7 @@ def _figure(rows: Sequence[Row]) -> Any:
                 continue
             panel.axis("on")
             _panel(panel, chosen, colours)
-            title = f"{estimator}  ·  {TITLES[transform]}" if len(transforms) > 1 else estimator
+            title = estimator.replace(":divergence=", " ") + (", y cubed" if transform == "cubic" else "")
             panel.set_title(title, fontsize=8.5, loc="left")
     highest = max(row.true_nats for row in rows)
     panels[0][0].set_ylim(-0.1 * highest, 1.4 * highest)
@@ -113,29 +111,34 @@ def _panel(panel: Any, rows: list[Row], colours: dict[str, str]) -> None:
     width = max((len(row.trace) for row in rows), default=0) or 100
     panel.stairs(levels, np.arange(len(levels) + 1) * width, color="black", linewidth=1.1, baseline=None, zorder=5)
     panel.axhline(math.log(rows[0].batch_size), color="0.45", linewidth=0.8, linestyle="--")
+    below = 0
     for critic in dict.fromkeys(row.critic for row in rows):
-        for row in (r for r in rows if r.critic == critic):
-            left = levels.index(row.true_nats) * width
-            if len(row.trace):
-                x, middle, low, high = _windows(row.trace)
-            else:
-                x, middle = np.array([0.0, width]), np.full(2, row.estimate_nats)
-                low, high = middle - row.sd, middle + row.sd
-            panel.plot(left + x, middle, color=colours[critic], linewidth=1.3, zorder=4)
-            panel.fill_between(left + x, low, high, color=colours[critic], alpha=0.18, linewidth=0, zorder=2)
-        if max(row.estimate_nats for row in rows if row.critic == critic) < 0:
-            panel.text(0.02, 0.03, f"{critic} lies below", transform=panel.transAxes, fontsize=7.5, color=colours[critic])
+        chosen = [row for row in rows if row.critic == critic]
+        x, middle, low, high = np.hstack([_shown(row, levels.index(row.true_nats) * width, width, levels) for row in chosen])
+        panel.plot(x, middle, color=colours[critic], linewidth=1.3, zorder=4)
+        panel.fill_between(x, low, high, color=colours[critic], alpha=0.18, linewidth=0, zorder=2)
+        if not any(row.estimate_nats >= 0 for row in chosen):
+            text = f"{critic} lies below"
+            panel.text(0.02, 0.03 + 0.1 * below, text, transform=panel.transAxes, fontsize=7.5, color=colours[critic])
+            below += 1
     panel.tick_params(labelsize=7.5)
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _windows(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the middle of each window of a trace, and mean, 10th and 90th percentile within it."""
-    parts = np.array_split(np.nan_to_num(trace, neginf=-1e6, posinf=1e6), min(POINTS, max(2, len(trace) // 10)))
-    ends = np.cumsum([len(part) for part in parts])
-    x = np.array([end - len(part) / 2 for end, part in zip(ends, parts, strict=True)])
-    low, high = np.array([np.quantile(part, [0.1, 0.9]) for part in parts]).T
-    return x, np.array([part.mean() for part in parts]), low, high
+def _shown(row: Row, left: float, width: int, levels: list[float]) -> np.ndarray:
+    """Return x, middle, low and high of a row's curve, (4, points), ending in a gap."""
+    gap = np.full((4, 1), np.nan)
+    if not len(row.trace):
+        ends = np.array([left, left + width])
+        return np.hstack([np.vstack([ends, *(np.full(2, row.estimate_nats + k * row.sd) for k in (0, -1, 1))]), gap])
+    windows = min(max(2, POINTS // len(levels)), len(row.trace))
+    # Far off the panel is far enough: a curve must not leave the range of the renderer's numbers.
+    far = 10 * max(levels)
+    parts = np.array_split(np.nan_to_num(row.trace, nan=-far, neginf=-far, posinf=far), windows)
+    stops = np.cumsum([len(part) for part in parts])
+    x = [left + stop - len(part) / 2 for stop, part in zip(stops, parts, strict=True)]
+    low, middle, high = np.clip([np.quantile(part, [0.1, 0.5, 0.9]) for part in parts], -far, far).T
+    return np.hstack([np.vstack([x, middle, low, high]), gap])
 
 
 def _page(rows: Sequence[Row], svg: str) -> str:

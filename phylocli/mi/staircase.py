@@ -118,6 +118,8 @@ def run(plan: Plan, advance: Callable[[int], None] = lambda steps: None) -> Iter
             for together in zip(*repeats, strict=True):
                 values = np.concatenate([figures for _, figures, _ in together])
                 level = together[0][0]
+                with np.errstate(invalid="ignore"):  # an overflow in one batch: the mean is infinite, the sd no number
+                    sd = float(values.std(ddof=1))
                 yield Row(
                     estimator.text,
                     critic.text,
@@ -125,7 +127,7 @@ def run(plan: Plan, advance: Callable[[int], None] = lambda steps: None) -> Iter
                     plan.dimension,
                     level.nats,
                     float(values.mean()),
-                    float(values.std(ddof=1)),
+                    sd,
                     level.transform,
                     together[0][2],
                 )
