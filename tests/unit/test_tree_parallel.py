@@ -76,6 +76,17 @@ def test_a_time_limit_leaves_no_alarm_behind() -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+def test_an_alarm_of_the_caller_goes_on_after_a_time_limit() -> None:
+    before = signal.signal(signal.SIGALRM, lambda signum, frame: None)
+    signal.setitimer(signal.ITIMER_REAL, 50.0)
+    try:
+        list(ordered_map(dawdle, families(2), 0.1, 1, timeout=30.0))
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 50
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_results_keep_the_order_of_the_input_and_failures_are_values() -> None:
     for jobs in (1, 2):
         results = list(ordered_map(note, families(5), "done", jobs))
