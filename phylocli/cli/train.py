@@ -14,7 +14,7 @@ EXAMPLES = [
     "phylocli train pairs.parquet -o run --steps 2000 --seed 1 --set critic.temperature=0.05",
     "phylocli train trees.sto -o run --set view.phylogenetic.min_dist=0.5 --set encoder.preset=medium --device cuda",
     "phylocli train --resume -o run",
-    "phylocli train --recipe run/config.toml -o again",
+    "phylocli train --config run/config.toml -o again",
 ]
 NO_ARGS_IS_HELP = True
 
@@ -31,6 +31,12 @@ def command(
         str,
         typer.Option(metavar="NAME|FILE", help="A recipe (see 'phylocli recipes'), or a TOML file such as a run's config."),
     ] = "simclr",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Repeat a run: its config.toml, with recipe, inputs and seed. Others may be named."
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Optimiser steps; default: the recipe's."),
@@ -41,6 +47,12 @@ def command(
     ] = None,
     device: _options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of RUN_DIR.")] = False,
+    on_divergence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stop|rollback|continue", help="If the loss is no number or the encoder collapses; default: stop."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting over the recipe's; may be repeated."),
@@ -51,16 +63,22 @@ def command(
     From family records with trees, fresh pairs are drawn at every step; from a pairs table, its rows. RUN_DIR gets
     config.toml, metrics.parquet, checkpoints and, in the end, model/, which 'phylocli embed --model' takes.
     """
+    from phylocli.errors import UsageError
     from phylocli.recipes import parse_assignment
     from phylocli.train import train_model
 
+    if config is not None and recipe != "simclr":
+        raise UsageError("--recipe and --config exclude each other", fix="say one of them, and --set what shall differ")
+    changes = dict(parse_assignment(text) for text in settings or [])
+    if on_divergence is not None:
+        changes["on_divergence"] = on_divergence
     train_model(
         list(inputs or []),
         output,
-        recipe=recipe,
+        recipe=config or recipe,
         steps=steps,
         seed=seed,
         device=device,
         resume=resume,
-        settings=dict(parse_assignment(text) for text in settings or []),
+        settings=changes,
     )

@@ -60,3 +60,7 @@ class Queue(nn.Module):
             self.family[at], self.clan[at] = family, clan
             self.place.copy_((self.place + len(vectors)) % len(self))
         self._waiting.clear()
+
+    def clear(self) -> None:
+        """Drop what waits."""
+        self._waiting.clear()

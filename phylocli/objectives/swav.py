@@ -88,7 +88,7 @@ class Objective(nn.Module):
         """Return the codes of a large view, (N, K)."""
         family, clan = batch.family, batch.clan
         if len(self.queues):
-            queue = self.queues[side]
+            queue = self._queues()[side]
             there = queue.filled()
             scores = torch.cat([scores, queue.vectors[there].to(scores.dtype) @ self.prototypes.T])
             family, clan = torch.cat([family, queue.family[there]]), torch.cat([clan, queue.clan[there]])
@@ -97,10 +97,13 @@ class Objective(nn.Module):
         weights = kin_weights(family, clan) if self.kin_mass else None
         return sinkhorn(scores, self.epsilon, self.iterations, weights)[: len(z)]
 
+    def _queues(self) -> list[Queue]:
+        return [queue for queue in self.queues if isinstance(queue, Queue)]
+
     @torch.no_grad()
     def after_step(self) -> None:
         """Put the prototypes back to length 1 and let the step's features into the queues."""
         self.prototypes.copy_(F.normalize(self.prototypes, dim=1))
         self.steps += 1
-        for queue in self.queues:
+        for queue in self._queues():
             queue.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import torch
 from phylocli import console
 from phylocli.errors import BadInputError
 from phylocli.formats.streams import atomic_path
+
+BEST = "best.pt"
+FIGURES = ("val_loss", "val_bound", "val_accuracy", "val_retrieval", "val_rank")
+SMALLER_IS_BETTER = ("val_loss",)
 
 _NAME = re.compile(r"^step-(\d{8})\.pt$")
 
@@ -33,27 +38,57 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     return target
 
 
+def save_best(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write the state that did best on held-out members so far, in place of the one before."""
+    with atomic_path(folder / BEST) as part:
+        torch.save({"step": step, **state}, part)
+    return folder / BEST
+
+
+def load_best(folder: Path) -> dict[str, Any]:
+    """Return the state that did best on held-out members.
+
+    Raises:
+        BadInputError: it is not there or cannot be read.
+    """
+    state = _read(folder / BEST)
+    if state is None:
+        raise BadInputError(f"{folder / BEST} cannot be read", fix="take the last model: --set checkpoints.model=last")
+    return state
+
+
 def found(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, the newest last."""
     return sorted(path for path in folder.glob("step-*.pt") if _NAME.match(path.name))
 
 
-def load_latest(folder: Path) -> dict[str, Any] | None:
+def load_latest(folder: Path, sound: Iterable[str] = ()) -> dict[str, Any] | None:
     """Return the state of the newest checkpoint that can be read, None where there is none.
 
     Only plain data are read (`weights_only`): a checkpoint cannot run code.
+
+    Args:
+        folder: the run's `checkpoints/`.
+        sound: names of weights of the learner; checkpoints in which one of them is no number are passed over.
 
     Raises:
         BadInputError: there are checkpoints, and none can be read.
     """
     paths = found(folder)
+    names = list(sound)
     for path in reversed(paths):
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:
-            console.warning(f"{path} cannot be read and is passed over ({str(error).splitlines()[0]})")
-            continue
-        return state
+        state = _read(path)
+        if state is not None and all(state["learner"][name].isfinite().all() for name in names):
+            return state
     if paths:
         raise BadInputError(f"no checkpoint in {folder} can be read", fix="start again with a new run folder")
     return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:
+        console.warning(f"{path} cannot be read and is passed over ({str(error).splitlines()[0]})")
+        return None
+    return state

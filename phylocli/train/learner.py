@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from phylocli.encoders import Model, pad_batch
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
 from phylocli.objectives import Batch, ViewBatch, build_objective, needs_of
+from phylocli.objectives._queue import Queue
 from phylocli.train import checkpoints
 from phylocli.train.data import PairBatch, chunks_by_length
 from phylocli.views import Tokens
@@ -74,7 +75,7 @@ class Learner(nn.Module):
         """Where the weights are."""
         return self.model.device
 
-    def embed(self, sequences: list[Tokens], model: nn.Module | None = None) -> Tensor:
+    def embed(self, sequences: list[Tokens], model: Model | None = None) -> Tensor:
         """Return the embeddings of sequences, (N, D) float32, in their order; of the model, or of another one.
 
         They go through the encoder in groups of similar length, so that little is computed on padding.
@@ -82,7 +83,7 @@ class Learner(nn.Module):
         return self._encode(sequences, model or self.model)[0]
 
     def _encode(
-        self, sequences: list[Tokens], model: nn.Module, *, keep: bool = False
+        self, sequences: list[Tokens], model: Model, *, keep: bool = False
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return embeddings (N, D) and, to `keep`, residues (N, L, F) with their mask (N, L), all float32."""
         groups = chunks_by_length([len(s) for s in sequences], self.tokens)
@@ -125,7 +126,7 @@ class Learner(nn.Module):
                 views += self.head(self.embed(rest)).split(len(pairs))
             else:
                 with torch.no_grad():
-                    views += self.slow["head"](self.embed(rest, self.slow["model"])).split(len(pairs))
+                    views += self.slow["head"](self.embed(rest, cast(Model, self.slow["model"]))).split(len(pairs))
         a, *after = views
         batch.more = after[1:]
         return a, after[0] if after else a, batch
@@ -159,8 +160,15 @@ class Learner(nn.Module):
                     average.lerp_(now, 1 - self.needs.momentum)
                 for old, new in zip(self.slow[name].buffers(), fast.buffers(), strict=True):
                     old.copy_(new)
-        if hasattr(self.objective, "after_step"):
-            self.objective.after_step()
+        after_step = getattr(self.objective, "after_step", None)
+        if callable(after_step):
+            after_step()
+
+    def pass_over(self) -> None:
+        """Forget a step that is not done: what waits to enter queues is dropped."""
+        for part in self.objective.modules():
+            if isinstance(part, Queue):
+                part.clear()
 
     def codes(self, pairs: PairBatch) -> ViewBatch:
         """Return what the objective masks by, on the model's device."""

@@ -51,6 +51,10 @@ class MetricsLog:
         """Add the row of a step."""
         self.rows.append(row)
 
+    def forget(self, after: int) -> None:
+        """Drop the rows after a step, which a run that goes back to it will do again."""
+        self.rows = [row for row in self.rows if row["step"] <= after]
+
     def write(self) -> None:
         """Write all rows, atomically."""
         if not self.rows:

@@ -8,47 +8,36 @@ exactly as if it had not been.
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import math
-import shlex
-import signal
-import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from phylocli import console, recipes
+from phylocli import console
 from phylocli.encoders import choose_device
-from phylocli.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, PhylocliError, UsageError
+from phylocli.errors import BadInputError
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
-from phylocli.train import checkpoints
+from phylocli.train import checkpoints, divergence
 from phylocli.train.data import Corpus, PairBatch, load_corpus, prefetched
+from phylocli.train.divergence import DivergedError
+from phylocli.train.folder import CHECKPOINTS, CONFIG, METRICS, MODEL, PROVENANCE, model_card, open_run, resolve
 from phylocli.train.learner import Learner, choose_precision
 from phylocli.train.log import MetricsLog, Reporter
 from phylocli.train.measures import validate
+from phylocli.train.signals import Stop, Stopped, stop_signals
 
-CONFIG, METRICS, CHECKPOINTS, PROVENANCE, MODEL = "config.toml", "metrics.parquet", "checkpoints", "provenance.json", "model"
+__all__ = ["DivergedError", "Stopped", "learning_rate", "train_model"]
 
 SECONDS_BETWEEN_WRITES = 30.0
-
-
-class Stopped(PhylocliError):
-    """The run was asked to stop, saved a checkpoint and did."""
-
-    def __init__(self, what: str, why: str | None = None, fix: str | None = None, exit_code: int = EXIT_INTERRUPTED) -> None:
-        super().__init__(what, why, fix)
-        self.exit_code = exit_code
-
-
-class DivergedError(PhylocliError):
-    """The loss or the gradient is no number any more."""
 
 
 def train_model(
@@ -83,14 +72,15 @@ def train_model(
         UsageError: an unknown recipe, setting or device; a run folder that is not empty; settings that differ on
             resuming.
         BadInputError: inputs that hold no usable family.
-        DivergedError: the loss became infinite or not a number.
+        DivergedError: the loss became infinite or not a number, or all embeddings alike (unless `on_divergence` says
+            otherwise).
         Stopped: interrupted; a checkpoint is saved.
     """
     folder = Path(output)
     if resume and not inputs and (folder / CONFIG).is_file():
         recipe, seed = folder / CONFIG, None
-    config = _resolve(inputs, recipe, steps, seed, settings or {})
-    state = _open_run(folder, config, resume)
+    config = resolve(inputs, recipe, steps, seed, settings or {})
+    state = open_run(folder, config, resume)
     if state is not None and state["step"] >= config["steps"] and (folder / MODEL / "config.json").is_file():
         console.info(f"{folder} has done all its {config['steps']} steps; its model is {folder / MODEL}")
         return folder / MODEL
@@ -111,75 +101,214 @@ def train_model(
             folder / PROVENANCE, json.dumps(provenance("train", config, config["seed"]), indent=2, default=str) + "\n"
         )
     metrics = MetricsLog(folder / METRICS, upto=state["step"] if state else 0)
-    with _own_random_state(config["seed"]), _stop_signals() as stop:
-        start = _restore(state, learner, optimiser) if state is not None else 0
-        _loop(folder, config, corpus, learner, optimiser, metrics, held_out, start, stop)
-    return folder / MODEL
+    with _own_random_state(config["seed"]), stop_signals() as stop:
+        run = _Run(folder, config, corpus, learner, optimiser, metrics, held_out, stop)
+        start = 0
+        if state is not None:
+            start = run.restore(state)
+            console.info(f"going on after step {start}")
+        elif config["on_divergence"] == "rollback":
+            run.save(0)  # something to go back to
+        while True:
+            try:
+                run.steps(start)
+                break
+            except DivergedError as error:
+                if config["on_divergence"] != "rollback":
+                    raise
+                start = run.roll_back(error)
+    return run.finish()
 
 
-def _loop(
-    folder: Path,
-    config: dict[str, Any],
-    corpus: Corpus,
-    learner: Learner,
-    optimiser: torch.optim.Optimizer,
-    metrics: MetricsLog,
-    held_out: PairBatch | None,
-    start: int,
-    stop: _Stop,
-) -> None:
-    steps, schedule = config["steps"], config["optimiser"]
-    # On a GPU the host only waits for the device when something is written or shown.
-    every = 1 if learner.device.type == "cpu" else 10
-    pending: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
-    learner.train()
+@dataclass
+class _Run:
+    """A run and all that it changes.
 
-    def settle() -> None:
-        for row, terms in pending:
-            row.update({name: float(value) for name, value in terms.items()})
-            _check_finite(row, folder)
-            metrics.append(row)
-        pending.clear()
+    Attributes:
+        scale: of the learning rate; halved at each rollback.
+        rollbacks: how many there were.
+        best: the best validation figure so far, larger is better.
+    """
 
-    with console.progress_task("training", total=steps) as bar:
-        report = Reporter(bar, steps, start)
-        before = time.monotonic()
-        for step, pairs in enumerate(prefetched(corpus, range(start, steps)), start + 1):
-            rate = learning_rate(step, steps, schedule)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            terms = learner(pairs)
-            optimiser.zero_grad(set_to_none=True)
-            terms["loss"].backward()
-            norm = nn.utils.clip_grad_norm_(learner.parameters(), schedule["clip"])
+    folder: Path
+    config: dict[str, Any]
+    corpus: Corpus
+    learner: Learner
+    optimiser: torch.optim.Optimizer
+    metrics: MetricsLog
+    held_out: PairBatch | None
+    stop: Stop
+    scale: float = 1.0
+    rollbacks: int = 0
+    best: float = -math.inf
+
+    @functools.cached_property
+    def judged(self) -> bool:
+        """Whether enough sequences are held out to tell a collapse."""
+        held_out = self.held_out
+        return held_out is not None and len({t.tobytes() for t in held_out.a + held_out.b}) >= divergence.ENOUGH
+
+    def steps(self, start: int) -> None:
+        """Do all steps after `start`.
+
+        Raises:
+            DivergedError: the loss is no number, or the embeddings are all alike.
+            Stopped: a signal asked for it; a checkpoint is saved.
+        """
+        config, learner, stop, steps = self.config, self.learner, self.stop, self.config["steps"]
+        parts = config["batch"]["accumulate"]
+        going_on = config["on_divergence"] == "continue"
+        # On a GPU the host only waits for the device when something is written or shown.
+        every = 1 if learner.device.type == "cpu" else 10
+        pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+        learner.train()
+
+        def settle() -> None:
+            for row, terms in pending:
+                row.update({name: float(value) for name, value in terms.items()})
+                if not going_on:
+                    divergence.check_finite(row)
+                self.metrics.append(row)
+            pending.clear()
+
+        with console.progress_task("training", total=steps) as bar:
+            report = Reporter(bar, steps, start)
+            before = time.monotonic()
+            batches = prefetched(self.corpus, range(start * parts, steps * parts))
+            for step in range(start + 1, steps + 1):
+                row, terms = self._step(step, list(itertools.islice(batches, parts)))
+                pending.append((row, terms))
+                last = step == steps
+                if step % every == 0 or last or stop.signal is not None:
+                    settle()
+                checked = step % config["validation"]["every"] == 0 or last
+                if checked and self.held_out is not None:
+                    settle()
+                    row.update(validate(learner, self.held_out))
+                    self._judge(row)
+                now = time.monotonic()
+                row["seconds"], before = now - before, now
+                report.step(row, important=checked or last)
+                if stop.signal is not None and not last:
+                    settle()
+                    self.save(step)
+                    raise stop.as_error(self.folder, step, steps)
+                if step % config["checkpoints"]["every"] == 0 or last:
+                    settle()
+                    self.save(step)
+                else:
+                    self.metrics.write_if_older(SECONDS_BETWEEN_WRITES)
+
+    def _step(self, step: int, batches: list[PairBatch]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Do one step of the optimiser on the average gradient of some batches; return its row and what is still to come."""
+        learner, optimiser, schedule = self.learner, self.optimiser, self.config["optimiser"]
+        rate = learning_rate(step, self.config["steps"], schedule) * self.scale
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.zero_grad(set_to_none=True)
+        terms: dict[str, Tensor] = {}
+        for pairs in batches:
+            found = learner(pairs)
+            (found["loss"] / len(batches)).backward()
+            for name, value in found.items():
+                terms[name] = terms.get(name, 0) + value.detach() / len(batches)
+        norm = nn.utils.clip_grad_norm_(learner.parameters(), schedule["clip"])
+        if self.config["on_divergence"] == "continue" and not (norm.isfinite() & terms["loss"].isfinite()):
+            console.warning(
+                f"step {step} is passed over: its loss is {float(terms['loss']):g}, its gradient {float(norm):g}"
+            )
+            learner.pass_over()
+        else:
             optimiser.step()
             learner.after_step()
+        row: dict[str, Any] = {"step": step, "loss": None, "learning_rate": rate, "gradient_norm": None}
+        row.update(pairs=sum(map(len, batches)), residues=sum(pairs.residues for pairs in batches))
+        return row, {**terms, "gradient_norm": norm.detach()}
 
-            row: dict[str, Any] = {"step": step, "loss": None, "learning_rate": rate, "gradient_norm": None}
-            row.update(pairs=len(pairs), residues=pairs.residues)
-            pending.append((row, {**{k: v.detach() for k, v in terms.items()}, "gradient_norm": norm.detach()}))
-            last = step == steps
-            if step % every == 0 or last or stop.signal is not None:
-                settle()
-            checked = step % config["validation"]["every"] == 0 or last
-            if checked and held_out is not None:
-                settle()
-                row.update(validate(learner, held_out))
-            now = time.monotonic()
-            row["seconds"], before = now - before, now
-            report.step(row, important=checked or last)
-            if stop.signal is not None and not last:
-                settle()
-                _save(folder, config, step, learner, optimiser, metrics)
-                raise stop.as_error(folder, step, steps)
-            if step % config["checkpoints"]["every"] == 0 or last:
-                settle()
-                _save(folder, config, step, learner, optimiser, metrics)
-            else:
-                metrics.write_if_older(SECONDS_BETWEEN_WRITES)
-    # After the last checkpoint: a run that dies in between finds all steps done and writes its model when it is resumed.
-    learner.model.save(folder / MODEL, _card(config, corpus, learner, metrics.rows))
-    console.info(f"the model is {folder / MODEL} ({learner.model.dimension} features)")
+    def _judge(self, row: dict[str, Any]) -> None:
+        """Look at the validation figures: is this a collapse, is it the best so far?"""
+        try:
+            if self.judged:
+                divergence.check_collapse(row, self.learner.model.dimension)
+        except DivergedError as error:
+            if self.config["on_divergence"] != "continue":
+                raise
+            console.warning(error.what)
+        figure = self.config["checkpoints"]["best"]
+        value = row[figure] * (-1 if figure in checkpoints.SMALLER_IS_BETTER else 1) if figure else -math.inf
+        if value > self.best:
+            self.best = value
+            checkpoints.save_best(self.folder / CHECKPOINTS, row["step"], self.state(row["step"]))
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Return everything that a run needs to go on after a step."""
+        return {
+            "learner": self.learner.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if self.learner.device.type == "cuda" else None,
+            "sampler": {"seed": self.config["seed"], "next_step": step},  # batches are functions of these two
+            "schedule": {"steps": self.config["steps"], **self.config["optimiser"]},
+            "progress": {"scale": self.scale, "rollbacks": self.rollbacks, "best": self.best},
+        }
+
+    def save(self, step: int) -> None:
+        """Write metrics, then the checkpoint: a checkpoint's steps are always in the metrics."""
+        self.metrics.write()
+        checkpoints.save(self.folder / CHECKPOINTS, step, self.state(step), self.config["checkpoints"]["keep"])
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """Put a checkpoint's state back; return the number of steps done.
+
+        Raises:
+            BadInputError: it is that of another model.
+        """
+        try:
+            self.learner.load_state_dict(state["learner"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            torch.set_rng_state(state["random"])
+            if state["random_cuda"] is not None and self.learner.device.type == "cuda":
+                torch.cuda.set_rng_state(state["random_cuda"])
+            for name, value in state.get("progress", {}).items():
+                setattr(self, name, value)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise BadInputError(
+                "the checkpoint does not fit the model",
+                why=str(error).split("\n", 1)[0],
+                fix="start again with a new run folder",
+            ) from error
+        return int(state["step"])
+
+    def roll_back(self, error: DivergedError) -> int:
+        """Go back to the last checkpoint with half the learning rate; return the number of steps done there.
+
+        Raises:
+            DivergedError: that was done too often, or no checkpoint is sound.
+        """
+        names = [name for name, _ in self.learner.named_parameters()]
+        state = checkpoints.load_latest(self.folder / CHECKPOINTS, sound=names)
+        if state is None or self.rollbacks >= divergence.MOST_ROLLBACKS:
+            raise error
+        scale, rollbacks = self.scale / 2, self.rollbacks + 1
+        step = self.restore(state)
+        self.scale, self.rollbacks = scale, rollbacks
+        self.metrics.forget(step)
+        self.learner.pass_over()
+        self.save(step)  # a run that is killed from here on remembers the lower rate
+        console.warning(f"{error.what}; going back to step {step} with {scale:g} times the learning rate")
+        return step
+
+    def finish(self) -> Path:
+        """Write the model; return its folder."""
+        # After the last checkpoint: a run that dies in between finds all steps done and writes its model when resumed.
+        if self.config["checkpoints"]["model"] == "best" and math.isfinite(self.best):
+            state = checkpoints.load_best(self.folder / CHECKPOINTS)
+            self.learner.load_state_dict(state["learner"])
+            console.info(f"the model is that of step {state['step']}, the best by {self.config['checkpoints']['best']}")
+        target = self.folder / MODEL
+        self.learner.model.save(target, model_card(self.config, self.corpus, self.learner, self.metrics.rows))
+        console.info(f"the model is {target} ({self.learner.model.dimension} features)")
+        return target
 
 
 def learning_rate(step: int, steps: int, schedule: dict[str, Any]) -> float:
@@ -192,72 +321,6 @@ def learning_rate(step: int, steps: int, schedule: dict[str, Any]) -> float:
     return schedule["learning_rate"] * share
 
 
-def _resolve(
-    inputs: list[PathLike], recipe: PathLike, steps: int | None, seed: int | None, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the run's configuration: recipe, then settings, every value spelled out."""
-    found = recipes.load(recipe)
-    config = recipes.merge(found.settings, recipes.nested(settings), "--set")
-    if steps is not None:
-        config["steps"] = steps
-    seed = found.seed if seed is None else seed
-    sources = [str(source) for source in inputs] or found.inputs
-    if seed < 0:
-        raise UsageError(f"the seed is {seed}", fix="give a whole number from 0")
-    for name, least in (("steps", 1), ("batch.pairs", 0), ("batch.tokens", 1), ("validation.pairs", 2),
-                        ("validation.every", 1), ("checkpoints.every", 1), ("checkpoints.keep", 1)):  # fmt: skip
-        value: Any = config
-        for key in name.split("."):
-            value = value[key]
-        if value < least:
-            raise UsageError(f"{name} is {value}", fix=f"give {least} or more")
-    if not sources:
-        raise UsageError("there is nothing to train on", fix="name pairs tables or family records with trees")
-    about = {"recipe": found.name, "idea": found.idea, "paper": found.paper}
-    return {**about, "inputs": sources, "seed": seed, **config}
-
-
-def _open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
-    """Return the state to go on from, None for a new run.
-
-    Raises:
-        UsageError: the folder is in use and `resume` was not said, or the run there has other settings.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file", fix="name a folder for the run with -o")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        if resume:
-            console.info(f"{folder} holds no run yet; starting one")
-        return None
-    if not (folder / CONFIG).is_file():
-        raise UsageError(f"{folder} is not empty and holds no run", fix="name an empty or a new folder with -o")
-    if not resume:
-        raise UsageError(f"{folder} holds a run already", fix="go on with it by --resume, or name another folder with -o")
-    import tomllib
-
-    before = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    before.pop("phylocli", None)
-    different = sorted(_differences(before, config))
-    if different:
-        raise UsageError(
-            f"{folder} was started with other settings: {', '.join(different[:6])}",
-            fix=f"resume with the settings in {folder / CONFIG}, or name another folder with -o",
-        )
-    state = checkpoints.load_latest(folder / CHECKPOINTS)
-    if state is None:
-        console.info(f"{folder} has no checkpoint yet; starting again")
-    return state
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], at: str = "") -> Iterator[str]:
-    for key in {*old, *new}:
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            yield from _differences(a, b, f"{at}{key}.")
-        elif a != b:
-            yield f"{at}{key}"
-
-
 def _optimiser(learner: Learner, settings: dict[str, Any]) -> torch.optim.Optimizer:
     """Return AdamW with decay on matrices only: norms, biases and temperatures have nothing to gain from it."""
     trained = [p for p in learner.parameters() if p.requires_grad]
@@ -267,56 +330,6 @@ def _optimiser(learner: Learner, settings: dict[str, Any]) -> torch.optim.Optimi
     ]
     fused = learner.device.type == "cuda"
     return torch.optim.AdamW(groups, lr=settings["learning_rate"], betas=(settings["beta1"], settings["beta2"]), fused=fused)
-
-
-def _save(
-    folder: Path,
-    config: dict[str, Any],
-    step: int,
-    learner: Learner,
-    optimiser: torch.optim.Optimizer,
-    metrics: MetricsLog,
-) -> None:
-    """Write metrics, then the checkpoint: a checkpoint's steps are always in the metrics."""
-    metrics.write()
-    state = {
-        "learner": learner.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state() if learner.device.type == "cuda" else None,
-        "sampler": {"seed": config["seed"], "next_step": step},  # batches are functions of these two
-        "schedule": {"steps": config["steps"], **config["optimiser"]},
-    }
-    checkpoints.save(folder / CHECKPOINTS, step, state, config["checkpoints"]["keep"])
-
-
-def _restore(state: dict[str, Any], learner: Learner, optimiser: torch.optim.Optimizer) -> int:
-    """Put a checkpoint's state back; return the number of steps done."""
-    try:
-        learner.load_state_dict(state["learner"])
-        optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] is not None and learner.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise BadInputError(
-            "the checkpoint does not fit the model",
-            why=str(error).split("\n", 1)[0],
-            fix="start again with a new run folder",
-        ) from error
-    console.info(f"going on after step {state['step']}")
-    return int(state["step"])
-
-
-def _check_finite(row: dict[str, Any], folder: Path) -> None:
-    for name in ("loss", "gradient_norm"):
-        if not math.isfinite(row[name]):
-            raise DivergedError(
-                f"training diverged: the {name.replace('_', ' ')} of step {row['step']} is {row[name]}",
-                why="usually the learning rate is too high or the temperature too low",
-                fix="start again with a lower rate, for example --set optimiser.learning_rate=0.0005, and a new -o; "
-                f"checkpoints in {folder / CHECKPOINTS} are from before",
-            )
 
 
 def _say_what_is_trained(learner: Learner, corpus: Corpus, validated: bool) -> None:
@@ -331,73 +344,9 @@ def _say_what_is_trained(learner: Learner, corpus: Corpus, validated: bool) -> N
         console.info("no family is large enough to hold members out; there will be no validation")
 
 
-class _Stop:
-    """What asked the run to stop, if anything did."""
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:  # asked twice: at once
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
-
-    def as_error(self, folder: Path, step: int, steps: int) -> Stopped:
-        # A batch system that ends a job by SIGTERM should find that all is well.
-        code = EXIT_OK if self.signal is signal.SIGTERM else EXIT_INTERRUPTED
-        return Stopped(
-            f"stopped after step {step} of {steps}; a checkpoint is saved",
-            fix=f"go on with: phylocli train --resume -o {shlex.quote(str(folder))}",
-            exit_code=code,
-        )
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[_Stop]:
-    """Let SIGINT and SIGTERM end the run after the step that is being done."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
 @contextlib.contextmanager
 def _own_random_state(seed: int) -> Iterator[None]:
     """Seed torch (dropout) for the block, and put the caller's random state back after it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
-
-
-def _card(config: dict[str, Any], corpus: Corpus, learner: Learner, rows: list[dict[str, Any]]) -> str:
-    checked = [row for row in rows if row.get("val_bound") is not None]
-    model, run = learner.model, config["recipe"]
-    encoder, pooling = model.config["encoder"], model.config["pooling"]
-    figures = "No members were held out."
-    if checked:
-        row = checked[-1]
-        figures = (
-            f"On held-out members after step {row['step']}: InfoNCE {row['val_bound']:.2f} nats of at most "
-            f"{row['val_ceiling']:.2f}, partner found among its negatives {row['val_accuracy']:.3f}, nearest neighbour of "
-            f"the same family {row['val_retrieval']:.3f}, effective rank {row['val_rank']:.1f} of {model.dimension}."
-        )
-    sizes = np.array([f.size for f in corpus.families])
-    inputs = ", ".join(f"`{Path(source).name}`" for source in config["inputs"])
-    return f"""# A phylocli model
-
-- Encoder: {encoder}, {model.size:,} parameters, {model.dimension} features, {pooling} pooling.
-- Recipe: `{run}` ({config["idea"] or "own"}), {config["steps"]} steps of {corpus.pairs} pairs, seed {config["seed"]}.
-- Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from
-{inputs}.
-- {figures}
-- Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
-
-Every setting is in config.toml of the run, the checksums of the inputs are in its provenance.json. The model knows what
-lies in these families; what it says of proteins unlike them is untested.
-"""

@@ -36,15 +36,11 @@ def retrieval(x: Tensor, family: Tensor) -> Tensor:
     return (family[similarity.argmax(1)] == family).double().mean()
 
 
-@torch.no_grad()
-def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Return the objective's terms for a collapsed encoder: every vector is the average of its kind, in queues too.
-
-    A loss that is not below this has learned nothing; for InfoNCE it is log K, for SwAV at least the log of the number of
-    prototypes. The objective is left as it is.
+def flattened(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> tuple[nn.Module, tuple[Tensor, Tensor, Batch]]:
+    """Return a copy of an objective and its inputs where every vector is the average of its kind, in queues too.
 
     Args:
-        objective: with its weights as they are.
+        objective: left as it is.
         a, b, batch: as `Learner.represent` gives them.
     """
 
@@ -60,12 +56,30 @@ def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[
         kept = {name: getattr(batch, name) for name in ("residues", "segments")}
         same = {name: flat(x) for name, x in kept.items() if x is not None}
         batch = replace(batch, more=[mean.expand_as(x) for x in batch.more], **same)
+    return objective, (mean.expand_as(a), mean.expand_as(b), batch)
+
+
+@torch.no_grad()
+def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Return the objective's terms for a collapsed encoder, whose vectors are all equal.
+
+    A loss that is not below this has learned nothing; for InfoNCE it is log K, for SwAV at least the log of the number of
+    prototypes. Weights of the objective are as they are; see `collapsed_loss` for fitted ones.
+
+    Args:
+        objective: left as it is.
+        a, b, batch: as `Learner.represent` gives them.
+    """
+    objective, inputs = flattened(objective, a, b, batch)
     with torch.random.fork_rng(devices=[a.device] if a.device.type == "cuda" else []):
-        return objective(mean.expand_as(a), mean.expand_as(b), batch)
+        return objective(*inputs)
 
 
 def collapsed_loss(folder: PathLike, corpus: Corpus, step: int) -> float:
-    """Return the least loss of a collapsed encoder on a step's pairs: with the objective's first weights or its last.
+    """Return the least loss of a collapsed encoder on a step's pairs.
+
+    The objective has its first weights or its last, and its scalars (temperature, bias) are fitted to equal vectors: the
+    sigmoid loss then says what a constant guess costs.
 
     Args:
         folder: of a run.
@@ -77,7 +91,25 @@ def collapsed_loss(folder: PathLike, corpus: Corpus, step: int) -> float:
     with torch.no_grad():
         for empty, full in zip(first.buffers(), last.buffers(), strict=True):
             empty.copy_(full)  # queues, which are empty at first
-        return min(float(collapsed(x.objective, *x.represent(pairs))["loss"]) for x in (first, last))
+        represented = [(x.objective, x.represent(pairs)) for x in (first, last)]
+    return min(_fitted(objective, *them) for objective, them in represented)
+
+
+def _fitted(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch, rounds: int = 400) -> float:
+    """Return the loss of equal vectors after fitting the objective's scalars, by Adam."""
+    objective, inputs = flattened(objective, a, b, batch)
+    state = torch.get_rng_state()
+    scalars = [p for p in objective.parameters() if p.ndim == 0]
+    if scalars:
+        optimiser = torch.optim.Adam(scalars, lr=0.1)
+        for _ in range(rounds):
+            optimiser.zero_grad()
+            objective(*inputs)["loss"].backward()
+            optimiser.step()
+    with torch.no_grad():
+        loss = float(objective(*inputs)["loss"])
+    torch.set_rng_state(state)
+    return loss
 
 
 @torch.no_grad()

@@ -1,0 +1,63 @@
+"""When a run has gone wrong: a loss that is no number, or embeddings that are all alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from phylocli.errors import PhylocliError
+
+ACTIONS = ("stop", "rollback", "continue")
+MOST_ROLLBACKS = 5
+
+# A healthy encoder uses dozens of directions and spreads its vectors to a uniformity of -1 and less.
+LEAST_RANK, MOST_UNIFORMITY = 2.0, -0.01
+
+# Fewer held-out sequences than this lie near a line whatever the encoder does.
+ENOUGH = 8
+
+
+class DivergedError(PhylocliError):
+    """The loss or the gradient is no number any more, or the encoder has collapsed."""
+
+
+_FIX = (
+    "start again with a new -o and a lower rate, for example --set optimiser.learning_rate=0.0005, or let the run go back "
+    "to its last checkpoint by itself: --on-divergence rollback"
+)
+
+
+def check_finite(row: dict[str, Any]) -> None:
+    """Raise where loss or gradient of a step are no numbers.
+
+    Raises:
+        DivergedError: they are not.
+    """
+    for name in ("loss", "gradient_norm"):
+        if not math.isfinite(row[name]):
+            raise DivergedError(
+                f"training diverged: the {name.replace('_', ' ')} of step {row['step']} is {row[name]}",
+                why="usually the learning rate is too high or the temperature too low",
+                fix=_FIX,
+            )
+
+
+def check_collapse(row: dict[str, Any], dimension: int) -> None:
+    """Raise where the embeddings of held-out members are all alike, or lie on a line.
+
+    Args:
+        row: with `step`, `val_rank` and `val_uniformity`.
+        dimension: features of an embedding.
+
+    Raises:
+        DivergedError: effective rank below 2 (of `dimension`), or uniformity above -0.01.
+    """
+    rank, uniformity = row["val_rank"], row["val_uniformity"]
+    # Exactly 0 is the uniformity where no two held-out members may be contrasted; equal vectors have a rank of 1.
+    if not rank >= LEAST_RANK or MOST_UNIFORMITY < uniformity < 0:
+        raise DivergedError(
+            f"the encoder has collapsed: after step {row['step']} held-out embeddings have an effective rank of {rank:.1f} "
+            f"of {dimension} and a uniformity of {uniformity:.3f}",
+            why="an objective without enough negatives, or a rate that is too high, lets all sequences become one vector",
+            fix=_FIX,
+        )

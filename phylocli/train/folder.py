@@ -1,0 +1,142 @@
+"""The run folder: what its configuration is, whether it is free, and the card of the model that it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phylocli import console, recipes
+from phylocli.errors import UsageError
+from phylocli.formats.provenance import versions
+from phylocli.formats.streams import PathLike
+from phylocli.train import checkpoints, divergence
+from phylocli.train.data import Corpus
+from phylocli.train.learner import Learner
+
+CONFIG, METRICS, CHECKPOINTS, PROVENANCE, MODEL = "config.toml", "metrics.parquet", "checkpoints", "provenance.json", "model"
+
+_LEAST = {
+    "steps": 1,
+    "batch.pairs": 0,
+    "batch.accumulate": 1,
+    "batch.tokens": 1,
+    "validation.pairs": 2,
+    "validation.every": 1,
+    "checkpoints.every": 1,
+    "checkpoints.keep": 1,
+}
+_WORDS = {
+    "on_divergence": divergence.ACTIONS,
+    "checkpoints.best": ("", *checkpoints.FIGURES),
+    "checkpoints.model": ("last", "best"),
+}
+
+
+def _setting(config: dict[str, Any], name: str) -> Any:
+    value: Any = config
+    for key in name.split("."):
+        value = value[key]
+    return value
+
+
+def resolve(
+    inputs: list[PathLike], recipe: PathLike, steps: int | None, seed: int | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the run's configuration: recipe, then settings, every value spelled out."""
+    found = recipes.load(recipe)
+    config = recipes.merge(found.settings, recipes.nested(settings), "--set")
+    if steps is not None:
+        config["steps"] = steps
+    seed = found.seed if seed is None else seed
+    sources = [str(source) for source in inputs] or found.inputs
+    if seed < 0:
+        raise UsageError(f"the seed is {seed}", fix="give a whole number from 0")
+    for name, least in _LEAST.items():
+        value = _setting(config, name)
+        if value < least:
+            raise UsageError(f"{name} is {value}", fix=f"give {least} or more")
+    for name, known in _WORDS.items():
+        word = _setting(config, name)
+        if word not in known:
+            raise UsageError(f"{name} is {word!r}", fix=f"choose one of {', '.join(k or 'none (empty)' for k in known)}")
+    if config["checkpoints"]["model"] == "best" and not config["checkpoints"]["best"]:
+        raise UsageError(
+            "the best model is asked for, but checkpoints.best names no figure", fix="name one, or take the last"
+        )
+    if not sources:
+        raise UsageError("there is nothing to train on", fix="name pairs tables or family records with trees")
+    about = {"recipe": found.name, "idea": found.idea, "paper": found.paper}
+    return {**about, "inputs": sources, "seed": seed, **config}
+
+
+def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
+    """Return the state to go on from, None for a new run.
+
+    Raises:
+        UsageError: the folder is in use and `resume` was not said, or the run there has other settings.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", fix="name a folder for the run with -o")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        if resume:
+            console.info(f"{folder} holds no run yet; starting one")
+        return None
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder} is not empty and holds no run", fix="name an empty or a new folder with -o")
+    if not resume:
+        raise UsageError(f"{folder} holds a run already", fix="go on with it by --resume, or name another folder with -o")
+    import tomllib
+
+    before = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    before.pop("phylocli", None)
+    different = sorted(_differences(before, config))
+    if different:
+        raise UsageError(
+            f"{folder} was started with other settings: {', '.join(different[:6])}",
+            fix=f"resume with the settings in {folder / CONFIG}, or name another folder with -o",
+        )
+    state = checkpoints.load_latest(folder / CHECKPOINTS)
+    if state is None:
+        console.info(f"{folder} has no checkpoint yet; starting again")
+    return state
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], at: str = "") -> Iterator[str]:
+    for key in {*old, *new}:
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(a, b, f"{at}{key}.")
+        elif a != b:
+            yield f"{at}{key}"
+
+
+def model_card(config: dict[str, Any], corpus: Corpus, learner: Learner, rows: list[dict[str, Any]]) -> str:
+    """Return the model card: what the model is, what it was trained on, what it reached on held-out members."""
+    checked = [row for row in rows if row.get("val_bound") is not None]
+    model, run = learner.model, config["recipe"]
+    encoder, pooling = model.config["encoder"], model.config["pooling"]
+    figures = "No members were held out."
+    if checked:
+        row = checked[-1]
+        figures = (
+            f"On held-out members after step {row['step']}: InfoNCE {row['val_bound']:.2f} nats of at most "
+            f"{row['val_ceiling']:.2f}, partner found among its negatives {row['val_accuracy']:.3f}, nearest neighbour of "
+            f"the same family {row['val_retrieval']:.3f}, effective rank {row['val_rank']:.1f} of {model.dimension}."
+        )
+    sizes = np.array([f.size for f in corpus.families])
+    inputs = ", ".join(f"`{Path(source).name}`" for source in config["inputs"])
+    return f"""# A phylocli model
+
+- Encoder: {encoder}, {model.size:,} parameters, {model.dimension} features, {pooling} pooling.
+- Recipe: `{run}` ({config["idea"] or "own"}), {config["steps"]} steps of {corpus.pairs} pairs, seed {config["seed"]}.
+- Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from
+{inputs}.
+- {figures}
+- Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
+
+Every setting is in config.toml of the run, the checksums of the inputs are in its provenance.json. The model knows what
+lies in these families; what it says of proteins unlike them is untested.
+"""

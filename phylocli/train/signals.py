@@ -1,0 +1,59 @@
+"""Ending a run on request: the step that is being done is finished, a checkpoint saved, and the way to go on said."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from phylocli.errors import EXIT_INTERRUPTED, EXIT_OK, PhylocliError
+
+
+class Stopped(PhylocliError):
+    """The run was asked to stop, saved a checkpoint and did."""
+
+    def __init__(self, what: str, why: str | None = None, fix: str | None = None, exit_code: int = EXIT_INTERRUPTED) -> None:
+        super().__init__(what, why, fix)
+        self.exit_code = exit_code
+
+
+class Stop:
+    """What asked the run to stop, if anything did."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal; a second one interrupts at once."""
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+
+    def as_error(self, folder: Path, step: int, steps: int) -> Stopped:
+        """Return the error that ends the run, after a checkpoint of `step` is saved."""
+        # A batch system that ends a job by SIGTERM should find that all is well.
+        code = EXIT_OK if self.signal is signal.SIGTERM else EXIT_INTERRUPTED
+        return Stopped(
+            f"stopped after step {step} of {steps}; a checkpoint is saved",
+            fix=f"go on with: phylocli train --resume -o {shlex.quote(str(folder))}",
+            exit_code=code,
+        )
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Let SIGINT and SIGTERM end the run after the step that is being done."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
