@@ -22,7 +22,7 @@ NO_ARGS_IS_HELP = True
 def command(
     accessions: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[PF00042 ...]", help="Pfam accessions; a version (PF00042.27) is compared with what comes."),
+        typer.Argument(metavar="PF00042", help="Pfam accessions; a version (PF00042.27) is compared with what comes."),
     ] = None,
     clan: Annotated[
         Optional[list[str]],  # noqa: UP045

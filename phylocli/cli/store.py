@@ -17,7 +17,7 @@ EXAMPLES = [
 
 app = typer.Typer()
 
-Accessions = Annotated[Optional[list[str]], typer.Argument(metavar="[ACC ...]", help="Families; none is all of them.")]  # noqa: UP045
+Accessions = Annotated[Optional[list[str]], typer.Argument(metavar="ACC", help="Families; none is all of them.")]  # noqa: UP045
 Clan = Annotated[Optional[list[str]], typer.Option("--clan", metavar="CL", help="All families of this clan.")]  # noqa: UP045
 
 
@@ -61,7 +61,7 @@ def verify(
 @app.command("import")
 def import_(
     sources: Annotated[
-        list[str], typer.Argument(metavar="PATH|- ...", help="Stockholm, FASTA or A2M; folders of them; a Pfam release.")
+        list[str], typer.Argument(metavar="PATH|-", help="Stockholm, FASTA or A2M; folders of them; a Pfam release.")
     ],
     replace: Annotated[bool, typer.Option("--replace", help="Write also families that the store has already.")] = False,
     method: Annotated[

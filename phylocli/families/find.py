@@ -85,8 +85,8 @@ class Families:
         total = sum(map(len, self._pool.ids))
         largest = len(self._drafts[0].members) if self._drafts else 0
         return (
-            f"{len(self)} families, the largest of {largest} members; {len(grouped)} of {total} sequences are in one or "
-            f"more, {total - len(grouped)} in none"
+            f"{len(self)} famil{'y' if len(self) == 1 else 'ies'}, the largest of {largest} members; "
+            f"{len(grouped)} of {total} sequences are in one or more, {total - len(grouped)} in none"
         )
 
     def __iter__(self) -> Iterator[Family]:

@@ -91,7 +91,7 @@ def describe(store: Store, accessions: Sequence[str] | None = None) -> Iterator[
                 yield ""
             entry = read_entry(store.root, accession)
             for name, value in asdict(entry).items():
-                yield f"{name}: {value}"
+                yield f"{name}: {('no', 'yes')[value] if isinstance(value, bool) else value}"
             yield f"age: {_age(entry.retrieved)}"
             yield f"url: {(store.origin(accession).get('source') or {}).get('url', '')}"
             yield f"path: {store.family_path(accession)}"
@@ -173,6 +173,7 @@ def export_families(
         with open_text_output(output) as stream:
             fasta.write((sequence for family in families for sequence in family.sequences()), stream)
     write_sidecar(output, "store export", {"families": len(named), "format": format})
+    console.info(f"exported {len(named):,} famil{'y' if len(named) == 1 else 'ies'} from {store.root}")
     return len(named)
 
 

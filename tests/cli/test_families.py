@@ -126,6 +126,7 @@ def test_without_mmseqs_its_engine_says_how_to_get_it(cli, fasta):
     assert "apt install mmseqs2" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mmseqs") is None, reason="MMseqs2 is not installed")
 def test_mmseqs_gives_clusters_of_whole_sequences(cli, fasta, tmp_path):
     out, members = tmp_path / "out.sto", tmp_path / "members.tsv"

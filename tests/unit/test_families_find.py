@@ -1,6 +1,7 @@
 import io
 import itertools
 import random
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.metrics import homogeneity_completeness_v_measure
 from phylocli.alphabet import degap
 from phylocli.errors import BadInputError, UsageError
 from phylocli.families import find_families
+from phylocli.families.engines import mmseqs
 from phylocli.families.grouping import Grouping
 from phylocli.families.ledger import FREE, Ledger
 from phylocli.families.pool import Pool
@@ -269,3 +271,15 @@ def test_near_copies_with_no_other_kin_are_a_family(known):
     with find_families([*near_copies([lone], 4, 0.05), *known["Cyclin_N"][:1]], threads=1) as found:
         (family,) = found
     assert sorted(family.ids) == sorted([lone.id, *(f"{lone.id}~{k}" for k in range(4))])
+
+
+@pytest.mark.skipif(shutil.which("mmseqs") is None, reason="MMseqs2 is not installed")
+def test_mmseqs_clusters_whole_sequences(known, monkeypatch):
+    monkeypatch.setattr(mmseqs, "_SENSITIVITY", "1")  # a tenth of the time
+    lone = known["Cyclin_N"][0]
+    with find_families([*near_copies(known["Globin"][:1], 3, 0.2), lone], engine="mmseqs", threads=1) as found:
+        (family,) = found
+        table = found.members()
+    assert len(family) == 4 and family.aligned
+    assert table.filter(table["family"].is_null())["id"].to_list() == [lone.id]
+    assert table.filter(table["family"].is_not_null())["score"].min() > 0
