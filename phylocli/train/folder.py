@@ -88,11 +88,9 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, An
         raise UsageError(f"{folder} is not empty and holds no run", fix="name an empty or a new folder with -o")
     if not resume:
         raise UsageError(f"{folder} holds a run already", fix="go on with it by --resume, or name another folder with -o")
-    import tomllib
-
-    before = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    before.pop("phylocli", None)
-    different = sorted(_differences(before, config))
+    before = recipes.load(folder / CONFIG)  # settings that are newer than the run have their defaults there
+    about = {"recipe": before.name, "idea": before.idea, "paper": before.paper, "inputs": before.inputs, "seed": before.seed}
+    different = sorted(_differences({**about, **before.settings}, config))
     if different:
         raise UsageError(
             f"{folder} was started with other settings: {', '.join(different[:6])}",

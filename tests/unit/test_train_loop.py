@@ -215,6 +215,14 @@ def test_a_run_folder_in_use_is_never_overwritten(families: Path, tmp_path: Path
         train_model([families], tmp_path / "thesis", steps=2, device="cpu", settings=SMALL, resume=True)
 
 
+def test_a_run_from_before_a_setting_existed_can_be_resumed(families: Path, tmp_path: Path) -> None:
+    train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL)
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace('on_divergence = "stop"\n', ""))
+    shutil.rmtree(tmp_path / "run" / "model")
+    assert train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL, resume=True).is_dir()
+
+
 def test_divergence_is_noticed_and_explained(families: Path, tmp_path: Path) -> None:
     wild = {**SMALL, "optimiser.learning_rate": 1e30, "optimiser.warmup": 0.0}
     with pytest.raises(DivergedError, match=r"diverged: the .* of step"):

@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
     "checkpoints.every": 3,
     "precision": "fp32",
 }
-ASKING = ["moco", "moco-v2", "swav", "simcse-supervised", "declutr", "cpc", "cpcprot", "infomax"]
+ASKING = ["moco-v2", "swav", "simcse-supervised", "cpc", "infomax"]
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def made(recipe: str, families: Path, **changes: Any) -> tuple[Learner, Corpus]:
 
 @pytest.mark.parametrize("recipe", ASKING)
 def test_a_resumed_run_goes_on_exactly(recipe: str, families: Path, tmp_path: Path) -> None:
-    changes = {"objective.queue": 24, "encoder.parameters.dropout": 0.1} if recipe in ("moco", "moco-v2", "swav") else {}
+    changes = {"objective.queue": 24, "encoder.parameters.dropout": 0.1} if recipe in ("moco-v2", "swav") else {}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train_model([families], whole, recipe=recipe, steps=6, device="cpu", settings={**SMALL, **changes})
     shutil.copytree(whole, cut)
