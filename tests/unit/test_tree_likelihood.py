@@ -18,6 +18,7 @@ from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import newick, stockholm
 from phylocli.formats.newick import Tree
 from phylocli.tree.likelihood import branch_derivatives, log_likelihood, refine_trees, site_log_likelihoods
+from phylocli.tree.likelihood.branches import rescale
 from phylocli.tree.models import MODELS, discrete_gamma, substitution_model
 
 
@@ -357,3 +358,22 @@ def test_what_does_not_fit_together_is_named() -> None:
         refine_trees([tree], [list("abcd")], [states], alpha=0.0)
     with pytest.raises(UsageError, match="no branch"):
         log_likelihood(newick.parse("a;"), ["a"], states[:1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rescaling_is_by_the_power_of_two_above_the_largest(dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random((6, 4, 20, 33)) * 10.0 ** rng.integers(-30, 3, (6, 4, 1, 33))
+    values[0, 0, :, 0] = 0.0
+    values[0, 1, :, 1] = 2.0**-20  # a power of two itself
+    given = torch.from_numpy(values).to(dtype)
+    scaled = given.clone()
+    exponent = rescale(scaled)
+    mantissa, expected = torch.frexp(given.amax(dim=2))
+    there = mantissa > 0
+    assert torch.equal(exponent[there], expected[there].to(dtype))
+    assert torch.equal(scaled.amax(dim=2), mantissa)
+    assert torch.equal(
+        scaled[there.unsqueeze(2).expand_as(given)],
+        torch.ldexp(given, -expected.unsqueeze(2))[there.unsqueeze(2).expand_as(given)],
+    )
