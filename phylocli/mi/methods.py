@@ -95,7 +95,8 @@ def build(
         entropy: H(b), for Barber–Agakov, where it is known.
 
     Raises:
-        UsageError: a parameter that does not exist, or a critic that cannot compare vectors of different widths.
+        UsageError: a parameter that does not exist, a critic that cannot compare vectors of different widths, or an
+            estimator that cannot be read in nats (f-GAN's total variation).
     """
     parameters = dict(critic.parameters)
     if "other" in inspect.signature(registry.load("critics", critic.name).Critic).parameters:
@@ -112,4 +113,5 @@ def build(
         torch.manual_seed(seed)
         built = build_objective(estimator.name, build_critic(critic.name, dimension, parameters), own)
     assert isinstance(built, Estimator)
+    built.bound(torch.zeros(2, 2), ~torch.eye(2, dtype=torch.bool))  # said before training, not after
     return built

@@ -212,6 +212,7 @@ def test_presets_are_what_they_say_and_wrong_names_are_usage_errors(tmp_path: Pa
         {"transforms": ("square",)},
         {"batch_size": 1},
         {"estimators": ("fgan:divergence=total-variation",), "critics": ("optimal",)},
+        {"estimators": ("fgan:divergence=total-variation",)},
     ):
         with pytest.raises(UsageError):
             list(run(replace(SMALL, **changes)))
