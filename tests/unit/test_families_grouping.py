@@ -32,9 +32,9 @@ def grouping():
     return Grouping(ledger, Searcher(pool, Settings()), csr_array((12, 12), dtype=int))
 
 
-def commit(grouping, members, claims):
+def commit(grouping, members, claims, length=200):
     """Commit what a seed at the end of the last sequence has grown to; return the members of each family, by sequence."""
-    grouping._commit(Region(11, 1, 200), Grown(Length(200), members, {0: claims} if claims else {}))
+    grouping._commit(Region(11, 1, 200), Grown(Length(length), members, {0: claims} if claims else {}))
     return [sorted(h.region.sequence for h in group.members) for group in grouping.ledger.groups.values()]
 
 
@@ -57,11 +57,11 @@ PARTS = [hit(i, 1, 80) for i in range(6)]
 
 
 def test_a_part_of_the_members_is_not_cut_out_where_it_is_hardly_seen_alone(grouping):
-    assert commit(grouping, [hit(10, 1, 80), hit(11, 1, 80)], PARTS) == [[0, 1, 2, 3, 4, 5], [10, 11]]
+    assert commit(grouping, [hit(10, 1, 80), hit(11, 1, 80)], PARTS, 80) == [[0, 1, 2, 3, 4, 5], [10, 11]]
 
 
 def test_a_part_of_the_members_is_cut_out_where_it_is_seen_alone(grouping):
-    assert commit(grouping, [hit(i, 1, 80) for i in (7, 8, 9)], PARTS) == [[0, 1, 2, 3, 4, 5, 7, 8, 9]]
+    assert commit(grouping, [hit(i, 1, 80) for i in (7, 8, 9)], PARTS, 80) == [[0, 1, 2, 3, 4, 5, 7, 8, 9]]
     for i in range(6):
         assert [(r.start, r.end) for r in grouping.ledger.free_stretches(i)] == [(81, 200)]
 
