@@ -89,7 +89,8 @@ def _prepared(family: Family, columns: str, settings: Settings) -> Family | _Wai
     different = states[[group[0] for group in groups]]
     number = {placed.ids[group[0]]: str(i) for i, group in enumerate(groups)}
     tree = tree.prune(number)
-    tree = Tree(tree.parent, tree.length, [number.get(name, "") for name in tree.names])
+    tips = tree.is_tip.tolist()
+    tree = Tree(tree.parent, tree.length, [number[name] if tip else "" for name, tip in zip(tree.names, tips, strict=True)])
     noted = None if settings.alpha is not None else _ALPHA.search(_note(family))
     return _Waiting(placed, different, groups, tree, float(noted.group(1)) if noted else shape(different, settings))
 

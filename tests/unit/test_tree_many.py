@@ -92,6 +92,16 @@ def test_alpha_is_taken_from_the_note_and_the_maximum_is_fitted_on_request() -> 
     assert len(bare.tree().children()[0]) == 2
 
 
+def test_support_values_that_look_like_names_of_members_do_no_harm() -> None:
+    family = family_of(6, 60, 6)
+    family = replace(family, ids=["100", "50", "0", "1", "99.9", "x"])
+    [given] = infer_trees([family], support="bootstrap=2", refine=False)
+    assert {"100", "50", "0"} & {name for name, tip in zip(given.tree().names, given.tree().is_tip, strict=True) if not tip}
+    [found] = refine_many([given], alpha=1.0)
+    assert sorted(found.tree().tip_names()) == sorted(family.ids)
+    assert np.isnan(found.tree().support()).all()
+
+
 def test_columns_and_members_without_residues() -> None:
     family = family_of(8, 60, 4)
     [tree] = infer_trees([family], refine=False)
