@@ -46,7 +46,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "families.sto"
 Place = tuple[int, int, str]
 
 
-def true_domains(sequences: list[Sequence], references: list[str]) -> dict[str, list[Place]]:
+def true_domains(sequences: list[Sequence], references: list[str], threads: int = 1) -> dict[str, list[Place]]:
     """Return the Pfam domains of each sequence, (from, to, family), found by hmmsearch with known profiles."""
     import pyhmmer
     from pyhmmer import easel
@@ -62,7 +62,7 @@ def true_domains(sequences: list[Sequence], references: list[str]) -> dict[str, 
         profile.name = family.label
         profiles.append(profile)
     found: dict[str, list[tuple[float, int, int, str]]] = defaultdict(list)
-    for hits in pyhmmer.hmmsearch(profiles, block, cpus=1, E=1e-5):
+    for hits in pyhmmer.hmmsearch(profiles, block, cpus=threads, E=1e-5):
         for hit in hits:
             for domain in hit.domains:
                 covered = domain.alignment.hmm_to - domain.alignment.hmm_from + 1
@@ -196,7 +196,7 @@ def main() -> None:
         if arguments.limit and arguments.limit < len(sequences):
             step = len(sequences) / arguments.limit
             sequences = [sequences[int(i * step)] for i in range(arguments.limit)]
-        truth = true_domains(sequences, arguments.reference or [str(EXAMPLES)])
+        truth = true_domains(sequences, arguments.reference or [str(EXAMPLES)], arguments.threads)
     residues = sum(len(s.residues) for s in sequences)
     known_domains = sum(map(len, truth.values()))
     print(
