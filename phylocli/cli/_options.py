@@ -17,7 +17,7 @@ Output = Annotated[
         "-o", "--output", metavar="FILE|-", help="File to write, compressed by its suffix; '-' is standard output."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Same input and seed, same bytes.", metavar="S")]
+Seed = Annotated[int, typer.Option(help="Same input and seed, same bytes.", metavar="S", min=0)]
 FamilyOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -18,12 +18,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import UsageError
+from phylocli.errors import PhylocliError, UsageError
 from phylocli.formats.newick import Tree
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 LAWS = ("power", "geometric")
+MOST_RESIDUES = 50_000
+"""Residues that a sequence may grow to, or four times those of the root: titin, the longest protein known, has 35,000."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class IndelModel:
         rng: np.random.Generator,
         insert: Callable[[int, int], Ints],
         motif: Ints | None = None,
+        most: float = np.inf,
     ) -> Ints:
         """Return the sites of a sequence after some time (the same array where nothing happened).
 
@@ -97,6 +100,10 @@ class IndelModel:
             rng: random numbers.
             insert: called with the site to the left (−1 at the start) and a length; returns the ids of the new sites.
             motif: for each of the first ids the motif that it belongs to, 0 for none; ids beyond belong to none.
+            most: residues that the sequence may grow to.
+
+        Raises:
+            PhylocliError: it grows beyond that.
         """
         mean, (lengths, biased) = self.mean, self._laws
         while True:
@@ -104,6 +111,12 @@ class IndelModel:
             insertions, deletions = self.insertion * (size + 1), self.deletion * (size - 1 + mean)
             if insertions + deletions == 0:
                 return sites
+            if size > most:
+                raise PhylocliError(
+                    f"a sequence has grown to more than {most:,} residues",
+                    why="insertions that outnumber deletions let sequences grow exponentially",
+                    fix="lower the rate of insertions, or the depth of the tree",
+                )
             time -= rng.exponential(1 / (insertions + deletions))
             if time < 0:
                 return sites
@@ -167,6 +180,9 @@ class History:
         insertions: in the order of their ids.
         order: all ids as they stand in the alignment, those that no tip has left out.
         size: how many ids there are.
+
+    Raises:
+        PhylocliError: a sequence grows beyond `MOST_RESIDUES`.
     """
 
     def __init__(self, tree: Tree, columns: int, model: IndelModel, motif: Ints, rng: np.random.Generator) -> None:
@@ -178,7 +194,8 @@ class History:
         all_sites = [np.arange(columns)] * len(tree)
         for node in range(1, len(parent)):
             self._node = node
-            all_sites[node] = model.evolve(all_sites[parent[node]], length[node], rng, self._insert, motif)
+            above = all_sites[parent[node]]
+            all_sites[node] = model.evolve(above, length[node], rng, self._insert, motif, max(MOST_RESIDUES, 4 * columns))
         self.sites = [all_sites[tip] for tip in tree.tips().tolist()]
         present = np.zeros(self.size, dtype=bool)
         for sites in {id(s): s for s in self.sites}.values():

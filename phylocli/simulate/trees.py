@@ -37,7 +37,7 @@ def birth_death(
     Raises:
         UsageError: rates for which there is no such tree.
     """
-    if not speciation > 0 or not 0 <= extinction <= speciation:
+    if not 0 < speciation < np.inf or not 0 <= extinction <= speciation:
         raise UsageError(
             f"a birth–death tree cannot grow with speciation {speciation:g} and extinction {extinction:g}",
             fix="give 0 ≤ extinction ≤ speciation, and a speciation above 0",
