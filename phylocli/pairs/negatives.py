@@ -96,7 +96,8 @@ def profile_scores(sketches: list[Sketch], *, threads: int = 1) -> tuple[Floats,
     score = np.full((families, families), -np.inf)
     homologous = np.zeros((families, families), dtype=bool)
     options: dict[str, Any] = {"F1": 1.0, "F2": 1.0, "F3": 1.0, "bias_filter": False, "E": 1e12, "incE": 1e12}
-    searches = pyhmmer.hmmsearch([s.hmm for s in sketches], block, cpus=threads, Z=len(block), **options)
+    queries: list[Any] = [sketch.hmm for sketch in sketches]
+    searches: Any = pyhmmer.hmmsearch(queries, block, cpus=threads, Z=len(block), **options)
     for query, hits in enumerate(searches):
         for hit in hits:
             target = int(hit.name.partition(":")[0])

@@ -124,10 +124,10 @@ class _Blocks:
     ) -> None:
         self.insertions = insertions
         is_tip = tree.is_tip
-        tips_before = np.cumsum(is_tip) - is_tip
+        tips_before: npt.NDArray[np.int64] = np.cumsum(is_tip) - is_tip
         below = tips_below(tree)
         nodes = np.array([block.node for block in insertions], dtype=np.int64)
-        self.first_tip = tips_before[nodes]
+        self.first_tip: npt.NDArray[np.int64] = tips_before[nodes]
         self.end_tip = self.first_tip + below[nodes]
         self.states: list[npt.NDArray[np.uint8]] = []
         sizes = _subtree_sizes(tree)
