@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from phylocli import alphabet, console
 from phylocli.errors import MissingDependencyError, PhylocliError, UsageError
+from phylocli.formats.provenance import versions
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -80,9 +81,7 @@ def similarity(name: str, sequences: SequenceOf[str]) -> HitSimilarity:
 def describe(name: str) -> str:
     """Return how the report says where a search's scores come from."""
     if name == "phmmer":
-        import pyhmmer
-
-        return f"phmmer (pyhmmer {pyhmmer.__version__}), bit score of hits with an E-value up to {MAX_EVALUE:g}"
+        return f"phmmer (pyhmmer {versions()['pyhmmer']}), bit score of hits with an E-value up to {MAX_EVALUE:g}"
     return f"{name}, most sensitive, bit score of hits with an E-value up to {MAX_EVALUE:g}"
 
 
@@ -98,7 +97,7 @@ def _phmmer(queries: list[str], targets: list[str]) -> Iterator[Hits]:
             easel.TextSequence(name=str(i), sequence=alphabet.degap(s).upper()).digitize(letters)
             for i, s in enumerate(sequences)
         ]
-        return easel.DigitalSequenceBlock(letters, made)  # type: ignore[arg-type]
+        return easel.DigitalSequenceBlock(letters, made)
 
     found = pyhmmer.phmmer(block(queries), block(targets), E=MAX_EVALUE, domE=MAX_EVALUE)
     for hits in console.progress(found, "phmmer", total=len(queries), unit="queries"):
@@ -130,13 +129,11 @@ def _external(
 
     def search(queries: list[str], targets: list[str]) -> list[Hits]:
         with tempfile.TemporaryDirectory(prefix="phylocli-search-") as folder:
-            names = []
-            for kind, sequences in (("query", queries), ("target", targets)):
-                names.append(str(Path(folder, f"{kind}.fasta")))
+            query, target, out = (Path(folder, name) for name in ("query.fasta", "target.fasta", "hits.tsv"))
+            for file, sequences in ((query, queries), (target, targets)):
                 text = "".join(f">{i}\n{alphabet.degap(s).upper()}\n" for i, s in enumerate(sequences))
-                Path(names[-1]).write_text(text, encoding="ascii")
-            out = Path(folder, "hits.tsv")
-            for command in commands(path, *names, str(out), folder, len(targets)):
+                file.write_text(text, encoding="ascii")
+            for command in commands(path, str(query), str(target), str(out), folder, len(targets)):
                 console.detail(f"running {' '.join(command)}")
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode != 0:
@@ -145,8 +142,8 @@ def _external(
             rows: list[list[tuple[int, float]]] = [[] for _ in queries]
             if out.is_file():
                 for line in out.read_text(encoding="ascii").splitlines():
-                    query, target, bits = line.split("\t")
-                    rows[int(query)].append((int(target), float(bits)))
+                    row, hit, bits = line.split("\t")
+                    rows[int(row)].append((int(hit), float(bits)))
         return [
             (np.array([t for t, _ in found], dtype=np.int64), np.array([b for _, b in found], dtype=np.float32))
             for found in rows

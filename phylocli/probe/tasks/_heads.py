@@ -33,10 +33,10 @@ def _minimise(weight: torch.Tensor, bias: torch.Tensor, loss: Callable[[], torch
         def closure() -> torch.Tensor:
             optimizer.zero_grad()
             value = loss()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             return value
 
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        optimizer.step(closure)
 
 
 class SoftmaxRegression:
