@@ -28,6 +28,8 @@ _AHEAD = 4  # families that wait for each process: enough to keep it busy, few e
 
 _AGAIN = 5.0  # seconds after which a time limit is called again: a library's callbacks may have swallowed the first call
 
+_prepared: set[tuple[object, object]] = set()  # what this process has been prepared for
+
 
 class OutOfTime(BaseException):
     """A family has used up its time. No `Exception`, so that no library takes it for one of its own."""
@@ -39,6 +41,7 @@ def ordered_map(
     options: Options,
     jobs: int,
     timeout: float | None = None,
+    prepare: Callable[[Options], None] | None = None,
 ) -> Iterator[tuple[str, Result]]:
     """Yield (label, result or failure) for each family in its order.
 
@@ -50,10 +53,12 @@ def ordered_map(
         timeout: seconds of wall time for each family; one that takes longer is a failure. It is stopped between two
             instructions of Python, so that a single long call of a compiled library ends first. Signals reach the main
             thread only: called from another, `jobs` of 1 takes a process as well.
+        prepare: a module-level function, called once in each process before the first family with a time limit: it loads
+            the libraries that `work` will, since one whose loading is cut short may crash the process later.
     """
     if jobs == 1 and (timeout is None or threading.current_thread() is threading.main_thread()):
         for family in families:
-            yield family.label, _attempt(work, family, options, timeout)
+            yield family.label, _attempt(work, family, options, timeout, prepare)
         return
     count = jobs or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")  # forking a process that has threads (BLAS, progress) can hang
@@ -61,7 +66,7 @@ def ordered_map(
     waiting: deque[tuple[str, Future[Result]]] = deque()
     try:
         for family in families:
-            waiting.append((family.label, pool.submit(_attempt, work, family, options, timeout)))
+            waiting.append((family.label, pool.submit(_attempt, work, family, options, timeout, prepare)))
             if len(waiting) >= count * _AHEAD:
                 yield _finished(*waiting.popleft())
         while waiting:
@@ -84,8 +89,17 @@ def _finished(label: str, future: Future[Result]) -> tuple[str, Result]:
         ) from error
 
 
-def _attempt(work: Callable[[Family, Options], Family], family: Family, options: Options, timeout: float | None) -> Result:
+def _attempt(
+    work: Callable[[Family, Options], Family],
+    family: Family,
+    options: Options,
+    timeout: float | None,
+    prepare: Callable[[Options], None] | None,
+) -> Result:
     try:
+        if prepare is not None and timeout is not None and (prepare, options) not in _prepared:
+            prepare(options)
+            _prepared.add((prepare, options))
         # One thread a family: families are what runs in parallel, and threads that wait for each other over matrices this
         # small cost many times what they save.
         with _thread_pools().limit(limits=1), time_limit(timeout):

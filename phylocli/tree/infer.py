@@ -24,7 +24,7 @@ from phylocli.tree import _collapse
 from phylocli.tree._refine import improve, one_thread, refines
 from phylocli.tree._refine import refine as refine_lengths
 from phylocli.tree._support import add_support, parse_support
-from phylocli.tree.distances import MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
+from phylocli.tree.distances import DISTANCES, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
 from phylocli.tree.engines._settings import Settings
 from phylocli.tree.failures import Failures
 from phylocli.tree.options import ROOM, Options, check_options, no_bootstrap
@@ -110,7 +110,7 @@ def infer_trees(
 
     if engine == "auto":
         _announce_rule()
-    results = ordered_map(infer_tree, families, options, jobs, timeout)
+    results = ordered_map(infer_tree, families, options, jobs, timeout, prepare)
     for family, result in console.progress(results, "trees", unit="families"):
         if isinstance(result, Family):
             if failures is not None:
@@ -233,6 +233,18 @@ def choose_engine(size: int, options: Options) -> str:
     if size <= BME_UP_TO or parse_model(options.model) not in ("lg", "wag", "jtt") or not veryfasttree.available():
         return "bme"
     return "veryfasttree"
+
+
+def prepare(options: Options) -> None:
+    """Load the libraries that `infer_tree` will need, by making a small tree."""
+    refined = options.refine or options.nni or options.support != "none"
+    if options.engine in ("iqtree", "veryfasttree") and not refined:
+        return  # those load nothing here
+    rows = ["MKVLAAGIVGLWERT", "MKVLSAGIVDLWEHT", "MRVLSAGLVDMWEHT", "MRILSPGLVDMFEHT", "MRILSPGQVDMFEHS"]
+    model = options.settings().model
+    model = model if model in DISTANCES else "lg"  # one that only another engine has
+    small = replace(options, engine="bme", model=model, columns="all", min_coverage=0.0, root="midpoint", outgroup=())
+    infer_tree(Family([str(i) for i in range(len(rows))], rows, aligned=True), small)
 
 
 def infer_tree(family: Family, options: Options) -> Family:

@@ -132,3 +132,11 @@ def test_options_that_do_not_go_together(cli: Callable, small: Path, tmp_path: P
         result = cli("tree", small, *options, "-o", tmp_path / "out.sto")
         assert result.exit_code == 2, result.stderr
     assert not (tmp_path / "out.sto").exists()
+
+
+def test_no_time_at_all_fails_every_family_in_an_orderly_way(phylocli: Callable, small: Path) -> None:
+    """Libraries are loaded before the clock starts: one whose loading is cut short would crash the process."""
+    result = phylocli("tree", small, "-o", "trees.sto", "--timeout", "0.001")
+    assert result.returncode == 1, result.stderr
+    assert b"3 of 3 families got no tree" in result.stderr
+    assert b"PF02790: stopped after 0.001 s" in result.stderr
