@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pyhmmer import easel, plan7
+from pyhmmer.errors import UnexpectedError
 
 from phylocli.families.pool import AMINO
 
@@ -69,10 +70,13 @@ class Builders:
             return None
         background = self.background()
         try:
-            number = effective_number(letters[:, match], background)
+            try:
+                number: Any = effective_number(letters[:, match], background)
+            except UnexpectedError:  # so short a calibration can fail to converge
+                number = "entropy"
             builder = plan7.Builder(AMINO, architecture="hand", effective_number=number, **_calibration(_CALIBRATION))
             profile, _, _ = builder.build_msa(_digital(letters, match), background)
-        except ValueError:
+        except (ValueError, UnexpectedError):
             return None
         return profile
 
@@ -89,6 +93,7 @@ def effective_number(letters: npt.NDArray[np.uint8], background: Any) -> float:
 
     Raises:
         ValueError: HMMER can make no profile of the rows.
+        UnexpectedError: of pyhmmer: it can, but not calibrate it.
     """
     rows, columns = letters.shape
     target = max(0.59, (45.0 + np.log2(columns * (columns + 1) / 2)) / columns)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from pyhmmer import plan7
+from pyhmmer.errors import UnexpectedError
 
 from phylocli.families.pool import AMINO, Pool
 from phylocli.families.profiles import SEED, Builders
@@ -95,10 +96,13 @@ class Searcher:
         return self._local.pipeline
 
     def by_sequence(self, seed: Region, candidates: Iterable[int]) -> list[Hit]:
-        """Search with a single stretch, as phmmer does."""
+        """Search with a single stretch, as phmmer does; no hits where HMMER cannot calibrate its profile."""
         query = self.pool.segment(seed.sequence, seed.start, seed.end)
         block = self.pool.block(sorted(candidates))
-        return self._hits(self._pipeline().search_seq(query, block, self.builders.of_one()))
+        try:
+            return self._hits(self._pipeline().search_seq(query, block, self.builders.of_one()))
+        except UnexpectedError:
+            return []
 
     def itself(self, seed: Region) -> Hit:
         """Return a stretch as the hit that a search with it would find first, for the price of none."""
