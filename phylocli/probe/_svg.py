@@ -73,6 +73,11 @@ class Canvas:
         """Add a line."""
         self.add('<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}"/>', float(x1), float(y1), float(x2), float(y2), style)
 
+    def side_title(self, y: float, text: str) -> None:
+        """Write the title of a vertical axis at the left edge, centred at `y`."""
+        template = '<text transform="translate(12 {}) rotate(-90)" class="axis-title" text-anchor="middle">{}</text>'
+        self.add(template, y, text)
+
     def finish(self) -> Markup:
         """Return the SVG."""
         return Markup("").join([*self._parts, Markup("</svg>")])
@@ -197,11 +202,7 @@ def line_plot(
             canvas.line(at_x(mark), height - foot, at_x(mark), height - foot + 4, "axis")
             canvas.text(at_x(mark), height - foot + 16, str(mark), "tick", "middle")
     canvas.text((left + width - right) / 2, height - 8, x_title, "axis-title", "middle")
-    canvas.add(
-        '<text transform="translate(12 {}) rotate(-90)" class="axis-title" text-anchor="middle">{}</text>',
-        (top + height - foot) / 2,
-        y_title,
-    )
+    canvas.side_title((top + height - foot) / 2, y_title)
     for line in reversed(lines):  # the first embedding lies on top
         points = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
         canvas.add('<g class="e{}"><title>{}</title><polyline points="{}" class="curve"/>', line.colour, line.name, points)
@@ -229,11 +230,7 @@ def share_plot(lines: Sequence[Line], label: str, x_title: str, y_title: str) ->
         canvas.text(at_x(mark), height - foot + 16, f"{mark:.1f}", "tick", "middle")
     canvas.line(at_x(0), at_y(0), at_x(1), at_y(1), "chance")
     canvas.text((left + width - right) / 2, height - 8, x_title, "axis-title", "middle")
-    canvas.add(
-        '<text transform="translate(12 {}) rotate(-90)" class="axis-title" text-anchor="middle">{}</text>',
-        (top + height - foot) / 2,
-        y_title,
-    )
+    canvas.side_title((top + height - foot) / 2, y_title)
     for line in reversed(lines):  # the first embedding lies on top
         path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
         canvas.add('<g class="e{}"><title>{}</title><polyline points="{}" class="curve"/></g>', line.colour, line.name, path)
@@ -270,11 +267,7 @@ def layer_plot(points: Sequence[LayerPoint], label: str, y_title: str) -> Markup
         if layer == round(layer):
             canvas.text(at_x(layer), height - foot + 16, str(round(layer)), "tick", "middle")
     canvas.text((left + width - right) / 2, height - 8, "layer (0: the residues' own vectors)", "axis-title", "middle")
-    canvas.add(
-        '<text transform="translate(12 {}) rotate(-90)" class="axis-title" text-anchor="middle">{}</text>',
-        (top + height - foot) / 2,
-        y_title,
-    )
+    canvas.side_title((top + height - foot) / 2, y_title)
     path = " ".join(f"{at_x(p.layer):.1f},{at_y(p.value):.1f}" for p in points)
     canvas.add('<g class="e0"><polyline points="{}" class="curve"/>', path)
     for p in points:
@@ -309,11 +302,7 @@ def scatter(x: Sequence[float], y: Sequence[float], colour: int, label: str, x_t
         canvas.line(at_x(mark), height - foot, at_x(mark), height - foot + 4, "axis")
         canvas.text(at_x(mark), height - foot + 16, tick(mark), "tick", "middle")
     canvas.text((left + width - right) / 2, height - 8, x_title, "axis-title", "middle")
-    canvas.add(
-        '<text transform="translate(12 {}) rotate(-90)" class="axis-title" text-anchor="middle">{}</text>',
-        (top + height - foot) / 2,
-        y_title,
-    )
+    canvas.side_title((top + height - foot) / 2, y_title)
     canvas.add('<g class="e{} cloud">', colour)
     for a, b in zip(x, y, strict=True):
         canvas.add('<circle cx="{}" cy="{}" r="2"/>', at_x(a), at_y(b))
