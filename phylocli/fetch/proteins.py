@@ -65,7 +65,8 @@ def fetch_proteins(
             write_sidecar(annotations, "fetch", parameters, source=source)
             if labelled != count:
                 console.warning(f"{count:,} sequences, {labelled:,} annotations")
-    console.info(f"{count:,} protein{'' if count == 1 else 's'} of UniProt" + (f" {service.release}" if service.release else ""))
+    release = f" {service.release}" if service.release else ""
+    console.info(f"{count:,} protein{'' if count == 1 else 's'} of UniProt{release}")
     if missing:
         lines = [f"  {accession:<12} {why}" for accession, why in missing.items()]
         raise BadInputError(f"{len(missing)} of {len(named)} did not come:\n" + "\n".join(lines))
