@@ -61,6 +61,7 @@ class _Page:
                     "task": task["title"],
                     "level": level,
                     "metric": metric,
+                    "lower": about["better"] == "lower",
                     "n": cells[0]["n"],
                     "chance": chance["value"] if chance else None,
                     "cells": [
