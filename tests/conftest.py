@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from phylocli.formats.family import Family
 from standin import Standin
 from typer.testing import CliRunner, Result
+
+# Machines are noisy: how long an example takes says nothing of whether it holds.
+settings.register_profile("phylocli", deadline=None)
+settings.load_profile("phylocli")
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
