@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phylocli.errors import UsageError
 from phylocli.probe.benchmarks._contract import Benchmark
 from phylocli.probe.benchmarks._files import find, is_json, read, read_json, with_ids
 
@@ -20,10 +19,7 @@ def load(folder: Path, part: str) -> Benchmark:
     """Read `secondary_structure/train_valid.tsv` (`ss3`, `resolved_mask`), or TAPE's `secondary_structure_*.json`."""
     import polars as pl
 
-    try:
-        path = find(folder, "secondary_structure/train_valid.tsv*")
-    except UsageError:
-        path = find(folder, "secondary_structure_train.json*", "secondary_structure/train_valid.tsv*")
+    path = find(folder, "secondary_structure/train_valid.tsv*", "secondary_structure_train.json*")
     if is_json(path) or part != "valid":
         frame = pl.concat(
             [_tape(folder, "train", "train"), _tape(folder, "valid", "valid")]
