@@ -26,7 +26,7 @@ from phylocli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, PhylocliErr
 # The order of the chain, then the helpers; a module that is not named here comes last, by name.
 ORDER = (
     *("fetch", "families", "align", "tree", "pairs", "train", "embed", "probe", "run"),
-    *("store", "views", "simulate", "recipes", "mi", "doctor"),
+    *("store", "views", "simulate", "recipes", "models", "mi", "doctor"),
 )
 
 HELP = """From a protein family's name to embeddings that carry function.

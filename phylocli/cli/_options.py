@@ -40,4 +40,14 @@ OnDuplicateOption = Annotated[
     typer.Option("--on-duplicate", metavar="error|keep-first|rename", help="What to do with an id that was there before."),
 ]
 Threads = Annotated[int, typer.Option("--threads", "-t", min=0, help="CPU threads; 0 takes all.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|FOLDER",
+        help="A model by name ('phylocli models' lists them), or its folder, such as run/model of a training run. "
+        "Default: the one that comes with phylocli.",
+    ),
+]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]

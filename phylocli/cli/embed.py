@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import Device, Input, OnDuplicateOption, Output, Threads
+from phylocli.cli._options import Device, Input, ModelOption, OnDuplicateOption, Output, Threads
 
 EXAMPLES = [
     "phylocli embed seqs.fasta -o emb.parquet",
@@ -20,10 +19,7 @@ EXAMPLES = [
 def command(
     source: Input = None,
     output: Output = None,
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--model", "-m", metavar="DIR", help="Folder of a model, such as run/model of a training run."),
-    ] = None,
+    model: ModelOption = None,
     pool: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--pool", metavar="mean|max|first", help="Pool residues this way instead of the model's own."),

@@ -37,7 +37,10 @@ def command(
     model: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
-            "--model", "-m", metavar="[NAME=]DIR", help="Embed the sequences with this model; may be repeated. Comes first."
+            "--model",
+            "-m",
+            metavar="[NAME=]MODEL",
+            help="Embed the sequences with this model (name or folder); may be repeated. Comes first.",
         ),
     ] = None,
     layers: Annotated[

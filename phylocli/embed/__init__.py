@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 from phylocli.embed.embedder import Embedder, embed_residues, embed_sequences, untrained, with_pooling
-from phylocli.embed.files import default_model, embed_file, table_metadata
+from phylocli.embed.files import embed_file, table_metadata
 
 __all__ = [
     "Embedder",
-    "default_model",
     "embed_file",
     "embed_residues",
     "embed_sequences",

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
+from phylocli import console, models
 from phylocli.embed.embedder import embed_residues, embed_sequences, with_pooling
 from phylocli.embed.embedder import untrained as random_weights
 from phylocli.encoders import Model, choose_device
-from phylocli.errors import UsageError
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.fasta import OnDuplicate
 from phylocli.formats.provenance import write_sidecar
@@ -23,21 +20,6 @@ from phylocli.formats.tables import TableFormat, TableWriter, embeddings_schema,
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-def default_model() -> Path:
-    """Return the folder of the model that ships with phylocli.
-
-    Raises:
-        UsageError: this installation has none.
-    """
-    folder = Path(str(files("phylocli"))) / "models" / "default"
-    if not (folder / "config.json").is_file():
-        raise UsageError(
-            "no model is named, and this installation ships none",
-            fix="train one with 'phylocli train families.sto -o run' and say --model run/model",
-        )
-    return folder
 
 
 def _vectors(values: npt.NDArray[np.float32], half: bool) -> pa.FixedSizeListArray:
@@ -87,7 +69,7 @@ def embed_file(
     Args:
         source: FASTA or Stockholm, compressed or not; `-`/None is standard input.
         output: table, its format by suffix; `-`/None is standard output (TSV unless `format` says otherwise).
-        model: folder of a model, a model, or None for the one that ships with phylocli.
+        model: name or folder of a model (`phylocli.models.find`), a model, or None for `default`.
         pool: another pooling than the model's own (`mean`, `max`, `first`).
         per_residue: one row a residue (`tables.residues_schema`) instead of one a sequence.
         layer: take residues after this layer, 0 … depth; None is the last.
@@ -109,8 +91,8 @@ def embed_file(
     if threads:
         torch.set_num_threads(threads)
     place = choose_device(device)
-    folder = "given" if isinstance(model, Model) else str(model if model is not None else default_model())
-    loaded = model if isinstance(model, Model) else Model.load(folder)
+    named = "given" if isinstance(model, Model) else str(model if model is not None else models.DEFAULT)
+    loaded = model if isinstance(model, Model) else models.load(model)
     if untrained is not None:
         loaded = random_weights(loaded, untrained)
     loaded = with_pooling(loaded, pool).to(place)
@@ -139,7 +121,7 @@ def embed_file(
                 writer.write(pa.Table.from_arrays(columns, schema=schema))
                 count += len(ids)
     parameters = {
-        "model": folder,
+        "model": named,
         "fingerprint": loaded.fingerprint,
         "pool": loaded.config["pooling"],
         "layer": layer,

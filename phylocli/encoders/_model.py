@@ -136,12 +136,13 @@ class Model(nn.Module):
         """Return one embedding a sequence, (N, D); arguments as `residues`."""
         return self.pool(self.residues(tokens, mask, layer), mask)
 
-    def save(self, folder: PathLike, card: str | None = None) -> Path:
+    def save(self, folder: PathLike, card: str | None = None, *, half: bool = False) -> Path:
         """Write the model as a folder, all or nothing: config.json, model.safetensors, MODEL_CARD.md.
 
         Args:
             folder: a model that is there is replaced; any other folder with content is not.
             card: the model card in Markdown; None writes a plain one.
+            half: write the weights as float16, half the size (relative precision 2⁻¹¹); `load` makes them float32 again.
 
         Raises:
             UsageError: the folder holds something that is no model.
@@ -152,6 +153,8 @@ class Model(nn.Module):
         if target.is_dir() and any(target.iterdir()) and not (target / CONFIG).is_file():
             raise UsageError(f"{target} holds something that is no model", fix="name an empty or a new folder")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        if half:
+            tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         with atomic_directory(target) as part:
             save_file(tensors, part / WEIGHTS, metadata={"format": "pt"})
             description = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.embed import Embedder, default_model, table_metadata, untrained
-from phylocli.encoders import Model, choose_device
+from phylocli import console, models
+from phylocli.embed import Embedder, table_metadata, untrained
+from phylocli.encoders import Model
 from phylocli.formats.streams import PathLike
 from phylocli.probe.embeddings import Embedding
 
@@ -31,9 +31,9 @@ class ModelResidues:
         return self.embedder.residues([self.sequences[name] for name in ids])
 
 
-def load_model(folder: PathLike | None, device: str = "auto") -> Model:
-    """Return the model of a folder on its device; None is the one that ships with phylocli."""
-    return Model.load(folder if folder is not None else default_model()).to(choose_device(device))
+def load_model(model: PathLike | None, device: str = "auto") -> Model:
+    """Return a model by name or folder on its device; None is the one that ships with phylocli."""
+    return models.load(model, device)
 
 
 def embed_items(

@@ -10,7 +10,9 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-State = Literal["ok", "missing", "optional"]
+from phylocli.errors import PhylocliError
+
+State = Literal["ok", "missing", "optional", "unusable"]
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,23 @@ def diagnose() -> list[Finding]:
             found.append(Finding("optional engines", name, "ok", program))
         else:
             found.append(Finding("optional engines", name, "optional", f"not found; {how}"))
+    found.append(_default_model())
     store = Store()
     found.append(Finding("store", str(store.root), "ok", f"{len(store.accessions())} families"))
     return found
+
+
+def _default_model() -> Finding:
+    from phylocli import models
+
+    try:
+        entry = next((e for e in models.available() if e.name == models.DEFAULT), None)
+    except PhylocliError as error:
+        return Finding("models", models.DEFAULT, "missing", error.what)
+    if entry is None:
+        return Finding("models", models.DEFAULT, "optional", "not in this installation; name a model with --model")
+    size = f"{entry.encoder}, {entry.parameters:,} parameters, {entry.features} features, {entry.bytes / 1e6:.1f} MB"
+    return Finding("models", models.DEFAULT, "ok", f"{size}: {entry.folder}")
 
 
 def _devices() -> list[Finding]:

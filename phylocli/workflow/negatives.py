@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
+from phylocli import console, models
 from phylocli.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
@@ -40,7 +40,7 @@ def write_negatives(
         families: aligned, unless `how` is a table of groups.
         target: a path, or `-`/None for standard output.
         how: `profile`: the nearest families by HMMER's scores; the path of a table with the columns family and group: other
-            families of the same group; the folder of a model: the nearest families by its embeddings. Profiles also keep
+            families of the same group; a model, by name or folder: the nearest families by embeddings. Profiles also keep
             homologous families from being negatives, but for groups, which are taken at their word.
         count: negatives of a family.
         seed: for ties, and for the choice where a group has more families.
@@ -51,12 +51,13 @@ def write_negatives(
         BadInputError: fewer than two families, one without an alignment, or no family has a negative.
     """
     path = Path(how)
-    if how != "profile" and not path.exists():
+    named = {entry.name for entry in models.available()}
+    if how != "profile" and how not in named and not path.exists():
         raise UsageError(
             f"there are no hard negatives by {how!r}",
-            fix="say 'profile', or name a table with the columns family and group, or the folder of a model",
+            fix="say 'profile', or name a table with the columns family and group, or a model (a name or its folder)",
         )
-    by = "profile" if how == "profile" else "model" if path.is_dir() else "group"
+    by = "profile" if how == "profile" else "model" if how in named or path.is_dir() else "group"
     groups = read_groups(path) if by == "group" else {}
     sketches = sketches_of(families, profile=by != "group")
     if by == "group":
@@ -65,7 +66,7 @@ def write_negatives(
         scores, homologous = profile_scores(sketches)
         allowed = allowed_pairs(sketches, homologous)
         if by == "model":
-            scores = _model_scores(sketches, path)
+            scores = _model_scores(sketches, how)
     table = negatives_table(sketches, scores, allowed, by=by, count=count, seed=seed)
     write_table(table, target, negatives_schema(), table_format)
     write_sidecar(target, "pairs", {"hard_negatives": how, "count": count}, seed)
@@ -73,13 +74,12 @@ def write_negatives(
     return table.height
 
 
-def _model_scores(sketches: list[Sketch], folder: Path) -> npt.NDArray[np.float64]:
+def _model_scores(sketches: list[Sketch], name: str) -> npt.NDArray[np.float64]:
     """Return the cosine between the mean embeddings of families, (F, F)."""
     from phylocli.embed import embed_sequences
-    from phylocli.encoders import Model
     from phylocli.formats import Sequence
 
-    model = Model.load(folder)
+    model = models.load(name)
     members = (Sequence(f"{i}:{k}", s) for i, sketch in enumerate(sketches) for k, s in enumerate(sketch.members))
     total = np.zeros((len(sketches), model.dimension))
     for ids, _, vectors in embed_sequences(members, model):

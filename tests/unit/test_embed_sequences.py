@@ -13,7 +13,6 @@ import torch
 
 from phylocli.alphabet import encode_tokens
 from phylocli.embed import Embedder, embed_file, embed_residues, embed_sequences, untrained, with_pooling
-from phylocli.embed import files as embed_files
 from phylocli.encoders import Model, pad_batch
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import Sequence, read_sequences
@@ -211,14 +210,6 @@ def test_nothing_half_written_is_left_when_the_input_is_bad(folder: Path, tmp_pa
     with pytest.raises(BadInputError, match="'1' at position 3"):
         embed_file(source, tmp_path / "out.parquet", model=folder)
     assert [p.name for p in tmp_path.iterdir()] == ["bad.fasta"]
-
-
-def test_without_a_model_the_message_says_how_to_get_one(
-    examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embed_files, "files", lambda package: tmp_path)
-    with pytest.raises(UsageError, match=r"phylocli train .* --model"):
-        embed_file(examples / "globins.fasta", tmp_path / "e.parquet")
 
 
 def test_a_device_that_is_not_there_is_a_usage_error(folder: Path, examples: Path, tmp_path: Path) -> None:

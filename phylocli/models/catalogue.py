@@ -1,0 +1,172 @@
+"""Which models there are, where they lie, and loading them. Listing reads no weights; loading verifies them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.streams import PathLike
+
+if TYPE_CHECKING:
+    from phylocli.encoders import Model
+
+DEFAULT = "default"
+"""The model that is taken where none is named."""
+
+VARIABLE = "PHYLOCLI_MODELS"
+"""Environment variable: folders with further models, separated as in PATH."""
+
+_ROOM = Path(__file__).parent
+_CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "MODEL_CARD.md"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that can be named.
+
+    Attributes:
+        name: what the user types.
+        folder: where it lies.
+        encoder: its architecture.
+        parameters: number of trained values.
+        features: D, the length of an embedding.
+        bytes: size of the weights' file.
+        summary: the first sentence of its card.
+    """
+
+    name: str
+    folder: Path
+    encoder: str
+    parameters: int
+    features: int
+    bytes: int
+    summary: str
+
+
+def roots() -> list[Path]:
+    """Return the folders that are searched for models, in order: those of PHYLOCLI_MODELS, then the package's own."""
+    named = [Path(part).expanduser() for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    return [*named, _ROOM]
+
+
+def _folders() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for root in roots():
+        if root.is_dir():
+            for folder in sorted(root.iterdir()):
+                if (folder / _CONFIG).is_file():
+                    found.setdefault(folder.name, folder)
+    return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT, item[0])))
+
+
+def available() -> list[ModelEntry]:
+    """Return the models that can be named, `default` first. Reads their descriptions, not their weights.
+
+    Raises:
+        BadInputError: one of them is damaged.
+    """
+    return [_entry(name, folder) for name, folder in _folders().items()]
+
+
+def _entry(name: str, folder: Path) -> ModelEntry:
+    from safetensors import SafetensorError, safe_open
+
+    weights = folder / _WEIGHTS
+    try:
+        description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        with safe_open(weights, framework="numpy") as tensors:
+            parameters = sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+        encoder, features, size = str(description["encoder"]), int(description["dimension"]), weights.stat().st_size
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise BadInputError(f"the model {name!r} in {folder} is damaged", why=str(error), fix="install it again") from error
+    return ModelEntry(name, folder, encoder, parameters, features, size, _summary(folder / _CARD))
+
+
+def _summary(path: Path) -> str:
+    """Return the first sentence of a card's first paragraph."""
+    if not path.is_file():
+        return ""
+    paragraph: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.strip()
+        if text and not text.startswith(("#", "|", "---", "!", "```")):
+            paragraph.append(text)
+        elif paragraph:
+            break
+    return " ".join(paragraph).split(". ", 1)[0].rstrip(".").replace("\t", " ")
+
+
+def find(model: PathLike | None = None) -> Path:
+    """Return the folder of a model.
+
+    Args:
+        model: a name, or a folder; None is `default`. A folder in the working directory that has a model's name is
+            written with a slash: `./default`.
+
+    Raises:
+        UsageError: no model of that name, or no default model in this installation.
+    """
+    name = DEFAULT if model is None else os.fspath(model)
+    known = _folders()
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.exists() or (model is not None and (os.sep in name or "/" in name)):
+        return path  # what is wrong with it, loading says
+    if name == DEFAULT:
+        raise UsageError(
+            "no model is named, and this installation ships none" if model is None else "this installation ships no model",
+            fix="train one with 'phylocli train families.sto -o run' and say --model run/model",
+        )
+    near = difflib.get_close_matches(name, known, n=1)
+    raise UsageError(
+        f"there is no model named {name!r}, and no folder",
+        fix=(f"did you mean {near[0]!r}? " if near else "")
+        + (f"known: {', '.join(known)}; or name the folder of a model" if known else "name the folder of a model"),
+    )
+
+
+def load(model: PathLike | None = None, device: str = "cpu") -> Model:
+    """Return a model by name or folder, its weights checked against their checksum, ready for embedding.
+
+    Args:
+        model: as `find` takes it.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        UsageError: no model of that name, or no such device.
+        BadInputError: the folder is no model, or damaged.
+    """
+    from phylocli.encoders import Model, choose_device
+
+    place = choose_device(device)
+    return Model.load(find(model)).to(place)
+
+
+def card(model: PathLike | None = None) -> str:
+    """Return a model's card in Markdown.
+
+    Raises:
+        UsageError: no model of that name.
+        BadInputError: it has no card.
+    """
+    path = find(model) / _CARD
+    if not path.is_file():
+        raise BadInputError(f"{path.parent} has no {_CARD}")
+    text = path.read_text(encoding="utf-8")
+    return text if text.endswith("\n") else text + "\n"
+
+
+def listing() -> str:
+    """Return the models as a table: name, encoder, parameters, features, size of the file in MB, summary; tab-separated."""
+    lines = ["name\tencoder\tparameters\tfeatures\tMB\tsummary"]
+    for entry in available():
+        size = f"{entry.bytes / 1e6:.1f}"
+        lines.append("\t".join((entry.name, entry.encoder, str(entry.parameters), str(entry.features), size, entry.summary)))
+    return "\n".join(lines) + "\n"
