@@ -20,7 +20,7 @@ def command(json: Annotated[bool, typer.Option("--json", help="As JSON, for a bu
 
         typer.echo(dumps(as_rows(findings), indent=2))
     else:
-        mark = {"ok": "✓", "missing": "✗", "optional": "·"}
+        mark = {"ok": "✓", "missing": "✗", "optional": "·", "unusable": "!"}
         width = max(len(f.name) for f in findings)
         group = ""
         for finding in findings:

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli import _options
-
 EXAMPLES = [
     "phylocli train trees.sto -o run",
     "phylocli train pairs.parquet -o run --steps 2000 --seed 1 --set critic.temperature=0.05",
@@ -28,9 +26,12 @@ def command(
         ),
     ] = None,
     recipe: Annotated[
-        str,
-        typer.Option(metavar="NAME|FILE", help="A recipe (see 'phylocli recipes'), or a TOML file such as a run's config."),
-    ] = "simclr",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A recipe (see 'phylocli recipes'), or a TOML file such as a run's config; default: simclr.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +46,7 @@ def command(
         int | None,
         typer.Option(min=0, metavar="S", help="Same inputs and seed, same model; default: the config's, else 0."),
     ] = None,
-    device: _options.Device = "auto",
+    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute; default: auto.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of RUN_DIR.")] = False,
     on_divergence: Annotated[
         str | None,
@@ -62,12 +63,16 @@ def command(
 
     From family records with trees, fresh pairs are drawn at every step; from a pairs table, its rows. RUN_DIR gets
     config.toml, metrics.parquet, checkpoints and, in the end, model/, which 'phylocli embed --model' takes.
+
+    A setting is taken from the command line, else from the environment (PHYLOCLI_TRAIN__BATCH__PAIRS=64), else from the
+    nearest phylocli.toml above the working folder, else from the user's config.toml ('phylocli doctor' says where), each
+    with a table [train], else from the recipe.
     """
     from phylocli.errors import UsageError
-    from phylocli.recipes import parse_assignment
+    from phylocli.recipes import layers, parse_assignment
     from phylocli.train import train_model
 
-    if config is not None and recipe != "simclr":
+    if config is not None and recipe is not None:
         raise UsageError("--recipe and --config exclude each other", fix="say one of them, and --set what shall differ")
     changes = dict(parse_assignment(text) for text in settings or [])
     if on_divergence is not None:
@@ -81,4 +86,5 @@ def command(
         device=device,
         resume=resume,
         settings=changes,
+        layers=layers.collect(),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from phylocli import console, recipes
 from phylocli.errors import UsageError
 from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike
+from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints, divergence
 from phylocli.train.data import Corpus
 from phylocli.train.learner import Learner
@@ -43,13 +44,31 @@ def _setting(config: dict[str, Any], name: str) -> Any:
 
 
 def resolve(
-    inputs: list[PathLike], recipe: PathLike, steps: int | None, seed: int | None, settings: dict[str, Any]
+    inputs: list[PathLike],
+    recipe: PathLike | None,
+    steps: int | None,
+    seed: int | None,
+    settings: dict[str, Any],
+    layers: Sequence[Layer] = (),
 ) -> dict[str, Any]:
-    """Return the run's configuration: recipe, then settings, every value spelled out."""
-    found = recipes.load(recipe)
-    config = recipes.merge(found.settings, recipes.nested(settings), "--set")
+    """Return the run's configuration: recipe, then the layers, then settings, every value spelled out.
+
+    The config.toml of a run is complete: no layer changes what it says.
+    """
+    found = recipes.load(recipe or option(layers, "recipe") or "simclr")
+    if found.inputs:
+        if layers:
+            console.info(f"{recipe} states every setting; {', '.join(layer.where for layer in layers)} are not looked at")
+        layers = ()
+    config = found.settings
+    for layer in layers:
+        config = recipes.merge(config, layer.settings, layer.where)
+        console.detail(f"{layer.count} settings from {layer.where}")
+    config = recipes.merge(config, recipes.nested(settings), "--set")
     if steps is not None:
         config["steps"] = steps
+    if seed is None:
+        seed = option(layers, "seed")
     seed = found.seed if seed is None else seed
     sources = [str(source) for source in inputs] or found.inputs
     if seed < 0:

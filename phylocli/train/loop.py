@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from phylocli.encoders import choose_device
 from phylocli.errors import BadInputError
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
+from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints, divergence
 from phylocli.train.data import Corpus, PairBatch, load_corpus, prefetched
 from phylocli.train.divergence import DivergedError
@@ -44,12 +45,13 @@ def train_model(
     inputs: list[PathLike],
     output: PathLike,
     *,
-    recipe: PathLike = "simclr",
+    recipe: PathLike | None = None,
     steps: int | None = None,
-    seed: int | None = 0,
-    device: str = "auto",
+    seed: int | None = None,
+    device: str | None = None,
     resume: bool = False,
     settings: dict[str, Any] | None = None,
+    layers: Sequence[Layer] = (),
 ) -> Path:
     """Train an encoder on homolog pairs.
 
@@ -57,13 +59,16 @@ def train_model(
         inputs: family records with trees (pairs are then drawn fresh at every step), or pairs tables. With none, those
             of the run that is resumed, or of the run whose config.toml is the recipe.
         output: the run folder.
-        recipe: a recipe's name or the path of a TOML file, such as the config.toml of another run.
+        recipe: a recipe's name or the path of a TOML file, such as the config.toml of another run; None takes that of the
+            layers, else `simclr`.
         steps: optimiser steps; None takes the recipe's.
-        seed: of weights, splits and batches; None takes that of the run whose config.toml is the recipe, else 0. On a
-            CPU, same inputs, seed and thread count give the same model.
-        device: `auto`, `cpu`, `cuda` or `mps`.
+        seed: of weights, splits and batches; None takes that of the run whose config.toml is the recipe, or of the layers,
+            else 0. On a CPU, same inputs, seed and thread count give the same model.
+        device: `auto`, `cpu`, `cuda` or `mps`; None takes that of the layers, else `auto`.
         resume: go on from the last checkpoint of `output`; where there is none, start.
         settings: over the recipe's, by dotted names (`{"critic.temperature": 0.05}`) or nested.
+        layers: settings between the recipe's and these, as `phylocli.recipes.layers.collect` finds them in the user's and
+            the project's files and in the environment. Without any, none of these is looked at.
 
     Returns:
         The model folder, `output/model`.
@@ -79,13 +84,13 @@ def train_model(
     folder = Path(output)
     if resume and not inputs and (folder / CONFIG).is_file():
         recipe, seed = folder / CONFIG, None
-    config = resolve(inputs, recipe, steps, seed, settings or {})
+    config = resolve(inputs, recipe, steps, seed, settings or {}, layers)
     state = open_run(folder, config, resume)
     if state is not None and state["step"] >= config["steps"] and (folder / MODEL / "config.json").is_file():
         console.info(f"{folder} has done all its {config['steps']} steps; its model is {folder / MODEL}")
         return folder / MODEL
 
-    target = choose_device(device)
+    target = choose_device(device or option(layers, "device") or "auto")
     learner = Learner(config, config["seed"]).to(target)
     corpus = load_corpus(config["inputs"], config, config["seed"], every_view=learner.needs.views == "all")
     learner.precision = choose_precision(config["precision"], target)

@@ -17,7 +17,10 @@ State = Literal["ok", "missing", "optional", "unusable"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the diagnosis: `state` is `ok`, `missing` (phylocli needs it) or `optional` (it is not there)."""
+    """One line of the diagnosis.
+
+    `state` is `ok`, `missing` (phylocli needs it), `optional` (it is not there) or `unusable` (it is there, with an error).
+    """
 
     group: str
     name: str
@@ -73,23 +76,29 @@ def diagnose() -> list[Finding]:
             found.append(Finding("optional engines", name, "ok", program))
         else:
             found.append(Finding("optional engines", name, "optional", f"not found; {how}"))
-    found.append(_default_model())
     store = Store()
     found.append(Finding("store", str(store.root), "ok", f"{len(store.accessions())} families"))
+    return found + _configuration()
+
+
+def _configuration() -> list[Finding]:
+    """Return the files and variables of the environment that settings come from, the weakest first."""
+    from phylocli.recipes import layers
+
+    group, found = "configuration", []
+    files = {"user's file": layers.user_file(), "project's file": layers.project_file()}
+    for name, path in files.items():
+        if path is None or not path.is_file():
+            where = path or f"no {layers.PROJECT_FILE} in the working folder or above it"
+            found.append(Finding(group, name, "optional", f"{where}{': not there' if path else ''}"))
+            continue
+        try:
+            found.append(Finding(group, name, "ok", f"{path}: {layers.from_file(path).count} settings of training"))
+        except PhylocliError as error:
+            found.append(Finding(group, name, "unusable", error.what))
+    named = sorted(name for name in os.environ if name.startswith("PHYLOCLI_"))
+    found += [Finding(group, f"${name}", "ok", os.environ[name]) for name in named]
     return found
-
-
-def _default_model() -> Finding:
-    from phylocli import models
-
-    try:
-        entry = next((e for e in models.available() if e.name == models.DEFAULT), None)
-    except PhylocliError as error:
-        return Finding("models", models.DEFAULT, "missing", error.what)
-    if entry is None:
-        return Finding("models", models.DEFAULT, "optional", "not in this installation; name a model with --model")
-    size = f"{entry.encoder}, {entry.parameters:,} parameters, {entry.features} features, {entry.bytes / 1e6:.1f} MB"
-    return Finding("models", models.DEFAULT, "ok", f"{size}: {entry.folder}")
 
 
 def _devices() -> list[Finding]:

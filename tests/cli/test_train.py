@@ -90,3 +90,24 @@ def test_recipes_are_listed_and_shown(phylocli: Run) -> None:
     shown = phylocli("recipes", "show", "simclr")
     assert tomllib.loads(shown.stdout.decode())["critic"]["name"] == "cosine"
     assert phylocli("recipes", "show").returncode == 2
+
+
+def test_files_and_environment_set_what_the_command_line_does_not(phylocli: Run, families: Path, tmp_path: Path) -> None:
+    (tmp_path / "config" / "phylocli").mkdir(parents=True)
+    (tmp_path / "config" / "phylocli" / "config.toml").write_text("[train]\nsteps = 3\n[train.encoder]\npreset = 'tiny'\n")
+    (tmp_path / "phylocli.toml").write_text("[train.batch]\npairs = 10\naccumulate = 2\n")
+    places = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "PHYLOCLI_TRAIN__BATCH__ACCUMULATE": "1"}
+    done = phylocli("train", families, "-o", "run", "--device", "cpu", "--set", "batch.pairs=8", env=places)
+    assert done.returncode == 0, done.stderr.decode()
+    config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert (config["steps"], config["encoder"]["preset"]) == (3, "tiny")
+    assert (config["batch"]["pairs"], config["batch"]["accumulate"]) == (8, 1)
+    again = phylocli(
+        "train", "--config", "run/config.toml", "-o", "again", "--device", "cpu", env={"PHYLOCLI_TRAIN__STEPS": "9"}
+    )
+    assert again.returncode == 0, again.stderr.decode()
+    losses = [pl.read_parquet(tmp_path / run / "metrics.parquet")["loss"].to_list() for run in ("run", "again")]
+    assert losses[0] == losses[1]
+    shown = phylocli("doctor", env=places).stdout.decode()
+    assert f"{tmp_path}/phylocli.toml: 2 settings of training" in shown
+    assert "$PHYLOCLI_TRAIN__BATCH__ACCUMULATE" in shown
