@@ -76,6 +76,7 @@ def diagnose() -> list[Finding]:
             found.append(Finding("optional engines", name, "ok", program))
         else:
             found.append(Finding("optional engines", name, "optional", f"not found; {how}"))
+    found.append(_default_model())
     store = Store()
     found.append(Finding("store", str(store.root), "ok", f"{len(store.accessions())} families"))
     return found + _configuration()
@@ -99,6 +100,19 @@ def _configuration() -> list[Finding]:
     named = sorted(name for name in os.environ if name.startswith("PHYLOCLI_"))
     found += [Finding(group, f"${name}", "ok", os.environ[name]) for name in named]
     return found
+
+
+def _default_model() -> Finding:
+    from phylocli import models
+
+    try:
+        entry = next((e for e in models.available() if e.name == models.DEFAULT), None)
+    except PhylocliError as error:
+        return Finding("models", models.DEFAULT, "missing", error.what)
+    if entry is None:
+        return Finding("models", models.DEFAULT, "optional", "not in this installation; name a model with --model")
+    size = f"{entry.encoder}, {entry.parameters:,} parameters, {entry.features} features, {entry.bytes / 1e6:.1f} MB"
+    return Finding("models", models.DEFAULT, "ok", f"{size}: {entry.folder}")
 
 
 def _devices() -> list[Finding]:
