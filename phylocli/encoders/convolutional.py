@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from phylocli.alphabet import VOCABULARY_SIZE
 from phylocli.encoders._batch import Layout
+from phylocli.encoders._recompute import through
 from phylocli.errors import UsageError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -70,6 +71,7 @@ class Encoder(nn.Module):
     """
 
     PRESETS = PRESETS
+    recompute = False  # activations are computed again in the backward pass, block by block
 
     def __init__(
         self,
@@ -106,5 +108,5 @@ class Encoder(nn.Module):
         layout = Layout(mask)
         x = self.dropout(self.embed(layout.flatten(tokens)))
         for block in list(self.blocks)[:layer]:
-            x = block(x, layout)
+            x = through(block, x, layout, recompute=self.recompute)
         return layout.unflatten(self.norm(self.dropout(x)))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from phylocli.alphabet import VOCABULARY_SIZE
 from phylocli.encoders import convolutional, transformer
 from phylocli.encoders._batch import Layout
+from phylocli.encoders._recompute import through
 from phylocli.errors import UsageError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -40,6 +41,7 @@ class Encoder(nn.Module):
     """
 
     PRESETS = PRESETS
+    recompute = False  # activations are computed again in the backward pass, block by block
 
     def __init__(
         self,
@@ -78,8 +80,6 @@ class Encoder(nn.Module):
         positions = transformer.rotary(tokens.shape[1], self.features, tokens.device)
         x = self.dropout(self.embed(layout.flatten(tokens)))
         for block in list(self.blocks)[:layer]:
-            if isinstance(block, transformer.Block):
-                x = block(x, layout, mask, positions)
-            else:
-                x = block(x, layout)
+            further = (mask, positions) if isinstance(block, transformer.Block) else ()
+            x = through(block, x, layout, *further, recompute=self.recompute)
         return layout.unflatten(self.norm(self.dropout(x)))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from phylocli.alphabet import VOCABULARY_SIZE
+from phylocli.encoders._recompute import through
 from phylocli.errors import UsageError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -38,6 +39,7 @@ class Encoder(nn.Module):
     """
 
     PRESETS = PRESETS
+    recompute = False  # activations are computed again in the backward pass, layer by layer
 
     def __init__(self, *, width: int = 192, depth: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
@@ -58,7 +60,11 @@ class Encoder(nn.Module):
         with torch.autocast(tokens.device.type, enabled=False):  # the recurrence adds up rounding over hundreds of steps
             x = self.dropout(self.embed(tokens))
             for norm, reader in list(zip(self.norms, self.readers, strict=True))[:layer]:
-                packed = pack_padded_sequence(norm(x), lengths, batch_first=True, enforce_sorted=False)
-                read, _ = pad_packed_sequence(reader(packed)[0], batch_first=True, total_length=tokens.shape[1])
-                x = x + read
+                x = through(_read, x, lengths, norm, reader, recompute=self.recompute)
             return self.norm(self.dropout(x))
+
+
+def _read(x: Tensor, lengths: Tensor, norm: nn.Module, reader: nn.Module) -> Tensor:
+    """Return the stream (N, L, width) after a layer."""
+    packed = pack_padded_sequence(norm(x), lengths, batch_first=True, enforce_sorted=False)
+    return x + pad_packed_sequence(reader(packed)[0], batch_first=True, total_length=x.shape[1])[0]

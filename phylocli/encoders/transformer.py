@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from phylocli.alphabet import VOCABULARY_SIZE
 from phylocli.encoders._batch import Layout
+from phylocli.encoders._recompute import through
 from phylocli.errors import UsageError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -82,6 +83,7 @@ class Encoder(nn.Module):
     """
 
     PRESETS = PRESETS
+    recompute = False  # activations are computed again in the backward pass, block by block
 
     def __init__(
         self, *, width: int = 128, depth: int = 4, heads: int = 4, expansion: float = 4.0, dropout: float = 0.0
@@ -103,5 +105,5 @@ class Encoder(nn.Module):
         positions = rotary(tokens.shape[1], self.features, tokens.device)
         x = self.dropout(self.embed(layout.flatten(tokens)))
         for block in list(self.blocks)[:layer]:
-            x = block(x, layout, mask, positions)
+            x = through(block, x, layout, mask, positions, recompute=self.recompute)
         return layout.unflatten(self.norm(self.dropout(x)))

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import copy
-import tomllib
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phylocli import recipes
 from phylocli.critics import build_critic
-from phylocli.encoders import Model, pad_batch
+from phylocli.encoders import Model
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
 from phylocli.objectives import Batch, ViewBatch, build_objective, needs_of
 from phylocli.objectives._queue import Queue
 from phylocli.train import checkpoints
-from phylocli.train.data import PairBatch, chunks_by_length
+from phylocli.train.data import PairBatch
+from phylocli.train.encoding import Encoded, encode
 from phylocli.views import Tokens
 
 
@@ -35,6 +35,8 @@ class Learner(nn.Module):
     Attributes:
         needs: what the objective asks for, see `phylocli.objectives.Needs`.
         slow: momentum copies of model and head; None where the objective asks for none.
+        tokens: that go through the encoder at once, padding included.
+        cache: whether gradients are cached, see `phylocli.train.encoding`.
     """
 
     def __init__(self, settings: dict[str, Any], seed: int) -> None:
@@ -49,6 +51,13 @@ class Learner(nn.Module):
             seed=seed,
             alphabet=settings["alphabet"],
         )
+        if settings["batch"]["recompute"]:
+            if not hasattr(self.model.encoder, "recompute"):
+                raise UsageError(
+                    f"the encoder {encoder['name']!r} cannot compute activations again (batch.recompute)",
+                    fix="save memory by --set batch.cache=true, which works with every encoder",
+                )
+            self.model.encoder.recompute = True
         hidden, dimension = settings["head"]["hidden"], settings["head"]["dimension"]
         critic, objective = dict(settings["critic"]), dict(settings["objective"])
         features = self.model.dimension
@@ -67,7 +76,7 @@ class Learner(nn.Module):
         if self.needs.momentum is not None:
             copies = {"model": copy.deepcopy(self.model), "head": copy.deepcopy(self.head)}
             self.slow = nn.ModuleDict(copies).requires_grad_(False)
-        self.tokens = settings["batch"]["tokens"]
+        self.tokens, self.cache = settings["batch"]["tokens"], settings["batch"]["cache"]
         self.precision = torch.float32
 
     @property
@@ -80,31 +89,10 @@ class Learner(nn.Module):
 
         They go through the encoder in groups of similar length, so that little is computed on padding.
         """
-        return self._encode(sequences, model or self.model)[0]
+        return self._encode(sequences, model or self.model).vectors
 
-    def _encode(
-        self, sequences: list[Tokens], model: Model, *, keep: bool = False
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return embeddings (N, D) and, to `keep`, residues (N, L, F) with their mask (N, L), all float32."""
-        groups = chunks_by_length([len(s) for s in sequences], self.tokens)
-        pooled: list[Tensor] = []
-        kept: list[tuple[Tensor, Tensor]] = []
-        with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
-            for group in groups:
-                tokens, mask = pad_batch([sequences[i] for i in group], self.device)
-                residues = model.residues(tokens, mask)
-                pooled.append(model.pool(residues, mask))
-                if keep:
-                    kept.append((residues, mask))
-        place = torch.empty(len(sequences), dtype=torch.int64)
-        place[[i for group in groups for i in group]] = torch.arange(len(sequences))
-        order = place.to(self.device, non_blocking=True)
-        vectors = torch.cat(pooled).float()[order]
-        if not keep:
-            return vectors, None, None
-        width = max(mask.shape[1] for _, mask in kept)
-        rows = torch.cat([F.pad(r.float(), (0, 0, 0, width - r.shape[1])) for r, _ in kept])[order]
-        return vectors, rows, torch.cat([F.pad(m, (0, width - m.shape[1])) for _, m in kept])[order]
+    def _encode(self, sequences: list[Tokens], model: Model, *, keep: bool = False) -> Encoded:
+        return encode(model, sequences, tokens=self.tokens, precision=self.precision, cache=self.cache, keep=keep)
 
     def represent(self, pairs: PairBatch) -> tuple[Tensor, Tensor, Batch]:
         """Return what the objective takes: a and b (N, D), and the batch with everything else that it asked for."""
@@ -116,10 +104,9 @@ class Learner(nn.Module):
             return nothing, nothing, batch
         others = {"first": [], "pair": [pairs.b], "all": [pairs.b, *pairs.more]}[needs.views]
         together = [] if needs.momentum is not None or needs.residues else others
-        first, batch.residues, batch.mask = self._encode(
-            pairs.a + [tokens for view in together for tokens in view], self.model, keep=needs.residues
-        )
-        views = list(self.head(first).split(len(pairs)))
+        first = self._encode(pairs.a + [tokens for view in together for tokens in view], self.model, keep=needs.residues)
+        batch.residues, batch.mask = first.residues, first.mask
+        views = list(self.head(first.vectors).split(len(pairs)))
         rest = [tokens for view in others for tokens in view]
         if rest and not together:
             if self.slow is None:
@@ -193,8 +180,8 @@ def load_learner(folder: PathLike, *, trained: bool = True) -> Learner:
     path = Path(folder)
     if not (path / "config.toml").is_file():
         raise BadInputError(f"{path} holds no run", fix="name the folder that was given to 'phylocli train -o'")
-    config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
-    learner = Learner(config, config["seed"])
+    config = recipes.load(path / "config.toml")
+    learner = Learner(config.settings, config.seed)
     if trained:
         state = checkpoints.load_latest(path / "checkpoints")
         if state is None:
