@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from phylocli import registry
-from phylocli.alphabet import check_alphabet
+from phylocli.alphabet import ALPHABETS, check_alphabet
 from phylocli.encoders._pooling import build_pooling
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
@@ -41,7 +41,11 @@ class Model(nn.Module):
         except TypeError as error:
             raise UsageError(f"the encoder {config['encoder']!r} does not take these parameters", why=str(error)) from error
         self.pooling = build_pooling(config["pooling"], self.encoder.dimension, config["pooling_parameters"])
-        self.config = config
+        # An encoder that starts from something that may be gone tomorrow says how to build it without.
+        self.config = {**config, "parameters": getattr(self.encoder, "description", config["parameters"])}
+        alphabets = getattr(module, "ALPHABETS", ALPHABETS)
+        if self.alphabet not in alphabets:
+            raise UsageError(f"the encoder {config['encoder']!r} knows no {self.alphabet}", fix=f"it reads {alphabets[0]}")
 
     @classmethod
     def create(
@@ -101,8 +105,13 @@ class Model(nn.Module):
 
     @property
     def size(self) -> int:
-        """Number of trainable values."""
+        """Number of weights."""
         return sum(p.numel() for p in self.parameters())
+
+    @property
+    def trained_size(self) -> int:
+        """Number of weights that training changes: all of them but in an encoder with frozen parts."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     @property
     def device(self) -> torch.device:
@@ -154,7 +163,8 @@ class Model(nn.Module):
             raise UsageError(f"{target} holds something that is no model", fix="name an empty or a new folder")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         if half:
-            tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+            weights = {name for name, _ in self.named_parameters()}  # buffers are tables: frequencies need all their digits
+            tensors = {name: tensor.half() if name in weights else tensor for name, tensor in tensors.items()}
         with atomic_directory(target) as part:
             save_file(tensors, part / WEIGHTS, metadata={"format": "pt"})
             description = {

@@ -341,10 +341,17 @@ def _say_what_is_trained(learner: Learner, corpus: Corpus, validated: bool) -> N
     families = corpus.families
     sequences = sum(f.size for f in families)
     kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}[learner.precision]
+    size, trained = learner.model.size, learner.model.trained_size
+    weights = f"{size:,} weights" if trained == size else f"{trained:,} of {size:,} weights"
     console.info(
-        f"training {learner.model.config['encoder']} ({learner.model.size:,} parameters) on {len(families)} families, "
+        f"training {learner.model.config['encoder']} ({weights}) on {len(families)} families, "
         f"{sequences:,} sequences, {learner.device.type} in {kind}"
     )
+    if trained == 0:
+        console.warning(
+            "nothing of the model is trained, only the head, which is thrown away; for a frozen encoder say "
+            "encoder.parameters.project=128 or encoder.pooling=attention"
+        )
     if not validated:
         console.info("no family is large enough to hold members out; there will be no validation")
 

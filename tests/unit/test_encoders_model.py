@@ -14,7 +14,7 @@ from phylocli.encoders import POOLINGS, Model, pad_batch
 from phylocli.encoders._batch import Layout
 from phylocli.errors import BadInputError, UsageError
 
-ENCODERS = registry.names("encoders")
+ENCODERS = sorted({*registry.names("encoders")} - {"esm2"})  # its presets are on a hub: see test_encoders_esm2.py
 LENGTHS = [1, 7, 250, 2, 63, 64, 31]
 
 
