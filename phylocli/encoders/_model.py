@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from phylocli import registry
 from phylocli.alphabet import ALPHABETS, check_alphabet
 from phylocli.encoders._pooling import build_pooling
+from phylocli.encoders._whitening import Whitening
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
 
@@ -25,12 +26,13 @@ class Model(nn.Module):
 
     Args:
         config: `encoder` (name), `parameters` (of the encoder), `pooling` (name), `pooling_parameters`, and for nucleotides
-            `alphabet`. Make one with `Model.create` or `Model.load`.
+            `alphabet`, for a whitened model `whitened`. Make one with `Model.create` or `Model.load`.
 
     Attributes:
         config: as given, with every parameter spelled out.
         encoder: the architecture, `phylocli.encoders.<name>.Encoder`.
         pooling: the pooling module.
+        whitening: the affine map after it; None where the model has none.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -41,6 +43,7 @@ class Model(nn.Module):
         except TypeError as error:
             raise UsageError(f"the encoder {config['encoder']!r} does not take these parameters", why=str(error)) from error
         self.pooling = build_pooling(config["pooling"], self.encoder.dimension, config["pooling_parameters"])
+        self.whitening = Whitening(self._features) if config.get("whitened") else None
         # An encoder that starts from something that may be gone tomorrow says how to build it without.
         self.config = {**config, "parameters": getattr(self.encoder, "description", config["parameters"])}
         alphabets = getattr(module, "ALPHABETS", ALPHABETS)
@@ -95,8 +98,12 @@ class Model(nn.Module):
 
     @property
     def dimension(self) -> int:
-        """Number of features D of an embedding."""
-        return int(self.encoder.dimension)
+        """Number of features D of an embedding; a residue's is `encoder.dimension`."""
+        return self._features
+
+    @property
+    def _features(self) -> int:
+        return int(getattr(self.pooling, "dimension", self.encoder.dimension))
 
     @property
     def depth(self) -> int:
@@ -138,12 +145,28 @@ class Model(nn.Module):
         return self.encoder(tokens, mask, layer)
 
     def pool(self, residues: Tensor, mask: Tensor) -> Tensor:
-        """Return one vector a sequence, (N, D), from residues (N, L, D) and their mask (N, L)."""
-        return self.pooling(residues, mask)
+        """Return one vector a sequence, (N, D), from residues (N, L, R) of the last layer and their mask (N, L)."""
+        pooled: Tensor = self.pooling(residues, mask)
+        return pooled if self.whitening is None else self.whitening(pooled)
+
+    def whiten(self, vectors: Tensor, family: Tensor, power: float, floor: float) -> None:
+        """Fit the map that is applied after pooling from here on, see `Whitening.fit`.
+
+        Args:
+            vectors: (N, D), as `forward` gives them without that map.
+            family: code of each vector's family, (N,).
+            power, floor: of the map.
+        """
+        self.whitening = Whitening(self.dimension)
+        self.whitening.fit(vectors, family, power, floor)
+        self.whitening.to(self.device)
+        self.config["whitened"] = power
 
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Return one embedding a sequence, (N, D); arguments as `residues`."""
-        return self.pool(self.residues(tokens, mask, layer), mask)
+        residues = self.residues(tokens, mask, layer)
+        # The whitening was fitted on the last layer and knows nothing of another one's features.
+        return self.pool(residues, mask) if layer in (None, self.depth) else self.pooling(residues, mask)
 
     def save(self, folder: PathLike, card: str | None = None, *, half: bool = False) -> Path:
         """Write the model as a folder, all or nothing: config.json, model.safetensors, MODEL_CARD.md.
@@ -202,6 +225,8 @@ class Model(nn.Module):
         try:
             description = json.loads((path / CONFIG).read_text(encoding="utf-8"))
             config = {key: description[key] for key in ("encoder", "parameters", "pooling", "pooling_parameters")}
+            if description.get("whitened"):
+                config["whitened"] = float(description["whitened"])
             if "alphabet" in description:
                 config["alphabet"] = check_alphabet(description["alphabet"])
         except (ValueError, KeyError, TypeError, UsageError) as error:

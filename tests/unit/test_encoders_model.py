@@ -113,7 +113,7 @@ def test_the_convolution_is_what_conv1d_computes() -> None:
 def test_poolings_do_not_see_padding(pooling: str) -> None:
     model = small("convolutional", pooling)
     torch.manual_seed(0)
-    residues = torch.randn(3, 8, model.dimension)
+    residues = torch.randn(3, 8, model.encoder.dimension)
     mask = torch.arange(8)[None] < torch.tensor([8, 3, 1])[:, None]
     pooled = model.pool(residues, mask)
     residues = torch.where(mask[..., None], residues, torch.full_like(residues, 1e4))
