@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from phylocli import console
-from phylocli.alphabet import check_residues, encode_tokens
+from phylocli.alphabet import check_residues, encode_tokens, looks_like_nucleotides
 from phylocli.embed.batching import spans, token_batches, windows
 from phylocli.encoders import Model, build_pooling, pad_batch
 from phylocli.errors import UsageError
@@ -32,6 +32,10 @@ BATCH_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 32_768}
 """Tokens (with padding) computed at once, by kind of device."""
 
 CACHE_BYTES = 64 << 20
+"""Embeddings of sequences that are kept in case the same sequence comes again, in bytes."""
+
+FIRST = 20
+"""Sequences that are looked at to tell nucleotides from proteins."""
 
 
 def with_pooling(model: Model, pool: str | None) -> Model:
@@ -83,6 +87,7 @@ class Embedder:
         layer: take residues after this layer, 0 … `model.depth`; None is the last.
         batch_tokens: tokens computed at once, with padding; 0 takes what suits the device.
         window, overlap: for long sequences, in residues.
+        on_batch: called with the number of residues of each batch when it has been computed.
     """
 
     model: Model
@@ -90,6 +95,7 @@ class Embedder:
     batch_tokens: int = 0
     window: int = WINDOW
     overlap: int = OVERLAP
+    on_batch: Callable[[int], None] | None = None
     _cache: OrderedDict[bytes, FloatArray] = field(default_factory=OrderedDict, repr=False)
 
     def __post_init__(self) -> None:
@@ -109,6 +115,7 @@ class Embedder:
         for batch in token_batches([stop - start for _, (start, stop, _, _) in pieces], self.batch_tokens):
             parts = [tokens[pieces[k][0]][pieces[k][1][0] : pieces[k][1][1]] for k in batch]
             values = self.model.residues(*pad_batch(parts, self.model.device), self.layer).float().cpu().numpy()
+            self._tell(sum(pieces[k][1][3] - pieces[k][1][2] for k in batch))
             for row, k in enumerate(batch):
                 index, (start, _, keep_from, keep_to) = pieces[k]
                 if found[index].size == 0:
@@ -145,12 +152,17 @@ class Embedder:
             rows = [short[k] for k in batch]
             tokens, mask = pad_batch([encode_tokens(sequences[i], self.model.alphabet) for i in rows], device)
             result[rows] = self.model(tokens, mask, self.layer).float().cpu().numpy()
+            self._tell(sum(len(sequences[i]) for i in rows))
         for i, sequence in enumerate(sequences):
             if len(sequence) > self.window:
                 whole = torch.from_numpy(self.residues([sequence])[0]).to(device)[None]
                 mask = torch.ones(whole.shape[:2], dtype=torch.bool, device=device)
                 result[i] = self.model.pool(whole, mask)[0].float().cpu().numpy()
         return result
+
+    def _tell(self, residues: int) -> None:
+        if self.on_batch is not None:
+            self.on_batch(residues)
 
 
 class _Watch:
@@ -160,9 +172,14 @@ class _Watch:
         self.window, self.alphabet = window, alphabet
         self.unknown: list[str] = []
         self.long: list[str] = []
+        self.first: list[str] = []
 
     def __call__(self, sequences: Iterable[Sequence]) -> Iterator[Sequence]:
         for sequence in sequences:
+            if len(self.first) < FIRST:
+                self.first.append(sequence.residues[:1000])
+                if len(self.first) == FIRST:
+                    self._judge()
             if self.alphabet != "protein":  # what reads files knows of proteins only
                 check_residues(sequence.residues, sequence.id, sequence.where, self.alphabet)
             if not sequence.residues.strip("XBZJ*" if self.alphabet == "protein" else "N"):
@@ -171,7 +188,13 @@ class _Watch:
                 self.long.append(sequence.id)
             yield sequence
 
+    def _judge(self) -> None:
+        if self.alphabet == "protein" and looks_like_nucleotides(self.first):
+            console.warning("these look like nucleotides, and the model is one of proteins; translate them first")
+
     def report(self) -> None:
+        if len(self.first) < FIRST:
+            self._judge()
         if self.unknown:
             console.warning(
                 f"{len(self.unknown)} sequences consist of unknown residues only, first {shorten(self.unknown[0])!r}; "
@@ -184,7 +207,12 @@ class _Watch:
 
 
 def embed_sequences(
-    sequences: Iterable[Sequence], model: Model, *, layer: int | None = None, batch_tokens: int = 0
+    sequences: Iterable[Sequence],
+    model: Model,
+    *,
+    layer: int | None = None,
+    batch_tokens: int = 0,
+    on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[list[str], list[int], FloatArray]]:
     """Yield (ids, lengths, embeddings) in blocks, in input order, in bounded memory.
 
@@ -193,6 +221,7 @@ def embed_sequences(
         model: on the device to compute on.
         layer: take residues after this layer; None is the last.
         batch_tokens: tokens computed at once; 0 takes what suits the device.
+        on_batch: called with the number of residues of each batch when it has been computed.
 
     Yields:
         ids (N), lengths in residues (N), float32 embeddings of shape (N, D).
@@ -201,7 +230,7 @@ def embed_sequences(
         UsageError: no such layer.
         BadInputError: a letter that is no nucleotide, where the model is for nucleotides.
     """
-    embedder = Embedder(model, layer, batch_tokens)
+    embedder = Embedder(model, layer, batch_tokens, on_batch=on_batch)
     watch = _Watch(embedder.window, model.alphabet)
     for block in windows(watch(sequences), 64 * embedder.batch_tokens):
         letters = [s.residues for s in block]
@@ -210,10 +239,15 @@ def embed_sequences(
 
 
 def embed_residues(
-    sequences: Iterable[Sequence], model: Model, *, layer: int | None = None, batch_tokens: int = 0
+    sequences: Iterable[Sequence],
+    model: Model,
+    *,
+    layer: int | None = None,
+    batch_tokens: int = 0,
+    on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Sequence, FloatArray]]:
     """Yield (sequence, embeddings of its residues (L, D)) in input order; arguments and memory as `embed_sequences`."""
-    embedder = Embedder(model, layer, batch_tokens)
+    embedder = Embedder(model, layer, batch_tokens, on_batch=on_batch)
     watch = _Watch(embedder.window, model.alphabet)
     for block in windows(watch(sequences), 4 * embedder.batch_tokens):
         distinct = list(dict.fromkeys(s.residues for s in block))

@@ -1,55 +1,34 @@
-"""Files of sequences → tables of embeddings, with what the table must say of its model."""
+"""Files of sequences → tables of embeddings: one table, or a folder of parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from phylocli import console, models
-from phylocli.embed.embedder import embed_residues, embed_sequences, with_pooling
 from phylocli.embed.embedder import untrained as random_weights
+from phylocli.embed.embedder import with_pooling
+from phylocli.embed.inputs import Sources, Survey, expand, survey
+from phylocli.embed.meter import Meter, duration
+from phylocli.embed.parts import SHARD_SIZE, Shard, open_folder, parse_shard, write_parts
+from phylocli.embed.space import check_space, forecast
+from phylocli.embed.tabulate import Tabulator
 from phylocli.encoders import Model, choose_device
-from phylocli.formats import Sequence, read_sequences
+from phylocli.errors import UsageError
+from phylocli.formats import read_sequences
 from phylocli.formats.fasta import OnDuplicate
-from phylocli.formats.provenance import write_sidecar
-from phylocli.formats.streams import STDIO, PathLike
-from phylocli.formats.tables import TableFormat, TableWriter, embeddings_schema, residues_schema
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-
-def _vectors(values: npt.NDArray[np.float32], half: bool) -> pa.FixedSizeListArray:
-    import pyarrow as pa
-
-    flat = np.ascontiguousarray(values).reshape(-1)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float16) if half else flat), values.shape[1])
-
-
-def _counted(sequences: Iterator[Sequence], advance: console.ProgressTask) -> Iterator[Sequence]:
-    for sequence in sequences:
-        yield sequence
-        advance.advance()
-
-
-def table_metadata(model: Model, layer: int | None) -> dict[str, str]:
-    """Return what an embedding table says of itself in its schema: model fingerprint, encoder, pooling, layer, version."""
-    from phylocli import __version__
-
-    return {
-        "phylocli.version": __version__,
-        "phylocli.model": model.fingerprint,
-        "phylocli.encoder": str(model.config["encoder"]),
-        "phylocli.pooling": str(model.config["pooling"]),
-        "phylocli.layer": str(model.depth if layer is None else layer),
-    }
+from phylocli.formats.provenance import provenance, write_sidecar
+from phylocli.formats.streams import STDIO, PathLike, note_input, write_text
+from phylocli.formats.tables import TableFormat, TableWriter, format_of
 
 
 def embed_file(
-    source: PathLike | None,
+    source: Sources,
     output: PathLike | None,
     *,
     model: PathLike | Model | None = None,
@@ -63,63 +42,56 @@ def embed_file(
     on_duplicate: OnDuplicate = "error",
     untrained: int | None = None,
     threads: int = 0,
+    shard: str | None = None,
+    shard_size: int = 0,
 ) -> int:
-    """Embed the sequences of a file or pipe and write them as a table; return how many there were.
+    """Embed the sequences of files or a pipe and write them as a table; return how many there were.
+
+    Files are read through once before the work begins: what is wrong with them, and whether the output fits on the disk,
+    comes out then.
 
     Args:
-        source: FASTA or Stockholm, compressed or not; `-`/None is standard input.
-        output: table, its format by suffix; `-`/None is standard output (TSV unless `format` says otherwise).
+        source: FASTA, Stockholm, FASTQ or GenBank, compressed or not; `-`/None is standard input. Several are read as one;
+            patterns (`*.faa`) stand for the files that they match.
+        output: table, its format by suffix; `-`/None is standard output (TSV unless `format` says otherwise). A folder
+            (there already, or written with a slash at its end, or with `shard` or `shard_size`) gets Parquet parts and a
+            manifest; what an earlier run has finished there is kept.
         model: name or folder of a model (`phylocli.models.find`), a model, or None for `default`.
         pool: another pooling than the model's own (`mean`, `max`, `first`).
         per_residue: one row a residue (`tables.residues_schema`) instead of one a sequence.
         layer: take residues after this layer, 0 … depth; None is the last.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. Several with commas between, or `auto` where there are several GPUs,
+            share a folder's parts, a process each.
         batch_tokens: tokens computed at once; 0 takes what suits the device. It does not change the result.
         half: write float16 (half the size; relative precision 2⁻¹¹).
         format: `tsv`, `csv`, `parquet` or `arrow`; None takes it from the suffix.
         on_duplicate: what to do with an id that was there before.
         untrained: use the model's architecture with random weights of this seed: the baseline.
         threads: CPU threads; 0 leaves torch's own choice.
+        shard: `k/n`: compute only every n-th part of the folder, from the k-th on.
+        shard_size: sequences of a part; 0 takes 50,000, or 1,000 where residues are written.
 
     Raises:
-        UsageError: no model, layer, pooling or device of that name.
-        BadInputError: no sequences, letters that are none, duplicate ids, a damaged model.
+        UsageError: no model, layer, pooling or device of that name; a folder of other settings.
+        BadInputError: no sequences, letters that are none, duplicate ids, a damaged model; a folder of another input.
+        PhylocliError: the output would not fit on the disk.
     """
-    import pyarrow as pa
     import torch
 
     if threads:
         torch.set_num_threads(threads)
-    place = choose_device(device)
+    folder = _folder(output, parts=shard is not None or shard_size > 0)
+    if folder is not None and format not in (None, "parquet"):
+        raise UsageError("a folder gets Parquet parts", fix="leave out --format, or name one file with -o")
+    places = [choose_device(name) for name in _devices(device, several=folder is not None)]
     named = "given" if isinstance(model, Model) else str(model if model is not None else models.DEFAULT)
     loaded = model if isinstance(model, Model) else models.load(model)
     if untrained is not None:
         loaded = random_weights(loaded, untrained)
-    loaded = with_pooling(loaded, pool).to(place)
-    metadata = table_metadata(loaded, layer)
-    if untrained is not None:
-        metadata["phylocli.untrained_seed"] = str(untrained)
-    schema_of = residues_schema if per_residue else embeddings_schema
-    schema = schema_of(loaded.dimension, half=half, metadata=metadata)
-    count = 0
-    with console.progress_task("embedding", unit="sequences") as bar, TableWriter(output, schema, format) as writer:
-        sequences = _counted(read_sequences(source, on_duplicate=on_duplicate), bar)
-        if per_residue:
-            for sequence, values in embed_residues(sequences, loaded, layer=layer, batch_tokens=batch_tokens):
-                length = len(sequence.residues)
-                columns = [
-                    pa.array([sequence.id] * length),
-                    pa.array(np.arange(1, length + 1, dtype=np.int32)),
-                    pa.array(list(sequence.residues)),
-                    _vectors(values, half),
-                ]
-                writer.write(pa.Table.from_arrays(columns, schema=schema))
-                count += 1
-        else:
-            for ids, lengths, values in embed_sequences(sequences, loaded, layer=layer, batch_tokens=batch_tokens):
-                columns = [pa.array(ids), pa.array(lengths, pa.int32()), _vectors(values, half)]
-                writer.write(pa.Table.from_arrays(columns, schema=schema))
-                count += len(ids)
+    loaded = with_pooling(loaded, pool)
+    sources = expand(source)
+    known = survey(sources, on_duplicate=on_duplicate, letters=loaded.alphabet)
+    maker = Tabulator(loaded.to(places[0]), layer, per_residue, half, batch_tokens, untrained)
     parameters = {
         "model": named,
         "fingerprint": loaded.fingerprint,
@@ -127,10 +99,131 @@ def embed_file(
         "layer": layer,
         "per_residue": per_residue,
         "half": half,
-        "device": str(place),
+        "device": ",".join(map(str, places)),
         "batch_tokens": batch_tokens,
     }
-    write_sidecar(output, "embed", parameters, untrained)
-    if output is not None and str(output) != STDIO:
-        console.info(f"{count:,} sequences, {loaded.dimension} features each: {output}")
+    if folder is None:
+        return _one_table(sources, output, maker, known, on_duplicate, format, parameters)
+    job = _Job(sources, folder, on_duplicate, shard_size or SHARD_SIZE[per_residue])
+    return _many_parts(job, maker, known, parse_shard(shard), list(map(str, places)), parameters)
+
+
+def _folder(output: PathLike | None, *, parts: bool) -> Path | None:
+    """Return the folder that an output names, or None where it names one table."""
+    text = STDIO if output is None else os.fspath(output)
+    if text.endswith(("/", os.sep)) or (text != STDIO and Path(text).is_dir()):
+        return Path(text)
+    if not parts:
+        return None
+    if text == STDIO or format_of(text, "tsv") != "tsv" or Path(text).suffix in (".tsv", ".txt"):
+        raise UsageError("shards are parts of a folder, and the output names none", fix="say -o FOLDER")
+    return Path(text)
+
+
+def _devices(text: str, *, several: bool) -> list[str]:
+    """Return the devices to use: those named, or all GPUs where `auto` may take several."""
+    import torch
+
+    named = [part.strip() for part in text.split(",")]
+    if named == ["auto"] and torch.cuda.device_count() > 1:
+        if several:
+            return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        console.info("one GPU is used; several share the work where the output is a folder (-o FOLDER)")
+    if len(named) > 1 and not several:
+        raise UsageError("several devices share the parts of a folder, and the output is one table", fix="say -o FOLDER")
+    return named
+
+
+def _one_table(
+    sources: list[PathLike | None],
+    output: PathLike | None,
+    maker: Tabulator,
+    known: Survey | None,
+    on_duplicate: OnDuplicate,
+    format: TableFormat | None,
+    parameters: dict[str, Any],
+) -> int:
+    """Write one table; return the number of sequences."""
+    on_disk = output is not None and str(output) != STDIO and not str(output).startswith("/dev/")
+    if known is not None and on_disk:
+        assert output is not None
+        check_space(output, _forecast(known, maker, format or format_of(output)))
+    with Meter(known) as meter, TableWriter(output, maker.schema(), format) as writer:
+        sequences = read_sequences(sources, on_duplicate=on_duplicate, letters=maker.model.alphabet)
+        for table, count, residues in maker.tables(sequences, meter.computed):
+            writer.write(table)
+            meter.done(count, residues)
+    write_sidecar(output, "embed", parameters, maker.untrained)
+    if on_disk:
+        _say_done(meter, maker, output)
+    return meter.sequences
+
+
+def _forecast(known: Survey, maker: Tabulator, format: TableFormat) -> int:
+    return forecast(known, maker.model.dimension, half=maker.half, per_residue=maker.per_residue, format=format)
+
+
+def _say_done(meter: Meter, maker: Tabulator, output: PathLike | None) -> None:
+    speed = f"{meter.residues:,} residues in {duration(meter.seconds)}"
+    console.info(f"{meter.sequences:,} sequences, {maker.model.dimension} features each, {speed}: {output}")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every process of a folder does."""
+
+    sources: list[PathLike | None]
+    folder: Path
+    on_duplicate: OnDuplicate
+    size: int
+
+    def run(self, maker: Tabulator, shard: Shard, known: Survey | None, label: str = "") -> tuple[int, Meter]:
+        """Compute a shard's missing parts; return how many, and what was measured."""
+        sequences = read_sequences(self.sources, on_duplicate=self.on_duplicate, letters=maker.model.alphabet)
+        with Meter(known, label) as meter:
+            computed, _ = write_parts(sequences, self.folder, maker, shard=shard, size=self.size, meter=meter)
+        return computed, meter
+
+
+def _work(job: _Job, maker: Tabulator, shard: Shard, known: Survey | None, device: str, threads: int, talk: int) -> int:
+    """Compute a shard in a process of its own."""
+    import torch
+
+    console.set_verbosity(talk)
+    torch.set_num_threads(threads)
+    maker.model.to(choose_device(device))
+    return job.run(maker, shard, known, device)[0]
+
+
+def _many_parts(
+    job: _Job, maker: Tabulator, known: Survey | None, shard: Shard, places: list[str], parameters: dict[str, Any]
+) -> int:
+    """Write the parts of a shard, a process for each device; return the number of sequences of the whole input."""
+    import torch
+
+    if known is not None:
+        there = sum(path.stat().st_size for path in job.folder.glob("part-*.parquet"))
+        check_space(job.folder, max(0, _forecast(known, maker, "parquet") // shard.count - there))
+    if len(places) == 1:
+        computed, meter = job.run(maker, shard, known)
+        count = meter.sequences
+        _say_done(meter, maker, job.folder)
+    else:
+        if known is None:
+            raise UsageError("standard input cannot be shared among devices", fix="name files, or one device")
+        open_folder(job.folder, maker, job.size)
+        maker.model.to("cpu")
+        threads = max(1, torch.get_num_threads() // len(places))
+        with ProcessPoolExecutor(len(places), mp_context=multiprocessing.get_context("spawn")) as pool:
+            talk = console.verbosity()
+            parts = zip(shard.split(len(places)), places, strict=True)
+            running = [pool.submit(_work, job, maker, piece, known, place, threads, talk) for piece, place in parts]
+            computed = sum(future.result() for future in running)
+        for source in job.sources:
+            note_input(str(source))
+        count = known.sequences
+    console.info(f"{computed} parts computed: {job.folder}")
+    record = provenance("embed", {**parameters, "shard": str(shard), "shard_size": job.size}, maker.untrained)
+    name = f"provenance-{shard.index + 1}-of-{shard.count}.json"
+    write_text(job.folder / name, json.dumps(record, indent=2, default=str) + "\n")
     return count

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
 from typing import TYPE_CHECKING, Any, cast
 
-from phylocli.formats import fasta, stockholm
+from phylocli.formats import fasta, records, stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import OnDuplicate, Sequence
 from phylocli.formats.streams import PathLike, display_name, open_input, open_text_output, text_lines
@@ -53,24 +54,37 @@ def read_families(source: PathLike | None, *, on_duplicate: OnDuplicate = "error
     yield Family([m.id for m in members], rows, name=title, aligned=aligned, where=name)
 
 
-def read_sequences(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Iterator[Sequence]:
-    """Yield unaligned sequences of a FASTA or Stockholm file or pipe: checked, upper case, without gaps.
+def read_sequences(
+    source: PathLike | SequenceOf[PathLike | None] | None,
+    *,
+    on_duplicate: OnDuplicate = "error",
+    letters: str = "protein",
+    report: bool = True,
+) -> Iterator[Sequence]:
+    """Yield unaligned sequences of files or a pipe: checked, upper case, without gaps.
+
+    Args:
+        source: FASTA, Stockholm, FASTQ or GenBank, known by content, compressed or not; `-`/None is standard input. Several
+            are read one after the other, as if they were one file.
+        on_duplicate: what to do with an id that was there before.
+        letters: `protein` or `dna`: of GenBank's nucleotide records, their proteins or themselves are taken.
+        report: say on stderr which duplicates were dropped or renamed.
 
     Raises:
-        BadInputError: neither format, empty, a letter that is no residue, duplicate ids.
+        BadInputError: none of these formats, empty, a letter that is no residue, duplicate ids.
     """
-    name = display_name(source)
     policy = fasta.DuplicatePolicy(on_duplicate)
+    for one in source if isinstance(source, list | tuple) else [source]:
+        yield from _read_one(cast("PathLike | None", one), policy, letters)
+    if report:
+        fasta.policy_report(policy)
+
+
+def _read_one(source: PathLike | None, policy: fasta.DuplicatePolicy, letters: str) -> Iterator[Sequence]:
+    name = display_name(source)
     with open_input(source) as raw:
-        stream = _peekable(raw)
-        found: Iterable[Sequence]
-        if _is_stockholm(stream):
-            # Within a record a name is unique; across records the same rule holds as in FASTA.
-            found = (s for f in stockholm.read_stream(stream, name) for s in f.sequences())
-        else:
-            found = fasta.parse(text_lines(stream, name), name)
         count = 0
-        for sequence in found:
+        for sequence in _records(_peekable(raw), name, letters):
             count += 1
             kept = policy.accept(sequence.id, sequence.where)
             if kept is None:
@@ -83,7 +97,19 @@ def read_sequences(source: PathLike | None, *, on_duplicate: OnDuplicate = "erro
             yield Sequence(kept, residues, sequence.description, sequence.where)
     if count == 0:
         raise fasta.empty_input(name)
-    fasta.policy_report(policy)
+
+
+def _records(stream: BinaryIO, name: str, letters: str) -> Iterable[Sequence]:
+    """Return the records of a stream, the format known by how it starts."""
+    head = cast(Any, stream).peek(16).lstrip()
+    if head.startswith(b"# STOCKHOLM"):
+        # Within a record a name is unique; across records the same rule holds as in FASTA.
+        return (s for f in stockholm.read_stream(stream, name) for s in f.sequences())
+    if head.startswith(b"@"):
+        return records.fastq(stream, name)
+    if head.startswith(b"LOCUS "):
+        return records.genbank(stream, name, letters)
+    return fasta.parse(text_lines(stream, name), name)
 
 
 def write_families(families: Iterable[Family], target: PathLike | None) -> int:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from phylocli.errors import BadInputError
 from phylocli.formats.fasta import shorten
+from phylocli.formats.parts import is_parts, part_files
 from phylocli.formats.streams import PathLike, display_name, note_input
 from phylocli.formats.tables import read_parquet_metadata, read_table
 from phylocli.probe.esm import is_folder, read_folder
@@ -187,6 +188,23 @@ def _from_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[np.float32]]:
     return ids, np.stack(arrays).astype(np.float32)
 
 
+def _from_parts(source: PathLike) -> tuple[list[str], npt.NDArray[np.float32], dict[str, str]]:
+    """Read a folder of parts, as `phylocli embed -o FOLDER/` writes it."""
+    import polars as pl
+
+    found = part_files(source)
+    if _holds_residues(found[0]):
+        raise BadInputError(
+            f"{source} holds embeddings of residues in parts",
+            fix="write them as one table ('phylocli embed --per-residue -o residues.parquet')",
+        )
+    for path in found:
+        note_input(path)
+    frames = [pl.read_parquet(path, columns=["id", "embedding"]) for path in found]
+    vectors = np.concatenate([_vectors_of(frame, "id", str(source)) for frame in frames])
+    return [name for frame in frames for name in frame["id"].to_list()], vectors, read_parquet_metadata(found[0])
+
+
 def _holds_residues(source: PathLike) -> bool:
     import pyarrow.parquet as pq
 
@@ -198,7 +216,7 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
 
     Parquet, Arrow, TSV or CSV with a column of ids and either a list column (`embedding`) or one numeric column a
     dimension; NPZ with `ids` and `embeddings`, or one vector a sequence; HDF5 with one dataset a sequence (needs h5py); a
-    folder of `.pt` files as ESM's extraction script writes them (see `phylocli.probe.esm`).
+    folder of parts as `phylocli embed -o FOLDER/` writes it, or of `.pt` files as ESM's extraction script does.
 
     Args:
         source: the file, or `-` for standard input.
@@ -216,7 +234,9 @@ def read_embeddings(source: PathLike, name: str | None = None) -> Embedding:
     if shown != "standard input" and Path(source).is_file():
         with Path(source).open("rb") as handle:
             head = handle.read(8)
-    if isinstance(source, (str, Path)) and is_folder(Path(source)):
+    if isinstance(source, (str, Path)) and is_parts(source):
+        ids, vectors, metadata = _from_parts(source)
+    elif isinstance(source, (str, Path)) and is_folder(Path(source)):
         ids, vectors = read_folder(Path(source))
     elif head.startswith(b"PK\x03\x04"):
         ids, vectors = _from_npz(source)

@@ -56,6 +56,23 @@ def test_hard_input_is_embedded_whole(phylocli: Run, model: Path) -> None:
     assert b"'blank'" in done.stderr and b"overlapping windows" in done.stderr
 
 
+def test_a_folder_is_shared_by_shards_and_read_from_several_inputs(
+    cli: Run, examples: Path, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "reads.fastq").write_text("@r1\nMKV\n+\nIII\n")
+    inputs = (examples / "glob*.fasta", tmp_path / "reads.fastq")
+    for shard in ("1/2", "2/2"):
+        done = cli(
+            *("embed", *inputs, "-m", model, "-o", f"{tmp_path / 'parts'}/", "--shard-size", 20, "--shard", shard),
+        )
+        assert done.exit_code == 0, done.stderr
+    assert "1 parts computed" in done.stderr and "still to come" not in done.stderr
+    rows = [pl.read_parquet(path).height for path in sorted((tmp_path / "parts").glob("*.parquet"))]
+    assert rows == [20, 20, 6]
+    wrong = cli("embed", *inputs, "-m", model, "-o", tmp_path / "e.parquet", "--shard", "1/2")
+    assert wrong.exit_code == 2 and "say -o FOLDER" in wrong.stderr
+
+
 def test_the_untrained_model_differs_by_seed_only(phylocli: Run, model: Path) -> None:
     outputs = [phylocli("embed", "-q", "--model", model, "--untrained", s, input=b">a\nMKV\n").stdout for s in (1, 2)]
     assert outputs[0] != outputs[1]

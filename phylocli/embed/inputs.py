@@ -1,0 +1,71 @@
+"""What is to be embedded: files, patterns and pipes as one stream, and how much it is, where that can be known."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from phylocli import console
+from phylocli.errors import BadInputError
+from phylocli.formats import read_sequences
+from phylocli.formats.fasta import OnDuplicate
+from phylocli.formats.streams import STDIO, PathLike, recording_inputs
+
+Sources = PathLike | SequenceOf[PathLike | None] | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How much there is to embed: sequences, their residues, and the letters of their ids."""
+
+    sequences: int
+    residues: int
+    id_letters: int
+
+
+def expand(sources: Sources) -> list[PathLike | None]:
+    """Return the inputs one by one, patterns such as `genomes/*.faa.gz` replaced by the files they match, in order of name.
+
+    A name that exists is taken as it is, whatever characters it has.
+
+    Raises:
+        BadInputError: a pattern that matches nothing.
+    """
+    given = cast("SequenceOf[PathLike | None]", sources if isinstance(sources, list | tuple) else [sources])
+    found: list[PathLike | None] = []
+    for source in given:
+        text = STDIO if source is None else os.fspath(source)
+        if text == STDIO or not glob.has_magic(text) or Path(text).exists():
+            found.append(source)
+            continue
+        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  patterns may be absolute
+        if not matches:
+            raise BadInputError(f"no file matches {text!r}", fix="check the pattern")
+        found += matches
+    return found or [None]
+
+
+def survey(
+    sources: SequenceOf[PathLike | None], *, on_duplicate: OnDuplicate = "error", letters: str = "protein"
+) -> Survey | None:
+    """Read files once through, without computing, and return how much there is; None for pipes, which can be read once only.
+
+    What is wrong with the input comes out here, before hours of work. Reading takes far less time than embedding.
+
+    Raises:
+        BadInputError: as `read_sequences`.
+    """
+    if any(source is None or not Path(source).is_file() for source in sources):
+        return None
+    sequences = residues = id_letters = 0
+    with recording_inputs():  # apart: the inputs of the run are recorded when they are read for good
+        for sequence in read_sequences(sources, on_duplicate=on_duplicate, letters=letters, report=False):
+            sequences += 1
+            residues += len(sequence.residues)
+            id_letters += len(sequence.id)
+    console.detail(f"{sequences:,} sequences, {residues:,} residues")
+    return Survey(sequences, residues, id_letters)

@@ -1,0 +1,161 @@
+"""Embedding into a folder of parts: resumable after any kill, and shared among processes, GPUs or machines.
+
+A part is `shard_size` consecutive sequences, and its bytes depend on them, the model and the settings alone, so a part that
+is there is done. Shard k of n is the parts k - 1, k - 1 + n, …; every process reads the whole input and computes its parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phylocli import console
+from phylocli.embed.meter import Meter
+from phylocli.embed.tabulate import Tabulator
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats import Sequence
+from phylocli.formats.parts import FORMAT, MANIFEST, is_parts, missing_parts, part_path, read_manifest
+from phylocli.formats.streams import write_text
+from phylocli.formats.tables import TableWriter, read_parquet_metadata
+
+SHARD_SIZE = {False: 50_000, True: 1_000}
+"""Sequences of a part: of embeddings of sequences, and of residues."""
+
+MAX_PART_RESIDUES = 50_000_000
+"""A part ends here, however few its sequences are: it is held in memory."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which parts a process computes: those whose number is `index` modulo `count`."""
+
+    index: int = 0
+    count: int = 1
+
+    def __contains__(self, part: int) -> bool:
+        return part % self.count == self.index
+
+    def split(self, ways: int) -> list[Shard]:
+        """Return shards that share this one's parts."""
+        return [Shard(self.index + i * self.count, self.count * ways) for i in range(ways)]
+
+    def __str__(self) -> str:
+        return f"{self.index + 1}/{self.count}"
+
+
+def parse_shard(text: str | None) -> Shard:
+    """Return the shard that `k/n` names; None is all.
+
+    Raises:
+        UsageError: not of that form, or k is not among 1 … n.
+    """
+    if text is None:
+        return Shard()
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"{text!r} is no shard", fix="say k/n with k from 1 to n, such as --shard 2/8")
+    return Shard(int(match[1]) - 1, int(match[2]))
+
+
+def cut(sequences: Iterable[Sequence], size: int) -> Iterator[list[Sequence]]:
+    """Yield the sequences of one part after the other."""
+    part: list[Sequence] = []
+    residues = 0
+    for sequence in sequences:
+        part.append(sequence)
+        residues += len(sequence.residues)
+        if len(part) == size or residues >= MAX_PART_RESIDUES:
+            yield part
+            part, residues = [], 0
+    if part:
+        yield part
+
+
+def digest(part: Iterable[Sequence]) -> str:
+    """Return a checksum of ids and residues, by which a part that is there is known to be of this input."""
+    found = hashlib.blake2b(digest_size=16)
+    for sequence in part:
+        found.update(f"{sequence.id}\n{sequence.residues}\n".encode())
+    return found.hexdigest()
+
+
+def open_folder(folder: Path, maker: Tabulator, size: int) -> dict[str, Any]:
+    """Write the manifest of a new folder, or check that the one that is there asks for the same; return it.
+
+    Raises:
+        UsageError: the folder holds embeddings of another model or with other settings, or something else.
+    """
+    settings = {
+        **maker.metadata,
+        "dimension": maker.model.dimension,
+        "per_residue": maker.per_residue,
+        "half": maker.half,
+        "shard_size": size,
+    }
+    wanted = {"format": FORMAT, "settings": settings}
+    if is_parts(folder):
+        found = read_manifest(folder)
+        differ = [key for key in settings if found["settings"].get(key) != settings[key]]
+        if differ:
+            key = differ[0]
+            raise UsageError(
+                f"{folder} holds embeddings with other settings",
+                why=f"{key} is {found['settings'].get(key)!r} there, and {settings[key]!r} now",
+                fix="name another folder, or say what it was made with",
+            )
+        return found
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds something that is no table in parts", fix="name an empty or a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / MANIFEST, json.dumps(wanted, indent=2) + "\n")
+    return wanted
+
+
+def write_parts(
+    sequences: Iterable[Sequence], folder: Path, maker: Tabulator, *, shard: Shard, size: int, meter: Meter
+) -> tuple[int, int]:
+    """Compute the parts of a shard that are not there; return how many were computed, and how many there are in all.
+
+    Raises:
+        BadInputError: a part that is there is of another input.
+        UsageError: the folder was made with other settings.
+    """
+    manifest = open_folder(folder, maker, size)
+    computed = parts = total = 0
+    for number, part in enumerate(cut(sequences, size)):
+        parts, total = number + 1, total + len(part)
+        residues = sum(len(s.residues) for s in part)
+        path = part_path(folder, number)
+        if number not in shard or _is_done(path, part):
+            meter.skipped(len(part), residues)
+            continue
+        for stale in folder.glob(f".{path.name}.*.part"):  # of a run that was killed
+            stale.unlink(missing_ok=True)
+        with TableWriter(path, maker.schema(input=digest(part)), "parquet") as writer:
+            for table, count, done in maker.tables(part, meter.computed):
+                writer.write(table)
+                meter.done(count, done)
+        computed += 1
+    if manifest.get("parts") != parts or manifest.get("sequences") != total:
+        write_text(folder / MANIFEST, json.dumps({**manifest, "parts": parts, "sequences": total}, indent=2) + "\n")
+    missing = missing_parts(folder, parts)
+    if missing:
+        console.info(f"{folder}: {len(missing)} of {parts} parts are still to come, by other shards")
+    return computed, parts
+
+
+def _is_done(path: Path, part: list[Sequence]) -> bool:
+    if not path.is_file():
+        return False
+    if read_parquet_metadata(path).get("phylocli.input") != digest(part):
+        raise BadInputError(
+            f"{path} is not of this input",
+            why="its sequences are others, or in another order",
+            fix="name the same inputs in the same order, or another folder",
+        )
+    return True

@@ -1,0 +1,123 @@
+"""Sequences → rows: what both one table and a folder of many are written from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.embed.embedder import embed_residues, embed_sequences
+from phylocli.encoders import Model
+from phylocli.formats import Sequence
+from phylocli.formats.tables import embeddings_schema, residues_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = 65_536
+"""Rows of residues that are written at once."""
+
+
+def table_metadata(model: Model, layer: int | None) -> dict[str, str]:
+    """Return what an embedding table says of itself in its schema: model fingerprint, encoder, pooling, layer, version."""
+    from phylocli import __version__
+
+    return {
+        "phylocli.version": __version__,
+        "phylocli.model": model.fingerprint,
+        "phylocli.encoder": str(model.config["encoder"]),
+        "phylocli.pooling": str(model.config["pooling"]),
+        "phylocli.layer": str(model.depth if layer is None else layer),
+    }
+
+
+@dataclass(frozen=True)
+class Tabulator:
+    """Makes rows of embeddings.
+
+    Attributes:
+        model: on its device.
+        layer: take residues after this layer; None is the last.
+        per_residue: one row a residue (`tables.residues_schema`) instead of one a sequence.
+        half: float16.
+        batch_tokens: tokens computed at once; 0 takes what suits the device.
+        untrained: seed of the model's random weights, where it has such.
+    """
+
+    model: Model
+    layer: int | None = None
+    per_residue: bool = False
+    half: bool = False
+    batch_tokens: int = 0
+    untrained: int | None = None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the table says of itself."""
+        found = table_metadata(self.model, self.layer)
+        if self.untrained is not None:
+            found["phylocli.untrained_seed"] = str(self.untrained)
+        return found
+
+    def schema(self, **more: str) -> pa.Schema:
+        """Return the table's schema; `more` goes into its metadata under `phylocli.`."""
+        metadata = {**self.metadata, **{f"phylocli.{key}": value for key, value in more.items()}}
+        schema_of = residues_schema if self.per_residue else embeddings_schema
+        return schema_of(self.model.dimension, half=self.half, metadata=metadata)
+
+    def tables(
+        self, sequences: Iterable[Sequence], on_batch: Callable[[int], None] | None = None
+    ) -> Iterator[tuple[pa.Table, int, int]]:
+        """Yield (rows, number of sequences, number of residues) in input order, in bounded memory.
+
+        Args:
+            sequences: unaligned, checked.
+            on_batch: called with the number of residues of each batch that has been computed.
+        """
+        return (self._residues if self.per_residue else self._sequences)(sequences, on_batch)
+
+    def _sequences(
+        self, sequences: Iterable[Sequence], on_batch: Callable[[int], None] | None
+    ) -> Iterator[tuple[pa.Table, int, int]]:
+        import pyarrow as pa
+
+        schema = self.schema()
+        blocks = embed_sequences(sequences, self.model, layer=self.layer, batch_tokens=self.batch_tokens, on_batch=on_batch)
+        for ids, lengths, values in blocks:
+            columns = [pa.array(ids), pa.array(lengths, pa.int32()), _vectors(values, self.half)]
+            yield pa.Table.from_arrays(columns, schema=schema), len(ids), sum(lengths)
+
+    def _residues(
+        self, sequences: Iterable[Sequence], on_batch: Callable[[int], None] | None
+    ) -> Iterator[tuple[pa.Table, int, int]]:
+        import pyarrow as pa
+
+        schema = self.schema()
+        held: list[pa.Table] = []
+        count = rows = 0
+        found = embed_residues(sequences, self.model, layer=self.layer, batch_tokens=self.batch_tokens, on_batch=on_batch)
+        for sequence, values in found:
+            length = len(sequence.residues)
+            columns = [
+                pa.array([sequence.id] * length),
+                pa.array(np.arange(1, length + 1, dtype=np.int32)),
+                pa.array(list(sequence.residues)),
+                _vectors(values, self.half),
+            ]
+            held.append(pa.Table.from_arrays(columns, schema=schema))
+            count, rows = count + 1, rows + length
+            if rows >= ROWS:
+                yield pa.concat_tables(held).combine_chunks(), count, rows
+                held, count, rows = [], 0, 0
+        if held:
+            yield pa.concat_tables(held).combine_chunks(), count, rows
+
+
+def _vectors(values: npt.NDArray[np.float32], half: bool) -> pa.FixedSizeListArray:
+    import pyarrow as pa
+
+    flat = np.ascontiguousarray(values).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float16) if half else flat), values.shape[1])

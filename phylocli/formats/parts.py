@@ -1,0 +1,63 @@
+"""A table in many files: a folder of Parquet parts with a manifest, as `phylocli embed -o FOLDER` writes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from phylocli.errors import BadInputError
+from phylocli.formats.streams import PathLike
+
+MANIFEST = "manifest.json"
+FORMAT = "phylocli-parts-1"
+
+
+def part_path(folder: Path, index: int) -> Path:
+    """Return the file of a part, `part-000012.parquet`; parts count from 0."""
+    return folder / f"part-{index:06d}.parquet"
+
+
+def is_parts(path: PathLike) -> bool:
+    """Return whether a path is such a folder."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def read_manifest(folder: PathLike) -> dict[str, Any]:
+    """Return the manifest: `settings`, and, once a run has seen all of the input, `parts` and `sequences`.
+
+    Raises:
+        BadInputError: there is none, or it is damaged or of another format.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["format"] != FORMAT:
+            raise BadInputError(f"{path} has the format {found['format']!r}", why=f"this version reads {FORMAT!r}")
+        return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{path} is no manifest of a table in parts", why=str(error)) from error
+
+
+def missing_parts(folder: PathLike, parts: int) -> list[int]:
+    """Return which of the parts 0 … `parts` - 1 are not there."""
+    return [index for index in range(parts) if not part_path(Path(folder), index).is_file()]
+
+
+def part_files(folder: PathLike) -> list[Path]:
+    """Return the files of a complete table in order.
+
+    Raises:
+        BadInputError: parts are missing, or it cannot be known whether all are there.
+    """
+    total = read_manifest(folder).get("parts")
+    missing = missing_parts(folder, total) if total is not None else []
+    if total is None or missing:
+        raise BadInputError(
+            f"{folder} is not complete",
+            why=f"{len(missing)} of {total} parts are missing"
+            if total is not None
+            else "no run has reached the input's end",
+            fix="run 'phylocli embed' again: it goes on where it was",
+        )
+    return [part_path(Path(folder), index) for index in range(total)]
