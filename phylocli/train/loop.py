@@ -35,6 +35,7 @@ from phylocli.train.learner import Learner, choose_precision
 from phylocli.train.log import MetricsLog, Reporter
 from phylocli.train.measures import validate
 from phylocli.train.signals import Stop, Stopped, stop_signals
+from phylocli.train.throughput import Meter
 
 __all__ = ["DivergedError", "Stopped", "learning_rate", "train_model"]
 
@@ -148,6 +149,11 @@ class _Run:
     best: float = -math.inf
 
     @functools.cached_property
+    def meter(self) -> Meter:
+        """Measures how fast steps are."""
+        return Meter(self.learner, mfu=self.config["log"]["mfu"])
+
+    @functools.cached_property
     def judged(self) -> bool:
         """Whether enough sequences are held out to tell a collapse."""
         held_out = self.held_out
@@ -171,6 +177,8 @@ class _Run:
         def settle() -> None:
             for row, terms in pending:
                 row.update({name: float(value) for name, value in terms.items()})
+            self.meter.settle([row for row, _ in pending])
+            for row, _ in pending:
                 if not going_on:
                     divergence.check_finite(row)
                 self.metrics.append(row)
@@ -179,6 +187,7 @@ class _Run:
         with console.progress_task("training", total=steps) as bar:
             report = Reporter(bar, steps, start)
             before = time.monotonic()
+            self.meter.start()
             batches = prefetched(self.corpus, range(start * parts, steps * parts))
             for step in range(start + 1, steps + 1):
                 row, terms = self._step(step, list(itertools.islice(batches, parts)))
@@ -203,6 +212,8 @@ class _Run:
                     self.save(step)
                 else:
                     self.metrics.write_if_older(SECONDS_BETWEEN_WRITES)
+                if not pending:
+                    self.meter.start()
 
     def _step(self, step: int, batches: list[PairBatch]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Do one step of the optimiser on the average gradient of some batches; return its row and what is still to come."""
@@ -228,6 +239,7 @@ class _Run:
             learner.after_step()
         row: dict[str, Any] = {"step": step, "loss": None, "learning_rate": rate, "gradient_norm": None}
         row.update(pairs=sum(map(len, batches)), residues=sum(pairs.residues for pairs in batches))
+        self.meter.note(row, batches)
         return row, {**terms, "gradient_norm": norm.detach()}
 
     def _judge(self, row: dict[str, Any]) -> None:
