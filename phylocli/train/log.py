@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 import pyarrow as pa
@@ -12,8 +13,9 @@ import pyarrow.parquet as pq
 
 from phylocli import console
 from phylocli.formats.streams import atomic_path
+from phylocli.train.panel import Panel, duration, live, validation
 
-LIVE_SECONDS, PLAIN_SECONDS = 0.5, 15.0
+PLAIN_SECONDS = 15.0
 
 VALIDATION = (
     "val_loss",
@@ -74,42 +76,41 @@ class MetricsLog:
 
 
 class Reporter:
-    """Says how training goes: a live line where there is a terminal, else a line now and then.
+    """Says how training goes: a live panel where there is a terminal, else a line now and then. A context manager.
 
     Args:
-        bar: the progress bar, which does nothing where there is no terminal.
         steps: of the whole run.
         done: steps that an earlier run has done.
     """
 
-    def __init__(self, bar: console.ProgressTask, steps: int, done: int = 0) -> None:
-        self.bar, self.steps, self.done = bar, steps, done
+    def __init__(self, steps: int, done: int = 0) -> None:
+        self.steps, self.done = steps, done
         self.residues = 0
-        self.live = console.progress_is_shown()
+        self.panel = Panel(steps, done) if console.progress_is_shown() else None
         self.began = self.said = time.monotonic()
-        bar.advance(done)
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        if self.panel is not None:
+            self._open.enter_context(live(self.panel))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
 
     def step(self, row: dict[str, Any], *, important: bool) -> None:
         """Note a step whose row may still lack its loss; `important` (validation, the last step) is always said."""
         self.residues += row["residues"]
-        self.bar.advance()
+        if self.panel is not None:
+            self.panel.update(row)
         now = time.monotonic()
-        if row["loss"] is None or not (important or now - self.said > (LIVE_SECONDS if self.live else PLAIN_SECONDS)):
+        if row["loss"] is None or not (important or (self.panel is None and now - self.said > PLAIN_SECONDS)):
             return
         seconds = max(now - self.began, 1e-9)
         text = line(row, self.steps, self.residues / seconds)
-        if self.live:
-            self.bar.update(description=text)
-        if important or not self.live:
-            left = seconds / (row["step"] - self.done) * (self.steps - row["step"])
-            console.info(text if row["step"] == self.steps else f"{text} · {_duration(left)} left")
+        left = seconds / (row["step"] - self.done) * (self.steps - row["step"])
+        console.info(text if row["step"] == self.steps else f"{text} · {duration(left)} left")
         self.said = now
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def line(row: dict[str, Any], steps: int, rate: float) -> str:
@@ -118,9 +119,6 @@ def line(row: dict[str, Any], steps: int, rate: float) -> str:
     if "bound" in row and "ceiling" in row:
         parts.append(f"{row['bound']:.2f} of {row['ceiling']:.2f} nats")
     if row.get("val_bound") is not None:
-        parts.append(
-            f"held out: {row['val_bound']:.2f} of {row['val_ceiling']:.2f} nats, accuracy {row['val_accuracy']:.2f}, "
-            f"retrieval {row['val_retrieval']:.2f}, rank {row['val_rank']:.0f}"
-        )
+        parts.append(f"held out: {validation(row)}")
     parts.append(f"{rate:,.0f} residues/s")
     return " · ".join(parts)

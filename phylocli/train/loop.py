@@ -184,8 +184,7 @@ class _Run:
                 self.metrics.append(row)
             pending.clear()
 
-        with console.progress_task("training", total=steps) as bar:
-            report = Reporter(bar, steps, start)
+        with Reporter(steps, start) as report:
             before = time.monotonic()
             self.meter.start()
             batches = prefetched(self.corpus, range(start * parts, steps * parts))
