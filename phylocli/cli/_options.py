@@ -51,3 +51,13 @@ ModelOption = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        envvar="PHYLOCLI_CACHE",
+        help="Where compiled families are kept (default: user cache folder).",
+    ),
+]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Compile families for this run only.")]

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from phylocli.cli import _options
+
 EXAMPLES = [
     "phylocli train trees.sto -o run",
     "phylocli train pairs.parquet -o run --steps 2000 --seed 1 --set critic.temperature=0.05",
@@ -58,6 +60,8 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting over the recipe's; may be repeated."),
     ] = None,
+    cache: _options.CacheOption = None,
+    no_cache: _options.NoCacheOption = False,
 ) -> None:
     """Train an encoder: homologs are drawn together, other families pushed apart.
 
@@ -87,4 +91,5 @@ def command(
         resume=resume,
         settings=changes,
         layers=layers.collect(),
+        cache=False if no_cache else cache or True,
     )

@@ -78,6 +78,60 @@ class Family:
             for name, row in zip(self.ids, self.rows, strict=True)
         ]
 
+    def encoded(self) -> list[npt.NDArray[np.uint8]]:
+        """Return the tokens of every member, without gaps, in the members' order; see `alphabet.encode_tokens`.
+
+        Raises:
+            BadInputError: a letter that the alphabet does not have.
+        """
+        from phylocli.alphabet import encode_tokens
+
+        return [encode_tokens(sequence.residues, self.alphabet) for sequence in self.sequences()]
+
+    def residue_columns(self) -> list[npt.NDArray[np.int32]]:
+        """Return the alignment column, from 0, that each residue of every member stands in, in the members' order.
+
+        Raises:
+            BadInputError: not aligned, or a letter that the alphabet does not have.
+        """
+        import numpy as np
+
+        if not self.aligned:
+            raise BadInputError(f"{self.label} is not aligned, so its residues have no columns", fix="use 'phylocli align'")
+        found = []
+        for row, sequence in zip(self.rows, self.sequences(), strict=True):
+            letters = np.frombuffer(row.encode("ascii", "replace"), dtype=np.uint8)
+            at = np.flatnonzero((letters != ord("-")) & (letters != ord("."))).astype(np.int32)
+            found.append(at[: len(sequence.residues)])  # a stop codon at the end is no residue
+        return found
+
+    def match_positions(self) -> list[npt.NDArray[np.int32]]:
+        """Return which match column, counted from 0, each residue of every member stands in; -1 in insert columns.
+
+        Two residues of two members with the same number are homologous, as far as the alignment is right.
+
+        Raises:
+            BadInputError: not aligned, or a letter that the alphabet does not have.
+        """
+        import numpy as np
+
+        columns = self.residue_columns()
+        match = self.match_columns()
+        number = np.where(match, np.cumsum(match) - 1, -1).astype(np.int32)
+        return [number[at] for at in columns]
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether an `RF` line says which columns are match states."""
+        reference = self.column_features.get("RF")
+        return reference is not None and len(reference) == self.columns and bool(set(reference) - set("-.~_"))
+
+    def looks_like_nucleotides(self) -> bool:
+        """Return whether the members hold nothing but A, C, G, T, U and N; see `alphabet.looks_like_nucleotides`."""
+        from phylocli.alphabet import looks_like_nucleotides
+
+        return looks_like_nucleotides(self.rows)
+
     def match_columns(self) -> npt.NDArray[np.bool_]:
         """Return which columns are match states, shape (columns,).
 
@@ -99,6 +153,11 @@ class Family:
         if lower.any() and (insert | match).all():
             return match
         return (dot | dash).mean(axis=0) <= 0.5
+
+    @property
+    def has_tree(self) -> bool:
+        """Whether there is a tree, valid or not."""
+        return bool(self.newick)
 
     def tree(self) -> Tree:
         """Return the family's tree, its tips checked against the members.

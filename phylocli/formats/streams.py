@@ -84,6 +84,13 @@ def note_input(path: PathLike) -> None:
         recorder.inputs.append(InputRecord(str(path), file.stat().st_size, file_sha256(file)))
 
 
+def record_input(record: InputRecord) -> None:
+    """Record an input that was hashed elsewhere."""
+    recorder = _recorder.get()
+    if recorder is not None:
+        recorder.inputs.append(record)
+
+
 def file_sha256(path: PathLike) -> str:
     """Return the SHA-256 of a file's bytes as a hexadecimal string."""
     with Path(path).open("rb") as handle:

@@ -28,6 +28,7 @@ from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
 from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints, divergence
+from phylocli.train.compiled import Cache
 from phylocli.train.data import Corpus, PairBatch, load_corpus, prefetched
 from phylocli.train.divergence import DivergedError
 from phylocli.train.folder import CHECKPOINTS, CONFIG, METRICS, MODEL, PROVENANCE, model_card, open_run, resolve
@@ -53,6 +54,7 @@ def train_model(
     resume: bool = False,
     settings: dict[str, Any] | None = None,
     layers: Sequence[Layer] = (),
+    cache: Cache = True,
 ) -> Path:
     """Train an encoder on homolog pairs.
 
@@ -70,6 +72,8 @@ def train_model(
         settings: over the recipe's, by dotted names (`{"critic.temperature": 0.05}`) or nested.
         layers: settings between the recipe's and these, as `phylocli.recipes.layers.collect` finds them in the user's and
             the project's files and in the environment. Without any, none of these is looked at.
+        cache: the folder where compiled families are kept, for later runs; True takes the user's (`$PHYLOCLI_CACHE`), False
+            compiles them for this run only.
 
     Returns:
         The model folder, `output/model`.
@@ -93,7 +97,7 @@ def train_model(
 
     target = choose_device(device or option(layers, "device") or "auto")
     learner = Learner(config, config["seed"]).to(target)
-    corpus = load_corpus(config["inputs"], config, config["seed"], every_view=learner.needs.views == "all")
+    corpus = load_corpus(config["inputs"], config, config["seed"], every_view=learner.needs.views == "all", cache=cache)
     learner.precision = choose_precision(config["precision"], target)
     optimiser = _optimiser(learner, config["optimiser"])
     held_out = corpus.validation(config["validation"]["pairs"])

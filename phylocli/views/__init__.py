@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli import console, registry
-from phylocli.alphabet import ALPHABETS, check_alphabet, looks_like_nucleotides
+from phylocli.alphabet import ALPHABETS, check_alphabet
 from phylocli.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Prepared, Source, Tokens, Transform, draw_all
@@ -67,10 +67,11 @@ class Composed:
 
     def prepare(self, family: Family) -> Prepared:
         """Return the family ready for drawing; see `Source.prepare`."""
-        if self.alphabet == "protein" and not self._warned and looks_like_nucleotides(family.rows):
+        if self.alphabet == "protein" and not self._warned and family.looks_like_nucleotides():
             self._warned = True
             console.warning(f"{family.label} looks like nucleotides and is read as protein; the alphabet to ask for is dna")
-        prepared = self.source.prepare(replace(family, alphabet=self.alphabet))
+        read = family if family.alphabet == self.alphabet else replace(family, alphabet=self.alphabet)
+        prepared = self.source.prepare(read)
         return _ComposedPrepared(prepared, self) if self.transforms or self.additions else prepared
 
     def transformed(self, views: list[list[Tokens]], rng: np.random.Generator) -> list[list[Tokens]]:

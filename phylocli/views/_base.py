@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import encode_tokens
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import shorten
@@ -68,7 +67,7 @@ def member_tokens(family: Family) -> dict[str, Tokens]:
     Raises:
         BadInputError: a member without residues, or with a letter that is none.
     """
-    tokens = {s.id: encode_tokens(s.residues, family.alphabet) for s in family.sequences()}
+    tokens = dict(zip(family.ids, family.encoded(), strict=True))
     for name, found in tokens.items():
         if len(found) == 0:
             raise BadInputError(

@@ -79,7 +79,16 @@ def diagnose() -> list[Finding]:
     found.append(_default_model())
     store = Store()
     found.append(Finding("store", str(store.root), "ok", f"{len(store.accessions())} families"))
-    return found + _configuration()
+    return found + _cache() + _configuration()
+
+
+def _cache() -> list[Finding]:
+    try:
+        from phylocli.train.compiled import cache
+    except ImportError:  # torch is not there, and named above
+        return []
+    corpora, size = cache.contents(cache.default_root())
+    return [Finding("cache", str(cache.default_root()), "ok", f"{corpora} compiled data sets, {size / 1e6:,.0f} MB")]
 
 
 def _configuration() -> list[Finding]:

@@ -90,14 +90,12 @@ def build(family: Family) -> Any:
     from pyhmmer import easel, plan7
 
     alphabet = easel.Alphabet.amino()
-    reference = family.column_features.get("RF")
     rows = [easel.TextSequence(name=str(i), sequence=plain_row(row)) for i, row in enumerate(family.rows)]
     try:
         msa = easel.TextMSA(name=(family.accession or family.name or "family"), sequences=rows)
-        marked = reference is not None and len(reference) == family.columns and set(reference) - set("-.~_")
-        if marked:
+        if family.is_marked:
             msa.reference = "".join("x" if match else "." for match in family.match_columns())
-        builder = plan7.Builder(alphabet, architecture="hand" if marked else "fast")
+        builder = plan7.Builder(alphabet, architecture="hand" if family.is_marked else "fast")
         hmm, _, _ = builder.build_msa(msa.digitize(alphabet), plan7.Background(alphabet))
     except ValueError as error:
         raise BadInputError(

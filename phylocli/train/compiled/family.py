@@ -1,0 +1,124 @@
+"""A family as it comes out of a compiled data set: the arrays are there already, text is made only where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.alphabet import decode_tokens
+from phylocli.errors import BadInputError
+from phylocli.formats.family import Family
+from phylocli.formats.newick import Tree
+
+Tokens = npt.NDArray[np.uint8]
+
+
+class Rows(Sequence[str]):
+    """The members as text, one row made at a time: upper case, `-` for a gap, `X` (`N`) for what is unknown.
+
+    Args:
+        tokens: of each member.
+        columns: alignment column of each of their residues; None where they are not aligned.
+        width: number of alignment columns.
+        alphabet: `protein` or `dna`.
+    """
+
+    def __init__(self, tokens: list[Tokens], columns: list[npt.NDArray[np.int32]] | None, width: int, alphabet: str) -> None:
+        self._tokens, self._columns, self._width, self._alphabet = tokens, columns, width, alphabet
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self[k] for k in range(*at.indices(len(self)))]
+        letters = decode_tokens(self._tokens[at], self._alphabet)
+        if self._columns is None:
+            return letters
+        row = np.full(self._width, ord("-"), dtype=np.uint8)
+        row[self._columns[at]] = np.frombuffer(letters.encode("ascii"), dtype=np.uint8)
+        return row.tobytes().decode("ascii")
+
+
+@dataclass
+class CompiledFamily(Family):
+    """A family whose tokens, tree and columns come from mapped arrays.
+
+    Attributes:
+        tokens: of each member, without gaps; read-only.
+        columns_of: alignment column of each residue of each member, (L,) int32; None where the family is not aligned.
+        match: which alignment columns are match states, (columns,), by the whole record whatever subset of it this is.
+        arrays: the tree; None where there is none.
+        trouble: why the record's tree cannot be used, where that is so.
+    """
+
+    tokens: list[Tokens] = field(default_factory=list)
+    columns_of: list[npt.NDArray[np.int32]] | None = None
+    match: npt.NDArray[np.bool_] | None = None
+    arrays: Tree | None = None
+    trouble: BadInputError | None = None
+
+    def __post_init__(self) -> None:
+        width = 0 if self.match is None else len(self.match)
+        self.rows = cast(list[str], Rows(self.tokens, self.columns_of, width, self.alphabet))
+
+    @property
+    def columns(self) -> int:
+        """Number of alignment columns."""
+        return 0 if self.match is None else len(self.match)
+
+    def encoded(self) -> list[Tokens]:
+        """Return the tokens of every member, read-only."""
+        return self.tokens
+
+    def residue_columns(self) -> list[npt.NDArray[np.int32]]:
+        """Return the alignment column of each residue of every member.
+
+        Raises:
+            BadInputError: not aligned.
+        """
+        return super().residue_columns() if self.columns_of is None else self.columns_of
+
+    def match_columns(self) -> npt.NDArray[np.bool_]:
+        """Return which columns are match states, (columns,)."""
+        return np.zeros(0, dtype=bool) if self.match is None else self.match
+
+    def looks_like_nucleotides(self) -> bool:
+        """Return False: that was looked at, and said, when the data set was opened."""
+        return False
+
+    @property
+    def has_tree(self) -> bool:
+        """Whether the record has a tree, valid or not."""
+        return self.arrays is not None or self.trouble is not None
+
+    def tree(self) -> Tree:
+        """Return the family's tree; inner nodes have no names.
+
+        Raises:
+            BadInputError: there is none, or it is not valid or not of these members.
+        """
+        if self.trouble is not None:
+            raise self.trouble
+        return super().tree() if self.arrays is None else self.arrays
+
+    def subset(self, ids: Iterable[str]) -> CompiledFamily:
+        """Return the family with only these members, in their order here; see `Family.subset`."""
+        keep = set(ids)
+        index = [k for k, name in enumerate(self.ids) if name in keep]
+        arrays = self.arrays
+        if arrays is not None and 0 < len(index) < len(self.ids):
+            arrays = arrays.prune(keep)
+            # As a record's tree has them that was pruned and written: the same numbers, so the same draws.
+            arrays.length = np.array([float(f"{x:.10g}") for x in arrays.length.tolist()])
+        columns_of = None if self.columns_of is None else [self.columns_of[k] for k in index]
+        tokens = [self.tokens[k] for k in index]
+        return replace(self, ids=[self.ids[k] for k in index], tokens=tokens, columns_of=columns_of, arrays=arrays)
