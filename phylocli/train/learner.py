@@ -66,6 +66,10 @@ class Learner(nn.Module):
             self.head: nn.Module = nn.Identity()
             if hidden > 0:
                 self.head = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, dimension))
+            if settings["head"]["norm"]:
+                # Averages over residues all point the same way at first; what differs between sequences is what is left
+                # when their mean is taken away. The encoder is spared the many steps of learning that.
+                self.head = nn.Sequential(nn.BatchNorm1d(features, affine=False, momentum=0.05), self.head)
             projected = dimension if hidden > 0 else features
             self.critic = build_critic(critic.pop("name"), projected, critic)
             self.objective = build_objective(

@@ -37,6 +37,7 @@ from phylocli.train.log import MetricsLog, Reporter
 from phylocli.train.measures import validate
 from phylocli.train.signals import Stop, Stopped, stop_signals
 from phylocli.train.throughput import Meter
+from phylocli.train.whitening import whiten
 
 __all__ = ["DivergedError", "Stopped", "learning_rate", "train_model"]
 
@@ -325,6 +326,8 @@ class _Run:
             state = checkpoints.load_best(self.folder / CHECKPOINTS)
             self.learner.load_state_dict(state["learner"])
             console.info(f"the model is that of step {state['step']}, the best by {self.config['checkpoints']['best']}")
+        drawn = self.config["steps"] * self.config["batch"]["accumulate"]
+        whiten(self.learner, self.corpus, self.config["whitening"], first=drawn)
         target = self.folder / MODEL
         self.learner.model.save(target, model_card(self.config, self.corpus, self.learner, self.metrics.rows))
         console.info(f"the model is {target} ({self.learner.model.dimension} features)")
