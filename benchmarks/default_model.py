@@ -1,0 +1,149 @@
+"""Make the default model and all figures of its card, with one command; or only the figures of a model that is there.
+
+    python benchmarks/default_model.py DATA -o FOLDER [--steps 2400] [--processes 2] [--also unirep=TABLE_FOLDER]
+
+DATA holds `families/{train,more,dev}.sto.gz` (dev shares no clan with the others), `scope/`, `secondary_structure/` and
+`tape_remote_homology/`. Trees are inferred, the recipe `default-model` is trained (with `--processes 2` by two processes on
+one machine), and the result is held against the untrained encoder, the untrained encoder with the same whitening fitted to
+it, composition, k-mers and phmmer. Everything stays in FOLDER; what is there already is used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+
+import phylocli
+from phylocli import console
+from phylocli.formats.tables import read_table
+from phylocli.recipes import load as load_recipe
+from phylocli.train.data import load_corpus
+from phylocli.train.learner import Learner, choose_precision
+from phylocli.train.whitening import whiten
+
+KMERS = ["composition", "2-mers", "3-mers"]
+
+
+def with_trees(sources: list[Path], target: Path, limit: int | None) -> Path:
+    """Infer the trees of all families of these files, once."""
+    if not target.is_file():
+        records = itertools.chain.from_iterable(phylocli.read_families(source) for source in sources)
+        phylocli.write_families(phylocli.infer_trees(itertools.islice(records, limit), jobs=2), target)
+    return target
+
+
+def trained(families: Path, run: Path, steps: int, seed: int, processes: int, changes: list[str]) -> Path:
+    """Train, or go on training; return the model folder."""
+    if not (run / "model" / "config.json").is_file():
+        command = ["-m", "phylocli", "train", str(families), "--recipe", "default-model", "--resume", "-o", str(run)]
+        command += ["--steps", str(steps), "--seed", str(seed), *(part for c in changes for part in ("--set", c))]
+        if processes > 1:
+            command = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), *command]
+        subprocess.run([sys.executable, *command], check=True)
+    return run / "model"
+
+
+def untrained_but_whitened(run: Path, target: Path) -> Path:
+    """Return the model that the run began with, with its whitening fitted to the same pairs: what whitening alone gives."""
+    if not target.is_dir():
+        recipe = load_recipe(run / "config.toml")
+        inputs = [run.parent / Path(name).name for name in recipe.inputs]
+        learner = Learner(recipe.settings, recipe.seed)
+        learner.precision = choose_precision("auto", learner.device)
+        whiten(learner, load_corpus(inputs, recipe.settings, recipe.seed), recipe.settings["whitening"], first=0)
+        learner.model.save(target)
+    return target
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--model", type=Path, help="a model folder to score instead of training one")
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the training run")
+    parser.add_argument("--families", type=int, help="only so many training and dev families, for a try")
+    parser.add_argument("--also", metavar="NAME=FOLDER", help="tables scope.parquet and dev.parquet of another model")
+    parser.add_argument("--only", action="append", metavar="REPORT", help="scope, dev, structure or tape; may be repeated")
+    options = parser.parse_args()
+    console.set_verbosity(console.QUIET)
+    folder, families = options.output, options.data / "families"
+    folder.mkdir(parents=True, exist_ok=True)
+    dev = with_trees([families / "dev.sto.gz"], folder / "dev.sto.gz", options.families)
+    model, extra = options.model, []
+    if model is None:
+        sources = [families / "train.sto.gz", families / "more.sto.gz"]
+        training = with_trees(sources, folder / "train.sto.gz", options.families)
+        run = folder / "run"
+        model = trained(training, run, options.steps, options.seed, options.processes, options.set)
+        metrics = read_table(run / "metrics.parquet")
+        print(f"{metrics['residues'].sum():,} residues in {metrics['seconds'].sum() / 60:.1f} minutes\n")
+        extra = [f"untrained, whitened={untrained_but_whitened(run, folder / 'untrained_whitened')}"]
+    models = [f"phylocli={model}", *extra]
+
+    def also(name: str) -> list[str]:
+        if not options.also:
+            return []
+        title, _, tables = options.also.partition("=")
+        return [f"{title}={Path(tables) / f'{name}.parquet'}"]
+
+    def report(name: str) -> None:
+        print((folder / f"{name}_report" / "report.md").read_text(encoding="utf-8"), flush=True)
+
+    wanted = options.only or ["scope", "dev", "structure", "tape"]
+    if "scope" in wanted:
+        phylocli.run_probes(
+            also("scope"),
+            None,
+            folder / "scope_report",
+            models=models,
+            benchmark="scope",
+            data=options.data,
+            tasks=["retrieval", "homology"],
+            baselines=["untrained", *KMERS, "phmmer"],
+        )
+        report("scope")
+    if "dev" in wanted:
+        members = [(i, f.accession, f.clan or f.accession) for f in phylocli.read_families(dev) for i in f.ids]
+        rows = pl.DataFrame(members, schema=["id", "family", "superfamily"], orient="row")
+        labels = folder / "dev_labels.tsv"
+        rows.unique("id", keep="first", maintain_order=True).write_csv(labels, separator="\t")
+        phylocli.run_probes(
+            also("dev"),
+            labels,
+            folder / "dev_report",
+            models=models,
+            sequences=dev,
+            trees=dev,
+            tasks=["retrieval", "patristic", "topology"],
+            baselines=["untrained", *KMERS],
+        )
+        report("dev")
+    if "structure" in wanted:
+        phylocli.run_probes(
+            [], None, folder / "structure_report", models=models, benchmark="secondary-structure", data=options.data
+        )
+        report("structure")
+    if "tape" in wanted:
+        phylocli.run_probes(
+            [],
+            None,
+            folder / "tape_report",
+            models=models,
+            benchmark="tape-remote-homology",
+            data=options.data,
+            baselines=["untrained", *KMERS],
+        )
+        report("tape")
+
+
+if __name__ == "__main__":
+    main()
