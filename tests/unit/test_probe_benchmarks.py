@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -88,6 +89,43 @@ def test_tape_as_json(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
         write_json(tmp_path / f"stability_{name}.json", [{"primary": "MKV", "stability_score": [0.5]}])
     assert load_benchmark("tape-stability", tmp_path).frame["stability"].to_list() == [0.5, 0.5]
+
+
+def write_netsurfp(path: Path, proteins: dict[str, tuple[str, str, str, str]], length: int = 12) -> None:
+    """Write proteins of (sequence, eight states, ordered, evaluated) as NetSurfP-2 publishes them."""
+    data = np.zeros((len(proteins), length, 68), dtype=np.float32)
+    for row, (sequence, states, ordered, evaluated) in enumerate(proteins.values()):
+        for at, letters in enumerate(zip(sequence, states, ordered, evaluated, strict=True)):
+            if letters[0] != "X":
+                data[row, at, "ACDEFGHIKLMNPQRSTVWY".index(letters[0])] = 1
+            data[row, at, 20:50] = 0.3  # the profile is not looked at
+            data[row, at, 50:53] = [1, letters[2] == "1", letters[3] == "1"]
+            data[row, at, 57 + "GHIBESTC".index(letters[1])] = 1
+    np.savez_compressed(path, data=data, pdbids=np.array(list(proteins)))
+
+
+def test_secondary_structure_as_netsurfp_publishes_it(tmp_path: Path) -> None:
+    many = {f"{k}ABC-A": ("MKVWYXAC", "GHIBESTC", "11111101", "1" * 8) for k in range(40)}
+    write_netsurfp(tmp_path / "Train_HHblits.npz", many)
+    write_netsurfp(tmp_path / "TS115_HHblits.npz", {"4NEW-A": ("ACD", "HEC", "111", "111"), **dict(list(many.items())[:1])})
+    write_netsurfp(tmp_path / "CB513_HHblits.npz", {"1CBX-A": ("ACD", "HEC", "111", "101")})
+    default = load_benchmark("secondary-structure", tmp_path).frame
+    assert set(default["split"]) == {"train", "valid"} and 1 <= (default["split"] == "valid").sum() <= 8
+    first = default.select("sequence", "ss3", "ss8", "resolved").rows()[0]
+    assert first == ("MKVWYXAC", "HHHEECCC", "GHIBESTC", "11111101")
+    ts115 = load_benchmark("secondary-structure", tmp_path, "ts115")
+    assert ts115.frame.filter(pl.col("split") == "test")["id"].to_list() == ["4NEW-A", "0ABC-A"]
+    assert ts115.frame["id"].n_unique() == ts115.frame.height == 41  # what is scored is learned from no more
+    cb513 = load_benchmark("secondary-structure", tmp_path, "cb513")
+    assert cb513.frame.rows(named=True)[-1]["resolved"] == "101" and "one-hot 0.69" in cb513.published
+    data = make_dataset(cb513.frame, "cb513", columns=cb513.columns)
+    assert set(data.residue_labels) == {"ss3", "ss8"} and data.residue_mask is not None
+    np.savez(tmp_path / "Train_HHblits.npz", data=np.zeros((2, 5, 57)), pdbids=np.array(["a", "b"]))
+    with pytest.raises(BadInputError, match=r"Train_HHblits.npz is no data set of NetSurfP-2"):
+        load_benchmark("secondary-structure", tmp_path)
+    (tmp_path / "Train_HHblits.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(BadInputError, match="cannot be read as NPZ"):
+        load_benchmark("secondary-structure", tmp_path)
 
 
 def test_json_of_something_else_is_named(tmp_path: Path) -> None:

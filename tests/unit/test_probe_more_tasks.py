@@ -385,14 +385,18 @@ def test_information_is_the_entropy_where_all_is_told_and_nothing_where_nothing_
 def test_the_softmax_head_is_scikit_learns_regression() -> None:
     from sklearn.linear_model import LogisticRegression
 
-    from phylocli.probe.tasks._heads import SoftmaxRegression
+    from phylocli.probe.tasks._softmax import SoftmaxRegression
 
     rng = np.random.default_rng(0)
     label = rng.integers(0, 4, 300) * 2 + 1
     x = (np.eye(9)[label] @ rng.normal(size=(9, 6)) + rng.normal(size=(300, 6))).astype(np.float32)
-    own = SoftmaxRegression(x, label, 0.1, steps=300)
+    x[:, 5] = x[:, 0] - 2 * x[:, 1]  # axes without variance must do no harm
+    own = SoftmaxRegression(x, label, 0.1, steps=300, tolerance=1e-9)
     other = LogisticRegression(C=0.1, tol=1e-8, max_iter=2000).fit(x, label)
     assert own.classes_.tolist() == [1, 3, 5, 7]
+    fewer = SoftmaxRegression(x[label != 3], label[label != 3], 1.0)
+    again = SoftmaxRegression(x, label, 0.1, steps=300, tolerance=1e-9, start=fewer)
+    assert again.weight == pytest.approx(own.weight, abs=2e-3)
     logits = own.decision_function(x)
     chances = np.exp(logits - logits.max(axis=1, keepdims=True))
     assert chances / chances.sum(axis=1, keepdims=True) == pytest.approx(other.predict_proba(x), abs=3e-3)

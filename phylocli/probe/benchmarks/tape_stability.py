@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 PARTS = ("valid", "test")
-_PUBLISHED = "transformer and ResNet 0.73, LSTM 0.69, one-hot 0.19 (Spearman; Rao et al. 2019)"
+_PUBLISHED = "transformer, UniRep and ResNet 0.73, LSTM 0.69, one-hot 0.19 (Spearman; Rao et al. 2019)"
 
 
 def load(folder: Path, part: str) -> Benchmark:

@@ -13,6 +13,8 @@ from phylocli.probe.dataset import Dataset
 IntArray = npt.NDArray[np.int64]
 
 FOLDS = 5
+ONE_FOLD = 25_000
+"""Beyond so many items one fold is learned and scored: 5,000 scored items say enough, and five take five times as long."""
 
 
 @dataclass
@@ -32,8 +34,8 @@ def has_training_split(data: Dataset) -> bool:
 def folds(data: Dataset, rows: IntArray, seed: int, codes: IntArray | None = None) -> tuple[list[Fold], str]:
     """Return the folds over these rows, and how they were made in words.
 
-    The labels' split where there is one. Else five folds, stratified by class where `codes` are given; with `split_by` no
-    class of that column is in two folds.
+    The labels' split where there is one. Else five folds (of more than `ONE_FOLD` items, the first of them), stratified by
+    class where `codes` are given; with `split_by` no class of that column is in two folds.
 
     Args:
         data: the items.
@@ -66,4 +68,7 @@ def folds(data: Dataset, rows: IntArray, seed: int, codes: IntArray | None = Non
         else:
             said = f"{FOLDS}-fold cross-validation; relatives may be in two folds"
             parts = list(KFold(FOLDS, shuffle=True, random_state=seed).split(rows))
+    if len(rows) > ONE_FOLD:
+        parts = parts[:1]
+        said = f"one fold of a {said}"
     return [Fold(rows[train], rows[:0], rows[test]) for train, test in parts], said

@@ -1,4 +1,4 @@
-"""Linear heads for many classes or terms, fitted by L-BFGS in PyTorch: matrix products in single precision."""
+"""Linear heads for many terms, fitted by L-BFGS in PyTorch: matrix products in single precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
-IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -37,50 +36,6 @@ def _minimise(weight: torch.Tensor, bias: torch.Tensor, loss: Callable[[], torch
             return value
 
         optimizer.step(closure)
-
-
-class SoftmaxRegression:
-    """Multinomial logistic regression, with scikit-learn's interface as far as probes use it.
-
-    Args:
-        x: features, shape (n, D), standardised.
-        y: codes, shape (n,).
-        penalty: scikit-learn's C: the minimum is that of |weights|²/2 + C · the sum of cross entropies.
-        steps: of L-BFGS at most.
-    """
-
-    def __init__(self, x: npt.NDArray[Any], y: IntArray, penalty: float, steps: int = 100) -> None:
-        import torch
-        from torch.nn.functional import cross_entropy
-
-        self.classes_, place = np.unique(y, return_inverse=True)
-        features, target = _tensor(x), torch.from_numpy(place.astype(np.int64))
-        share = torch.bincount(target, minlength=len(self.classes_)).float() / len(target)
-        # The frequencies are the answer where the features say nothing.
-        self._bias = share.log().requires_grad_()
-        self._weight = torch.zeros(x.shape[1], len(self.classes_), requires_grad=True)
-        decay = 1 / (2 * penalty * len(target))
-
-        def loss() -> torch.Tensor:
-            scores = torch.addmm(self._bias, features, self._weight)
-            return cross_entropy(scores, target) + decay * self._weight.square().sum()
-
-        _minimise(self._weight, self._bias, loss, steps)
-
-    def decision_function(self, x: npt.NDArray[Any]) -> FloatArray:
-        """Return the logits of each class, shape (items, classes)."""
-        import torch
-
-        with torch.no_grad():
-            return np.asarray(torch.addmm(self._bias, _tensor(x), self._weight).numpy(), dtype=np.float32)
-
-    def predict(self, x: npt.NDArray[Any]) -> IntArray:
-        """Return the likeliest code of each item, shape (items,)."""
-        return np.asarray(self.classes_[self.decision_function(x).argmax(axis=1)], dtype=np.int64)
-
-    def score(self, x: npt.NDArray[Any], y: IntArray) -> float:
-        """Return the accuracy."""
-        return float(np.mean(self.predict(x) == y))
 
 
 class TermRegression:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.tasks._heads import SoftmaxRegression
+from phylocli.probe.tasks._softmax import SoftmaxRegression
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -18,10 +18,17 @@ MANY_CLASSES = 100
 """Beyond so many classes scikit-learn's solver takes many times as long as matrix products in single precision."""
 
 
-def logistic(x: npt.NDArray[Any], y: IntArray, penalty: float) -> Any:
-    """Return a multinomial logistic regression fitted on (n, D) and codes (n,); `penalty` is scikit-learn's C."""
+def logistic(x: npt.NDArray[Any], y: IntArray, penalty: float, start: Any = None) -> Any:
+    """Return a multinomial logistic regression fitted on (n, D) and codes (n,).
+
+    Args:
+        x: features, shape (n, D), standardised.
+        y: codes, shape (n,).
+        penalty: scikit-learn's C.
+        start: an earlier result on like features, which a regression of many classes starts from.
+    """
     if len(np.unique(y)) > MANY_CLASSES:
-        return SoftmaxRegression(x, y, penalty)
+        return SoftmaxRegression(x, y, penalty, start=start if isinstance(start, SoftmaxRegression) else None)
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

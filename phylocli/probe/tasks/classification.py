@@ -53,7 +53,12 @@ METRICS = {
 }
 PENALTIES = (0.001, 0.01, 0.1, 1.0)
 MAX_TRAIN = 20_000
+MAX_SCORED = 10_000
+"""Of a fold; an accuracy is then known to a percent."""
 MAX_CLASSES = 5_000
+"""Where a split says what is learned and scored."""
+MAX_LEARNED = 1_000
+"""Classes of a cross-validation, the largest ones: each is then learned from some twenty members at least."""
 NEIGHBOURS = 5
 DOUBT = 1e-3
 """Probability that is shared out over all classes before its logarithm is taken."""
@@ -63,17 +68,20 @@ def usable_rows(data: Dataset, level: str) -> IntArray:
     """Return the rows to use: with a split, all with a label; else those of classes that can be learned and scored.
 
     That is classes with a member for every fold, and, where groups are kept whole, of two groups at least: a class within
-    one group would be scored only where it was never learned.
+    one group would be scored only where it was never learned. Of more than `MAX_LEARNED` classes, the largest.
     """
     codes = data.classes[level]
     if has_training_split(data):
         return np.flatnonzero(codes >= 0)
     within = data.evaluated_rows()
     within = within[codes[within] >= 0]
-    keep = np.bincount(codes[within], minlength=1) >= FOLDS
+    sizes = np.bincount(codes[within], minlength=1)
+    keep = sizes >= FOLDS
     if data.split_by is not None:
         pairs = np.unique(np.stack([codes[within], data.groups_of(data.split_by, within)]), axis=1)
         keep &= np.bincount(pairs[0], minlength=len(keep)) >= 2
+    largest = np.argsort(-(sizes * keep), kind="stable")[MAX_LEARNED:]
+    keep[largest] = False
     return within[keep[codes[within]]]
 
 
@@ -162,15 +170,20 @@ def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int
         _, valid = train_test_split(tame, test_size=share, random_state=seed, stratify=codes[tame])
         inner = np.setdiff1d(train, valid)
     scaler = StandardScaler().fit(x[inner])
+    learned, held = scaler.transform(x[inner]), scaler.transform(x[valid])
+    models: list[Any] = []
     scores = []
     for penalty in PENALTIES:
-        model = logistic(scaler.transform(x[inner]), codes[inner], penalty)
-        held = scaler.transform(x[valid])
+        models.append(logistic(learned, codes[inner], penalty, start=models[-1] if models else None))
         # Equally accurate ones are told apart by how sure they are of what is right.
-        scores.append((model.score(held, codes[valid]), _own_log(_known_probabilities(model, held), codes[valid]).mean()))
-    best = PENALTIES[max(range(len(scores)), key=scores.__getitem__)]
+        own = _own_log(_known_probabilities(models[-1], held), codes[valid])
+        scores.append((models[-1].score(held, codes[valid]), own.mean()))
+    best = max(range(len(scores)), key=scores.__getitem__)
+    if len(fold.valid):  # the best one has learned from all there is to learn from
+        return models[best], scaler.transform(x[fold.test])
     scaler = StandardScaler().fit(x[train])
-    return logistic(scaler.transform(x[train]), codes[train], best), scaler.transform(x[fold.test])
+    model = logistic(scaler.transform(x[train]), codes[train], PENALTIES[best], start=models[best])
+    return model, scaler.transform(x[fold.test])
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
@@ -178,7 +191,8 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     from sklearn.neighbors import KNeighborsClassifier
 
     rows = usable_rows(data, level)
-    codes = data.classes[level]
+    codes = np.full(len(data), -1, dtype=np.int64)
+    used, codes[rows] = np.unique(data.classes[level][rows], return_inverse=True)
     parts, said = folds(data, rows, seed, codes[rows])
     x = embedding.vectors
     unit = embedding.unit_rows()
@@ -187,6 +201,8 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         if len(fold.train) > MAX_TRAIN:
             fold.train = subsample(fold.train, MAX_TRAIN, seed)
             said += f", {MAX_TRAIN:,} training items drawn at random"
+        if len(parts) == 1 and not has_training_split(data):
+            fold.test = subsample(fold.test, MAX_SCORED, seed)
         model, test = _logistic(x, codes, fold, seed)
         chances = _decisions(model, test)
         classes = model.classes_  # type: ignore[attr-defined]
@@ -197,7 +213,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         # A class that the training part does not have is never found.
         ranks.append(np.where(known, (chances > score).sum(axis=1), len(classes)))
         predicted.append(classes[chances.argmax(axis=1)])
-        probabilities.append(_known_probabilities(model, test, len(data.class_names[level])))
+        probabilities.append(_known_probabilities(model, test, len(used)))
         near = KNeighborsClassifier(min(NEIGHBOURS, len(fold.train)), metric="cosine", weights="distance", algorithm="brute")
         neighbours.append(near.fit(unit[fold.train], codes[fold.train]).predict(unit[fold.test]) == truth)
         majority.append(truth == np.bincount(codes[fold.train]).argmax())
@@ -256,5 +272,6 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     ]
     if count > 10:
         figures.append(mean_figure("top-5 accuracy", rank < 5, test_rows))
-    said = f"{count:,} classes; the scored labels hold {entropy(truth):.2f} nats; {said}"
+    largest = "the largest " if count == MAX_LEARNED < len(data.class_names[level]) else ""
+    said = f"{largest}{count:,} classes; the scored labels hold {entropy(truth):.2f} nats; {said}"
     return Measurement(figures, note=f"{len(truth):,} sequences of {said}")

@@ -1,4 +1,4 @@
-"""Ridge regression of a quantity on the embeddings."""
+"""Ridge regression of a quantity on the embeddings, and the mean of its nearest neighbours' values."""
 
 from __future__ import annotations
 
@@ -8,19 +8,28 @@ import numpy.typing as npt
 from phylocli.probe.dataset import Dataset
 from phylocli.probe.embeddings import Embedding
 from phylocli.probe.statistics import Figure
-from phylocli.probe.tasks._contract import Measurement, Metric, subsample
-from phylocli.probe.tasks._folds import FOLDS, folds, has_training_split
+from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric, subsample
+from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 TITLE = "Regression"
 METRICS = {
     "Spearman": Metric("Rank correlation of predicted and measured values: 1 is perfect order, 0 none."),
     "R²": Metric("Share of the variance that the prediction explains: 1 is perfect, 0 is no better than the mean."),
     "RMSE": Metric("Root of the mean squared error, in the unit of the label.", "lower"),
+    "k-NN Spearman": Metric(
+        "Rank correlation where the prediction is the mean of the nearest neighbours in the training part (cosine, weighted "
+        "by closeness; 1, 5 or 20 of them, as is best on validation items): no training, so it shows what the distances "
+        "themselves know."
+    ),
 }
 PENALTIES = np.logspace(-2, 5, 15)
+NEIGHBOURS = (1, 5, 20)
 MAX_TRAIN = 50_000
+MAX_HELD = 2_000
+"""Validation items on which the number of neighbours is chosen."""
 
 
 def _rows(data: Dataset, level: str) -> IntArray:
@@ -39,30 +48,86 @@ def levels(data: Dataset) -> list[str]:
     return found
 
 
+def neighbour_means(
+    unit: npt.NDArray[np.float32], values: FloatArray, train: IntArray, wanted: IntArray, counts: tuple[int, ...]
+) -> FloatArray:
+    """Return the mean of the values of each row's nearest training rows, for each number of them, shape (counts, rows).
+
+    Neighbours weigh (1 + cosine)/2. Where fewer rows are there to learn from, all of them are the neighbours.
+
+    Args:
+        unit: vectors of length 1, shape (n, D).
+        values: shape (n,).
+        train: rows whose values are known.
+        wanted: rows to predict.
+        counts: numbers of neighbours, ascending.
+    """
+    found = np.zeros((len(counts), len(wanted)))
+    most = min(counts[-1], len(train))
+    known, columns = values[train], unit[train].T
+    step = max(1, SEARCH_BLOCK // len(train))
+    for start in range(0, len(wanted), step):
+        cosine = unit[wanted[start : start + step]] @ columns
+        near = np.argpartition(-cosine, most - 1, axis=1)[:, :most]
+        score = np.take_along_axis(cosine, near, axis=1)
+        order = np.lexsort((near, -score))  # equally near ones by place, so that nothing depends on the partition
+        near = np.take_along_axis(near, order, axis=1)
+        weight = np.maximum((1 + np.take_along_axis(score, order, axis=1)) / 2, 1e-6).astype(np.float64)
+        for place, count in enumerate(counts):
+            w = weight[:, :count]
+            found[place, start : start + step] = (w * known[near[:, :count]]).sum(axis=1) / w.sum(axis=1)
+    return found
+
+
+def _spearman(a: FloatArray, b: FloatArray) -> float:
+    """Return the rank correlation; 0 where either is constant."""
+    from scipy.stats import rankdata
+
+    x, y = rankdata(a), rankdata(b)
+    return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) > 0 and np.ptp(y) > 0 else 0.0
+
+
+def _neighbours(embedding: Embedding, values: FloatArray, fold: Fold, seed: int) -> FloatArray:
+    """Return the predictions of the fold's test rows, with the number of neighbours that is best on validation rows."""
+    unit = embedding.unit_rows()
+    if len(fold.valid):
+        inner, held = fold.train, fold.valid
+    else:
+        order = np.random.default_rng(seed).permutation(fold.train)
+        cut = max(1, len(order) * 3 // 20)
+        inner, held = order[cut:], order[:cut]
+    inner, held = subsample(inner, MAX_TRAIN, seed), subsample(held, MAX_HELD, seed)
+    tried = neighbour_means(unit, values, inner, held, NEIGHBOURS)
+    best = NEIGHBOURS[int(np.argmax([_spearman(values[held], guess) for guess in tried]))]
+    train = subsample(np.concatenate([fold.train, fold.valid]), MAX_TRAIN, seed)
+    return neighbour_means(unit, values, train, fold.test, (best,))[0]
+
+
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
     """Fit on each fold's training rows (penalty by leave-one-out within them) and score its test rows."""
-    from scipy.stats import rankdata
     from sklearn.linear_model import RidgeCV
     from sklearn.preprocessing import StandardScaler
 
     values = data.values[level]
     parts, said = folds(data, _rows(data, level), seed)
-    predicted, scored, base = [], [], []
+    predicted, nearby, scored, base = [], [], [], []
     for fold in parts:
         train = subsample(np.concatenate([fold.train, fold.valid]), MAX_TRAIN, seed)
         scaler = StandardScaler().fit(embedding.vectors[train])
         model = RidgeCV(PENALTIES).fit(scaler.transform(embedding.vectors[train]).astype(np.float64), values[train])
         predicted.append(model.predict(scaler.transform(embedding.vectors[fold.test])))
+        nearby.append(_neighbours(embedding, values, fold, seed))
         base.append(np.full(len(fold.test), values[train].mean()))
         scored.append(fold.test)
     rows = np.concatenate(scored)
     truth, guess, mean = values[rows], np.concatenate(predicted), np.concatenate(base)
+    close = np.concatenate(nearby)
 
     def spearman(index: IntArray) -> float:
-        a, b = rankdata(truth[index]), rankdata(guess[index])
-        if np.ptp(a) == 0 or np.ptp(b) == 0:
-            return 0.0
-        return float(np.corrcoef(a, b)[0, 1])
+        return _spearman(truth[index], guess[index])
+
+    def by_neighbours(index: IntArray) -> float:
+        return _spearman(truth[index], close[index])
 
     def explained(index: IntArray) -> float:
         spread = truth[index].var()
@@ -78,5 +143,6 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         Figure("Spearman", spearman(whole), n, statistic=spearman, rows=rows, chance=0.0),
         Figure("R²", explained(whole), n, statistic=explained, rows=rows, chance=0.0),
         Figure("RMSE", error(whole), n, statistic=error, rows=rows, chance=plain),
+        Figure("k-NN Spearman", by_neighbours(whole), n, statistic=by_neighbours, rows=rows, chance=0.0),
     ]
     return Measurement(figures, note=f"{n:,} sequences; {said}")

@@ -98,10 +98,32 @@ def average_precision(positive: npt.NDArray[np.float32], negative: npt.NDArray[n
         positive: scores of the relevant items, shape (r,), r ≥ 1.
         negative: scores of all others, shape (m,).
     """
+    return _precision(_negatives_above(positive, negative, negative[:0]))
+
+
+def _negatives_above(
+    positive: npt.NDArray[np.float32], every: npt.NDArray[np.float32], same: npt.NDArray[np.float32]
+) -> IntArray:
+    """Return how many negatives score at least as high as each positive, best positive first, shape (r,).
+
+    Negatives are those of `every` that are not of `same`: so no copy of the many has to be made without the few.
+    """
     ranked = np.sort(positive)[::-1]
-    above = len(negative) - np.searchsorted(np.sort(negative), ranked, side="left")
-    place = np.arange(1, len(ranked) + 1)
+    found = len(every) - np.searchsorted(np.sort(every), ranked, side="left")
+    return np.asarray(found - (len(same) - np.searchsorted(np.sort(same), ranked, side="left")), dtype=np.int64)
+
+
+def _precision(above: IntArray) -> float:
+    """Return the average precision, given the negatives above each positive, best positive first."""
+    place = np.arange(1, len(above) + 1)
     return float(np.mean(place / (place + above)))
+
+
+def _members(codes: IntArray) -> dict[int, IntArray]:
+    """Return the places of each code, ascending."""
+    order = np.argsort(codes, kind="stable")
+    names, starts = np.unique(codes[order], return_index=True)
+    return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def sensitivities(positive: npt.NDArray[np.float32], false: npt.NDArray[np.float32], n: int) -> FloatArray:
@@ -162,24 +184,25 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     n = len(asked)
     sensitivity, roc, top, precision, first = (np.zeros(n) for _ in range(5))
     relevant, others, wrong = np.zeros(n), np.zeros(n), np.zeros(n)
+    peers, kin = _members(here), _members(coarse)
     step = max(1, SEARCH_BLOCK // len(rows))
     for start in range(0, n, step):
         part = place[start : start + step]
         scores = similarity(rows[part])
         for offset, query in enumerate(part):
             score = scores[offset]
-            same = here == here[query]
-            positive = score[same & (finer != finer[query])]
-            negative = score[~same]
-            false = score[coarse != coarse[query]]
+            same, close = peers[here[query]], kin[coarse[query]]
+            own = score[same]
+            positive = own[finer[same] != finer[query]]
             at = start + offset
-            best = positive.max()
-            areas = sensitivities(positive, false, 5)
-            sensitivity[at], roc[at] = areas[0], areas.mean()
-            first[at] = 1 + np.count_nonzero(negative >= best)
+            above = _negatives_above(positive, score, own)
+            first[at] = 1 + above[0]
             top[at] = first[at] == 1
-            precision[at] = average_precision(positive, negative)
-            relevant[at], others[at], wrong[at] = len(positive), len(negative), len(false)
+            precision[at] = _precision(above)
+            relevant[at], others[at], wrong[at] = len(positive), len(rows) - len(same), len(rows) - len(close)
+            score[close] = -np.inf  # what is left are false positives
+            areas = sensitivities(positive, score, 5)
+            sensitivity[at], roc[at] = areas[0], areas.mean()
     curve = [float(np.mean(first <= k)) for k in RANKS]
     figures = [
         mean_figure("sensitivity to first FP", sensitivity, asked, float(np.mean(1 / (wrong + 1)))),
