@@ -13,7 +13,7 @@ from phylocli.errors import UsageError
 from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike
 from phylocli.recipes.layers import Layer, option
-from phylocli.train import checkpoints, divergence
+from phylocli.train import checkpoints, divergence, trackers
 from phylocli.train.data import Corpus
 from phylocli.train.learner import Learner
 
@@ -87,6 +87,7 @@ def resolve(
         )
     if not sources:
         raise UsageError("there is nothing to train on", fix="name pairs tables or family records with trees")
+    trackers.check(config["log"])
     about = {"recipe": found.name, "idea": found.idea, "paper": found.paper}
     return {**about, "inputs": sources, "seed": seed, **config}
 
@@ -109,7 +110,8 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, An
         raise UsageError(f"{folder} holds a run already", fix="go on with it by --resume, or name another folder with -o")
     before = recipes.load(folder / CONFIG)  # settings that are newer than the run have their defaults there
     about = {"recipe": before.name, "idea": before.idea, "paper": before.paper, "inputs": before.inputs, "seed": before.seed}
-    different = sorted(_differences({**about, **before.settings}, config))
+    found = _differences({**about, **before.settings}, config)
+    different = sorted(name for name in found if not name.startswith("log."))  # what is told of a run does not change it
     if different:
         raise UsageError(
             f"{folder} was started with other settings: {', '.join(different[:6])}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from phylocli import console
 from phylocli.formats.streams import atomic_path
 from phylocli.train.panel import Panel, duration, live, validation
+from phylocli.train.trackers import Track
 
 PLAIN_SECONDS = 15.0
 
@@ -34,20 +36,25 @@ class MetricsLog:
     """Rows of metrics, written as Parquet now and then, always the whole table at once.
 
     Columns: `step` from 1, `loss` and the objective's other terms, `learning_rate`, `gradient_norm` (before clipping),
-        `pairs`,
-    `residues`, `seconds` (since the step before), and the validation columns, null on steps without validation.
+    `pairs`, `residues`, `seconds` (since the step before), what `throughput.Meter` measures, and the validation columns,
+    null on steps without validation.
 
     Args:
         path: metrics.parquet.
         upto: keep the rows of an earlier run up to this step.
+
+    Attributes:
+        trackers: that get every row, too.
     """
 
     def __init__(self, path: Path, upto: int = 0) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
+        self.trackers: Sequence[Track] = ()
         self._written = time.monotonic()
         if upto and path.is_file():
             self.rows = pl.read_parquet(path).filter(pl.col("step") <= upto).to_dicts()
+        self._published = len(self.rows)
 
     def append(self, row: dict[str, Any]) -> None:
         """Add the row of a step."""
@@ -56,9 +63,18 @@ class MetricsLog:
     def forget(self, after: int) -> None:
         """Drop the rows after a step, which a run that goes back to it will do again."""
         self.rows = [row for row in self.rows if row["step"] <= after]
+        self._published = min(self._published, len(self.rows))
+
+    def publish(self) -> None:
+        """Hand the rows that are new since the last time to the trackers; they must be complete."""
+        for row in self.rows[self._published :]:
+            for track in self.trackers:
+                track(row)
+        self._published = len(self.rows)
 
     def write(self) -> None:
         """Write all rows, atomically."""
+        self.publish()
         if not self.rows:
             return
         names = dict.fromkeys(name for row in self.rows for name in row)

@@ -37,6 +37,7 @@ from phylocli.train.log import MetricsLog, Reporter
 from phylocli.train.measures import validate
 from phylocli.train.signals import Stop, Stopped, stop_signals
 from phylocli.train.throughput import Meter
+from phylocli.train.trackers import tracking
 from phylocli.train.whitening import whiten
 
 __all__ = ["DivergedError", "Stopped", "learning_rate", "train_model"]
@@ -189,7 +190,7 @@ class _Run:
                 self.metrics.append(row)
             pending.clear()
 
-        with Reporter(steps, start) as report:
+        with Reporter(steps, start) as report, tracking(self.folder, config, start) as self.metrics.trackers:
             before = time.monotonic()
             self.meter.start()
             batches = prefetched(self.corpus, range(start * parts, steps * parts))
@@ -207,6 +208,8 @@ class _Run:
                 now = time.monotonic()
                 row["seconds"], before = now - before, now
                 report.step(row, important=checked or last)
+                if not pending:
+                    self.metrics.publish()
                 if stop.signal is not None and not last:
                     settle()
                     self.save(step)

@@ -1,0 +1,111 @@
+"""Rows of metrics to TensorBoard and Weights & Biases, beside metrics.parquet, which is always written."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from phylocli.errors import MissingDependencyError, ServiceError
+
+Track = Callable[[dict[str, Any]], None]
+"""Takes the row of a step once it is complete."""
+
+TENSORBOARD, WANDB = "tensorboard", "wandb"
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Look whether what the table `log` of a run's settings asks for is installed.
+
+    Raises:
+        MissingDependencyError: it is not.
+    """
+    for name, wanted in ((TENSORBOARD, settings[TENSORBOARD]), (WANDB, settings[WANDB])):
+        spec = importlib.util.find_spec(name) if wanted else None
+        if wanted and (spec is None or spec.origin is None):  # a mere folder of that name is no package
+            raise MissingDependencyError(
+                f"log.{name} is set, and {name} is not installed", fix=f"pip install 'phylocli[{name}]'"
+            )
+
+
+@contextlib.contextmanager
+def tracking(folder: Path, config: dict[str, Any], start: int = 0, *, main: bool = True) -> Iterator[list[Track]]:
+    """Open the trackers that a run's settings ask for, and close them with the block.
+
+    Args:
+        folder: of the run.
+        config: of the run; its table `log` says which.
+        start: steps done by an earlier process; what it tracked of later ones is dropped.
+        main: False opens none: another process of the run does.
+
+    Raises:
+        ServiceError: Weights & Biases cannot be reached, or does not let the user in.
+    """
+    with contextlib.ExitStack() as stack:
+        found: list[Track] = []
+        if main and config["log"][TENSORBOARD]:
+            found.append(stack.enter_context(_tensorboard(folder / TENSORBOARD, start)))
+        if main and config["log"][WANDB]:
+            found.append(stack.enter_context(_wandb(folder, config)))
+        yield found
+
+
+def named(row: dict[str, Any]) -> dict[str, float]:
+    """Return a row's figures by group and name: `train/loss`, `validation/bound`."""
+    return {
+        f"validation/{name[4:]}" if name.startswith("val_") else f"train/{name}": float(value)
+        for name, value in row.items()
+        if name != "step" and value is not None and not math.isnan(value)
+    }
+
+
+@contextlib.contextmanager
+def _tensorboard(folder: Path, start: int) -> Iterator[Track]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    def track(row: dict[str, Any]) -> None:
+        for name, value in named(row).items():
+            writer.add_scalar(name, value, row["step"])
+
+    with SummaryWriter(str(folder), purge_step=start + 1 if start else None) as writer:
+        yield track
+
+
+@contextlib.contextmanager
+def _wandb(folder: Path, config: dict[str, Any]) -> Iterator[Track]:
+    import wandb
+
+    note = folder / "wandb-run"  # a run that goes on is the same run there
+    if not note.is_file():
+        note.write_text(secrets.token_hex(8) + "\n", encoding="utf-8")
+    try:
+        run = wandb.init(
+            project=config["log"][WANDB],
+            name=folder.resolve().name,
+            id=note.read_text(encoding="utf-8").strip(),
+            resume="allow",
+            dir=str(folder),
+            config=config,
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+    except wandb.Error as error:
+        raise ServiceError(
+            "Weights & Biases does not take the run",
+            why=str(error).strip().split("\n", 1)[0],
+            fix="say 'wandb login', or set WANDB_MODE=offline and 'wandb sync' later",
+        ) from error
+    run.define_metric("*", step_metric="step")  # a run that rolls back goes through steps again
+
+    def track(row: dict[str, Any]) -> None:
+        run.log({"step": row["step"], **named(row)})
+
+    try:
+        yield track
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()
