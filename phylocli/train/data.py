@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 from phylocli import console, views
@@ -11,10 +9,11 @@ from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
 from phylocli.train.compiled import Cache, Compiled, open_compiled
 from phylocli.train.corpus import NEGATIVES, Corpus, FamilySource, PairBatch, chunks_by_length
-from phylocli.train.draws import EMPTY, FEW, Drawing, Draws, LazyPrepared, Survey
+from phylocli.train.draws import Draws, LazyPrepared
 from phylocli.train.hard import load_hard_negatives
+from phylocli.train.survey import EMPTY, FEW, Drawing, Survey
 
-__all__ = ["NEGATIVES", "Corpus", "FamilySource", "PairBatch", "chunks_by_length", "load_corpus", "prefetched"]
+__all__ = ["NEGATIVES", "Corpus", "FamilySource", "PairBatch", "chunks_by_length", "load_corpus"]
 
 
 def load_corpus(
@@ -92,20 +91,3 @@ def _say_what_is_left_out(compiled: Compiled, survey: Survey) -> None:
             why=f"of {compiled.families} families " + "; ".join(f"{len(v)} {k}" for k, v in skipped.items()),
             fix=next((r.fix or r.what for r in known), "give families of two or more members"),
         )
-
-
-def prefetched(corpus: Corpus, steps: range) -> Iterator[PairBatch]:
-    """Yield the batches of these steps; the next two are made by another thread meanwhile."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1, thread_name_prefix="phylocli-batches") as pool:
-        ahead = iter(steps)
-        waiting = [pool.submit(corpus.batch, step) for step in itertools.islice(ahead, 2)]
-        try:
-            while waiting:
-                batch = waiting.pop(0).result()
-                waiting += [pool.submit(corpus.batch, step) for step in itertools.islice(ahead, 1)]
-                yield batch
-        finally:
-            for future in waiting:
-                future.cancel()

@@ -24,11 +24,14 @@ _LEAST = {
     "batch.pairs": 0,
     "batch.accumulate": 1,
     "batch.tokens": 1,
+    "batch.workers": -1,
     "validation.pairs": 2,
     "validation.every": 1,
     "checkpoints.every": 1,
     "checkpoints.keep": 1,
 }
+_NO_MATTER = {"batch.workers"}  # it changes nothing of what comes out: a run may go on with another
+
 _WORDS = {
     "on_divergence": divergence.ACTIONS,
     "checkpoints.best": ("", *checkpoints.FIGURES),
@@ -111,7 +114,7 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, An
     before = recipes.load(folder / CONFIG)  # settings that are newer than the run have their defaults there
     about = {"recipe": before.name, "idea": before.idea, "paper": before.paper, "inputs": before.inputs, "seed": before.seed}
     found = _differences({**about, **before.settings}, config)
-    different = sorted(name for name in found if not name.startswith("log."))  # what is told of a run does not change it
+    different = sorted(name for name in found if name not in _NO_MATTER and not name.startswith("log."))
     if different:
         raise UsageError(
             f"{folder} was started with other settings: {', '.join(different[:6])}",

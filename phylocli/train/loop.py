@@ -12,6 +12,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,12 +30,13 @@ from phylocli.formats.streams import PathLike, write_text
 from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints, divergence
 from phylocli.train.compiled import Cache
-from phylocli.train.data import Corpus, PairBatch, load_corpus, prefetched
+from phylocli.train.data import Corpus, PairBatch, load_corpus
 from phylocli.train.divergence import DivergedError
 from phylocli.train.folder import CHECKPOINTS, CONFIG, METRICS, MODEL, PROVENANCE, model_card, open_run, resolve
 from phylocli.train.learner import Learner, choose_precision
 from phylocli.train.log import MetricsLog, Reporter
 from phylocli.train.measures import validate
+from phylocli.train.prefetch import choose_workers, made_ahead
 from phylocli.train.signals import Stop, Stopped, stop_signals
 from phylocli.train.throughput import Meter
 from phylocli.train.trackers import tracking
@@ -160,6 +162,12 @@ class _Run:
         return Meter(self.learner, mfu=self.config["log"]["mfu"])
 
     @functools.cached_property
+    def workers(self) -> int:
+        """Processes that make batches; 0: a thread."""
+        beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: the run's processes on this machine
+        return choose_workers(self.config["batch"]["workers"], self.learner.device.type, beside)
+
+    @functools.cached_property
     def judged(self) -> bool:
         """Whether enough sequences are held out to tell a collapse."""
         held_out = self.held_out
@@ -190,10 +198,15 @@ class _Run:
                 self.metrics.append(row)
             pending.clear()
 
-        with Reporter(steps, start) as report, tracking(self.folder, config, start) as self.metrics.trackers:
+        ahead = made_ahead(self.corpus, range(start * parts, steps * parts), self.workers)
+        with (
+            ahead as batches,
+            Reporter(steps, start) as report,
+            tracking(self.folder, config, start) as self.metrics.trackers,
+        ):
+            spent = waited = 0.0
             before = time.monotonic()
             self.meter.start()
-            batches = prefetched(self.corpus, range(start * parts, steps * parts))
             for step in range(start + 1, steps + 1):
                 row, terms = self._step(step, list(itertools.islice(batches, parts)))
                 pending.append((row, terms))
@@ -206,7 +219,8 @@ class _Run:
                     row.update(validate(learner, self.held_out))
                     self._judge(row)
                 now = time.monotonic()
-                row["seconds"], before = now - before, now
+                row["seconds"], row["waited"], before = now - before, batches.take_waited(), now
+                spent, waited = spent + row["seconds"], waited + row["waited"]
                 report.step(row, important=checked or last)
                 if not pending:
                     self.metrics.publish()
@@ -221,6 +235,7 @@ class _Run:
                     self.metrics.write_if_older(SECONDS_BETWEEN_WRITES)
                 if not pending:
                     self.meter.start()
+            console.info(f"steps waited for data {waited / max(spent, 1e-9):.1%} of the time")
 
     def _step(self, step: int, batches: list[PairBatch]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Do one step of the optimiser on the average gradient of some batches; return its row and what is still to come."""

@@ -25,7 +25,8 @@ from phylocli.pairs import split_clades
 from phylocli.train import train_model
 from phylocli.train.compiled import arrays, cache, default_root, open_compiled
 from phylocli.train.data import load_corpus
-from phylocli.train.draws import Drawing, Draws
+from phylocli.train.draws import Draws
+from phylocli.train.survey import Drawing
 
 Simulate = Callable[..., Family]
 
@@ -166,6 +167,7 @@ def test_a_build_that_fails_or_is_killed_leaves_nothing_that_is_used(
     with pytest.raises(BadInputError):
         open_compiled([tmp_path / "bad.sto"])
     assert [f for f in (own_cache / "corpora").iterdir() if f.suffix != ".lock"] == []
+
     def killed() -> None:
         arrays.ArrayWriter.finish = lambda *args, **more: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
         open_compiled([stockholm])

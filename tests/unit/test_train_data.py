@@ -17,7 +17,8 @@ from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.tables import pairs_schema, write_table
 from phylocli.pairs import draw_pairs
-from phylocli.train.data import Corpus, chunks_by_length, load_corpus, prefetched
+from phylocli.train.data import Corpus, chunks_by_length, load_corpus
+from phylocli.train.prefetch import made_ahead
 
 Simulate = Callable[..., Family]
 
@@ -66,7 +67,8 @@ def test_a_batch_holds_true_pairs_and_their_codes(families: list[Family], stockh
 def test_batches_are_functions_of_seed_and_step(stockholm: Path) -> None:
     def drawn(seed: int, steps: range) -> list[bytes]:
         corpus = load_corpus([stockholm], settings(), seed)
-        return [b"".join(t.tobytes() for t in p.a + p.b) for p in prefetched(corpus, steps)]
+        with made_ahead(corpus, steps) as batches:
+            return [b"".join(t.tobytes() for t in p.a + p.b) for p in batches]
 
     whole = drawn(0, range(6))
     assert drawn(0, range(4, 6)) == whole[4:]

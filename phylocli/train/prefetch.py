@@ -1,0 +1,147 @@
+"""Batches made ahead of the steps that need them, in their order, by a thread or by processes.
+
+A batch is a function of the seed and the step, so it does not matter who makes it: the same run with other workers has the
+same batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Self
+
+from phylocli import console
+from phylocli.errors import PhylocliError
+from phylocli.train.corpus import Corpus, PairBatch
+
+AUTO = -1
+MOST_AUTO = 4
+
+
+def choose_workers(wanted: int, device: str, processes: int = 1) -> int:
+    """Return how many processes make batches; 0: one thread of the trainer.
+
+    Args:
+        wanted: a number, or -1: a thread where the trainer computes on the CPU, whose cores it needs itself, else up to
+            four processes.
+        device: `cpu`, `cuda` or `mps`.
+        processes: of the run on this machine, each of which has its own workers.
+    """
+    if wanted != AUTO:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if device == "cpu" else min(MOST_AUTO, max(0, cores // processes - 1))
+
+
+class Ahead:
+    """The batches of some steps, one after the other.
+
+    Args:
+        pool: who makes them.
+        make: returns the batch of a step.
+        steps: in order.
+        depth: how many batches are made ahead.
+    """
+
+    def __init__(self, pool: Executor, make: Callable[[int], PairBatch], steps: range, depth: int) -> None:
+        self._pool, self._make, self._steps = pool, make, iter(steps)
+        self._waiting: deque[Future[PairBatch]] = deque()
+        self._waited = 0.0
+        for _ in range(depth):
+            self._ask()
+
+    def _ask(self) -> None:
+        for step in self._steps:
+            self._waiting.append(self._pool.submit(self._make, step))
+            return
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> PairBatch:
+        if not self._waiting:
+            raise StopIteration
+        before = time.monotonic()
+        try:
+            batch = self._waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise PhylocliError(
+                "a process that makes batches died",
+                why="the system may have ended it for lack of memory",
+                fix="use fewer, --set batch.workers=1, or a thread, --set batch.workers=0; then go on with --resume",
+            ) from error
+        self._waited += time.monotonic() - before
+        self._ask()
+        return batch
+
+    def take_waited(self) -> float:
+        """Return for how many seconds batches were waited for since this was last asked."""
+        waited, self._waited = self._waited, 0.0
+        return waited
+
+
+@contextlib.contextmanager
+def made_ahead(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Ahead]:
+    """Give the batches of some steps, made ahead; no thread or process of it outlives the block.
+
+    What goes wrong with a batch is raised where the batch is asked for; with processes, the error's cause shows where in the
+    worker it came from.
+
+    Args:
+        corpus: what is drawn from.
+        steps: in order.
+        workers: processes; 0: one thread.
+    """
+    if workers == 0:
+        with ThreadPoolExecutor(1, thread_name_prefix="phylocli-batches") as pool:
+            try:
+                yield Ahead(pool, corpus.batch, steps, 2)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        return
+    context = multiprocessing.get_context("spawn")  # forking a process that has threads can hang
+    processes = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(corpus, console.verbosity())
+    )
+    try:
+        yield Ahead(processes, _make, steps, 2 * workers)
+    except BaseException:
+        for process in list((getattr(processes, "_processes", None) or {}).values()):
+            process.kill()
+        raise
+    finally:
+        processes.shutdown(wait=True, cancel_futures=True)
+
+
+_corpus: Corpus | None = None  # of this worker process
+
+
+def _start_worker(corpus: Corpus, verbosity: int) -> None:
+    global _corpus  # noqa: PLW0603  one process, one corpus
+    _corpus = corpus
+    console.set_verbosity(verbosity)
+    # ^C and a batch system's SIGTERM reach all processes; the trainer, which saves a checkpoint first, ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)  # a trainer that was killed has told nobody
+
+
+def _make(step: int) -> PairBatch:
+    assert _corpus is not None
+    return _corpus.batch(step)

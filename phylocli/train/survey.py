@@ -1,0 +1,90 @@
+"""What a view can draw from which family of a data set: looked up once, and kept beside the arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import __version__
+from phylocli.errors import BadInputError
+from phylocli.formats.streams import atomic_path
+from phylocli.pairs import EmptyBandError
+from phylocli.train.compiled import Compiled
+from phylocli.views import Composed
+
+FEW, EMPTY, UNUSABLE = "few", "empty", "unusable"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How families are drawn from; with a compiled data set it decides everything that `Draws` gives.
+
+    Attributes:
+        view: composition of views, as text.
+        parameters: of the views, by name.
+        fraction: of each family's members that are held out.
+        seed: of what is held out.
+    """
+
+    view: Composed
+    parameters: dict[str, Any]
+    fraction: float
+    seed: int
+
+    def key(self) -> str:
+        """Return a hash of all of it."""
+        facts = [__version__, self.view.spec, self.parameters, self.fraction, self.seed]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """The band of distances that selects among the rows of a pairs table."""
+        band = self.parameters.get("phylogenetic", {})
+        return float(band.get("min_dist", 0.0)), float(band.get("max_dist", np.inf))
+
+
+@dataclass
+class Survey:
+    """What a view can draw from which family.
+
+    Attributes:
+        sizes: members that training sees, (families,); 0 where the family cannot be used.
+        held_out: whether each member of the data set is held out, (members,), families in their order.
+        reasons: for a family that cannot be used, what kind of reason it is and the error.
+    """
+
+    sizes: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.bool_]
+    reasons: dict[int, tuple[str, BadInputError]]
+
+
+def write_survey(path: Path, survey: Survey) -> None:
+    """Write a survey atomically."""
+    reasons = {str(k): [kind, error.what, error.why, error.fix] for k, (kind, error) in survey.reasons.items()}
+    text = np.frombuffer(json.dumps(reasons).encode(), dtype=np.uint8)
+    with atomic_path(path) as part, part.open("wb") as file:
+        np.savez(file, sizes=survey.sizes, held_out=np.packbits(survey.held_out), reasons=text)
+
+
+def read_survey(path: Path, compiled: Compiled) -> Survey | None:
+    """Return a survey of a data set, None where there is none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            sizes, packed = found["sizes"], found["held_out"]
+            reasons = json.loads(found["reasons"].tobytes())
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+    total = int(compiled.sizes.sum())
+    if len(sizes) != compiled.families or len(packed) != (total + 7) // 8:
+        return None
+    held_out = np.unpackbits(packed, count=total).astype(bool)
+    classes = {EMPTY: EmptyBandError}
+    known = {int(k): (kind, classes.get(kind, BadInputError)(*rest)) for k, (kind, *rest) in reasons.items()}
+    return Survey(sizes, held_out, known)
