@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-QUIET, NORMAL, VERBOSE = -1, 0, 1
+SILENT, QUIET, NORMAL, VERBOSE = -2, -1, 0, 1
 _verbosity = NORMAL
 _console: Console | None = None
 
 
 def set_verbosity(level: int) -> None:
-    """Set how much is said: `QUIET` leaves only errors and warnings, `VERBOSE` adds details and tracebacks."""
+    """Set how much is said: `QUIET` leaves only errors and warnings, `VERBOSE` adds details and tracebacks.
+
+    `SILENT` leaves only errors: for one of several processes that do the same.
+    """
     global _verbosity  # noqa: PLW0603  one process, one stderr
     _verbosity = level
 
@@ -65,7 +68,8 @@ def detail(text: str) -> None:
 
 def warning(text: str) -> None:
     """Say that a result may not be what the user expects. Heard even under `-q`."""
-    _say(f"warning: {text}", "yellow")
+    if _verbosity >= QUIET:
+        _say(f"warning: {text}", "yellow")
 
 
 def error(text: str) -> None:

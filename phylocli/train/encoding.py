@@ -20,7 +20,10 @@ from torch.utils.checkpoint import checkpoint
 
 from phylocli.encoders import Model, pad_batch
 from phylocli.train.data import chunks_by_length
+from phylocli.train.distributed import World
 from phylocli.views import Tokens
+
+ALONE = World()
 
 
 @dataclass
@@ -46,6 +49,7 @@ def encode(
     precision: torch.dtype = torch.float32,
     cache: bool = False,
     keep: bool = False,
+    world: World = ALONE,
 ) -> Encoded:
     """Return the vectors of at least one sequence.
 
@@ -56,28 +60,33 @@ def encode(
         precision: of the encoder's products.
         cache: compute activations again in the backward pass instead of keeping them, see above.
         keep: give residues, too.
+        world: the processes that share the work; each gets the whole result.
     """
 
-    def group(batch: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    lengths = [len(s) for s in sequences]
+    width = max(lengths)
+    exact = torch.promote_types(next(model.parameters()).dtype, torch.float32)
+    cache = cache and torch.is_grad_enabled()
+
+    def group(batch: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(model.device.type, dtype=precision, enabled=precision != torch.float32):
             residues = model.residues(batch, mask)
             pooled = model.pool(residues, mask).to(exact)
-        return (pooled, residues.to(exact), mask) if keep else (pooled, None, None)
+        return (pooled, F.pad(residues.to(exact), (0, 0, 0, width - mask.shape[1]))) if keep else (pooled,)
 
-    exact = torch.promote_types(next(model.parameters()).dtype, torch.float32)
-    cache = cache and torch.is_grad_enabled()
-    groups = chunks_by_length([len(s) for s in sequences], tokens)
-    found = []
-    for at in groups:
-        padded = pad_batch([sequences[i] for i in at], model.device)
+    shares = world.shares(lengths)
+    mine = [sequences[i] for i in shares[world.rank]]
+    found: list[tuple[Tensor, ...]] = []
+    for at in chunks_by_length([len(s) for s in mine], tokens):
+        padded = pad_batch([mine[i] for i in at], model.device)
         found.append(checkpoint(group, *padded, use_reentrant=False) if cache else group(*padded))
+    # Shares are in ascending length, and so are groups: rows come as in the shares, one rank's after the other's.
+    counts = [len(share) for share in shares]
     place = torch.empty(len(sequences), dtype=torch.int64)
-    place[[i for at in groups for i in at]] = torch.arange(len(sequences))
+    place[[i for share in shares for i in share]] = torch.arange(len(sequences))
     order = place.to(model.device, non_blocking=True)
-    vectors = torch.cat([pooled for pooled, _, _ in found])[order]
+    whole = [world.gather(torch.cat(parts), counts)[order] for parts in zip(*found, strict=True)]
     if not keep:
-        return Encoded(vectors)
-    width = max(len(s) for s in sequences)
-    residues = torch.cat([F.pad(r, (0, 0, 0, width - r.shape[1])) for _, r, _ in found if r is not None])[order]
-    masks = torch.cat([F.pad(m, (0, width - m.shape[1])) for _, _, m in found if m is not None])[order]
-    return Encoded(vectors, residues, masks)
+        return Encoded(whole[0])
+    mask = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
+    return Encoded(whole[0], whole[1], mask.to(model.device, non_blocking=True))

@@ -18,7 +18,8 @@ from phylocli.objectives import Batch, ViewBatch, build_objective, needs_of
 from phylocli.objectives._queue import Queue
 from phylocli.train import checkpoints
 from phylocli.train.data import PairBatch
-from phylocli.train.encoding import Encoded, encode
+from phylocli.train.distributed import stream
+from phylocli.train.encoding import ALONE, Encoded, encode
 from phylocli.views import Tokens
 
 
@@ -37,6 +38,7 @@ class Learner(nn.Module):
         slow: momentum copies of model and head; None where the objective asks for none.
         tokens: that go through the encoder at once, padding included.
         cache: whether gradients are cached, see `phylocli.train.encoding`.
+        world: the processes that share each batch in training.
     """
 
     def __init__(self, settings: dict[str, Any], seed: int) -> None:
@@ -81,12 +83,18 @@ class Learner(nn.Module):
             copies = {"model": copy.deepcopy(self.model), "head": copy.deepcopy(self.head)}
             self.slow = nn.ModuleDict(copies).requires_grad_(False)
         self.tokens, self.cache = settings["batch"]["tokens"], settings["batch"]["cache"]
-        self.precision = torch.float32
+        self.precision, self.world, self.seed = torch.float32, ALONE, seed
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.device
+
+    @property
+    def loose(self) -> bool:
+        """Whether a step may leave weights without a gradient: for want of long segments, or an unused head or critic."""
+        unused = all(part is not self.critic for part in self.objective.modules())
+        return self.needs.segments > 0 or (unused and any(p.requires_grad for p in self.critic.parameters()))
 
     def embed(self, sequences: list[Tokens], model: Model | None = None) -> Tensor:
         """Return the embeddings of sequences, (N, D) float32, in their order; of the model, or of another one.
@@ -96,7 +104,15 @@ class Learner(nn.Module):
         return self._encode(sequences, model or self.model).vectors
 
     def _encode(self, sequences: list[Tokens], model: Model, *, keep: bool = False) -> Encoded:
-        return encode(model, sequences, tokens=self.tokens, precision=self.precision, cache=self.cache, keep=keep)
+        return encode(
+            model,
+            sequences,
+            tokens=self.tokens,
+            precision=self.precision,
+            cache=self.cache,
+            keep=keep,
+            world=self.world if self.training else ALONE,  # what is measured, each process measures by itself
+        )
 
     def represent(self, pairs: PairBatch) -> tuple[Tensor, Tensor, Batch]:
         """Return what the objective takes: a and b (N, D), and the batch with everything else that it asked for."""
@@ -139,7 +155,11 @@ class Learner(nn.Module):
 
     def forward(self, pairs: PairBatch) -> dict[str, Tensor]:
         """Return the objective's named terms, `loss` among them, for N pairs."""
-        return self.objective(*self.represent(pairs))
+        represented = self.represent(pairs)
+        # What an objective draws depends on seed and batch alone, so that all processes draw the same.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(stream(self.seed, pairs.first))
+            return self.objective(*represented)
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -24,13 +24,14 @@ from torch import Tensor, nn
 
 from phylocli import console
 from phylocli.encoders import choose_device
-from phylocli.errors import BadInputError
+from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
 from phylocli.recipes.layers import Layer, option
-from phylocli.train import checkpoints, divergence
+from phylocli.train import checkpoints, distributed, divergence, memory
 from phylocli.train.compiled import Cache
 from phylocli.train.data import Corpus, PairBatch, load_corpus
+from phylocli.train.distributed import ElsewhereError, World, stream
 from phylocli.train.divergence import DivergedError
 from phylocli.train.folder import CHECKPOINTS, CONFIG, METRICS, MODEL, PROVENANCE, model_card, open_run, resolve
 from phylocli.train.learner import Learner, choose_precision
@@ -91,23 +92,48 @@ def train_model(
         Stopped: interrupted; a checkpoint is saved.
     """
     folder = Path(output)
-    if resume and not inputs and (folder / CONFIG).is_file():
-        recipe, seed = folder / CONFIG, None
-    config = resolve(inputs, recipe, steps, seed, settings or {}, layers)
-    state = open_run(folder, config, resume)
-    if state is not None and state["step"] >= config["steps"] and (folder / MODEL / "config.json").is_file():
-        console.info(f"{folder} has done all its {config['steps']} steps; its model is {folder / MODEL}")
-        return folder / MODEL
 
-    target = choose_device(device or option(layers, "device") or "auto")
+    def prepared() -> tuple[dict[str, Any], dict[str, Any] | None, bool]:
+        again = resume and not inputs and (folder / CONFIG).is_file()
+        config = resolve(
+            inputs, folder / CONFIG if again else recipe, steps, None if again else seed, settings or {}, layers
+        )
+        state = open_run(folder, config, resume)
+        done = state is not None and state["step"] >= config["steps"]
+        return config, state, done and (folder / MODEL / "config.json").is_file()
+
+    target = choose_device(distributed.device_name(device or option(layers, "device") or "auto"))
+    with distributed.joined(target) as world:
+        config, state, done = world.on_main(prepared)
+        if done:
+            console.info(f"{folder} has done all its {config['steps']} steps; its model is {folder / MODEL}")
+            return folder / MODEL
+        try:
+            return _train(folder, config, state, target, world, cache)
+        except (Stopped, DivergedError) as error:
+            if world.main:
+                raise
+            if isinstance(error, DivergedError):
+                raise ElsewhereError(f"rank {world.rank} stops with rank 0") from None
+            return folder / MODEL
+
+
+def _train(
+    folder: Path, config: dict[str, Any], state: dict[str, Any] | None, target: torch.device, world: World, cache: Cache
+) -> Path:
+    """Do the run, from its last state or from the start, and return the model folder; as one of the processes."""
     learner = Learner(config, config["seed"]).to(target)
+    learner.world = world
     corpus = load_corpus(config["inputs"], config, config["seed"], every_view=learner.needs.views == "all", cache=cache)
     learner.precision = choose_precision(config["precision"], target)
+    world.check_same("families", lambda: repr([(f.label, f.clan, f.size) for f in corpus.families]).encode())
+    if corpus.pairs < world.size:
+        raise UsageError(f"{corpus.pairs} pairs a step are too few for {world.size} processes", fix="give more: batch.pairs")
     optimiser = _optimiser(learner, config["optimiser"])
     held_out = corpus.validation(config["validation"]["pairs"])
     _say_what_is_trained(learner, corpus, held_out is not None)
 
-    if state is None:
+    if state is None and world.main:
         import tomli_w
 
         write_text(folder / CONFIG, tomli_w.dumps({**config, "phylocli": versions()["phylocli"]}))
@@ -115,7 +141,7 @@ def train_model(
             folder / PROVENANCE, json.dumps(provenance("train", config, config["seed"]), indent=2, default=str) + "\n"
         )
     metrics = MetricsLog(folder / METRICS, upto=state["step"] if state else 0)
-    with _own_random_state(config["seed"]), stop_signals() as stop:
+    with _own_random_state(config["seed"], world.rank), stop_signals(again=world.size == 1) as stop:
         run = _Run(folder, config, corpus, learner, optimiser, metrics, held_out, stop)
         start = 0
         if state is not None:
@@ -167,6 +193,16 @@ class _Run:
         beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: the run's processes on this machine
         return choose_workers(self.config["batch"]["workers"], self.learner.device.type, beside)
 
+    @property
+    def world(self) -> World:
+        """The processes that do the run."""
+        return self.learner.world
+
+    @functools.cached_property
+    def trained(self) -> nn.Module:
+        """The learner, its gradients added up over all processes."""
+        return distributed.replicated(self.learner, self.world, loose=self.learner.loose)
+
     @functools.cached_property
     def judged(self) -> bool:
         """Whether enough sequences are held out to tell a collapse."""
@@ -191,6 +227,8 @@ class _Run:
         def settle() -> None:
             for row, terms in pending:
                 row.update({name: float(value) for name, value in terms.items()})
+            for (row, _), same in zip(pending, self.world.from_main([row for row, _ in pending]), strict=True):
+                row.update(same)  # so that all processes judge alike
             self.meter.settle([row for row, _ in pending])
             for row, _ in pending:
                 if not going_on:
@@ -202,7 +240,7 @@ class _Run:
         with (
             ahead as batches,
             Reporter(steps, start) as report,
-            tracking(self.folder, config, start) as self.metrics.trackers,
+            tracking(self.folder, config, start, main=self.world.main) as self.metrics.trackers,
         ):
             spent = waited = 0.0
             before = time.monotonic()
@@ -211,12 +249,12 @@ class _Run:
                 row, terms = self._step(step, list(itertools.islice(batches, parts)))
                 pending.append((row, terms))
                 last = step == steps
-                if step % every == 0 or last or stop.signal is not None:
+                if step % every == 0 or last:
                     settle()
                 checked = step % config["validation"]["every"] == 0 or last
                 if checked and self.held_out is not None:
                     settle()
-                    row.update(validate(learner, self.held_out))
+                    row.update(self.world.from_main(validate(learner, self.held_out)))
                     self._judge(row)
                 now = time.monotonic()
                 row["seconds"], row["waited"], before = now - before, batches.take_waited(), now
@@ -224,14 +262,14 @@ class _Run:
                 report.step(row, important=checked or last)
                 if not pending:
                     self.metrics.publish()
-                if stop.signal is not None and not last:
+                if stop.agreed(self.world) and not last:
                     settle()
                     self.save(step)
                     raise stop.as_error(self.folder, step, steps)
                 if step % config["checkpoints"]["every"] == 0 or last:
                     settle()
                     self.save(step)
-                else:
+                elif self.world.main:
                     self.metrics.write_if_older(SECONDS_BETWEEN_WRITES)
                 if not pending:
                     self.meter.start()
@@ -239,30 +277,38 @@ class _Run:
 
     def _step(self, step: int, batches: list[PairBatch]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Do one step of the optimiser on the average gradient of some batches; return its row and what is still to come."""
-        learner, optimiser, schedule = self.learner, self.optimiser, self.config["optimiser"]
+        learner, schedule = self.learner, self.config["optimiser"]
         rate = learning_rate(step, self.config["steps"], schedule) * self.scale
-        for group in optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = rate
-        optimiser.zero_grad(set_to_none=True)
-        terms: dict[str, Tensor] = {}
-        for pairs in batches:
-            found = learner(pairs)
-            (found["loss"] / len(batches)).backward()
-            for name, value in found.items():
-                terms[name] = terms.get(name, 0) + value.detach() / len(batches)
+        self.world.check_same("pairs", lambda: b"".join(t.tobytes() for pairs in batches for t in pairs.a + pairs.b))
+        terms = memory.fitted(learner, batches, lambda: self._gradients(batches))
         norm = nn.utils.clip_grad_norm_(learner.parameters(), schedule["clip"])
-        if self.config["on_divergence"] == "continue" and not (norm.isfinite() & terms["loss"].isfinite()):
+        going_on = self.config["on_divergence"] == "continue"
+        if going_on and self.world.any(not (norm.isfinite() & terms["loss"].isfinite())):
             console.warning(
                 f"step {step} is passed over: its loss is {float(terms['loss']):g}, its gradient {float(norm):g}"
             )
             learner.pass_over()
         else:
-            optimiser.step()
+            self.optimiser.step()
             learner.after_step()
         row: dict[str, Any] = {"step": step, "loss": None, "learning_rate": rate, "gradient_norm": None}
         row.update(pairs=sum(map(len, batches)), residues=sum(pairs.residues for pairs in batches))
         self.meter.note(row, batches)
         return row, {**terms, "gradient_norm": norm.detach()}
+
+    def _gradients(self, batches: list[PairBatch]) -> dict[str, Tensor]:
+        """Compute the average gradient of some batches; return the average of their terms."""
+        self.optimiser.zero_grad(set_to_none=True)
+        terms: dict[str, Tensor] = {}
+        for i, pairs in enumerate(batches):
+            with distributed.unsynchronised(self.trained, i + 1 < len(batches)):
+                found = self.trained(pairs)
+                (found["loss"] / len(batches)).backward()
+            for name, value in found.items():
+                terms[name] = terms.get(name, 0) + value.detach() / len(batches)
+        return terms
 
     def _judge(self, row: dict[str, Any]) -> None:
         """Look at the validation figures: is this a collapse, is it the best so far?"""
@@ -277,24 +323,33 @@ class _Run:
         value = row[figure] * (-1 if figure in checkpoints.SMALLER_IS_BETTER else 1) if figure else -math.inf
         if value > self.best:
             self.best = value
-            checkpoints.save_best(self.folder / CHECKPOINTS, row["step"], self.state(row["step"]))
+            state = self.state(row["step"])
+            if self.world.main:
+                checkpoints.save_best(self.folder / CHECKPOINTS, row["step"], state)
 
     def state(self, step: int) -> dict[str, Any]:
-        """Return everything that a run needs to go on after a step."""
-        return {
-            "learner": self.learner.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+        """Return everything that a run needs to go on after a step; all processes ask for it together."""
+        own = {
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.learner.device.type == "cuda" else None,
+        }
+        return {
+            **own,
+            "ranks": self.world.collect(own),
+            "learner": self.learner.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
             "sampler": {"seed": self.config["seed"], "next_step": step},  # batches are functions of these two
             "schedule": {"steps": self.config["steps"], **self.config["optimiser"]},
             "progress": {"scale": self.scale, "rollbacks": self.rollbacks, "best": self.best},
+            "memory": {"tokens": self.learner.tokens, "cache": self.learner.cache},
         }
 
     def save(self, step: int) -> None:
         """Write metrics, then the checkpoint: a checkpoint's steps are always in the metrics."""
-        self.metrics.write()
-        checkpoints.save(self.folder / CHECKPOINTS, step, self.state(step), self.config["checkpoints"]["keep"])
+        state = self.state(step)
+        if self.world.main:
+            self.metrics.write()
+            checkpoints.save(self.folder / CHECKPOINTS, step, state, self.config["checkpoints"]["keep"])
 
     def restore(self, state: dict[str, Any]) -> int:
         """Put a checkpoint's state back; return the number of steps done.
@@ -305,11 +360,11 @@ class _Run:
         try:
             self.learner.load_state_dict(state["learner"])
             self.optimiser.load_state_dict(state["optimiser"])
-            torch.set_rng_state(state["random"])
-            if state["random_cuda"] is not None and self.learner.device.type == "cuda":
-                torch.cuda.set_rng_state(state["random_cuda"])
+            self._restore_random(state)
             for name, value in state.get("progress", {}).items():
                 setattr(self, name, value)
+            for name, value in state.get("memory", {}).items():
+                setattr(self.learner, name, value)
         except (RuntimeError, ValueError, KeyError) as error:
             raise BadInputError(
                 "the checkpoint does not fit the model",
@@ -318,6 +373,21 @@ class _Run:
             ) from error
         return int(state["step"])
 
+    def _restore_random(self, state: dict[str, Any]) -> None:
+        ranks = state.get("ranks", [state])  # runs from before there were several have that of the one
+        if len(ranks) != self.world.size:
+            console.warning(
+                f"the run was done by {len(ranks)} processes and goes on with {self.world.size}: batches and gradients are "
+                "the same, random numbers inside the encoder (dropout) are not"
+            )
+            if self.world.rank >= len(ranks):
+                torch.manual_seed(stream(self.config["seed"], state["step"], self.world.rank))
+                return
+        own = ranks[self.world.rank]
+        torch.set_rng_state(own["random"])
+        if own["random_cuda"] is not None and self.learner.device.type == "cuda":
+            torch.cuda.set_rng_state(own["random_cuda"])
+
     def roll_back(self, error: DivergedError) -> int:
         """Go back to the last checkpoint with half the learning rate; return the number of steps done there.
 
@@ -325,7 +395,7 @@ class _Run:
             DivergedError: that was done too often, or no checkpoint is sound.
         """
         names = [name for name, _ in self.learner.named_parameters()]
-        state = checkpoints.load_latest(self.folder / CHECKPOINTS, sound=names)
+        state = self.world.on_main(lambda: checkpoints.load_latest(self.folder / CHECKPOINTS, sound=names))
         if state is None or self.rollbacks >= divergence.MOST_ROLLBACKS:
             raise error
         scale, rollbacks = self.scale / 2, self.rollbacks + 1
@@ -339,6 +409,9 @@ class _Run:
 
     def finish(self) -> Path:
         """Write the model; return its folder."""
+        target = self.folder / MODEL
+        if not self.world.main:
+            return target
         # After the last checkpoint: a run that dies in between finds all steps done and writes its model when resumed.
         if self.config["checkpoints"]["model"] == "best" and math.isfinite(self.best):
             state = checkpoints.load_best(self.folder / CHECKPOINTS)
@@ -346,7 +419,6 @@ class _Run:
             console.info(f"the model is that of step {state['step']}, the best by {self.config['checkpoints']['best']}")
         drawn = self.config["steps"] * self.config["batch"]["accumulate"]
         whiten(self.learner, self.corpus, self.config["whitening"], first=drawn)
-        target = self.folder / MODEL
         self.learner.model.save(target, model_card(self.config, self.corpus, self.learner, self.metrics.rows))
         console.info(f"the model is {target} ({self.learner.model.dimension} features)")
         return target
@@ -377,11 +449,12 @@ def _say_what_is_trained(learner: Learner, corpus: Corpus, validated: bool) -> N
     families = corpus.families
     sequences = sum(f.size for f in families)
     kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}[learner.precision]
+    processes = f", {learner.world.size} processes" if learner.world.size > 1 else ""
     size, trained = learner.model.size, learner.model.trained_size
     weights = f"{size:,} weights" if trained == size else f"{trained:,} of {size:,} weights"
     console.info(
         f"training {learner.model.config['encoder']} ({weights}) on {len(families)} families, "
-        f"{sequences:,} sequences, {learner.device.type} in {kind}"
+        f"{sequences:,} sequences, {learner.device.type} in {kind}{processes}"
     )
     if trained == 0:
         console.warning(
@@ -393,8 +466,8 @@ def _say_what_is_trained(learner: Learner, corpus: Corpus, validated: bool) -> N
 
 
 @contextlib.contextmanager
-def _own_random_state(seed: int) -> Iterator[None]:
-    """Seed torch (dropout) for the block, and put the caller's random state back after it."""
+def _own_random_state(seed: int, rank: int) -> Iterator[None]:
+    """Seed torch (dropout) for the block, each process its own way, and put the caller's random state back after it."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(stream(seed, 0, rank) if rank else seed)
         yield

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from phylocli.errors import EXIT_INTERRUPTED, EXIT_OK, PhylocliError
+from phylocli.train.distributed import World
 
 
 class Stopped(PhylocliError):
@@ -22,16 +23,29 @@ class Stopped(PhylocliError):
 
 
 class Stop:
-    """What asked the run to stop, if anything did."""
+    """What asked the run to stop, if anything did.
 
-    def __init__(self) -> None:
+    Args:
+        again: a second ^C interrupts at once.
+    """
+
+    def __init__(self, again: bool = True) -> None:
         self.signal: signal.Signals | None = None
+        self.again = again
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; a second one interrupts at once."""
-        if self.signal is not None:
+        """Note the signal."""
+        # Batch systems and torchrun pass SIGTERM on to processes that had it already.
+        if self.signal is not None and self.again and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+
+    def agreed(self, world: World) -> bool:
+        """Return whether any process was asked to stop; all of them ask this at the same place."""
+        number = int(world.highest(self.signal or 0)[0])
+        if number:
+            self.signal = signal.Signals(number)
+        return number > 0
 
     def as_error(self, folder: Path, step: int, steps: int) -> Stopped:
         """Return the error that ends the run, after a checkpoint of `step` is saved."""
@@ -45,9 +59,13 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Let SIGINT and SIGTERM end the run after the step that is being done."""
-    stop = Stop()
+def stop_signals(*, again: bool = True) -> Iterator[Stop]:
+    """Let SIGINT and SIGTERM end the run after the step that is being done.
+
+    Args:
+        again: a second ^C interrupts at once. Not for torchrun's processes, which get one from the terminal and one from it.
+    """
+    stop = Stop(again)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
