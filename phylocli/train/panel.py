@@ -68,7 +68,7 @@ class Panel:
             return
         self.row = row
         self.losses.append(row["loss"])
-        for name in ("residues_per_second", "mfu", "waiting"):
+        for name in ("residues_per_second", "mfu", "seconds", "waited"):
             if row.get(name) is not None:
                 before = self._averages.get(name, row[name])
                 self._averages[name] = before + _SMOOTH * (row[name] - before)
@@ -91,12 +91,10 @@ class Panel:
             found.append(("bound", f"{_bar(bound / ceiling, _TREND)} {bound:.2f} of {ceiling:.2f} nats"))
         elif bound is not None:
             found.append(("bound", f"{bound:.2f} nats"))
-        words = {
-            "residues_per_second": "{:,.0f} residues/s",
-            "mfu": "MFU {:.0%}",
-            "waiting": "{:.0%} waiting for data",
-        }
+        words = {"residues_per_second": "{:,.0f} residues/s", "mfu": "MFU {:.0%}"}
         speed = [text.format(self._averages[name]) for name, text in words.items() if name in self._averages]
+        if "waited" in self._averages:
+            speed.append(f"{self._averages['waited'] / max(self._averages['seconds'], 1e-9):.0%} waiting for data")
         if speed:
             found.append(("speed", " · ".join(speed)))
         if self.checked:

@@ -68,13 +68,13 @@ def test_the_panel_says_where_the_run_is(monkeypatch: pytest.MonkeyPatch) -> Non
     assert dict(panel.lines()) == {"step": f"{'█' * 13}{'░' * 19} 40/100 · starting"}
     for step in range(41, 61):
         clock[0] += 10.0
-        panel.update(row(step, mfu=0.4, **(CHECKED if step == 50 else {})))
+        panel.update(row(step, mfu=0.4, seconds=2.0, waited=0.5, **(CHECKED if step == 50 else {})))
     panel.update(row(61, loss=None))  # not finished on the device
     said = dict(panel.lines())
     assert said["step"].endswith("61/100 · 6 min left")  # 39 steps at 200 / 21 seconds
     assert said["loss"].endswith(f"{5.0 / 60:.3f}") and said["loss"].startswith("█")
     assert said["bound"] == f"{'█' * 16}{'░' * 16} 2.00 of 4.00 nats"
-    assert said["speed"] == "1,234 residues/s · MFU 40%"
+    assert said["speed"] == "1,234 residues/s · MFU 40% · 25% waiting for data"
     assert said["held out"] == "step 50: 3.10 of 4.85 nats, accuracy 0.50, retrieval 0.90, rank 34"
 
 
