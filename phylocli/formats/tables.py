@@ -67,6 +67,22 @@ def residues_schema(dimension: int, *, half: bool = False, metadata: dict[str, s
     return pa.schema(fields, metadata=metadata)
 
 
+def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
+    """Hits of a search: one row a query and hit, `rank` 1 the best; `evalue` is that of the cosine.
+
+    `residues` (late interaction, -1 to 1) and `align_evalue`, `align_bits` (phmmer; null: no alignment) where asked for.
+    """
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    fields = [("query", text), ("target", text), ("rank", pa.int32()), ("cosine", number), ("evalue", number)]
+    if residues:
+        fields.append(("residues", number))
+    if aligned:
+        fields += [("align_evalue", number), ("align_bits", number)]
+    return pa.schema(fields)
+
+
 def members_schema() -> pa.Schema:
     """Members of families: one row a member; `from` and `to` count residues from 1, both inclusive, `score` is in bits.
 
@@ -365,6 +381,7 @@ __all__ = [
     "benchmark_schema",
     "embeddings_schema",
     "format_of",
+    "hits_schema",
     "information_schema",
     "labels_schema",
     "members_schema",

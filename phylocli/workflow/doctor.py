@@ -49,6 +49,7 @@ _OPTIONAL = (
         ("iqtree3", "iqtree2", "iqtree"),
         "conda install -c bioconda iqtree, apt install iqtree, or pip install 'phylocli[iqtree]' (Python 3.12)",
     ),
+    ("usearch (search --approximate)", "usearch", (), "pip install 'phylocli[ann]'"),
     ("mmseqs (families, search baselines)", "", ("mmseqs",), "conda install -c bioconda mmseqs2, or apt install mmseqs2"),
 )
 

@@ -1,0 +1,89 @@
+"""Find the nearest proteins of a table of embeddings, with E-values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from phylocli.cli._options import Device, ModelOption, Output, Threads
+
+EXAMPLES = [
+    "phylocli embed db.fasta -o db.parquet && phylocli search query.fasta db.parquet -k 20 > hits.tsv",
+    "phylocli search db.parquet db.parquet --no-self --max-evalue 0.01 -o neighbours.parquet",
+    "phylocli search query.fasta db.parquet -k 100 --align --sequences db.fasta -o hits.tsv",
+    "phylocli search query.fasta uniref50/ --approximate -o hits.tsv",
+]
+
+
+def command(
+    queries: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUERIES|-",
+            help="Sequences (FASTA, Stockholm, FASTQ, GenBank), embedded by the table's model, or a table of embeddings.",
+        ),
+    ],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="What is searched: a table or folder that 'phylocli embed' wrote.")
+    ],
+    output: Output = None,
+    k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="Hits of a query.")] = 20,
+    max_evalue: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--max-evalue", "-e", metavar="E", help="Leave out hits with a larger E-value."),
+    ] = None,
+    no_self: Annotated[bool, typer.Option("--no-self", help="A row with the query's own id is no hit.")] = False,
+    model: ModelOption = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Align the hits with phmmer, and order them by its bit score.")
+    ] = False,
+    rerank: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--rerank", metavar="residues", help="Order the hits by their residues' embeddings, each against each."
+        ),
+    ] = None,
+    sequences: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--sequences", metavar="FASTA", help="The table's sequences, for --align and --rerank."),
+    ] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option("--approximate", help="Through a graph beside the table, built at first use: for millions of rows."),
+    ] = False,
+    format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--format", metavar="tsv|csv|parquet|arrow", help="Format (default: by suffix; TSV in pipes)."),
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Find the nearest proteins of a table of embeddings: query, target, rank, cosine, evalue.
+
+    evalue: the number of rows that would be as near to this query if none were related to it. It is measured with decoys
+    (the queries reversed or shuffled), each query against the bulk of the table. As with other searches, hits far below 1
+    are unlikely to be chance: at 0.01, one in a hundred queries has such a hit by chance. It grows with the table.
+
+    The search is exact and the order of equal hits that of the table, unless --approximate is said. --model is needed only
+    where the model that made the table is neither one that has a name nor where it was.
+    """
+    from phylocli.formats.tables import parse_format
+    from phylocli.search import search_file
+
+    search_file(
+        queries,
+        table,
+        output,
+        k=k,
+        model=model,
+        max_evalue=max_evalue,
+        leave_out_self=no_self,
+        rerank=rerank,
+        aligned=align,
+        sequences=sequences,
+        approximate=approximate,
+        device=device,
+        threads=threads,
+        format=parse_format(format),
+    )

@@ -1,0 +1,28 @@
+"""Which proteins of a table are nearest to a query, and how often chance would bring one as near.
+
+>>> from phylocli.search import search_file
+>>> search_file("query.fasta", "db.parquet", "hits.tsv", k=20)
+"""
+
+from __future__ import annotations
+
+from phylocli.search.again import late_interaction
+from phylocli.search.database import Table, open_table, unit
+from phylocli.search.exact import Neighbours, nearest
+from phylocli.search.files import search_file
+from phylocli.search.queries import Queries, read_queries
+from phylocli.search.significance import Significance, calibrate
+
+__all__ = [
+    "Neighbours",
+    "Queries",
+    "Significance",
+    "Table",
+    "calibrate",
+    "late_interaction",
+    "nearest",
+    "open_table",
+    "read_queries",
+    "search_file",
+    "unit",
+]

@@ -1,0 +1,101 @@
+"""Exact nearest neighbours by cosine, block by block, with an order among equals that nothing changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from phylocli import console
+from phylocli.search.database import FloatArray, IntArray, Table
+
+SCALE = 1 << 20
+"""Cosines are rounded to multiples of 2⁻²⁰ (about 10⁻⁶), so that rounding in the matrix product decides nothing: what is
+equal then is ordered by its place in the table. Integers up to 2²⁰ are exact in float32."""
+
+SCORES = 1 << 24
+"""Cosines held at once: queries of a block times rows of a block (64 MB)."""
+
+QUERIES = 16_384
+"""Queries for which the table is read through once."""
+
+
+@dataclass
+class Neighbours:
+    """What was found: for each of n queries k rows of the table, the nearest first.
+
+    Attributes:
+        rows: (n, k) row numbers, -1 where there are fewer than k.
+        cosines: (n, k), multiples of 2⁻²⁰; -inf where there are fewer than k.
+    """
+
+    rows: IntArray
+    cosines: FloatArray
+
+
+def nearest(queries: FloatArray, table: Table, k: int, *, leave_out: npt.NDArray[np.int64] | None = None) -> Neighbours:
+    """Return the k nearest rows of a table by cosine, equal ones in the order of the table.
+
+    Time is that of one matrix product of all queries with all rows; memory does not grow with the table.
+
+    Args:
+        queries: unit vectors (n, D).
+        table: to search in.
+        k: neighbours wanted, at least 1.
+        leave_out: for each query the row that does not count (itself), or -1; shape (n,).
+    """
+    count = min(k, len(table))
+    rows = np.full((len(queries), k), -1, dtype=np.int64)
+    cosines = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    with console.progress_task("searching", len(queries) * len(table), unit="comparisons") as bar:
+        for first in range(0, len(queries), QUERIES):
+            part = slice(first, min(first + QUERIES, len(queries)))
+            best = torch.full((part.stop - part.start, count), -1, dtype=torch.int64)
+            for start, vectors in table.blocks():
+                _update(best, queries[part], vectors, start, None if leave_out is None else leave_out[part])
+                bar.advance((part.stop - part.start) * len(vectors))
+            values = best.numpy()
+            found = values >= 0
+            rows[part, :count] = np.where(found, _LAST - (values & _LAST), -1)
+            cosines[part, :count] = np.where(found, (values >> 32) / SCALE - 1, -np.inf)
+    return Neighbours(rows, cosines)
+
+
+_LAST = (1 << 32) - 1
+
+
+def _update(best: Tensor, queries: FloatArray, vectors: FloatArray, start: int, leave_out: IntArray | None) -> None:
+    """Bring the best keys so far, (n, k) in falling order, up to date with the next rows of the table.
+
+    A key is (rounded cosine, row counted from the end) in one integer, so keys are all different and their order is total:
+    which k are the largest, and their order, does not depend on how the rows are cut into blocks.
+    """
+    block = torch.from_numpy(np.ascontiguousarray(vectors)).T
+    step = max(1, SCORES // len(vectors))
+    width = best.shape[1]
+    places = torch.arange(_LAST - start, _LAST - start - len(vectors), -1)
+    for first in range(0, len(queries), step):
+        part = slice(first, min(first + step, len(queries)))
+        scores = torch.from_numpy(queries[part]) @ block
+        scores.clamp_(-1, 1).mul_(SCALE).round_()
+        if leave_out is not None:
+            own = torch.from_numpy(leave_out[part]) - start
+            at = ((own >= 0) & (own < len(vectors))).nonzero().squeeze(1)
+            scores[at, own[at]] = -torch.inf
+        fewer = min(width, scores.shape[1])
+        top, index = scores.topk(fewer, dim=1)
+        keys = _keys(top, places[index])
+        # topk is free to choose among equals at its end; where it had a choice, take all that are equal.
+        ties = ((scores >= top[:, -1:]).sum(1) > fewer).nonzero().squeeze(1)
+        for row in ties.tolist():
+            same = (scores[row] >= top[row, -1]).nonzero().squeeze(1)
+            keys[row] = _keys(scores[row, same], places[same]).topk(fewer).values
+        best[part] = torch.cat([best[part], keys], dim=1).topk(width, dim=1).values
+
+
+def _keys(scores: Tensor, places: Tensor) -> Tensor:
+    keys = ((scores.clamp(min=-SCALE).long() + SCALE) << 32) | places
+    return torch.where(torch.isinf(scores), -1, keys)

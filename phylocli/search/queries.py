@@ -1,0 +1,147 @@
+"""What is searched with: sequences, embedded by the table's own model, or a table of embeddings of the same model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from phylocli import models
+from phylocli.errors import BadInputError, PhylocliError, UsageError
+from phylocli.formats import read_sequences
+from phylocli.formats.parts import is_parts
+from phylocli.formats.provenance import sidecar_path
+from phylocli.formats.streams import STDIO, PathLike, open_input
+from phylocli.search.database import FloatArray, Table, open_table, unit
+
+if TYPE_CHECKING:
+    from phylocli.embed import Embedder
+
+MODEL = "phylocli.model"
+
+
+@dataclass
+class Queries:
+    """What is searched with.
+
+    Attributes:
+        ids: of n queries.
+        vectors: unit vectors (n, D).
+        letters: the sequences, unaligned; None where a table of embeddings was given.
+    """
+
+    ids: list[str]
+    vectors: FloatArray
+    letters: list[str] | None = None
+
+
+def holds_sequences(source: PathLike | None) -> bool:
+    """Return whether an input holds sequences rather than a table; standard input is taken for sequences.
+
+    Raises:
+        BadInputError: no such file.
+    """
+    if source is None or str(source) == STDIO:
+        return True
+    if Path(source).is_dir():
+        return False
+    with open_input(source) as stream:
+        head = stream.read(64).lstrip()
+    return head.startswith((b">", b"@", b"LOCUS ", b"# STOCKHOLM"))
+
+
+def read_queries(
+    source: PathLike | None, table: Table, *, model: PathLike | None = None, device: str = "auto"
+) -> tuple[Queries, Embedder | None]:
+    """Return the queries, and for sequences what embedded them.
+
+    Args:
+        source: sequences (FASTA, Stockholm, FASTQ, GenBank) or a table of embeddings; `-`/None is standard input.
+        table: to be searched.
+        model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
+        device: to embed on.
+
+    Raises:
+        UsageError: the model is not the one that made the table, or cannot be found.
+        BadInputError: the table does not say which model made it; the two tables are of different models or width.
+    """
+    if not holds_sequences(source):
+        assert source is not None
+        return _from_table(source, table), None
+    embedder = embedder_of(table, model, device)
+    found = list(read_sequences(source, letters=embedder.model.alphabet))
+    letters = [sequence.residues for sequence in found]
+    return Queries([sequence.id for sequence in found], unit(embedder.pooled(letters)), letters), embedder
+
+
+def _from_table(source: PathLike, table: Table) -> Queries:
+    found = open_table(source)
+    for key, noun in ((MODEL, "model"), ("phylocli.layer", "layer")):
+        theirs, ours = found.metadata.get(key), table.metadata.get(key)
+        if theirs and ours and theirs != ours:
+            raise BadInputError(
+                f"{found.name} and {table.name} are of different {noun}s",
+                why=f"{noun} {theirs[:12]} and {ours[:12]}: their embeddings cannot be compared",
+                fix="embed both with one model",
+            )
+    if found.dimension != table.dimension:
+        raise BadInputError(f"{found.name} has {found.dimension} features, {table.name} {table.dimension}")
+    return Queries(found.ids, np.concatenate([vectors for _, vectors in found.blocks()]))
+
+
+def embedder_of(table: Table, model: PathLike | None = None, device: str = "auto") -> Embedder:
+    """Return what embeds as the table was embedded: its model, pooling and layer.
+
+    Raises:
+        UsageError: the model named is another one, or none is named and none that is known here has the fingerprint.
+        BadInputError: the table does not say which model made it.
+    """
+    from phylocli.embed import Embedder, untrained, with_pooling
+    from phylocli.encoders import choose_device
+
+    wanted = table.metadata.get(MODEL)
+    if wanted is None:
+        raise BadInputError(
+            f"{table.name} does not say which model made it, so sequences cannot be embedded alike",
+            fix="make it with 'phylocli embed', or give the queries as a table of embeddings too",
+        )
+    place = choose_device(device)
+    tried = []
+    for name in [model] if model is not None else _candidates(table):
+        try:
+            loaded = models.load(name)
+            if "phylocli.untrained_seed" in table.metadata:
+                loaded = untrained(loaded, int(table.metadata["phylocli.untrained_seed"]))
+            loaded = with_pooling(loaded, table.metadata.get("phylocli.pooling"))
+        except PhylocliError:
+            if model is not None:
+                raise
+            continue
+        tried.append(f"{name} is {loaded.fingerprint[:12]}")
+        if loaded.fingerprint == wanted:
+            layer = int(table.metadata["phylocli.layer"]) if "phylocli.layer" in table.metadata else None
+            return Embedder(loaded.to(place), layer)
+    raise UsageError(
+        f"{table.name} was embedded by a model with the fingerprint {wanted[:12]}, which "
+        + (f"{model} is not" if model is not None else "cannot be found"),
+        why="; ".join(tried) or None,
+        fix="name its folder with --model" if model is None else "name the model that made the table, or embed it again",
+    )
+
+
+def _candidates(table: Table) -> Iterator[PathLike]:
+    """Yield the models that may have made a table: the one that its provenance names, then all that have a name."""
+    path = Path(table.name)
+    records = sorted(path.glob("provenance-*.json")) if is_parts(path) else [sidecar_path(path)]
+    for record in records[:1]:
+        if record.is_file():
+            try:
+                yield str(json.loads(record.read_text(encoding="utf-8"))["parameters"]["model"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # a record that cannot be read names no model
+    for entry in models.available():
+        yield entry.folder

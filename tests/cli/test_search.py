@@ -1,0 +1,105 @@
+"""`phylocli search` as a user runs it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from phylocli.embed import embed_file
+from phylocli.encoders import Model
+
+Run = Callable[..., object]
+
+
+@pytest.fixture(scope="module")
+def place(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shelf with one model, the globins' table by it, and five of the globins as queries."""
+    folder = tmp_path_factory.mktemp("search")
+    model = Model.create("convolutional", preset="tiny", seed=0).save(folder / "shelf" / "mini")
+    Model.create("convolutional", preset="tiny", seed=1).save(folder / "shelf" / "other")
+    embed_file(examples / "globins.fasta", folder / "db.parquet", model=model)
+    records = (examples / "globins.fasta").read_text().split(">")[1:6]
+    (folder / "query.fasta").write_text("".join(">" + r for r in records))
+    return folder
+
+
+@pytest.fixture
+def search(cli: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pl.DataFrame]:
+    """Search the globins and return the hits."""
+    monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "shelf"))
+
+    def run(*args: object, **options: object) -> pl.DataFrame:
+        done = cli("search", *args, "-q", **options)
+        assert done.exit_code == 0, done.stderr
+        return pl.read_csv(io.StringIO(done.stdout), separator="\t")
+
+    return run
+
+
+def test_sequences_are_embedded_by_the_tables_own_model(search: Callable[..., pl.DataFrame], place: Path) -> None:
+    hits = search(place / "query.fasta", place / "db.parquet", "-k", 4)
+    assert hits.columns == ["query", "target", "rank", "cosine", "evalue"] and hits.height == 20
+    first = hits.filter(pl.col("rank") == 1)
+    assert (first["query"] == first["target"]).all() and first["cosine"].min() > 0.99999
+    for _, part in hits.group_by("query"):
+        assert part["cosine"].is_sorted(descending=True) and part["evalue"].is_sorted()
+    piped = search("-", place / "db.parquet", "-k", 4, input=(place / "query.fasta").read_bytes())
+    assert piped.equals(hits)
+
+
+def test_a_table_can_be_searched_with_a_table(search: Callable[..., pl.DataFrame], place: Path) -> None:
+    hits = search(place / "db.parquet", place / "db.parquet", "-k", 3, "--no-self")
+    assert hits.height == 135 and (hits["query"] != hits["target"]).all()
+    bound = hits["evalue"].median() * 1.001  # what is written is rounded
+    few = search(place / "db.parquet", place / "db.parquet", "-k", 3, "--no-self", "-e", bound)
+    assert 0 < few.height < 135 and few.equals(hits.filter(pl.col("evalue") <= bound))
+
+
+def test_second_looks_add_columns_and_decide_the_order(
+    search: Callable[..., pl.DataFrame], place: Path, examples: Path
+) -> None:
+    args = (place / "query.fasta", place / "db.parquet", "-k", 6, "--sequences", examples / "globins.fasta")
+    plain = search(*args[:4])
+    looked = search(*args, "--rerank", "residues")
+    assert looked.columns[-1] == "residues"
+    aligned = search(*args, "--align")
+    assert aligned.columns[-2:] == ["align_evalue", "align_bits"] and aligned["align_evalue"].min() < 1e-50
+    for frame, score in ((looked, "residues"), (aligned, "align_bits")):
+        keys = ["query", "target", "cosine"]
+        assert frame.select(keys).sort(keys).equals(plain.select(keys).sort(keys))  # the same hits in another order
+        for _, part in frame.group_by("query"):
+            assert part[score].drop_nulls().is_sorted(descending=True)
+            assert part["rank"].to_list() == list(range(1, 7))
+
+
+def test_what_cannot_be_compared_is_an_error(cli: Run, place: Path, examples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    query, db = place / "query.fasta", place / "db.parquet"
+    monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "shelf"))
+    other = cli("search", query, db, "--model", "other")
+    assert other.exit_code == 2 and "which other is not" in other.stderr
+    embed_file(query, place / "q.parquet", model=place / "shelf" / "other")
+    apart = cli("search", place / "q.parquet", db)
+    assert apart.exit_code == 65 and "different models" in apart.stderr
+    bare = place / "bare.tsv"
+    bare.write_text("id\tembedding\na\t" + " ".join(["0.5"] * 64) + "\n")
+    assert "does not say which model" in cli("search", query, bare).stderr
+    assert "its sequences" not in cli("search", query, db, "--align").stderr
+    assert cli("search", query, db, "--align").exit_code == 2
+    lacking = cli("search", query, db, "--align", "--sequences", query)
+    assert lacking.exit_code == 65 and "lacks" in lacking.stderr
+    monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "none"))
+    (place / "db.parquet.provenance.json").unlink(missing_ok=True)
+    lost = cli("search", query, db)
+    assert lost.exit_code == 2 and "cannot be found" in lost.stderr and "--model" in lost.stderr
+
+
+def test_approximate_search_finds_the_same_few(search: Callable[..., pl.DataFrame], place: Path) -> None:
+    pytest.importorskip("usearch", reason="approximate search is an extra")
+    args = (place / "query.fasta", place / "db.parquet", "-k", 5)
+    near, exact = search(*args, "--approximate"), search(*args)
+    assert near.join(exact, on=["query", "target"]).height >= 24
+    assert (place / "db.parquet.usearch").is_file()
