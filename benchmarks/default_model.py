@@ -55,7 +55,7 @@ def untrained_but_whitened(run: Path, target: Path) -> Path:
         inputs = [run.parent / Path(name).name for name in recipe.inputs]
         learner = Learner(recipe.settings, recipe.seed)
         learner.precision = choose_precision("auto", learner.device)
-        whiten(learner, load_corpus(inputs, recipe.settings, recipe.seed), recipe.settings["whitening"], first=0)
+        whiten(learner, load_corpus(inputs, recipe.settings, recipe.seed), recipe.settings["whitening"])
         learner.model.save(target)
     return target
 

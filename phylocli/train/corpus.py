@@ -6,7 +6,7 @@ batches be made in any order by any worker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +33,7 @@ class FamilySource:
         size: members that training sees.
         training: where pairs are drawn from.
         held_out: where validation pairs are drawn from; None where the family is too small to hold members out.
+        members: gives the whole sequences of the members that training sees.
     """
 
     label: str
@@ -40,6 +41,7 @@ class FamilySource:
     size: int
     training: Prepared
     held_out: Prepared | None
+    members: Callable[[], list[Tokens]]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from phylocli import console, views
@@ -64,7 +65,8 @@ def _source(draws: Draws, index: int) -> FamilySource:
     compiled, size = draws.compiled, int(draws.survey.sizes[index])
     held_out = LazyPrepared(draws, index, held_out=True) if size < compiled.sizes[index] else None
     training = LazyPrepared(draws, index, held_out=False)
-    return FamilySource(compiled.labels[index], compiled.clans[index], size, training, held_out)
+    members = functools.partial(draws.members, index)
+    return FamilySource(compiled.labels[index], compiled.clans[index], size, training, held_out, members)
 
 
 def _say_what_is_left_out(compiled: Compiled, survey: Survey) -> None:

@@ -58,6 +58,11 @@ class Draws:
         with self._lock:
             return self._found_or_made((index, held_out))
 
+    def members(self, index: int) -> list[Tokens]:
+        """Return the whole sequences of a family's members that training sees."""
+        out = self.survey.held_out[self._starts[index] : self._starts[index + 1]]
+        return [tokens for tokens, held_out in zip(self.compiled.family(index).tokens, out, strict=True) if not held_out]
+
     def _found_or_made(self, key: tuple[int, bool]) -> Prepared:
         if key in self._kept:
             self._kept.move_to_end(key)

@@ -417,8 +417,7 @@ class _Run:
             state = checkpoints.load_best(self.folder / CHECKPOINTS)
             self.learner.load_state_dict(state["learner"])
             console.info(f"the model is that of step {state['step']}, the best by {self.config['checkpoints']['best']}")
-        drawn = self.config["steps"] * self.config["batch"]["accumulate"]
-        whiten(self.learner, self.corpus, self.config["whitening"], first=drawn)
+        whiten(self.learner, self.corpus, self.config["whitening"])
         self.learner.model.save(target, model_card(self.config, self.corpus, self.learner, self.metrics.rows))
         console.info(f"the model is {target} ({self.learner.model.dimension} features)")
         return target

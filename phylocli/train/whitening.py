@@ -2,49 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from phylocli import console
 from phylocli.errors import UsageError
 
 if TYPE_CHECKING:
-    from phylocli.train.data import Corpus
+    from phylocli.train.corpus import Corpus
     from phylocli.train.learner import Learner
+
+WHITENING = 6  # stream of random numbers, apart from those of `phylocli.train.corpus`
 
 FEWEST = 2.0  # vectors a feature: with fewer the covariance is mostly noise
 
 
 @torch.no_grad()
-def whiten(learner: Learner, corpus: Corpus, settings: dict[str, Any], *, first: int) -> None:
-    """Fit the model's whitening on pairs of training members; held-out members take no part.
+def whiten(learner: Learner, corpus: Corpus, settings: dict[str, Any]) -> None:
+    """Fit the model's whitening on whole sequences of training members; held-out members take no part.
+
+    The map is used on whole sequences, so it is fitted on them, whatever parts of them training saw.
 
     Args:
         learner: whose model is fitted; the model embeds with the map from here on.
         corpus: of the run.
         settings: `whitening`: `power`, `vectors`, `floor`; nothing is done where power is 0.
-        first: number of the first batch to draw, past the last that was trained on.
 
     Raises:
-        UsageError: a power or a floor that makes no sense.
+        UsageError: a power, a floor or a number of vectors that makes no sense.
     """
-    power, floor = settings["power"], settings["floor"]
+    power, floor, vectors = settings["power"], settings["floor"], settings["vectors"]
     if power == 0:
         return
-    if not (0 < power <= 1 and 0 < floor <= 1):
-        raise UsageError(f"whitening.power is {power:g} and whitening.floor {floor:g}", fix="give both from 0 to 1")
+    if not (0 < power <= 1 and 0 < floor <= 1 and vectors > 1):
+        raise UsageError(
+            f"whitening.power is {power:g}, whitening.floor {floor:g} and whitening.vectors {vectors}",
+            fix="give power and floor from 0 to 1, and thousands of vectors",
+        )
     learner.eval()
-    vectors: list[torch.Tensor] = []
-    family: list[torch.Tensor] = []
-    drawn = 0
-    while drawn < settings["vectors"]:
-        pairs = corpus.batch(first + len(vectors))
-        vectors.append(learner.embed(pairs.a + pairs.b).cpu())
-        family += [torch.from_numpy(pairs.family)] * 2
-        drawn += 2 * len(pairs)
-    found = torch.cat(vectors)
-    if len(found) < FEWEST * found.shape[1]:
-        console.warning(f"whitening {found.shape[1]} features with {len(found)} vectors; raise whitening.vectors")
-    learner.model.whiten(found, torch.cat(family), power, floor)
-    console.info(f"whitened by the covariance within families of {len(found):,} vectors (power {power:g})")
+    each = max(2, math.ceil(vectors / len(corpus.families)))
+    found: list[torch.Tensor] = []
+    family: list[int] = []
+    for code, source in enumerate(corpus.families):
+        members = source.members()
+        rng = np.random.default_rng([corpus.seed, WHITENING, code])
+        chosen = [members[k] for k in np.sort(rng.permutation(len(members))[:each])]
+        found.append(learner.embed(chosen).cpu())
+        family += [code] * len(chosen)
+    if len(family) < FEWEST * learner.model.dimension:
+        console.warning(f"whitening {learner.model.dimension} features with {len(family):,} vectors is mostly noise")
+    learner.model.whiten(torch.cat(found), torch.tensor(family), power, floor)
+    console.info(f"whitened by the covariance within families of {len(family):,} members (power {power:g})")

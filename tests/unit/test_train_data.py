@@ -92,7 +92,7 @@ def corpus_of(n: int, pairs: int, **options: Any) -> Corpus:
     from phylocli.train.data import FamilySource
 
     sizes = options.pop("sizes", [10] * n)
-    sources = [FamilySource(f"F{i}", "", sizes[i], Prepared(), None) for i in range(n)]
+    sources = [FamilySource(f"F{i}", "", sizes[i], Prepared(), None, list) for i in range(n)]
     return Corpus(sources, pairs=pairs, seed=0, **options)
 
 
