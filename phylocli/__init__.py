@@ -36,6 +36,7 @@ _EXPORTS = {
     "read_sequences": "phylocli.formats",
     "run_chain": "phylocli.workflow",
     "run_probes": "phylocli.probe",
+    "search_file": "phylocli.search",
     "simulate_families": "phylocli.simulate",
     "train_model": "phylocli.train",
     "write_families": "phylocli.formats",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from phylocli.pairs import PairSampler as PairSampler
     from phylocli.pairs import draw_pairs as draw_pairs
     from phylocli.probe import run_probes as run_probes
+    from phylocli.search import search_file as search_file
     from phylocli.simulate import simulate_families as simulate_families
     from phylocli.store import Store as Store
     from phylocli.train import train_model as train_model

@@ -41,19 +41,22 @@ FIRST = 20
 def with_pooling(model: Model, pool: str | None) -> Model:
     """Return the model with another pooling, sharing its encoder; None or its own name return the model itself.
 
+    A whitening was fitted to the model's own pooling, and stays behind.
+
     Raises:
         UsageError: no such pooling, or one that has learned weights, which this model lacks.
     """
     if pool is None or pool == model.config["pooling"]:
         return model
-    pooling = build_pooling(pool, model.dimension)
+    pooling = build_pooling(pool, int(model.encoder.dimension))
     if any(True for _ in pooling.parameters()):
         raise UsageError(
             f"the model has no weights for the pooling {pool!r}",
             why=f"that pooling is learned, and the model was trained with {model.config['pooling']!r}",
             fix="use mean or max, or train a model with it",
         )
-    other = Model({**model.config, "pooling": pool, "pooling_parameters": {}})
+    rest = {key: value for key, value in model.config.items() if key != "whitened"}
+    other = Model({**rest, "pooling": pool, "pooling_parameters": {}})
     other.encoder = model.encoder
     return other.to(model.device).eval()
 
@@ -157,7 +160,9 @@ class Embedder:
             if len(sequence) > self.window:
                 whole = torch.from_numpy(self.residues([sequence])[0]).to(device)[None]
                 mask = torch.ones(whole.shape[:2], dtype=torch.bool, device=device)
-                result[i] = self.model.pool(whole, mask)[0].float().cpu().numpy()
+                last = self.layer in (None, self.model.depth)  # as the model's own forward does
+                pool: Callable[..., torch.Tensor] = self.model.pool if last else self.model.pooling
+                result[i] = pool(whole, mask)[0].float().cpu().numpy()
         return result
 
     def _tell(self, residues: int) -> None:

@@ -160,12 +160,12 @@ def _one_table(
 
 
 def _forecast(known: Survey, maker: Tabulator, format: TableFormat) -> int:
-    return forecast(known, maker.model.dimension, half=maker.half, per_residue=maker.per_residue, format=format)
+    return forecast(known, maker.dimension, half=maker.half, per_residue=maker.per_residue, format=format)
 
 
 def _say_done(meter: Meter, maker: Tabulator, output: PathLike | None) -> None:
     speed = f"{meter.residues:,} residues in {duration(meter.seconds)}"
-    console.info(f"{meter.sequences:,} sequences, {maker.model.dimension} features each, {speed}: {output}")
+    console.info(f"{meter.sequences:,} sequences, {maker.dimension} features each, {speed}: {output}")
 
 
 @dataclass(frozen=True)

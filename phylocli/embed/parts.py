@@ -92,7 +92,7 @@ def open_folder(folder: Path, maker: Tabulator, size: int) -> dict[str, Any]:
     """
     settings = {
         **maker.metadata,
-        "dimension": maker.model.dimension,
+        "dimension": maker.dimension,
         "per_residue": maker.per_residue,
         "half": maker.half,
         "shard_size": size,

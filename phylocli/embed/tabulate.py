@@ -55,6 +55,11 @@ class Tabulator:
     untrained: int | None = None
 
     @property
+    def dimension(self) -> int:
+        """Number of features: of a sequence's embedding, or of a residue's."""
+        return int(self.model.encoder.dimension) if self.per_residue else self.model.dimension
+
+    @property
     def metadata(self) -> dict[str, str]:
         """What the table says of itself."""
         found = table_metadata(self.model, self.layer)
@@ -66,7 +71,7 @@ class Tabulator:
         """Return the table's schema; `more` goes into its metadata under `phylocli.`."""
         metadata = {**self.metadata, **{f"phylocli.{key}": value for key, value in more.items()}}
         schema_of = residues_schema if self.per_residue else embeddings_schema
-        return schema_of(self.model.dimension, half=self.half, metadata=metadata)
+        return schema_of(self.dimension, half=self.half, metadata=metadata)
 
     def tables(
         self, sequences: Iterable[Sequence], on_batch: Callable[[int], None] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,25 @@ def late_interaction(a: FloatArray, b: FloatArray) -> float:
     return float((cosines.max(axis=1).mean() + cosines.max(axis=0).mean()) / 2)
 
 
+def in_embedding(residues: FloatArray, embedder: Embedder) -> FloatArray:
+    """Return unit vectors of residues where the sequence's embedding lies: each pooled (and whitened) as if it were alone.
+
+    For poolings that average, a sequence's embedding is the mean of these, so they are compared as it is.
+
+    Args:
+        residues: as the encoder gives them, (L, R).
+        embedder: of the model.
+    """
+    import torch
+
+    model = embedder.model
+    pool: Callable[..., Any] = model.pool if embedder.layer in (None, model.depth) else model.pooling
+    with torch.inference_mode():
+        alone = torch.from_numpy(residues).to(model.device)[:, None]
+        mask = torch.ones(alone.shape[:2], dtype=torch.bool, device=model.device)
+        return unit(pool(alone, mask).float().cpu().numpy())
+
+
 class ResidueScores:
     """Late interaction between queries and their hits, residues embedded when they are needed and kept for a while.
 
@@ -106,14 +125,14 @@ class ResidueScores:
 
     def __call__(self, query: str, targets: SequenceOf[str]) -> Floats:
         """Return the score of a query with each target, (k,)."""
-        own = unit(self._embedder.residues([query])[0])
+        own = in_embedding(self._embedder.residues([query])[0], self._embedder)
         return np.array([late_interaction(own, residues) for residues in self._residues(targets)], dtype=np.float64)
 
     def _residues(self, targets: SequenceOf[str]) -> Iterator[FloatArray]:
         fresh = [t for t in dict.fromkeys(targets) if t not in self._kept]
         for sequence, vectors in zip(fresh, self._embedder.residues(fresh), strict=True):
-            self._kept[sequence] = unit(vectors)
-            self._bytes += vectors.nbytes
+            self._kept[sequence] = in_embedding(vectors, self._embedder)
+            self._bytes += self._kept[sequence].nbytes
         for sequence in targets:
             self._kept.move_to_end(sequence)
             yield self._kept[sequence]

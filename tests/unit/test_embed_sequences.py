@@ -215,3 +215,19 @@ def test_nothing_half_written_is_left_when_the_input_is_bad(folder: Path, tmp_pa
 def test_a_device_that_is_not_there_is_a_usage_error(folder: Path, examples: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'abacus' cannot be used"):
         embed_file(examples / "globins.fasta", tmp_path / "e.parquet", model=folder, device="abacus")
+
+
+def test_whitened_models_and_wide_poolings_embed_alike_in_windows_and_by_residue(tmp_path: Path) -> None:
+    wide = Model.create("convolutional", preset="tiny", pooling="feature-mean", pooling_parameters={"features": 96}).eval()
+    vectors = torch.from_numpy(Embedder(wide).pooled([random_sequence(50, i) for i in range(40)]))
+    wide.whiten(vectors, torch.arange(40) // 4, 0.5, 1e-3)
+    sequence = random_sequence(500, 1)
+    for layer in (None, 2):
+        whole, windowed = (Embedder(wide, layer, window=w, overlap=60).pooled([sequence]) for w in (8192, 150))
+        assert whole.shape == (1, 96) and np.abs(windowed - whole).max() < 1e-4
+    plain = with_pooling(wide, "mean")
+    assert plain.whitening is None and Embedder(plain).pooled(["MKV"]).shape == (1, 64)
+    source = tmp_path / "s.fasta"
+    source.write_text(">a\nMKVLA\n")
+    embed_file(source, tmp_path / "r.parquet", model=wide, per_residue=True)
+    assert pl.read_parquet(tmp_path / "r.parquet")["embedding"].to_numpy().shape == (5, 64)

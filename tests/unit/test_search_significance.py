@@ -110,6 +110,8 @@ def test_residue_scores_embed_each_target_once(monkeypatch: pytest.MonkeyPatch) 
     first = scores("MKVLA", ["MKVLA", "GGGGG", "MKVLA"])
     assert first[0] == pytest.approx(1) and first[0] == first[2] > first[1]
     assert (scores("MKVLA", ["GGGGG"]) == first[1:2]).all() and seen.count("GGGGG") == 1
+    vectors = embedder.residues(["MKVLA"])[0]
+    assert first[1] == pytest.approx(late_interaction(unit(vectors), unit(plain(["GGGGG"])[0])))  # the mean leaves them
     monkeypatch.setattr("phylocli.search.again.KEPT_BYTES", 0)
     assert scores("MKVLA", ["GGGGG", "MKVLA"]) == pytest.approx(first[[1, 0]])  # forgetting changes no score
 
