@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from phylocli.errors import UsageError
+from phylocli.formats.pictures import figure_as_svg
 from phylocli.formats.streams import PathLike, atomic_path, write_text
 from phylocli.mi.staircase import Row
 from phylocli.mi.summary import table
@@ -47,24 +46,12 @@ def draw(rows: Sequence[Row], path: PathLike) -> None:
     suffix = Path(path).suffix.lower()
     figure = _figure(rows)
     if suffix in (".svg", ".html"):
-        picture = _svg(figure)
+        picture = figure_as_svg(figure)
         write_text(path, picture if suffix == ".svg" else _page(rows, picture[picture.index("<svg") :]))
         return
     with atomic_path(path) as part:
         # The same rows give the same bytes: no date.
         figure.savefig(part, format=suffix[1:], dpi=130, metadata={"CreationDate": None} if suffix == ".pdf" else None)
-
-
-def _svg(figure: Any) -> str:
-    import matplotlib
-
-    stream = io.BytesIO()
-    # No date, and ids that do not change from run to run.
-    style: Any = {"svg.hashsalt": "phylocli", "svg.fonttype": "none"}
-    with matplotlib.rc_context(style):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    # A hundredth of a point is more than a screen shows, and a third of the bytes.
-    return re.sub(r"(\.\d\d)\d+", r"\1", stream.getvalue().decode())
 
 
 def _figure(rows: Sequence[Row]) -> Any:

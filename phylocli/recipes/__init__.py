@@ -10,7 +10,7 @@ from typing import Any
 
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
-from phylocli.recipes._settings import merge, nested, parse_assignment
+from phylocli.recipes._settings import merge, nested, parse_assignment, parse_value
 
 _FOLDER = Path(__file__).parent
 
@@ -94,4 +94,15 @@ def describe(recipe: Recipe) -> str:
     return tomli_w.dumps({"recipe": recipe.name, "idea": recipe.idea, "paper": recipe.paper, **recipe.settings})
 
 
-__all__ = ["Recipe", "defaults", "describe", "listing", "load", "merge", "names", "nested", "parse_assignment"]
+__all__ = [
+    "Recipe",
+    "defaults",
+    "describe",
+    "listing",
+    "load",
+    "merge",
+    "names",
+    "nested",
+    "parse_assignment",
+    "parse_value",
+]

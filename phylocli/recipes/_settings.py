@@ -73,11 +73,21 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     Raises:
         UsageError: no `=`, or an empty key.
     """
+    key, value = split_assignment(text, "--set")
+    return key, parse_value(value)
+
+
+def split_assignment(text: str, option: str) -> tuple[str, str]:
+    """Return key and value of `key=value` as text.
+
+    Raises:
+        UsageError: no `=`, or an empty key.
+    """
     key, separator, value = text.partition("=")
     key, value = key.strip(), value.strip()
     if not separator or not key:
-        raise UsageError(f"--set takes key=value, not {text!r}", fix="for example --set critic.temperature=0.05")
-    return key, parse_value(value)
+        raise UsageError(f"{option} takes key=value, not {text!r}", fix=f"for example {option} critic.temperature=0.05")
+    return key, value
 
 
 def parse_value(text: str) -> Any:

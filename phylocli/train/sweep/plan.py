@@ -1,0 +1,159 @@
+"""What a sweep runs: every combination of recipes, settings and seeds, each with a name of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phylocli.errors import UsageError
+from phylocli.recipes import parse_value
+from phylocli.recipes._settings import split_assignment
+
+_LONGEST = 120  # characters of a folder's name
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What is varied, and how.
+
+    Attributes:
+        name: of the column in the table: a setting, or `band`.
+        values: what is written there, one a variant.
+        settings: of each variant, by dotted names.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    settings: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep.
+
+    Attributes:
+        name: of its folder; says recipe, settings and seed, so that it stays the same when a sweep is extended.
+        recipe: name or path.
+        varied: the value of each variation, by name.
+        settings: over the recipe's, by dotted names.
+        seed: of the run.
+    """
+
+    name: str
+    recipe: str
+    varied: dict[str, Any]
+    settings: dict[str, Any]
+    seed: int
+
+    @property
+    def setting(self) -> str:
+        """The run in words, without its seed."""
+        return ", ".join([self.recipe, *(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in self.varied.items())])
+
+
+def vary(text: str) -> Variation:
+    """Return the variation that `key=a,b,c` names; a value that holds a comma stands in quotes or brackets.
+
+    Raises:
+        UsageError: no `=`, no value, or the same value twice.
+    """
+    key, rest = split_assignment(text, "--vary")
+    values = tuple(parse_value(part) for part in _parts(rest))
+    return _checked(Variation(key, values, tuple({key: value} for value in values)), text)
+
+
+def bands(text: str) -> Variation:
+    """Return the variation that `0:0.5,0.5:1` names: bands of patristic distance that pairs are drawn from.
+
+    Raises:
+        UsageError: that is no list of bands.
+    """
+    found = []
+    for part in text.split(","):
+        ends = part.split(":")
+        try:
+            low, high = (float(end) for end in ends)
+        except ValueError:
+            raise UsageError(f"{part!r} is no band", fix="write --bands 0:0.5,0.5:1, in substitutions per site") from None
+        found.append({"view.phylogenetic.min_dist": low, "view.phylogenetic.max_dist": high})
+    return _checked(Variation("band", tuple(text.split(",")), tuple(found)), text)
+
+
+def seeds(text: str) -> list[int]:
+    """Return the seeds that `0,1,2` names.
+
+    Raises:
+        UsageError: one that is no whole number from 0.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"--seeds {text!r} names no seeds", fix="write whole numbers from 0, as in --seeds 0,1,2")
+    return [int(part) for part in parts]
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield what stands between the commas that are neither in brackets nor in quotes."""
+    depth, quote, start = 0, "", 0
+    for at, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter in "[{":
+            depth += 1
+        elif letter in "]}":
+            depth -= 1
+        elif letter == "," and depth == 0:
+            yield text[start:at].strip()
+            start = at + 1
+    yield text[start:].strip()
+
+
+def _checked(variation: Variation, text: str) -> Variation:
+    shown = list(map(str, variation.values))
+    if "" in shown or len(set(shown)) < len(shown):
+        raise UsageError(f"{text!r} names {'no value' if '' in shown else 'a value twice'}", fix="write key=a,b,c")
+    return variation
+
+
+def plan(
+    recipes: Sequence[str], variations: Sequence[Variation], seeds: Sequence[int], settings: dict[str, Any]
+) -> list[Planned]:
+    """Return the runs of a sweep: all combinations, seeds innermost.
+
+    Args:
+        recipes: names or paths.
+        variations: what is varied.
+        seeds: of each combination.
+        settings: of all runs, by dotted names.
+
+    Raises:
+        UsageError: a recipe, seed or variation twice, or none of them.
+    """
+    names = [variation.name for variation in variations]
+    for what, given in (("recipe", recipes), ("seed", seeds), ("--vary", [*names, *settings] if names else ["-"])):
+        if len(set(given)) < len(given) or not given:
+            raise UsageError(f"{what}: {', '.join(map(str, given)) or 'none is given'}", fix="name each once")
+    runs = []
+    places = [range(len(variation.values)) for variation in variations]
+    for recipe, chosen, seed in itertools.product(recipes, itertools.product(*places), seeds):
+        picked = list(zip(variations, chosen, strict=True))
+        varied = {variation.name: variation.values[k] for variation, k in picked}
+        changes = dict(settings)
+        for variation, k in picked:
+            changes.update(variation.settings[k])
+        runs.append(Planned(_name(recipe, varied, seed), recipe, varied, changes, seed))
+    return runs
+
+
+def _name(recipe: str, varied: dict[str, Any], seed: int) -> str:
+    whole = ",".join([recipe, *(f"{key}={value}" for key, value in varied.items()), f"seed={seed}"])
+    name = re.sub(r"[^A-Za-z0-9._=,-]+", "_", whole).lstrip(".")
+    if name == whole and len(name) <= _LONGEST:
+        return name
+    # Two names that differ must not become one.
+    return f"{name[: _LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"

@@ -1,0 +1,129 @@
+"""The results of a sweep as tables: one row a run, and means over seeds with their intervals."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from phylocli.errors import UsageError
+from phylocli.formats.streams import atomic_path, write_text
+from phylocli.train.checkpoints import FIGURES, SMALLER_IS_BETTER
+from phylocli.train.folder import METRICS, MODEL
+from phylocli.train.sweep.plan import Planned
+
+METRIC_COLUMNS = tuple(f"{which}_{figure}" for figure in FIGURES for which in ("final", "best"))
+DEFAULT = "final_val_accuracy"
+LEVEL = 0.95
+
+
+def check_metric(name: str) -> None:
+    """Raise a UsageError where the results have no such column."""
+    if name not in METRIC_COLUMNS:
+        raise UsageError(f"there is no figure named {name!r}", fix=f"choose one of {', '.join(METRIC_COLUMNS)}")
+
+
+def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) -> pl.DataFrame:
+    """Return one row a run, in their order.
+
+    Columns: `run` (its folder), `recipe`, one for each variation, `seed`, `setting` (all but the seed, in words), `status`
+    (`done`, `failed`, `interrupted`, `waiting`), `error`, `steps` done, `seconds` they took, and for each validation figure
+    `final_…` (after the last step) and `best_…`; null where there is none.
+
+    Args:
+        runs: of the sweep.
+        folder: that holds the run folders.
+        errors: of those that failed, by name.
+    """
+    rows = []
+    for run in runs:
+        row: dict[str, Any] = {"run": run.name, "recipe": run.recipe, **run.varied, "seed": run.seed}
+        row.update(setting=run.setting, status="waiting", error=errors.get(run.name, ""), steps=0, seconds=0.0)
+        row.update(dict.fromkeys(METRIC_COLUMNS))
+        metrics = folder / run.name / METRICS
+        if metrics.is_file():
+            row.update(_figures(pl.read_parquet(metrics)), status="interrupted")
+        if (folder / run.name / MODEL / "config.json").is_file():
+            row["status"] = "done"
+        if row["error"]:
+            row["status"] = "failed"
+        rows.append(row)
+    columns = {name: _column([row[name] for row in rows]) for name in rows[0]}
+    numbers = dict.fromkeys(METRIC_COLUMNS, pl.Float64)
+    return pl.DataFrame(columns, schema_overrides={**numbers, "seconds": pl.Float64}, strict=False)
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """Return values of one type: text, where they are of several."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} or (len(kinds) == 1 and not kinds & {list, dict}):
+        return values
+    return [json.dumps(value) if isinstance(value, list | dict) else str(value) for value in values]
+
+
+def _figures(metrics: pl.DataFrame) -> dict[str, Any]:
+    found: dict[str, Any] = {"steps": int(metrics["step"][-1]), "seconds": float(metrics["seconds"].sum())}
+    for figure in FIGURES:
+        values = metrics[figure].drop_nulls().to_list() if figure in metrics.columns else []
+        if values:
+            found[f"final_{figure}"] = values[-1]
+            found[f"best_{figure}"] = min(values) if figure in SMALLER_IS_BETTER else max(values)
+    return found
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean and its 95 % interval by Student's t with n − 1 degrees of freedom; NaN for one value alone."""
+    from scipy.stats import t
+
+    found = np.asarray(values, dtype=np.float64)
+    mean = float(found.mean())
+    if len(found) < 2:
+        return mean, math.nan, math.nan
+    half = float(t.ppf((1 + LEVEL) / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found)))
+    return mean, mean - half, mean + half
+
+
+def summarise(frame: pl.DataFrame, varied: Sequence[str]) -> pl.DataFrame:
+    """Return one row a setting and figure: over how many seeds it stands, mean, and the interval's ends (null for one).
+
+    Args:
+        frame: as `collect` returns it; runs that are not done do not count.
+        varied: names of the variations.
+    """
+    done = frame.filter(pl.col("status") == "done")
+    rows = []
+    for _, group in done.group_by("setting", maintain_order=True):
+        about = group.select("setting", "recipe", *varied).row(0, named=True)
+        for metric in METRIC_COLUMNS:
+            values = group[metric].drop_nulls().to_list()
+            if values:
+                mean, low, high = interval(values)
+                rows.append({**about, "figure": metric, "n": len(values), "mean": mean, "low": low, "high": high})
+    schema: dict[str, Any] = {"setting": pl.String, "recipe": pl.String, **{name: frame.schema[name] for name in varied}}
+    numbers = {"figure": pl.String, "n": pl.Int64, "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    return pl.DataFrame(rows, schema={**schema, **numbers}).fill_nan(None)
+
+
+def write(frame: pl.DataFrame, folder: Path, metric: str, varied: Sequence[str]) -> None:
+    """Write the results, their summary, and the figure of one metric."""
+    from phylocli.train.sweep import figure
+
+    summary = summarise(frame, varied)
+    for name, table in (("results", frame), ("summary", summary)):
+        with atomic_path(folder / f"{name}.parquet") as part:
+            table.write_parquet(part)
+        write_text(folder / f"{name}.tsv", _tsv(table))
+    svg, page = figure.draw(frame, summary, metric)
+    write_text(folder / "sweep.svg", svg)
+    write_text(folder / "sweep.html", page)
+
+
+def _tsv(table: pl.DataFrame) -> str:
+    texts = [name for name, kind in table.schema.items() if kind == pl.String]
+    plain = table.with_columns(pl.col(texts).str.replace_all(r"[\t\r\n]+", " ")) if texts else table
+    return plain.write_csv(separator="\t", quote_style="never", float_precision=6)

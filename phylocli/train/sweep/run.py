@@ -1,0 +1,200 @@
+"""Running a sweep: each run in a folder of its own, what is done is not done again, and a run that fails stops no other."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phylocli import console
+from phylocli.errors import PhylocliError, UsageError
+from phylocli.formats.provenance import provenance
+from phylocli.formats.streams import STDIO, PathLike, write_text
+from phylocli.recipes.layers import Layer, option
+from phylocli.train.compiled import Cache, open_compiled
+from phylocli.train.folder import resolve
+from phylocli.train.sweep import results
+from phylocli.train.sweep.plan import Planned, Variation, plan
+
+if TYPE_CHECKING:
+    import polars as pl
+
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and all that it needs; goes to other processes."""
+
+    run: Planned
+    inputs: list[str]
+    folder: Path
+    steps: int | None
+    device: str | None
+    layers: tuple[Layer, ...]
+    cache: Cache
+    threads: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `error` is empty where it is done; `stopped`: it was asked to stop, with this exit code."""
+
+    error: str = ""
+    stopped: int | None = None
+
+
+def sweep(
+    inputs: list[PathLike],
+    output: PathLike,
+    *,
+    recipes: Sequence[str] = (),
+    variations: Sequence[Variation] = (),
+    seeds: Sequence[int] = (0,),
+    settings: dict[str, Any] | None = None,
+    steps: int | None = None,
+    device: str | None = None,
+    jobs: int = 1,
+    metric: str = results.DEFAULT,
+    layers: Sequence[Layer] = (),
+    cache: Cache = True,
+) -> pl.DataFrame:
+    """Train every combination of recipes, settings and seeds on the same families, compiled once.
+
+    The folder gets `runs/`, one run folder each, `results.parquet` and `results.tsv` (one row a run), `summary.parquet` and
+    `summary.tsv` (means and 95 % intervals over seeds), `sweep.svg` and `sweep.html`. Calling again skips the runs that
+    are done and goes on with those that were interrupted, exactly; more seeds or values may be named then.
+
+    Args:
+        inputs: family records with trees, or pairs tables.
+        output: the sweep's folder.
+        recipes: names or paths; none: that of the layers, else `simclr`.
+        variations: what is varied, see `plan.vary` and `plan.bands`.
+        seeds: of each combination.
+        settings: of all runs, by dotted names.
+        steps, device, layers, cache: as in `train_model`.
+        jobs: runs at a time, in processes of their own where more than one.
+        metric: column of the results that the figure shows.
+
+    Returns:
+        The results, one row a run.
+
+    Raises:
+        UsageError: a recipe, setting or metric that does not exist, or one that is named twice.
+        BadInputError: inputs that cannot be read.
+        Stopped: interrupted; what is done is kept.
+        PhylocliError: runs failed; the others are done, and the tables written.
+    """
+    folder = Path(output)
+    if not inputs or any(str(source) == STDIO for source in inputs):
+        raise UsageError("a sweep reads its inputs several times", fix="name files with families")
+    results.check_metric(metric)
+    settings = settings or {}
+    runs = plan(recipes or [option(layers, "recipe") or "simclr"], variations, seeds, settings)
+    # What cannot work is said before anything is computed.
+    configs = [resolve(inputs, run.recipe, steps, run.seed, run.settings, layers) for run in runs]
+    open_compiled(inputs, configs[0]["alphabet"], cache)
+    sources = [str(source) for source in inputs]
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else 0
+    todo = [Job(run, sources, folder / RUNS / run.name, steps, device, tuple(layers), cache, threads) for run in runs]
+    about = {"recipes": sorted({run.recipe for run in runs}), "vary": {v.name: list(v.values) for v in variations}}
+    facts = provenance("sweep", {**about, "seeds": list(seeds), "settings": settings, "steps": steps}, 0)
+    write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
+    outcomes: dict[str, Outcome] = {}
+    try:
+        for job, outcome in _in_processes(todo, jobs) if jobs > 1 else _one_by_one(todo):
+            outcomes[job.run.name] = outcome
+            if outcome.error:
+                console.warning(f"{job.run.name} failed: {outcome.error}")
+    finally:
+        frame = results.collect(runs, folder / RUNS, {name: found.error for name, found in outcomes.items()})
+        results.write(frame, folder, metric, [v.name for v in variations])
+    _say_how_it_ended(runs, outcomes, folder)
+    return frame
+
+
+def _say_how_it_ended(runs: list[Planned], outcomes: dict[str, Outcome], folder: Path) -> None:
+    codes = [outcome.stopped for outcome in outcomes.values() if outcome.stopped is not None]
+    failed = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
+    if codes:
+        from phylocli.train.signals import Stopped
+
+        done = sum(outcome == Outcome() for outcome in outcomes.values())
+        what = f"stopped; {done} of {len(runs)} runs are done, and what is under way has a checkpoint"
+        raise Stopped(what, fix="go on with the same command", exit_code=codes[0])
+    console.info(f"results: {shlex.quote(str(folder / 'results.tsv'))}, figure: {shlex.quote(str(folder / 'sweep.html'))}")
+    if failed:
+        name, error = next(iter(failed.items()))
+        raise PhylocliError(
+            f"{len(failed)} of {len(runs)} runs failed", why=f"{name}: {error}", fix="the same command tries these again"
+        )
+
+
+def _one_by_one(jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
+    for number, job in enumerate(jobs, 1):
+        console.info(f"run {number} of {len(jobs)}: {job.run.name}")
+        outcome = perform(job)
+        yield job, outcome
+        if outcome.stopped is not None:
+            return
+
+
+def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
+    context = multiprocessing.get_context("spawn")  # forking a process that has threads can hang
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=console.set_verbosity, initargs=(console.QUIET,))
+    try:
+        futures = [(job, pool.submit(perform, job)) for job in jobs]
+        for number, (job, future) in enumerate(futures, 1):
+            try:
+                outcome = future.result()
+            except BrokenProcessPool:
+                outcome = Outcome("its process died; the system may have ended it for lack of memory")
+            console.info(f"run {number} of {len(jobs)} has ended: {job.run.name}")
+            yield job, outcome
+            if outcome.stopped is not None:
+                break
+    finally:
+        # SIGTERM: a run that is under way saves a checkpoint and ends.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.terminate()
+        pool.shutdown(wait=True)
+
+
+def perform(job: Job) -> Outcome:
+    """Do one run, or what is left of it."""
+    from phylocli.train.loop import train_model
+    from phylocli.train.signals import Stopped
+
+    if job.threads:
+        import torch
+
+        torch.set_num_threads(job.threads)
+    run = job.run
+    try:
+        train_model(
+            list(job.inputs),
+            job.folder,
+            recipe=run.recipe,
+            steps=job.steps,
+            seed=run.seed,
+            device=job.device,
+            resume=True,
+            settings=run.settings,
+            layers=job.layers,
+            cache=job.cache,
+        )
+    except Stopped as stopped:
+        return Outcome(stopped=stopped.exit_code)
+    except PhylocliError as error:
+        return Outcome(": ".join(part for part in (error.what, error.why) if part))
+    except Exception as error:  # noqa: BLE001  whatever it is, the other runs go on
+        return Outcome(f"{type(error).__name__}: {error}".split("\n", 1)[0])
+    return Outcome()
