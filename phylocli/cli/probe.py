@@ -99,7 +99,12 @@ def command(
         typer.Option(metavar="COLUMN", help="The bootstrap draws whole classes of this column (or identity=0.5)."),
     ] = None,
     replicates: Annotated[int, typer.Option(metavar="N", help="Bootstrap replicates.")] = 2000,
-    projection: Annotated[str, typer.Option("--map", metavar="tsne|pca|none", help="How the map is drawn.")] = "tsne",
+    projection: Annotated[
+        str,
+        typer.Option(
+            "--map", metavar="auto|umap|tsne|pca|none", help="How the map is drawn; auto is UMAP where it is installed."
+        ),
+    ] = "auto",
     title: Annotated[Optional[str], typer.Option(metavar="TEXT", help="Title of the report.")] = None,  # noqa: UP045
     device: Device = "auto",
     seed: Seed = 0,

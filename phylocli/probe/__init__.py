@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from phylocli.probe.atlas import draw_map
 from phylocli.probe.baselines import BASELINES, baseline
 from phylocli.probe.dataset import Dataset, make_dataset, read_labels
 from phylocli.probe.embeddings import Embedding, read_embeddings
@@ -17,6 +18,7 @@ __all__ = [
     "Dataset",
     "Embedding",
     "baseline",
+    "draw_map",
     "make_dataset",
     "read_embeddings",
     "read_labels",

@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from phylocli.errors import UsageError
+from phylocli.probe.coordinates import METHODS, coordinates, describe_method, resolve_method
 from phylocli.probe.dataset import HIERARCHY, Dataset
 from phylocli.probe.embeddings import Embedding
 from phylocli.probe.tasks._contract import subsample
 
 MAX_POINTS = 1_500
 MAX_COLOURS = 10
-PROJECTIONS = ("tsne", "pca", "none")
+PROJECTIONS = (*METHODS, "none")
 
 
 def check_projection(method: str) -> None:
-    """Raise a UsageError where there is no projection of that name."""
-    if method not in PROJECTIONS:
-        raise UsageError(f"there is no projection named {method!r}", fix=f"known: {', '.join(PROJECTIONS)}")
+    """Raise a UsageError where there is no projection of that name, a MissingDependencyError where it is not installed."""
+    if method != "none":
+        resolve_method(method, MAX_POINTS)
 
 
 def colour_column(data: Dataset) -> str | None:
@@ -45,13 +45,12 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
     Args:
         data: the items; at most `MAX_POINTS` evaluated ones are drawn.
         embeddings: in the order of the report.
-        method: `tsne` (van der Maaten & Hinton 2008, JMLR 9:2579; on cosine distances, started from principal components),
-            `pca` or `none`.
-        seed: of subsample and t-SNE.
+        method: of `coordinates.METHODS`, or `none`.
+        seed: of subsample and projection.
 
     Returns:
-        One dictionary a map: `embedding`, `method`, `column`, `names` (classes in the legend), `x`, `y` (within 0 … 1),
-        `code` (index into `names`, −1 for all other classes), `id`, `label`.
+        One dictionary a map: `embedding`, `method` (in words), `column`, `names` (classes in the legend), `x`, `y` (within
+        0 … 1), `code` (index into `names`, −1 for all other classes), `id`, `label`.
 
     Raises:
         UsageError: no such method.
@@ -92,12 +91,13 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
         # The untrained encoder or another model says more beside the first than composition does.
         chosen.append(next((e for e in others if not e.baseline), others[0]))
     maps = []
+    used = resolve_method(method, len(rows))
     for embedding in chosen:
-        x, y = _coordinates(embedding, rows, method, seed)
+        x, y = coordinates(embedding.unit_rows()[rows], used, seed).T
         maps.append(
             {
                 "embedding": embedding.name,
-                "method": method,
+                "method": describe_method(used, len(rows)),
                 "column": column,
                 "names": names,
                 "x": [round(float(v), 4) for v in x],
@@ -109,25 +109,3 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
             }
         )
     return maps
-
-
-def _coordinates(embedding: Embedding, rows: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.decomposition import PCA
-
-    unit = embedding.unit_rows()[rows].astype(np.float64)
-    width = min(50, *unit.shape)
-    with np.errstate(invalid="ignore", divide="ignore"):  # points that are all one have no variance to share out
-        reduced = PCA(width, random_state=seed, svd_solver="full").fit_transform(unit)
-    if method == "tsne":
-        from sklearn.manifold import TSNE
-
-        perplexity = min(30.0, (len(rows) - 1) / 3)
-        start = reduced[:, :2] if width >= 2 else np.pad(reduced, ((0, 0), (0, 2 - width)))
-        spread = float(start[:, 0].std()) or 1.0
-        model = TSNE(2, perplexity=perplexity, init=start / spread * 1e-4, random_state=seed, n_jobs=1)
-        reduced = model.fit_transform(reduced.astype(np.float32))
-    elif width < 2:
-        reduced = np.pad(reduced, ((0, 0), (0, 2 - width)))
-    low, high = reduced[:, :2].min(axis=0), reduced[:, :2].max(axis=0)
-    scaled = (reduced[:, :2] - low) / np.where(high > low, high - low, 1)
-    return scaled[:, 0], scaled[:, 1]

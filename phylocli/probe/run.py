@@ -167,7 +167,7 @@ def run_probes(
     trees: PathLike | None = None,
     baselines: SequenceOf[str] | None = None,
     replicates: int = 2000,
-    projection: str = "tsne",
+    projection: str = "auto",
     title: str | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -195,7 +195,7 @@ def run_probes(
         baselines: of `BASELINES` and `untrained` (of the first model); None takes composition and 2-mers where there are
             sequences, and the untrained encoder where there is a model.
         replicates: bootstrap replicates.
-        projection: of the map: `tsne`, `pca` or `none`.
+        projection: of the map: `auto` (UMAP where it is installed, else t-SNE), `umap`, `tsne`, `pca` or `none`.
         title: of the report.
         device: of the models.
         seed: of folds, clusterings, subsamples, untrained weights and the bootstrap.

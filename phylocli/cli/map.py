@@ -1,0 +1,51 @@
+"""Draw an interactive map of embeddings: one HTML file to pan, zoom and search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from phylocli.cli._options import Seed
+
+EXAMPLES = [
+    "phylocli map emb.parquet -o map.html",
+    "phylocli map emb.parquet --labels labels.tsv --column family -o map.html",
+    "phylocli map emb.parquet --labels labels.tsv --method pca --title 'Globins' -o map.html",
+]
+NO_ARGS_IS_HELP = True
+
+
+def command(
+    embeddings: Annotated[
+        str, typer.Argument(metavar="TABLE", help="Table of embeddings (Parquet, Arrow, TSV, CSV, NPZ, HDF5).")
+    ],
+    *,
+    labels: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--labels", "-l", metavar="TABLE", help="Table with a column of ids and columns of labels."),
+    ] = None,
+    column: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--column", "-c", metavar="NAME", help="Column of the labels that colours the points."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="HTML", help="The file to write.")],
+    method: Annotated[
+        str,
+        typer.Option(metavar="auto|umap|tsne|pca", help="How points are placed; auto is UMAP where it is installed."),
+    ] = "auto",
+    limit: Annotated[int, typer.Option(metavar="N", help="Points at most; beyond, so many at random.")] = 200_000,
+    title: Annotated[Optional[str], typer.Option(metavar="TEXT", help="Title of the page.")] = None,  # noqa: UP045
+    seed: Seed = 0,
+) -> None:
+    """Draw an embedding table in two dimensions, for those who would rather look than read.
+
+    The page works offline: pan, zoom, hover for id and label, click in the legend, search for an id. UMAP needs the extra
+    'map' (pip install 'phylocli[map]'); without it t-SNE is drawn.
+    """
+    from phylocli import console
+    from phylocli.probe import draw_map
+
+    page = draw_map(embeddings, output, labels=labels, column=column, method=method, limit=limit, title=title, seed=seed)
+    console.info(f"{len(page['ids']):,} points: {output}")

@@ -1,0 +1,234 @@
+"use strict";
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const data = JSON.parse($("data").textContent);
+  const unpack = (text, Kind) => {
+    const raw = atob(text), bytes = new Uint8Array(raw.length);
+    for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+    return new Kind(bytes.buffer);
+  };
+  const ids = data.ids, n = ids.length, at = unpack(data.points, Uint16Array), FULL = 65535;
+  const names = data.names || [], codes = data.codes ? unpack(data.codes, Int32Array) : null;
+  const values = data.values ? unpack(data.values, Float32Array) : null, ranks = data.ranks ? unpack(data.ranks, Float32Array) : null;
+  const LIGHT = ["#1f77b4", "#e6842a", "#2e9e4f", "#cf3d3e", "#8d69b8", "#8c5a4c", "#dd7bbd", "#6d7a28", "#12a5b8", "#c9a516",
+    "#3f3fbf", "#b04a00", "#0b6b4f", "#ff6f69", "#5b2a86", "#c98f5a", "#a3195b", "#9bbf30", "#5aa9e6", "#7a6a00"];
+  const DARK = ["#62aee8", "#f5a55a", "#62c97f", "#f1706e", "#b99be0", "#c09080", "#eea3d5", "#b4c25c", "#4fd0e0", "#e5cb55",
+    "#8f8fff", "#e07b39", "#3fbf95", "#ffa19d", "#a678d8", "#e2b98c", "#e05a9a", "#c9e86b", "#9fd0ff", "#bfae3a"];
+  const SCALE = ["#4b2a83", "#3c5793", "#287f90", "#239287", "#35a774", "#62b955", "#9fc63a", "#e0cc2f"];
+  const groups = []; // drawn in this order: {name, colour(dark), points, on}
+  const grey = (dark) => dark ? "#59626b" : "#aab1b8";
+  const label = (i) => codes ? (codes[i] < 0 ? "" : names[codes[i]]) : values ? (isFinite(values[i]) ? String(+values[i].toPrecision(5)) : "") : "";
+  const bins = (count, bin) => {
+    const sizes = new Uint32Array(count + 1);
+    for (let i = 0; i < n; i++) sizes[bin(i) + 1]++;
+    for (let k = 0; k < count; k++) sizes[k + 1] += sizes[k];
+    const order = new Uint32Array(n), next = sizes.slice();
+    for (let i = 0; i < n; i++) order[next[bin(i)]++] = i;
+    return [order, sizes];
+  };
+  if (codes) {
+    const shown = Math.min(names.length, data.colours), last = names.length > shown ? shown : -1;
+    const total = shown + 2, group = (i) => codes[i] < 0 ? shown + 1 : Math.min(codes[i], shown);
+    const [order, starts] = bins(total, group), part = (k) => order.subarray(starts[k], starts[k + 1]);
+    for (let k = 0; k < shown; k++) groups.push({ name: names[k], colour: (dark) => (dark ? DARK : LIGHT)[k % LIGHT.length], points: part(k), on: true });
+    const more = [];
+    if (last >= 0) more.push({ name: `${(names.length - shown).toLocaleString("en")} other classes`, colour: grey, points: part(shown), on: true });
+    if (part(shown + 1).length) more.push({ name: "without a label", colour: grey, points: part(shown + 1), on: true });
+    groups.push(...more);
+  } else if (ranks) {
+    const [order, starts] = bins(SCALE.length + 1, (i) => ranks[i] < 0 ? SCALE.length : Math.min(SCALE.length - 1, Math.floor(ranks[i] * SCALE.length)));
+    for (let k = 0; k <= SCALE.length; k++) {
+      const points = order.subarray(starts[k], starts[k + 1]);
+      groups.push({ name: "", colour: (dark) => k < SCALE.length ? SCALE[k] : grey(dark), points, on: true });
+    }
+  } else {
+    groups.push({ name: "", colour: (dark) => (dark ? DARK : LIGHT)[0], points: Uint32Array.from(ids.keys()), on: true });
+  }
+  const member = new Uint16Array(n);
+  groups.forEach((g, k) => { for (const i of g.points) member[i] = k; });
+
+  const CELLS = 256, cell = (v) => v >> 8;
+  const [sorted, starts] = bins(CELLS * CELLS, (i) => cell(at[2 * i + 1]) * CELLS + cell(at[2 * i]));
+
+  const canvas = $("map"), pen = canvas.getContext("2d", { alpha: true }), tip = $("tip"), root = document.documentElement;
+  let width = 1, height = 1, ratio = 1, scale = 1, left = 0, top = 0, hovered = -1, picked = -1, matches = [], waiting = false;
+  const isDark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const px = (i) => at[2 * i] * scale + left, py = (i) => (FULL - at[2 * i + 1]) * scale + top;
+  const fit = () => {
+    scale = Math.min(width, height) * 0.94 / FULL;
+    left = (width - FULL * scale) / 2;
+    top = (height - FULL * scale) / 2;
+    redraw();
+  };
+  const least = () => Math.min(width, height) * 0.3 / FULL;
+  const zoom = (factor, x, y) => {
+    const next = Math.max(least(), Math.min(60, scale * factor));
+    left = x - (x - left) * next / scale;
+    top = y - (y - top) * next / scale;
+    scale = next;
+    redraw();
+  };
+  const ring = (i, size, colour, wide) => {
+    pen.strokeStyle = colour;
+    pen.lineWidth = wide;
+    pen.beginPath();
+    pen.arc(px(i), py(i), size, 0, 7);
+    pen.stroke();
+  };
+  const draw = () => {
+    waiting = false;
+    const dark = isDark(), ink = dark ? "#fff" : "#000";
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    const zoomed = Math.sqrt(scale * FULL / Math.min(width, height));
+    const size = Math.max(1.4, Math.min(9, (n > 20000 ? 1.6 : n > 3000 ? 2.6 : 4.2) * zoomed));
+    pen.globalAlpha = n > 20000 ? 0.75 : 0.85;
+    for (let k = groups.length - 1; k >= 0; k--) {
+      const group = groups[k];
+      if (!group.on) continue;
+      pen.fillStyle = group.colour(dark);
+      const points = group.points;
+      if (size > 3 && points.length < 30000) {
+        pen.beginPath();
+        for (const i of points) {
+          const x = px(i), y = py(i);
+          if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
+          pen.moveTo(x + size / 2, y);
+          pen.arc(x, y, size / 2, 0, 7);
+        }
+        pen.fill();
+      } else {
+        for (const i of points) {
+          const x = px(i), y = py(i);
+          if (x > -9 && y > -9 && x < width + 9 && y < height + 9) pen.fillRect(x - size / 2, y - size / 2, size, size);
+        }
+      }
+    }
+    pen.globalAlpha = 1;
+    for (const i of matches) if (groups[member[i]].on) ring(i, size / 2 + 3, ink, 1.2);
+    if (picked >= 0) { ring(picked, 11, ink, 2.5); ring(picked, 15, dark ? "#000" : "#fff", 1.5); }
+    if (hovered >= 0) ring(hovered, size / 2 + 2, ink, 2);
+  };
+  const redraw = () => { if (!waiting) { waiting = true; requestAnimationFrame(draw); } };
+  const resize = () => {
+    const box = canvas.parentElement.getBoundingClientRect(), fresh = width === 1;
+    const kept = [(width / 2 - left) / scale, (height / 2 - top) / scale];
+    if (box.width === width && box.height === height && ratio === devicePixelRatio) return;
+    width = Math.max(50, box.width); height = Math.max(50, box.height); ratio = devicePixelRatio || 1;
+    canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);
+    if (fresh) fit(); else { left = width / 2 - kept[0] * scale; top = height / 2 - kept[1] * scale; }
+    draw(); // at once: a canvas that is resized is empty
+  };
+  const nearest = (x, y) => {
+    const reach = 9 / scale, u = (x - left) / scale, v = FULL - (y - top) / scale;
+    const clamp = (w) => Math.max(0, Math.min(CELLS - 1, cell(Math.max(0, w))));
+    let best = -1, least = reach * reach;
+    for (let row = clamp(v - reach); row <= clamp(v + reach); row++) {
+      for (let column = clamp(u - reach); column <= clamp(u + reach); column++) {
+        for (let k = starts[row * CELLS + column]; k < starts[row * CELLS + column + 1]; k++) {
+          const i = sorted[k], d = (at[2 * i] - u) ** 2 + (at[2 * i + 1] - v) ** 2;
+          if (d < least && groups[member[i]].on) { least = d; best = i; }
+        }
+      }
+    }
+    return best;
+  };
+  const point = (i, x, y) => {
+    hovered = i;
+    tip.hidden = i < 0;
+    if (i >= 0) {
+      const text = label(i);
+      tip.textContent = text ? `${ids[i]} · ${text}` : ids[i];
+      tip.style.left = `${Math.max(4, Math.min(x + 14, width - tip.offsetWidth - 4))}px`;
+      tip.style.top = `${Math.max(4, Math.min(y + 14, height - tip.offsetHeight - 4))}px`;
+    }
+    redraw();
+  };
+  const pointers = new Map();
+  const spot = (event) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+  canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); pointers.set(event.pointerId, spot(event)); });
+  for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => pointers.delete(event.pointerId));
+  canvas.addEventListener("pointerleave", () => point(-1));
+  canvas.addEventListener("pointermove", (event) => {
+    const [x, y] = spot(event), before = pointers.get(event.pointerId);
+    if (!before) { const i = nearest(x, y); if (i !== hovered || i >= 0) point(i, x, y); return; }
+    const other = [...pointers].find(([id]) => id !== event.pointerId);
+    if (other) {
+      const [a, b] = other[1];
+      zoom(Math.hypot(x - a, y - b) / Math.max(1, Math.hypot(before[0] - a, before[1] - b)), (x + a) / 2, (y + b) / 2);
+    } else { left += x - before[0]; top += y - before[1]; redraw(); }
+    pointers.set(event.pointerId, [x, y]);
+  });
+  canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0016), ...spot(event)); }, { passive: false });
+  canvas.addEventListener("dblclick", (event) => zoom(2, ...spot(event)));
+  canvas.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
+    if (step) { left += step[0]; top += step[1]; redraw(); event.preventDefault(); }
+    if (event.key === "+" || event.key === "=") zoom(1.4, width / 2, height / 2);
+    if (event.key === "-") zoom(1 / 1.4, width / 2, height / 2);
+    if (event.key === "0") fit();
+  });
+  $("in").onclick = () => zoom(1.6, width / 2, height / 2);
+  $("out").onclick = () => zoom(1 / 1.6, width / 2, height / 2);
+  $("home").onclick = fit;
+  $("theme").onclick = () => { root.dataset.theme = isDark() ? "light" : "dark"; paint(); redraw(); };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint(); redraw(); });
+
+  const go = (i) => {
+    picked = i;
+    scale = Math.max(scale, Math.min(width, height) * 4 / FULL);
+    left = width / 2 - at[2 * i] * scale;
+    top = height / 2 - (FULL - at[2 * i + 1]) * scale;
+    point(i, width / 2, height / 2);
+  };
+  const add = (list, text, kind) => { const item = document.createElement("li"); item.textContent = text; if (kind) item.className = kind; list.append(item); return item; };
+  const lower = ids.map((id) => id.toLowerCase()), low = names.map((name) => name.toLowerCase());
+  const search = $("search"), found = $("found");
+  const find = () => {
+    const word = search.value.trim().toLowerCase();
+    found.textContent = ""; matches = []; picked = -1;
+    if (word) {
+      const hits = codes ? low.map((name) => name.includes(word)) : [], exact = [];
+      for (let i = 0; i < n; i++) {
+        if (lower[i] === word) exact.push(i);
+        else if (lower[i].includes(word) || (codes && codes[i] >= 0 && hits[codes[i]])) matches.push(i);
+      }
+      matches = exact.concat(matches);
+      const count = matches.length;
+      for (const i of matches.slice(0, 50)) add(found, label(i) ? `${ids[i]} · ${label(i)}` : ids[i]).onclick = () => go(i);
+      add(found, count ? `${count.toLocaleString("en")} found${count > 50 ? ", the first 50 listed" : ""}` : "nothing found", "quiet");
+      matches = matches.slice(0, 5000);
+    }
+    redraw();
+  };
+  search.addEventListener("input", find);
+  search.addEventListener("keydown", (event) => { if (event.key === "Enter" && matches.length) go(matches[0]); });
+
+  const keys = [], items = [];
+  const paint = () => { const dark = isDark(); keys.forEach((key, k) => { key.style.background = groups[k].colour(dark); }); };
+  const mark = () => { items.forEach((item, k) => item.classList.toggle("off", !groups[k].on)); point(-1); };
+  $("column").textContent = data.column || "";
+  $("switches").hidden = !codes;
+  if (codes) {
+    groups.forEach((group, k) => {
+      const item = add($("legend"), ""), key = document.createElement("span"), name = document.createElement("span"), count = document.createElement("span");
+      key.className = "key"; name.textContent = group.name; count.className = "count"; count.textContent = group.points.length.toLocaleString("en");
+      item.append(key, name, count); keys.push(key); items.push(item);
+      item.onclick = () => { group.on = !group.on; mark(); };
+      item.ondblclick = () => { groups.forEach((other, j) => { other.on = j === k; }); mark(); };
+    });
+    $("every").onclick = () => { groups.forEach((group) => { group.on = true; }); mark(); };
+    $("none").onclick = () => { groups.forEach((group) => { group.on = false; }); mark(); };
+  } else if (ranks) {
+    const bar = document.createElement("div");
+    bar.className = "scale"; bar.style.background = `linear-gradient(90deg, ${SCALE.join(",")})`;
+    add($("legend"), "", "plain").append(bar);
+    const ends = add($("legend"), "", "plain");
+    for (const end of data.range) { const text = document.createElement("span"); text.textContent = String(+end.toPrecision(4)); ends.append(text); }
+    add($("legend"), "coloured by rank", "quiet plain");
+  }
+  paint();
+  new ResizeObserver(resize).observe(canvas.parentElement);
+  resize();
+  root.dataset.ready = String(n);
+})();

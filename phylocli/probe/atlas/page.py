@@ -1,0 +1,73 @@
+"""The page of the map: points as compact arrays, drawn on a canvas by one script that the page's policy allows by hash."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+COLOURS = 20
+"""Classes with a colour of their own, the largest; the others are grey until they are picked."""
+
+
+def _packed(values: np.ndarray, kind: str) -> str:
+    """Return an array as base64 of little-endian numbers, for a typed array."""
+    return base64.b64encode(np.ascontiguousarray(values).astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
+
+
+def _asset(name: str) -> tuple[Markup, str]:
+    """Return a file of the page and its hash as a Content-Security-Policy names it."""
+    text = files("phylocli.probe.atlas").joinpath(name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Markup(text), f"sha256-{digest}"
+
+
+def _json(value: Any) -> Markup:
+    """Return JSON that is inert within a script element: nothing in it can end the element or start another."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for mark in "<>&\u2028\u2029":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return Markup(text)
+
+
+def render_map(page: dict[str, Any]) -> str:
+    """Return the map as one self-contained HTML document.
+
+    It loads nothing; its Content-Security-Policy allows its own style sheet and its own script, each by its hash, and no
+    other. Ids and labels are data of a JSON block and reach the page as text only.
+
+    Args:
+        page: `title`, `source`, `dimension`, `total`, `method`, `seed`, `column` (or None); `ids`; `points` (n, 2) within
+            0 … 1; and `names` with `codes` (n,), −1 for none, or `values` (n,) with NaN, or neither.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    points = np.round(np.asarray(page["points"]) * 65_535)
+    data: dict[str, Any] = {
+        "ids": page["ids"],
+        "points": _packed(points, "u2"),
+        "column": page["column"],
+        "colours": COLOURS,
+    }
+    if page["codes"] is not None:
+        data |= {"names": page["names"], "codes": _packed(page["codes"], "i4")}
+    if page["values"] is not None:
+        known = page["values"][np.isfinite(page["values"])]
+        order = np.searchsorted(np.sort(known), page["values"], side="left") / max(1, len(known) - 1)
+        data |= {
+            "values": _packed(page["values"], "f4"),
+            "ranks": _packed(np.where(np.isfinite(page["values"]), np.minimum(order, 1), -1), "f4"),
+            "range": [float(known.min()), float(known.max())] if len(known) else [0.0, 0.0],
+        }
+    environment = Environment(
+        loader=PackageLoader("phylocli.probe.atlas", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    (style, style_hash), (script, script_hash) = _asset("map.css"), _asset("map.js")
+    return environment.get_template("map.html.j2").render(
+        page=page, data=_json(data), style=style, style_hash=style_hash, script=script, script_hash=script_hash
+    )

@@ -1,0 +1,119 @@
+"""Vectors in two dimensions, for the eye only: UMAP, t-SNE or principal components, the same for the same seed."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import MissingDependencyError, UsageError
+
+FloatArray = npt.NDArray[np.float64]
+
+METHODS = ("auto", "umap", "tsne", "pca")
+COMPONENTS = 50
+"""Principal components that UMAP and t-SNE look at."""
+FEW = 200
+"""Fewer points are drawn by t-SNE even where UMAP is installed: nothing is gained by its start-up of many seconds."""
+LANDMARKS = 5_000
+"""t-SNE places so many points, drawn at random; the others go where their nearest landmarks are."""
+
+
+def resolve_method(method: str, points: int) -> str:
+    """Return the projection that a name stands for: `auto` is UMAP where it is installed, else t-SNE.
+
+    Raises:
+        UsageError: no such projection.
+        MissingDependencyError: UMAP is asked for and not installed.
+    """
+    if method not in METHODS:
+        raise UsageError(f"there is no projection named {method!r}", fix=f"known: {', '.join(METHODS)}")
+    installed = find_spec("umap") is not None
+    if method == "umap" and not installed:
+        raise MissingDependencyError("umap-learn is not installed", fix="pip install 'phylocli[map]', or choose tsne or pca")
+    if method == "auto":
+        return "umap" if installed and points >= FEW else "tsne"
+    return method
+
+
+def describe_method(method: str, points: int) -> str:
+    """Return how the points were placed, as a caption."""
+    if method == "umap":
+        return "UMAP of cosine distances"
+    if method == "pca":
+        return "The first two principal components"
+    landmarks = f" of {LANDMARKS:,} points; the others lie between their nearest ones" if points > LANDMARKS else ""
+    return f"t-SNE of cosine distances{landmarks}"
+
+
+def coordinates(unit: npt.NDArray[np.float32], method: str, seed: int) -> FloatArray:
+    """Return points within 0 … 1, shape (n, 2).
+
+    Args:
+        unit: vectors of length 1, shape (n, D), n ≥ 3: their Euclidean distances rank as cosines do.
+        method: `umap` (McInnes et al. 2018, arXiv 1802.03426), `tsne` (van der Maaten & Hinton 2008, JMLR 9:2579), both
+            started from principal components, or `pca`; see `resolve_method`.
+        seed: of UMAP, t-SNE and the landmarks.
+    """
+    from sklearn.decomposition import PCA
+
+    width = min(COMPONENTS, *unit.shape)
+    solver = "covariance_eigh" if len(unit) > 10_000 else "full"
+    with np.errstate(invalid="ignore", divide="ignore"):  # points that are all one have no variance to share out
+        reduced = PCA(width, random_state=seed, svd_solver=solver).fit_transform(unit.astype(np.float64))
+    if width < 2:
+        reduced = np.pad(reduced, ((0, 0), (0, 2 - width)))
+    if method == "umap":
+        found = _umap(reduced, seed)
+    elif method == "tsne":
+        found = _tsne(reduced, seed)
+    else:
+        found = reduced[:, :2]
+    low, high = found.min(axis=0), found.max(axis=0)
+    return np.asarray((found - low) / np.where(high > low, high - low, 1), dtype=np.float64)
+
+
+def _start(reduced: FloatArray, scale: float) -> FloatArray:
+    """Return the first two components with a standard deviation of `scale`."""
+    spread = float(reduced[:, 0].std()) or 1.0
+    return reduced[:, :2] / spread * scale
+
+
+def _umap(reduced: FloatArray, seed: int) -> FloatArray:
+    from umap import UMAP
+
+    neighbours = min(15, len(reduced) - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one thread is what a seed takes, and is what is wanted
+        model = UMAP(n_neighbors=neighbours, init=_start(reduced, 4.0), random_state=seed, n_jobs=1)
+        return np.asarray(model.fit_transform(reduced.astype(np.float32)), dtype=np.float64)
+
+
+def _tsne(reduced: FloatArray, seed: int) -> FloatArray:
+    from sklearn.manifold import TSNE
+
+    every = np.arange(len(reduced))
+    chosen = every
+    if len(every) > LANDMARKS:
+        chosen = np.sort(np.random.default_rng(seed).choice(every, LANDMARKS, replace=False))
+    perplexity = min(30.0, (len(chosen) - 1) / 3)
+    start = _start(reduced[chosen], 1e-4)
+    model = TSNE(2, perplexity=perplexity, init=start, random_state=seed, n_jobs=1)
+    placed = np.asarray(model.fit_transform(reduced[chosen].astype(np.float32)), dtype=np.float64)
+    if len(chosen) == len(every):
+        return placed
+    return _between(reduced, reduced[chosen], placed, chosen)
+
+
+def _between(points: FloatArray, landmarks: FloatArray, placed: FloatArray, chosen: npt.NDArray[np.int64]) -> FloatArray:
+    """Return the place of every point: a landmark's own, else the mean of its five nearest landmarks', nearer ones more."""
+    from sklearn.neighbors import NearestNeighbors
+
+    near = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(landmarks.astype(np.float32))
+    distance, index = near.kneighbors(points.astype(np.float32))
+    weight = 1 / np.maximum(distance.astype(np.float64), 1e-6) ** 2
+    found = (placed[index] * weight[:, :, None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
+    found[chosen] = placed
+    return found
