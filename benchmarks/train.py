@@ -1,17 +1,21 @@
-"""Training speed on the CPU: our loop and a plain PyTorch loop, on the same sequences in one run.
+"""Training speed on the CPU: our loop, a plain PyTorch loop and lightly's, on the same sequences in one run.
 
     python benchmarks/train.py [FAMILIES.sto] [--threads 1] [--seconds 20] [--preset small]
 
-Both train a dilated convolutional encoder of the same architecture and size with NT-Xent on pairs of whole sequences.
+All train a dilated convolutional encoder of the same architecture and size with NT-Xent on pairs of whole sequences.
 The plain loop does what a first script does: `nn.Conv1d` in float32, every batch padded to the longest sequence of the
-data. Ours drops padding, groups by length and, where the CPU can, multiplies in bfloat16. Rates are residues (not
-padding) per second of CPU time, so that other load on the machine matters little; the share of the machine's own rate of
-matrix products is measured beside them.
+data. lightly's is the loop of its documentation, with its own loss: one view after the other through the same encoder,
+each padded to its batch's longest sequence; it is left out where lightly is not installed (`pip install lightly`). Ours
+drops padding, groups by length and, where the CPU can, multiplies in bfloat16. Rates are residues (not padding) per second
+of CPU time, so that other load on the machine matters little; the share of the machine's own rate of matrix products is
+measured beside them.
 """
 
 from __future__ import annotations
 
 import argparse
+import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +62,26 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
     return F.cross_entropy(scores, partner)
 
 
+def lightly_loss() -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return lightly's NT-Xent, None where lightly is not installed."""
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        return None
+    except RuntimeError:
+        # lightly imports torchvision, and a build for CUDA does not load beside a torch for CPUs: its operators are not
+        # there. The loss needs none of them, so their names will do.
+        for module in [name for name in sys.modules if name.startswith("torchvision")]:
+            del sys.modules[module]
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    try:
+        from lightly.loss import NTXentLoss
+    except ImportError:
+        return None
+    return NTXentLoss(temperature=0.1)
+
+
 def rate(step: Callable[[], int], seconds: float) -> float:
     """Return residues per second of CPU time."""
     step()
@@ -65,6 +89,13 @@ def rate(step: Callable[[], int], seconds: float) -> float:
     while time.process_time() - start < seconds:
         done += step()
     return done / (time.process_time() - start)
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def matrix_rate(dtype: torch.dtype, inner: int, outer: int, seconds: float = 2.0) -> float:
@@ -100,23 +131,39 @@ def main() -> None:
         chosen = rng.integers(len(families), size=options.pairs)
         sides = [[families[f][rng.integers(len(families[f]))] for f in chosen] for _ in range(2)]
         batches.append(PairBatch(*sides, np.zeros(options.pairs), chosen, np.full(options.pairs, -1)))
+    print(f"{processor()}, torch {torch.__version__}")
     print(
         f"{sum(map(len, families))} sequences, longest {longest}; {options.pairs} pairs a step; {options.threads} thread(s)"
     )
 
     turn = iter(range(10**9))
     parameters = Encoder.PRESETS[options.preset]
-    plain = nn.ModuleDict({"encoder": PlainEncoder(**parameters), "head": nn.Linear(parameters["width"], 128)})
-    plain_optimiser = torch.optim.AdamW(plain.parameters(), lr=1e-3)
 
-    def plain_step() -> int:
+    def new() -> tuple[nn.ModuleDict, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = nn.ModuleDict({"encoder": PlainEncoder(**parameters), "head": nn.Linear(parameters["width"], 128)})
+        return model, torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    def plain_step(model: nn.ModuleDict, optimiser: torch.optim.Optimizer) -> int:
         batch = batches[next(turn) % len(batches)]
         tokens, mask = pad_batch(batch.a + batch.b)
         tokens, mask = (F.pad(t, (0, longest - t.shape[1])) for t in (tokens, mask))
-        a, b = plain["head"](plain["encoder"](tokens, mask.float())).chunk(2)
-        plain_optimiser.zero_grad()
+        a, b = model["head"](model["encoder"](tokens, mask.float())).chunk(2)
+        optimiser.zero_grad()
         nt_xent(a, b).backward()
-        plain_optimiser.step()
+        optimiser.step()
+        return batch.residues
+
+    criterion = lightly_loss()
+
+    def lightly_step(model: nn.ModuleDict, optimiser: torch.optim.Optimizer) -> int:
+        batch = batches[next(turn) % len(batches)]
+        first, second = (pad_batch(side) for side in (batch.a, batch.b))
+        z0, z1 = (model["head"](model["encoder"](tokens, mask.float())) for tokens, mask in (first, second))
+        loss = criterion(z0, z1)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
         return batch.residues
 
     def our_step(learner: Learner, optimiser: torch.optim.Optimizer) -> int:
@@ -126,9 +173,17 @@ def main() -> None:
         optimiser.step()
         return batch.residues
 
-    size = sum(p.numel() for p in plain["encoder"].parameters())
+    size = sum(p.numel() for p in new()[0]["encoder"].parameters())
     settings = recipes.merge(recipes.load("simclr").settings, {"encoder": {"preset": options.preset}}, "benchmark")
-    rows = [("plain PyTorch, padded, float32", rate(plain_step, options.seconds), torch.float32)]
+    start = new()
+    rows = [("plain PyTorch, padded, float32", rate(lambda: plain_step(*start), options.seconds), torch.float32)]
+    if criterion is not None:
+        lightly = new()
+        rows.append(
+            ("lightly, padded per batch, float32", rate(lambda: lightly_step(*lightly), options.seconds), torch.float32)
+        )
+    else:
+        print("lightly is not installed: its loop is left out")
     for precision in ("fp32", "auto"):
         learner = Learner(settings, 0).train()
         learner.precision = choose_precision(precision, torch.device("cpu"))
@@ -138,11 +193,17 @@ def main() -> None:
         name = f"phylocli, {'float32' if precision == 'fp32' else 'bfloat16'}"
         rows.append((name, rate(lambda: our_step(learner, optimiser), options.seconds), learner.precision))  # noqa: B023
 
-    print(f"\n{'loop':34s} {'residues/CPU-s':>15s} {'times plain':>12s} {'GFLOP/s':>9s} {'of the GEMM rate':>17s}")
+    others = {name.split(",")[0]: value for name, value, _ in rows if not name.startswith("phylocli")}
+    print(
+        f"\n{'loop':36s} {'residues/CPU-s':>15s}"
+        + "".join(f" {'times ' + n:>20s}" for n in others)
+        + f" {'GFLOP/s':>9s} {'of the GEMM rate':>17s}"
+    )
     for name, value, dtype in rows:
         work = 6 * size * value
         gemm = matrix_rate(dtype, parameters["kernel"] * parameters["width"], parameters["hidden"])
-        print(f"{name:34s} {value:15,.0f} {value / rows[0][1]:12.1f} {work / 1e9:9.0f} {work / gemm:16.0%}")
+        ratios = "".join(f" {value / other:20.1f}" for other in others.values())
+        print(f"{name:36s} {value:15,.0f}{ratios} {work / 1e9:9.0f} {work / gemm:16.0%}")
 
 
 if __name__ == "__main__":

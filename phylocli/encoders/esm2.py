@@ -7,16 +7,13 @@ et al. 2021, arXiv 2106.09685. Only safetensors are read: a checkpoint cannot ru
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from phylocli.encoders import _esm_checkpoint as checkpoints
 from phylocli.errors import UsageError
-
-if TYPE_CHECKING:
-    from typing import Self
 
 ALPHABETS = ("protein",)
 MODES = ("frozen", "lora", "full")

@@ -185,7 +185,7 @@ class _Run:
     @functools.cached_property
     def meter(self) -> Meter:
         """Measures how fast steps are."""
-        return Meter(self.learner, mfu=self.config["log"]["mfu"])
+        return Meter(self.learner, mfu=self.config["log"]["mfu"], processes=self.world.size)
 
     @functools.cached_property
     def workers(self) -> int:

@@ -50,6 +50,9 @@ _OPTIONAL = (
         "conda install -c bioconda iqtree, apt install iqtree, or pip install 'phylocli[iqtree]' (Python 3.12)",
     ),
     ("usearch (search --approximate)", "usearch", (), "pip install 'phylocli[ann]'"),
+    ("transformers (train, encoder esm2)", "transformers", (), "pip install 'phylocli[esm]'"),
+    ("tensorboard (train, log.tensorboard)", "tensorboard", (), "pip install 'phylocli[tensorboard]'"),
+    ("wandb (train, log.wandb)", "wandb", (), "pip install 'phylocli[wandb]'"),
     ("mmseqs (families, search baselines)", "", ("mmseqs",), "conda install -c bioconda mmseqs2, or apt install mmseqs2"),
 )
 
