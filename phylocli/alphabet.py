@@ -84,7 +84,17 @@ COMPLEMENT = np.arange(256, dtype=np.uint8)
 COMPLEMENT[FIRST_RESIDUE : FIRST_RESIDUE + len(NUCLEOTIDE_CODES)] = [
     FIRST_RESIDUE + NUCLEOTIDE_CODES.index(letter) for letter in _COMPLEMENTS
 ]
-_STATES = _table(0, MISSING, MISSING)
+
+
+def _nucleotide_states() -> npt.NDArray[np.uint8]:
+    table = np.full(256, MISSING, dtype=np.uint8)
+    for state, letter in enumerate(NUCLEOTIDES):
+        table[ord(letter)] = table[ord(letter.lower())] = state
+    table[ord("U")] = table[ord("u")] = table[ord("T")]
+    return table
+
+
+_STATES = {"protein": _table(0, MISSING, MISSING), "dna": _nucleotide_states()}
 
 
 def check_alphabet(name: str) -> str:
@@ -142,8 +152,10 @@ def decode_tokens(tokens: npt.ArrayLike, alphabet: str = "protein") -> str:
     return "".join(_LETTERS[alphabet][np.asarray(tokens, dtype=np.int64)])
 
 
-def encode_states(rows: list[str]) -> npt.NDArray[np.uint8]:
+def encode_states(rows: list[str], alphabet: str = "protein") -> npt.NDArray[np.uint8]:
     """Return an alignment as states, shape (n, columns): 0–19 in the order of `AMINO_ACIDS`, 20 = missing.
+
+    Of nucleotides (`alphabet` `dna`) 0–3 in the order of `NUCLEOTIDES`; ambiguity codes are missing.
 
     Rows must have one length. Lower case letters (insert states) are residues like any others: drop insert columns first
     where only homologous columns count.
@@ -151,4 +163,4 @@ def encode_states(rows: list[str]) -> npt.NDArray[np.uint8]:
     if not rows:
         return np.zeros((0, 0), dtype=np.uint8)
     text = "".join(rows).encode("ascii", "replace")
-    return _STATES[np.frombuffer(text, dtype=np.uint8)].reshape(len(rows), len(rows[0]))
+    return _STATES[alphabet][np.frombuffer(text, dtype=np.uint8)].reshape(len(rows), len(rows[0]))

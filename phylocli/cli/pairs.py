@@ -95,6 +95,9 @@ def command(
             metavar="P", help="Least share of columns in which both have a residue, 0 to 1.", rich_help_panel=LIMITS
         ),
     ] = 0.0,
+    alphabet: Annotated[
+        str, typer.Option(metavar="protein|dna", help="What rows are compared as.", rich_help_panel=LIMITS)
+    ] = "protein",
     stats: Annotated[
         bool, typer.Option("--stats", help="Describe the distances instead of drawing: bars, and JSON where it is piped.")
     ] = False,
@@ -153,6 +156,7 @@ def command(
         min_identity=min_identity,
         max_identity=max_identity,
         min_coverage=min_coverage,
+        alphabet=alphabet,
     )
     if hard_negatives is not None:
         # Trees have no part in it.

@@ -41,6 +41,7 @@ def draw_pairs(
     min_identity: float = 0.0,
     max_identity: float = 1.0,
     min_coverage: float = 0.0,
+    alphabet: str = "protein",
 ) -> Iterator[pl.DataFrame]:
     """Draw pairs of members whose patristic distance lies in a band, ends included.
 
@@ -64,6 +65,7 @@ def draw_pairs(
         max_per_sequence: the most pairs that a sequence may take part in, in each band.
         max_per_ancestor: the most pairs that may meet at one node of the tree, in each band.
         min_identity, max_identity, min_coverage: limits on the aligned rows, 0 to 1; see `limits.AlignedRows.compare`.
+        alphabet: `protein` or `dna`: what the rows are compared as.
 
     Yields:
         Tables of `formats.tables.pairs_schema()`, of at most 100,000 rows and one family each, families in their order. The
@@ -89,6 +91,7 @@ def draw_pairs(
         min_identity,
         max_identity,
         min_coverage,
+        alphabet,
     )
     request.warn_if_narrow()
     drawer = Drawer(request)

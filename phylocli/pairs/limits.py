@@ -23,17 +23,26 @@ _EXAMINED = 1_000_000  # pairs at least, of a band that is not looked through in
 class AlignedRows:
     """A family's rows over its match columns, ready to be compared two by two.
 
+    Args:
+        family: aligned.
+        tips: its members in the order in which pairs number them.
+        alphabet: `protein` or `dna`.
+
     Raises:
         BadInputError: the family is not aligned.
     """
 
-    def __init__(self, family: Family, tips: list[str]) -> None:
+    def __init__(self, family: Family, tips: list[str], alphabet: str = "protein") -> None:
         if not family.aligned:
             raise BadInputError(
                 f"{family.label} is not aligned, so its pairs have no identity or coverage", fix="use 'phylocli align'"
             )
         place = {name: k for k, name in enumerate(family.ids)}
-        states = encode_states(family.rows)[:, family.match_columns()]
+        if alphabet == "protein" and family.looks_like_nucleotides():
+            console.warning(
+                f"{family.label} looks like nucleotides and is compared as protein; the alphabet to ask for is dna"
+            )
+        states = encode_states(family.rows, alphabet)[:, family.match_columns()]
         self.states: npt.NDArray[np.uint8] = states[[place[name] for name in tips]]
         self.lengths = (self.states != MISSING).sum(axis=1)
 
@@ -69,7 +78,7 @@ def limited_pool(
     """
     total = sampler.count(*band)
     examined = total
-    rows = AlignedRows(family, tips) if request.is_filtered else None
+    rows = AlignedRows(family, tips, request.alphabet) if request.is_filtered else None
     if total <= LISTED_UP_TO or request.n is None:
         listed = Draw.joined([_passing(d, rows, request) for d in UniformPool(sampler, *band).chunks()])
     else:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from phylocli import console
+from phylocli.alphabet import check_alphabet
 from phylocli.errors import UsageError
 from phylocli.pairs.sampler import PairSampler
 
@@ -36,8 +37,10 @@ class Request:
     min_identity: float = 0.0
     max_identity: float = 1.0
     min_coverage: float = 0.0
+    alphabet: str = "protein"
 
     def __post_init__(self) -> None:
+        check_alphabet(self.alphabet)
         for lo, hi in (*(self.bins or ()), (self.min_dist, self.max_dist)):
             if math.isnan(lo) or math.isnan(hi) or lo < 0 or hi < lo:
                 raise UsageError(

@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from phylocli.alphabet import check_alphabet
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
+
+LIMITS = ("min_identity", "max_identity", "min_coverage")
 
 
 @dataclass
@@ -20,10 +23,13 @@ class RunConfig:
         families: files with families (Stockholm, FASTA), or accessions, which are fetched.
         clans: clan accessions, all of whose families are fetched.
         seed: of every random choice in the run.
+        alphabet: `protein`, or `dna`: what pairs are compared as and the model is trained on. Trees of nucleotides are by
+            their share of differences only (`[tree] model = "p"`): the models of substitution are of proteins.
         holdout: `fraction` of each family's members that training never sees, taken as whole clades.
         align: options of `phylocli align`.
         tree: options of `phylocli tree`.
-        pairs: options of `phylocli pairs`.
+        pairs: options of `phylocli pairs`. `hard_negatives` (as its option of that name) and `negatives` list the hard
+            negatives of the families and bring them into the batches of training.
         train: options of `phylocli train`; everything but `recipe`, `steps` and `device` is a setting (`--set`).
         embed: options of `phylocli embed`.
         probe: options of `phylocli probe`.
@@ -32,6 +38,7 @@ class RunConfig:
     families: list[str] = field(default_factory=list)
     clans: list[str] = field(default_factory=list)
     seed: int = 0
+    alphabet: str = "protein"
     holdout: dict[str, Any] = field(default_factory=dict)
     align: dict[str, Any] = field(default_factory=dict)
     tree: dict[str, Any] = field(default_factory=dict)
@@ -45,7 +52,7 @@ class RunConfig:
         "holdout": {"fraction"},
         "align": {"method", "hmm", "trim", "min_coverage", "threads"},
         "tree": {"engine", "model", "jobs", "timeout", "root"},
-        "pairs": {"min_dist", "max_dist", "n", "weighting"},
+        "pairs": {"min_dist", "max_dist", "n", "weighting", *LIMITS, "hard_negatives", "negatives"},
         "train": None,
         "embed": {"pool", "half", "device"},
         "probe": {"tasks"},
@@ -61,6 +68,14 @@ class RunConfig:
             for key in getattr(self, table):
                 if known is not None and key not in known:
                     raise UsageError(f"{where}: [{table}] has no option {key!r}", fix=f"known: {', '.join(sorted(known))}")
+        check_alphabet(self.alphabet)
+        if self.alphabet == "dna" and self.tree.get("model") != "p":
+            raise UsageError(
+                f"{where}: the trees of a run on nucleotides cannot be by a model of amino acids",
+                fix='say [tree] model = "p", or infer trees with another program and give them to pairs and train',
+            )
+        if self.train.get("alphabet", self.alphabet) != self.alphabet:
+            raise UsageError(f"{where}: [train] alphabet is not that of the run", fix="say alphabet once, above all tables")
         fraction = self.holdout.get("fraction", 0.3)
         if not 0 < fraction < 1:
             raise UsageError(f"{where}: [holdout] fraction is {fraction}, it must lie between 0 and 1")
@@ -90,11 +105,14 @@ def load(path: PathLike) -> RunConfig:
     for key, value in data.items():
         if key not in known:
             raise UsageError(f"{path}: unknown entry {key!r}", fix=f"known: {', '.join(known)}")
-        wanted = {"families": list, "clans": list, "seed": int}.get(key, dict)
+        wanted = {"families": list, "clans": list, "seed": int, "alphabet": str}.get(key, dict)
         if not isinstance(value, wanted):
             raise UsageError(f"{path}: {key} must be a {wanted.__name__}, not {value!r}")
     config = RunConfig(**data)
     config.families = [str(file.parent / f) if (file.parent / f).is_file() else f for f in config.families]
+    how = config.pairs.get("hard_negatives")
+    if how and (file.parent / str(how)).exists():
+        config.pairs["hard_negatives"] = str(file.parent / str(how))
     config.check(str(path))
     return config
 

@@ -24,6 +24,7 @@ from phylocli.workflow.stages import Ledger, Stage
 
 _ACCESSION = re.compile(r"^PF\d{5}(\.\d+)?$")
 DEFAULT_PAIRS = 50_000
+MODEL_FILES = ("config.json", "model.safetensors")
 
 
 def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = None) -> Path:
@@ -103,7 +104,8 @@ def _chain(config: RunConfig, folder: Path, store: PathLike | None) -> Iterator[
 
     yield Stage("split", split, (trees,), {"fraction": fraction, "seed": seed}, (train, members, labels))
 
-    drawing = {"n": DEFAULT_PAIRS, "min_dist": 0.0, "max_dist": math.inf, **config.pairs}
+    drawing = {"n": DEFAULT_PAIRS, "min_dist": 0.0, "max_dist": math.inf, "alphabet": config.alphabet, **config.pairs}
+    hard, count = drawing.pop("hard_negatives", ""), drawing.pop("negatives", 5)
 
     def draw(resuming: bool) -> None:
         from phylocli.pairs import draw_pairs
@@ -115,18 +117,38 @@ def _chain(config: RunConfig, folder: Path, store: PathLike | None) -> Iterator[
 
     yield Stage("pairs", draw, (train,), {**drawing, "max_dist": str(drawing["max_dist"]), "seed": seed}, (pairs,))
 
+    negatives = folder / "negatives.tsv"
+    if hard:
+
+        def find_negatives(resuming: bool) -> None:
+            from phylocli.workflow.negatives import write_negatives
+
+            write_negatives(read_families(train), negatives, str(hard), count=count, seed=seed)
+
+        named_by = Path(hard)
+        sources = (
+            [named_by] if named_by.is_file() else [named_by / part for part in MODEL_FILES] if named_by.is_dir() else []
+        )
+        by = {"hard_negatives": str(hard), "negatives": count, "seed": seed}
+        yield Stage("negatives", find_negatives, (train, *sources), by, (negatives,))
+
     def fit(resuming: bool) -> None:
         from phylocli.train import train_model
 
-        options = dict(config.train)
+        options = {"alphabet": config.alphabet, **config.train}
+        if hard:
+            options["batch"] = {"hard_negatives": str(negatives), **options.get("batch", {})}
         chosen = {key: options.pop(key) for key in ("recipe", "steps", "device") if key in options}
         if not resuming and run.exists():
             shutil.rmtree(run)
         train_model([pairs], run, seed=seed, resume=resuming and run.exists(), settings=_flat(options), **chosen)
 
-    yield Stage("train", fit, (pairs,), {**config.train, "seed": seed}, (model / "config.json", model / "model.safetensors"))
+    learned_from = (pairs, negatives) if hard else (pairs,)
+    about = {**config.train, "alphabet": config.alphabet, "seed": seed}
+    made = tuple(model / part for part in MODEL_FILES)
+    yield Stage("train", fit, learned_from, about, made)
 
-    weights = (members, model / "config.json", model / "model.safetensors")
+    weights = (members, *made)
 
     def embed(resuming: bool) -> None:
         from phylocli.embed import embed_file

@@ -432,3 +432,17 @@ def test_partners_are_those_of_the_pairs(n, seed, a, b):
     expected = np.bincount(i, minlength=n) + np.bincount(j, minlength=n)
     assert few.partners(lo, hi).tolist() == expected.tolist()
     assert many.partners(lo, hi).tolist() == expected.tolist()
+
+
+def test_nucleotides_are_compared_as_nucleotides() -> None:
+    family = Family(["a", "b"], ["ACGTNRAC", "ACGUNRAG"])
+    one, two = np.array([0]), np.array([1])
+    identity, coverage = AlignedRows(family, ["a", "b"], "dna").compare(one, two)
+    assert (identity[0], coverage[0]) == (5 / 6, 1.0)  # U is T; N and R are unknown
+    as_protein, _ = AlignedRows(family, ["a", "b"]).compare(one, two)
+    assert as_protein[0] == 6 / 8  # N and R are amino acids there, U a cysteine
+
+
+def test_an_alphabet_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(UsageError, match="alphabet"):
+        drawn([Family(["a", "b"], ["ACGT", "ACGT"], newick="(a:1,b:1);")], alphabet="rna")

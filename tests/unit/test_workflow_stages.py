@@ -97,3 +97,46 @@ def test_families_and_clans_from_the_command_line():
 def test_the_demo_configuration_is_valid(examples):
     config = load(examples / "demo.toml")
     assert config.families == [str(examples / "families.sto")]
+
+
+def test_a_run_takes_alphabet_and_hard_negatives_on_to_training(tmp_path, simulate):
+    import tomllib
+
+    from phylocli.formats import write_families
+    from phylocli.workflow.run import _chain
+
+    (tmp_path / "groups.tsv").write_text("family\tgroup\nPF00001\tg\nPF00002\tg\nPF00003\tg\n")
+    (tmp_path / "run.toml").write_text("""
+families = ["PF00001", "PF00002", "PF00003"]
+[pairs]
+n = 200
+hard_negatives = "groups.tsv"
+negatives = 1
+[train]
+steps = 1
+device = "cpu"
+encoder = {preset = "tiny"}
+batch = {pairs = 6}
+""")
+    stages = {stage.name: stage for stage in _chain(load(tmp_path / "run.toml"), tmp_path / "out", None)}
+    (tmp_path / "out").mkdir()
+    write_families([simulate(f"PF0000{k}", 12) for k in (1, 2, 3)], tmp_path / "out" / "train.sto.gz")
+    assert set(stages["train"].inputs) >= set(stages["negatives"].outputs)
+    for name in ("pairs", "negatives", "train"):
+        stages[name].action(False)
+    config = tomllib.loads((tmp_path / "out" / "run" / "config.toml").read_text())
+    assert config["batch"]["hard_negatives"] == str(tmp_path / "out" / "negatives.tsv")
+    assert config["alphabet"] == "protein"
+    assert (tmp_path / "out" / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_a_run_on_nucleotides_says_what_its_trees_cannot_be(tmp_path):
+    text = 'alphabet = "dna"\nfamilies = ["PF00042"]\n'
+    (tmp_path / "run.toml").write_text(text)
+    with pytest.raises(UsageError, match="model of amino acids"):
+        load(tmp_path / "run.toml")
+    (tmp_path / "run.toml").write_text(text + '[tree]\nmodel = "p"\n')
+    assert load(tmp_path / "run.toml").alphabet == "dna"
+    (tmp_path / "run.toml").write_text(text + '[tree]\nmodel = "p"\n[train]\nalphabet = "protein"\n')
+    with pytest.raises(UsageError, match="alphabet is not that of the run"):
+        load(tmp_path / "run.toml")
