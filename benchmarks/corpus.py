@@ -1,0 +1,172 @@
+"""A million sequences as training data: time and memory of compiling them and of drawing batches; and who waits for data.
+
+    python benchmarks/corpus.py [--families 10000] [--members 100] [--length 120] [--batches 50] [--folder DIR]
+    python benchmarks/corpus.py --waiting
+
+The data: some families simulated along trees, repeated with a third of their residues replaced at random and the same tree,
+as one Stockholm file. Compiling, looking through the families for what the view can draw from (the first run with a band
+and a seed), opening what was compiled, and drawing batches are each done in a process of its own, whose peak resident
+memory is printed beside its wall and CPU time; the first row is what importing alone takes. Pages of mapped files count as
+resident as long as the system has no better use for them.
+
+`--waiting` trains on the example families: the share of time that steps wait for their batches where these are made in the
+step, by a thread, and by a process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+PAIRS = 256
+
+
+def write_input(path: Path, families: int, members: int, length: int) -> None:
+    """Write simulated families, repeated with substitutions, as Stockholm."""
+    from phylocli.alphabet import AMINO_ACIDS
+    from phylocli.simulate import Settings, TreeModel, simulate_families
+
+    settings = Settings(TreeModel(tips=(members, members), mean_distance=1.2), length=(length, length))
+    bases = []
+    for simulated in simulate_families(settings, n=min(20, families), seed=1):
+        family = simulated.family
+        rows = np.frombuffer("".join(family.rows).encode(), dtype=np.uint8).reshape(members, -1)
+        bases.append((family.ids, rows, family.newick))
+    letters = np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    with path.open("w") as file:
+        for k in range(families):
+            ids, rows, newick = bases[k % len(bases)]
+            changed = (rng.random(rows.shape, dtype=np.float32) < 1 / 3) & (rows != ord("-")) & (rows != ord("."))
+            new = np.where(changed, letters[rng.integers(0, 20, rows.shape, dtype=np.uint8)], rows)
+            text = "\n".join(f"{name} {row.tobytes().decode()}" for name, row in zip(ids, new, strict=True))
+            file.write(f"# STOCKHOLM 1.0\n#=GF AC FAM{k:06d}\n#=GF NH {newick}\n{text}\n//\n")
+
+
+def stage(name: str, path: Path, cache: Path, batches: int) -> None:
+    """Do one stage in this process and print what it took, as JSON."""
+    from phylocli import console, recipes
+    from phylocli.train.compiled import open_compiled
+    from phylocli.train.data import load_corpus
+
+    console.set_verbosity(console.QUIET)
+    wall, cpu = time.monotonic(), time.process_time()
+    residues = 0
+    if name in ("compile", "open"):
+        open_compiled([path], cache=cache)
+    elif name != "import":
+        settings = recipes.merge(recipes.load("simclr").settings, {"batch": {"pairs": PAIRS}}, "benchmark")
+        corpus = load_corpus([path], settings, 0, cache=cache)
+        if name == "draw":
+            wall, cpu = time.monotonic(), time.process_time()  # of the batches alone
+            residues = sum(corpus.batch(step).residues for step in range(batches))
+    took = {"wall": time.monotonic() - wall, "cpu": time.process_time() - cpu, "residues": residues}
+    print(json.dumps({**took, "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+
+
+def scale(options: argparse.Namespace, folder: Path) -> None:
+    """Print the table of a large data set."""
+    path, cache = folder / "families.sto", folder / "cache"
+    write_input(path, options.families, options.members, options.length)
+    total = options.families * options.members
+    print(f"{options.families:,} families, {total:,} sequences, {path.stat().st_size / 1e6:,.0f} MB of Stockholm")
+    print(f"{'':34s} {'wall s':>8s} {'CPU s':>8s} {'peak MiB':>9s}")
+    rows = (
+        ("import", "imports alone"),
+        ("compile", "compile"),
+        ("survey", "look through for a view, once"),
+        ("open", "open what was compiled, verified"),
+        ("draw", f"{options.batches} batches of {PAIRS} pairs"),
+    )
+    for name, title in rows:
+        command = [sys.executable, __file__, "--stage", name, "--folder", str(folder), "--batches", str(options.batches)]
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        took = json.loads(done.stdout.splitlines()[-1])
+        print(f"{title:34s} {took['wall']:8.1f} {took['cpu']:8.1f} {took['rss'] / 2**20:9,.0f}", flush=True)
+    size = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    print(f"on disk, compiled: {size / 1e6:,.0f} MB")
+
+
+def waiting(steps: int = 20) -> None:
+    """Print what share of the time steps wait for their batches, on the example families."""
+    import torch
+
+    from phylocli import console, recipes
+    from phylocli.formats import read_families, write_families
+    from phylocli.train.data import load_corpus
+    from phylocli.train.learner import Learner
+    from phylocli.train.prefetch import made_ahead
+    from phylocli.tree import infer_trees
+
+    console.set_verbosity(console.QUIET)
+    torch.set_num_threads(1)
+    settings = recipes.load("simclr").settings
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trees.sto"
+        write_families(infer_trees(read_families(ROOT / "examples" / "families.sto")), path)
+        corpus = load_corpus([path], settings, 0, cache=Path(folder) / "cache")
+        learner = Learner(settings, 0)
+
+        def train(batch: object) -> None:
+            learner.zero_grad()
+            learner(batch)["loss"].backward()
+
+        for step in range(2):
+            train(corpus.batch(step))
+        print(
+            f"{steps} steps of {corpus.pairs} pairs of the example families, {learner.model.config['encoder']}, one thread"
+        )
+        spent, begun = 0.0, time.monotonic()
+        for step in range(steps):
+            before = time.monotonic()
+            batch = corpus.batch(step)
+            spent += time.monotonic() - before
+            train(batch)
+        print(f"{'made in the step':20s} {spent / (time.monotonic() - begun):7.2%} of the time waited for data")
+        for workers, title in ((0, "by a thread"), (1, "by a process")):
+            with made_ahead(corpus, range(steps + 1), workers) as batches:
+                train(next(batches))  # what starting takes is not looked at
+                batches.take_waited()
+                begun = time.monotonic()
+                for batch in batches:
+                    train(batch)
+                print(f"{title:20s} {batches.take_waited() / (time.monotonic() - begun):7.2%}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", type=int, default=10_000)
+    parser.add_argument("--members", type=int, default=100)
+    parser.add_argument("--length", type=int, default=120)
+    parser.add_argument("--batches", type=int, default=50)
+    parser.add_argument("--folder", type=Path, help="where the data go, and stay; else a temporary folder")
+    parser.add_argument("--waiting", action="store_true")
+    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stage:
+        stage(options.stage, options.folder / "families.sto", options.folder / "cache", options.batches)
+    elif options.waiting:
+        waiting()
+    elif options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        scale(options, options.folder)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            scale(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
