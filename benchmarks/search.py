@@ -1,20 +1,23 @@
 """`phylocli search` beside phmmer: queries a CPU second, and what each finds at the same error rate, in one run.
 
-    python benchmarks/search.py MODEL SCOPE.tsv.gz [--queries 60] [--targets 20000] [--looks residues align] [--threads 1]
+    python benchmarks/search.py MODEL SCOPE.tsv.gz [--queries 200] [--looks residues align] [--threads 1]
+    python benchmarks/search.py MODEL --fasta PROTEINS.fasta.gz [--queries 20] [--rows 20000]
 
-MODEL is a name or folder. SCOPE is a table with the columns id, sequence, fold, superfamily and family. The targets are its
-domains, repeated up to `--targets` rows: for time every row counts, for what is found each domain once. Ours includes
-embedding the queries and the decoys behind the E-values; embedding the targets is done once for a table and shown apart.
-phmmer (pyhmmer, default filters, E-values up to 10) reads its targets from memory.
+MODEL is a name or folder. With a FASTA file its first `--rows` proteins are searched, for time. SCOPE is a table with the
+columns id, sequence, fold, superfamily and family: its domains are searched for what is found, and, repeated up to `--rows`,
+for time. Time of ours is that of a whole search: embedding the queries and the decoys behind the E-values, 20 neighbours and
+their E-values. Embedding the targets is done once for a table and shown apart; of a FASTA file only 1,000 proteins are
+embedded, and their vectors repeated, for the values change no time. phmmer (pyhmmer, default filters) reads from memory.
 
-Hits of all queries are ranked together by E-value; a hit in another fold is false. Printed are the shares of the true pairs
-of each kind that are found before there are 0.1 and 1 false hits a query, and how many false hits a query come with an
-E-value up to 0.1, 1 and 10, which is what an E-value promises.
+What is found, by kind of relative: the share that ranks above a query's first hit in another fold, averaged over queries;
+and, hits of all queries ranked together by E-value, the share found before there are 0.1 or 1 such hits a query. Then how
+many hits in other folds a query has up to an E-value, which is what E-values promise.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,7 @@ import torch
 
 from phylocli import models
 from phylocli.embed import Embedder
+from phylocli.formats import read_sequences
 from phylocli.search import Table, calibrate, nearest, unit
 from phylocli.search.again import ResidueScores, align
 from phylocli.search.decoys import make_decoys
@@ -33,22 +37,29 @@ from phylocli.search.decoys import make_decoys
 RATES = (0.1, 1.0)
 PROMISES = (0.1, 1.0, 10.0)
 LEVELS = ("family", "superfamily", "fold")
+EMBEDDED = 1000
 
 
 @dataclass
 class Found:
-    """Hits of a search: query and target rows, how unlikely each is (smaller is better), and what it took."""
+    """Hits of a search: query and target rows, how unlikely each is (smaller is better), and CPU seconds."""
 
     name: str
     query: np.ndarray
     target: np.ndarray
     order: np.ndarray
-    seconds: float
+    seconds: float = 0.0
     evalues: bool = True
 
 
-def phmmer(sequences: list[str], picked: np.ndarray, rows: int, threads: int) -> Found:
-    """Search with phmmer among the domains, repeated to `rows` rows."""
+def table_of(vectors: np.ndarray, rows: int) -> Table:
+    """Return a table of these unit vectors, repeated up to `rows`."""
+    repeated = vectors[np.arange(rows) % len(vectors)]
+    return Table("targets", [str(i) for i in range(rows)], vectors.shape[1], {}, vectors=repeated)
+
+
+def phmmer(queries: list[str], targets: list[str], threads: int) -> tuple[list[list[tuple[int, float]]], float]:
+    """Return (target, E-value) of the hits of each query, and CPU seconds."""
     import pyhmmer
     from pyhmmer import easel
 
@@ -57,115 +68,145 @@ def phmmer(sequences: list[str], picked: np.ndarray, rows: int, threads: int) ->
     def digital(name: int, sequence: str) -> Any:
         return easel.TextSequence(name=str(name), sequence=sequence).digitize(letters)
 
-    block = easel.DigitalSequenceBlock(letters, [digital(i, sequences[i % len(sequences)]) for i in range(rows)])
-    queries = [digital(i, sequences[i]) for i in picked]
+    block = easel.DigitalSequenceBlock(letters, [digital(i, s) for i, s in enumerate(targets)])
+    asked = [digital(i, s) for i, s in enumerate(queries)]
     start = time.process_time()
-    hits = list(pyhmmer.phmmer(queries, block, cpus=threads, Z=len(sequences)))
-    seconds = time.process_time() - start
-    found = [
-        (int(q), int(h.name), h.evalue)
-        for q, of in zip(picked, hits, strict=True)
-        for h in of
-        if int(h.name) < len(sequences)
-    ]
-    query, target, evalue = (np.array(column) for column in zip(*found, strict=True))
-    return Found("phmmer", query, target, evalue, seconds)
+    found = [[(int(h.name), h.evalue) for h in hits] for hits in pyhmmer.phmmer(asked, block, cpus=threads)]
+    return found, time.process_time() - start
 
 
-def ours(embedder: Embedder, sequences: list[str], picked: np.ndarray, rows: int, looks: list[str]) -> list[Found]:
-    """Search with the model, and look at the first 100 hits again."""
+def search(embedder: Embedder, queries: list[str], table: Table, k: int) -> tuple[Any, np.ndarray, float]:
+    """Return neighbours, E-values and CPU seconds of a whole search."""
     start = time.process_time()
-    vectors = unit(embedder.pooled(sequences))
-    residues = sum(map(len, sequences))
-    seconds = time.process_time() - start
-    print(f"targets embedded: {residues:,} residues, {residues / seconds:,.0f} a CPU second (once for a table)")
-    count = len(sequences)
-    table = Table("targets", [str(i) for i in range(rows)], vectors.shape[1], {}, vectors=vectors[np.arange(rows) % count])
-    letters = [sequences[i] for i in picked]
+    vectors = unit(Embedder(embedder.model).pooled(queries))
+    hits = nearest(vectors, table, k)
+    evalues = calibrate(table, unit(embedder.pooled(make_decoys(queries)))).evalues(vectors, hits.cosines)
+    return hits, evalues, time.process_time() - start
 
-    start = time.process_time()
-    queries = unit(Embedder(embedder.model).pooled(letters))
-    hits = nearest(queries, table, 1000)
-    evalues = calibrate(table, unit(embedder.pooled(make_decoys(letters)))).evalues(queries, hits.cosines)
-    seconds = time.process_time() - start
-    evalues *= count / rows  # as of one copy of each domain
-    once = hits.rows < count
-    query = np.repeat(picked, once.sum(axis=1))
-    found = [Found("ours", query, hits.rows[once], evalues[once], seconds)]
 
-    first = nearest(queries, Table("once", table.ids[:count], table.dimension, {}, vectors=vectors), 100)
-    pairs = np.repeat(picked, 100), first.rows.reshape(-1)
+def speed(embedder: Embedder, queries: list[str], targets: list[str], vectors: np.ndarray, threads: int) -> None:
+    """Print how many queries each search answers in a CPU second."""
+    _, _, seconds = search(embedder, queries, table_of(vectors, len(targets)), 20)
+    _, theirs = phmmer(queries, targets, threads)
+    length = sum(map(len, queries)) / len(queries)
+    searched = f"{len(targets):,} targets, {sum(map(len, targets)):,} residues"
+    print(f"\n{len(queries)} queries of {length:.0f} residues against {searched}")
+    print(f"phylocli search {len(queries) / seconds:>10.1f} queries a CPU second")
+    print(f"phmmer          {len(queries) / theirs:>10.1f} queries a CPU second: {theirs / seconds:.1f} times as long")
+
+
+def looked_again(
+    embedder: Embedder, looks: list[str], queries: list[str], picked: np.ndarray, rows: np.ndarray, sequences: list[str]
+) -> list[Found]:
+    """Return the first 100 hits in the order of each second look."""
+    found = []
     for look in looks:
         start = time.process_time()
-        if look == "residues":
-            score = ResidueScores(embedder)
-            order = np.concatenate([-score(q, [sequences[t] for t in r]) for q, r in zip(letters, first.rows, strict=True)])
-        else:
-            order = np.concatenate(
-                [align(q, [sequences[t] for t in r], count)[0] for q, r in zip(letters, first.rows, strict=True)]
-            )
-        spent = seconds + time.process_time() - start
-        kept = np.isfinite(order)
-        name = f"ours, 100 by {look}"
-        found.append(Found(name, pairs[0][kept], pairs[1][kept], order[kept], spent, evalues=look == "align"))
+        score = ResidueScores(embedder)
+        order = [
+            -score(query, [sequences[t] for t in targets])
+            if look == "residues"
+            else align(query, [sequences[t] for t in targets], len(sequences))[0]
+            for query, targets in zip(queries, rows, strict=True)
+        ]
+        flat = np.concatenate(order)
+        kept = np.isfinite(flat)
+        pairs = np.repeat(picked, rows.shape[1])[kept], rows.reshape(-1)[kept]
+        seconds = time.process_time() - start
+        found.append(Found(f"100 by {look}", *pairs, flat[kept], seconds, evalues=look == "align"))
     return found
 
 
 def judged(found: Found, labels: dict[str, np.ndarray], picked: np.ndarray) -> dict[str, float]:
-    """Return the shares of true pairs found at each error rate, and false hits a query at each promise."""
+    """Return the figures of one search."""
     other = found.query != found.target
     query, target, order = found.query[other], found.target[other], found.order[other]
     false = labels["fold"][query] != labels["fold"][target]
+    first = {q: np.min(order[false & (query == q)], initial=np.inf) for q in picked}
+    above = order < np.array([first[q] for q in query])
     ranked = np.sort(order[false])
+    bounds = {rate: ranked[int(rate * len(picked))] if int(rate * len(picked)) < len(ranked) else np.inf for rate in RATES}
     figures: dict[str, float] = {}
-    for rate in RATES:
-        allowed = int(rate * len(picked))
-        bound = ranked[allowed] if allowed < len(ranked) else np.inf
-        finer: np.ndarray | None = None
-        for level in LEVELS:
-            same = labels[level]
-            hit = same[query] == same[target]
-            true = (same[picked][:, None] == same[None]).sum() - len(picked)
-            if finer is not None:
-                hit &= finer[query] != finer[target]
-                true -= (finer[picked][:, None] == finer[None]).sum() - len(picked)
-            figures[f"{level} at {rate:g}"] = float((hit & (order < bound)).sum() / max(true, 1))
-            finer = same
+    finer: np.ndarray | None = None
+    for level in LEVELS:
+        same = labels[level]
+        hit = same[query] == same[target]
+        relatives = np.array([np.count_nonzero(same == same[q]) for q in picked]) - 1
+        if finer is not None:
+            hit &= finer[query] != finer[target]
+            relatives -= np.array([np.count_nonzero(finer == finer[q]) for q in picked]) - 1
+        shares = [np.count_nonzero(hit & above & (query == q)) / n for q, n in zip(picked, relatives, strict=True) if n]
+        figures[f"{level}: to first"] = float(np.mean(shares))
+        for rate, bound in bounds.items():
+            value = np.count_nonzero(hit & (order < bound)) / max(relatives.sum(), 1)
+            figures[f"{level}: at {rate:g}"] = float(value) if found.evalues else float("nan")
+        finer = same
     for promise in PROMISES:
-        figures[f"E ≤ {promise:g}"] = float((ranked <= promise).sum() / len(picked)) if found.evalues else float("nan")
+        figures[f"false, E ≤ {promise:g}"] = (
+            float((ranked <= promise).sum() / len(picked)) if found.evalues else float("nan")
+        )
     return figures
 
 
+def recall(embedder: Embedder, frame: pl.DataFrame, vectors: np.ndarray, count: int, looks: list[str], threads: int) -> None:
+    """Print what each search finds among SCOPe's domains."""
+    sequences = frame["sequence"].to_list()
+    labels = {level: np.unique(frame[level].to_numpy(), return_inverse=True)[1] for level in LEVELS}
+    picked = np.sort(np.random.default_rng(0).choice(len(sequences), count, replace=False))
+    queries = [sequences[i] for i in picked]
+    hits, evalues, _ = search(embedder, queries, table_of(vectors, len(vectors)), 1000)
+    runs = [Found("phylocli search", np.repeat(picked, 1000), hits.rows.reshape(-1), evalues.reshape(-1))]
+    runs += looked_again(embedder, looks, queries, picked, hits.rows[:, :100], sequences)
+    theirs, _ = phmmer(queries, sequences, threads)
+    flat = [(q, t, e) for q, of in zip(picked, theirs, strict=True) for t, e in of]
+    runs.append(Found("phmmer", *(np.array(column) for column in zip(*flat, strict=True))))
+    for run in runs[1:-1]:
+        print(f"{run.name}: {run.seconds / count * 1000:.0f} CPU milliseconds a query more")
+    figures = [judged(run, labels, picked) for run in runs]
+    print(f"\n{count} queries, {len(sequences):,} domains\n\n{'':<24}" + "".join(f"{run.name:>18}" for run in runs))
+    for name in figures[0]:
+        print(f"{name:<24}" + "".join(f"{values[name]:>18.3f}" for values in figures))
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("scope", type=Path)
-    parser.add_argument("--queries", type=int, default=60)
-    parser.add_argument("--targets", type=int, default=20_000)
+    parser.add_argument("scope", type=Path, nargs="?")
+    parser.add_argument("--fasta", type=Path)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--looks", nargs="*", default=[], choices=["residues", "align"])
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    frame = pl.read_csv(options.scope, separator="\t")
-    sequences = frame["sequence"].to_list()
-    labels = {level: np.unique(frame[level].to_numpy(), return_inverse=True)[1] for level in LEVELS}
-    picked = np.sort(np.random.default_rng(0).choice(len(sequences), options.queries, replace=False))
-    rows = max(options.targets, len(sequences))
     embedder = Embedder(models.load(options.model))
-    print(f"{options.queries} queries, {rows:,} targets, {options.threads} threads")
-    runs = [*ours(embedder, sequences, picked, rows, options.looks), phmmer(sequences, picked, rows, options.threads)]
-    print(f"\n{'search':<24}{'queries a CPU second':>22}{'times phmmer':>14}")
-    for run in runs:
-        rate = options.queries / run.seconds
-        print(f"{run.name:<24}{rate:>22.2f}{runs[-1].seconds / run.seconds:>14.1f}")
-    figures = {run.name: judged(run, labels, picked) for run in runs}
-    columns = list(next(iter(figures.values())))
-    wide = max(map(len, columns)) + 2
-    print("\nshare of true pairs found at 0.1 and 1 false hits a query; false hits a query up to an E-value")
-    print(f"{'':<24}" + "".join(f"{column:>{wide}}" for column in columns))
-    for name, values in figures.items():
-        print(f"{name:<24}" + "".join(f"{values[column]:>{wide}.3f}" for column in columns))
+    if options.fasta:
+        proteins = [s.residues for s in itertools.islice(read_sequences(options.fasta), options.rows)]
+        some = unit(embedder.pooled(proteins[:: max(1, len(proteins) // EMBEDDED)]))
+        speed(
+            embedder,
+            proteins[:: max(1, len(proteins) // options.queries)][: options.queries],
+            proteins,
+            some,
+            options.threads,
+        )
+    if options.scope:
+        frame = pl.read_csv(options.scope, separator="\t")
+        domains = frame["sequence"].to_list()
+        start = time.process_time()
+        vectors = unit(embedder.pooled(domains))
+        rate = sum(map(len, domains)) / (time.process_time() - start)
+        print(f"domains embedded: {rate:,.0f} residues a CPU second")
+        repeated = [domains[i % len(domains)] for i in range(options.rows)]
+        speed(
+            embedder,
+            domains[:: max(1, len(domains) // options.queries)][: options.queries],
+            repeated,
+            vectors,
+            options.threads,
+        )
+        recall(embedder, frame, vectors, options.queries, options.looks, options.threads)
 
 
 if __name__ == "__main__":
