@@ -1,0 +1,42 @@
+"""`phylocli sweep` as a user runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phylocli.formats import write_families
+from phylocli.formats.family import Family
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def families(simulate: Callable[..., Family], tmp_path: Path) -> Path:
+    write_families([simulate(f"PF{i:05d}", 20) for i in range(3)], tmp_path / "families.sto")
+    return tmp_path / "families.sto"
+
+
+def test_runs_that_fail_are_named_and_the_others_are_done(phylocli: Run, families: Path, tmp_path: Path) -> None:
+    small = ["--steps", "1", "--device", "cpu", "--set", "encoder.preset=tiny", "--set", "batch.pairs=8"]
+    done = phylocli("sweep", families, "-o", "sweep", "--bands", "0:9,50:60", *small)
+    assert done.returncode == 1, done.stderr.decode()
+    assert done.stdout == b""
+    said = done.stderr.decode()
+    assert "1 of 2 runs failed" in said
+    assert "Traceback" not in said
+    header, first, second = (line.split("\t") for line in (tmp_path / "sweep" / "results.tsv").read_text().splitlines())
+    status = header.index("status")
+    assert (first[status], second[status]) == ("done", "failed")
+    assert (tmp_path / "sweep" / "runs" / first[0] / "model" / "model.safetensors").is_file()
+    assert (tmp_path / "sweep" / "sweep.html").is_file()
+
+
+def test_what_does_not_exist_is_a_usage_error(phylocli: Run, families: Path, tmp_path: Path) -> None:
+    done = phylocli("sweep", families, "-o", "sweep", "--vary", "batch.pears=1,2")
+    assert done.returncode == 2
+    assert "batch.pears" in done.stderr.decode()
+    assert not (tmp_path / "sweep").exists()
