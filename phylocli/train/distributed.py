@@ -209,7 +209,8 @@ def joined(device: torch.device) -> Iterator[World]:
         torch.cuda.set_device(device)
     ours = not dist.is_initialized()
     if ours:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        on_gpu = device.type == "cuda"
+        dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
     before = console.verbosity()
     try:
         world = World(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
@@ -222,21 +223,19 @@ def joined(device: torch.device) -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def replicated(module: nn.Module, world: World, *, loose: bool) -> nn.Module:
+def replicated(module: nn.Module, *, loose: bool) -> nn.Module:
     """Return a module that does as `module`, and whose gradients are added up over the processes in the backward pass.
 
     Args:
         module: with the same weights in all processes.
-        world: the processes.
         loose: a step may leave some weights without a gradient; they are then looked for each time.
     """
-    if world.size == 1:
-        return module
     # Buffers are the same everywhere already, and large where they are queues.
     name = "forward_sync_buffers"
     if name not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
         name = "broadcast_buffers"  # its name before torch 2.13
-    return nn.parallel.DistributedDataParallel(module, find_unused_parameters=loose, **{name: False})
+    options: dict[str, Any] = {name: False, "find_unused_parameters": loose}
+    return nn.parallel.DistributedDataParallel(module, **options)
 
 
 @contextlib.contextmanager

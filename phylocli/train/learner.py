@@ -90,12 +90,6 @@ class Learner(nn.Module):
         """Where the weights are."""
         return self.model.device
 
-    @property
-    def loose(self) -> bool:
-        """Whether a step may leave weights without a gradient: for want of long segments, or an unused head or critic."""
-        unused = all(part is not self.critic for part in self.objective.modules())
-        return self.needs.segments > 0 or (unused and any(p.requires_grad for p in self.critic.parameters()))
-
     def embed(self, sequences: list[Tokens], model: Model | None = None) -> Tensor:
         """Return the embeddings of sequences, (N, D) float32, in their order; of the model, or of another one.
 

@@ -41,6 +41,7 @@ from phylocli.train.prefetch import choose_workers, made_ahead
 from phylocli.train.signals import Stop, Stopped, stop_signals
 from phylocli.train.throughput import Meter
 from phylocli.train.trackers import tracking
+from phylocli.train.trial import leaves_out
 from phylocli.train.whitening import whiten
 
 __all__ = ["DivergedError", "Stopped", "learning_rate", "train_model"]
@@ -122,6 +123,8 @@ def _train(
     folder: Path, config: dict[str, Any], state: dict[str, Any] | None, target: torch.device, world: World, cache: Cache
 ) -> Path:
     """Do the run, from its last state or from the start, and return the model folder; as one of the processes."""
+    if world.size > 1 and "-" in config["inputs"]:
+        raise UsageError("several processes cannot read standard input", fix="write the families to a file first")
     learner = Learner(config, config["seed"]).to(target)
     learner.world = world
     corpus = load_corpus(config["inputs"], config, config["seed"], every_view=learner.needs.views == "all", cache=cache)
@@ -141,7 +144,7 @@ def _train(
             folder / PROVENANCE, json.dumps(provenance("train", config, config["seed"]), indent=2, default=str) + "\n"
         )
     metrics = MetricsLog(folder / METRICS, upto=state["step"] if state else 0)
-    with _own_random_state(config["seed"], world.rank), stop_signals(again=world.size == 1) as stop:
+    with _own_random_state(config["seed"], world.rank, target), stop_signals(again=world.size == 1) as stop:
         run = _Run(folder, config, corpus, learner, optimiser, metrics, held_out, stop)
         start = 0
         if state is not None:
@@ -201,7 +204,9 @@ class _Run:
     @functools.cached_property
     def trained(self) -> nn.Module:
         """The learner, its gradients added up over all processes."""
-        return distributed.replicated(self.learner, self.world, loose=self.learner.loose)
+        if self.world.size == 1:
+            return self.learner
+        return distributed.replicated(self.learner, loose=leaves_out(self.learner, self.corpus.batch(0)))
 
     @functools.cached_property
     def judged(self) -> bool:
@@ -465,8 +470,8 @@ def _say_what_is_trained(learner: Learner, corpus: Corpus, validated: bool) -> N
 
 
 @contextlib.contextmanager
-def _own_random_state(seed: int, rank: int) -> Iterator[None]:
+def _own_random_state(seed: int, rank: int, device: torch.device) -> Iterator[None]:
     """Seed torch (dropout) for the block, each process its own way, and put the caller's random state back after it."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(stream(seed, 0, rank) if rank else seed)
         yield

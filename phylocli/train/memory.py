@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from phylocli import console
 from phylocli.errors import PhylocliError
-from phylocli.objectives._queue import Queue
 from phylocli.train.data import PairBatch
 from phylocli.train.learner import Learner
+from phylocli.train.trial import put_back, snapshot
 
 T = TypeVar("T")
 
@@ -46,7 +45,7 @@ def fitted(learner: Learner, batches: Sequence[PairBatch], step: Callable[[], T]
     Raises:
         OutOfMemoryError: not even the smallest parts fit, or other processes take part, which cannot go back.
     """
-    state = _state(learner)
+    was = snapshot(learner)
     while True:
         try:
             return step()
@@ -58,7 +57,7 @@ def fitted(learner: Learner, batches: Sequence[PairBatch], step: Callable[[], T]
         if learner.device.type == "cuda":
             torch.cuda.empty_cache()
         _shrink(learner, max(len(s) for b in batches for view in (b.a, b.b, *b.more) for s in view), reason)
-        _put_back(learner, state)
+        put_back(learner, was)
 
 
 def _shrink(learner: Learner, longest: int, reason: str) -> None:
@@ -85,24 +84,3 @@ def _shrink(learner: Learner, longest: int, reason: str) -> None:
         )
     learner.tokens = max(longest, learner.tokens // 2)
     console.warning(f"out of memory; {learner.tokens:,} tokens at once from here on (batch.tokens)")
-
-
-_State = tuple[Tensor, Tensor | None, list[tuple[Tensor, Tensor]]]
-
-
-def _state(learner: Learner) -> _State:
-    """Return the random state and what a forward pass may change, averages say; queues change only after the step."""
-    queues = {id(b) for part in learner.objective.modules() if isinstance(part, Queue) for b in part.buffers()}
-    buffers = [(b, b.clone()) for part in (learner.head, learner.objective) for b in part.buffers() if id(b) not in queues]
-    cuda = torch.cuda.get_rng_state(learner.device) if learner.device.type == "cuda" else None
-    return torch.get_rng_state(), cuda, buffers
-
-
-@torch.no_grad()
-def _put_back(learner: Learner, state: _State) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], learner.device)
-    for buffer, value in state[2]:
-        buffer.copy_(value)
-    learner.pass_over()

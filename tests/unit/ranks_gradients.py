@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from phylocli import recipes
+from phylocli.errors import UsageError
 from phylocli.train.data import load_corpus
 from phylocli.train.distributed import World, joined, replicated
 from phylocli.train.learner import Learner
+from phylocli.train.trial import leaves_out
 
 
 def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
@@ -24,7 +27,7 @@ def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
     learner = Learner(config, 0)
     learner.world = world
     corpus = load_corpus([case["families"]], config, 0, every_view=learner.needs.views == "all")
-    trained = replicated(learner, world, loose=learner.loose)
+    trained = learner if world.size == 1 else replicated(learner, loose=leaves_out(learner, corpus.batch(0)))
     found: dict[str, torch.Tensor] = {}
     for step in (0, 1):  # the second meets queues with something in them
         learner.zero_grad()
@@ -45,6 +48,8 @@ def main() -> None:
     with joined(torch.device("cpu")) as world:
         shares = world.shares([5, 3, 9, 3, 4])
         everyone = world.collect({"share": shares[world.rank], "rank": world.rank})
+        with pytest.raises(UsageError, match="different pairs"):
+            world.check_same("pairs", lambda: bytes(world.rank))
         found = {"world": everyone, **{name: steps(case, world) for name, case in cases.items()}}
         torch.save(found, f"{sys.argv[2]}-{world.rank}.pt")
 

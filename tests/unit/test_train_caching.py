@@ -15,8 +15,10 @@ from phylocli.critics import build_critic
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.objectives import Needs, build_objective, needs_of
+from phylocli.objectives._queue import Queue
 from phylocli.train.data import Corpus, PairBatch, load_corpus
 from phylocli.train.learner import Learner
+from phylocli.train.trial import leaves_out
 
 SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",
@@ -135,3 +137,25 @@ def test_what_objectives_may_ask_for_was_tested_above() -> None:
     for name in registry.names("objectives"):
         critic = build_critic("gaussian", 5)  # the one that all objectives take
         assert kind(needs_of(build_objective(name, critic, dimension=5, features=5))) in tested, name
+
+
+def test_a_trial_tells_which_weights_get_no_gradient_and_leaves_no_trace(families: Path) -> None:
+    for recipe, changes, expected in (
+        ("simclr", {"objective.name": "mine"}, False),
+        ("moco", {}, False),
+        ("swav", {"critic.name": "separable"}, True),  # prototypes take the critic's place
+        ("cpc", {}, True),
+    ):
+        learner, corpus = made(recipe, families, **changes)
+        before = {name: value.clone() for name, value in learner.state_dict().items()}
+        torch.manual_seed(3)
+        assert leaves_out(learner, corpus.batch(0)) is expected, recipe
+        assert torch.initial_seed() == 3 and torch.equal(
+            torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(3))
+        )
+        assert all(
+            torch.equal(value, before[name]) for name, value in learner.state_dict().items() if not value.isnan().any()
+        )
+        assert all(p.grad is None for p in learner.parameters())
+        learner.after_step()  # nothing waits for the queue
+        assert all(not part.filled().any() for part in learner.modules() if isinstance(part, Queue))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -45,15 +46,27 @@ RECIPES = [
 ]  # all that ask for more than two views
 
 
-def torchrun(ranks: int, *args: object, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    return subprocess.run(
-        [*command, *map(str, args)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **environment},
-        capture_output=True,
-        timeout=timeout,
-        check=False,
-    )
+def torchrun(ranks: int, *args: object) -> subprocess.CompletedProcess[bytes]:
+    """Run something as several processes, none of which outlives this."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(ranks),
+        *map(str, args),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as launcher:
+        try:
+            said = launcher.communicate(timeout=1200)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(launcher.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, launcher.returncode, *said)
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +151,12 @@ def stopped_under_torchrun(ranks: int, families: Path, run: Path, number: signal
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as launcher:
         try:
-            end = time.monotonic() + 240
+            end = time.monotonic() + 1200
             while not list((run / "checkpoints").glob("step-*.pt")):
                 assert launcher.poll() is None and time.monotonic() < end, launcher.communicate()[1].decode()
                 time.sleep(0.01)
             os.kill(workers(launcher.pid)[-1], number)
-            said = launcher.communicate(timeout=240)[1].decode()
+            said = launcher.communicate(timeout=1200)[1].decode()
         finally:
             launcher.kill()
     if number is signal.SIGTERM:  # all stop at the same step, and call it a success
