@@ -72,7 +72,7 @@ def test_damage_is_found_when_a_model_is_loaded_or_listed(shelf: Path) -> None:
     with pytest.raises(BadInputError, match="is damaged"):
         models.load("default")
     weights.write_bytes(data[:5])
-    with pytest.raises(BadInputError, match="'default'.*is damaged"):
+    with pytest.raises(BadInputError, match=r"'default'.*is damaged"):
         models.available()
 
 
@@ -82,4 +82,4 @@ def test_half_precision_weights_load_as_float32_and_embed_alike(tmp_path: Path) 
     assert {p.dtype for p in halved.parameters()} == {torch.float32}
     a, b = (torch.from_numpy(Embedder(m).pooled(["MKTAYIAKQRQISFVKSHFSRQ", "MKV"])) for m in (model, halved))
     assert torch.cosine_similarity(a, b).min() > 1 - 1e-5
-    assert Model.load(halved.save(tmp_path / "again", half=True)).fingerprint == halved.fingerprint  # rounding once is enough
+    assert Model.load(halved.save(tmp_path / "again", half=True)).fingerprint == halved.fingerprint
