@@ -30,7 +30,8 @@ def resolve_method(method: str, points: int) -> str:
     """
     if method not in METHODS:
         raise UsageError(f"there is no projection named {method!r}", fix=f"known: {', '.join(METHODS)}")
-    installed = find_spec("umap") is not None
+    found = find_spec("umap")
+    installed = found is not None and found.origin is not None  # numba's cache stays behind as a folder when it is removed
     if method == "umap" and not installed:
         raise MissingDependencyError("umap-learn is not installed", fix="pip install 'phylocli[map]', or choose tsne or pca")
     if method == "auto":
