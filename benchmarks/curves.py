@@ -37,7 +37,7 @@ def main() -> None:
     right.plot(million[checked], table["val_bound"].to_numpy()[checked], color="#2a6f97", label="held-out members")
     right.axhline(float(table["val_ceiling"].drop_nulls()[-1]), color="#999999", linestyle="--", label="ceiling, log N")
     right.set(xlabel="million residues", ylabel="InfoNCE, nats", ylim=(0, None))
-    right.legend(frameon=False, loc="center right")
+    right.legend(frameon=False, loc="lower right")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(options.output, metadata={"Date": None})
