@@ -42,7 +42,7 @@ def command(
     """Draw an embedding table in two dimensions, for those who would rather look than read.
 
     The page works offline: pan, zoom, hover for id and label, click in the legend, search for an id. UMAP needs the extra
-    'map' (pip install 'phylocli[map]'); without it t-SNE is drawn.
+    'map' (umap-learn); without it t-SNE is drawn.
     """
     from phylocli import console
     from phylocli.probe import draw_map
