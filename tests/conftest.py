@@ -51,6 +51,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread: sums then come in one order, so that losses can be compared to the last digits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
     """InterPro, the Pfam releases and UniProt on loopback, with the examples' real families.
 

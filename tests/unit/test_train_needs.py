@@ -36,12 +36,7 @@ SMALL: dict[str, Any] = {
 ASKING = ["moco-v2", "swav", "simcse-supervised", "cpc", "infomax"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
