@@ -43,7 +43,7 @@ class Model(nn.Module):
         except TypeError as error:
             raise UsageError(f"the encoder {config['encoder']!r} does not take these parameters", why=str(error)) from error
         self.pooling = build_pooling(config["pooling"], self.encoder.dimension, config["pooling_parameters"])
-        self.whitening = Whitening(self._features) if config.get("whitened") else None
+        self.whitening = Whitening(self.dimension) if config.get("whitened") else None
         # An encoder that starts from something that may be gone tomorrow says how to build it without.
         self.config = {**config, "parameters": getattr(self.encoder, "description", config["parameters"])}
         alphabets = getattr(module, "ALPHABETS", ALPHABETS)
@@ -99,10 +99,6 @@ class Model(nn.Module):
     @property
     def dimension(self) -> int:
         """Number of features D of an embedding; a residue's is `encoder.dimension`."""
-        return self._features
-
-    @property
-    def _features(self) -> int:
         return int(getattr(self.pooling, "dimension", self.encoder.dimension))
 
     @property

@@ -34,7 +34,7 @@ class ModelEntry:
         name: what the user types.
         folder: where it lies.
         encoder: its architecture.
-        parameters: number of trained values.
+        parameters: number of values in its weights' file, those of a whitening among them.
         features: D, the length of an embedding.
         bytes: size of the weights' file.
         summary: the first sentence of its card.
