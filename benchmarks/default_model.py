@@ -140,7 +140,7 @@ def main() -> None:
             models=models,
             benchmark="tape-remote-homology",
             data=options.data,
-            baselines=["untrained", *KMERS],
+            baselines=["untrained", "composition", "2-mers"],
         )
         report("tape")
 
