@@ -51,7 +51,7 @@
   const [sorted, starts] = bins(CELLS * CELLS, (i) => cell(at[2 * i + 1]) * CELLS + cell(at[2 * i]));
 
   const canvas = $("map"), pen = canvas.getContext("2d", { alpha: true }), tip = $("tip"), root = document.documentElement;
-  let width = 1, height = 1, ratio = 1, scale = 1, left = 0, top = 0, hovered = -1, picked = -1, matches = [], waiting = false;
+  let width = 1, height = 1, ratio = 1, scale = 1, left = 0, top = 0, hovered = -1, picked = -1, matches = [], waiting = false, still = true, rest = 0;
   const isDark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   const px = (i) => at[2 * i] * scale + left, py = (i) => (FULL - at[2 * i + 1]) * scale + top;
   const fit = () => {
@@ -66,7 +66,7 @@
     left = x - (x - left) * next / scale;
     top = y - (y - top) * next / scale;
     scale = next;
-    redraw();
+    moved();
   };
   const ring = (i, size, colour, wide) => {
     pen.strokeStyle = colour;
@@ -82,6 +82,7 @@
     pen.clearRect(0, 0, width, height);
     const zoomed = Math.sqrt(scale * FULL / Math.min(width, height));
     const size = Math.max(1.4, Math.min(9, (n > 20000 ? 1.6 : n > 3000 ? 2.6 : 4.2) * zoomed));
+    const step = still ? 1 : Math.max(1, Math.floor(n / MOVING));
     pen.globalAlpha = n > 20000 ? 0.75 : 0.85;
     for (let k = groups.length - 1; k >= 0; k--) {
       const group = groups[k];
@@ -98,8 +99,8 @@
         }
         pen.fill();
       } else {
-        for (const i of points) {
-          const x = px(i), y = py(i);
+        for (let j = 0; j < points.length; j += step) {
+          const i = points[j], x = px(i), y = py(i);
           if (x > -9 && y > -9 && x < width + 9 && y < height + 9) pen.fillRect(x - size / 2, y - size / 2, size, size);
         }
       }
@@ -108,6 +109,21 @@
     for (const i of matches) if (groups[member[i]].on) ring(i, size / 2 + 3, ink, 1.2);
     if (picked >= 0) { ring(picked, 11, ink, 2.5); ring(picked, 15, dark ? "#000" : "#fff", 1.5); }
     if (hovered >= 0) ring(hovered, size / 2 + 2, ink, 2);
+    place();
+  };
+  const place = () => { // the tip stays with its point, wherever that is moved
+    const x = hovered < 0 ? -1 : px(hovered), y = hovered < 0 ? -1 : py(hovered);
+    tip.hidden = x < 0 || y < 0 || x > width || y > height;
+    if (tip.hidden) return;
+    tip.style.left = `${Math.max(4, Math.min(x + 14, width - tip.offsetWidth - 4))}px`;
+    tip.style.top = `${y + 14 + tip.offsetHeight < height ? y + 14 : Math.max(4, y - 14 - tip.offsetHeight)}px`;
+  };
+  const MOVING = 25000; // of more points only so many are drawn while the map is moved, the rest when it rests
+  const moved = () => {
+    still = false;
+    clearTimeout(rest);
+    rest = setTimeout(() => { still = true; if (n > MOVING) redraw(); }, 150);
+    redraw();
   };
   const redraw = () => { if (!waiting) { waiting = true; requestAnimationFrame(draw); } };
   const resize = () => {
@@ -133,15 +149,11 @@
     }
     return best;
   };
-  const point = (i, x, y) => {
+  const title = (i) => label(i) ? `${ids[i]} · ${label(i)}` : ids[i];
+  const point = (i) => {
+    if (i === hovered) return;
     hovered = i;
-    tip.hidden = i < 0;
-    if (i >= 0) {
-      const text = label(i);
-      tip.textContent = text ? `${ids[i]} · ${text}` : ids[i];
-      tip.style.left = `${Math.max(4, Math.min(x + 14, width - tip.offsetWidth - 4))}px`;
-      tip.style.top = `${Math.max(4, Math.min(y + 14, height - tip.offsetHeight - 4))}px`;
-    }
+    tip.textContent = i < 0 ? "" : title(i);
     redraw();
   };
   const pointers = new Map();
@@ -149,21 +161,22 @@
   canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); pointers.set(event.pointerId, spot(event)); });
   for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => pointers.delete(event.pointerId));
   canvas.addEventListener("pointerleave", () => point(-1));
+  canvas.addEventListener("click", (event) => point(nearest(...spot(event)))); // a finger does not hover: it taps
   canvas.addEventListener("pointermove", (event) => {
     const [x, y] = spot(event), before = pointers.get(event.pointerId);
-    if (!before) { const i = nearest(x, y); if (i !== hovered || i >= 0) point(i, x, y); return; }
+    if (!before) { point(nearest(x, y)); return; }
     const other = [...pointers].find(([id]) => id !== event.pointerId);
     if (other) {
       const [a, b] = other[1];
       zoom(Math.hypot(x - a, y - b) / Math.max(1, Math.hypot(before[0] - a, before[1] - b)), (x + a) / 2, (y + b) / 2);
-    } else { left += x - before[0]; top += y - before[1]; redraw(); }
+    } else { left += x - before[0]; top += y - before[1]; moved(); }
     pointers.set(event.pointerId, [x, y]);
   });
   canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0016), ...spot(event)); }, { passive: false });
   canvas.addEventListener("dblclick", (event) => zoom(2, ...spot(event)));
   canvas.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
-    if (step) { left += step[0]; top += step[1]; redraw(); event.preventDefault(); }
+    if (step) { left += step[0]; top += step[1]; moved(); event.preventDefault(); }
     if (event.key === "+" || event.key === "=") zoom(1.4, width / 2, height / 2);
     if (event.key === "-") zoom(1 / 1.4, width / 2, height / 2);
     if (event.key === "0") fit();
@@ -176,17 +189,26 @@
 
   const go = (i) => {
     picked = i;
+    if (!groups[member[i]].on) { groups[member[i]].on = true; mark(); }
     scale = Math.max(scale, Math.min(width, height) * 4 / FULL);
     left = width / 2 - at[2 * i] * scale;
     top = height / 2 - (FULL - at[2 * i + 1]) * scale;
-    point(i, width / 2, height / 2);
+    point(i);
+    redraw();
   };
   const add = (list, text, kind) => { const item = document.createElement("li"); item.textContent = text; if (kind) item.className = kind; list.append(item); return item; };
+  const press = (item, act) => { // by click, or by Enter and the space bar
+    item.tabIndex = 0;
+    item.setAttribute("role", "button");
+    item.addEventListener("click", act);
+    item.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); act(); } });
+  };
   const lower = ids.map((id) => id.toLowerCase()), low = names.map((name) => name.toLowerCase());
   const search = $("search"), found = $("found");
   const find = () => {
     const word = search.value.trim().toLowerCase();
     found.textContent = ""; matches = []; picked = -1;
+    point(-1);
     if (word) {
       const hits = codes ? low.map((name) => name.includes(word)) : [], exact = [];
       for (let i = 0; i < n; i++) {
@@ -195,7 +217,7 @@
       }
       matches = exact.concat(matches);
       const count = matches.length;
-      for (const i of matches.slice(0, 50)) add(found, label(i) ? `${ids[i]} · ${label(i)}` : ids[i]).onclick = () => go(i);
+      for (const i of matches.slice(0, 50)) press(add(found, title(i)), () => go(i));
       add(found, count ? `${count.toLocaleString("en")} found${count > 50 ? ", the first 50 listed" : ""}` : "nothing found", "quiet");
       matches = matches.slice(0, 5000);
     }
@@ -206,7 +228,11 @@
 
   const keys = [], items = [];
   const paint = () => { const dark = isDark(); keys.forEach((key, k) => { key.style.background = groups[k].colour(dark); }); };
-  const mark = () => { items.forEach((item, k) => item.classList.toggle("off", !groups[k].on)); point(-1); };
+  const mark = () => {
+    items.forEach((item, k) => { item.classList.toggle("off", !groups[k].on); item.setAttribute("aria-pressed", groups[k].on); });
+    point(-1);
+    redraw();
+  };
   $("column").textContent = data.column || "";
   $("switches").hidden = !codes;
   if (codes) {
@@ -214,7 +240,7 @@
       const item = add($("legend"), ""), key = document.createElement("span"), name = document.createElement("span"), count = document.createElement("span");
       key.className = "key"; name.textContent = group.name; count.className = "count"; count.textContent = group.points.length.toLocaleString("en");
       item.append(key, name, count); keys.push(key); items.push(item);
-      item.onclick = () => { group.on = !group.on; mark(); };
+      press(item, () => { group.on = !group.on; mark(); });
       item.ondblclick = () => { groups.forEach((other, j) => { other.on = j === k; }); mark(); };
     });
     $("every").onclick = () => { groups.forEach((group) => { group.on = true; }); mark(); };
@@ -228,6 +254,7 @@
     add($("legend"), "coloured by rank", "quiet plain");
   }
   paint();
+  mark();
   new ResizeObserver(resize).observe(canvas.parentElement);
   resize();
   root.dataset.ready = String(n);
