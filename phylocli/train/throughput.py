@@ -78,15 +78,13 @@ class Meter:
 
     Args:
         learner: on its device, with its precision.
-        mfu: False leaves out `flops` and `mfu`, and what they cost before the first step.
+        work: of its model, as `flops.count` gives it; None leaves out `flops` and `mfu`.
         processes: that share each batch.
     """
 
-    def __init__(self, learner: Learner, *, mfu: bool = True, processes: int = 1) -> None:
-        self.learner = learner
-        self.work: flops.Work | None = None
-        if mfu:
-            self.work = flops.count(learner.model)
+    def __init__(self, learner: Learner, work: flops.Work | None, *, processes: int = 1) -> None:
+        self.learner, self.work = learner, work
+        if work is not None:
             self.peak = peak_rate(learner.device, learner.precision) * processes
             console.detail(f"matrix products: {self.peak / 1e9:,.0f} GFLOP/s, the rate that mfu is a share of")
         self.start()

@@ -19,8 +19,8 @@ from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.train import checkpoints, divergence, train_model
 from phylocli.train.data import load_corpus
+from phylocli.train.divergence import DivergedError
 from phylocli.train.learner import Learner, load_learner
-from phylocli.train.loop import DivergedError
 
 SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",

@@ -27,8 +27,9 @@ from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.objectives import Needs, build_objective, needs_of
 from phylocli.train import checkpoints, train_model
+from phylocli.train.divergence import DivergedError
 from phylocli.train.log import VALIDATION
-from phylocli.train.loop import DivergedError, learning_rate
+from phylocli.train.optimiser import learning_rate
 
 SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",

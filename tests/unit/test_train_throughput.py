@@ -101,7 +101,7 @@ def test_rates_are_averages_since_the_device_was_last_waited_for(monkeypatch: py
     learner = Learner(recipes.merge(recipes.load("simclr").settings, {"encoder": {"preset": "tiny"}}, "test"), 0)
     clock = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    meter = Meter(learner, processes=2)
+    meter = Meter(learner, flops.count(learner.model), processes=2)
     rows: list[dict[str, Any]] = [{"residues": 100}, {"residues": 300}]
     for row in rows:
         meter.note(row, [batch(LENGTHS)])

@@ -1,0 +1,50 @@
+"""torch's random state in each process of a run: seeded, kept in checkpoints, put back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from phylocli import console
+from phylocli.train.distributed import World, stream
+
+
+@contextlib.contextmanager
+def own_random_state(seed: int, rank: int, device: torch.device) -> Iterator[None]:
+    """Seed torch (dropout) for the block, each process its own way, and put the caller's random state back after it."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(stream(seed, 0, rank) if rank else seed)
+        yield
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Return the random state of this process: of the CPU, and of the GPU that it computes on."""
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return {"random": torch.get_rng_state(), "random_cuda": cuda}
+
+
+def put_back(states: Sequence[dict[str, Any]], world: World, device: torch.device, seed: int, step: int) -> None:
+    """Take this process's own of the states of all processes; where there is none, seed it by the step.
+
+    Args:
+        states: as `random_state` gave them, by rank.
+        world: the processes there are now.
+        device: that this process computes on.
+        seed: of the run.
+        step: after which they were saved.
+    """
+    if len(states) != world.size:
+        console.warning(
+            f"the run was done by {len(states)} processes and goes on with {world.size}: batches and gradients are "
+            "the same, random numbers inside the encoder (dropout) are not"
+        )
+        if world.rank >= len(states):
+            torch.manual_seed(stream(seed, step, world.rank))
+            return
+    own = states[world.rank]
+    torch.set_rng_state(own["random"])
+    if own["random_cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(own["random_cuda"], device)
