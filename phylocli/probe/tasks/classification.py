@@ -14,7 +14,7 @@ from phylocli.probe.ranking import RankedClasses
 from phylocli.probe.statistics import Figure, mean_figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
-from phylocli.probe.tasks._linear import logistic
+from phylocli.probe.tasks._linear import MANY_CLASSES, ROUGH, logistic
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -174,15 +174,17 @@ def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int
     models: list[Any] = []
     scores = []
     for penalty in PENALTIES:
-        models.append(logistic(learned, codes[inner], penalty, start=models[-1] if models else None))
+        models.append(logistic(learned, codes[inner], penalty, models[-1] if models else None, ROUGH))
         # Equally accurate ones are told apart by how sure they are of what is right.
         own = _own_log(_known_probabilities(models[-1], held), codes[valid])
         scores.append((models[-1].score(held, codes[valid]), own.mean()))
     best = max(range(len(scores)), key=scores.__getitem__)
-    if len(fold.valid):  # the best one has learned from all there is to learn from
+    if not len(fold.valid):
+        scaler = StandardScaler().fit(x[train])
+        learned = scaler.transform(x[train])
+    elif len(models[best].classes_) <= MANY_CLASSES:  # it has learned from all there is to learn from, to the end
         return models[best], scaler.transform(x[fold.test])
-    scaler = StandardScaler().fit(x[train])
-    model = logistic(scaler.transform(x[train]), codes[train], PENALTIES[best], start=models[best])
+    model = logistic(learned, codes[train], PENALTIES[best], models[best])
     return model, scaler.transform(x[fold.test])
 
 
