@@ -25,7 +25,7 @@ from phylocli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, PhylocliErr
 
 # The order of the chain, then the helpers; a module that is not named here comes last, by name.
 ORDER = (
-    *("fetch", "families", "align", "tree", "pairs", "train", "sweep", "embed", "search", "probe", "run"),
+    *("fetch", "families", "align", "tree", "pairs", "train", "sweep", "infomin", "embed", "search", "probe", "map", "run"),
     *("store", "views", "simulate", "recipes", "models", "mi", "doctor"),
 )
 

@@ -77,6 +77,8 @@ def bands(text: str) -> Variation:
         ends = part.split(":")
         try:
             low, high = (float(end) for end in ends)
+            if not 0 <= low < high:
+                raise ValueError
         except ValueError:
             raise UsageError(f"{part!r} is no band", fix="write --bands 0:0.5,0.5:1, in substitutions per site") from None
         found.append({"view.phylogenetic.min_dist": low, "view.phylogenetic.max_dist": high})

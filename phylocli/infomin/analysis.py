@@ -1,0 +1,191 @@
+"""The analysis: trains what is not trained yet, measures what is not measured yet, and writes table and figure."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from phylocli import console
+from phylocli.errors import UsageError
+from phylocli.formats import Family, read_families, write_families
+from phylocli.formats.provenance import provenance
+from phylocli.formats.streams import STDIO, PathLike, atomic_path, write_text
+from phylocli.infomin.cells import BANDS, OTHERS, Cell, as_variation, band_cells, view_cells
+from phylocli.infomin.comparing import compare
+from phylocli.infomin.figure import draw
+from phylocli.infomin.measuring import QUALITIES, measure
+from phylocli.train.compiled import Cache
+from phylocli.train.sweep import bands as parse_bands
+from phylocli.train.sweep import plan, sweep
+from phylocli.train.sweep.results import interval
+from phylocli.tree import infer_trees
+
+SETTINGS = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.fraction": 0.2, "log.mfu": False}
+"""Of all runs, where the user does not say otherwise: short ones, whose differences are those of the views."""
+STEPS = 200
+
+
+def analyse(
+    families: PathLike,
+    output: PathLike,
+    *,
+    bands: str = BANDS,
+    others: Sequence[str] = OTHERS,
+    recipe: str = "simclr",
+    steps: int = STEPS,
+    seeds: Sequence[int] = (0, 1, 2),
+    quality: str = "retrieval",
+    settings: dict[str, Any] | None = None,
+    evaluate: PathLike | None = None,
+    jobs: int = 1,
+    cache: Cache = True,
+) -> pl.DataFrame:
+    """Train one short run a view and seed, and hold quality against the nats that the views share.
+
+    The folder gets `sweep/` (a run folder each, see `phylocli.train.sweep`), `runs.tsv` and `.parquet` (a row a run),
+    `infomin.tsv` and `.parquet` (a row a view: means and 95 % intervals over seeds, Student's t), `comparisons.tsv` and
+    `.parquet` (bands against other views, paired by seed), `infomin.svg` and `infomin.html`. Calling again does only what
+    is left to do.
+
+    Args:
+        families: Stockholm records; trees are made where they lack.
+        output: the folder.
+        bands: of patristic distance, such as `0:0.25,0.25:0.5`.
+        others: views beside them; those with a distance of their own are matched to each band's mean.
+        recipe: of training; its view is replaced.
+        steps: of each run.
+        seeds: of each view: of weights, held-out members and draws.
+        quality: what the figure shows, of `QUALITIES`; the tables have all.
+        settings: over `SETTINGS`, by dotted names.
+        evaluate: family records that quality is measured on; None takes the held-out members of the same families.
+        jobs: runs at a time, trained and measured in processes of their own where more than one.
+        cache: where compiled families are kept, as in `train_model`.
+
+    Returns:
+        The rows of `infomin.tsv`.
+
+    Raises:
+        UsageError: no such band, view, recipe or measure of quality.
+        BadInputError: families that cannot be read, or a band without pairs.
+        PhylocliError: runs failed; the others are kept.
+    """
+    if quality not in QUALITIES:
+        raise UsageError(f"there is no measure of quality named {quality!r}", fix=f"known: {', '.join(QUALITIES)}")
+    if str(families) == STDIO:
+        raise UsageError("the families are read several times", fix="name a file")
+    parse_bands(bands), view_cells(others, [0.0])  # what cannot work is said before trees are made
+    folder = Path(output)
+    source, records = _with_trees(families, folder / "trees.sto")
+    elsewhere = None if evaluate is None else _with_trees(evaluate, folder / "evaluate.sto")[0]
+    matched = band_cells(bands, records)
+    cells = [*matched, *view_cells(others, [cell.distance or 0.0 for cell in matched])]
+    changes = {**SETTINGS, **(settings or {})}
+    variation = as_variation(cells, changes)
+    sweep(
+        [source], folder / "sweep", recipes=[recipe], variations=[variation], seeds=seeds, settings=changes, steps=steps,
+        device="cpu", jobs=jobs, cache=cache,
+    )  # fmt: skip
+    runs = plan([recipe], [variation], list(seeds), changes)
+    by_name = {cell.name: cell for cell in cells}
+    tasks = [(folder / "sweep" / "runs" / run.name, source, run.seed, elsewhere, cache) for run in runs]
+    rows = []
+    for run, found in zip(runs, _measured(tasks, jobs), strict=True):
+        cell = by_name[run.varied["view"]]
+        figures = {name: value for name, value in found.items() if name not in ("version", "model", "steps", "on")}
+        rows.append({"view": cell.name, "kind": cell.kind, "seed": run.seed, **figures, "matched": cell.distance})
+    table = pl.DataFrame(rows, infer_schema_length=None)
+    summary = summarise(table, cells)
+    _write(table, folder / "runs")
+    _write(summary, folder / "infomin")
+    differences = compare(table, cells)
+    _write(differences, folder / "comparisons")
+    svg, page = draw(table, summary, differences, quality)
+    write_text(folder / "infomin.svg", svg)
+    write_text(folder / "infomin.html", page)
+    facts = provenance(
+        "infomin",
+        {"bands": bands, "views": list(others), "recipe": recipe, "steps": steps, "seeds": list(seeds), "settings": changes},
+        min(seeds),
+    )
+    write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
+    console.info(f"figure: {folder / 'infomin.svg'}, table: {folder / 'infomin.tsv'}")
+    return summary
+
+
+def _measured(tasks: Sequence[tuple[Path, Path, int, Path | None, Cache]], jobs: int) -> Iterator[dict[str, Any]]:
+    """Yield what `measure` gives of each run, in order."""
+    with console.progress_task("measuring", len(tasks)) as bar, contextlib.ExitStack() as stack:
+        if jobs > 1:
+            # Threads of this process do not survive a fork.
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(jobs, context, _begin, (jobs,)))
+            found: Iterator[dict[str, Any]] = pool.map(_measure_run, *zip(*tasks, strict=True))
+        else:
+            found = itertools.starmap(_measure_run, tasks)
+        for figures in found:
+            yield figures
+            bar.advance()
+
+
+def _begin(jobs: int) -> None:
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+
+
+def _measure_run(run: Path, source: Path, seed: int, elsewhere: Path | None, cache: Cache) -> dict[str, Any]:
+    others = None if elsewhere is None else _records(elsewhere)
+    return measure(run, [source], _records(source), seed, others=others, cache=cache)
+
+
+@functools.cache
+def _records(source: Path) -> list[Family]:
+    return list(read_families(source))
+
+
+def _with_trees(families: PathLike, made: Path) -> tuple[Path, list[Family]]:
+    """Return the file of families with trees, made once where they lack, and its records."""
+    source = Path(families)
+    records = list(read_families(source))
+    if all(family.newick for family in records):
+        return source, records
+    if not made.is_file():
+        console.info(f"{source.name}: making trees")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(made) as path:
+            write_families(infer_trees(iter(records)), path)
+    return made, list(read_families(made))
+
+
+def summarise(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
+    """Return a row a view: mean, low and high over seeds of nats and of each measure of quality; NaN is null."""
+    columns = [c for c in table.columns if c.startswith("nats_")] + list(QUALITIES)
+    rows = []
+    for cell in cells:
+        part = table.filter(pl.col("view") == cell.name)
+        row: dict[str, Any] = {"view": cell.name, "kind": cell.kind, "distance": cell.distance, "seeds": part.height}
+        row["ceiling_nats"] = float(part["ceiling_nats"].mean())  # type: ignore[arg-type]
+        for column in columns:
+            known = part[column].drop_nulls().to_list()
+            figures = interval(known) if known else (math.nan,) * 3
+            for name, value in zip((column, f"{column}_low", f"{column}_high"), figures, strict=True):
+                row[name] = float(value) if math.isfinite(value) else None
+        rows.append(row)
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _write(frame: pl.DataFrame, stem: Path) -> None:
+    with atomic_path(stem.with_suffix(".parquet")) as path:
+        frame.write_parquet(path)
+    write_text(stem.with_suffix(".tsv"), frame.write_csv(separator="\t"))

@@ -1,0 +1,113 @@
+"""The views that are compared: bands of branch distance, and other views at the bands' mean distances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from phylocli import registry, views
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats import Family
+from phylocli.pairs import PairSampler
+from phylocli.train.sweep import Variation, bands
+
+BANDS = "0:0.25,0.25:0.5,0.5:1,1:1.5,1.5:2.5"
+"""Substitutions per site; pairs beyond 2.5 are too few in most families."""
+OTHERS = ("substitution", "crop", "dropout", "hmm-emission")
+_DRAWN = 400
+# Encoders do not drop unless they are told to, and then the two views would be equal; the rate is that of SimCSE.
+_NEEDED: dict[str, dict[str, Any]] = {"dropout": {"encoder.parameters.dropout": 0.1}}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One view.
+
+    Attributes:
+        name: in the table and the figure: a band such as `0:0.25`, or a view, with its distance where it has one.
+        kind: `phylogenetic`, or the other view's name.
+        distance: mean distance of the two views, substitutions per site; None where it is not defined.
+        settings: of the training run, by dotted names.
+    """
+
+    name: str
+    kind: str
+    distance: float | None
+    settings: dict[str, Any]
+
+
+def band_cells(text: str, families: Sequence[Family]) -> list[Cell]:
+    """Return a cell for each band such as `0:0.25,0.25:0.5`, with the mean distance of its pairs, families alike.
+
+    Raises:
+        UsageError: no such bands.
+        BadInputError: a band in which no family has a pair.
+    """
+    found = []
+    variation = bands(text)
+    for name, settings in zip(variation.values, variation.settings, strict=True):
+        ends = settings["view.phylogenetic.min_dist"], settings["view.phylogenetic.max_dist"]
+        distance = mean_distance(families, *ends)
+        found.append(Cell(name, "phylogenetic", distance, {"view.name": "phylogenetic", **settings}))
+    return found
+
+
+def mean_distance(families: Sequence[Family], low: float, high: float) -> float:
+    """Return the mean patristic distance of pairs in a band, averaged over the families that have some.
+
+    Raises:
+        BadInputError: none has.
+    """
+    means = []
+    for family in families:
+        sampler = PairSampler(family.tree())
+        if sampler.count(low, high):
+            means.append(float(sampler.draw(_DRAWN, low, high, np.random.default_rng(0))[2].mean()))
+    if not means:
+        raise BadInputError(
+            f"no family has a pair at {low:g} to {high:g} substitutions per site", fix="choose other --bands"
+        )
+    return float(np.mean(means))
+
+
+def view_cells(names: Sequence[str], distances: Sequence[float]) -> list[Cell]:
+    """Return cells of other views: one for each distance where the view has a distance to set, else one.
+
+    Args:
+        names: of views; what `phylogenetic` stands for is in the bands.
+        distances: mean distances of the bands, which views with a distance are matched to.
+
+    Raises:
+        UsageError: no such view, or one that is no pair of views by itself.
+    """
+    found = []
+    for name in dict.fromkeys(given.replace("_", "-") for given in names):
+        if name == "phylogenetic":
+            raise UsageError("the phylogenetic view is compared band by band", fix="name its bands with --bands")
+        module = registry.load("views", name)
+        if module.KIND == "addition":
+            raise UsageError(f"the view {name!r} makes no pair", fix="see 'phylocli views' for sources and transforms")
+        views.build(name)
+        table = f"view.{name}"
+        if name == "substitution":
+            for value in dict.fromkeys(round(distance, 2) for distance in distances):
+                settings = {"view.name": name, f"{table}.distance": value}
+                found.append(Cell(f"{name} {value:g}", name, value, settings))
+        else:
+            fixed = 0.0 if module.DISTANCE == "0" else None
+            found.append(Cell(name, name, fixed, {"view.name": name, **_NEEDED.get(name, {})}))
+    return found
+
+
+def as_variation(cells: Sequence[Cell], settings: dict[str, Any]) -> Variation:
+    """Return the cells as what a sweep varies.
+
+    Args:
+        cells: one a value.
+        settings: of all runs, which stand above what a cell says of anything but the view.
+    """
+    chosen = [{k: v for k, v in cell.settings.items() if k.startswith("view.") or k not in settings} for cell in cells]
+    return Variation("view", tuple(cell.name for cell in cells), tuple(chosen))

@@ -1,0 +1,83 @@
+"""Homologs against the other views: paired differences over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from phylocli.infomin.cells import Cell
+from phylocli.infomin.measuring import QUALITIES
+from phylocli.probe.statistics import holm
+from phylocli.train.sweep.results import interval
+
+
+def compare(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
+    """Return how much better each band does than each other view, seed by seed, for each measure of quality.
+
+    Runs of one seed hold out the same members and start from the same weights, so the difference is theirs to compare. A
+    view that is matched to bands by distance is compared with the band whose distance it has, the others with all bands.
+
+    Args:
+        table: a row a run, as `analyse` writes it: `view`, `seed` and the measures of quality.
+        cells: all views.
+
+    Returns:
+        `band`, `view`, `quality`, `seeds`, `difference` (the band's minus the view's), `low` and `high` (95 %, Student's t;
+        null for one seed), `p` (paired t test, two-sided) and `p_holm`, corrected for all rows of one measure.
+    """
+    rows: list[dict[str, Any]] = []
+    for quality in QUALITIES:
+        found: list[dict[str, Any]] = []
+        for band, view in _pairs(cells):
+            gaps = _gaps(table, band.name, view.name, quality)
+            if len(gaps):
+                difference, low, high = interval(list(gaps))
+                row = {
+                    "band": band.name,
+                    "view": view.name,
+                    "quality": quality,
+                    "seeds": len(gaps),
+                    "difference": difference,
+                }
+                found.append({**row, "low": _finite(low), "high": _finite(high), "p": _finite(_p(gaps))})
+        known = [row for row in found if row["p"] is not None]
+        for row, corrected in zip(known, holm([row["p"] for row in known]), strict=True):
+            row["p_holm"] = float(corrected)
+        rows += found
+    schema: dict[str, Any] = {"band": pl.String, "view": pl.String, "quality": pl.String, "seeds": pl.Int64}
+    return pl.DataFrame(rows, schema={**schema, **dict.fromkeys(("difference", "low", "high", "p", "p_holm"), pl.Float64)})
+
+
+def _pairs(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    bands = [cell for cell in cells if cell.kind == "phylogenetic"]
+    found = []
+    for view in cells:
+        if view.kind == "phylogenetic":
+            continue
+        if view.distance:
+            found.append((min(bands, key=lambda band: abs((band.distance or 0.0) - (view.distance or 0.0))), view))
+        else:
+            found += [(band, view) for band in bands]
+    return found
+
+
+def _gaps(table: pl.DataFrame, band: str, view: str, quality: str) -> Any:
+    known = table.filter(pl.col(quality).is_not_null())
+    both = known.filter(pl.col("view") == band).join(known.filter(pl.col("view") == view), on="seed", suffix="_view")
+    return (both[quality] - both[f"{quality}_view"]).to_numpy()
+
+
+def _p(gaps: Any) -> float:
+    from scipy.stats import ttest_1samp
+
+    if len(gaps) < 2 or np.ptp(gaps) == 0:
+        return math.nan
+    return float(ttest_1samp(gaps, 0.0).pvalue)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,178 @@
+"""What one run gives: nats that held-out views share, and the quality of held-out members' embeddings."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from phylocli import console
+from phylocli.embed import Embedder
+from phylocli.encoders import Model, pad_batch
+from phylocli.errors import UsageError
+from phylocli.formats import Family, write_families
+from phylocli.formats.streams import write_text
+from phylocli.mi import Paired, Settings, estimate
+from phylocli.pairs import split_clades
+from phylocli.probe import Embedding, run_probes
+from phylocli.train.compiled import Cache
+from phylocli.train.data import load_corpus
+from phylocli.train.folder import MODEL
+
+QUALITIES = {
+    "retrieval": ("retrieval", "family", "sensitivity to first FP"),
+    "clan": ("retrieval", "superfamily", "sensitivity to first FP"),
+    "patristic": ("patristic", None, "patristic correlation"),
+}
+"""Measures of quality by name: the probe's task, level (None: its only one) and metric."""
+ESTIMATORS = ("infonce", "smile:clip=5", "nwj")
+PAIRS = 1200
+STEPS = 400
+MEASURED = "infomin.json"
+_VERSION = 1
+
+
+def measure(
+    run: Path,
+    inputs: Sequence[Path],
+    families: Sequence[Family],
+    seed: int,
+    *,
+    others: Sequence[Family] | None = None,
+    cache: Cache = True,
+) -> dict[str, Any]:
+    """Return the figures of one trained run; what was measured before is read from its folder.
+
+    Information is that between the run's own embeddings of the two views, of pairs drawn from held-out members: a lower
+    bound of what the views share (data processing). Critics are trained on some of these pairs and the estimate is that of
+    others (`phylocli.mi.estimate`); its ceiling is log K for InfoNCE. Quality is that of the probes.
+
+    Args:
+        run: folder of a training run that is done.
+        inputs: what it was trained on.
+        families: the same families, with trees.
+        seed: of the run, which is that of its held-out members.
+        others: families with trees that quality is measured on; None takes the held-out members.
+        cache: where compiled families are kept, as in `train_model`.
+
+    Returns:
+        `nats_<estimator>`, `ceiling_nats`, `pairs`, `distance` (mean of the pairs drawn, None where undefined), and for each
+        of `QUALITIES` its value or None; `members` that quality was measured on.
+
+    Raises:
+        UsageError: the run held nobody out.
+        BadInputError: too few members are held out to measure on.
+    """
+    model = Model.load(run / MODEL)
+    on = "" if others is None else hashlib.sha256("".join(f.newick or "" for f in others).encode()).hexdigest()
+    key = {"version": _VERSION, "model": model.fingerprint, "pairs": PAIRS, "steps": STEPS, "on": on}
+    path = run / MEASURED
+    if path.is_file():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if {name: found.get(name) for name in key} == key:
+            return found
+    config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    with _silence():
+        values = {**key, **_information(model, config, inputs, seed, cache)}
+        chosen = others if others is not None else _held_out(families, config["validation"]["fraction"], seed)
+        values |= _quality(model, chosen)
+    write_text(path, json.dumps(values, indent=1) + "\n")
+    return values
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    # Training has said of the families what there is to say; a baseline is not asked for here.
+    kept = console.verbosity()
+    console.set_verbosity(console.SILENT if kept < console.VERBOSE else kept)
+    try:
+        yield
+    finally:
+        console.set_verbosity(kept)
+
+
+@torch.no_grad()
+def _vectors(model: Model, tokens: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+    order = np.argsort([len(t) for t in tokens], kind="stable")
+    found = np.zeros((len(tokens), model.dimension), dtype=np.float32)
+    for start in range(0, len(order), 64):
+        rows = order[start : start + 64]
+        found[rows] = model(*pad_batch([tokens[row] for row in rows])).float().numpy()
+    return found
+
+
+def _information(model: Model, config: dict[str, Any], inputs: Sequence[Path], seed: int, cache: Cache) -> dict[str, Any]:
+    """Return nats between held-out views by each estimator."""
+    pairs = load_corpus(list(inputs), config, seed, cache=cache).validation(PAIRS)
+    if pairs is None:
+        raise UsageError("no members are held out", fix="train with validation.fraction above 0, on larger families")
+    # Dropout is a view only while the encoder drops.
+    model.train(config["view"]["name"] == "dropout")
+    torch.manual_seed(seed)
+    a, b = _vectors(model, pairs.a), _vectors(model, pairs.b)
+    model.eval()
+    data = Paired([str(row) for row in range(len(a))], a, b)
+    settings = Settings(estimators=ESTIMATORS, steps=STEPS, control=False, replicates=100, seed=seed)
+    found: dict[str, Any] = {"pairs": len(a)}
+    for one in estimate(data, settings):
+        name = one.estimator.split(":")[0]
+        found[f"nats_{name}"] = one.estimate_nats
+        if name == "infonce":
+            found["ceiling_nats"] = one.ceiling_nats
+    known = pairs.distance[np.isfinite(pairs.distance)]
+    return {**found, "distance": float(known.mean()) if len(known) else None}
+
+
+def _held_out(families: Sequence[Family], fraction: float, seed: int) -> list[Family]:
+    """Return the held-out members of families that have enough of them to be ranked and ordered."""
+    found = []
+    for family in families:
+        out = split_clades(family, fraction, seed)
+        if len(out) >= 3 and len(family) - len(out) >= 2:
+            found.append(family.subset(out))
+    return found
+
+
+def _quality(model: Model, families: Sequence[Family]) -> dict[str, Any]:
+    """Return the probes' figures on whole members of these families."""
+    rows = [
+        (s.id, family.accession or family.label, family.clan or family.accession or family.label, s.residues)
+        for family in families
+        for s in family.sequences()
+    ]
+    frame = pl.DataFrame(rows, schema=["id", "family", "superfamily", "sequence"], orient="row")
+    frame = frame.unique("id", keep="first", maintain_order=True)
+    ids = frame["id"].to_list()
+    embedding = Embedding("run", ids, Embedder(model).pooled(frame["sequence"].to_list()))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        frame.drop("sequence").write_csv(folder / "labels.tsv", separator="\t")
+        write_families(iter(families), folder / "trees.sto")
+        metrics = run_probes(
+            [embedding],
+            folder / "labels.tsv",
+            folder / "report",
+            trees=folder / "trees.sto",
+            tasks=sorted({task for task, _, _ in QUALITIES.values()}),
+            baselines=["none"],
+            replicates=100,
+            projection="none",
+        )
+    found: dict[str, Any] = {"members": len(ids)}
+    for name, (task, level, metric) in QUALITIES.items():
+        chosen = metrics.filter(
+            (pl.col("embedding") == "run") & (pl.col("task") == task) & (pl.col("metric") == metric)
+            & (pl.lit(True) if level is None else pl.col("level") == level)
+        )  # fmt: skip
+        found[name] = chosen["value"][0] if chosen.height else None
+    return found
