@@ -8,11 +8,13 @@ is all that such a pair shares. The distance between the two views is not define
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from phylocli.alphabet import encode_tokens
+from phylocli.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Tokens, require_aligned
 
@@ -22,8 +24,15 @@ DISTANCE = "not defined"
 
 
 class _Prepared:
-    def __init__(self, hmm: Any) -> None:
-        self.hmm = hmm
+    def __init__(self, family: Family) -> None:
+        self._family = family
+
+    @functools.cached_property
+    def hmm(self) -> Any:
+        """The family's HMM, built when it is first drawn from: training looks through all families before that."""
+        from phylocli.align.engines import profile
+
+        return profile.build(self._family)
 
     def _emit(self, random: Any) -> Tokens:
         while True:
@@ -47,12 +56,12 @@ class HmmEmission:
         """Return the family ready for drawing.
 
         Raises:
-            BadInputError: the family is not aligned, or HMMER cannot make a model of it.
+            BadInputError: the family is not aligned, or has no match column.
         """
-        from phylocli.align.engines import profile
-
         require_aligned(family, "hmm-emission")
-        return _Prepared(profile.build(family))
+        if not family.match_columns().any():
+            raise BadInputError(f"{family.label} has no match column, so HMMER can make no model of it")
+        return _Prepared(family)
 
 
 def make() -> HmmEmission:

@@ -259,6 +259,12 @@ def test_views_of_columns_need_an_alignment(name):
         views.build(name).prepare(family)
 
 
+def test_a_family_without_match_columns_is_refused_before_it_is_drawn_from():
+    family = Family(["a", "b"], ["A--", "--C"], accession="PF", column_features={"RF": "..."}, newick="(a:1,b:1);")
+    with pytest.raises(BadInputError, match="no match column"):
+        views.build("hmm-emission").prepare(family)
+
+
 # --- parts of one sequence
 
 
