@@ -14,7 +14,9 @@ from phylocli.probe.residue_vectors import OneHot
 from phylocli.probe.searchers import SEARCHERS, describe, similarity
 from phylocli.tree.models import substitution_model
 
-BASELINES = ("composition", "2-mers", "3-mers", *SEARCHERS)
+BASELINES = ("composition", "2-mers", "3-mers", "one-hot", *SEARCHERS)
+MAX_NUMBERS = 500_000_000
+"""One-hot residues by position take at most so many numbers: 2 GB."""
 
 
 def kmer_frequencies(residues: str, k: int) -> npt.NDArray[np.float32]:
@@ -31,6 +33,30 @@ def kmer_frequencies(residues: str, k: int) -> npt.NDArray[np.float32]:
     index = windows @ (size ** np.arange(k - 1, -1, -1))
     counts = np.bincount(index, minlength=size**k).astype(np.float64)
     return (counts / max(1, len(windows))).astype(np.float32)
+
+
+def one_hot(sequences: SequenceOf[str]) -> npt.NDArray[np.float32]:
+    """Return what stands at each position of each sequence, shape (n, columns), 0 or 1; past a sequence's end all are 0.
+
+    One column a position and amino acid, position by position; columns that are the same for all sequences are left out.
+
+    Raises:
+        UsageError: too many sequences and positions to be held, or sequences that are all the same.
+    """
+    longest = max(map(len, sequences))
+    states = alphabet.encode_states([s.ljust(longest, "-") for s in sequences])
+    size = len(alphabet.AMINO_ACIDS)
+    counts = np.stack([np.bincount(column, minlength=256)[:size] for column in states.T])
+    where, letter = np.nonzero((counts > 0) & (counts < len(sequences)))
+    if len(sequences) * len(where) > MAX_NUMBERS:
+        raise UsageError(
+            f"the baseline one-hot needs {len(where):,} columns for each of {len(sequences):,} sequences",
+            why="it is meant for variants of one protein, which differ at few positions",
+            fix="use composition or 2-mers for sequences of many proteins",
+        )
+    if not len(where):
+        raise UsageError("all sequences are the same: one-hot residues tell nothing", fix="use another baseline")
+    return (states[:, where] == letter.astype(np.uint8)).astype(np.float32)
 
 
 def window_baseline(ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
@@ -66,6 +92,10 @@ def baseline(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Emb
     if name in SEARCHERS:
         none = np.zeros((len(ids), 0), dtype=np.float32)
         return Embedding(name, list(ids), none, describe(name), baseline=True, search=similarity(name, sequences))
+    if name == "one-hot":
+        vectors = one_hot(sequences)
+        said = f"one-hot residues by position, the {vectors.shape[1]:,} columns that vary"
+        return Embedding(name, list(ids), vectors, source=said, baseline=True)
     k = 1 if name == "composition" else int(name[0])
     vectors = np.stack([kmer_frequencies(s, k) for s in sequences])
     said = "relative frequencies of the 20 amino acids"

@@ -14,7 +14,7 @@ from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import read_families
 from phylocli.probe import run_probes
 from phylocli.probe.benchmarks import benchmark_names, load_benchmark
-from phylocli.probe.benchmarks.fluorescence import mutate
+from phylocli.probe.benchmarks._avgfp import mutate
 from phylocli.probe.dataset import make_dataset
 
 
@@ -34,6 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("go", "valid", 21_600),
         ("localization", "valid", None),
         ("fluorescence", "sample", 5_001),
+        ("tape-fluorescence", "valid", 26_197),
     ],
 )
 def test_the_real_files_are_read(shared_data: Path, name: str, part: str, items: int | None) -> None:
@@ -88,7 +89,28 @@ def test_tape_as_json(tmp_path: Path) -> None:
 
     for name in ("train", "valid", "test"):
         write_json(tmp_path / f"stability_{name}.json", [{"primary": "MKV", "stability_score": [0.5]}])
+        write_json(tmp_path / f"fluorescence_{name}.json", [{"primary": "MKV", "log_fluorescence": [3.5]}])
     assert load_benchmark("tape-stability", tmp_path).frame["stability"].to_list() == [0.5, 0.5]
+    assert load_benchmark("tape-fluorescence", tmp_path, "test").frame["split"].to_list() == ["train", "valid", "test"]
+    assert load_benchmark("tape-fluorescence", tmp_path).frame["brightness"].to_list() == [3.5, 3.5]
+
+
+def test_near_variants_are_learned_from_and_far_ones_are_the_test(tmp_path: Path) -> None:
+    (tmp_path / "avgfp_wildtype.json").write_text('{"avgfp": {"wt": "SKGEELF", "offset": 0}}')
+    variants = [
+        "S0A",
+        "K1R,G2A",
+        "S0A,K1R,G2A",
+        "S0A,K1R,G2A,E3D",
+        "S0A,K1R,G2A,E3D,F6L",
+        "E4*",
+        *(f"L5{a}" for a in "ACDEFG"),
+    ]
+    (tmp_path / "avgfp.tsv").write_text("variant\tscore\n" + "".join(f"{v}\t{i}\n" for i, v in enumerate(variants)))
+    found = load_benchmark("tape-fluorescence", tmp_path, "test").frame
+    assert found.filter(pl.col("split") == "test")["sequence"].to_list() == ["ARADELF", "ARADELL"]
+    assert found.height == len(variants) - 1 and {"train", "valid"} <= set(found["split"])
+    assert load_benchmark("tape-fluorescence", tmp_path).frame.height == len(variants) - 3
 
 
 def write_netsurfp(path: Path, proteins: dict[str, tuple[str, str, str, str]], length: int = 12) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.tables import embeddings_schema, residues_schema, write_table
-from phylocli.probe import baseline, make_dataset, read_embeddings, read_labels
-from phylocli.probe.baselines import expected_frequencies, kmer_frequencies
+from phylocli.probe import baseline, baselines, make_dataset, read_embeddings, read_labels
+from phylocli.probe.baselines import expected_frequencies, kmer_frequencies, one_hot
 from phylocli.probe.residue_vectors import OneHot
 
 IDS = ["a", "b/1-9", "ç"]
@@ -190,6 +190,17 @@ def test_kmer_frequencies_by_hand() -> None:
 def test_expected_frequencies_sum_to_one_and_factor() -> None:
     one, two = expected_frequencies(1), expected_frequencies(2)
     assert two.sum() == pytest.approx(1) and two[20 * 3 + 7] == pytest.approx(one[3] * one[7])
+
+
+def test_one_hot_holds_what_varies_position_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = baseline("one-hot", ["a", "b", "c"], ["MKV", "MRV", "MKX"])
+    assert found.vectors.tolist() == [[1, 0, 1], [0, 1, 1], [1, 0, 0]]  # K, R in the second place; V in the third
+    assert one_hot(["MK", "M"]).tolist() == [[1], [0]]
+    with pytest.raises(UsageError, match="all sequences are the same"):
+        one_hot(["MK", "MK"])
+    monkeypatch.setattr(baselines, "MAX_NUMBERS", 5)
+    with pytest.raises(UsageError, match="needs 3 columns for each of 3 sequences"):
+        one_hot(["MKV", "MRV", "MKX"])
 
 
 def test_a_baseline_must_exist() -> None:

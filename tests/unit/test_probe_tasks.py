@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import scipy.stats
 from sklearn import metrics as reference
 
 from phylocli import registry
@@ -230,6 +231,31 @@ def test_geometry_by_brute_force() -> None:
     assert figure(found, "alignment").value == pytest.approx(np.mean(by_item), rel=1e-4)
     assert figure(found, "uniformity").value == pytest.approx(np.log(np.exp(-2 * squared[off]).mean()), rel=1e-4)
     assert figure(found, "anisotropy").value == pytest.approx((unit @ unit.T)[off].mean(), abs=1e-5)
+    order = np.argsort(np.where(off, squared, np.inf), axis=1)
+    counts = [sum(j in order[i, :10] for i in range(30)) for j in range(30)]
+    assert figure(found, "hubness").value == pytest.approx(scipy.stats.skew(counts))
+    ratios = [np.log(np.sqrt(squared[i, order[i, 1]] / squared[i, order[i, 0]])) for i in range(30)]
+    assert figure(found, "intrinsic dimension").value == pytest.approx(29 / np.sum(ratios), rel=1e-3)
+
+
+@pytest.mark.parametrize("dimension", [1, 3, 6])
+def test_the_intrinsic_dimension_is_that_of_the_surface_however_it_is_bent(dimension: int) -> None:
+    rng = np.random.default_rng(dimension)
+    flat = rng.random((1500, dimension))
+    bent = np.hstack([np.sin(flat), np.cos(flat), flat**2]) @ rng.normal(size=(3 * dimension, 40)) + rng.normal(size=40) * 5
+    found = geometry.measure(dataset(family=["f", "g"] * 750), embedding(bent), "family", 0)
+    assert figure(found, "intrinsic dimension").value == pytest.approx(dimension, rel=0.12)
+
+
+def test_a_hub_is_everybodys_neighbour_and_copies_have_no_dimension() -> None:
+    squared = 1 + np.abs(np.subtract.outer(np.arange(50.0), np.arange(50.0)))
+    squared[:, 7] = 0.5
+    np.fill_diagonal(squared, np.inf)
+    assert geometry.neighbour_counts(squared, 1)[7] == 49
+    assert geometry.skewness(geometry.neighbour_counts(squared, 1)) > 5 and geometry.skewness(np.ones(4)) == 0
+    same = np.zeros((4, 4))
+    np.fill_diagonal(same, np.inf)
+    assert len(geometry.log_ratios(same)) == 0 and np.isnan(geometry.two_nn(np.zeros(0)))
 
 
 def with_caterpillar(tips: list[str]) -> Family:

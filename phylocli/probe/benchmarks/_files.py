@@ -20,15 +20,23 @@ def find(folder: Path, *patterns: str) -> Path:
     Raises:
         UsageError: none of them is there.
     """
-    for pattern in patterns:
-        found = sorted(p for p in folder.rglob(pattern) if p.is_file())
-        if found:
-            return found[0]
+    found = find_any(folder, *patterns)
+    if found is not None:
+        return found
     raise UsageError(
         f"{folder} holds none of this benchmark's files",
         why=f"looked for {', '.join(patterns)}, at any depth",
         fix="see docs/probe.md for where they come from, and name their folder with --data",
     )
+
+
+def find_any(folder: Path, *patterns: str) -> Path | None:
+    """Return the first file below the folder that one of the patterns names, earlier patterns first; None without any."""
+    for pattern in patterns:
+        found = sorted(p for p in folder.rglob(pattern) if p.is_file())
+        if found:
+            return found[0]
+    return None
 
 
 def read(path: Path, *needed: str) -> pl.DataFrame:
@@ -79,3 +87,26 @@ def with_ids(frame: pl.DataFrame, prefix: str) -> pl.DataFrame:
         return frame
     numbers = pl.int_range(1, frame.height + 1).cast(pl.String)
     return frame.with_columns(pl.concat_str([pl.lit(f"{prefix}-"), numbers]).alias("id"))
+
+
+def read_tape(folder: Path, task: str, name: str, field: str, column: str) -> pl.DataFrame:
+    """Return a part of one of TAPE's regressions: `id`, `split`, the quantity under the name `column`, and `sequence`.
+
+    Args:
+        folder: where `<task>_<name>.json` or the table `tape_<task>/<name>.tsv` lies.
+        task: as TAPE's files call it.
+        name: of the part; also the split's.
+        field: of the quantity in the JSON records, a number or a list of one.
+        column: of the quantity in the table.
+    """
+    import polars as pl
+
+    path = find(folder, f"tape_{task}/{name}.tsv*", f"{task}_{name}.json*")
+    if is_json(path):
+        records = read_json(path, "primary", field)
+        values = [r[field] for r in records]
+        plain = [float(v[0] if isinstance(v, list) else v) for v in values]
+        frame = pl.DataFrame({"sequence": [r["primary"] for r in records], column: plain})
+    else:
+        frame = read(path, column, "sequence").select("sequence", pl.col(column).cast(pl.Float64))
+    return with_ids(frame, name).with_columns(pl.lit(name).alias("split")).select("id", "split", column, "sequence")

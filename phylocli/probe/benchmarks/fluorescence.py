@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from phylocli.errors import BadInputError
-from phylocli.formats.streams import open_input
+from phylocli.probe.benchmarks._avgfp import read_avgfp
 from phylocli.probe.benchmarks._contract import Benchmark
-from phylocli.probe.benchmarks._files import find, read
 
 PARTS = ("sample", "all")
 """The default is a sample of 5,000 variants: enough for the second digit."""
@@ -17,40 +14,14 @@ SAMPLE = 5_000
 
 
 def load(folder: Path, part: str) -> Benchmark:
-    """Read `avgfp.tsv` (`variant`, such as `A108D,N144D`; `score`) and `avgfp_wildtype.json`."""
+    """Read `avgfp.tsv` and `avgfp_wildtype.json`."""
     import polars as pl
 
-    path, wild_path = find(folder, "avgfp.tsv*"), find(folder, "avgfp_wildtype.json*")
-    frame = read(path, "variant", "score").with_columns(pl.col("score").cast(pl.Float64))
-    with open_input(wild_path) as stream:
-        try:
-            wild = json.loads(stream.read())["avgfp"]
-            letters, offset = str(wild["wt"]), int(wild["offset"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInputError(
-                f"{wild_path.name} holds no wild type", why="it must have avgfp.wt and avgfp.offset"
-            ) from error
-    frame = frame.filter(~pl.col("variant").str.contains(r"\*")).unique("variant", keep="first", maintain_order=True)
-    frame = frame.filter(pl.col("variant").str.contains(r"[A-Z]\d+[A-Z]"))
+    letters, frame = read_avgfp(folder)
     if part == "sample" and frame.height > SAMPLE:
         frame = frame.sample(SAMPLE, seed=0)
-    rows = [("wild-type", "", float("nan"), letters)]
-    for variant, score in zip(frame["variant"].to_list(), frame["score"].to_list(), strict=True):
-        rows.append((variant, variant, score, mutate(letters, variant, offset, path.name)))
-    table = pl.DataFrame(rows, schema=["id", "mutations", "brightness", "sequence"], orient="row")
-    return Benchmark(table, ("mutation",), ("brightness",), path.name)
-
-
-def mutate(sequence: str, variant: str, offset: int, name: str) -> str:
-    """Return a sequence with mutations such as `A108D,N144D`; position p is letter p − `offset` of the sequence, from 0.
-
-    Raises:
-        BadInputError: the sequence has another residue at a position.
-    """
-    letters = list(sequence)
-    for word in variant.split(","):
-        at = int(word[1:-1]) - offset
-        if not 0 <= at < len(letters) or letters[at] != word[0]:
-            raise BadInputError(f"{name}: {word} does not fit the wild type", why="another residue is at that position")
-        letters[at] = word[-1]
-    return "".join(letters)
+    variants = frame.select(
+        pl.col("variant").alias("id"), pl.col("variant").alias("mutations"), pl.col("score").alias("brightness"), "sequence"
+    )
+    wild = pl.DataFrame([("wild-type", "", float("nan"), letters)], schema=variants.schema, orient="row")
+    return Benchmark(pl.concat([wild, variants]), ("mutation",), ("brightness",), "avgfp.tsv")

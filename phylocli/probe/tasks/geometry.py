@@ -1,4 +1,4 @@
-"""How the embeddings fill their space: alignment of relatives, uniformity, effective rank, anisotropy."""
+"""How the embeddings fill their space: alignment, uniformity, effective rank, intrinsic dimension, anisotropy, hubness."""
 
 from __future__ import annotations
 
@@ -30,11 +30,25 @@ METRICS = {
         "dimension of the embedding (Roy & Vetterli 2007, EUSIPCO).",
         None,
     ),
+    "intrinsic dimension": Metric(
+        "Dimension of the surface that the embeddings lie on, from how much farther the second neighbour is than the first "
+        "(TwoNN; Facco et al. 2017, doi:10.1038/s41598-017-11873-y), on the unit sphere. A curved surface of few dimensions "
+        "may have a high effective rank.",
+        None,
+    ),
     "anisotropy": Metric(
         "Mean cosine of two different sequences: 0 where directions are used evenly, 1 where all point one way.", None
     ),
+    "hubness": Metric(
+        "Skewness of how often a sequence is among the ten nearest neighbours of others: 0 where all are as often, large "
+        "where a few hubs are everybody's neighbours and spoil retrieval (Radovanović et al. 2010, JMLR 11:2487).",
+        None,
+    ),
 }
 MAX_ITEMS = 2_000
+NEIGHBOURS = 10
+SAME = 1e-12
+"""Squared distance on the unit sphere below which two vectors of single precision are copies."""
 
 
 def levels(data: Dataset) -> list[str]:
@@ -59,10 +73,47 @@ def effective_rank(vectors: FloatArray) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
+def log_ratios(squared: FloatArray) -> FloatArray:
+    """Return log(r₂/r₁) of the distances to each item's two nearest neighbours, shape (items,).
+
+    Items that have a copy are left out, since their r₁ is 0.
+
+    Args:
+        squared: squared distances, shape (n, n), n ≥ 3, infinite on the diagonal.
+    """
+    near = np.partition(squared, 1, axis=1)[:, :2]
+    near = near[near[:, 0] > SAME]
+    return np.asarray(np.log(near[:, 1] / near[:, 0]) / 2, dtype=np.float64)
+
+
+def two_nn(ratios: FloatArray) -> float:
+    """Return the intrinsic dimension (m − 1)/Σ log(r₂/r₁) of m items, NaN where they say nothing.
+
+    It is the maximum of TwoNN's likelihood, less its bias.
+    """
+    total = float(ratios.sum())
+    return (len(ratios) - 1) / total if len(ratios) > 1 and total > 0 else float("nan")
+
+
+def neighbour_counts(squared: FloatArray, k: int) -> FloatArray:
+    """Return how many others have each item among their k nearest neighbours, shape (n,); `squared` as in `log_ratios`."""
+    k = min(k, len(squared) - 1)
+    near = np.argpartition(squared, k - 1, axis=1)[:, :k]
+    return np.bincount(near.ravel(), minlength=len(squared)).astype(np.float64)
+
+
+def skewness(values: FloatArray) -> float:
+    """Return the third standardised moment, 0 where all values are one."""
+    gap = values - values.mean()
+    spread = float(np.mean(gap**2))
+    return float(np.mean(gap**3)) / spread**1.5 if spread > 0 else 0.0
+
+
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
     """Measure the geometry of at most `MAX_ITEMS` items, drawn at random."""
     rows = subsample(data.evaluated_rows(), MAX_ITEMS, seed)
-    x = embedding.unit_rows()[rows].astype(np.float64)
+    raw = embedding.vectors[rows].astype(np.float64)
+    x = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
     codes = data.classes[level][rows]
     cosine = np.clip(x @ x.T, -1.0, 1.0)
     squared = 2.0 - 2.0 * cosine
@@ -84,7 +135,8 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     def uniformity(index: npt.NDArray[np.int64]) -> float:
         return float(np.log(over_pairs(kernel, index)))
 
-    raw = embedding.vectors[rows].astype(np.float64)
+    apart = squared + np.diag(np.full(n, np.inf))
+    ratios, counts = (log_ratios(apart), neighbour_counts(apart, NEIGHBOURS)) if n > 2 else (np.zeros(0), np.zeros(n))
     everything = np.arange(n)
     figures = [
         mean_figure("alignment", aligned, rows[paired]),
@@ -109,5 +161,20 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             bounds=(-1.0, 1.0),
             replicates=400,
         ),
+        Figure(
+            "hubness", skewness(counts), n, statistic=lambda index: skewness(counts[index]), rows=rows, interval="normal"
+        ),
     ]
+    dimension = two_nn(ratios)
+    if np.isfinite(dimension):
+        figures.append(
+            Figure(
+                "intrinsic dimension",
+                dimension,
+                len(ratios),
+                statistic=lambda index: two_nn(ratios[index]),
+                interval="normal",
+                bounds=(0.0, np.inf),
+            )
+        )
     return Measurement(figures, note=f"{n:,} sequences; relatives share a {level}")

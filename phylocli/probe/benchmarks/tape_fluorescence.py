@@ -1,0 +1,48 @@
+"""TAPE fluorescence: brightness of distant variants, learned from near ones (Rao et al. 2019, arXiv 1906.08230)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phylocli.probe.benchmarks._avgfp import read_avgfp
+from phylocli.probe.benchmarks._contract import Benchmark
+from phylocli.probe.benchmarks._files import find_any, read_tape, with_ids
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PARTS = ("valid", "test")
+NEAR = 3
+"""Mutations of the variants that are learned from, at most; those of the test have more."""
+_HELD_OUT = 5
+_PUBLISHED = "transformer 0.68, UniRep and LSTM 0.67, ResNet 0.21, one-hot 0.14 (Spearman; Rao et al. 2019)"
+
+
+def load(folder: Path, part: str) -> Benchmark:
+    """Read TAPE's `fluorescence_{train,valid,test}.json`, or else make the parts of `avgfp.tsv` and its wild type.
+
+    Of those files variants of up to three mutations are learned from, a fifth of them being the validation part, and
+    variants of more are the test, as TAPE has it; variants with a stop codon are left out.
+    """
+    import polars as pl
+
+    names = ("train", "valid") if part == "valid" else ("train", "valid", "test")
+    if find_any(folder, "fluorescence_train.json*"):
+        frame = pl.concat([read_tape(folder, "fluorescence", name, "log_fluorescence", "brightness") for name in names])
+    else:
+        frame = _near_and_far(folder).filter(pl.col("split").is_in(names))
+    published = _PUBLISHED if part == "test" else ""
+    return Benchmark(frame, ("regression",), ("brightness",), f"TAPE fluorescence, {part}", published=published)
+
+
+def _near_and_far(folder: Path) -> pl.DataFrame:
+    import polars as pl
+
+    _, frame = read_avgfp(folder)
+    # By name, so that the same variants are held out whatever the file's order.
+    fifth = pl.col("variant").map_elements(lambda name: sum(name.encode()) % _HELD_OUT, return_dtype=pl.Int64)
+    split = pl.when(fifth == 0).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    far = pl.col("variant").str.count_matches(",") >= NEAR
+    frame = frame.with_columns(pl.when(far).then(pl.lit("test")).otherwise(split).alias("split"))
+    return with_ids(frame, "avgfp").select("id", "split", pl.col("score").alias("brightness"), "sequence")
