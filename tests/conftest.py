@@ -73,6 +73,35 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def esm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random ESM-2 with its language-model head, saved by transformers; the test is skipped without transformers."""
+    transformers = pytest.importorskip("transformers", reason="the extra 'esm' is not installed")
+    import torch
+
+    shape = {
+        "vocab_size": 33,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "pad_token_id": 1,
+        "mask_token_id": 32,
+        "token_dropout": True,
+        "position_embedding_type": "rotary",
+        "emb_layer_norm_before": False,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "initializer_range": 0.4,  # so that a random model is far from linear
+    }
+    folder = tmp_path_factory.mktemp("esm") / "tiny"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.utils.logging.disable_progress_bar()
+        transformers.EsmForMaskedLM(transformers.EsmConfig(**shape)).save_pretrained(folder)
+    return folder
+
+
 def simulate_family(label: str, members: int, *, clan: str = "", seed: int = 0, length: int = 60) -> Family:
     """Return a family that evolved along a random tree: members mostly 0.5 to 2 substitutions apart."""
     import numpy as np

@@ -134,6 +134,11 @@ class Encoder(nn.Module):
             self.projection = nn.Sequential(nn.Linear(config.hidden_size, project), nn.GELU(), nn.Linear(project, project))
 
     @property
+    def blocks(self) -> nn.ModuleList:
+        """The backbone's layers."""
+        return self.backbone.encoder.layer
+
+    @property
     def recompute(self) -> bool:
         """Whether activations are computed again in the backward pass, layer by layer."""
         return self._recompute

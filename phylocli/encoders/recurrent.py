@@ -53,6 +53,11 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """Where nearly all weights are."""
+        return self.readers
+
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Encode residues; arguments and result as in `convolutional`."""
         # Packed, so that the reading from the right starts at each sequence's own end.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,38 @@ import torch
 from phylocli import console
 from phylocli.errors import BadInputError
 from phylocli.formats.streams import atomic_path
+from phylocli.train.distributed import World
 
 BEST = "best.pt"
 FIGURES = ("val_loss", "val_bound", "val_accuracy", "val_retrieval", "val_rank")
 SMALLER_IS_BETTER = ("val_loss",)
 
 _NAME = re.compile(r"^step-(\d{8})\.pt$")
+
+
+WEIGHTS = ("learner", "optimiser")
+"""What of a state is large: `phylocli.train.engine` makes it, and deals it out."""
+
+
+def from_main(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Let rank 0 load a state; the others get all of it but the weights.
+
+    Args:
+        world: the processes of the run.
+        load: gives the state, or None where there is none.
+
+    Raises:
+        ElsewhereError: in the others, where rank 0 failed.
+    """
+    whole: dict[str, Any] | None = None
+
+    def rest() -> dict[str, Any] | None:
+        nonlocal whole
+        whole = load()
+        return whole and {name: value for name, value in whole.items() if name not in WEIGHTS}
+
+    others = world.on_main(rest)
+    return whole if world.main else others
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:

@@ -27,6 +27,7 @@ from phylocli import console
 from phylocli.errors import PhylocliError, UsageError
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 class ElsewhereError(PhylocliError):
@@ -106,6 +107,11 @@ class World:
         """Return what rank 0 has; plain data and tensors."""
         return value if self.size == 1 else self._broadcast(value, 0)
 
+    def deal(self, values: dict[K, Tensor]) -> Iterator[tuple[K, Tensor]]:
+        """Give what rank 0 has to all, one tensor at a time; `values` of the others do not matter."""
+        for name in self.from_main(list(values)):
+            yield name, self.from_main(values.get(name))  # type: ignore[misc]  # None where it does not matter
+
     def on_main(self, make: Callable[[], T]) -> T:
         """Let rank 0 do something and return its result, plain data and tensors, everywhere.
 
@@ -167,6 +173,12 @@ class _Gather(torch.autograd.Function):
 def stream(*numbers: int) -> int:
     """Return a seed that belongs to these numbers: of the run, of a step, of a process."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def local(value: Tensor) -> Tensor:
+    """Return what this process has of a tensor: a view of its part where the tensor is sharded (a DTensor), else all."""
+    own: Tensor = value.to_local() if hasattr(value, "to_local") else value
+    return own
 
 
 def launched() -> bool:

@@ -17,9 +17,6 @@ from phylocli.train.learner import Learner
 from phylocli.train.optimiser import make_optimiser
 from phylocli.train.trial import leaves_out
 
-WEIGHTS = ("learner", "optimiser")
-"""What `Engine.state` gives: large, and known to rank 0 alone."""
-
 
 class Engine:
     """Trains a learner that is whole in each process; gradients are added up over the processes.
@@ -36,7 +33,7 @@ class Engine:
 
     def __init__(self, learner: Learner, corpus: Corpus, settings: dict[str, Any], device: torch.device) -> None:
         self.learner, self.corpus = learner.to(device), corpus
-        self.optimiser = make_optimiser(list(learner.parameters()), settings)
+        self.optimiser = self._make_optimiser(settings)
 
     @property
     def world(self) -> World:
@@ -67,17 +64,47 @@ class Engine:
         return nn.utils.clip_grad_norm_(self.learner.parameters(), most)
 
     def state(self) -> dict[str, Any]:
-        """Return learner and optimiser as rank 0 saves them; all processes ask for it together."""
+        """Return `learner` and `optimiser`, whole, on rank 0 at least; all processes ask for it together.
+
+        It has the same form however many processes there are and wherever the weights are.
+        """
         return {"learner": self.learner.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave, however many processes there were then.
+        """Take over what `state` gave.
+
+        Args:
+            state: of rank 0, which deals it out tensor by tensor; others need not have `learner` and `optimiser`.
 
         Raises:
             RuntimeError, ValueError, KeyError: it is that of another model.
         """
-        self.learner.load_state_dict(state["learner"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.restore_learner(state)
+        saved = state.get("optimiser", {"state": {}, "param_groups": None})
+        moments = {(i, name): value for i, entry in saved["state"].items() for name, value in entry.items()}
+        weights = [p for group in self.optimiser.param_groups for p in group["params"]]
+        entries: dict[int, dict[str, Tensor]] = {}
+        for (i, name), value in self.world.deal(moments):
+            entries.setdefault(i, {})[name] = self._own_part(value, weights[i])
+        groups = self._own_groups(self.world.from_main(saved["param_groups"]))
+        self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
+
+    def restore_learner(self, state: dict[str, Any]) -> None:
+        """Take over the learner of a state, as `restore`."""
+        own = self.learner.state_dict()
+        dealt = self.world.deal(state.get("learner", {}))
+        self.learner.load_state_dict({name: self._own_part(value, own.get(name)) for name, value in dealt})
+
+    def _make_optimiser(self, settings: dict[str, Any]) -> torch.optim.Optimizer:
+        return make_optimiser(list(self.learner.parameters()), settings)
+
+    def _own_part(self, value: Tensor, like: Tensor | None) -> Tensor:
+        """Return what this process keeps of a tensor that rank 0 dealt out; `like` is what it will replace."""
+        return value
+
+    def _own_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return saved groups of weights as the optimiser has them."""
+        return groups
 
     def model(self) -> Model | None:
         """Return the trained model on rank 0; None elsewhere."""

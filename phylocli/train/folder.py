@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from phylocli import console, recipes
+from phylocli.encoders import Model
 from phylocli.errors import UsageError
 from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike
 from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints, divergence, trackers
 from phylocli.train.data import Corpus
-from phylocli.train.learner import Learner
 
 CONFIG, METRICS, CHECKPOINTS, PROVENANCE, MODEL = "config.toml", "metrics.parquet", "checkpoints", "provenance.json", "model"
 
@@ -30,7 +30,8 @@ _LEAST = {
     "checkpoints.every": 1,
     "checkpoints.keep": 1,
 }
-_NO_MATTER = {"batch.workers"}  # it changes nothing of what comes out: a run may go on with another
+# They change nothing of what comes out: a run may go on with others.
+_NO_MATTER = {"batch.workers", "batch.shard"}
 
 _WORDS = {
     "on_divergence": divergence.ACTIONS,
@@ -135,10 +136,10 @@ def _differences(old: dict[str, Any], new: dict[str, Any], at: str = "") -> Iter
             yield f"{at}{key}"
 
 
-def model_card(config: dict[str, Any], corpus: Corpus, learner: Learner, rows: list[dict[str, Any]]) -> str:
+def model_card(config: dict[str, Any], corpus: Corpus, model: Model, rows: list[dict[str, Any]]) -> str:
     """Return the model card: what the model is, what it was trained on, what it reached on held-out members."""
     checked = [row for row in rows if row.get("val_bound") is not None]
-    model, run = learner.model, config["recipe"]
+    run = config["recipe"]
     encoder, pooling = model.config["encoder"], model.config["pooling"]
     figures = "No members were held out."
     if checked:

@@ -18,7 +18,7 @@ from phylocli.objectives import Batch, ViewBatch, build_objective, needs_of
 from phylocli.objectives._queue import Queue
 from phylocli.train import checkpoints
 from phylocli.train.data import PairBatch
-from phylocli.train.distributed import stream
+from phylocli.train.distributed import local, stream
 from phylocli.train.encoding import ALONE, Encoded, encode
 from phylocli.views import Tokens
 
@@ -39,6 +39,7 @@ class Learner(nn.Module):
         tokens: that go through the encoder at once, padding included.
         cache: whether gradients are cached, see `phylocli.train.encoding`.
         world: the processes that share each batch in training.
+        sharded: whether each of them has only a part of the encoder's weights, see `phylocli.train.sharding`.
     """
 
     def __init__(self, settings: dict[str, Any], seed: int) -> None:
@@ -83,7 +84,7 @@ class Learner(nn.Module):
             copies = {"model": copy.deepcopy(self.model), "head": copy.deepcopy(self.head)}
             self.slow = nn.ModuleDict(copies).requires_grad_(False)
         self.tokens, self.cache = settings["batch"]["tokens"], settings["batch"]["cache"]
-        self.precision, self.world, self.seed = torch.float32, ALONE, seed
+        self.precision, self.world, self.sharded, self.seed = torch.float32, ALONE, False, seed
 
     @property
     def device(self) -> torch.device:
@@ -106,6 +107,7 @@ class Learner(nn.Module):
             cache=self.cache,
             keep=keep,
             world=self.world if self.training else ALONE,  # what is measured, each process measures by itself
+            sharded=self.sharded,
         )
 
     def represent(self, pairs: PairBatch) -> tuple[Tensor, Tensor, Batch]:
@@ -162,7 +164,7 @@ class Learner(nn.Module):
             assert self.needs.momentum is not None
             for name, fast in (("model", self.model), ("head", self.head)):
                 for average, now in zip(self.slow[name].parameters(), fast.parameters(), strict=True):
-                    average.lerp_(now, 1 - self.needs.momentum)
+                    local(average).lerp_(local(now), 1 - self.needs.momentum)
                 for old, new in zip(self.slow[name].buffers(), fast.buffers(), strict=True):
                     old.copy_(new)
         after_step = getattr(self.objective, "after_step", None)

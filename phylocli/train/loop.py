@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from phylocli.errors import UsageError
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
 from phylocli.recipes.layers import Layer, option
-from phylocli.train import distributed, flops
+from phylocli.train import checkpoints, distributed, flops
 from phylocli.train.compiled import Cache
 from phylocli.train.data import Corpus, load_corpus
 from phylocli.train.distributed import ElsewhereError, World
@@ -82,19 +83,16 @@ def train_model(
     """
     folder = Path(output)
 
-    def prepared() -> tuple[dict[str, Any], dict[str, Any] | None, bool]:
+    def resolved() -> dict[str, Any]:
         again = resume and not inputs and (folder / CONFIG).is_file()
-        config = resolve(
-            inputs, folder / CONFIG if again else recipe, steps, None if again else seed, settings or {}, layers
-        )
-        state = open_run(folder, config, resume)
-        done = state is not None and state["step"] >= config["steps"]
-        return config, state, done and (folder / MODEL / "config.json").is_file()
+        return resolve(inputs, folder / CONFIG if again else recipe, steps, None if again else seed, settings or {}, layers)
 
     target = choose_device(distributed.device_name(device or option(layers, "device") or "auto"))
     with distributed.joined(target) as world:
-        config, state, done = world.on_main(prepared)
-        if done:
+        config = world.on_main(resolved)
+        state = checkpoints.from_main(world, lambda: open_run(folder, config, resume))
+        done = state is not None and state["step"] >= config["steps"]
+        if done and world.on_main((folder / MODEL / "config.json").is_file):
             console.info(f"{folder} has done all its {config['steps']} steps; its model is {folder / MODEL}")
             return folder / MODEL
         try:
@@ -120,8 +118,9 @@ def _train(
     world.check_same("families", lambda: repr([(f.label, f.clan, f.size) for f in corpus.families]).encode())
     if corpus.pairs < world.size:
         raise UsageError(f"{corpus.pairs} pairs a step are too few for {world.size} processes", fix="give more: batch.pairs")
-    work = flops.count(learner.model) if config["log"]["mfu"] else None
-    engine = Engine(learner, corpus, config["optimiser"], target)
+    # One process counts for all: it takes a second copy of the model, on the host.
+    work = flops.Work(*world.on_main(lambda: astuple(flops.count(learner.model)))) if config["log"]["mfu"] else None
+    engine = _engine(learner, corpus, config, target)
     held_out = corpus.validation(config["validation"]["pairs"])
     _say_what_is_trained(learner, corpus, held_out is not None)
 
@@ -153,11 +152,20 @@ def _train(
     return run.finish()
 
 
+def _engine(learner: Learner, corpus: Corpus, config: dict[str, Any], target: torch.device) -> Engine:
+    if not config["batch"]["shard"]:
+        return Engine(learner, corpus, config["optimiser"], target)
+    from phylocli.train.sharding import ShardedEngine  # sharded tensors take a second to import
+
+    return ShardedEngine(learner, corpus, config["optimiser"], target)
+
+
 def _say_what_is_trained(learner: Learner, corpus: Corpus, validated: bool) -> None:
     families = corpus.families
     sequences = sum(f.size for f in families)
     kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}[learner.precision]
     processes = f", {learner.world.size} processes" if learner.world.size > 1 else ""
+    processes += ", each with its part of the encoder" if learner.sharded else ""
     size, trained = learner.model.size, learner.model.trained_size
     weights = f"{size:,} weights" if trained == size else f"{trained:,} of {size:,} weights"
     console.info(

@@ -11,26 +11,22 @@ from torch import nn
 
 
 def make_optimiser(
-    parameters: list[nn.Parameter], settings: dict[str, Any], alike: Callable[[nn.Parameter], bool] | None = None
+    parameters: list[nn.Parameter], settings: dict[str, Any], apart: Callable[[nn.Parameter], bool] | None = None
 ) -> torch.optim.Optimizer:
     """Return AdamW with decay on matrices only: norms, biases and temperatures have nothing to gain from it.
 
     Args:
         parameters: those without `requires_grad` are left out.
         settings: `optimiser` of the run.
-        alike: where kinds of tensors may not meet in one group, tells one kind from the other; each group is then split.
+        apart: tells a kind of parameters that may not meet the others in one group: the groups are then four, two of each.
     """
     trained = [p for p in parameters if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings["weight_decay"]},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    if alike is not None:
-        groups = [
-            {**group, "params": [p for p in group["params"] if alike(p) == kind]}
-            for group in groups
-            for kind in (True, False)
-        ]
+    if apart is not None:
+        groups = [{**g, "params": [p for p in g["params"] if apart(p) == kind]} for g in groups for kind in (True, False)]
     fused = trained[0].device.type == "cuda"
     rate, betas = settings["learning_rate"], (settings["beta1"], settings["beta2"])
     return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=fused)

@@ -241,7 +241,8 @@ class Run:
             DivergedError: that was done too often, or no checkpoint is sound.
         """
         names = [name for name, _ in self.learner.named_parameters()]
-        state = self.world.on_main(lambda: checkpoints.load_latest(self.folder / CHECKPOINTS, sound=names))
+        folder = self.folder / CHECKPOINTS
+        state = checkpoints.from_main(self.world, lambda: checkpoints.load_latest(folder, sound=names))
         if state is None or self.rollbacks >= divergence.MOST_ROLLBACKS:
             raise error
         scale, rollbacks = self.scale / 2, self.rollbacks + 1
@@ -255,15 +256,17 @@ class Run:
 
     def finish(self) -> Path:
         """Write the model; return its folder."""
-        target = self.folder / MODEL
-        if not self.world.main:
-            return target
+        target, engine = self.folder / MODEL, self.engine
         # After the last checkpoint: a run that dies in between finds all steps done and writes its model when resumed.
         if self.config["checkpoints"]["model"] == "best" and math.isfinite(self.best):
-            state = checkpoints.load_best(self.folder / CHECKPOINTS)
-            self.learner.load_state_dict(state["learner"])
+            state = checkpoints.from_main(self.world, lambda: checkpoints.load_best(self.folder / CHECKPOINTS))
+            assert state is not None
+            engine.restore_learner(state)
             console.info(f"the model is that of step {state['step']}, the best by {self.config['checkpoints']['best']}")
-        whiten(self.learner, self.corpus, self.config["whitening"])
-        self.learner.model.save(target, model_card(self.config, self.corpus, self.learner, self.metrics.rows))
-        console.info(f"the model is {target} ({self.learner.model.dimension} features)")
+        if self.world.main or self.learner.sharded:
+            whiten(self.learner, self.corpus, self.config["whitening"])
+        model = engine.model()
+        if model is not None:
+            model.save(target, model_card(self.config, self.corpus, model, self.metrics.rows))
+            console.info(f"the model is {target} ({model.dimension} features)")
         return target

@@ -25,34 +25,13 @@ from phylocli.tree import infer_trees
 
 transformers = pytest.importorskip("transformers", reason="the extra 'esm' is not installed")
 
-SHAPE = {
-    "vocab_size": 33,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "pad_token_id": 1,
-    "mask_token_id": 32,
-    "token_dropout": True,
-    "position_embedding_type": "rotary",
-    "emb_layer_norm_before": False,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-    "initializer_range": 0.4,  # so that a random model is far from linear
-}
+
+@pytest.fixture
+def checkpoint(esm_checkpoint: Path) -> Path:
+    return esm_checkpoint
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random ESM-2 with its language-model head, saved by transformers."""
-    folder = tmp_path_factory.mktemp("esm") / "tiny"
-    torch.manual_seed(0)
-    transformers.utils.logging.disable_progress_bar()
-    transformers.EsmForMaskedLM(transformers.EsmConfig(**SHAPE)).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def original(checkpoint: Path) -> Any:
     return transformers.EsmForMaskedLM.from_pretrained(checkpoint).esm.eval()
 

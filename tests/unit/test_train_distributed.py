@@ -143,10 +143,23 @@ def workers(launcher: int) -> list[int]:
     return [int(pid) for pid, parent, args in rows if int(parent) == launcher and "phylocli" in args]
 
 
-def stopped_under_torchrun(ranks: int, families: Path, run: Path, number: signal.Signals) -> None:
+def stopped_under_torchrun(ranks: int, families: Path, run: Path, number: signal.Signals, *more: str) -> None:
     """Train with several processes, and send one of them a signal after the second step."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    command += ["-m", "phylocli", "train", str(families), "-o", str(run), "--steps", "16", "--device", "cpu", *SETTINGS]
+    command += [
+        "-m",
+        "phylocli",
+        "train",
+        str(families),
+        "-o",
+        str(run),
+        "--steps",
+        "16",
+        "--device",
+        "cpu",
+        *SETTINGS,
+        *more,
+    ]
     with subprocess.Popen(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as launcher:
@@ -177,19 +190,20 @@ def same_metrics(one: Path, other: Path, **tolerance: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ranks", "number"),
+    ("ranks", "number", "more"),
     [
-        (2, signal.SIGTERM),
-        pytest.param(4, signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param(2, signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGTERM, (), id="2"),
+        pytest.param(4, signal.SIGTERM, (), id="4", marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGKILL, (), id="2 killed", marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGTERM, ("--set", "batch.shard=true"), id="2 with parts", marks=pytest.mark.slow),
     ],
 )
 def test_torchrun_trains_as_one_process_does_and_goes_on_after_a_stop(
-    ranks: int, number: signal.Signals, families: Path, tmp_path: Path
+    ranks: int, number: signal.Signals, more: tuple[str, ...], families: Path, tmp_path: Path
 ) -> None:
     one, several = tmp_path / "one", tmp_path / "several"
     train_model([families], one, steps=16, seed=0, device="cpu", settings=RUN)
-    stopped_under_torchrun(ranks, families, several, number)
+    stopped_under_torchrun(ranks, families, several, number, *more)
     done = torchrun(ranks, "-m", "phylocli", "train", "--resume", "-o", several, "--device", "cpu")
     assert done.returncode == 0, done.stderr.decode()
     same_metrics(one, several, rel=1e-5, abs=1e-6)
