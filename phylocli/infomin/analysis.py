@@ -24,7 +24,7 @@ from phylocli.formats.streams import STDIO, PathLike, atomic_path, write_text
 from phylocli.infomin.cells import BANDS, OTHERS, Cell, as_variation, band_cells, view_cells
 from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw
-from phylocli.infomin.measuring import QUALITIES, measure
+from phylocli.infomin.measuring import QUALITIES, SETTLED, measure
 from phylocli.train.compiled import Cache
 from phylocli.train.sweep import bands as parse_bands
 from phylocli.train.sweep import plan, sweep
@@ -102,7 +102,7 @@ def analyse(
     rows = []
     for run, found in zip(runs, _measured(tasks, jobs), strict=True):
         cell = by_name[run.varied["view"]]
-        figures = {name: value for name, value in found.items() if name not in ("version", "model", "steps", "on")}
+        figures = {name: value for name, value in found.items() if name not in SETTLED}
         rows.append({"view": cell.name, "kind": cell.kind, "seed": run.seed, **figures, "matched": cell.distance})
     table = pl.DataFrame(rows, infer_schema_length=None)
     summary = summarise(table, cells)
