@@ -50,6 +50,11 @@ ModelOption = Annotated[
         "Default: the one that comes with phylocli.",
     ),
 ]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option("--labels", "-l", metavar="TABLE", help="Table with a column of ids and columns of labels."),
+]
+TitleOption = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Title of the page.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 CacheOption = Annotated[
     Path | None,

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import Seed
+from phylocli.cli._options import LabelsOption, Seed, TitleOption
 
 EXAMPLES = [
     "phylocli map emb.parquet -o map.html",
@@ -22,10 +22,7 @@ def command(
         str, typer.Argument(metavar="TABLE", help="Table of embeddings (Parquet, Arrow, TSV, CSV, NPZ, HDF5).")
     ],
     *,
-    labels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--labels", "-l", metavar="TABLE", help="Table with a column of ids and columns of labels."),
-    ] = None,
+    labels: LabelsOption = None,
     column: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--column", "-c", metavar="NAME", help="Column of the labels that colours the points."),
@@ -36,7 +33,7 @@ def command(
         typer.Option(metavar="auto|umap|tsne|pca", help="How points are placed; auto is UMAP where it is installed."),
     ] = "auto",
     limit: Annotated[int, typer.Option(metavar="N", help="Points at most; beyond, so many at random.")] = 200_000,
-    title: Annotated[Optional[str], typer.Option(metavar="TEXT", help="Title of the page.")] = None,  # noqa: UP045
+    title: TitleOption = None,
     seed: Seed = 0,
 ) -> None:
     """Draw an embedding table in two dimensions, for those who would rather look than read.

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import Device, Seed
+from phylocli.cli._options import Device, LabelsOption, Seed, TitleOption
 
 EXAMPLES = [
     "phylocli probe emb.parquet --labels labels.tsv --sequences seqs.fasta -o report",
@@ -29,10 +29,7 @@ def command(
         ),
     ] = None,
     *,
-    labels: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--labels", "-l", metavar="TABLE", help="Table with a column of ids and columns of labels."),
-    ] = None,
+    labels: LabelsOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the report.")],
     model: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -84,7 +81,7 @@ def command(
         typer.Option(
             "--baseline",
             metavar="NAME",
-            help="untrained, composition, 2-mers, 3-mers, phmmer, mmseqs2, diamond, or none; may be repeated.",
+            help="untrained, composition, 2-mers, 3-mers, one-hot, phmmer, mmseqs2, diamond, or none; may be repeated.",
         ),
     ] = None,
     split_column: Annotated[
@@ -105,7 +102,7 @@ def command(
             "--map", metavar="auto|umap|tsne|pca|none", help="How the map is drawn; auto is UMAP where it is installed."
         ),
     ] = "auto",
-    title: Annotated[Optional[str], typer.Option(metavar="TEXT", help="Title of the report.")] = None,  # noqa: UP045
+    title: TitleOption = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:

@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def provenance(stage: str, parameters: dict[str, Any], seed: int | None = None) 
         "command": sys.argv,
         "parameters": parameters,
         "seed": seed,
-        "inputs": [asdict(item) for item in recorded_inputs()],
+        "inputs": [asdict(item) for item in {astuple(item): item for item in recorded_inputs()}.values()],  # each once
         "versions": versions(),
         "platform": platform.platform(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
