@@ -16,5 +16,5 @@ def figure_as_svg(figure: Any) -> str:
     style: Any = {"svg.hashsalt": "phylocli", "svg.fonttype": "none"}
     with matplotlib.rc_context(style):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    # A hundredth of a point is more than a screen shows, and a third of the bytes.
-    return re.sub(r"(\.\d\d)\d+", r"\1", stream.getvalue().decode())
+    # A hundredth of a point is more than a screen shows, and a third of the bytes. What stands between tags is text: 0.125.
+    return re.sub("<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), stream.getvalue().decode())

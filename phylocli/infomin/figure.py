@@ -11,6 +11,11 @@ from phylocli.formats.pictures import figure_as_svg
 
 LINE, GREY = "#0b6e69", "#555555"
 COLOURS = ("#d55e00", "#0072b2", "#cc79a7", "#8a6d00", "#7a4fa3", "#444444")
+NAMES = {
+    "phylogenetic": "homologs, by band of distance",
+    "substitution": "substitution, by distance",
+    "hmm-emission": "HMM emission",
+}
 AXES = {
     "retrieval": "sensitivity to the first false positive, family",
     "clan": "sensitivity to the first false positive, clan",
@@ -45,22 +50,25 @@ def _figure(table: pl.DataFrame, summary: pl.DataFrame, quality: str) -> Any:
     FigureCanvasAgg(figure)
     panel = figure.subplots()
     rows = summary.filter(pl.col(quality).is_not_null() & pl.col("nats_infonce").is_not_null()).to_dicts()
-    bands = [row for row in rows if row["kind"] == "phylogenetic"]
     kinds = list(dict.fromkeys(row["kind"] for row in rows if row["kind"] != "phylogenetic"))
-    panel.plot(
-        [r["nats_infonce"] for r in bands], [r[quality] for r in bands], color=LINE, linewidth=1.6, zorder=2,
-        label="phylogenetic, by band of distance",
-    )  # fmt: skip
-    for row in rows:
-        colour = LINE if row["kind"] == "phylogenetic" else COLOURS[kinds.index(row["kind"]) % len(COLOURS)]
-        runs = table.filter((pl.col("view") == row["view"]) & pl.col(quality).is_not_null())
-        panel.scatter(runs["nats_infonce"], runs[quality], s=9, color=colour, alpha=0.35, linewidths=0, zorder=3)
-        panel.errorbar(
-            row["nats_infonce"], row[quality], xerr=_errors(row, "nats_infonce"), yerr=_errors(row, quality), fmt="o",
-            color=colour, markersize=5, elinewidth=0.9, zorder=4,
+    colours = {"phylogenetic": LINE, **{kind: COLOURS[k % len(COLOURS)] for k, kind in enumerate(kinds)}}
+    for kind, colour in colours.items():
+        alike = [row for row in rows if row["kind"] == kind]
+        panel.plot(
+            [r["nats_infonce"] for r in alike], [r[quality] for r in alike], color=colour, zorder=2, marker="o",
+            markersize=5, linewidth=1.6 if kind == "phylogenetic" else 0.8, label=NAMES.get(kind, kind),
         )  # fmt: skip
-        at = (row["nats_infonce"], row[quality])
-        panel.annotate(row["view"], at, xytext=(5, 4), textcoords="offset points", fontsize=7.5, color=colour)
+        for row in alike:
+            runs = table.filter((pl.col("view") == row["view"]) & pl.col(quality).is_not_null())
+            panel.scatter(runs["nats_infonce"], runs[quality], s=9, color=colour, alpha=0.35, linewidths=0, zorder=3)
+            panel.errorbar(
+                row["nats_infonce"], row[quality], xerr=_errors(row, "nats_infonce"), yerr=_errors(row, quality),
+                color=colour, elinewidth=0.9, zorder=4,
+            )  # fmt: skip
+            if len(alike) > 1:
+                at = (row["nats_infonce"], row[quality])
+                text = row["view"].removeprefix(f"{kind} ")
+                panel.annotate(text, at, xytext=(5, 4), textcoords="offset points", fontsize=7.5, color=colour)
     ceiling: Any = summary["ceiling_nats"].mean()
     if ceiling is not None:
         panel.axvline(ceiling, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -72,8 +80,8 @@ def _figure(table: pl.DataFrame, summary: pl.DataFrame, quality: str) -> Any:
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(color="0.92", linewidth=0.7)
     panel.set_axisbelow(True)
-    if bands:
-        panel.legend(frameon=False, fontsize=8, loc="best")
+    if rows:
+        figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=3)
     return figure
 
 
