@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -147,6 +148,29 @@ def test_a_killed_run_goes_on_exactly(recipe: str, families: Path, tmp_path: Pat
     one, two = (Model.load(tmp_path / name / "model") for name in ("whole", "killed"))
     for p, q in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.allclose(p, q, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(families: Path, tmp_path: Path) -> None:
+    """At random moments: within steps, while a checkpoint is written, between a checkpoint and its metrics."""
+    whole, run = tmp_path / "whole", tmp_path / "killed"
+    said = command(families, whole).communicate()[1].decode()
+    assert (whole / "model").is_dir(), said
+    rng, kills = np.random.default_rng(0), 0
+    while True:
+        before = checkpoints.found(run / "checkpoints")
+        with command(families, run, "--resume") as process:
+            while process.poll() is None and checkpoints.found(run / "checkpoints") == before:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.1))
+            if process.poll() is not None:
+                break
+            process.kill()
+            kills += 1
+    assert process.returncode == 0 and kills >= 3
+    assert losses(run) == pytest.approx(losses(whole), abs=1e-6)
+    one, two = (Model.load(folder / "model") for folder in (whole, run))
+    assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(one.parameters(), two.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
