@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli import alphabet
+from phylocli.probe.tasks._contract import subsample
 
 K = 5
 TWINS = 0.9
@@ -17,6 +18,10 @@ TWINS = 0.9
 
 RELATED = 0.5
 BLOCK = 500
+MAX_SHARED = 2_000_000_000
+"""5-mers in common that are counted at most, some ten seconds; variants of one protein share nearly all of theirs."""
+
+MIN_LOOKED_AT = 200
 
 
 def _kmer_sets(sequences: SequenceOf[str]) -> Any:
@@ -47,11 +52,15 @@ def nearest_identity(scored: SequenceOf[str], training: SequenceOf[str]) -> npt.
     """
     if not len(scored) or not len(training):
         return np.zeros(len(scored))
-    mine, theirs = _kmer_sets(scored), _kmer_sets(training).T.tocsr()
-    counts = np.maximum(np.diff(mine.indptr), 1)
-    best = np.zeros(len(scored))
-    for start in range(0, len(scored), BLOCK):
-        shared = mine[start : start + BLOCK] @ theirs
+    return _nearest(_kmer_sets(scored), _kmer_sets(training))
+
+
+def _nearest(mine: Any, theirs: Any) -> npt.NDArray[np.float64]:
+    """Do what `nearest_identity` says, from the sets of 5-mers."""
+    counts, columns = np.maximum(np.diff(mine.indptr), 1), theirs.T.tocsr()
+    best = np.zeros(mine.shape[0])
+    for start in range(0, len(best), BLOCK):
+        shared = mine[start : start + BLOCK] @ columns
         best[start : start + BLOCK] = shared.max(axis=1).toarray().ravel()
     return np.asarray((best / counts) ** (1 / K))
 
@@ -87,6 +96,7 @@ class Leak:
         related: share of scored sequences with an estimated identity of at least `RELATED`.
         twins: number of them with at least `TWINS`.
         scored, training: number of sequences.
+        looked_at: scored sequences that this stands on, drawn at random where there are too many alike.
     """
 
     median: float
@@ -94,15 +104,22 @@ class Leak:
     twins: int
     scored: int
     training: int
+    looked_at: int
 
 
-def find_leak(scored: SequenceOf[str], training: SequenceOf[str]) -> Leak:
-    """Return how near `scored` is to `training`."""
-    identity = nearest_identity(scored, training)
+def find_leak(scored: SequenceOf[str], training: SequenceOf[str], seed: int = 0) -> Leak:
+    """Return how near `scored` is to `training`, neither of them empty."""
+    mine, theirs = _kmer_sets(scored), _kmer_sets(training)
+    shared = float((mine @ np.asarray(theirs.sum(axis=0)).ravel()).sum())
+    if shared > MAX_SHARED:
+        affordable = max(MIN_LOOKED_AT, int(len(scored) * MAX_SHARED / shared))
+        mine = mine[subsample(np.arange(len(scored)), affordable, seed)]
+    identity = _nearest(mine, theirs)
     return Leak(
         float(np.median(identity)),
         float(np.mean(identity >= RELATED)),
         int(np.count_nonzero(identity >= TWINS)),
         len(scored),
         len(training),
+        len(identity),
     )

@@ -134,15 +134,16 @@ def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding
     return chosen
 
 
-def _leak(data: Dataset, letters: dict[str, str] | None) -> Leak | None:
+def _leak(data: Dataset, letters: dict[str, str] | None, seed: int) -> Leak | None:
     """Return how near the scored part is to the training part, and warn where it holds near copies; None without either."""
     if letters is None or data.evaluate is None or not len(data.rows_of("train")):
         return None
     scored, training = data.evaluated_rows(), data.rows_of("train")
-    leak = find_leak(*([letters[data.ids[r]] for r in rows if data.ids[r] in letters] for rows in (scored, training)))
+    asked, known = ([letters[data.ids[r]] for r in rows if data.ids[r] in letters] for rows in (scored, training))
+    leak = find_leak(asked, known, seed)
     if leak.twins:
         console.warning(
-            f"{leak.twins:,} of {leak.scored:,} scored sequences are near copies of training sequences "
+            f"{leak.twins:,} of {leak.looked_at:,} scored sequences are near copies of training sequences "
             "(identity of 0.9 or more)\nfix: split by clades, families or identity clusters, so that what is scored is new"
         )
     return leak
@@ -257,7 +258,7 @@ def run_probes(
         raise UsageError("no embeddings are given, and no baseline", fix="name at least one")
     _named(tables)
     chosen = _chosen_tasks(tasks or question.tasks, items, tables[0])
-    leak = _leak(items, letters)
+    leak = _leak(items, letters, seed)
 
     scorer = Scorer(items, tables, replicates, seed)
     steps = sum(len(levels) for _, levels in chosen.values()) * len(tables)

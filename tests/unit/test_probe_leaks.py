@@ -51,6 +51,17 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (nearest_identity(scored, training) == whole).all()
 
 
+def test_of_very_many_that_are_alike_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = random_sequence(np.random.default_rng(5), 60)
+    variants = [letters[:i] + "A" + letters[i + 1 :] for i in range(60)]
+    assert find_leak(variants, [letters]).looked_at == 60
+    monkeypatch.setattr("phylocli.probe.leaks.MAX_SHARED", 500)  # each shares some 51 5-mers with the only other
+    monkeypatch.setattr("phylocli.probe.leaks.MIN_LOOKED_AT", 3)
+    leak = find_leak(variants, [letters])
+    assert 8 <= leak.looked_at <= 11 and leak.scored == 60 and leak.twins == leak.looked_at
+    assert leak == find_leak(variants, [letters]) and leak.related == 1
+
+
 def test_counts() -> None:
     rng = np.random.default_rng(3)
     training = [random_sequence(rng) for _ in range(10)]
