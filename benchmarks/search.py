@@ -1,6 +1,6 @@
 """`phylocli search` beside phmmer: queries a CPU second, and what each finds at the same error rate, in one run.
 
-    python benchmarks/search.py MODEL SCOPE.tsv.gz [--queries 200] [--looks residues align] [--threads 1]
+    python benchmarks/search.py MODEL SCOPE.tsv.gz [--queries 200] [--looks residues align] [--candidates 1000] [--threads 1]
     python benchmarks/search.py MODEL --fasta PROTEINS.fasta.gz [--queries 20] [--rows 20000]
 
 MODEL is a name or folder. With a FASTA file its first `--rows` proteins are searched, for time. SCOPE is a table with the
@@ -30,9 +30,10 @@ import torch
 from phylocli import models
 from phylocli.embed import Embedder
 from phylocli.formats import read_sequences
-from phylocli.search import Table, calibrate, nearest, unit
+from phylocli.search import Neighbours, Table, calibrate, nearest, unit
 from phylocli.search.again import ResidueScores, align
 from phylocli.search.decoys import make_decoys
+from phylocli.search.standing import DECOYS, calibrate_alignments, sampled_ids
 
 RATES = (0.1, 1.0)
 PROMISES = (0.1, 1.0, 10.0)
@@ -42,14 +43,13 @@ EMBEDDED = 1000
 
 @dataclass
 class Found:
-    """Hits of a search: query and target rows, how unlikely each is (smaller is better), and CPU seconds."""
+    """Hits of a search: query and target rows, E-value of each, and CPU seconds."""
 
     name: str
     query: np.ndarray
     target: np.ndarray
     order: np.ndarray
     seconds: float = 0.0
-    evalues: bool = True
 
 
 def table_of(vectors: np.ndarray, rows: int) -> Table:
@@ -96,24 +96,38 @@ def speed(embedder: Embedder, queries: list[str], targets: list[str], vectors: n
 
 
 def looked_again(
-    embedder: Embedder, looks: list[str], queries: list[str], picked: np.ndarray, rows: np.ndarray, sequences: list[str]
+    embedder: Embedder,
+    looks: list[str],
+    queries: list[str],
+    picked: np.ndarray,
+    table: Table,
+    hits: Neighbours,
+    sequences: list[str],
 ) -> list[Found]:
-    """Return the first 100 hits in the order of each second look."""
-    found = []
+    """Return the candidates with the E-values of each second look, and of both together where both are asked for."""
+    found: list[Found] = []
+    targets = [[sequences[t] for t in rows] for rows in hits.rows]
+    pairs = np.repeat(picked, hits.rows.shape[1]), hits.rows.reshape(-1)
     for look in looks:
         start = time.process_time()
-        score = ResidueScores(embedder)
-        order = [
-            -score(query, [sequences[t] for t in targets])
-            if look == "residues"
-            else align(query, [sequences[t] for t in targets], len(sequences))[0]
-            for query, targets in zip(queries, rows, strict=True)
-        ]
-        flat = np.concatenate(order)
-        kept = np.isfinite(flat)
-        pairs = np.repeat(picked, rows.shape[1])[kept], rows.reshape(-1)[kept]
-        seconds = time.process_time() - start
-        found.append(Found(f"100 by {look}", *pairs, flat[kept], seconds, evalues=look == "align"))
+        if look == "residues":
+            decoys = make_decoys(queries)
+            significance = calibrate(table, unit(embedder.pooled(decoys)))
+            vectors = unit(embedder.pooled(queries))
+            sample = [sequences[int(name)] for name in sampled_ids(table)]
+            some = make_decoys(queries, DECOYS)
+            standing = calibrate_alignments(
+                ResidueScores(embedder), significance, table, sample, some, unit(embedder.pooled(some))
+            )
+            z = significance.standardised(vectors, hits.cosines)
+            print(f"behind the E-values of residues: {time.process_time() - start:.1f} CPU seconds")
+            start = time.process_time()
+            every = [standing(query, of, own)[1] for query, of, own in zip(queries, targets, z, strict=True)]
+        else:
+            every = [np.nan_to_num(align(q, of, len(table))[0], nan=np.inf) for q, of in zip(queries, targets, strict=True)]
+        found.append(Found(look, *pairs, np.concatenate(every), time.process_time() - start))
+    if len(found) == 2:
+        found.append(Found("better of both", *pairs, 2 * np.minimum(found[0].order, found[1].order)))
     return found
 
 
@@ -139,29 +153,38 @@ def judged(found: Found, labels: dict[str, np.ndarray], picked: np.ndarray) -> d
         figures[f"{level}: to first"] = float(np.mean(shares))
         for rate, bound in bounds.items():
             value = np.count_nonzero(hit & (order < bound)) / max(relatives.sum(), 1)
-            figures[f"{level}: at {rate:g}"] = float(value) if found.evalues else float("nan")
+            figures[f"{level}: at {rate:g}"] = float(value)
         finer = same
     for promise in PROMISES:
-        figures[f"false, E ≤ {promise:g}"] = (
-            float((ranked <= promise).sum() / len(picked)) if found.evalues else float("nan")
-        )
+        figures[f"false, E ≤ {promise:g}"] = float((ranked <= promise).sum() / len(picked))
     return figures
 
 
-def recall(embedder: Embedder, frame: pl.DataFrame, vectors: np.ndarray, count: int, looks: list[str], threads: int) -> None:
+def recall(
+    embedder: Embedder,
+    frame: pl.DataFrame,
+    vectors: np.ndarray,
+    count: int,
+    looks: list[str],
+    candidates: int,
+    threads: int,
+) -> None:
     """Print what each search finds among SCOPe's domains."""
     sequences = frame["sequence"].to_list()
     labels = {level: np.unique(frame[level].to_numpy(), return_inverse=True)[1] for level in LEVELS}
     picked = np.sort(np.random.default_rng(0).choice(len(sequences), count, replace=False))
     queries = [sequences[i] for i in picked]
-    hits, evalues, _ = search(embedder, queries, table_of(vectors, len(vectors)), 1000)
+    table = table_of(vectors, len(vectors))
+    hits, evalues, _ = search(embedder, queries, table, 1000)
     runs = [Found("phylocli search", np.repeat(picked, 1000), hits.rows.reshape(-1), evalues.reshape(-1))]
-    runs += looked_again(embedder, looks, queries, picked, hits.rows[:, :100], sequences)
+    nearer = Neighbours(hits.rows[:, :candidates], hits.cosines[:, :candidates])
+    runs += looked_again(embedder, looks, queries, picked, table, nearer, sequences)
     theirs, _ = phmmer(queries, sequences, threads)
     flat = [(q, t, e) for q, of in zip(picked, theirs, strict=True) for t, e in of]
     runs.append(Found("phmmer", *(np.array(column) for column in zip(*flat, strict=True))))
     for run in runs[1:-1]:
-        print(f"{run.name}: {run.seconds / count * 1000:.0f} CPU milliseconds a query more")
+        if run.seconds:
+            print(f"{run.name}: {run.seconds / count * 1000:.0f} CPU milliseconds a query for {candidates} candidates")
     figures = [judged(run, labels, picked) for run in runs]
     print(f"\n{count} queries, {len(sequences):,} domains\n\n{'':<24}" + "".join(f"{run.name:>18}" for run in runs))
     for name in figures[0]:
@@ -177,6 +200,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--looks", nargs="*", default=[], choices=["residues", "align"])
+    parser.add_argument("--candidates", type=int, default=1000, help="nearest domains that are looked at again")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -206,7 +230,7 @@ def main() -> None:
             vectors,
             options.threads,
         )
-        recall(embedder, frame, vectors, options.queries, options.looks, options.threads)
+        recall(embedder, frame, vectors, options.queries, options.looks, options.candidates, options.threads)
 
 
 if __name__ == "__main__":

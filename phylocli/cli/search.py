@@ -12,6 +12,7 @@ EXAMPLES = [
     "phylocli embed db.fasta -o db.parquet && phylocli search query.fasta db.parquet -k 20 > hits.tsv",
     "phylocli search db.parquet db.parquet --no-self --max-evalue 0.01 -o neighbours.parquet",
     "phylocli search query.fasta db.parquet -k 100 --align --sequences db.fasta -o hits.tsv",
+    "phylocli search query.fasta db.parquet --rerank residues --candidates 1000 --sequences db.fasta > hits.tsv",
     "phylocli search query.fasta uniref50/ --approximate -o hits.tsv",
 ]
 
@@ -41,12 +42,18 @@ def command(
     rerank: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            "--rerank", metavar="residues", help="Order the hits by their residues' embeddings, each against each."
+            "--rerank", metavar="residues", help="Align the hits by their residues' embeddings, and order them by that."
         ),
     ] = None,
     sequences: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--sequences", metavar="FASTA", help="The table's sequences, for --align and --rerank."),
+    ] = None,
+    candidates: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--candidates", metavar="N", min=1, help="Look again at the N nearest, and keep the best K (default: K)."
+        ),
     ] = None,
     approximate: Annotated[
         bool,
@@ -65,6 +72,9 @@ def command(
     (the queries reversed or shuffled), each query against the bulk of the table. As with other searches, hits far below 1
     are unlikely to be chance: at 0.01, one in a hundred queries has such a hit by chance. It grows with the table.
 
+    --rerank residues finds many more relatives, and surer: it aligns the hits, and residues_evalue is the number of rows
+    that would be aligned as well if none were related. It needs the table's sequences.
+
     The search is exact and the order of equal hits that of the table, unless --approximate is said. --model is needed only
     where the model that made the table is neither one that has a name nor where it was.
     """
@@ -81,6 +91,7 @@ def command(
         leave_out_self=no_self,
         rerank=rerank,
         aligned=align,
+        candidates=candidates,
         sequences=sequences,
         approximate=approximate,
         device=device,

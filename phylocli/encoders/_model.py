@@ -33,7 +33,10 @@ class Model(nn.Module):
         encoder: the architecture, `phylocli.encoders.<name>.Encoder`.
         pooling: the pooling module.
         whitening: the affine map after it; None where the model has none.
+        folder: where it was loaded from; None where it was made.
     """
+
+    folder: Path | None = None
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -245,4 +248,5 @@ class Model(nn.Module):
             model.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
         except (SafetensorError, RuntimeError, UsageError) as error:
             raise BadInputError(f"{path}: the weights do not fit the configuration", why=str(error)) from error
+        model.folder = path
         return model.to(device).eval()

@@ -70,14 +70,15 @@ def residues_schema(dimension: int, *, half: bool = False, metadata: dict[str, s
 def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
     """Hits of a search: one row a query and hit, `rank` 1 the best; `evalue` is that of the cosine.
 
-    `residues` (late interaction, -1 to 1) and `align_evalue`, `align_bits` (phmmer; null: no alignment) where asked for.
+    Where asked for: `residues` and `residues_evalue` (alignment of residue embeddings), `align_evalue` and `align_bits`
+    (phmmer; null: no alignment).
     """
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
     fields = [("query", text), ("target", text), ("rank", pa.int32()), ("cosine", number), ("evalue", number)]
     if residues:
-        fields.append(("residues", number))
+        fields += [("residues", number), ("residues_evalue", number)]
     if aligned:
         fields += [("align_evalue", number), ("align_bits", number)]
     return pa.schema(fields)

@@ -6,20 +6,27 @@
 
 from __future__ import annotations
 
-from phylocli.search.again import late_interaction
+from phylocli.search.alignment import Comparison, Gaps, Standardised, align_residues
 from phylocli.search.database import Table, open_table, unit
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.files import search_file
+from phylocli.search.homology import Homology, fit_homology, load_homology
 from phylocli.search.queries import Queries, read_queries
 from phylocli.search.significance import Significance, calibrate
 
 __all__ = [
+    "Comparison",
+    "Gaps",
+    "Homology",
     "Neighbours",
     "Queries",
     "Significance",
+    "Standardised",
     "Table",
+    "align_residues",
     "calibrate",
-    "late_interaction",
+    "fit_homology",
+    "load_homology",
     "nearest",
     "open_table",
     "read_queries",

@@ -1,9 +1,9 @@
-"""A second look at the hits, where it costs more than a cosine: alignment by phmmer, and residues against residues."""
+"""A second look at the hits, where it costs more than a cosine: alignment by residue embeddings, and by phmmer."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,20 @@ from phylocli.errors import BadInputError
 from phylocli.formats import read_sequences
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike
+from phylocli.search.alignment import Comparison, Standardised, align_residues
 from phylocli.search.database import FloatArray, unit
+from phylocli.search.homology import features_of, load_homology
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
 
 Floats = npt.NDArray[np.float64]
 
-KEPT_BYTES = 256 << 20
+KEPT_BYTES = 512 << 20
 """Embeddings of residues that are kept for the next queries."""
+
+ALIGNED = 256
+"""Hits whose residues are embedded at once."""
 
 
 def letters_of(ids: Iterable[str], source: PathLike) -> dict[str, str]:
@@ -78,20 +83,6 @@ def align(query: str, targets: SequenceOf[str], rows: int) -> tuple[Floats, Floa
     return evalues, bits
 
 
-def late_interaction(a: FloatArray, b: FloatArray) -> float:
-    """Return how well two sequences' residues find each other, from -1 to 1.
-
-    For every residue the cosine with the most similar residue of the other sequence, averaged over each sequence, and the
-    two averages averaged (MaxSim: Khattab & Zaharia 2020, doi:10.1145/3397271.3401075, made symmetric).
-
-    Args:
-        a: unit vectors of residues, (L, D).
-        b: likewise, (M, D).
-    """
-    cosines = a @ b.T
-    return float((cosines.max(axis=1).mean() + cosines.max(axis=0).mean()) / 2)
-
-
 def in_embedding(residues: FloatArray, embedder: Embedder) -> FloatArray:
     """Return unit vectors of residues where the sequence's embedding lies: each pooled (and whitened) as if it were alone.
 
@@ -112,7 +103,10 @@ def in_embedding(residues: FloatArray, embedder: Embedder) -> FloatArray:
 
 
 class ResidueScores:
-    """Late interaction between queries and their hits, residues embedded when they are needed and kept for a while.
+    """Aligns queries with their hits by residue embeddings, which are made when they are needed and kept for a while.
+
+    Residues are compared by the log odds of homology that belong to the model (`homology`), or, where it has none, by
+    standardised cosines in the space of its embeddings.
 
     Args:
         embedder: of the model that the table was made with.
@@ -120,21 +114,35 @@ class ResidueScores:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
+        self._homology = load_homology(embedder.model)
+        self.comparison: Comparison = self._homology or Standardised()
         self._kept: OrderedDict[str, FloatArray] = OrderedDict()
         self._bytes = 0
 
     def __call__(self, query: str, targets: SequenceOf[str]) -> Floats:
-        """Return the score of a query with each target, (k,)."""
-        own = in_embedding(self._embedder.residues([query])[0], self._embedder)
-        return np.array([late_interaction(own, residues) for residues in self._residues(targets)], dtype=np.float64)
+        """Return the score of the best local alignment of a query with each target, (k,)."""
+        own = self.coordinates([query])[0]
+        found = np.empty(len(targets), dtype=np.float64)
+        for start in range(0, len(targets), ALIGNED):
+            part = targets[start : start + ALIGNED]
+            found[start : start + len(part)] = align_residues(own, self._residues(part), self.comparison)
+        return found
 
-    def _residues(self, targets: SequenceOf[str]) -> Iterator[FloatArray]:
+    def coordinates(self, sequences: SequenceOf[str]) -> list[FloatArray]:
+        """Return the residues of each sequence as the comparison takes them, (L, D)."""
+        if self._homology is not None:
+            features = features_of(self._embedder, self._homology.layers, sequences)
+            return [self._homology(values) for values in features]
+        return [in_embedding(values, self._embedder) for values in self._embedder.residues(sequences)]
+
+    def _residues(self, targets: SequenceOf[str]) -> list[FloatArray]:
         fresh = [t for t in dict.fromkeys(targets) if t not in self._kept]
-        for sequence, vectors in zip(fresh, self._embedder.residues(fresh), strict=True):
-            self._kept[sequence] = in_embedding(vectors, self._embedder)
-            self._bytes += self._kept[sequence].nbytes
+        for sequence, vectors in zip(fresh, self.coordinates(fresh), strict=True):
+            self._kept[sequence] = vectors
+            self._bytes += vectors.nbytes
         for sequence in targets:
             self._kept.move_to_end(sequence)
-            yield self._kept[sequence]
+        found = [self._kept[sequence] for sequence in targets]
         while self._bytes > KEPT_BYTES and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return found

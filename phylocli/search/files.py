@@ -19,7 +19,8 @@ from phylocli.search.database import Table, open_table, unit
 from phylocli.search.decoys import make_decoys
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.queries import Queries, read_queries
-from phylocli.search.significance import calibrate
+from phylocli.search.significance import Significance, calibrate
+from phylocli.search.standing import DECOYS, Standing, calibrate_alignments, sampled_ids
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
@@ -32,31 +33,51 @@ WRITTEN = 1024
 
 @dataclass(frozen=True)
 class _SecondLook:
-    """What is asked of the hits again."""
+    """What is asked of the hits again, and how many of them are kept then.
+
+    Attributes:
+        aligned: by phmmer.
+        standing: by residue embeddings, with E-values.
+        letters: of the rows that were hit, by id.
+        rows: of the table.
+        k: hits that are kept.
+        max_evalue: hits with a larger E-value of residues are not.
+    """
 
     aligned: bool
-    residues: ResidueScores | None
+    standing: Standing | None
     letters: dict[str, str]
     rows: int
+    k: int
+    max_evalue: float | None
 
     def __bool__(self) -> bool:
-        return self.aligned or self.residues is not None
+        return self.aligned or self.standing is not None
 
-    def __call__(self, query: str, targets: list[str]) -> tuple[npt.NDArray[np.int64], dict[str, Floats]]:
+    def __call__(self, query: str, targets: list[str], z: Floats) -> tuple[npt.NDArray[np.int64], dict[str, Floats]]:
         """Return the order of one query's hits, best first, and the scores that make it, in that order.
 
         What phmmer aligns comes first, by bits; the rest by residues where these are asked for, else as it was.
+
+        Args:
+            query: sequence.
+            targets: ids of its hits.
+            z: of their cosines.
         """
         found: dict[str, Floats] = {}
         keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
         letters = [self.letters[t] for t in targets]
-        if self.residues is not None:
-            found["residues"] = self.residues(query, letters)
-            keys.append(-found["residues"])
+        kept = np.ones(len(targets), dtype=np.bool_)
+        if self.standing is not None:
+            found["residues"], found["residues_evalue"] = self.standing(query, letters, z)
+            keys.append(found["residues_evalue"])
+            if self.max_evalue is not None:
+                kept = found["residues_evalue"] <= self.max_evalue
         if self.aligned:
             found["align_evalue"], found["align_bits"] = align(query, letters, self.rows)
             keys.append(-np.nan_to_num(found["align_bits"], nan=-np.inf))
         order = np.lexsort(keys)
+        order = order[kept[order]][: self.k]
         return order, {name: values[order] for name, values in found.items()}
 
 
@@ -71,6 +92,7 @@ def search_file(
     leave_out_self: bool = False,
     rerank: str | None = None,
     aligned: bool = False,
+    candidates: int | None = None,
     sequences: PathLike | None = None,
     approximate: bool = False,
     device: str = "auto",
@@ -86,10 +108,12 @@ def search_file(
         output: table of `tables.hits_schema()`; `-`/None is standard output.
         k: hits of a query.
         model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
-        max_evalue: leave out hits with a larger E-value.
+        max_evalue: leave out hits with a larger E-value, that of the residues where `rerank` asks for it.
         leave_out_self: a row with the query's own id is no hit.
-        rerank: `residues`: order the hits by late interaction (`late_interaction`); None leaves them.
+        rerank: `residues`: align the hits by their residues' embeddings (`align_residues`) and order them by the E-values
+            of that; None leaves them.
         aligned: align the hits with phmmer and order them by its bit score.
+        candidates: nearest rows that are looked at again, of which the best k are hits; None is k.
         sequences: of the table's rows, for `rerank` and `aligned`.
         approximate: through a graph beside the table, which is built at first use (needs usearch).
         device: to embed on.
@@ -111,26 +135,38 @@ def search_file(
         raise UsageError(f"there is no reranking by {rerank!r}", fix="say --rerank residues, or --align")
     if (rerank or aligned) and sequences is None:
         raise UsageError("a second look at the hits needs their sequences", fix="say --sequences FASTA")
+    if candidates is not None and not (rerank or aligned):
+        raise UsageError("candidates are for a second look", fix="say --rerank residues or --align too, or only -k")
     searched = open_table(table)
     asked, embedder = read_queries(queries, searched, model=model, device=device)
     if (rerank or aligned) and (asked.letters is None or embedder is None):
         raise UsageError("a second look at the hits needs the queries' sequences", fix="give the queries as FASTA")
     console.info(f"{len(asked.ids):,} queries against {len(searched):,} rows")
     own = _own_rows(asked, searched) if leave_out_self else None
+    width = max(k, candidates or k)
     found = (
-        open_graph(searched, threads=threads or 1).nearest(asked.vectors, k, leave_out=own, threads=threads)
+        open_graph(searched, threads=threads or 1).nearest(asked.vectors, width, leave_out=own, threads=threads)
         if approximate
-        else nearest(asked.vectors, searched, k, leave_out=own)
+        else nearest(asked.vectors, searched, width, leave_out=own)
     )
-    evalues = calibrate(searched, _decoys(asked, embedder)).evalues(asked.vectors, found.cosines)
-    if max_evalue is not None:
+    decoys = _decoys(asked, embedder)
+    significance = calibrate(searched, decoys)
+    evalues = significance.evalues(asked.vectors, found.cosines)
+    if max_evalue is not None and not rerank:
         found.rows[evalues > max_evalue] = -1
     letters: dict[str, str] = {}
+    standing: Standing | None = None
     if sequences is not None and (rerank or aligned):
-        letters = letters_of({searched.ids[row] for row in np.unique(found.rows) if row >= 0}, sequences)
-    scores = ResidueScores(embedder) if rerank and embedder is not None else None
-    again = _SecondLook(aligned, scores, letters, len(searched))
-    written = _write(asked, searched, found, evalues, again, output, format)
+        spread = sampled_ids(searched)
+        wanted = {searched.ids[row] for row in np.unique(found.rows) if row >= 0}
+        letters = letters_of(wanted.union(spread) if rerank else wanted, sequences)
+        if rerank and embedder is not None and asked.letters:
+            some = make_decoys(asked.letters, DECOYS)
+            sample = [letters[name] for name in spread]
+            vectors = unit(embedder.pooled(some))
+            standing = calibrate_alignments(ResidueScores(embedder), significance, searched, sample, some, vectors)
+    again = _SecondLook(aligned, standing, letters, len(searched), k, max_evalue)
+    written = _write(asked, searched, found, evalues, significance, again, output, format)
     parameters: dict[str, Any] = {
         "table": str(table),
         "model": searched.metadata.get("phylocli.model"),
@@ -139,6 +175,7 @@ def search_file(
         "leave_out_self": leave_out_self,
         "rerank": rerank,
         "align": aligned,
+        "candidates": candidates,
         "approximate": approximate,
     }
     write_sidecar(output, "search", parameters)
@@ -166,25 +203,29 @@ def _write(
     table: Table,
     found: Neighbours,
     evalues: Floats,
+    significance: Significance,
     again: _SecondLook,
     output: PathLike | None,
     format: TableFormat | None,
 ) -> int:
     import polars as pl
 
-    schema = hits_schema(residues=again.residues is not None, aligned=again.aligned)
+    schema = hits_schema(residues=again.standing is not None, aligned=again.aligned)
     with (
         TableWriter(output, schema, format) as writer,
         console.progress_task("second look" if again else "writing", len(queries.ids), unit="queries") as bar,
     ):
         for start in range(0, len(queries.ids), WRITTEN):
             columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+            part = slice(start, start + WRITTEN)
+            z = significance.standardised(queries.vectors[part], found.cosines[part]) if again.standing else evalues[part]
             for query in range(start, min(start + WRITTEN, len(queries.ids))):
                 kept = np.flatnonzero(found.rows[query] >= 0)
                 more: dict[str, Floats] = {}
                 if again and len(kept):
                     assert queries.letters is not None
-                    order, more = again(queries.letters[query], [table.ids[row] for row in found.rows[query, kept]])
+                    targets = [table.ids[row] for row in found.rows[query, kept]]
+                    order, more = again(queries.letters[query], targets, z[query - start, kept])
                     kept = kept[order]
                 columns["query"] += [queries.ids[query]] * len(kept)
                 columns["target"] += [table.ids[row] for row in found.rows[query, kept]]

@@ -128,12 +128,16 @@ class Significance:
             queries: unit vectors (n, D).
             cosines: of each query with rows of the table, (n, k); -inf gives the number of all rows.
         """
-        found = np.full(cosines.shape, float(self.rows))
+        z = self.standardised(queries, cosines)
+        return np.where(np.isfinite(cosines), self.rows * self.tail.chance(z), self.rows)
+
+    def standardised(self, queries: FloatArray, cosines: FloatArray) -> Floats:
+        """Return z of these cosines, each query measured against the table; arguments as `evalues`."""
+        found = np.empty(cosines.shape)
         for start in range(0, len(queries), 1024):
             part = slice(start, start + 1024)
             middle, scale = bulk(stretch(queries[part] @ self.sample[:BULK].T))
-            z = (stretch(cosines[part]) - middle[:, None]) / scale[:, None]
-            found[part] = np.where(np.isfinite(cosines[part]), self.rows * self.tail.chance(z), self.rows)
+            found[part] = (stretch(cosines[part]) - middle[:, None]) / scale[:, None]
         return found
 
 

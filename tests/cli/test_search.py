@@ -65,15 +65,21 @@ def test_second_looks_add_columns_and_decide_the_order(
     args = (place / "query.fasta", place / "db.parquet", "-k", 6, "--sequences", examples / "globins.fasta")
     plain = search(*args[:4])
     looked = search(*args, "--rerank", "residues")
-    assert looked.columns[-1] == "residues"
+    assert looked.columns[-2:] == ["residues", "residues_evalue"]
     aligned = search(*args, "--align")
     assert aligned.columns[-2:] == ["align_evalue", "align_bits"] and aligned["align_evalue"].min() < 1e-50
-    for frame, score in ((looked, "residues"), (aligned, "align_bits")):
+    for frame, score, falling in ((looked, "residues_evalue", False), (aligned, "align_bits", True)):
         keys = ["query", "target", "cosine"]
         assert frame.select(keys).sort(keys).equals(plain.select(keys).sort(keys))  # the same hits in another order
         for _, part in frame.group_by("query"):
-            assert part[score].drop_nulls().is_sorted(descending=True)
+            assert part[score].drop_nulls().is_sorted(descending=falling)
             assert part["rank"].to_list() == list(range(1, 7))
+    first = looked.filter(pl.col("rank") == 1)
+    assert (first["query"] == first["target"]).all()
+    bound = first["residues_evalue"].max()
+    wider = search(*args, "--rerank", "residues", "--candidates", 45, "-e", bound * 1.001)
+    assert wider["residues_evalue"].max() <= bound and wider["rank"].max() <= 6
+    assert wider.filter(pl.col("rank") == 1).select(keys).equals(first.select(keys))
 
 
 def test_what_cannot_be_compared_is_an_error(cli: Run, place: Path, examples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +95,7 @@ def test_what_cannot_be_compared_is_an_error(cli: Run, place: Path, examples: Pa
     assert "does not say which model" in cli("search", query, bare).stderr
     assert "its sequences" not in cli("search", query, db, "--align").stderr
     assert cli("search", query, db, "--align").exit_code == 2
+    assert "for a second look" in cli("search", query, db, "--candidates", 9).stderr
     lacking = cli("search", query, db, "--align", "--sequences", query)
     assert lacking.exit_code == 65 and "lacks" in lacking.stderr
     monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "none"))

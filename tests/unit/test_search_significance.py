@@ -12,10 +12,11 @@ from scipy import stats
 from phylocli.embed import Embedder
 from phylocli.encoders import Model
 from phylocli.formats import read_families
-from phylocli.search import Table, calibrate, late_interaction, unit
+from phylocli.search import Table, align_residues, calibrate, unit
 from phylocli.search.again import ResidueScores, align
 from phylocli.search.decoys import make_decoys
 from phylocli.search.significance import fit_tail
+from phylocli.search.standing import calibrate_alignments, sampled_ids
 
 
 @pytest.mark.parametrize(
@@ -91,16 +92,6 @@ def test_decoys_keep_letters_and_lose_order() -> None:
     assert [len(d) for d in many][:2] == [1, 112] and len(many[-1]) == 1000
 
 
-def test_late_interaction_is_its_definition_and_symmetric() -> None:
-    rng = np.random.default_rng(0)
-    a, b = unit(rng.normal(size=(7, 5))), unit(rng.normal(size=(11, 5)))
-    forth = np.mean([max(float(x @ y) for y in b) for x in a])
-    back = np.mean([max(float(x @ y) for x in a) for y in b])
-    assert late_interaction(a, b) == pytest.approx((forth + back) / 2)
-    assert late_interaction(a, b) == pytest.approx(late_interaction(b, a))
-    assert late_interaction(a, a[::-1]) == pytest.approx(1)
-
-
 def test_residue_scores_embed_each_target_once(monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = Embedder(Model.create("convolutional", preset="tiny", seed=0))
     seen: list[str] = []
@@ -108,12 +99,37 @@ def test_residue_scores_embed_each_target_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(embedder, "residues", lambda s: (seen.extend(s), plain(s))[1])
     scores = ResidueScores(embedder)
     first = scores("MKVLA", ["MKVLA", "GGGGG", "MKVLA"])
-    assert first[0] == pytest.approx(1) and first[0] == first[2] > first[1]
+    assert first[0] == first[2] > first[1]
     assert (scores("MKVLA", ["GGGGG"]) == first[1:2]).all() and seen.count("GGGGG") == 1
-    vectors = embedder.residues(["MKVLA"])[0]
-    assert first[1] == pytest.approx(late_interaction(unit(vectors), unit(plain(["GGGGG"])[0])))  # the mean leaves them
+    query, target = (unit(plain([s])[0]) for s in ("MKVLA", "GGGGG"))  # averaging leaves residues as they are
+    assert first[1] == pytest.approx(align_residues(query, [target], scores.comparison)[0], abs=1e-4)
     monkeypatch.setattr("phylocli.search.again.KEPT_BYTES", 0)
     assert scores("MKVLA", ["GGGGG", "MKVLA"]) == pytest.approx(first[[1, 0]])  # forgetting changes no score
+
+
+def test_alignments_and_cosines_together_tell_relatives_from_chance(examples: Path) -> None:
+    """Two members of each of some families, so that few rows are related: most relatives stand out, next to nothing else."""
+    embedder = Embedder(Model.create("convolutional", preset="tiny", seed=0))
+    families = list(read_families(examples / "families.sto"))
+    letters = [s.residues[:150] for f in families for s in f.sequences()[:2]]
+    rng = np.random.default_rng(0)
+    letters += ["".join(rng.permutation(list(letters[i % 22]))) for i in range(60)]
+    vectors = unit(embedder.pooled(letters))
+    table = Table("t", [str(i) for i in range(len(vectors))], vectors.shape[1], {}, vectors=vectors)
+    decoys = make_decoys(letters[:22], 32)
+    null = unit(embedder.pooled(decoys))
+    significance = calibrate(table, null)
+    sample = [letters[int(name)] for name in sampled_ids(table)]
+    standing = calibrate_alignments(ResidueScores(embedder), significance, table, sample, decoys, null)
+    z = significance.standardised(vectors, vectors @ vectors.T)
+    own, false = [], []
+    for query in range(0, 22, 2):
+        scores, evalues = standing(letters[query], letters, z[query])
+        assert scores.argmax() == query and evalues.argmin() == query and evalues[query] < 0.02
+        own.append(evalues[query + 1])
+        false.append(np.delete(evalues, [query, query + 1]).min())
+    assert np.median(own) < 0.5 < np.median(false) and min(false) > 0.01
+    assert np.mean(np.array(own) < false) > 0.7
 
 
 def test_alignment_is_phmmers_with_the_tables_size(examples: Path) -> None:

@@ -1,0 +1,237 @@
+"""How much likelier two residues are homologous than not, judged by their embeddings: scores for alignments.
+
+A substitution matrix says for two amino acids how much likelier they are to stand in one column of an alignment than side
+by side by chance, as a logarithm of odds. Here the same is asked of two embeddings, which know the residue's surroundings.
+Both hypotheses are Gaussian: each alignment column has a mean, drawn from N(μ, B), and its residues scatter around it by
+N(0, W). Then the log odds that x and y share a column rather than being of two are a quadratic form in x and y, given by μ,
+B and W alone (probabilistic linear discriminant analysis: Ioffe 2006, doi:10.1007/11744085_41; Prince & Elder 2007,
+doi:10.1109/ICCV.2007.4409052). B and W are estimated from aligned families; nothing is trained by steps.
+
+In the axes that make W the identity and B diagonal (ψ), and with each axis scaled to variance 1, two residues of one
+column correlate by r = ψ / (1 + ψ), and
+
+    log odds = Σ  -½ log(1 - r²) + (r · x · y - ½ r² (x² + y²)) / (1 - r²).
+
+The axes with the largest ψ carry almost all of it, so only these are kept. Real embeddings are not Gaussian, and residues
+side by side repeat each other, so the odds are exaggerated: they are scaled down, and an offset makes what is unlikely
+cost something, before gaps are paid for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.family import Family
+from phylocli.formats.streams import PathLike, atomic_path
+from phylocli.search.alignment import Gaps
+from phylocli.search.database import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from phylocli.embed import Embedder
+    from phylocli.encoders import Model
+
+Floats = npt.NDArray[np.float64]
+
+FILE = "homology.safetensors"
+"""In the folder of the model that it belongs to."""
+
+MEMBERS = 4
+"""Members of a family that are looked at, drawn by chance: columns count alike, however many sequences they have."""
+
+FLOOR = 1e-3
+"""Share of W's mean variance that is added to each variance, so that no direction seems to be without scatter."""
+
+FEWEST = 20
+"""Residues a feature, beyond the first of their columns, that a fit needs."""
+
+GAPS = Gaps(opening=4.0, extension=0.5)
+
+
+@dataclass(frozen=True)
+class Homology:
+    """Log odds of homology of two residues.
+
+    Attributes:
+        layers: of the encoder whose outputs are put side by side as the F features of a residue.
+        mean: of the features, (F,).
+        axes: (F, d); (features - mean) · axes has variance 1 and no correlation.
+        correlation: r of two residues of one column along each axis, (d,).
+        fingerprint: of the model.
+        scale: by which the log odds are multiplied.
+        offset: added then.
+        gaps: what they cost in an alignment by these scores.
+    """
+
+    layers: tuple[int, ...]
+    mean: FloatArray
+    axes: FloatArray
+    correlation: FloatArray
+    fingerprint: str
+    scale: float = 0.3
+    offset: float = -0.5
+    gaps: Gaps = GAPS
+
+    def __call__(self, features: FloatArray) -> FloatArray:
+        """Return the coordinates of residues, (L, d + 1), from their features (L, F): the axes', and what x² costs."""
+        x = (features - self.mean) @ self.axes
+        cost = -self.scale * (x**2) @ (self.correlation**2 / (1 - self.correlation**2) / 2)
+        return np.concatenate([x, cost[:, None]], axis=1).astype(np.float32)
+
+    def scores(self, query: FloatArray, targets: FloatArray, lengths: IntArray) -> FloatArray:
+        """Return the scores of coordinates as `__call__` gives them: one matrix product, see `Comparison.scores`."""
+        r = self.correlation
+        weighted = np.concatenate([query[:, :-1] * (self.scale * r / (1 - r**2)), np.ones((len(query), 1))], axis=1)
+        constant = self.scale * float(-0.5 * np.log(1 - r**2).sum()) + self.offset
+        result: FloatArray = weighted.astype(np.float32) @ targets.reshape(-1, targets.shape[2]).T
+        result += (query[:, -1:] + constant).astype(np.float32)
+        return result.reshape(len(query), *targets.shape[:2])
+
+    def save(self, folder: PathLike) -> Path:
+        """Write it into the folder of its model."""
+        from safetensors.numpy import save_file
+
+        described = {
+            "layers": self.layers,
+            "fingerprint": self.fingerprint,
+            "scale": self.scale,
+            "offset": self.offset,
+            "gaps": [self.gaps.opening, self.gaps.extension],
+        }
+        arrays = {"mean": self.mean, "axes": self.axes, "correlation": self.correlation}
+        arrays = {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in arrays.items()}
+        with atomic_path(Path(folder) / FILE) as part:
+            save_file(arrays, part, metadata={"homology": json.dumps(described, sort_keys=True)})
+        return Path(folder) / FILE
+
+
+def load_homology(model: Model) -> Homology | None:
+    """Return what belongs to a model that was loaded from a folder; None where nothing was fitted, or for other weights.
+
+    Raises:
+        BadInputError: the file is damaged.
+    """
+    path = None if model.folder is None else model.folder / FILE
+    if path is None or not path.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            described: dict[str, Any] = json.loads(tensors.metadata()["homology"])
+            arrays = {name: tensors.get_tensor(name) for name in ("mean", "axes", "correlation")}
+        layers, gaps = tuple(described["layers"]), Gaps(*described["gaps"])
+        numbers = {key: described[key] for key in ("fingerprint", "scale", "offset")}
+        found = Homology(layers, **arrays, **numbers, gaps=gaps)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise BadInputError(f"{path} is damaged", why=str(error), fix="fit it again, or remove it") from error
+    if found.fingerprint != model.fingerprint:
+        console.warning(f"{path} was fitted to a model with other weights, and is left alone")
+        return None
+    return found
+
+
+def features_of(embedder: Embedder, layers: tuple[int, ...], sequences: SequenceOf[str]) -> list[FloatArray]:
+    """Return the features of each sequence's residues, (L, F): the outputs of some layers side by side."""
+    from phylocli.embed import Embedder
+
+    found = [Embedder(embedder.model, layer, embedder.batch_tokens).residues(sequences) for layer in layers]
+    return [np.concatenate(parts, axis=1) for parts in zip(*found, strict=True)]
+
+
+@dataclass
+class _Moments:
+    """Sums from which the mean and the two covariances are made."""
+
+    total: Floats
+    within: Floats
+    sum: Floats
+    residues: int = 0
+    freedom: int = 0
+
+    def add(self, features: FloatArray, column: IntArray) -> None:
+        """Count one family's residues, (n, F), the columns of which are given, -1 for none."""
+        x = features.astype(np.float64)
+        self.total += x.T @ x
+        self.sum += x.sum(axis=0)
+        self.residues += len(x)
+        order = np.argsort(column, kind="stable")
+        order = order[column[order] >= 0]
+        if not len(order):
+            return
+        _, starts, code, count = np.unique(column[order], return_index=True, return_inverse=True, return_counts=True)
+        means = np.add.reduceat(x[order], starts, axis=0) / count[:, None]
+        apart = x[order] - means[code]  # nothing, where a column has one residue
+        self.within += apart.T @ apart
+        self.freedom += int((count - 1).sum())
+
+
+def fit_homology(
+    model: Model,
+    families: Iterable[Family],
+    *,
+    layers: SequenceOf[int] | None = None,
+    dimension: int = 64,
+    members: int = MEMBERS,
+    seed: int = 0,
+) -> Homology:
+    """Fit log odds of homology to a model: one pass over aligned families, two covariances, one eigenvalue problem.
+
+    Args:
+        model: whose residues are compared.
+        families: aligned; residues of one match column are taken for homologous.
+        layers: whose outputs are put side by side; None takes every second, the last among them.
+        dimension: axes kept.
+        members: of a family that are looked at.
+        seed: of their choice.
+
+    Raises:
+        BadInputError: a family is not aligned.
+        UsageError: too few families, or a layer that the model does not have.
+    """
+    import scipy.linalg
+
+    from phylocli.embed import Embedder
+
+    chosen = tuple(layers) if layers is not None else tuple(range(model.depth, 0, -2))[::-1]
+    embedder = Embedder(model)
+    moments: _Moments | None = None
+    for number, family in enumerate(families):
+        picked = np.sort(np.random.default_rng([seed, number]).permutation(len(family))[:members])
+        sequences, columns = family.sequences(), family.match_positions()
+        found = np.concatenate(features_of(embedder, chosen, [sequences[i].residues for i in picked]))
+        if moments is None:
+            size = found.shape[1]
+            moments = _Moments(np.zeros((size, size)), np.zeros((size, size)), np.zeros(size))
+        moments.add(found, np.concatenate([columns[i] for i in picked]).astype(np.int64))
+    if moments is None or moments.freedom < FEWEST * len(moments.sum):
+        raise UsageError(
+            "there are too few aligned residues to fit covariances of",
+            why=f"{moments.freedom if moments else 0:,} beyond the first of their columns",
+            fix="give hundreds of families",
+        )
+    mean = moments.sum / moments.residues
+    total = moments.total / moments.residues - np.outer(mean, mean)
+    within = moments.within / moments.freedom
+    within += FLOOR * np.trace(within) / len(within) * np.eye(len(within))
+    between, vectors = scipy.linalg.eigh(total - within, within)
+    kept = np.argsort(-between)[:dimension]
+    psi = np.maximum(between[kept], 1e-3)
+    axes = vectors[:, kept] / np.sqrt(1 + psi)
+    console.info(f"homology of residues: {moments.residues:,} residues, layers {', '.join(map(str, chosen))}")
+    return Homology(
+        chosen,
+        mean.astype(np.float32),
+        axes.astype(np.float32),
+        (psi / (1 + psi)).astype(np.float32),
+        model.fingerprint,
+    )
