@@ -88,6 +88,8 @@ def cases(families: Path) -> dict[str, dict[str, Any]]:
             settings["objective.queue"] = 36
         if name in ("infonce", "moco"):
             settings |= {"critic.name": "cosine", "critic.learned": True, "batch.cache": True}
+        if name in ("moco", "siglip"):
+            settings["batch.recompute"] = True
         found[name] = {"recipe": recipe, "settings": settings, "families": str(families)}
     return found
 
