@@ -11,7 +11,7 @@ from phylocli.views.decoy import make
 WINDOW = 20
 """Residues among which a shuffle moves them."""
 
-COUNT = 128
+COUNT = 64
 """Decoys that are enough for the tail; each gives as many scores as the table's sample has rows."""
 
 

@@ -28,7 +28,7 @@ from phylocli.search.database import FloatArray, IntArray, Table
 
 Floats = npt.NDArray[np.float64]
 
-SAMPLE = 20_000
+SAMPLE = 8_192
 """Rows of the table that decoys are held against."""
 
 BULK = 4_096
