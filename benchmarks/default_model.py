@@ -20,8 +20,11 @@ import polars as pl
 
 import phylocli
 from phylocli import console
+from phylocli.encoders import Model
 from phylocli.formats.tables import read_table
 from phylocli.recipes import load as load_recipe
+from phylocli.search import fit_homology
+from phylocli.search.homology import FILE
 from phylocli.train.data import load_corpus
 from phylocli.train.learner import Learner, choose_precision
 from phylocli.train.whitening import whiten
@@ -84,6 +87,8 @@ def main() -> None:
         training = with_trees(sources, folder / "train.sto.gz", options.families)
         run = folder / "run"
         model = trained(training, run, options.steps, options.seed, options.processes, options.set)
+        if not (model / FILE).is_file():  # what `search --rerank residues` aligns by
+            fit_homology(Model.load(model), phylocli.read_families(training)).save(model)
         metrics = read_table(run / "metrics.parquet")
         print(f"{metrics['residues'].sum():,} residues in {metrics['seconds'].sum() / 60:.1f} minutes\n")
         extra = [f"untrained, whitened={untrained_but_whitened(run, folder / 'untrained_whitened')}"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from phylocli import console
 from phylocli.errors import BadInputError
 from phylocli.formats import read_sequences
 from phylocli.formats.fasta import shorten
@@ -116,6 +117,8 @@ class ResidueScores:
         self._embedder = embedder
         self._homology = load_homology(embedder.model)
         self.comparison: Comparison = self._homology or Standardised()
+        if self._homology is None:
+            console.info("no log odds of homology were fitted to this model: residues are compared by standardised cosines")
         self._kept: OrderedDict[str, FloatArray] = OrderedDict()
         self._bytes = 0
 
