@@ -29,6 +29,7 @@ from phylocli.alphabet import VOCABULARY_SIZE, encode_tokens
 from phylocli.encoders import pad_batch
 from phylocli.encoders.convolutional import Encoder
 from phylocli.formats import read_families
+from phylocli.train.compiling import compile_encoder
 from phylocli.train.data import PairBatch
 from phylocli.train.learner import Learner, choose_precision
 
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="CPU time for each row")
     parser.add_argument("--preset", default="small")
     parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--compile", action="store_true", help="one more row: our encoder by torch.compile, compiled before")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     import numpy as np
@@ -184,13 +186,18 @@ def main() -> None:
         )
     else:
         print("lightly is not installed: its loop is left out")
-    for precision in ("fp32", "auto"):
+    kinds = [("fp32", False), ("auto", False), *([("auto", True)] if options.compile else [])]
+    for precision, compiled in kinds:
         learner = Learner(settings, 0).train()
         learner.precision = choose_precision(precision, torch.device("cpu"))
         if precision == "auto" and learner.precision == torch.float32:
             continue
         optimiser = torch.optim.AdamW(learner.parameters(), lr=1e-3)
-        name = f"phylocli, {'float32' if precision == 'fp32' else 'bfloat16'}"
+        name = f"phylocli, {'float32' if precision == 'fp32' else 'bfloat16'}{', compiled' if compiled else ''}"
+        if compiled:
+            compile_encoder(learner, batches[0])
+            for _ in range(2 * len(batches)):
+                our_step(learner, optimiser)
         rows.append((name, rate(lambda: our_step(learner, optimiser), options.seconds), learner.precision))  # noqa: B023
 
     others = {name.split(",")[0]: value for name, value, _ in rows if not name.startswith("phylocli")}

@@ -23,6 +23,7 @@ from phylocli.formats.streams import PathLike, write_text
 from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints, distributed, flops
 from phylocli.train.compiled import Cache
+from phylocli.train.compiling import compile_encoder
 from phylocli.train.data import Corpus, load_corpus
 from phylocli.train.distributed import ElsewhereError, World
 from phylocli.train.divergence import DivergedError
@@ -121,6 +122,8 @@ def _train(
     # One process counts for all: it takes a second copy of the model, on the host.
     work = flops.Work(*world.on_main(lambda: astuple(flops.count(learner.model)))) if config["log"]["mfu"] else None
     engine = _engine(learner, corpus, config, target)
+    if config["compile"]:
+        compile_encoder(learner, corpus.batch(0))
     held_out = corpus.validation(config["validation"]["pairs"])
     _say_what_is_trained(learner, corpus, held_out is not None)
 
