@@ -39,7 +39,9 @@ def _merge(base: dict[str, Any], changes: dict[str, Any], at: tuple[str, ...], w
         parts = str(changes["name"]).split("+")
         base = {key: value for key, value in base.items() if key == "name" or key in parts}
     if renamed and at == ("encoder",):
-        base = {**base, "parameters": {}, "pooling_parameters": {}}
+        base = {**base, "parameters": {}}
+    if at == ("encoder",) and changes.get("pooling", base["pooling"]) != base["pooling"]:
+        base = {**base, "pooling_parameters": {}}
     for key, value in changes.items():
         here = (*at, key)
         name = ".".join(here)
