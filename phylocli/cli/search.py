@@ -37,7 +37,7 @@ def command(
     no_self: Annotated[bool, typer.Option("--no-self", help="A row with the query's own id is no hit.")] = False,
     model: ModelOption = None,
     align: Annotated[
-        bool, typer.Option("--align", help="Align the hits with phmmer, and order them by its bit score.")
+        bool, typer.Option("--align", help="Align the hits with phmmer, and order them by its bits; with --rerank, by both.")
     ] = False,
     rerank: Annotated[
         Optional[str],  # noqa: UP045
@@ -73,7 +73,8 @@ def command(
     are unlikely to be chance: at 0.01, one in a hundred queries has such a hit by chance. It grows with the table.
 
     --rerank residues finds many more relatives, and surer: it aligns the hits, and residues_evalue is the number of rows
-    that would be aligned as well if none were related. It needs the table's sequences.
+    that would be aligned as well if none were related. With --align too, both_evalue is the better of the two, doubled. Both
+    need the table's sequences.
 
     The search is exact and the order of equal hits that of the table, unless --approximate is said. --model is needed only
     where the model that made the table is neither one that has a name nor where it was.

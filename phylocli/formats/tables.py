@@ -71,7 +71,7 @@ def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
     """Hits of a search: one row a query and hit, `rank` 1 the best; `evalue` is that of the cosine.
 
     Where asked for: `residues` and `residues_evalue` (alignment of residue embeddings), `align_evalue` and `align_bits`
-    (phmmer; null: no alignment).
+    (phmmer; null: no alignment), and of both, `both_evalue`.
     """
     import pyarrow as pa
 
@@ -81,6 +81,8 @@ def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
         fields += [("residues", number), ("residues_evalue", number)]
     if aligned:
         fields += [("align_evalue", number), ("align_bits", number)]
+    if residues and aligned:
+        fields += [("both_evalue", number)]
     return pa.schema(fields)
 
 

@@ -41,7 +41,7 @@ class _SecondLook:
         letters: of the rows that were hit, by id.
         rows: of the table.
         k: hits that are kept.
-        max_evalue: hits with a larger E-value of residues are not.
+        max_evalue: hits with a larger E-value of residues, or of both looks, are not.
     """
 
     aligned: bool
@@ -57,7 +57,8 @@ class _SecondLook:
     def __call__(self, query: str, targets: list[str], z: Floats) -> tuple[npt.NDArray[np.int64], dict[str, Floats]]:
         """Return the order of one query's hits, best first, and the scores that make it, in that order.
 
-        What phmmer aligns comes first, by bits; the rest by residues where these are asked for, else as it was.
+        By one look: what phmmer aligns comes first, by bits, the rest as it was; or by the E-values of residues. By both: by
+        the smaller of the two E-values, doubled, for there were two chances.
 
         Args:
             query: sequence.
@@ -71,11 +72,14 @@ class _SecondLook:
         if self.standing is not None:
             found["residues"], found["residues_evalue"] = self.standing(query, letters, z)
             keys.append(found["residues_evalue"])
-            if self.max_evalue is not None:
-                kept = found["residues_evalue"] <= self.max_evalue
         if self.aligned:
             found["align_evalue"], found["align_bits"] = align(query, letters, self.rows)
             keys.append(-np.nan_to_num(found["align_bits"], nan=-np.inf))
+        if self.standing is not None and self.aligned:
+            found["both_evalue"] = 2 * np.fmin(found["residues_evalue"], found["align_evalue"])
+            keys.append(found["both_evalue"])
+        if self.standing is not None and self.max_evalue is not None:
+            kept = found["both_evalue" if self.aligned else "residues_evalue"] <= self.max_evalue
         order = np.lexsort(keys)
         order = order[kept[order]][: self.k]
         return order, {name: values[order] for name, values in found.items()}
@@ -108,11 +112,12 @@ def search_file(
         output: table of `tables.hits_schema()`; `-`/None is standard output.
         k: hits of a query.
         model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
-        max_evalue: leave out hits with a larger E-value, that of the residues where `rerank` asks for it.
+        max_evalue: leave out hits with a larger E-value, that of the residues where `rerank` asks for it, that of both looks
+            where both are asked for.
         leave_out_self: a row with the query's own id is no hit.
         rerank: `residues`: align the hits by their residues' embeddings (`align_residues`) and order them by the E-values
             of that; None leaves them.
-        aligned: align the hits with phmmer and order them by its bit score.
+        aligned: align the hits with phmmer and order them by its bit score; with `rerank`, by the better of both E-values.
         candidates: nearest rows that are looked at again, of which the best k are hits; None is k.
         sequences: of the table's rows, for `rerank` and `aligned`.
         approximate: through a graph beside the table, which is built at first use (needs usearch).

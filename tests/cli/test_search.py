@@ -74,6 +74,10 @@ def test_second_looks_add_columns_and_decide_the_order(
         for _, part in frame.group_by("query"):
             assert part[score].drop_nulls().is_sorted(descending=falling)
             assert part["rank"].to_list() == list(range(1, 7))
+    both = search(*args, "--rerank", "residues", "--align")
+    better = 2 * both.select(pl.min_horizontal("residues_evalue", "align_evalue")).to_series()
+    assert both["both_evalue"].to_numpy() == pytest.approx(better.to_numpy(), rel=1e-3)  # four digits are written
+    assert all(part["both_evalue"].is_sorted() for _, part in both.group_by("query"))
     first = looked.filter(pl.col("rank") == 1)
     assert (first["query"] == first["target"]).all()
     bound = first["residues_evalue"].max()
