@@ -52,7 +52,7 @@ GROUPS: dict[str, dict[str, list[str]]] = {
         "crop alone": ["view.name=crop", "batch.clan_share=0.0"],
         "substitution, crop": ["view.name=substitution+crop", "batch.clan_share=0.0"],
         "HMM emission, crop": ["view.name=hmm-emission+crop", "batch.clan_share=0.0"],
-        "dropout, crop": ["view.name=dropout+crop", "batch.clan_share=0.0"],
+        "dropout, crop": ["view.name=dropout+crop", "batch.clan_share=0.0", "encoder.parameters.dropout=0.1"],
         "phylogenetic, whole": ["view.name=phylogenetic"],
     },
     "objectives": {
