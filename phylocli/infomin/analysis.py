@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import itertools
 import json
 import math
@@ -86,8 +87,10 @@ def analyse(
         raise UsageError("the families are read several times", fix="name a file")
     parse_bands(bands), view_cells(others, [0.0])  # what cannot work is said before trees are made
     folder = Path(output)
-    source, records = _with_trees(families, folder / "trees.sto")
-    elsewhere = None if evaluate is None else _with_trees(evaluate, folder / "evaluate.sto")[0]
+    _records.cache_clear()  # files may have changed since they were last read
+    source = _with_trees(families, folder)
+    records = _records(source)
+    elsewhere = None if evaluate is None else _with_trees(evaluate, folder)
     matched = band_cells(bands, records)
     cells = [*matched, *view_cells(others, [cell.distance or 0.0 for cell in matched])]
     changes = {**SETTINGS, **(settings or {})}
@@ -115,7 +118,15 @@ def analyse(
     write_text(folder / "infomin.html", page)
     facts = provenance(
         "infomin",
-        {"bands": bands, "views": list(others), "recipe": recipe, "steps": steps, "seeds": list(seeds), "settings": changes},
+        {
+            "bands": bands,
+            "views": list(others),
+            "recipe": recipe,
+            "steps": steps,
+            "seeds": list(seeds),
+            "settings": changes,
+            "evaluate": None if evaluate is None else str(evaluate),
+        },
         min(seeds),
     )
     write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
@@ -154,18 +165,20 @@ def _records(source: Path) -> list[Family]:
     return list(read_families(source))
 
 
-def _with_trees(families: PathLike, made: Path) -> tuple[Path, list[Family]]:
-    """Return the file of families with trees, made once where they lack, and its records."""
+def _with_trees(families: PathLike, folder: Path) -> Path:
+    """Return the file of families with trees, made once for each content where they lack."""
     source = Path(families)
-    records = list(read_families(source))
-    if all(family.newick for family in records):
-        return source, records
+    if all(family.newick for family in _records(source)):
+        return source
+    with source.open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    made = folder / f"trees-{content[:12]}.sto"
     if not made.is_file():
         console.info(f"{source.name}: making trees")
         made.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(made) as path:
-            write_families(infer_trees(iter(records)), path)
-    return made, list(read_families(made))
+            write_families(infer_trees(iter(_records(source))), path)
+    return made
 
 
 def summarise(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
-from markupsafe import Markup, escape
+from markupsafe import escape
 
+from phylocli.formats.pages import page, table
 from phylocli.formats.pictures import figure_as_svg
 
 LINE, GREY = "#0b6e69", "#555555"
@@ -92,35 +93,20 @@ def _cell(row: dict[str, Any], column: str) -> str:
     return f"{row[column]:.3f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
 
 
-def _table(heads: list[str], rows: list[list[Any]]) -> Markup:
-    lines = [Markup("<th>{}</th>").format(head) for head in heads]
-    body = [Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row) for row in rows]
-    return Markup("<table><tr>{}</tr>{}</table>").format(
-        Markup("").join(lines), Markup("").join(Markup("<tr>{}</tr>").format(row) for row in body)
-    )
-
-
 def _page(summary: pl.DataFrame, differences: pl.DataFrame, quality: str, svg: str) -> str:
     columns = [c for c in summary.columns if f"{c}_low" in summary.columns]
     rows = []
     for row in summary.to_dicts():
         distance = "–" if row["distance"] is None else f"{row['distance']:.2f}"
         rows.append([row["view"], distance, row["seeds"], *(_cell(row, c) for c in columns)])
-    views = _table(["view", "distance", "seeds", *(c.replace("_", " ") for c in columns)], rows)
+    views = table(["view", "distance", "seeds", *(c.replace("_", " ") for c in columns)], rows)
     gaps = []
     for row in differences.to_dicts():
         ends = "" if row["low"] is None else f" ({row['low']:+.3f} to {row['high']:+.3f})"
         p = "–" if row["p_holm"] is None else f"{row['p_holm']:.3g}"
         gaps.append([row["band"], row["view"], f"{row['difference']:+.3f}{ends}", row["seeds"], p])
-    against = _table(["homologs at", "against", "difference", "seeds", "p, corrected"], gaps)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>InfoMin</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body{{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}}
-svg{{max-width:100%;height:auto}}table{{border-collapse:collapse;font-size:13px}}td,th{{padding:.2rem .8rem .2rem 0;
-text-align:left;border-bottom:1px solid #ddd}}</style></head><body>
-<h1>Quality against shared information</h1>
+    against = table(["homologs at", "against", "difference", "seeds", "p, corrected"], gaps)
+    body = f"""<h1>Quality against shared information</h1>
 <p>One point a view: {escape(AXES.get(quality, quality))}, against the nats that the embeddings of two held-out views share.
 Theory (Tian et al. 2020, arXiv 2005.10243) expects an inverted U. Means and 95 % intervals over seeds (Student's t); small
 dots are runs.</p>
@@ -129,6 +115,5 @@ dots are runs.</p>
 <h2>Homologs against the other views</h2>
 <p>The band's {escape(quality)} minus the other view's, paired by seed; 95 % intervals; p of the
 paired t test, by Holm's method.</p>
-{against}
-</body></html>
-"""
+{against}"""
+    return page("InfoMin", body, width=70)

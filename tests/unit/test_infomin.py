@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ import pytest
 from scipy.stats import ttest_rel
 
 from phylocli.errors import BadInputError, UsageError
-from phylocli.formats import write_families
+from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.infomin import analyse, band_cells, view_cells
 from phylocli.infomin import measuring as room
-from phylocli.infomin.analysis import summarise
+from phylocli.infomin.analysis import _with_trees, summarise
 from phylocli.infomin.cells import Cell, as_variation, mean_distance
 from phylocli.infomin.comparing import compare
 
@@ -42,6 +43,17 @@ def test_views_are_matched_to_the_bands_mean_distance(families: list[Family]) ->
         band_cells("90:100", families)
     with pytest.raises(UsageError, match="band by band"):
         view_cells(["phylogenetic"], [0.5])
+
+
+def test_trees_are_made_once_for_each_content(families: list[Family], tmp_path: Path) -> None:
+    bare = [replace(family, newick=None) for family in families]
+    for name, few in (("a", bare[:1]), ("b", bare[1:2])):
+        write_families(iter(few), tmp_path / f"{name}.sto")
+    made = [_with_trees(tmp_path / f"{name}.sto", tmp_path) for name in "aba"]
+    assert made[0] == made[2] != made[1]
+    for path, family in zip(made, bare, strict=False):
+        (found,) = read_families(path)
+        assert found.has_tree and found.ids == family.ids
 
 
 def test_intervals_are_over_seeds() -> None:

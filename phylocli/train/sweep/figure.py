@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from phylocli.formats.pages import page, table
 from phylocli.formats.pictures import figure_as_svg
 
 DOT, MEAN = "#0072b2", "#222222"
@@ -74,27 +75,9 @@ def _page(frame: pl.DataFrame, means: pl.DataFrame, metric: str, svg: str) -> st
         for row in means.iter_rows(named=True)
     ]
     failed = frame.filter(pl.col("status") == "failed").select("run", "error").rows()
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Sweep</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body{{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}}
-svg{{max-width:100%;height:auto}}table{{border-collapse:collapse;font-size:13px}}td,th{{padding:.2rem .8rem .2rem 0;
-text-align:left;border-bottom:1px solid #ddd}}</style></head><body>
-<h1>Sweep: {escape(metric.replace("_", " "))}</h1>
+    body = f"""<h1>Sweep: {escape(metric.replace("_", " "))}</h1>
 <p>{len(frame)} runs: {escape(shown)}. Held-out members are those of each run's own seed.</p>
 {svg}
-{_table(head, rows)}
-{Markup("<h2>Failed</h2>") + _table(("run", "error"), failed) if failed else ""}
-</body></html>
-"""
-
-
-def _table(head: tuple[str, ...], rows: list[Any]) -> Any:
-    from markupsafe import Markup
-
-    def line(cells: Any, kind: str) -> Any:
-        return Markup("<tr>{}</tr>").format(Markup("").join(Markup(f"<{kind}>{{}}</{kind}>").format(cell) for cell in cells))
-
-    body = Markup("").join(line(cells, "td") for cells in rows)
-    return Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(line(head, "th"), body)
+{table(head, rows)}
+{Markup("<h2>Failed</h2>") + table(("run", "error"), failed) if failed else ""}"""
+    return page("Sweep", body)
