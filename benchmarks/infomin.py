@@ -20,7 +20,13 @@ import phylocli
 from phylocli import console
 from phylocli.infomin import QUALITIES, analyse
 
-SETTINGS = {"batch.pairs": 32, "whitening.power": 0.0, "batch.clan_share": 0.0}
+SETTINGS = {
+    "batch.pairs": 32,
+    "batch.clan_share": 0.0,
+    "encoder.pooling_parameters.features": 512,
+    "kernel.features": 0,
+    "whitening.power": 0.0,
+}
 
 
 def main() -> None:

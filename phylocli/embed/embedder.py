@@ -41,7 +41,7 @@ FIRST = 20
 def with_pooling(model: Model, pool: str | None) -> Model:
     """Return the model with another pooling, sharing its encoder; None or its own name return the model itself.
 
-    A whitening was fitted to the model's own pooling, and stays behind.
+    Kernel means and a whitening were fitted to go with the model's own pooling, and stay behind.
 
     Raises:
         UsageError: no such pooling, or one that has learned weights, which this model lacks.
@@ -55,7 +55,7 @@ def with_pooling(model: Model, pool: str | None) -> Model:
             why=f"that pooling is learned, and the model was trained with {model.config['pooling']!r}",
             fix="use mean or max, or train a model with it",
         )
-    rest = {key: value for key, value in model.config.items() if key != "whitened"}
+    rest = {key: value for key, value in model.config.items() if key not in ("kernel", "whitened", "whitened_to")}
     other = Model({**rest, "pooling": pool, "pooling_parameters": {}})
     other.encoder = model.encoder
     return other.to(model.device).eval()
@@ -109,6 +109,11 @@ class Embedder:
         self.batch_tokens = self.batch_tokens or BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS["cpu"])
         self.model.eval()
 
+    @property
+    def dimension(self) -> int:
+        """Number of features D of an embedding."""
+        return self.model.dimension_of(self.layer)
+
     @torch.inference_mode()
     def residues(self, sequences: SequenceOf[str]) -> list[FloatArray]:
         """Return the residues' embeddings of each sequence, shape (L, D) each, in the order given."""
@@ -141,14 +146,14 @@ class Embedder:
         known.update(zip(fresh, self._pooled_fresh(list(fresh.values())), strict=True))
         for key in fresh:
             self._cache[key] = known[key]
-        while len(self._cache) * self.model.dimension * 4 > CACHE_BYTES:
+        while len(self._cache) * self.dimension * 4 > CACHE_BYTES:
             self._cache.popitem(last=False)
         if not keys:
-            return np.zeros((0, self.model.dimension), dtype=np.float32)
+            return np.zeros((0, self.dimension), dtype=np.float32)
         return np.stack([known[key] for key in keys])
 
     def _pooled_fresh(self, sequences: list[str]) -> FloatArray:
-        result = np.empty((len(sequences), self.model.dimension), dtype=np.float32)
+        result = np.empty((len(sequences), self.dimension), dtype=np.float32)
         device = self.model.device
         short = [i for i, s in enumerate(sequences) if len(s) <= self.window]
         for batch in token_batches([len(sequences[i]) for i in short], self.batch_tokens):
@@ -160,9 +165,7 @@ class Embedder:
             if len(sequence) > self.window:
                 whole = torch.from_numpy(self.residues([sequence])[0]).to(device)[None]
                 mask = torch.ones(whole.shape[:2], dtype=torch.bool, device=device)
-                last = self.layer in (None, self.model.depth)  # as the model's own forward does
-                pool: Callable[..., torch.Tensor] = self.model.pool if last else self.model.pooling
-                result[i] = pool(whole, mask)[0].float().cpu().numpy()
+                result[i] = self.model.pool(whole, mask, self.layer)[0].float().cpu().numpy()
         return result
 
     def _tell(self, residues: int) -> None:

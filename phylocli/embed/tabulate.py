@@ -57,7 +57,7 @@ class Tabulator:
     @property
     def dimension(self) -> int:
         """Number of features: of a sequence's embedding, or of a residue's."""
-        return int(self.model.encoder.dimension) if self.per_residue else self.model.dimension
+        return int(self.model.encoder.dimension) if self.per_residue else self.model.dimension_of(self.layer)
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from phylocli import registry
 from phylocli.alphabet import ALPHABETS, check_alphabet
+from phylocli.encoders._kernel_mean import KernelMean
 from phylocli.encoders._pooling import build_pooling
 from phylocli.encoders._whitening import Whitening
 from phylocli.errors import BadInputError, UsageError
@@ -26,13 +27,15 @@ class Model(nn.Module):
 
     Args:
         config: `encoder` (name), `parameters` (of the encoder), `pooling` (name), `pooling_parameters`, and for nucleotides
-            `alphabet`, for a whitened model `whitened`. Make one with `Model.create` or `Model.load`.
+            `alphabet`, for a model with kernel means `kernel` (their number), for a whitened one `whitened` (the power), and
+            `whitened_to` where that leads to fewer features. Make one with `Model.create` or `Model.load`.
 
     Attributes:
         config: as given, with every parameter spelled out.
         encoder: the architecture, `phylocli.encoders.<name>.Encoder`.
         pooling: the pooling module.
-        whitening: the affine map after it; None where the model has none.
+        kernel: kernel means of the residues, put beside what the pooling gives; None where the model has none.
+        whitening: the affine map after both; None where the model has none.
         folder: where it was loaded from; None where it was made.
     """
 
@@ -46,7 +49,9 @@ class Model(nn.Module):
         except TypeError as error:
             raise UsageError(f"the encoder {config['encoder']!r} does not take these parameters", why=str(error)) from error
         self.pooling = build_pooling(config["pooling"], self.encoder.dimension, config["pooling_parameters"])
-        self.whitening = Whitening(self.dimension) if config.get("whitened") else None
+        kernel, whitened = config.get("kernel"), config.get("whitened")
+        self.kernel = KernelMean(self.encoder.dimension, kernel) if kernel else None
+        self.whitening = Whitening(sum(self.blocks), config.get("whitened_to", 0)) if whitened else None
         # An encoder that starts from something that may be gone tomorrow says how to build it without.
         self.config = {**config, "parameters": getattr(self.encoder, "description", config["parameters"])}
         alphabets = getattr(module, "ALPHABETS", ALPHABETS)
@@ -100,9 +105,21 @@ class Model(nn.Module):
         return str(self.config.get("alphabet", "protein"))
 
     @property
+    def blocks(self) -> list[int]:
+        """Numbers of features that the pooling gives and, where there are any, of kernel means."""
+        pooled = int(getattr(self.pooling, "dimension", self.encoder.dimension))
+        return [pooled] if self.kernel is None else [pooled, len(self.kernel.phases)]
+
+    @property
     def dimension(self) -> int:
         """Number of features D of an embedding; a residue's is `encoder.dimension`."""
-        return int(getattr(self.pooling, "dimension", self.encoder.dimension))
+        return self.dimension_of(None)
+
+    def dimension_of(self, layer: int | None) -> int:
+        """Return the number of features of an embedding that is made of a layer's residues; None is the last layer."""
+        if layer not in (None, self.depth):
+            return self.blocks[0]
+        return sum(self.blocks) if self.whitening is None else self.whitening.dimension
 
     @property
     def depth(self) -> int:
@@ -143,29 +160,72 @@ class Model(nn.Module):
         """
         return self.encoder(tokens, mask, layer)
 
-    def pool(self, residues: Tensor, mask: Tensor) -> Tensor:
-        """Return one vector a sequence, (N, D), from residues (N, L, R) of the last layer and their mask (N, L)."""
+    def pool(self, residues: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
+        """Return one vector a sequence, (N, D), from residues (N, L, R) of a layer and their mask (N, L); None: the last."""
         pooled: Tensor = self.pooling(residues, mask)
+        if layer not in (None, self.depth):
+            return pooled  # what was fitted knows the last layer's residues, and nothing of another one's
+        if self.kernel is not None:
+            pooled = torch.cat([pooled.float(), self.kernel(residues, mask)], dim=1)
         return pooled if self.whitening is None else self.whitening(pooled)
 
-    def whiten(self, vectors: Tensor, family: Tensor, power: float, floor: float) -> None:
+    def add_kernel(self, features: int, mean: Tensor, axes: Tensor, width: float, seed: int) -> None:
+        """Put kernel means of the residues beside the pooled features from here on, see `KernelMean.fit`.
+
+        Args:
+            features: number of random Fourier features.
+            mean, axes, width, seed: of the kernel.
+        """
+        self.kernel, self.whitening = KernelMean(self.encoder.dimension, features), None
+        self.kernel.fit(mean, axes, width, seed)
+        self.kernel.to(self.device)
+        self.config = {key: value for key, value in self.config.items() if not key.startswith("whitened")}
+        self.config["kernel"] = features
+
+    def whiten(self, vectors: Tensor, family: Tensor, power: float, floor: float, dimension: int = 0) -> None:
         """Fit the map that is applied after pooling from here on, see `Whitening.fit`.
 
         Args:
-            vectors: (N, D), as `forward` gives them without that map.
+            vectors: (N, F), as `forward` gives them without that map.
             family: code of each vector's family, (N,).
             power, floor: of the map.
+            dimension: number of features that it leads to; 0: all.
         """
-        self.whitening = Whitening(self.dimension)
-        self.whitening.fit(vectors, family, power, floor)
+        self.whitening = Whitening(sum(self.blocks), dimension)
+        self.whitening.fit(vectors, family, power, floor, self.blocks if len(self.blocks) > 1 else None)
         self.whitening.to(self.device)
         self.config["whitened"] = power
+        if dimension:
+            self.config["whitened_to"] = dimension
+
+    def start_from(self, other: Model) -> bool:
+        """Take another model's weights over: the encoder's, and the pooling's where both pool alike.
+
+        Returns:
+            Whether the pooling's were taken too.
+
+        Raises:
+            UsageError: the two encoders are not of one kind and size, or read other letters.
+        """
+        if self.alphabet != other.alphabet:
+            raise UsageError(f"{other.folder or 'that model'} reads {other.alphabet}, not {self.alphabet}")
+        try:
+            self.encoder.load_state_dict(other.encoder.state_dict())
+        except RuntimeError as error:
+            sizes = ", ".join(f"{key}={value}" for key, value in other.config["parameters"].items())
+            raise UsageError(
+                f"{self.config['encoder']} cannot start from the weights of {other.folder or 'that model'}",
+                why=f"its encoder is {other.config['encoder']} with {sizes}",
+                fix="train an encoder of the same kind and size",
+            ) from error
+        alike = all(self.config[key] == other.config[key] for key in ("pooling", "pooling_parameters"))
+        if alike:
+            self.pooling.load_state_dict(other.pooling.state_dict())
+        return alike
 
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Return one embedding a sequence, (N, D); arguments as `residues`."""
-        residues = self.residues(tokens, mask, layer)
-        # The whitening was fitted on the last layer and knows nothing of another one's features.
-        return self.pool(residues, mask) if layer in (None, self.depth) else self.pooling(residues, mask)
+        return self.pool(self.residues(tokens, mask, layer), mask, layer)
 
     def save(self, folder: PathLike, card: str | None = None, *, half: bool = False) -> Path:
         """Write the model as a folder, all or nothing: config.json, model.safetensors, MODEL_CARD.md.
@@ -226,6 +286,7 @@ class Model(nn.Module):
             config = {key: description[key] for key in ("encoder", "parameters", "pooling", "pooling_parameters")}
             if description.get("whitened"):
                 config["whitened"] = float(description["whitened"])
+            config.update({key: int(description[key]) for key in ("kernel", "whitened_to") if description.get(key)})
             if "alphabet" in description:
                 config["alphabet"] = check_alphabet(description["alphabet"])
         except (ValueError, KeyError, TypeError, UsageError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,20 +12,26 @@ class Whitening(nn.Module):
     """x ↦ (x - mean) · matrix, in float32.
 
     Args:
-        dimension: number of features D, before and after.
+        features: number F of features before.
+        dimension: number D after; 0: as many.
 
     Attributes:
-        mean: (D,), zero until it is fitted.
-        matrix: (D, D), the identity until it is fitted.
+        mean: (F,), zero until it is fitted.
+        matrix: (F, D), ones on the diagonal until it is fitted.
     """
 
     mean: Tensor
     matrix: Tensor
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, features: int, dimension: int = 0) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(dimension))
-        self.register_buffer("matrix", torch.eye(dimension))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("matrix", torch.eye(features, dimension or features))
+
+    @property
+    def dimension(self) -> int:
+        """Number of features after the map."""
+        return self.matrix.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the whitened vectors, (N, D) float32."""
@@ -31,24 +39,35 @@ class Whitening(nn.Module):
             return (x.float() - self.mean) @ self.matrix
 
     @torch.no_grad()
-    def fit(self, vectors: Tensor, family: Tensor, power: float, floor: float = 1e-3) -> None:
-        """Fit within-family covariance normalisation.
+    def fit(
+        self, vectors: Tensor, family: Tensor, power: float, floor: float = 1e-3, blocks: Sequence[int] | None = None
+    ) -> None:
+        """Fit within-family covariance normalisation and, where the map leads to fewer features, a discriminant analysis.
 
         Directions in which members of one family differ as much as strangers do say nothing of the family. With the mean μ
         of all vectors and the average covariance W within families, the map is x ↦ (x - μ) · W^(-power): at 1/2 it makes
         that covariance the identity, so that cosine and distance weigh each direction by how little relatives differ in
         it. That is within-class covariance normalisation (Hatch, Kajarekar & Stolcke 2006, Within-class covariance
         normalization for SVM-based speaker recognition, Interspeech), the half of a linear discriminant analysis that
-        keeps all dimensions.
+        keeps all dimensions. The other half, where fewer are asked for: of the mapped vectors, the axes along which the
+        families' means differ most.
 
         Args:
-            vectors: (N, D).
+            vectors: (N, F).
             family: code of each vector's family, (N,). Families of one vector take no part in W.
             power: 0 subtracts the mean only, 0.5 whitens.
             floor: eigenvalues of W count as at least this share of the largest one, so that a direction which few vectors
                 know of is not blown up.
+            blocks: numbers of features, F in all, that come from different sources: each block is brought to the same
+                spread first, for the floor's sake.
         """
         x = vectors.double()
+        mean = x.mean(0)
+        scale = torch.ones_like(mean)
+        if blocks:
+            spreads = [part.mean().clamp(min=1e-12) for part in x.std(0).split(list(blocks))]
+            scale = torch.cat([spread.reciprocal().expand(n) for spread, n in zip(spreads, blocks, strict=True)])
+        x = (x - mean) * scale
         _, code = family.unique(return_inverse=True)
         count = torch.bincount(code).to(x)
         means = x.new_zeros(len(count), x.shape[1]).index_add_(0, code, x) / count[:, None]
@@ -56,5 +75,8 @@ class Whitening(nn.Module):
         freedom = (count - 1).clamp(min=0).sum().clamp(min=1)
         values, axes = torch.linalg.eigh(apart.T @ apart / freedom)
         values = values.clamp(min=floor * float(values.max().clamp(min=1e-12)))
-        self.mean.copy_(x.mean(0))
-        self.matrix.copy_(axes @ torch.diag(values**-power) @ axes.T)
+        matrix = axes @ torch.diag(values**-power) @ axes.T
+        if self.dimension < len(matrix):
+            matrix @= torch.linalg.eigh(torch.cov((means @ matrix).T)).eigenvectors.flip(1)[:, : self.dimension]
+        self.mean.copy_(mean)
+        self.matrix.copy_(scale[:, None] * matrix)

@@ -52,7 +52,7 @@ def embed_items(
     embedder = Embedder(model, layer)
     # By length, so that little is padded; the result does not depend on it.
     order = sorted(range(len(ids)), key=lambda i: len(sequences[ids[i]]))
-    vectors = np.zeros((len(ids), model.dimension), dtype=np.float32)
+    vectors = np.zeros((len(ids), embedder.dimension), dtype=np.float32)
     with console.progress_task(f"embedding: {name}", len(ids), unit="sequences") as bar:
         for start in range(0, len(order), BLOCK):
             rows = order[start : start + BLOCK]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +96,10 @@ def in_embedding(residues: FloatArray, embedder: Embedder) -> FloatArray:
     import torch
 
     model = embedder.model
-    pool: Callable[..., Any] = model.pool if embedder.layer in (None, model.depth) else model.pooling
     with torch.inference_mode():
         alone = torch.from_numpy(residues).to(model.device)[:, None]
         mask = torch.ones(alone.shape[:2], dtype=torch.bool, device=model.device)
-        return unit(pool(alone, mask).float().cpu().numpy())
+        return unit(model.pool(alone, mask, embedder.layer).float().cpu().numpy())
 
 
 class ResidueScores:

@@ -20,39 +20,31 @@ cost something, before gaps are paid for.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike, atomic_path
 from phylocli.search.alignment import Gaps
 from phylocli.search.database import FloatArray, IntArray
+from phylocli.train.homologous import fit_axes
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
     from phylocli.encoders import Model
-
-Floats = npt.NDArray[np.float64]
 
 FILE = "homology.safetensors"
 """In the folder of the model that it belongs to."""
 
 MEMBERS = 4
 """Members of a family that are looked at, drawn by chance: columns count alike, however many sequences they have."""
-
-FLOOR = 1e-3
-"""Share of W's mean variance that is added to each variance, so that no direction seems to be without scatter."""
-
-FEWEST = 20
-"""Residues a feature, beyond the first of their columns, that a fit needs."""
 
 GAPS = Gaps(opening=4.0, extension=0.5)
 
@@ -148,33 +140,6 @@ def features_of(embedder: Embedder, layers: tuple[int, ...], sequences: Sequence
     return [np.concatenate(parts, axis=1) for parts in zip(*found, strict=True)]
 
 
-@dataclass
-class _Moments:
-    """Sums from which the mean and the two covariances are made."""
-
-    total: Floats
-    within: Floats
-    sum: Floats
-    residues: int = 0
-    freedom: int = 0
-
-    def add(self, features: FloatArray, column: IntArray) -> None:
-        """Count one family's residues, (n, F), the columns of which are given, -1 for none."""
-        x = features.astype(np.float64)
-        self.total += x.T @ x
-        self.sum += x.sum(axis=0)
-        self.residues += len(x)
-        order = np.argsort(column, kind="stable")
-        order = order[column[order] >= 0]
-        if not len(order):
-            return
-        _, starts, code, count = np.unique(column[order], return_index=True, return_inverse=True, return_counts=True)
-        means = np.add.reduceat(x[order], starts, axis=0) / count[:, None]
-        apart = x[order] - means[code]  # nothing, where a column has one residue
-        self.within += apart.T @ apart
-        self.freedom += int((count - 1).sum())
-
-
 def fit_homology(
     model: Model,
     families: Iterable[Family],
@@ -198,40 +163,19 @@ def fit_homology(
         BadInputError: a family is not aligned.
         UsageError: too few families, or a layer that the model does not have.
     """
-    import scipy.linalg
-
     from phylocli.embed import Embedder
 
     chosen = tuple(layers) if layers is not None else tuple(range(model.depth, 0, -2))[::-1]
     embedder = Embedder(model)
-    moments: _Moments | None = None
-    for number, family in enumerate(families):
-        picked = np.sort(np.random.default_rng([seed, number]).permutation(len(family))[:members])
-        sequences, columns = family.sequences(), family.match_positions()
-        found = np.concatenate(features_of(embedder, chosen, [sequences[i].residues for i in picked]))
-        if moments is None:
-            size = found.shape[1]
-            moments = _Moments(np.zeros((size, size)), np.zeros((size, size)), np.zeros(size))
-        moments.add(found, np.concatenate([columns[i] for i in picked]).astype(np.int64))
-    if moments is None or moments.freedom < FEWEST * len(moments.sum):
-        raise UsageError(
-            "there are too few aligned residues to fit covariances of",
-            why=f"{moments.freedom if moments else 0:,} beyond the first of their columns",
-            fix="give hundreds of families",
-        )
-    mean = moments.sum / moments.residues
-    total = moments.total / moments.residues - np.outer(mean, mean)
-    within = moments.within / moments.freedom
-    within += FLOOR * np.trace(within) / len(within) * np.eye(len(within))
-    between, vectors = scipy.linalg.eigh(total - within, within)
-    kept = np.argsort(-between)[:dimension]
-    psi = np.maximum(between[kept], 1e-3)
-    axes = vectors[:, kept] / np.sqrt(1 + psi)
-    console.info(f"homology of residues: {moments.residues:,} residues, layers {', '.join(map(str, chosen))}")
-    return Homology(
-        chosen,
-        mean.astype(np.float32),
-        axes.astype(np.float32),
-        (psi / (1 + psi)).astype(np.float32),
-        model.fingerprint,
-    )
+
+    def parts() -> Iterator[tuple[FloatArray, IntArray]]:
+        for number, family in enumerate(families):
+            picked = np.sort(np.random.default_rng([seed, number]).permutation(len(family))[:members])
+            sequences, columns = family.sequences(), family.match_positions()
+            found = np.concatenate(features_of(embedder, chosen, [sequences[i].residues for i in picked]))
+            yield found, np.concatenate([columns[i] for i in picked]).astype(np.int64)
+
+    fitted = fit_axes(parts(), dimension)
+    console.info(f"homology of residues: {fitted.residues:,} residues, layers {', '.join(map(str, chosen))}")
+    mean, axes, correlation = (values.astype(np.float32) for values in (fitted.mean, fitted.axes, fitted.correlation))
+    return Homology(chosen, mean, axes, correlation, model.fingerprint)

@@ -24,6 +24,20 @@ NEGATIVES = ("clan", "family", "pair")
 
 
 @dataclass
+class Members:
+    """Whole sequences of a family.
+
+    Attributes:
+        tokens: of each, without gaps.
+        columns: the match column that each residue of each stands in, from 0, and -1 for none; None where the family is
+            not aligned.
+    """
+
+    tokens: list[Tokens]
+    columns: list[npt.NDArray[np.int32]] | None
+
+
+@dataclass
 class FamilySource:
     """One family of the corpus.
 
@@ -33,7 +47,7 @@ class FamilySource:
         size: members that training sees.
         training: where pairs are drawn from.
         held_out: where validation pairs are drawn from; None where the family is too small to hold members out.
-        members: gives the whole sequences of the members that training sees.
+        members: gives the members that training sees.
     """
 
     label: str
@@ -41,7 +55,7 @@ class FamilySource:
     size: int
     training: Prepared
     held_out: Prepared | None
-    members: Callable[[], list[Tokens]]
+    members: Callable[[], Members]
 
 
 @dataclass

@@ -18,6 +18,7 @@ from phylocli.pairs import EmptyBandError, split_clades
 from phylocli.train.compiled import Compiled, CompiledFamily
 from phylocli.train.compiled.cache import locked
 from phylocli.train.compiled.reader import PairsOf
+from phylocli.train.corpus import Members
 from phylocli.train.survey import EMPTY, FEW, UNUSABLE, Drawing, Survey, read_survey, write_survey
 from phylocli.train.tables import TablePairs, in_band, table_held_out
 from phylocli.views import Pairs, Prepared, Tokens, draw_all
@@ -58,10 +59,12 @@ class Draws:
         with self._lock:
             return self._found_or_made((index, held_out))
 
-    def members(self, index: int) -> list[Tokens]:
-        """Return the whole sequences of a family's members that training sees."""
-        out = self.survey.held_out[self._starts[index] : self._starts[index + 1]]
-        return [tokens for tokens, held_out in zip(self.compiled.family(index).tokens, out, strict=True) if not held_out]
+    def members(self, index: int) -> Members:
+        """Return the members of a family that training sees."""
+        seen = np.flatnonzero(~self.survey.held_out[self._starts[index] : self._starts[index + 1]]).tolist()
+        family = self.compiled.family(index)
+        columns = None if family.columns_of is None else family.match_positions()
+        return Members([family.tokens[k] for k in seen], None if columns is None else [columns[k] for k in seen])
 
     def _found_or_made(self, key: tuple[int, bool]) -> Prepared:
         if key in self._kept:

@@ -6,10 +6,12 @@ import copy
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from phylocli import recipes
+from phylocli import console, models, recipes
 from phylocli.critics import build_critic
 from phylocli.encoders import Model
 from phylocli.errors import BadInputError, UsageError
@@ -54,6 +56,9 @@ class Learner(nn.Module):
             seed=seed,
             alphabet=settings["alphabet"],
         )
+        if encoder["start"]:
+            pooled = self.model.start_from(models.load(encoder["start"]))
+            console.detail(f"the encoder starts as that of {encoder['start']}{', and so does its pooling' * pooled}")
         if settings["batch"]["recompute"]:
             if not hasattr(self.model.encoder, "recompute"):
                 raise UsageError(
@@ -97,6 +102,12 @@ class Learner(nn.Module):
         They go through the encoder in groups of similar length, so that little is computed on padding.
         """
         return self._encode(sequences, model or self.model).vectors
+
+    def residues(self, sequences: list[Tokens]) -> npt.NDArray[np.float32]:
+        """Return the embeddings of all residues of sequences, (L₁ + L₂ + …, R), one sequence after the other."""
+        found = self._encode(sequences, self.model, keep=True)
+        assert found.residues is not None and found.mask is not None
+        return found.residues[found.mask].float().cpu().numpy()
 
     def _encode(self, sequences: list[Tokens], model: Model, *, keep: bool = False) -> Encoded:
         return encode(

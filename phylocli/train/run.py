@@ -21,6 +21,7 @@ from phylocli.train.distributed import World
 from phylocli.train.divergence import DivergedError
 from phylocli.train.engine import Engine
 from phylocli.train.folder import CHECKPOINTS, MODEL, model_card
+from phylocli.train.kernel import add_kernel
 from phylocli.train.learner import Learner
 from phylocli.train.log import MetricsLog, Reporter
 from phylocli.train.measures import validate
@@ -264,6 +265,7 @@ class Run:
             engine.restore_learner(state)
             console.info(f"the model is that of step {state['step']}, the best by {self.config['checkpoints']['best']}")
         if self.world.main or self.learner.sharded:
+            add_kernel(self.learner, self.corpus, self.config["kernel"])
             whiten(self.learner, self.corpus, self.config["whitening"])
         model = engine.model()
         if model is not None:

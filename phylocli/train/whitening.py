@@ -20,6 +20,34 @@ WHITENING = 6  # stream of random numbers, apart from those of `phylocli.train.c
 FEWEST = 2.0  # vectors a feature: with fewer the covariance is mostly noise
 
 
+def check_whitening(corpus: Corpus, settings: dict[str, Any], features: int) -> None:
+    """Raise, before a run starts, where at its end no whitening could be fitted.
+
+    Args:
+        corpus: of the run.
+        settings: `whitening`.
+        features: number of features that are whitened.
+
+    Raises:
+        UsageError: settings that make no sense.
+    """
+    power, floor, vectors, dimension = (settings[key] for key in ("power", "floor", "vectors", "dimension"))
+    if power == 0:
+        return
+    if not (0 < power <= 1 and 0 < floor <= 1 and vectors > 1):
+        raise UsageError(
+            f"whitening.power is {power:g}, whitening.floor {floor:g} and whitening.vectors {vectors}",
+            fix="give power and floor from 0 to 1, and thousands of vectors",
+        )
+    if not 0 <= dimension <= features:
+        raise UsageError(f"whitening.dimension is {dimension}", fix=f"give 0 (all {features} features), or up to {features}")
+    if 0 < dimension < features and dimension >= len(corpus.families):
+        console.warning(
+            f"whitening will keep all {features} features: {len(corpus.families)} families have not the {dimension} axes "
+            "between their means that whitening.dimension asks for"
+        )
+
+
 @torch.no_grad()
 def whiten(learner: Learner, corpus: Corpus, settings: dict[str, Any]) -> None:
     """Fit the model's whitening on whole sequences of training members; held-out members take no part.
@@ -29,30 +57,26 @@ def whiten(learner: Learner, corpus: Corpus, settings: dict[str, Any]) -> None:
     Args:
         learner: whose model is fitted; the model embeds with the map from here on.
         corpus: of the run.
-        settings: `whitening`: `power`, `vectors`, `floor`; nothing is done where power is 0.
-
-    Raises:
-        UsageError: a power, a floor or a number of vectors that makes no sense.
+        settings: `whitening`: `power`, `vectors`, `floor`, `dimension`; nothing is done where power is 0.
     """
-    power, floor, vectors = settings["power"], settings["floor"], settings["vectors"]
+    power, floor, vectors, dimension = (settings[key] for key in ("power", "floor", "vectors", "dimension"))
     if power == 0:
         return
-    if not (0 < power <= 1 and 0 < floor <= 1 and vectors > 1):
-        raise UsageError(
-            f"whitening.power is {power:g}, whitening.floor {floor:g} and whitening.vectors {vectors}",
-            fix="give power and floor from 0 to 1, and thousands of vectors",
-        )
     learner.eval()
     each = max(2, math.ceil(vectors / len(corpus.families)))
     found: list[torch.Tensor] = []
     family: list[int] = []
     for code, source in enumerate(corpus.families):
-        members = source.members()
+        members = source.members().tokens
         rng = np.random.default_rng([corpus.seed, WHITENING, code])
         chosen = [members[k] for k in np.sort(rng.permutation(len(members))[:each])]
         found.append(learner.embed(chosen).cpu())
         family += [code] * len(chosen)
-    if len(family) < FEWEST * learner.model.dimension:
-        console.warning(f"whitening {learner.model.dimension} features with {len(family):,} vectors is mostly noise")
-    learner.model.whiten(torch.cat(found), torch.tensor(family), power, floor)
-    console.info(f"whitened by the covariance within families of {len(family):,} members (power {power:g})")
+    features = learner.model.dimension
+    if dimension >= min(features, len(corpus.families)):
+        dimension = 0
+    if len(family) < FEWEST * features:
+        console.warning(f"whitening {features} features with {len(family):,} vectors is mostly noise")
+    learner.model.whiten(torch.cat(found), torch.tensor(family), power, floor, dimension)
+    shown = f", {features} features to {dimension}" if dimension else ""
+    console.info(f"whitened by the covariance within families of {len(family):,} members (power {power:g}{shown})")

@@ -1,13 +1,15 @@
-"""Pairs across the families of a clan, normalisation before the head, and the whitening at the end of a run."""
+"""Pairs across the families of a clan, the weights that a run starts from, and what is fitted at its end."""
 
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -15,10 +17,11 @@ from phylocli import recipes
 from phylocli.alphabet import decode_tokens
 from phylocli.encoders import Model, pad_batch
 from phylocli.errors import UsageError
-from phylocli.formats import write_families
+from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.train import train_model
 from phylocli.train.data import load_corpus
+from phylocli.views import Tokens
 
 Simulate = Callable[..., Family]
 
@@ -75,38 +78,118 @@ def test_a_share_that_is_none_is_refused(stockholm: Path) -> None:
         load_corpus([stockholm], settings(**{"batch.clan_share": 1.5}), 0)
 
 
-def test_the_default_models_recipe_trains_and_whitens(stockholm: Path, tmp_path: Path) -> None:
-    changes = {
-        "encoder.preset": "tiny",
-        "encoder.pooling_parameters.features": 32,
-        "batch.pairs": 12,
-        "whitening.vectors": 120,
-        "log.mfu": False,
-    }
-    folder = train_model([stockholm], tmp_path / "run", recipe="default-model", steps=4, settings=changes, device="cpu")
-    model = Model.load(folder)
-    assert model.config["whitened"] == 0.5 and model.dimension == 32
-    assert model.whitening is not None and not torch.equal(model.whitening.matrix, torch.eye(32))
-    # 20 members a family were asked for, all of them or nearly so: among training members the covariance is the identity.
+SMALL = {
+    "precision": "fp32",
+    "encoder.preset": "tiny",
+    "encoder.parameters.width": 32,
+    "encoder.pooling_parameters.features": 32,
+    "batch.pairs": 12,
+    "kernel.features": 16,
+    "whitening.vectors": 120,
+    "whitening.dimension": 0,
+    "log.mfu": False,
+}
+"""Of the default model's recipe, for six families."""
+
+
+def trained(source: Path, folder: Path, steps: int = 4, **changes: Any) -> Path:
+    return train_model([source], folder, recipe="default-model", steps=steps, settings={**SMALL, **changes}, device="cpu")
+
+
+def members_of(stockholm: Path) -> tuple[list[Tokens], torch.Tensor]:
+    """Return what training sees of the families, and the family of each."""
     corpus = load_corpus([stockholm], settings(), 0)
-    members = [(code, tokens) for code, source in enumerate(corpus.families) for tokens in source.members()]
+    members = [(code, tokens) for code, source in enumerate(corpus.families) for tokens in source.members().tokens]
     assert len(members) < 120  # some are held out
+    return [tokens for _, tokens in members], torch.tensor([code for code, _ in members])
+
+
+def test_the_default_models_recipe_trains_makes_kernel_means_and_whitens(stockholm: Path, tmp_path: Path) -> None:
+    folder = trained(stockholm, tmp_path / "run")
+    model = Model.load(folder)
+    assert model.config["whitened"] == 0.5 and model.blocks == [32, 16] and model.dimension == 48
+    # 20 members a family were asked for, all of them or nearly so: among training members the covariance is the identity.
+    tokens, code = members_of(stockholm)
     with torch.no_grad():
-        vectors = model(*pad_batch([tokens for _, tokens in members])).double()
-    code = torch.tensor([c for c, _ in members])
+        vectors = model(*pad_batch(tokens)).double()
     apart = vectors - torch.stack([vectors[code == c].mean(0) for c in range(6)])[code]
-    spread = torch.linalg.eigvalsh(apart.T @ apart / (len(members) - 6))
+    spread = torch.linalg.eigvalsh(apart.T @ apart / (len(tokens) - 6))
     assert float(spread.max()) == pytest.approx(1, abs=0.1)
-    again = train_model([stockholm], tmp_path / "again", recipe="default-model", steps=4, settings=changes, device="cpu")
-    assert Model.load(again).fingerprint == model.fingerprint
+    assert Model.load(trained(stockholm, tmp_path / "again")).fingerprint == model.fingerprint
 
 
-def test_a_power_beyond_one_is_refused(stockholm: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="whitening"):
-        train_model(
-            [stockholm],
-            tmp_path / "run",
-            steps=1,
-            settings={"encoder.preset": "tiny", "whitening.power": 2.0, "log.mfu": False},
-            device="cpu",
-        )
+def test_the_kernel_compares_on_the_axes_of_training_members_alone(stockholm: Path, tmp_path: Path) -> None:
+    kernel = Model.load(trained(stockholm, tmp_path / "run", **{"kernel.axes": 3})).kernel
+    assert kernel is not None
+    assert torch.linalg.matrix_rank(kernel.frequencies, atol=1e-4) == 3
+    wider = Model.load(trained(stockholm, tmp_path / "wide", **{"kernel.axes": 3, "kernel.width": 0.8})).kernel
+    torch.testing.assert_close(wider.frequencies, 10 * kernel.frequencies, rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
+    few = list(read_families(stockholm))
+    changed = [f.subset(f.ids) for f in few]
+    corpus = load_corpus([stockholm], settings(), 0)
+    seen = {decode_tokens(t) for source in corpus.families for t in source.members().tokens}
+    for family in changed:  # what is held out says something else now, and its length and columns stay
+        for k, row in enumerate(family.rows):
+            if row.replace("-", "") not in seen:
+                letters = iter(row.replace("-", "")[::-1])
+                family.rows[k] = "".join(letter if letter == "-" else next(letters) for letter in row)
+    assert sum(a.rows != b.rows for a, b in zip(few, changed, strict=True)) > 0
+    write_families(changed, tmp_path / "changed.sto")
+    same = Model.load(trained(tmp_path / "changed.sto", tmp_path / "other", **{"kernel.axes": 3})).kernel
+    torch.testing.assert_close(same.frequencies, kernel.frequencies)  # type: ignore[union-attr]
+
+
+def test_a_whitening_to_fewer_features_and_one_for_which_there_are_too_few_families(
+    stockholm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Model.load(trained(stockholm, tmp_path / "run", **{"whitening.dimension": 5})).dimension == 5
+    assert "keep all" not in capsys.readouterr().err
+    assert Model.load(trained(stockholm, tmp_path / "more", **{"whitening.dimension": 6})).dimension == 48
+    assert "keep all 48 features" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"whitening.power": 2.0}, "whitening.power is 2"),
+        ({"whitening.dimension": 49}, "whitening.dimension is 49"),
+        ({"whitening.power": 0.0}, "only whitened"),
+        ({"kernel.width": 0.0}, "kernel.width 0"),
+        ({"encoder.start": "no-such-model"}, "no model named"),
+    ],
+)
+def test_what_could_not_be_fitted_at_the_end_is_refused_at_the_start(
+    changes: dict[str, Any], what: str, stockholm: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=what):
+        trained(stockholm, tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_kernel_means_need_aligned_families(families: list[Family], tmp_path: Path) -> None:
+    rows = [
+        {"family": family.accession, "id_a": first.id, "id_b": second.id, "seq_a": first.residues, "seq_b": second.residues}
+        for family in families
+        for first, second in itertools.pairwise(family.sequences())
+    ]
+    pl.DataFrame(rows).write_csv(tmp_path / "pairs.tsv", separator="\t")
+    with pytest.raises(UsageError, match="too few aligned residues") as error:
+        trained(tmp_path / "pairs.tsv", tmp_path / "run")
+    assert "kernel.features=0" in str(error.value.fix)
+    assert Model.load(trained(tmp_path / "pairs.tsv", tmp_path / "run", **{"kernel.features": 0})).dimension == 32
+
+
+def test_a_run_starts_from_another_models_weights(stockholm: Path, tmp_path: Path) -> None:
+    first = trained(stockholm, tmp_path / "first", steps=8)
+    tokens, mask = pad_batch(members_of(stockholm)[0][:5])
+    before = Model.load(first)
+    # A rate of next to nothing: what comes out is what went in.
+    still = {"encoder.start": str(first), "optimiser.learning_rate": 1e-12}
+    after = Model.load(trained(stockholm, tmp_path / "second", steps=1, **still))
+    with torch.no_grad():
+        torch.testing.assert_close(after.residues(tokens, mask), before.residues(tokens, mask), atol=1e-5, rtol=0)
+        torch.testing.assert_close(after.pooling.expand.weight, before.pooling.expand.weight)  # type: ignore[union-attr]
+    other = Model.load(trained(stockholm, tmp_path / "scratch", steps=1, **{"optimiser.learning_rate": 1e-12}))
+    assert not torch.allclose(other.residues(tokens, mask), before.residues(tokens, mask), atol=0.1)
+    with pytest.raises(UsageError, match="cannot start from the weights"):
+        trained(stockholm, tmp_path / "third", **{"encoder.start": str(first), "encoder.parameters.width": 48})

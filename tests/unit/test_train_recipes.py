@@ -54,11 +54,11 @@ def test_another_plugin_does_not_inherit_the_parameters_of_the_old_one() -> None
 
 def test_parameters_of_a_pooling_go_with_it_and_stay_with_another_encoder() -> None:
     settings = recipes.load("default-model").settings
-    assert settings["encoder"]["pooling_parameters"] == {"features": 512}
+    assert settings["encoder"]["pooling_parameters"] == {"features": 1024}
     mean = recipes.merge(settings, {"encoder": {"pooling": "mean"}}, "here")
     assert mean["encoder"]["pooling_parameters"] == {}
     hybrid = recipes.merge(settings, {"encoder": {"name": "hybrid"}}, "here")
-    assert hybrid["encoder"]["pooling_parameters"] == {"features": 512}
+    assert hybrid["encoder"]["pooling_parameters"] == {"features": 1024}
 
 
 def test_parameters_of_views_are_the_views_own_business() -> None:
