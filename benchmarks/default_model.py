@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import polars as pl
+from experiments import fewer
 
 import phylocli
 from phylocli import console
@@ -37,10 +38,12 @@ FIRST = ["encoder.pooling_parameters.features=512", "kernel.features=0", "whiten
 KMERS = ["composition", "2-mers", "3-mers"]
 
 
-def with_trees(sources: list[Path], target: Path, limit: int | None) -> Path:
-    """Infer the trees of all families of these files, once."""
+def with_trees(sources: list[Path], target: Path, limit: int | None, members: int | None = None) -> Path:
+    """Infer the trees of all families of these files, once; of at most so many families and members of each."""
     if not target.is_file():
         records = itertools.chain.from_iterable(phylocli.read_families(source) for source in sources)
+        if members:
+            records = (fewer(family, members) for family in records)
         phylocli.write_families(phylocli.infer_trees(itertools.islice(records, limit), jobs=2), target)
     return target
 
@@ -83,13 +86,14 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the training run")
     parser.add_argument("--families", type=int, help="only so many training and dev families, for a try")
+    parser.add_argument("--members", type=int, help="only so many members of each dev family, for a slow peer's sake")
     parser.add_argument("--also", metavar="NAME=FOLDER", help="tables scope.parquet and dev.parquet of another model")
     parser.add_argument("--only", action="append", metavar="REPORT", help="scope, dev, structure or tape; may be repeated")
     options = parser.parse_args()
     console.set_verbosity(console.QUIET)
     folder, families = options.output, options.data / "families"
     folder.mkdir(parents=True, exist_ok=True)
-    dev = with_trees([families / "dev.sto.gz"], folder / "dev.sto.gz", options.families)
+    dev = with_trees([families / "dev.sto.gz"], folder / "dev.sto.gz", options.families, options.members)
     model, extra = options.model, []
     if model is None:
         sources = [families / "train.sto.gz", families / "more.sto.gz"]

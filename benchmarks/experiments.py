@@ -83,6 +83,12 @@ GROUPS: dict[str, dict[str, list[str]]] = {
 }
 
 
+def fewer(family: phylocli.Family, members: int) -> phylocli.Family:
+    """Return a family with at most so many members, chosen by chance, always the same."""
+    order = np.random.default_rng(0).permutation(len(family))[:members]
+    return family.subset({family.ids[k] for k in order})
+
+
 def families(data: Path, folder: Path) -> tuple[Path, Path]:
     """Infer trees once; return the training families and the dev families, of these at most 25 members each."""
     training, dev = folder / "train.sto.gz", folder / "dev.sto.gz"
@@ -91,10 +97,7 @@ def families(data: Path, folder: Path) -> tuple[Path, Path]:
         records = itertools.chain.from_iterable(phylocli.read_families(source) for source in sources)
         phylocli.write_families(phylocli.infer_trees(records, jobs=2), training)
     if not dev.is_file():
-        few = []
-        for family in phylocli.read_families(data / "families" / "dev.sto.gz"):
-            order = np.random.default_rng(0).permutation(len(family))[:MEMBERS]
-            few.append(family.subset({family.ids[k] for k in order}))
+        few = (fewer(family, MEMBERS) for family in phylocli.read_families(data / "families" / "dev.sto.gz"))
         phylocli.write_families(phylocli.infer_trees(few, jobs=2), dev)
     return training, dev
 

@@ -23,6 +23,7 @@ VARIABLE = "PHYLOCLI_MODELS"
 """Environment variable: folders with further models, separated as in PATH."""
 
 _ROOM = Path(__file__).parent
+_FITTED = ("kernel.", "whitening.")
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "MODEL_CARD.md"
 
 
@@ -34,7 +35,7 @@ class ModelEntry:
         name: what the user types.
         folder: where it lies.
         encoder: its architecture.
-        parameters: number of values in its weights' file, those of a whitening among them.
+        parameters: number of weights; what was fitted after training (kernel means, a whitening) is not among them.
         features: D, the length of an embedding.
         bytes: size of the weights' file.
         summary: the first sentence of its card.
@@ -81,7 +82,8 @@ def _entry(name: str, folder: Path) -> ModelEntry:
     try:
         description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         with safe_open(weights, framework="numpy") as tensors:
-            parameters = sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+            weights_of = [key for key in tensors.keys() if not key.startswith(_FITTED)]  # noqa: SIM118
+            parameters = sum(math.prod(tensors.get_slice(key).get_shape()) for key in weights_of)
         encoder, features, size = str(description["encoder"]), int(description["dimension"]), weights.stat().st_size
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BadInputError(f"the model {name!r} in {folder} is damaged", why=str(error), fix="install it again") from error

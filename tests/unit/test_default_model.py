@@ -26,8 +26,11 @@ def test_it_is_small_and_what_its_card_says() -> None:
     assert entry.bytes < 25e6
     model, card = models.load(), models.card()
     assert f"`{model.fingerprint}`" in card
-    assert f"{model.dimension} features" in card and entry.summary
-    assert model.whitening is not None
+    assert (
+        f"{model.dimension:,} features" in card and f"{model.size:,} parameters" in card.replace("\n", " ") and entry.summary
+    )
+    assert (entry.parameters, entry.features) == (model.size, model.dimension)
+    assert model.whitening is not None and model.kernel is not None
 
 
 def test_it_tells_families_apart_that_random_weights_do_not() -> None:
