@@ -1,10 +1,12 @@
 """Throughput of `phylocli embed`, next to the machine's own matrix products and to the field's encoders, in one run.
 
     python benchmarks/embed.py [--model NAME|FOLDER] [--sequences FASTA] [--count 300] [--presets tiny small medium]
-                               [--compare esm2 unirep] [--precisions float32 bfloat16] [--device cpu] [--threads 1]
+                               [--compare esm2 unirep] [--forms float32 bfloat16 int8 compiled] [--device cpu] [--threads 1]
 
-Prints a table: parameters, residues a second of wall and of CPU time, and the encoder's share of the rate at which the same
-threads multiply matrices in the same precision. Presets have random weights: speed does not depend on them. `--compare esm2`
+Prints a table for each form of arithmetic: parameters, residues a second of wall and of CPU time, the encoder's share of the
+rate at which the same threads multiply matrices in that precision, and the smallest and the mean cosine of an embedding with
+its float32 form. int8 is PyTorch's dynamic quantisation of linear layers, compiled is float32 by torch.compile (its first
+pass is not timed). Presets have random weights: speed does not depend on them, cosines do. `--compare esm2`
 runs ESM-2 8M (random weights, transformers with SDPA), `--compare unirep` UniRep-1900 (benchmarks/unirep.py), on the same
 sequences, sorted into batches of like length as ours are.
 """
@@ -12,8 +14,10 @@ sequences, sorted into batches of like length as ours are.
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,10 +31,11 @@ from phylocli.embed.batching import token_batches
 from phylocli.encoders import Model, choose_device
 from phylocli.encoders.convolutional import PRESETS
 from phylocli.formats import read_sequences
+from phylocli.search import unit
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples" / "families.sto"
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FORMS = ("float32", "bfloat16", "int8", "compiled")
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -53,12 +58,24 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, size: int = 1536) -> flo
 
 def operations(model: Model) -> int:
     """Return operations a residue in the encoder's matrix products (2 for each weight of a linear layer)."""
-    return sum(2 * m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
+    linear = sum(2 * m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
+    return linear if model.kernel is None else linear + 2 * model.kernel.frequencies.numel()
 
 
 def in_precision(name: str, device: torch.device) -> Any:
-    """Return the context in which matrix products run in a precision."""
-    return torch.autocast(device.type, PRECISIONS[name]) if name != "float32" else nullcontext()
+    """Return the context in which matrix products run in a form."""
+    return torch.autocast(device.type, torch.bfloat16) if name == "bfloat16" else nullcontext()
+
+
+def in_form(name: str, model: Model) -> Model:
+    """Return a model that computes in a form: itself, or a changed copy of it."""
+    if name == "int8":
+        warnings.simplefilter("ignore")  # torch's own quantisation moves to torchao, which would be one more dependency
+        return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    if name == "compiled":
+        model = copy.deepcopy(model)
+        model.encoder.compile(dynamic=True)
+    return model
 
 
 def esm(sequences: list[str], device: torch.device, precision: str) -> tuple[int, float, float]:
@@ -119,7 +136,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="*", default=["tiny", "small", "medium"], choices=list(PRESETS))
     parser.add_argument("--compare", nargs="*", default=[], choices=["esm2", "unirep"])
     parser.add_argument("--compare-count", type=int, default=60, help="sequences for the slower encoders")
-    parser.add_argument("--precisions", nargs="+", default=["float32"], choices=list(PRECISIONS))
+    parser.add_argument("--forms", nargs="+", default=["float32"], choices=FORMS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -130,22 +147,26 @@ def main() -> None:
     fewer = sequences[:: max(1, len(sequences) // options.compare_count)][: options.compare_count]
     total, part = sum(map(len, sequences)), sum(map(len, fewer))
     print(f"{len(sequences)} sequences, {total:,} residues ({part:,} for the others); {device}, {options.threads} threads")
-    for precision in options.precisions:
-        rate = gemm_rate(device, PRECISIONS[precision])
-        print(f"\n{precision}: matrix products {rate / 1e9:.0f} GFLOP a CPU second")
-        print(f"{'encoder':<28}{'parameters':>12}{'residues/s':>12}{'residues/CPU s':>16}{'of products':>13}")
-        ours = {f"convolutional {name}": Model.create("convolutional", preset=name, seed=0) for name in options.presets}
-        ours |= {Path(name).name if "/" in name else name: models.load(name) for name in options.model}
-        for name, model in ours.items():
-            model.to(device)
-            with in_precision(precision, device):
-                Embedder(model).pooled(sequences[:20])  # warm up
-                wall, cpu = timed(lambda model=model: Embedder(model).pooled(sequences))
+    ours = {f"convolutional {name}": Model.create("convolutional", preset=name, seed=0) for name in options.presets}
+    ours |= {Path(name).name if "/" in name else name: models.load(name) for name in options.model}
+    exact = {name: unit(Embedder(model.to(device)).pooled(sequences)) for name, model in ours.items()}
+    for form in options.forms:
+        rate = gemm_rate(device, torch.bfloat16 if form == "bfloat16" else torch.float32)
+        print(f"\n{form}: matrix products {rate / 1e9:.0f} GFLOP a CPU second")
+        print(f"{'encoder':<28}{'parameters':>12}{'residues/s':>12}{'residues/CPU s':>16}{'of products':>13}{'cosines':>15}")
+        for name, original in ours.items():
+            model, found = in_form(form, original), []
+            with in_precision(form, device):
+                warm = sequences if form == "compiled" else sequences[:20]
+                Embedder(model).pooled(warm)
+                wall, cpu = timed(lambda model=model, found=found: found.append(Embedder(model).pooled(sequences)))
             busy = cpu if device.type == "cpu" else wall
-            share = operations(model) * total / busy / rate
-            print(f"{name:<28}{model.size:>12,}{total / wall:>12,.0f}{total / cpu:>16,.0f}{share:>13.0%}")
-        peers = {"esm2": ("ESM-2 8M (transformers)", lambda p=precision: esm(fewer, device, p))}
-        peers["unirep"] = ("UniRep-1900", lambda p=precision: unirep(fewer, p))
+            share = operations(original) * total / busy / rate
+            cosines = (unit(found[0]) * exact[name]).sum(axis=1)
+            alike = f"{cosines.min():.4f} {cosines.mean():.4f}"
+            print(f"{name:<28}{original.size:>12,}{total / wall:>12,.0f}{total / cpu:>16,.0f}{share:>13.0%}{alike:>15}")
+        peers = {"esm2": ("ESM-2 8M (transformers)", lambda p=form: esm(fewer, device, p))}
+        peers["unirep"] = ("UniRep-1900", lambda p=form: unirep(fewer, p))
         for key in options.compare:
             name, run = peers[key]
             size, wall, cpu = run()
