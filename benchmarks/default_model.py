@@ -4,7 +4,8 @@
 
 DATA holds `families/{train,more,dev}.sto.gz` (dev shares no clan with the others), `scope/`, `secondary_structure/` and
 `tape_remote_homology/`. Trees are inferred, and the recipe `default-model` is trained (with `--processes 2` by two processes
-on one machine): a first run with 512 features and nothing fitted at its end, and a second one that starts from its weights.
+on one machine): a first run with 512 features and nothing fitted at its end, and a second one that
+starts from its weights, and ends with the average of both.
 The result is held against the untrained encoder, this with the same kernel means and whitening fitted to it,
 composition, k-mers and phmmer. Everything stays in FOLDER; what is there already is used again.
 """
@@ -100,7 +101,7 @@ def main() -> None:
         training = with_trees(sources, folder / "train.sto.gz", options.families)
         run = folder / "run"
         begun = trained(training, folder / "first", options.first, options.seed, options.processes, [*FIRST, *options.set])
-        further = [f"encoder.start={begun}", *options.set]
+        further = [f"encoder.start={begun}", "encoder.start_share=0.5", *options.set]
         model = trained(training, run, options.steps, options.seed, options.processes, further)
         if not (model / FILE).is_file():  # what `search --rerank residues` aligns by
             fit_homology(Model.load(model), phylocli.read_families(training)).save(model)

@@ -31,6 +31,7 @@ SHORT = [
     "batch.pairs=128",
     "encoder.pooling_parameters.features=512",
     "kernel.features=0",
+    "whitening.power=0.5",
     "whitening.dimension=0",
     "whitening.vectors=4000",
     "log.mfu=false",

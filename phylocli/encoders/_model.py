@@ -207,20 +207,43 @@ class Model(nn.Module):
         Raises:
             UsageError: the two encoders are not of one kind and size, or read other letters.
         """
+        return self.blend(other, 1.0)
+
+    @torch.no_grad()
+    def blend(self, other: Model, share: float) -> bool:
+        """Move the weights towards another model's: the encoder's, and the pooling's where both pool alike.
+
+        Args:
+            other: whose encoder is of the same kind and size.
+            share: of the other's weights in the result, 0 … 1.
+
+        Returns:
+            Whether the pooling's were moved too.
+
+        Raises:
+            UsageError: the two encoders are not of one kind and size, or read other letters.
+        """
         if self.alphabet != other.alphabet:
             raise UsageError(f"{other.folder or 'that model'} reads {other.alphabet}, not {self.alphabet}")
-        try:
-            self.encoder.load_state_dict(other.encoder.state_dict())
-        except RuntimeError as error:
-            sizes = ", ".join(f"{key}={value}" for key, value in other.config["parameters"].items())
-            raise UsageError(
-                f"{self.config['encoder']} cannot start from the weights of {other.folder or 'that model'}",
-                why=f"its encoder is {other.config['encoder']} with {sizes}",
-                fix="train an encoder of the same kind and size",
-            ) from error
         alike = all(self.config[key] == other.config[key] for key in ("pooling", "pooling_parameters"))
-        if alike:
-            self.pooling.load_state_dict(other.pooling.state_dict())
+        for name in ("encoder", "pooling") if alike else ("encoder",):
+            own, theirs = getattr(self, name), getattr(other, name).state_dict()
+            before = own.state_dict()
+            mixed = {  # what does not fit is left as it is, for load_state_dict to find
+                key: before[key].lerp(value, share)
+                if share < 1 and value.is_floating_point() and getattr(before.get(key), "shape", None) == value.shape
+                else value
+                for key, value in theirs.items()
+            }
+            try:
+                own.load_state_dict(mixed)
+            except RuntimeError as error:
+                sizes = ", ".join(f"{key}={value}" for key, value in other.config["parameters"].items())
+                raise UsageError(
+                    f"{self.config['encoder']} cannot start from the weights of {other.folder or 'that model'}",
+                    why=f"its encoder is {other.config['encoder']} with {sizes}",
+                    fix="train an encoder of the same kind and size",
+                ) from error
         return alike
 
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:

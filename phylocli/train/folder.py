@@ -85,6 +85,13 @@ def resolve(
         word = _setting(config, name)
         if word not in known:
             raise UsageError(f"{name} is {word!r}", fix=f"choose one of {', '.join(k or 'none (empty)' for k in known)}")
+    start, share = config["encoder"]["start"], config["encoder"]["start_share"]
+    if not 0 <= share <= 1 or (share and (not start or config["batch"]["shard"])):
+        raise UsageError(
+            f"encoder.start_share is {share:g}",
+            why="it is the share of encoder.start's weights in the model at the end, which an encoder in parts cannot take",
+            fix="give a share from 0 to 1, with encoder.start, and without batch.shard",
+        )
     if config["checkpoints"]["model"] == "best" and not config["checkpoints"]["best"]:
         raise UsageError(
             "the best model is asked for, but checkpoints.best names no figure", fix="name one, or take the last"

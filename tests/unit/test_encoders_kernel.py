@@ -157,7 +157,8 @@ def test_a_model_starts_from_anothers_weights_and_says_where_it_cannot(tmp_path:
     torch.testing.assert_close(same(tokens, mask), other.pooling(other.residues(tokens, mask), mask))
     wider = make("convolutional", preset="tiny", pooling="feature-mean", pooling_parameters={"features": 48})
     assert not wider.start_from(other)
-    with pytest.raises(UsageError, match="cannot start from the weights"):
-        make("convolutional", preset="small").start_from(other)
+    for change in ({"width": 32}, {"depth": 3}, {"depth": 5}):
+        with pytest.raises(UsageError, match="cannot start from the weights"):
+            make("convolutional", preset="tiny", parameters=change).start_from(other)
     with pytest.raises(UsageError, match="reads protein, not dna"):
         make("convolutional", preset="tiny", alphabet="dna").start_from(other)

@@ -85,6 +85,8 @@ SMALL = {
     "encoder.pooling_parameters.features": 32,
     "batch.pairs": 12,
     "kernel.features": 16,
+    "kernel.width": 0.08,
+    "whitening.power": 0.5,
     "whitening.vectors": 120,
     "whitening.dimension": 0,
     "log.mfu": False,
@@ -156,6 +158,8 @@ def test_a_whitening_to_fewer_features_and_one_for_which_there_are_too_few_famil
         ({"whitening.power": 0.0}, "only whitened"),
         ({"kernel.width": 0.0}, "kernel.width 0"),
         ({"encoder.start": "no-such-model"}, "no model named"),
+        ({"encoder.start_share": 0.5}, "start_share is 0.5"),
+        ({"encoder.start": "default", "encoder.start_share": 1.5}, "start_share is 1.5"),
     ],
 )
 def test_what_could_not_be_fitted_at_the_end_is_refused_at_the_start(
@@ -193,3 +197,22 @@ def test_a_run_starts_from_another_models_weights(stockholm: Path, tmp_path: Pat
     assert not torch.allclose(other.residues(tokens, mask), before.residues(tokens, mask), atol=0.1)
     with pytest.raises(UsageError, match="cannot start from the weights"):
         trained(stockholm, tmp_path / "third", **{"encoder.start": str(first), "encoder.parameters.width": 48})
+
+
+def test_the_weights_at_the_end_may_be_the_average_of_both_ends_of_a_run(stockholm: Path, tmp_path: Path) -> None:
+    first = trained(stockholm, tmp_path / "first", steps=8)
+    there, halfway = (
+        Model.load(trained(stockholm, tmp_path / f"{share}", **{"encoder.start": str(first), "encoder.start_share": share}))
+        for share in (0.0, 0.25)
+    )
+    begin, end = Model.load(first).state_dict(), there.state_dict()
+    for name, values in halfway.state_dict().items():
+        if name.startswith(("encoder.", "pooling.")):
+            torch.testing.assert_close(values, 0.75 * end[name] + 0.25 * begin[name])
+    assert not torch.allclose(begin["encoder.embed.weight"], end["encoder.embed.weight"], atol=1e-3)
+    # What is fitted belongs to the weights that come out.
+    tokens, code = members_of(stockholm)
+    with torch.no_grad():
+        vectors = halfway(*pad_batch(tokens)).double()
+    apart = vectors - torch.stack([vectors[code == c].mean(0) for c in range(6)])[code]
+    assert float(torch.linalg.eigvalsh(apart.T @ apart / (len(tokens) - 6)).max()) == pytest.approx(1, abs=0.1)
