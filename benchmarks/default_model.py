@@ -4,10 +4,9 @@
 
 DATA holds `families/{train,more,dev}.sto.gz` (dev shares no clan with the others), `scope/`, `secondary_structure/` and
 `tape_remote_homology/`. Trees are inferred, and the recipe `default-model` is trained (with `--processes 2` by two processes
-on one machine): a first run with 512 features and nothing fitted at its end, and a second one that
-starts from its weights, and ends with the average of both.
-The result is held against the untrained encoder, this with the same kernel means and whitening fitted to it,
-composition, k-mers and phmmer. Everything stays in FOLDER; what is there already is used again.
+on one machine): a first run with 512 features and nothing fitted at its end, and a second one that starts from its weights
+and ends with the average of both. The result is held against the untrained encoder, this with the same kernel means and
+whitening fitted to it, composition, k-mers and phmmer. Everything stays in FOLDER; what is there already is used again.
 """
 
 from __future__ import annotations
@@ -75,6 +74,15 @@ def untrained_but_fitted(run: Path, target: Path) -> Path:
     return target
 
 
+def labels_of(dev: Path, folder: Path) -> Path:
+    """Write family and clan (where a family has none, itself) of the dev members."""
+    members = [(i, f.accession, f.clan or f.accession) for f in phylocli.read_families(dev) for i in f.ids]
+    rows = pl.DataFrame(members, schema=["id", "family", "superfamily"], orient="row")
+    labels = folder / "dev_labels.tsv"
+    rows.unique("id", keep="first", maintain_order=True).write_csv(labels, separator="\t")
+    return labels
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -134,13 +142,9 @@ def main() -> None:
         )
         report("scope")
     if "dev" in wanted:
-        members = [(i, f.accession, f.clan or f.accession) for f in phylocli.read_families(dev) for i in f.ids]
-        rows = pl.DataFrame(members, schema=["id", "family", "superfamily"], orient="row")
-        labels = folder / "dev_labels.tsv"
-        rows.unique("id", keep="first", maintain_order=True).write_csv(labels, separator="\t")
         phylocli.run_probes(
             also("dev"),
-            labels,
+            labels_of(dev, folder),
             folder / "dev_report",
             models=models,
             sequences=dev,
