@@ -28,7 +28,7 @@ WINDOW = 8_192
 OVERLAP = 2_048
 """Residues that neighbouring windows share. A residue is computed with at least half of that on either side."""
 
-BATCH_TOKENS = {"cpu": 16_384, "cuda": 131_072, "mps": 32_768}
+BATCH_TOKENS = {"cpu": 8_192, "cuda": 131_072, "mps": 32_768}
 """Tokens (with padding) computed at once, by kind of device."""
 
 CACHE_BYTES = 64 << 20

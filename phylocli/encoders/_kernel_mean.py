@@ -14,9 +14,10 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.encoders._pooling import Mean
+from phylocli.encoders._pooling import mean_of
 
 
 class KernelMean(nn.Module):
@@ -36,15 +37,13 @@ class KernelMean(nn.Module):
 
     def __init__(self, dimension: int, features: int) -> None:
         super().__init__()
-        self.mean = Mean(dimension)
         self.register_buffer("frequencies", torch.zeros(dimension, features))
         self.register_buffer("phases", torch.zeros(features))
 
     def forward(self, residues: Tensor, mask: Tensor) -> Tensor:
         """Pool residues (N, L, R) with mask (N, L) to (N, D) float32."""
         with torch.autocast(residues.device.type, enabled=False):
-            pooled: Tensor = self.mean(torch.cos(residues.float() @ self.frequencies + self.phases), mask)
-            return pooled
+            return mean_of(lambda x: torch.cos(F.linear(x.float(), self.frequencies.T, self.phases)), residues, mask)
 
     @torch.no_grad()
     def fit(self, mean: Tensor, axes: Tensor, width: float, seed: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from phylocli.encoders import Model, pad_batch
+from phylocli.encoders._pooling import ROWS, FeatureMean
 from phylocli.encoders._whitening import Whitening
 from phylocli.errors import UsageError
 
@@ -82,3 +83,19 @@ def test_a_whitened_model_is_saved_and_loaded_whole(tmp_path: Path) -> None:
 def test_pooling_needs_a_feature() -> None:
     with pytest.raises(UsageError, match="features"):
         Model.create("convolutional", preset="tiny", pooling="feature-mean", pooling_parameters={"features": 0})
+
+
+def test_features_made_for_one_sequence_at_a_time_have_the_same_means() -> None:
+    pooling = FeatureMean(6, 40)
+    rng = np.random.default_rng(0)
+    lengths = [1, ROWS + 7, 0, 50, 2 * ROWS]
+    residues = torch.from_numpy(rng.normal(size=(5, 2 * ROWS, 6))).float()
+    mask = torch.arange(2 * ROWS)[None] < torch.tensor(lengths)[:, None]
+    together = pooling(residues, mask)
+    with torch.no_grad():
+        alone = pooling(residues, mask)
+        torch.testing.assert_close(alone, together.detach(), atol=1e-5, rtol=1e-4)
+        expected = torch.nn.functional.gelu(pooling.expand(residues[3, :50])).mean(0)
+        torch.testing.assert_close(alone[3], expected, atol=1e-6, rtol=1e-5)
+        # What stands beside a sequence changes not one bit of what becomes of it.
+        assert torch.equal(pooling(residues[3:4, :50], mask[3:4, :50])[0], alone[3])
