@@ -21,10 +21,9 @@ from default_model import labels_of, with_trees
 import phylocli
 from phylocli import console, models
 from phylocli.recipes import load as load_recipe
-from phylocli.train import load_learner
 from phylocli.train.data import load_corpus
 from phylocli.train.kernel import add_kernel
-from phylocli.train.learner import choose_precision
+from phylocli.train.learner import choose_precision, load_learner
 from phylocli.train.whitening import whiten
 
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
