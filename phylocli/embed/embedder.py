@@ -79,11 +79,11 @@ def untrained(model: Model, seed: int = 0) -> Model:
 class Embedder:
     """Computes embeddings with one model.
 
-    What it returns for a sequence does not depend on its neighbours in a batch (within 1e-5 of a vector's length; sums are not
-    associative). Sequences of more than `window` residues are computed in windows that overlap by `overlap`; each residue's
-    embedding comes from the window in which it lies farthest from a cut, and pooling runs once over the residues of the
-    whole sequence. For an encoder that sees at most `overlap` / 2 residues to either side (all presets of `convolutional`)
-    that is exactly the embedding without windows.
+    What it returns for a sequence does not depend on its neighbours in a batch (within 1e-5 of its length; floating
+    point sums are not associative). Sequences of more than `window` residues are computed in windows that overlap by
+    `overlap`; each residue's embedding comes from the window in which it lies farthest from a cut, and pooling runs
+    once over the residues of the whole sequence. For an encoder that sees at most `overlap` / 2 residues to either
+    side (all presets of `convolutional`) that is exactly the embedding without windows.
 
     Attributes:
         model: ready for use, on its device.
