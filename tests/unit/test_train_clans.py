@@ -211,6 +211,7 @@ def test_the_weights_at_the_end_may_be_the_average_of_both_ends_of_a_run(stockho
             torch.testing.assert_close(values, 0.75 * end[name] + 0.25 * begin[name])
     assert not torch.allclose(begin["encoder.embed.weight"], end["encoder.embed.weight"], atol=1e-3)
     # What is fitted belongs to the weights that come out.
+    assert not torch.equal(halfway.kernel.frequencies, there.kernel.frequencies)  # type: ignore[union-attr]
     tokens, code = members_of(stockholm)
     with torch.no_grad():
         vectors = halfway(*pad_batch(tokens)).double()
