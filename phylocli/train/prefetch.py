@@ -42,6 +42,19 @@ def choose_workers(wanted: int, device: str, processes: int = 1) -> int:
     return 0 if device == "cpu" else min(MOST_AUTO, max(0, cores // processes - 1))
 
 
+@contextlib.contextmanager
+def _death_explained() -> Iterator[None]:
+    """Turn what a pool says when one of its processes has died into an error that the user can act on."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise PhylocliError(
+            "a process that makes batches died",
+            why="the system may have ended it for lack of memory",
+            fix="use fewer, --set batch.workers=1, or a thread, --set batch.workers=0; then go on with --resume",
+        ) from error
+
+
 class Ahead:
     """The batches of some steps, one after the other.
 
@@ -61,7 +74,8 @@ class Ahead:
 
     def _ask(self) -> None:
         for step in self._steps:
-            self._waiting.append(self._pool.submit(self._make, step))
+            with _death_explained():  # of a worker since the last batch: a broken pool takes no more work
+                self._waiting.append(self._pool.submit(self._make, step))
             return
 
     def __iter__(self) -> Self:
@@ -71,14 +85,8 @@ class Ahead:
         if not self._waiting:
             raise StopIteration
         before = time.monotonic()
-        try:
+        with _death_explained():
             batch = self._waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise PhylocliError(
-                "a process that makes batches died",
-                why="the system may have ended it for lack of memory",
-                fix="use fewer, --set batch.workers=1, or a thread, --set batch.workers=0; then go on with --resume",
-            ) from error
         self._waited += time.monotonic() - before
         self._ask()
         return batch

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,23 @@ def test_what_goes_wrong_with_a_batch_is_raised_with_its_cause(corpus: Corpus) -
     assert "in batch" in str(caught.value.__cause__)  # the worker's own trace
     with pytest.raises(PhylocliError, match="died"), made_ahead(Broken(corpus), range(4, 8), 1) as batches:
         list(batches)
+    assert children() == before
+
+
+def test_a_worker_that_dies_between_two_batches_is_an_error_with_a_way_out(corpus: Corpus) -> None:
+    before = children()
+    with pytest.raises(PhylocliError, match="died") as caught, made_ahead(corpus, range(8), 1) as batches:
+        next(batches)
+        pool, ready = batches._pool, list(batches._waiting)
+        assert isinstance(pool, ProcessPoolExecutor)
+        wait(ready, timeout=120)
+        next(iter(pool._processes.values())).kill()
+        for _ in range(1200):
+            if pool._broken:
+                break
+            time.sleep(0.1)
+        next(batches)  # is there already; but the one after the last that was asked for cannot be asked for any more
+    assert caught.value.fix is not None and "--resume" in caught.value.fix
     assert children() == before
 
 
