@@ -4,8 +4,8 @@
 
 DATA holds `families/{train,more,dev}.sto.gz` (dev shares no clan with the others), `scope/`, `secondary_structure/` and
 `tape_remote_homology/`. Trees are inferred, and the recipe `default-model` is trained (with `--processes 2` by two processes
-on one machine): a first run with 512 features and nothing fitted at its end, and a second one that starts from its weights
-and ends with the average of both. The result is held against the untrained encoder, this with the same kernel means and
+on one machine): a first run with 512 features and no kernel means, and a second one that starts from its weights and ends
+with the average of both. The result is held against the untrained encoder, this with the same kernel means and
 whitening fitted to it, composition, k-mers and phmmer. Everything stays in FOLDER; what is there already is used again.
 """
 
@@ -27,13 +27,18 @@ from phylocli.formats.tables import read_table
 from phylocli.recipes import load as load_recipe
 from phylocli.search import fit_homology
 from phylocli.search.homology import FILE
+from phylocli.train.completing import complete
 from phylocli.train.data import load_corpus
-from phylocli.train.kernel import add_kernel
 from phylocli.train.learner import Learner, choose_precision
-from phylocli.train.whitening import whiten
 
-FIRST = ["encoder.pooling_parameters.features=512", "kernel.features=0", "whitening.power=0.0", "whitening.dimension=0"]
-"""Settings of the first run: it only brings the encoder forward."""
+FIRST = [
+    "encoder.pooling_parameters.features=512",
+    "kernel.features=0",
+    "whitening.power=0.5",
+    "whitening.vectors=12000",
+    "whitening.dimension=0",
+]
+"""Settings of the first run, which mostly brings the encoder forward; its own model is the first row of `fits.py`."""
 
 KMERS = ["composition", "2-mers", "3-mers"]
 
@@ -63,13 +68,12 @@ def untrained_but_fitted(run: Path, target: Path) -> Path:
     """Return a model of random weights with the run's kernel means and whitening fitted to it: what these alone give."""
     if not target.is_dir():
         recipe = load_recipe(run / "config.toml")
-        recipe.settings["encoder"]["start"] = ""
+        recipe.settings["encoder"].update(start="", start_share=0.0)
         inputs = [run.parent / Path(name).name for name in recipe.inputs]
         learner = Learner(recipe.settings, recipe.seed)
         learner.precision = choose_precision("auto", learner.device)
         corpus = load_corpus(inputs, recipe.settings, recipe.seed)
-        add_kernel(learner, corpus, recipe.settings["kernel"])
-        whiten(learner, corpus, recipe.settings["whitening"])
+        complete(learner, corpus, recipe.settings)
         learner.model.save(target)
     return target
 

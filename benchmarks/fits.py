@@ -19,12 +19,11 @@ import polars as pl
 from default_model import labels_of, with_trees
 
 import phylocli
-from phylocli import console, models
+from phylocli import console
 from phylocli.recipes import load as load_recipe
+from phylocli.train.completing import complete
 from phylocli.train.data import load_corpus
-from phylocli.train.kernel import add_kernel
 from phylocli.train.learner import choose_precision, load_learner
-from phylocli.train.whitening import whiten
 
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
     "second run": {"encoder": {"start_share": 0.0}, "kernel": {"features": 0}, "whitening": {"power": 0.5, "dimension": 0}},
@@ -44,10 +43,7 @@ def finished(run: Path, target: Path, changes: dict[str, dict[str, float]]) -> P
         learner = load_learner(run)
         learner.precision = choose_precision("auto", learner.device)
         corpus = load_corpus([run.parent / Path(name).name for name in recipe.inputs], settings, recipe.seed)
-        if settings["encoder"]["start_share"]:
-            learner.model.blend(models.load(settings["encoder"]["start"]), settings["encoder"]["start_share"])
-        add_kernel(learner, corpus, settings["kernel"])
-        whiten(learner, corpus, settings["whitening"])
+        complete(learner, corpus, settings)
         learner.model.save(target)
     return target
 

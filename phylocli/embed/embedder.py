@@ -55,8 +55,7 @@ def with_pooling(model: Model, pool: str | None) -> Model:
             why=f"that pooling is learned, and the model was trained with {model.config['pooling']!r}",
             fix="use mean or max, or train a model with it",
         )
-    rest = {key: value for key, value in model.config.items() if key not in ("kernel", "whitened", "whitened_to")}
-    other = Model({**rest, "pooling": pool, "pooling_parameters": {}})
+    other = Model({**model.plain_config, "pooling": pool, "pooling_parameters": {}})
     other.encoder = model.encoder
     return other.to(model.device).eval()
 

@@ -100,6 +100,11 @@ class Model(nn.Module):
             return cls(config)
 
     @property
+    def plain_config(self) -> dict[str, Any]:
+        """The configuration without what was fitted after training: kernel means and whitening."""
+        return {key: value for key, value in self.config.items() if key not in ("kernel", "whitened", "whitened_to")}
+
+    @property
     def alphabet(self) -> str:
         """What the tokens stand for: `protein` or `dna`."""
         return str(self.config.get("alphabet", "protein"))
@@ -179,8 +184,7 @@ class Model(nn.Module):
         self.kernel, self.whitening = KernelMean(self.encoder.dimension, features), None
         self.kernel.fit(mean, axes, width, seed)
         self.kernel.to(self.device)
-        self.config = {key: value for key, value in self.config.items() if not key.startswith("whitened")}
-        self.config["kernel"] = features
+        self.config = {**self.plain_config, "kernel": features}
 
     def whiten(self, vectors: Tensor, family: Tensor, power: float, floor: float, dimension: int = 0) -> None:
         """Fit the map that is applied after pooling from here on, see `Whitening.fit`.
@@ -194,20 +198,10 @@ class Model(nn.Module):
         self.whitening = Whitening(sum(self.blocks), dimension)
         self.whitening.fit(vectors, family, power, floor, self.blocks if len(self.blocks) > 1 else None)
         self.whitening.to(self.device)
-        self.config["whitened"] = power
+        kernel = {"kernel": self.blocks[1]} if self.kernel is not None else {}
+        self.config = {**self.plain_config, **kernel, "whitened": power}
         if dimension:
             self.config["whitened_to"] = dimension
-
-    def start_from(self, other: Model) -> bool:
-        """Take another model's weights over: the encoder's, and the pooling's where both pool alike.
-
-        Returns:
-            Whether the pooling's were taken too.
-
-        Raises:
-            UsageError: the two encoders are not of one kind and size, or read other letters.
-        """
-        return self.blend(other, 1.0)
 
     @torch.no_grad()
     def blend(self, other: Model, share: float) -> bool:
@@ -215,7 +209,7 @@ class Model(nn.Module):
 
         Args:
             other: whose encoder is of the same kind and size.
-            share: of the other's weights in the result, 0 … 1.
+            share: of the other's weights in the result, 0 … 1; 1 takes them over.
 
         Returns:
             Whether the pooling's were moved too.
@@ -230,8 +224,8 @@ class Model(nn.Module):
             own, theirs = getattr(self, name), getattr(other, name).state_dict()
             before = own.state_dict()
             mixed = {  # what does not fit is left as it is, for load_state_dict to find
-                key: before[key].lerp(value, share)
-                if share < 1 and value.is_floating_point() and getattr(before.get(key), "shape", None) == value.shape
+                key: before[key].lerp(value.to(before[key]), share)
+                if value.is_floating_point() and getattr(before.get(key), "shape", None) == value.shape
                 else value
                 for key, value in theirs.items()
             }

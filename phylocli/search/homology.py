@@ -34,7 +34,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike, atomic_path
 from phylocli.search.alignment import Gaps
 from phylocli.search.database import FloatArray, IntArray
-from phylocli.train.homologous import fit_axes
+from phylocli.train.homologous import MEMBERS, fit_axes
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 FILE = "homology.safetensors"
 """In the folder of the model that it belongs to."""
-
-MEMBERS = 4
-"""Members of a family that are looked at, drawn by chance: columns count alike, however many sequences they have."""
 
 GAPS = Gaps(opening=4.0, extension=0.5)
 

@@ -11,16 +11,13 @@ import torch
 
 from phylocli import console
 from phylocli.errors import UsageError
-from phylocli.train.homologous import check_freedom, fit_axes, freedom_of
+from phylocli.train.homologous import MEMBERS, check_freedom, fit_axes, freedom_of
 
 if TYPE_CHECKING:
     from phylocli.train.corpus import Corpus, Members
     from phylocli.train.learner import Learner
 
 KERNEL = 7  # stream of random numbers, apart from those of `phylocli.train.corpus` and the whitening
-
-MEMBERS = 4
-"""Members of a family that are looked at, drawn by chance: columns count alike, however many sequences they have."""
 
 
 def check_kernel(corpus: Corpus, settings: dict[str, Any], residue: int) -> None:

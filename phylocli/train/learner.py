@@ -57,7 +57,7 @@ class Learner(nn.Module):
             alphabet=settings["alphabet"],
         )
         if encoder["start"]:
-            pooled = self.model.start_from(models.load(encoder["start"]))
+            pooled = self.model.blend(models.load(encoder["start"]), 1.0)
             console.detail(f"the encoder starts as that of {encoder['start']}{', and so does its pooling' * pooled}")
         if settings["batch"]["recompute"]:
             if not hasattr(self.model.encoder, "recompute"):

@@ -24,19 +24,18 @@ from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints, distributed, flops
 from phylocli.train.compiled import Cache
 from phylocli.train.compiling import compile_encoder
+from phylocli.train.completing import check_completion
 from phylocli.train.data import Corpus, load_corpus
 from phylocli.train.distributed import ElsewhereError, World
 from phylocli.train.divergence import DivergedError
 from phylocli.train.engine import Engine
 from phylocli.train.folder import CONFIG, METRICS, MODEL, PROVENANCE, open_run, resolve
-from phylocli.train.kernel import check_kernel
 from phylocli.train.learner import Learner, choose_precision
 from phylocli.train.log import MetricsLog
 from phylocli.train.randomness import own_random_state
 from phylocli.train.run import Run
 from phylocli.train.signals import Stopped, stop_signals
 from phylocli.train.throughput import Meter
-from phylocli.train.whitening import check_whitening
 
 __all__ = ["DivergedError", "Stopped", "train_model"]
 
@@ -121,8 +120,7 @@ def _train(
     world.check_same("families", lambda: repr([(f.label, f.clan, f.size) for f in corpus.families]).encode())
     if corpus.pairs < world.size:
         raise UsageError(f"{corpus.pairs} pairs a step are too few for {world.size} processes", fix="give more: batch.pairs")
-    check_kernel(corpus, config, learner.model.encoder.dimension)
-    check_whitening(corpus, config["whitening"], learner.model.dimension + config["kernel"]["features"])
+    check_completion(learner, corpus, config)
     # One process counts for all: it takes a second copy of the model, on the host.
     work = flops.Work(*world.on_main(lambda: astuple(flops.count(learner.model)))) if config["log"]["mfu"] else None
     engine = _engine(learner, corpus, config, target)

@@ -13,15 +13,15 @@ from typing import Any
 
 from torch import Tensor
 
-from phylocli import console, models
+from phylocli import console
 from phylocli.errors import BadInputError
 from phylocli.train import checkpoints, divergence, memory, randomness
+from phylocli.train.completing import complete
 from phylocli.train.data import Corpus, PairBatch
 from phylocli.train.distributed import World
 from phylocli.train.divergence import DivergedError
 from phylocli.train.engine import Engine
 from phylocli.train.folder import CHECKPOINTS, MODEL, model_card
-from phylocli.train.kernel import add_kernel
 from phylocli.train.learner import Learner
 from phylocli.train.log import MetricsLog, Reporter
 from phylocli.train.measures import validate
@@ -30,7 +30,6 @@ from phylocli.train.prefetch import choose_workers, made_ahead
 from phylocli.train.signals import Stop
 from phylocli.train.throughput import Meter
 from phylocli.train.trackers import tracking
-from phylocli.train.whitening import whiten
 
 SECONDS_BETWEEN_WRITES = 30.0
 
@@ -255,17 +254,6 @@ class Run:
         console.warning(f"{error.what}; going back to step {step} with {scale:g} times the learning rate")
         return step
 
-    def _go_back_some_way(self) -> None:
-        """Take the average of the weights that training began with and of those that it came to, where that is asked for.
-
-        Both are good, in different ways: what training learns from a small corpus costs it some of what it knew of others
-        (Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv 2109.01903).
-        """
-        start, share = self.config["encoder"]["start"], self.config["encoder"]["start_share"]
-        if start and share:
-            self.learner.model.blend(models.load(start), share)
-            console.info(f"the weights are those of training with a share of {share:g} of those of {start}")
-
     def finish(self) -> Path:
         """Write the model; return its folder."""
         target, engine = self.folder / MODEL, self.engine
@@ -276,9 +264,7 @@ class Run:
             engine.restore_learner(state)
             console.info(f"the model is that of step {state['step']}, the best by {self.config['checkpoints']['best']}")
         if self.world.main or self.learner.sharded:
-            self._go_back_some_way()
-            add_kernel(self.learner, self.corpus, self.config["kernel"])
-            whiten(self.learner, self.corpus, self.config["whitening"])
+            complete(self.learner, self.corpus, self.config)
         model = engine.model()
         if model is not None:
             model.save(target, model_card(self.config, self.corpus, model, self.metrics.rows))

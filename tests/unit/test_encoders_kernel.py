@@ -147,18 +147,28 @@ def test_a_model_with_kernel_means_is_saved_loaded_and_embeds_in_windows_and_by_
     assert torch.equal(half.kernel.frequencies, model.kernel.frequencies)  # type: ignore[union-attr]
 
 
+def test_a_whitening_fitted_again_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
+    model = fitted_model(30)
+    with torch.no_grad():
+        plain = model.plain_config
+        vectors = torch.from_numpy(np.random.default_rng(2).normal(size=(240, 64))).float()
+        model.whiten(vectors, torch.arange(240) // 3, 0.5, 1e-3)
+    assert model.config == {**plain, "kernel": 40, "whitened": 0.5}
+    assert Model.load(model.save(tmp_path / "model")).dimension == model.dimension == 64
+
+
 def test_a_model_starts_from_anothers_weights_and_says_where_it_cannot(tmp_path: Path) -> None:
     other = fitted_model()
     make: Callable[..., Model] = Model.create
     same = make("convolutional", preset="tiny", pooling="feature-mean", pooling_parameters={"features": 24}, seed=9)
-    assert same.start_from(other) and same.whitening is None and same.kernel is None
+    assert same.blend(other, 1.0) and same.whitening is None and same.kernel is None
     tokens, mask = pad_batch([np.arange(4, 24).astype(np.uint8)])
     torch.testing.assert_close(same.residues(tokens, mask), other.residues(tokens, mask))
     torch.testing.assert_close(same(tokens, mask), other.pooling(other.residues(tokens, mask), mask))
     wider = make("convolutional", preset="tiny", pooling="feature-mean", pooling_parameters={"features": 48})
-    assert not wider.start_from(other)
+    assert not wider.blend(other, 1.0)
     for change in ({"width": 32}, {"depth": 3}, {"depth": 5}):
         with pytest.raises(UsageError, match="cannot start from the weights"):
-            make("convolutional", preset="tiny", parameters=change).start_from(other)
+            make("convolutional", preset="tiny", parameters=change).blend(other, 1.0)
     with pytest.raises(UsageError, match="reads protein, not dna"):
-        make("convolutional", preset="tiny", alphabet="dna").start_from(other)
+        make("convolutional", preset="tiny", alphabet="dna").blend(other, 1.0)
