@@ -26,7 +26,7 @@ from phylocli import console, recipes
 from phylocli.alphabet import encode_tokens
 from phylocli.encoders import Model, pad_batch
 from phylocli.formats import read_families, write_families
-from phylocli.pairs import split_clades
+from phylocli.pairs import Split, split_clades
 from phylocli.train import train_model
 from phylocli.train.data import load_corpus
 from phylocli.train.learner import Learner
@@ -35,18 +35,26 @@ from phylocli.tree import infer_trees
 
 
 @torch.no_grad()
-def homologs(model: Model, trees: Path, seed: int) -> tuple[float, float]:
+def homologs(model: Model, trees: Path, split: Split) -> tuple[float, float]:
     """Return retrieval and effective rank of the held-out members' embeddings, whole sequences."""
     vectors, labels = [], []
     for code, family in enumerate(read_families(trees)):
-        out = split_clades(family, 0.1, seed)
-        if len(out) < 2 or len(family) - len(out) < 2:
-            continue
-        for sequence in family.subset(out).sequences():
+        held_out = split.members(family, "validation")
+        for sequence in held_out.sequences() if held_out is not None else ():
             vectors.append(model(*pad_batch([encode_tokens(sequence.residues)]))[0])
             labels.append(code)
     x = torch.stack(vectors)
     return float(retrieval(x, torch.tensor(labels))), float(effective_rank(x))
+
+
+def split_path(trees: Path, seed: int) -> Path:
+    """Return the file that says who is held out, for all recipes alike; it is written where it is not there yet."""
+    path = trees.with_name(f"split-{seed}.parquet")
+    if not path.is_file():
+        held_out = [(family, split_clades(family, 0.1, seed)) for family in read_families(trees)]
+        held_out = [(f, out if len(out) >= 2 and len(f) - len(out) >= 2 else set()) for f, out in held_out]
+        Split.of((f, [("validation", out), ("train", set(f.ids) - out)]) for f, out in held_out).write(path)
+    return path
 
 
 def run(recipe: str, trees: Path, folder: Path, steps: int, seed: int, preset: str) -> dict[str, float]:
@@ -54,7 +62,7 @@ def run(recipe: str, trees: Path, folder: Path, steps: int, seed: int, preset: s
     start = time.process_time()
     settings = {
         "encoder.preset": preset, "batch.pairs": 32, "precision": "fp32", "checkpoints.every": steps, "checkpoints.keep": 1,
-        "validation.every": steps,
+        "validation.every": steps, "validation.split": str(split_path(trees, seed)),
     }  # fmt: skip
     model = Model.load(train_model([trees], folder, recipe=recipe, steps=steps, seed=seed, device="cpu", settings=settings))
     config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
@@ -62,7 +70,7 @@ def run(recipe: str, trees: Path, folder: Path, steps: int, seed: int, preset: s
     last = metrics.row(-1, named=True)
     every = Learner(config, seed).needs.views == "all"
     corpus = load_corpus([trees], config, seed, every_view=every)
-    found, rank = homologs(model, trees, seed)
+    found, rank = homologs(model, trees, corpus.split())
     return {
         "loss": metrics["loss"][-20:].mean(),  # type: ignore[dict-item]
         "collapsed": collapsed_loss(folder, corpus, steps - 1),
@@ -91,7 +99,7 @@ def main() -> None:
         trees = Path(scratch) / "trees.sto"
         write_families(infer_trees(read_families(options.families)), trees)
         untrained = Model.create("convolutional", preset=options.preset).eval()
-        rows = [homologs(untrained, trees, seed) for seed in range(options.seeds)]
+        rows = [homologs(untrained, trees, Split.read(split_path(trees, seed))) for seed in range(options.seeds)]
         print("| recipe | loss | collapsed | bound of ceiling, nats | retrieval: views | homologs | rank | CPU s |")
         print("|---|---|---|---|---|---|---|---|")
         found, rank = (sum(column) / len(rows) for column in zip(*rows, strict=True))

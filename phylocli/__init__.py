@@ -24,6 +24,7 @@ _EXPORTS = {
     "PairSampler": "phylocli.pairs",
     "PhylocliError": "phylocli.errors",
     "Sequence": "phylocli.formats.fasta",
+    "Split": "phylocli.pairs",
     "Store": "phylocli.store",
     "Tree": "phylocli.formats.newick",
     "align_families": "phylocli.align",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from phylocli.formats.fasta import Sequence as Sequence
     from phylocli.formats.newick import Tree as Tree
     from phylocli.pairs import PairSampler as PairSampler
+    from phylocli.pairs import Split as Split
     from phylocli.pairs import draw_pairs as draw_pairs
     from phylocli.probe import run_probes as run_probes
     from phylocli.search import search_file as search_file

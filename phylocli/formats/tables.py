@@ -50,6 +50,14 @@ def negatives_schema() -> pa.Schema:
     return pa.schema([*fields, ("score", pa.float64()), ("by", text)])
 
 
+def split_schema() -> pa.Schema:
+    """A split: one row per member of a family; `part` is `train`, `validation` or `test`."""
+    import pyarrow as pa
+
+    name = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema([("family", name), ("clan", name), ("id", pa.string()), ("part", name)])
+
+
 def embeddings_schema(dimension: int, *, half: bool = False, metadata: dict[str, str] | None = None) -> pa.Schema:
     """Embeddings: one row a sequence; `length` is in residues."""
     import pyarrow as pa

@@ -26,7 +26,9 @@ from phylocli.infomin.cells import BANDS, OTHERS, Cell, as_variation, band_cells
 from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw
 from phylocli.infomin.measuring import QUALITIES, SETTLED, measure
+from phylocli.pairs import Split, split_clades
 from phylocli.train.compiled import Cache
+from phylocli.train.data import split_path
 from phylocli.train.sweep import bands as parse_bands
 from phylocli.train.sweep import plan, sweep
 from phylocli.train.sweep.results import interval
@@ -35,6 +37,9 @@ from phylocli.tree import infer_trees
 SETTINGS = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.fraction": 0.2, "log.mfu": False}
 """Of all runs, where the user does not say otherwise: short ones, whose differences are those of the views."""
 STEPS = 200
+SCORED = 3
+"""Members that a family is scored by at least."""
+HELD_OUT = {"train": False, "validation": True}
 
 
 def analyse(
@@ -94,6 +99,10 @@ def analyse(
     matched = band_cells(bands, records)
     cells = [*matched, *view_cells(others, [cell.distance or 0.0 for cell in matched])]
     changes = {**SETTINGS, **(settings or {})}
+    if changes.get("validation.split"):
+        raise UsageError("infomin decides itself who is held out", fix="leave validation.split out of the settings")
+    pattern = _save_splits(folder, records, seeds, float(changes["validation.fraction"]))
+    changes["validation.split"] = pattern
     variation = as_variation(cells, changes)
     sweep(
         [source], folder / "sweep", recipes=[recipe], variations=[variation], seeds=seeds, settings=changes, steps=steps,
@@ -101,7 +110,10 @@ def analyse(
     )  # fmt: skip
     runs = plan([recipe], [variation], list(seeds), changes)
     by_name = {cell.name: cell for cell in cells}
-    tasks = [(folder / "sweep" / "runs" / run.name, source, run.seed, elsewhere, cache) for run in runs]
+    tasks = [
+        (folder / "sweep" / "runs" / run.name, source, run.seed, elsewhere, split_path(pattern, run.seed), cache)
+        for run in runs
+    ]
     rows = []
     for run, found in zip(runs, _measured(tasks, jobs), strict=True):
         cell = by_name[run.varied["view"]]
@@ -134,7 +146,33 @@ def analyse(
     return summary
 
 
-def _measured(tasks: Sequence[tuple[Path, Path, int, Path | None, Cache]], jobs: int) -> Iterator[dict[str, Any]]:
+def _save_splits(folder: Path, families: Sequence[Family], seeds: Sequence[int], fraction: float) -> str:
+    """Decide for each seed who is held out, save it, and return the pattern of the files' names.
+
+    A view takes no part in the decision: the members that one view is scored on are those that no other was trained on, so
+    that differences between views are measured on the same sequences.
+
+    Raises:
+        UsageError: the fraction is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"validation.fraction is {fraction:g}", fix="give a fraction above 0 and below 1")
+    pattern = str(folder / "splits" / "seed-{seed}.parquet")
+    (folder / "splits").mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        Split.of((family, _parts(family, fraction, seed)) for family in families).write(split_path(pattern, seed))
+    return pattern
+
+
+def _parts(family: Family, fraction: float, seed: int) -> list[tuple[str, list[str]]]:
+    # A family is ranked and ordered by three members at least, and trained on with two.
+    out = split_clades(family, fraction, seed) if len(family) >= SCORED + 2 else set()
+    if len(out) < SCORED or len(family) - len(out) < 2:
+        out = set()
+    return [(part, [name for name in family.ids if (name in out) == held]) for part, held in HELD_OUT.items()]
+
+
+def _measured(tasks: Sequence[tuple[Path, Path, int, Path | None, Path, Cache]], jobs: int) -> Iterator[dict[str, Any]]:
     """Yield what `measure` gives of each run, in order."""
     with console.progress_task("measuring", len(tasks)) as bar, contextlib.ExitStack() as stack:
         if jobs > 1:
@@ -155,9 +193,15 @@ def _begin(jobs: int) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
 
 
-def _measure_run(run: Path, source: Path, seed: int, elsewhere: Path | None, cache: Cache) -> dict[str, Any]:
-    others = None if elsewhere is None else _records(elsewhere)
-    return measure(run, [source], _records(source), seed, others=others, cache=cache)
+def _measure_run(run: Path, source: Path, seed: int, elsewhere: Path | None, split: Path, cache: Cache) -> dict[str, Any]:
+    scored = _records(elsewhere) if elsewhere is not None else held_out(_records(source), Split.read(split))
+    return measure(run, [source], scored, seed, cache=cache)
+
+
+def held_out(families: Sequence[Family], split: Split) -> list[Family]:
+    """Return the held-out members of families, as families of their own."""
+    found = [split.members(family, "validation") for family in families]
+    return [family for family in found if family is not None]
 
 
 @functools.cache

@@ -23,7 +23,6 @@ from phylocli.errors import UsageError
 from phylocli.formats import Family, write_families
 from phylocli.formats.streams import write_text
 from phylocli.mi import Paired, Settings, estimate
-from phylocli.pairs import split_clades
 from phylocli.probe import Embedding, run_probes
 from phylocli.train.compiled import Cache
 from phylocli.train.data import load_corpus
@@ -47,10 +46,9 @@ SETTLED = ("model", "estimators", "asked", "steps", "on")
 def measure(
     run: Path,
     inputs: Sequence[Path],
-    families: Sequence[Family],
+    scored: Sequence[Family],
     seed: int,
     *,
-    others: Sequence[Family] | None = None,
     cache: Cache = True,
 ) -> dict[str, Any]:
     """Return the figures of one trained run; what was measured before is read from its folder.
@@ -62,9 +60,8 @@ def measure(
     Args:
         run: folder of a training run that is done.
         inputs: what it was trained on.
-        families: the same families, with trees.
-        seed: of the run, which is that of its held-out members.
-        others: families with trees that quality is measured on; None takes the held-out members.
+        scored: families with trees that quality is measured on; the run has not been trained on any of these members.
+        seed: of the run.
         cache: where compiled families are kept, as in `train_model`.
 
     Returns:
@@ -76,7 +73,7 @@ def measure(
         BadInputError: too few members are held out to measure on.
     """
     model = Model.load(run / MODEL)
-    on = "" if others is None else hashlib.sha256("".join(f.newick or "" for f in others).encode()).hexdigest()
+    on = hashlib.sha256("".join(f.newick or "" for f in scored).encode()).hexdigest()
     key = {"model": model.fingerprint, "estimators": list(ESTIMATORS), "asked": PAIRS, "steps": STEPS, "on": on}
     path = run / MEASURED
     if path.is_file():
@@ -85,9 +82,7 @@ def measure(
             return found
     config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
     with _silence():
-        values = {**key, **_information(model, config, inputs, seed, cache)}
-        chosen = others if others is not None else _held_out(families, config["validation"]["fraction"], seed)
-        values |= _quality(model, chosen)
+        values = {**key, **_information(model, config, inputs, seed, cache), **_quality(model, scored)}
     write_text(path, json.dumps(values, indent=1) + "\n")
     return values
 
@@ -133,16 +128,6 @@ def _information(model: Model, config: dict[str, Any], inputs: Sequence[Path], s
             found["ceiling_nats"] = one.ceiling_nats
     known = pairs.distance[np.isfinite(pairs.distance)]
     return {**found, "distance": float(known.mean()) if len(known) else None}
-
-
-def _held_out(families: Sequence[Family], fraction: float, seed: int) -> list[Family]:
-    """Return the held-out members of families that have enough of them to be ranked and ordered."""
-    found = []
-    for family in families:
-        out = split_clades(family, fraction, seed)
-        if len(out) >= 3 and len(family) - len(out) >= 2:
-            found.append(family.subset(out))
-    return found
 
 
 def _quality(model: Model, families: Sequence[Family]) -> dict[str, Any]:

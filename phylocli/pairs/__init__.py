@@ -6,7 +6,7 @@ from phylocli.pairs.draw import Drawer, draw_pairs
 from phylocli.pairs.patristic import Patristic
 from phylocli.pairs.request import UNITS, WEIGHTINGS, Request
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
-from phylocli.pairs.splits import HOLDOUTS, PARTS, split_clades, split_family
+from phylocli.pairs.splits import HOLDOUTS, PARTS, Split, split_clades, split_family
 from phylocli.pairs.stats import Distribution, distributions
 from phylocli.pairs.write import write_distributions, write_pairs, write_split
 
@@ -21,6 +21,7 @@ __all__ = [
     "PairSampler",
     "Patristic",
     "Request",
+    "Split",
     "distributions",
     "draw_pairs",
     "split_clades",

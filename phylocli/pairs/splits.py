@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from phylocli.errors import UsageError
+from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
+from phylocli.formats.streams import PathLike
+from phylocli.formats.tables import read_table, require_columns, split_schema, write_table
 from phylocli.pairs.patristic import Patristic
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
@@ -77,6 +84,88 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
 
 HOLDOUTS = ("families", "clans", "clades")
 PARTS = ("train", "validation", "test")
+
+
+class Split:
+    """Which member of which family belongs to training, validation or test.
+
+    A split is made once and saved as a table; training and evaluation read it, so that no member that was trained on is
+    scored as held out.
+
+    Args:
+        table: one row per member, with the columns `family`, `clan`, `id` and `part`.
+
+    Attributes:
+        table: the same.
+
+    Raises:
+        BadInputError: a part that is not one of `PARTS`, or a member listed twice in its family.
+    """
+
+    def __init__(self, table: pl.DataFrame) -> None:
+        self.table = table
+        unknown = sorted(set(table["part"].to_list()) - set(PARTS), key=str)
+        if unknown:
+            raise BadInputError(f"a split has no part {unknown[0]!r}", fix=f"its parts are {', '.join(PARTS)}")
+        twice = table.filter(table.select("family", "id").is_duplicated())
+        if twice.height:
+            family, name = twice.row(0, named=True)["family"], twice.row(0, named=True)["id"]
+            raise BadInputError(f"the split lists {name!r} of {family} more than once", fix="list each member once")
+
+    @classmethod
+    def of(cls, members: Iterable[tuple[Family, Iterable[tuple[str, Iterable[str]]]]]) -> Self:
+        """Return the split of families given as (family, [(part, ids), …])."""
+        import polars as pl
+
+        rows = [(family.label, family.clan, name, part) for family, parts in members for part, ids in parts for name in ids]
+        return cls(pl.DataFrame(rows, schema=dict.fromkeys(("family", "clan", "id", "part"), pl.String), orient="row"))
+
+    @classmethod
+    def read(cls, path: PathLike) -> Self:
+        """Read a split, as `write` and `phylocli pairs --holdout` save it.
+
+        Raises:
+            BadInputError: the file cannot be read, or is no split.
+        """
+        import polars as pl
+
+        table = read_table(path)
+        columns = ["family", "id", "part"]
+        require_columns(table, columns, str(path), "a split")
+        try:
+            return cls(table.with_columns(pl.col(columns).cast(pl.String)))
+        except BadInputError as error:
+            raise BadInputError(f"{path}: {error.what}", error.why, error.fix) from None
+
+    def write(self, path: PathLike) -> None:
+        """Save the split as a table, in the format of the suffix."""
+        write_table(self.table, path, split_schema())
+
+    @cached_property
+    def _parts(self) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for family, name, part in self.table.select("family", "id", "part").iter_rows():
+            found.setdefault(family, {})[name] = part
+        return found
+
+    def part_of(self, family: str, name: str) -> str | None:
+        """Return the part of a family's member, None where the split does not list it."""
+        return self._parts.get(family, {}).get(name)
+
+    def ids(self, family: str, part: str) -> set[str]:
+        """Return the ids of the members of a family in a part; empty where the split does not list the family."""
+        return {name for name, where in self._parts.get(family, {}).items() if where == part}
+
+    def members(self, family: Family, part: str) -> Family | None:
+        """Return the members of a family that are in a part, in the order of the family; None where there are none."""
+        ids = self.ids(family.label, part)
+        kept = [name for name in family.ids if name in ids]
+        return family.subset(kept) if kept else None
+
+    def digest(self) -> str:
+        """Return a checksum of who is in which part, whatever the order of the rows."""
+        rows = self.table.select("family", "id", "part").sort("family", "id")
+        return hashlib.sha256(rows.write_csv(separator="\t").encode()).hexdigest()
 
 
 def check_fractions(fractions: tuple[float, ...]) -> tuple[float, float, float]:

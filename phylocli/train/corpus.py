@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from phylocli import views
 from phylocli.errors import UsageError
+from phylocli.pairs import Split
 from phylocli.train.hard import HardNegatives
 from phylocli.views import Prepared, Tokens
 
@@ -109,6 +110,7 @@ class Corpus:
         hard: brings hard negatives of a batch's families into it.
         clan_share: of the pairs of families that have others of their clan in the corpus, whose partner is a member of one
             of those: remote homologs, at no known distance.
+        split: gives which members are trained on and which are held out.
 
     Raises:
         UsageError: nothing could be a negative.
@@ -125,8 +127,10 @@ class Corpus:
         every_view: bool = False,
         hard: HardNegatives | None = None,
         clan_share: float = 0.0,
+        split: Callable[[], Split] | None = None,
     ) -> None:
         self.families = families
+        self._split = split
         self.hard = hard
         self.clan_share = clan_share
         self.every_view = every_view
@@ -159,6 +163,11 @@ class Corpus:
                 why="families of one clan are homologous and are never contrasted with each other",
                 fix="add families of other clans, or say --set batch.negatives=family to contrast families of one clan",
             )
+
+    def split(self) -> Split:
+        """Return which members are trained on and which are held out."""
+        assert self._split is not None, "a corpus that load_corpus made"
+        return self._split()
 
     def chosen(self, step: int) -> npt.NDArray[np.int64]:
         """Return the indices of the families of a step's pairs, (pairs,)."""

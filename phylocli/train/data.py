@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 from phylocli import console, views
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
+from phylocli.pairs import Split
 from phylocli.train.compiled import Cache, Compiled, open_compiled
 from phylocli.train.corpus import NEGATIVES, Corpus, FamilySource, PairBatch, chunks_by_length
 from phylocli.train.draws import Draws, LazyPrepared
@@ -33,18 +35,19 @@ def load_corpus(
 
     Raises:
         BadInputError: unreadable, or no family left.
-        UsageError: the view does not exist or does not fit the inputs; nothing could be a negative.
+        UsageError: an unknown view, or one that does not fit the inputs; a member not in the split; no possible negatives.
     """
     parameters = dict(settings["view"])
     view = views.build(parameters.pop("name"), parameters, settings["alphabet"])
-    fraction = settings["validation"]["fraction"]
+    fraction, given = settings["validation"]["fraction"], settings["validation"]["split"]
     if not 0 <= fraction < 1:
-        raise UsageError(f"validation.fraction is {fraction:g}", fix="give a share from 0 to below 1")
+        raise UsageError(f"validation.fraction is {fraction:g}", fix="give a fraction from 0 to below 1")
+    split = Split.read(split_path(given, seed)) if given else None
     compiled = open_compiled(inputs, settings["alphabet"], cache)
     if compiled.nucleotides and settings["alphabet"] == "protein":
         label = compiled.nucleotides[0]
         console.warning(f"{label} looks like nucleotides and is read as protein; the alphabet to ask for is dna")
-    draws = Draws(compiled, Drawing(view, parameters, fraction, seed))
+    draws = Draws(compiled, Drawing(view, parameters, fraction, seed, split))
     _say_what_is_left_out(compiled, draws.survey)
     usable = [_source(draws, index) for index in range(compiled.families) if draws.survey.sizes[index]]
     batch = settings["batch"]
@@ -58,12 +61,18 @@ def load_corpus(
         every_view=every_view,
         hard=hard,
         clan_share=batch["clan_share"],
+        split=draws.split,
     )
+
+
+def split_path(pattern: str, seed: int) -> Path:
+    """Return the file that the setting `validation.split` names for a run of this seed."""
+    return Path(pattern.replace("{seed}", str(seed)))
 
 
 def _source(draws: Draws, index: int) -> FamilySource:
     compiled, size = draws.compiled, int(draws.survey.sizes[index])
-    held_out = LazyPrepared(draws, index, held_out=True) if size < compiled.sizes[index] else None
+    held_out = LazyPrepared(draws, index, held_out=True) if draws.survey.validates[index] else None
     training = LazyPrepared(draws, index, held_out=False)
     members = functools.partial(draws.members, index)
     return FamilySource(compiled.labels[index], compiled.clans[index], size, training, held_out, members)

@@ -6,22 +6,35 @@ import contextlib
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
-from phylocli.pairs import EmptyBandError, split_clades
+from phylocli.pairs import PARTS, EmptyBandError, Split, split_clades
 from phylocli.train.compiled import Compiled, CompiledFamily
 from phylocli.train.compiled.cache import locked
 from phylocli.train.compiled.reader import PairsOf
 from phylocli.train.corpus import Members
-from phylocli.train.survey import EMPTY, FEW, UNUSABLE, Drawing, Survey, read_survey, write_survey
+from phylocli.train.survey import (
+    EMPTY,
+    FEW,
+    TRAIN,
+    UNUSABLE,
+    VALIDATION,
+    Drawing,
+    Survey,
+    read_survey,
+    write_survey,
+)
 from phylocli.train.tables import TablePairs, in_band, table_held_out
 from phylocli.views import Pairs, Prepared, Tokens, draw_all
+
+Parts = npt.NDArray[np.uint8]
 
 PREPARED_BYTES = 1 << 29
 """What prepared families may take in memory, about, in each process that draws from them."""
@@ -61,19 +74,39 @@ class Draws:
 
     def members(self, index: int) -> Members:
         """Return the members of a family that training sees."""
-        seen = np.flatnonzero(~self.survey.held_out[self._starts[index] : self._starts[index + 1]]).tolist()
+        seen = np.flatnonzero(self._parts(index) == TRAIN).tolist()
         family = self.compiled.family(index)
         columns = None if family.columns_of is None else family.match_positions()
         return Members([family.tokens[k] for k in seen], None if columns is None else [columns[k] for k in seen])
+
+    def split(self) -> Split:
+        """Return which members of the families that can be used are trained on, and which are held out."""
+
+        def parts() -> Iterator[tuple[Family, list[tuple[str, list[str]]]]]:
+            for index in np.flatnonzero(self.survey.sizes).tolist():
+                family, codes = self.compiled.family(index), self._parts(index)
+                yield (
+                    family,
+                    [
+                        (name, [family.ids[k] for k in np.flatnonzero(codes == code).tolist()])
+                        for code, name in enumerate(PARTS)
+                    ],
+                )
+
+        return Split.of(parts())
+
+    def _parts(self, index: int) -> Parts:
+        return self.survey.parts[self._starts[index] : self._starts[index + 1]]
 
     def _found_or_made(self, key: tuple[int, bool]) -> Prepared:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key][1]
         index, held_out = key
-        out = self.survey.held_out[self._starts[index] : self._starts[index + 1]]
-        made = self._prepare(index, (out if held_out else ~out) if out.any() else None)
-        cost = _cost(int(out.sum() if held_out else (~out).sum()))
+        parts = self._parts(index)
+        members = parts == (VALIDATION if held_out else TRAIN)
+        made = self._prepare(index, None if members.all() else members)
+        cost = _cost(int(members.sum()))
         self._kept[key] = cost, made
         self._taken += cost
         while self._taken > self.budget and len(self._kept) > 1:
@@ -108,33 +141,39 @@ class Draws:
 
     def _look_through(self) -> Survey:
         compiled = self.compiled
-        held_out = np.zeros(int(self._starts[-1]), dtype=bool)
+        parts = np.full(int(self._starts[-1]), TRAIN, dtype=np.uint8)
         sizes = np.zeros(compiled.families, dtype=np.int64)
+        validates = np.zeros(compiled.families, dtype=bool)
         reasons: dict[int, tuple[str, BadInputError]] = {}
         with console.progress_task("looking through families", total=compiled.families) as bar:
             for index in range(compiled.families):
-                part = held_out[self._starts[index] : self._starts[index + 1]]
                 try:
-                    out = self._look_at(index)
-                    part[:] = out
-                    sizes[index] = (~out).sum()
+                    found, validates[index] = self._look_at(index)
+                    parts[self._starts[index] : self._starts[index + 1]] = found
+                    sizes[index] = (found == TRAIN).sum()
                 except BadInputError as error:
                     few = compiled.too_few(index)
                     reasons[index] = FEW if few else EMPTY if isinstance(error, EmptyBandError) else UNUSABLE, error
                 bar.advance()
-        return Survey(sizes, held_out, reasons)
+        return Survey(sizes, parts, validates, reasons)
 
-    def _look_at(self, index: int) -> npt.NDArray[np.bool_]:
-        """Return which members of a family are held out: whole clades, where it can spare them.
+    def _look_at(self, index: int) -> tuple[Parts, bool]:
+        """Return the part of each member of a family, and whether pairs can be drawn of its validation part.
+
+        Where no split is given, whole clades are held out, of families that can spare them for this view.
 
         Raises:
             BadInputError: the view cannot make pairs of the family.
         """
         family, drawing = self.compiled.family(index), self.drawing
+        if drawing.split is not None:
+            return self._look_at_given(index, family, drawing.split)
+        parts = np.full(len(family), TRAIN, dtype=np.uint8)
         pairs = self.compiled.pairs(index)
-        none = np.zeros(len(family), dtype=bool)
         if pairs is not None:
-            return table_held_out(family, pairs, drawing)
+            out = table_held_out(family, pairs, drawing)
+            parts[out] = VALIDATION
+            return parts, bool(out.any())
         if drawing.fraction > 0:
             ids = _hold_out(family, drawing.fraction, drawing.seed)
             if len(ids) >= 2 and len(family) - len(ids) >= 2:
@@ -142,9 +181,44 @@ class Draws:
                 with contextlib.suppress(BadInputError):  # no pair of held-out members in the band: none are held out
                     self._prepare(index, out)
                     self._prepare(index, ~out)
-                    return out
+                    parts[out] = VALIDATION
+                    return parts, True
         self._prepare(index, None)
-        return none
+        return parts, False
+
+    def _look_at_given(self, index: int, family: CompiledFamily, split: Split) -> tuple[Parts, bool]:
+        """Do what `_look_at` says for a given split. What it holds out stays held out, whatever the view can draw of it.
+
+        Raises:
+            BadInputError: the view cannot make pairs of the members to train on.
+            UsageError: the split does not list a member.
+        """
+        named = [split.part_of(family.label, name) for name in family.ids]
+        if None in named:
+            raise UsageError(
+                f"the split does not list {family.ids[named.index(None)]!r} of {family.label}",
+                fix="split the families that are trained on",
+            )
+        parts = np.array([PARTS.index(part) for part in named if part is not None], dtype=np.uint8)
+        train, validation = parts == TRAIN, parts == VALIDATION
+        if train.sum() < 2:
+            raise BadInputError(f"{family.label}: the split leaves fewer than two members to train on")
+        self._prepare_checked(index, train)
+        with contextlib.suppress(BadInputError):
+            if validation.sum() >= 2:
+                self._prepare_checked(index, validation)
+                return parts, True
+        return parts, False
+
+    def _prepare_checked(self, index: int, members: npt.NDArray[np.bool_]) -> None:
+        """Prepare a part of a family, as `_prepare` does.
+
+        Raises:
+            BadInputError: no pair can be drawn of it.
+        """
+        prepared = self._prepare(index, None if members.all() else members)
+        if isinstance(prepared, TablePairs) and not len(prepared.rows):
+            raise EmptyBandError(f"{self.compiled.labels[index]}: no pair of the part lies in the band")
 
 
 def _cost(members: int) -> int:

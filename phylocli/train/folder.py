@@ -18,6 +18,8 @@ from phylocli.train import checkpoints, divergence, trackers
 from phylocli.train.data import Corpus
 
 CONFIG, METRICS, CHECKPOINTS, PROVENANCE, MODEL = "config.toml", "metrics.parquet", "checkpoints", "provenance.json", "model"
+SPLIT = "split.parquet"
+"""Which members are trained on and which are held out; see `phylocli.pairs.Split`."""
 
 _LEAST = {
     "steps": 1,

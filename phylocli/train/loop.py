@@ -20,6 +20,7 @@ from phylocli.encoders import choose_device
 from phylocli.errors import UsageError
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
+from phylocli.pairs import Split
 from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints, distributed, flops
 from phylocli.train.compiled import Cache
@@ -29,7 +30,7 @@ from phylocli.train.data import Corpus, load_corpus
 from phylocli.train.distributed import ElsewhereError, World
 from phylocli.train.divergence import DivergedError
 from phylocli.train.engine import Engine
-from phylocli.train.folder import CONFIG, METRICS, MODEL, PROVENANCE, open_run, resolve
+from phylocli.train.folder import CONFIG, METRICS, MODEL, PROVENANCE, SPLIT, open_run, resolve
 from phylocli.train.learner import Learner, choose_precision
 from phylocli.train.log import MetricsLog
 from phylocli.train.randomness import own_random_state
@@ -136,6 +137,7 @@ def _train(
         write_text(
             folder / PROVENANCE, json.dumps(provenance("train", config, config["seed"]), indent=2, default=str) + "\n"
         )
+    world.on_main(lambda: _save_split(folder / SPLIT, corpus, resumed=state is not None))
     metrics = MetricsLog(folder / METRICS, upto=state["step"] if state else 0)
     with own_random_state(config["seed"], world.rank, target), stop_signals(again=world.size == 1) as stop:
         meter = Meter(learner, work, processes=world.size)
@@ -155,6 +157,20 @@ def _train(
                     raise
                 start = run.roll_back(error)
     return run.finish()
+
+
+def _save_split(path: Path, corpus: Corpus, *, resumed: bool) -> None:
+    """Save who is trained on and who is held out.
+
+    Raises:
+        UsageError: a run that is resumed began with another split.
+    """
+    split = corpus.split()
+    if resumed and path.is_file() and Split.read(path).digest() != split.digest():
+        raise UsageError(
+            f"the run began with another split, {path}", why="a member cannot change sides in mid-run", fix="start a new run"
+        )
+    split.write(path)
 
 
 def _engine(learner: Learner, corpus: Corpus, config: dict[str, Any], target: torch.device) -> Engine:

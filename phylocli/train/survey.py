@@ -15,11 +15,12 @@ import numpy.typing as npt
 from phylocli import __version__
 from phylocli.errors import BadInputError
 from phylocli.formats.streams import atomic_path
-from phylocli.pairs import EmptyBandError
+from phylocli.pairs import PARTS, EmptyBandError, Split
 from phylocli.train.compiled import Compiled
 from phylocli.views import Composed
 
 FEW, EMPTY, UNUSABLE = "few", "empty", "unusable"
+TRAIN, VALIDATION, TEST = range(len(PARTS))
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,19 @@ class Drawing:
         parameters: of the views, by name.
         fraction: of each family's members that are held out.
         seed: of what is held out.
+        split: who is held out, decided elsewhere; None: decide it by fraction and seed.
     """
 
     view: Composed
     parameters: dict[str, Any]
     fraction: float
     seed: int
+    split: Split | None = None
 
     def key(self) -> str:
         """Return a hash of all of it."""
-        facts = [__version__, self.view.spec, self.parameters, self.fraction, self.seed]
+        decided = [self.fraction, self.seed] if self.split is None else [self.split.digest()]
+        facts = [__version__, self.view.spec, self.parameters, *decided]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
@@ -56,12 +60,14 @@ class Survey:
 
     Attributes:
         sizes: members that training sees, (families,); 0 where the family cannot be used.
-        held_out: whether each member of the data set is held out, (members,), families in their order.
+        parts: part of each member of the data set, (members,), as its place in `PARTS`; families in their order.
+        validates: whether pairs can be drawn of the validation part of each family, (families,).
         reasons: for a family that cannot be used, what kind of reason it is and the error.
     """
 
     sizes: npt.NDArray[np.int64]
-    held_out: npt.NDArray[np.bool_]
+    parts: npt.NDArray[np.uint8]
+    validates: npt.NDArray[np.bool_]
     reasons: dict[int, tuple[str, BadInputError]]
 
 
@@ -70,21 +76,19 @@ def write_survey(path: Path, survey: Survey) -> None:
     reasons = {str(k): [kind, error.what, error.why, error.fix] for k, (kind, error) in survey.reasons.items()}
     text = np.frombuffer(json.dumps(reasons).encode(), dtype=np.uint8)
     with atomic_path(path) as part, part.open("wb") as file:
-        np.savez(file, sizes=survey.sizes, held_out=np.packbits(survey.held_out), reasons=text)
+        np.savez_compressed(file, sizes=survey.sizes, parts=survey.parts, validates=survey.validates, reasons=text)
 
 
 def read_survey(path: Path, compiled: Compiled) -> Survey | None:
     """Return a survey of a data set, None where there is none that can be read."""
     try:
         with np.load(path, allow_pickle=False) as found:
-            sizes, packed = found["sizes"], found["held_out"]
+            sizes, parts, validates = found["sizes"], found["parts"], found["validates"]
             reasons = json.loads(found["reasons"].tobytes())
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    total = int(compiled.sizes.sum())
-    if len(sizes) != compiled.families or len(packed) != (total + 7) // 8:
+    if len(sizes) != compiled.families or len(parts) != int(compiled.sizes.sum()):
         return None
-    held_out = np.unpackbits(packed, count=total).astype(bool)
     classes = {EMPTY: EmptyBandError}
     known = {int(k): (kind, classes.get(kind, BadInputError)(*rest)) for k, (kind, *rest) in reasons.items()}
-    return Survey(sizes, held_out, known)
+    return Survey(sizes, parts, validates, known)

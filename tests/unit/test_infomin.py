@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,16 +16,25 @@ from scipy.stats import ttest_rel
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
-from phylocli.infomin import analyse, band_cells, view_cells
+from phylocli.infomin import QUALITIES, analyse, analysis, band_cells, view_cells
 from phylocli.infomin import measuring as room
 from phylocli.infomin.analysis import _with_trees, summarise
 from phylocli.infomin.cells import Cell, as_variation, mean_distance
 from phylocli.infomin.comparing import compare
+from phylocli.pairs import Split
+from phylocli.recipes import load as load_recipe
+from phylocli.recipes import merge
+from phylocli.train.data import load_corpus
 
 
 @pytest.fixture
 def families(simulate: Callable[..., Family]) -> list[Family]:
     return [simulate(f"PF0000{k}", 24, seed=k) for k in range(3)]
+
+
+def settings_of(view: str, parameters: dict[str, float]) -> dict[str, Any]:
+    changes = {"view": {"name": view, view: parameters}, "validation": {"fraction": 0.3}, "batch": {"pairs": 8}}
+    return merge(load_recipe("simclr").settings, changes, "test")
 
 
 def test_views_are_matched_to_the_bands_mean_distance(families: list[Family]) -> None:
@@ -84,6 +94,36 @@ def test_bands_are_held_against_other_views_seed_by_seed() -> None:
     assert one["p"] == pytest.approx(expected.pvalue)
     assert (one["low"], one["high"]) == pytest.approx(tuple(expected.confidence_interval()))
     assert (found["p_holm"] >= found["p"]).all() and found["p_holm"].max() <= 1
+
+
+def test_no_view_is_scored_on_members_that_it_was_trained_on(
+    families: list[Family], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_families(iter(families), tmp_path / "trees.sto")
+    scored: dict[str, list[Family]] = {}
+
+    def recorded(run: Path, inputs: object, members: list[Family], seed: int, **options: object) -> dict[str, object]:
+        scored[run.name] = members
+        return {"nats_infonce": 1.0, "nats_smile": 1.0, "ceiling_nats": 2.0, **dict.fromkeys(QUALITIES, 0.5)}
+
+    monkeypatch.setattr(analysis, "measure", recorded)
+    # Of the nearest band, what is held out of a family has no pair: left to itself, training would hold nobody out there.
+    alone = settings_of("phylogenetic", {"max_dist": 0.3})
+    unheld = load_corpus([tmp_path / "trees.sto"], alone, 0, cache=False).split()
+    assert any(not unheld.ids(family.label, "validation") for family in families)
+    analyse(
+        tmp_path / "trees.sto", tmp_path / "a", bands="0:0.3,0.3:3", others=["crop"], steps=1, seeds=[0, 1],
+        settings={"batch.pairs": 8, "validation.pairs": 8, "validation.fraction": 0.3}, cache=False,
+    )  # fmt: skip
+    runs = sorted((tmp_path / "a" / "sweep" / "runs").iterdir())
+    assert len(runs) == 6
+    for run in runs:
+        trained = Split.read(run / "split.parquet")
+        assert sum(len(family) for family in scored[run.name]) >= 9
+        for family in scored[run.name]:
+            assert not set(family.ids) & trained.ids(family.label, "train")
+    by_seed = [{name for family in scored[run.name] for name in family.ids} for run in runs]
+    assert len({frozenset(ids) for ids in by_seed}) == 2  # one set a seed, whatever the view
 
 
 def test_the_analysis_goes_on_where_it_was_and_gives_the_same_table(

@@ -4,10 +4,19 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from phylocli.errors import UsageError
+from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.tables import read_table
-from phylocli.pairs import EmptyBandError, PairSampler, Request, distributions, split_clades, split_family, write_split
+from phylocli.pairs import (
+    EmptyBandError,
+    PairSampler,
+    Request,
+    Split,
+    distributions,
+    split_clades,
+    split_family,
+    write_split,
+)
 from phylocli.pairs.splits import check_fractions
 
 
@@ -157,3 +166,43 @@ def test_distributions_count_every_pair_once(n):
     assert found.top_ancestors == pytest.approx(np.sort(meet)[-10:].sum() / meet.sum())
     (relative,) = distributions([family], Request(unit="relative"))
     assert relative.quantiles["0.5"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["split.parquet", "split.tsv", "split.csv.gz"])
+def test_a_split_is_read_as_it_was_written(name, tmp_path):
+    families = [make_family(f"PF{k}", 20, k) for k in range(3)]
+    held = {family.label: split_clades(family, 0.3, 1) for family in families}
+    split = Split.of((f, [("test", held[f.label]), ("train", set(f.ids) - held[f.label])]) for f in families)
+    split.write(tmp_path / name)
+    read = Split.read(tmp_path / name)
+    assert read.digest() == split.digest()
+    for family in families:
+        assert read.ids(family.label, "test") == held[family.label]
+        members = read.members(family, "train")
+        assert members is not None and members.ids == [name for name in family.ids if name not in held[family.label]]
+        assert read.members(family, "validation") is None
+        assert read.part_of(family.label, family.ids[0]) == ("test" if family.ids[0] in held[family.label] else "train")
+    assert read.part_of("PF9", "x") is None
+
+
+def test_the_listing_of_a_written_split_is_a_split(tmp_path):
+    families = [make_family(f"PF{k}", 30, k) for k in range(2)]
+    write_split(families, tmp_path / "pairs.tsv", Request(n=50), "clades", (0.6, 0.2, 0.2))
+    split = Split.read(tmp_path / "pairs.split.tsv")
+    for family in families:
+        parts = dict(split_family(family, "clades", (0.6, 0.2, 0.2), Request().seed))
+        assert all(split.ids(family.label, part) == set(members.ids) for part, members in parts.items())
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("family\tid\tpart\nPF1\ta\tdev\n", "no part 'dev'"),
+        ("family\tid\tpart\nPF1\ta\ttrain\nPF1\ta\ttest\n", "'a' of PF1 more than once"),
+        ("family\tid\nPF1\ta\n", "lacks the column part"),
+    ],
+)
+def test_a_table_that_is_no_split_is_refused(rows, message, tmp_path):
+    (tmp_path / "split.tsv").write_text(rows)
+    with pytest.raises(BadInputError, match=message):
+        Split.read(tmp_path / "split.tsv")

@@ -16,7 +16,7 @@ from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.tables import pairs_schema, write_table
-from phylocli.pairs import draw_pairs
+from phylocli.pairs import Split, draw_pairs
 from phylocli.train.data import Corpus, chunks_by_length, load_corpus
 from phylocli.train.prefetch import made_ahead
 
@@ -127,6 +127,63 @@ def test_family_power_draws_in_proportion_to_size() -> None:
     corpus = corpus_of(2, 10, sizes=[10, 30], family_power=1.0)
     drawn = np.concatenate([corpus.chosen(step) for step in range(500)])
     assert (drawn == 1).mean() == pytest.approx(0.75, abs=0.03)
+
+
+def sequences_of(families: list[Family], split: Split, part: str) -> set[bytes]:
+    members = [found for family in families if (found := split.members(family, part)) is not None]
+    return {tokens.tobytes() for family in members for tokens in family.encoded()}
+
+
+def drawn(corpus: Corpus, steps: int) -> set[bytes]:
+    batches = [corpus.batch(step) for step in range(steps)]
+    return {tokens.tobytes() for batch in batches for tokens in batch.a + batch.b}
+
+
+@pytest.mark.parametrize("band", [{}, {"min_dist": 0.0, "max_dist": 0.7}, {"min_dist": 2.5}])
+def test_the_split_of_a_corpus_says_who_is_trained_on_and_who_is_validated_on(
+    band: dict[str, float], families: list[Family], stockholm: Path
+) -> None:
+    corpus = load_corpus(
+        [stockholm], settings(**{"validation.fraction": 0.3, "view.name": "phylogenetic", "view.phylogenetic": band}), 0
+    )
+    split = corpus.split()
+    train, validation = (sequences_of(families, split, part) for part in ("train", "validation"))
+    assert train and train.isdisjoint(validation)
+    assert drawn(corpus, 60) <= train
+    held_out = corpus.validation(64)
+    assert {t.tobytes() for t in held_out.a + held_out.b} <= validation if held_out is not None else not validation
+
+
+@pytest.mark.parametrize("band", [{}, {"min_dist": 0.0, "max_dist": 0.4}])
+def test_a_split_that_is_given_is_kept_whatever_the_view_can_draw(
+    band: dict[str, float], families: list[Family], stockholm: Path, tmp_path: Path
+) -> None:
+    thirds = [[("train", f.ids[::3] + f.ids[1::3]), ("validation", f.ids[2::6]), ("test", f.ids[5::6])] for f in families]
+    given = Split.of(zip(families, thirds, strict=True))
+    given.write(tmp_path / "seed-7.parquet")
+    view = {"view.name": "phylogenetic", "view.phylogenetic": band}
+    named = {**view, "validation.split": str(tmp_path / "seed-{seed}.parquet")}
+    corpus = load_corpus([stockholm], settings(**named), 7)
+    split = corpus.split()
+    used = set(split.table["family"])
+    assert all(
+        split.ids(label, part) == given.ids(label, part) for label in used for part in ("train", "validation", "test")
+    )
+    train, validation = (sequences_of(families, given, part) for part in ("train", "validation"))
+    assert drawn(corpus, 40) <= train
+    held_out = corpus.validation(64)
+    assert held_out is None or {t.tobytes() for t in held_out.a + held_out.b} <= validation
+    if not band:
+        assert held_out is not None and drawn(corpus, 200) == train
+    other = load_corpus([stockholm], settings(**view), 7)
+    assert other.split().digest() != split.digest()  # the survey of one split is not taken for that of another
+
+
+def test_a_split_that_lacks_a_member_is_refused(families: list[Family], stockholm: Path, tmp_path: Path) -> None:
+    some = Split.of((f, [("train", f.ids[1:])]) for f in families)
+    some.write(tmp_path / "split.tsv")
+    with pytest.raises(UsageError, match=r"the split does not list 'PF\d+/0'"):
+        load_corpus([stockholm], settings(**{"validation.split": str(tmp_path / "split.tsv")}), 0)
 
 
 def test_held_out_members_never_train(families: list[Family], stockholm: Path) -> None:

@@ -24,9 +24,10 @@ from phylocli import recipes, registry
 from phylocli.critics import build_critic
 from phylocli.encoders import Model
 from phylocli.errors import UsageError
-from phylocli.formats import write_families
+from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.objectives import Needs, build_objective, needs_of
+from phylocli.pairs import Split
 from phylocli.train import checkpoints, train_model
 from phylocli.train.divergence import DivergedError
 from phylocli.train.log import VALIDATION
@@ -61,7 +62,7 @@ def test_a_run_folder_holds_what_the_design_says(families: Path, tmp_path: Path)
     model = train_model([families], tmp_path / "run", steps=10, device="cpu", settings=SMALL)
     assert model == tmp_path / "run" / "model"
     names = sorted(p.name for p in (tmp_path / "run").iterdir())
-    assert names == ["checkpoints", "config.toml", "metrics.parquet", "model", "provenance.json"]
+    assert names == ["checkpoints", "config.toml", "metrics.parquet", "model", "provenance.json", "split.parquet"]
     metrics = pl.read_parquet(tmp_path / "run" / "metrics.parquet")
     assert metrics["step"].to_list() == list(range(1, 11))
     assert metrics.filter(pl.col("val_loss").is_not_null())["step"].to_list() == [5, 10]
@@ -233,6 +234,21 @@ def test_a_run_folder_in_use_is_never_overwritten(families: Path, tmp_path: Path
     (tmp_path / "thesis" / "chapter.txt").write_text("…")
     with pytest.raises(UsageError, match="holds no run"):
         train_model([families], tmp_path / "thesis", steps=2, device="cpu", settings=SMALL, resume=True)
+
+
+def test_a_resumed_run_keeps_its_split(families: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split.tsv"
+    found = list(read_families(families))
+    Split.of((f, [("train", f.ids[4:]), ("validation", f.ids[:4])]) for f in found).write(split)
+    settings = {**SMALL, "validation.split": str(split)}
+    train_model([families], tmp_path / "run", steps=2, device="cpu", settings=settings)
+    saved = Split.read(tmp_path / "run" / "split.parquet")
+    assert saved.digest() == Split.read(split).digest()
+    shutil.rmtree(tmp_path / "run" / "model")
+    Split.of((f, [("train", f.ids[:-4]), ("validation", f.ids[-4:])]) for f in found).write(split)
+    with pytest.raises(UsageError, match="began with another split"):
+        train_model([families], tmp_path / "run", steps=2, device="cpu", settings=settings, resume=True)
+    assert Split.read(tmp_path / "run" / "split.parquet").digest() == saved.digest()
 
 
 def test_a_run_from_before_a_setting_existed_can_be_resumed(families: Path, tmp_path: Path) -> None:
