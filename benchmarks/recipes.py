@@ -27,10 +27,11 @@ from phylocli.alphabet import encode_tokens
 from phylocli.encoders import Model, pad_batch
 from phylocli.formats import read_families, write_families
 from phylocli.pairs import Split, split_clades
+from phylocli.statistics import effective_rank
 from phylocli.train import train_model
 from phylocli.train.data import load_corpus
 from phylocli.train.learner import Learner
-from phylocli.train.measures import collapsed_loss, effective_rank, retrieval
+from phylocli.train.measures import collapsed_loss, retrieval
 from phylocli.tree import infer_trees
 
 
@@ -44,7 +45,7 @@ def homologs(model: Model, trees: Path, split: Split) -> tuple[float, float]:
             vectors.append(model(*pad_batch([encode_tokens(sequence.residues)]))[0])
             labels.append(code)
     x = torch.stack(vectors)
-    return float(retrieval(x, torch.tensor(labels))), float(effective_rank(x))
+    return float(retrieval(x, torch.tensor(labels))), effective_rank(x.numpy())
 
 
 def split_path(trees: Path, seed: int) -> Path:

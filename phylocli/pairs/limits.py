@@ -15,6 +15,7 @@ from phylocli.formats.family import Family
 from phylocli.pairs.laws import CHUNK_ROWS, LISTED_UP_TO, Draw, ListedPool, UniformPool
 from phylocli.pairs.request import Band, Request
 from phylocli.pairs.sampler import PairSampler, distinct_integers
+from phylocli.statistics import identity_of_rows
 
 _CELLS = 4_000_000  # residues compared at a time
 _EXAMINED = 1_000_000  # pairs at least, of a band that is not looked through in full
@@ -51,17 +52,15 @@ class AlignedRows:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return identity and coverage of pairs, shapes (m,), each from 0 to 1.
 
-        Identity: equal residues among the match columns in which both rows have one (0 where there is none). Coverage: those
-        columns, as a share of the match columns in which the fuller of the two rows has a residue.
+        Identity is that of `phylocli.statistics.identity_of_rows` over match columns. Coverage is the number of match columns
+        in which both rows have a residue, over those in which the fuller of the two has one.
         """
         identity, coverage = np.zeros(len(i)), np.zeros(len(i))
         step = max(1, _CELLS // max(1, self.states.shape[1]))
         for start in range(0, len(i), step):
             part = slice(start, start + step)
             a, b = self.states[i[part]], self.states[j[part]]
-            both = (a != MISSING) & (b != MISSING)
-            shared = both.sum(axis=1)
-            identity[part] = ((a == b) & both).sum(axis=1) / np.maximum(shared, 1)
+            identity[part], shared = identity_of_rows(a, b)
             coverage[part] = shared / np.maximum(np.maximum(self.lengths[i[part]], self.lengths[j[part]]), 1)
         return identity, coverage
 

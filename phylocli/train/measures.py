@@ -15,18 +15,9 @@ from phylocli.objectives._masking import contrast
 from phylocli.objectives._queue import Queue
 from phylocli.objectives.align_uniform import alignment, uniformity
 from phylocli.objectives.infonce import bound as infonce_bound
+from phylocli.statistics import effective_rank
 from phylocli.train.data import Corpus, PairBatch
 from phylocli.train.learner import Learner, load_learner
-
-
-def effective_rank(x: Tensor) -> Tensor:
-    """Return exp of the entropy of the normalised singular values of x (N, D), centred: how many directions are in use.
-
-    Roy & Vetterli 2007, The effective rank: a measure of effective dimensionality (EUSIPCO).
-    """
-    values = torch.linalg.svdvals((x - x.mean(0)).double())
-    share = values / values.sum().clamp(min=1e-300)
-    return torch.special.entr(share).sum().exp()
 
 
 def retrieval(x: Tensor, family: Tensor) -> Tensor:
@@ -149,7 +140,7 @@ def validate(learner: Learner, pairs: PairBatch) -> dict[str, float]:
             "val_retrieval": retrieval(embedded, among.family),
             "val_alignment": alignment(first, second),
             "val_uniformity": uniformity(embedded, among.negatives()),
-            "val_rank": effective_rank(embedded),
+            "val_rank": effective_rank(embedded.float().cpu().numpy()),
         }
         return {name: float(value) for name, value in values.items()}
     finally:

@@ -12,6 +12,7 @@ from phylocli.alphabet import ALPHABETS, decode_tokens
 from phylocli.errors import PhylocliError, UsageError
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError
+from phylocli.statistics import identity
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,36 +76,6 @@ def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int
         )
     if drawn == 0 and last is not None:
         raise last
-
-
-def identity(a: str, b: str, alphabet: str = "protein") -> float:
-    """Return the share of equal residues among the aligned columns of a global alignment; ends of either may hang over
-    freely.
-
-    Proteins: BLOSUM62, gap open −11, extension −1; nucleotides: match 2, mismatch −3, gap open −5, extension −2. End gaps
-    are free; unknown and masked residues (`X`, `N`) equal nothing.
-    """
-    alignment = _aligner(alphabet).align(a, b)[0]
-    unknown = "X" if alphabet == "protein" else "N"
-    same = columns = 0
-    for (start, end), (other, _) in zip(*alignment.aligned, strict=True):
-        columns += end - start
-        same += sum(x == y != unknown for x, y in zip(a[start:end], b[other : other + end - start], strict=True))
-    return same / columns if columns else 0.0
-
-
-def _aligner(alphabet: str) -> Any:
-    from Bio import Align
-
-    aligner = Align.PairwiseAligner()
-    if alphabet == "protein":
-        aligner.substitution_matrix = Align.substitution_matrices.load("BLOSUM62")
-        aligner.open_gap_score, aligner.extend_gap_score = -11, -1
-    else:
-        aligner.match_score, aligner.mismatch_score = 2, -3
-        aligner.open_gap_score, aligner.extend_gap_score = -5, -2
-    aligner.end_gap_score = 0
-    return aligner
 
 
 def parse_settings(settings: Iterable[str], spec: str) -> dict[str, dict[str, Any]]:

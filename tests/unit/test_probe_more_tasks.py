@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from Bio.Align import PairwiseAligner
 
 from phylocli.errors import BadInputError, MissingDependencyError
 from phylocli.formats import Family, read_families
 from phylocli.probe import Dataset, Embedding, baseline, make_dataset, read_labels, run_probes
 from phylocli.probe.columns import mutation_counts, terms_of
-from phylocli.probe.identity import identity
 from phylocli.probe.statistics import Figure
 from phylocli.probe.tasks import classification, homology, mlp, multilabel, mutation, retrieval, topology
 from phylocli.probe.tasks._contract import Measurement
@@ -76,19 +74,6 @@ def test_scope_headers_are_labels(tmp_path: Path) -> None:
 
 
 # Pairs
-
-
-def test_identity_is_that_of_the_alignment() -> None:
-    assert identity("MKVLAT", "MKVLAT") == 1.0
-    assert identity("MKVLATGHW", "KVLA") == 1.0  # end gaps are free, and the shorter sequence is what is covered
-    assert identity("MKVLAT", "mkvIat") == pytest.approx(5 / 6)
-    assert identity("MKUL", "MKXL") == 1.0  # U counts as X, and X is like X
-    assert identity("", "MK") == 0.0
-    rng = np.random.default_rng(0)
-    a = "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 60))
-    b = a[:20] + a[25:]
-    assert identity(a, b) == 1.0
-    assert PairwiseAligner().score("MKV", "MKV") == 3  # Biopython's default aligner is left as it was
 
 
 def test_relatives_that_are_alike_are_told_from_strangers() -> None:

@@ -210,15 +210,6 @@ def test_clusters_that_are_there_are_found() -> None:
     assert figure(found, "adjusted Rand index").value == 1 and figure(found, "silhouette").value > 0.8
 
 
-def test_effective_rank_of_even_and_collapsed_spectra() -> None:
-    even = np.concatenate([np.eye(8), -np.eye(8)])
-    assert geometry.effective_rank(even) == pytest.approx(8)
-    assert geometry.effective_rank(np.outer(np.arange(10.0), [1, 2, 3])) == pytest.approx(1)
-    assert geometry.effective_rank(np.ones((5, 3))) == 0
-    wide = np.random.default_rng(0).normal(size=(6, 40))
-    assert geometry.effective_rank(wide) <= 5
-
-
 def test_geometry_by_brute_force() -> None:
     rng = np.random.default_rng(0)
     vectors, label = rng.normal(size=(30, 5)), rng.integers(0, 4, 30)

@@ -16,7 +16,7 @@ from phylocli.formats.newick import parse
 from phylocli.pairs import EmptyBandError
 from phylocli.tree.models import discrete_gamma, substitution_model
 from phylocli.views import ancestor, multi_crop, pssm, simulated, spans
-from phylocli.views._look import identity, parse_settings
+from phylocli.views._look import parse_settings
 from phylocli.views._reconstruct import marginal_posteriors
 
 
@@ -300,13 +300,6 @@ def test_multi_crop_matches_large_with_small_and_large():
 
 
 # --- looking
-
-
-def test_identity_is_that_of_a_global_alignment_with_free_ends():
-    assert identity("MKVLAAGIVG", "MKVLAAGIVG") == 1
-    assert identity("MKVLAAGIVG", "VLAAGI") == 1
-    assert identity("MKVLAAGIVG", "MKVLWAGIVG") == pytest.approx(0.9)
-    assert identity("MKXLAAGIVG", "MKXLAAGIVG") == pytest.approx(0.9)
 
 
 def test_settings_are_read_as_numbers_and_words():

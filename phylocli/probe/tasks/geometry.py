@@ -9,6 +9,7 @@ from phylocli.probe.dataset import HIERARCHY, Dataset
 from phylocli.probe.embeddings import Embedding
 from phylocli.probe.statistics import Figure, mean_figure
 from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.statistics import effective_rank
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,8 +27,8 @@ METRICS = {
         None,
     ),
     "effective rank": Metric(
-        "Exponential of the entropy of the covariance's spectrum: how many dimensions are really used, at most the "
-        "dimension of the embedding (Roy & Vetterli 2007, EUSIPCO).",
+        "Exponential of the entropy of the normalised singular values of the centred embeddings: how many dimensions are "
+        "used, at most the dimension of the embedding (Roy & Vetterli 2007, EUSIPCO).",
         None,
     ),
     "intrinsic dimension": Metric(
@@ -55,22 +56,6 @@ def levels(data: Dataset) -> list[str]:
     """Return the finest level of the hierarchy, else the first column of classes, else none."""
     known = [c for c in HIERARCHY if c in data.classes] or list(data.classes)
     return known[:1]
-
-
-def effective_rank(vectors: FloatArray) -> float:
-    """Return exp(−Σ p log p) with p the eigenvalues of the covariance over their sum; 0 where all vectors are one.
-
-    Args:
-        vectors: shape (n, D).
-    """
-    centred = vectors - vectors.mean(axis=0)
-    gram = centred.T @ centred if vectors.shape[1] <= len(vectors) else centred @ centred.T
-    spectrum = np.linalg.eigvalsh(gram)
-    spectrum = spectrum[spectrum > spectrum.max(initial=0) * 1e-10]
-    if not len(spectrum):
-        return 0.0
-    share = spectrum / spectrum.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def log_ratios(squared: FloatArray) -> FloatArray:

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from phylocli.probe.dataset import Dataset
 from phylocli.probe.embeddings import Embedding
-from phylocli.probe.identity import identity
 from phylocli.probe.ranking import Ranked
 from phylocli.probe.statistics import Figure
 from phylocli.probe.tasks import retrieval
 from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric, subsample
+from phylocli.statistics import identity
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ def _identities(data: Dataset, first: IntArray, second: IntArray) -> FloatArray:
     for i, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
         pair = (min(a, b), max(a, b))
         if pair not in data.identities:
-            data.identities[pair] = identity(*(data.sequences[data.ids[row]] for row in pair))
+            data.identities[pair] = identity(*(data.sequences[data.ids[row]] for row in pair), of="shorter")
         found[i] = data.identities[pair]
     return found
 
