@@ -52,8 +52,8 @@ class AlignedRows:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return identity and coverage of pairs, shapes (m,), each from 0 to 1.
 
-        Identity is that of `phylocli.statistics.identity_of_rows` over match columns. Coverage is the number of match columns
-        in which both rows have a residue, over those in which the fuller of the two has one.
+        Identity is that of `phylocli.statistics.identity_of_rows` over match columns. Coverage is the number of match
+        columns in which both rows have a residue, over those in which the fuller of the two has one.
         """
         identity, coverage = np.zeros(len(i)), np.zeros(len(i))
         step = max(1, _CELLS // max(1, self.states.shape[1]))
