@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EXTRAS := dev,ann,esm,famsa,iqtree,map,tensorboard,trees,wandb
 
-.PHONY: demo test slow lint types imports check docs clean
+.PHONY: demo test slow fuzz matrix lint types imports check clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("phylocli needs Python 3.11 or newer, this is %d.%d; say make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,esm,famsa,tensorboard,trees]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 demo: $(STAMP)  ## the whole chain on real families, without a network
@@ -20,6 +21,12 @@ test: $(STAMP)  ## the test suite, without a network
 
 slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(STAMP)  ## every property test on random examples, ten times as many; FUZZ_ROUNDS=100 for more
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n auto -m 'hypothesis and not slow and not gpu'
+
+matrix: $(STAMP)  ## the test suite under other settings of the machine; MATRIX='--times 5 avx2 random' for a choice
+	$(BIN)/python tests/matrix.py $(MATRIX)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 if TYPE_CHECKING:
     from phylocli.formats.family import Family
 from standin import Standin
 from typer.testing import CliRunner, Result
 
-# Machines are noisy: how long an example takes says nothing of whether it holds.
-settings.register_profile("phylocli", deadline=None)
-settings.load_profile("phylocli")
+# Property tests draw the same examples everywhere, unless HYPOTHESIS_PROFILE=fuzz (`make fuzz`) asks for random ones.
+# No deadline: machines are noisy, and the time of an example says nothing about whether it holds.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("fuzz", derandomize=False, deadline=None, print_blob=True)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fixed")
+FUZZ_ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "10"))  # how often `make fuzz` runs each property test
+settings.load_profile(PROFILE)
 
 # A shell's background jobs ignore ^C, and so would every command that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
@@ -30,6 +35,83 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def _on_path(*programs: str) -> bool:
+    return any(map(shutil.which, programs))
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+# What a machine may lack, with the reason given for the skip. A test declares its need: @pytest.mark.needs("mmseqs").
+# These are the only skips: any other one fails, so that no test goes unnoticed without ever running. Python packages are
+# no reason, since `make` installs all extras; except those without a wheel for every platform.
+NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
+    "chromium": ("Chromium is not on PATH", lambda: _on_path("chromium")),
+    "compiler": ("no C++ compiler on PATH", lambda: _on_path("g++", "clang++")),
+    "cuda": ("no CUDA device", _has_cuda),
+    "dev-full": ("no /dev/full on this system", Path("/dev/full").exists),
+    "diamond": ("DIAMOND is not on PATH", lambda: _on_path("diamond")),
+    "iqtree": ("IQ-TREE is not on PATH", lambda: _on_path("iqtree3", "iqtree2", "iqtree")),
+    "mmseqs": ("MMseqs2 is not on PATH", lambda: _on_path("mmseqs")),
+    "openssl": ("OpenSSL is not on PATH", lambda: _on_path("openssl")),
+    "piqtree": ("piqtree needs Python 3.12", lambda: sys.version_info >= (3, 12)),
+    "shared-data": ("the shared training and evaluation data are not beside this checkout", SHARED_DATA.is_dir),
+    "veryfasttree": (
+        "VeryFastTree has no wheel for this platform",
+        lambda: (sys.platform, os.uname().machine) == ("linux", "x86_64"),
+    ),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose needs this machine does not meet."""
+    for marker in item.iter_markers("needs"):
+        for need in marker.args:
+            reason, is_met = NEEDS[need]
+            if not is_met():
+                pytest.skip(reason)
+
+
+def _fail_unlisted_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        unmet = {f"Skipped: {reason}" for reason, is_met in NEEDS.values() if not is_met()}
+        if reason not in unmet:
+            report.outcome = "failed"
+            report.longrepr = f"{reason}\nThis reason is not in NEEDS of tests/conftest.py, which lists all allowed skips."
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip that is not listed into a failure."""
+    report = yield
+    _fail_unlisted_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a module skipped as a whole into a failure."""
+    report = yield
+    _fail_unlisted_skip(report)
+    return report
+
+
+@pytest.fixture
+def _round() -> None:
+    """Number of the round of a property test in `make fuzz`."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each property test FUZZ_ROUNDS times when fuzzing, each time with other examples."""
+    if PROFILE == "fuzz" and is_hypothesis_test(metafunc.function):
+        metafunc.fixturenames.append("_round")
+        metafunc.parametrize("_round", range(FUZZ_ROUNDS))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,9 +132,7 @@ def examples() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The training and evaluation data beside the checkout; the test is skipped where they are not."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip("the shared training and evaluation data are not beside this checkout")
+    """The training and evaluation data beside the checkout, for tests that need "shared-data"."""
     return SHARED_DATA
 
 
@@ -81,9 +161,9 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
 
 @pytest.fixture(scope="session")
 def esm_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random ESM-2 with its language-model head, saved by transformers; the test is skipped without transformers."""
-    transformers = pytest.importorskip("transformers", reason="the extra 'esm' is not installed")
+    """A tiny random ESM-2 with its language-model head, saved by transformers."""
     import torch
+    import transformers
 
     shape = {
         "vocab_size": 33,

@@ -49,7 +49,6 @@ def test_sequences_from_a_pipe_align_to_a_profile_file(phylocli: Callable, examp
 
 
 def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pyfamsa")
     result = phylocli("align", examples / "globins.fasta", "--method", "famsa", "--min-coverage", "0.5")
     assert result.returncode == 0, result.stderr
     [done] = families(result.stdout, tmp_path)

@@ -77,7 +77,7 @@ def test_an_output_that_cannot_be_written(cli, tmp_path):
     assert "cannot be written" in done.stderr
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.needs("dev-full")
 @pytest.mark.parametrize("target", ["-o", "stdout"])
 def test_a_full_disk(tmp_path, target):
     command = [sys.executable, "-m", "phylocli", "tree", "-"]

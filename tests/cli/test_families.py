@@ -2,7 +2,6 @@
 
 import gzip
 import random
-import shutil
 
 import polars as pl
 import pytest
@@ -127,7 +126,7 @@ def test_without_mmseqs_its_engine_says_how_to_get_it(cli, fasta):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("mmseqs") is None, reason="MMseqs2 is not installed")
+@pytest.mark.needs("mmseqs")
 def test_mmseqs_gives_clusters_of_whole_sequences(cli, fasta, tmp_path):
     out, members = tmp_path / "out.sto", tmp_path / "members.tsv"
     done = cli("families", fasta, "--engine", "mmseqs", "-o", out, "--members", members, "-t", 1)

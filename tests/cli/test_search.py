@@ -109,7 +109,6 @@ def test_what_cannot_be_compared_is_an_error(cli: Run, place: Path, examples: Pa
 
 
 def test_approximate_search_finds_the_same_few(search: Callable[..., pl.DataFrame], place: Path) -> None:
-    pytest.importorskip("usearch", reason="approximate search is an extra")
     args = (place / "query.fasta", place / "db.parquet", "-k", 5)
     near, exact = search(*args, "--approximate"), search(*args)
     assert near.join(exact, on=["query", "target"]).height >= 24

@@ -17,13 +17,7 @@ from phylocli.formats.family import Family
 from phylocli.store import Store
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-pyfamsa_missing = False
-try:
-    import pyfamsa  # noqa: F401
-except ImportError:
-    pyfamsa_missing = True
-needs_famsa = pytest.mark.skipif(pyfamsa_missing, reason="pyfamsa is not installed")
-METHODS = ["profile", pytest.param("famsa", marks=needs_famsa), "none"]
+METHODS = ["profile", "famsa", "none"]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +82,6 @@ def test_a_profile_built_from_a_subset_aligns_the_rest_as_the_curators_did(globi
     assert agree / (len(ours) * len(ours[0])) > 0.95
 
 
-@needs_famsa
 def test_famsa_finds_the_columns_of_close_relatives() -> None:
     rows = ["MKVLAAGIVGLCAKAYLE", "MKVLAAGLCAKAYLE", "MKVLSAGIVGLCAKAYIE", "MRVLAAGIVGLCSKAYLE"]
     done = align(Family(list("abcd"), rows, aligned=False), method="famsa")

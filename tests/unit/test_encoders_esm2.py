@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import transformers
 
 from phylocli.alphabet import MASK, UNKNOWN, encode_tokens
 from phylocli.embed import embed_sequences
@@ -22,8 +23,6 @@ from phylocli.errors import BadInputError, MissingDependencyError, PhylocliError
 from phylocli.formats import read_families, write_families
 from phylocli.train import train_model
 from phylocli.tree import infer_trees
-
-transformers = pytest.importorskip("transformers", reason="the extra 'esm' is not installed")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import io
 import itertools
 import random
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -273,7 +272,7 @@ def test_near_copies_with_no_other_kin_are_a_family(known):
     assert sorted(family.ids) == sorted([lone.id, *(f"{lone.id}~{k}" for k in range(4))])
 
 
-@pytest.mark.skipif(shutil.which("mmseqs") is None, reason="MMseqs2 is not installed")
+@pytest.mark.needs("mmseqs")
 def test_mmseqs_clusters_whole_sequences(known, monkeypatch):
     monkeypatch.setattr(mmseqs, "_SENSITIVITY", "1")  # a tenth of the time
     lone = known["Cyclin_N"][0]

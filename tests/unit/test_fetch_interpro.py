@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import shutil
 import signal
 import subprocess
 import time
@@ -490,17 +489,15 @@ def test_the_proxy_of_the_environment_is_used(standin: Standin, store: Store, mo
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A certificate of 127.0.0.1 that nobody has signed, with its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is needed to make a certificate")
     path = tmp_path / "certificate.pem"
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     extension = ["-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*command, *extension, "-keyout", path, "-out", tmp_path / "c"], check=True, capture_output=True)
     path.write_text(path.read_text() + (tmp_path / "c").read_text())
     return path
 
 
+@pytest.mark.needs("openssl")
 def test_a_certificate_that_nobody_vouches_for_is_refused_and_a_bundle_makes_it_good(
     certificate: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

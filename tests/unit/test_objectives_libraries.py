@@ -1,4 +1,4 @@
-"""Losses that a maintained library has in exactly our form give its values and gradients, where there are no kin to mask."""
+"""Losses have the values and gradients of pytorch-metric-learning's, where there are no homologs to mask."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_metric_learning import losses
 from torch import Tensor
 
 from phylocli.critics import build_critic
 from phylocli.objectives import Batch, ViewBatch, build_objective
 
 N, D, TEMPERATURE = 12, 7, 0.2
-
-
-def library(name: str) -> Any:
-    return pytest.importorskip(name, exc_type=ImportError)
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -35,14 +32,12 @@ def the_same(ours: Tensor, theirs: Tensor, *inputs: Tensor) -> None:
 
 
 def test_nt_xent_is_pytorch_metric_learnings() -> None:
-    losses = library("pytorch_metric_learning.losses")
     a, b = normal(0), normal(1)
     theirs = losses.NTXentLoss(temperature=TEMPERATURE)(torch.cat([a, b]), torch.arange(N).repeat(2))
     the_same(build("nt-xent")(a, b, Batch.of_pairs(N))["loss"], theirs, a, b)
 
 
 def test_supcon_is_pytorch_metric_learnings() -> None:
-    losses = library("pytorch_metric_learning.losses")
     a, b = normal(0), normal(1)
     family = torch.tensor([0, 0, 0, 1, 2, 2, 3, 4, 5, 5, 5, 5])
     theirs = losses.SupConLoss(temperature=TEMPERATURE)(torch.cat([a, b]), family.repeat(2))
@@ -50,31 +45,7 @@ def test_supcon_is_pytorch_metric_learnings() -> None:
 
 
 def test_declutr_is_pytorch_metric_learnings_nt_xent_on_averaged_positives() -> None:
-    losses = library("pytorch_metric_learning.losses")
     a, b, c = normal(0), normal(1), normal(2)
     theirs = losses.NTXentLoss(temperature=TEMPERATURE)(torch.cat([a, (b + c) / 2]), torch.arange(N).repeat(2))
     batch = ViewBatch(torch.arange(N), torch.full((N,), -1), more=[c])
     the_same(build("declutr")(a, b, batch)["loss"], theirs, a, b, c)
-
-
-def test_swav_is_lightlys() -> None:
-    loss = library("lightly.loss")
-    a, b, small = normal(0), normal(1), [normal(2), normal(3)]
-    objective = build("swav", prototypes=5, freeze=0, kin_mass=False, temperature=TEMPERATURE)
-    scores = [torch.nn.functional.normalize(x, dim=1) @ objective.prototypes.T for x in (a, b, *small)]
-    theirs = loss.SwaVLoss(temperature=TEMPERATURE, sinkhorn_iterations=3, sinkhorn_epsilon=0.05)(scores[:2], scores[2:])
-    batch = ViewBatch(torch.arange(N), torch.full((N,), -1), more=small)
-    the_same(objective(a, b, batch)["loss"], theirs, a, b, *small)
-
-
-def test_moco_is_lightlys_nt_xent_with_a_memory_bank() -> None:
-    loss = library("lightly.loss")
-    theirs = loss.NTXentLoss(temperature=TEMPERATURE, memory_bank_size=(N, D)).double()
-    objective = build("moco", queue=N)
-    keys = normal(4).detach()
-    theirs(normal(5), keys)
-    objective(normal(5), keys, Batch.of_pairs(N))
-    objective.after_step()
-    a, b = normal(0), normal(1).detach()
-    batch = Batch.of_families(torch.arange(N) + 100)
-    the_same(objective(a, b, batch)["loss"], theirs(a, b), a)

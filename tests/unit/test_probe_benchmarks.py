@@ -23,6 +23,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Model.create("convolutional", preset="tiny", seed=0).save(tmp_path_factory.mktemp("model") / "small" / "model")
 
 
+@pytest.mark.needs("shared-data")
 @pytest.mark.parametrize(
     ("name", "part", "items"),
     [

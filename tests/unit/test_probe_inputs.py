@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import polars as pl
 import pytest
@@ -59,7 +60,6 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
 
 
 def test_hdf5_as_bio_embeddings_writes_it(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "reduced.h5", "w") as file:
         for number, (name, vector) in enumerate(zip(IDS, VECTORS, strict=True)):
             file.create_dataset(str(number), data=vector).attrs["original_id"] = name

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -141,9 +140,7 @@ def test_points_between_landmarks_lie_with_their_own(monkeypatch: pytest.MonkeyP
     assert found.min() == 0 and found.max() == 1
 
 
-@pytest.mark.slow
 def test_umap_keeps_clusters_apart_and_is_the_same_for_the_same_seed() -> None:
-    pytest.importorskip("umap", reason="needs the extra 'map'")
     unit = table(240).unit_rows()
     found = coordinates.coordinates(unit, "umap", 0)
     centre = [found[k * 80 : k * 80 + 80].mean(axis=0) for k in range(3)]
@@ -152,8 +149,7 @@ def test_umap_keeps_clusters_apart_and_is_the_same_for_the_same_seed() -> None:
     assert (found == coordinates.coordinates(unit, "umap", 0)).all()
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@pytest.mark.needs("chromium")
 def test_chromium_draws_it_and_runs_nothing_else(tmp_path: Path) -> None:
     draw_map(table(), tmp_path / "map.html", labels=labels(tmp_path / "labels.parquet"), method="pca")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]

@@ -129,10 +129,14 @@ def test_phmmer_finds_relatives_that_composition_does_not(examples: Path) -> Non
     assert found[0] > 0.9 and found[0] > found[1] + 0.1
 
 
-@pytest.mark.parametrize(("name", "program"), [("mmseqs2", "mmseqs"), ("diamond", "diamond")])
-def test_installed_searches_agree_with_phmmer_on_close_relatives(examples: Path, name: str, program: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("mmseqs2", marks=pytest.mark.needs("mmseqs")),
+        pytest.param("diamond", marks=pytest.mark.needs("diamond")),
+    ],
+)
+def test_installed_searches_agree_with_phmmer_on_close_relatives(examples: Path, name: str) -> None:
     family = next(iter(read_families(examples / "families.sto")))
     sequences = [s.residues for s in family.sequences()[:40]]
     ids = [f"s{i}" for i in range(40)]

@@ -295,6 +295,7 @@ def test_every_probe_keeps_the_contract() -> None:
                     assert one.statistic(np.arange(one.n)) == pytest.approx(one.value, rel=1e-6)
 
 
+@pytest.mark.needs("shared-data")
 def test_published_composition_figures_on_scope(shared_data: Path) -> None:
     from phylocli.probe import baseline, read_labels
 

@@ -110,7 +110,6 @@ def test_tables_that_cannot_be_searched_say_why(globins: Path, examples: Path, t
 def test_the_graph_finds_most_neighbours_with_their_exact_cosines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("usearch", reason="approximate search is an extra")
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(60, 24))
     vectors = (centres[rng.integers(60, size=3000)] + 0.3 * rng.normal(size=(3000, 24))).astype(np.float32)

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import chisquare
+from scipy.linalg import expm
+from scipy.stats import chisquare, gamma
 
 from phylocli.alphabet import AMINO_ACIDS, encode_states
 from phylocli.errors import BadInputError, UsageError
@@ -91,6 +92,39 @@ def test_three_tips_at_once_follow_the_tree() -> None:
     law = np.einsum("x,xi,xj,xk->ijk", model.frequencies, *matrices)
     counts = np.bincount(group[states[0]] * 4 + group[states[1]] * 2 + group[states[2]], minlength=8)
     assert fits(counts, law.ravel())
+
+
+def test_site_patterns_under_gamma_rates_and_invariant_sites_are_felsensteins() -> None:
+    # Every pattern of five tips on two classes of amino acids, under LG + G4 + I: pruning with rates and P(t) computed here.
+    alpha, invariant, columns = 0.6, 0.2, 400_000
+    tree = parse("(((a:0.1,b:0.3):0.2,c:0.7):0.1,(d:0.5,e:0.2):0.3);")
+    settings = Settings(TreeModel(given=(tree,)), (columns, columns), rates=RateModel(alpha, 4, invariant), indels=NO_INDELS)
+    family = next(simulate_families(settings, seed=2)).family
+    group = np.array([c in "ILVMFWYCA" for c in AMINO_ACIDS], dtype=int)
+    rows = dict(zip(family.ids, group[encode_states(family.rows)], strict=True))
+    counts = np.bincount(sum(rows[name] << k for k, name in enumerate("abcde")), minlength=32)
+
+    model = substitution_model("lg")
+    mass_below = gamma.cdf(gamma.ppf(np.arange(5) / 4, alpha), alpha + 1)  # Yang 1994: means of four equal parts
+    rates = 4 * np.diff(mass_below) / (1 - invariant)
+    one_class = np.eye(2)[:, group]  # the likelihood of each state at a tip of which the class is known
+
+    def pattern_probability(classes: list[int], rate: float) -> float:
+        a, b, c, d, e = (
+            expm(model.rate_matrix * rate * time) @ one_class[k]
+            for k, time in zip(classes, (0.1, 0.3, 0.7, 0.5, 0.2), strict=True)
+        )
+        inner = [expm(model.rate_matrix * rate * time) for time in (0.2, 0.1, 0.3)]
+        return float(model.frequencies @ ((inner[1] @ ((inner[0] @ (a * b)) * c)) * (inner[2] @ (d * e))))
+
+    law = np.zeros(32)
+    for pattern in range(32):
+        classes = [pattern >> k & 1 for k in range(5)]
+        law[pattern] = (1 - invariant) * np.mean([pattern_probability(classes, rate) for rate in rates])
+        if pattern in (0, 31):
+            law[pattern] += invariant * model.frequencies @ one_class[classes[0]]
+    assert law.sum() == pytest.approx(1)
+    assert fits(counts, law)
 
 
 def test_frequencies_asked_for_are_kept() -> None:

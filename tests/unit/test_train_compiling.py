@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def families(simulate: Callable[..., Family], tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+@pytest.mark.needs("compiler")
 def test_losses_and_weights_are_those_of_the_encoder_that_is_not_compiled(families: Path, tmp_path: Path) -> None:
     found = {}
     for compiled in (False, True):

@@ -65,7 +65,6 @@ def test_rows_are_published_once_and_again_after_a_roll_back(tmp_path: Path) -> 
 
 
 def test_tensorboard_reads_back_every_row(families: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train_model([families], tmp_path / "run", steps=4, device="cpu", settings={**QUICK, "log.tensorboard": True})
@@ -77,7 +76,6 @@ def test_tensorboard_reads_back_every_row(families: Path, tmp_path: Path) -> Non
 
 
 def test_what_a_killed_process_tracked_is_dropped_when_the_run_goes_on(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = {"log": {"tensorboard": True, "wandb": ""}}
@@ -93,7 +91,6 @@ def test_what_a_killed_process_tracked_is_dropped_when_the_run_goes_on(tmp_path:
 def test_weights_and_biases_keeps_an_offline_run(
     families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("wandb", reason="the extra 'wandb' is not installed")
     for name in ("CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "home"))
     monkeypatch.setenv("WANDB_MODE", "offline")

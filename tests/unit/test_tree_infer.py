@@ -23,9 +23,7 @@ from phylocli.tree.engines import _external, _skbio, iqtree, veryfasttree
 from phylocli.tree.failures import Failures
 from phylocli.tree.infer import attach_trees, infer_trees
 
-needs_veryfasttree = pytest.mark.skipif(
-    not veryfasttree.available(), reason="neither VeryFastTree nor FastTree is installed"
-)
+VERYFASTTREE = pytest.param("veryfasttree", marks=pytest.mark.needs("veryfasttree"))
 LETTERS = np.array(list(AMINO_ACIDS + "-"))
 PAIR = ["MKVLAAGIVG", "MKVLSAGIVD"]
 
@@ -62,7 +60,7 @@ def infer_one(family: Family, **options: object) -> Family:
     return done
 
 
-@pytest.mark.parametrize("engine", ["bme", "nj", pytest.param("veryfasttree", marks=needs_veryfasttree)])
+@pytest.mark.parametrize("engine", ["bme", "nj", VERYFASTTREE])
 def test_engines_find_the_true_tree_of_long_sequences(engine: str) -> None:
     family, truth = simulated(14, 3_000, seed=7)
     done = infer_one(family, engine=engine)
@@ -127,7 +125,7 @@ def test_three_members_get_the_branches_of_their_distances() -> None:
         assert found[f"s{i}", f"s{j}"] == pytest.approx(expected[i, j], rel=1e-6)
 
 
-@pytest.mark.parametrize("engine", ["bme", "nj", pytest.param("veryfasttree", marks=needs_veryfasttree)])
+@pytest.mark.parametrize("engine", ["bme", "nj", VERYFASTTREE])
 def test_identical_members_are_at_distance_zero(engine: str) -> None:
     family, _ = simulated(6, 300)
     twins = Family([*family.ids, "x", "y"], [*family.rows, family.rows[0], family.rows[0]])
@@ -226,7 +224,7 @@ def hostile_names(n: int) -> list[str]:
     return sorted(name for name in names if name and not name.startswith(("#", "//")))[-n:]
 
 
-@pytest.mark.parametrize("engine", ["bme", "nj", pytest.param("veryfasttree", marks=needs_veryfasttree)])
+@pytest.mark.parametrize("engine", ["bme", "nj", VERYFASTTREE])
 def test_hostile_names_come_through_engines_and_files(engine: str, tmp_path: Path) -> None:
     names = hostile_names(1000)
     assert len(names) == 1000
@@ -329,10 +327,8 @@ def test_single_precision_of_large_families_gives_the_same_tree(engine: str, mon
     assert all(found == pytest.approx(expected[pair], abs=1e-5) for pair, found in distances(single).items())
 
 
-@pytest.mark.parametrize("engine", ["bme", "nj", "veryfasttree"])
+@pytest.mark.parametrize("engine", ["bme", "nj", VERYFASTTREE])
 def test_every_engine_keeps_to_the_time_and_the_other_families_go_on(engine: str) -> None:
-    if engine == "veryfasttree" and not veryfasttree.available():
-        pytest.skip("neither VeryFastTree nor FastTree is installed")
     small, large = simulated(3, 30)[0], simulated(1500, 200)[0]
     failures = Failures()
     done = list(infer_trees([small, large, small], engine=engine, timeout=0.3, failures=failures))
@@ -431,7 +427,7 @@ def test_an_outgroup_roots_the_families_that_have_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(iqtree.program() is None, reason="IQ-TREE is not on PATH")
+@pytest.mark.needs("iqtree")
 def test_iqtree_finds_the_tree_and_chooses_models() -> None:
     family, truth = simulated(8, 600, seed=7)
     done = infer_one(family, engine="iqtree")
@@ -443,7 +439,7 @@ def test_iqtree_finds_the_tree_and_chooses_models() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not iqtree.packaged(), reason="piqtree is not installed")
+@pytest.mark.needs("piqtree")
 def test_piqtree_finds_what_iqtree_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     family, truth = simulated(8, 600, seed=7)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +22,7 @@ from phylocli.formats.newick import Tree, parse
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer_trees
 from phylocli.tree._support import parse_support
+from phylocli.tree.engines import iqtree
 from phylocli.tree.engines._settings import Settings
 from phylocli.tree.infer import attach_trees
 from phylocli.tree.likelihood import local_support, log_likelihood, refine_trees
@@ -296,11 +296,9 @@ def test_abayes_is_that_of_iqtree(examples: Path) -> None:
         assert expected - 0.02 <= found[side] <= expected + 0.002, side
 
 
-@pytest.mark.slow
+@pytest.mark.needs("iqtree")
 def test_sh_alrt_is_that_of_iqtree(tmp_path: Path) -> None:
-    program = shutil.which("iqtree2") or shutil.which("iqtree")
-    if program is None:
-        pytest.skip("IQ-TREE is not on PATH")
+    program = iqtree.program()
     _, states = simulated(50, 150, 3, depth=1.0)
     names = [f"t{i}" for i in range(50)]
     tree = registry.load("tree.engines", "bme").infer(states, Settings(alpha=1.0)).tree
