@@ -85,8 +85,8 @@ def made(n: int, seed: int) -> tuple[Family, Tree]:
     return Family(truth.tip_names(), ["".join(row) for row in letters], accession=f"n{n}_made{seed}"), truth
 
 
-def cases(sizes: list[int], only: str) -> Iterator[tuple[str, Family, np.ndarray, Tree]]:
-    """Yield name, family, states and true tree of the families of these sizes."""
+def cases(sizes: list[int], only: str) -> Iterator[tuple[str, list[str], np.ndarray, Tree]]:
+    """Yield name, ids of the rows, states and true tree of the families of these sizes."""
     there = simulated(sizes)
     for name, alignment, true_tree in there:
         if only in name:
@@ -99,9 +99,9 @@ def cases(sizes: list[int], only: str) -> Iterator[tuple[str, Family, np.ndarray
                 yield family.label, *_usable(family, truth)
 
 
-def _usable(family: Family, truth: Tree) -> tuple[Family, np.ndarray, Tree]:
-    family, states = usable_states(family, "all", 0.0)
-    return family, states, truth.prune(family.ids) if len(family) < len(truth.tip_names()) else truth
+def _usable(family: Family, truth: Tree) -> tuple[list[str], np.ndarray, Tree]:
+    family, names, states = usable_states(family, "all", 0.0)
+    return names, states, truth.prune(family.ids) if len(family) < len(truth.tip_names()) else truth
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
@@ -118,13 +118,13 @@ def accuracy(arguments: argparse.Namespace) -> None:
         table.setdefault((int(name[1:].split("_")[0]), label), []).append(row)
         print(f"{name:12} {label:14}" + "".join(f"{v:8.3f}" for v in row), flush=True)
 
-    for name, family, states, truth in cases(arguments.sizes, arguments.only):
+    for name, ids, states, truth in cases(arguments.sizes, arguments.only):
         case = name, truth
         groups = _collapse.unique_rows(states)
         different = states[[group[0] for group in groups]]
         rows = [str(i) for i in range(len(different))]
 
-        def whole(tree: Tree, groups: list[list[int]] = groups, ids: list[str] = family.ids) -> Tree:
+        def whole(tree: Tree, groups: list[list[int]] = groups, ids: list[str] = ids) -> Tree:
             return clip_negative(_collapse.expand(tree, groups, ids))
 
         (start, _, alpha), base = timed(lambda: bme.infer(different, SETTINGS))  # noqa: B023
@@ -136,7 +136,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
         if not arguments.skip_full:
             (tree, *_), alone = timed(lambda: refine(start, rows, different, SETTINGS, alpha=alpha, full=True))  # noqa: B023
             report("+full", whole(tree), base + alone, alone)
-        (tree, *_), alone = timed(lambda: refine(truth, family.ids, states, SETTINGS, alpha=alpha))  # noqa: B023
+        (tree, *_), alone = timed(lambda: refine(truth, ids, states, SETTINGS, alpha=alpha))  # noqa: B023
         report("truth+1", tree, float("nan"), alone)
         if veryfasttree.available():
             tree, total = timed(lambda: veryfasttree.infer(different, SETTINGS).tree)  # noqa: B023
@@ -152,9 +152,9 @@ def many(count: int, size: int, device: str) -> None:
     families = []
     for seed in range(min(count, 100)):  # more families are these again: trees take longer to make than to refine
         family, _ = made(size, seed)
-        [_, states] = usable_states(family, "all", 0.0)
+        [_, names, states] = usable_states(family, "all", 0.0)
         start = clip_negative(bme.infer(states, Settings(alpha=1.0)).tree)
-        tree = Tree(start.parent, start.length, [family.ids[int(name)] if name else "" for name in start.names])
+        tree = Tree(start.parent, start.length, [names[int(name)] if name else "" for name in start.names])
         families.append(family.with_tree(tree))
     families = [families[i % len(families)] for i in range(count)]
     ways = {"batched": lambda: list(refine_many(families, alpha=1.0, root="none", device=device))}
@@ -184,12 +184,13 @@ def support(sizes: list[int], only: str) -> None:
     iqtree = next((path for name in ("iqtree3", "iqtree2", "iqtree") if (path := shutil.which(name))), None)
     columns = ["branches", "true", "auroc", "mean of true", "mean of false", "cpu"]
     print(f"{'family':12} {'support':10}" + "".join(f"{c:>14}" for c in columns))
-    for name, family, states, truth in cases(sizes, only):
+    for name, ids, states, truth in cases(sizes, only):
         start, _, alpha = bme.infer(states, SETTINGS)
         rows = [str(i) for i in range(len(states))]
         tree = clip_negative(refine(clip_negative(start), rows, states, SETTINGS, alpha=alpha).tree)
         number = {str(i): i for i in range(len(states))}
-        real = set(splits(Tree(truth.parent, truth.length, [_row(family, x) for x in truth.names]), number).values())
+        row = {x: str(i) for i, x in enumerate(ids)}
+        real = set(splits(Tree(truth.parent, truth.length, [row.get(x, "") for x in truth.names]), number).values())
         at = splits(tree, number)
         true = np.array([split in real for split in at.values()])
         for method, replicates in METHODS.items():
@@ -202,10 +203,6 @@ def support(sizes: list[int], only: str) -> None:
             print(f"{name:12} {method:10}" + "".join(f"{v:14.3f}" for v in line), flush=True)
         if iqtree and len(states) <= 50:
             _beside_iqtree(iqtree, tree, states, name)
-
-
-def _row(family: Family, name: str) -> str:
-    return str(family.ids.index(name)) if name in family.ids else ""
 
 
 def _beside_iqtree(program: str, tree: Tree, states: np.ndarray, name: str) -> None:
@@ -263,7 +260,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warm, _ = made(8, 0)
-    [_, states] = usable_states(warm, "all", 0.0)
+    [_, _, states] = usable_states(warm, "all", 0.0)
     tree = registry.load("tree.engines", "bme").infer(states, SETTINGS).tree
     refine(tree, [str(i) for i in range(8)], states, SETTINGS, full=True)
     if arguments.many:

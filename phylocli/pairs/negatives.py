@@ -30,7 +30,7 @@ HOMOLOGOUS = 1e-3
 """E-value of one family's profile against another's members up to which the two count as homologous."""
 
 MEMBERS = 20
-"""Members of a family that stand for it, evenly spaced in its order; its consensus comes on top."""
+"""Members of a family that stand for it, evenly spaced among its sorted sequences; its consensus comes on top."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Sketch:
             if not family.aligned:
                 raise BadInputError(f"{family.label} is not aligned, so it has no profile", fix="use 'phylocli align'")
             hmm = engine.build(family)
-        sequences = [sequence.residues for sequence in family.sequences()]
+        sequences = sorted(sequence.residues for sequence in family.sequences())  # the order of members does not matter
         chosen = np.unique(np.linspace(0, len(sequences) - 1, min(MEMBERS, len(sequences))).astype(int))
         return cls(family.label, family.clan, [sequences[k] for k in chosen.tolist()], hmm)
 

@@ -6,9 +6,11 @@ import contextlib
 import functools
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +64,9 @@ def infer_trees(
     engine; names never reach an engine. Negative branch lengths become zero. Members without a residue in the columns used
     cannot be placed and are left out, with a warning.
 
+    The tree does not depend on the order of the members: engines get the rows in a canonical order (see
+    `tree._collapse.canonical_order`), which also decides every tie. Members keep the order of the input.
+
     Args:
         families: aligned families.
         engine: `auto` (`bme` up to 2,000 members, above that `veryfasttree` where it is installed), or an engine's name.
@@ -86,7 +91,7 @@ def infer_trees(
 
     Raises:
         UsageError: an engine, model or rooting that does not exist.
-        BadInputError: a family that is not aligned, or one in which nothing can be compared.
+        BadInputError: a family that is not aligned, has an id twice, or in which nothing can be compared.
         MissingDependencyError: an engine that is not installed.
     """
     options = Options(
@@ -195,18 +200,18 @@ def _attach(family: Family, newick: str, where: str, options: Options) -> Family
     check_tips(tree.tip_names(), family.ids, family.label)
     if np.isnan(tree.length[1:]).any() and not options.refine:
         raise BadInputError(f"{where}: {int(np.isnan(tree.length[1:]).sum())} branches have no length")
-    placed, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
+    placed, names, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
     if len(placed) < len(tree.tip_names()):
         tree = tree.prune(placed.ids)
     taken = f"tree taken from {Path(str(where).rsplit(', tree ', 1)[0]).name}"
     settings = options.settings()
     shape = options.alpha
     if options.refine and refines(settings.model) and len(placed) > 1:
-        tree, words, shape = refine_lengths(tree, placed.ids, states, settings, full=True)
+        tree, words, shape = refine_lengths(tree, names, states, settings, full=True)
         taken += f", {words}"
     measure = parse_support(options.support)
     if measure is not None and len(placed) > 3:
-        tree, words = add_support(tree, placed.ids, states, settings, measure, alpha=shape)
+        tree, words = add_support(tree, names, states, settings, measure, alpha=shape)
         taken += f", {words}"
     outgroup = _present(options.outgroup, placed)
     tree = root(clip_negative(tree), options.root, outgroup)
@@ -249,9 +254,9 @@ def prepare(options: Options) -> None:
 
 def infer_tree(family: Family, options: Options) -> Family:
     """Return one family with its tree; see `infer_trees`."""
-    family, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
+    family, names, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
     groups = _collapse.unique_rows(states)
-    tree, description = _infer_states(states[[group[0] for group in groups]], groups, family, options)
+    tree, description = _infer_states(states[[group[0] for group in groups]], groups, names, family.label, options)
     tree = clip_negative(tree)
     outgroup = _present(options.outgroup, family)
     tree = root(tree, options.root, outgroup)
@@ -259,7 +264,10 @@ def infer_tree(family: Family, options: Options) -> Family:
 
 
 def _as_aligned(family: Family) -> Family:
-    """Return the family as an alignment whose letters are known to be residues and gaps."""
+    """Return the family as an alignment whose ids are known to be unique, and its letters to be residues and gaps."""
+    if len(set(family.ids)) < len(family):
+        [(twice, _)] = Counter(family.ids).most_common(1)
+        raise BadInputError(f"{family.label}: the id {shorten(twice)!r} occurs twice", fix="make the ids unique")
     for name, row in zip(family.ids, family.rows, strict=True):
         check_residues(row, name, family.where)
     if len({len(row) for row in family.rows}) > 1:
@@ -270,10 +278,22 @@ def _as_aligned(family: Family) -> Family:
     return replace(family, aligned=True)
 
 
-def usable_states(family: Family, columns: str, min_coverage: float) -> tuple[Family, npt.NDArray[np.uint8]]:
-    """Return the family without members that cannot be placed, and its states, shape (n, columns used).
+class Usable(NamedTuple):
+    """What of a family tree inference uses.
 
-    Columns in which no member has a residue are dropped.
+    Attributes:
+        family: without members that cannot be placed, the others in their order.
+        names: their ids in canonical order, whatever the order of the family.
+        states: rows in the order of `names`, shape (n, columns used); every column has a residue.
+    """
+
+    family: Family
+    names: list[str]
+    states: npt.NDArray[np.uint8]
+
+
+def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
+    """Return the members that can be placed and their states; columns in which no member has a residue are dropped.
 
     Raises:
         BadInputError: no member is left.
@@ -298,7 +318,8 @@ def usable_states(family: Family, columns: str, min_coverage: float) -> tuple[Fa
         )
         family = replace(family, newick="").subset([name for name, kept in zip(family.ids, keep, strict=True) if kept])
         states = states[keep]
-    return family, states
+    order = _collapse.canonical_order(states, family.ids)
+    return Usable(family, [family.ids[row] for row in order], states[order])
 
 
 def clip_negative(tree: Tree) -> Tree:
@@ -316,9 +337,9 @@ def _present(outgroup: tuple[str, ...], family: Family) -> tuple[str, ...]:
 
 
 def _infer_states(
-    states: npt.NDArray[np.uint8], groups: list[list[int]], family: Family, options: Options
+    states: npt.NDArray[np.uint8], groups: list[list[int]], names: list[str], label: str, options: Options
 ) -> tuple[Tree, str]:
-    names = family.ids
+    """Return the tree of different rows, with the names of each row's group at its tips, and a description of it."""
     settings = options.settings()
     if len(states) <= 3:
         lengths, description = _few(states, settings)
@@ -328,11 +349,11 @@ def _infer_states(
     uses_distances = bool(getattr(module, "USES_DISTANCES", False))
     if uses_distances and len(states) > MATRIX_UP_TO:
         raise UsageError(
-            f"{family.label}: {len(states)} different sequences are too many for the engine {name}",
+            f"{label}: {len(states)} different sequences are too many for the engine {name}",
             why=f"the distances between them would take {len(states) ** 2 * 20 / 1e9:.0f} GB",
             fix="use --engine veryfasttree (pip install 'phylocli[trees]')",
         )
-    console.detail(f"{family.label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
+    console.detail(f"{label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
     mends = refines(settings.model) and (uses_distances if options.refine is None else options.refine)
     with one_thread() if mends else contextlib.nullcontext():  # loads PyTorch, which speeds distances too
         tree, description, alpha = module.infer(states, settings)

@@ -23,9 +23,10 @@ _ALPHA = re.compile(r"α = (\d+(?:\.\d+)?)")
 
 
 class _Waiting(NamedTuple):
-    """A family on its way: its different rows, which members each stands for, their tree, and α."""
+    """A family on its way: its members in canonical order, its different rows, which members each stands for, tree and α."""
 
     family: Family
+    names: list[str]
     states: npt.NDArray[np.uint8]
     groups: list[list[int]]
     tree: Tree
@@ -78,7 +79,7 @@ def _prepared(family: Family, columns: str, settings: Settings) -> Family | _Wai
     from phylocli.tree.infer import usable_states
 
     tree = family.tree()
-    placed, states = usable_states(family, columns, 0.0)
+    placed, names, states = usable_states(family, columns, 0.0)
     if len(placed) < len(family):
         tree = tree.prune(placed.ids)
     groups = _collapse.unique_rows(states)
@@ -87,12 +88,12 @@ def _prepared(family: Family, columns: str, settings: Settings) -> Family | _Wai
             console.warning(f"{family.label}: too large for memory, lengths stay")
         return family
     different = states[[group[0] for group in groups]]
-    number = {placed.ids[group[0]]: str(i) for i, group in enumerate(groups)}
+    number = {names[group[0]]: str(i) for i, group in enumerate(groups)}
     tree = tree.prune(number)
     tips = tree.is_tip.tolist()
     tree = Tree(tree.parent, tree.length, [number[name] if tip else "" for name, tip in zip(tree.names, tips, strict=True)])
     noted = None if settings.alpha is not None else _ALPHA.search(_note(family))
-    return _Waiting(placed, different, groups, tree, float(noted.group(1)) if noted else shape(different, settings))
+    return _Waiting(placed, names, different, groups, tree, float(noted.group(1)) if noted else shape(different, settings))
 
 
 def _refined(
@@ -120,7 +121,7 @@ def _refined(
         result = next(found)
         members = set(item.family.ids)
         tree = rooted(
-            _collapse.expand(result.tree, item.groups, item.family.ids), root, [name for name in outgroup if name in members]
+            _collapse.expand(result.tree, item.groups, item.names), root, [name for name in outgroup if name in members]
         )
         start = _note(item.family).rsplit(", root ", 1)[0] or "tree given"
         yield item.family.with_tree(tree, f"{start}, {words_for(result, settings.model, full)}, root {root}")
