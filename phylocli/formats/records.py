@@ -11,7 +11,6 @@ the record itself is the sequence.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
@@ -19,6 +18,7 @@ from typing import Any, BinaryIO, cast
 from phylocli import console
 from phylocli.errors import BadInputError
 from phylocli.formats.fasta import Sequence, shorten
+from phylocli.formats.streams import text_stream
 
 
 def fastq(stream: BinaryIO, name: str) -> Iterator[Sequence]:
@@ -31,7 +31,7 @@ def fastq(stream: BinaryIO, name: str) -> Iterator[Sequence]:
 
     count = 0
     try:
-        for header, letters, _ in FastqGeneralIterator(_text(stream)):
+        for header, letters, _ in FastqGeneralIterator(text_stream(stream, name)):
             count += 1
             where = f"{name}, read {count}"
             words = header.replace("\t", " ").split(" ", 1)
@@ -51,7 +51,7 @@ def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
     from Bio import BiopythonWarning, SeqIO
 
     count = pseudo = 0
-    records = SeqIO.parse(cast(Any, _text(stream)), "genbank")
+    records = SeqIO.parse(cast(Any, text_stream(stream, name)), "genbank")
     while True:
         try:
             with warnings.catch_warnings():
@@ -77,10 +77,6 @@ def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
                 yield _protein(record, feature, number, where)
     if pseudo:
         console.info(f"{name}: {pseudo} pseudogenes have no protein and were left out")
-
-
-def _text(stream: BinaryIO) -> io.TextIOWrapper:
-    return io.TextIOWrapper(cast(Any, stream), encoding="utf-8", errors="replace")
 
 
 def _letters(sequence: Any, where: str) -> str:

@@ -7,6 +7,7 @@ under a temporary name in the same folder, flushed to disk, and renamed when com
 from __future__ import annotations
 
 import bz2
+import codecs
 import contextlib
 import errno
 import gzip
@@ -17,7 +18,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,10 +27,14 @@ from typing import IO, Any, BinaryIO, cast
 
 from phylocli.errors import BadInputError, PhylocliError
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 PathLike = str | os.PathLike[str]
 STDIO = "-"
 
-_MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
 _BINARY_MAGIC = {
     b"\x89PNG": "a PNG picture",
     b"%PDF": "a PDF document",
@@ -39,7 +44,21 @@ _BINARY_MAGIC = {
     b"PAR1": "a Parquet table",
     b"ARROW1": "an Arrow table",
     b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "compressed twice",
+    b"\x28\xb5\x2f\xfd": "compressed twice",
+    b"\xfd7zXZ\0": "compressed twice",
+    b"BZh9": "compressed twice",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"\x1f\x9d": "compressed by 'compress'",
+    b"\x04\x22\x4d\x18": "compressed by LZ4",
 }
+
+BOMB_RATIO = 300
+"""Compressed inputs that expand to more than so many times their size are refused, from `BOMB_SIZE` bytes on.
+
+Sequences reach a tenth of it. It bounds the memory that a small hostile file can take.
+"""
+BOMB_SIZE = 64 << 20
 
 
 @dataclass
@@ -97,30 +116,51 @@ def file_sha256(path: PathLike) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-class _HashingReader(io.RawIOBase):
-    """Passes bytes through, hashing them, so that a pipe too has a checksum in the provenance."""
+class _Source(io.RawIOBase):
+    """Passes bytes through, counting and hashing them, so that a pipe too has a checksum in the provenance.
+
+    What goes wrong while reading is said with the input's name.
+    """
 
     def __init__(self, raw: BinaryIO, name: str) -> None:
         self._raw = raw
         self._name = name
         self._hash = hashlib.sha256()
-        self._size = 0
+        self.size = 0
         self._ended = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._raw.read(len(buffer))
+        try:
+            # What a pipe holds already, without waiting for more: the next record may be long in coming.
+            data = cast(Any, self._raw).read1(len(buffer))
+        except OSError as error:
+            raise _explain_read_error(error, self._name) from error
         if not data and not self._ended:
             self._ended = True
             recorder = _recorder.get()
             if recorder is not None:
-                recorder.inputs.append(InputRecord(self._name, self._size, self._hash.hexdigest()))
+                recorder.inputs.append(InputRecord(self._name, self.size, self._hash.hexdigest()))
         self._hash.update(data)
-        self._size += len(data)
+        self.size += len(data)
         buffer[: len(data)] = data
         return len(data)
+
+
+def _explain_read_error(error: OSError, name: str) -> PhylocliError:
+    if error.errno == errno.ENOENT:
+        return BadInputError(f"{name}: no such file", fix="check the path")
+    if error.errno == errno.EISDIR:
+        return BadInputError(f"{name} is a folder, a file is needed")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return BadInputError(f"{name}: permission denied")
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR):
+        return BadInputError(f"{name}: cannot be opened", why=error.strerror, fix="check the path")
+    if error.errno == errno.EBADF:
+        return BadInputError(f"{name} is closed", fix="name an input file, or pipe data in")
+    return PhylocliError(f"{name}: cannot be read", why=error.strerror or str(error))
 
 
 def display_name(source: PathLike | None) -> str:
@@ -128,36 +168,102 @@ def display_name(source: PathLike | None) -> str:
     return "standard input" if source is None or str(source) == STDIO else str(source)
 
 
-def _decompressed(raw: BinaryIO) -> BinaryIO:
-    buffered = cast(Any, io.BufferedReader(cast(Any, raw), 1 << 20))
-    head = buffered.peek(8)[:8]
-    for magic, kind in _MAGIC.items():
-        if head.startswith(magic):
-            if kind == "gz":
-                return cast(BinaryIO, gzip.GzipFile(fileobj=buffered))
-            if kind == "bz2":
-                return cast(BinaryIO, bz2.BZ2File(buffered))
-            if kind == "xz":
-                return cast(BinaryIO, lzma.LZMAFile(buffered))
-            return cast(BinaryIO, _zstd().ZstdDecompressor().stream_reader(buffered, read_across_frames=True))
-    return cast(BinaryIO, buffered)
+class _Members:
+    """Decompresses the streams of a bzip2 or xz file, one after the other.
+
+    `BZ2File` and `LZMAFile` take whatever follows the first stream for padding where it cannot be decompressed: of a file
+    whose second stream is damaged they return the first as the whole. Here only zero bytes are padding.
+    """
+
+    def __init__(self, source: BinaryIO, new: Callable[[], Any]) -> None:
+        self._source = source
+        self._new = new
+        self._stream: Any = None
+        self._rest = b""  # read and not yet decompressed
+
+    def read1(self, size: int) -> bytes:
+        while True:
+            data = b""
+            if self._stream is None:
+                data = self._rest or cast(Any, self._source).read1(1 << 16)
+                if not data:
+                    return b""
+                self._rest = b""
+                data = data.lstrip(b"\0")
+                if not data:
+                    continue
+                self._stream = self._new()
+            elif self._stream.needs_input:
+                data = cast(Any, self._source).read1(1 << 16)
+                if not data:
+                    raise EOFError("the last stream has no end")
+            found: bytes = self._stream.decompress(data, size)
+            if self._stream.eof:
+                self._rest, self._stream = self._stream.unused_data, None
+            if found:
+                return found
 
 
-def _zstd() -> Any:
-    import zstandard
+class _Decompressed(io.RawIOBase):
+    """What a compressed input holds; damage, and more than any real data would expand to, is an error that names it."""
 
-    return zstandard
+    def __init__(self, stream: Any, source: _Source, name: str) -> None:
+        self._stream = stream
+        self._source = source
+        self._name = name
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._stream.read1(len(buffer))
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
+            raise BadInputError(
+                f"{self._name}: the compressed data are damaged or end too early",
+                why=str(error),
+                fix="the file was probably not downloaded or copied to its end; fetch it again",
+            ) from error
+        self._size += len(data)
+        if self._size > BOMB_SIZE and self._size > BOMB_RATIO * self._source.size:
+            raise BadInputError(
+                f"{self._name} expands to more than {BOMB_RATIO} times its size",
+                why="sequences and tables do not compress so well; this looks like a decompression bomb",
+                fix="if it is what you want to read, decompress it first",
+            )
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _decompressed(source: _Source, name: str) -> io.BufferedReader:
+    packed: io.BufferedReader = io.BufferedReader(cast(Any, source), 1 << 20)
+    head = packed.peek(8)[:8]
+    stream: Any
+    if head.startswith(b"\x1f\x8b"):
+        stream = gzip.GzipFile(fileobj=packed)
+    elif head.startswith(b"BZh"):
+        stream = _Members(packed, bz2.BZ2Decompressor)
+    elif head.startswith(b"\xfd7zXZ\0"):
+        stream = _Members(packed, lzma.LZMADecompressor)
+    elif head.startswith(b"\x28\xb5\x2f\xfd") or (head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5):
+        stream = zstd.ZstdFile(packed)  # the second form is a frame to be skipped, which parallel compressors write first
+    else:
+        return packed
+    return io.BufferedReader(cast(Any, _Decompressed(stream, source, name)), 1 << 16)
 
 
 @contextmanager
-def open_input(source: PathLike | None) -> Iterator[BinaryIO]:
+def open_input(source: PathLike | None) -> Iterator[io.BufferedReader]:
     """Open an input for reading bytes, decompressed by its content.
 
     Args:
         source: a path; `-` or None is standard input.
 
     Raises:
-        BadInputError: no such file, a folder, unreadable, or compressed data that end too early or are damaged.
+        BadInputError: no such file, a folder, unreadable, or compressed data that end too early, are damaged, or expand
+            without end.
+        PhylocliError: the disk or the network fails while reading.
     """
     name = display_name(source)
     with contextlib.ExitStack() as stack:
@@ -170,56 +276,102 @@ def open_input(source: PathLike | None) -> Iterator[BinaryIO]:
         else:
             try:
                 raw = stack.enter_context(Path(source).open("rb"))
-            except FileNotFoundError as error:
-                raise BadInputError(f"{name}: no such file", fix="check the path") from error
-            except IsADirectoryError as error:
-                raise BadInputError(f"{name} is a folder, a file is needed") from error
-            except PermissionError as error:
-                raise BadInputError(f"{name}: permission denied") from error
-        stream = _decompressed(cast(BinaryIO, _HashingReader(raw, name)))
-        try:
-            yield stream
-        except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-            raise BadInputError(
-                f"{name}: the compressed data are damaged or end too early",
-                why=str(error),
-                fix="the file was probably not downloaded or copied to its end; fetch it again",
-            ) from error
-        except Exception as error:
-            if type(error).__name__ == "ZstdError":
-                raise BadInputError(f"{name}: the compressed data are damaged", why=str(error)) from error
-            raise
+            except OSError as error:
+                raise _explain_read_error(error, name) from error
+        yield _decompressed(_Source(raw, name), name)
+
+
+def _as_windows_1252(error: UnicodeError) -> tuple[str, int]:
+    """Decode the bytes that are no UTF-8 as Windows-1252, of which Latin-1 is a part; its five gaps as Latin-1 does."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    data = error.object[error.start : error.end]
+    return "".join(bytes([b]).decode("cp1252" if b not in _CP1252_GAPS else "latin-1") for b in data), error.end
+
+
+_CP1252_GAPS = b"\x81\x8d\x8f\x90\x9d"
+_FALLBACK = "phylocli.windows-1252"
+codecs.register_error(_FALLBACK, _as_windows_1252)
+
+
+def _encoding(head: bytes) -> tuple[str, str]:
+    """Return encoding and error handler for text that starts so."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16", "strict"
+    return "utf-8-sig", _FALLBACK
+
+
+def decode_text(data: bytes, name: str = "the text") -> str:
+    """Return the text that bytes hold: the one way in which everything that is text is decoded.
+
+    UTF-8, or UTF-16 where a byte-order mark says so; single bytes that are no UTF-8 are Windows-1252 (Latin-1). A
+    byte-order mark is dropped. Line ends stay as they are.
+
+    Raises:
+        BadInputError: UTF-16 that is damaged.
+    """
+    try:
+        return data.decode(*_encoding(data[:2]))
+    except UnicodeDecodeError as error:
+        raise _not_utf16(name, error) from error
+
+
+def read_text(source: PathLike | None) -> str:
+    """Return a whole input as text: decompressed, decoded as `decode_text` does, with `\n` line ends.
+
+    Raises:
+        BadInputError: as `open_input`; a binary file.
+    """
+    name = display_name(source)
+    with open_input(source) as stream:
+        return "\n".join(line for _, line in text_lines(stream, name))
+
+
+def text_stream(stream: BinaryIO, name: str) -> io.TextIOWrapper:
+    """Return decompressed bytes as a text stream, decoded as `decode_text` does, any line end read as `\n`.
+
+    Raises:
+        BadInputError: the bytes are no text (a picture, a table, an archive).
+    """
+    peekable = stream if hasattr(stream, "peek") else io.BufferedReader(cast(Any, stream))
+    head = cast(Any, peekable).peek(512)[:512]
+    kind = next((kind for magic, kind in _BINARY_MAGIC.items() if head.startswith(magic)), None)
+    if head[257:262] == b"ustar":
+        kind = "a tar archive"
+    if kind:
+        raise BadInputError(f"{name} is {kind}, not a text file", fix="give sequences as FASTA or Stockholm")
+    encoding, errors = _encoding(head)
+    return io.TextIOWrapper(cast(Any, peekable), encoding=encoding, errors=errors)
 
 
 def text_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end) from bytes of UTF-8, or Latin-1 where UTF-8 does not fit.
+    """Yield (line number from 1, line without its end) from decompressed bytes, decoded as `decode_text` does.
 
-    Line ends may be `\\n`, `\\r\\n` or `\\r`; a byte-order mark is dropped.
+    Line ends may be `\n`, `\r\n` or `\r`.
 
     Raises:
         BadInputError: the bytes are no text (a picture, a table, zero bytes).
     """
-    head = cast(Any, stream).peek(8)[:8] if hasattr(stream, "peek") else b""
-    for magic, kind in _BINARY_MAGIC.items():
-        if head.startswith(magic):
-            raise BadInputError(f"{name} is {kind}, not a text file", fix="give sequences as FASTA or Stockholm")
-    number = 0
-    for chunk in stream:
-        if b"\0" in chunk:
-            raise BadInputError(
-                f"{name}, line {number + 1}: holds zero bytes; this is not a text file",
-                fix="give sequences as FASTA or Stockholm",
-            )
-        try:
-            text = chunk.decode("utf-8")
-        except UnicodeDecodeError:
-            text = chunk.decode("latin-1")
-        if number == 0:
-            text = text.removeprefix("\ufeff")
-        # A file with bare carriage returns comes as one chunk; "\r\n" as a line with "\r" at its end.
-        for line in text.rstrip("\r\n").replace("\r\n", "\n").split("\r") if "\r" in text else (text.rstrip("\n"),):
-            number += 1
-            yield number, line
+    text = text_stream(stream, name)
+    try:
+        for number, line in enumerate(text, 1):
+            if "\0" in line:
+                raise BadInputError(
+                    f"{name}, line {number}: holds zero bytes; this is not a text file",
+                    fix="give sequences as FASTA or Stockholm",
+                )
+            yield number, line.removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise _not_utf16(name, error) from error
+    finally:
+        with contextlib.suppress(ValueError):  # closed by now
+            text.detach()
+
+
+def _not_utf16(name: str, error: UnicodeDecodeError) -> BadInputError:
+    return BadInputError(
+        f"{name} is not valid UTF-16, though its byte-order mark says so", why=error.reason, fix="save it as UTF-8"
+    )
 
 
 def _compressor(stream: BinaryIO, name: str) -> BinaryIO:
@@ -227,7 +379,7 @@ def _compressor(stream: BinaryIO, name: str) -> BinaryIO:
         # No name and no time in the header: the same input gives the same bytes.
         return cast(BinaryIO, gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=6, mtime=0))
     if name.endswith(".zst"):
-        return cast(BinaryIO, _zstd().ZstdCompressor().stream_writer(stream, closefd=False))
+        return cast(BinaryIO, zstd.ZstdFile(cast(Any, stream), "w"))
     if name.endswith(".bz2"):
         return cast(BinaryIO, bz2.BZ2File(stream, "wb"))
     if name.endswith(".xz"):

@@ -13,7 +13,7 @@ from phylocli.alphabet import AMINO_ACIDS, encode_states
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import read_sequences
 from phylocli.formats.newick import Tree, parse
-from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
+from phylocli.formats.streams import PathLike, display_name, read_text
 from phylocli.simulate.indels import IndelModel
 from phylocli.simulate.sites import Motifs, RateModel
 from phylocli.simulate.trees import birth_death, coalescent, relaxed, scaled
@@ -212,10 +212,8 @@ def read_trees(source: PathLike) -> tuple[Tree, ...]:
         BadInputError: not Newick, fewer than two tips, tips of one name or none, branches of no or a negative length.
     """
     name = display_name(source)
-    with open_input(source) as stream:
-        text = "".join(line for _, line in text_lines(stream, name))
     trees = []
-    for number, part in enumerate(_split(text), 1):
+    for number, part in enumerate(_split(read_text(source)), 1):
         what = f"tree {number} of {name}"
         tree = parse(part, what)
         tips = tree.tip_names()

@@ -84,3 +84,9 @@ def test_several_inputs_are_one_with_one_rule_for_ids(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="'x' was there before"):
         list(read_sequences(both))
     assert [s.id for s in read_sequences(both, on_duplicate="rename")] == ["x", "y", "x.2"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_fastq_as_editors_save_it(tmp_path, encoding):
+    (tmp_path / "in").write_bytes("@Zoë\nACDE\n+\nIIII\n".encode(encoding))
+    assert [(s.id, s.residues) for s in read_sequences(tmp_path / "in")] == [("Zoë", "ACDE")]
