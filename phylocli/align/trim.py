@@ -110,10 +110,10 @@ def residue_ranges(gap: npt.NDArray[np.bool_], keep: npt.NDArray[np.bool_]) -> s
 
 
 def coverage(family: Family) -> npt.NDArray[np.float64]:
-    """Return the share of match columns in which each member has a residue, shape (n,)."""
+    """Return the fraction of match columns in which each member has a residue, shape (n,); 0 where there is none."""
     match = family.match_columns()
-    share: npt.NDArray[np.float64] = 1 - _gaps(family.rows)[:, match].mean(axis=1)
-    return share
+    fraction: npt.NDArray[np.float64] = (~_gaps(family.rows)[:, match]).sum(axis=1) / max(match.sum(), 1)
+    return fraction
 
 
 def drop_uncovered(family: Family, min_coverage: float) -> Family:

@@ -17,14 +17,12 @@ from phylocli.fetch.release import Release, split_release
 from phylocli.fetch.verify import check_family
 from phylocli.formats import read_families
 from phylocli.formats.a2m import SUFFIXES as A2M_SUFFIXES
-from phylocli.formats.a2m import fill_inserts
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import provenance
-from phylocli.formats.streams import PathLike, display_name, open_input
+from phylocli.formats.streams import PACKED, PathLike, display_name, open_input
 from phylocli.store import Store, is_safe
 
 _SUFFIXES = (".fasta", ".fa", ".faa", ".fas", ".afa", ".sto", ".stk", ".stockholm", *A2M_SUFFIXES)
-_PACKED = (".gz", ".zst", ".bz2", ".xz")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 Align = Callable[[Family], Family]
@@ -151,7 +149,7 @@ def _published(folder: Path) -> dict[str, str]:
 def _files(folder: Path) -> list[PathLike | None]:
     def fits(path: Path) -> bool:
         name = path.name.lower()
-        for packed in _PACKED:
+        for packed in PACKED:
             name = name.removesuffix(packed)
         return path.is_file() and not path.name.startswith(".") and name.endswith(_SUFFIXES)
 
@@ -164,12 +162,7 @@ def _files(folder: Path) -> list[PathLike | None]:
 def _read_all(sources: Iterable[PathLike | None]) -> Iterator[tuple[PathLike | None, Family]]:
     for source in sources:
         for family in read_families(source):
-            stem = _stem(source)
-            if stem[1].lower() in A2M_SUFFIXES:
-                rows = fill_inserts(family.ids, family.rows, display_name(source))
-                yield source, replace(family, rows=rows, aligned=True)
-            else:
-                yield source, family
+            yield source, family
 
 
 def _stem(source: PathLike | None) -> tuple[str, str]:
@@ -177,7 +170,7 @@ def _stem(source: PathLike | None) -> tuple[str, str]:
     if source is None or str(source) == "-":
         return "", ""
     path = Path(source)
-    if path.suffix.lower() in _PACKED:
+    if path.suffix.lower() in PACKED:
         path = path.with_suffix("")
     return path.stem, path.suffix
 

@@ -4,54 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import PurePath
+from typing import cast
 
-from phylocli.formats import fasta, records, stockholm
+from phylocli.errors import BadInputError
+from phylocli.formats import a2m, fasta, pir, records, stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import OnDuplicate, Sequence
-from phylocli.formats.streams import PathLike, display_name, open_input, open_text_output, text_lines
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
+from phylocli.formats.sniffing import OTHERS, Kind, sniff
+from phylocli.formats.streams import PACKED, Input, PathLike, display_name, open_input, open_text_output, text_lines
 
 __all__ = ["Family", "Sequence", "read_families", "read_sequences", "write_families"]
 
 
-def _is_stockholm(stream: BinaryIO) -> bool:
-    # BZ2File, GzipFile and BufferedReader can peek; zstd's reader cannot, so it is wrapped by the caller.
-    return cast(Any, stream).peek(16).lstrip().startswith(b"# STOCKHOLM")
-
-
-def _peekable(stream: BinaryIO) -> BinaryIO:
-    import io
-
-    return stream if hasattr(stream, "peek") else cast("BinaryIO", io.BufferedReader(cast(Any, stream)))
-
-
 def read_families(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Iterator[Family]:
-    """Yield the families of a file or pipe: the records of Stockholm, or a FASTA file as one family.
+    """Yield the families of a file or pipe: the records of Stockholm, or any other file of sequences as one family.
 
-    A FASTA family is taken as aligned when it has gaps and all rows have one length; its name is the file's.
+    A FASTA or PIR family is aligned when it has gaps and all rows have one length; its name is the file's. A2M and A3M are
+    known by their suffixes, A3M also by rows of different lengths with one number of match columns; `RF` marks the match
+    columns then.
 
     Args:
         source: path, or `-`/None for standard input; compressed or not.
         on_duplicate: what to do with an id that was there before in its family.
 
     Raises:
-        BadInputError: neither format, empty, cut short, duplicate ids.
+        BadInputError: none of the formats of `read_sequences`, empty, cut short, duplicate ids.
     """
     name = display_name(source)
-    with open_input(source) as raw:
-        stream = _peekable(raw)
-        if _is_stockholm(stream):
+    with open_input(source) as stream:
+        kind = sniff(stream)
+        if kind == "stockholm":
             yield from stockholm.read_stream(stream, name, on_duplicate=on_duplicate)
             return
-        members = list(fasta.read_stream(stream, name, on_duplicate=on_duplicate))
+        members = list(fasta.accepted(_records(stream, kind, name), name, on_duplicate))
+    ids = [member.id for member in members]
     rows = [member.residues for member in members]
+    title = "" if name == "standard input" else str(source).rsplit("/", 1)[-1].split(".", 1)[0]
+    if _suffix(name) in a2m.SUFFIXES or a2m.is_a3m(rows):
+        rows, reference = a2m.fill_inserts(ids, rows, name)
+        yield Family(ids, rows, name=title, column_features={"RF": reference}, where=name)
+        return
     one_length = len({len(row) for row in rows}) == 1
     aligned = one_length and any("-" in row or "." in row for row in rows)
-    title = "" if name == "standard input" else str(source).rsplit("/", 1)[-1].split(".", 1)[0]
-    yield Family([m.id for m in members], rows, name=title, aligned=aligned, where=name)
+    yield Family(ids, rows, name=title, aligned=aligned, where=name)
+
+
+def _suffix(name: str) -> str:
+    path = PurePath(name)
+    return (PurePath(path.stem) if path.suffix.lower() in PACKED else path).suffix.lower()
 
 
 def read_sequences(
@@ -64,8 +65,8 @@ def read_sequences(
     """Yield unaligned sequences of files or a pipe: checked, upper case, without gaps.
 
     Args:
-        source: FASTA, Stockholm, FASTQ or GenBank, known by content, compressed or not; `-`/None is standard input. Several
-            are read one after the other, as if they were one file.
+        source: FASTA, PIR, A2M, A3M, Stockholm, FASTQ or GenBank, known by content, compressed or not; `-`/None is standard
+            input. Several are read one after the other, as if they were one file.
         on_duplicate: what to do with an id that was there before.
         letters: `protein` or `dna`: of GenBank's nucleotide records, their proteins or themselves are taken.
         report: say on stderr which duplicates were dropped or renamed.
@@ -82,34 +83,40 @@ def read_sequences(
 
 def _read_one(source: PathLike | None, policy: fasta.DuplicatePolicy, letters: str) -> Iterator[Sequence]:
     name = display_name(source)
-    with open_input(source) as raw:
+    with open_input(source) as stream:
         count = 0
-        for sequence in _records(_peekable(raw), name, letters):
+        for sequence in _records(stream, sniff(stream), name, letters):
             count += 1
             kept = policy.accept(sequence.id, sequence.where)
             if kept is None:
                 continue
             residues = sequence.unaligned()
             if not residues:
-                from phylocli.errors import BadInputError
-
                 raise BadInputError(f"{sequence.where}: {fasta.shorten(sequence.id)!r} holds gaps only, no residue")
             yield Sequence(kept, residues, sequence.description, sequence.where)
     if count == 0:
         raise fasta.empty_input(name)
 
 
-def _records(stream: BinaryIO, name: str, letters: str) -> Iterable[Sequence]:
-    """Return the records of a stream, the format known by how it starts."""
-    head = cast(Any, stream).peek(16).lstrip()
-    if head.startswith(b"# STOCKHOLM"):
+def _records(stream: Input, kind: Kind, name: str, letters: str = "protein") -> Iterable[Sequence]:
+    """Return the records of a stream of that kind.
+
+    Raises:
+        BadInputError: the kind holds no sequences, or not in a form that is read.
+    """
+    if kind == "stockholm":
         # Within a record a name is unique; across records the same rule holds as in FASTA.
         return (s for f in stockholm.read_stream(stream, name) for s in f.sequences())
-    if head.startswith(b"@"):
+    if kind == "fastq":
         return records.fastq(stream, name)
-    if head.startswith(b"LOCUS "):
+    if kind == "genbank":
         return records.genbank(stream, name, letters)
-    return fasta.parse(text_lines(stream, name), name)
+    if kind in OTHERS:
+        raise BadInputError(
+            f"{name} looks like {OTHERS[kind]}, and sequences are wanted",
+            fix="give sequences as FASTA or Stockholm (PIR, A3M, FASTQ and GenBank are read too)",
+        )
+    return (pir if kind == "pir" else fasta).parse(text_lines(stream, name), name)
 
 
 def write_families(families: Iterable[Family], target: PathLike | None) -> int:

@@ -12,11 +12,24 @@ from phylocli.errors import BadInputError
 from phylocli.formats.fasta import shorten
 
 SUFFIXES = (".a2m", ".a3m")
+_INSERTS = re.compile("[a-z.]+")
 _SLOT = re.compile(r"([a-z.]*)([A-Z*-]?)")
 
 
-def fill_inserts(ids: list[str], rows: list[str], where: str) -> list[str]:
-    """Return the rows with `.` for the inserts of other rows, so that all have one length.
+def is_a3m(rows: list[str]) -> bool:
+    """Return whether rows can only be A3M: inserts in lower case, and gaps left out where other rows have inserts.
+
+    Then lengths differ, and the number of upper case letters and `-` does not.
+    """
+    if len({len(row) for row in rows}) < 2 or not any("-" in row for row in rows):
+        return False
+    return len({len(_INSERTS.sub("", row)) for row in rows}) == 1
+
+
+def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str], str]:
+    """Return the rows with `.` for the inserts of other rows, so that all have one length; and their `RF` line.
+
+    In that line, as in HMMER's, `x` marks match columns and `.` inserts.
 
     Args:
         ids: names of the rows, for messages.
@@ -44,4 +57,6 @@ def fill_inserts(ids: list[str], rows: list[str], where: str) -> list[str]:
                 why="in A2M every row has upper case or '-' in every match column",
             )
     longest = [max(len(slot[i][0]) for slot in slots) for i in range(width)]
-    return ["".join(f"{insert:.<{longest[i]}}{match}" for i, (insert, match) in enumerate(slot)) for slot in slots]
+    filled = ["".join(f"{insert:.<{longest[i]}}{match}" for i, (insert, match) in enumerate(slot)) for slot in slots]
+    reference = "".join("." * longest[i] + ("x" if i + 1 < width else "") for i in range(width))
+    return filled, reference

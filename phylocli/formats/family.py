@@ -135,22 +135,23 @@ class Family:
     def match_columns(self) -> npt.NDArray[np.bool_]:
         """Return which columns are match states, shape (columns,).
 
-        From `#=GC RF` where it is there (any character but a gap). Else from the A2M convention, where the rows keep to it:
-        every column holds either upper case and `-` (match) or lower case and `.` (insert). Else, as in Pfam seeds, which
-        use `.` for any gap, the columns in which at least half of the rows have a residue.
+        From `#=GC RF` where it marks any (any character but a gap). Else by the A2M convention, where the alignment shows
+        that it keeps to it: every column holds either upper case and `-` (match) or lower case and `.` (insert), there are
+        columns of both kinds, and in a column of inserts some row has a `.`. Else the columns in which at least half of the
+        rows have a residue: lower case may be soft masking, and `.` any gap, as in Pfam seeds.
         """
         import numpy as np
 
-        reference = self.column_features.get("RF")
-        if reference is not None and len(reference) == self.columns:
-            return np.array([c not in "-.~_" for c in reference], dtype=bool)
+        if self.is_marked:
+            return np.array([c not in "-.~_" for c in self.column_features["RF"]], dtype=bool)
         text = "".join(self.rows).encode("ascii", "replace")
         letters = np.frombuffer(text, dtype=np.uint8).reshape(len(self.rows), -1)
         lower = (letters >= ord("a")) & (letters <= ord("z"))
         dot, dash = letters == ord("."), letters == ord("-")
         insert = (lower | dot).all(axis=0)
         match: npt.NDArray[np.bool_] = ~(lower | dot).any(axis=0)
-        if lower.any() and (insert | match).all():
+        filled = insert & lower.any(axis=0) & dot.any(axis=0)
+        if (insert | match).all() and match.any() and filled.any():
             return match
         return (dot | dash).mean(axis=0) <= 0.5
 

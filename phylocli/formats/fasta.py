@@ -120,7 +120,7 @@ def parse(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Sequence]:
                 yield record()
             header, header_line, parts = line[1:], number, []
         elif header is None:
-            if line.strip():
+            if line.strip() and not line.startswith(("#", ";")):  # comments, such as A3M's line of the alignment's name
                 raise BadInputError(
                     f"{name}, line {number}: a FASTA file starts with '>', this one with {shorten(line.strip(), 40)!r}",
                     fix="give sequences as FASTA or Stockholm",
@@ -143,9 +143,18 @@ def read(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Ite
 
 def read_stream(stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "error") -> Iterator[Sequence]:
     """Yield the sequences of an open, decompressed stream; see `read`."""
+    return accepted(parse(text_lines(stream, name), name), name, on_duplicate)
+
+
+def accepted(sequences: Iterable[Sequence], name: str, on_duplicate: OnDuplicate = "error") -> Iterator[Sequence]:
+    """Yield the sequences that a duplicate policy accepts, under the ids that it gives them, and say what it did.
+
+    Raises:
+        BadInputError: no sequence, or a duplicate id under the policy `error`.
+    """
     policy = DuplicatePolicy(on_duplicate)
     count = 0
-    for sequence in parse(text_lines(stream, name), name):
+    for sequence in sequences:
         count += 1
         kept = policy.accept(sequence.id, sequence.where)
         if kept is not None:

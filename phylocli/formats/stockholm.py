@@ -40,6 +40,7 @@ class _Record:
         self.gs: dict[str, list[tuple[str, str]]] = {}
         self.gr: dict[str, dict[str, list[str]]] = {}
         self.gc: dict[str, list[str]] = {}
+        self.annotation_line: dict[tuple[str, ...], int] = {}
         self.policy = DuplicatePolicy(on_duplicate)
         self.current: dict[str, str | None] = {}
 
@@ -57,11 +58,15 @@ class _Record:
         if kind == "GF":
             self.gf.append((words[1] if len(words) > 1 else "", words[2] if len(words) > 2 else ""))
         elif kind == "GC" and len(words) == 3:
+            self.annotation_line.setdefault((words[1],), number)
             self.gc.setdefault(words[1], []).append(words[2].strip())
         elif kind == "GS" and len(words) >= 3:
             self.gs.setdefault(words[1], []).append((words[2], words[3] if len(words) > 3 else ""))
         elif kind == "GR" and len(words) == 4:
-            self.gr.setdefault(words[1], {}).setdefault(words[2], []).append(words[3].strip())
+            name = self.current.get(words[1], words[1])  # of a duplicate, the annotation goes where its row went
+            if name is not None:
+                self.annotation_line.setdefault((name, words[2]), number)
+                self.gr.setdefault(name, {}).setdefault(words[2], []).append(words[3].strip())
         else:
             raise BadInputError(f"{self.where(number)}: not a Stockholm annotation: {shorten(line, 60)!r}")
 
@@ -134,15 +139,29 @@ class _Record:
             k: {tag: "".join(parts) for tag, parts in v.items()} for k, v in self.gr.items() if k in members
         }
         family.column_features = {tag: "".join(parts) for tag, parts in self.gc.items()}
+        for tag, text in family.column_features.items():
+            self.check_annotation(f"#=GC {tag}", text, family.columns, self.annotation_line[tag,])
+        for name, tags in family.residue_features.items():
+            for tag, text in tags.items():
+                self.check_annotation(f"#=GR {shorten(name)} {tag}", text, family.columns, self.annotation_line[name, tag])
         policy_report(self.policy)
         return family
+
+    def check_annotation(self, what: str, text: str, columns: int, line: int) -> None:
+        if len(text) != columns:
+            raise BadInputError(
+                f"{self.where(line)}: the annotation {what} has {len(text)} characters, the alignment has {columns} columns",
+                why="#=GC and #=GR annotate every column with one character",
+                fix="mend or remove the annotation",
+            )
 
 
 def parse(lines: Iterable[tuple[int, str]], name: str, *, on_duplicate: OnDuplicate = "error") -> Iterator[Family]:
     """Yield the families of numbered lines.
 
     Raises:
-        BadInputError: no header, a row that is none, rows of different lengths, duplicate ids, no `//` at the end.
+        BadInputError: no header, a row that is none, rows or annotations of different lengths, duplicate ids, no `//` at
+            the end.
     """
     record: _Record | None = None
     for number, line in lines:

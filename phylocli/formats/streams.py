@@ -15,6 +15,7 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import shutil
 import sys
 import zlib
@@ -52,6 +53,9 @@ _BINARY_MAGIC = {
     b"\x1f\x9d": "compressed by 'compress'",
     b"\x04\x22\x4d\x18": "compressed by LZ4",
 }
+
+PACKED = (".gz", ".zst", ".bz2", ".xz")
+"""Suffixes that say how an output is compressed."""
 
 BOMB_RATIO = 300
 """Compressed inputs that expand to more than so many times their size are refused, from `BOMB_SIZE` bytes on.
@@ -116,7 +120,38 @@ def file_sha256(path: PathLike) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-class _Source(io.RawIOBase):
+Input = io.BufferedReader
+"""An open, decompressed input. Before anything is read, `peek` shows its first line or more, of a pipe too."""
+
+
+class _Raw(io.RawIOBase):
+    """Bytes as they come, the first of them not before the first line is complete, for `peek` to show it."""
+
+    _begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def _more(self, size: int) -> bytes:
+        raise NotImplementedError
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._more(len(buffer))
+        while not self._begun and len(data) < _HEAD and not _FIRST_LINE.match(data):
+            more = self._more(_HEAD - len(data))
+            self._begun = not more
+            data += more
+        self._begun = True
+        buffer[: len(data)] = data
+        return len(data)
+
+
+# Comments, as A3M has them before the first header, do not count as a line; zero bytes are UTF-16's.
+_FIRST_LINE = re.compile(rb"(?:\s*[#;][^\n]*\n)*[\s\0]*[^\s#;][^\n]*\n")
+_HEAD = 4096
+
+
+class _Source(_Raw):
     """Passes bytes through, counting and hashing them, so that a pipe too has a checksum in the provenance.
 
     What goes wrong while reading is said with the input's name.
@@ -129,13 +164,10 @@ class _Source(io.RawIOBase):
         self.size = 0
         self._ended = False
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
+    def _more(self, size: int) -> bytes:
         try:
             # What a pipe holds already, without waiting for more: the next record may be long in coming.
-            data = cast(Any, self._raw).read1(len(buffer))
+            data: bytes = cast(Any, self._raw).read1(size)
         except OSError as error:
             raise _explain_read_error(error, self._name) from error
         if not data and not self._ended:
@@ -145,8 +177,7 @@ class _Source(io.RawIOBase):
                 recorder.inputs.append(InputRecord(self._name, self.size, self._hash.hexdigest()))
         self._hash.update(data)
         self.size += len(data)
-        buffer[: len(data)] = data
-        return len(data)
+        return data
 
 
 def _explain_read_error(error: OSError, name: str) -> PhylocliError:
@@ -204,7 +235,7 @@ class _Members:
                 return found
 
 
-class _Decompressed(io.RawIOBase):
+class _Decompressed(_Raw):
     """What a compressed input holds; damage, and more than any real data would expand to, is an error that names it."""
 
     def __init__(self, stream: Any, source: _Source, name: str) -> None:
@@ -213,12 +244,9 @@ class _Decompressed(io.RawIOBase):
         self._name = name
         self._size = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
+    def _more(self, size: int) -> bytes:
         try:
-            data = self._stream.read1(len(buffer))
+            data: bytes = self._stream.read1(size)
         except (EOFError, OSError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
             raise BadInputError(
                 f"{self._name}: the compressed data are damaged or end too early",
@@ -232,12 +260,11 @@ class _Decompressed(io.RawIOBase):
                 why="sequences and tables do not compress so well; this looks like a decompression bomb",
                 fix="if it is what you want to read, decompress it first",
             )
-        buffer[: len(data)] = data
-        return len(data)
+        return data
 
 
-def _decompressed(source: _Source, name: str) -> io.BufferedReader:
-    packed: io.BufferedReader = io.BufferedReader(cast(Any, source), 1 << 20)
+def _decompressed(source: _Source, name: str) -> Input:
+    packed: Input = io.BufferedReader(cast(Any, source), 1 << 20)
     head = packed.peek(8)[:8]
     stream: Any
     if head.startswith(b"\x1f\x8b"):
@@ -254,7 +281,7 @@ def _decompressed(source: _Source, name: str) -> io.BufferedReader:
 
 
 @contextmanager
-def open_input(source: PathLike | None) -> Iterator[io.BufferedReader]:
+def open_input(source: PathLike | None) -> Iterator[Input]:
     """Open an input for reading bytes, decompressed by its content.
 
     Args:
@@ -314,6 +341,13 @@ def decode_text(data: bytes, name: str = "the text") -> str:
         return data.decode(*_encoding(data[:2]))
     except UnicodeDecodeError as error:
         raise _not_utf16(name, error) from error
+
+
+def decode_head(head: bytes) -> str:
+    """Return the text that a file starts with, from bytes that may end in the middle of a character; line ends are `\\n`."""
+    encoding, errors = _encoding(head[:2])
+    text = head.decode(encoding, "replace" if errors == "strict" else errors)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_text(source: PathLike | None) -> str:

@@ -15,7 +15,8 @@ from phylocli.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import read_sequences
 from phylocli.formats.parts import is_parts
 from phylocli.formats.provenance import sidecar_path
-from phylocli.formats.streams import STDIO, PathLike, open_input
+from phylocli.formats.sniffing import SEQUENCES, sniff_file
+from phylocli.formats.streams import STDIO, PathLike
 from phylocli.search.database import FloatArray, Table, open_table, unit
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ def holds_sequences(source: PathLike | None) -> bool:
         return True
     if Path(source).is_dir():
         return False
-    with open_input(source) as stream:
-        head = stream.read(64).lstrip()
-    return head.startswith((b">", b"@", b"LOCUS ", b"# STOCKHOLM"))
+    return sniff_file(source) in SEQUENCES
 
 
 def read_queries(

@@ -176,8 +176,8 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(reader, tmp_path):
         stderr=subprocess.PIPE,
     )
     assert process.stdin is not None
-    process.stdin.write(SEED)
-    process.stdin.flush()  # one record is in; the command waits for more
+    process.stdin.write(SEED.removesuffix(b"//\n"))
+    process.stdin.flush()  # the command waits for the record's end
     time.sleep(8)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)

@@ -136,7 +136,15 @@ def test_members_and_frames_that_follow_one_another_are_one_file(tmp_path, pack)
 def test_a_compressed_file_cut_anywhere_is_never_taken_for_whole(tmp_path, pack, first):
     head = pack(first) if first else b""
     member = pack(CONTENT)
-    for cut in {*((1, 2, 3) if first else ()), 6, 7, 9, 12, *range(20, len(member), max(len(member) // 20, 1)), len(member) - 1}:
+    for cut in {
+        *((1, 2, 3) if first else ()),
+        6,
+        7,
+        9,
+        12,
+        *range(20, len(member), max(len(member) // 20, 1)),
+        len(member) - 1,
+    }:
         with pytest.raises(BadInputError, match="end too early"):
             read_back(tmp_path, head + member[:cut])
 

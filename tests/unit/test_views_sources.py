@@ -260,7 +260,7 @@ def test_views_of_columns_need_an_alignment(name):
 
 
 def test_a_family_without_match_columns_is_refused_before_it_is_drawn_from():
-    family = Family(["a", "b"], ["A--", "--C"], accession="PF", column_features={"RF": "..."}, newick="(a:1,b:1);")
+    family = Family(["a", "b", "c"], ["A--", "-C-", "--D"], accession="PF", newick="(a:1,b:1,c:1);")
     with pytest.raises(BadInputError, match="no match column"):
         views.build("hmm-emission").prepare(family)
 

@@ -15,7 +15,7 @@ from phylocli.alphabet import check_residues, degap, encode_tokens
 from phylocli.errors import BadInputError, PhylocliError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
-from phylocli.formats.streams import open_input
+from phylocli.formats.sniffing import TABLES, sniff_file
 from phylocli.formats.tables import read_table, require_columns
 from phylocli.train.compiled.arrays import ArrayWriter
 
@@ -85,7 +85,7 @@ def compile_inputs(inputs: list[tuple[Path, str]], folder: Path, alphabet: str, 
 
 
 def _rows(path: Path, name: str, writer: ArrayWriter, alphabet: str) -> Iterator[dict[str, Any]]:
-    if _is_table(path):
+    if sniff_file(path) in TABLES:
         yield from _from_table(read_table(path), name, writer, alphabet)
         return
     for family in read_families(path):
@@ -177,12 +177,3 @@ def _table_family(label: str, rows: pl.DataFrame, name: str, writer: ArrayWriter
         **_members([member for member, _ in index], tokens, writer),
         **{"pairs": rows.height, "first_pair": first},
     }
-
-
-def _is_table(path: Path) -> bool:
-    with open_input(path) as stream:
-        head = stream.read(4096)
-    if head[:4] in (b"PAR1", b"\xff\xff\xff\xff") or head[:6] == b"ARROW1":
-        return True
-    first = head.split(b"\n", 1)[0]
-    return not head.lstrip().startswith((b"#", b">")) and (b"seq_a" in first or b"\t" in first)
