@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from phylocli.formats.fasta import OnDuplicate
 from phylocli.formats.provenance import provenance, write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, note_input, write_text
 from phylocli.formats.tables import TableFormat, TableWriter, format_of
+from phylocli.processes import WorkerPool
 
 
 def embed_file(
@@ -185,11 +184,10 @@ class _Job:
         return computed, meter
 
 
-def _work(job: _Job, maker: Tabulator, shard: Shard, known: Survey | None, device: str, threads: int, talk: int) -> int:
+def _work(job: _Job, maker: Tabulator, shard: Shard, known: Survey | None, device: str, threads: int) -> int:
     """Compute a shard in a process of its own."""
     import torch
 
-    console.set_verbosity(talk)
     torch.set_num_threads(threads)
     maker.model.to(choose_device(device))
     return job.run(maker, shard, known, device)[0]
@@ -214,10 +212,9 @@ def _many_parts(
         open_folder(job.folder, maker, job.size)
         maker.model.to("cpu")
         threads = max(1, torch.get_num_threads() // len(places))
-        with ProcessPoolExecutor(len(places), mp_context=multiprocessing.get_context("spawn")) as pool:
-            talk = console.verbosity()
+        with WorkerPool(len(places), fix="use fewer devices, or a smaller --batch-tokens") as pool:
             parts = zip(shard.split(len(places)), places, strict=True)
-            running = [pool.submit(_work, job, maker, piece, known, place, threads, talk) for piece, place in parts]
+            running = [pool.submit(_work, job, maker, piece, known, place, threads) for piece, place in parts]
             computed = sum(future.result() for future in running)
         for source in job.sources:
             note_input(str(source))

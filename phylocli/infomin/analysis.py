@@ -8,10 +8,8 @@ import hashlib
 import itertools
 import json
 import math
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw
 from phylocli.infomin.measuring import QUALITIES, SETTLED, measure
 from phylocli.pairs import Split, split_clades
+from phylocli.processes import WorkerPool
 from phylocli.train.compiled import Cache
 from phylocli.train.data import split_path
 from phylocli.train.sweep import bands as parse_bands
@@ -176,9 +175,7 @@ def _measured(tasks: Sequence[tuple[Path, Path, int, Path | None, Path, Cache]],
     """Yield what `measure` gives of each run, in order."""
     with console.progress_task("measuring", len(tasks)) as bar, contextlib.ExitStack() as stack:
         if jobs > 1:
-            # Threads of this process do not survive a fork.
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(jobs, context, _begin, (jobs,)))
+            pool = stack.enter_context(WorkerPool(jobs, _begin, (jobs,)))
             found: Iterator[dict[str, Any]] = pool.map(_measure_run, *zip(*tasks, strict=True))
         else:
             found = itertools.starmap(_measure_run, tasks)

@@ -7,7 +7,6 @@ ranks below everything and ties with nothing but other missing pairs.
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from phylocli import alphabet, console
 from phylocli.errors import MissingDependencyError, PhylocliError, UsageError
 from phylocli.formats.provenance import versions
+from phylocli.processes import run_program
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -135,7 +135,7 @@ def _external(
                 file.write_text(text, encoding="ascii")
             for command in commands(path, str(query), str(target), str(out), folder, len(targets)):
                 console.detail(f"running {' '.join(command)}")
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                done = run_program(command)
                 if done.returncode != 0:
                     said = (done.stderr or done.stdout).strip().splitlines()
                     raise PhylocliError(f"{program} failed with status {done.returncode}", why=said[-1] if said else None)

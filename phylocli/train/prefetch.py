@@ -7,20 +7,17 @@ same batches.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import multiprocessing.connection
 import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Self
 
-from phylocli import console
 from phylocli.errors import PhylocliError
+from phylocli.processes import WorkerPool
 from phylocli.train.corpus import Corpus, PairBatch
 
 AUTO = -1
@@ -116,38 +113,19 @@ def made_ahead(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Ahead
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
         return
-    context = multiprocessing.get_context("spawn")  # forking a process that has threads can hang
-    processes = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(corpus, console.verbosity())
-    )
-    try:
+    with WorkerPool(workers, _start_worker, (corpus,), grace=0) as processes:
         yield Ahead(processes, _make, steps, 2 * workers)
-    except BaseException:
-        for process in list((getattr(processes, "_processes", None) or {}).values()):
-            process.kill()
-        raise
-    finally:
-        processes.shutdown(wait=True, cancel_futures=True)
 
 
 _corpus: Corpus | None = None  # of this worker process
 
 
-def _start_worker(corpus: Corpus, verbosity: int) -> None:
+def _start_worker(corpus: Corpus) -> None:
     global _corpus  # noqa: PLW0603  one process, one corpus
     _corpus = corpus
-    console.set_verbosity(verbosity)
-    # ^C and a batch system's SIGTERM reach all processes; the trainer, which saves a checkpoint first, ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A batch system's SIGTERM reaches all processes; the trainer, which saves a checkpoint first, ends its workers.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)  # a trainer that was killed has told nobody
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _make(step: int) -> PairBatch:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from phylocli import console
 from phylocli.errors import PhylocliError
 from phylocli.formats.family import Family
+from phylocli.processes import WorkerPool
 
 Options = TypeVar("Options")
 Result = Family | PhylocliError
@@ -61,32 +59,16 @@ def ordered_map(
             yield family.label, _attempt(work, family, options, timeout, prepare)
         return
     count = jobs or os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")  # forking a process that has threads (BLAS, progress) can hang
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(console.verbosity(),))
     waiting: deque[tuple[str, Future[Result]]] = deque()
-    try:
+    with WorkerPool(count) as pool:
         for family in families:
             waiting.append((family.label, pool.submit(_attempt, work, family, options, timeout, prepare)))
             if len(waiting) >= count * _AHEAD:
-                yield _finished(*waiting.popleft())
+                label, future = waiting.popleft()
+                yield label, future.result()
         while waiting:
-            yield _finished(*waiting.popleft())
-    except BaseException:
-        # ^C, a closed pipe or a failure: do not wait for trees that nobody will read.
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _finished(label: str, future: Future[Result]) -> tuple[str, Result]:
-    try:
-        return label, future.result()
-    except BrokenProcessPool as error:
-        raise PhylocliError(
-            "a worker process died", why="the system may have ended it for lack of memory", fix="use fewer --jobs"
-        ) from error
+            label, future = waiting.popleft()
+            yield label, future.result()
 
 
 def _attempt(
@@ -140,14 +122,3 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
         if left:  # the caller had an alarm of its own
             signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - start), 1e-3), interval)
-
-
-def _stop(signum: int, frame: object) -> NoReturn:
-    # As an exception, so that an external program at work is ended too.
-    raise SystemExit(128 + signum)
-
-
-def _start_worker(verbosity: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the parent's business
-    signal.signal(signal.SIGTERM, _stop)
-    console.set_verbosity(verbosity)

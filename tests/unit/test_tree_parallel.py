@@ -116,5 +116,10 @@ def test_a_closed_pipe_ends_the_work_and_its_programs_at_once(tmp_path: Path) ->
     start = time.monotonic()
     results.close()  # type: ignore[attr-defined]
     assert time.monotonic() - start < 10
-    with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
+    for _ in range(100):  # it is killed at once, and forgotten when the system has collected it
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the program outlived its worker")

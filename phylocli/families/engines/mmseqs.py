@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import subprocess
 import tempfile
 from concurrent.futures import Executor
 from functools import partial
@@ -20,6 +19,7 @@ from phylocli.errors import MissingDependencyError, PhylocliError
 from phylocli.families.ledger import Group
 from phylocli.families.pool import Pool
 from phylocli.families.searching import Hit, Region, Searcher, Settings, rows_of
+from phylocli.processes import run_program
 
 PROGRAM = "mmseqs"
 # Most sensitive: seven times slower than the default, and still fast.
@@ -28,7 +28,7 @@ _SENSITIVITY = "7.5"
 
 def describe() -> str:
     """Return the method and its version, for the notes of a record."""
-    version = subprocess.run([_program(), "version"], capture_output=True, text=True, check=False).stdout.strip()
+    version = run_program([_program(), "version"]).stdout.strip()
     return f"MMseqs2 {version or 'of unknown version'} cluster -s {_SENSITIVITY}"
 
 
@@ -57,7 +57,7 @@ def cluster(pool: Pool, settings: Settings) -> list[list[int]]:
         command += ["-s", _SENSITIVITY, "-e", str(settings.evalue), "-c", str(settings.coverage), "--cov-mode", "0"]
         command += ["--cluster-reassign", "1", "--threads", str(settings.threads), "-v", "1"]
         console.detail(f"running {' '.join(command)}")
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run_program(command)
         table = Path(folder, "out_cluster.tsv")
         if done.returncode != 0 or not table.is_file():
             said = (done.stderr or done.stdout).strip().splitlines()

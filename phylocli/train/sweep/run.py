@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from phylocli import console
 from phylocli.errors import PhylocliError, UsageError
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, write_text
+from phylocli.processes import WorkerPool
 from phylocli.recipes.layers import Layer, option
 from phylocli.train.compiled import Cache, open_compiled
 from phylocli.train.folder import resolve
@@ -147,9 +146,8 @@ def _one_by_one(jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
 
 
 def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
-    context = multiprocessing.get_context("spawn")  # forking a process that has threads can hang
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=console.set_verbosity, initargs=(console.QUIET,))
-    try:
+    # A run that is under way saves a checkpoint when it is asked to end, however long that takes.
+    with WorkerPool(count, grace=None, verbosity=console.QUIET) as pool:
         futures = [(job, pool.submit(perform, job)) for job in jobs]
         for number, (job, future) in enumerate(futures, 1):
             try:
@@ -159,13 +157,8 @@ def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
             console.info(f"run {number} of {len(jobs)} has ended: {job.run.name}")
             yield job, outcome
             if outcome.stopped is not None:
-                break
-    finally:
-        # SIGTERM: a run that is under way saves a checkpoint and ends.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((getattr(pool, "_processes", None) or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=True)
+                pool.end()
+                return
 
 
 def perform(job: Job) -> Outcome:

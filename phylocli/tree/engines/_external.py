@@ -1,10 +1,7 @@
-"""Running tree programs: internal ids in a FASTA file, a Newick back, a time-out that ends the program and its children."""
+"""Running tree programs: internal ids in a FASTA file, a Newick back, a time-out."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy.typing as npt
 
 from phylocli.alphabet import AMINO_ACIDS
 from phylocli.errors import PhylocliError
+from phylocli.processes import run_program
 
 _LETTERS = np.frombuffer((AMINO_ACIDS + "-").encode(), dtype=np.uint8)
 
@@ -37,33 +35,13 @@ def run(program: str, arguments: Sequence[str], *, folder: Path, timeout: float 
         PhylocliError: it cannot be started, fails, or runs longer than `timeout` seconds.
     """
     name = Path(program).name
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
-        process = subprocess.Popen(
-            [program, *arguments],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # so that the whole group can be ended
-        )
+        done = run_program([program, *arguments], folder=folder, timeout=timeout, environment={"OMP_NUM_THREADS": "1"})
+    except TimeoutError as error:
+        raise PhylocliError(str(error), fix="give it more with --timeout, or use --engine bme") from None
     except OSError as error:
         raise PhylocliError(f"{name} cannot be started", why=str(error)) from error
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise PhylocliError(
-            f"{name} was stopped after {timeout:g} s",
-            fix="give it more with --timeout, or use --engine bme",
-        ) from None
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    if process.returncode != 0:
-        said = [line for line in (err or out).splitlines() if line.strip()]
-        raise PhylocliError(f"{name} ended with status {process.returncode}", why=" | ".join(said[-3:]) or None)
-    return out, err
+    if done.returncode != 0:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise PhylocliError(f"{name} ended with status {done.returncode}", why=" | ".join(said[-3:]) or None)
+    return done.stdout, done.stderr

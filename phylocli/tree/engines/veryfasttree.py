@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from phylocli.errors import MissingDependencyError, UsageError
 from phylocli.formats.newick import Tree, parse
+from phylocli.processes import run_program
 from phylocli.tree.engines import _external
 from phylocli.tree.engines._settings import Inferred, Settings
 
@@ -49,7 +49,7 @@ def available() -> bool:
 
 @functools.cache
 def _help(path: str) -> str:
-    found = subprocess.run([path, "-help"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    found = run_program([path, "-help"])
     return found.stdout + found.stderr
 
 
