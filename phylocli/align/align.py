@@ -53,12 +53,12 @@ def align_families(
         members += len(family)
         console.detail(f"{family.label}: aligning {len(family)} sequences, method {method}")
         rows, reference, description = engine.align(family, settings)
+        bare = family.with_tree(None)
         aligned = replace(
-            family,
+            bare,
             rows=rows,
             aligned=True,
-            newick="",
-            notes=[*(note for note in family.notes if not note.startswith(("align ", "tree "))), f"align {description}"],
+            notes=[*(note for note in bare.notes if not note.startswith("align ")), f"align {description}"],
             residue_features={} if rows != family.rows else family.residue_features,
             column_features={"RF": reference} if reference else {},
         )

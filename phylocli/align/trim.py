@@ -85,10 +85,10 @@ def trim_columns(family: Family, rule: Trim) -> Family:
         if kept is not None:
             features[name] = [*features.get(name, []), (KEPT_TAG, kept)]
     what = "match columns" if rule.match else f"columns with at most {rule.max_gaps:.0%} gaps"
+    family = family.with_tree(None)
     return replace(
         family,
         rows=[cut(row) for row in family.rows],
-        newick="",
         sequence_features={name: items for name, items in features.items() if items},
         residue_features={n: {tag: cut(text) for tag, text in tags.items()} for n, tags in family.residue_features.items()},
         column_features={tag: cut(text) for tag, text in family.column_features.items()},

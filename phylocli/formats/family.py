@@ -29,6 +29,8 @@ class Family:
         description: one line.
         clan: clan accession, for example `CL0090`.
         newick: the family's tree as Newick text, empty where there is none.
+        tree_alpha: shape α of the Γ-distributed site rates under which the tree's branch lengths were estimated; None where
+            that is not known.
         aligned: False for plain sequences (from FASTA).
         features: all other `#=GF` lines in their order, as (tag, text).
         sequence_features: `#=GS` lines by id, as (tag, text).
@@ -48,6 +50,7 @@ class Family:
     description: str = ""
     clan: str = ""
     newick: str = ""
+    tree_alpha: float | None = None
     aligned: bool = True
     features: list[tuple[str, str]] = field(default_factory=list)
     sequence_features: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -174,10 +177,10 @@ class Family:
         check_tips(tree.tip_names(), self.ids, self.label)
         return tree
 
-    def with_tree(self, tree: Tree | None, note: str = "") -> Family:
-        """Return a copy that carries `tree` (None: no tree) and a note of how it was made."""
+    def with_tree(self, tree: Tree | None, note: str = "", *, alpha: float | None = None) -> Family:
+        """Return a copy that carries `tree` (None: no tree), a note of how it was made, and the α of its lengths."""
         notes = [n for n in self.notes if not n.startswith("tree ")] + ([note] if note else [])
-        return replace(self, newick=tree.to_newick() if tree is not None else "", notes=notes)
+        return replace(self, newick=tree.to_newick() if tree is not None else "", notes=notes, tree_alpha=alpha)
 
     def subset(self, ids: Iterable[str]) -> Family:
         """Return the family with only these members, in their order here; the tree is pruned to them.
@@ -191,7 +194,7 @@ class Family:
         index = [i for i, name in enumerate(self.ids) if name in keep]
         newick = self.newick
         if newick and len(index) < len(self.ids):
-            newick = self.tree().prune(keep).to_newick() if len(index) > 0 else ""
+            newick = self.tree().prune(keep).to_newick(exact=True) if len(index) > 0 else ""
         return replace(
             self,
             ids=[self.ids[i] for i in index],

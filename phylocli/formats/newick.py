@@ -131,8 +131,12 @@ class Tree:
             new_names.append("" if above_nothing else self.names[node])
         return Tree(np.array(new_parent, dtype=np.int64), np.array(new_length), new_names)
 
-    def to_newick(self) -> str:
-        """Return the tree as Newick text: names quoted where they need it, lengths with ten significant digits."""
+    def to_newick(self, *, exact: bool = False) -> str:
+        """Return the tree as Newick text: names quoted where they need it, lengths with ten significant digits.
+
+        Args:
+            exact: write lengths with as many digits as it takes to read the same numbers again.
+        """
         parts: list[str] = []
         children = self.children()
         stack: list[tuple[int, int]] = [(0, 0)]  # node, next child
@@ -148,7 +152,8 @@ class Tree:
                 parts.append(")")
             parts.append(quote(self.names[node]))
             if node and not np.isnan(self.length[node]):
-                parts.append(f":{self.length[node]:.10g}")
+                length = float(self.length[node])
+                parts.append(":" + (repr(length).removesuffix(".0") if exact else f"{length:.10g}"))
         return "".join(parts) + ";"
 
     def to_ete(self) -> ete3.Tree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import IO, BinaryIO
@@ -16,13 +17,28 @@ NOTE_PREFIX = "phylocli "
 _BLANKS = re.compile(r"[ \t]+")
 _ACCESSION = re.compile(r"^(.*\S)\.(\d+)$")
 # Tags that a Family keeps in attributes of their own.
-_OWN_TAGS = ("ID", "AC", "DE", "CL", "SQ", "NH", "TN")
+_OWN_TAGS = ("ID", "AC", "DE", "CL", "SQ", "NH", "TN", "ALPHA")
 
 
 def split_accession(text: str) -> tuple[str, str]:
     """Return (accession, version): `PF00042.27` gives (`PF00042`, `27`), `PF00042` gives (`PF00042`, ``)."""
     found = _ACCESSION.match(text)
     return (found.group(1), found.group(2)) if found else (text, "")
+
+
+def _positive(text: str, where: str) -> float:
+    """Return the number of an ALPHA line; `inf` stands for equal rates.
+
+    Raises:
+        BadInputError: it is not a positive number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0:
+        raise BadInputError(f"{where}: the ALPHA line says {shorten(text, 40)!r}, a positive number is expected")
+    return value
 
 
 class _Record:
@@ -107,6 +123,8 @@ class _Record:
                 if not text.isdigit():
                     raise BadInputError(f"{where}: the SQ line says {shorten(text, 40)!r}, a number is expected")
                 family.declared_size = int(text)
+            elif tag == "ALPHA":
+                family.tree_alpha = _positive(text, where)
             elif tag == "TN":
                 trees += 1
             elif tag == "NH":
@@ -245,7 +263,8 @@ def write_family(family: Family, stream: IO[str]) -> None:
         head.append(("CL", family.clan))
     head += [("CC", NOTE_PREFIX + note) for note in family.notes]
     if family.newick:
-        head += [("TN", "phylocli"), ("NH", family.newick)]
+        alpha = [("ALPHA", repr(float(family.tree_alpha)))] if family.tree_alpha is not None else []
+        head += [("TN", "phylocli"), *alpha, ("NH", family.newick)]
     head.append(("SQ", str(len(family.ids))))
     out += [f"#=GF {tag}   {text}\n" for tag, text in head]
     for name, items in family.sequence_features.items():

@@ -26,8 +26,8 @@ from phylocli.tree import _collapse
 from phylocli.tree._refine import improve, one_thread, refines
 from phylocli.tree._refine import refine as refine_lengths
 from phylocli.tree._support import add_support, parse_support
-from phylocli.tree.distances import DISTANCES, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
-from phylocli.tree.engines._settings import Settings
+from phylocli.tree.distances import DISTANCES, FORMULAS, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
+from phylocli.tree.engines._settings import Inferred, Settings
 from phylocli.tree.failures import Failures
 from phylocli.tree.options import ROOM, Options, check_options, no_bootstrap
 from phylocli.tree.rooting import root
@@ -205,9 +205,10 @@ def _attach(family: Family, newick: str, where: str, options: Options) -> Family
         tree = tree.prune(placed.ids)
     taken = f"tree taken from {Path(str(where).rsplit(', tree ', 1)[0]).name}"
     settings = options.settings()
-    shape = options.alpha
+    shape, fitted = options.alpha, None
     if options.refine and refines(settings.model) and len(placed) > 1:
-        tree, words, shape = refine_lengths(tree, names, states, settings, full=True)
+        tree, words, fitted = refine_lengths(tree, names, states, settings, full=True)
+        shape = fitted
         taken += f", {words}"
     measure = parse_support(options.support)
     if measure is not None and len(placed) > 3:
@@ -215,7 +216,7 @@ def _attach(family: Family, newick: str, where: str, options: Options) -> Family
         taken += f", {words}"
     outgroup = _present(options.outgroup, placed)
     tree = root(clip_negative(tree), options.root, outgroup)
-    return placed.with_tree(tree, f"{taken}, root {'outgroup' if outgroup else options.root}")
+    return placed.with_tree(tree, f"{taken}, root {'outgroup' if outgroup else options.root}", alpha=fitted)
 
 
 @functools.cache
@@ -256,11 +257,13 @@ def infer_tree(family: Family, options: Options) -> Family:
     """Return one family with its tree; see `infer_trees`."""
     family, names, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
     groups = _collapse.unique_rows(states)
-    tree, description = _infer_states(states[[group[0] for group in groups]], groups, names, family.label, options)
+    tree, description, alpha = _infer_states(states[[group[0] for group in groups]], groups, names, family.label, options)
     tree = clip_negative(tree)
     outgroup = _present(options.outgroup, family)
     tree = root(tree, options.root, outgroup)
-    return family.with_tree(tree, f"tree {description}, root {'outgroup' if outgroup else options.root}")
+    if options.settings().model in FORMULAS:  # which know no rates of sites
+        alpha = None
+    return family.with_tree(tree, f"tree {description}, root {'outgroup' if outgroup else options.root}", alpha=alpha)
 
 
 def _as_aligned(family: Family) -> Family:
@@ -316,7 +319,7 @@ def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
         console.warning(
             f"{family.label}: left out {len(lost)} of {len(family)} members with {why}, first {shorten(lost[0])!r}"
         )
-        family = replace(family, newick="").subset([name for name, kept in zip(family.ids, keep, strict=True) if kept])
+        family = family.with_tree(None).subset([name for name, kept in zip(family.ids, keep, strict=True) if kept])
         states = states[keep]
     order = _collapse.canonical_order(states, family.ids)
     return Usable(family, [family.ids[row] for row in order], states[order])
@@ -338,12 +341,12 @@ def _present(outgroup: tuple[str, ...], family: Family) -> tuple[str, ...]:
 
 def _infer_states(
     states: npt.NDArray[np.uint8], groups: list[list[int]], names: list[str], label: str, options: Options
-) -> tuple[Tree, str]:
-    """Return the tree of different rows, with the names of each row's group at its tips, and a description of it."""
+) -> Inferred:
+    """Return the tree of different rows, with the names of each row's group at its tips, how it was made, and its α."""
     settings = options.settings()
     if len(states) <= 3:
-        lengths, description = _few(states, settings)
-        return _collapse.star(groups, lengths, names), description
+        lengths, description, alpha = _few(states, settings)
+        return Inferred(_collapse.star(groups, lengths, names), description, alpha)
     name = choose_engine(len(states), options)
     module = registry.load(ROOM, name)
     uses_distances = bool(getattr(module, "USES_DISTANCES", False))
@@ -357,28 +360,29 @@ def _infer_states(
     mends = refines(settings.model) and (uses_distances if options.refine is None else options.refine)
     with one_thread() if mends else contextlib.nullcontext():  # loads PyTorch, which speeds distances too
         tree, description, alpha = module.infer(states, settings)
+    start = alpha if settings.alpha is None else settings.alpha  # of the likelihood
     rows = [str(i) for i in range(len(states))]
     if mends:
-        tree, words, alpha = refine_lengths(tree, rows, states, settings, alpha=alpha)
+        tree, words, alpha = refine_lengths(tree, rows, states, settings, alpha=start)
         description += f", {words}"
     if options.nni:
-        tree, words, alpha = improve(clip_negative(tree), rows, states, settings, alpha=alpha)
+        tree, words, alpha = improve(clip_negative(tree), rows, states, settings, alpha=start)
         description += f", {words}"
     measure = parse_support(options.support)
     if measure is not None:
         if measure.name == "bootstrap" and not uses_distances:
             raise no_bootstrap(f"the engine {name}")
-        tree, words = add_support(clip_negative(tree), rows, states, settings, measure, alpha=alpha, engine=module)
+        tree, words = add_support(clip_negative(tree), rows, states, settings, measure, alpha=start, engine=module)
         description += f", {words}"
-    return _collapse.expand(tree, groups, names), description
+    return Inferred(_collapse.expand(tree, groups, names), description, alpha)
 
 
-def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float], str]:
-    """Return the branches of the only tree of one, two or three rows, from their distances."""
+def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float], str, float | None]:
+    """Return the branches of the only tree of one, two or three rows, from their distances, how they were made, and α."""
     from phylocli.tree.engines._skbio import describe_model, shape
 
     if len(states) == 1:
-        return [0.0], "of identical sequences"
+        return [0.0], "of identical sequences", None
     alpha = shape(states, settings)
     d, _ = distance_matrix_report(
         states,
@@ -390,8 +394,8 @@ def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float]
     fill_undefined(d)
     description = f"exact for {len(states)} different sequences, {describe_model(settings, alpha)}"
     if len(states) == 2:
-        return [d[0, 1] / 2, d[0, 1] / 2], description
+        return [d[0, 1] / 2, d[0, 1] / 2], description, alpha
     # Three points fix three branches; where the triangle inequality fails one would be negative.
     a = (d[0, 1] + d[0, 2] - d[1, 2]) / 2
     lengths = [a, d[0, 1] - a, d[0, 2] - a]
-    return [value if math.isfinite(value) else 0.0 for value in lengths], description
+    return [value if math.isfinite(value) else 0.0 for value in lengths], description, alpha

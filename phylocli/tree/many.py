@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
@@ -19,7 +18,6 @@ from phylocli.tree.engines._skbio import shape
 from phylocli.tree.rooting import root as rooted
 
 _WINDOW = {"cpu": 64, "cuda": 1024}  # families read ahead: enough to find some of like size for every batch
-_ALPHA = re.compile(r"α = (\d+(?:\.\d+)?)")
 
 
 class _Waiting(NamedTuple):
@@ -52,7 +50,7 @@ def refine_many(
     Args:
         families: aligned, with trees.
         model: `lg`, `wag`, `jtt` or `poisson`, with four Γ categories.
-        alpha: shape of Γ; None takes the one in the note of `phylocli tree`, where there is one, else an estimate.
+        alpha: shape of Γ; None takes that of the family's tree where it is known (`Family.tree_alpha`), else an estimate.
         full: fit lengths, their scale and α to the maximum of the likelihood (see docs/likelihood.md for why not to).
         columns: `match` or `all`, as for the trees.
         root, outgroup: where the root goes.
@@ -92,8 +90,8 @@ def _prepared(family: Family, columns: str, settings: Settings) -> Family | _Wai
     tree = tree.prune(number)
     tips = tree.is_tip.tolist()
     tree = Tree(tree.parent, tree.length, [number[name] if tip else "" for name, tip in zip(tree.names, tips, strict=True)])
-    noted = None if settings.alpha is not None else _ALPHA.search(_note(family))
-    return _Waiting(placed, names, different, groups, tree, float(noted.group(1)) if noted else shape(different, settings))
+    known = family.tree_alpha if settings.alpha is None else settings.alpha
+    return _Waiting(placed, names, different, groups, tree, shape(different, settings) if known is None else known)
 
 
 def _refined(
@@ -124,7 +122,9 @@ def _refined(
             _collapse.expand(result.tree, item.groups, item.names), root, [name for name in outgroup if name in members]
         )
         start = _note(item.family).rsplit(", root ", 1)[0] or "tree given"
-        yield item.family.with_tree(tree, f"{start}, {words_for(result, settings.model, full)}, root {root}")
+        yield item.family.with_tree(
+            tree, f"{start}, {words_for(result, settings.model, full)}, root {root}", alpha=result.alpha
+        )
 
 
 def _note(family: Family) -> str:

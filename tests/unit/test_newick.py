@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phylocli.errors import BadInputError
+from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse
 
 
@@ -112,3 +113,15 @@ def test_a_new_root_has_no_support_of_its_own():
     tree = parse("(((a:1,b:1)90:1,c:1)80:1,d:1);")
     assert tree.prune(["a", "b", "c"]).to_newick() == "((a:1,b:1)90:1,c:1);"
     assert tree.prune(["a", "b"]).to_newick() == "(a:1,b:1);"
+
+
+@given(st.integers(3, 12), st.integers(0, 10_000))
+def test_exact_text_gives_back_the_same_lengths_of_a_pruned_family(n, seed):
+    rng = np.random.default_rng(seed)
+    tree = parse(random_tree(n, rng))
+    tree.length[1:] = rng.random(len(tree) - 1) * 10.0 ** rng.integers(-9, 3, len(tree) - 1)
+    keep = [f"t{i}" for i in rng.choice(n, n - 1, replace=False)]
+    pruned = tree.prune(keep)
+    assert parse(pruned.to_newick(exact=True)).length.tolist() == pruned.length.tolist()
+    family = Family(tree.tip_names(), ["MKV"] * n, newick=tree.to_newick(exact=True))
+    assert family.subset(keep).tree().length.tolist() == pruned.length.tolist()

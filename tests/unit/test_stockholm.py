@@ -183,3 +183,29 @@ def test_states_of_an_alignment_round_trip(examples):
     letters = np.array([*alphabet.AMINO_ACIDS, "?"])[states]
     for row, seen in zip(family.rows, letters, strict=True):
         assert all(x == y for x, y in zip(row.upper(), seen, strict=True) if y != "?")
+
+
+@pytest.mark.parametrize("alpha", [None, 0.1 + 0.2, 1e-5, 1.0, float("inf")])
+def test_the_alpha_of_a_tree_is_a_field_of_its_own(alpha):
+    (family,) = records(RECORD)  # written before there was such a field
+    assert family.tree_alpha is None
+    made = family.with_tree(family.tree(), "tree of mine", alpha=alpha)
+    text = text_of(made)
+    assert ("#=GF ALPHA" in text) == (alpha is not None)
+    (again,) = records(text)
+    assert again.tree_alpha == alpha
+    assert again.features == family.features
+    assert again.subset(["a/1-3", "c"]).tree_alpha == alpha
+    assert made.with_tree(None).tree_alpha is None
+
+
+def test_an_alpha_belongs_to_a_tree():
+    (family,) = records(RECORD)
+    family.newick, family.tree_alpha = "", 1.0
+    assert "ALPHA" not in text_of(family)
+
+
+@pytest.mark.parametrize("text", ["much", "0", "-1", "nan", "1 2"])
+def test_an_alpha_that_is_no_positive_number_is_an_error(text):
+    with pytest.raises(BadInputError, match=r"ALPHA line says .* a positive number is expected"):
+        records(RECORD.replace("#=GF SQ   3", f"#=GF ALPHA   {text}"))

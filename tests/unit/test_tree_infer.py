@@ -84,6 +84,51 @@ def test_every_engine_says_what_it_did() -> None:
     assert "equal rates" in infer_one(family, engine="bme", alpha=np.inf).notes[-1]
 
 
+@pytest.mark.parametrize(
+    ("options", "alpha"),
+    [
+        ({"engine": "bme", "alpha": 0.6}, 0.6),
+        ({"engine": "bme", "alpha": 0.6, "refine": False, "support": "abayes"}, 0.6),
+        ({"engine": "nj", "alpha": np.inf, "refine": False}, np.inf),
+        ({"engine": "bme", "nni": True, "alpha": 2.0}, 2.0),
+        ({"engine": "bme", "model": "kimura"}, None),
+        ({"engine": "nj", "model": "p", "alpha": 0.6}, None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n", [2, 3, 9])
+def test_a_record_says_with_which_alpha_its_lengths_were_made(
+    options: dict[str, object], alpha: float | None, n: int
+) -> None:
+    family, _ = simulated(n, 100, seed=3)
+    assert infer_one(family, **options).tree_alpha == alpha
+
+
+def test_a_record_says_the_alpha_that_was_estimated_or_fitted(tmp_path: Path) -> None:
+    from phylocli.alphabet import encode_states
+    from phylocli.tree.alpha import estimate_alpha
+
+    family, truth = simulated(9, 100, seed=3)
+    assert infer_one(family).tree_alpha == pytest.approx(estimate_alpha(encode_states(family.rows)), rel=0.01)
+    path = tmp_path / "tree.nwk"
+    path.write_text(truth.to_newick())
+    [taken] = attach_trees([family], path)
+    assert taken.tree_alpha is None
+    [fitted] = attach_trees([family], path, refine=True)
+    assert f"(α = {fitted.tree_alpha:.3g}," in fitted.notes[-1]
+    assert infer_one(Family(["a", "b"], ["MKV"] * 2)).tree_alpha is None
+
+
+@pytest.mark.needs("veryfasttree")
+def test_the_alpha_of_a_program_goes_into_the_record_and_into_what_follows() -> None:
+    family, _ = simulated(9, 100, seed=3)
+    plain = infer_one(family, engine="veryfasttree")
+    assert f"(α = {plain.tree_alpha:g})" in plain.notes[-1]
+    refined = infer_one(family, engine="veryfasttree", refine=True)
+    assert refined.tree_alpha == plain.tree_alpha
+    assert infer_one(family, engine="veryfasttree", refine=True, alpha=0.7).tree_alpha == 0.7
+
+
 def test_inferring_again_replaces_the_old_tree_and_note() -> None:
     family, _ = simulated(6, 200)
     twice = infer_one(infer_one(family, engine="bme"), engine="nj", root="none")
@@ -317,12 +362,12 @@ def test_single_precision_of_large_families_gives_the_same_tree(engine: str, mon
 
 @pytest.mark.parametrize("engine", ["bme", "nj", VERYFASTTREE])
 def test_every_engine_keeps_to_the_time_and_the_other_families_go_on(engine: str) -> None:
-    small, large = simulated(3, 30)[0], simulated(1500, 200)[0]
+    small, large = simulated(3, 30)[0], simulated(2000, 200)[0]
     failures = Failures()
-    done = list(infer_trees([small, large, small], engine=engine, timeout=0.3, failures=failures))
+    done = list(infer_trees([small, large, small], engine=engine, timeout=1, failures=failures))
     assert len(done) == 2
     assert [str(item.error) for item in failures.items] == [
-        f"{large.label}: stopped after 0.3 s\nfix: give it more with --timeout"
+        f"{large.label}: stopped after 1 s\nfix: give it more with --timeout"
     ]
 
 
@@ -458,6 +503,7 @@ def test_iqtree_output_is_read_and_its_lack_is_said(tmp_path: Path, monkeypatch:
     done = infer_one(family, engine="iqtree", model="wag")
     assert distances(done.tree())["s0", "s3"] == pytest.approx(10)
     assert "IQ-TREE 2.0.7, WAG+G4 (α = 0.913)" in done.notes[-1]
+    assert done.tree_alpha == 0.913
 
 
 def test_models_of_one_engine_are_not_those_of_another() -> None:

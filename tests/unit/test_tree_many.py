@@ -76,10 +76,16 @@ def test_small_families_and_duplicates_pass_between_others() -> None:
         assert together[name] == pytest.approx(value, abs=1e-3)
 
 
-def test_alpha_is_taken_from_the_note_and_the_maximum_is_fitted_on_request() -> None:
+def test_alpha_is_taken_from_the_record_and_the_maximum_is_fitted_on_request() -> None:
     [given] = infer_trees([family_of(20, 120, 3)], refine=False, alpha=0.6)
     [swept] = refine_many([given])
+    assert swept.tree_alpha == 0.6
     assert "(α = 0.6, log likelihood" in swept.notes[-1]
+    [noted] = refine_many([replace(given, notes=["tree of mine (α = 7)"])])  # what a note says decides nothing
+    assert noted.tree_alpha == 0.6
+    assert noted.newick == swept.newick
+    [unknown] = refine_many([replace(given, tree_alpha=None)])
+    assert unknown.tree_alpha not in (None, 0.6)  # estimated
     [other] = refine_many([given], alpha=2.0)
     assert "(α = 2, log likelihood" in other.notes[-1]
     [full] = refine_many([given], full=True, root="minvar")
@@ -87,6 +93,8 @@ def test_alpha_is_taken_from_the_note_and_the_maximum_is_fitted_on_request() -> 
     assert full.notes[-1].endswith("root minvar")
     value = {name: float(f.notes[-1].split("log likelihood ")[1].split(")")[0]) for name, f in (("1", swept), ("n", full))}
     assert value["n"] > value["1"]
+    assert full.tree_alpha not in (None, 0.6)
+    assert f"(α = {full.tree_alpha:.3g}," in full.notes[-1]
     [bare] = refine_many([replace(given, notes=[])], outgroup=given.ids[:1])
     assert bare.notes[-1].startswith("tree given, lengths by one")
     assert len(bare.tree().children()[0]) == 2

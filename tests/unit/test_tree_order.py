@@ -21,13 +21,11 @@ from phylocli.pairs.negatives import Sketch
 from phylocli.pairs.splits import split_clades
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import _collapse, infer_trees, refine_many
-from phylocli.tree.engines import veryfasttree
 from phylocli.tree.infer import attach_trees
 
 LETTERS = np.array(list(AMINO_ACIDS + "-"))
-no_veryfasttree = pytest.mark.skipif(not veryfasttree.available(), reason="neither VeryFastTree nor FastTree is installed")
 BME, NJ = pytest.param("bme"), pytest.param("nj")
-VERYFASTTREE = pytest.param("veryfasttree", marks=no_veryfasttree)
+VERYFASTTREE = pytest.param("veryfasttree", marks=pytest.mark.needs("veryfasttree"))
 
 
 def gappy(n: int, columns: int, seed: int, *, copies: int = 0) -> Family:

@@ -117,8 +117,6 @@ class CompiledFamily(Family):
         arrays = self.arrays
         if arrays is not None and 0 < len(index) < len(self.ids):
             arrays = arrays.prune(keep)
-            # As a record's tree has them that was pruned and written: the same numbers, so the same draws.
-            arrays.length = np.array([float(f"{x:.10g}") for x in arrays.length.tolist()])
         columns_of = None if self.columns_of is None else [self.columns_of[k] for k in index]
         tokens = [self.tokens[k] for k in index]
         return replace(self, ids=[self.ids[k] for k in index], tokens=tokens, columns_of=columns_of, arrays=arrays)

@@ -60,14 +60,14 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
         alignment = Path(folder) / "alignment.fasta"
         _external.write_alignment(states, alignment)
         path = program()
-        newick, description = _by_program(path, alignment, settings) if path else _by_package(alignment, settings)
+        newick, description, alpha = _by_program(path, alignment, settings) if path else _by_package(alignment, settings)
     tree = parse(newick, "the output of IQ-TREE")
     names = [_external.row_number(name) if tip else "" for name, tip in zip(tree.names, tree.is_tip, strict=True)]
-    return Inferred(Tree(tree.parent, tree.length, names), description)
+    return Inferred(Tree(tree.parent, tree.length, names), description, alpha)
 
 
-def _by_program(path: str, alignment: Path, settings: Settings) -> tuple[str, str]:
-    """Return the Newick text that the program writes, and a description."""
+def _by_program(path: str, alignment: Path, settings: Settings) -> tuple[str, str, float | None]:
+    """Return the Newick text that the program writes, a description, and α where the model has one."""
     options = ["-m", _MODELS[settings.model], "-seed", str(settings.seed + 1), "-nt", "1", "-quiet", "-redo"]
     _external.run(path, ["-s", alignment.name, *options], folder=alignment.parent, timeout=settings.timeout)
     outcome = alignment.with_name(f"{alignment.name}.treefile")
@@ -76,17 +76,17 @@ def _by_program(path: str, alignment: Path, settings: Settings) -> tuple[str, st
     report = alignment.with_name(f"{alignment.name}.iqtree").read_text(encoding="utf-8", errors="replace")
     version = re.search(r"IQ-TREE (\d[\w.]*)", report)
     model = re.search(r"Model of substitution: (\S+)", report)
-    shape = re.search(r"Gamma shape alpha: (\S+)", report)
+    shape = re.search(r"Gamma shape alpha: (\d\S*)", report)
     description = (
         f"IQ-TREE{' ' + version.group(1) if version else ''}, {model.group(1) if model else _MODELS[settings.model]}"
         + (f" (α = {shape.group(1)})" if shape else "")
         + f", {' '.join(options)}"
     )
-    return outcome.read_text(), description
+    return outcome.read_text(), description, float(shape.group(1)) if shape else None
 
 
-def _by_package(alignment: Path, settings: Settings) -> tuple[str, str]:
-    """Return the Newick text that piqtree gives, and a description."""
+def _by_package(alignment: Path, settings: Settings) -> tuple[str, str, float | None]:
+    """Return the Newick text that piqtree gives, a description, and α where the model has one."""
     script = Path(__file__).with_name("_with_piqtree.py")
     arguments = ["-P", str(script), alignment.name, _MODELS[settings.model], str(settings.seed + 1)]
     out, _ = _external.run(sys.executable, arguments, folder=alignment.parent, timeout=settings.timeout)
@@ -95,4 +95,5 @@ def _by_package(alignment: Path, settings: Settings) -> tuple[str, str]:
     except (IndexError, json.JSONDecodeError) as error:
         raise PhylocliError("piqtree ended well but gave no tree", fix="use --engine bme") from error
     shape = f" (α = {found['alpha']:.3f})" if found["alpha"] is not None else ""
-    return found["newick"], f"IQ-TREE {found['version']} by piqtree, {found['model']}{shape}, seed {settings.seed + 1}"
+    description = f"IQ-TREE {found['version']} by piqtree, {found['model']}{shape}, seed {settings.seed + 1}"
+    return found["newick"], description, found["alpha"]

@@ -84,10 +84,11 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
         newick, talk = _external.run(path, [*options, alignment.name], folder=Path(folder), timeout=settings.timeout)
     tree = parse(newick.strip(), f"the output of {title}")
     names = [_external.row_number(name) if tip else "" for name, tip in zip(tree.names, tree.is_tip, strict=True)]
-    shape = re.search(r"alpha = (\d+\.\d+)", talk)
+    found = re.search(r"alpha = (\d+\.\d+)", talk)
+    alpha = float(found.group(1)) if found else None
     description = (
         f"{title}{' ' + number.group(1) if number else ''}, {settings.model.upper()}+Γ"
-        + (f" (α = {float(shape.group(1)):g})" if shape else "")
+        + (f" (α = {alpha:g})" if alpha is not None else "")
         + f", {' '.join(options)}"
     )
-    return Inferred(Tree(tree.parent, tree.length, names), description)
+    return Inferred(Tree(tree.parent, tree.length, names), description, alpha)
