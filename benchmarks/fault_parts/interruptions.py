@@ -1,0 +1,244 @@
+"""Commands that are interrupted at random moments and started again: nothing lost, nothing left over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fault_parts.launcher import Launcher
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLES = ROOT / "examples"
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+TIMES = ("seconds", "residues_per_second", "mfu", "time", "wall", "command", "created", "host", "pid")
+"""Columns and keys that say when and how fast, which no two runs have in common."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to interrupt.
+
+    Attributes:
+        name: in the table.
+        arguments: after `phylocli`, run in a folder of its own that holds the inputs.
+        prepare: makes the inputs in a folder.
+        results: names of the files and folders that it writes.
+    """
+
+    name: str
+    arguments: list[str]
+    results: tuple[str, ...]
+    prepare: Callable[[Path, Launcher], None]
+
+
+@dataclass
+class Count:
+    """What came of the interruptions of one command."""
+
+    runs: int = 0
+    interrupted: int = 0
+    different: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    tracebacks: list[str] = field(default_factory=list)
+
+
+def _families(folder: Path, launcher: Launcher) -> None:
+    shutil.copy(EXAMPLES / "families.sto", folder / "families.sto")
+
+
+def _trees(folder: Path, launcher: Launcher) -> None:
+    _families(folder, launcher)
+    _must(launcher.run(["tree", "families.sto", "-o", "trees.sto", "-q"], folder))
+
+
+def _globins(folder: Path, launcher: Launcher) -> None:
+    shutil.copy(EXAMPLES / "globins.fasta", folder / "globins.fasta")
+    from phylocli.formats import fasta, read_families
+
+    with (folder / "proteins.fasta").open("w") as stream:
+        for family in read_families(EXAMPLES / "families.sto"):
+            fasta.write(family.sequences(), stream)
+
+
+def _table(folder: Path, launcher: Launcher) -> None:
+    _globins(folder, launcher)
+    _must(launcher.run(["embed", "proteins.fasta", "-o", "table.parquet", "-q"], folder))
+
+
+def _demo(folder: Path, launcher: Launcher) -> None:
+    from phylocli.formats import read_families, write_families
+
+    write_families((f for k, f in enumerate(read_families(EXAMPLES / "families.sto")) if k < 4), folder / "some.sto")
+    (folder / "demo.toml").write_text(
+        'families = ["some.sto"]\nseed = 1\n[pairs]\nn = 2000\n[train]\nrecipe = "simclr"\nsteps = 30\n'
+        'encoder.preset = "tiny"\nbatch.pairs = 16\nlog.mfu = false\n[probe]\nreplicates = 50\n'
+    )
+
+
+SMALL = [
+    "--set", "encoder.preset=tiny", "--set", "batch.pairs=16", "--set", "log.mfu=false", "--set", "validation.every=10",
+]  # fmt: skip
+
+COMMANDS = (
+    Command("families", ["families", "proteins.fasta", "-o", "found.sto", "--members", "members.tsv"], ("found.sto", "members.tsv"), _globins),
+    Command("tree --jobs 2", ["tree", "families.sto", "-o", "trees.sto", "--jobs", "2"], ("trees.sto",), _families),
+    Command(
+        "train", ["train", "trees.sto", "-o", "run", "--resume", "--steps", "60", *SMALL, "--set", "checkpoints.every=10"],
+        ("run",), _trees,
+    ),
+    Command("embed -o DIR/", ["embed", "proteins.fasta", "-o", "parts/", "--shard-size", "100"], ("parts",), _globins),
+    Command("search", ["search", "globins.fasta", "table.parquet", "-o", "hits.tsv", "--align"], ("hits.tsv",), _table),
+    Command(
+        "sweep", ["sweep", "trees.sto", "-o", "sweep", "--steps", "20", "--seeds", "0,1", *SMALL], ("sweep",), _trees
+    ),
+    Command("run", ["run", "demo.toml", "-o", "demo"], ("demo",), _demo),
+    Command("fetch --all", ["fetch", "--all", "--store", "store"], ("store",), lambda folder, launcher: None),
+)  # fmt: skip
+
+
+def _must(ended: Any) -> None:
+    if ended.code != 0:
+        raise RuntimeError(f"a command that nothing disturbs failed:\n{ended.output}")
+
+
+def contents(folder: Path, results: tuple[str, ...]) -> dict[str, str]:
+    """Return a checksum of each file that a command wrote, by its path; when and how fast it was made is left out."""
+    found = {}
+    for name in results:
+        path = folder / name
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        for file in files:
+            if file.suffix != ".lock" and not file.name.startswith(".lock"):
+                found[str(file.relative_to(folder))] = hashlib.sha256(_timeless(file)).hexdigest()
+    return found
+
+
+def _timeless(file: Path) -> bytes:
+    data = file.read_bytes()
+    if file.suffix == ".json":
+        return json.dumps(_without_times(json.loads(data)), sort_keys=True).encode()
+    if file.suffix in (".parquet", ".tsv"):
+        from phylocli.formats.tables import read_table
+
+        table = read_table(file)
+        there = [column for column in table.columns if column in TIMES]
+        return table.drop(there).write_csv().encode() if there else data
+    if file.name.startswith("step-") or file.name == "best.pt":  # the clock of the run is in its checkpoints
+        import torch
+
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return repr(_plain(_without_times(state))).encode()
+    return data
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_times(v) for k, v in value.items() if k not in TIMES}
+    return [_without_times(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return hashlib.sha256(value.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest() if value.numel() else ""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+@contextmanager
+def _services() -> Iterator[dict[str, str]]:
+    sys.path.insert(0, str(ROOT / "tests" / "services"))
+    from standin import Standin, changed
+
+    with Standin() as server:
+        server.always("Pfam-A", changed(slow=0.0005))
+        yield dict(server.environment)
+
+
+def interrupt(command: Command, folder: Path, launcher: Launcher, env: dict[str, str], moments: int, seed: int) -> Count:
+    """Interrupt a command at random moments, start it again each time, and count what is not as it should be."""
+    rng = random.Random(seed)
+    inputs, whole = folder / "inputs", folder / "whole"
+    inputs.mkdir(parents=True)
+    command.prepare(inputs, launcher)
+    shutil.copytree(inputs, whole)
+    own = {**env, "PHYLOCLI_CACHE": str(folder / "cache"), "PHYLOCLI_STORE": str(folder / "unused")}
+    undisturbed = launcher.run(command.arguments, whole, own)
+    _must(undisturbed)
+    wanted = contents(whole, command.results)
+    count = Count()
+    for moment in range(moments):
+        signum = SIGNALS[moment % len(SIGNALS)]
+        at = rng.uniform(0.02, 1.0) * undisturbed.seconds
+        label = f"{signum.name} at {at:.2f} s"
+        place = folder / "disturbed"
+        shutil.copytree(inputs, place)
+        first = launcher.interrupted(command.arguments, place, signum, at, own)
+        count.runs += 1
+        count.interrupted += first.code != 0
+        left = _parts(place)
+        again = launcher.run(command.arguments, place, own)
+        if left and signum != signal.SIGKILL:
+            count.parts.append(f"{label}: {left[0]} after the signal")
+        if left := _parts(place):
+            count.parts.append(f"{label}: {left[0]} after the next run")
+        if again.code != 0:
+            count.failed.append(f"{label}: exit code {again.code}: {again.output[-400:]}")
+        found = contents(place, command.results)
+        if found != wanted and again.code == 0:
+            names = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+            count.different.append(f"{label}: {', '.join(names[:4])}")
+        count.orphans += [f"{label}: {line}" for line in first.orphans + again.orphans]
+        count.tracebacks += [f"{label}: {e.output[-600:]}" for e in (first, again) if e.traceback]
+        shutil.rmtree(place)
+    return count
+
+
+def _parts(folder: Path) -> list[str]:
+    return [str(p.relative_to(folder)) for p in folder.rglob("*") if ".part" in p.name and "part-" not in p.name]
+
+
+def measure(folder: Path, moments: int, seed: int, only: str = "") -> list[str]:
+    """Interrupt each command and return the rows of a table, and what was not as it should be."""
+    rows = [
+        "| command | interrupted | other result | failed afterwards | temporary files left | orphans | tracebacks |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    details = []
+    with _services() as env, Launcher(env) as launcher:
+        for command in COMMANDS:
+            if only and only not in command.name:
+                continue
+            place = folder / command.name.replace(" ", "-").replace("/", "")
+            shutil.rmtree(place, ignore_errors=True)
+            count = interrupt(command, place, launcher, env, moments, seed)
+            shutil.rmtree(place, ignore_errors=True)
+            kinds = (count.different, count.failed, count.parts, count.orphans, count.tracebacks)
+            rows.append(
+                f"| `{command.name}` | {count.interrupted} of {count.runs} | "
+                + " | ".join(str(len(k)) for k in kinds)
+                + " |"
+            )
+            print(rows[-1], file=sys.stderr, flush=True)
+            details += [f"{command.name}: {line}" for kind in kinds for line in kind[:5]]
+    return rows + ([""] + details if details else [])
+
+
+if __name__ == "__main__":
+    os.nice(5)
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    print("\n".join(measure(Path(sys.argv[1]), int(sys.argv[2]), 0, sys.argv[3] if len(sys.argv) > 3 else "")))
