@@ -1,19 +1,19 @@
 """Files that phylocli writes, cut short or with a bit flipped: whoever reads them has to notice, or read the same.
 
-Each file is read by the function that reads it in the product. A trial is noticed where a typed error names the file (or the
-folder that it is part of), sound where the result is that of the whole file: what was damaged is not used, or was made again.
+Each file is read by the function that reads it in the product. A trial is noticed where a typed error names the file or its
+folder, sound where the result is that of the whole file: what was damaged is not used, or was made again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def _read_table(path: Path) -> str:
 
 def _make_part(folder: Path) -> list[Path]:
     _embed(folder, "parts/", shard_size=10)
-    return sorted((folder / "parts").glob("part-*.parquet"))[:1] + [folder / "parts" / "manifest.json"]
+    return [*sorted((folder / "parts").glob("part-*.parquet"))[:1], folder / "parts" / "manifest.json"]
 
 
 def _make_table(folder: Path) -> list[Path]:
@@ -222,10 +222,14 @@ def judge(outcome: Outcome, whole: str, names: set[str]) -> str:
     return outcome.kind
 
 
+def _made(written: Written, place: Path) -> str:
+    return "\n".join(map(str, written.make(place)))
+
+
 KINDS = ("noticed", "sound", "silent", "unnamed", "untyped", "crash", "timeout")
 
 
-def measure(folder: Path, offsets: int, seed: int, only: str = "") -> list[str]:
+def measure(folder: Path, offsets: int, seed: int, only: str = "") -> tuple[list[str], list[str]]:
     """Damage each kind of file and return the rows of a table, and what was not as it should be."""
     rows = ["| file | trials | " + " | ".join(KINDS) + " |", "|---|---|" + "---|" * len(KINDS)]
     details = []
@@ -237,12 +241,12 @@ def measure(folder: Path, offsets: int, seed: int, only: str = "") -> list[str]:
         place.mkdir(parents=True)
         counts: Counter[str] = Counter()
         # What is made is made in a process of its own: forks of one that has computed with threads may hang.
-        made = trial(lambda: "\n".join(map(str, written.make(place))), seconds=600)
+        made = trial(partial(_made, written, place), seconds=600)
         if made.kind != "value":
             raise RuntimeError(f"{written.name}: {made.text}")
         files = [Path(line).relative_to(place) for line in made.text.splitlines()]
         shutil.copytree(place, original)
-        whole = trial(lambda: written.read(place), seconds=600)
+        whole = trial(partial(written.read, place), seconds=600)
         if whole.kind != "value":
             raise RuntimeError(f"{written.name} cannot be read whole: {whole.text}")
         rng = random.Random(seed)
@@ -254,7 +258,7 @@ def measure(folder: Path, offsets: int, seed: int, only: str = "") -> list[str]:
                     shutil.rmtree(place, ignore_errors=True)
                     shutil.copytree(original, place)
                     (place / name).write_bytes(damaged(data, offset, bit))
-                    outcome = trial(lambda: written.read(place), seconds=120)
+                    outcome = trial(partial(written.read, place), seconds=120)
                     verdict = judge(outcome, whole.text, {name.name, name.parent.name, str(place)})
                     counts[verdict] += 1
                     if verdict not in ("noticed", "sound") and counts[verdict] <= 3:
@@ -263,9 +267,4 @@ def measure(folder: Path, offsets: int, seed: int, only: str = "") -> list[str]:
         total = sum(counts.values())
         rows.append(f"| {written.name} | {total} | " + " | ".join(str(counts[kind]) for kind in KINDS) + " |")
         print(rows[-1], file=sys.stderr, flush=True)
-    return rows + ([""] + details if details else [])
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print("\n".join(measure(Path(sys.argv[1]), int(sys.argv[2]), 0, sys.argv[3] if len(sys.argv) > 3 else "")))
+    return rows, details

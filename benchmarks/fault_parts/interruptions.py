@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -92,7 +91,10 @@ SMALL = [
 ]  # fmt: skip
 
 COMMANDS = (
-    Command("families", ["families", "proteins.fasta", "-o", "found.sto", "--members", "members.tsv"], ("found.sto", "members.tsv"), _globins),
+    Command(
+        "families", ["families", "proteins.fasta", "-o", "found.sto", "--members", "members.tsv"],
+        ("found.sto", "members.tsv"), _globins,
+    ),
     Command("tree --jobs 2", ["tree", "families.sto", "-o", "trees.sto", "--jobs", "2"], ("trees.sto",), _families),
     Command(
         "train", ["train", "trees.sto", "-o", "run", "--resume", "--steps", "60", *SMALL, "--set", "checkpoints.every=10"],
@@ -212,7 +214,7 @@ def _parts(folder: Path) -> list[str]:
     return [str(p.relative_to(folder)) for p in folder.rglob("*") if ".part" in p.name and "part-" not in p.name]
 
 
-def measure(folder: Path, moments: int, seed: int, only: str = "") -> list[str]:
+def measure(folder: Path, moments: int, seed: int, only: str = "") -> tuple[list[str], list[str]]:
     """Interrupt each command and return the rows of a table, and what was not as it should be."""
     rows = [
         "| command | interrupted | other result | failed afterwards | temporary files left | orphans | tracebacks |",
@@ -235,10 +237,4 @@ def measure(folder: Path, moments: int, seed: int, only: str = "") -> list[str]:
             )
             print(rows[-1], file=sys.stderr, flush=True)
             details += [f"{command.name}: {line}" for kind in kinds for line in kind[:5]]
-    return rows + ([""] + details if details else [])
-
-
-if __name__ == "__main__":
-    os.nice(5)
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    print("\n".join(measure(Path(sys.argv[1]), int(sys.argv[2]), 0, sys.argv[3] if len(sys.argv) > 3 else "")))
+    return rows, details

@@ -23,8 +23,8 @@ MARK = "PHYLOCLI_FAULTS_MARK"
 
 SERVER = """
 import json, os, resource, signal, sys
-import numpy, scipy.sparse, scipy.stats, pyarrow.parquet, polars, torch, pyhmmer, sklearn.metrics, skbio, rich.progress, jinja2
-import matplotlib
+import numpy, scipy.sparse, scipy.stats, pyarrow.parquet, polars, torch, pyhmmer, sklearn.metrics, skbio
+import jinja2, matplotlib, rich.progress
 matplotlib.use("svg")
 import phylocli.train, phylocli.embed, phylocli.search, phylocli.probe, phylocli.workflow, phylocli.tree, phylocli.families
 import phylocli.train.sweep, phylocli.fetch, phylocli.cli

@@ -104,7 +104,9 @@ def read_only(command: Command, place: Path, launcher: Launcher) -> str:
     old = _old_files(command, place)
     for path in (place, *place.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    ended = launcher.run(command.arguments, place, {"HOME": "/nonexistent", "PHYLOCLI_CACHE": "/tmp/faults-cache"}, user=NOBODY)
+    ended = launcher.run(
+        command.arguments, place, {"HOME": "/nonexistent", "PHYLOCLI_CACHE": "/tmp/faults-cache"}, user=NOBODY
+    )
     return _look(command, place, ended, old).verdict(may_work=False)
 
 
@@ -171,7 +173,7 @@ def two_at_once(command: Command, place: Path, launcher: Launcher, other: Launch
     return "ok" if contents(place, command.results) == wanted else "another result"
 
 
-def measure(folder: Path, only: str = "") -> list[str]:
+def measure(folder: Path, only: str = "") -> tuple[list[str], list[str]]:
     """Let each fault happen to each command and return the rows of a table."""
     shim = folder / "shim.so"
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,6 +186,7 @@ def measure(folder: Path, only: str = "") -> list[str]:
     if os.geteuid() != 0:
         del faults["full disk"], faults["read-only, ordinary user"]
     rows = ["| fault | " + " | ".join(f"`{c.name}`" for c in TARGETS) + " |", "|---|" + "---|" * len(TARGETS)]
+    details: list[str] = []
     with Launcher({"LD_PRELOAD": str(shim)}) as launcher, Launcher() as other:
         every = {**faults, "two at once": lambda command, place, first: two_at_once(command, place, first, other)}
         inputs: dict[str, Path] = {}
@@ -202,10 +205,8 @@ def measure(folder: Path, only: str = "") -> list[str]:
                 shutil.copytree(inputs[command.name], place)
                 (place / "OUT").mkdir()
                 cells.append(fault(command, place, launcher))
+                if cells[-1] != "ok":
+                    details.append(f"{name}, {command.name}: {cells[-1]}")
             rows.append(f"| {name} | " + " | ".join(cells) + " |")
             print(rows[-1], file=sys.stderr, flush=True)
-    return rows
-
-
-if __name__ == "__main__":
-    print("\n".join(measure(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")))
+    return rows, details

@@ -119,9 +119,12 @@ def _seeds(path: PathLike) -> dict[str, Any]:
     return found
 
 
-@functools.lru_cache(maxsize=2)
-def _hmms(path: PathLike) -> dict[str, Any]:
-    """Return the HMMs of a file by accession (without version) and by name."""
+def read_profiles(path: PathLike) -> dict[str, Any]:
+    """Return the HMMs of a file by accession (without version) and by name.
+
+    Raises:
+        BadInputError: the file cannot be read, is not in HMMER's format, or holds an HMM of another alphabet.
+    """
     from pyhmmer import plan7
 
     note_input(path)
@@ -139,6 +142,9 @@ def _hmms(path: PathLike) -> dict[str, Any]:
     if not found:
         raise BadInputError(f"{path} holds no HMM")
     return found
+
+
+_hmms = functools.lru_cache(maxsize=2)(read_profiles)
 
 
 def _pick(family: Family, known: dict[str, Any], path: PathLike, what: str) -> Any:
