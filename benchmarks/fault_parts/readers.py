@@ -1,8 +1,8 @@
 """Readers under a coverage-guided fuzzer: whatever a file holds, only typed errors, in bounded time and memory.
 
 Each reader runs in a process of its own under atheris (libFuzzer), from a corpus of files that are right. A case that ends
-in anything but a result or a `PhylocliError`, takes more than two seconds, or lets the process grow by more than 200 MB stops
-that reader and is reported.
+in anything but a result or a `PhylocliError`, takes more than two seconds, or lets the process grow by more than 200 MB
+stops that reader and is reported.
 """
 
 from __future__ import annotations
