@@ -6,6 +6,7 @@ bars appear only where stderr is a terminal, so logs and pipes stay clean.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -51,7 +52,8 @@ def stderr() -> Console:
 def _say(text: str, style: str | None = None) -> None:
     from rich.text import Text
 
-    stderr().print(Text(text, style=style or ""))  # Text, not markup: ids may hold square brackets
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        stderr().print(Text(text, style=style or ""))  # Text, not markup: ids may hold square brackets
 
 
 def info(text: str) -> None:

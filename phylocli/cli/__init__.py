@@ -8,9 +8,11 @@ heavy library.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import importlib
 import inspect
+import io
 import os
 import pkgutil
 import signal
@@ -44,9 +46,22 @@ EPILOG = [
 ]
 
 
+# What ends a process unless it is handled: a batch system, a closed terminal, ^\, a limit of CPU time, a user.
+_ENDING = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2")
+
+
 def _on_terminate(signum: int, frame: Any) -> NoReturn:
-    # As an exception, so that temporary files are removed on the way out. 128 + 15 is what a shell expects.
-    raise SystemExit(128 + signum)
+    # As an exception, so that temporary files are removed on the way out; a second signal does not disturb that.
+    _on_ending(signal.SIG_IGN)
+    raise SystemExit(128 + signum)  # what a shell expects
+
+
+def _on_ending(handler: Any) -> None:
+    """Set what signals do that end the process; those that are ignored, as under `nohup`, stay so."""
+    for name in _ENDING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, _on_terminate):
+            signal.signal(number, handler)
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,9 +90,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             console.error("out of memory\nfix: use a smaller batch, fewer sequences at a time, or a larger machine")
             code = EXIT_FAILURE
         except OSError as error:
-            import errno
-
-            console.error(str(error) if error.errno != errno.ENOSPC else f"no space left on the disk: {error}")
+            console.error(_words(error))
             code = EXIT_FAILURE
             _close_stdout()  # what is still buffered for it cannot be written either
             _trace_if_verbose()
@@ -91,13 +104,13 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             "quiet",
             inspect.Parameter.KEYWORD_ONLY,
             default=False,
-            annotation=Annotated[bool, typer.Option("-q", "--quiet", help="Say only warnings and errors.")],
+            annotation=Annotated[bool, typer.Option("-q", "--quiet", help="Print only warnings and errors.")],
         ),
         inspect.Parameter(
             "verbose",
             inspect.Parameter.KEYWORD_ONLY,
             default=False,
-            annotation=Annotated[bool, typer.Option("-v", "--verbose", help="Say details; show tracebacks of errors.")],
+            annotation=Annotated[bool, typer.Option("-v", "--verbose", help="Print details, and tracebacks of errors.")],
         ),
     ]
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]
@@ -105,6 +118,14 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     run.__annotations__ = {name: p.annotation for name, p in run.__signature__.parameters.items()}  # type: ignore[attr-defined]
     return run
+
+
+def _words(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk: {error}"
+    if error.errno == errno.EBADF:
+        return "standard output is closed\nfix: write to a file with -o"
+    return str(error)
 
 
 def _trace_if_verbose() -> None:
@@ -174,10 +195,30 @@ def build() -> typer.Typer:
     return app
 
 
+def _mend_streams() -> None:
+    """Make standard streams that are closed, or cannot encode a character, usable.
+
+    A closed one would be None, and the next file that is opened would take its number. In its place comes the null device,
+    opened the other way round: using it is an error.
+    """
+    ways = (("stdin", "r", os.O_WRONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY))
+    for number, (name, mode, flags) in enumerate(ways):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # data go through its buffer, as UTF-8
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line."""
+    _mend_streams()
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, _on_terminate)
+        _on_ending(_on_terminate)
     try:
         with contextlib.suppress(BrokenPipeError):
             build()()

@@ -21,7 +21,7 @@ from phylocli.errors import UsageError
 from phylocli.formats import read_sequences
 from phylocli.formats.fasta import OnDuplicate
 from phylocli.formats.provenance import provenance, write_sidecar
-from phylocli.formats.streams import STDIO, PathLike, note_input, write_text
+from phylocli.formats.streams import STDIO, PathLike, is_file, note_input, write_text
 from phylocli.formats.tables import TableFormat, TableWriter, format_of
 from phylocli.processes import WorkerPool
 
@@ -114,7 +114,7 @@ def _folder(output: PathLike | None, *, parts: bool) -> Path | None:
         return Path(text)
     if not parts:
         return None
-    if text == STDIO or format_of(text, "tsv") != "tsv" or Path(text).suffix in (".tsv", ".txt"):
+    if text == STDIO or format_of(text, "tsv") != "tsv" or Path(text).suffix.lower() in (".tsv", ".txt"):
         raise UsageError("shards are parts of a folder, and the output names none", fix="say -o FOLDER")
     return Path(text)
 
@@ -143,9 +143,8 @@ def _one_table(
     parameters: dict[str, Any],
 ) -> int:
     """Write one table; return the number of sequences."""
-    on_disk = output is not None and str(output) != STDIO and not str(output).startswith("/dev/")
-    if known is not None and on_disk:
-        assert output is not None
+    on_disk = output is not None and is_file(output)
+    if known is not None and output is not None and on_disk:
         check_space(output, _forecast(known, maker, format or format_of(output)))
     with Meter(known) as meter, TableWriter(output, maker.schema(), format) as writer:
         sequences = read_sequences(sources, on_duplicate=on_duplicate, letters=maker.model.alphabet)

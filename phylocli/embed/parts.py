@@ -134,8 +134,6 @@ def write_parts(
         if number not in shard or _is_done(path, part):
             meter.skipped(len(part), residues)
             continue
-        for stale in folder.glob(f".{path.name}.*.part"):  # of a run that was killed
-            stale.unlink(missing_ok=True)
         with TableWriter(path, maker.schema(input=digest(part)), "parquet") as writer:
             for table, count, done in maker.tables(part, meter.computed):
                 writer.write(table)

@@ -40,7 +40,7 @@ def read_families(source: PathLike | None, *, on_duplicate: OnDuplicate = "error
         members = list(fasta.accepted(_records(stream, kind, name), name, on_duplicate))
     ids = [member.id for member in members]
     rows = [member.residues for member in members]
-    title = "" if name == "standard input" else str(source).rsplit("/", 1)[-1].split(".", 1)[0]
+    title = "" if name == "standard input" else name.rsplit("/", 1)[-1].split(".", 1)[0]
     if _suffix(name) in a2m.SUFFIXES or a2m.is_a3m(rows):
         rows, reference = a2m.fill_inserts(ids, rows, name)
         yield Family(ids, rows, name=title, column_features={"RF": reference}, where=name)

@@ -16,7 +16,7 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
-from phylocli.formats.streams import STDIO, PathLike, file_sha256, recorded_inputs, write_text
+from phylocli.formats.streams import PathLike, file_sha256, fitting_name, is_file, recorded_inputs, write_text
 
 _LIBRARIES = (
     "torch",
@@ -65,9 +65,9 @@ def provenance(stage: str, parameters: dict[str, Any], seed: int | None = None) 
 
 
 def sidecar_path(artefact: PathLike) -> Path:
-    """Return where an artefact's provenance lies: its own name with `.provenance.json` behind it."""
+    """Return where an artefact's provenance lies: its own name with `.provenance.json` behind it (a long one shortened)."""
     path = Path(artefact)
-    return path.with_name(path.name + ".provenance.json")
+    return path.with_name(fitting_name(path.name, ".provenance.json"))
 
 
 def write_sidecar(
@@ -78,7 +78,7 @@ def write_sidecar(
     *,
     source: dict[str, Any] | None = None,
 ) -> None:
-    """Write the provenance beside an artefact that is complete on disk; does nothing for standard output and devices.
+    """Write the provenance beside an artefact that is complete on disk; does nothing for standard output, devices and pipes.
 
     Args:
         artefact: the file.
@@ -87,7 +87,7 @@ def write_sidecar(
         seed: where chance had a part.
         source: for what came from a public service: its URL, release, checksum and time.
     """
-    if artefact is None or str(artefact) == STDIO or str(artefact).startswith("/dev/"):
+    if artefact is None or not is_file(artefact):
         return
     record = provenance(stage, parameters, seed)
     if source is not None:

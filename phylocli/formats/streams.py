@@ -10,6 +10,7 @@ import bz2
 import codecs
 import contextlib
 import errno
+import fcntl
 import gzip
 import hashlib
 import io
@@ -17,6 +18,7 @@ import lzma
 import os
 import re
 import shutil
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from phylocli.errors import BadInputError, PhylocliError
+from phylocli.errors import BadInputError, PhylocliError, UsageError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -196,7 +198,9 @@ def _explain_read_error(error: OSError, name: str) -> PhylocliError:
 
 def display_name(source: PathLike | None) -> str:
     """Return how messages call an input: its path, or `standard input`."""
-    return "standard input" if source is None or str(source) == STDIO else str(source)
+    if source is None or str(source) == STDIO:
+        return "standard input"
+    return decode_text(os.fsencode(source))  # names of files are bytes, of any encoding
 
 
 class _Members:
@@ -408,7 +412,22 @@ def _not_utf16(name: str, error: UnicodeDecodeError) -> BadInputError:
     )
 
 
+def is_file(target: PathLike | None) -> bool:
+    """Return whether an output is a file: written atomically, with its provenance beside it.
+
+    Standard output, devices and named pipes are not: what is written there goes through.
+    """
+    if target is None or str(target) == STDIO or str(target).startswith(("/dev/fd/", "/dev/std", "/proc/")):
+        return False
+    try:
+        mode = Path(target).stat().st_mode
+    except OSError:
+        return True  # not there yet
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
 def _compressor(stream: BinaryIO, name: str) -> BinaryIO:
+    name = name.lower()
     if name.endswith(".gz"):
         # No name and no time in the header: the same input gives the same bytes.
         return cast(BinaryIO, gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=6, mtime=0))
@@ -421,70 +440,173 @@ def _compressor(stream: BinaryIO, name: str) -> BinaryIO:
     return stream
 
 
+_WRITE_ERRORS = {
+    errno.ENOSPC: ("no space left on the disk", "free some space, or write elsewhere; nothing was kept"),
+    errno.EDQUOT: ("your disk quota is used up", "free some space, or write elsewhere; nothing was kept"),
+    errno.EFBIG: ("the file would become larger than allowed", "see 'ulimit -f', or write elsewhere; nothing was kept"),
+    errno.EIO: ("the disk or the network failed while writing", "check the disk, or write elsewhere; nothing was kept"),
+}
+
+
 def _explain_os_error(error: OSError, path: PathLike) -> PhylocliError:
-    if error.errno == errno.ENOSPC:
-        return PhylocliError(
-            f"{path}: no space left on the disk", fix="free some space, or write elsewhere; nothing was kept"
+    what, fix = _WRITE_ERRORS.get(error.errno or 0, ("", ""))
+    if what:
+        return PhylocliError(f"{path}: {what}", fix=fix)
+    why = error.strerror or str(error)
+    if error.errno == errno.ENOENT:
+        why = "its folder vanished, or cannot be made"
+    return PhylocliError(f"{path}: cannot be written", why=why, fix="choose another output with -o")
+
+
+NAME_BYTES = 255
+"""Most bytes of a file's name on common file systems."""
+
+
+def fitting_name(name: str, suffix: str) -> str:
+    """Return `name` with `suffix` behind it; of a name that would be too long, the start and a checksum of the whole."""
+    data = os.fsencode(name)
+    room = NAME_BYTES - len(os.fsencode(suffix))
+    if len(data) <= room:
+        return name + suffix
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    return data[: room - len(digest) - 1].decode("utf-8", "ignore") + f"-{digest}{suffix}"
+
+
+def _place(path: PathLike) -> Path:
+    """Return the file or folder that an output's name stands for: of a symbolic link, what it points at.
+
+    Raises:
+        UsageError: the name is empty, or a link that points at itself.
+    """
+    if not str(path):
+        raise UsageError("the output has no name", fix="name a file with -o")
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise UsageError(
+            f"{path} is a symbolic link that points at itself", fix="remove it, or choose another output with -o"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return PhylocliError(f"{path}: cannot be written", why=error.strerror, fix="choose another output with -o")
-    return PhylocliError(f"{path}: cannot be written", why=error.strerror or str(error))
+    return target
 
 
-def _part_path(path: Path) -> Path:
-    # The file's own name may be as long as the file system allows, so the temporary one does not contain all of it.
-    return path.with_name(f".{path.name[:64]}.{os.getpid()}.part")
+def _part_path(target: Path) -> Path:
+    return target.with_name(fitting_name(f".{target.name}", ".part"))
 
 
 @contextmanager
-def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`; rename it to `path` when the block ends well, remove it when not.
+def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool = False) -> Iterator[Path]:
+    """Give the hidden temporary file or folder that becomes `target`, held by this process alone; remove it at the end.
 
-    For writers that want a path of their own (Parquet, safetensors). Folders on the way are made.
+    Its name depends on the target alone, and the kernel drops the lock on it when the process ends: what a killed run has
+    left is used again, and a run that is under way is noticed.
 
     Raises:
-        PhylocliError: the disk is full, or the place cannot be written.
+        PhylocliError: another run is writing this output, or the place cannot be written.
     """
-    target = Path(path)
     part = _part_path(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        held = False
+        while not held:
+            if folder:
+                with contextlib.suppress(FileExistsError):
+                    part.mkdir()
+            handle = os.open(
+                part, (os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT) | os.O_NOFOLLOW, 0o666
+            )
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise PhylocliError(
+                    f"{name}: another run is writing it at this moment",
+                    fix="wait until it has ended, or choose another output",
+                ) from error
+            except OSError:
+                pass  # a file system without locks
+            # The run that held it may have put it into its place meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                held = os.path.samestat(os.fstat(handle), part.lstat())
         try:
+            if folder:
+                for left in part.iterdir():
+                    shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+            elif target.exists():
+                os.fchmod(handle, stat.S_IMODE(target.stat().st_mode))
+            yield part
+        finally:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(part) if folder else part.unlink()
+
+
+@contextmanager
+def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
+    """Give a temporary path in the folder of `path`; rename it to `path` when the block ends well, remove it when not.
+
+    For writers that want a path of their own (Parquet, safetensors). Folders on the way are made. Where `path` is a symbolic
+    link, what it points at is written.
+
+    Args:
+        path: the file.
+        wait: where another run is writing the file, wait for it, instead of refusing.
+
+    Raises:
+        UsageError: the path names a folder.
+        PhylocliError: the disk is full, the place cannot be written, or another run is writing the file.
+    """
+    target = _place(path)
+    if target.is_dir() or os.fspath(path).endswith("/"):
+        raise UsageError(f"{path} is a folder, and the output is a file", fix=f"name a file in it: {target / 'NAME'}")
+    with _explained(target, path):
+        if target.exists() and not os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, "the file is write-protected", str(target))
+        with _claimed(target, path, wait=wait) as part:
             yield part
             with part.open("rb") as handle:
                 os.fsync(handle.fileno())
             part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(target: Path, name: PathLike) -> Iterator[None]:
+    """Explain what goes wrong with this output; another file's error, and a service's, keep their own words."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        # Only trouble with this file is explained as such; another file's error keeps its own words.
-        if error.filename is None or Path(error.filename) in (target, part, target.parent):
-            raise _explain_os_error(error, path) from error
+        part = _part_path(target)
+        known = not isinstance(error.filename, str) or Path(error.filename) in (target, part, *target.parents)
+        if error.errno is not None and (known or part in Path(error.filename).parents):
+            raise _explain_os_error(error, name) from error
         raise
 
 
 @contextmanager
-def open_output(target: PathLike | None, *, compress: bool = True) -> Iterator[BinaryIO]:
+def open_output(target: PathLike | None, *, compress: bool = True, wait: bool = False) -> Iterator[BinaryIO]:
     """Open an output for writing bytes.
 
     Args:
-        target: a path, written atomically and compressed by its suffix; `-` or None is standard output.
+        target: a path, written atomically and compressed by its suffix; `-` or None is standard output. A device or a named
+            pipe is written to as it is.
         compress: False where the format compresses itself and the suffix says nothing.
+        wait: as for `atomic_path`.
 
     Raises:
-        PhylocliError: the disk is full, or the place cannot be written.
+        UsageError: the path names a folder.
+        PhylocliError: the disk is full, the place cannot be written, or another run is writing the file.
     """
     if target is None or str(target) == STDIO:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if str(target).startswith("/dev/"):  # /dev/null, /dev/stdout, /dev/fd/63 of a shell's process substitution
-        with Path(target).open("wb") as device:
-            yield device
-        return
-    with atomic_path(target) as part, part.open("wb") as raw:
+    with contextlib.ExitStack() as stack:
+        if is_file(target):
+            raw: BinaryIO = stack.enter_context(stack.enter_context(atomic_path(target, wait=wait)).open("wb"))
+        else:
+            try:
+                raw = stack.enter_context(Path(target).open("wb"))
+            except OSError as error:
+                raise _explain_os_error(error, target) from error
         stream = _compressor(raw, str(target)) if compress else raw
         try:
             yield stream
@@ -497,9 +619,9 @@ def open_output(target: PathLike | None, *, compress: bool = True) -> Iterator[B
 
 
 @contextmanager
-def open_text_output(target: PathLike | None) -> Iterator[IO[str]]:
-    """Open an output for writing text: UTF-8, `\\n` line ends; otherwise as `open_output`."""
-    with open_output(target) as stream:
+def open_text_output(target: PathLike | None, *, wait: bool = False) -> Iterator[IO[str]]:
+    """Open an output for writing text: UTF-8, `\n` line ends; otherwise as `open_output`."""
+    with open_output(target, wait=wait) as stream:
         text = io.TextIOWrapper(cast(Any, stream), encoding="utf-8", newline="\n", write_through=False)
         try:
             yield text
@@ -510,28 +632,34 @@ def open_text_output(target: PathLike | None) -> Iterator[IO[str]]:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write a small text file atomically."""
-    with open_text_output(path) as handle:
+    """Write a small text file atomically; where another process is writing it, after that."""
+    with open_text_output(path, wait=True) as handle:
         handle.write(text)
 
 
 @contextmanager
 def atomic_directory(path: PathLike) -> Iterator[Path]:
-    """Give a temporary folder; put it in the place of `path` when the block ends well, remove it when not."""
-    target = Path(path)
-    part = _part_path(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-    except OSError as error:
-        raise _explain_os_error(error, path) from error
-    try:
+    """Give a temporary folder; put it in the place of `path` when the block ends well, remove it when not.
+
+    Raises:
+        UsageError: the path names a file.
+        PhylocliError: the place cannot be written, or another run is writing the folder.
+    """
+    target = _place(path)
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{path} is a file, and the output is a folder", fix="name another folder")
+    old = target.with_name(fitting_name(f".{target.name}", ".old"))
+    with _explained(target, path), _claimed(target, path, folder=True) as part:
+        if old.exists() and not target.exists():
+            old.replace(target)  # of a run that was killed between the two renames
         yield part
-        old = part.with_name(part.name + ".old")
         if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
             target.replace(old)
-        part.replace(target)
+        try:
+            part.replace(target)
+        except OSError:
+            if old.exists():
+                old.replace(target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from phylocli.errors import BadInputError, UsageError
-from phylocli.formats.streams import STDIO, PathLike, atomic_path, display_name, open_input, open_output
+from phylocli.formats.streams import PACKED, STDIO, PathLike, atomic_path, display_name, is_file, open_input, open_output
 
 if TYPE_CHECKING:
     import polars as pl
@@ -185,7 +185,7 @@ def format_of(path: PathLike | None, default: TableFormat = "tsv") -> TableForma
     if path is None or str(path) == STDIO:
         return default
     name = Path(path)
-    suffix = Path(name.stem).suffix if name.suffix in (".gz", ".zst", ".bz2", ".xz") else name.suffix
+    suffix = Path(name.stem).suffix if name.suffix.lower() in PACKED else name.suffix
     return _SUFFIXES.get(suffix.lower(), default)
 
 
@@ -216,9 +216,7 @@ class TableWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        stdout = self._target is None or str(self._target) == STDIO
-        if self.format == "parquet" and not stdout and not str(self._target).startswith("/dev/"):
-            assert self._target is not None
+        if self.format == "parquet" and self._target is not None and is_file(self._target):
             path = self._stack.enter_context(atomic_path(self._target))
             self._stream = self._stack.enter_context(path.open("wb"))
         else:

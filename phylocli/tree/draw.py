@@ -27,6 +27,7 @@ MAX_TEXT_TIPS = 200
 # A character of a text picture by its arms; a lone arm of a tip's end looks like a whole line.
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
 _BOX = " │││─┘┐┤─└┌├─┴┬┼"
+_ASCII = str.maketrans("│─┘┐┤└┌├┴┬┼", "|-+++++++++")
 
 
 def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool = False) -> Iterator[Family]:
@@ -45,7 +46,7 @@ def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool 
     if str(target) == STDIO:
         for family in families:
             stream = sys.stdout if text_to_stdout else sys.stderr
-            stream.write(f"{family.label}\n{draw_text(family.tree())}\n")
+            stream.write(_encodable(f"{family.label}\n{draw_text(family.tree())}\n", stream.encoding or "utf-8"))
             yield family
         return
     first: Family | None = None
@@ -61,6 +62,15 @@ def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool 
         yield family
     if first is not None and not several:
         draw_file(first.tree(), target, title=first.label)
+
+
+def _encodable(text: str, encoding: str) -> str:
+    """Return a text picture as a terminal of that encoding can show it: where it has no box characters, in ASCII."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def check_target(target: PathLike) -> None:

@@ -185,3 +185,87 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(reader, tmp_path):
     assert b"interrupted" in stderr
     assert b"Traceback" not in stderr
     assert os.listdir(tmp_path) == []
+
+
+# Commands that are small, so that what is measured is how the command line begins and ends.
+READS = """
+import sys
+from phylocli import cli
+from phylocli.formats.streams import open_input, open_output
+def command():
+    with open_output(sys.argv[1]) as out, open_input("-") as stream:
+        out.write(b"read: " + stream.read())
+cli.build = lambda: lambda: cli.guarded(command)(quiet=False, verbose=False)
+cli.main()
+"""
+
+
+def with_closed(redirection, target, tmp_path):
+    return subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" "$2" {redirection}', sys.executable, READS, target],
+        input=b"data",
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirection", "target", "code", "said"),
+    [
+        ("<&-", "-", 65, b"standard input is closed"),
+        (">&-", "-", 1, b"standard output is closed"),
+        (">&- <&-", "-", 65, b"standard input is closed"),
+        ("2>&- <&-", "-", 65, b""),
+    ],
+)
+def test_a_standard_stream_that_is_closed_is_an_error_and_no_traceback(tmp_path, redirection, target, code, said):
+    done = with_closed(redirection, target, tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr and b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_that_is_not_needed_does_no_harm(tmp_path, redirection):
+    """Without a null device in its place, the output file would get its number, and with it all messages."""
+    done = with_closed(redirection, "out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").read_bytes() == b"read: data"
+
+
+def test_text_that_a_terminal_cannot_show_is_no_traceback(tmp_path):
+    code = "import sys; from phylocli import cli; cli.build = lambda: lambda: print('Zoë │ x'); cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"Zo\\xeb \\u2502 x\n"), done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2"])
+def test_a_signal_that_ends_the_process_leaves_nothing_half_written(tmp_path, name):
+    (tmp_path / "out").write_text("old")
+    process = subprocess.Popen(
+        [sys.executable, "-c", READS, "out"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    deadline = time.monotonic() + 60
+    while ".out.part" not in os.listdir(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(getattr(signal, name))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + getattr(signal, name), stderr
+    assert b"Traceback" not in stderr
+    assert os.listdir(tmp_path) == ["out"] and (tmp_path / "out").read_text() == "old"
+
+
+def test_a_signal_that_is_ignored_as_under_nohup_stays_so(tmp_path):
+    process = subprocess.Popen(
+        ["bash", "-c", 'trap "" HUP; exec "$0" "$@"', sys.executable, "-c", READS, "out"],
+        stdin=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    deadline = time.monotonic() + 60
+    while ".out.part" not in os.listdir(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(b"data", timeout=60)
+    assert process.returncode == 0 and (tmp_path / "out").read_bytes() == b"read: data"

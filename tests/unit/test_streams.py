@@ -46,6 +46,7 @@ def test_a_place_that_cannot_be_written_is_explained(tmp_path):
 def test_a_full_disk_is_explained(tmp_path):
     target = tmp_path / "out"
     with pytest.raises(PhylocliError, match="no space left") as caught, streams.atomic_path(target) as part:
+        part.unlink()
         part.symlink_to("/dev/full")
         with part.open("wb") as handle:
             handle.write(b"x" * 100_000)

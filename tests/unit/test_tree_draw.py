@@ -114,3 +114,15 @@ def test_support_stands_on_its_branch_where_there_is_room(tmp_path: Path) -> Non
     drawing = (tmp_path / "tree.svg").read_text()
     assert all(f">{label}<" in drawing for label in ("97.2", "50", "80/0.9"))
     assert ">Clade<" not in drawing
+
+
+def test_a_text_picture_is_ascii_where_the_terminal_has_no_box_characters(monkeypatch):
+    import io
+
+    family = Family(["Zoë", "b"], ["AC", "AD"], newick="(Zoë:1,b:2);")
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    list(drawn([family], "-", text_to_stdout=True))
+    out.flush()
+    text = out.buffer.getvalue().decode("ascii")
+    assert "Zo\\xeb" in text and "+--" in text
