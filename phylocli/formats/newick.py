@@ -6,8 +6,9 @@ drawing and for users who know them, convert both ways.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.errors import BadInputError
+from phylocli.formats.streams import PathLike, display_name, read_text
 
 if TYPE_CHECKING:
     import ete3
 
-_TOKEN = re.compile(
-    r"\s*(?:(?P<quoted>'(?:[^']|'')*')|(?P<comment>\[[^\]]*\])|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+))"
-)
+_BLANK = re.compile(r"\s+|\[[^\]]*\]")
+_TOKEN = re.compile(r"(?P<quoted>'(?:[^']|'')*')|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+)")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NEEDS_QUOTES = re.compile(r"[\s'\[\](),:;]")
+_QUOTE = "put the name in single quotes, with each apostrophe in it doubled, as in 'O''Neil'"
+MAX_LENGTH = 1e10
+"""Longest branch that is read. Beside much longer ones, the lengths of others would be lost to rounding."""
+
 _SUPPORT = re.compile(r"\d+(?:\.\d*)?(?:[eE]-?\d+)?(?:/\d+(?:\.\d*)?(?:[eE]-?\d+)?)*")
 
 
@@ -131,6 +137,21 @@ class Tree:
             new_names.append("" if above_nothing else self.names[node])
         return Tree(np.array(new_parent, dtype=np.int64), np.array(new_length), new_names)
 
+    def merge_unary(self) -> Tree:
+        """Return the tree without nodes of one child, each merged into that child; the length above the new root is dropped.
+
+        The label of a merged node goes to its child, where that is an inner node without a label of its own.
+        """
+        children = np.bincount(self.parent[1:], minlength=len(self))
+        if not (children == 1).any():
+            return self
+        names, tip = list(self.names), self.is_tip.tolist()
+        for node in range(1, len(self)):  # parents come before their children, so that labels go all the way down
+            up = int(self.parent[node])
+            if children[up] == 1 and not tip[node] and not names[node]:
+                names[node] = names[up]
+        return Tree(self.parent, self.length, names).prune(self.tip_names())
+
     def to_newick(self, *, exact: bool = False) -> str:
         """Return the tree as Newick text: names quoted where they need it, lengths with ten significant digits.
 
@@ -227,38 +248,100 @@ def quote(name: str) -> str:
 
 
 def parse(text: str, source: str = "the tree") -> Tree:
-    """Return the tree that Newick text describes. Comments (`[…]`, NHX) are skipped, underscores stay underscores.
+    """Return the one tree that Newick text describes. Comments (`[…]`, NHX) are skipped, underscores stay underscores.
 
     Raises:
-        BadInputError: the text is not Newick; the message gives the character position.
+        BadInputError: the text is not Newick, or holds more than one tree; the message gives the character.
     """
+    tree, end = _parse_one(text, 0, source)
+    if tree is None:
+        raise BadInputError(f"{source} is empty")
+    further = _skip(text, end)
+    if further < len(text):
+        raise _not_newick(text, source, "text after the closing ';'", further)
+    return tree
 
-    def fail(message: str, at: int) -> BadInputError:
-        around = text[max(0, at - 15) : at + 15]
-        return BadInputError(f"{source} is not valid Newick: {message} at character {at + 1} (near {around!r})")
 
+def parse_trees(text: str, source: str = "the text") -> Iterator[Tree]:
+    """Yield the trees of Newick text, each of which ends with `;` (the last one may lack it); see `parse`.
+
+    Raises:
+        BadInputError: the text is not Newick; the message gives the character.
+    """
+    position, number = 0, 1
+    while True:
+        tree, position = _parse_one(text, position, f"{source}, tree {number}" if number > 1 else source)
+        if tree is None:
+            return
+        yield tree
+        number += 1
+
+
+def read_trees(source: PathLike | None) -> Iterator[Tree]:
+    """Yield the trees of a Newick file or pipe, compressed or not; see `parse_trees`.
+
+    Raises:
+        BadInputError: not Newick, or it cannot be read.
+    """
+    yield from parse_trees(read_text(source), display_name(source))
+
+
+def _skip(text: str, position: int) -> int:
+    """Return where the next token starts that is neither white space nor a comment; the length of the text at its end."""
+    while (match := _BLANK.match(text, position)) is not None:
+        position = match.end()
+    return position
+
+
+def _not_newick(text: str, source: str, message: str, at: int, fix: str | None = None) -> BadInputError:
+    around = text[max(0, at - 15) : at + 15]
+    line = text.count("\n", 0, at)
+    place = f"line {line + 1}, character {at - text.rfind(chr(10), 0, at)}" if line else f"character {at + 1}"
+    return BadInputError(f"{source} is not valid Newick: {message} at {place} (near {around!r})", fix=fix)
+
+
+def _check_kind(text: str, source: str) -> None:
+    """Raise for other formats of trees, by how they start."""
+    head = text[:100].lstrip().lower()
+    kind = "NEXUS" if head.startswith("#nexus") else "XML (phyloXML or NeXML)" if head.startswith("<") else None
+    if kind is not None:
+        raise BadInputError(
+            f"{source} is {kind}, not Newick", fix="export the tree as Newick, for example with FigTree, ete3 or DendroPy"
+        )
+
+
+def _length(token: str) -> float | None:
+    """Return the branch length that a token is, None where it is no finite number of a size that can be computed with."""
+    value = float(token) if _NUMBER.fullmatch(token) else math.inf
+    return value if abs(value) <= MAX_LENGTH else None
+
+
+def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]:
+    """Return the tree that starts at a position, None where there is only white space left, and where the text goes on."""
+
+    def fail(message: str, at: int, fix: str | None = None) -> BadInputError:
+        return _not_newick(text, source, message, at, fix)
+
+    if position == 0:
+        _check_kind(text, source)
     parent: list[int] = [-1]
     length: list[float] = [float("nan")]
     names: list[str] = [""]
     open_nodes: list[int] = []
     node = 0
     named = closed = False  # whether the current node has its name, and whether it is an inner node already closed
-    position = 0
     expects_length = False
-    ended = False
-    while position < len(text):
+    begin = position = _skip(text, position)
+    if position == len(text):
+        return None, position
+    end_of_word = -1
+    while (position := _skip(text, position)) < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            if not text[position:].strip():
-                break
-            raise fail("an unexpected character", position)
-        start, position = match.start(match.lastgroup or 0), match.end()
-        if match.lastgroup == "comment":
-            continue
-        token = match.group(match.lastgroup or 0)
-        if ended:
-            raise fail("text after the closing ';'", start)
-        if match.lastgroup == "mark":
+            raise _unreadable(text, source, position, end_of_word)
+        kind, start, position = match.lastgroup, position, match.end()
+        token = match.group()
+        if kind == "mark":
             if expects_length:
                 raise fail("a branch length is missing", start)
             if token == "(":
@@ -284,27 +367,46 @@ def parse(text: str, source: str = "the tree") -> Tree:
                 node = open_nodes.pop()
                 named, closed = False, True
             elif token == ":":
+                if not np.isnan(length[node]):
+                    raise fail("a second branch length", start)
                 expects_length = True
             else:
-                ended = True
+                if open_nodes:
+                    raise fail("a ')' is missing before the ';'", start)
+                break
         elif expects_length:
-            try:
-                length[node] = float(token)
-            except ValueError:
-                raise fail(f"{token!r} is no branch length", start) from None
+            value = _length(token)
+            if value is None:
+                above = f" above {names[node]!r}" if names[node] else ""
+                raise fail(f"{token!r} is not a branch length{above} (a number of at most {MAX_LENGTH:g} is)", start)
+            length[node] = value
             expects_length = False
             named = True
         else:
+            if kind == "quoted" and start == end_of_word:
+                raise _unreadable(text, source, start, end_of_word)
             if named:
-                raise fail(f"an unexpected name {token!r}", start)
-            names[node] = token[1:-1].replace("''", "'") if match.lastgroup == "quoted" else token
+                raise fail(f"an unexpected name {token!r}", start, _QUOTE if end_of_word == start else None)
+            names[node] = token[1:-1].replace("''", "'") if kind == "quoted" else token
             named = True
+        if kind != "mark":
+            end_of_word = position
     if open_nodes:
         raise fail("a ')' is missing", len(text) - 1)
     if expects_length:
         raise fail("a branch length is missing", len(text) - 1)
     if len(parent) == 1 and not names[0]:
-        raise BadInputError(f"{source} is empty")
+        raise fail("an empty tree", begin)
     if np.isnan(length[0]):
         length[0] = 0.0
-    return Tree(np.array(parent, dtype=np.int64), np.array(length, dtype=np.float64), names)
+    return Tree(np.array(parent, dtype=np.int64), np.array(length, dtype=np.float64), names), position
+
+
+def _unreadable(text: str, source: str, at: int, end_of_word: int) -> BadInputError:
+    """Return the error of a character that starts no token, or of an apostrophe within a word."""
+    if text[at] == "'":
+        if at == end_of_word:
+            return _not_newick(text, source, "an apostrophe within a name that is not quoted", at, _QUOTE)
+        return _not_newick(text, source, "a quoted name without its closing apostrophe", at, _QUOTE)
+    message = "a comment without its ']'" if text[at] == "[" else f"an unexpected {text[at]!r}"
+    return _not_newick(text, source, message, at)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from phylocli.alphabet import AMINO_ACIDS, encode_states
 from phylocli.errors import BadInputError, UsageError
-from phylocli.formats import read_sequences
-from phylocli.formats.newick import Tree, parse
-from phylocli.formats.streams import PathLike, display_name, read_text
+from phylocli.formats import newick, read_sequences
+from phylocli.formats.newick import Tree
+from phylocli.formats.streams import PathLike, display_name
 from phylocli.simulate.indels import IndelModel
 from phylocli.simulate.sites import Motifs, RateModel
 from phylocli.simulate.trees import birth_death, coalescent, relaxed, scaled
@@ -213,9 +213,8 @@ def read_trees(source: PathLike) -> tuple[Tree, ...]:
     """
     name = display_name(source)
     trees = []
-    for number, part in enumerate(_split(read_text(source)), 1):
+    for number, tree in enumerate(newick.read_trees(source), 1):
         what = f"tree {number} of {name}"
-        tree = parse(part, what)
         tips = tree.tip_names()
         if len(tips) < 2 or len(set(tips)) < len(tips) or "" in tips:
             raise BadInputError(f"{what} needs two tips or more, each with a name of its own")
@@ -228,17 +227,3 @@ def read_trees(source: PathLike) -> tuple[Tree, ...]:
     if not trees:
         raise BadInputError(f"{name} holds no tree", fix="give trees as Newick")
     return tuple(trees)
-
-
-def _split(text: str) -> list[str]:
-    """Return the trees of a text, each with its `;`; marks within quotes and comments do not count."""
-    parts, start, quoted, comment = [], 0, False, False
-    for position, character in enumerate(text):
-        if character == "'" and not comment:
-            quoted = not quoted
-        elif character in "[]" and not quoted:
-            comment = character == "["
-        elif character == ";" and not quoted and not comment:
-            parts.append(text[start : position + 1])
-            start = position + 1
-    return [*parts, *([text[start:]] if text[start:].strip() else [])]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
@@ -20,8 +19,8 @@ from phylocli.alphabet import MISSING, check_residues, encode_states
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.family import Family, check_tips
 from phylocli.formats.fasta import shorten
-from phylocli.formats.newick import Tree, parse
-from phylocli.formats.streams import PathLike, open_input
+from phylocli.formats.newick import Tree, read_trees
+from phylocli.formats.streams import PathLike, display_name
 from phylocli.tree import _collapse
 from phylocli.tree._refine import improve, one_thread, refines
 from phylocli.tree._refine import refine as refine_lengths
@@ -153,9 +152,8 @@ def attach_trees(
         UsageError: options that cannot work, such as bootstrap support.
         BadInputError: not Newick, tips that are not the members, branches without lengths, not one tree a family.
     """
-    with open_input(source) as stream:
-        text = stream.read().decode("utf-8", "replace")
-    trees = [part + ";" for part in split_trees(text)]
+    trees = list(read_trees(source))
+    name = display_name(source)
     options = Options(
         model=model,
         alpha=alpha,
@@ -173,9 +171,9 @@ def attach_trees(
     count = 0
     for family in families:
         if count == len(trees):
-            raise BadInputError(f"{source} holds {count} trees, and there are more families", fix="give one tree a family")
+            raise BadInputError(f"{name} holds {count} trees, and there are more families", fix="give one tree a family")
         try:
-            done = _attach(family, trees[count], f"{source}, tree {count + 1}", options)
+            done = _attach(family, trees[count], f"{name}, tree {count + 1}", f"tree taken from {Path(name).name}", options)
         except BadInputError as error:
             if failures is None:
                 raise
@@ -186,24 +184,21 @@ def attach_trees(
             yield done
         count += 1
     if count < len(trees):
-        raise BadInputError(f"{source} holds {len(trees)} trees for {count} families", fix="give one tree a family")
+        raise BadInputError(f"{name} holds {len(trees)} trees for {count} families", fix="give one tree a family")
 
 
-def split_trees(text: str) -> list[str]:
-    """Return the trees of Newick text, without their semicolons; those within quotes and comments do not count."""
-    parts = re.findall(r"(?:'(?:[^']|'')*'|\[[^\]]*\]|[^;'\[])+", text)
-    return [part.strip() for part in parts if part.strip()]
-
-
-def _attach(family: Family, newick: str, where: str, options: Options) -> Family:
-    tree = parse(newick, where)
+def _attach(family: Family, tree: Tree, where: str, taken: str, options: Options) -> Family:
     check_tips(tree.tip_names(), family.ids, family.label)
-    if np.isnan(tree.length[1:]).any() and not options.refine:
-        raise BadInputError(f"{where}: {int(np.isnan(tree.length[1:]).sum())} branches have no length")
+    missing = np.flatnonzero(np.isnan(tree.length[1:])) + 1
+    if len(missing) and not options.refine:
+        first = next((tree.names[node] for node in missing.tolist() if tree.names[node]), "")
+        raise BadInputError(
+            f"{where}: {len(missing)} branches have no length" + (f", first that above {shorten(first)!r}" if first else ""),
+            fix="give a tree with lengths, or fit them with --refine",
+        )
     placed, names, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
     if len(placed) < len(tree.tip_names()):
         tree = tree.prune(placed.ids)
-    taken = f"tree taken from {Path(str(where).rsplit(', tree ', 1)[0]).name}"
     settings = options.settings()
     shape, fitted = options.alpha, None
     if options.refine and refines(settings.model) and len(placed) > 1:
@@ -327,7 +322,7 @@ def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
 
 def clip_negative(tree: Tree) -> Tree:
     """Return the tree with negative branch lengths, which least-squares methods give to unsure branches, set to zero."""
-    return replace(tree, length=np.maximum(np.nan_to_num(tree.length, nan=0.0), 0.0))
+    return replace(tree, length=np.where(tree.length > 0, tree.length, 0.0))  # missing ones too
 
 
 def _present(outgroup: tuple[str, ...], family: Family) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ METHODS = ("midpoint", "minvar", "none")
 def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -> Tree:
     """Return the tree rooted anew; branch lengths must not be missing.
 
+    Nodes of one child, such as the root of a tree in redundant parentheses, are merged with that child. A root that has
+    several places to go, because paths or variances are equal, goes to the first of them in the tree's own order.
+
     Args:
         tree: any tree, rooted or not.
         method: `midpoint` (the middle of the longest path), `minvar` (least variance of the root-to-tip distances, Mai,
@@ -32,11 +35,14 @@ def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -
         UsageError: no such method.
         BadInputError: an outgroup tip that is not in the tree, or an outgroup that is all of it.
     """
-    if outgroup:
-        return _outgroup_root(tree, set(outgroup))
     if method not in METHODS:
         raise UsageError(f"there is no rooting named {method!r}", fix=f"known: {', '.join(METHODS)}")
-    if method == "none" or len(tree) < 3:
+    if method == "none" and not outgroup:
+        return tree
+    tree = tree.merge_unary()
+    if outgroup:
+        return _outgroup_root(tree, set(outgroup))
+    if len(tree) < 3:
         return tree
     return _midpoint_root(tree) if method == "midpoint" else _minvar_root(tree)
 
@@ -44,9 +50,10 @@ def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -
 def reroot(tree: Tree, node: int, above: float) -> Tree:
     """Return the tree with its root on the branch above `node`, `above` of it below the root and the rest on the other side.
 
-    An old root that is left with one child disappears. Path lengths between tips do not change. Support values (labels of
-    inner nodes that are numbers) stay with their branches; both halves of the branch that the root divides carry its own.
-    Other labels of nodes whose descendants change are dropped: they name a clade that is none any more.
+    An old root that is left with one child, or with none, disappears. Path lengths between tips do not change. Support
+    values (labels of inner nodes that are numbers) stay with their branches; both halves of the branch that the root divides
+    carry its own. Other labels of nodes whose descendants change are dropped: they name a clade that is none any more. On a
+    branch above all tips there is no place for a root; the tree keeps its own.
     """
     if node == 0:
         return tree
@@ -62,13 +69,15 @@ def reroot(tree: Tree, node: int, above: float) -> Tree:
         at = parent[at]
     below: dict[int, list[tuple[int, float]]] = {}
     label: dict[int, str] = {}  # of the nodes on the path: of the branches that are above them now
-    for k, inner in enumerate(path):
-        label[inner] = support[node if k == 0 else path[k - 1]]
+    for k, inner in reversed(list(enumerate(path))):  # from the old root on, which may have nothing else below it
         came_from = node if k == 0 else path[k - 1]
+        label[inner] = support[came_from]
         kept = [(child, length[child]) for child in children[inner] if child != came_from]
-        if k + 1 < len(path):
+        if k + 1 < len(path) and below[path[k + 1]]:
             kept.append((path[k + 1], length[inner]))
         below[inner] = kept
+    if not below[path[0]]:
+        return tree.merge_unary()
     new_parent: list[int] = []
     new_length: list[float] = []
     new_names: list[str] = []

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from phylocli.errors import BadInputError
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree, parse
+from phylocli.formats.newick import Tree, parse, parse_trees
 
 
 def random_tree(n, rng):
@@ -125,3 +125,74 @@ def test_exact_text_gives_back_the_same_lengths_of_a_pruned_family(n, seed):
     assert parse(pruned.to_newick(exact=True)).length.tolist() == pruned.length.tolist()
     family = Family(tree.tip_names(), ["MKV"] * n, newick=tree.to_newick(exact=True))
     assert family.subset(keep).tree().length.tolist() == pruned.length.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("[nothing]\n", []),
+        ("(a,b);", ["(a,b);"]),
+        ("(a,'x;y')[c;d];\n\n b;", ["(a,'x;y');", "b;"]),
+        ("(a,b);(c,d)", ["(a,b);", "(c,d);"]),
+        ("[one](a:1,b:1);[two]\n(c,'d''e');", ["(a:1,b:1);", "(c,'d''e');"]),
+    ],
+)
+def test_the_trees_of_a_text_end_with_semicolons_outside_quotes_and_comments(text, expected):
+    assert [tree.to_newick() for tree in parse_trees(text)] == expected
+
+
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=6), st.floats(0, 1e10)), min_size=1, max_size=5), st.data())
+def test_any_trees_of_a_text_are_read_back(tips, data):
+    trees = [Tree(np.array([-1, 0]), np.array([0.0, length]), ["", name]) for name, length in tips]
+    gaps = [data.draw(st.sampled_from(["", " ", "\n", "\r\n", "[a;'comment]"])) for _ in trees]
+    text = "".join(gap + tree.to_newick(exact=True) for gap, tree in zip(gaps, trees, strict=True))
+    found = list(parse_trees(text))
+    assert [(tree.names[1], tree.length[1]) for tree in found] == tips
+
+
+@pytest.mark.parametrize(
+    "length", ["inf", "-inf", "Infinity", "1e999", "nan", "1e11", "-1e300", "1_0", "0x1", "١", "1e", "--1"]
+)
+def test_a_branch_length_is_a_finite_number_of_a_size_to_compute_with(length):
+    with pytest.raises(BadInputError, match=r"is not a branch length above 'b'.* at character 8 "):
+        parse(f"(a:1,b:{length},c:1);")
+
+
+@pytest.mark.parametrize("length", ["0", "-0.5", "+1", ".5", "5.", "1e-300", "1E10", "2.5e+3"])
+def test_numbers_are_branch_lengths(length):
+    assert parse(f"(a:1,b:{length});").length[2] == float(length)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("(O'A:1,b:1);", "an apostrophe within a name that is not quoted at character 3"),
+        ("(5'a:1,3'b:1);", "an apostrophe within a name that is not quoted at character 3"),
+        ("(a:1,'b:1);", "a quoted name without its closing apostrophe at character 6"),
+        ("('O'A:1,b:1);", "an unexpected name 'A' at character 5"),
+        ("(a[b:1,c:1);", "a comment without its ']' at character 3"),
+        ("(a:1,b:1]);", "an unexpected ']' at character 9"),
+        ("(a:1,b:1;", r"a '\)' is missing before the ';' at character 9"),
+        ("(a:1:2,b:1);", "a second branch length at character 5"),
+        ("(a:1,b:1);\n\n(c:1,d'e:1);", r"tree 2 .* at line 3, character 7"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(text, message):
+    with pytest.raises(BadInputError, match=message):
+        list(parse_trees(text))
+
+
+@pytest.mark.parametrize(("text", "kind"), [("#NEXUS\nbegin trees;", "NEXUS"), ("\n#nexus", "NEXUS"), ("<?xml ?>", "XML")])
+def test_other_formats_of_trees_are_named(text, kind):
+    with pytest.raises(BadInputError, match=f"is {kind}.*, not Newick"):
+        list(parse_trees(text))
+
+
+@given(st.text(alphabet="(),:;'[]ab1. \n", max_size=30))
+def test_any_text_is_read_or_refused(text):
+    try:
+        trees = list(parse_trees(text))
+    except BadInputError:
+        return
+    assert [parse(tree.to_newick()).to_newick() for tree in trees] == [tree.to_newick() for tree in trees]

@@ -177,7 +177,7 @@ def test_a_tree_without_any_length_is_an_error():
 
 def test_an_infinite_length_is_an_error():
     with pytest.raises(BadInputError, match="infinite"):
-        PairSampler(parse("(a:inf,b:1);"))
+        PairSampler(Tree(np.array([-1, 0, 0]), np.array([0.0, np.inf, 1.0]), ["", "a", "b"]))
 
 
 def test_a_stem_above_the_root_lies_on_no_path():

@@ -13,9 +13,9 @@ import pytest
 
 from phylocli.alphabet import AMINO_ACIDS
 from phylocli.errors import BadInputError, MissingDependencyError, PhylocliError, UsageError
-from phylocli.formats import read_families, stockholm
+from phylocli.formats import newick, read_families, stockholm
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree, parse
+from phylocli.formats.newick import Tree
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer
 from phylocli.tree.engines import _external, _skbio, iqtree, veryfasttree
@@ -430,7 +430,10 @@ def test_trees_in_a_file_go_to_families_in_order(tmp_path: Path) -> None:
     ("newick", "message"),
     [
         ("(a:1,c:1);", "do not match"),
-        ("(a:1,b);", "1 branches have no length"),
+        ("(a:1,b);", "1 branches have no length, first that above 'b'"),
+        ("(a:inf,b:1);", "'inf' is not a branch length above 'a'"),
+        ("#NEXUS\nbegin trees;\n tree t = (a:1,b:1);\nend;", "is NEXUS, not Newick"),
+        ("(a:1,b'c:1);", "an apostrophe within a name that is not quoted at character 7"),
         ("(a:1,b:1", "missing"),
         ("(a:1,b:1,b:1);", "twice"),
     ],
@@ -442,9 +445,14 @@ def test_a_tree_that_does_not_fit_is_an_error(newick: str, message: str, tmp_pat
         list(attach_trees([Family(["a", "b"], PAIR)], path))
 
 
-def test_newick_text_is_split_at_semicolons_outside_quotes_and_comments() -> None:
-    assert infer.split_trees("(a,'x;y')[c;d];\n\n b;") == ["(a,'x;y')[c;d]", "b"]
-    assert parse("(a:1,'x;y':1)[c;d];").tip_names() == ["a", "x;y"]
+@pytest.mark.parametrize("name", ["MéA", "a'b", "x"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_a_tree_file_is_read_in_any_encoding_that_sequences_are(name: str, encoding: str, ends: str, tmp_path: Path) -> None:
+    path = tmp_path / "tree.nwk"
+    path.write_bytes(f"({newick.quote(name)}:0.1,{ends} b:0.2);{ends}".encode(encoding))
+    [done] = attach_trees([Family([name, "b"], PAIR)], path, root="none")
+    assert done.tree().tip_names() == [name, "b"]
 
 
 def test_an_outgroup_roots_the_families_that_have_it() -> None:

@@ -167,3 +167,61 @@ def test_support_stays_with_its_split_wherever_the_root_goes(n: int, seed: int) 
 def test_names_of_clades_that_are_none_any_more_are_dropped() -> None:
     tree = parse("((a:1,b:1)Left:1,((c:1,d:1)Inner:1,e:1)Right:1,f:1);")
     assert reroot(tree, tree.names.index("c"), 0.5).to_newick() == "(c:0.5,(d:1,(e:1,((a:1,b:1)Left:1,f:1):1):1):0.5);"
+
+
+def with_unary_nodes(tree: Tree, seed: int) -> Tree:
+    """The same tree with nodes of one child put into some branches, and above its root."""
+    rng = np.random.default_rng(seed)
+    ete = tree.to_ete()
+    for node in list(ete.traverse()):
+        if node.up is not None and rng.random() < 0.4:
+            parent, length = node.up, node.dist
+            node.detach()
+            middle = parent.add_child(dist=length / 3)
+            middle.name = ""
+            middle.add_child(node, dist=length - length / 3)
+    for _ in range(int(rng.integers(1, 3))):
+        above = type(ete)(name="")
+        above.add_child(ete, dist=0.4)
+        ete = above
+    return Tree.from_ete(ete)
+
+
+@given(sizes, seeds, st.booleans())
+@settings(max_examples=60)
+def test_nodes_of_one_child_change_no_rooting_and_leave_no_phantom_tip(n: int, seed: int, unrooted: bool) -> None:
+    tree = random(n, seed, unrooted)
+    stretched = with_unary_nodes(tree, seed)
+    outgroup = tree.tip_names()[: 1 + seed % 2]
+    for how in ({"method": "midpoint"}, {"method": "minvar"}, {"outgroup": outgroup}):
+        found, expected = root(stretched, **how), root(tree, **how)  # type: ignore[arg-type]
+        assert sorted(found.tip_names()) == sorted(tree.tip_names())
+        assert same_paths(found, tree)
+        assert min(len(c) for c in found.children() if c) >= 2
+        assert np.sort(depths(found)) == pytest.approx(np.sort(depths(expected)), abs=1e-9)
+    assert root(stretched, "none") is stretched
+
+
+@given(sizes, seeds)
+@settings(max_examples=60)
+def test_any_branch_can_get_the_root_where_nodes_have_one_child(n: int, seed: int) -> None:
+    tree = random(n, seed, True)
+    stretched = with_unary_nodes(tree, seed)
+    for node in range(1, len(stretched)):
+        moved = reroot(stretched, node, float(stretched.length[node]) / 2)
+        assert sorted(moved.tip_names()) == sorted(tree.tip_names())
+        assert same_paths(moved, tree)
+
+
+@pytest.mark.parametrize("method", ["midpoint", "minvar"])
+@pytest.mark.parametrize("label", ["", "95", "Clade"])
+def test_redundant_parentheses_are_no_tip(method: str, label: str) -> None:
+    tree = parse(f"((A:0.1,B:0.2,C:0.3){label}:0.4);")
+    assert root(tree).to_newick() == "(C:0.25,(A:0.1,B:0.2):0.05);"
+    assert root(tree, method).to_newick() == root(parse("(A:0.1,B:0.2,C:0.3);"), method).to_newick()
+    assert root(tree, outgroup=["C"]).to_newick() == "(C:0.15,(A:0.1,B:0.2):0.15);"
+
+
+def test_the_label_of_a_merged_node_stays_with_its_branch() -> None:
+    tree = parse("(((a:1,b:1):1)90:1,((c:1,d:1)80:1)70:1,(e:1)60:1);")
+    assert tree.merge_unary().to_newick() == "((a:1,b:1)90:2,(c:1,d:1)80:2,e:2);"
