@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from types import ModuleType
 
 from phylocli import console, registry
 from phylocli.align.engines._settings import Settings
 from phylocli.align.trim import drop_uncovered, parse_trim, trim_columns
+from phylocli.errors import BadInputError
+from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike
 
@@ -25,6 +28,7 @@ def align_families(
     trim: str = "none",
     threads: int = 0,
     min_coverage: float = 0.0,
+    failures: Failures | None = None,
 ) -> Iterator[Family]:
     """Yield each family aligned, in the order of the input; names and their order are kept exactly.
 
@@ -38,7 +42,8 @@ def align_families(
         store: the store's folder, whose profiles may serve; None looks nowhere.
         trim: `none`, `match` (match columns only) or `gappy=X` (columns with a larger share of gaps are dropped).
         threads: CPU threads; 0 takes all.
-        min_coverage: members with residues in a smaller share of the match columns are left out, with a warning.
+        min_coverage: members with residues in a smaller fraction of the match columns are left out, with a warning.
+        failures: collects families that fail; None raises the first failure.
 
     Raises:
         UsageError: a method or trimming that does not exist.
@@ -52,18 +57,32 @@ def align_families(
     for family in console.progress(families, "alignments", unit="families"):
         members += len(family)
         console.detail(f"{family.label}: aligning {len(family)} sequences, method {method}")
-        rows, reference, description = engine.align(family, settings)
-        bare = family.with_tree(None)
-        aligned = replace(
-            bare,
-            rows=rows,
-            aligned=True,
-            notes=[*(note for note in bare.notes if not note.startswith("align ")), f"align {description}"],
-            residue_features={} if rows != family.rows else family.residue_features,
-            column_features={"RF": reference} if reference else {},
-        )
-        if method == "none":  # columns are as they were, so what is said of them stays
-            aligned = replace(aligned, column_features=family.column_features)
-        yield trim_columns(drop_uncovered(aligned, min_coverage), rule)
+        try:
+            aligned = trim_columns(drop_uncovered(_aligned(engine, family, method, settings), min_coverage), rule)
+        except BadInputError as error:
+            if failures is None:
+                raise
+            failures.add(family.label, error)
+            continue
+        if failures is not None:
+            failures.done += 1
+        yield aligned
     seconds = time.monotonic() - start
     console.detail(f"aligned {members:,} sequences in {seconds:.1f} s, {members / max(seconds, 1e-9):,.0f} a second")
+
+
+def _aligned(engine: ModuleType, family: Family, method: str, settings: Settings) -> Family:
+    """Return a family as the engine aligns it."""
+    rows, reference, description = engine.align(family, settings)
+    bare = family.with_tree(None)
+    aligned = replace(
+        bare,
+        rows=rows,
+        aligned=True,
+        notes=[*(note for note in bare.notes if not note.startswith("align ")), f"align {description}"],
+        residue_features={} if rows != family.rows else family.residue_features,
+        column_features={"RF": reference} if reference else {},
+    )
+    if method == "none":  # columns are as they were, so what is said of them stays
+        aligned = replace(aligned, column_features=family.column_features)
+    return aligned

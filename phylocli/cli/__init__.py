@@ -78,6 +78,10 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
                 function(*args, **options)
             sys.stdout.flush()
         except PhylocliError as error:
+            from phylocli.formats.fasta import DuplicateIdError
+
+            if isinstance(error, DuplicateIdError) and "on_duplicate" in options:
+                error.fix = error.OPTION_FIX
             console.error(str(error))
             code = error.exit_code
             _trace_if_verbose()

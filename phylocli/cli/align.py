@@ -49,17 +49,27 @@ def command(
 
     Reads FASTA or Stockholm, writes Stockholm: match columns in upper case and '-', insert columns in lower case and '.',
     with '#=GC RF' over the match columns. The method 'profile' takes the HMM from --hmm, else builds it from
-    --seed-alignment, else takes the store's profile, else builds it from the record's own alignment.
+    --seed-alignment, else takes the store's profile, else builds it from the record's own alignment. A family that fails
+    does not stop the others: failures are listed at the end and the exit code says so.
     """
     from phylocli.align import align_families
     from phylocli.formats import write_families
+    from phylocli.formats.failures import Failures
     from phylocli.formats.fasta import parse_on_duplicate
     from phylocli.formats.provenance import write_sidecar
     from phylocli.store import default_root
     from phylocli.workflow.source import families
 
+    failures = Failures("were not aligned")
     source = families(
-        input, family=family, clan=clan, all_=all_, store=store, upto="fetch", on_duplicate=parse_on_duplicate(on_duplicate)
+        input,
+        family=family,
+        clan=clan,
+        all_=all_,
+        store=store,
+        upto="fetch",
+        on_duplicate=parse_on_duplicate(on_duplicate),
+        on_failure=failures.add,
     )
     aligned = align_families(
         source,
@@ -70,7 +80,9 @@ def command(
         trim=trim,
         threads=threads,
         min_coverage=min_coverage,
+        failures=failures,
     )
-    write_families(aligned, output)
+    write_families(failures.unless_all(aligned), output)
     parameters = {"method": method, "hmm": hmm, "seed_alignment": seed_alignment, "trim": trim, "min_coverage": min_coverage}
     write_sidecar(output, "align", parameters)
+    failures.raise_if_any()

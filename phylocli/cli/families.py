@@ -22,7 +22,7 @@ def command(
     output: Output = None,
     members: Annotated[
         Optional[str],  # noqa: UP045  typer reads it
-        typer.Option(metavar="FILE", help="Table of members: id, from, to, family, score, evalue (TSV, Parquet, …)."),
+        typer.Option(metavar="FILE", help="Table of members: id, from, to, family, score, evalue, name (TSV, Parquet, …)."),
     ] = None,
     store: Annotated[
         Optional[Path],  # noqa: UP045
@@ -30,6 +30,9 @@ def command(
             metavar="DIR", help="Put every family into this store as well, for --family and --all of other stages."
         ),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the families that the store has under this prefix already.")
+    ] = False,
     engine: Annotated[
         str, typer.Option(metavar="profile|mmseqs", help="Domains by profile search, or whole sequences by MMseqs2.")
     ] = "profile",
@@ -57,7 +60,7 @@ def command(
     from phylocli import console
     from phylocli.errors import UsageError
     from phylocli.families import find_families
-    from phylocli.families.write import write_members, write_records
+    from phylocli.families.write import check_store, write_members, write_records
     from phylocli.formats import read_sequences
     from phylocli.formats.fasta import parse_on_duplicate
 
@@ -67,6 +70,8 @@ def command(
         **{"engine": engine, "evalue": evalue, "coverage": coverage, "min_size": min_size, "min_length": min_length},
         **{"prefix": prefix, "on_duplicate": on_duplicate},
     }
+    if store is not None and not replace:
+        check_store(store, prefix, input, parameters)
     with find_families(
         read_sequences(input, on_duplicate=parse_on_duplicate(on_duplicate)),
         engine=engine,
@@ -77,7 +82,7 @@ def command(
         prefix=prefix,
         threads=threads,
     ) as found:
-        write_records(found, output, store, parameters)
+        write_records(found, output, store, parameters, prefix=prefix if replace else None)
         if members is not None:
             write_members(found, members, parameters, singletons=singletons == "keep")
         console.info(found.summary())

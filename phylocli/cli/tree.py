@@ -82,15 +82,15 @@ def command(
     the end and the exit code says so.
     """
     from phylocli.errors import UsageError
+    from phylocli.formats.failures import Failures
     from phylocli.tree.draw import check_target, drawn
-    from phylocli.tree.failures import Failures
     from phylocli.tree.infer import attach_trees, infer_trees
     from phylocli.tree.output import write_trees
     from phylocli.workflow.source import families
 
     named = bool(family or clan or all_)
-    source = families(input, family=family, clan=clan, all_=all_, store=store, upto="fetch")
-    failures = Failures()
+    failures = Failures("got no tree")
+    source = families(input, family=family, clan=clan, all_=all_, store=store, upto="fetch", on_failure=failures.add)
     if tree is not None:
         if nni:
             raise UsageError("a given tree keeps its topology", fix="leave out --tree or --nni")

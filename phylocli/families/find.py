@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -65,6 +65,7 @@ class Families:
         self._drafts = drafts
         self._note = note
         self._executor = executor
+        self._ids = {name for ids in pool.ids for name in ids}
 
     def __enter__(self) -> Self:
         return self
@@ -113,11 +114,15 @@ class Families:
         )
 
     def name(self, member: Member) -> str:
-        """Return how a record calls a member: its id where the whole sequence is one, else `id/from-to` as in Pfam."""
+        """Return how a record calls a member: its id where the whole sequence is one, else `id/from-to` as in Pfam.
+
+        Where another sequence has that very id (a protein beside its own domains), `.2`, `.3`, … follows.
+        """
         region = member.region
         if region.length == self._pool.lengths[region.sequence]:
             return member.id
-        return f"{member.id}/{region.start}-{region.end}"
+        name = f"{member.id}/{region.start}-{region.end}"
+        return next(free for free in chain([name], (f"{name}.{n}" for n in count(2))) if free not in self._ids)
 
     def members(self, *, singletons: bool = True) -> pl.DataFrame:
         """Return the table of members, with the columns of `tables.members_schema()`, by id and place.
@@ -127,8 +132,8 @@ class Families:
         """
         import polars as pl
 
-        rows: list[tuple[str, int, int, str | None, float, float]] = [
-            (m.id, m.region.start, m.region.end, draft.accession, m.score, m.evalue)
+        rows: list[tuple[str, int, int, str | None, float, float, str | None]] = [
+            (m.id, m.region.start, m.region.end, draft.accession, m.score, m.evalue, self.name(m))
             for draft in self._drafts
             for m in draft.members
         ]
@@ -136,11 +141,10 @@ class Families:
             had = {m.region.sequence for draft in self._drafts for m in draft.members}
             for index, ids in enumerate(self._pool.ids):
                 if index not in had:
-                    rows += [(name, 1, int(self._pool.lengths[index]), None, math.nan, math.nan) for name in ids]
+                    rows += [(name, 1, int(self._pool.lengths[index]), None, math.nan, math.nan, None) for name in ids]
         schema = {"id": pl.String, "from": pl.Int32, "to": pl.Int32, "family": pl.String, "score": pl.Float64}
-        return (
-            pl.DataFrame(rows, schema={**schema, "evalue": pl.Float64}, orient="row").fill_nan(None).sort("id", "from", "to")
-        )
+        schema |= {"evalue": pl.Float64, "name": pl.String}
+        return pl.DataFrame(rows, schema=schema, orient="row").fill_nan(None).sort("id", "from", "to")
 
 
 def find_families(

@@ -2,31 +2,83 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
+from phylocli.errors import UsageError
 from phylocli.families.find import Families
+from phylocli.fetch import remove_families
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
-from phylocli.formats.streams import PathLike
+from phylocli.formats.streams import PathLike, file_sha256
 from phylocli.formats.tables import members_schema, write_table
 from phylocli.store import Store
 
 
+def _of_prefix(store: Store, prefix: str) -> list[str]:
+    """Return the accessions of a store that `find_families` could give with this prefix."""
+    return [name for name in store.accessions() if re.fullmatch(rf"{re.escape(prefix)}\d{{5,}}", name)]
+
+
+def check_store(store: PathLike, prefix: str, source: PathLike | None, parameters: dict[str, object]) -> None:
+    """Refuse to overwrite families of another run.
+
+    A run that was interrupted may be repeated: the same file and the same parameters give the same records.
+
+    Raises:
+        UsageError: the store has families under the prefix that are not of this file and these parameters.
+    """
+    place = Store(store)
+    there = _of_prefix(place, prefix)
+    wanted = json.loads(json.dumps(parameters))
+    checksums = [file_sha256(source)] if there and source is not None and Path(source).is_file() else None
+    for accession in there:
+        known = place.origin(accession)
+        inputs = [item.get("sha256") for item in known.get("inputs") or []]
+        if known.get("stage") != "families" or known.get("parameters") != wanted or inputs != checksums:
+            raise UsageError(
+                f"the store {place.root} already has {len(there):,} families named {prefix}…",
+                why="they are of another run, or were changed since, and would be overwritten",
+                fix="use another --prefix or --store, or --replace to remove them",
+            )
+
+
 def write_records(
-    families: Families, target: PathLike | None, store: PathLike | None, parameters: dict[str, object]
+    families: Families,
+    target: PathLike | None,
+    store: PathLike | None,
+    parameters: dict[str, object],
+    *,
+    prefix: str | None = None,
 ) -> None:
-    """Write the aligned records to a path, or `-`/None for standard output, and each to the store where one is given."""
+    """Write the aligned records to a path, or `-`/None for standard output, and each to the store where one is given.
+
+    Args:
+        families: what was found.
+        target: the file.
+        store: the store's folder.
+        parameters: for the provenance.
+        prefix: all other families of the store under this prefix are removed at the end; None removes none.
+    """
+    place = Store(store) if store is not None else None
+    written: set[str] = set()
 
     def stored() -> Iterator[Family]:
-        place = Store(store) if store is not None else None
         for family in families:
             if place is not None:
                 place.write(family, "families", parameters)
+                written.add(family.accession)
             yield family
 
     write_families(stored(), target)
     write_sidecar(target, "families", parameters)
+    if place is not None and prefix is not None:
+        stale = [name for name in _of_prefix(place, prefix) if name not in written]
+        if stale:
+            remove_families(place, accessions=stale)
 
 
 def write_members(families: Families, target: PathLike, parameters: dict[str, object], *, singletons: bool = True) -> None:

@@ -42,7 +42,11 @@ def verify_store(store: Store, accessions: Iterable[str] | None = None, *, remov
         store: the store.
         accessions: only these families; None looks at everything.
         remove: remove what is wrong, so that the next `fetch` brings it anew.
+
+    Raises:
+        UsageError: the store that is named does not exist.
     """
+    store.check_exists()
     named = list(accessions) if accessions is not None else store.accessions()
     found: list[Finding] = []
     for accession in console.progress(named, "verifying", unit="families"):

@@ -6,17 +6,20 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.alphabet import degap
+from phylocli.errors import BadInputError
 from phylocli.fetch.pfam import ALIGNMENTS, CLANS, PROFILES
 from phylocli.fetch.policy import Policy, default_policy
 from phylocli.fetch.release import Release, split_release
 from phylocli.fetch.verify import check_family
-from phylocli.formats import read_families
+from phylocli.formats import read_families, stem
 from phylocli.formats.a2m import SUFFIXES as A2M_SUFFIXES
+from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PACKED, PathLike, display_name, open_input
@@ -43,12 +46,12 @@ def import_families(
             folder that holds a Pfam release as it is served (`Pfam-A.seed.gz`, …).
         store: where they go. A family is named by its accession, else its name, else its file.
         align: called for families that are not aligned; None refuses them.
-        replace_existing: write also families that the store has already.
+        replace_existing: write also families that the store had before.
         policy: for the cap on one record.
 
     Raises:
-        UsageError: no source, or a file without any family's name.
-        BadInputError: a source is no such thing, or a record is not whole; those before it are in the store.
+        BadInputError: a source is no such thing. Also at the end, where families were left out: records that are not whole
+            or have no name, and those whose name another family of this call has; the others are in the store.
     """
     policy = policy or default_policy()
     count = 0
@@ -62,22 +65,52 @@ def import_families(
             plain += _files(folder)
         else:
             plain.append(source)
+    failures = Failures("were not imported")
+    came_from: dict[str, tuple[str, str]] = {}  # of this call, by name: content and origin
     with store.locked("import"), store.bulk("import") as bulk:
         base: dict[str, Any] = {}
-        for source, family in console.progress(_read_all(plain), "importing", unit="families"):
-            accession = _accession(family, source)
-            if accession in store and not replace_existing:
-                console.info(f"{accession} is in the store already; say --replace to write it anew")
+        for source, number, family in console.progress(_read_all(plain, failures), "importing", unit="families"):
+            where = family.where or display_name(source)
+            try:
+                accession = _accession(family, source, number)
+                content = _digest(family)
+                if accession in came_from:
+                    if came_from[accession][0] != content:
+                        raise BadInputError(
+                            f"{where}: the store's name of this family would be {accession!r}, as that of the other one of "
+                            f"{came_from[accession][1]}",
+                            fix="give each an accession (#=GF AC) or file name of its own: letters, digits, '_', '-', '.'",
+                        )
+                    continue  # the same family twice
+                came_from[accession] = content, where
+                if accession in store and not replace_existing:
+                    _report_present(store, accession, family)
+                    continue
+                if family.declared_size is not None:
+                    check_family(family, None, where)
+                whole = family if family.aligned else _aligned(family, accession, align)
+            except BadInputError as error:
+                failures.add(family.label, error)
                 continue
-            if family.declared_size is not None:
-                check_family(family, None, f"{family.where or display_name(source)}")
-            whole = family if family.aligned else _aligned(family, accession, align)
             if not base:
                 base = {**provenance("store import", {}), "inputs": []}
             origin = {"service": "", "file": display_name(source), "sha256": _digest(whole)}
             bulk.family(_named(whole, accession), {**base, "source": {**origin, "time": base["time"]}})
-            count += 1
-    return count
+            failures.done += 1
+    failures.raise_if_any()
+    return count + failures.done
+
+
+def _report_present(store: Store, accession: str, family: Family) -> None:
+    """Print that a family is in the store already, as a warning where it is another one."""
+    if _members(store.read(accession)) == _members(family):
+        console.info(f"{accession} is in the store already; --replace writes it anew")
+        return
+    known = store.origin(accession).get("source") or {}
+    origin = known.get("file") or known.get("service") or "an unknown source"
+    console.warning(
+        f"{accession} was not imported: the store has another family of this name, from {origin}; --replace replaces it"
+    )
 
 
 def import_release(folder: Path, store: Store, *, refresh: bool = False, policy: Policy | None = None) -> Release:
@@ -159,29 +192,29 @@ def _files(folder: Path) -> list[PathLike | None]:
     return found
 
 
-def _read_all(sources: Iterable[PathLike | None]) -> Iterator[tuple[PathLike | None, Family]]:
+def _read_all(sources: Iterable[PathLike | None], failures: Failures) -> Iterator[tuple[PathLike | None, int, Family]]:
+    """Yield the families of all sources, each with its number in its source; 0 where it is the only one."""
     for source in sources:
-        for family in read_families(source):
-            yield source, family
+        records = read_families(source, on_failure=failures.add)
+        first = next(records, None)
+        second = next(records, None)
+        if first is not None:
+            yield source, 0 if second is None else 1, first
+        if second is not None:
+            for number, family in enumerate(chain([second], records), 2):
+                yield source, number, family
 
 
-def _stem(source: PathLike | None) -> tuple[str, str]:
-    """Return a file's name without its suffixes, and its suffix without that of a compression."""
-    if source is None or str(source) == "-":
-        return "", ""
-    path = Path(source)
-    if path.suffix.lower() in PACKED:
-        path = path.with_suffix("")
-    return path.stem, path.suffix
-
-
-def _accession(family: Family, source: PathLike | None) -> str:
-    for text in (family.accession, family.name, _stem(source)[0]):
+def _accession(family: Family, source: PathLike | None, number: int) -> str:
+    """Return the store's name of a family: its accession, its name, or its file's with its number there."""
+    file = stem(source)
+    for text in (family.accession, family.name, f"{file}.{number}" if file and number else file):
         name = _UNSAFE.sub("_", text).strip("._-")[:100]
         if name and is_safe(name):
             return name
-    raise UsageError(
-        f"{display_name(source)}: a family without accession or name", fix="give it a '#=GF AC' line, or put it in a file"
+    raise BadInputError(
+        f"{family.where or display_name(source)}: a family without accession or name",
+        fix="give it a '#=GF AC' line, or put it in a file",
     )
 
 
@@ -199,6 +232,10 @@ def _named(family: Family, accession: str) -> Family:
     if accession in (family.accession, family.name if not family.accession else None):
         return family
     return replace(family, accession=accession) if family.accession else replace(family, name=accession)
+
+
+def _members(family: Family) -> list[tuple[str, str]]:
+    return sorted((name, degap(row)) for name, row in zip(family.ids, family.rows, strict=True))
 
 
 def _digest(family: Family) -> str:

@@ -26,8 +26,10 @@ def chosen(store: Store, accessions: Sequence[str] | None, clans: Sequence[str] 
     """Return the accessions of the families that are meant: those named and those of the clans, else all.
 
     Raises:
+        UsageError: the store that is named does not exist.
         BadInputError: one that is not in the store, or a clan of which none is.
     """
+    store.check_exists()
     if not accessions and not clans:
         return store.accessions()
     found = list(accessions or ())
@@ -96,6 +98,7 @@ def describe(store: Store, accessions: Sequence[str] | None = None) -> Iterator[
             yield f"url: {(store.origin(accession).get('source') or {}).get('url', '')}"
             yield f"path: {store.family_path(accession)}"
         return
+    store.check_exists()
     families = store.accessions()
     entries = list(_entries(store, families))
     sources = Counter((e.service or "own", e.release) for e in entries)
@@ -126,7 +129,7 @@ def _age(time: str) -> str:
 
 
 def report_findings(findings: list[Finding], *, removed: bool = False) -> None:
-    """Say what `verify_store` found.
+    """Print what `verify_store` found.
 
     Raises:
         BadInputError: something is damaged.

@@ -12,12 +12,14 @@ from phylocli.formats import a2m, fasta, pir, records, stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import OnDuplicate, Sequence
 from phylocli.formats.sniffing import OTHERS, Kind, sniff
-from phylocli.formats.streams import PACKED, Input, PathLike, display_name, open_input, open_text_output, text_lines
+from phylocli.formats.streams import PACKED, STDIO, Input, PathLike, display_name, open_input, open_text_output, text_lines
 
 __all__ = ["Family", "Sequence", "read_families", "read_sequences", "write_families"]
 
 
-def read_families(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Iterator[Family]:
+def read_families(
+    source: PathLike | None, *, on_duplicate: OnDuplicate = "error", on_failure: stockholm.OnFailure | None = None
+) -> Iterator[Family]:
     """Yield the families of a file or pipe: the records of Stockholm, or any other file of sequences as one family.
 
     A FASTA or PIR family is aligned when it has gaps and all rows have one length; its name is the file's. A2M and A3M are
@@ -27,6 +29,8 @@ def read_families(source: PathLike | None, *, on_duplicate: OnDuplicate = "error
     Args:
         source: path, or `-`/None for standard input; compressed or not.
         on_duplicate: what to do with an id that was there before in its family.
+        on_failure: called with the name of a Stockholm record that is not sound (an id twice, rows of different lengths, …)
+            and its error; the records after it follow. None raises the error.
 
     Raises:
         BadInputError: none of the formats of `read_sequences`, empty, cut short, duplicate ids.
@@ -35,12 +39,12 @@ def read_families(source: PathLike | None, *, on_duplicate: OnDuplicate = "error
     with open_input(source) as stream:
         kind = sniff(stream)
         if kind == "stockholm":
-            yield from stockholm.read_stream(stream, name, on_duplicate=on_duplicate)
+            yield from stockholm.read_stream(stream, name, on_duplicate=on_duplicate, on_failure=on_failure)
             return
-        members = list(fasta.accepted(_records(stream, kind, name), name, on_duplicate))
+        members = list(fasta.accepted(_records(stream, kind, name), name, on_duplicate, fasta.FAMILIES_FIX))
     ids = [member.id for member in members]
     rows = [member.residues for member in members]
-    title = "" if name == "standard input" else name.rsplit("/", 1)[-1].split(".", 1)[0]
+    title = stem(source)
     if _suffix(name) in a2m.SUFFIXES or a2m.is_a3m(rows):
         rows, reference = a2m.fill_inserts(ids, rows, name)
         yield Family(ids, rows, name=title, column_features={"RF": reference}, where=name)
@@ -48,6 +52,17 @@ def read_families(source: PathLike | None, *, on_duplicate: OnDuplicate = "error
     one_length = len({len(row) for row in rows}) == 1
     aligned = one_length and any("-" in row or "." in row for row in rows)
     yield Family(ids, rows, name=title, aligned=aligned, where=name)
+
+
+def stem(source: PathLike | None) -> str:
+    """Return a file's name without its last suffix and that of a compression: `gene.aln` of `gene.aln.fa.gz`.
+
+    The name of a pipe is empty.
+    """
+    if source is None or str(source) == STDIO:
+        return ""
+    path = PurePath(display_name(source))
+    return (PurePath(path.stem) if path.suffix.lower() in PACKED else path).stem
 
 
 def _suffix(name: str) -> str:

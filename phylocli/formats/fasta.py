@@ -51,14 +51,24 @@ def parse_on_duplicate(text: str) -> OnDuplicate:
     return text  # type: ignore[return-value]
 
 
+class DuplicateIdError(BadInputError):
+    """An id occurs twice. The command line adds its option for that, where the command has it."""
+
+    OPTION_FIX = "make the ids unique, or use --on-duplicate keep-first or --on-duplicate rename"
+
+
+FAMILIES_FIX = "make the ids unique; 'phylocli align --on-duplicate rename' does (with --method none for aligned families)"
+
+
 class DuplicatePolicy:
     """What to do with an id that was there before.
 
     `error` names it and stops; `keep-first` drops the later record; `rename` appends `.2`, `.3`, … to the later ids.
     """
 
-    def __init__(self, policy: OnDuplicate = "error") -> None:
+    def __init__(self, policy: OnDuplicate = "error", fix: str = "rename or remove one of the two") -> None:
         self.policy = policy
+        self.fix = fix
         self.dropped: list[str] = []
         self.renamed: dict[str, str] = {}
         self._seen: set[str] = set()
@@ -67,16 +77,16 @@ class DuplicatePolicy:
         """Return the id to use for a record, or None where the record is dropped.
 
         Raises:
-            BadInputError: a duplicate under the policy `error`.
+            DuplicateIdError: a duplicate under the policy `error`.
         """
         if name not in self._seen:
             self._seen.add(name)
             return name
         if self.policy == "error":
-            raise BadInputError(
+            raise DuplicateIdError(
                 f"{where}: the id {shorten(name)!r} was there before",
                 why="results are joined by id, so two records of one id cannot be told apart",
-                fix="make the ids unique, or say --on-duplicate keep-first or --on-duplicate rename",
+                fix=self.fix,
             )
         if self.policy == "keep-first":
             self.dropped.append(name)
@@ -146,13 +156,15 @@ def read_stream(stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "err
     return accepted(parse(text_lines(stream, name), name), name, on_duplicate)
 
 
-def accepted(sequences: Iterable[Sequence], name: str, on_duplicate: OnDuplicate = "error") -> Iterator[Sequence]:
+def accepted(
+    sequences: Iterable[Sequence], name: str, on_duplicate: OnDuplicate = "error", fix: str | None = None
+) -> Iterator[Sequence]:
     """Yield the sequences that a duplicate policy accepts, under the ids that it gives them, and say what it did.
 
     Raises:
         BadInputError: no sequence, or a duplicate id under the policy `error`.
     """
-    policy = DuplicatePolicy(on_duplicate)
+    policy = DuplicatePolicy(on_duplicate) if fix is None else DuplicatePolicy(on_duplicate, fix)
     count = 0
     for sequence in sequences:
         count += 1

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, BinaryIO
 
 from phylocli.errors import BadInputError
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import DuplicatePolicy, OnDuplicate, policy_report, shorten
+from phylocli.formats.fasta import FAMILIES_FIX, DuplicatePolicy, OnDuplicate, policy_report, shorten
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
+
+OnFailure = Callable[[str, BadInputError], None]
+"""Called with the name of a record that is not sound, and its error."""
 
 HEADER = "# STOCKHOLM"
 NOTE_PREFIX = "phylocli "
@@ -57,11 +60,17 @@ class _Record:
         self.gr: dict[str, dict[str, list[str]]] = {}
         self.gc: dict[str, list[str]] = {}
         self.annotation_line: dict[tuple[str, ...], int] = {}
-        self.policy = DuplicatePolicy(on_duplicate)
+        self.policy = DuplicatePolicy(on_duplicate, FAMILIES_FIX)
         self.current: dict[str, str | None] = {}
 
     def where(self, line: int) -> str:
         return f"{self.name}, line {line}"
+
+    @property
+    def label(self) -> str:
+        """How messages call the record: its accession or name, as far as it has been read, else its place."""
+        named = {tag: text.strip() for tag, text in self.gf if tag in ("AC", "ID")}
+        return split_accession(named["AC"])[0] if "AC" in named else named.get("ID") or self.where(self.line)
 
     def blank(self) -> None:
         if self.block_open:
@@ -174,14 +183,28 @@ class _Record:
             )
 
 
-def parse(lines: Iterable[tuple[int, str]], name: str, *, on_duplicate: OnDuplicate = "error") -> Iterator[Family]:
+def parse(
+    lines: Iterable[tuple[int, str]],
+    name: str,
+    *,
+    on_duplicate: OnDuplicate = "error",
+    on_failure: OnFailure | None = None,
+) -> Iterator[Family]:
     """Yield the families of numbered lines.
+
+    Args:
+        lines: with their numbers.
+        name: of the input, for messages.
+        on_duplicate: what to do with an id that was there before in its record.
+        on_failure: called with a record that is not sound; the records after it follow. None raises its error. Where records
+            begin and end must be clear in any case.
 
     Raises:
         BadInputError: no header, a row that is none, rows or annotations of different lengths, duplicate ids, no `//` at
             the end.
     """
     record: _Record | None = None
+    failure: BadInputError | None = None  # of this record
     for number, line in lines:
         if record is None:
             if not line.strip():
@@ -193,22 +216,35 @@ def parse(lines: Iterable[tuple[int, str]], name: str, *, on_duplicate: OnDuplic
                     fix="give sequences as FASTA or Stockholm",
                 )
             record = _Record(name, number, on_duplicate)
-        elif line.startswith("#="):
-            record.markup(number, line)
         elif line.startswith("//"):
-            yield record.family()
-            record = None
+            family = None
+            try:
+                family = record.family() if failure is None else None
+            except BadInputError as error:
+                failure = error
+            if family is not None:
+                yield family
+            elif failure is not None:
+                if on_failure is None:
+                    raise failure
+                on_failure(record.label, failure)
+            record = failure = None
         elif line.startswith(HEADER):
             raise BadInputError(
                 f"{name}, line {number}: a new record starts before the one of line {record.line} has ended with '//'",
                 fix="the file may be cut short in the middle; fetch or write it again",
             )
-        elif line.startswith("#"):
+        elif failure is not None or (line.startswith("#") and not line.startswith("#=")):
             continue
         elif not line.strip():
             record.blank()
         else:
-            record.row(number, line)
+            try:
+                (record.markup if line.startswith("#=") else record.row)(number, line)
+            except BadInputError as error:
+                if on_failure is None:
+                    raise
+                failure = error
     if record is not None:
         raise BadInputError(
             f"{name}: the record that starts at line {record.line} has no '//' at its end",
@@ -223,12 +259,22 @@ def read(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Ite
         yield from read_stream(stream, display_name(source), on_duplicate=on_duplicate)
 
 
-def read_stream(stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "error") -> Iterator[Family]:
+def read_stream(
+    stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "error", on_failure: OnFailure | None = None
+) -> Iterator[Family]:
     """Yield the families of an open, decompressed stream; see `parse`."""
     from phylocli.formats.fasta import empty_input
 
     count = 0
-    for family in parse(text_lines(stream, name), name, on_duplicate=on_duplicate):
+
+    def failed(label: str, error: BadInputError) -> None:
+        nonlocal count
+        count += 1
+        assert on_failure is not None
+        on_failure(label, error)
+
+    handler = None if on_failure is None else failed
+    for family in parse(text_lines(stream, name), name, on_duplicate=on_duplicate, on_failure=handler):
         count += 1
         yield family
     if count == 0:

@@ -97,12 +97,14 @@ def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
 def members_schema() -> pa.Schema:
     """Members of families: one row a member; `from` and `to` count residues from 1, both inclusive, `score` is in bits.
 
-    `family` is null for a sequence that is in no family, `score` and `evalue` where a member was not found by a search.
+    `name` is the row's name in the family's record. `family` and `name` are null for a sequence that is in no family,
+    `score` and `evalue` where a member was not found by a search.
     """
     import pyarrow as pa
 
     place = [("id", pa.string()), ("from", pa.int32()), ("to", pa.int32())]
-    return pa.schema([*place, ("family", pa.string()), ("score", pa.float64()), ("evalue", pa.float64())])
+    found = [("family", pa.string()), ("score", pa.float64()), ("evalue", pa.float64()), ("name", pa.string())]
+    return pa.schema([*place, *found])
 
 
 def metrics_schema() -> pa.Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from phylocli import console
@@ -52,6 +53,13 @@ class Request:
                 raise UsageError("no bin is named", fix="write bins as 0:0.2,0.2:0.5")
             if self.quantiles or self.min_dist > 0 or self.max_dist < math.inf:
                 raise UsageError("bins and another band are both named", fix="leave out --bins, or the other band")
+            for (lo, hi), (after, end) in pairwise(sorted(self.bins)):
+                if after < hi or (lo, hi) == (after, end):
+                    raise UsageError(
+                        f"the bins {lo:g}:{hi:g} and {after:g}:{end:g} overlap",
+                        why="a pair belongs to one bin, and would be counted in both",
+                        fix="let each bin start where the one before it ends, or later",
+                    )
         if self.quantiles and not 0 <= self.quantiles[0] <= self.quantiles[1] <= 1:
             raise UsageError(
                 f"there are no quantiles from {self.quantiles[0]:g} to {self.quantiles[1]:g}",
@@ -108,10 +116,17 @@ class Request:
             return scale * bound if bound < math.inf else bound
 
         if self.bins:
-            # A bin that ends where the next one starts leaves that end to it.
+            # Bins that touch share a distance. It belongs to the bin of this one distance (x:x) where there is one, else to
+            # the bin that starts there.
+            points = {lo for lo, hi in self.bins if lo == hi}
             starts = {lo for lo, _ in self.bins}
             return [
-                (scaled(lo), math.nextafter(scaled(hi), -math.inf) if hi in starts - {lo} else scaled(hi))
+                (scaled(lo), scaled(hi))
+                if lo == hi
+                else (
+                    math.nextafter(scaled(lo), math.inf) if lo in points else scaled(lo),
+                    math.nextafter(scaled(hi), -math.inf) if hi in starts else scaled(hi),
+                )
                 for lo, hi in self.bins
             ]
         lo, hi = scaled(self.min_dist), scaled(self.max_dist)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from phylocli import console
-from phylocli.errors import BadInputError, PhylocliError
+from phylocli.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
@@ -33,6 +33,19 @@ class Store:
 
     def __init__(self, root: PathLike | None = None) -> None:
         self.root = Path(root) if root is not None else default_root()
+        self._named = root is not None
+
+    def check_exists(self) -> None:
+        """Refuse a folder that was named and does not exist: a misspelt store is not an empty one.
+
+        Raises:
+            UsageError: it does not exist.
+        """
+        if self._named and not self.root.is_dir():
+            raise UsageError(
+                f"the store {self.root} does not exist",
+                fix="check --store and $PHYLOCLI_STORE, or fill it with 'phylocli fetch' or 'phylocli store import'",
+            )
 
     def family_path(self, accession: str) -> Path:
         """Return where a family's record lies or would lie.

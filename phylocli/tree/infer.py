@@ -17,6 +17,7 @@ import numpy.typing as npt
 from phylocli import console, registry
 from phylocli.alphabet import MISSING, check_residues, encode_states
 from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family, check_tips
 from phylocli.formats.fasta import shorten
 from phylocli.formats.newick import Tree, read_trees
@@ -27,7 +28,6 @@ from phylocli.tree._refine import refine as refine_lengths
 from phylocli.tree._support import add_support, parse_support
 from phylocli.tree.distances import DISTANCES, FORMULAS, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
 from phylocli.tree.engines._settings import Inferred, Settings
-from phylocli.tree.failures import Failures
 from phylocli.tree.options import ROOM, Options, check_options, no_bootstrap
 from phylocli.tree.rooting import root
 

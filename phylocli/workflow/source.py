@@ -10,6 +10,7 @@ from phylocli.errors import UsageError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import OnDuplicate
+from phylocli.formats.stockholm import OnFailure
 from phylocli.formats.streams import PathLike
 from phylocli.store import Store
 
@@ -25,6 +26,7 @@ def families(
     store: PathLike | None = None,
     upto: Stage = "tree",
     on_duplicate: OnDuplicate = "error",
+    on_failure: OnFailure | None = None,
 ) -> Iterator[Family]:
     """Yield families from a file or pipe, or those of the store that the options name.
 
@@ -39,12 +41,13 @@ def families(
         store: the store's folder, None for the default.
         upto: how far along the chain a family must be: `fetch` (aligned) or `tree`.
         on_duplicate: policy for repeated ids in the stream.
+        on_failure: called with records of the stream that are damaged, see `read_families`; None raises.
 
     Raises:
         UsageError: both a source and families are named.
     """
     if not (family or clan or all_):
-        yield from read_families(source, on_duplicate=on_duplicate)
+        yield from read_families(source, on_duplicate=on_duplicate, on_failure=on_failure)
         return
     if source is not None:
         raise UsageError(

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from typer.testing import Result
+
+from phylocli.formats import read_families
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0"
 SEED = b"# STOCKHOLM 1.0\n#=GF ID toy\na ACDEFGHIKL\nb ACDEFGHIKV\nc ACDEYGHIRV\nd MCDEYGHIRV\n//\n"
@@ -269,3 +275,46 @@ def test_a_signal_that_is_ignored_as_under_nohup_stays_so(tmp_path):
     process.send_signal(signal.SIGHUP)
     process.communicate(b"data", timeout=60)
     assert process.returncode == 0 and (tmp_path / "out").read_bytes() == b"read: data"
+
+
+@pytest.mark.parametrize(
+    "command", ["align", "tree", "pairs", "families", "store import", "embed", "simulate --frequencies"]
+)
+def test_the_advice_on_a_duplicate_id_names_options_that_there_are(
+    cli: Callable[..., Result], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "dup.fasta").write_text(">a\nMKV-LAAG\n>a\nMKVALAAG\n>b\nMKVALAAW\n")
+    words = command.split()
+    done = cli(*words, tmp_path / "dup.fasta")
+    assert done.exit_code == 65, done.stderr
+    assert "the id 'a' was there before" in done.stderr
+    fix = done.stderr.split("fix: ", 1)[1]
+    named = re.sub(r"'phylocli [^']*'", "", fix)  # what is within quotes is another command
+    help_text = cli(*(word for word in words if not word.startswith("-")), "--help").stdout
+    assert set(re.findall(r"--[a-z-]+", named)) <= {*re.findall(r"--[a-z-]+", help_text), "--method"}
+
+
+def test_the_command_that_the_advice_on_a_duplicate_id_names_works(cli: Callable[..., Result]) -> None:
+    renamed = cli(
+        "align", "--method", "none", "--on-duplicate", "rename", input=b">a\nMKV-LAAG\n>a\nMKVALAAG\n>b\nMKVALAAW\n"
+    )
+    assert renamed.exit_code == 0
+    assert cli("tree", input=renamed.stdout_bytes).exit_code == 0
+
+
+@pytest.mark.parametrize("command", [["tree"], ["align", "--method", "none"]])
+@pytest.mark.parametrize("bad", ["a MKV\na MKA\n", "a MKV\nb MK\n", "a M1V\nb MKV\n"])
+def test_a_record_that_is_not_sound_costs_itself_alone(
+    cli: Callable[..., Result], tmp_path: Path, command: list[str], bad: str
+) -> None:
+    rows = ["a MKVLAAGIAV\nb MKVLAAGIAW\n", bad, "c MKVLAAGIAV\nd MKWLAAGIAW\n"]
+    text = "".join(f"# STOCKHOLM 1.0\n#=GF AC PF{i}\n{row}//\n" for i, row in enumerate(rows))
+    done = cli(*command, "-o", tmp_path / "out.sto", input=text.encode())
+    assert [family.accession for family in read_families(tmp_path / "out.sto")] == ["PF0", "PF2"]
+    assert done.exit_code == 65
+    assert "warning: PF1: " in done.stderr
+    assert "1 of 3 families" in done.stderr
+    (tmp_path / "out.sto").unlink()
+    alone = cli(*command, "-o", tmp_path / "out.sto", input=f"# STOCKHOLM 1.0\n#=GF AC PF1\n{bad}//\n".encode())
+    assert alone.exit_code == 65
+    assert not (tmp_path / "out.sto").exists()

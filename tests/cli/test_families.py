@@ -48,8 +48,9 @@ def test_records_table_store_and_provenance(phylocli, fasta, tmp_path):
     assert [f.accession for f in families[:3]] == ["MY00001", "MY00002", "MY00003"]
     assert families[0].notes[0].startswith("families profile search, pyhmmer")
     table = read_table(tmp_path / "members.parquet")
-    assert table.columns == ["id", "from", "to", "family", "score", "evalue"]
+    assert table.columns == ["id", "from", "to", "family", "score", "evalue", "name"]
     assert table["id"].n_unique() == 30
+    assert sorted(table["name"].drop_nulls()) == sorted(name for f in families for name in f.ids)
     store = Store(tmp_path / "mine")
     assert store.accessions() == sorted(f.accession for f in families)
     assert store.read("MY00001").rows == families[0].rows
@@ -135,3 +136,56 @@ def test_mmseqs_gives_clusters_of_whole_sequences(cli, fasta, tmp_path):
     families = list(read_families(out))
     assert families and all(i in lengths for f in families for i in f.ids)
     assert all(len(degap(row)) == lengths[i] for f in families for i, row in zip(f.ids, f.rows, strict=True))
+
+
+@pytest.fixture
+def two_domains(examples):
+    """Sequences of two domains each, globin and RRM, and how long the first is."""
+    families = {f.name: [s.residues for s in f.sequences()] for f in read_families(examples / "families.sto")}
+    return [(a + b, len(a)) for a, b in zip(families["Globin"][:6], families["RRM_1"][:6], strict=True)]
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_a_part_gets_a_name_that_no_sequence_has(cli, two_domains, tmp_path, taken):
+    plain = "".join(f">p{i}\n{text}\n" for i, (text, _) in enumerate(two_domains))
+    parts = "".join(
+        f">d{i}\n{text[:cut]}\n" for i, (text, cut) in enumerate(two_domains)
+    )  # domains alone, so that parts are found
+    first = cli("families", "-", "--members", tmp_path / "plain.tsv", input=(plain + parts).encode())
+    assert first.exit_code == 0, first.stderr
+    part = next(n for n in read_table(tmp_path / "plain.tsv")["name"].drop_nulls() if n.startswith("p0/"))
+    others = [part, f"{part}.2"][:taken]
+    more = "".join(f">{name}\n{two_domains[1 + i][0][: two_domains[1 + i][1]]}\n" for i, name in enumerate(others))
+    done = cli("families", "-", "--members", tmp_path / "m.tsv", input=(plain + parts + more).encode())
+    assert done.exit_code == 0, done.stderr
+    (tmp_path / "out.sto").write_text(done.stdout)
+    families = list(read_families(tmp_path / "out.sto"))  # an id twice would be an error
+    names = [name for family in families for name in family.ids]
+    assert len(set(names)) == len(names)
+    assert {*others, f"{part}.{taken + 1}"} <= set(names)
+    assert sorted(read_table(tmp_path / "m.tsv")["name"].drop_nulls()) == sorted(names)
+
+
+def test_families_of_another_run_are_not_overwritten_in_a_store(cli, fasta, tmp_path):
+    other = tmp_path / "other.fasta"
+    other.write_text("".join(fasta.read_text().splitlines(keepends=True)[:-20]))
+    store = tmp_path / "mine"
+    options = ("--store", store, "-o", tmp_path / "out.sto")
+    assert cli("families", fasta, *options).exit_code == 0
+    accessions = Store(store).accessions()
+    before = {name: Store(store).family_path(name).read_bytes() for name in accessions}
+    assert cli("families", fasta, *options).exit_code == 0  # again the same: as after an interruption
+    for again in ((other,), (fasta, "--evalue", "1e-5")):
+        refused = cli("families", *again, *options)
+        assert refused.exit_code == 2
+        assert "--prefix" in refused.stderr
+        assert "--replace" in refused.stderr
+    assert {name: Store(store).family_path(name).read_bytes() for name in accessions} == before
+    assert cli("families", other, *options, "--prefix", "NEW").exit_code == 0
+    assert set(before) < set(Store(store).accessions())
+    assert cli("tree", "--all", "--store", store).exit_code == 0
+    assert cli("families", fasta, *options).exit_code == 2  # its trees would be lost
+    Store(store).write(Store(store).read("NEW00001"), "families", {})
+    one = "".join(f">{i}\n{'MKVLAAGIVGLLLAQWDERTY' * 3}\n" for i in range(2)).encode()
+    assert cli("families", "-", *options, "--replace", input=one).exit_code == 0
+    assert [name for name in Store(store).accessions() if name.startswith("FAM")] == ["FAM00001"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 from phylocli.formats import read_families
@@ -56,3 +57,22 @@ def test_unaligned_sequences_are_aligned_on_the_way_in(cli: Run, examples: Path)
     listed = cli("store", "ls").stdout.splitlines()
     assert listed[1].split("\t")[0] == "globins"
     assert listed[1].split("\t")[4] == "45"
+
+
+@pytest.mark.parametrize("command", [["verify"], ["ls"], ["info"], ["export"], ["rm", "--all"]])
+def test_a_store_that_does_not_exist_is_not_an_empty_one(cli: Run, tmp_path: Path, command: list[str]) -> None:
+    result = cli("store", *command, "--store", tmp_path / "typo")
+    assert result.exit_code == 2
+    assert b"does not exist" in result.stderr_bytes
+    assert not (tmp_path / "typo").exists()
+
+
+def test_imported_families_that_would_have_one_name_are_named_in_the_end(cli: Run, tmp_path: Path) -> None:
+    for name, letter in (("a b", "A"), ("a_b", "C"), ("other", "D")):
+        (tmp_path / f"{name}.fa").write_text(f">x\nMK{letter}\n>y\nMKV\n")
+    result = cli("store", "import", tmp_path)
+    assert result.exit_code == 65
+    assert b"1 of 3 families were not imported" in result.stderr_bytes
+    assert b"a b.fa" in result.stderr_bytes
+    assert b"a_b.fa" in result.stderr_bytes
+    assert [line.split("\t")[0] for line in cli("store", "ls").stdout.splitlines()[1:]] == ["a_b", "other"]

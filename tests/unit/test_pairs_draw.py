@@ -162,6 +162,36 @@ def test_bins_give_equally_many_and_share_no_edge():
     assert sorted(every["distance"]) == [1.0, 1.25, 1.25]
 
 
+@pytest.mark.parametrize(
+    "bins",
+    [
+        ((0.0, 0.0), (0.0, 1.0)),
+        ((0.0, 1.0), (0.0, 0.0)),
+        ((0.0, 1.0), (1.0, 1.0)),
+        ((0.0, 1.0), (1.0, 1.0), (1.0, 1.25)),
+        ((0.0, 0.0), (0.0, 1.0), (1.0, 1.25), (1.25, 1.25)),
+        ((0.0, math.inf),),
+    ],
+)
+def test_every_pair_within_bins_that_touch_belongs_to_one(bins):
+    tree = Family(list("abcd"), ["AC"] * 4, accession="PF", newick="((a:0,d:0):0.5,b:0.5,c:0.75);")  # 0, 1, 1, 1.25 × 3
+    frame = drawn([tree], bins=bins)
+    assert len(frame) == len(frame.unique(["id_a", "id_b"]))
+    ends = max(hi for _, hi in bins)
+    every = drawn([tree])
+    assert sorted(frame["distance"]) == sorted(every.filter(pl.col("distance") <= ends)["distance"])
+    for lo, hi in bins:
+        if lo == hi:  # all pairs of that very distance are its own
+            share = drawn([tree], bins=bins, n=len(bins) * 100)
+            assert (share["distance"] == lo).sum() == (every["distance"] == lo).sum()
+
+
+@pytest.mark.parametrize("bins", ["0:0.4,0.3:1", "0:1,0:1", "0.3:0.3,0.3:0.3", "0:1,0.5:0.5", "0:,2:3", "2:3,0:5,1:1.5"])
+def test_bins_that_overlap_are_refused_before_anything_is_read(bins):
+    with pytest.raises(UsageError, match="overlap"):
+        Request(bins=parse_bins(bins))
+
+
 def test_quantiles_narrow_the_band_to_the_familys_own_spread():
     for family in FAMILIES:
         sampler = PairSampler(family.tree())

@@ -209,3 +209,34 @@ def test_an_alpha_belongs_to_a_tree():
 def test_an_alpha_that_is_no_positive_number_is_an_error(text):
     with pytest.raises(BadInputError, match=r"ALPHA line says .* a positive number is expected"):
         records(RECORD.replace("#=GF SQ   3", f"#=GF ALPHA   {text}"))
+
+
+BAD = {
+    "an id twice": "a ACD\na ACE\n",
+    "rows of two lengths": "a ACD\nb AC\n",
+    "no row": "",
+    "a row of three words": "a AC D\n",
+    "an annotation of another length": "a ACD\n#=GC RF xx\n",
+    "an annotation that is none": "#=XX\na ACD\n",
+    "no number": "#=GF SQ many\na ACD\n",
+}
+
+
+@pytest.mark.parametrize("rows", BAD.values(), ids=BAD.keys())
+def test_a_record_that_is_not_sound_is_reported_and_those_around_it_are_read(rows):
+    text = "".join(f"# STOCKHOLM 1.0\n#=GF AC PF{i}.1\n{body}//\n" for i, body in enumerate(["a ACD\n", rows, "b ACD\n"]))
+    failed = []
+    found = list(
+        parse(enumerate(text.split("\n"), 1), "toy.sto", on_failure=lambda name, error: failed.append((name, error)))
+    )
+    assert [family.accession for family in found] == ["PF0", "PF2"]
+    assert [name for name, _ in failed] == ["PF1"]
+    with pytest.raises(BadInputError) as caught:
+        records(text)
+    assert str(failed[0][1]) == str(caught.value)
+
+
+def test_where_records_end_must_be_clear_whatever_is_done_about_failures():
+    for text in (RECORD + RECORD[: -len("//\n")], RECORD[: -len("//\n")] + RECORD):
+        with pytest.raises(BadInputError, match="//"):
+            list(parse(enumerate(text.split("\n"), 1), "toy.sto", on_failure=lambda *_: None))

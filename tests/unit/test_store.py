@@ -97,6 +97,74 @@ def test_a_folder_holds_one_family_a_file(store: Store, tmp_path: Path) -> None:
     assert report_findings(verify_store(store)) is None
 
 
+def fasta_family(letters: str) -> str:
+    return f">x\nMK-{letters}\n>y\nMKWA\n"
+
+
+def record(head: str, letter: str) -> str:
+    return f"# STOCKHOLM 1.0\n{head}x   MK{letter}\ny   MKW\n//\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "names", "lost"),
+    [
+        ({f"cluster.{i}.fa": fasta_family("ACDE"[i]) for i in range(4)}, [f"cluster.{i}" for i in range(4)], 0),
+        ({f"{s}.GRCh38.fa.gz": fasta_family(s) for s in "AC"}, ["A.GRCh38", "C.GRCh38"], 0),
+        ({"x.fa": fasta_family("A"), "x.fasta": fasta_family("C")}, ["x"], 1),
+        ({"a b.fa": fasta_family("A"), "a_b.fa": fasta_family("C")}, ["a_b"], 1),
+        ({"n.fa": fasta_family("A"), "Ünï.fa": fasta_family("C")}, ["n"], 1),
+        ({"x.fa": fasta_family("A"), "x.fasta": fasta_family("A")}, ["x"], 0),  # the same family twice
+        ({"many.sto": "".join(record("", c) for c in "ACD")}, ["many.1", "many.2", "many.3"], 0),
+        ({"one.sto": record("", "A")}, ["one"], 0),
+        ({"many.sto": "".join(record("#=GF AC PF1.2\n", c) for c in "ACD")}, ["PF1"], 2),
+        ({"many.sto": "".join(record("#=GF ID Toy\n", c) for c in "AC")}, ["Toy"], 1),
+        ({"a.sto": record("#=GF ID Toy\n", "A"), "b.sto": record("#=GF ID Toy\n", "C")}, ["Toy"], 1),
+    ],
+)
+@pytest.mark.parametrize("replace", [False, True])
+def test_no_family_of_an_import_takes_the_place_of_another(
+    store: Store, tmp_path: Path, files: dict[str, str], names: list[str], lost: int, replace: bool
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, text in files.items():
+        data = text.encode()
+        (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    if lost:
+        with pytest.raises(BadInputError) as caught:
+            import_families([folder], store, replace_existing=replace)
+        assert f"{lost} of {len(names) + lost} families were not imported" in str(caught.value)
+    else:
+        assert import_families([folder], store, replace_existing=replace) == len(names)
+    assert store.accessions() == names
+    first = "MKA" if any(name.endswith(".sto") for name in files) else "MK-A"
+    assert store.read(names[0]).rows[0] == first  # the first that came has the name
+
+
+def test_another_family_of_a_name_that_is_there_is_not_called_the_same(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.fa").write_text(fasta_family("A"))
+    assert import_families([tmp_path / "x.fa"], store) == 1
+    assert import_families([tmp_path / "x.fa"], store) == 0
+    assert "x is in the store already" in capsys.readouterr().err
+    (tmp_path / "x.fa").write_text(fasta_family("C"))
+    assert import_families([tmp_path / "x.fa"], store) == 0
+    assert "x was not imported: the store has another family of this name" in " ".join(capsys.readouterr().err.split())
+    assert store.read("x").rows[0] == "MK-A"
+
+
+def test_a_record_that_is_not_sound_does_not_stop_the_others(store: Store, tmp_path: Path) -> None:
+    bad = ["x MKA\nx MKC\n", "x MKA\ny MK\n", "x MKA b\n", "x MKA\n#=GC RF xx\n"]
+    text = "".join(
+        record(f"#=GF ID good{i}\n", "A") + f"# STOCKHOLM 1.0\n#=GF ID bad{i}\n{rows}//\n" for i, rows in enumerate(bad)
+    )
+    (tmp_path / "many.sto").write_text(text + record("#=GF ID last\n", "A"))
+    with pytest.raises(BadInputError, match="4 of 9 families were not imported; the other 5 were written"):
+        import_families([tmp_path / "many.sto"], store)
+    assert store.accessions() == ["good0", "good1", "good2", "good3", "last"]
+
+
 def test_sequences_that_are_not_aligned_are_aligned_or_refused(store: Store, examples: Path) -> None:
     with pytest.raises(BadInputError, match="globins is not aligned"):
         import_families([examples / "globins.fasta"], store)

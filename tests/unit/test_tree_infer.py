@@ -14,12 +14,12 @@ import pytest
 from phylocli.alphabet import AMINO_ACIDS
 from phylocli.errors import BadInputError, MissingDependencyError, PhylocliError, UsageError
 from phylocli.formats import newick, read_families, stockholm
+from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer
 from phylocli.tree.engines import _external, _skbio, iqtree, veryfasttree
-from phylocli.tree.failures import Failures
 from phylocli.tree.infer import attach_trees, infer_trees
 
 VERYFASTTREE = pytest.param("veryfasttree", marks=pytest.mark.needs("veryfasttree"))

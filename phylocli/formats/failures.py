@@ -1,4 +1,4 @@
-"""Families that got no tree: collected while the others go on, listed at the end."""
+"""Families that a stage could not do: collected while the others go on, listed at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LISTED = 50
 
 @dataclass
 class Failure:
-    """A family that got no tree, and why."""
+    """A family that failed, and why."""
 
     family: str
     error: PhylocliError
@@ -25,17 +25,19 @@ class Failures:
     """Collects the families that failed, so that one bad family does not stop the rest.
 
     Attributes:
+        outcome: what the summary says of them: `got no tree`, `were not imported`.
         items: the failures, in the order of the input.
         done: how many families succeeded.
     """
 
+    outcome: str = "failed"
     items: list[Failure] = field(default_factory=list)
     done: int = 0
 
     def add(self, family: str, error: PhylocliError) -> None:
-        """Note a failure; `-v` says it at once."""
+        """Note a failure; `-v` prints it at once."""
         self.items.append(Failure(family, error))
-        console.detail(f"{family}: no tree: {error.what}")
+        console.detail(f"{family}: {error.what}")
 
     def unless_all(self, families: Iterator[Family]) -> Iterator[Family]:
         """Yield the families, and raise at the end where none succeeded, so that the output is not made at all."""
@@ -44,7 +46,7 @@ class Failures:
             self.raise_if_any()
 
     def raise_if_any(self) -> None:
-        """End the command with a table of the failures, where there are any.
+        """End the command with a list of the failures, where there are any.
 
         Raises:
             PhylocliError: the failure itself where there was one family, else a summary; a `BadInputError` where all
@@ -55,11 +57,10 @@ class Failures:
         if len(self.items) == 1 and not self.done:
             raise self.items[0].error
         for item in self.items[:_LISTED]:
-            console.warning(
-                f"no tree for {item.family}: {item.error.what}" + (f" ({item.error.why})" if item.error.why else "")
-            )
+            what, why = item.error.what, item.error.why
+            console.warning((what if item.family in what else f"{item.family}: {what}") + (f" ({why})" if why else ""))
         if len(self.items) > _LISTED:
             console.warning(f"… and {len(self.items) - _LISTED} more")
         kind = BadInputError if all(isinstance(item.error, BadInputError) for item in self.items) else PhylocliError
         total = self.done + len(self.items)
-        raise kind(f"{len(self.items)} of {total} families got no tree; the other {self.done} were written")
+        raise kind(f"{len(self.items)} of {total} families {self.outcome}; the other {self.done} were written")
