@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CUDA_VENV ?= .venv-cuda
+CUDA_TORCH := 2.14.1
 EXTRAS := dev,ann,esm,famsa,iqtree,map,tensorboard,trees,wandb
 
-.PHONY: demo test slow fuzz matrix lint types imports check clean
+.PHONY: demo test slow fuzz matrix fake-cuda lint types imports check clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("phylocli needs Python 3.11 or newer, this is %d.%d; say make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -23,10 +25,15 @@ slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 fuzz: $(STAMP)  ## every property test on random examples, ten times as many; FUZZ_ROUNDS=100 for more
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n auto -m 'hypothesis and not slow and not gpu'
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n auto -m 'hypothesis and not slow and not gpu and not fake_cuda'
 
 matrix: $(STAMP)  ## the test suite under other settings of the machine; MATRIX='--times 5 avx2 random' for a choice
 	$(BIN)/python tests/matrix.py $(MATRIX)
+
+fake-cuda: pyproject.toml  ## the CUDA path on tensors without values: a CUDA build of torch (6 GB), no GPU
+	test -x $(CUDA_VENV)/bin/pytest || { $(PYTHON) -m venv $(CUDA_VENV) && \
+	$(CUDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch==$(CUDA_TORCH) -e '.[dev,esm]'; }
+	$(CUDA_VENV)/bin/python -m pytest -m fake_cuda tests/unit/test_devices.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

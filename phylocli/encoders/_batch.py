@@ -70,7 +70,7 @@ class Layout:
         Beyond either end of the sequence the index is T: one row past the last, which the caller fills with zeros.
         """
         if offsets not in self._neighbours:
-            step = torch.tensor(offsets, device=self.position.device)
+            step = torch.tensor(offsets).to(self.position.device, non_blocking=True)
             at = self.position[:, None] + step
             row = torch.arange(len(self), device=self.position.device)[:, None] + step
             self._neighbours[offsets] = torch.where((at >= 0) & (at < self.length[:, None]), row, len(self))

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from phylocli.alphabet import VOCABULARY_SIZE
 from phylocli.encoders._recompute import through
@@ -24,6 +23,33 @@ PRESETS: dict[str, dict[str, Any]] = {
     "medium": {"width": 512, "depth": 5},  # 5.9 M
     "large": {"width": 1024, "depth": 8},  # 38 M
 }
+
+
+class Reader(nn.Module):
+    """A GRU from either end of each sequence, what they say side by side.
+
+    Padding follows the residues in both directions, so that it changes nothing, and no length has to be known to the host.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.forwards = nn.GRU(width, width // 2, batch_first=True)
+        self.backwards = nn.GRU(width, width // 2, batch_first=True)
+        self.register_load_state_dict_pre_hook(_from_one_module)
+
+    def forward(self, x: Tensor, mirrored: Tensor) -> Tensor:
+        """Return (N, L, width) from x (N, L, width); `mirrored` (N, L) is the place of each residue from the other end."""
+        turned = mirrored[..., None]
+        back = self.backwards(x.gather(1, turned.expand_as(x)))[0]
+        return torch.cat([self.forwards(x)[0], back.gather(1, turned.expand_as(back))], dim=2)
+
+
+def _from_one_module(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Take weights over from models of 0.1, where both directions were one bidirectional GRU."""
+    for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+        if f"{prefix}{name}" in state:
+            state[f"{prefix}forwards.{name}"] = state.pop(f"{prefix}{name}")
+            state[f"{prefix}backwards.{name}"] = state.pop(f"{prefix}{name}_reverse")
 
 
 class Encoder(nn.Module):
@@ -49,7 +75,7 @@ class Encoder(nn.Module):
         self.depth = depth
         self.embed = nn.Embedding(VOCABULARY_SIZE, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
-        self.readers = nn.ModuleList(nn.GRU(width, width // 2, batch_first=True, bidirectional=True) for _ in range(depth))
+        self.readers = nn.ModuleList(Reader(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -60,16 +86,15 @@ class Encoder(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Encode residues; arguments and result as in `convolutional`."""
-        # Packed, so that the reading from the right starts at each sequence's own end.
-        lengths = mask.sum(1).clamp(min=1).cpu()
+        place, lengths = torch.arange(tokens.shape[1], device=tokens.device), mask.sum(1, keepdim=True)
+        mirrored = torch.where(mask, lengths - 1 - place, place)  # (N, L): each sequence from its own end, padding as it is
         with torch.autocast(tokens.device.type, enabled=False):  # the recurrence adds up rounding over hundreds of steps
             x = self.dropout(self.embed(tokens))
             for norm, reader in list(zip(self.norms, self.readers, strict=True))[:layer]:
-                x = through(_read, x, lengths, norm, reader, recompute=self.recompute)
+                x = through(_read, x, mirrored, norm, reader, recompute=self.recompute)
             return self.norm(self.dropout(x))
 
 
-def _read(x: Tensor, lengths: Tensor, norm: nn.Module, reader: nn.Module) -> Tensor:
+def _read(x: Tensor, mirrored: Tensor, norm: nn.Module, reader: nn.Module) -> Tensor:
     """Return the stream (N, L, width) after a layer."""
-    packed = pack_padded_sequence(norm(x), lengths, batch_first=True, enforce_sorted=False)
-    return x + pad_packed_sequence(reader(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+    return x + reader(norm(x), mirrored)

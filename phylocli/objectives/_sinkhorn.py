@@ -19,12 +19,13 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int, weights: Tensor | 
         scores: (N, K).
         epsilon: ε, the smoothness.
         iterations: scalings of columns and rows.
-        weights: mass of each sample, (N,), of sum 1; None: 1/N.
+        weights: mass of each sample, (N,), of sum 1; None: 1/N. A sample of mass 0 takes no part, and its own row is void.
     """
     n, k = scores.shape
     mass = torch.full_like(scores[:, 0], 1 / n) if weights is None else weights.to(scores.dtype)
-    rows = mass.log()[:, None]
-    plan = scores / epsilon
+    limits = torch.finfo(scores.dtype)
+    rows = mass.clamp(min=limits.tiny).log()[:, None]
+    plan = (scores / epsilon).masked_fill(mass[:, None] == 0, limits.min / 4)
     for _ in range(iterations):
         plan = plan - plan.logsumexp(0, keepdim=True) - math.log(k)
         plan = plan - plan.logsumexp(1, keepdim=True) + rows

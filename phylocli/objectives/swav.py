@@ -87,14 +87,18 @@ class Objective(nn.Module):
     def _codes(self, side: int, z: Tensor, scores: Tensor, batch: Batch) -> Tensor:
         """Return the codes of a large view, (N, K)."""
         family, clan = batch.family, batch.clan
+        there = torch.ones_like(family, dtype=torch.bool)
         if len(self.queues):
             queue = self._queues()[side]
-            there = queue.filled()
-            scores = torch.cat([scores, queue.vectors[there].to(scores.dtype) @ self.prototypes.T])
-            family, clan = torch.cat([family, queue.family[there]]), torch.cat([clan, queue.clan[there]])
+            scores = torch.cat([scores, queue.vectors.to(scores.dtype) @ self.prototypes.T])
+            family, clan = torch.cat([family, queue.family]), torch.cat([clan, queue.clan])
+            there = torch.cat([there, queue.filled()])
             if self.training:
                 queue.put(z, batch)
-        weights = kin_weights(family, clan) if self.kin_mass else None
+        weights = there / there.sum()
+        if self.kin_mass:
+            weights = kin_weights(family, clan) * there
+            weights = weights / weights.sum()
         return sinkhorn(scores, self.epsilon, self.iterations, weights)[: len(z)]
 
     def _queues(self) -> list[Queue]:

@@ -150,13 +150,9 @@ class Learner(nn.Module):
 
         What is left at a sequence's end is dropped; a sequence shorter than a segment is one.
         """
-        counts = torch.tensor([max(1, len(s) // length) for s in sequences])
-        cut = [
-            s[t * length : (t + 1) * length]
-            for s, count in zip(sequences, counts.tolist(), strict=True)
-            for t in range(count)
-        ]
-        present = (torch.arange(int(counts.max()))[None] < counts[:, None]).to(self.device, non_blocking=True)
+        counts = [max(1, len(s) // length) for s in sequences]
+        cut = [s[t * length : (t + 1) * length] for s, count in zip(sequences, counts, strict=True) for t in range(count)]
+        present = (torch.arange(max(counts))[None] < torch.tensor(counts)[:, None]).to(self.device, non_blocking=True)
         vectors = self.embed(cut)
         return vectors.new_zeros(*present.shape, vectors.shape[1]).masked_scatter(present[..., None], vectors), present
 

@@ -8,10 +8,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from phylocli import registry
 from phylocli.encoders import POOLINGS, Model, pad_batch
 from phylocli.encoders._batch import Layout
+from phylocli.encoders.recurrent import Reader
 from phylocli.errors import BadInputError, UsageError
 
 ENCODERS = sorted({*registry.names("encoders")} - {"esm2"})  # its presets are on a hub: see test_encoders_esm2.py
@@ -217,3 +220,14 @@ def test_a_long_sequence_goes_through_every_linear_encoder() -> None:
     tokens, mask = pad_batch(sequences([40_000, 10]))
     with torch.no_grad():
         assert torch.isfinite(small("convolutional")(tokens, mask)).all()
+
+
+def test_a_recurrent_layer_is_a_bidirectional_gru_on_packed_sequences_and_takes_its_weights() -> None:
+    torch.manual_seed(0)
+    packed, reader, lengths = nn.GRU(8, 4, batch_first=True, bidirectional=True), Reader(8), torch.tensor([9, 1, 5])
+    reader.load_state_dict(packed.state_dict())  # as models of 0.1 have them
+    x, place = torch.randn(3, 9, 8), torch.arange(9)
+    mask = place[None] < lengths[:, None]
+    mirrored = torch.where(mask, lengths[:, None] - 1 - place, place)
+    expected = pad_packed_sequence(packed(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[0], True)
+    assert torch.allclose(reader(x, mirrored)[mask], expected[0][mask], atol=1e-6)

@@ -142,6 +142,15 @@ def test_sinkhorn_is_the_loop_that_scales_columns_and_rows(weighted: bool) -> No
         np.testing.assert_allclose(found, slow_sinkhorn(scores.numpy(), 0.3, iterations, mass.numpy()), rtol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sinkhorn_leaves_samples_without_mass_out(dtype: torch.dtype) -> None:
+    scores, mass = normal(9, 4).to(dtype), torch.tensor([1, 0, 2, 3, 0, 1, 1, 2, 0]).to(dtype) / 10
+    there = mass > 0
+    for iterations in (1, 3, 50):
+        found, expected = sinkhorn(scores, 0.05, iterations, mass), sinkhorn(scores[there], 0.05, iterations, mass[there])
+        assert torch.allclose(found[there], expected, rtol=1e-4)
+
+
 def test_sinkhorn_is_doubly_stochastic_in_the_end_and_in_float32_too() -> None:
     scores = (
         torch.nn.functional.normalize(normal(40, 8), dim=1) @ torch.nn.functional.normalize(normal(10, 8, seed=1), dim=1).T
