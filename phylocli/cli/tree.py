@@ -42,7 +42,8 @@ def command(
         float, typer.Option(help="Leave out members with residues in a smaller share of the columns.", metavar="X")
     ] = 0.0,
     min_overlap: Annotated[
-        int, typer.Option(help="Pairs that share fewer columns have no distance of their own.", metavar="N")
+        int,
+        typer.Option(help="Columns that a pair must share for a distance of its own, but at most half of all.", metavar="N"),
     ] = 10,
     refine: Annotated[
         Optional[bool],  # noqa: UP045

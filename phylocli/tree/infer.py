@@ -23,6 +23,7 @@ from phylocli.formats.fasta import shorten
 from phylocli.formats.newick import Tree, read_trees
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.tree import _collapse
+from phylocli.tree._overlap import least_overlap, overlap_groups
 from phylocli.tree._refine import improve, one_thread, refines
 from phylocli.tree._refine import refine as refine_lengths
 from phylocli.tree._support import add_support, parse_support
@@ -60,8 +61,8 @@ def infer_trees(
     """Yield each family with its tree, in the order of the input.
 
     Identical rows are collapsed before and come back at distance zero; families of one, two and three different rows need no
-    engine; names never reach an engine. Negative branch lengths become zero. Members without a residue in the columns used
-    cannot be placed and are left out, with a warning.
+    engine; names never reach an engine. Negative branch lengths become zero. Members without a residue in the columns used,
+    or that share too few columns with the others, cannot be placed and are left out, with a warning.
 
     The tree does not depend on the order of the members: engines get the rows in a canonical order (see
     `tree._collapse.canonical_order`), which also decides every tie. Members keep the order of the input.
@@ -71,7 +72,8 @@ def infer_trees(
         engine: `auto` (`bme` up to 2,000 members, above that `veryfasttree` where it is installed), or an engine's name.
         model: `lg`, `wag`, `jtt`, `poisson`, `kimura`, `p`; the first four with Γ-distributed site rates.
         alpha: shape of Γ for distances; None estimates it for each family, infinite means equal rates.
-        min_overlap: pairs that share fewer columns get their distance by way of other members.
+        min_overlap: pairs that share fewer columns get their distance by way of other members; in families of fewer than
+            twice as many columns, half of the columns.
         max_distance: distance of saturated pairs.
         min_coverage: members with residues in a smaller share of the columns used are left out.
         columns: `match` (match states only) or `all`.
@@ -250,7 +252,9 @@ def prepare(options: Options) -> None:
 
 def infer_tree(family: Family, options: Options) -> Family:
     """Return one family with its tree; see `infer_trees`."""
-    family, names, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
+    usable = usable_states(_as_aligned(family), options.columns, options.min_coverage)
+    options = replace(options, min_overlap=least_overlap(options.min_overlap, usable.states.shape[1]))
+    family, names, states = _comparable(usable, options)
     groups = _collapse.unique_rows(states)
     tree, description, alpha = _infer_states(states[[group[0] for group in groups]], groups, names, family.label, options)
     tree = clip_negative(tree)
@@ -318,6 +322,49 @@ def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
         states = states[keep]
     order = _collapse.canonical_order(states, family.ids)
     return Usable(family, [family.ids[row] for row in order], states[order])
+
+
+def _comparable(usable: Usable, options: Options) -> Usable:
+    """Return what is left without the members that share too few columns with the others, even by way of others.
+
+    A likelihood needs one shared column, a distance `min_overlap` of them.
+
+    Raises:
+        BadInputError: no group of members that can be compared holds more than half of the family.
+    """
+    family, names, states = usable
+    rows = _collapse.unique_rows(states)
+    module = registry.load(ROOM, choose_engine(len(rows), options))
+    by_distance = len(rows) <= 3 or getattr(module, "USES_DISTANCES", False)
+    least = options.min_overlap if by_distance else 1
+    different = states[[row[0] for row in rows]]
+    group = overlap_groups(different, least)
+    if not group.any():
+        return usable
+    sizes = np.bincount(group, weights=[len(row) for row in rows]).astype(int)
+    largest = int(sizes.argmax())
+    which = f"{least} columns" if least > 1 else "a column"
+    fix = "use --columns all" if options.columns != "all" else "give an alignment in which the members overlap"
+    if least > 1 and (overlap_groups(different, 1) != group).any():
+        fix += f", or lower --min-overlap (now {least})"
+    if 2 * sizes[largest] <= len(names):
+        whole = f"{family.label}: no two different members share {which}"
+        if np.count_nonzero(sizes) < len(rows):
+            whole = (
+                f"{family.label}: the members fall into {np.count_nonzero(sizes)} groups that do not share {which}, "
+                f"the largest of {sizes[largest]} among {len(names)}"
+            )
+        raise BadInputError(whole, why="without shared columns, sequences cannot be compared", fix=fix)
+    kept = sorted(at for row, of in zip(rows, group.tolist(), strict=True) if of == largest for at in row)
+    ids = {names[at] for at in kept}
+    lost = [name for name in family.ids if name not in ids]
+    console.warning(
+        f"{family.label}: left out {len(lost)} of {len(names)} members that do not share {which} with the others, "
+        f"first {shorten(lost[0])!r}; {fix} to keep them"
+    )
+    states = states[kept]
+    states = states[:, (states != MISSING).any(axis=0)]
+    return Usable(family.with_tree(None).subset(ids), [names[at] for at in kept], states)
 
 
 def clip_negative(tree: Tree) -> Tree:

@@ -218,12 +218,6 @@ def test_fragments_that_share_no_column_are_placed_by_way_of_others() -> None:
         assert np.isfinite(list(distances(done.tree()).values())).all()
 
 
-def test_members_that_nothing_connects_still_give_a_tree() -> None:
-    rows = ["ACDEFGHIKLMN" + "-" * 12, "ACDEFGHIKLMV" + "-" * 12, "-" * 12 + "ACDEFGHIKLMN", "-" * 12 + "ACDEFGHIKLVV"]
-    done = infer_one(Family(list("abcd"), rows), engine="bme")
-    assert np.isfinite(list(distances(done.tree()).values())).all()
-
-
 def test_only_match_columns_count_unless_all_are_asked_for() -> None:
     rows = ["ACDEFGHIKLww", "ACDEFGHIKV..", "ACDEFGHIRVkk", "ACDEFGHVKVww"]
     by_match = infer_one(Family(list("abcd"), rows, column_features={"RF": "xxxxxxxxxx.."}), min_overlap=1)

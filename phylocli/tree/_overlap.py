@@ -1,0 +1,54 @@
+"""Which rows of an alignment can be compared: those that share enough columns, directly or by way of others."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.alphabet import MISSING
+
+_CELLS = 20_000_000  # of the arrays that are made at once
+
+
+def least_overlap(wanted: int, columns: int) -> int:
+    """Return how many columns a pair must share in an alignment of so many: what is wanted, but at most half of them."""
+    return max(1, min(wanted, -(-columns // 2)))
+
+
+def overlap_groups(states: npt.NDArray[np.uint8], least: int) -> npt.NDArray[np.int64]:
+    """Return the group of each row, shape (n,), numbered by its first row.
+
+    Two rows that share at least `least` columns, in which both have a residue, are in one group, and so are those that a
+    chain of such pairs connects. Time is O(n · columns) where most rows overlap with the first.
+
+    Args:
+        states: alignment as `alphabet.encode_states` gives it, shape (n, columns).
+        least: number of columns.
+    """
+    present = states != MISSING
+    group = np.full(len(states), -1, dtype=np.int64)
+    for first in range(len(states)):
+        if group[first] >= 0:
+            continue
+        group[first] = first
+        frontier, rest = np.array([first]), np.flatnonzero(group < 0)
+        while len(frontier) and len(rest):
+            reached = _reached(present, frontier, rest, least)
+            frontier, rest = rest[reached], rest[~reached]
+            group[frontier] = first
+    return group
+
+
+def _reached(
+    present: npt.NDArray[np.bool_], frontier: npt.NDArray[np.int64], rest: npt.NDArray[np.int64], least: int
+) -> npt.NDArray[np.bool_]:
+    """Return which rows of the rest share enough columns with a row of the frontier, shape (rest,)."""
+    reached = np.zeros(len(rest), dtype=bool)
+    size = max(1, min(_CELLS // max(present.shape[1], 1), int(_CELLS**0.5)))
+    for start in range(0, len(frontier), size):
+        known = present[frontier[start : start + size]].astype(np.float32)
+        open_ = np.flatnonzero(~reached)
+        for begin in range(0, len(open_), size):
+            part = open_[begin : begin + size]
+            reached[part] = (present[rest[part]].astype(np.float32) @ known.T >= least).any(axis=1)
+    return reached
