@@ -53,6 +53,7 @@ _NOT_ALLOWED = {
     for name, letters in (("protein", _ALLOWED), ("dna", NUCLEOTIDE_CODES + "UN"))
 }
 _DELETE_GAPS = str.maketrans("", "", GAPS)
+_DELETE_UNKNOWN = str.maketrans("", "", GAPS + "NX*")
 
 
 def _table(offset: int, unknown: int, gap: int) -> npt.NDArray[np.uint8]:
@@ -109,9 +110,19 @@ def check_alphabet(name: str) -> str:
 
 
 def looks_like_nucleotides(rows: list[str]) -> bool:
-    """Return whether sequences, as letters, hold nothing but A, C, G, T, U and N, and at least 100 of these."""
-    text = "".join(rows[:100]).translate(_DELETE_GAPS).upper()
-    return len(text) >= 100 and not text.strip("ACGTUN")
+    """Return whether sequences, aligned or not and in any case, are nucleotides rather than proteins.
+
+    Of the first 100: 15 letters or more, unknown ones not counted; all of them IUPAC's codes of nucleotides, 90 % of them
+    A, C, G, T or U, and three of these four. Proteins are so only where they are of low complexity.
+    """
+    letters = "".join(rows[:100]).upper().translate(_DELETE_UNKNOWN).replace("U", "T")
+    counts = [letters.count(letter) for letter in NUCLEOTIDES]
+    return (
+        len(letters) >= 15
+        and sum(counts) >= 0.9 * len(letters)
+        and sum(count > 0 for count in counts) >= 3
+        and set(letters) <= set(NUCLEOTIDE_CODES)
+    )
 
 
 def check_residues(residues: str, name: str, where: str = "", alphabet: str = "protein") -> None:

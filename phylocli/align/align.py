@@ -13,6 +13,7 @@ from phylocli.align.trim import drop_uncovered, parse_trim, trim_columns
 from phylocli.errors import BadInputError
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
+from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike
 
 ROOM = "align.engines"
@@ -54,7 +55,7 @@ def align_families(
     rule = parse_trim(trim)
     settings = Settings(hmm=hmm, seed_alignment=seed_alignment, store=store, threads=threads)
     start, members = time.monotonic(), 0
-    for family in console.progress(families, "alignments", unit="families"):
+    for family in console.progress(NucleotideCheck().families(families), "alignments", unit="families"):
         members += len(family)
         console.detail(f"{family.label}: aligning {len(family)} sequences, method {method}")
         try:

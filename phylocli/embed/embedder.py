@@ -13,12 +13,13 @@ import numpy.typing as npt
 import torch
 
 from phylocli import console
-from phylocli.alphabet import check_residues, encode_tokens, looks_like_nucleotides
+from phylocli.alphabet import check_residues, encode_tokens
 from phylocli.embed.batching import spans, token_batches, windows
 from phylocli.encoders import Model, build_pooling, pad_batch
 from phylocli.errors import UsageError
 from phylocli.formats import Sequence
 from phylocli.formats.fasta import shorten
+from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -33,9 +34,6 @@ BATCH_TOKENS = {"cpu": 8_192, "cuda": 131_072, "mps": 32_768}
 
 CACHE_BYTES = 64 << 20
 """Embeddings of sequences that are kept in case the same sequence comes again, in bytes."""
-
-FIRST = 20
-"""Sequences that are looked at to tell nucleotides from proteins."""
 
 
 def with_pooling(model: Model, pool: str | None) -> Model:
@@ -179,14 +177,9 @@ class _Watch:
         self.window, self.alphabet = window, alphabet
         self.unknown: list[str] = []
         self.long: list[str] = []
-        self.first: list[str] = []
 
     def __call__(self, sequences: Iterable[Sequence]) -> Iterator[Sequence]:
-        for sequence in sequences:
-            if len(self.first) < FIRST:
-                self.first.append(sequence.residues[:1000])
-                if len(self.first) == FIRST:
-                    self._judge()
+        for sequence in NucleotideCheck(self.alphabet, OTHER_MODEL).sequences(sequences):
             if self.alphabet != "protein":  # what reads files knows of proteins only
                 check_residues(sequence.residues, sequence.id, sequence.where, self.alphabet)
             if not sequence.residues.strip("XBZJ*" if self.alphabet == "protein" else "N"):
@@ -195,13 +188,7 @@ class _Watch:
                 self.long.append(sequence.id)
             yield sequence
 
-    def _judge(self) -> None:
-        if self.alphabet == "protein" and looks_like_nucleotides(self.first):
-            console.warning("these look like nucleotides, and the model is one of proteins; translate them first")
-
     def report(self) -> None:
-        if len(self.first) < FIRST:
-            self._judge()
         if self.unknown:
             console.warning(
                 f"{len(self.unknown)} sequences consist of unknown residues only, first {shorten(self.unknown[0])!r}; "

@@ -19,6 +19,7 @@ from phylocli.families.pool import Pool
 from phylocli.families.searching import Region, Settings
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import Sequence
+from phylocli.formats.nucleotides import NucleotideCheck
 
 if TYPE_CHECKING:
     import polars as pl
@@ -180,7 +181,7 @@ def find_families(
     settings = _settings(evalue, coverage, min_size, min_length, prefix, threads)
     method = registry.load(ROOM, engine)
     description = method.describe()
-    pool = Pool(sequences)
+    pool = Pool(NucleotideCheck().sequences(sequences))
     repeated = [name for ids in pool.ids for name in ids]
     if len(set(repeated)) < len(repeated):
         raise BadInputError("an id occurs more than once", fix="make the ids unique: members are named by them")

@@ -21,6 +21,7 @@ from phylocli.formats import read_families, stem
 from phylocli.formats.a2m import SUFFIXES as A2M_SUFFIXES
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
+from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PACKED, PathLike, display_name, open_input
 from phylocli.store import Store, is_safe
@@ -194,8 +195,9 @@ def _files(folder: Path) -> list[PathLike | None]:
 
 def _read_all(sources: Iterable[PathLike | None], failures: Failures) -> Iterator[tuple[PathLike | None, int, Family]]:
     """Yield the families of all sources, each with its number in its source; 0 where it is the only one."""
+    check = NucleotideCheck()
     for source in sources:
-        records = read_families(source, on_failure=failures.add)
+        records = check.families(read_families(source, on_failure=failures.add))
         first = next(records, None)
         second = next(records, None)
         if first is not None:

@@ -130,7 +130,7 @@ class Family:
         return reference is not None and len(reference) == self.columns and bool(set(reference) - set("-.~_"))
 
     def looks_like_nucleotides(self) -> bool:
-        """Return whether the members hold nothing but A, C, G, T, U and N; see `alphabet.looks_like_nucleotides`."""
+        """Return whether the members are nucleotides rather than proteins; see `alphabet.looks_like_nucleotides`."""
         from phylocli.alphabet import looks_like_nucleotides
 
         return looks_like_nucleotides(self.rows)

@@ -12,6 +12,7 @@ from phylocli import console
 from phylocli.alphabet import MISSING, encode_states
 from phylocli.errors import BadInputError
 from phylocli.formats.family import Family
+from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.pairs.laws import CHUNK_ROWS, LISTED_UP_TO, Draw, ListedPool, UniformPool
 from phylocli.pairs.request import Band, Request
 from phylocli.pairs.sampler import PairSampler, distinct_integers
@@ -39,10 +40,7 @@ class AlignedRows:
                 f"{family.label} is not aligned, so its pairs have no identity or coverage", fix="use 'phylocli align'"
             )
         place = {name: k for k, name in enumerate(family.ids)}
-        if alphabet == "protein" and family.looks_like_nucleotides():
-            console.warning(
-                f"{family.label} looks like nucleotides and is compared as protein; the alphabet to ask for is dna"
-            )
+        NucleotideCheck(alphabet, SAY_DNA).check(family.rows, family.label)
         states = encode_states(family.rows, alphabet)[:, family.match_columns()]
         self.states: npt.NDArray[np.uint8] = states[[place[name] for name in tips]]
         self.lengths = (self.states != MISSING).sum(axis=1)

@@ -13,6 +13,7 @@ import numpy as np
 from phylocli import models
 from phylocli.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import read_sequences
+from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.parts import is_parts
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.sniffing import SEQUENCES, sniff_file
@@ -72,7 +73,8 @@ def read_queries(
         assert source is not None
         return _from_table(source, table), None
     embedder = embedder_of(table, model, device)
-    found = list(read_sequences(source, letters=embedder.model.alphabet))
+    check = NucleotideCheck(embedder.model.alphabet)
+    found = list(check.sequences(read_sequences(source, letters=embedder.model.alphabet)))
     letters = [sequence.residues for sequence in found]
     return Queries([sequence.id for sequence in found], unit(embedder.pooled(letters)), letters), embedder
 

@@ -13,6 +13,7 @@ from phylocli.alphabet import AMINO_ACIDS, encode_states
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import newick, read_sequences
 from phylocli.formats.newick import Tree
+from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.simulate.indels import IndelModel
 from phylocli.simulate.sites import Motifs, RateModel
@@ -199,7 +200,7 @@ def read_frequencies(text: str) -> tuple[float, ...] | None:
         return None
     counts = np.ones(len(AMINO_ACIDS))
     if text != "equal":
-        for sequence in read_sequences(text):
+        for sequence in NucleotideCheck().sequences(read_sequences(text)):
             states = encode_states([sequence.residues])[0]
             counts += np.bincount(states, minlength=len(AMINO_ACIDS) + 1)[: len(AMINO_ACIDS)]
     return tuple((counts / counts.sum()).tolist())

@@ -8,6 +8,7 @@ from typing import Any
 
 from phylocli import console, views
 from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.formats.streams import PathLike
 from phylocli.pairs import Split
 from phylocli.train.compiled import Cache, Compiled, open_compiled
@@ -44,9 +45,8 @@ def load_corpus(
         raise UsageError(f"validation.fraction is {fraction:g}", fix="give a fraction from 0 to below 1")
     split = Split.read(split_path(given, seed)) if given else None
     compiled = open_compiled(inputs, settings["alphabet"], cache)
-    if compiled.nucleotides and settings["alphabet"] == "protein":
-        label = compiled.nucleotides[0]
-        console.warning(f"{label} looks like nucleotides and is read as protein; the alphabet to ask for is dna")
+    if compiled.nucleotides:
+        NucleotideCheck(settings["alphabet"], SAY_DNA).warn(compiled.nucleotides[0])
     draws = Draws(compiled, Drawing(view, parameters, fraction, seed, split))
     _say_what_is_left_out(compiled, draws.survey)
     usable = [_source(draws, index) for index in range(compiled.families) if draws.survey.sizes[index]]

@@ -21,6 +21,7 @@ from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family, check_tips
 from phylocli.formats.fasta import shorten
 from phylocli.formats.newick import Tree, read_trees
+from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.tree import _collapse
 from phylocli.tree._overlap import least_overlap, overlap_groups
@@ -116,7 +117,7 @@ def infer_trees(
 
     if engine == "auto":
         _announce_rule()
-    results = ordered_map(infer_tree, families, options, jobs, timeout, prepare)
+    results = ordered_map(infer_tree, NucleotideCheck().families(families), options, jobs, timeout, prepare)
     for family, result in console.progress(results, "trees", unit="families"):
         if isinstance(result, Family):
             if failures is not None:
@@ -171,7 +172,7 @@ def attach_trees(
     if measure is not None and measure.name == "bootstrap":
         raise no_bootstrap("a given tree")
     count = 0
-    for family in families:
+    for family in NucleotideCheck().families(families):
         if count == len(trees):
             raise BadInputError(f"{name} holds {count} trees, and there are more families", fix="give one tree a family")
         try:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console, registry
+from phylocli import registry
 from phylocli.alphabet import ALPHABETS, check_alphabet
 from phylocli.errors import UsageError
 from phylocli.formats.family import Family
+from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.views._base import Pairs, Prepared, Source, Tokens, Transform, draw_all
 
 __all__ = ["Composed", "Pairs", "Prepared", "Source", "Tokens", "Transform", "build", "draw_all"]
@@ -63,13 +64,12 @@ class Composed:
     ) -> None:
         self.spec, self.source, self.transforms, self.additions = spec, source, transforms, additions or []
         self.alphabet = alphabet
-        self._warned = False
+        self._nucleotides = NucleotideCheck(alphabet, SAY_DNA)
 
     def prepare(self, family: Family) -> Prepared:
         """Return the family ready for drawing; see `Source.prepare`."""
-        if self.alphabet == "protein" and not self._warned and family.looks_like_nucleotides():
-            self._warned = True
-            console.warning(f"{family.label} looks like nucleotides and is read as protein; the alphabet to ask for is dna")
+        if family.looks_like_nucleotides():
+            self._nucleotides.warn(family.label)
         read = family if family.alphabet == self.alphabet else replace(family, alphabet=self.alphabet)
         prepared = self.source.prepare(read)
         return _ComposedPrepared(prepared, self) if self.transforms or self.additions else prepared

@@ -24,7 +24,7 @@ from phylocli.alphabet import (
 from phylocli.embed import embed_sequences
 from phylocli.encoders import Model
 from phylocli.errors import BadInputError, UsageError
-from phylocli.formats import Family, Sequence, read_sequences
+from phylocli.formats import Family, Sequence, read_families, read_sequences
 from phylocli.formats.tables import read_table
 from phylocli.train import train_model
 from phylocli.views import flank
@@ -63,7 +63,77 @@ def test_letters_are_those_of_iupac() -> None:
     for wrong in ("ACGE", "ACG*", "ACGX"):
         with pytest.raises(BadInputError, match="nucleotide"):
             check_residues(wrong, "x", alphabet="dna")
-    assert looks_like_nucleotides(["ACGT-ACGTN" * 20]) and not looks_like_nucleotides(["ACGT", "ACGTMKV" * 40])
+
+
+GENE = "ATGACCGATTCAGGA"  # 15 letters
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [GENE],
+        [GENE.lower()],
+        [GENE.replace("T", "U")],
+        [GENE[:8], GENE[8:]],
+        ["ATG-ACC..GATTC", "AGGA-"],
+        [GENE + "NNNNNNNNNN"],
+        [GENE + "R" + GENE + "y"],  # IUPAC's ambiguity codes
+        [GENE, "NNNN", "XXXX"],
+    ],
+)
+def test_nucleotides_are_noticed_from_fifteen_letters_on(rows: list[str]) -> None:
+    assert looks_like_nucleotides(rows)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        ["---"],
+        [GENE[:14]],  # too short to say
+        ["GAGAGSGAGAGSGAGAGS"],  # silk
+        ["TAATAAAAATAATAAAA"],  # two letters only
+        ["NNNNNNNNNNNNNNNNNNN"],
+        [GENE * 5 + "MKVLE"],
+        ["ACGT", "ACGTMKV" * 40],
+    ],
+)
+def test_proteins_are_not_taken_for_nucleotides(rows: list[str]) -> None:
+    assert not looks_like_nucleotides(rows)
+
+
+def test_no_example_family_is_taken_for_nucleotides(examples: Path) -> None:
+    assert not any(family.looks_like_nucleotides() for family in read_families(examples / "families.sto"))
+
+
+READERS = {
+    "tree": ["tree", "-", "--columns", "all"],
+    "tree of a given tree": ["tree", "-", "--tree", "TREE"],
+    "align": ["align", "-", "--method", "none"],
+    "families": ["families", "-"],
+    "store import": ["store", "import", "-"],
+    "embed": ["embed", "-", "--model", "MODEL"],
+    "views": ["views", "crop", "-", "-n", "1"],
+    "simulate": ["simulate", "--frequencies", "FILE", "--tips", "3", "--length", "5"],
+}
+
+
+@pytest.mark.parametrize("words", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("stockholm", [False, True])
+def test_every_command_that_reads_sequences_notices_nucleotides(
+    words: list[str], stockholm: bool, tmp_path: Path, cli
+) -> None:
+    other = GENE.replace("GACC", "GTCC")
+    text = f">a\n{GENE}-\n>b\n{other}T\n"
+    if stockholm:
+        text = f"# STOCKHOLM 1.0\n#=GF ID gene\na {GENE}-\nb {other}T\n//\n"
+    (tmp_path / "in.fa").write_text(text)
+    (tmp_path / "in.nwk").write_text("(a:1,b:1);")
+    if "MODEL" in words:
+        Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "model")
+    places = {"FILE": tmp_path / "in.fa", "TREE": tmp_path / "in.nwk", "MODEL": tmp_path / "model"}
+    done = cli(*(places.get(word, word) for word in words), input=text.encode())
+    assert done.stderr.count("looks like nucleotides") == 1, done.stderr
 
 
 def test_flanks_lie_where_biopython_finds_them(genome: str) -> None:

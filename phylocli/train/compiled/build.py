@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phylocli import console
-from phylocli.alphabet import check_residues, degap, encode_tokens
+from phylocli.alphabet import check_residues, degap, encode_tokens, looks_like_nucleotides
 from phylocli.errors import BadInputError, PhylocliError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
@@ -173,7 +173,8 @@ def _table_family(label: str, rows: pl.DataFrame, name: str, writer: ArrayWriter
     writer.append("distance", rows["distance"].to_numpy())
     return {
         **{"label": label, "accession": label, "name": "", "clan": rows["clan"][0], "where": name, "members": len(tokens)},
-        **{"width": 0, "marked": False, "nodes": 0, "problem": None, "tree": None, "nucleotides": False},
+        **{"width": 0, "marked": False, "nodes": 0, "problem": None, "tree": None},
+        "nucleotides": looks_like_nucleotides([residues for _, residues in list(index)[:100]]),
         **_members([member for member, _ in index], tokens, writer),
         **{"pairs": rows.height, "first_pair": first},
     }

@@ -1,0 +1,62 @@
+"""Nucleotides where proteins are expected: noticed by every command that reads sequences, in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from phylocli import console
+from phylocli.alphabet import looks_like_nucleotides
+from phylocli.formats.family import Family
+from phylocli.formats.fasta import Sequence, shorten
+
+TRANSLATE = "translate them first"
+OTHER_MODEL = "translate them first, or use a model of nucleotides"
+SAY_DNA = "set the alphabet to dna"
+
+_ROWS = 100
+"""Sequences, read one by one, that are looked at before it is decided."""
+
+
+class NucleotideCheck:
+    """Warns, once, of sequences that look like nucleotides and are read as proteins.
+
+    Args:
+        alphabet: that the sequences are read in; of `dna` nothing is said.
+        fix: what to do about it.
+    """
+
+    def __init__(self, alphabet: str = "protein", fix: str = TRANSLATE) -> None:
+        self._fix = fix
+        self._open = alphabet == "protein"
+
+    def check(self, rows: list[str], label: str) -> None:
+        """Warn where these sequences, aligned or not, look like nucleotides."""
+        if self._open and looks_like_nucleotides(rows):
+            self.warn(label)
+
+    def warn(self, label: str) -> None:
+        """Warn of sequences that are known to look like nucleotides."""
+        if self._open:
+            self._open = False
+            console.warning(f"{shorten(label)} looks like nucleotides, and is read as protein; {self._fix}")
+
+    def families(self, families: Iterable[Family]) -> Iterator[Family]:
+        """Pass families on, and check each."""
+        for family in families:
+            self.check(family.rows, family.label)
+            yield family
+
+    def sequences(self, sequences: Iterable[Sequence]) -> Iterator[Sequence]:
+        """Pass sequences on, and check the first hundred together."""
+        first: list[str] = []
+        label = "the input"
+        for sequence in sequences:
+            if len(first) < _ROWS:
+                if not first:
+                    label = sequence.where.split(", ")[0] or label
+                first.append(sequence.residues[:1000])
+                if len(first) == _ROWS:
+                    self.check(first, label)
+            yield sequence
+        if len(first) < _ROWS:
+            self.check(first, label)
