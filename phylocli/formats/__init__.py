@@ -45,7 +45,7 @@ def read_families(
     ids = [member.id for member in members]
     rows = [member.residues for member in members]
     title = stem(source)
-    if _suffix(name) in a2m.SUFFIXES or a2m.is_a3m(rows):
+    if (_suffix(name) in a2m.SUFFIXES and a2m.has_match_columns(rows)) or a2m.is_a3m(rows):
         rows, reference = a2m.fill_inserts(ids, rows, name)
         yield Family(ids, rows, name=title, column_features={"RF": reference}, where=name)
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import ete3
 
 _BLANK = re.compile(r"\s+|\[[^\]]*\]")
-_TOKEN = re.compile(r"(?P<quoted>'(?:[^']|'')*')|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+)")
+_TOKEN = re.compile(r"(?P<quoted>'[^']*+(?:''[^']*+)*+')|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+)")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NEEDS_QUOTES = re.compile(r"[\s'\[\](),:;]")
 _QUOTE = "put the name in single quotes, with each apostrophe in it doubled, as in 'O''Neil'"

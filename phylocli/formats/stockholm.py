@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, BinaryIO
 
@@ -81,7 +82,7 @@ class _Record:
         kind = line[2:4]
         words = _BLANKS.split(line, 2 if kind in ("GF", "GC") else 3)
         if kind == "GF":
-            self.gf.append((words[1] if len(words) > 1 else "", words[2] if len(words) > 2 else ""))
+            self.gf.append((sys.intern(words[1]) if len(words) > 1 else "", words[2] if len(words) > 2 else ""))
         elif kind == "GC" and len(words) == 3:
             self.annotation_line.setdefault((words[1],), number)
             self.gc.setdefault(words[1], []).append(words[2].strip())

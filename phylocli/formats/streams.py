@@ -59,12 +59,12 @@ _BINARY_MAGIC = {
 PACKED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes that say how an output is compressed."""
 
-BOMB_RATIO = 300
+BOMB_RATIO = 200
 """Compressed inputs that expand to more than so many times their size are refused, from `BOMB_SIZE` bytes on.
 
-Sequences reach a tenth of it. It bounds the memory that a small hostile file can take.
+Alignments full of gaps reach half of it. It bounds the memory that a small hostile file can take.
 """
-BOMB_SIZE = 64 << 20
+BOMB_SIZE = 16 << 20
 
 
 @dataclass

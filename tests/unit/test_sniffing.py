@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phylocli.errors import BadInputError, PhylocliError
-from phylocli.formats import Family, newick, read_families, read_sequences, sniffing
+from phylocli.formats import Family, a2m, newick, read_families, read_sequences, sniffing
 from phylocli.formats.sniffing import Kind, kind_of, sniff_file
 
 STARTS: dict[Kind, list[bytes]] = {
@@ -124,6 +126,20 @@ def test_a3m_is_an_alignment_wherever_families_are_read(tmp_path, name, comment)
     assert [s.residues for s in read_sequences(tmp_path / name)] == ["ACDE", "ACKMDE", "AKDE"]
 
 
+def test_inserts_that_would_blow_up_the_alignment_are_refused(monkeypatch):
+    monkeypatch.setattr(a2m, "MOST_CELLS", 1000)
+    rows = ["A" * k + "c" * 50 + "A" * (50 - k) for k in range(50)]
+    with pytest.raises(BadInputError, match="50 rows of 2550 columns"):
+        a2m.fill_inserts([str(k) for k in range(50)], rows, "x.a3m")
+    assert len(a2m.fill_inserts(["a", "b"], rows[:2], "x.a3m")[0][0]) == 150
+
+
+def test_an_alignment_in_lower_case_is_no_a2m_whatever_its_suffix(tmp_path):
+    (tmp_path / "x.a2m").write_text(">a\nacd.\n>b\na.de\n")
+    (family,) = read_families(tmp_path / "x.a2m")
+    assert family.aligned and family.rows == ["acd.", "a.de"]
+
+
 def test_plain_sequences_in_lower_case_are_no_a3m(tmp_path):
     (tmp_path / "x.fa").write_text(">a\nacdEFG\n>b\nEFGHacdefg\n>c\nacd\n")
     (family,) = read_families(tmp_path / "x.fa")
@@ -223,3 +239,58 @@ def test_any_newick_is_read_or_refused_with_a_typed_error(text):
     except BadInputError:
         return
     assert newick.parse(tree.to_newick()).tip_names() == tree.tip_names()
+
+
+BOMBS = """
+import gzip, lzma, resource, sys
+from phylocli.errors import PhylocliError
+from phylocli.formats import newick, read_families, read_sequences
+from phylocli.formats.streams import zstd
+
+n = 100_000
+files = {
+    "deep.nwk": b"(" * n + b"a" + b")" * n + b";",
+    "open.nwk": b"(" * n,
+    "wide.nwk": b"(" + b",".join(b"n%d:0.1" % i for i in range(n)) + b");",
+    "quote.nwk": b"'" + b"a" * (40 * n),
+    "comment.nwk": b"[a" * n,
+    "line.fa": b">a\\n" + b"ACDEFGHIKL" * n + b"\\n",
+    "lines.fa": b">a\\n" + b"A\\n" * n,
+    "names.fa": b"".join(b">s%d\\nAC\\n" % i for i in range(n)),
+    "features.sto": b"# STOCKHOLM 1.0\\n" + b"#=GF CC x\\n" * n + b"a AC\\n//\\n",
+    "blocks.sto": b"# STOCKHOLM 1.0\\n" + b"a A\\n\\n" * n + b"//\\n",
+    "inserts.a3m": b">a\\n" + b"Aa" * n + b"\\n>b\\n" + b"A" * n + b"\\n>c\\n" + b"A-" * (n // 2) + b"\\n",
+    "bomb.fa.gz": gzip.compress(b">a\\n" + b"A" * (1 << 27), 9),
+    "bomb.nwk.zst": zstd.compress(b"(" * (1 << 27)),
+    "bomb.sto.xz": lzma.compress(b"# STOCKHOLM 1.0\\n" + b"#=GF CC x\\n" * (1 << 23), preset=0),
+}
+for name, data in files.items():
+    with open(name, "wb") as handle:
+        handle.write(data)
+read_families, read_sequences, newick.parse("(a,b);")
+del files, data
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (200 << 20),) * 2)
+for name in sys.argv[1:]:
+    for read in [newick.read_trees] if ".nwk" in name else [read_families, read_sequences]:
+        try:
+            print(name, sum(1 for _ in read(name)))
+        except PhylocliError as error:
+            print(name, type(error).__name__)
+"""
+BOMBED = {
+    **{"deep.nwk": "1", "open.nwk": "BadInputError", "wide.nwk": "1", "quote.nwk": "BadInputError"},
+    **{"comment.nwk": "BadInputError", "line.fa": "1", "lines.fa": "1", "names.fa": "1", "features.sto": "1"},
+    **{"blocks.sto": "1", "inserts.a3m": "1", "bomb.fa.gz": "BadInputError", "bomb.nwk.zst": "BadInputError"},
+    **{"bomb.sto.xz": "BadInputError"},
+}
+SEQUENCES = {"names.fa": "100000", "inserts.a3m": "3"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
+def test_parser_bombs_are_read_or_refused_in_bounded_memory(tmp_path):
+    done = subprocess.run([sys.executable, "-c", BOMBS, *BOMBED], cwd=tmp_path, capture_output=True, text=True, check=False)
+    expected = []
+    for name, result in BOMBED.items():
+        expected += [f"{name} {result}"] if ".nwk" in name else [f"{name} {result}", f"{name} {SEQUENCES.get(name, result)}"]
+    assert done.stdout.splitlines() == expected, done.stderr
