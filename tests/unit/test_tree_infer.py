@@ -129,6 +129,34 @@ def test_the_alpha_of_a_program_goes_into_the_record_and_into_what_follows() -> 
     assert infer_one(family, engine="veryfasttree", refine=True, alpha=0.7).tree_alpha == 0.7
 
 
+@pytest.mark.needs("veryfasttree")
+@pytest.mark.parametrize("n", [5, 8, 12])
+@pytest.mark.parametrize("columns", [100, 200, 400])
+def test_few_nearly_identical_members_keep_their_distances_with_veryfasttree(n: int, columns: int) -> None:
+    # Every member has one substitution of its own; two have theirs at the same site, from which small values of α are likely.
+    rows = np.tile(np.random.default_rng(n).integers(0, 20, columns), (n, 1))
+    for k, row in enumerate(rows):
+        at = max(k, 1) * 7
+        row[at] = (row[at] + 1 + k) % 20
+    done = infer_one(as_family(rows, [f"m{k}" for k in range(n)]), engine="veryfasttree")
+    assert np.mean(list(distances(done.tree()).values())) == pytest.approx(2 / columns, rel=0.25)
+
+
+@pytest.mark.needs("veryfasttree")
+def test_a_scale_of_lengths_that_nothing_determines_is_taken_back_and_said() -> None:
+    rows = [
+        "MKVLAAGIVGLCAKEWTYNQ",
+        "MKVLAAGIVGLCAKEWTYNX",
+        "MKVLXXGIVGLCAKEWTYNQ",
+        "MKVLAAGUVGLCAKEWTYBZ",
+        "MKVLAAGIVGLCAKEWTY--",
+    ]
+    done = infer_one(Family(list("abcde"), rows), engine="veryfasttree")
+    assert max(distances(done.tree()).values()) < 0.15  # one residue of twenty differs
+    assert "not determined" in done.notes[-1]
+    assert done.tree_alpha is None
+
+
 def test_inferring_again_replaces_the_old_tree_and_note() -> None:
     family, _ = simulated(6, 200)
     twice = infer_one(infer_one(family, engine="bme"), engine="nj", root="none")
