@@ -133,7 +133,7 @@ def test_the_alpha_of_a_program_goes_into_the_record_and_into_what_follows() -> 
 @pytest.mark.parametrize("n", [5, 8, 12])
 @pytest.mark.parametrize("columns", [100, 200, 400])
 def test_few_nearly_identical_members_keep_their_distances_with_veryfasttree(n: int, columns: int) -> None:
-    # Every member has one substitution of its own; two have theirs at the same site, from which small values of α are likely.
+    # Every member has one substitution of its own, two of them at the same site, which makes small values of α likely.
     rows = np.tile(np.random.default_rng(n).integers(0, 20, columns), (n, 1))
     for k, row in enumerate(rows):
         at = max(k, 1) * 7
