@@ -66,3 +66,21 @@ CacheOption = Annotated[
     ),
 ]
 NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Compile families for this run only.")]
+IdColumnOption = Annotated[
+    list[str] | None,
+    typer.Option("--id-column", metavar="COLUMN", help="Column of ids, in every table that has it; may be repeated."),
+]
+FeaturesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--features", metavar="COLUMN", help="Column of features in tables of embeddings, or a pattern: 'd*'. Repeatable."
+    ),
+]
+ClassesOption = Annotated[
+    list[str] | None,
+    typer.Option("--classes", metavar="COLUMN", help="Labels that are names of classes, numbers or not; may be repeated."),
+]
+QuantitiesOption = Annotated[
+    list[str] | None,
+    typer.Option("--quantities", metavar="COLUMN", help="Labels that are numbers; other values are unknown. Repeatable."),
+]

@@ -7,7 +7,15 @@ from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import LabelsOption, Seed, TitleOption
+from phylocli.cli._options import (
+    ClassesOption,
+    FeaturesOption,
+    IdColumnOption,
+    LabelsOption,
+    QuantitiesOption,
+    Seed,
+    TitleOption,
+)
 
 EXAMPLES = [
     "phylocli map emb.parquet -o map.html",
@@ -27,6 +35,10 @@ def command(
         Optional[str],  # noqa: UP045
         typer.Option("--column", "-c", metavar="NAME", help="Column of the labels that colours the points."),
     ] = None,
+    classes: ClassesOption = None,
+    quantities: QuantitiesOption = None,
+    features: FeaturesOption = None,
+    id_column: IdColumnOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="HTML", help="The file to write.")],
     method: Annotated[
         str,
@@ -36,7 +48,7 @@ def command(
     title: TitleOption = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw an embedding table in two dimensions, for those who would rather look than read.
+    """Plot an embedding table as an interactive 2-D map.
 
     The page works offline: pan, zoom, hover for id and label, click in the legend, search for an id. UMAP needs the extra
     'map' (umap-learn); without it t-SNE is drawn.
@@ -44,5 +56,18 @@ def command(
     from phylocli import console
     from phylocli.probe import draw_map
 
-    page = draw_map(embeddings, output, labels=labels, column=column, method=method, limit=limit, title=title, seed=seed)
+    page = draw_map(
+        embeddings,
+        output,
+        labels=labels,
+        column=column,
+        classes=classes,
+        quantities=quantities,
+        features=features,
+        id_column=id_column,
+        method=method,
+        limit=limit,
+        title=title,
+        seed=seed,
+    )
     console.info(f"{len(page['ids']):,} points: {output}")

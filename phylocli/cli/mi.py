@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import Output, Seed
+from phylocli.cli._options import ClassesOption, FeaturesOption, IdColumnOption, Output, QuantitiesOption, Seed
 
 EXAMPLES = [
     "phylocli mi benchmark --figure staircase.svg > rows.tsv",
@@ -106,6 +106,10 @@ def estimate(
         Optional[str],  # noqa: UP045
         typer.Option("--label", metavar="COLUMN", help="Information between the embeddings and this column."),
     ] = None,
+    classes: ClassesOption = None,
+    quantities: QuantitiesOption = None,
+    features: FeaturesOption = None,
+    id_column: IdColumnOption = None,
     group_by: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -129,6 +133,8 @@ def estimate(
 ) -> None:
     """Estimate the mutual information in nats between two tables of embeddings, or between embeddings and a label.
 
+    A label is a class or a quantity, as in 'phylocli probe'; a quantity is a vector of one feature.
+
     A critic learns from some pairs and the bound is that of others, with a 95 % bootstrap interval, its ceiling, and the
     same with partners shuffled.
     """
@@ -144,5 +150,15 @@ def estimate(
         control=control,
         seed=seed,
     )
-    data = read_pairs(first, second, labels=labels, label=label, group_by=group_by)
+    data = read_pairs(
+        first,
+        second,
+        labels=labels,
+        label=label,
+        group_by=group_by,
+        classes=classes,
+        quantities=quantities,
+        features=features,
+        id_column=id_column,
+    )
     run_estimate(data, output, settings=settings, format=format)

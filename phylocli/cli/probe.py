@@ -7,13 +7,23 @@ from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import Device, LabelsOption, Seed, TitleOption
+from phylocli.cli._options import (
+    ClassesOption,
+    Device,
+    FeaturesOption,
+    IdColumnOption,
+    LabelsOption,
+    QuantitiesOption,
+    Seed,
+    TitleOption,
+)
 
 EXAMPLES = [
     "phylocli probe emb.parquet --labels labels.tsv --sequences seqs.fasta -o report",
     "phylocli probe trained=emb.parquet untrained=random.parquet --labels labels.tsv --trees trees.sto -o report",
     "phylocli probe esm2.npz --labels scope.tsv --task retrieval --resample-by superfamily -o report",
     "phylocli probe emb.parquet --labels scope.tsv --task classification --label fold --split-by superfamily -o report",
+    "phylocli probe emb.csv --labels labels.tsv --classes taxid --features 'd*' --explain",
     "phylocli probe --model run/model --benchmark scope --data benchmarks/ --baseline phmmer -o report",
     "phylocli probe --model run/model --layers all --labels labels.tsv -o report",
 ]
@@ -30,7 +40,14 @@ def command(
     ] = None,
     *,
     labels: LabelsOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the report.")],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="DIR", help="Folder of the report."),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Only print what each column is taken for and why, and how many ids match."),
+    ] = False,
     model: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
@@ -66,6 +83,10 @@ def command(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--label", metavar="COLUMN", help="Use only this column of labels; may be repeated."),
     ] = None,
+    classes: ClassesOption = None,
+    quantities: QuantitiesOption = None,
+    features: FeaturesOption = None,
+    id_column: IdColumnOption = None,
     sequences: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -113,8 +134,27 @@ def command(
     """
     from phylocli import console
     from phylocli.errors import UsageError
-    from phylocli.probe import run_probes
+    from phylocli.probe import explain_inputs, run_probes
 
+    if explain:
+        from phylocli.formats.tables import inputs_schema, write_table
+
+        found = explain_inputs(
+            embeddings or [],
+            labels,
+            columns=label,
+            split_column=split_column,
+            split_by=split_by,
+            resample_by=resample_by,
+            id_column=id_column,
+            features=features,
+            classes=classes,
+            quantities=quantities,
+        )
+        write_table(found, None, inputs_schema())
+        return
+    if output is None:
+        raise UsageError("the report needs a folder", fix="name one with -o, or say --explain")
     if layers not in (None, "all"):
         raise UsageError(f"there is no choice of layers named {layers!r}", fix="say --layers all")
     run_probes(
@@ -128,6 +168,10 @@ def command(
         part=part,
         tasks=task,
         columns=label,
+        classes=classes,
+        quantities=quantities,
+        features=features,
+        id_column=id_column,
         split_column=split_column,
         split_by=split_by,
         resample_by=resample_by,

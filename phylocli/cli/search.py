@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import Device, ModelOption, Output, Threads
+from phylocli.cli._options import Device, FeaturesOption, IdColumnOption, ModelOption, Output, Threads
 
 EXAMPLES = [
     "phylocli embed db.fasta -o db.parquet && phylocli search query.fasta db.parquet -k 20 > hits.tsv",
@@ -55,6 +55,8 @@ def command(
             "--candidates", metavar="N", min=1, help="Look again at the N nearest, and keep the best K (default: K)."
         ),
     ] = None,
+    features: FeaturesOption = None,
+    id_column: IdColumnOption = None,
     approximate: Annotated[
         bool,
         typer.Option("--approximate", help="Through a graph beside the table, built at first use: for millions of rows."),
@@ -94,6 +96,8 @@ def command(
         aligned=align,
         candidates=candidates,
         sequences=sequences,
+        features=features,
+        id_column=id_column,
         approximate=approximate,
         device=device,
         threads=threads,

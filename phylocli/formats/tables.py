@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.delimited import read_delimited
+from phylocli.formats.fasta import shorten
+from phylocli.formats.sniffing import Kind, kind_of
 from phylocli.formats.streams import PACKED, STDIO, PathLike, atomic_path, display_name, is_file, open_input, open_output
+from phylocli.formats.values import numbers_of, texts_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -121,6 +127,14 @@ def metrics_schema() -> pa.Schema:
         ("low", number),
     ]
     return pa.schema([*fields, ("high", number), ("n", pa.int64())])
+
+
+def inputs_schema() -> pa.Schema:
+    """What columns of tables were taken for: one row a column, or several of one kind, and one for each match of ids."""
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema([("table", text), ("column", text), ("taken_as", text), ("why", text)])
 
 
 def benchmark_schema() -> pa.Schema:
@@ -291,72 +305,115 @@ def write_table(frame: pl.DataFrame, target: PathLike | None, schema: pa.Schema,
         writer.write(frame)
 
 
-def read_table(source: PathLike | None) -> pl.DataFrame:
+_NO_TABLES: dict[Kind, str] = {
+    "hdf5": "an HDF5 file",
+    "numpy": "a ZIP archive, NumPy array or spreadsheet",
+    "fasta": "a FASTA file",
+    "pir": "a PIR file",
+    "stockholm": "a Stockholm file",
+    "genbank": "a GenBank file",
+    "json": "a JSON file",
+    "markup": "a web page or XML file",
+}
+"""Kinds of files that cannot be a table, as messages call them; a column's name may begin as other kinds do."""
+
+
+def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
     """Read a table whose format is known by its content: Parquet, Arrow (file or stream), else TSV or CSV by its header.
 
+    Args:
+        source: path, or `-`/None for standard input; compressed or not.
+        typed: take columns of texts for numbers where every known value is one (`values.numbers_of`); False leaves what a
+            text file holds as it stands there, but for decimal commas, which become points.
+
     Raises:
-        BadInputError: empty, damaged, or no table.
+        BadInputError: empty, damaged, or not a table.
     """
-    import io
-
-    import polars as pl
-
     name = display_name(source)
     with open_input(source) as stream:
         data = stream.read()
-    if not data:
+    kind = kind_of(data[:4096])
+    if kind == "empty":
         raise BadInputError(f"{name} is empty", fix="check the path, or the command before the pipe")
+    if kind in ("parquet", "arrow", "arrow-stream"):
+        return arrow_frame(_read_arrow(data, kind, name), name)
+    if kind in _NO_TABLES:
+        raise BadInputError(f"{name} is {_NO_TABLES[kind]}, not a table", fix="give Parquet, Arrow, TSV or CSV")
+    frame, separator = read_delimited(data, name)
+    comma = separator == ";"  # what separates fields where the comma is the decimal mark
+    if typed:
+        return frame.select(_typed(column, decimal_comma=comma) for column in frame)
+    return frame.select(_with_points(column) for column in frame) if comma else frame
+
+
+def _read_arrow(data: bytes, kind: Kind, name: str) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with explained(name):
+        buffer = pa.BufferReader(data)
+        if kind == "parquet":
+            return pq.read_table(buffer)
+        reader = pa.ipc.open_file(buffer) if kind == "arrow" else pa.ipc.open_stream(buffer)
+        return reader.read_all()
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Raise what Arrow finds wrong with a file's bytes as a BadInputError that names the file."""
+    import pyarrow as pa
+
     try:
-        if data[:4] == b"PAR1":
-            return pl.read_parquet(io.BytesIO(data))
-        if data[:6] == b"ARROW1":
-            return pl.read_ipc(io.BytesIO(data))
-        if data[:4] == b"\xff\xff\xff\xff":
-            return pl.read_ipc_stream(io.BytesIO(data))
-        if b"\0" in data[:4096]:
-            raise BadInputError(f"{name} is no table", fix="give Parquet, Arrow, TSV or CSV")
-        header = data.split(b"\n", 1)[0]
-        separator = "\t" if b"\t" in header or b"," not in header else ","
-        text = pl.read_csv(
-            io.BytesIO(data),
-            separator=separator,
-            quote_char=None if separator == "\t" else '"',
-            infer_schema=False,
-            encoding="utf8-lossy",
-        )
-        return text.select(_typed(column) for column in text)
-    except pl.exceptions.PolarsError as error:
-        raise BadInputError(f"{name} cannot be read as a table", why=str(error).split("\n", 1)[0]) from error
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise BadInputError(
+            f"{name} cannot be read as a table",
+            why=shorten(str(error).split("\n", 1)[0], 200) or type(error).__name__,
+            fix="the file is damaged or not whole: write or copy it again",
+        ) from error
 
 
-_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
+def arrow_frame(table: pa.Table, name: str) -> pl.DataFrame:
+    """Return an Arrow table as a polars frame, after checking its bytes.
 
-
-def _typed(column: pl.Series) -> pl.Series:
-    """Return a column of texts as numbers where every text is one.
-
-    `0012` stays text, for it may be an id, and so does a string of two hundred digits, which is a mask of residues: the
-    reader's own inference takes both for numbers.
+    Raises:
+        BadInputError: offsets or texts that are damaged, types that polars does not know.
     """
     import polars as pl
 
-    known = column.drop_nulls()
-    if not len(known):
+    with explained(name):
+        table.validate(full=True)
+    try:
+        found = pl.from_arrow(table)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, TypeError) as error:
+        raise BadInputError(f"{name} cannot be read as a table", why=shorten(str(error).split("\n", 1)[0], 200)) from error
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+def _typed(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
+    """Return a column of texts as numbers where every known text is one, else as it is."""
+    numbers = numbers_of(texts_of(column), decimal_comma=decimal_comma)
+    return column if numbers is None else numbers
+
+
+def _with_points(column: pl.Series) -> pl.Series:
+    """Return a column of numbers with decimal commas, as texts, with points; any other as it is."""
+    texts = texts_of(column)
+    if numbers_of(texts) is not None or numbers_of(texts, decimal_comma=True) is None:
         return column
-    if bool(known.str.contains(_INTEGER).all()):
-        return column.cast(pl.Int64)
-    if bool(known.str.contains(r"^-?0[0-9]|^[0-9]{19,}$").any()):
-        return column
-    numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
-    return numbers if numbers.null_count() == column.null_count() else column
+    return texts.str.replace(",", ".", literal=True)
 
 
 def read_parquet_metadata(path: PathLike) -> dict[str, str]:
     """Return the key–value metadata of a Parquet file (for embeddings: model hash, pooling, layer)."""
     import pyarrow.parquet as pq
 
-    found = pq.read_schema(path).metadata or {}
-    return {k.decode(): v.decode() for k, v in found.items() if not k.startswith(b"ARROW:")}
+    with explained(str(path)):
+        found = pq.read_schema(path).metadata or {}
+    return {
+        k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items() if not k.startswith(b"ARROW:")
+    }
 
 
 def require_columns(frame: pl.DataFrame, columns: list[str], name: str, what: str) -> None:
@@ -389,11 +446,14 @@ def parse_format(text: str | None) -> TableFormat | None:
 __all__ = [
     "TableFormat",
     "TableWriter",
+    "arrow_frame",
     "benchmark_schema",
     "embeddings_schema",
+    "explained",
     "format_of",
     "hits_schema",
     "information_schema",
+    "inputs_schema",
     "labels_schema",
     "members_schema",
     "metrics_schema",

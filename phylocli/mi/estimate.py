@@ -231,6 +231,10 @@ def cautions(found: Information, test: Paired) -> list[str]:
     return said
 
 
+def _features(count: int) -> str:
+    return f"{count:,} feature{'s' if count > 1 else ''}"
+
+
 def run_estimate(
     data: Paired, output: PathLike | None = None, *, settings: Settings = Settings(), format: str | None = None
 ) -> list[Information]:
@@ -244,8 +248,8 @@ def run_estimate(
     """
     format_for(output, format)
     total = len(methods_for(data, settings))
-    what = f"labels of {len(data.classes)} classes" if data.classes else f"vectors of {data.b.shape[1]} features"
-    console.info(f"{len(data):,} pairs of vectors of {data.a.shape[1]} features with {what}")
+    what = f"labels of {len(data.classes)} classes" if data.classes else f"vectors of {_features(data.b.shape[1])}"
+    console.info(f"{len(data):,} pairs of vectors of {_features(data.a.shape[1])} with {what}")
     found: list[Information] = []
 
     def kept() -> Iterator[dict[str, Any]]:

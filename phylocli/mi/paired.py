@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy.typing as npt
 
 from phylocli import console
 from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.columns import ColumnOptions
+from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import require_columns
-from phylocli.probe import read_embeddings, read_labels
+from phylocli.probe.dataset import Dataset, make_dataset, read_label_table
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -27,8 +30,8 @@ class Paired:
 
     Attributes:
         ids: one a pair.
-        a, b: vectors (n, D) and (n, E); b is one-hot where it stands for labels.
-        classes: names of the labels, else None.
+        a, b: vectors (n, D) and (n, E); b is one-hot where it stands for classes.
+        classes: their names, where b stands for classes, else None.
         groups: code of each pair's group (n,), where pairs of one group are not independent of each other; else None.
     """
 
@@ -58,6 +61,10 @@ def read_pairs(
     labels: PathLike | None = None,
     label: str | None = None,
     group_by: str | None = None,
+    classes: str | SequenceOf[str] | None = None,
+    quantities: str | SequenceOf[str] | None = None,
+    features: str | SequenceOf[str] | None = None,
+    id_column: str | SequenceOf[str] | None = None,
 ) -> Paired:
     """Read embeddings and what they are paired with.
 
@@ -65,8 +72,12 @@ def read_pairs(
         a: a table of embeddings.
         b: another, of the same ids; None pairs a with a label.
         labels: a table with ids and columns.
-        label: the column of classes that a is paired with.
+        label: the column that a is paired with: classes, or a quantity, which is a vector of one feature.
         group_by: the column of groups.
+        classes: columns of labels whose values are names of classes, whatever they look like.
+        quantities: columns of labels whose values are numbers; what is not a number is unknown.
+        features: columns of the embeddings' tables that hold features, or patterns with `*`.
+        id_column: columns of ids, where the tables call them something unusual.
 
     Raises:
         UsageError: neither b nor a label, both, or a column without its table.
@@ -78,25 +89,35 @@ def read_pairs(
         )
     if (label or group_by) and labels is None:
         raise UsageError("the column is in no table", fix="name the table of labels with --labels")
-    first = read_embeddings(a)
-    name = display_name(a)
+    options = ColumnOptions.of(id_column, features, classes, quantities)
+    first, name = read_embeddings(a, options), display_name(a)
+    taken = list(first.taken)
+    known: Dataset | None = None
+    if labels is not None:
+        frame, ids_taken = read_label_table(labels, options)
+        taken.append(ids_taken)
+        wanted = list(dict.fromkeys(column for column in (label, group_by) if column))
+        require_columns(frame, wanted, display_name(labels), "labels")
+        known = make_dataset(
+            frame.select("id", *wanted),
+            display_name(labels),
+            columns=[label] if label else [],
+            split_column=None,
+            resample_by=group_by,
+            options=options.among(wanted),
+        )
     if b is not None:
-        second = read_embeddings(b)
+        second = read_embeddings(b, options)
+        taken += second.taken
         ids = _common(first.ids, second.ids, name, display_name(b))
-        found = Paired(ids, first.aligned_to(ids).vectors, second.aligned_to(ids).vectors)
+        found = Paired(ids, first.vectors_for(ids), second.vectors_for(ids))
     else:
-        assert label is not None
-        values = _column(labels, label)
-        ids = _common(first.ids, list(values), name, display_name(labels))
-        classes, codes = np.unique([values[i] for i in ids], return_inverse=True)
-        if len(classes) < 2:
-            raise BadInputError(
-                f"{display_name(labels)}: all labels in {label!r} are the same", why="they hold no information"
-            )
-        one_hot = np.eye(len(classes), dtype=np.float32)[codes]
-        found = Paired(ids, first.aligned_to(ids).vectors, one_hot, [str(c) for c in classes])
-    if group_by is not None:
-        kept = _column(labels, group_by)
+        assert label is not None and known is not None
+        found = _with_label(first, known, label, name, display_name(labels))
+    options.check_ids(taken)
+    if group_by is not None and known is not None:
+        codes = known.classes[group_by]
+        kept = {item: int(code) for item, code in zip(known.ids, codes, strict=True) if code >= 0}
         rows = np.array([row for row, i in enumerate(found.ids) if i in kept], dtype=np.int64)
         if len(rows) < len(found):
             console.warning(f"{len(found) - len(rows):,} of {len(found):,} pairs have no {group_by} and are left out")
@@ -109,6 +130,33 @@ def read_pairs(
     return found
 
 
+def _with_label(first: EmbeddingTable, known: Dataset, label: str, name: str, source: str) -> Paired:
+    """Return embeddings paired with a column: classes as one-hot vectors, a quantity as a vector of one feature.
+
+    Raises:
+        UsageError: a column of several labels an item, or of residues.
+        BadInputError: values that are all the same, or no id in common.
+    """
+    if label in known.values:
+        values = dict(zip(known.ids, known.values[label].tolist(), strict=True))
+        ids = _common(first.ids, [i for i in known.ids if np.isfinite(values[i])], name, source)
+        column = np.array([[values[i]] for i in ids])
+        if np.ptp(column) == 0:
+            raise BadInputError(f"{source}: all values of {label!r} are the same", why="they hold no information")
+        centred = (column - column.mean()) / column.std()  # in double precision: years and ids are large beside their spread
+        return Paired(ids, first.vectors_for(ids), centred.astype(np.float32))
+    if label not in known.classes:
+        why = next((f"{role}: {why}" for column, role, why in known.taken if column == label), None)
+        raise UsageError(f"{source}: the column {label!r} holds neither classes nor a quantity", why=why)
+    class_of = {i: int(code) for i, code in zip(known.ids, known.classes[label], strict=True) if code >= 0}
+    ids = _common(first.ids, list(class_of), name, source)
+    present, codes = np.unique([class_of[i] for i in ids], return_inverse=True)
+    if len(present) < 2:
+        raise BadInputError(f"{source}: all labels in {label!r} are the same", why="they hold no information")
+    names = [known.class_names[label][code] for code in present]
+    return Paired(ids, first.vectors_for(ids), np.eye(len(names), dtype=np.float32)[codes], names)
+
+
 def _common(first: list[str], second: list[str], name: str, other: str) -> list[str]:
     known = set(second)
     ids = [i for i in first if i in known]
@@ -116,7 +164,7 @@ def _common(first: list[str], second: list[str], name: str, other: str) -> list[
         raise BadInputError(
             f"{name} and {other} have no id in common",
             why=f"ids are like {shorten(first[0])!r} in the one and {shorten(second[0])!r} in the other" if second else None,
-            fix="both must name sequences alike",
+            fix="both must name sequences alike; --id-column names the column of ids",
         )
     for count, ours, example in (
         (len(first) - len(ids), name, next((i for i in first if i not in known), "")),
@@ -125,13 +173,6 @@ def _common(first: list[str], second: list[str], name: str, other: str) -> list[
         if count:
             console.warning(f"{count:,} ids of {ours} are not in the other table and left out, {shorten(example)!r} for one")
     return ids
-
-
-def _column(labels: PathLike | None, column: str) -> dict[str, str]:
-    frame = read_labels(labels)  # type: ignore[arg-type]
-    require_columns(frame, [column], display_name(labels), "labels")
-    values = zip(frame["id"].to_list(), frame[column].to_list(), strict=True)
-    return {name: str(value) for name, value in values if value is not None and str(value) != ""}
 
 
 def divide(data: Paired, shares: tuple[float, float], rng: np.random.Generator) -> tuple[Paired, Paired, Paired]:

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+from phylocli.formats.embeddings import read_embeddings
 from phylocli.probe.atlas import draw_map
 from phylocli.probe.baselines import BASELINES, baseline
 from phylocli.probe.dataset import Dataset, make_dataset, read_labels
-from phylocli.probe.embeddings import Embedding, read_embeddings
+from phylocli.probe.embeddings import Embedding
+from phylocli.probe.inputs import explain_inputs
 from phylocli.probe.report import render
 from phylocli.probe.run import run_probes, task_names
 
@@ -19,6 +21,7 @@ __all__ = [
     "Embedding",
     "baseline",
     "draw_map",
+    "explain_inputs",
     "make_dataset",
     "read_embeddings",
     "read_labels",

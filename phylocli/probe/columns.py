@@ -1,30 +1,54 @@
-"""What a column of a labels table holds: classes, quantities, terms, a letter a residue, or mutations."""
+"""What a column of a labels table holds: classes, quantities, terms, a letter a residue, or mutations.
+
+The policy, which `docs/probe.md` states for users, in this order:
+
+1. What the user says: `--classes`, `--quantities`.
+2. Texts of one letter a residue, where there are sequences: labels of residues.
+3. Lists, also as texts (`['a', 'b']`), and texts of shared words between `;`, `,` or `|`: terms.
+4. Numbers: classes where the column's name is one of a classification (`family`, `taxid`, …), where they are whole, of at most
+   `MAX_INTEGER_CLASSES` kinds and on average two items a kind, or where two of few spellings are one number (`1.1` and `1.10` are codes); else a
+   quantity.
+5. Other texts and truth values: classes.
+
+Blanks around a value are dropped, and what `values.MISSING` lists is unknown everywhere.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from phylocli.errors import UsageError
+from phylocli.formats.columns import CODE_COLUMNS, ColumnOptions, is_index
+from phylocli.formats.fasta import shorten
+from phylocli.formats.values import MISSING, numbers_of, some_numbers_of, texts_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 IntArray = npt.NDArray[np.int64]
+Role = Literal["classes", "quantity", "terms", "labels of residues", "mask of residues", "ignored"]
 
 MAX_INTEGER_CLASSES = 50
-"""A column of whole numbers with at most so many different values is taken as classes, with more as a quantity."""
+"""A column of whole numbers with at most so many different values may be classes, with more it is a quantity."""
 
 WILD_TYPES = frozenset({"", "wt", "wildtype", "wild-type", "wild type", "wild_type", "_wt"})
 """What stands, in any case, in a column of mutations where there is none."""
 
 MIN_LISTED = 0.01
-"""A column of text is one of terms where at least this share of its values are lists of several."""
+"""A column of text is one of terms where at least this fraction of its values are lists of several."""
+
+NO_LABELS = ("sequence", "seq", "mutated_sequence", "description", "length")
+"""Names of columns that are not labels unless the user says so, in any case."""
 
 _SEPARATOR = re.compile(r"\s*[;,|]\s*")
+_LIST = re.compile(r"\[(.*)\]|\((.*)\)|\{(.*)\}|c\((.*)\)", re.DOTALL)
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _MUTATION = re.compile(r"(?:p\.)?[A-Z][0-9]+(?:[A-Z*=]|del)")
 _MUTATION_SEPARATOR = re.compile(r"\s*[;,:|+/ ]\s*")
 
@@ -44,9 +68,134 @@ class Terms:
     known: npt.NDArray[np.bool_]
 
 
-def texts_of(series: pl.Series) -> list[str | None]:
-    """Return the values as texts, None where there is none."""
-    return [None if v is None or str(v).strip() == "" else str(v) for v in series.to_list()]
+@dataclass
+class Column:
+    """A column, interpreted.
+
+    Attributes:
+        name: of the column.
+        role: what it holds.
+        why: by which rule.
+        texts: of classes, one an item, None where unknown; of labels of residues, as they stand.
+        values: of a quantity, NaN where unknown, shape (n,).
+        terms: of terms.
+    """
+
+    name: str
+    role: Role
+    why: str
+    texts: list[str | None] | None = None
+    values: npt.NDArray[np.float64] | None = None
+    terms: Terms | None = None
+
+
+def read_column(
+    series: pl.Series,
+    options: ColumnOptions = ColumnOptions(),
+    *,
+    lengths: pl.Series | None = None,
+    named: bool = False,
+    groups: bool = False,
+) -> Column:
+    """Interpret a column of labels.
+
+    Args:
+        series: as it was read: of texts, numbers, truth values or lists.
+        options: what the user says.
+        lengths: of the items' sequences, where there are sequences.
+        named: whether the user asks for this column, whatever it is called.
+        groups: whether it is to name groups, and so holds classes.
+
+    Raises:
+        UsageError: the user says that it holds what it cannot.
+    """
+    import polars as pl
+
+    name, kind = series.name, series.dtype
+    lists = isinstance(kind, pl.List | pl.Array)
+    if not (lists or kind.is_numeric() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)):
+        return Column(name, "ignored", f"values of the type {kind} are not labels")
+    texts = None if lists else texts_of(series)
+    if name in options.quantities:
+        return _as_quantity(name, texts)
+    if name in options.classes or (groups and texts is not None):
+        if texts is None:
+            raise UsageError(f"the column {name!r} holds lists, which are not classes", fix="leave it out of --classes")
+        return Column(name, "classes", "named by --classes" if not groups else "names groups", _codes(texts))
+    if not named and is_index(name):
+        return Column(name, "ignored", "numbers or names of rows")
+    if lengths is not None and name != "sequence" and one_letter_a_residue(series, lengths):
+        mask = "mask" in name.lower() or "resolved" in name.lower()
+        role: Role = "mask of residues" if mask else "labels of residues"
+        return Column(name, role, "one letter for each residue of the sequence", series.to_list())
+    if not named and name.lower() in NO_LABELS:
+        return Column(name, "ignored", "by its name; name it with --label, --classes or --quantities")
+    listed = _lists_of(series) if texts is None else _lists_of_texts(texts)
+    if listed is not None:
+        terms = _terms(listed)
+        if terms is None:
+            return Column(name, "ignored", "lists without two terms that items share")
+        return Column(name, "terms", "lists", terms=terms)
+    assert texts is not None
+    numbers = None if kind == pl.Boolean else numbers_of(texts)
+    if numbers is not None:
+        return _of_numbers(name, texts, numbers)
+    plain = texts.to_list()
+    found = terms_of(plain)
+    if found is not None:
+        return Column(name, "terms", "words between ';', ',' or '|'", terms=found)
+    if texts.null_count() == len(texts):
+        return Column(name, "ignored", "nothing is known")
+    return Column(name, "classes", "truth values" if kind == pl.Boolean else _text_because(texts), plain)
+
+
+def _as_quantity(name: str, texts: pl.Series | None) -> Column:
+    numbers = None if texts is None else some_numbers_of(texts)
+    if texts is None or numbers is None or numbers.null_count() == len(numbers):
+        raise UsageError(f"the column {name!r} holds no numbers", fix="leave it out of --quantities")
+    lost = numbers.null_count() - texts.null_count()
+    why = "named by --quantities" + (f"; {lost:,} values that are not numbers are unknown" if lost else "")
+    return Column(name, "quantity", why, values=numbers.fill_null(float("nan")).to_numpy().astype(np.float64))
+
+
+def _of_numbers(name: str, texts: pl.Series, numbers: pl.Series) -> Column:
+    """Return a column of numbers as classes or a quantity; `texts` are how they are spelled."""
+    import polars as pl
+
+    kinds, known = texts.drop_nulls().n_unique(), numbers.drop_nulls()
+    whole = numbers.dtype.is_integer() or bool((known.is_finite() & (known == known.round())).all())
+    why = None
+    if name.lower() in CODE_COLUMNS:
+        why = "numbers, but the name is that of a classification"
+    elif whole and known.n_unique() <= min(MAX_INTEGER_CLASSES, len(known) / 2):
+        why = f"whole numbers of at most {MAX_INTEGER_CLASSES} kinds, with two items a kind"
+    elif kinds <= MAX_INTEGER_CLASSES and known.n_unique() < kinds:
+        why = "numbers of few kinds, of which one is spelled in two ways, as in 1.1 and 1.10"
+    if why is not None:
+        return Column(name, "classes", why, _codes(texts))
+    values = numbers.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
+    why = "whole numbers of many kinds" if whole else "numbers"
+    return Column(name, "quantity", why, values=values)
+
+
+def _codes(texts: pl.Series) -> list[str | None]:
+    """Return names of classes: texts as they are spelled, but whole numbers without a point."""
+    numbers = numbers_of(texts)
+    return (texts if numbers is None else texts_of(numbers) if _all_whole(numbers) else texts).to_list()
+
+
+def _all_whole(numbers: pl.Series) -> bool:
+    known = numbers.drop_nulls()
+    return bool((known == known.round()).all()) if numbers.dtype.is_float() else True
+
+
+def _text_because(texts: pl.Series) -> str:
+    """Return why a column of text holds classes; where most values are numbers, which one is not."""
+    known = texts.drop_nulls()
+    odd = known.filter(some_numbers_of(known).is_null())
+    if len(odd) and 2 * len(odd) < len(known):
+        return f"text: {len(odd):,} of {len(known):,} values are not numbers, such as {shorten(odd[0], 30)!r}"
+    return "text"
 
 
 def one_letter_a_residue(series: pl.Series, lengths: pl.Series) -> bool:
@@ -65,33 +214,59 @@ def is_text(series: pl.Series) -> bool:
     return series.dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
-def is_classes(series: pl.Series) -> bool:
-    """Return whether a column is of the kind that holds classes: text, truth values, whole numbers of few kinds."""
-    import polars as pl
+def _lists_of(series: pl.Series) -> list[list[str] | None]:
+    """Return the values of a column of lists as texts, None where the list is empty or nothing is known."""
+    found = [
+        [str(word).strip() for word in words if word is not None] if words is not None else [] for words in series.to_list()
+    ]
+    return [[word for word in words if word not in MISSING] or None for words in found]
 
-    return (
-        is_text(series)
-        or series.dtype == pl.Boolean
-        or (series.dtype.is_integer() and series.n_unique() <= MAX_INTEGER_CLASSES)
-    )
+
+def _lists_of_texts(texts: pl.Series) -> list[list[str] | None] | None:
+    """Return the lists that texts write, as Python, JSON and R do: `['a', 'b']`, `["a"]`, `{'a'}`, `c("a", "b")`.
+
+    None where a known text is not a list, or none lists several.
+    """
+    known = texts.drop_nulls()
+    if not len(known) or not _LIST.fullmatch(known[0]):
+        return None
+    found: list[list[str] | None] = []
+    for text in texts.to_list():
+        match = None if text is None else _LIST.fullmatch(text)
+        if text is not None and match is None:
+            return None
+        inner = "" if match is None else next(group for group in match.groups() if group is not None)
+        quoted = [one or other for one, other in _QUOTED.findall(inner)]
+        words = [word.strip() for word in (quoted or _SEPARATOR.split(inner))]
+        found.append([word for word in words if word not in MISSING] or None)
+    return found if any(words and len(words) > 1 for words in found) else None
 
 
 def terms_of(texts: SequenceOf[str | None]) -> Terms | None:
     """Return the terms of a column whose values are lists (`GO:0003677;GO:0005515`), None where it is no such column.
 
     Values are split at `;`, `,` and `|`. It is a column of terms where some values list several, no term holds a blank
-    (prose does), and terms are shared: there are fewer of them than mentions.
+    (prose does), and terms are shared: there are fewer of them than mentions. Where every value has the same number of parts
+    with a comma and a blank between them, it is a name with a comma in it (`kinase, type`), not a list.
     """
+    lists = [None if t is None else [word for word in _SEPARATOR.split(t.strip()) if word not in MISSING] for t in texts]
+    known = [words for words in lists if words]
+    if len({len(words) for words in known}) == 1 and all(", " in t for t in texts if t is not None):
+        return None
+    several = sum(len(words) > 1 for words in known)
+    if not several or several < MIN_LISTED * len(known) or any(" " in word for words in known for word in words):
+        return None
+    return _terms([words or None for words in lists])
+
+
+def _terms(lists: list[list[str] | None]) -> Terms | None:
+    """Return the terms of lists; None where there are fewer than two, or hardly one is shared."""
     from scipy.sparse import csr_matrix
 
-    lists = [None if t is None else [word for word in _SEPARATOR.split(t.strip()) if word] for t in texts]
     known = [words for words in lists if words is not None]
-    several = sum(len(words) > 1 for words in known)
-    if not several or several < MIN_LISTED * len(known):
-        return None
     names = sorted({word for words in known for word in words})
     mentions = sum(map(len, known))
-    if any(" " in name for name in names) or len(names) < 2 or len(names) > mentions / 2:
+    if len(names) < 2 or len(names) > mentions / 2:
         return None
     code = {name: i for i, name in enumerate(names)}
     rows = np.repeat(np.arange(len(lists)), [len(words or ()) for words in lists])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.errors import MissingDependencyError, UsageError
+from phylocli.formats.embeddings import unit
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -17,6 +18,8 @@ COMPONENTS = 50
 """Principal components that UMAP and t-SNE look at."""
 FEW = 200
 """Fewer points are drawn by t-SNE even where UMAP is installed: nothing is gained by its start-up of many seconds."""
+FLAT = 1e-6
+"""Unit vectors that differ by no more than this in any feature are one."""
 LANDMARKS = 5_000
 """t-SNE places so many points, drawn at random; the others go where their nearest landmarks are."""
 
@@ -49,21 +52,46 @@ def describe_method(method: str, points: int) -> str:
     return f"t-SNE of cosine distances{landmarks}"
 
 
-def coordinates(unit: npt.NDArray[np.float32], method: str, seed: int) -> FloatArray:
+def place_points(vectors: npt.NDArray[np.float32], method: str, seed: int) -> tuple[FloatArray | None, str]:
+    """Return points within 0 … 1, shape (n, 2), and how they were placed; None and why, where there is nothing to place.
+
+    Vectors of one feature lie on a line, by that feature, whatever the method; others by their cosines.
+
+    Args:
+        vectors: shape (n, D), n ≥ 3, finite.
+        method: as of `coordinates`.
+        seed: likewise.
+    """
+    if vectors.shape[1] == 1:
+        values = vectors[:, 0].astype(np.float64)
+        low, high = values.min(), values.max()
+        if low == high:
+            return None, "all embeddings are the same"
+        return np.stack([(values - low) / (high - low), np.full(len(values), 0.5)], axis=1), "The one feature, on a line"
+    directions = unit(vectors)
+    if np.ptp(directions, axis=0).max() <= FLAT:
+        return None, "all embeddings point the same way, so that their cosines are all 1"
+    found = coordinates(directions, method, seed)
+    if not np.isfinite(found).all():
+        found, method = coordinates(directions, "pca", seed), "pca"
+    return found, describe_method(method, len(vectors))
+
+
+def coordinates(directions: npt.NDArray[np.float32], method: str, seed: int) -> FloatArray:
     """Return points within 0 … 1, shape (n, 2).
 
     Args:
-        unit: vectors of length 1, shape (n, D), n ≥ 3: their Euclidean distances rank as cosines do.
+        directions: vectors of length 1, shape (n, D), n ≥ 3: their Euclidean distances rank as cosines do.
         method: `umap` (McInnes et al. 2018, arXiv 1802.03426), `tsne` (van der Maaten & Hinton 2008, JMLR 9:2579), both
             started from principal components, or `pca`; see `resolve_method`.
         seed: of UMAP, t-SNE and the landmarks.
     """
     from sklearn.decomposition import PCA
 
-    width = min(COMPONENTS, *unit.shape)
-    solver = "covariance_eigh" if len(unit) > 10_000 else "full"
+    width = min(COMPONENTS, *directions.shape)
+    solver = "covariance_eigh" if len(directions) > 10_000 else "full"
     with np.errstate(invalid="ignore", divide="ignore"):  # points that are all one have no variance to share out
-        reduced = PCA(width, random_state=seed, svd_solver=solver).fit_transform(unit.astype(np.float64))
+        reduced = PCA(width, random_state=seed, svd_solver=solver).fit_transform(directions.astype(np.float64))
     if width < 2:
         reduced = np.pad(reduced, ((0, 0), (0, 2 - width)))
     if method == "umap":

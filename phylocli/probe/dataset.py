@@ -14,11 +14,14 @@ import numpy.typing as npt
 from phylocli import console
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import read_sequences
+from phylocli.formats.columns import ColumnOptions, Taken, id_column
+from phylocli.formats.embeddings.table import checked_ids
 from phylocli.formats.fasta import shorten
-from phylocli.formats.streams import PathLike, display_name, open_input
+from phylocli.formats.sniffing import sniff_file
+from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import read_table
-from phylocli.probe.columns import Terms, is_classes, is_text, mutation_counts, one_letter_a_residue, terms_of, texts_of
-from phylocli.probe.embeddings import id_column
+from phylocli.formats.values import numbers_of, texts_of
+from phylocli.probe.columns import Column, Terms, is_text, mutation_counts, read_column
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +43,7 @@ HIERARCHY = ("family", "superfamily", "clan", "fold")
 
 MUTATION_COLUMNS = ("mutations", "mutation", "mutant", "variant", "variants")
 WILD_TYPE_COLUMN = "wildtype"
+SEQUENCE_COLUMNS = ("sequence", "mutated_sequence")
 
 _SCCS = re.compile(r"[a-l]\.\d+\.\d+\.\d+(?=\s|$)")
 """SCOPe's concise classification string: class, fold, superfamily, family."""
@@ -67,6 +71,7 @@ class Dataset:
         groupings: clusters of the items that are no labels, by name, shape (n,).
         split_by: column (or grouping) whose classes are kept whole when folds are made.
         resample_by: column (or grouping) whose classes are drawn whole by the bootstrap.
+        taken: what each column was taken for, and why.
     """
 
     ids: list[str]
@@ -86,6 +91,7 @@ class Dataset:
     groupings: dict[str, IntArray] = field(default_factory=dict)
     split_by: str | None = None
     resample_by: str | None = None
+    taken: list[Taken] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -112,39 +118,65 @@ class Dataset:
         return np.where(lonely, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
 
 
-def read_labels(source: PathLike) -> pl.DataFrame:
-    """Read a labels table; its column of ids is renamed `id` and is text.
+def read_labels(source: PathLike, options: ColumnOptions = ColumnOptions()) -> pl.DataFrame:
+    """Return the table of `read_label_table` alone."""
+    return read_label_table(source, options)[0]
+
+
+def read_label_table(source: PathLike, options: ColumnOptions = ColumnOptions()) -> tuple[pl.DataFrame, Taken]:
+    """Read a labels table; its column of ids is renamed `id` and is text, texts stand as they are in the file.
 
     A FASTA file with SCOPe's headers (`>d1dlwa_ a.1.1.1 (A:) Protozoan globin`) is one too, with the columns `family`,
-    `superfamily`, `fold`, `class` and `sequence`.
+    `superfamily`, `fold`, `class` and `sequence`. What the other columns hold is for `columns.read_column` to say.
+
+    Args:
+        source: the table, or `-` for standard input.
+        options: what the user says of the columns.
+
+    Returns:
+        The table, and which column held the ids.
 
     Raises:
-        BadInputError: no table, no ids, an id that occurs twice, no other column.
+        BadInputError: not a table, no ids, an id that occurs twice, no other column.
+        UsageError: `options` name columns that are not there.
     """
     import polars as pl
 
     name = display_name(source)
-    if _is_fasta(source):
-        return _scope_labels(source, name)
-    frame = read_table(source)
+    if Path(source).is_file() and sniff_file(source) == "fasta":  # a pipe is read once: tables only
+        return _scope_labels(source, name), Taken("header", "ids", "FASTA with SCOPe's classification")
+    frame = read_table(source, typed=False)
     if frame.height == 0:
         raise BadInputError(f"{name} holds no rows")
-    column = id_column(frame, name)
-    frame = frame.rename({column: "id"}) if column != "id" else frame
-    frame = frame.with_columns(pl.col("id").cast(pl.String))
-    if frame["id"].n_unique() < frame.height:
-        twice = frame.filter(pl.col("id").is_duplicated())["id"][0]
-        raise BadInputError(f"{name}: the id {shorten(str(twice))!r} occurs twice", fix="give one row an id")
+    schema = pl.Schema({column: _kind_of(frame[column]) for column in frame.columns})
+    chosen = id_column(schema, name, options)
+    ids = pl.Series("id", checked_ids(frame[chosen.column].cast(pl.String).to_list(), name), dtype=pl.String)
+    keep = [column for column in frame.columns if column != chosen.column]
+    if chosen.column.lower() in MUTATION_COLUMNS:  # ProteinGym's ids are the mutations
+        keep.insert(0, chosen.column)
+    frame = pl.DataFrame([ids, *(frame[column] for column in keep if column != "id")])
     if frame.width < 2:
         raise BadInputError(f"{name} has ids and no labels", fix="add at least one column of labels")
-    return frame
+    for column in (*options.classes, *options.quantities):
+        if column not in frame.columns:
+            raise UsageError(f"{name} has no column {column!r}", fix=f"its columns are {', '.join(frame.columns)}")
+    console.detail(f"{name}: {frame.height:,} rows, ids in {chosen.column!r} ({chosen.why})")
+    return _with_sequence(frame), chosen
 
 
-def _is_fasta(source: PathLike) -> bool:
-    if not Path(source).is_file():  # a pipe is read once: tables only
-        return False
-    with open_input(source) as stream:
-        return stream.read(1) == b">"
+def _kind_of(column: pl.Series) -> pl.DataType:
+    """Return the type of a column; of one of texts that are all numbers, that of numbers."""
+    if not is_text(column):
+        return column.dtype
+    numbers = numbers_of(texts_of(column))
+    return column.dtype if numbers is None else numbers.dtype
+
+
+def _with_sequence(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with a column `sequence`, where one is called `Sequence` or, as in ProteinGym, `mutated_sequence`."""
+    by_lower = {column.lower(): column for column in frame.columns}
+    found = next((by_lower[name] for name in SEQUENCE_COLUMNS if name in by_lower), None)
+    return frame if found in (None, "sequence") else frame.rename({found: "sequence"})
 
 
 def _scope_labels(source: PathLike, name: str) -> pl.DataFrame:
@@ -185,82 +217,114 @@ def make_dataset(
     name: str,
     *,
     columns: SequenceOf[str] | None = None,
-    split_column: str = "split",
+    split_column: str | None = "split",
     split_by: str | None = None,
     resample_by: str | None = None,
+    options: ColumnOptions = ColumnOptions(),
 ) -> Dataset:
-    """Return the items of a labels table with its columns read as classes or quantities.
+    """Return the items of a labels table, its columns read as `columns.read_column` says.
 
-    Text, truth values, and whole numbers of at most `columns.MAX_INTEGER_CLASSES` kinds are classes; text that lists
-    several terms is labels of many; other numbers are quantities. Columns of sequences and columns in which (nearly) every
-    value is another are left out.
+    Columns of sequences and columns in which (nearly) every value is another are left out.
 
     Args:
         frame: from `read_labels`, one row an item.
         name: the table's name, for messages.
         columns: only these label columns; None takes all that fit.
-        split_column: the column that says train, valid or test.
+        split_column: the column that says train, valid or test; None looks for none.
         split_by: see `Dataset`.
         resample_by: see `Dataset`.
+        options: what the user says of the columns.
 
     Raises:
         UsageError: a column that is asked for is not there, or is of no use as a label.
-        BadInputError: no column can serve as a label.
+        BadInputError: splits or wild types that are not known.
     """
     import polars as pl
 
-    for wanted in [*(columns or ()), *(c for c in (split_by, resample_by) if c)]:
+    helpers = {c for c in (split_by, resample_by) if c}
+    for wanted in [*(columns or ()), *options.classes, *options.quantities, *helpers]:
         if wanted not in frame.columns:
             raise UsageError(f"{name} has no column {wanted!r}", fix=f"its columns are {', '.join(frame.columns)}")
     data = Dataset(frame["id"].to_list(), split_by=split_by, resample_by=resample_by)
-    helpers = {c for c in (split_by, resample_by) if c}
     _read_mutations(data, frame, name)
     lengths = frame["sequence"].str.len_chars() if frame.schema.get("sequence") == pl.String else None
     for column in frame.columns:
-        named = columns is not None and column in columns
-        if column in ("id", split_column) or not (columns is None or named or column in helpers):
+        if column == "id":
             continue
-        if column.lower() in (*MUTATION_COLUMNS, WILD_TYPE_COLUMN) and data.wild_type is not None:
-            continue
-        series = frame[column]
-        if lengths is not None and column != "sequence" and one_letter_a_residue(series, lengths):
-            if "mask" in column.lower() or "resolved" in column.lower():
-                data.residue_mask = series.to_list()
-            else:
-                data.residue_labels[column] = series.to_list()
-        elif is_text(series) and column not in helpers and (terms := terms_of(texts_of(series))) is not None:
-            data.terms[column] = terms
-        elif is_classes(series):
-            _read_classes(data, series, column, named=named, name=name)
-        elif series.dtype.is_numeric() and (column.lower() != "length" or named):
-            data.values[column] = series.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
+        overruled = column in options.classes or column in options.quantities
+        named = overruled or (columns is not None and column in columns)
+        if column == split_column:
+            data.taken.append(Taken(column, "split", "by its name"))
+        elif not (columns is None or named or column in helpers):
+            data.taken.append(Taken(column, "ignored", "not named by --label"))
+        elif column.lower() in (*MUTATION_COLUMNS, WILD_TYPE_COLUMN) and data.wild_type is not None:
+            data.taken.append(Taken(column, "mutations", "by its name"))
+        else:
+            found = read_column(frame[column], options, lengths=lengths, named=named, groups=column in helpers)
+            data.taken.append(_add(data, found, named=named, name=name))
     missing = [c for c in helpers if c not in data.classes]
     if missing:
         raise UsageError(f"{name}: the column {missing[0]!r} holds no groups that could be kept together")
-    if split_column in frame.columns:
-        data.split = _split_of(frame[split_column].to_list(), name)
+    if split_column is not None and split_column in frame.columns:
+        data.split = _split_of(texts_of(frame[split_column]).to_list(), name)
         data.evaluate = next((s for s in ("test", "valid") if s in data.split), None)
     return data
 
 
-def _read_classes(data: Dataset, series: pl.Series, column: str, *, named: bool, name: str) -> None:
+def _add(data: Dataset, found: Column, *, named: bool, name: str) -> Taken:
+    """Add a column to the data, and return what it was taken for.
+
+    Raises:
+        UsageError: the user asks for it, and it is of no use.
+    """
+    if found.texts is not None and found.role == "classes":
+        return _add_classes(data, found, named=named, name=name)
+    if found.texts is not None and found.role == "mask of residues":
+        data.residue_mask = [text or "" for text in found.texts]
+    elif found.texts is not None:
+        data.residue_labels[found.name] = [text or "" for text in found.texts]
+    elif found.terms is not None:
+        data.terms[found.name] = found.terms
+    elif found.values is not None:
+        data.values[found.name] = found.values
+    elif named:
+        raise UsageError(f"{name}: the column {found.name!r} cannot serve as labels", why=found.why)
+    return Taken(found.name, found.role, found.why + _known(found, len(data)))
+
+
+def _known(found: Column, n: int) -> str:
+    """Return how many items a column says nothing of, as the end of a sentence."""
+    known = n
+    if found.values is not None:
+        known = int(np.isfinite(found.values).sum())
+    elif found.terms is not None:
+        known = int(found.terms.known.sum())
+    elif found.texts is not None:
+        known = sum(text is not None for text in found.texts)
+    return f"; {n - known:,} of {n:,} unknown" if known < n else ""
+
+
+def _add_classes(data: Dataset, found: Column, *, named: bool, name: str) -> Taken:
     """Add a column of classes to the data, unless (nearly) every value is another."""
-    texts = texts_of(series)
-    class_names = sorted({t for t in texts if t is not None})
+    assert found.texts is not None
+    class_names = sorted({t for t in found.texts if t is not None})
     code = {text: i for i, text in enumerate(class_names)}
-    codes = np.array([-1 if t is None else code[t] for t in texts], dtype=np.int64)
+    codes = np.array([-1 if t is None else code[t] for t in found.texts], dtype=np.int64)
     counts = np.bincount(codes[codes >= 0], minlength=1)
     shared = counts[counts > 1].sum()
-    usable = (counts > 1).sum() >= 1 and len(class_names) >= 2 and shared >= 0.05 * (codes >= 0).sum()
-    if usable and (named or column.lower() not in ("sequence", "seq", "description")):
-        data.classes[column], data.class_names[column] = codes, class_names
-        return
+    if (counts > 1).sum() >= 1 and len(class_names) >= 2 and shared >= 0.05 * (codes >= 0).sum():
+        data.classes[found.name], data.class_names[found.name] = codes, class_names
+        if "values are not numbers" in found.why and not named:
+            console.warning(
+                f"{name}: the column {found.name!r} is taken for classes ({found.why})\nfix: --quantities {found.name}"
+            )
+        return Taken(found.name, "classes", f"{found.why}; {len(class_names):,} classes{_known(found, len(data))}")
     if named:
         raise UsageError(
-            f"{name}: the column {column!r} cannot serve as labels",
+            f"{name}: the column {found.name!r} cannot serve as labels",
             why="classes need two kinds at least, and members that share one",
         )
-    console.detail(f"the column {column!r} is no label: hardly two items share a value, or all do")
+    return Taken(found.name, "ignored", f"{found.why}, but hardly two items share a value, or all do")
 
 
 def _read_mutations(data: Dataset, frame: pl.DataFrame, name: str) -> None:
@@ -271,10 +335,10 @@ def _read_mutations(data: Dataset, frame: pl.DataFrame, name: str) -> None:
     """
     by_lower = {column.lower(): column for column in frame.columns}
     column = next((by_lower[c] for c in MUTATION_COLUMNS if c in by_lower and is_text(frame[by_lower[c]])), None)
-    counts = mutation_counts(texts_of(frame[column])) if column else None
+    counts = mutation_counts(texts_of(frame[column]).to_list()) if column else None
     row = {item: i for i, item in enumerate(data.ids)}
     if WILD_TYPE_COLUMN in by_lower:
-        wanted = texts_of(frame[by_lower[WILD_TYPE_COLUMN]])
+        wanted = texts_of(frame[by_lower[WILD_TYPE_COLUMN]]).to_list()
         unknown = next((w for w in wanted if w is not None and w not in row), None)
         if unknown is not None:
             if counts is None:  # a column of that name may hold anything

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from phylocli.probe.coordinates import METHODS, coordinates, describe_method, resolve_method
+from phylocli import console
+from phylocli.probe.coordinates import METHODS, place_points, resolve_method
 from phylocli.probe.dataset import HIERARCHY, Dataset
 from phylocli.probe.embeddings import Embedding
 from phylocli.probe.tasks._contract import subsample
@@ -93,11 +94,15 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
     maps = []
     used = resolve_method(method, len(rows))
     for embedding in chosen:
-        x, y = coordinates(embedding.unit_rows()[rows], used, seed).T
+        points, said = place_points(embedding.vectors[rows], used, seed)
+        if points is None:
+            console.warning(f"no map of {embedding.name}: {said}")
+            continue
+        x, y = points.T
         maps.append(
             {
                 "embedding": embedding.name,
-                "method": describe_method(used, len(rows)),
+                "method": said,
                 "column": column,
                 "names": names,
                 "x": [round(float(v), 4) for v in x],

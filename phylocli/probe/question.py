@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import Family, Sequence, read_families, read_sequences
+from phylocli.formats.columns import ColumnOptions, Taken
 from phylocli.formats.streams import PathLike
+from phylocli.formats.values import numbers_of, texts_of
 from phylocli.probe.benchmarks import load_benchmark
-from phylocli.probe.dataset import read_labels
+from phylocli.probe.dataset import read_label_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +25,7 @@ class Question:
 
     Attributes:
         frame: labels, one row an item, with a column `id`.
+        ids: which column of the labels held the ids.
         source: the labels' name, for messages.
         sequences: letters by id, unaligned; None where there are none.
         trees: families with trees.
@@ -42,26 +45,44 @@ class Question:
     resample_by: str | None = None
     title: str = "What do these embeddings know?"
     published: str = ""
+    ids: Taken | None = None
 
 
-def read_question(labels: PathLike, sequences: PathLike | None = None, trees: PathLike | None = None) -> Question:
+def read_question(
+    labels: PathLike | None,
+    sequences: PathLike | None = None,
+    trees: PathLike | None = None,
+    options: ColumnOptions = ColumnOptions(),
+) -> Question:
     """Read labels, and the sequences and trees that go with them.
 
     Args:
-        labels: see `dataset.read_labels`.
+        labels: see `dataset.read_labels`; None asks only what the trees answer, of their members.
         sequences: FASTA or Stockholm; None takes a column `sequence` of the labels if there is one.
         trees: Stockholm records with trees.
+        options: what the user says of the columns.
 
     Raises:
         BadInputError: files that cannot be read, or records without trees.
     """
-    frame = read_labels(labels)
+    families = _read_trees(trees) if trees is not None else []
+    if labels is None:
+        frame, ids, name = _members(families), None, str(trees)
+    else:
+        (frame, ids), name = read_label_table(labels, options), str(labels)
     letters = None
     if sequences is not None:
         letters = {s.id: s.unaligned() for s in read_sequences(sequences, on_duplicate="keep-first")}
     elif "sequence" in frame.columns:
-        letters = _letters(frame, str(labels))
-    return Question(frame, str(labels), letters, _read_trees(trees) if trees is not None else [])
+        letters = _letters(frame, name)
+    return Question(frame, name, letters, families, ids=ids)
+
+
+def _members(families: list[Family]) -> pl.DataFrame:
+    """Return a table of the members of families and nothing that is known of them."""
+    import polars as pl
+
+    return pl.DataFrame({"id": list(dict.fromkeys(member for family in families for member in family.ids))})
 
 
 def benchmark_question(name: str, folder: PathLike, part: str | None = None) -> Question:
@@ -84,10 +105,10 @@ def _letters(frame: pl.DataFrame, name: str) -> dict[str, str] | None:
     """Return the sequences of a column `sequence`, None where it holds no text."""
     import polars as pl
 
-    if frame.schema["sequence"] != pl.String:
+    if frame.schema["sequence"] != pl.String or numbers_of(texts_of(frame["sequence"])) is not None:
         return None
     rows = zip(frame["id"].to_list(), frame["sequence"].to_list(), strict=True)
-    return {item: Sequence(item, text, where=name).unaligned() for item, text in rows if text}
+    return {item: Sequence(item, text.strip(), where=name).unaligned() for item, text in rows if text and text.strip()}
 
 
 def chosen_baselines(names: SequenceOf[str] | None, *, sequences: bool, model: bool) -> list[str]:

@@ -9,13 +9,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from phylocli import console, registry
-from phylocli.errors import BadInputError, UsageError
+from phylocli.errors import UsageError
+from phylocli.formats.columns import ColumnOptions
+from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.fasta import shorten
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PathLike
 from phylocli.probe.baselines import baseline, window_baseline
 from phylocli.probe.dataset import Dataset, make_dataset
-from phylocli.probe.embeddings import Embedding, read_embeddings
+from phylocli.probe.embeddings import Embedding
+from phylocli.probe.inputs import common_items, labelled, read_tables, split_name
 from phylocli.probe.leaks import Leak, find_leak, identity_clusters
 from phylocli.probe.models import embed_items, load_model, with_untrained
 from phylocli.probe.projection import check_projection, project
@@ -57,49 +60,6 @@ def _named(embeddings: list[Embedding]) -> None:
         while embedding.name in taken:
             embedding.name, number = f"{base}.{number}", number + 1
         taken.add(embedding.name)
-
-
-def split_name(text: str) -> tuple[str | None, str]:
-    """Return (name, path) of `NAME=PATH`; the name is None where the text is a path."""
-    name, mark, path = text.partition("=")
-    if mark and path and "/" not in name and not Path(text).exists():
-        return name, path
-    return None, text
-
-
-def _common_ids(frame: pl.DataFrame, embeddings: list[Embedding], sequences: dict[str, str] | None) -> pl.DataFrame:
-    """Return the rows of the labels whose ids every embedding (and the sequences) have, saying what is left out.
-
-    Raises:
-        BadInputError: nothing in common; examples from both sides.
-    """
-    import polars as pl
-
-    for embedding in embeddings:
-        known = set(embedding.ids)
-        shared = frame["id"].is_in(list(known)).sum()
-        if shared == 0:
-            raise BadInputError(
-                f"no id of {embedding.source} is in the labels",
-                why=f"the embeddings have ids like {shorten(embedding.ids[0], 40)!r}, the labels like {frame['id'][0]!r}",
-                fix="the ids of both must be the same words",
-            )
-        if shared < len(known) or shared < frame.height:
-            console.info(
-                f"{embedding.name}: {shared:,} of {len(known):,} embeddings have labels ({frame.height:,} rows of labels)"
-            )
-        frame = frame.filter(pl.col("id").is_in(list(known)))
-    if sequences is not None:
-        missing = frame.height - int(frame["id"].is_in(list(sequences)).sum())
-        if missing:
-            first = frame.filter(~pl.col("id").is_in(list(sequences)))["id"][0]
-            raise BadInputError(
-                f"{missing:,} of {frame.height:,} items have no sequence for the baselines, first {shorten(first)!r}",
-                fix="give --sequences with all of them, or --baseline none",
-            )
-    if frame.height < 2:
-        raise BadInputError("fewer than two items have an embedding and labels", fix="check the ids of both tables")
-    return frame
 
 
 def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) -> dict[str, tuple[ModuleType, list[str]]]:
@@ -150,7 +110,7 @@ def _leak(data: Dataset, letters: dict[str, str] | None, seed: int) -> Leak | No
 
 
 def run_probes(
-    embeddings: SequenceOf[PathLike | Embedding],
+    embeddings: SequenceOf[PathLike | Embedding | EmbeddingTable],
     labels: PathLike | None,
     output: PathLike,
     *,
@@ -161,6 +121,10 @@ def run_probes(
     part: str | None = None,
     tasks: SequenceOf[str] | None = None,
     columns: SequenceOf[str] | None = None,
+    classes: str | SequenceOf[str] | None = None,
+    quantities: str | SequenceOf[str] | None = None,
+    features: str | SequenceOf[str] | None = None,
+    id_column: str | SequenceOf[str] | None = None,
     split_column: str = "split",
     split_by: str | None = None,
     resample_by: str | None = None,
@@ -176,9 +140,10 @@ def run_probes(
     """Evaluate embeddings and write the report's folder: `report.html`, `report.md`, `report.json`, `metrics.parquet`.
 
     Args:
-        embeddings: tables (see `read_embeddings`), `NAME=PATH`, or `Embedding`s; the first is the one that is asked about,
+        embeddings: tables (see `read_embeddings`), `NAME=PATH`, or such objects; the first is the one that is asked about,
             the others are what it is compared with.
-        labels: table with a column of ids and columns of labels, maybe a split, maybe sequences; None with a benchmark.
+        labels: table with a column of ids and columns of labels, maybe a split, maybe sequences; None with a benchmark, or
+            where `trees` are all that is asked of.
         output: folder of the report; an older report is replaced.
         models: folders of phylocli models, `NAME=FOLDER` or not, which embed the sequences here; they come first.
         layers: ask the headline of each probe of every layer of the first model too.
@@ -187,6 +152,10 @@ def run_probes(
         part: what the benchmark scores; None takes its default.
         tasks: probes to run; None runs all that the labels allow.
         columns: label columns to use; None takes all that fit.
+        classes: label columns whose values are names of classes, whatever they look like.
+        quantities: label columns whose values are numbers; what is not a number is unknown.
+        features: columns of the embeddings' tables that hold features, or patterns with `*`.
+        id_column: columns of ids, where the tables call them something unusual.
         split_column: column that says train, valid or test.
         split_by: without a split: column whose classes are kept whole in cross-validation, or `identity=0.5`: clusters of
             sequences of at least that estimated identity.
@@ -212,11 +181,13 @@ def run_probes(
         raise UsageError("no embeddings are given", fix="name a table, or a model with --model, or baselines alone")
     if layers and not models:
         raise UsageError("layers are those of a model, and none is named", fix="name one with --model")
-    if (labels is None) == (benchmark is None):
+    if labels is not None and benchmark is not None:
+        raise UsageError("labels and a benchmark cannot be given together", fix="give --labels TABLE, or --benchmark NAME")
+    if labels is None and benchmark is None and trees is None:
         raise UsageError(
-            "either labels or a benchmark must be given, not both" if labels else "there is nothing to ask",
-            fix="give --labels TABLE, or --benchmark NAME with --data DIR",
+            "there is nothing to ask", fix="give --labels TABLE, --trees FILE, or --benchmark NAME with --data DIR"
         )
+    options = ColumnOptions.of(id_column, features, classes, quantities)
     if benchmark is not None and (data is None or sequences is not None or trees is not None):
         raise UsageError(
             "a benchmark is read from one folder and brings its own sequences and trees", fix="give --data DIR and no more"
@@ -227,13 +198,14 @@ def run_probes(
     check_projection(projection)
     for name in tasks or ():
         registry.load(TASKS, name)  # a wrong name is said before anything is read
-    tables = [_read(item) for item in embeddings]
+    read = read_tables(embeddings, options)
+    tables = read.embeddings
     if benchmark is not None:
         assert data is not None
         question = benchmark_question(benchmark, data, part)
     else:
-        assert labels is not None
-        question = read_question(labels, sequences, trees)
+        question = read_question(labels, sequences, trees, options)
+    options.check_ids([*([question.ids] if question.ids else []), *(t for account in read.taken.values() for t in account)])
     letters = question.sequences
     wanted = chosen_baselines(baselines, sequences=letters is not None, model=bool(models))
     if not wanted and letters is None and len(tables) == 1:
@@ -243,13 +215,16 @@ def run_probes(
     if models and letters is None:
         raise UsageError("models need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
     items = make_dataset(
-        _common_ids(question.frame, tables, letters if wanted or models else None),
+        common_items(question.frame, tables, letters if wanted or models else None),
         question.source,
         columns=columns or question.columns,
         split_column=split_column,
         split_by=None if identity_threshold(split_by) else split_by,
         resample_by=None if identity_threshold(resample_by) else resample_by or question.resample_by,
+        options=options,
     )
+    if labels is not None:
+        console.info(f"{question.source}: {labelled(items)}")
     items.sequences, items.trees = letters or {}, question.trees
     _group_by_identity(items, split_by, resample_by)
     tables = [*_computed(models, items, wanted, device, seed), *(table.aligned_to(items.ids) for table in tables)]
@@ -276,6 +251,7 @@ def run_probes(
         "part": part,
         "tasks": list(chosen),
         "columns": list(columns) if columns else None,
+        **{name: list(given) for name, given in asdict(options).items() if given},
         "split_by": split_by,
         "resample_by": resample_by,
         "baselines": wanted,
@@ -326,13 +302,6 @@ def _group_by_identity(items: Dataset, split_by: str | None, resample_by: str | 
         items.groupings[name] = codes
     items.split_by = split_by if split_by in items.groupings else items.split_by
     items.resample_by = resample_by if resample_by in items.groupings else items.resample_by
-
-
-def _read(item: PathLike | Embedding) -> Embedding:
-    if isinstance(item, Embedding):
-        return item
-    shown, path = split_name(str(item))
-    return read_embeddings(path, shown)
 
 
 def _computed(

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search.alignment import Comparison, Gaps, Standardised, align_residues
-from phylocli.search.database import Table, open_table, unit
+from phylocli.search.database import open_table, unit
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.files import search_file
 from phylocli.search.homology import Homology, fit_homology, load_homology
@@ -16,13 +17,13 @@ from phylocli.search.significance import Significance, calibrate
 
 __all__ = [
     "Comparison",
+    "EmbeddingTable",
     "Gaps",
     "Homology",
     "Neighbours",
     "Queries",
     "Significance",
     "Standardised",
-    "Table",
     "align_residues",
     "calibrate",
     "fit_homology",

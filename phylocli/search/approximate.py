@@ -15,8 +15,9 @@ import numpy as np
 
 from phylocli import console
 from phylocli.errors import MissingDependencyError
+from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.streams import atomic_path, write_text
-from phylocli.search.database import FloatArray, IntArray, Table
+from phylocli.search.database import FloatArray, IntArray
 from phylocli.search.exact import SCALE, Neighbours, nearest
 from phylocli.search.significance import sample_rows
 
@@ -69,19 +70,19 @@ def _search(index: Any, queries: FloatArray, k: int, threads: int) -> tuple[IntA
     return keys, distances
 
 
-def graph_path(table: Table) -> Path:
+def graph_path(table: EmbeddingTable) -> Path:
     """Return where the graph of a table lies: beside it, its name with `.usearch` behind."""
     path = Path(table.name)
     return path.with_name(path.name + ".usearch")
 
 
-def _identity(table: Table) -> dict[str, Any]:
+def _identity(table: EmbeddingTable) -> dict[str, Any]:
     ids = hashlib.blake2b("\n".join(table.ids).encode(), digest_size=16).hexdigest()
     sizes = [path.stat().st_size for path in table.files]
     return {"rows": len(table), "dimension": table.dimension, "ids": ids, "bytes": sizes, **table.metadata}
 
 
-def open_graph(table: Table, *, threads: int = 1) -> Graph:
+def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
     """Return the graph of a table, built and written beside it where there is none yet, or one of another table.
 
     Args:
@@ -126,7 +127,7 @@ def open_graph(table: Table, *, threads: int = 1) -> Graph:
     return graph
 
 
-def _recall(index: Any, table: Table) -> float:
+def _recall(index: Any, table: EmbeddingTable) -> float:
     """Return the share of true neighbours that the graph finds, for some rows of the table."""
     rows = sample_rows(len(table), CHECKED)
     queries = table.take(rows)

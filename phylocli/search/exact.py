@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from phylocli import console
-from phylocli.search.database import FloatArray, IntArray, Table
+from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.search.database import FloatArray, IntArray
 
 SCALE = 1 << 20
 """Cosines are rounded to multiples of 2⁻²⁰ (about 10⁻⁶), so that rounding in the matrix product decides nothing: what is
@@ -36,7 +37,9 @@ class Neighbours:
     cosines: FloatArray
 
 
-def nearest(queries: FloatArray, table: Table, k: int, *, leave_out: npt.NDArray[np.int64] | None = None) -> Neighbours:
+def nearest(
+    queries: FloatArray, table: EmbeddingTable, k: int, *, leave_out: npt.NDArray[np.int64] | None = None
+) -> Neighbours:
     """Return the k nearest rows of a table by cosine, equal ones in the order of the table.
 
     Time is that of one matrix product of all queries with all rows; memory does not grow with the table.

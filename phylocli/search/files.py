@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,14 @@ import numpy.typing as npt
 
 from phylocli import console
 from phylocli.errors import UsageError
+from phylocli.formats.columns import ColumnOptions
+from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike
 from phylocli.formats.tables import TableFormat, TableWriter, hits_schema
 from phylocli.search.again import ResidueScores, align, letters_of
 from phylocli.search.approximate import open_graph
-from phylocli.search.database import Table, open_table, unit
+from phylocli.search.database import open_table, unit
 from phylocli.search.decoys import make_decoys
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.queries import Queries, read_queries
@@ -98,6 +101,8 @@ def search_file(
     aligned: bool = False,
     candidates: int | None = None,
     sequences: PathLike | None = None,
+    features: str | SequenceOf[str] | None = None,
+    id_column: str | SequenceOf[str] | None = None,
     approximate: bool = False,
     device: str = "auto",
     threads: int = 0,
@@ -120,6 +125,8 @@ def search_file(
         aligned: align the hits with phmmer and order them by its bit score; with `rerank`, by the better of both E-values.
         candidates: nearest rows that are looked at again, of which the best k are hits; None is k.
         sequences: of the table's rows, for `rerank` and `aligned`.
+        features: columns of the tables that hold features, or patterns with `*`.
+        id_column: columns of ids, where the tables call them something unusual.
         approximate: through a graph beside the table, which is built at first use (needs usearch).
         device: to embed on.
         threads: CPU threads; 0 takes all.
@@ -142,8 +149,9 @@ def search_file(
         raise UsageError("a second look at the hits needs their sequences", fix="say --sequences FASTA")
     if candidates is not None and not (rerank or aligned):
         raise UsageError("candidates are for a second look", fix="say --rerank residues or --align too, or only -k")
-    searched = open_table(table)
-    asked, embedder = read_queries(queries, searched, model=model, device=device)
+    options = ColumnOptions.of(id_column, features)
+    searched = open_table(table, options)
+    asked, embedder = read_queries(queries, searched, model=model, device=device, options=options)
     if (rerank or aligned) and (asked.letters is None or embedder is None):
         raise UsageError("a second look at the hits needs the queries' sequences", fix="give the queries as FASTA")
     console.info(f"{len(asked.ids):,} queries against {len(searched):,} rows")
@@ -189,7 +197,7 @@ def search_file(
     return written
 
 
-def _own_rows(queries: Queries, table: Table) -> npt.NDArray[np.int64]:
+def _own_rows(queries: Queries, table: EmbeddingTable) -> npt.NDArray[np.int64]:
     at = {name: row for row, name in enumerate(table.ids)}
     return np.array([at.get(name, -1) for name in queries.ids], dtype=np.int64)
 
@@ -205,7 +213,7 @@ def _decoys(queries: Queries, embedder: Embedder | None) -> npt.NDArray[np.float
 
 def _write(
     queries: Queries,
-    table: Table,
+    table: EmbeddingTable,
     found: Neighbours,
     evalues: Floats,
     significance: Significance,

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from phylocli import models
 from phylocli.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import read_sequences
+from phylocli.formats.columns import ColumnOptions
+from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.parts import is_parts
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.sniffing import SEQUENCES, sniff_file
 from phylocli.formats.streams import STDIO, PathLike
-from phylocli.search.database import FloatArray, Table, open_table, unit
+from phylocli.search.database import FloatArray, open_table, unit
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
@@ -55,7 +55,12 @@ def holds_sequences(source: PathLike | None) -> bool:
 
 
 def read_queries(
-    source: PathLike | None, table: Table, *, model: PathLike | None = None, device: str = "auto"
+    source: PathLike | None,
+    table: EmbeddingTable,
+    *,
+    model: PathLike | None = None,
+    device: str = "auto",
+    options: ColumnOptions = ColumnOptions(),
 ) -> tuple[Queries, Embedder | None]:
     """Return the queries, and for sequences what embedded them.
 
@@ -64,6 +69,7 @@ def read_queries(
         table: to be searched.
         model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
         device: to embed on.
+        options: what the user says of the columns of a table.
 
     Raises:
         UsageError: the model is not the one that made the table, or cannot be found.
@@ -71,7 +77,8 @@ def read_queries(
     """
     if not holds_sequences(source):
         assert source is not None
-        return _from_table(source, table), None
+        return _from_table(source, table, options), None
+    options.check_ids(table.taken)
     embedder = embedder_of(table, model, device)
     check = NucleotideCheck(embedder.model.alphabet)
     found = list(check.sequences(read_sequences(source, letters=embedder.model.alphabet)))
@@ -79,8 +86,9 @@ def read_queries(
     return Queries([sequence.id for sequence in found], unit(embedder.pooled(letters)), letters), embedder
 
 
-def _from_table(source: PathLike, table: Table) -> Queries:
-    found = open_table(source)
+def _from_table(source: PathLike, table: EmbeddingTable, options: ColumnOptions) -> Queries:
+    found = open_table(source, options)
+    options.check_ids([*found.taken, *table.taken])
     for key, noun in ((MODEL, "model"), ("phylocli.layer", "layer")):
         theirs, ours = found.metadata.get(key), table.metadata.get(key)
         if theirs and ours and theirs != ours:
@@ -91,10 +99,10 @@ def _from_table(source: PathLike, table: Table) -> Queries:
             )
     if found.dimension != table.dimension:
         raise BadInputError(f"{found.name} has {found.dimension} features, {table.name} {table.dimension}")
-    return Queries(found.ids, np.concatenate([vectors for _, vectors in found.blocks()]))
+    return Queries(found.ids, found.numpy())
 
 
-def embedder_of(table: Table, model: PathLike | None = None, device: str = "auto") -> Embedder:
+def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: str = "auto") -> Embedder:
     """Return what embeds as the table was embedded: its model, pooling and layer.
 
     Raises:
@@ -134,7 +142,7 @@ def embedder_of(table: Table, model: PathLike | None = None, device: str = "auto
     )
 
 
-def _candidates(table: Table) -> Iterator[PathLike]:
+def _candidates(table: EmbeddingTable) -> Iterator[PathLike]:
     """Yield the models that may have made a table: the one that its provenance names, then all that have a name."""
     path = Path(table.name)
     records = sorted(path.glob("provenance-*.json")) if is_parts(path) else [sidecar_path(path)]

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.search.database import FloatArray, IntArray, Table
+from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.search.database import FloatArray, IntArray
 
 Floats = npt.NDArray[np.float64]
 
@@ -146,7 +147,7 @@ def sample_rows(rows: int, size: int) -> IntArray:
     return np.random.default_rng(0).permutation(rows)[:size].astype(np.int64)
 
 
-def calibrate(table: Table, decoys: FloatArray | None = None) -> Significance:
+def calibrate(table: EmbeddingTable, decoys: FloatArray | None = None) -> Significance:
     """Return what turns cosines with a table's rows into E-values.
 
     Args:

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search.again import ResidueScores
-from phylocli.search.database import FloatArray, Table
+from phylocli.search.database import FloatArray
 from phylocli.search.extreme import fit_gumbel
 from phylocli.search.significance import Floats, Significance, Tail, bulk, fit_tail, sample_rows
 
@@ -29,7 +30,7 @@ DECOYS, SAMPLED = 32, 64
 """Decoys and rows of the table that are aligned, each with each."""
 
 
-def sampled_ids(table: Table) -> list[str]:
+def sampled_ids(table: EmbeddingTable) -> list[str]:
     """Return the ids of the rows that queries are measured against."""
     return [table.ids[row] for row in sample_rows(len(table), SAMPLED)]
 
@@ -75,7 +76,7 @@ def levelled(scores: Floats, targets: SequenceOf[str], rate: float) -> Floats:
 def calibrate_alignments(
     look: ResidueScores,
     significance: Significance,
-    table: Table,
+    table: EmbeddingTable,
     sample: SequenceOf[str],
     decoys: SequenceOf[str],
     vectors: FloatArray,

@@ -19,8 +19,8 @@ from phylocli.embed.parts import Shard, cut, parse_shard
 from phylocli.encoders import Model
 from phylocli.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import Sequence
+from phylocli.formats.embeddings import read_embeddings
 from phylocli.formats.parts import part_files, part_path
-from phylocli.probe.embeddings import read_embeddings
 
 
 @pytest.fixture(scope="module")

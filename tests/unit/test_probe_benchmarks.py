@@ -231,7 +231,7 @@ def test_a_model_is_embedded_and_asked_layer_by_layer(folder: Path, model: Path,
     ("options", "message"),
     [
         ({"benchmark": "scope"}, "read from one folder"),
-        ({"labels": "labels.tsv", "benchmark": "scope", "data": "x"}, "not both"),
+        ({"labels": "labels.tsv", "benchmark": "scope", "data": "x"}, "given together"),
         ({}, "nothing to ask"),
     ],
 )

@@ -30,8 +30,8 @@ def test_our_own_tables_are_read_in_every_format(tmp_path: Path, suffix: str, ha
     path = tmp_path / f"my.emb.{suffix}"
     write_table(table(), path, embeddings_schema(3, half=half, metadata={"phylocli.model": "f00"}))
     found = read_embeddings(path)
-    assert found.ids == IDS and found.name == "my"
-    assert found.vectors.dtype == np.float32 and (found.vectors == VECTORS).all()
+    assert found.ids == IDS and found.title == "my"
+    assert found.numpy().dtype == np.float32 and (found.numpy() == VECTORS).all()
     assert found.metadata == ({"phylocli.model": "f00"} if suffix == "parquet" else {})
 
 
@@ -42,7 +42,7 @@ def test_lists_of_any_name_and_one_column_a_dimension_are_read(tmp_path: Path) -
     )
     for name in ("lists.parquet", "wide.csv"):
         found = read_embeddings(tmp_path / name)
-        assert found.ids == IDS and (found.vectors == VECTORS).all()
+        assert found.ids == IDS and (found.numpy() == VECTORS).all()
 
 
 def test_npz_with_ids_or_one_vector_a_key(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_npz_with_ids_or_one_vector_a_key(tmp_path: Path) -> None:
     np.savez(tmp_path / "keys.npz", **{"a": VECTORS[0], "b": VECTORS[1]})
     assert read_embeddings(tmp_path / "two.npz").ids == IDS
     found = read_embeddings(tmp_path / "keys.npz")
-    assert found.ids == ["a", "b"] and (found.vectors == VECTORS[:2]).all()
+    assert found.ids == ["a", "b"] and (found.numpy() == VECTORS[:2]).all()
 
 
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_hdf5_as_bio_embeddings_writes_it(tmp_path: Path) -> None:
         for number, (name, vector) in enumerate(zip(IDS, VECTORS, strict=True)):
             file.create_dataset(str(number), data=vector).attrs["original_id"] = name
     found = read_embeddings(tmp_path / "reduced.h5")
-    assert dict(zip(found.ids, found.vectors.tolist(), strict=True)) == dict(zip(IDS, VECTORS.tolist(), strict=True))
+    assert dict(zip(found.ids, found.numpy().tolist(), strict=True)) == dict(zip(IDS, VECTORS.tolist(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_hdf5_as_bio_embeddings_writes_it(tmp_path: Path) -> None:
 def test_bad_tables_are_named(tmp_path: Path, frame: pl.DataFrame, message: str) -> None:
     frame.write_parquet(tmp_path / "bad.parquet")
     with pytest.raises(BadInputError, match=message):
-        read_embeddings(tmp_path / "bad.parquet")
+        read_embeddings(tmp_path / "bad.parquet").numpy()
 
 
 def residue_frame() -> pl.DataFrame:
@@ -97,7 +97,7 @@ def residue_frame() -> pl.DataFrame:
 def test_residue_tables_give_residues_when_asked_and_their_means(tmp_path: Path, half: bool) -> None:
     write_table(residue_frame(), tmp_path / "r.parquet", residues_schema(3, half=half))
     found = read_embeddings(tmp_path / "r.parquet")
-    assert found.ids == ["a", "b"] and found.vectors.tolist() == [[1.5, 2.5, 3.5], [9, 10, 11]]
+    assert found.ids == ["a", "b"] and found.numpy().tolist() == [[1.5, 2.5, 3.5], [9, 10, 11]]
     assert found.residues is not None
     assert [v.tolist() for v in found.residues(["b", "a"])] == [
         [[6, 7, 8], [9, 10, 11], [12, 13, 14]], [[0, 1, 2], [3, 4, 5]],
@@ -221,7 +221,7 @@ def test_esm_folders_are_read_and_nothing_but_tensors_is_unpickled(tmp_path: Pat
     torch.save({"representations": {33: torch.arange(8.0).reshape(2, 4)}}, folder / "residues.pt")
     found = read_embeddings(folder)
     assert found.ids == ["P0|x", "P1|x", "P2|x", "residues"]
-    assert found.vectors.tolist() == [[0.0] * 4, [1.0] * 4, [2.0] * 4, [2.0, 3.0, 4.0, 5.0]]
+    assert found.numpy().tolist() == [[0.0] * 4, [1.0] * 4, [2.0] * 4, [2.0, 3.0, 4.0, 5.0]]
 
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:

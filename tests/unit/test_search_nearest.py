@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from phylocli.embed import embed_file
 from phylocli.encoders import Model
 from phylocli.errors import BadInputError
-from phylocli.search import Table, database, exact, nearest, open_table, unit
+from phylocli.search import EmbeddingTable, exact, nearest, open_table, unit
 from phylocli.search.approximate import graph_path, open_graph
 
 
-def table_of(vectors: np.ndarray) -> Table:
-    return Table("t", [f"r{i}" for i in range(len(vectors))], vectors.shape[1], {}, vectors=unit(vectors))
+def table_of(vectors: np.ndarray) -> EmbeddingTable:
+    return EmbeddingTable("t", [f"r{i}" for i in range(len(vectors))], vectors.shape[1], {}, vectors=unit(vectors))
 
 
 def brute_force(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +43,7 @@ def test_neighbours_are_those_of_brute_force_whatever_the_blocks(
     vectors = rng.integers(-1, 2, (rows, 3)).astype(np.float32)  # few directions: many are equal, some are zero
     queries = unit(rng.integers(-1, 2, (count, 3)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "BLOCK", block)
+        patch.setattr("phylocli.formats.embeddings.table.BLOCK", block)
         patch.setattr(exact, "SCORES", scores)
         patch.setattr(exact, "QUERIES", 4)
         found = nearest(queries, table_of(vectors), k)
@@ -78,7 +78,7 @@ def globins(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_form_of_a_table_gives_the_same_neighbours(globins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BLOCK", 7)
+    monkeypatch.setattr("phylocli.formats.embeddings.table.BLOCK", 7)
     tables = [open_table(globins / name) for name in ("parts", "half.parquet", "table.tsv")]
     assert [len(t) for t in tables] == [45] * 3 and [bool(t.files) for t in tables] == [True, True, False]
     queries = tables[2].take(range(45))

@@ -12,7 +12,7 @@ from scipy import stats
 from phylocli.embed import Embedder
 from phylocli.encoders import Model
 from phylocli.formats import read_families
-from phylocli.search import Table, align_residues, calibrate, unit
+from phylocli.search import EmbeddingTable, align_residues, calibrate, unit
 from phylocli.search.again import ResidueScores, align
 from phylocli.search.decoys import make_decoys
 from phylocli.search.significance import fit_tail
@@ -50,7 +50,7 @@ def cone(rng: np.random.Generator, count: int) -> np.ndarray:
 def test_evalues_count_the_rows_that_are_as_near_by_chance() -> None:
     rng = np.random.default_rng(0)
     vectors, queries, decoys = cone(rng, 4000), cone(rng, 300), cone(rng, 128)
-    table = Table("t", [str(i) for i in range(4000)], 64, {}, vectors=vectors)
+    table = EmbeddingTable("t", [str(i) for i in range(4000)], 64, {}, vectors=vectors)
     for given in (decoys, None):
         evalues = calibrate(table, given).evalues(queries, queries @ vectors.T)
         for threshold in (30.0, 10.0, 1.0, 0.1):
@@ -72,7 +72,7 @@ def test_evalues_hold_on_real_proteins_of_different_clans(examples: Path) -> Non
     group = np.array([f.clan or f.accession for f in families for _ in f.ids[:25]])
     embedder = Embedder(Model.create("convolutional", preset="tiny", seed=0))
     vectors = unit(embedder.pooled(letters))
-    table = Table("t", [str(i) for i in range(len(vectors))], vectors.shape[1], {}, vectors=vectors)
+    table = EmbeddingTable("t", [str(i) for i in range(len(vectors))], vectors.shape[1], {}, vectors=vectors)
     decoys = unit(embedder.pooled(make_decoys(letters)))
     evalues = calibrate(table, decoys).evalues(vectors, vectors @ vectors.T)
     false = group[:, None] != group[None]
@@ -115,7 +115,7 @@ def test_alignments_and_cosines_together_tell_relatives_from_chance(examples: Pa
     rng = np.random.default_rng(0)
     letters += ["".join(rng.permutation(list(letters[i % 22]))) for i in range(60)]
     vectors = unit(embedder.pooled(letters))
-    table = Table("t", [str(i) for i in range(len(vectors))], vectors.shape[1], {}, vectors=vectors)
+    table = EmbeddingTable("t", [str(i) for i in range(len(vectors))], vectors.shape[1], {}, vectors=vectors)
     decoys = make_decoys(letters[:22], 32)
     null = unit(embedder.pooled(decoys))
     significance = calibrate(table, null)

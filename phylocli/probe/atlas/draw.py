@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +12,32 @@ import polars as pl
 
 from phylocli import console
 from phylocli.errors import BadInputError, UsageError
+from phylocli.formats.columns import ColumnOptions, Taken, is_index
+from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike, open_output
 from phylocli.probe.atlas.page import render_map
-from phylocli.probe.coordinates import coordinates, describe_method, resolve_method
-from phylocli.probe.dataset import HIERARCHY, read_labels
-from phylocli.probe.embeddings import Embedding, read_embeddings
+from phylocli.probe.columns import NO_LABELS, Column, read_column
+from phylocli.probe.coordinates import place_points, resolve_method
+from phylocli.probe.dataset import HIERARCHY, read_label_table
+from phylocli.probe.embeddings import Embedding
+from phylocli.probe.inputs import COMMAND_FIX
 from phylocli.probe.tasks._contract import subsample
 
 LIMIT = 200_000
 """Points drawn at most: a browser pans through so many without delay."""
-MAX_KINDS = 12
-"""Whole numbers of more kinds than this are a quantity, not classes."""
 
 
 def draw_map(
-    embeddings: PathLike | Embedding,
+    embeddings: PathLike | Embedding | EmbeddingTable,
     output: PathLike,
     *,
     labels: PathLike | None = None,
     column: str | None = None,
+    classes: str | SequenceOf[str] | None = None,
+    quantities: str | SequenceOf[str] | None = None,
+    features: str | SequenceOf[str] | None = None,
+    id_column: str | SequenceOf[str] | None = None,
     method: str = "auto",
     limit: int = LIMIT,
     title: str | None = None,
@@ -38,10 +46,14 @@ def draw_map(
     """Write an interactive map of an embedding table: one HTML file, works offline.
 
     Args:
-        embeddings: a table (see `read_embeddings`), or an `Embedding`.
+        embeddings: a table (see `read_embeddings`), or such an object.
         output: the HTML file.
         labels: table with a column of ids; ids without a row are drawn without a label.
         column: of the labels, that colours the points; None takes a level of the hierarchy, else the first of use.
+        classes: label columns whose values are names of classes, whatever they look like.
+        quantities: label columns whose values are numbers; what is not a number is unknown.
+        features: columns of the embeddings' table that hold features, or patterns with `*`.
+        id_column: columns of ids, where the tables call them something unusual.
         method: `auto`, `umap`, `tsne` or `pca` (see `coordinates`).
         limit: points at most; beyond, so many are drawn at random, and the page says so.
         title: of the page; None takes the table's name.
@@ -52,12 +64,19 @@ def draw_map(
 
     Raises:
         UsageError: no such method or column, or too small a limit.
-        BadInputError: tables that cannot be read, fewer than three embeddings, no id in common with the labels.
+        BadInputError: tables that cannot be read, fewer than three embeddings, embeddings that all point the same way, no id
+            in common with the labels.
         MissingDependencyError: UMAP is asked for and not installed.
     """
     if limit < 3:
         raise UsageError(f"a map of {limit} points shows nothing", fix="give --limit 3 or more")
-    table = embeddings if isinstance(embeddings, Embedding) else read_embeddings(embeddings)
+    options = ColumnOptions.of(id_column, features, classes, quantities)
+    taken: list[Taken] = []
+    if isinstance(embeddings, Embedding):
+        table = embeddings
+    else:
+        read = embeddings if isinstance(embeddings, EmbeddingTable) else read_embeddings(embeddings, options)
+        table, taken = Embedding.of(read), read.taken
     if len(table.ids) < 3:
         raise BadInputError(f"{table.source} holds {len(table.ids)} embeddings: too few for a map")
     if column is not None and labels is None:
@@ -66,39 +85,46 @@ def draw_map(
     if len(rows) < len(table.ids):
         console.info(f"{len(rows):,} of {len(table.ids):,} embeddings are drawn, at random")
     ids = [table.ids[row] for row in rows]
-    named, values = _label_column(labels, column, ids) if labels is not None else (None, None)
+    coloured = _label_column(labels, column, ids, options, taken) if labels is not None else None
+    if labels is None:
+        options.check_ids(taken)
     used = resolve_method(method, len(rows))
     console.detail(f"placing {len(rows):,} points by {used}")
-    points = coordinates(table.unit_rows()[rows], used, seed)
-    names, codes = _classes(values) if values is not None and values.dtype == pl.String else ([], None)
+    points, said = place_points(table.vectors[rows], used, seed)
+    if points is None:
+        raise BadInputError(f"{table.source}: there is nothing to place", why=said)
+    names, codes = _classes(coloured.texts) if coloured and coloured.texts is not None else ([], None)
     page = {
         "title": title or table.name,
         "source": Path(table.source).name or table.name,
         "dimension": int(table.vectors.shape[1]),
         "total": len(table.ids),
-        "method": describe_method(used, len(rows)),
+        "method": said,
         "seed": seed,
-        "column": named,
+        "column": coloured.name if coloured else None,
         "ids": ids,
         "points": points,
         "names": names,
         "codes": codes,
-        "values": None if values is None or codes is not None else values.to_numpy().astype(np.float64),
+        "values": coloured.values if coloured else None,
     }
     with open_output(output) as stream:
         stream.write(render_map(page).encode())
     return page
 
 
-def _label_column(source: PathLike, column: str | None, ids: list[str]) -> tuple[str, pl.Series]:
-    """Return the name of the column that colours the points, and its value of each: texts, or numbers with NaN.
+def _label_column(
+    source: PathLike, column: str | None, ids: list[str], options: ColumnOptions, taken: list[Taken]
+) -> Column:
+    """Return the column that colours the points, of these ids: classes, or a quantity.
 
     Raises:
         UsageError: no such column, or none of use.
         BadInputError: no id in common.
     """
-    frame = read_labels(source)
-    known = [c for c in frame.columns if c not in ("id", "sequence", "split")]
+    frame, ids_taken = read_label_table(source, options)
+    options.check_ids([*taken, ids_taken])
+    known = [c for c in frame.columns if c not in ("id", "split") and c.lower() not in NO_LABELS and not is_index(c)]
     if column is not None and column not in frame.columns:
         raise UsageError(f"{source} has no column {column!r}", fix=f"its columns are {', '.join(known)}")
     joined = pl.DataFrame({"id": ids}).join(frame, on="id", how="left", maintain_order="left")
@@ -107,24 +133,26 @@ def _label_column(source: PathLike, column: str | None, ids: list[str]) -> tuple
         raise BadInputError(
             f"no id of the embeddings is in {source}",
             why=f"the embeddings have ids like {shorten(ids[0], 40)!r}, the labels like {shorten(frame['id'][0], 40)!r}",
+            fix=COMMAND_FIX,
         )
     if shared < len(ids):
         console.info(f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in the labels")
     chosen = column or next((c for c in HIERARCHY if c in known), None) or next(iter(known), None)
     if chosen is None:
         raise UsageError(f"{source} has no column of labels")
-    series = joined[chosen]
-    numbers = series.dtype.is_numeric() and series.dtype != pl.Boolean
-    if numbers and (series.dtype.is_float() or series.n_unique() > MAX_KINDS):
-        return chosen, series.cast(pl.Float64).fill_null(float("nan"))
-    if isinstance(series.dtype, (pl.List, pl.Array)):
-        series = series.cast(pl.List(pl.String)).list.join(", ")
-    return chosen, series.cast(pl.String).fill_null("")
+    found = read_column(joined[chosen], options, named=True)
+    if found.terms is not None:
+        member = found.terms.member.tolil().rows
+        found.texts = [", ".join(found.terms.names[term] for term in terms) or None for terms in member]
+    elif found.texts is None and found.values is None:
+        raise UsageError(f"{source}: the column {chosen!r} cannot colour the points", why=found.why)
+    console.info(f"{source}: the column {chosen!r} holds {found.role} ({found.why})")
+    return found
 
 
-def _classes(values: pl.Series) -> tuple[list[str], np.ndarray]:
+def _classes(values: list[str | None]) -> tuple[list[str], np.ndarray]:
     """Return class names, the largest first, and the code of each item, −1 without one."""
-    counts = values.filter(values != "").value_counts(sort=False).rows()
-    names = [name for name, _ in sorted(counts, key=lambda row: (-row[1], row[0]))]
+    counts = Counter(value for value in values if value is not None)
+    names = [name for name, _ in sorted(counts.items(), key=lambda row: (-row[1], row[0]))]
     code = {name: place for place, name in enumerate(names)}
-    return names, np.array([code.get(value, -1) for value in values.to_list()], dtype=np.int64)
+    return names, np.array([-1 if value is None else code[value] for value in values], dtype=np.int64)

@@ -61,7 +61,7 @@ def levels(data: Dataset) -> list[str]:
 
 def _pairs(data: Dataset, level: str, seed: int) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
     """Return the rows of queries and partners, and which pairs are relatives; as many relatives as strangers a query."""
-    rows = data.evaluated_rows()
+    rows = retrieval.judged_rows(data, level)
     queries = subsample(retrieval.queries(data, level), MAX_QUERIES, seed)
     here, finer, coarse = retrieval.judged_levels(data, level, rows)
     place = np.searchsorted(rows, queries)

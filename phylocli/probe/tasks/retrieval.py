@@ -47,7 +47,7 @@ def levels(data: Dataset) -> list[str]:
 def filled(data: Dataset, level: str) -> IntArray:
     """Return the codes of a level, where unknown ones are given a class of their own by the next finer known level.
 
-    A family without a clan is then a clan of one family, and an item without any label a class of one item.
+    A family without a clan is then a clan of one family. Items of which nothing is known are not ranked (`judged_rows`).
     """
     codes = data.classes[level].copy()
     unknown = codes < 0
@@ -70,6 +70,13 @@ def _coarsest(data: Dataset, level: str) -> str:
     return order[-1] if level in order else level
 
 
+def judged_rows(data: Dataset, level: str) -> IntArray:
+    """Return the rows that are ranked at a level: of items of which nothing is known, no hit is right or wrong."""
+    rows = data.evaluated_rows()
+    columns = [c for c in HIERARCHY if c in data.classes] if level in HIERARCHY else [level]
+    return rows[np.any([data.classes[column][rows] >= 0 for column in columns], axis=0)]
+
+
 def judged_levels(data: Dataset, level: str, rows: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Return three codes of each row: of the level, of the next finer one (equal: ignored), of the coarsest (other: false).
 
@@ -82,7 +89,7 @@ def judged_levels(data: Dataset, level: str, rows: IntArray) -> tuple[IntArray, 
 
 def queries(data: Dataset, level: str) -> IntArray:
     """Return the rows with at least one relative at the level: same class there, another at the next finer level."""
-    rows = data.evaluated_rows()
+    rows = judged_rows(data, level)
     codes, finer, _ = judged_levels(data, level, rows)
     same = np.bincount(codes, minlength=1)[codes]
     # Members that share both the class and the finer class are no relatives at this level (nor is the item itself).
@@ -173,7 +180,7 @@ def expected_recall(relevant: FloatArray, others: FloatArray, k: int) -> FloatAr
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
     """Score every query at one level; memory is bounded by blocks of queries."""
-    rows = data.evaluated_rows()
+    rows = judged_rows(data, level)
     every = queries(data, level)
     asked = subsample(every, max(MIN_QUERIES, MAX_SCORES // len(rows)), seed)
     similarity = embedding.similarity(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.errors import BadInputError
+from phylocli.formats.embeddings.arrays import ids_of_headers
 from phylocli.formats.streams import note_input
 
 FloatArray = npt.NDArray[np.float32]
@@ -19,11 +21,14 @@ SUFFIX = ".pt"
 
 def is_folder(source: Path) -> bool:
     """Return whether a path is a folder with files of tensors."""
-    return source.is_dir() and any(source.glob(f"*{SUFFIX}"))
+    return source.is_dir() and next(source.rglob(f"*{SUFFIX}"), None) is not None
 
 
 def read_folder(folder: Path) -> tuple[list[str], FloatArray]:
     """Return ids and one vector a sequence: the mean representation, else the mean of the residues', of the last layer.
+
+    The script names each file by the whole header: a `/` in it makes folders, which are looked into, and the id is what
+    stands before the first blank, unless two sequences would then have one id.
 
     Files are loaded with `weights_only=True`: tensors, numbers and texts, no code. What else a pickle may hold is refused.
 
@@ -31,17 +36,17 @@ def read_folder(folder: Path) -> tuple[list[str], FloatArray]:
         BadInputError: a file that is damaged, holds something else, or has no representations.
     """
     ids, vectors = [], []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    for path in sorted(folder.rglob(f"*{SUFFIX}")):
         note_input(path)
         record = _load(path)
-        ids.append(str(record.get("label", path.stem)))
+        ids.append(str(record.get("label", path.relative_to(folder).with_suffix(""))))
         vectors.append(_vector(record, path))
     widths = {len(v) for v in vectors}
     if len(widths) > 1:
         raise BadInputError(
             f"{folder}: the files hold vectors of {min(widths)} to {max(widths)} features", fix="keep the files of one model"
         )
-    return ids, np.stack(vectors)
+    return ids_of_headers(ids), np.stack(vectors)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -49,7 +54,8 @@ def _load(path: Path) -> dict[str, Any]:
 
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError, TypeError, AttributeError,
+            IndexError, AssertionError, OverflowError, MemoryError, ImportError, struct.error) as error:  # fmt: skip
         raise BadInputError(
             f"{path} cannot be read as tensors",
             why=str(error).split("\n", 1)[0][:200],
@@ -61,11 +67,15 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _vector(record: dict[str, Any], path: Path) -> FloatArray:
+    import torch
+
     for key in ("mean_representations", "representations"):
         layers = record.get(key)
-        if isinstance(layers, dict) and layers:
-            last = layers[max(layers)]
-            values = np.asarray(last.float().numpy(), dtype=np.float32)
+        if not isinstance(layers, dict) or not layers or not all(isinstance(layer, int) for layer in layers):
+            continue
+        last = layers[max(layers)]
+        if isinstance(last, torch.Tensor) and last.is_floating_point() and last.numel() and last.ndim in (1, 2):
+            values = np.asarray(last.detach().float().numpy(), dtype=np.float32)
             return values if values.ndim == 1 else values.mean(axis=0)
     raise BadInputError(
         f"{path} holds no representations",

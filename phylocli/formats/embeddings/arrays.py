@@ -1,0 +1,142 @@
+"""Vectors under names, as NPZ and HDF5 files hold them: arrays `ids` and `embeddings`, or one vector a sequence."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import BadInputError
+from phylocli.formats.columns import ID_COLUMNS, VECTOR_COLUMNS
+from phylocli.formats.fasta import shorten
+from phylocli.formats.streams import PathLike, note_input
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+MAX_FEATURES = 1 << 20
+"""A vector of more features than this is damage: no such array is read."""
+
+_DAMAGE = (
+    ValueError, OSError, EOFError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, OverflowError, MemoryError,
+    SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy and h5py raise where the bytes of a file are not what they should be."""
+
+
+def read_npz(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
+    """Read an NPZ archive: one array of ids and one of embeddings, or one vector a sequence under its id.
+
+    Raises:
+        BadInputError: a damaged archive, pickled objects, or neither of these forms.
+    """
+    note_input(source)
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is one array, without ids")
+            arrays = {key: archive[key] for key in archive.files}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("it holds files that are not arrays")
+    except _DAMAGE as error:
+        pickled = "allow_pickle" in str(error)
+        raise BadInputError(
+            f"{source} cannot be read as NPZ",
+            why="it holds Python objects, and these are never unpickled" if pickled else _why(error),
+            fix="save ids as text (np.array(ids, dtype=str))" if pickled else "write it again with np.savez",
+        ) from error
+    return _vectors(
+        arrays, str(source), "give arrays 'ids' (n,) and 'embeddings' (n, D), or one vector a sequence under its id"
+    )
+
+
+def read_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
+    """Read an HDF5 file: one dataset a sequence, as bio_embeddings and UniProt write it, or `ids` and `embeddings`.
+
+    A dataset's id is its attribute `original_id`, else its path: an id with a `/` makes groups, and is put together again.
+    Links to other files are not followed.
+
+    Raises:
+        BadInputError: a damaged file, or neither of these forms.
+    """
+    import h5py
+
+    note_input(source)
+    fix = "pool residues to one vector a sequence (in bio_embeddings: the reduced embeddings file)"
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    try:
+        with h5py.File(source, "r") as file:
+            datasets: dict[str, Any] = {}
+            file.visititems(lambda path, item: datasets.update({path: item} if isinstance(item, h5py.Dataset) else {}))
+            table = any(path.lower() in ID_COLUMNS and h5py.check_string_dtype(d.dtype) for path, d in datasets.items())
+            for path, item in datasets.items():
+                shape = item.shape or ()
+                if max(shape[1:] if table else shape, default=0) > MAX_FEATURES or (len(shape) != 1 and not table):
+                    why = f"the dataset {shorten(path)!r} has the shape {shape}"
+                    raise BadInputError(f"{source} does not hold one vector a sequence", why=why, fix=fix)
+                original = item.attrs.get("original_id")
+                name = path if original is None or table else _text(original)
+                if name in arrays:
+                    raise BadInputError(f"{source}: the id {shorten(name)!r} occurs twice", fix="keep one dataset an id")
+                arrays[name] = np.asarray(item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()])
+    except _DAMAGE as error:
+        raise BadInputError(
+            f"{source} cannot be read as HDF5", why=_why(error), fix="write or copy the file again"
+        ) from error
+    ids, vectors = _vectors(arrays, str(source), fix)
+    return (ids, vectors) if table else (ids_of_headers(ids), vectors)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _why(error: BaseException) -> str:
+    return shorten(str(error).split("\n", 1)[0], 200) or type(error).__name__
+
+
+def ids_of_headers(headers: list[str]) -> list[str]:
+    """Return the ids of headers: what stands before the first blank, unless two sequences would then have one id."""
+    ids = [header.split(None, 1)[0] if header.strip() else header for header in headers]
+    return ids if len(set(ids)) == len(ids) else headers
+
+
+def _vectors(arrays: Arrays, name: str, fix: str) -> tuple[list[str], npt.NDArray[Any]]:
+    """Return ids and vectors of either form.
+
+    Raises:
+        BadInputError: neither form, or arrays that do not hold numbers.
+    """
+    ids_key = next((k for k in arrays if k.lower() in ID_COLUMNS and arrays[k].ndim == 1), None)
+    vectors_key = next((k for k in arrays if k.lower() in VECTOR_COLUMNS and arrays[k].ndim == 2), None)
+    if ids_key is not None and vectors_key is None:
+        vectors_key = next((k for k, array in arrays.items() if array.ndim == 2), None)
+    if ids_key is not None and vectors_key is not None:
+        if len(arrays[ids_key]) != len(arrays[vectors_key]):
+            raise BadInputError(f"{name}: {len(arrays[ids_key])} ids and {len(arrays[vectors_key])} embeddings")
+        found = [_text(i) for i in arrays[ids_key]], arrays[vectors_key]
+    elif arrays and all(array.ndim == 1 for array in arrays.values()) and len({a.shape for a in arrays.values()}) == 1:
+        if any(array.dtype.kind not in "fiub" for array in arrays.values()):
+            raise BadInputError(f"{name} holds arrays that are not numbers", fix=fix)
+        found = list(arrays), np.stack(list(arrays.values()))
+    else:
+        shown = ", ".join(f"{shorten(k, 40)} {a.shape}" for k, a in list(arrays.items())[:6])
+        raise BadInputError(f"{name} holds no embeddings that can be read", why=f"its arrays are {shown or 'none'}", fix=fix)
+    if found[1].dtype.kind not in "fiub" or found[1].size == 0:
+        raise BadInputError(
+            f"{name} holds no embeddings that can be read", why="its arrays are not numbers, or empty", fix=fix
+        )
+    return found
+
+
+def is_npz(source: PathLike) -> bool:
+    """Return whether a file is an archive of arrays, or one array, rather than a spreadsheet."""
+    try:
+        with zipfile.ZipFile(Path(source)) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except _DAMAGE:
+        return True  # damaged: NumPy says how

@@ -1,0 +1,208 @@
+"""The one reader of embedding tables: from any file or folder to an `EmbeddingTable`, the format known by content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import console
+from phylocli.errors import BadInputError
+from phylocli.formats import tables
+from phylocli.formats.columns import ColumnOptions, Taken, feature_columns, id_column, span
+from phylocli.formats.embeddings.arrays import is_npz, read_hdf5, read_npz
+from phylocli.formats.embeddings.esm import is_folder, read_folder
+from phylocli.formats.embeddings.table import (
+    EmbeddingTable,
+    FloatArray,
+    ResidueTable,
+    batches_of,
+    checked_ids,
+    checked_vectors,
+    unit,
+    vectors_of,
+)
+from phylocli.formats.fasta import shorten
+from phylocli.formats.parts import is_parts, part_files
+from phylocli.formats.sniffing import sniff_file
+from phylocli.formats.streams import STDIO, PathLike, display_name, note_input
+from phylocli.formats.values import texts_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def read_embeddings(
+    source: PathLike | None, options: ColumnOptions = ColumnOptions(), *, normalised: bool = False
+) -> EmbeddingTable:
+    """Read a table of embeddings, the format known by its content.
+
+    Parquet, Arrow, TSV or CSV with columns of ids and features as `phylocli.formats.columns` says; NPZ or HDF5 with `ids`
+    and `embeddings`, or one vector a sequence; a folder of parts as `phylocli embed -o FOLDER/` writes it, or of `.pt` files
+    as ESM's extraction script does. Parquet and parts with a column of vectors are streamed: only their ids are read here.
+
+    Args:
+        source: the file or folder; `-`/None is standard input.
+        options: what the user says of the columns.
+        normalised: scale the vectors to length 1.
+
+    Raises:
+        BadInputError: no such file, not such a table, damaged, no rows; ids that are missing or occur twice; vectors that
+            are missing, of different lengths, or not finite (of streamed tables when they are read).
+        UsageError: `options` do not fit the table.
+    """
+    name = display_name(source)
+    if source is None or str(source) == STDIO:
+        found = _from_frame(tables.read_table(None), name, options)
+    elif is_parts(source):
+        found = _from_parquet(part_files(source), name, options)
+    elif is_folder(Path(source)):
+        found = _from_arrays(*read_folder(Path(source)), name, "files of tensors, one a sequence")
+    else:
+        kind = sniff_file(source)
+        if kind == "parquet" and _plain(source):
+            found = _from_parquet([Path(source)], name, options)
+        elif kind == "numpy" and is_npz(source):
+            found = _from_arrays(*read_npz(source), name, "NPZ arrays")
+        elif kind == "hdf5":
+            found = _from_arrays(*read_hdf5(source), name, "HDF5 datasets")
+        else:
+            found = _from_frame(tables.read_table(source), name, options)
+    if not found.ids:
+        raise BadInputError(f"{name} holds no rows")
+    if normalised:
+        found.unit = True
+        found.vectors = None if found.vectors is None else unit(found.vectors)
+    _report(found)
+    return found
+
+
+def _report(table: EmbeddingTable) -> None:
+    """Say what was taken for what, louder where it is a matter of columns' names."""
+    features = next(taken for taken in table.taken if taken.role == "features")
+    text = f"{table.name}: {table.dimension} features from {features.column} ({features.why})"
+    left = [taken.column or "(no name)" for taken in table.taken if taken.role == "ignored" and taken.column != "length"]
+    text += f"; not used: {span(left)}" if left else ""
+    # A column of vectors speaks for itself.
+    (console.info if "columns" in features.why else console.detail)(text)
+
+
+def _plain(source: PathLike) -> bool:
+    """Return whether a file is Parquet as it lies there, rather than compressed."""
+    with Path(source).open("rb") as handle:
+        return handle.read(4) == b"PAR1"
+
+
+def _from_arrays(ids: list[str], vectors: npt.NDArray[Any], name: str, what: str) -> EmbeddingTable:
+    names = checked_ids(ids, name)
+    values = checked_vectors(vectors, name, names.__getitem__)
+    taken = [Taken(what, "features", "known by content")]
+    return EmbeddingTable(name, names, values.shape[1], vectors=values, column=what, taken=taken)
+
+
+def _from_parquet(files: list[Path], name: str, options: ColumnOptions) -> EmbeddingTable:
+    """Return a table of Parquet files of one schema: streamed where a column holds vectors, else read whole."""
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not files:
+        raise BadInputError(f"{name} holds no rows")
+    with tables.explained(name):
+        arrow = pq.read_schema(files[0])
+    for path in files:
+        note_input(path)
+    schema = tables.arrow_frame(arrow.empty_table(), name).schema
+    metadata = tables.read_parquet_metadata(files[0])
+    ids = id_column(schema, name, options)
+    if {"position", "residue", "embedding"} <= set(schema):
+        return _residues(files, name, metadata)
+    chosen, taken = feature_columns(schema, ids.column, name, options)
+    if len(chosen) > 1 or not isinstance(schema[chosen[0]], pl.List | pl.Array):
+        parts = []
+        for path in files:
+            with tables.explained(str(path)):
+                parts.append(pq.read_table(path, columns=[ids.column, *chosen]))
+        with tables.explained(name):
+            whole = pa.concat_tables(parts)
+        return _table(tables.arrow_frame(whole, name), name, ids, chosen, taken, metadata)
+    found: list[str] = []
+    dimension: int | None = None
+    for path in files:
+        for batch in batches_of(path, [ids.column]):
+            found += batch.column(0).to_pylist()
+        if dimension is None and found:
+            first = next(batches_of(path, chosen)).column(0).slice(0, 1)
+            dimension = vectors_of(first, str(path), [str(found[0])], None).shape[1]
+    names = checked_ids(found, name)
+    return EmbeddingTable(name, names, dimension or 0, metadata, files, column=chosen[0], taken=[ids, *taken])
+
+
+def _residues(files: list[Path], name: str, metadata: dict[str, str]) -> EmbeddingTable:
+    if len(files) > 1 or str(files[0]) != name:
+        raise BadInputError(
+            f"{name} holds embeddings of residues in parts",
+            fix="write them as one table ('phylocli embed --per-residue -o residues.parquet')",
+        )
+    residues = ResidueTable(files[0])
+    ids, vectors = residues.pooled()
+    taken = [Taken("embedding", "features", "of residues: their means stand for the sequences")]
+    return EmbeddingTable(name, ids, vectors.shape[1], metadata, vectors=vectors, residues=residues, taken=taken)
+
+
+def _from_frame(frame: pl.DataFrame, name: str, options: ColumnOptions) -> EmbeddingTable:
+    if frame.height == 0:
+        raise BadInputError(f"{name} holds no rows")
+    ids = id_column(frame.schema, name, options)
+    if "position" in frame.columns and "residue" in frame.columns:
+        raise BadInputError(
+            f"{name} holds embeddings of residues in a format that must be read whole",
+            fix="write them as Parquet ('phylocli embed --per-residue -o residues.parquet')",
+        )
+    chosen, taken = feature_columns(frame.schema, ids.column, name, options)
+    return _table(frame, name, ids, chosen, taken, {})
+
+
+def _table(
+    frame: pl.DataFrame, name: str, ids: Taken, chosen: list[str], taken: list[Taken], metadata: dict[str, str]
+) -> EmbeddingTable:
+    """Return the table of a frame that is held in memory."""
+    import polars as pl
+
+    names = checked_ids(frame[ids.column].cast(pl.String).to_list(), name)
+    kind = frame.schema[chosen[0]]
+    if isinstance(kind, pl.List | pl.Array):
+        vectors = vectors_of(frame[chosen[0]].to_arrow(), name, names, None)
+    elif kind.is_numeric():
+        vectors = _columns_of(frame.select(chosen), name, names)
+    else:
+        vectors = _vectors_of_texts(frame[chosen[0]], name, names)
+    return EmbeddingTable(name, names, vectors.shape[1], metadata, vectors=vectors, column=span(chosen), taken=[ids, *taken])
+
+
+def _columns_of(frame: pl.DataFrame, name: str, ids: list[str]) -> FloatArray:
+    import polars as pl
+
+    for column in frame:
+        if column.null_count():
+            at = int(np.flatnonzero(column.is_null().to_numpy())[0])
+            raise BadInputError(
+                f"{name}: the embedding of {shorten(ids[at])!r} has no value in the column {column.name!r}",
+                fix="fill it, leave the row out, or leave the column out with --features",
+            )
+    return checked_vectors(frame.select(pl.all().cast(pl.Float64)).to_numpy(), name, ids.__getitem__)
+
+
+def _vectors_of_texts(series: pl.Series, name: str, ids: list[str]) -> FloatArray:
+    """Return vectors of texts that list numbers, with blanks, commas or brackets between them."""
+    import polars as pl
+
+    texts = texts_of(series)
+    if texts.null_count():
+        at = int(np.flatnonzero(texts.is_null().to_numpy())[0])
+        raise BadInputError(f"{name}: the embedding of {shorten(ids[at])!r} is missing", fix="leave the row out")
+    words = texts.str.replace_all(r"[\[\](){},;\s]+", " ").str.strip_chars(" ").str.split(" ")
+    numbers = words.list.eval(pl.element().cast(pl.Float32, strict=False)).list.eval(pl.element().fill_null(float("nan")))
+    return vectors_of(numbers.to_arrow(), name, ids, None)

@@ -1,0 +1,275 @@
+"""`EmbeddingTable`: ids and vectors, held in memory or streamed from Parquet, from wherever they were read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as SequenceOf
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import BadInputError
+from phylocli.formats.columns import Taken
+from phylocli.formats.fasta import shorten
+from phylocli.formats.streams import PathLike
+from phylocli.formats.tables import TableFormat, embeddings_schema, explained, write_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+BLOCK = 65_536
+"""Rows of a table that are read at once."""
+
+
+def unit(vectors: npt.NDArray[np.generic]) -> FloatArray:
+    """Return rows (n, D) scaled to length 1; zero rows stay zero."""
+    values = np.asarray(vectors, dtype=np.float32)
+    norm = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(norm > 0, norm, 1), dtype=np.float32)
+
+
+@dataclass
+class EmbeddingTable:
+    """A table of embeddings.
+
+    Attributes:
+        name: its path, as messages call it.
+        ids: of all rows, in order; unique.
+        dimension: features D.
+        metadata: what the table says of itself: `phylocli.model` (fingerprint), `phylocli.pooling`, `phylocli.layer`, …
+        files: Parquet files to stream from, in order; empty where `vectors` holds everything.
+        vectors: rows (n, D), where the table is not streamed.
+        column: of the vectors in `files`.
+        unit: scale streamed rows to length 1.
+        residues: gives the embeddings of residues, where the table has those; the rows are then their means.
+        taken: what each column was taken for.
+    """
+
+    name: str
+    ids: list[str]
+    dimension: int
+    metadata: dict[str, str] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
+    vectors: FloatArray | None = None
+    column: str = "embedding"
+    unit: bool = False
+    residues: ResidueTable | None = None
+    taken: list[Taken] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def title(self) -> str:
+        """The name of its file without suffixes."""
+        return "embedding" if self.name == "standard input" else Path(self.name).name.split(".", 1)[0]
+
+    def blocks(self) -> Iterator[tuple[int, FloatArray]]:
+        """Yield (number of the first row, vectors (b, D)) of consecutive rows.
+
+        Raises:
+            BadInputError: an embedding that is missing, of another length, or not finite; a damaged file.
+        """
+        if self.vectors is not None:
+            for start in range(0, len(self.vectors), BLOCK):
+                yield start, self.vectors[start : start + BLOCK]
+            return
+        start = 0
+        for path in self.files:
+            for batch in batches_of(path, [self.column]):
+                vectors = vectors_of(batch.column(0), str(path), self.ids[start:], self.dimension)
+                yield start, unit(vectors) if self.unit else vectors
+                start += len(vectors)
+
+    def take(self, rows: SequenceOf[int] | IntArray) -> FloatArray:
+        """Return the vectors of some rows, (len(rows), D), in the order given; the table is read once."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        found = np.empty((len(wanted), self.dimension), dtype=np.float32)
+        for start, vectors in self.blocks():
+            here = (wanted >= start) & (wanted < start + len(vectors))
+            found[here] = vectors[wanted[here] - start]
+        return found
+
+    def numpy(self) -> FloatArray:
+        """Return all vectors, (n, D)."""
+        if self.vectors is None:
+            self.vectors = np.concatenate([vectors for _, vectors in self.blocks()])
+        return self.vectors
+
+    def vectors_for(self, ids: SequenceOf[str]) -> FloatArray:
+        """Return the vectors of these ids, (len(ids), D), in this order."""
+        at = {name: row for row, name in enumerate(self.ids)}
+        return self.take([at[name] for name in ids])
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return the table as a frame with the columns `id`, `length` (null: not known) and `embedding`."""
+        import polars as pl
+
+        vectors = pl.Series(self.numpy(), dtype=pl.Array(pl.Float32, self.dimension))
+        lengths = pl.Series([None] * len(self), dtype=pl.Int32)
+        return pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), "length": lengths, "embedding": vectors})
+
+    def write(self, path: PathLike, format: TableFormat | None = None) -> None:
+        """Write the table as `phylocli embed` does: Parquet, Arrow, TSV or CSV, by the suffix."""
+        write_table(self.to_polars(), path, embeddings_schema(self.dimension, metadata=self.metadata), format)
+
+
+@dataclass
+class ResidueTable:
+    """A Parquet table of `tables.residues_schema`, of which only the rows that are asked for are held in memory."""
+
+    path: PathLike
+
+    def __call__(self, ids: SequenceOf[str]) -> list[FloatArray]:
+        """Return one array (L, D) for each id, in the order of positions."""
+        import polars as pl
+
+        scan = pl.scan_parquet(str(self.path)).filter(pl.col("id").is_in(list(ids)))
+        with explained(str(self.path)), _polars_explained(str(self.path)):
+            frame = scan.select("id", "position", "embedding").sort("id", "position").collect()
+        values = vectors_of(frame["embedding"].to_arrow(), str(self.path), frame["id"].to_list(), None)
+        found: dict[str, FloatArray] = {}
+        names = frame["id"].to_numpy()
+        edges = [*np.flatnonzero(np.r_[True, names[1:] != names[:-1]]).tolist(), len(names)] if len(names) else [0]
+        for start, stop in pairwise(edges):
+            found[str(names[start])] = values[start:stop]
+        return [found[name] for name in ids]
+
+    def pooled(self) -> tuple[list[str], FloatArray]:
+        """Return all ids in the order of the table and the mean of each one's residues, (n, D); batch by batch.
+
+        Raises:
+            BadInputError: no rows, ids or embeddings that are missing, embeddings that are not finite; a damaged file.
+        """
+        sums: dict[str, npt.NDArray[np.float64]] = {}
+        counts: dict[str, int] = {}
+        width: int | None = None
+        for batch in batches_of(self.path, ["id", "embedding"]):
+            names = np.array(checked_ids(batch.column("id").to_pylist(), str(self.path), unique=False), dtype=object)
+            values = vectors_of(batch.column("embedding"), str(self.path), names.tolist(), width).astype(np.float64)
+            width = values.shape[1]
+            edges = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
+            totals = np.add.reduceat(values, edges, axis=0)
+            sizes = np.diff(np.r_[edges, len(names)])
+            for name, total, size in zip(names[edges], totals, sizes, strict=True):
+                sums[name] = sums[name] + total if name in sums else total
+                counts[name] = counts.get(name, 0) + int(size)
+        if not sums:
+            raise BadInputError(f"{self.path} holds no rows")
+        return list(sums), np.stack([sums[n] / counts[n] for n in sums]).astype(np.float32)
+
+
+@contextmanager
+def _polars_explained(name: str) -> Iterator[None]:
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise BadInputError(f"{name} cannot be read as a table", why=shorten(str(error).split("\n", 1)[0], 200)) from error
+
+
+def batches_of(path: PathLike, columns: list[str]) -> Iterator[Any]:
+    """Yield the record batches of some columns of a Parquet file, none of them empty.
+
+    Raises:
+        BadInputError: a damaged file.
+    """
+    import pyarrow.parquet as pq
+
+    with explained(str(path)):
+        file = pq.ParquetFile(path)
+    with file:
+        batches = file.iter_batches(batch_size=BLOCK, columns=columns)
+        while True:
+            with explained(str(path)):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            if len(batch):
+                yield batch
+
+
+def checked_ids(ids: SequenceOf[Any], name: str, *, unique: bool = True) -> list[str]:
+    """Return ids as texts without blanks around them.
+
+    Raises:
+        BadInputError: a row without an id; an id that occurs twice.
+    """
+    texts = ["" if i is None else str(i).strip() for i in ids]
+    if "" in texts:
+        raise BadInputError(f"{name}: row {texts.index('') + 1} has no id", fix="give every row an id, or leave it out")
+    if unique and len(set(texts)) < len(texts):
+        seen: set[str] = set()
+        twice = next(i for i in texts if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise BadInputError(
+            f"{name}: the id {shorten(twice)!r} occurs twice",
+            fix="keep one row an id, or name another column of ids with --id-column",
+        )
+    return texts
+
+
+def checked_vectors(vectors: npt.NDArray[Any], name: str, id_of: Callable[[int], str]) -> FloatArray:
+    """Return vectors (n, D) as float32.
+
+    Raises:
+        BadInputError: values that are not finite, or not within the range of float32.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.ascontiguousarray(vectors, dtype=np.float32)
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        at = int(np.flatnonzero(~finite)[0])
+        raise BadInputError(
+            f"{name}: the embedding of {shorten(id_of(at))!r} holds values that are not numbers",
+            why=f"{int((~finite).sum())} of {len(values)} rows are not finite",
+        )
+    return values
+
+
+def vectors_of(column: Any, name: str, ids: SequenceOf[str], width: int | None) -> FloatArray:
+    """Return an Arrow column of lists of numbers as vectors (n, D), float32.
+
+    Args:
+        column: an array, or a chunked one.
+        name: of the file, for messages.
+        ids: of the rows.
+        width: what D must be; None takes the first row's.
+
+    Raises:
+        BadInputError: embeddings that are missing, of different lengths, or not finite.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if column.null_count:
+        at = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise BadInputError(f"{name}: the embedding of {shorten(str(ids[at]))!r} is missing", fix="leave the row out")
+    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    wanted = int(width if width is not None else lengths[0] if len(lengths) else 0)
+    other = np.flatnonzero(lengths != wanted)
+    if len(other) or wanted == 0:
+        low, high = (min(wanted, *lengths.tolist()), max(wanted, *lengths.tolist())) if len(lengths) else (0, 0)
+        raise BadInputError(
+            f"{name}: the embeddings have different lengths ({low} to {high})"
+            if high
+            else f"{name}: the embeddings are empty",
+            why=f"that of {shorten(str(ids[int(other[0])]))!r} has {int(lengths[other[0]])} features"
+            if len(other)
+            else None,
+            fix="pool residues to one vector a sequence first (phylocli embed without --per-residue)",
+        )
+    flat = column.flatten()
+    with explained(name):
+        numbers = flat.to_numpy(zero_copy_only=False)
+    return checked_vectors(numbers.reshape(len(column), wanted), name, lambda row: str(ids[row]))
