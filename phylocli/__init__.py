@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 
 # What the package offers at its top level, and the module that each name lives in.
 _EXPORTS = {
+    "EmbeddingTable": "phylocli.formats.embeddings",
     "Family": "phylocli.formats.family",
     "Model": "phylocli.encoders",
     "PairSampler": "phylocli.pairs",
@@ -33,6 +34,7 @@ _EXPORTS = {
     "embed_sequences": "phylocli.embed",
     "fetch_families": "phylocli.fetch",
     "infer_trees": "phylocli.tree",
+    "read_embeddings": "phylocli.formats.embeddings",
     "read_families": "phylocli.formats",
     "read_sequences": "phylocli.formats",
     "run_chain": "phylocli.workflow",
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from phylocli.formats import read_families as read_families
     from phylocli.formats import read_sequences as read_sequences
     from phylocli.formats import write_families as write_families
+    from phylocli.formats.embeddings import EmbeddingTable as EmbeddingTable
+    from phylocli.formats.embeddings import read_embeddings as read_embeddings
     from phylocli.formats.family import Family as Family
     from phylocli.formats.fasta import Sequence as Sequence
     from phylocli.formats.newick import Tree as Tree

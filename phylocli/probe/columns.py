@@ -5,9 +5,9 @@ The policy, which `docs/probe.md` states for users, in this order:
 1. What the user says: `--classes`, `--quantities`.
 2. Texts of one letter a residue, where there are sequences: labels of residues.
 3. Lists, also as texts (`['a', 'b']`), and texts of shared words between `;`, `,` or `|`: terms.
-4. Numbers: classes where the column's name is one of a classification (`family`, `taxid`, …), where they are whole, of at most
-   `MAX_INTEGER_CLASSES` kinds and on average two items a kind, or where two of few spellings are one number (`1.1` and `1.10` are codes); else a
-   quantity.
+4. Numbers: classes where the column's name is one of a classification (`family`, `taxid`, …), where they are whole, of
+   at most `MAX_INTEGER_CLASSES` kinds and on average two items a kind, or where two of few spellings are one number (`1.1`
+   and `1.10` are codes); else a quantity.
 5. Other texts and truth values: classes.
 
 Blanks around a value are dropped, and what `values.MISSING` lists is unknown everywhere.

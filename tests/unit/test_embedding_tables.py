@@ -133,14 +133,14 @@ BAD: dict[str, tuple[pl.DataFrame, str]] = {
         pl.DataFrame({"id": IDS, "embedding": [[1.0, None], [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]}),
         "the embedding of 'a' holds values that are not numbers",
     ),
-    "nan": (pl.DataFrame({"id": IDS, "embedding": fixed(NAN)}), "the embedding of 'b/1-50' holds values that are not numbers"),
-    "beyond float32": (pl.DataFrame({"id": IDS, "embedding": HUGE.tolist()}), "of 'b/1-50' holds values that are not numbers"),
+    "nan": (pl.DataFrame({"id": IDS, "embedding": fixed(NAN)}), "'b/1-50' holds values that are not numbers"),
+    "beyond float32": (pl.DataFrame({"id": IDS, "embedding": HUGE.tolist()}), "'b/1-50' holds values that are not numbers"),
     "lengths": (
         pl.DataFrame({"id": IDS, "embedding": [[1.0, 2.0], [1.0], [1.0, 2.0], [1.0, 2.0]]}),
         r"different lengths \(1 to 2\)",
     ),
     "gap in a column": (wide(d5=[1.0, None, 2.0, 3.0]), "of 'b/1-50' has no value in the column 'd5'"),
-    "empty lists": (pl.DataFrame({"id": IDS, "embedding": [[], [], [], []]}, schema_overrides={"embedding": pl.List(pl.Float32)}), "are empty"),
+    "empty lists": (pl.DataFrame({"id": IDS, "embedding": pl.Series([[]] * 4, dtype=pl.List(pl.Float32))}), "are empty"),
     "no rows": (pl.DataFrame({"id": IDS, "embedding": fixed()}).head(0), "holds no rows"),
 }  # fmt: skip
 
@@ -164,7 +164,7 @@ def test_rows_that_cannot_be_used_are_named(
     [
         (lambda p: np.savez(p, ids=np.array(["a", "b"]), embeddings=np.zeros((3, 2))), "2 ids and 3 embeddings"),
         (lambda p: np.savez(p, a=np.array(["x"]), b=np.array(["y"])), "not numbers"),
-        (lambda p: np.save(p, np.zeros((2, 3))), "an array without ids|NumPy array"),
+        (lambda p: np.save(p.open("wb"), np.zeros((2, 3))), "one array, without ids"),
         (
             lambda p: shutil.make_archive(str(p)[:-4], "zip", p.parent) and shutil.move(str(p)[:-4] + ".zip", p),
             "ZIP archive",
@@ -176,9 +176,9 @@ def test_archives_that_hold_no_embeddings_say_so(tmp_path: Path, write: Callable
     (tmp_path / "in" / "sheet.xml").write_text("<x/>")
     path = tmp_path / "in" / "t.npz"
     write(path)
-    path = path if path.exists() else path.with_suffix(".npz.npy")
-    with pytest.raises(BadInputError, match=said):
+    with pytest.raises(BadInputError) as caught:
         read_embeddings(path)
+    assert said in str(caught.value)
 
 
 def test_a_pickled_array_in_hdf5_or_a_link_to_another_file_is_not_followed(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_row_names_of_r_are_ids_though_the_header_leaves_them_out(tmp_path: Path
         ("id,k\np0,a\np1,b,c\n", r"row 3, 'p1,b,c', has 3 fields, the header 2"),
         ("id\tk\tk\np0\ta\tb\n", "two columns are named 'k'"),
         (">p0\nMKV\n", "is a FASTA file, not a table"),
-        ("\n\n", "holds no text"),
+        ("\n\n", "is empty"),
     ],
 )
 def test_tables_that_do_not_fit_their_header_are_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -36,9 +36,10 @@ def read_npz(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
     """
     note_input(source)
     try:
-        with np.load(source, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is one array, without ids")
+        found = np.load(source, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise ValueError("it is one array, without ids")
+        with found as archive:
             arrays = {key: archive[key] for key in archive.files}
             if not all(isinstance(array, np.ndarray) for array in arrays.values()):
                 raise ValueError("it holds files that are not arrays")
