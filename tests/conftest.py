@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import is_hypothesis_test, settings
@@ -122,6 +122,20 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PHYLOCLI_CACHE", str(folder / "cache"))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _state_of_the_process() -> Iterator[None]:
+    """Put back what commands set for the whole process, so that no test depends on which ones ran before."""
+    from phylocli import console
+
+    torch: Any = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    console.set_verbosity(console.NORMAL)
+    yield
+    console.set_verbosity(console.NORMAL)
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,9 @@ torch and no GPU) are the same with CUDA's own rules, kernels and data types; co
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +20,16 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from phylocli import recipes, registry
+from phylocli import models, recipes, registry
 from phylocli.critics import build_critic
+from phylocli.embed import Embedder
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.objectives import build_objective, needs_of
 from phylocli.train.data import Corpus, load_corpus
 from phylocli.train.engine import Engine
 from phylocli.train.learner import Learner
+from phylocli.train.measures import validate
 
 SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "batch.tokens": 512}
 OBJECTIVES = registry.names("objectives")
@@ -151,6 +156,19 @@ def step_twice(
             learner.after_step()
 
 
+def test_the_stand_ins_notice_what_would_go_wrong_or_wait_on_a_gpu(elsewhere: Elsewhere) -> None:
+    with elsewhere as device:
+        x, host = torch.ones(2, device=device), torch.ones(2)
+        for wrong in (lambda: x + host, lambda: float(x.sum()), lambda: x[x > 0], lambda: bool((x > 0).any())):
+            with pytest.raises((RuntimeError, NotImplementedError)):
+                wrong()
+        assert (x + host.to(device, non_blocking=True)).device == device
+        if device.type == "cuda":
+            for waits in (lambda: host.to(device), x.cpu, lambda: torch.tensor([1.0], device=device)):
+                with pytest.raises(WaitsForDevice):
+                    waits()
+
+
 @pytest.mark.parametrize("recipe", recipes.names())
 def test_steps_of_every_recipe_stay_on_the_device(
     recipe: str, made: Callable[..., Any], elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
@@ -211,3 +229,52 @@ def test_steps_of_every_critic_stay_on_the_device(
     critic: str, made: Callable[..., Any], elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step_twice(*made(critic__name=critic), elsewhere, monkeypatch)
+
+
+def test_the_gpu_benchmark_runs_every_stage_on_a_cpu_and_refuses_where_there_is_no_gpu(tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
+    options = ["--device", "cpu", "--quick", "--output", tmp_path / "gpu.json"]
+    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert {row["outcome"] for row in rows} == {"ok"}
+    assert {row["stage"].split(":")[0] for row in rows} == {"agreement", "speed"}
+    if not torch.cuda.is_available():
+        refused = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert refused.returncode == 1 and refused.stderr.startswith("No CUDA device: ")
+        assert not any(tmp_path.glob("*.json.part"))
+
+
+def test_embedding_moves_what_it_needs_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[torch.device] = []
+
+    def fetched(tensor: torch.Tensor) -> torch.Tensor:  # what embedding is for: vectors come back, without values here
+        taken.append(tensor.device)
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+    model = models.load("default")  # with kernel means and whitening
+    with _meta() as device, monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "cpu", fetched)
+        embedder = Embedder(model.to(device), window=64, overlap=32)
+        assert embedder.pooled(["MKVLAWG", "MKV" * 50]).shape == (2, model.dimension)  # the second in windows
+        assert [x.shape for x in embedder.residues(["MKVLAWG"])] == [(7, model.encoder.dimension)]
+    assert taken and set(taken) == {device}
+
+
+def test_validation_stays_on_the_device_until_its_figures_are_read(
+    made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, corpus, _ = made()
+    pairs = corpus.batch(0)
+    read: list[torch.device] = []
+
+    def fetched(tensor: torch.Tensor) -> torch.Tensor:
+        read.append(tensor.device)
+        return torch.ones(tensor.shape, dtype=tensor.dtype)
+
+    with _meta() as device, monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "__float__", lambda tensor: float(fetched(tensor)[()].numpy()))
+        patch.setattr(torch.Tensor, "cpu", fetched)
+        figures = validate(learner.to(device), pairs)
+    assert len(read) == len(figures) and set(read) == {device}  # each once, at the end
+    assert all(value == 1 for name, value in figures.items() if name != "val_rank")
