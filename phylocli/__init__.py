@@ -15,6 +15,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from phylocli.threads import set_environment
+
+set_environment()
+
 __version__ = "0.1.0"
 
 # What the package offers at its top level, and the module that each name lives in.

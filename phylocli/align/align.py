@@ -15,6 +15,7 @@ from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike
+from phylocli.threads import available_cores
 
 ROOM = "align.engines"
 
@@ -53,7 +54,7 @@ def align_families(
     """
     engine = registry.load(ROOM, method)
     rule = parse_trim(trim)
-    settings = Settings(hmm=hmm, seed_alignment=seed_alignment, store=store, threads=threads)
+    settings = Settings(hmm=hmm, seed_alignment=seed_alignment, store=store, threads=threads or available_cores())
     start, members = time.monotonic(), 0
     for family in console.progress(NucleotideCheck().families(families), "alignments", unit="families"):
         members += len(family)

@@ -18,12 +18,13 @@ from phylocli.embed.space import check_space, forecast
 from phylocli.embed.tabulate import Tabulator
 from phylocli.encoders import Model, choose_device
 from phylocli.errors import UsageError
-from phylocli.formats import read_sequences
+from phylocli.formats import locks, read_sequences
 from phylocli.formats.fasta import OnDuplicate
 from phylocli.formats.provenance import provenance, write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, is_file, note_input, write_text
 from phylocli.formats.tables import TableFormat, TableWriter, format_of
 from phylocli.processes import WorkerPool
+from phylocli.threads import limit_threads
 
 
 def embed_file(
@@ -73,12 +74,10 @@ def embed_file(
     Raises:
         UsageError: no model, layer, pooling or device of that name; a folder of other settings.
         BadInputError: no sequences, letters that are none, duplicate ids, a damaged model; a folder of another input.
+        InUseError: another process computes the same shard of the folder.
         PhylocliError: the output would not fit on the disk.
     """
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
+    limit_threads(threads)
     folder = _folder(output, parts=shard is not None or shard_size > 0)
     if folder is not None and format not in (None, "parquet"):
         raise UsageError("a folder gets Parquet parts", fix="leave out --format, or name one file with -o")
@@ -104,7 +103,9 @@ def embed_file(
     if folder is None:
         return _one_table(sources, output, maker, known, on_duplicate, format, parameters)
     job = _Job(sources, folder, on_duplicate, shard_size or SHARD_SIZE[per_residue])
-    return _many_parts(job, maker, known, parse_shard(shard), list(map(str, places)), parameters)
+    part = parse_shard(shard)
+    with locks.exclusive(folder, f".shard-{part.index + 1}-of-{part.count}.lock"):
+        return _many_parts(job, maker, known, part, list(map(str, places)), parameters)
 
 
 def _folder(output: PathLike | None, *, parts: bool) -> Path | None:
@@ -185,9 +186,7 @@ class _Job:
 
 def _work(job: _Job, maker: Tabulator, shard: Shard, known: Survey | None, device: str, threads: int) -> int:
     """Compute a shard in a process of its own."""
-    import torch
-
-    torch.set_num_threads(threads)
+    limit_threads(threads)
     maker.model.to(choose_device(device))
     return job.run(maker, shard, known, device)[0]
 

@@ -18,7 +18,7 @@ from phylocli import console
 from phylocli.embed.meter import Meter
 from phylocli.embed.tabulate import Tabulator
 from phylocli.errors import BadInputError, UsageError
-from phylocli.formats import Sequence
+from phylocli.formats import Sequence, locks
 from phylocli.formats.parts import FORMAT, MANIFEST, is_parts, missing_parts, part_path, read_manifest
 from phylocli.formats.streams import write_text
 from phylocli.formats.tables import TableWriter, read_parquet_metadata
@@ -109,7 +109,7 @@ def open_folder(folder: Path, maker: Tabulator, size: int) -> dict[str, Any]:
                 fix="name another folder, or say what it was made with",
             )
         return found
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not locks.is_empty(folder):
         raise UsageError(f"{folder} holds something that is no table in parts", fix="name an empty or a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / MANIFEST, json.dumps(wanted, indent=2) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from phylocli.families.searching import Region, Settings
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import Sequence
 from phylocli.formats.nucleotides import NucleotideCheck
+from phylocli.threads import available_cores
 
 if TYPE_CHECKING:
     import polars as pl
@@ -209,8 +209,7 @@ def _settings(evalue: float, coverage: float, min_size: int, min_length: int, pr
         raise UsageError("--min-size and --min-length count from 1")
     if not (prefix and prefix.isascii() and prefix.replace("_", "").isalnum()):
         raise UsageError(f"the prefix {prefix!r} cannot start an accession", fix="use letters, digits and _")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Settings(evalue=evalue, coverage=coverage, min_length=min_length, threads=threads or cores)
+    return Settings(evalue=evalue, coverage=coverage, min_length=min_length, threads=threads or available_cores())
 
 
 def _drafts(pool: Pool, groups: list[Group], min_size: int, prefix: str) -> list[_Draft]:

@@ -448,14 +448,19 @@ _WRITE_ERRORS = {
 }
 
 
-def _explain_os_error(error: OSError, path: PathLike) -> PhylocliError:
+class OutputError(PhylocliError):
+    """A file or folder that cannot be written; what was there before is still there."""
+
+
+def explain_os_error(error: OSError, path: PathLike) -> OutputError:
+    """Return an error of writing a path as one that the user can act on."""
     what, fix = _WRITE_ERRORS.get(error.errno or 0, ("", ""))
     if what:
-        return PhylocliError(f"{path}: {what}", fix=fix)
+        return OutputError(f"{path}: {what}", fix=fix)
     why = error.strerror or str(error)
     if error.errno == errno.ENOENT:
         why = "its folder vanished, or cannot be made"
-    return PhylocliError(f"{path}: cannot be written", why=why, fix="choose another output with -o")
+    return OutputError(f"{path}: cannot be written", why=why, fix="choose another output with -o")
 
 
 NAME_BYTES = 255
@@ -577,7 +582,7 @@ def _explained(target: Path, name: PathLike) -> Iterator[None]:
         part = _part_path(target)
         known = not isinstance(error.filename, str) or Path(error.filename) in (target, part, *target.parents)
         if error.errno is not None and (known or part in Path(error.filename).parents):
-            raise _explain_os_error(error, name) from error
+            raise explain_os_error(error, name) from error
         raise
 
 
@@ -606,7 +611,7 @@ def open_output(target: PathLike | None, *, compress: bool = True, wait: bool = 
             try:
                 raw = stack.enter_context(Path(target).open("wb"))
             except OSError as error:
-                raise _explain_os_error(error, target) from error
+                raise explain_os_error(error, target) from error
         stream = _compressor(raw, str(target)) if compress else raw
         try:
             yield stream

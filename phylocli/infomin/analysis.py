@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import polars as pl
 
 from phylocli import console
 from phylocli.errors import UsageError
-from phylocli.formats import Family, read_families, write_families
+from phylocli.formats import Family, locks, read_families, write_families
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, atomic_path, write_text
 from phylocli.infomin.cells import BANDS, OTHERS, Cell, as_variation, band_cells, view_cells
@@ -26,6 +25,7 @@ from phylocli.infomin.figure import draw
 from phylocli.infomin.measuring import QUALITIES, SETTLED, measure
 from phylocli.pairs import Split, split_clades
 from phylocli.processes import WorkerPool
+from phylocli.threads import limit_threads, threads_each
 from phylocli.train.compiled import Cache
 from phylocli.train.data import split_path
 from phylocli.train.sweep import bands as parse_bands
@@ -83,6 +83,7 @@ def analyse(
     Raises:
         UsageError: no such band, view, recipe or measure of quality.
         BadInputError: families that cannot be read, or a band without pairs.
+        InUseError: another process works in the folder.
         PhylocliError: runs failed; the others are kept.
     """
     if quality not in QUALITIES:
@@ -91,58 +92,59 @@ def analyse(
         raise UsageError("the families are read several times", fix="name a file")
     parse_bands(bands), view_cells(others, [0.0])  # what cannot work is said before trees are made
     folder = Path(output)
-    _records.cache_clear()  # files may have changed since they were last read
-    source = _with_trees(families, folder)
-    records = _records(source)
-    elsewhere = None if evaluate is None else _with_trees(evaluate, folder)
-    matched = band_cells(bands, records)
-    cells = [*matched, *view_cells(others, [cell.distance or 0.0 for cell in matched])]
-    changes = {**SETTINGS, **(settings or {})}
-    if changes.get("validation.split"):
-        raise UsageError("infomin decides itself who is held out", fix="leave validation.split out of the settings")
-    pattern = _save_splits(folder, records, seeds, float(changes["validation.fraction"]))
-    changes["validation.split"] = pattern
-    variation = as_variation(cells, changes)
-    sweep(
-        [source], folder / "sweep", recipes=[recipe], variations=[variation], seeds=seeds, settings=changes, steps=steps,
-        device="cpu", jobs=jobs, cache=cache,
-    )  # fmt: skip
-    runs = plan([recipe], [variation], list(seeds), changes)
-    by_name = {cell.name: cell for cell in cells}
-    tasks = [
-        (folder / "sweep" / "runs" / run.name, source, run.seed, elsewhere, split_path(pattern, run.seed), cache)
-        for run in runs
-    ]
-    rows = []
-    for run, found in zip(runs, _measured(tasks, jobs), strict=True):
-        cell = by_name[run.varied["view"]]
-        figures = {name: value for name, value in found.items() if name not in SETTLED}
-        rows.append({"view": cell.name, "kind": cell.kind, "seed": run.seed, **figures, "matched": cell.distance})
-    table = pl.DataFrame(rows, infer_schema_length=None)
-    summary = summarise(table, cells)
-    _write(table, folder / "runs")
-    _write(summary, folder / "infomin")
-    differences = compare(table, cells)
-    _write(differences, folder / "comparisons")
-    svg, page = draw(table, summary, differences, quality)
-    write_text(folder / "infomin.svg", svg)
-    write_text(folder / "infomin.html", page)
-    facts = provenance(
-        "infomin",
-        {
-            "bands": bands,
-            "views": list(others),
-            "recipe": recipe,
-            "steps": steps,
-            "seeds": list(seeds),
-            "settings": changes,
-            "evaluate": None if evaluate is None else str(evaluate),
-        },
-        min(seeds),
-    )
-    write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
-    console.info(f"figure: {folder / 'infomin.svg'}, table: {folder / 'infomin.tsv'}")
-    return summary
+    with locks.exclusive(folder):
+        _records.cache_clear()  # files may have changed since they were last read
+        source = _with_trees(families, folder)
+        records = _records(source)
+        elsewhere = None if evaluate is None else _with_trees(evaluate, folder)
+        matched = band_cells(bands, records)
+        cells = [*matched, *view_cells(others, [cell.distance or 0.0 for cell in matched])]
+        changes = {**SETTINGS, **(settings or {})}
+        if changes.get("validation.split"):
+            raise UsageError("infomin decides itself who is held out", fix="leave validation.split out of the settings")
+        pattern = _save_splits(folder, records, seeds, float(changes["validation.fraction"]))
+        changes["validation.split"] = pattern
+        variation = as_variation(cells, changes)
+        sweep(
+            [source], folder / "sweep", recipes=[recipe], variations=[variation], seeds=seeds, settings=changes, steps=steps,
+            device="cpu", jobs=jobs, cache=cache,
+        )  # fmt: skip
+        runs = plan([recipe], [variation], list(seeds), changes)
+        by_name = {cell.name: cell for cell in cells}
+        tasks = [
+            (folder / "sweep" / "runs" / run.name, source, run.seed, elsewhere, split_path(pattern, run.seed), cache)
+            for run in runs
+        ]
+        rows = []
+        for run, found in zip(runs, _measured(tasks, jobs), strict=True):
+            cell = by_name[run.varied["view"]]
+            figures = {name: value for name, value in found.items() if name not in SETTLED}
+            rows.append({"view": cell.name, "kind": cell.kind, "seed": run.seed, **figures, "matched": cell.distance})
+        table = pl.DataFrame(rows, infer_schema_length=None)
+        summary = summarise(table, cells)
+        _write(table, folder / "runs")
+        _write(summary, folder / "infomin")
+        differences = compare(table, cells)
+        _write(differences, folder / "comparisons")
+        svg, page = draw(table, summary, differences, quality)
+        write_text(folder / "infomin.svg", svg)
+        write_text(folder / "infomin.html", page)
+        facts = provenance(
+            "infomin",
+            {
+                "bands": bands,
+                "views": list(others),
+                "recipe": recipe,
+                "steps": steps,
+                "seeds": list(seeds),
+                "settings": changes,
+                "evaluate": None if evaluate is None else str(evaluate),
+            },
+            min(seeds),
+        )
+        write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
+        console.info(f"figure: {folder / 'infomin.svg'}, table: {folder / 'infomin.tsv'}")
+        return summary
 
 
 def _save_splits(folder: Path, families: Sequence[Family], seeds: Sequence[int], fraction: float) -> str:
@@ -185,9 +187,8 @@ def _measured(tasks: Sequence[tuple[Path, Path, int, Path | None, Path, Cache]],
 
 
 def _begin(jobs: int) -> None:
-    import torch
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    limit_threads(threads_each(jobs))
 
 
 def _measure_run(run: Path, source: Path, seed: int, elsewhere: Path | None, split: Path, cache: Cache) -> dict[str, Any]:

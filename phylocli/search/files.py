@@ -24,6 +24,7 @@ from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.queries import Queries, read_queries
 from phylocli.search.significance import Significance, calibrate
 from phylocli.search.standing import DECOYS, Standing, calibrate_alignments, sampled_ids
+from phylocli.threads import limit_threads
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
@@ -137,10 +138,8 @@ def search_file(
         BadInputError: tables of different models, residues instead of sequences, ids without a sequence.
         MissingDependencyError: `approximate` without usearch.
     """
-    import torch
 
-    if threads:
-        torch.set_num_threads(threads)
+    limit_threads(threads)
     if k < 1:
         raise UsageError("at least one hit must be asked for", fix="say -k 20")
     if rerank not in (None, "residues"):

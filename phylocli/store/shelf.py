@@ -7,18 +7,16 @@ record and the provenance beside it change together under a lock.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from phylocli import console
 from phylocli.errors import BadInputError, PhylocliError, UsageError
-from phylocli.formats import read_families, write_families
+from phylocli.formats import locks, read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
-from phylocli.formats.streams import PathLike, open_output, write_text
+from phylocli.formats.streams import OutputError, PathLike, open_output, write_text
 from phylocli.store.bulk import Bulk, staged
 from phylocli.store.inventory import read_entry
 from phylocli.store.names import checked, default_root, family_path, profile_path, read_sidecar
@@ -135,21 +133,16 @@ class Store:
             PhylocliError: the store cannot be written.
         """
         folder = self.root / "locks"
+        what = "" if name == "store" else f"works on {name} in {self.root}"
         with contextlib.ExitStack() as stack:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                handle = stack.enter_context((folder / f"{checked(name)}.lock").open("a"))
-            except OSError as error:
+                stack.enter_context(locks.waiting(folder / f"{checked(name)}.lock", what))
+            except (OSError, OutputError) as error:
+                why = error.why if isinstance(error, OutputError) else error.strerror
                 raise PhylocliError(
-                    f"the store {self.root} cannot be written", why=error.strerror, fix="choose another with --store"
+                    f"the store {self.root} cannot be written", why=why, fix="choose another with --store"
                 ) from error
-            # The kernel drops the lock when the process ends, however it ends.
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if name != "store":
-                    console.info(f"another process works on {name} in {self.root}; waiting for it")
-                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @contextmanager

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from phylocli import console
 from phylocli.errors import BadInputError, UsageError
+from phylocli.formats import locks
 from phylocli.formats.family import Family
 from phylocli.pairs import PARTS, EmptyBandError, Split, split_clades
 from phylocli.train.compiled import Compiled, CompiledFamily
-from phylocli.train.compiled.cache import locked
 from phylocli.train.compiled.reader import PairsOf
 from phylocli.train.corpus import Members
 from phylocli.train.survey import (
@@ -132,7 +132,7 @@ class Draws:
         folder = self.compiled.folder / "surveys"
         folder.mkdir(exist_ok=True)
         path = folder / f"{self.drawing.key()}.npz"
-        with locked(folder / "lock", "looks through these families"):
+        with locks.waiting(folder / "lock", "looks through these families"):
             found = read_survey(path, self.compiled)
             if found is None:
                 found = self._look_through()

@@ -7,7 +7,6 @@ same batches.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from typing import Self
 
 from phylocli.errors import PhylocliError
 from phylocli.processes import WorkerPool
+from phylocli.threads import available_cores
 from phylocli.train.corpus import Corpus, PairBatch
 
 AUTO = -1
@@ -35,8 +35,7 @@ def choose_workers(wanted: int, device: str, processes: int = 1) -> int:
     """
     if wanted != AUTO:
         return wanted
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if device == "cpu" else min(MOST_AUTO, max(0, cores // processes - 1))
+    return 0 if device == "cpu" else min(MOST_AUTO, max(0, available_cores() // processes - 1))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import signal
 import threading
 import time
@@ -18,6 +17,7 @@ from threadpoolctl import ThreadpoolController
 from phylocli.errors import PhylocliError
 from phylocli.formats.family import Family
 from phylocli.processes import WorkerPool
+from phylocli.threads import available_cores
 
 Options = TypeVar("Options")
 Result = Family | PhylocliError
@@ -58,7 +58,7 @@ def ordered_map(
         for family in families:
             yield family.label, _attempt(work, family, options, timeout, prepare)
         return
-    count = jobs or os.cpu_count() or 1
+    count = jobs or available_cores()
     waiting: deque[tuple[str, Future[Result]]] = deque()
     with WorkerPool(count) as pool:
         for family in families:

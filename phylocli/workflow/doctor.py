@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from phylocli.errors import PhylocliError
+from phylocli.threads import available_cores
 
 State = Literal["ok", "missing", "optional", "unusable"]
 
@@ -129,7 +130,7 @@ def _default_model() -> Finding:
 
 
 def _devices() -> list[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     try:
         import torch
     except ImportError as error:

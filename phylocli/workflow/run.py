@@ -14,7 +14,7 @@ import tomli_w
 from phylocli import console
 from phylocli.errors import BadInputError
 from phylocli.formats import fasta as fasta_format
-from phylocli.formats import read_families, write_families
+from phylocli.formats import locks, read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike, open_text_output, write_text
@@ -40,14 +40,15 @@ def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = N
         store: the store that fetched families are kept in; None for the default.
 
     Raises:
+        InUseError: another process works in the folder.
         PhylocliError: whatever a stage raises; the stages before it stay done.
     """
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "run.toml", tomli_w.dumps(config.to_dict()))
-    ledger = Ledger(folder)
-    for stage in _chain(config, folder, store):
-        ledger.perform(stage)
+    with locks.exclusive(folder):
+        write_text(folder / "run.toml", tomli_w.dumps(config.to_dict()))
+        ledger = Ledger(folder)
+        for stage in _chain(config, folder, store):
+            ledger.perform(stage)
     return folder / "report" / "report.html"
 
 

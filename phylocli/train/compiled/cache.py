@@ -7,7 +7,6 @@ deleted at any time; what no run has used for a month is, when the next data set
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from phylocli import __version__, console
-from phylocli.errors import PhylocliError
+from phylocli.formats import locks
 from phylocli.formats.streams import (
     InputRecord,
     PathLike,
@@ -34,7 +33,7 @@ from phylocli.train.compiled.arrays import DamagedError, read_manifest, verify
 from phylocli.train.compiled.build import compile_inputs
 from phylocli.train.compiled.reader import Compiled
 
-FORMAT = 1
+FORMAT = 2
 """Of the arrays; another number, another key, so that what an older version wrote is not read."""
 
 UNUSED_DAYS = 30.0
@@ -99,13 +98,13 @@ def open_compiled(inputs: list[PathLike], alphabet: str = "protein", cache: Cach
 
 def _cached(sources: list[tuple[Path, str]], root: Path, key: str, alphabet: str, facts: dict[str, object]) -> Compiled:
     folder = root / key
-    with locked(root / f"{key}.lock", "compiles these families"):
+    with locks.waiting(root / f"{key}.lock", "compiles these families"):
         if folder.exists():
             try:
                 verify(folder)
                 console.info(f"families: compiled before, in {folder}")
             except DamagedError as error:
-                console.warning(f"{error}; the families are compiled again")
+                console.warning(f"{error.what}; the families are compiled again")
                 shutil.rmtree(folder)
         if not folder.exists():
             _clear(root, key)
@@ -130,29 +129,6 @@ def _clear(root: Path, key: str) -> None:
         if used.is_file() and time.time() - used.stat().st_mtime > UNUSED_DAYS * 86400:
             shutil.rmtree(folder, ignore_errors=True)
             folder.with_suffix(".lock").unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock for the length of the block; another process that wants it waits.
-
-    Raises:
-        PhylocliError: it cannot be made.
-    """
-    try:
-        handle = path.open("a")
-    except OSError as error:
-        raise PhylocliError(
-            f"{path} cannot be written", why=error.strerror, fix="choose another folder with --cache"
-        ) from error
-    with handle:
-        # The kernel drops the lock when the process ends, however it ends.
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.info(f"another process {what}; waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def contents(root: Path) -> tuple[int, int]:
@@ -184,4 +160,4 @@ def _at_rest(source: PathLike) -> Iterator[tuple[Path, str]]:
         yield Path(copy.name), name
 
 
-__all__ = ["Cache", "contents", "default_root", "locked", "open_compiled", "read_manifest"]
+__all__ = ["Cache", "contents", "default_root", "open_compiled", "read_manifest"]

@@ -1,0 +1,149 @@
+"""Locks: one writer in a folder at a time, and waiting for one's turn at a file.
+
+Both are `flock` locks (by the package filelock): the kernel drops them when the process ends, however it ends, so that no
+lock of a dead process stays. They hold between machines where the file system carries them (NFS with its lock daemon, Lustre
+mounted with `flock`); where a file system has none at all, filelock falls back to a marker file with process and host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from phylocli import console
+from phylocli.errors import PhylocliError
+from phylocli.formats.streams import PathLike, explain_os_error
+
+NAME = ".lock"
+_PARTS = ".*.part"  # temporary names of `phylocli.formats.streams`
+
+
+class InUseError(PhylocliError):
+    """Another process writes into a folder."""
+
+
+@contextmanager
+def exclusive(folder: PathLike, name: str = NAME) -> Iterator[None]:
+    """Hold a folder for the length of the block: another process that wants it is refused.
+
+    The folder is made where it is not there, and removed again where nothing came into it. Temporary files that a killed
+    process has left in it and in its subfolders are removed; not in subfolders that have a lock of their own.
+
+    Args:
+        folder: to write into.
+        name: of the lock; processes that share the work in one folder have different ones, and leave temporary files alone.
+
+    Raises:
+        InUseError: another process holds it.
+        PhylocliError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    target = Path(folder)
+    path = target / name
+    made = [place for place in (target, *target.parents) if not place.exists()]
+    lock = FileLock(path, timeout=0)
+    try:
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise InUseError(
+                f"{target} is in use by {_holder(path)}",
+                why="two processes that write into one folder would overwrite each other's files",
+                fix="wait for it to end or stop it, or name another folder with -o",
+            ) from None
+        except OSError as error:
+            raise explain_os_error(error, target) from error
+        try:
+            _note(path, target)
+            if name == NAME:
+                _clear(target)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()  # while it is held: who opens the file in between sees that it is gone, and makes a new one
+            lock.release()
+    finally:
+        with contextlib.suppress(OSError):  # not empty: that is what it was made for
+            for place in made:
+                place.rmdir()
+
+
+def is_empty(folder: Path) -> bool:
+    """Return whether a folder holds nothing, or nothing but locks."""
+    return all(path.name.endswith(".lock") for path in folder.iterdir())
+
+
+@contextmanager
+def waiting(path: PathLike, what: str) -> Iterator[None]:
+    """Hold a lock for the length of the block; another process that wants it waits.
+
+    Args:
+        path: of the lock file, in a folder that is there. It stays.
+        what: the other process does meanwhile, for the message; empty for none.
+
+    Raises:
+        PhylocliError: it cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if what:
+                console.info(f"another process {what}; waiting for it")
+            lock.acquire(poll_interval=0.05)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _note(path: Path, folder: Path) -> None:
+    """Write who holds a lock into its file, and say so where it was left by another machine."""
+    before = _read(path)
+    host = socket.gethostname()
+    if before and before.get("host") != host:
+        console.warning(
+            f"{folder} was in use by process {before.get('pid')} on {before.get('host')}, which seems to be dead; "
+            "if it is still running, stop one of the two"
+        )
+    with contextlib.suppress(OSError):  # only for messages
+        path.write_text(json.dumps({"pid": os.getpid(), "host": host}) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _holder(path: Path) -> str:
+    found = _read(path)
+    if "pid" not in found:
+        return "another process"
+    return f"process {found['pid']}" + ("" if found.get("host") == socket.gethostname() else f" on {found.get('host')}")
+
+
+def _clear(folder: Path) -> None:
+    inner = [place for place in folder.iterdir() if place.is_dir() and not any(place.glob("*.lock"))]
+    for place in (folder, *inner):
+        for left in place.glob(_PARTS):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
