@@ -10,10 +10,16 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import inspect
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
 from phylocli.errors import UsageError
+
+T = TypeVar("T")
 
 _PACKAGE = Path(__file__).parent
 
@@ -60,3 +66,63 @@ def load(room: str, name: str) -> ModuleType:
             fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}",
         )
     return importlib.import_module(f"phylocli.{room}.{wanted.replace('-', '_')}")
+
+
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
+
+
+def check_parameters(kind: str, name: str, make: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
+    """Check names and types of the parameters that the user gives to a plugin, by the signature of what makes it.
+
+    Args:
+        kind: of plugin, for messages.
+        name: of the plugin.
+        make: takes the parameters by their names.
+        parameters: that the user gives.
+
+    Raises:
+        UsageError: a parameter that does not exist, a value of another type, or NaN.
+    """
+    every = inspect.signature(make).parameters
+    known = {key: found for key, found in every.items() if found.default is not found.empty}  # the others the program gives
+    for key, value in parameters.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise UsageError(
+                f"the {kind} {name!r} has no parameter {key!r}",
+                fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known) or 'none'}",
+            )
+        words = [word.strip() for word in str(known[key].annotation).split("|")]
+        types = [_TYPES.get(word) for word in words if word != "None"]
+        if value is None or any(found is None for found in types):
+            continue  # the plugin checks what is not a plain type
+        fits = any(isinstance(value, found) and (isinstance(value, bool) == (bool in found)) for found in types if found)
+        if not fits or (isinstance(value, float) and math.isnan(value)):
+            wanted = " or ".join(_WORDS[word] for word in words if word != "None")
+            raise UsageError(f"{key} of the {kind} {name!r} must be {wanted}, not {value!r}")
+
+
+def make(kind: str, name: str, maker: Callable[..., T], *given: Any, parameters: Mapping[str, Any], **more: Any) -> T:
+    """Return what a plugin makes of the parameters that the user gives.
+
+    Args:
+        kind: of plugin, for messages.
+        name: of the plugin.
+        maker: its class or function.
+        given, more: arguments that do not come from the user.
+        parameters: that the user gives.
+
+    Raises:
+        UsageError: parameters that the plugin does not have, or values that it cannot work with.
+    """
+    check_parameters(kind, name, maker, parameters)
+    try:
+        return maker(*given, **more, **parameters)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
+        shown = ", ".join(f"{key}={value!r}" for key, value in parameters.items()) or "its defaults"
+        raise UsageError(
+            f"the {kind} {name!r} cannot be made with {shown}",
+            why=(str(error).strip() or type(error).__name__).splitlines()[0],
+            fix="give values within the range of each parameter",
+        ) from error

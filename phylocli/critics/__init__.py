@@ -7,19 +7,15 @@ from typing import Any
 from torch import nn
 
 from phylocli import registry
-from phylocli.errors import UsageError
 
 
 def build_critic(name: str, dimension: int, parameters: dict[str, Any] | None = None) -> nn.Module:
     """Return the critic `name` for vectors of `dimension` features.
 
     Raises:
-        UsageError: no such critic, or a parameter that it does not have.
+        UsageError: no such critic, a parameter that it does not have, or a value out of range.
     """
-    try:
-        return registry.load("critics", name).Critic(dimension, **(parameters or {}))
-    except TypeError as error:
-        raise UsageError(f"the critic {name!r} does not take these parameters", why=str(error)) from error
+    return registry.make("critic", name, registry.load("critics", name).Critic, dimension, parameters=parameters or {})
 
 
 __all__ = ["build_critic"]

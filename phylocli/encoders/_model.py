@@ -20,6 +20,13 @@ from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, no
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "MODEL_CARD.md"
 FORMAT = "phylocli-model-1"
+_AGAIN = "copy the model folder again, or train the model again"
+
+
+def _checksum(description: dict[str, Any]) -> str:
+    """Return the SHA-256 of what config.json says, but for that checksum itself."""
+    rest = {key: value for key, value in description.items() if key != "config_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 class Model(nn.Module):
@@ -44,10 +51,7 @@ class Model(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         module = registry.load("encoders", config["encoder"])
-        try:
-            self.encoder = module.Encoder(**config["parameters"])
-        except TypeError as error:
-            raise UsageError(f"the encoder {config['encoder']!r} does not take these parameters", why=str(error)) from error
+        self.encoder = registry.make("encoder", config["encoder"], module.Encoder, parameters=config["parameters"])
         self.pooling = build_pooling(config["pooling"], self.encoder.dimension, config["pooling_parameters"])
         kernel, whitened = config.get("kernel"), config.get("whitened")
         self.kernel = KernelMean(self.encoder.dimension, kernel) if kernel else None
@@ -255,7 +259,7 @@ class Model(nn.Module):
         Raises:
             UsageError: the folder holds something that is no model.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         target = Path(folder)
         if target.is_dir() and any(target.iterdir()) and not (target / CONFIG).is_file():
@@ -265,13 +269,15 @@ class Model(nn.Module):
             weights = {name for name, _ in self.named_parameters()}  # buffers are tables: frequencies need all their digits
             tensors = {name: tensor.half() if name in weights else tensor for name, tensor in tensors.items()}
         with atomic_directory(target) as part:
-            save_file(tensors, part / WEIGHTS, metadata={"format": "pt"})
+            # Not `save_file`, whose error does not say that the disk is full in any way that code could read.
+            (part / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
             description = {
                 "format": FORMAT,
                 **self.config,
                 "dimension": self.dimension,
                 "weights_sha256": file_sha256(part / WEIGHTS),
             }
+            description["config_sha256"] = _checksum(description)
             (part / CONFIG).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
             (part / CARD).write_text(card or self._plain_card(), encoding="utf-8")
         return target
@@ -306,25 +312,28 @@ class Model(nn.Module):
             config.update({key: int(description[key]) for key in ("kernel", "whitened_to") if description.get(key)})
             if "alphabet" in description:
                 config["alphabet"] = check_alphabet(description["alphabet"])
-        except (ValueError, KeyError, TypeError, UsageError) as error:
-            raise BadInputError(f"{path / CONFIG} does not describe a model", why=repr(error)) from error
+        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+            raise BadInputError(f"{path / CONFIG} does not describe a model", why=repr(error), fix=_AGAIN) from error
         if description.get("format") != FORMAT:
             raise BadInputError(
                 f"{path} has the format {description.get('format')!r}",
                 why=f"this version reads {FORMAT!r}",
                 fix="update phylocli",
             )
+        if _checksum(description) != description.get("config_sha256", _checksum(description)):
+            raise BadInputError(f"{path / CONFIG} was edited or is damaged", why="its checksum does not match", fix=_AGAIN)
         weights = path / WEIGHTS
         if not weights.is_file():
-            raise BadInputError(f"{path} is incomplete: it has no {WEIGHTS}", fix="copy the folder again")
-        if description.get("weights_sha256", file_sha256(weights)) != file_sha256(weights):
-            raise BadInputError(f"{weights} is damaged", why="its checksum is not the one in config.json")
+            raise BadInputError(f"{path} is incomplete: it has no {WEIGHTS}", fix=_AGAIN)
+        found = file_sha256(weights)
+        if description.get("weights_sha256", found) != found:
+            raise BadInputError(f"{weights} is damaged", why=f"its checksum is not the one in {CONFIG}", fix=_AGAIN)
         note_input(weights)
         try:
             with torch.random.fork_rng(devices=[]):
                 model = cls(config)
             model.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
         except (SafetensorError, RuntimeError, UsageError) as error:
-            raise BadInputError(f"{path}: the weights do not fit the configuration", why=str(error)) from error
+            raise BadInputError(f"{path}: the weights do not fit the configuration", why=str(error), fix=_AGAIN) from error
         model.folder = path
         return model.to(device).eval()

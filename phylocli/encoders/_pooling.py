@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from phylocli import registry
 from phylocli.errors import UsageError
 
 
@@ -145,15 +146,21 @@ POOLINGS: dict[str, type[nn.Module]] = {
 """The poolings by the names that `--pool` takes."""
 
 
+def pooling_named(name: str) -> type[nn.Module]:
+    """Return the class of a pooling.
+
+    Raises:
+        UsageError: no such pooling.
+    """
+    if name not in POOLINGS:
+        raise UsageError(f"there is no pooling named {name!r}", fix=f"known: {', '.join(POOLINGS)}")
+    return POOLINGS[name]
+
+
 def build_pooling(name: str, dimension: int, parameters: dict[str, Any] | None = None) -> nn.Module:
     """Return a pooling for residues of `dimension` features.
 
     Raises:
-        UsageError: no such pooling, or a parameter that it does not have.
+        UsageError: no such pooling, a parameter that it does not have, or a value out of range.
     """
-    if name not in POOLINGS:
-        raise UsageError(f"there is no pooling named {name!r}", fix=f"known: {', '.join(POOLINGS)}")
-    try:
-        return POOLINGS[name](dimension, **(parameters or {}))
-    except TypeError as error:
-        raise UsageError(f"the pooling {name!r} does not take these parameters", why=str(error)) from error
+    return registry.make("pooling", name, pooling_named(name), dimension, parameters=parameters or {})

@@ -18,7 +18,6 @@ from typing import Any
 from torch import nn
 
 from phylocli import registry
-from phylocli.errors import UsageError
 from phylocli.objectives._estimator import Estimator, estimators
 from phylocli.objectives._masking import Batch
 from phylocli.objectives._needs import Needs, ViewBatch
@@ -42,15 +41,12 @@ def build_objective(
             name them as parameters.
 
     Raises:
-        UsageError: no such objective, or a parameter that it does not have.
+        UsageError: no such objective, a parameter that it does not have, or a value out of range.
     """
-    make = registry.load("objectives", name).Objective
-    known = inspect.signature(make).parameters
+    made = registry.load("objectives", name).Objective
+    known = inspect.signature(made).parameters
     sizes = {key: value for key, value in (("dimension", dimension), ("features", features)) if key in known}
-    try:
-        return make(critic, **sizes, **(parameters or {}))
-    except TypeError as error:
-        raise UsageError(f"the objective {name!r} does not take these parameters", why=str(error)) from error
+    return registry.make("objective", name, made, critic, parameters=parameters or {}, **sizes)
 
 
 def needs_of(objective: nn.Module) -> Needs:

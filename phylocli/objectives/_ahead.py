@@ -37,7 +37,7 @@ class Ahead(nn.Module):
             raise UsageError("context, steps, segment and the first context must be at least 1")
         self.reader = nn.GRU(features, context, batch_first=True)
         self.steps, self.first, self.everywhere, self.within = steps, first, everywhere, within
-        self.needs = Needs(views="none", segments=segment)
+        self.needs = Needs(views="none", segments=segment, negatives=not within)
 
     def score(self, k: int) -> Score:
         """Return the scores of segments k steps ahead of their contexts."""

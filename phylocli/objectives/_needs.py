@@ -23,12 +23,15 @@ class Needs:
         residues: the first view's residues come too.
         segments: the first view is cut into segments of so many residues, one after the other, which are encoded each by
             itself. 0: it is not.
+        negatives: pairs of the batch are contrasted with each other, so two of them at least must not be homologs. False
+            where negatives come from elsewhere (a queue, decoys, other places of the sequence), or there are none.
     """
 
     views: Literal["none", "first", "pair", "all"] = "pair"
     momentum: float | None = None
     residues: bool = False
     segments: int = 0
+    negatives: bool = True
 
 
 @dataclass

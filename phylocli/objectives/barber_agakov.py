@@ -22,6 +22,7 @@ from phylocli.critics._decoder import Decoder
 from phylocli.errors import UsageError
 from phylocli.objectives._estimator import Estimator
 from phylocli.objectives._masking import Batch, positives
+from phylocli.objectives._needs import Needs
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:
@@ -47,6 +48,7 @@ class Objective(Estimator):
             )
         self.decoder = critic
         self.entropy = entropy
+        self.needs = Needs(negatives=False)
 
     def scores(self, a: Tensor, b: Tensor) -> Tensor:
         """Return log q(b | a) - log m(b), or log q(b | a) + H(b), (N, M)."""

@@ -41,7 +41,7 @@ class Objective(nn.Module):
             raise UsageError(f"MoCo cannot have a queue of {queue} and a momentum of {momentum}", fix="0 ≤ momentum < 1")
         self.critic = critic
         self.queue = Queue(queue, dimension)
-        self.needs = Needs(momentum=momentum)
+        self.needs = Needs(momentum=momentum, negatives=False)
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss`, `bound` (InfoNCE in nats) and its `ceiling`, from a and b (N, D); b takes no gradient."""

@@ -34,7 +34,7 @@ class Objective(nn.Module):
             raise UsageError(f"the weight of hard negatives must be above 0, not {weight}")
         self.critic = critic
         self.log_weight = math.log(weight)
-        self.needs = Needs(views="all")
+        self.needs = Needs(views="all", negatives=False)
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss`, `bound` (nats) and its `ceiling`, from a, b and the decoys `batch.more` (each (N, D)).

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from phylocli import console, views
-from phylocli.errors import BadInputError, UsageError
+from phylocli.errors import BadInputError
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.formats.streams import PathLike
 from phylocli.pairs import Split
@@ -41,8 +41,6 @@ def load_corpus(
     parameters = dict(settings["view"])
     view = views.build(parameters.pop("name"), parameters, settings["alphabet"])
     fraction, given = settings["validation"]["fraction"], settings["validation"]["split"]
-    if not 0 <= fraction < 1:
-        raise UsageError(f"validation.fraction is {fraction:g}", fix="give a fraction from 0 to below 1")
     split = Split.read(split_path(given, seed)) if given else None
     compiled = open_compiled(inputs, settings["alphabet"], cache)
     if compiled.nucleotides:

@@ -11,42 +11,20 @@ import numpy as np
 from phylocli import console, recipes
 from phylocli.encoders import Model
 from phylocli.errors import UsageError
+from phylocli.formats import locks
 from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike
 from phylocli.recipes.layers import Layer, option
-from phylocli.train import checkpoints, divergence, trackers
+from phylocli.train import checkpoints
 from phylocli.train.data import Corpus
+from phylocli.train.settings import check
 
 CONFIG, METRICS, CHECKPOINTS, PROVENANCE, MODEL = "config.toml", "metrics.parquet", "checkpoints", "provenance.json", "model"
 SPLIT = "split.parquet"
 """Which members are trained on and which are held out; see `phylocli.pairs.Split`."""
 
-_LEAST = {
-    "steps": 1,
-    "batch.pairs": 0,
-    "batch.accumulate": 1,
-    "batch.tokens": 1,
-    "batch.workers": -1,
-    "validation.pairs": 2,
-    "validation.every": 1,
-    "checkpoints.every": 1,
-    "checkpoints.keep": 1,
-}
 # They change nothing of what comes out: a run may go on with others.
 _NO_MATTER = {"batch.workers", "batch.shard"}
-
-_WORDS = {
-    "on_divergence": divergence.ACTIONS,
-    "checkpoints.best": ("", *checkpoints.FIGURES),
-    "checkpoints.model": ("last", "best"),
-}
-
-
-def _setting(config: dict[str, Any], name: str) -> Any:
-    value: Any = config
-    for key in name.split("."):
-        value = value[key]
-    return value
 
 
 def resolve(
@@ -77,32 +55,12 @@ def resolve(
         seed = option(layers, "seed")
     seed = found.seed if seed is None else seed
     sources = [str(source) for source in inputs] or found.inputs
-    if seed < 0:
-        raise UsageError(f"the seed is {seed}", fix="give a whole number from 0")
-    for name, least in _LEAST.items():
-        value = _setting(config, name)
-        if value < least:
-            raise UsageError(f"{name} is {value}", fix=f"give {least} or more")
-    for name, known in _WORDS.items():
-        word = _setting(config, name)
-        if word not in known:
-            raise UsageError(f"{name} is {word!r}", fix=f"choose one of {', '.join(k or 'none (empty)' for k in known)}")
-    start, share = config["encoder"]["start"], config["encoder"]["start_share"]
-    if not 0 <= share <= 1 or (share and (not start or config["batch"]["shard"])):
-        raise UsageError(
-            f"encoder.start_share is {share:g}",
-            why="it is the share of encoder.start's weights in the model at the end, which an encoder in parts cannot take",
-            fix="give a share from 0 to 1, with encoder.start, and without batch.shard",
-        )
-    if config["checkpoints"]["model"] == "best" and not config["checkpoints"]["best"]:
-        raise UsageError(
-            "the best model is asked for, but checkpoints.best names no figure", fix="name one, or take the last"
-        )
     if not sources:
         raise UsageError("there is nothing to train on", fix="name pairs tables or family records with trees")
-    trackers.check(config["log"])
     about = {"recipe": found.name, "idea": found.idea, "paper": found.paper}
-    return {**about, "inputs": sources, "seed": seed, **config}
+    whole = {**about, "inputs": sources, "seed": seed, **config}
+    check(whole)
+    return whole
 
 
 def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
@@ -113,7 +71,7 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, An
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", fix="name a folder for the run with -o")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or locks.is_empty(folder):
         if resume:
             console.info(f"{folder} holds no run yet; starting one")
         return None
@@ -121,10 +79,7 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, An
         raise UsageError(f"{folder} is not empty and holds no run", fix="name an empty or a new folder with -o")
     if not resume:
         raise UsageError(f"{folder} holds a run already", fix="go on with it by --resume, or name another folder with -o")
-    before = recipes.load(folder / CONFIG)  # settings that are newer than the run have their defaults there
-    about = {"recipe": before.name, "idea": before.idea, "paper": before.paper, "inputs": before.inputs, "seed": before.seed}
-    found = _differences({**about, **before.settings}, config)
-    different = sorted(name for name in found if name not in _NO_MATTER and not name.startswith("log."))
+    different = changed(folder, config)
     if different:
         raise UsageError(
             f"{folder} was started with other settings: {', '.join(different[:6])}",
@@ -134,6 +89,30 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, An
     if state is None:
         console.info(f"{folder} has no checkpoint yet; starting again")
     return state
+
+
+def changed(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Return which settings that matter differ from those of the run in a folder, as `name = value in the run`, sorted.
+
+    Args:
+        folder: of a run.
+        config: every setting, resolved.
+
+    Raises:
+        BadInputError, UsageError: the run's config.toml is damaged.
+    """
+    before = recipes.load(folder / CONFIG)  # settings that are newer than the run have their defaults there
+    about = {"recipe": before.name, "idea": before.idea, "paper": before.paper, "inputs": before.inputs, "seed": before.seed}
+    old = {**about, **before.settings}
+    names = [name for name in _differences(old, config) if name not in _NO_MATTER and not name.startswith("log.")]
+    return [f"{name} = {_shown(old, name)}" for name in sorted(names)]
+
+
+def _shown(config: dict[str, Any], name: str) -> str:
+    value: Any = config
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return "its default" if value is None else str(value)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], at: str = "") -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.errors import BadInputError
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import read_table, require_columns
 
@@ -29,14 +29,9 @@ class HardNegatives:
     Args:
         neighbours: for each family the indices of its hard negatives.
         share: of a batch that hard negatives make up, 0 to below 1.
-
-    Raises:
-        UsageError: the share is none.
     """
 
     def __init__(self, neighbours: list[Ints], share: float = 0.5) -> None:
-        if not 0 <= share < 1:
-            raise UsageError(f"batch.hard_share is {share:g}", fix="give a share from 0 to below 1")
         self.neighbours, self.share = neighbours, share
 
     def arrange(self, chosen: Ints, rng: np.random.Generator) -> Ints:
@@ -82,7 +77,6 @@ def load_hard_negatives(source: PathLike, families: list[FamilySource], share: f
 
     Raises:
         BadInputError: no such columns, or no row for these families.
-        UsageError: the share is none.
     """
     table, name = read_table(source), display_name(source)
     require_columns(table, ["family", "negative"], name, "a table of hard negatives")

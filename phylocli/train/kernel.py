@@ -34,17 +34,6 @@ def check_kernel(corpus: Corpus, settings: dict[str, Any], residue: int) -> None
     kernel = settings["kernel"]
     if kernel["features"] == 0:
         return
-    if not (kernel["features"] > 0 and kernel["axes"] > 0 and kernel["width"] > 0):
-        raise UsageError(
-            f"kernel.features is {kernel['features']}, kernel.axes {kernel['axes']} and kernel.width {kernel['width']:g}",
-            fix="give numbers above 0 (features=0: no kernel means)",
-        )
-    if settings["whitening"]["power"] == 0:
-        raise UsageError(
-            "kernel means are of no use as they are, only whitened",
-            why="they all point the same way",
-            fix="say --set whitening.power=0.5, or kernel.features=0",
-        )
     try:
         check_freedom(sum(freedom_of(columns) for _, columns in _sampled(corpus)), residue)
     except UsageError as error:

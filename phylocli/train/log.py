@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phylocli import console
+from phylocli.errors import BadInputError
 from phylocli.formats.streams import atomic_path
 from phylocli.train.panel import Panel, duration, live, validation
 from phylocli.train.trackers import Track
@@ -53,7 +54,10 @@ class MetricsLog:
         self.trackers: Sequence[Track] = ()
         self._written = time.monotonic()
         if upto and path.is_file():
-            self.rows = pl.read_parquet(path).filter(pl.col("step") <= upto).to_dicts()
+            try:
+                self.rows = read_metrics(path).filter(pl.col("step") <= upto).to_dicts()
+            except BadInputError as error:
+                console.warning(f"{error.what} ({error.why}); the metrics of the steps up to {upto} are lost")
         self._published = len(self.rows)
 
     def append(self, row: dict[str, Any]) -> None:
@@ -82,13 +86,32 @@ class MetricsLog:
         whole = {"step", "pairs", "residues"}
         schema = pa.schema([(n, pa.int64() if n in whole else pa.float64()) for n in ordered])
         with atomic_path(self.path) as part:
-            pq.write_table(pa.Table.from_pylist(self.rows, schema=schema), part, compression="zstd")
+            pq.write_table(
+                pa.Table.from_pylist(self.rows, schema=schema), part, compression="zstd", write_page_checksum=True
+            )
         self._written = time.monotonic()
 
     def write_if_older(self, seconds: float) -> None:
         """Write unless that was done less than so many seconds ago."""
         if time.monotonic() - self._written >= seconds:
             self.write()
+
+
+def read_metrics(path: Path) -> pl.DataFrame:
+    """Return metrics.parquet, its checksums verified.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
+    try:
+        found = pl.from_arrow(pq.read_table(path, page_checksum_verification=True))
+        assert isinstance(found, pl.DataFrame)
+        if "step" not in found.columns:
+            raise ValueError("it has no column named step")
+    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInputError(f"{path} is damaged", why=why, fix="train the run again in a new folder") from error
+    return found
 
 
 class Reporter:

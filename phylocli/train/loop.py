@@ -7,6 +7,7 @@ exactly as if it had not been. What happens here happens once; the steps themsel
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -18,10 +19,12 @@ import torch
 from phylocli import console
 from phylocli.encoders import choose_device
 from phylocli.errors import UsageError
+from phylocli.formats import locks
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
 from phylocli.pairs import Split
 from phylocli.recipes.layers import Layer, option
+from phylocli.threads import limit_threads
 from phylocli.train import checkpoints, distributed, flops
 from phylocli.train.compiled import Cache
 from phylocli.train.compiling import compile_encoder
@@ -78,7 +81,8 @@ def train_model(
 
     Raises:
         UsageError: an unknown recipe, setting or device; a run folder that is not empty; settings that differ on
-            resuming.
+            resuming; nothing to resume.
+        InUseError: another process trains in the run folder.
         BadInputError: inputs that hold no usable family.
         DivergedError: the loss became infinite or not a number, or all embeddings alike (unless `on_divergence` says
             otherwise).
@@ -88,11 +92,18 @@ def train_model(
 
     def resolved() -> dict[str, Any]:
         again = resume and not inputs and (folder / CONFIG).is_file()
+        if resume and not inputs and recipe is None and not again:
+            raise UsageError(
+                f"{folder} holds no run to resume: it has no {CONFIG}",
+                fix="check the name of the folder, or name inputs to start a run there",
+            )
         return resolve(inputs, folder / CONFIG if again else recipe, steps, None if again else seed, settings or {}, layers)
 
+    limit_threads()
     target = choose_device(distributed.device_name(device or option(layers, "device") or "auto"))
-    with distributed.joined(target) as world:
+    with distributed.joined(target) as world, contextlib.ExitStack() as held:
         config = world.on_main(resolved)
+        world.on_main(lambda: held.enter_context(locks.exclusive(folder)))
         state = checkpoints.from_main(world, lambda: open_run(folder, config, resume))
         done = state is not None and state["step"] >= config["steps"]
         if done and world.on_main((folder / MODEL / "config.json").is_file):
@@ -125,6 +136,7 @@ def _train(
     # One process counts for all: it takes a second copy of the model, on the host.
     work = flops.Work(*world.on_main(lambda: astuple(flops.count(learner.model)))) if config["log"]["mfu"] else None
     engine = _engine(learner, corpus, config, target)
+    _check_contrast(learner, corpus)
     if config["compile"]:
         compile_encoder(learner, corpus.batch(0))
     held_out = corpus.validation(config["validation"]["pairs"])
@@ -171,6 +183,16 @@ def _save_split(path: Path, corpus: Corpus, *, resumed: bool) -> None:
             f"the run began with another split, {path}", why="a member cannot change sides in mid-run", fix="start a new run"
         )
     split.write(path)
+
+
+def _check_contrast(learner: Learner, corpus: Corpus) -> None:
+    """Raise a UsageError where the objective contrasts the pairs of a batch, and no two of them may be contrasted."""
+    if learner.needs.negatives and not learner.codes(corpus.batch(0)).negatives().any():
+        raise UsageError(
+            f"a batch of {corpus.pairs} pairs has no negatives, so there is nothing to learn from",
+            why="pairs of one family or clan are never contrasted with each other",
+            fix="raise batch.pairs (0 chooses it by the number of families), or use an objective without negatives",
+        )
 
 
 def _engine(learner: Learner, corpus: Corpus, config: dict[str, Any], target: torch.device) -> Engine:

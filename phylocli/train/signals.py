@@ -13,6 +13,8 @@ from types import FrameType
 from phylocli.errors import EXIT_INTERRUPTED, EXIT_OK, PhylocliError
 from phylocli.train.distributed import World
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Stopped(PhylocliError):
     """The run was asked to stop, saved a checkpoint and did."""
@@ -60,7 +62,9 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals(*, again: bool = True) -> Iterator[Stop]:
-    """Let SIGINT and SIGTERM end the run after the step that is being done.
+    """Let SIGINT, SIGTERM and SIGHUP end the run after the step that is being done.
+
+    What is ignored stays ignored: `nohup` protects from SIGHUP, and a shell its background jobs from ^C.
 
     Args:
         again: a second ^C interrupts at once. Not for torchrun's processes, which get one from the terminal and one from it.
@@ -69,7 +73,8 @@ def stop_signals(*, again: bool = True) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    old = {number: signal.signal(number, stop) for number in wanted}
     try:
         yield stop
     finally:

@@ -7,7 +7,6 @@ view, from the second of the pair. At most one source stands in a composition, a
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -110,7 +109,7 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None, 
                 why=f"it works on {' and '.join(module.ALPHABETS)}",
                 fix="choose another view, or another alphabet",
             )
-        made = _make(name, module.make, given.get(name, {}))
+        made = registry.make("view", name, module.make, parameters=given.get(name, {}))
         if module.KIND == "transform":
             transforms.append(made)
         elif module.KIND == "addition":
@@ -127,17 +126,3 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None, 
     if source is None:
         source = registry.load("views", "identity").make()
     return Composed("+".join(names), source, transforms, additions, alphabet)
-
-
-def _make(name: str, make: Any, values: dict[str, Any]) -> Any:
-    known = list(inspect.signature(make).parameters)
-    wrong = [key for key in values if key not in known]
-    if wrong:
-        raise UsageError(
-            f"the view {name!r} has no parameter {wrong[0]!r}",
-            fix=f"known: {', '.join(known)}" if known else "it has none",
-        )
-    try:
-        return make(**values)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"the view {name!r} cannot be made with {values}", why=str(error)) from error

@@ -178,7 +178,12 @@ def test_damaged_or_foreign_models_are_refused(tmp_path) -> None:
         Model.load(folder)
     weights.write_bytes(good)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "parameters": {**config["parameters"], "width": 32}}))
+    wider = {**config, "parameters": {**config["parameters"], "width": 32}}
+    (folder / "config.json").write_text(json.dumps(wider))
+    with pytest.raises(BadInputError, match=r"config\.json was edited or is damaged"):
+        Model.load(folder)
+    del wider["config_sha256"]  # as earlier versions wrote it
+    (folder / "config.json").write_text(json.dumps(wider))
     with pytest.raises(BadInputError, match="do not fit"):
         Model.load(folder)
     (folder / "config.json").write_text("{}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,17 @@ def test_no_family_comes_twice_into_a_batch_that_could_do_without(families: Path
 ONE_WAY = {  # by their definition: a queue or a decoder has a direction
     *("moco", "barber-agakov", "simcse-supervised", "declutr", "interpolated"),
 }
+
+
+def plain(objective: torch.nn.Module) -> bool:
+    """Return whether an objective takes vectors of whole views and nothing else."""
+    return replace(needs_of(objective), negatives=True) in (Needs(), Needs(views="all"))
+
+
 PLAIN = [
     name
     for name in registry.names("objectives")
-    if needs_of(build_objective(name, build_critic("gaussian", 5), dimension=5, features=5)) in (Needs(), Needs(views="all"))
+    if plain(build_objective(name, build_critic("gaussian", 5), dimension=5, features=5))
 ]
 
 

@@ -92,7 +92,7 @@ def test_drawing_never_changes_the_family():
         ("crop", {"masking": {}}, "which 'crop' does not hold"),
         ("crop", {"crop": {"share": 1}}, "known: min_fraction"),
         ("crop", {"crop": {"min_fraction": 1.5}}, "from 0 to 1"),
-        ("crop", {"crop": {"min_fraction": "much"}}, "cannot be made"),
+        ("crop", {"crop": {"min_fraction": "much"}}, "must be a number"),
         ("substitution", {"substitution": {"matrix": "pam"}}, "blosum62"),
         ("phylogenetic", {"phylogenetic": {"min_dist": 2, "max_dist": 1}}, "min_dist ≤ max_dist"),
         ("phylogenetic", {"phylogenetic": {"weighting": "per-family"}}, "one family at a time"),

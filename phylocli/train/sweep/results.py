@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from phylocli.errors import UsageError
+from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import atomic_path, write_text
 from phylocli.train.checkpoints import FIGURES, SMALLER_IS_BETTER
 from phylocli.train.folder import METRICS, MODEL
+from phylocli.train.log import read_metrics
 from phylocli.train.sweep.plan import Planned
 
 METRIC_COLUMNS = tuple(f"{which}_{figure}" for figure in FIGURES for which in ("final", "best"))
@@ -47,7 +48,11 @@ def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) ->
         row.update(dict.fromkeys(METRIC_COLUMNS))
         metrics = folder / run.name / METRICS
         if metrics.is_file():
-            row.update(_figures(pl.read_parquet(metrics)), status="interrupted")
+            row["status"] = "interrupted"
+            try:
+                row.update(_figures(read_metrics(metrics)))
+            except BadInputError as error:
+                row["error"] = row["error"] or f"{error.what}: {error.why}"
         if (folder / run.name / MODEL / "config.json").is_file():
             row["status"] = "done"
         if row["error"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -13,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from phylocli import console
 from phylocli.errors import PhylocliError, UsageError
+from phylocli.formats import locks
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, write_text
 from phylocli.processes import WorkerPool
 from phylocli.recipes.layers import Layer, option
+from phylocli.threads import limit_threads, threads_each
 from phylocli.train.compiled import Cache, open_compiled
-from phylocli.train.folder import resolve
+from phylocli.train.folder import CONFIG, changed, resolve
 from phylocli.train.sweep import results
 from phylocli.train.sweep.plan import Planned, Variation, plan
 
@@ -86,7 +87,9 @@ def sweep(
         The results, one row a run.
 
     Raises:
-        UsageError: a recipe, setting or metric that does not exist, or one that is named twice.
+        UsageError: a recipe, setting or metric that does not exist, or one that is named twice; a folder whose runs were
+            started with other settings.
+        InUseError: another process works in the folder.
         BadInputError: inputs that cannot be read.
         Stopped: interrupted; what is done is kept.
         PhylocliError: runs failed; the others are done, and the tables written.
@@ -99,24 +102,39 @@ def sweep(
     runs = plan(recipes or [option(layers, "recipe") or "simclr"], variations, seeds, settings)
     # What cannot work is said before anything is computed.
     configs = [resolve(inputs, run.recipe, steps, run.seed, run.settings, layers) for run in runs]
-    open_compiled(inputs, configs[0]["alphabet"], cache)
-    sources = [str(source) for source in inputs]
-    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else 0
-    todo = [Job(run, sources, folder / RUNS / run.name, steps, device, tuple(layers), cache, threads) for run in runs]
-    about = {"recipes": sorted({run.recipe for run in runs}), "vary": {v.name: list(v.values) for v in variations}}
-    facts = provenance("sweep", {**about, "seeds": list(seeds), "settings": settings, "steps": steps}, 0)
-    write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
-    outcomes: dict[str, Outcome] = {}
-    try:
-        for job, outcome in _in_processes(todo, jobs) if jobs > 1 else _one_by_one(todo):
-            outcomes[job.run.name] = outcome
-            if outcome.error:
-                console.warning(f"{job.run.name} failed: {outcome.error}")
-    finally:
-        frame = results.collect(runs, folder / RUNS, {name: found.error for name, found in outcomes.items()})
-        results.write(frame, folder, metric, [v.name for v in variations])
+    with locks.exclusive(folder):
+        _check_unchanged(runs, configs, folder)
+        open_compiled(inputs, configs[0]["alphabet"], cache)
+        sources = [str(source) for source in inputs]
+        threads = threads_each(jobs) if jobs > 1 else 0
+        todo = [Job(run, sources, folder / RUNS / run.name, steps, device, tuple(layers), cache, threads) for run in runs]
+        about = {"recipes": sorted({run.recipe for run in runs}), "vary": {v.name: list(v.values) for v in variations}}
+        facts = provenance("sweep", {**about, "seeds": list(seeds), "settings": settings, "steps": steps}, 0)
+        write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
+        outcomes: dict[str, Outcome] = {}
+        try:
+            for job, outcome in _in_processes(todo, jobs) if jobs > 1 else _one_by_one(todo):
+                outcomes[job.run.name] = outcome
+                if outcome.error:
+                    console.warning(f"{job.run.name} failed: {outcome.error}")
+        finally:
+            frame = results.collect(runs, folder / RUNS, {name: found.error for name, found in outcomes.items()})
+            results.write(frame, folder, metric, [v.name for v in variations])
     _say_how_it_ended(runs, outcomes, folder)
     return frame
+
+
+def _check_unchanged(runs: list[Planned], configs: list[dict[str, Any]], folder: Path) -> None:
+    """Raise where a run that is there was started with other settings: its results are not those asked for."""
+    for run, config in zip(runs, configs, strict=True):
+        there = folder / RUNS / run.name
+        different = changed(there, config) if (there / CONFIG).is_file() else []
+        if different:
+            raise UsageError(
+                f"{folder} was made with {', '.join(different[:6])}",
+                why=f"its run {run.name} was started with that, so its results are not those of these settings",
+                fix="give the same settings again, or name another folder with -o",
+            )
 
 
 def _say_how_it_ended(runs: list[Planned], outcomes: dict[str, Outcome], folder: Path) -> None:
@@ -166,10 +184,7 @@ def perform(job: Job) -> Outcome:
     from phylocli.train.loop import train_model
     from phylocli.train.signals import Stopped
 
-    if job.threads:
-        import torch
-
-        torch.set_num_threads(job.threads)
+    limit_threads(job.threads)
     run = job.run
     try:
         train_model(
