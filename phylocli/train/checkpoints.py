@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import re
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -57,8 +57,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
         keep: at least 1.
     """
     target = folder / f"step-{step:08d}.pt"
-    with atomic_path(target) as part:
-        torch.save({"step": step, **state}, part)
+    _write({"step": step, **state}, target)
     for old in found(folder)[: -max(1, keep)]:
         old.unlink(missing_ok=True)
     return target
@@ -66,9 +65,37 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
 
 def save_best(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write the state that did best on held-out members so far, in place of the one before."""
-    with atomic_path(folder / BEST) as part:
-        torch.save({"step": step, **state}, part)
-    return folder / BEST
+    return _write({"step": step, **state}, folder / BEST)
+
+
+class _File:
+    """A file for `torch.save`, which turns errors of the disk into RuntimeErrors that do not say what they are."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _write(state: dict[str, Any], target: Path) -> Path:
+    with atomic_path(target) as part, part.open("wb", buffering=0) as raw:
+        file = _File(raw)
+        try:
+            torch.save(state, cast(IO[bytes], file))
+        except Exception:
+            if file.error is not None:
+                raise file.error from None
+            raise
+    return target
 
 
 def load_best(folder: Path) -> dict[str, Any]:
@@ -95,7 +122,7 @@ def load_latest(folder: Path, sound: Iterable[str] = ()) -> dict[str, Any] | Non
 
     Args:
         folder: the run's `checkpoints/`.
-        sound: names of weights of the learner; checkpoints in which one of them is no number are passed over.
+        sound: names of weights of the learner; checkpoints in which one of them is NaN or infinite are skipped.
 
     Raises:
         BadInputError: there are checkpoints, and none can be read.
@@ -107,14 +134,25 @@ def load_latest(folder: Path, sound: Iterable[str] = ()) -> dict[str, Any] | Non
         if state is not None and all(state["learner"][name].isfinite().all() for name in names):
             return state
     if paths:
-        raise BadInputError(f"no checkpoint in {folder} can be read", fix="start again with a new run folder")
+        raise BadInputError(
+            f"no checkpoint in {folder} can be read",
+            why="all of them are damaged",
+            fix="copy them again from a backup, or remove the run folder and start again",
+        )
     return None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """Return the state in a file; None, with a warning, where it is damaged."""
     try:
+        # torch.load does not look at the checksums in the file.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:
-        console.warning(f"{path} cannot be read and is passed over ({str(error).splitlines()[0]})")
+    except Exception as error:  # noqa: BLE001  what a damaged file makes of zipfile, pickle and torch has no end of kinds
+        lines = str(error).strip().splitlines()
+        console.warning(f"{path} is damaged and is skipped ({lines[0] if lines else type(error).__name__})")
         return None
     return state

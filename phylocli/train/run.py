@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
 import os
+import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from phylocli import console
 from phylocli.errors import BadInputError
+from phylocli.formats.streams import OutputError
 from phylocli.train import checkpoints, divergence, memory, randomness
 from phylocli.train.completing import complete
 from phylocli.train.data import Corpus, PairBatch
@@ -147,7 +151,8 @@ class Run:
                     settle()
                     self.save(step)
                 elif self.world.main:
-                    self.metrics.write_if_older(SECONDS_BETWEEN_WRITES)
+                    with self._resumable():
+                        self.metrics.write_if_older(SECONDS_BETWEEN_WRITES)
                 if not pending:
                     self.meter.start()
             console.info(f"steps waited for data {waited / max(spent, 1e-9):.1%} of the time")
@@ -190,7 +195,8 @@ class Run:
             self.best = value
             state = self.state(row["step"])
             if self.world.main:
-                checkpoints.save_best(self.folder / CHECKPOINTS, row["step"], state)
+                with self._resumable():
+                    checkpoints.save_best(self.folder / CHECKPOINTS, row["step"], state)
 
     def state(self, step: int) -> dict[str, Any]:
         """Return everything that a run needs to go on after a step; all processes ask for it together."""
@@ -209,8 +215,20 @@ class Run:
         """Write metrics, then the checkpoint: a checkpoint's steps are always in the metrics."""
         state = self.state(step)
         if self.world.main:
-            self.metrics.write()
-            checkpoints.save(self.folder / CHECKPOINTS, step, state, self.config["checkpoints"]["keep"])
+            with self._resumable():
+                self.metrics.write()
+                checkpoints.save(self.folder / CHECKPOINTS, step, state, self.config["checkpoints"]["keep"])
+
+    @contextlib.contextmanager
+    def _resumable(self) -> Iterator[None]:
+        """Say from where a run goes on whose files cannot be written."""
+        try:
+            yield
+        except OutputError as error:
+            there = checkpoints.found(self.folder / CHECKPOINTS)
+            kept = f"the last checkpoint is {there[-1].name}" if there else "there is no checkpoint yet"
+            command = f"phylocli train --resume -o {shlex.quote(str(self.folder))}"
+            raise OutputError(error.what, error.why, f"mend that, then go on with: {command} ({kept})") from error
 
     def restore(self, state: dict[str, Any]) -> int:
         """Put a checkpoint's state back; return the number of steps done.
@@ -267,6 +285,7 @@ class Run:
             complete(self.learner, self.corpus, self.config)
         model = engine.model()
         if model is not None:
-            model.save(target, model_card(self.config, self.corpus, model, self.metrics.rows))
+            with self._resumable():
+                model.save(target, model_card(self.config, self.corpus, model, self.metrics.rows))
             console.info(f"the model is {target} ({model.dimension} features)")
         return target

@@ -16,11 +16,13 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.errors import BadInputError
+
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 22  # bytes looked at together
 
 
-class DamagedError(Exception):
+class DamagedError(BadInputError):
     """A folder of arrays that is not what its manifest says."""
 
 
@@ -79,7 +81,8 @@ class ArrayWriter:
         arrays = {name: {"dtype": kind.str, "size": self.sizes[name]} for name, kind in self._kinds.items()}
         paths = [*(path_of(self.folder, name) for name in arrays), *(self.folder / name for name in also)]
         files = {path.name: {"bytes": path.stat().st_size, "crc32": checksum(path)} for path in paths}
-        text = json.dumps({**about, "arrays": arrays, "files": files}, indent=1)
+        content = {**about, "arrays": arrays, "files": files}
+        text = json.dumps({**content, "crc32": _content_checksum(content)}, indent=1)
         with (self.folder / MANIFEST).open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -104,12 +107,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a folder of arrays.
 
     Raises:
-        DamagedError: it cannot be read.
+        DamagedError: it cannot be read, or is not what was written.
     """
+    path = folder / MANIFEST
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DamagedError(f"{folder / MANIFEST}: {error}") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+        expected = content.pop("crc32")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise _damaged(path) from error
+    if _content_checksum(content) != expected:
+        raise _damaged(path)
+    return content
+
+
+def _content_checksum(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def _damaged(path: Path) -> DamagedError:
+    return DamagedError(
+        f"{path} is damaged", why="it is not what was written", fix="start again: the families are then compiled anew"
+    )
 
 
 def verify(folder: Path) -> None:
@@ -123,17 +141,24 @@ def verify(folder: Path) -> None:
         try:
             same = path.stat().st_size == entry["bytes"] and checksum(path) == entry["crc32"]
         except OSError as error:
-            raise DamagedError(f"{path}: {error}") from error
+            raise _damaged(path) from error
         if not same:
-            raise DamagedError(f"{path} has changed since it was written")
+            raise _damaged(path)
 
 
 def mapped(folder: Path) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a folder, mapped into memory, read-only."""
+    """Return the arrays of a folder, mapped into memory, read-only.
+
+    Raises:
+        DamagedError: one is missing or too short.
+    """
     found: dict[str, npt.NDArray[Any]] = {}
     for name, entry in read_manifest(folder)["arrays"].items():
         kind, size = np.dtype(entry["dtype"]), entry["size"]
         # Nothing cannot be mapped; and plain arrays are cut up faster than those of the class memmap.
-        whole = np.memmap(path_of(folder, name), kind, "r", shape=(size,)) if size else np.zeros(0, kind)
+        try:
+            whole = np.memmap(path_of(folder, name), kind, "r", shape=(size,)) if size else np.zeros(0, kind)
+        except (OSError, ValueError) as error:
+            raise _damaged(path_of(folder, name)) from error
         found[name] = whole.view(np.ndarray)
     return found

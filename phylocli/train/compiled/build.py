@@ -36,7 +36,6 @@ KINDS = {
     "distance": "f8",
 }
 TABLE = "families.json"
-TOO_FEW = "fewer than two members"
 
 
 def describe(error: PhylocliError) -> list[str | None]:
@@ -101,7 +100,7 @@ def _from_family(family: Family, name: str, writer: ArrayWriter) -> dict[str, An
     row: dict[str, Any] = {"label": label, "accession": family.accession, "name": family.name, "clan": family.clan}
     row.update(where=family.where, members=len(family), width=0, marked=False, nodes=0, pairs=0, problem=None, tree=None)
     if len(family) < 2:
-        return {**row, "problem": [TOO_FEW, None, None]}
+        return {**row, "problem": ["fewer than two members", None, None]}
     try:
         tokens = family.encoded()
         columns = family.residue_columns() if family.aligned else []

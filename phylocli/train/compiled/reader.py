@@ -13,7 +13,7 @@ import numpy.typing as npt
 from phylocli.errors import BadInputError
 from phylocli.formats.newick import Tree
 from phylocli.train.compiled.arrays import mapped, read_manifest
-from phylocli.train.compiled.build import TABLE, TOO_FEW
+from phylocli.train.compiled.build import TABLE
 from phylocli.train.compiled.family import CompiledFamily
 
 
@@ -74,8 +74,7 @@ class Compiled:
 
     def too_few(self, index: int) -> bool:
         """Return whether a family has fewer than two members."""
-        found = self.row(index)["problem"]
-        return bool(found) and found[0] == TOO_FEW
+        return bool(self.sizes[index] < 2)
 
     def family(self, index: int) -> CompiledFamily:
         """Return a family. Its tokens and columns are parts of the mapped arrays, read-only.
