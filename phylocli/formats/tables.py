@@ -239,7 +239,7 @@ class TableWriter:
             self._stream = self._stack.enter_context(open_output(self._target))
         try:
             if self.format == "parquet":
-                self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd")
+                self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd", write_page_checksum=True)
             elif self.format == "arrow":
                 self._writer = pa.ipc.new_stream(self._stream, self.schema)
         except BaseException as error:
@@ -353,7 +353,7 @@ def _read_arrow(data: bytes, kind: Kind, name: str) -> pa.Table:
     with explained(name):
         buffer = pa.BufferReader(data)
         if kind == "parquet":
-            return pq.read_table(buffer)
+            return pq.read_table(buffer, page_checksum_verification=True)
         reader = pa.ipc.open_file(buffer) if kind == "arrow" else pa.ipc.open_stream(buffer)
         return reader.read_all()
 

@@ -38,7 +38,9 @@ def test_commands_named_in_the_readme_exist():
 
 def test_the_tests_that_a_page_names_are_there():
     there = {
-        name for path in ROOT.glob("tests/**/*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+        name
+        for path in ROOT.glob("tests/**/*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
     }
     pages = "".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/*.md"))
     named = set(re.findall(r"`(test_[a-z0-9_]+)`", pages))

@@ -124,7 +124,7 @@ def _from_parquet(files: list[Path], name: str, options: ColumnOptions) -> Embed
         parts = []
         for path in files:
             with tables.explained(str(path)):
-                parts.append(pq.read_table(path, columns=[ids.column, *chosen]))
+                parts.append(pq.read_table(path, columns=[ids.column, *chosen], page_checksum_verification=True))
         with tables.explained(name):
             whole = pa.concat_tables(parts)
         return _table(tables.arrow_frame(whole, name), name, ids, chosen, taken, metadata)

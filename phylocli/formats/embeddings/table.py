@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -130,14 +129,16 @@ class ResidueTable:
 
     def __call__(self, ids: SequenceOf[str]) -> list[FloatArray]:
         """Return one array (L, D) for each id, in the order of positions."""
-        import polars as pl
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
 
-        scan = pl.scan_parquet(str(self.path)).filter(pl.col("id").is_in(list(ids)))
-        with explained(str(self.path)), _polars_explained(str(self.path)):
-            frame = scan.select("id", "position", "embedding").sort("id", "position").collect()
-        values = vectors_of(frame["embedding"].to_arrow(), str(self.path), frame["id"].to_list(), None)
+        wanted, columns = pc.field("id").isin(list(ids)), ["id", "position", "embedding"]
+        with explained(str(self.path)):
+            rows = pq.read_table(self.path, columns=columns, filters=wanted, page_checksum_verification=True)
+            rows = rows.sort_by([("id", "ascending"), ("position", "ascending")])
+        names = np.array(rows.column("id").to_pylist(), dtype=object)
+        values = vectors_of(rows.column("embedding"), str(self.path), names.tolist(), None)
         found: dict[str, FloatArray] = {}
-        names = frame["id"].to_numpy()
         edges = [*np.flatnonzero(np.r_[True, names[1:] != names[:-1]]).tolist(), len(names)] if len(names) else [0]
         for start, stop in pairwise(edges):
             found[str(names[start])] = values[start:stop]
@@ -167,16 +168,6 @@ class ResidueTable:
         return list(sums), np.stack([sums[n] / counts[n] for n in sums]).astype(np.float32)
 
 
-@contextmanager
-def _polars_explained(name: str) -> Iterator[None]:
-    import polars as pl
-
-    try:
-        yield
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise BadInputError(f"{name} cannot be read as a table", why=shorten(str(error).split("\n", 1)[0], 200)) from error
-
-
 def batches_of(path: PathLike, columns: list[str]) -> Iterator[Any]:
     """Yield the record batches of some columns of a Parquet file, none of them empty.
 
@@ -186,7 +177,7 @@ def batches_of(path: PathLike, columns: list[str]) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with explained(str(path)):
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
     with file:
         batches = file.iter_batches(batch_size=BLOCK, columns=columns)
         while True:
