@@ -113,7 +113,7 @@ class WorkerPool(ProcessPoolExecutor):
 
 @contextlib.contextmanager
 def _signals_deferred() -> Iterator[None]:
-    """Let the handlers of ^C, SIGTERM and SIGHUP run after the block instead of within it.
+    """Let the handlers of signals (^C, SIGTERM, …) run after the block instead of within it.
 
     Most of them raise. A worker that is half started at that moment is known to nobody: it would wait for its first message,
     holding the queue of work open, and the pool would wait for it to read that queue.
@@ -122,7 +122,7 @@ def _signals_deferred() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     held = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in held:
         signal.signal(number, lambda number, frame: came.append(number))

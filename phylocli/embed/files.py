@@ -180,7 +180,10 @@ class _Job:
         """Compute a shard's missing parts; return how many, and what was measured."""
         sequences = read_sequences(self.sources, on_duplicate=self.on_duplicate, letters=maker.model.alphabet)
         with Meter(known, label) as meter:
-            computed, _ = write_parts(sequences, self.folder, maker, shard=shard, size=self.size, meter=meter)
+            checksum = known.checksum if known is not None else ""
+            computed, _ = write_parts(
+                sequences, self.folder, maker, shard=shard, size=self.size, meter=meter, checksum=checksum
+            )
         return computed, meter
 
 
@@ -207,7 +210,7 @@ def _many_parts(
     else:
         if known is None:
             raise UsageError("standard input cannot be shared among devices", fix="name files, or one device")
-        open_folder(job.folder, maker, job.size)
+        open_folder(job.folder, maker, job.size, known.checksum)
         maker.model.to("cpu")
         threads = max(1, torch.get_num_threads() // len(places))
         with WorkerPool(len(places), fix="use fewer devices, or a smaller --batch-tokens") as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import cast
 
 from phylocli import console
 from phylocli.errors import BadInputError
-from phylocli.formats import read_sequences
+from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.fasta import OnDuplicate
 from phylocli.formats.streams import STDIO, PathLike, recording_inputs
 
@@ -20,11 +21,26 @@ Sources = PathLike | SequenceOf[PathLike | None] | None
 
 @dataclass(frozen=True)
 class Survey:
-    """How much there is to embed: sequences, their residues, and the letters of their ids."""
+    """What there is to embed: numbers of sequences, of residues, of letters of ids, and the checksum of the whole."""
 
     sequences: int
     residues: int
     id_letters: int
+    checksum: str = ""
+
+
+class Checksum:
+    """A checksum of ids and residues, in their order: what an embedding table is of."""
+
+    def __init__(self) -> None:
+        self._found = hashlib.blake2b(digest_size=16)
+
+    def add(self, sequence: Sequence) -> None:
+        """Add the next sequence."""
+        self._found.update(f"{sequence.id}\n{sequence.residues}\n".encode())
+
+    def __str__(self) -> str:
+        return self._found.hexdigest()
 
 
 def expand(sources: Sources) -> list[PathLike | None]:
@@ -62,10 +78,12 @@ def survey(
     if any(source is None or not Path(source).is_file() for source in sources):
         return None
     sequences = residues = id_letters = 0
+    checksum = Checksum()
     with recording_inputs():  # apart: the inputs of the run are recorded when they are read for good
         for sequence in read_sequences(sources, on_duplicate=on_duplicate, letters=letters, report=False):
             sequences += 1
             residues += len(sequence.residues)
             id_letters += len(sequence.id)
+            checksum.add(sequence)
     console.detail(f"{sequences:,} sequences, {residues:,} residues")
-    return Survey(sequences, residues, id_letters)
+    return Survey(sequences, residues, id_letters, str(checksum))

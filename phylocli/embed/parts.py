@@ -6,7 +6,6 @@ is there is done. Shard k of n is the parts k - 1, k - 1 + n, …; every process
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -15,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from phylocli import console
+from phylocli.embed.inputs import Checksum
 from phylocli.embed.meter import Meter
 from phylocli.embed.tabulate import Tabulator
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import Sequence, locks
-from phylocli.formats.parts import FORMAT, MANIFEST, is_parts, missing_parts, part_path, read_manifest
+from phylocli.formats.parts import FORMAT, MANIFEST, is_part_beyond, is_parts, missing_parts, part_path, read_manifest
 from phylocli.formats.streams import write_text
 from phylocli.formats.tables import TableWriter, read_parquet_metadata
 
@@ -77,18 +77,25 @@ def cut(sequences: Iterable[Sequence], size: int) -> Iterator[list[Sequence]]:
 
 
 def digest(part: Iterable[Sequence]) -> str:
-    """Return a checksum of ids and residues, by which a part that is there is known to be of this input."""
-    found = hashlib.blake2b(digest_size=16)
+    """Return the checksum of a part, by which one that is there is known to be of this input."""
+    found = Checksum()
     for sequence in part:
-        found.update(f"{sequence.id}\n{sequence.residues}\n".encode())
-    return found.hexdigest()
+        found.add(sequence)
+    return str(found)
 
 
-def open_folder(folder: Path, maker: Tabulator, size: int) -> dict[str, Any]:
-    """Write the manifest of a new folder, or check that the one that is there asks for the same; return it.
+def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -> dict[str, Any]:
+    """Write the manifest of a new folder, or check that the one that is there is of the same; return it.
+
+    Args:
+        folder: of the parts.
+        maker: the model and the settings.
+        size: sequences of a part.
+        checksum: of the whole input; empty where it is not known yet (a pipe).
 
     Raises:
         UsageError: the folder holds embeddings of another model or with other settings, or something else.
+        BadInputError: the folder holds embeddings of another input.
     """
     settings = {
         **maker.metadata,
@@ -97,7 +104,7 @@ def open_folder(folder: Path, maker: Tabulator, size: int) -> dict[str, Any]:
         "half": maker.half,
         "shard_size": size,
     }
-    wanted = {"format": FORMAT, "settings": settings}
+    wanted = {"format": FORMAT, "settings": settings, **({"input": checksum} if checksum else {})}
     if is_parts(folder):
         found = read_manifest(folder)
         differ = [key for key in settings if found["settings"].get(key) != settings[key]]
@@ -108,27 +115,62 @@ def open_folder(folder: Path, maker: Tabulator, size: int) -> dict[str, Any]:
                 why=f"{key} is {found['settings'].get(key)!r} there, and {settings[key]!r} now",
                 fix="name another folder, or say what it was made with",
             )
+        if checksum and found.get("input", checksum) != checksum:
+            raise _other_input(folder)
         return found
     if folder.is_dir() and not locks.is_empty(folder):
-        raise UsageError(f"{folder} holds something that is no table in parts", fix="name an empty or a new folder")
+        raise UsageError(f"{folder} holds something that is not a table in parts", fix="name an empty or a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / MANIFEST, json.dumps(wanted, indent=2) + "\n")
+    _write_manifest(folder, wanted)
     return wanted
 
 
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+def _other_input(place: Path) -> BadInputError:
+    return BadInputError(
+        f"{place} is not of this input",
+        why="its sequences are others, or in another order",
+        fix="name the same inputs in the same order, or another folder",
+    )
+
+
 def write_parts(
-    sequences: Iterable[Sequence], folder: Path, maker: Tabulator, *, shard: Shard, size: int, meter: Meter
+    sequences: Iterable[Sequence],
+    folder: Path,
+    maker: Tabulator,
+    *,
+    shard: Shard,
+    size: int,
+    meter: Meter,
+    checksum: str = "",
 ) -> tuple[int, int]:
-    """Compute the parts of a shard that are not there; return how many were computed, and how many there are in all.
+    """Compute the parts of a shard that are not there, or damaged; return how many were computed, and how many there are.
+
+    Args:
+        sequences: the whole input.
+        folder: of the parts; it belongs to one input.
+        maker: the model and the settings.
+        shard: which parts are computed.
+        size: sequences of a part.
+        meter: told of what is done.
+        checksum: of the input, where it is known beforehand. Else (a pipe) it is compared at the end, and what was computed
+            is removed where it is another.
 
     Raises:
-        BadInputError: a part that is there is of another input.
+        BadInputError: the folder, or a part that is there, is of another input.
         UsageError: the folder was made with other settings.
     """
-    manifest = open_folder(folder, maker, size)
-    computed = parts = total = 0
+    manifest = open_folder(folder, maker, size, checksum)
+    parts = total = 0
+    computed: list[Path] = []
+    seen = Checksum()
     for number, part in enumerate(cut(sequences, size)):
         parts, total = number + 1, total + len(part)
+        for sequence in part:
+            seen.add(sequence)
         residues = sum(len(s.residues) for s in part)
         path = part_path(folder, number)
         if number not in shard or _is_done(path, part):
@@ -138,22 +180,29 @@ def write_parts(
             for table, count, done in maker.tables(part, meter.computed):
                 writer.write(table)
                 meter.done(count, done)
-        computed += 1
-    if manifest.get("parts") != parts or manifest.get("sequences") != total:
-        write_text(folder / MANIFEST, json.dumps({**manifest, "parts": parts, "sequences": total}, indent=2) + "\n")
+        computed.append(path)
+    known = read_manifest(folder)  # another shard may have written it since
+    if known.get("input", str(seen)) != str(seen) or is_part_beyond(folder, parts):
+        for path in computed:
+            path.unlink(missing_ok=True)
+        raise _other_input(folder)
+    complete = {**manifest, "input": str(seen), "parts": parts, "sequences": total}
+    if known != complete:
+        _write_manifest(folder, complete)
     missing = missing_parts(folder, parts)
     if missing:
         console.info(f"{folder}: {len(missing)} of {parts} parts are still to come, by other shards")
-    return computed, parts
+    return len(computed), parts
 
 
 def _is_done(path: Path, part: list[Sequence]) -> bool:
     if not path.is_file():
         return False
-    if read_parquet_metadata(path).get("phylocli.input") != digest(part):
-        raise BadInputError(
-            f"{path} is not of this input",
-            why="its sequences are others, or in another order",
-            fix="name the same inputs in the same order, or another folder",
-        )
+    try:
+        found = read_parquet_metadata(path).get("phylocli.input")
+    except BadInputError as error:
+        console.warning(f"{path} is damaged, and is computed again ({error.why})")
+        return False
+    if found != digest(part):
+        raise _other_input(path)
     return True

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from phylocli.embed.embedder import embed_residues, embed_sequences
 from phylocli.encoders import Model
+from phylocli.errors import BadInputError
 from phylocli.formats import Sequence
+from phylocli.formats.fasta import shorten
 from phylocli.formats.tables import embeddings_schema, residues_schema
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 ROWS = 65_536
 """Rows of residues that are written at once."""
+
+HALF_MAX = float(np.finfo(np.float16).max)
 
 
 def table_metadata(model: Model, layer: int | None) -> dict[str, str]:
@@ -81,6 +85,9 @@ class Tabulator:
         Args:
             sequences: unaligned, checked.
             on_batch: called with the number of residues of each batch that has been computed.
+
+        Raises:
+            BadInputError: embeddings that are not finite, or do not fit float16 where that is asked for.
         """
         return (self._residues if self.per_residue else self._sequences)(sequences, on_batch)
 
@@ -92,7 +99,7 @@ class Tabulator:
         schema = self.schema()
         blocks = embed_sequences(sequences, self.model, layer=self.layer, batch_tokens=self.batch_tokens, on_batch=on_batch)
         for ids, lengths, values in blocks:
-            columns = [pa.array(ids), pa.array(lengths, pa.int32()), _vectors(values, self.half)]
+            columns = [pa.array(ids), pa.array(lengths, pa.int32()), _vectors(values, self.half, ids)]
             yield pa.Table.from_arrays(columns, schema=schema), len(ids), sum(lengths)
 
     def _residues(
@@ -110,7 +117,7 @@ class Tabulator:
                 pa.array([sequence.id] * length),
                 pa.array(np.arange(1, length + 1, dtype=np.int32)),
                 pa.array(list(sequence.residues)),
-                _vectors(values, self.half),
+                _vectors(values, self.half, [sequence.id] * length),
             ]
             held.append(pa.Table.from_arrays(columns, schema=schema))
             count, rows = count + 1, rows + length
@@ -121,8 +128,31 @@ class Tabulator:
             yield pa.concat_tables(held).combine_chunks(), count, rows
 
 
-def _vectors(values: npt.NDArray[np.float32], half: bool) -> pa.FixedSizeListArray:
+def _vectors(values: npt.NDArray[np.float32], half: bool, ids: list[str]) -> pa.FixedSizeListArray:
+    """Return the column of embeddings.
+
+    Raises:
+        BadInputError: values that are not finite, or that leave the range of float16.
+    """
     import pyarrow as pa
 
-    flat = np.ascontiguousarray(values).reshape(-1)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float16) if half else flat), values.shape[1])
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise BadInputError(
+            f"the embedding of {shorten(ids[int(np.argmax(bad))])!r} holds values that are not finite",
+            why=f"{int(bad.sum())} of {len(ids)} rows computed at once hold NaN or infinity, as the model gives them",
+            fix="use another model, or train it again with a lower learning rate",
+        )
+    written = values
+    if half:
+        with np.errstate(over="ignore"):
+            written = values.astype(np.float16)
+        bad = ~np.isfinite(written).all(axis=1)
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise BadInputError(
+                f"the embedding of {shorten(ids[first])!r} does not fit half precision",
+                why=f"it holds values of up to {np.abs(values[first]).max():.3g}, and float16 ends at {HALF_MAX:,.0f}",
+                fix="leave out --half",
+            )
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(written).reshape(-1)), values.shape[1])

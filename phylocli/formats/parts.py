@@ -44,6 +44,11 @@ def missing_parts(folder: PathLike, parts: int) -> list[int]:
     return [index for index in range(parts) if not part_path(Path(folder), index).is_file()]
 
 
+def is_part_beyond(folder: PathLike, parts: int) -> bool:
+    """Return whether there is a part with a number from `parts` on: left by a longer input."""
+    return any(path.name >= part_path(Path(folder), parts).name for path in Path(folder).glob("part-*.parquet"))
+
+
 def part_files(folder: PathLike) -> list[Path]:
     """Return the files of a complete table in order.
 

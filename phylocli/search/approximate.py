@@ -16,7 +16,7 @@ import numpy as np
 from phylocli import console
 from phylocli.errors import MissingDependencyError
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.streams import atomic_path, write_text
+from phylocli.formats.streams import atomic_path, file_sha256, write_text
 from phylocli.search.database import FloatArray, IntArray
 from phylocli.search.exact import SCALE, Neighbours, nearest
 from phylocli.search.significance import sample_rows
@@ -102,11 +102,20 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
     record = path.with_name(path.name + ".json")
     identity = _identity(table)
     if path.is_file() and record.is_file():
-        known = json.loads(record.read_text(encoding="utf-8"))
-        if known.get("table") == identity:
-            console.info(f"{path}: finds {known['recall']:.1%} of the true {CHECKED_K} nearest")
-            return Graph(Index.restore(str(path), view=True), float(known["recall"]))
-        console.info(f"{path} is of another table, and is built anew")
+        try:
+            known = json.loads(record.read_text(encoding="utf-8"))
+            if known["table"] != identity:
+                console.info(f"{path} is of another table, and is built anew")
+            elif known.get("sha256") == file_sha256(path):
+                index = Index.restore(str(path), view=True)
+                console.info(f"{path}: finds {known['recall']:.1%} of the true {CHECKED_K} nearest")
+                return Graph(index, float(known["recall"]))
+            else:
+                console.warning(f"{path} is damaged (its checksum is another), and is built anew")
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            console.warning(
+                f"{path} is damaged, and is built anew ({str(error).splitlines()[0] if str(error) else 'empty'})"
+            )
     index = Index(
         ndim=table.dimension,
         metric="cos",
@@ -122,7 +131,8 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
     graph = Graph(index, _recall(index, table))
     with atomic_path(path) as part:
         index.save(str(part))
-    write_text(record, json.dumps({"table": identity, "recall": graph.recall}, indent=2) + "\n")
+    about = {"table": identity, "recall": graph.recall, "sha256": file_sha256(path)}
+    write_text(record, json.dumps(about, indent=2) + "\n")
     console.info(f"{path}: finds {graph.recall:.1%} of the true {CHECKED_K} nearest")
     return graph
 

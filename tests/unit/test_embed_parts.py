@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from phylocli.embed import Embedder, embed_file, space
 from phylocli.embed.inputs import Survey, expand, survey
 from phylocli.embed.meter import Meter, duration
-from phylocli.embed.parts import Shard, cut, parse_shard
+from phylocli.embed.parts import Shard, cut, digest, parse_shard
 from phylocli.encoders import Model
 from phylocli.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import read_embeddings
 from phylocli.formats.parts import part_files, part_path
+from phylocli.search.database import open_table
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +110,99 @@ def test_a_folder_keeps_to_one_input_and_one_setting(whole: Path, model: Path, e
         embed_file(tmp_path / "other.fasta", whole, model=model, shard_size=10)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="no table in parts"):
+    with pytest.raises(UsageError, match="not a table in parts"):
         embed_file(examples / "globins.fasta", tmp_path / "mine", model=model)
+
+
+def fasta(path: Path, sequences: dict[str, str]) -> Path:
+    path.write_text("".join(f">{name}\n{text}\n" for name, text in sequences.items()))
+    return path
+
+
+LETTERS = {f"s{i}": "MKVLAAGIVGWWYRHEDCNQTSP"[i % 7 :] * 2 for i in range(20)}
+OTHERS = {
+    "shorter": dict(list(LETTERS.items())[:10]),
+    "longer": {**LETTERS, "more": "MKV"},
+    "changed at the end": {**LETTERS, "s19": "MKVW"},
+    "changed at the start": {**LETTERS, "s0": "MKVW"},
+    "another order": dict(reversed(LETTERS.items())),
+    "other ids": {f"t{name}": text for name, text in LETTERS.items()},
+}
+
+
+@pytest.mark.parametrize("done", [None, "1/3"], ids=["complete", "one shard done"])
+@pytest.mark.parametrize("by", ["file", "pipe"])
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
+def test_a_folder_takes_no_part_of_another_input(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, str], by: str, done: str | None
+) -> None:
+    folder, one = tmp_path / "parts", fasta(tmp_path / "one.fasta", LETTERS)
+    embed_file(one, folder, model=model, shard_size=5, shard=done)
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    source: Path | str = fasta(tmp_path / "other.fasta", other)
+    if by == "pipe":
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(Path(source).read_bytes())))
+        source = "-"
+    with pytest.raises(BadInputError, match="not of this input"):
+        embed_file(source, folder, model=model, shard_size=5, shard=done and "2/3")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    embed_file(one, folder, model=model, shard_size=5)  # goes on with its own
+    assert sorted(files(folder)) == [f"part-{i:06d}.parquet" for i in range(4)]
+
+
+def test_a_pipe_fills_a_folder_and_goes_on_with_the_same(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = fasta(tmp_path / "one.fasta", LETTERS)
+    for shard in ("2/2", "1/2"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(one.read_bytes())))
+        embed_file("-", tmp_path / "piped", model=model, shard_size=5, shard=shard)
+    embed_file(one, tmp_path / "whole", model=model, shard_size=5)
+    assert files(tmp_path / "piped") == files(tmp_path / "whole")
+    assert (tmp_path / "piped/manifest.json").read_text() == (tmp_path / "whole/manifest.json").read_text()
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    **{f"cut to {n} bytes": lambda data, n=n: data[:n] for n in (0, 3, 8, 1000)},  # type: ignore[misc]
+    "without its last byte": lambda data: data[:-1],
+    "zeros": lambda data: bytes(len(data)),
+    "text": lambda data: b"not parquet",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_part_that_is_damaged_is_computed_again(
+    whole: Path,
+    model: Path,
+    examples: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[bytes], bytes],
+) -> None:
+    folder = tmp_path / "parts"
+    shutil.copytree(whole, folder)
+    part = folder / "part-000002.parquet"
+    part.write_bytes(damage(part.read_bytes()))
+    for read in (read_embeddings, lambda path: list(open_table(path).blocks())):
+        with pytest.raises(BadInputError, match=r"damaged|cannot be read"):
+            read(folder)
+    embed_file(examples / "globins.fasta", folder, model=model, shard_size=10)
+    assert "part-000002.parquet is damaged, and is computed again" in " ".join(capsys.readouterr().err.split())
+    assert files(folder) == files(whole)
+
+
+def test_a_byte_that_changes_among_the_values_of_a_part_is_noticed_by_its_readers(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    shutil.copytree(whole, folder)
+    part = folder / "part-000001.parquet"
+    data = part.read_bytes()
+    column = pq.ParquetFile(part).metadata.row_group(0).column(2)
+    start = column.dictionary_page_offset or column.data_page_offset
+    for offset in np.linspace(start + 60, start + column.total_compressed_size - 1, 12).astype(int):
+        part.write_bytes(data[:offset] + bytes([data[offset] ^ 0x10]) + data[offset + 1 :])
+        for read in (read_embeddings, lambda path: list(open_table(path).blocks())):
+            with pytest.raises(BadInputError, match="damaged"):
+                read(folder)
 
 
 def test_residues_go_into_parts_too(model: Path, examples: Path, tmp_path: Path) -> None:
@@ -165,7 +260,9 @@ def test_patterns_stand_for_files_and_pipes_have_no_survey(tmp_path: Path) -> No
     with pytest.raises(BadInputError, match="no file matches"):
         expand(str(tmp_path / "*.faa"))
     assert survey(["-"]) is None
-    assert survey(expand(str(tmp_path / "?.fasta"))) == Survey(2, 4, 14)
+    assert survey(expand(str(tmp_path / "?.fasta"))) == Survey(
+        2, 4, 14, digest([Sequence("a.fasta", "MK"), Sequence("b.fasta", "MK")])
+    )
 
 
 def test_the_meter_tells_what_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,3 +289,40 @@ def test_threads_do_not_show(model: Path) -> None:
     finally:
         torch.set_num_threads(before)
     assert np.abs(found[0] - found[1]).max() < 1e-5
+
+
+@pytest.mark.parametrize("per_residue", [False, True], ids=["sequences", "residues"])
+@pytest.mark.parametrize("output", ["e.parquet", "e.tsv", "parts/"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+def test_embeddings_that_are_not_finite_are_an_error_and_nothing_is_written(
+    tmp_path: Path, per_residue: bool, output: str, value: float
+) -> None:
+    broken = Model.create("convolutional", preset="tiny", seed=3)
+    with torch.no_grad():
+        broken.encoder.norm.weight.fill_(value)  # type: ignore[union-attr, operator]
+        broken.encoder.norm.bias.fill_(value)  # type: ignore[union-attr, operator]
+    source = fasta(tmp_path / "one.fasta", LETTERS)
+    with pytest.raises(BadInputError, match="the embedding of 's0' holds values that are not finite"):
+        embed_file(source, f"{tmp_path}/{output}", model=broken, per_residue=per_residue)
+    assert {p.name for p in tmp_path.rglob("*")} <= {"one.fasta", "parts", "manifest.json"}
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(60_000.0, True), (70_000.0, False), (1e30, False)])
+def test_values_beyond_half_precision_are_an_error_only_where_it_is_asked_for(
+    tmp_path: Path, largest: float, fits: bool
+) -> None:
+    large = Model.create("convolutional", preset="tiny", seed=3)
+    with torch.no_grad():
+        large.encoder.norm.weight.zero_()  # type: ignore[union-attr, operator]
+        large.encoder.norm.bias.fill_(largest)  # type: ignore[union-attr, operator]
+    source = fasta(tmp_path / "one.fasta", {"a": "MKV"})
+    embed_file(source, tmp_path / "e.parquet", model=large)
+    assert pl.read_parquet(tmp_path / "e.parquet")["embedding"].to_numpy() == pytest.approx(largest, rel=1e-3)
+    if fits:
+        embed_file(source, tmp_path / "half.parquet", model=large, half=True)
+        assert pl.read_parquet(tmp_path / "half.parquet")["embedding"].to_numpy() == pytest.approx(largest, rel=1e-3)
+        return
+    with pytest.raises(BadInputError, match="does not fit half precision") as caught:
+        embed_file(source, tmp_path / "half.parquet", model=large, half=True)
+    assert caught.value.fix == "leave out --half"
+    assert not (tmp_path / "half.parquet").exists()

@@ -130,3 +130,27 @@ def test_the_graph_finds_most_neighbours_with_their_exact_cosines(
     assert open_graph(table).recall == graph.recall and graph_path(table).read_bytes() == built  # not built again
     pl.DataFrame(frame).head(2000).write_parquet(tmp_path / "db.parquet")
     assert open_graph(open_table(tmp_path / "db.parquet")).nearest(queries[:1], 5).rows.max() < 2000
+
+
+@pytest.mark.parametrize("file", ["graph", "record"])
+@pytest.mark.parametrize("how", ["empty", "cut", "one bit", "other text"])
+def test_a_graph_that_is_damaged_is_built_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, how: str
+) -> None:
+    vectors = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+    frame = {"id": [f"r{i}" for i in range(200)], "embedding": pl.Series(vectors, dtype=pl.Array(pl.Float32, 8))}
+    pl.DataFrame(frame).write_parquet(tmp_path / "db.parquet")
+    table = open_table(tmp_path / "db.parquet")
+    open_graph(table)
+    sound = graph_path(table).read_bytes()
+    path = graph_path(table) if file == "graph" else graph_path(table).with_name("db.parquet.usearch.json")
+    data = path.read_bytes()
+    middle = len(data) // 2
+    flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    path.write_bytes({"empty": b"", "cut": data[:middle], "one bit": flipped, "other text": b'{"table": 1}'}[how])
+    capsys.readouterr()
+    assert open_graph(table).nearest(unit(vectors[:1]), 1).rows[0, 0] == 0
+    assert "anew" in capsys.readouterr().err
+    assert graph_path(table).read_bytes() == sound
+    open_graph(table)
+    assert "anew" not in capsys.readouterr().err
