@@ -21,9 +21,8 @@ from phylocli.formats.streams import PathLike, display_name, read_text
 if TYPE_CHECKING:
     import ete3
 
-_BLANK = re.compile(r"\s+|\[[^\]]*\]")
-_TOKEN = re.compile(r"(?P<quoted>'[^']*+(?:''[^']*+)*+')|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+)")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_BLANK = re.compile(r"(?:\s+|\[[^\]]*\])*+")  # and comments
+_TOKEN = re.compile(_BLANK.pattern + r"(?:(?P<quoted>'[^']*+(?:''[^']*+)*+')|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+))")
 _NEEDS_QUOTES = re.compile(r"[\s'\[\](),:;]")
 _QUOTE = "put the name in single quotes, with each apostrophe in it doubled, as in 'O''Neil'"
 MAX_LENGTH = 1e10
@@ -288,9 +287,8 @@ def read_trees(source: PathLike | None) -> Iterator[Tree]:
 
 def _skip(text: str, position: int) -> int:
     """Return where the next token starts that is neither white space nor a comment; the length of the text at its end."""
-    while (match := _BLANK.match(text, position)) is not None:
-        position = match.end()
-    return position
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
 
 
 def _not_newick(text: str, source: str, message: str, at: int, fix: str | None = None) -> BadInputError:
@@ -312,8 +310,12 @@ def _check_kind(text: str, source: str) -> None:
 
 def _length(token: str) -> float | None:
     """Return the branch length that a token is, None where it is no finite number of a size that can be computed with."""
-    value = float(token) if _NUMBER.fullmatch(token) else math.inf
-    return value if abs(value) <= MAX_LENGTH else None
+    try:
+        value = float(token)
+    except ValueError:
+        return None
+    # Python reads more as a number than Newick means: 1_000, digits of other scripts, inf and nan (which is not ≤ anything).
+    return value if abs(value) <= MAX_LENGTH and "_" not in token and token.isascii() else None
 
 
 def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]:
@@ -335,12 +337,15 @@ def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]
     if position == len(text):
         return None, position
     end_of_word = -1
-    while (position := _skip(text, position)) < len(text):
+    while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
+            position = _skip(text, position)
+            if position == len(text):
+                break
             raise _unreadable(text, source, position, end_of_word)
-        kind, start, position = match.lastgroup, position, match.end()
-        token = match.group()
+        kind = match.lastgroup or ""
+        start, position, token = match.start(kind), match.end(), match.group(kind)
         if kind == "mark":
             if expects_length:
                 raise fail("a branch length is missing", start)
@@ -367,7 +372,7 @@ def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]
                 node = open_nodes.pop()
                 named, closed = False, True
             elif token == ":":
-                if not np.isnan(length[node]):
+                if not math.isnan(length[node]):
                     raise fail("a second branch length", start)
                 expects_length = True
             else:
