@@ -171,7 +171,7 @@ class _Source(_Raw):
             # What a pipe holds already, without waiting for more: the next record may be long in coming.
             data: bytes = cast(Any, self._raw).read1(size)
         except OSError as error:
-            raise _explain_read_error(error, self._name) from error
+            raise explain_read_error(error, self._name) from error
         if not data and not self._ended:
             self._ended = True
             recorder = _recorder.get()
@@ -182,7 +182,8 @@ class _Source(_Raw):
         return data
 
 
-def _explain_read_error(error: OSError, name: str) -> PhylocliError:
+def explain_read_error(error: OSError, name: str) -> PhylocliError:
+    """Return what goes wrong when an input is opened or read, as an error that names it."""
     if error.errno == errno.ENOENT:
         return BadInputError(f"{name}: no such file", fix="check the path")
     if error.errno == errno.EISDIR:
@@ -308,7 +309,7 @@ def open_input(source: PathLike | None) -> Iterator[Input]:
             try:
                 raw = stack.enter_context(Path(source).open("rb"))
             except OSError as error:
-                raise _explain_read_error(error, name) from error
+                raise explain_read_error(error, name) from error
         yield _decompressed(_Source(raw, name), name)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.errors import UsageError
 from phylocli.formats.streams import PathLike
+from phylocli.formats.toml import read_toml
 from phylocli.recipes._settings import merge, nested, parse_assignment, parse_value
 
 _FOLDER = Path(__file__).parent
@@ -68,12 +69,7 @@ def load(recipe: PathLike) -> Recipe:
             fix=(f"did you mean {near[0]!r}? " if near else "")
             + f"known: {', '.join(names())}, or the path of a .toml file",
         )
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"{path}: {error.strerror or error}", fix="check the path of the recipe") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no TOML", why=str(error)) from error
+    content = read_toml(path)
     about = {key: content.pop(key, "") for key in _ABOUT}
     run = {key: content.pop(key, None) for key in _RUN}
     settings = merge(defaults(), content, str(path) if path.parent != _FOLDER else f"recipe {text}")

@@ -8,13 +8,13 @@ environment names a setting in capitals with two underscores for each dot: `PHYL
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.errors import UsageError
+from phylocli.formats.toml import read_toml
 from phylocli.recipes._settings import nested, parse_value
 
 PROJECT_FILE = "phylocli.toml"
@@ -76,12 +76,7 @@ def collect(folder: Path | None = None, environment: Mapping[str, str] | None = 
 
 def from_file(path: Path) -> Layer:
     """Return what a file says; see `collect` for the errors."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"{path}: {error.strerror or error}", fix="check its permissions, or remove it") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no TOML", why=str(error)) from error
+    content = read_toml(path)
     others = [key for key in content if key != TABLE]
     if others or not isinstance(content.get(TABLE, {}), dict):
         raise UsageError(

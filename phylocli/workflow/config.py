@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from phylocli.alphabet import check_alphabet
-from phylocli.errors import BadInputError, UsageError
+from phylocli.errors import UsageError
 from phylocli.formats.streams import PathLike
+from phylocli.formats.toml import read_toml
 
 LIMITS = ("min_identity", "max_identity", "min_coverage")
 
@@ -95,12 +95,7 @@ def load(path: PathLike) -> RunConfig:
         UsageError: unknown tables or keys, wrong types.
     """
     file = Path(path)
-    try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path}: no such file", fix="check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is not TOML", why=str(error)) from error
+    data = read_toml(file)
     known = {f.name: f for f in fields(RunConfig)}
     for key, value in data.items():
         if key not in known:

@@ -95,5 +95,5 @@ def test_a_broken_file_and_an_unknown_variable_are_named(places: tuple[Path, Pat
     with pytest.raises(UsageError, match=r"\$PHYLOCLI_TRAIN__BATCH__PEARS: there is no setting"):
         resolved(PHYLOCLI_TRAIN__BATCH__PEARS="3")
     places[0].write_text("[train\n")
-    with pytest.raises(BadInputError, match=r"config.toml is no TOML"):
+    with pytest.raises(BadInputError, match=r"config.toml is not TOML"):
         resolved()

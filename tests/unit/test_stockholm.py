@@ -240,3 +240,56 @@ def test_where_records_end_must_be_clear_whatever_is_done_about_failures():
     for text in (RECORD + RECORD[: -len("//\n")], RECORD[: -len("//\n")] + RECORD):
         with pytest.raises(BadInputError, match="//"):
             list(parse(enumerate(text.split("\n"), 1), "toy.sto", on_failure=lambda *_: None))
+
+
+ANNOTATED = """# STOCKHOLM 1.0
+#=GF ID toy
+a  ACDE
+#=GR a SS HHHH
+b  AC-E
+#=GC RF xxxx
+#=GC cons ACDE
+
+a  FG
+#=GR a SS HH
+b  FG
+#=GC RF xx
+#=GC cons FG
+//
+"""
+
+
+def read_text(text):
+    lines = text.splitlines()
+    return list(parse(enumerate(lines, 1), "toy.sto"))
+
+
+def test_annotations_of_the_alignments_length_are_kept_block_by_block():
+    (family,) = read_text(ANNOTATED)
+    assert family.column_features == {"RF": "xxxxxx", "cons": "ACDEFG"}
+    assert family.residue_features == {"a": {"SS": "HHHHHH"}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("#=GC RF xxxx", "#=GC RF xxx", "line 6: the annotation #=GC RF has 5 characters, the alignment has 6"),
+        ("#=GC cons ACDE", "#=GC cons ACDEF", "line 7: the annotation #=GC cons has 7"),
+        ("#=GC RF xx\n", "", "line 6: the annotation #=GC RF has 4"),
+        ("#=GC RF xxxx", "#=GC RF xxxx\n#=GC RF xxxx", "#=GC RF has 10"),
+        ("#=GR a SS HHHH", "#=GR a SS HHH", "line 4: the annotation #=GR a SS has 5"),
+        ("#=GR a SS HH\n", "", "#=GR a SS has 4"),
+    ],
+)
+def test_annotations_of_another_length_are_refused_with_their_line(old, new, said):
+    with pytest.raises(BadInputError, match=said):
+        read_text(ANNOTATED.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("keep-first", {"a": {"SS": "HH"}}), ("rename", {"a": {"SS": "HH"}, "a.2": {"SS": "EE"}})]
+)
+def test_the_annotation_of_a_duplicate_goes_where_its_row_goes(policy, expected):
+    text = "# STOCKHOLM 1.0\na AC\n#=GR a SS HH\na AD\n#=GR a SS EE\n//\n"
+    (family,) = parse(enumerate(text.splitlines(), 1), "x", on_duplicate=policy)
+    assert family.residue_features == expected

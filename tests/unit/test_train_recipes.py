@@ -102,7 +102,7 @@ def test_unknown_recipes_and_broken_files_are_told(tmp_path) -> None:
     with pytest.raises(BadInputError, match="check the path"):
         recipes.load(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = = b")
-    with pytest.raises(BadInputError, match="no TOML"):
+    with pytest.raises(BadInputError, match="not TOML"):
         recipes.load(tmp_path / "bad.toml")
     (tmp_path / "odd.toml").write_text("wings = 2")
     with pytest.raises(UsageError, match=r"odd\.toml: there is no setting 'wings'"):

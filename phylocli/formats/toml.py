@@ -1,0 +1,28 @@
+"""TOML: configuration files, recipes and settings."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from phylocli.errors import BadInputError
+from phylocli.formats.streams import PathLike, decode_text, explain_read_error
+
+
+def read_toml(path: PathLike) -> dict[str, Any]:
+    """Return the tables of a TOML file, its text decoded as all text is.
+
+    Raises:
+        BadInputError: no such file, unreadable, or not TOML.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise explain_read_error(error, str(path)) from error
+    try:
+        return tomllib.loads(decode_text(data, str(path)).replace("\r\n", "\n"))
+    except RecursionError as error:
+        raise BadInputError(f"{path} is not TOML", why="arrays within arrays, too many to be read") from error
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits
+        raise BadInputError(f"{path} is not TOML", why=str(error)) from error
