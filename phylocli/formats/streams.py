@@ -20,6 +20,7 @@ import re
 import shutil
 import stat
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -461,6 +462,8 @@ def explain_os_error(error: OSError, path: PathLike) -> OutputError:
     why = error.strerror or str(error)
     if error.errno == errno.ENOENT:
         why = "its folder vanished, or cannot be made"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+        why = "there is a file where its folder would be"
     return OutputError(f"{path}: cannot be written", why=why, fix="choose another output with -o")
 
 
@@ -549,7 +552,7 @@ def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`; rename it to `path` when the block ends well, remove it when not.
 
     For writers that want a path of their own (Parquet, safetensors). Folders on the way are made. Where `path` is a symbolic
-    link, what it points at is written.
+    link, what it points at is written; a named pipe or device gets what was written when it is complete.
 
     Args:
         path: the file.
@@ -559,6 +562,12 @@ def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
         UsageError: the path names a folder.
         PhylocliError: the disk is full, the place cannot be written, or another run is writing the file.
     """
+    if not is_file(path):
+        with tempfile.TemporaryDirectory(prefix="phylocli-") as folder:
+            yield Path(folder) / "part"
+            with (Path(folder) / "part").open("rb") as whole, open_output(path, compress=False) as stream:
+                shutil.copyfileobj(whole, stream)
+        return
     target = _place(path)
     if target.is_dir() or os.fspath(path).endswith("/"):
         raise UsageError(f"{path} is a folder, and the output is a file", fix=f"name a file in it: {target / 'NAME'}")

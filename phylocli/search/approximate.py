@@ -129,7 +129,7 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
             index.add(np.arange(start, start + len(vectors), dtype=np.uint64), vectors, threads=threads)
             bar.advance(len(vectors))
     graph = Graph(index, _recall(index, table))
-    with atomic_path(path) as part:
+    with atomic_path(path, wait=True) as part:  # two searches may make it at once
         index.save(str(part))
     about = {"table": identity, "recall": graph.recall, "sha256": file_sha256(path)}
     write_text(record, json.dumps(about, indent=2) + "\n")

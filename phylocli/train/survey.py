@@ -74,7 +74,7 @@ def write_survey(path: Path, survey: Survey) -> None:
     """Write a survey atomically."""
     reasons = {str(k): [kind, error.what, error.why, error.fix] for k, (kind, error) in survey.reasons.items()}
     text = np.frombuffer(json.dumps(reasons).encode(), dtype=np.uint8)
-    with atomic_path(path) as part, part.open("wb") as file:
+    with atomic_path(path, wait=True) as part, part.open("wb") as file:
         np.savez_compressed(file, sizes=survey.sizes, parts=survey.parts, validates=survey.validates, reasons=text)
 
 

@@ -43,13 +43,19 @@ def test_a_link_to_itself_is_explained(tmp_path):
         write(tmp_path / "loop")
 
 
-def test_a_named_pipe_is_written_to_and_stays(tmp_path):
+def write_by_path(path, text):
+    with streams.atomic_path(path) as part:
+        part.write_text(text)
+
+
+@pytest.mark.parametrize("how", [write, write_by_path])
+def test_a_named_pipe_is_written_to_and_stays(tmp_path, how):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     found = []
     reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
     reader.start()
-    write(pipe, "through")
+    how(pipe, "through")
     reader.join(timeout=60)
     assert found == [b"through"]
     assert stat.S_ISFIFO(pipe.stat().st_mode) and os.listdir(tmp_path) == ["pipe"]

@@ -38,7 +38,10 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PhylocliError, match="cannot be written"), streams.open_output(tmp_path / "file" / "x") as handle:
+    with (
+        pytest.raises(PhylocliError, match="a file where its folder"),
+        streams.open_output(tmp_path / "file" / "x") as handle,
+    ):
         handle.write(b"")
 
 
