@@ -2,6 +2,7 @@
 
     python benchmarks/tree.py                       # simulated families of 50 and 500 sequences, all engines found
     python benchmarks/tree.py --sizes 2000 10000 --engines bme veryfasttree
+    python benchmarks/tree.py --replicates 3 --engines bme bme:nni=false veryfasttree  # further families, options by engine
     python benchmarks/tree.py --pfam                # Pfam seeds, against their published FastTree trees
     python benchmarks/tree.py --matrix 500 2000     # the distance matrix alone
     python benchmarks/tree.py --many 1000           # families of 20 to 150 members, end to end, in families a minute
@@ -156,11 +157,18 @@ def matrix(n: int) -> None:
     print(f"matrix {n * n * 4 / 2**20:.0f} MB, peak {peak / 1024:.0f} MB ({before / 1024:.0f} MB before)")
 
 
-def simulated(sizes: list[int], made: Path | None = None) -> list[tuple[str, Path, Path]]:
-    """Return (name, alignment, true tree) of the simulated families of these sizes; `made`: where missing ones are put."""
+def simulated(sizes: list[int], made: Path | None = None, replicates: int = 0) -> list[tuple[str, Path, Path]]:
+    """Return (name, alignment, true tree) of the simulated families of these sizes; `made`: where missing ones are put.
+
+    With `replicates`, only so many clean and as many gappy ones that are simulated here.
+    """
     folder = DATA / "simulated_lg"
     found = []
     for size in sorted(set(sizes)):
+        if replicates and made is not None:
+            for gappy in (False, True):
+                found += [simulate(size, gappy, made, replicate) for replicate in range(1, replicates + 1)]
+            continue
         there = [path.name.removesuffix(".fa.gz") for path in sorted(folder.glob(f"n{size}_*.fa.gz"))]
         found += [(name, folder / f"{name}.fa.gz", folder / f"{name}.nwk") for name in there]
         for gappy in (False, True):
@@ -169,11 +177,11 @@ def simulated(sizes: list[int], made: Path | None = None) -> list[tuple[str, Pat
     return found
 
 
-def simulate(n: int, gappy: bool, folder: Path) -> tuple[str, Path, Path]:
+def simulate(n: int, gappy: bool, folder: Path, replicate: int = 0) -> tuple[str, Path, Path]:
     """Write a simulated family and its true tree; return its name and both paths."""
     from phylocli.simulate import random_tree, simulate_states
 
-    rng = np.random.default_rng([n, gappy])
+    rng = np.random.default_rng([n, gappy, replicate] if replicate else [n, gappy])
     tree = random_tree(n, rng)
     states = simulate_states(tree, 150, rng, alpha=0.8)
     if gappy:
@@ -185,7 +193,7 @@ def simulate(n: int, gappy: bool, folder: Path) -> tuple[str, Path, Path]:
                 states[row, (columns < start) | (columns >= start + length)] = 20
             for start in rng.integers(0, len(columns), rng.poisson(2)):
                 states[row, start : start + int(rng.geometric(0.3))] = 20
-    name = f"n{n}_{'gappy' if gappy else 'clean'}"
+    name = f"n{n}_{'gappy' if gappy else 'clean'}{f'_{replicate}' if replicate else ''}"
     letters = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY-", dtype=np.uint8)[states]
     with gzip.open(folder / f"{name}.fa.gz", "wt") as stream:
         stream.writelines(f">{tip}\n{row.tobytes().decode()}\n" for tip, row in zip(tree.tip_names(), letters, strict=True))
@@ -255,7 +263,8 @@ def main() -> None:
     parser.add_argument(
         "--pfam", action="store_true", help="real Pfam seeds against published trees, not simulated families"
     )
-    parser.add_argument("--engines", nargs="+", default=None)
+    parser.add_argument("--replicates", type=int, default=0, metavar="K", help="K clean and K gappy families of each size")
+    parser.add_argument("--engines", nargs="+", default=None, help="names, with options of their own as name:option=value")
     parser.add_argument("--set", nargs="*", default=[], help="further options of infer_trees, as name=value")
     parser.add_argument("--only", default="", help="families whose name contains this")
     parser.add_argument("--matrix", type=int, nargs="+", metavar="N", help="time the distance matrix of N sequences instead")
@@ -278,36 +287,49 @@ def main() -> None:
             side_by_side(arguments, Path(folder))
 
 
-def side_by_side(arguments: argparse.Namespace, folder: Path) -> None:
-    """Print the figures of every engine on every family, and their means."""
-    from phylocli import registry
-
-    # IQ-TREE takes minutes a family: by name only.
-    engines = arguments.engines or [name for name in registry.names("tree.engines") if name != "iqtree" and is_there(name)]
+def parse_options(items: list[str]) -> dict:
+    """Return options of `infer_trees` given as name=value."""
     options = {}
-    for item in arguments.set:
+    for item in items:
         name, value = item.split("=")
         try:
             options[name] = json.loads(value)
         except json.JSONDecodeError:
             options[name] = float(value) if value == "inf" else value
-    cases = [c for c in (pfam() if arguments.pfam else simulated(arguments.sizes, folder)) if arguments.only in c[0]]
+    return options
+
+
+def side_by_side(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print the figures of every engine on every family, and their means by size, clean and gappy."""
+    from phylocli import registry
+
+    # IQ-TREE takes minutes a family: by name only.
+    engines = arguments.engines or [name for name in registry.names("tree.engines") if name != "iqtree" and is_there(name)]
+    options = parse_options(arguments.set)
+    cases = [
+        c
+        for c in (pfam() if arguments.pfam else simulated(arguments.sizes, folder, arguments.replicates))
+        if arguments.only in c[0]
+    ]
     columns = ["nRF", "rho", "rho_in", "sd", "slope", "cpu", "wall", "import", "MB"]
-    print(f"{'family':14} {'engine':14}" + "".join(f"{c:>8}" for c in columns))
-    table: dict[str, list[list[float]]] = {}
+    print(f"{'family':16} {'engine':16}" + "".join(f"{c:>8}" for c in columns))
+    table: dict[tuple[str, str], list[list[float]]] = {}
     for name, alignment, truth in cases:
         for engine in engines:
-            command = [sys.executable, __file__, "--one", str(alignment), str(truth), engine, json.dumps(options)]
+            module, _, own = engine.partition(":")
+            given = json.dumps({**options, **parse_options(own.split(",") if own else [])})
+            command = [sys.executable, __file__, "--one", str(alignment), str(truth), module, given]
             run = subprocess.run(command, capture_output=True, text=True, check=False)
             if run.returncode:
-                print(f"{name:14} {engine:14} failed: {run.stderr.strip().splitlines()[-1][:90]}")
+                print(f"{name:16} {engine:16} failed: {run.stderr.strip().splitlines()[-1][:90]}")
                 continue
             figures = json.loads(run.stdout)
-            table.setdefault(engine, []).append([figures[c] for c in columns])
-            print(f"{name:14} {engine:14}" + "".join(f"{figures[c]:8.3f}" for c in columns), flush=True)
+            kind = "all" if arguments.pfam else f"{name.split('_')[0]}, {'gappy' if 'gappy' in name else 'clean'}"
+            table.setdefault((kind, engine), []).append([figures[c] for c in columns])
+            print(f"{name:16} {engine:16}" + "".join(f"{figures[c]:8.3f}" for c in columns), flush=True)
     print()
-    for engine, rows in table.items():
-        print(f"{'mean':14} {engine:14}" + "".join(f"{v:8.3f}" for v in np.mean(rows, axis=0)))
+    for (kind, engine), rows in sorted(table.items()):
+        print(f"{f'{kind} ({len(rows)})':16} {engine:16}" + "".join(f"{v:8.3f}" for v in np.mean(rows, axis=0)))
 
 
 if __name__ == "__main__":

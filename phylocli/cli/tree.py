@@ -53,9 +53,12 @@ def command(
         ),
     ] = None,
     nni: Annotated[
-        bool,
-        typer.Option("--nni", help="Nearest-neighbour interchanges under the likelihood: fewer wrong splits, more time."),
-    ] = False,
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--nni/--no-nni",
+            help="Nearest-neighbour interchanges by likelihood: thorough, or none; by default quick ones for bme and nj.",
+        ),
+    ] = None,
     support: Annotated[
         str,
         typer.Option(help="Of inner branches: none, abayes, alrt[=N] or bootstrap[=N] (N replicates).", metavar="HOW"),

@@ -78,6 +78,25 @@ def words_for(found: Refined, model: str, full: bool) -> str:
     return f"{words}, {model.upper()}+Γ4 (α = {found.alpha:.3g}, log likelihood {found.log_likelihood:.2f})"
 
 
+def rearrange(
+    tree: Tree, names: list[str], states: npt.NDArray[np.uint8], settings: Settings, *, alpha: float | None = None
+) -> Inferred:
+    """Return a distance tree after a sweep and interchanges with one rate for each column, words for its note, and the α.
+
+    What `refine` then does with four categories is a second sweep. Arguments as there.
+    """
+    from phylocli.tree.likelihood import interchange
+
+    if not fits_memory(states):
+        return Inferred(tree, "no interchanges: too large", alpha)
+    if alpha is None:
+        alpha = shape(states, settings)
+    model, bounded = settings.model, min(alpha, 100.0)
+    with one_thread():
+        found = interchange(tree, names, states, model=model, alpha=bounded, site_rates=True, sweep=True)
+    return Inferred(found.tree, f"{found.moves} interchange{'s' * (found.moves != 1)} by likelihood", alpha)
+
+
 def improve(
     tree: Tree, names: list[str], states: npt.NDArray[np.uint8], settings: Settings, *, alpha: float | None = None
 ) -> Inferred:
@@ -99,15 +118,14 @@ def improve(
     with one_thread():
         moved = interchange(tree, names, states, model=model, alpha=bounded)
         if not moved.moves:
-            return Inferred(tree, "no interchange makes it likelier", alpha)
+            return Inferred(tree, "no thorough interchange makes it more likely", alpha)
         arguments: dict[str, Any] = {"model": model, "alpha": bounded, "fit_alpha": False}
         [swept] = refine_trees([moved.tree], [names], [states], sweeps=1, **arguments)
         scale = np.nansum(tree.length) / max(np.nansum(swept.tree.length), 1e-12)
         scaled = replace(swept.tree, length=swept.tree.length * scale)
         [final] = refine_trees([scaled], [names], [states], sweeps=0, **arguments)
-    words = (
-        f"{moved.moves} interchange{'s' * (moved.moves > 1)} and a further sweep (log likelihood {final.log_likelihood:.2f})"
-    )
+    words = f"{moved.moves} thorough interchange{'s' * (moved.moves > 1)} and a further sweep"
+    words += f" (log likelihood {final.log_likelihood:.2f})"
     return Inferred(scaled, words, alpha)
 
 

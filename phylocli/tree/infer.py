@@ -25,7 +25,7 @@ from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.tree import _collapse
 from phylocli.tree._overlap import least_overlap, overlap_groups
-from phylocli.tree._refine import improve, one_thread, refines
+from phylocli.tree._refine import improve, one_thread, rearrange, refines
 from phylocli.tree._refine import refine as refine_lengths
 from phylocli.tree._support import add_support, parse_support
 from phylocli.tree.distances import DISTANCES, FORMULAS, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
@@ -52,7 +52,7 @@ def infer_trees(
     root: str = "midpoint",
     outgroup: Collection[str] = (),
     refine: bool | None = None,
-    nni: bool = False,
+    nni: bool | None = None,
     support: str = "none",
     jobs: int = 1,
     seed: int = 0,
@@ -82,7 +82,9 @@ def infer_trees(
         outgroup: ids of members that root the tree.
         refine: whether one sweep of likelihood under the model with four Γ categories mends the branch lengths; None does
             so for engines that work on distances (`bme`, `nj`).
-        nni: whether nearest-neighbour interchanges under that likelihood follow; they mend wrong splits of distance trees.
+        nni: nearest-neighbour interchanges by likelihood, which correct wrong splits. None: for engines that work on
+            distances quick ones, with one rate for each column, before the sweep. True: also thorough ones, with four Γ
+            categories, after the sweep, whatever the engine. False: none.
         support: of inner branches, as labels of the tree: `none`, `abayes` (posterior probability), `alrt` (SH-like, per
             cent) or `bootstrap` (columns resampled, per cent; for engines on distances); `alrt=N` and `bootstrap=N` for N
             replicates.
@@ -405,6 +407,9 @@ def _infer_states(
         tree, description, alpha = module.infer(states, settings)
     start = alpha if settings.alpha is None else settings.alpha  # of the likelihood
     rows = [str(i) for i in range(len(states))]
+    if mends and uses_distances and options.nni is not False:
+        tree, words, _ = rearrange(clip_negative(tree), rows, states, settings, alpha=start)
+        description += f", {words}"
     if mends:
         tree, words, alpha = refine_lengths(tree, rows, states, settings, alpha=start)
         description += f", {words}"

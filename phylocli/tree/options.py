@@ -30,7 +30,7 @@ class Options:
     root: str = "midpoint"
     outgroup: tuple[str, ...] = ()
     refine: bool | None = None
-    nni: bool = False
+    nni: bool | None = None
     support: str = "none"
     seed: int = 0
     timeout: float | None = None

@@ -61,7 +61,8 @@ def exchanged(tree: Tree, rng: np.random.Generator) -> Tree:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_wrong_splits_are_set_right_when_the_columns_say_so(seed: int) -> None:
+@pytest.mark.parametrize("site_rates", [False, True])
+def test_wrong_splits_are_set_right_when_the_columns_say_so(seed: int, site_rates: bool) -> None:
     truth, states = simulated(24, 800, seed)
     names = truth.tip_names()
     rng = np.random.default_rng(seed)
@@ -69,7 +70,7 @@ def test_wrong_splits_are_set_right_when_the_columns_say_so(seed: int) -> None:
     for _ in range(4):
         start = exchanged(start, rng)
     assert len(all_splits(start, truth) - all_splits(truth, truth)) >= 2
-    found = interchange(start, names, states)
+    found = interchange(start, names, states, site_rates=site_rates)
     assert all_splits(found.tree, truth) == all_splits(truth, truth)
     assert found.moves >= 2
     assert found.log_likelihood > found.start + 20
@@ -129,14 +130,15 @@ def test_infer_trees_makes_interchanges_on_request() -> None:
     letters = np.array(list(AMINO_ACIDS))[states]
     family = Family(truth.tip_names(), ["".join(row) for row in letters], accession="PF1")
     found = {}
-    for nni in (False, True):
+    for nni in (False, None, True):
         [done] = infer_trees([family], engine="nj", nni=nni, alpha=1.0)
         found[nni] = done
-    assert "interchange" in found[True].notes[-1]
+    assert "thorough interchange" in found[True].notes[-1]
+    assert "interchanges by likelihood" in found[None].notes[-1] and "thorough" not in found[None].notes[-1]
     assert "interchange" not in found[False].notes[-1]
     wrong = {nni: len(all_splits(done.tree(), truth) - all_splits(truth, truth)) for nni, done in found.items()}
-    assert wrong[True] < wrong[False]
-    lengths = [np.nansum(found[nni].tree().length) for nni in (False, True)]
+    assert max(wrong[None], wrong[True]) < wrong[False]
+    lengths = [np.nansum(found[nni].tree().length) for nni in (None, True)]
     assert lengths[0] == pytest.approx(lengths[1], rel=1e-6)
     [small] = infer_trees([family.subset(family.ids[:3])], nni=True)
     assert len(small.tree().tips()) == 3

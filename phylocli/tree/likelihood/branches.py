@@ -13,25 +13,31 @@ from phylocli.tree.models import STATES, SubstitutionModel
 _LEAST = {torch.float32: 1e-15, torch.float64: 1e-100}  # of a probability: no product of two ever underflows
 _FLOOR = {torch.float32: 1e-12, torch.float64: 1e-200}  # of a site's likelihood as rounding leaves it
 _BITS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}  # word, where the exponent is, bias
+_AT_ONCE = 128  # branches whose transition probabilities are computed together where they are computed quickly
 _REACH = 5.0  # a step multiplies or divides a length by this at most
 
 
 class Meeting(NamedTuple):
     """What meets at branches: a site's likelihood is Σ_c share_c Σ_k product_ck exp(λ_k r_c t), times a power of two.
 
+    Where every site has one rate (`Forest.divided`), the categories hold different sites, and there is no sum over c.
+
     Attributes:
         product: of both sides' partials, projected on the eigenvectors, shape (branches, categories, 20, patterns).
-        share: the categories' powers of two on one scale, shape (branches, categories, patterns).
-        exponent: of the power of two that all of a site has in common, shape (branches, patterns).
+        share: the categories' powers of two on one scale, shape (branches, categories, patterns); None: one rate a site.
+        exponent: of the power of two that all of a site has in common, shape (branches, patterns), or of all sites of all
+            categories, shape (branches, categories · patterns).
     """
 
     product: torch.Tensor
-    share: torch.Tensor
+    share: torch.Tensor | None
     exponent: torch.Tensor
 
     @classmethod
-    def of(cls, product: torch.Tensor, exponents: torch.Tensor) -> Meeting:
+    def of(cls, product: torch.Tensor, exponents: torch.Tensor, *, divided: bool) -> Meeting:
         """Return the meeting of sides with these exponents in sum, shape (branches, categories, patterns)."""
+        if divided:
+            return cls(product, None, exponents.flatten(1))
         highest = exponents.amax(dim=1, keepdim=True)
         return cls(product, torch.exp2(exponents - highest), highest.squeeze(1))
 
@@ -51,26 +57,51 @@ class Fitted(NamedTuple):
 
     def log_sites(self, meeting: Meeting, rates: torch.Tensor) -> torch.Tensor:
         """Return the sites' log likelihoods before the first step, shape (branches, patterns)."""
-        return torch.log(self.site) + meeting.exponent.double() * math.log(2) - math.log(rates.shape[1])
+        found = torch.log(self.site) + meeting.exponent.double() * math.log(2)
+        return found if meeting.share is None else found - math.log(rates.shape[1])
 
 
 class Branches:
-    """The model's part in everything that happens on branches."""
+    """The model's part in everything that happens on branches.
 
-    def __init__(self, model: SubstitutionModel, device: torch.device, dtype: torch.dtype) -> None:
+    Args:
+        model: the substitution model.
+        device: where to compute.
+        dtype: of partials and transition probabilities.
+        quick: whether transition probabilities are computed in `dtype` too, and not in double precision.
+    """
+
+    def __init__(self, model: SubstitutionModel, device: torch.device, dtype: torch.dtype, *, quick: bool = False) -> None:
         self.eigenvalues = torch.from_numpy(model.eigenvalues).to(device)
         self.frequencies = torch.from_numpy(model.frequencies).to(device)
         self.project = torch.from_numpy(model.left).to(device, dtype)
         self._right = torch.from_numpy(model.right).to(device)
         self._left = torch.from_numpy(model.left).to(device)
+        self._quick_right = self._right.to(dtype)
         self._dtype = dtype
+        self._quick = quick
 
     def transitions(self, length: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
         """Return P(r_c t), shape (branches, categories, 20, 20), for t (branches,), r (branches, categories)."""
         time = length[:, None] * rates
+        if self._quick:
+            return self._quick_transitions(time)
         spectrum = torch.exp(time[..., None] * self.eigenvalues)
         found = torch.matmul((self._right * spectrum[..., None, :]).reshape(-1, STATES), self._left)
         return found.clamp_(min=_LEAST[self._dtype]).to(self._dtype).view(*time.shape, STATES, STATES)
+
+    def _quick_transitions(self, time: torch.Tensor) -> torch.Tensor:
+        """Return P(t) as 1 and P(t) − 1, in the precision of the partials: half the time, and errors below 1e-6."""
+        found = torch.empty((*time.shape, STATES, STATES), device=time.device, dtype=self._dtype)
+        for start in range(0, len(time), _AT_ONCE):  # what caches hold
+            part = found[start : start + _AT_ONCE]
+            growth = torch.expm1(time[start : start + _AT_ONCE, :, None] * self.eigenvalues).to(self._dtype)
+            torch.matmul(
+                (self._quick_right * growth[..., None, :]).view(-1, STATES), self.project, out=part.view(-1, STATES)
+            )
+            part.diagonal(dim1=-2, dim2=-1).add_(1.0)
+            part.clamp_(min=_LEAST[self._dtype])
+        return found
 
     def fit(
         self,
@@ -99,8 +130,12 @@ class Branches:
             moved = decay * speed
             spectra = torch.stack([decay, moved, moved * speed], dim=2).flatten(0, 1).to(flat.dtype)
             terms = torch.bmm(spectra, flat).view(*rates.shape, 3, -1)
-            terms *= meeting.share.unsqueeze(2)
-            site, first, second = terms.sum(dim=1).double().unbind(dim=1)
+            if meeting.share is None:
+                terms = terms.transpose(1, 2).flatten(2)
+            else:
+                terms *= meeting.share.unsqueeze(2)
+                terms = terms.sum(dim=1)
+            site, first, second = terms.double().unbind(dim=1)
             site = site.clamp(min=_FLOOR[self._dtype])
             slope_of_site = first / site
             slope = (weights * slope_of_site).sum(dim=1)

@@ -240,6 +240,14 @@ class Forest:
 
     Nodes of all trees are numbered together: tips first, then inner nodes by height, so that a level is a slice.
 
+    Args:
+        trees, patterns: as many of one as of the other.
+        device: where the arrays are.
+        dtype: of partials.
+        bounded: whether lengths are brought within `MIN_LENGTH` and `MAX_LENGTH`.
+        classes: of each pattern, shape (patterns,), for a single tree: each class has one rate. None: all patterns have all
+            rates.
+
     Attributes:
         n_tips: number of tips of all trees.
         n_inner: number of inner nodes of all trees.
@@ -250,8 +258,12 @@ class Forest:
         roots: the root of each tree, counted among inner nodes, shape (trees,).
         length: starting lengths, shape (nodes,), float64.
         free: which lengths are to be fitted, shape (nodes,).
-        weights: of patterns, shape (trees, patterns), float64, 0 where padded.
-        tips: probability of what each tip shows given its state, shape (n_tips, 20, patterns): 1 for one state, or for all.
+        patterns: number of patterns, of a class where they are `divided`, with padding.
+        weights: of patterns, shape (trees, patterns), or (trees, classes · patterns) where `divided`; float64, 0 where
+            padded.
+        tips: probability of what each tip shows given its state, shape (n_tips, 1, 20, patterns), or (n_tips, classes, 20,
+            patterns) where `divided`: 1 for one state, or for all.
+        divided: whether patterns are divided among classes, each with a rate of its own, instead of having all rates.
     """
 
     def __init__(
@@ -262,10 +274,16 @@ class Forest:
         device: torch.device,
         dtype: torch.dtype,
         bounded: bool = True,
+        classes: npt.NDArray[np.int64] | None = None,
     ) -> None:
         sizes = [len(p.states) for p in patterns]
         width = max(1, *(len(p.weights) for p in patterns))
+        self.divided = classes is not None
+        parts = 1
+        if classes is not None:
+            parts, width = int(classes.max()) + 1, int(np.bincount(classes).max())
         width += -width % _PATTERN_STEP
+        places = np.arange(width) if classes is None else _together(classes, width)
         self.n_tips = sum(sizes)
         self.n_inner = self.n_tips - len(trees)
         self.patterns = width
@@ -285,8 +303,8 @@ class Forest:
         free = np.empty(self.n_tips + self.n_inner, dtype=bool)
         owner = np.empty(self.n_tips + self.n_inner, dtype=np.int64)
         roots = np.empty(len(trees), dtype=np.int64)
-        states = np.full((self.n_tips, width), MISSING, dtype=np.uint8)
-        weights = np.zeros((len(trees), width))
+        states = np.full((self.n_tips, parts * width), MISSING, dtype=np.uint8)
+        weights = np.zeros((len(trees), parts * width))
         for i, (tree, pattern, n) in enumerate(zip(trees, patterns, sizes, strict=True)):
             numbers = np.concatenate(
                 [np.arange(tip_offset[i], tip_offset[i + 1]), position[inner_offset[i] : inner_offset[i + 1]]]
@@ -295,13 +313,14 @@ class Forest:
             children[numbers[n:] - self.n_tips] = numbers[tree.children]
             length[numbers], free[numbers], owner[numbers] = tree.length, tree.free, i
             roots[i] = numbers[tree.root] - self.n_tips
-            states[tip_offset[i] : tip_offset[i + 1], : pattern.states.shape[1]] = pattern.states
-            weights[i, : len(pattern.weights)] = pattern.weights
+            where = places[: len(pattern.weights)]
+            states[tip_offset[i] : tip_offset[i + 1], where] = pattern.states
+            weights[i, where] = pattern.weights
         self._trees = list(trees)
         sorted_height, sorted_right = height[order], right_is_tip[order]
         bounds = np.concatenate([[0], np.flatnonzero(np.diff(sorted_height)) + 1, [self.n_inner]])
         most = (
-            _CHUNK_BYTES // (4 * STATES * width * torch.empty((), dtype=dtype).element_size())
+            _CHUNK_BYTES // ((parts if self.divided else 4) * STATES * width * torch.empty((), dtype=dtype).element_size())
             if device.type == "cpu"
             else self.n_inner
         )
@@ -327,7 +346,8 @@ class Forest:
         self.weights = torch.from_numpy(weights).to(device)
         alphabet = np.vstack([np.eye(STATES), np.ones((1, STATES))])  # a missing residue is compatible with every state
         table = torch.from_numpy(alphabet).to(device, dtype)
-        self.tips = table[torch.from_numpy(states).to(device).long()].transpose(1, 2).contiguous()
+        coded = torch.from_numpy(states).to(device).long().view(self.n_tips, parts, width)
+        self.tips = table[coded].transpose(2, 3).contiguous()
 
     def __len__(self) -> int:
         return len(self._trees)
@@ -365,6 +385,15 @@ class Forest:
             np.where(tree.branch < 0, 0.0, flat[numbers][tree.branch])
             for tree, numbers in zip(self._trees, self._numbers, strict=True)
         ]
+
+
+def _together(classes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+    """Return the places of patterns in a row of classes, each padded to `width`; shape (patterns,)."""
+    order = np.argsort(classes, kind="stable")
+    counts = np.bincount(classes)
+    places = np.empty(len(classes), dtype=np.int64)
+    places[order] = classes[order] * width + np.arange(len(classes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return places
 
 
 def rows_of_tips(tree: Tree, names: Sequence[str], states: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

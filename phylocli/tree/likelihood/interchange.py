@@ -2,28 +2,53 @@
 
 A first look tells the inner branches where another pairing may win; those get their three resolutions fitted. The best
 interchanges that share no branch are made together, and the next turn looks only at what they have touched.
+
+With one rate for every column, the partial likelihoods are a quarter of those of four categories: the CAT approximation of
+Stamatakis, Proc. IPDPS 2006, doi:10.1109/IPDPS.2006.1639535, which FastTree 2 uses for the same purpose (Price et al., PLoS
+ONE 5:e9490, 2010, doi:10.1371/journal.pone.0009490). Columns of like rates form a class, and classes stand where categories
+stood.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from phylocli.formats.newick import Tree
 from phylocli.tree.likelihood.batches import CATEGORIES, Array, States, device_named, shapes_of
-from phylocli.tree.likelihood.forest import BinaryTree, Forest, SitePatterns, rows_of_tips
+from phylocli.tree.likelihood.forest import MIN_LENGTH, BinaryTree, Forest, SitePatterns, rows_of_tips
 from phylocli.tree.likelihood.pruning import Pruner, mixture
 from phylocli.tree.likelihood.quartets import PAIRINGS, first_look, neighbours, resolutions
 from phylocli.tree.likelihood.shape import exact_rates
 from phylocli.tree.models import SubstitutionModel, substitution_model
 
-_NEAR = 2.0  # log units: a pairing that seems no worse than this at first is fitted
-_LEAST_GAIN = 0.2  # of an interchange; what is less goes away with the next lengths
+_CLASSES = 5  # of columns by their rates; for 150 columns they fill whole vector registers
+_RATE_TIPS = 250  # that the rates of columns are estimated from, at most
+_NEWTON_STEPS = 2  # on each branch in a sweep
 _ROUNDS = 1  # over the five branches where a pairing is fitted
-_FEW = 0.01  # of the inner branches: a turn that moves fewer is the last
+
+
+class _Search(NamedTuple):
+    """How thorough a search is.
+
+    Attributes:
+        reach: natural-log units that a first look may lose: without the inner branch, and with another pairing.
+        least_gain: of an interchange; what is less goes away with the next lengths.
+        few: interchanges as a fraction of the tips; a turn that makes no more is the last.
+    """
+
+    reach: tuple[float, float]
+    least_gain: float
+    few: float
+
+
+_THOROUGH = _Search((20.0, 6.0), 0.2, 0.01)
+_QUICK = _Search((5.0, 1.0), 0.05, 0.01)
 
 
 @dataclass(frozen=True)
@@ -34,7 +59,7 @@ class Interchanged:
         tree: unrooted (three branches at its root, or more where it has polytomies); five lengths around each
             interchange are new. Labels of inner nodes are gone.
         moves: interchanges that were made.
-        start: natural-log likelihood of the tree that was given.
+        start: natural-log likelihood of the tree that was given, after the sweep where there is one.
         log_likelihood: of `tree`.
     """
 
@@ -52,6 +77,8 @@ def interchange(
     model: str = "lg",
     alpha: float = 1.0,
     turns: int = 10,
+    site_rates: bool = False,
+    sweep: bool = False,
     device: str = "cpu",
 ) -> Interchanged:
     """Return a more likely tree, by nearest-neighbour interchanges under a model with four Γ categories.
@@ -66,6 +93,9 @@ def interchange(
         model: `lg`, `wag`, `jtt` or `poisson`.
         alpha: shape of Γ.
         turns: at most so many.
+        site_rates: whether every column has one rate, the mean of what is likely for it on this tree, instead of four: a
+            quarter of the time for almost the same interchanges. The log likelihoods returned are those given the rates.
+        sweep: whether one sweep over all lengths comes first; their sum stays what it was.
         device: where to compute.
 
     Raises:
@@ -81,16 +111,23 @@ def interchange(
     now = kept = BinaryTree.of(tree, rows)
     touched: set[int] | None = None
     values: list[float] = []
+    classes = None
+    rates = exact_rates(shape, CATEGORIES)
+    if site_rates and len(patterns.weights):
+        classes, rates = _site_classes(tree, rows, patterns, rates_model, rates)
+    search = _QUICK if site_rates else _THOROUGH
     moves = pending = 0
+    if sweep:
+        now = kept = _View(now, patterns, rates_model, rates, classes).swept()
     for turn in range(turns + 1):
-        view = _View(now, patterns, rates_model, shape)
+        view = _View(now, patterns, rates_model, rates, classes)
         if values and view.value <= values[-1]:
             break
         values.append(view.value)
         kept, moves = now, moves + pending
-        if turn == turns or (touched is not None and pending <= _FEW * len(rows)):
+        if turn == turns or (touched is not None and pending <= search.few * len(rows)):
             break
-        now, touched, pending = view.moved(touched)
+        now, touched, pending = view.moved(touched, search)
         if not pending:
             break
     return Interchanged(_tree(kept, tree.tip_names()), moves, values[0], values[-1])
@@ -99,17 +136,33 @@ def interchange(
 class _View:
     """A tree with its partial likelihoods from both sides."""
 
-    def __init__(self, tree: BinaryTree, patterns: SitePatterns, model: SubstitutionModel, shape: torch.Tensor) -> None:
+    def __init__(
+        self,
+        tree: BinaryTree,
+        patterns: SitePatterns,
+        model: SubstitutionModel,
+        rates: torch.Tensor,
+        classes: npt.NDArray[np.int64] | None,
+    ) -> None:
         self._tree = tree
-        self._forest = Forest([tree], [patterns], device=shape.device, dtype=torch.float32)
-        self._pruner = Pruner(self._forest, model, exact_rates(shape, CATEGORIES))
-        self.value = float((mixture(self._pruner.ascend()) * self._forest.weights).sum())
+        self._forest = Forest([tree], [patterns], device=rates.device, dtype=torch.float32, classes=classes)
+        self._pruner = Pruner(self._forest, model, rates)
+        found = self._pruner.ascend()
+        sites = mixture(found) if classes is None else found.flatten(1)
+        self.value = float((sites * self._forest.weights).sum())
 
-    def moved(self, touched: set[int] | None) -> tuple[BinaryTree, set[int], int]:
+    def swept(self) -> BinaryTree:
+        """Return the tree with lengths after one sweep, in sum what they were."""
+        self._pruner.descend(_NEWTON_STEPS)
+        length = self._pruner.length[self._forest.numbers(0)].cpu().numpy()
+        return replace(self._tree, length=length * (self._tree.length.sum() / max(length.sum(), MIN_LENGTH)))
+
+    def moved(self, touched: set[int] | None, search: _Search) -> tuple[BinaryTree, set[int], int]:
         """Return the tree after the best interchanges, the branches they touch, and how many they are.
 
         Args:
             touched: interchanges are sought next to these branches only; None looks everywhere.
+            search: how thorough it is.
         """
         self._pruner.descend(derivatives=False)
         found = neighbours(self._pruner)
@@ -118,16 +171,16 @@ class _View:
             marked[self._forest.numbers(0)[sorted(touched)]] = True
             found = found.chosen(marked[found.five()].any(dim=1))
         if len(found.node):
-            found = found.chosen(first_look(self._pruner, found).amax(dim=1) > self.value - _NEAR)
+            found = found.chosen(first_look(self._pruner, found, self.value, search.reach))
         if not len(found.node):
             return self._tree, set(), 0
         parts = [part for _, part in resolutions(self._pruner, found, rounds=_ROUNDS)]
         total, lengths = (torch.cat(each).cpu().numpy() for each in ([p.total for p in parts], [p.lengths for p in parts]))
         own = np.empty(len(self._forest.length), dtype=np.int64)  # from the forest's numbers to the tree's
         own[self._forest.numbers(0)] = np.arange(len(own))
-        return self._take(total, lengths, own[found.five().cpu().numpy()])
+        return self._take(total, lengths, own[found.five().cpu().numpy()], search.least_gain)
 
-    def _take(self, total: Array, lengths: Array, five: np.ndarray) -> tuple[BinaryTree, set[int], int]:
+    def _take(self, total: Array, lengths: Array, five: np.ndarray, least_gain: float) -> tuple[BinaryTree, set[int], int]:
         gain = total[:, 1:].max(axis=1) - total[:, 0]
         pairing = 1 + total[:, 1:].argmax(axis=1)
         tree = self._tree
@@ -136,7 +189,7 @@ class _View:
         moves = 0
         for edge in np.argsort(-gain, kind="stable").tolist():
             around = five[edge].tolist()
-            if gain[edge] < _LEAST_GAIN or not touched.isdisjoint(around):
+            if gain[edge] < least_gain or not touched.isdisjoint(around):
                 continue
             touched.update(around)
             moves += 1
@@ -148,6 +201,33 @@ class _View:
                 if tree.free[node]:
                     length[node] = fitted
         return _ordered(replace(tree, children=children, length=length)), touched, moves
+
+
+def _site_classes(
+    tree: Tree, rows: States, patterns: SitePatterns, model: SubstitutionModel, rates: torch.Tensor
+) -> tuple[npt.NDArray[np.int64], torch.Tensor]:
+    """Return the class of each pattern, shape (patterns,), and the rate of each class, shape (1, classes).
+
+    Patterns are sorted by their mean rate given the tree and four Γ categories, and divided into classes of equal numbers.
+    Some hundred tips tell the rates as well as all do.
+    """
+    order = np.lexsort(rows.T[::-1])  # of the sequences: the choice does not depend on that of the tips
+    some = np.sort(order[:: -(-len(rows) // _RATE_TIPS)])
+    names = tree.tip_names()
+    part = tree.prune([names[i] for i in some]) if len(some) < len(rows) else tree
+    forest = Forest(
+        [BinaryTree.of(part, rows[some])],
+        [SitePatterns(patterns.states[some], patterns.weights)],
+        device=rates.device,
+        dtype=torch.float32,
+    )
+    sites = Pruner(forest, model, rates).ascend()[0, :, : len(patterns.weights)]
+    mean = (torch.softmax(sites, dim=0) * rates[0][:, None]).sum(dim=0).cpu().numpy()
+    count = min(_CLASSES, len(mean))
+    classes = np.empty(len(mean), dtype=np.int64)
+    classes[np.argsort(mean, kind="stable")] = np.arange(len(mean)) * count // len(mean)
+    found = np.bincount(classes, mean * patterns.weights) / np.bincount(classes, patterns.weights)
+    return classes, torch.from_numpy(found)[None].to(rates.device)
 
 
 def _ordered(tree: BinaryTree) -> BinaryTree:

@@ -31,7 +31,8 @@ class Pruner:
     Args:
         forest: the trees and their patterns.
         model: the substitution model.
-        rates: of the categories, equally probable, shape (trees, categories), float64.
+        rates: of the categories, equally probable, shape (trees, categories), float64; of the classes where the patterns are
+            divided.
 
     Attributes:
         shape: of one node's partials, (categories, 20, patterns).
@@ -40,7 +41,7 @@ class Pruner:
     def __init__(self, forest: Forest, model: SubstitutionModel, rates: torch.Tensor) -> None:
         self.forest = forest
         device, dtype = forest.tips.device, forest.tips.dtype
-        self.branches = Branches(model, device, dtype)
+        self.branches = Branches(model, device, dtype, quick=forest.divided)
         categories = rates.shape[1]
         nodes, width = forest.n_tips + forest.n_inner, forest.patterns
         self.length = forest.length.clone()
@@ -73,8 +74,8 @@ class Pruner:
     def _send(self, nodes: torch.Tensor, partials: torch.Tensor) -> torch.Tensor:
         """Return partials below these nodes as seen from the other ends of their branches."""
         transition = self._transition.index_select(0, nodes)
-        if partials.dim() == 3:  # tips: the same for all categories
-            return torch.bmm(transition.flatten(1, 2), partials).view(len(nodes), *self.shape)
+        if partials.shape[1] == 1:  # tips: the same for all categories
+            return torch.bmm(transition.flatten(1, 2), partials[:, 0]).view(len(nodes), *self.shape)
         sent = self._space[3, : len(nodes)]
         return torch.matmul(transition, partials, out=sent)
 
@@ -82,16 +83,19 @@ class Pruner:
         """Compute all partials from below (post-order); return the log likelihood of each pattern at each category's rate.
 
         Returns:
-            Shape (trees, categories, patterns), natural logarithms, float64; 0 where patterns are padded.
+            Shape (trees, categories, patterns), natural logarithms, float64; 0 where patterns are padded. Where patterns are
+            divided, those of each class at its rate.
         """
         forest = self.forest
         if not self._current:
             self._transition = self._transitions(torch.arange(len(self.length), device=self.length.device))
             self._current = True
         tips = forest.n_tips
-        torch.bmm(
-            self._transition[:tips].flatten(1, 2), forest.tips, out=self._message[:tips].view(tips, -1, forest.patterns)
-        )
+        message = self._message[:tips]
+        if forest.divided:
+            torch.matmul(self._transition[:tips], forest.tips, out=message)
+        else:
+            torch.bmm(self._transition[:tips].flatten(1, 2), forest.tips[:, 0], out=message.view(tips, -1, forest.patterns))
         for level in forest.levels:
             left, right = forest.left[level.start : level.stop], forest.right[level.start : level.stop]
             down = self._down[level.start : level.stop]
@@ -107,7 +111,8 @@ class Pruner:
             torch.bmm(self._transition[nodes].flatten(0, 1), down.flatten(0, 1), out=self._message[nodes].flatten(0, 1))
         likelihood = torch.einsum("x,fcxp->fcp", self.branches.frequencies, self._down[forest.roots].double())
         found = torch.log(likelihood) + self._exponent[tips + forest.roots].double() * math.log(2)
-        return torch.where(forest.weights.unsqueeze(1) > 0, found, 0.0)
+        weights = forest.weights.view(len(found), -1, forest.patterns)
+        return torch.where(weights > 0, found, 0.0)
 
     def descend(self, newton_steps: int = 0, *, derivatives: bool = True) -> torch.Tensor:
         """Compute partials from above (pre-order) and the derivatives at every branch; with Newton steps, fit the lengths.
@@ -160,7 +165,7 @@ class Pruner:
         tips = nodes < self.forest.n_tips
         partials = self._down.index_select(0, (nodes - self.forest.n_tips).clamp(min=0))
         if bool(tips.any()):
-            partials[tips] = self.forest.tips.index_select(0, nodes[tips]).unsqueeze(1)
+            partials[tips] = self.forest.tips.index_select(0, nodes[tips])
         return partials, self._exponent.index_select(0, nodes)
 
     def from_above(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,6 +176,15 @@ class Pruner:
         partials = self._message.index_select(0, sibling) * self._outer.index_select(0, above)
         exponent = rescale(partials)
         return partials, exponent + self._exponent[sibling] + self._outer_exponent[above]
+
+    def sent_from_below(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return partials of these nodes at the upper ends of their branches, and their exponents; after `ascend`."""
+        return self._message.index_select(0, nodes), self._exponent.index_select(0, nodes)
+
+    def sent_from_above(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return partials of all that is not below these nodes, at the lower ends of their branches; after `descend()`."""
+        partials, exponent = self.from_above(nodes)
+        return torch.matmul(self._transition.index_select(0, nodes), partials), exponent
 
     @staticmethod
     def _inner_count(level: Level, side: int) -> int:
@@ -201,8 +215,8 @@ class Pruner:
             torch.matmul(self.branches.project, down, out=projected)
             product[:inner] *= projected
         if len(tips):
-            product[inner:] *= self._tips_projected.index_select(0, tips).unsqueeze(1)
-        return Meeting.of(product, exponent + self._exponent.index_select(0, nodes))
+            product[inner:] *= self._tips_projected.index_select(0, tips)
+        return Meeting.of(product, exponent + self._exponent.index_select(0, nodes), divided=forest.divided)
 
     def _fit(self, nodes: torch.Tensor, meeting: Meeting, steps: int) -> torch.Tensor:
         """Take Newton steps on the lengths above these nodes; return derivatives by length before the first."""

@@ -15,7 +15,7 @@ import torch
 
 from phylocli.tree.likelihood.branches import Fitted, Meeting, rescale
 from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH
-from phylocli.tree.likelihood.pruning import Pruner
+from phylocli.tree.likelihood.pruning import Pruner, mixture
 
 PAIRINGS = ((0, 1, 2, 3), (0, 2, 1, 3), (1, 2, 0, 3))
 """Which of a branch's neighbours stand together, as (below, below, beside or above, beside or above), in each resolution."""
@@ -23,6 +23,7 @@ PAIRINGS = ((0, 1, 2, 3), (0, 2, 1, 3), (1, 2, 0, 3))
 _ROUNDS = 2  # over the five branches, Newton steps on each: leaves up to 0.05 units to pairings that are close
 _NEWTON_STEPS = 2
 _HANDED_ON, _LEFT = 1 / 3, 0.1  # of the inner branch: to each outer one, and to itself, where other pairings start
+_LEAST = 1e-30  # of a site's likelihood as rounding leaves it
 _ARRAYS = 16  # of partials that a batch holds: fresh memory for each would cost more time than the arithmetic
 _CHUNK_BYTES = {
     "cpu": 3_000_000,
@@ -103,39 +104,55 @@ def resolutions(pruner: Pruner, found: Neighbours, *, rounds: int = _ROUNDS) -> 
         yield part, _Quartets(pruner, Neighbours(*(field[part] for field in found)), space).fit(rounds)
 
 
-def first_look(pruner: Pruner, found: Neighbours) -> torch.Tensor:
-    """Return about how likely the two other pairings of inner branches are, shape (branches, 2): rather less than they are.
+def first_look(pruner: Pruner, found: Neighbours, value: float, reach: tuple[float, float]) -> torch.Tensor:
+    """Return at which inner branches another pairing may be as likely as the present one, shape (branches,), bool.
 
-    As `resolutions` starts them, with Newton steps on the inner branch alone. Both have the same outer branches then, so
-    that this costs a fraction of a round.
+    Two looks, with the four outer branches as they are. Where the tree loses too much when the inner branch has no length,
+    which all pairings then share, none will win. For all others each pairing gets Newton steps on the inner branch alone.
+
+    Args:
+        pruner: of one tree, after `ascend` and `descend()` at the lengths that count.
+        found: branches, as `neighbours` gives them, or some of those.
+        value: log likelihood of the tree.
+        reach: natural-log units; what may be lost without the inner branch, and after the Newton steps.
     """
-    most = _chunk(pruner, 4)
+    most = _chunk(pruner, 5)
     parts = [slice(start, start + most) for start in range(0, len(found.node), most)]
-    return torch.cat([_look(pruner, Neighbours(*(field[part] for field in found))) for part in parts])
+    return torch.cat([_look(pruner, Neighbours(*(field[part] for field in found)), value, reach) for part in parts])
 
 
-def _look(pruner: Pruner, found: Neighbours) -> torch.Tensor:
+def _look(pruner: Pruner, found: Neighbours, value: float, reach: tuple[float, float]) -> torch.Tensor:
     forest, branches = pruner.forest, pruner.branches
-    partials, exponents = _subtrees(pruner, found)
-    inner, rates = pruner.length[found.node], pruner.rates_of(found.node)
-    handed_on = torch.where(forest.free[found.around], inner[:, None] * _HANDED_ON, 0.0)
-    lengths = pruner.length[found.around] + handed_on
-    transitions = branches.transitions(lengths.flatten(), rates.repeat_interleave(4, dim=0))
-    messages = torch.matmul(transitions.unflatten(0, (-1, 4)), partials)
+    messages, exponents = (each.unflatten(0, (4, -1)) for each in pruner.sent_from_below(found.around.T.flatten()))
+    if bool(found.above.any()):
+        messages[3, found.above], exponents[3, found.above] = pruner.sent_from_above(found.around[found.above, 3])
+    exponents = exponents.sum(dim=0)
     weights = forest.weights[forest.family[found.node]]
+    left, right = messages[0] * messages[1], messages[2] * messages[3]
+    sides = rescale(left) + rescale(right) + exponents
+    likelihood = torch.einsum("x,fcxp->fcp", branches.frequencies.to(left.dtype), left.mul_(right)).double()
+    together = torch.log(likelihood.clamp(min=_LEAST)) + sides.double() * math.log(2)
+    together = together.flatten(1) if forest.divided else mixture(together)
+    open_ = (together * weights).sum(dim=1) > value - reach[0]
+    which = open_.nonzero()[:, 0]
+    if not len(which):
+        return open_
+    messages, exponents, weights = messages[:, which], exponents[which], weights[which]
+    inner, rates = pruner.length[found.node[which]], pruner.rates_of(found.node[which])
     free = torch.ones_like(inner, dtype=torch.bool)
-    totals = []
+    start = (inner * _LEFT).clamp(MIN_LENGTH, MAX_LENGTH)
+    best = torch.full_like(inner, -torch.inf)
     for a, b, c, d in PAIRINGS[1:]:
-        left, right = messages[:, a] * messages[:, b], messages[:, c] * messages[:, d]
-        sides = rescale(left) + rescale(right) + exponents.sum(dim=1)
+        left, right = messages[a] * messages[b], messages[c] * messages[d]
+        sides = rescale(left) + rescale(right) + exponents
         product = torch.matmul(branches.project, left)
         product *= torch.matmul(branches.project, right)
-        meeting = Meeting.of(product, sides)
-        start = (inner * _LEFT).clamp(MIN_LENGTH, MAX_LENGTH)
+        meeting = Meeting.of(product, sides, divided=forest.divided)
         fitted = branches.fit(meeting, start, rates, weights, free, _NEWTON_STEPS)
         sites = branches.fit(meeting, fitted.length, rates, weights, free, 0).log_sites(meeting, rates)
-        totals.append((sites * weights).sum(dim=1))
-    return torch.stack(totals, dim=1)
+        best = torch.maximum(best, (sites * weights).sum(dim=1))
+    open_[which] = best > value - reach[1]
+    return open_
 
 
 def _chunk(pruner: Pruner, copies: int) -> int:
@@ -158,6 +175,7 @@ class _Quartets:
     def __init__(self, pruner: Pruner, found: Neighbours, space: torch.Tensor) -> None:
         forest = pruner.forest
         self._branches = pruner.branches
+        self._divided = forest.divided
         count = len(found.node)
         partials, exponents = _subtrees(pruner, found)
         projected = torch.matmul(self._branches.project, partials)
@@ -189,7 +207,7 @@ class _Quartets:
             left, right = self._joined(0, 1, self._left), self._joined(2, 3, self._right)
             product = torch.matmul(self._branches.project, self._left, out=self._product)
             product *= torch.matmul(self._branches.project, self._right, out=self._other)
-            meeting = Meeting.of(product, left + right)
+            meeting = Meeting.of(product, left + right, divided=self._divided)
             present = torch.stack(self._lengths, dim=1)
             fitted = self._fit(4, meeting, _NEWTON_STEPS if turn < rounds else 0)
             sites = fitted.log_sites(meeting, self._rates)
@@ -241,5 +259,5 @@ class _Quartets:
             sides = rescale(rest) + exponent + self._exponents[other] + self._exponents[place]
             product = torch.matmul(self._branches.project, rest, out=self._product)
             product *= self._projected[place]
-            self._fit(place, Meeting.of(product, sides), _NEWTON_STEPS)
+            self._fit(place, Meeting.of(product, sides, divided=self._divided), _NEWTON_STEPS)
             self._send(place, self._subtrees[place], self._messages[place])
