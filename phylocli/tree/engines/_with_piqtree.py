@@ -25,7 +25,9 @@ def infer(alignment: str, model: str, seed: int) -> dict[str, Any]:
     rows = cogent3.load_aligned_seqs(alignment, moltype="protein")
     chosen = model
     if model == "MFP":
-        chosen = str(piqtree.model_finder(rows, rand_seed=seed, num_threads=1).best_bic)
+        # Without names such as `cpREV` and `Q.plant`: ModelFinder answers in capitals, which piqtree 0.8 cannot read then.
+        names = [m.value for m in piqtree.model.AaModel if m.value.isupper() and m.value != "GTR20"]
+        chosen = str(piqtree.model_finder(rows, model_set=names, rand_seed=seed, num_threads=1).best_bic)
     tree = piqtree.build_tree(rows, chosen, rand_seed=seed, num_threads=1)
     return {
         "newick": tree.get_newick(with_distances=True),
