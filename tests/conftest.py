@@ -57,6 +57,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "dev-full": ("no /dev/full on this system", Path("/dev/full").exists),
     "diamond": ("DIAMOND is not on PATH", lambda: _on_path("diamond")),
     "iqtree": ("IQ-TREE is not on PATH", lambda: _on_path("iqtree3", "iqtree2", "iqtree")),
+    "linux": ("it looks at /proc, limits of memory or affinities, as Linux has them", lambda: sys.platform == "linux"),
     "mmseqs": ("MMseqs2 is not on PATH", lambda: _on_path("mmseqs")),
     "openssl": ("OpenSSL is not on PATH", lambda: _on_path("openssl")),
     "piqtree": ("piqtree needs Python 3.12", lambda: sys.version_info >= (3, 12)),

@@ -74,14 +74,13 @@ def wait_until(holds: Callable[[], bool], seconds: float = 120) -> bool:
 
 @pytest.fixture
 def mark() -> Iterator[str]:
-    if not Path("/proc/self/environ").exists():
-        pytest.skip("looks for descendants in /proc, which this system does not have")
     value = uuid.uuid4().hex
     yield value
     for number in marked(value):
         os.kill(number, signal.SIGKILL)
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize("kind", ["wait", "hold_every_thread", "program_in_worker", "program"])
 def test_nothing_outlives_a_parent_that_is_killed(kind: str, mark: str, tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(PARENT)
@@ -97,6 +96,7 @@ def test_nothing_outlives_a_parent_that_is_killed(kind: str, mark: str, tmp_path
     assert wait_until(lambda: not marked(mark), 20), "descendants outlived their parent"
 
 
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_a_command_that_is_ended(
     number: int,
@@ -180,6 +180,7 @@ def test_a_program_that_is_not_there_and_one_that_takes_too_long(tmp_path: Path)
         run_program(["sleep", "100"], timeout=0.1)
 
 
+@pytest.mark.needs("linux")
 def test_a_program_leaves_no_process_and_no_open_file(mark: str) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):

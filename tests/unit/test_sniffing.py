@@ -287,7 +287,7 @@ BOMBED = {
 SEQUENCES = {"names.fa": "100000", "inserts.a3m": "3"}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
+@pytest.mark.needs("linux")
 def test_parser_bombs_are_read_or_refused_in_bounded_memory(tmp_path):
     done = subprocess.run([sys.executable, "-c", BOMBS, *BOMBED], cwd=tmp_path, capture_output=True, text=True, check=False)
     expected = []

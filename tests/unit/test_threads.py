@@ -15,8 +15,6 @@ from phylocli.threads import WAITING, available_cores, limit_threads, threads_ea
 
 @pytest.fixture
 def one_core() -> Iterator[None]:
-    if not hasattr(os, "sched_setaffinity"):
-        pytest.skip("this system has no affinity of processes to cores")
     before, threads = os.sched_getaffinity(0), torch.get_num_threads()
     os.sched_setaffinity(0, {min(before)})
     yield
@@ -24,6 +22,7 @@ def one_core() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.needs("linux")
 def test_no_more_cores_are_used_than_the_process_may_use(one_core: None) -> None:
     assert available_cores() == 1
     assert threads_each(1) == threads_each(3) == 1
