@@ -1,16 +1,17 @@
 """`phylocli search` beside phmmer: queries a CPU second, and what each finds at the same error rate, in one run.
 
-    python benchmarks/search.py MODEL SCOPE.tsv.gz [--queries 200] [--looks residues align] [--candidates 1000] [--threads 1]
+    python benchmarks/search.py MODEL SCOPE.tsv.gz [--queries 200] [--rerank residues align] [--candidates 1000]
     python benchmarks/search.py MODEL --fasta PROTEINS.fasta.gz [--queries 20] [--rows 20000]
 
 MODEL is a name or folder. With a FASTA file its first `--rows` proteins are searched, for time. SCOPE is a table with the
 columns id, sequence, fold, superfamily and family: its domains are searched for what is found, and, repeated up to `--rows`,
-for time. Time of ours is that of a whole search: embedding the queries and the decoys behind the E-values, 20 neighbours and
-their E-values. Embedding the targets is done once for a table and shown apart; of a FASTA file only 1,000 proteins are
-embedded, and their vectors repeated, for the values change no time. phmmer (pyhmmer, default filters) reads from memory.
+for time; `--folds` keeps the domains of the folds listed in a file. Time of ours is that of a whole search: embedding the
+queries, 20 neighbours and their E-values. Embedding the targets is done once for a table and shown apart; of a FASTA file
+only 1,000 proteins are embedded, and their vectors repeated, for the values change no time. phmmer (pyhmmer, default
+filters) reads from memory.
 
-What is found, by kind of relative: the share that ranks above a query's first hit in another fold, averaged over queries;
-and, hits of all queries ranked together by E-value, the share found before there are 0.1 or 1 such hits a query. Then how
+What is found, by kind of relative: the fraction that ranks above a query's first hit in another fold, averaged over queries;
+and, hits of all queries ranked together by E-value, the fraction found before there are 0.1 or 1 such hits a query. Then how
 many hits in other folds a query has up to an E-value, which is what E-values promise.
 """
 
@@ -30,10 +31,9 @@ import torch
 from phylocli import models
 from phylocli.embed import Embedder
 from phylocli.formats import read_sequences
-from phylocli.search import Neighbours, Table, calibrate, nearest, unit
-from phylocli.search.again import ResidueScores, align
-from phylocli.search.decoys import make_decoys
-from phylocli.search.standing import DECOYS, calibrate_alignments, sampled_ids
+from phylocli.search import Background, Neighbours, Table, background_of, nearest, unit
+from phylocli.search.combined import CombinedEvalues
+from phylocli.search.rerank import ResidueScores, align
 
 RATES = (0.1, 1.0)
 PROMISES = (0.1, 1.0, 10.0)
@@ -75,12 +75,19 @@ def phmmer(queries: list[str], targets: list[str], threads: int) -> tuple[list[l
     return found, time.process_time() - start
 
 
+def background(embedder: Embedder) -> Background:
+    """Return the background of the model."""
+    found = background_of(embedder)
+    assert found is not None, "a model of proteins"
+    return found
+
+
 def search(embedder: Embedder, queries: list[str], table: Table, k: int) -> tuple[Any, np.ndarray, float]:
     """Return neighbours, E-values and CPU seconds of a whole search."""
     start = time.process_time()
     vectors = unit(Embedder(embedder.model).pooled(queries))
     hits = nearest(vectors, table, k)
-    evalues = calibrate(table, unit(embedder.pooled(make_decoys(queries)))).evalues(vectors, hits.cosines)
+    evalues = len(table) * np.exp(background(embedder).log_chances(vectors, hits.cosines))
     return hits, evalues, time.process_time() - start
 
 
@@ -95,37 +102,28 @@ def speed(embedder: Embedder, queries: list[str], targets: list[str], vectors: n
     print(f"phmmer          {len(queries) / theirs:>10.1f} queries a CPU second: {theirs / seconds:.1f} times as long")
 
 
-def looked_again(
+def reranked(
     embedder: Embedder,
-    looks: list[str],
+    ways: list[str],
     queries: list[str],
     picked: np.ndarray,
     table: Table,
     hits: Neighbours,
     sequences: list[str],
 ) -> list[Found]:
-    """Return the candidates with the E-values of each second look, and of both together where both are asked for."""
+    """Return the candidates with the E-values of each way to align them, and of both together where both are asked for."""
     found: list[Found] = []
     targets = [[sequences[t] for t in rows] for rows in hits.rows]
     pairs = np.repeat(picked, hits.rows.shape[1]), hits.rows.reshape(-1)
-    for look in looks:
+    for way in ways:
         start = time.process_time()
-        if look == "residues":
-            decoys = make_decoys(queries)
-            significance = calibrate(table, unit(embedder.pooled(decoys)))
+        if way == "residues":
             vectors = unit(embedder.pooled(queries))
-            sample = [sequences[int(name)] for name in sampled_ids(table)]
-            some = make_decoys(queries, DECOYS)
-            standing = calibrate_alignments(
-                ResidueScores(embedder), significance, table, sample, some, unit(embedder.pooled(some))
-            )
-            z = significance.standardised(vectors, hits.cosines)
-            print(f"behind the E-values of residues: {time.process_time() - start:.1f} CPU seconds")
-            start = time.process_time()
-            every = [standing(query, of, own)[1] for query, of, own in zip(queries, targets, z, strict=True)]
+            combined = CombinedEvalues(ResidueScores(embedder), background(embedder), len(table))
+            every = [combined(*of)[1] for of in zip(queries, vectors, targets, hits.cosines, strict=True)]
         else:
             every = [np.nan_to_num(align(q, of, len(table))[0], nan=np.inf) for q, of in zip(queries, targets, strict=True)]
-        found.append(Found(look, *pairs, np.concatenate(every), time.process_time() - start))
+        found.append(Found(way, *pairs, np.concatenate(every), time.process_time() - start))
     if len(found) == 2:
         found.append(Found("better of both", *pairs, 2 * np.minimum(found[0].order, found[1].order)))
     return found
@@ -165,7 +163,7 @@ def recall(
     frame: pl.DataFrame,
     vectors: np.ndarray,
     count: int,
-    looks: list[str],
+    ways: list[str],
     candidates: int,
     threads: int,
 ) -> None:
@@ -175,10 +173,11 @@ def recall(
     picked = np.sort(np.random.default_rng(0).choice(len(sequences), count, replace=False))
     queries = [sequences[i] for i in picked]
     table = table_of(vectors, len(vectors))
-    hits, evalues, _ = search(embedder, queries, table, 1000)
-    runs = [Found("phylocli search", np.repeat(picked, 1000), hits.rows.reshape(-1), evalues.reshape(-1))]
+    found = max(1000, candidates)
+    hits, evalues, _ = search(embedder, queries, table, found)
+    runs = [Found("phylocli search", np.repeat(picked, found), hits.rows.reshape(-1), evalues.reshape(-1))]
     nearer = Neighbours(hits.rows[:, :candidates], hits.cosines[:, :candidates])
-    runs += looked_again(embedder, looks, queries, picked, table, nearer, sequences)
+    runs += reranked(embedder, ways, queries, picked, table, nearer, sequences)
     theirs, _ = phmmer(queries, sequences, threads)
     flat = [(q, t, e) for q, of in zip(picked, theirs, strict=True) for t, e in of]
     runs.append(Found("phmmer", *(np.array(column) for column in zip(*flat, strict=True))))
@@ -196,11 +195,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("scope", type=Path, nargs="?")
+    parser.add_argument("--folds", type=Path, help="file with the folds whose domains are kept")
     parser.add_argument("--fasta", type=Path)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--looks", nargs="*", default=[], choices=["residues", "align"])
-    parser.add_argument("--candidates", type=int, default=1000, help="nearest domains that are looked at again")
+    parser.add_argument("--rerank", nargs="*", default=[], choices=["residues", "align"])
+    parser.add_argument("--candidates", type=int, default=1000, help="nearest domains that are aligned")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -217,6 +217,8 @@ def main() -> None:
         )
     if options.scope:
         frame = pl.read_csv(options.scope, separator="\t")
+        if options.folds:
+            frame = frame.filter(pl.col("fold").is_in(options.folds.read_text().split()))
         domains = frame["sequence"].to_list()
         start = time.process_time()
         vectors = unit(embedder.pooled(domains))
@@ -230,7 +232,7 @@ def main() -> None:
             vectors,
             options.threads,
         )
-        recall(embedder, frame, vectors, options.queries, options.looks, options.candidates, options.threads)
+        recall(embedder, frame, vectors, options.queries, options.rerank, options.candidates, options.threads)
 
 
 if __name__ == "__main__":

@@ -303,3 +303,23 @@ def phylocli_spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[by
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+@pytest.fixture
+def small_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Path) -> Path:
+    """Let search measure E-values against 150 sequences: the 4,096 that ship take a new model some seconds."""
+    import numpy as np
+
+    from phylocli.formats import read_sequences
+    from phylocli.search import background
+
+    members = [s.residues for s in read_sequences(examples / "globins.fasta")]
+    rng = np.random.default_rng(0)
+    text = "".join(
+        f">{'real' if number < 10 else 'reversed'}-{number}\n{''.join(rng.permutation(list(members[number % 45])))}\n"
+        for number in range(150)
+    )
+    path = tmp_path / "background.fasta"
+    path.write_text(text)
+    monkeypatch.setattr(background, "SEQUENCES", path)
+    return path

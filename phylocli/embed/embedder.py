@@ -111,9 +111,17 @@ class Embedder:
         """Number of features D of an embedding."""
         return self.model.dimension_of(self.layer)
 
-    @torch.inference_mode()
     def residues(self, sequences: SequenceOf[str]) -> list[FloatArray]:
-        """Return the residues' embeddings of each sequence, shape (L, D) each, in the order given."""
+        """Return the residues' embeddings of each sequence, shape (L, D) each, in the order given.
+
+        Identical sequences are computed once, and share one array.
+        """
+        distinct = list(dict.fromkeys(sequences))
+        found = dict(zip(distinct, self._residues_of(distinct), strict=True))
+        return [found[sequence] for sequence in sequences]
+
+    @torch.inference_mode()
+    def _residues_of(self, sequences: list[str]) -> list[FloatArray]:
         found: list[FloatArray] = [np.empty((0, 0), dtype=np.float32)] * len(sequences)
         pieces = [(i, span) for i, s in enumerate(sequences) for span in spans(len(s), self.window, self.overlap)]
         tokens = [encode_tokens(s, self.model.alphabet) for s in sequences]
@@ -244,8 +252,5 @@ def embed_residues(
     embedder = Embedder(model, layer, batch_tokens, on_batch=on_batch)
     watch = _Watch(embedder.window, model.alphabet)
     for block in windows(watch(sequences), 4 * embedder.batch_tokens):
-        distinct = list(dict.fromkeys(s.residues for s in block))
-        found = dict(zip(distinct, embedder.residues(distinct), strict=True))
-        for sequence in block:
-            yield sequence, found[sequence.residues]
+        yield from zip(block, embedder.residues([s.residues for s in block]), strict=True)
     watch.report()

@@ -10,20 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike
 from phylocli.formats.tables import TableFormat, TableWriter, hits_schema
-from phylocli.search.again import ResidueScores, align, letters_of
 from phylocli.search.approximate import open_graph
-from phylocli.search.database import open_table, unit
-from phylocli.search.decoys import make_decoys
+from phylocli.search.background import FEWEST, Background, background_of, background_of_table
+from phylocli.search.combined import CombinedEvalues
+from phylocli.search.database import FloatArray, open_table
 from phylocli.search.exact import Neighbours, nearest
-from phylocli.search.queries import Queries, read_queries
-from phylocli.search.significance import Significance, calibrate
-from phylocli.search.standing import DECOYS, Standing, calibrate_alignments, sampled_ids
+from phylocli.search.queries import MODEL, Queries, embedder_of, read_queries
+from phylocli.search.rerank import ResidueScores, align, read_residues
 from phylocli.threads import limit_threads
 
 if TYPE_CHECKING:
@@ -36,53 +35,57 @@ WRITTEN = 1024
 
 
 @dataclass(frozen=True)
-class _SecondLook:
-    """What is asked of the hits again, and how many of them are kept then.
+class _Reranking:
+    """How hits are aligned, and how many of them are kept then.
 
     Attributes:
         aligned: by phmmer.
-        standing: by residue embeddings, with E-values.
-        letters: of the rows that were hit, by id.
+        combined: by residue embeddings, with E-values.
+        residues: sequences of the rows that were hit, by id.
         rows: of the table.
         k: hits that are kept.
-        max_evalue: hits with a larger E-value of residues, or of both looks, are not.
+        max_evalue: hits with a larger E-value of residues, or of both alignments, are not.
     """
 
     aligned: bool
-    standing: Standing | None
-    letters: dict[str, str]
+    combined: CombinedEvalues | None
+    residues: dict[str, str]
     rows: int
     k: int
     max_evalue: float | None
 
     def __bool__(self) -> bool:
-        return self.aligned or self.standing is not None
+        return self.aligned or self.combined is not None
 
-    def __call__(self, query: str, targets: list[str], z: Floats) -> tuple[npt.NDArray[np.int64], dict[str, Floats]]:
+    def __call__(
+        self, query: str, vector: FloatArray, targets: list[str], cosines: FloatArray
+    ) -> tuple[npt.NDArray[np.int64], dict[str, Floats]]:
         """Return the order of one query's hits, best first, and the scores that make it, in that order.
 
-        By one look: what phmmer aligns comes first, by bits, the rest as it was; or by the E-values of residues. By both: by
-        the smaller of the two E-values, doubled, for there were two chances.
+        With phmmer alone, what it aligns comes first, by bits, the rest as it was. With residue embeddings alone, the order
+        is that of their E-values (of their scores where there are none). With both, it is that of the smaller of the two
+        E-values, doubled, for there were two chances.
 
         Args:
             query: sequence.
+            vector: its unit vector (D,).
             targets: ids of its hits.
-            z: of their cosines.
+            cosines: of its hits (k,).
         """
         found: dict[str, Floats] = {}
         keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
-        letters = [self.letters[t] for t in targets]
+        sequences = [self.residues[t] for t in targets]
         kept = np.ones(len(targets), dtype=np.bool_)
-        if self.standing is not None:
-            found["residues"], found["residues_evalue"] = self.standing(query, letters, z)
-            keys.append(found["residues_evalue"])
+        if self.combined is not None:
+            found["residues"], found["residues_evalue"] = self.combined(query, vector, sequences, cosines)
+            keys += [-found["residues"], found["residues_evalue"]]
         if self.aligned:
-            found["align_evalue"], found["align_bits"] = align(query, letters, self.rows)
+            found["align_evalue"], found["align_bits"] = align(query, sequences, self.rows)
             keys.append(-np.nan_to_num(found["align_bits"], nan=-np.inf))
-        if self.standing is not None and self.aligned:
+        if self.combined is not None and self.aligned:
             found["both_evalue"] = 2 * np.fmin(found["residues_evalue"], found["align_evalue"])
             keys.append(found["both_evalue"])
-        if self.standing is not None and self.max_evalue is not None:
+        if self.combined is not None and self.max_evalue is not None:
             kept = found["both_evalue" if self.aligned else "residues_evalue"] <= self.max_evalue
         order = np.lexsort(keys)
         order = order[kept[order]][: self.k]
@@ -118,13 +121,13 @@ def search_file(
         output: table of `tables.hits_schema()`; `-`/None is standard output.
         k: hits of a query.
         model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
-        max_evalue: leave out hits with a larger E-value, that of the residues where `rerank` asks for it, that of both looks
-            where both are asked for.
+        max_evalue: leave out hits with a larger E-value, that of the residues where `rerank` asks for it, that of both
+            alignments where both are asked for.
         leave_out_self: a row with the query's own id is no hit.
         rerank: `residues`: align the hits by their residues' embeddings (`align_residues`) and order them by the E-values
             of that; None leaves them.
         aligned: align the hits with phmmer and order them by its bit score; with `rerank`, by the better of both E-values.
-        candidates: nearest rows that are looked at again, of which the best k are hits; None is k.
+        candidates: nearest rows that are aligned, of which the best k are hits; None is k.
         sequences: of the table's rows, for `rerank` and `aligned`.
         features: columns of the tables that hold features, or patterns with `*`.
         id_column: columns of ids, where the tables call them something unusual.
@@ -135,24 +138,25 @@ def search_file(
 
     Raises:
         UsageError: options that do not fit together, a model that is not the table's.
-        BadInputError: tables of different models, residues instead of sequences, ids without a sequence.
+        BadInputError: tables of different models, residues instead of sequences, ids without a sequence, `max_evalue` where
+            there are no E-values.
         MissingDependencyError: `approximate` without usearch.
     """
 
     limit_threads(threads)
     if k < 1:
-        raise UsageError("at least one hit must be asked for", fix="say -k 20")
+        raise UsageError("k must be at least 1", fix="for example -k 20")
     if rerank not in (None, "residues"):
-        raise UsageError(f"there is no reranking by {rerank!r}", fix="say --rerank residues, or --align")
+        raise UsageError(f"there is no reranking by {rerank!r}", fix="use --rerank residues, or --align")
     if (rerank or aligned) and sequences is None:
-        raise UsageError("a second look at the hits needs their sequences", fix="say --sequences FASTA")
+        raise UsageError("reranking needs the target sequences", fix="add --sequences FASTA")
     if candidates is not None and not (rerank or aligned):
-        raise UsageError("candidates are for a second look", fix="say --rerank residues or --align too, or only -k")
+        raise UsageError("--candidates needs --rerank residues or --align", fix="add one of them, or use -k alone")
     options = ColumnOptions.of(id_column, features)
     searched = open_table(table, options)
     asked, embedder = read_queries(queries, searched, model=model, device=device, options=options)
     if (rerank or aligned) and (asked.letters is None or embedder is None):
-        raise UsageError("a second look at the hits needs the queries' sequences", fix="give the queries as FASTA")
+        raise UsageError("reranking needs the query sequences", fix="give the queries as FASTA")
     console.info(f"{len(asked.ids):,} queries against {len(searched):,} rows")
     own = _own_rows(asked, searched) if leave_out_self else None
     width = max(k, candidates or k)
@@ -161,24 +165,25 @@ def search_file(
         if approximate
         else nearest(asked.vectors, searched, width, leave_out=own)
     )
-    decoys = _decoys(asked, embedder)
-    significance = calibrate(searched, decoys)
-    evalues = significance.evalues(asked.vectors, found.cosines)
+    background = _background(searched, embedder, model, device)
+    if background is None and max_evalue is not None:
+        raise BadInputError(
+            "there are no E-values to compare with --max-evalue",
+            why=f"{searched.name} has fewer than {FEWEST:,} rows, and its model has no background of unrelated proteins",
+            fix="leave --max-evalue out, or name the model that made the table with --model",
+        )
+    evalues = _evalues(background, asked, found, len(searched))
     if max_evalue is not None and not rerank:
         found.rows[evalues > max_evalue] = -1
-    letters: dict[str, str] = {}
-    standing: Standing | None = None
+    residues: dict[str, str] = {}
+    combined: CombinedEvalues | None = None
     if sequences is not None and (rerank or aligned):
-        spread = sampled_ids(searched)
-        wanted = {searched.ids[row] for row in np.unique(found.rows) if row >= 0}
-        letters = letters_of(wanted.union(spread) if rerank else wanted, sequences)
-        if rerank and embedder is not None and asked.letters:
-            some = make_decoys(asked.letters, DECOYS)
-            sample = [letters[name] for name in spread]
-            vectors = unit(embedder.pooled(some))
-            standing = calibrate_alignments(ResidueScores(embedder), significance, searched, sample, some, vectors)
-    again = _SecondLook(aligned, standing, letters, len(searched), k, max_evalue)
-    written = _write(asked, searched, found, evalues, significance, again, output, format)
+        residues = read_residues({searched.ids[row] for row in np.unique(found.rows) if row >= 0}, sequences)
+        if rerank and embedder is not None:
+            known = background if background is not None and background.sequences else None
+            combined = CombinedEvalues(ResidueScores(embedder), known, len(searched))
+    reranking = _Reranking(aligned, combined, residues, len(searched), k, max_evalue)
+    written = _write(asked, searched, found, evalues, reranking, output, format)
     parameters: dict[str, Any] = {
         "table": str(table),
         "model": searched.metadata.get("phylocli.model"),
@@ -201,13 +206,36 @@ def _own_rows(queries: Queries, table: EmbeddingTable) -> npt.NDArray[np.int64]:
     return np.array([at.get(name, -1) for name in queries.ids], dtype=np.int64)
 
 
-def _decoys(queries: Queries, embedder: Embedder | None) -> npt.NDArray[np.float32] | None:
-    if queries.letters is None or embedder is None:
-        console.info(
-            "no sequences to make decoys of: E-values come from the table's own rows, and are too large, not too small"
+def _background(table: EmbeddingTable, embedder: Embedder | None, model: PathLike | None, device: str) -> Background | None:
+    """Return the background of the table's model; rows of the table stand in where there is none, None if they are few."""
+    if embedder is None and MODEL in table.metadata:
+        try:
+            embedder = embedder_of(table, model, device)
+        except PhylocliError as error:
+            if model is not None:
+                raise
+            console.info(f"{error}: its background of unrelated proteins cannot be used")
+    found = background_of(embedder) if embedder is not None else None
+    if found is not None:
+        return found
+    found = background_of_table(table)
+    console.warning(
+        "no background of unrelated proteins for the model of this table: "
+        + (
+            f"no E-values, for it has fewer than {FEWEST:,} rows"
+            if found is None
+            else "E-values are estimated from its own rows, and too large where many of them are related"
         )
-        return None
-    return unit(embedder.pooled(make_decoys(queries.letters)))
+    )
+    return found
+
+
+def _evalues(background: Background | None, queries: Queries, found: Neighbours, rows: int) -> Floats:
+    """Return the E-values of cosines (n, k): NaN where there is no background, all rows where there is no hit."""
+    if background is None:
+        return np.full(found.cosines.shape, np.nan)
+    chances = background.log_chances(queries.vectors, found.cosines)
+    return np.where(np.isfinite(found.cosines), rows * np.exp(chances), rows)
 
 
 def _write(
@@ -215,29 +243,27 @@ def _write(
     table: EmbeddingTable,
     found: Neighbours,
     evalues: Floats,
-    significance: Significance,
-    again: _SecondLook,
+    reranking: _Reranking,
     output: PathLike | None,
     format: TableFormat | None,
 ) -> int:
     import polars as pl
 
-    schema = hits_schema(residues=again.standing is not None, aligned=again.aligned)
+    schema = hits_schema(residues=reranking.combined is not None, aligned=reranking.aligned)
     with (
         TableWriter(output, schema, format) as writer,
-        console.progress_task("second look" if again else "writing", len(queries.ids), unit="queries") as bar,
+        console.progress_task("reranking" if reranking else "writing", len(queries.ids), unit="queries") as bar,
     ):
         for start in range(0, len(queries.ids), WRITTEN):
             columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-            part = slice(start, start + WRITTEN)
-            z = significance.standardised(queries.vectors[part], found.cosines[part]) if again.standing else evalues[part]
             for query in range(start, min(start + WRITTEN, len(queries.ids))):
                 kept = np.flatnonzero(found.rows[query] >= 0)
                 more: dict[str, Floats] = {}
-                if again and len(kept):
+                if reranking and len(kept):
                     assert queries.letters is not None
                     targets = [table.ids[row] for row in found.rows[query, kept]]
-                    order, more = again(queries.letters[query], targets, z[query - start, kept])
+                    cosines = found.cosines[query, kept]
+                    order, more = reranking(queries.letters[query], queries.vectors[query], targets, cosines)
                     kept = kept[order]
                 columns["query"] += [queries.ids[query]] * len(kept)
                 columns["target"] += [table.ids[row] for row in found.rows[query, kept]]
@@ -246,13 +272,13 @@ def _write(
                 columns["evalue"] += [_short(value) for value in evalues[query, kept]]
                 for name in schema.names[5:]:
                     values = more.get(name, np.zeros(0))
-                    columns[name] += [None if np.isnan(value) else _short(value) for value in values]
+                    columns[name] += [_short(value) for value in values]
                 bar.advance()
             types = {"rank": pl.Int32, "query": pl.String, "target": pl.String}
             writer.write(pl.DataFrame(columns, schema={n: types.get(n, pl.Float64) for n in schema.names}))
     return writer.rows
 
 
-def _short(value: float) -> float:
-    """Return a number with four digits: more would say more than is known."""
-    return float(f"{value:.4g}")
+def _short(value: float) -> float | None:
+    """Return a number with four digits: more would say more than is known; None for NaN."""
+    return None if np.isnan(value) else float(f"{value:.4g}")

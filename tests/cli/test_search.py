@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,11 +25,16 @@ def place(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     embed_file(examples / "globins.fasta", folder / "db.parquet", model=model)
     records = (examples / "globins.fasta").read_text().split(">")[1:6]
     (folder / "query.fasta").write_text("".join(">" + r for r in records))
+    (folder / "all.fasta").write_bytes((examples / "globins.fasta").read_bytes())
+    embed_file(folder / "query.fasta", folder / "query.parquet", model=model)
+    for rows in (1, 2):
+        (folder / f"one{rows}.fasta").write_text("".join(">" + r for r in records[:rows]))
+        embed_file(folder / f"one{rows}.fasta", folder / f"one{rows}.parquet", model=model)
     return folder
 
 
 @pytest.fixture
-def search(cli: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pl.DataFrame]:
+def search(cli: Run, place: Path, small_background: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pl.DataFrame]:
     """Search the globins and return the hits."""
     monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "shelf"))
 
@@ -59,7 +65,7 @@ def test_a_table_can_be_searched_with_a_table(search: Callable[..., pl.DataFrame
     assert 0 < few.height < 135 and few.equals(hits.filter(pl.col("evalue") <= bound))
 
 
-def test_second_looks_add_columns_and_decide_the_order(
+def test_reranking_adds_columns_and_decides_the_order(
     search: Callable[..., pl.DataFrame], place: Path, examples: Path
 ) -> None:
     args = (place / "query.fasta", place / "db.parquet", "-k", 6, "--sequences", examples / "globins.fasta")
@@ -86,7 +92,9 @@ def test_second_looks_add_columns_and_decide_the_order(
     assert wider.filter(pl.col("rank") == 1).select(keys).equals(first.select(keys))
 
 
-def test_what_cannot_be_compared_is_an_error(cli: Run, place: Path, examples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_compared_is_an_error(
+    cli: Run, place: Path, small_background: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     query, db = place / "query.fasta", place / "db.parquet"
     monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "shelf"))
     other = cli("search", query, db, "--model", "other")
@@ -99,7 +107,7 @@ def test_what_cannot_be_compared_is_an_error(cli: Run, place: Path, examples: Pa
     assert "does not say which model" in cli("search", query, bare).stderr
     assert "its sequences" not in cli("search", query, db, "--align").stderr
     assert cli("search", query, db, "--align").exit_code == 2
-    assert "for a second look" in cli("search", query, db, "--candidates", 9).stderr
+    assert "needs --rerank" in cli("search", query, db, "--candidates", 9).stderr
     lacking = cli("search", query, db, "--align", "--sequences", query)
     assert lacking.exit_code == 65 and "lacks" in lacking.stderr
     monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "none"))
@@ -113,3 +121,42 @@ def test_approximate_search_finds_the_same_few(search: Callable[..., pl.DataFram
     near, exact = search(*args, "--approximate"), search(*args)
     assert near.join(exact, on=["query", "target"]).height >= 24
     assert (place / "db.parquet.usearch").is_file()
+
+
+def test_a_query_has_the_same_evalues_alone_and_among_others(search: Callable[..., pl.DataFrame], place: Path) -> None:
+    options = ("-k", 5, "--rerank", "residues", "--sequences", place / "all.fasta")
+    batch = search(place / "query.fasta", place / "db.parquet", *options)
+    alone = place / "alone.fasta"
+    alone.write_text(">" + (place / "query.fasta").read_text().split(">")[3])
+    hits = search(alone, place / "db.parquet", *options)
+    others = batch.filter(pl.col("query") == hits["query"][0])
+    assert hits["target"].to_list() == others["target"].to_list()
+    for column in ("evalue", "residues_evalue"):  # as far as floating point lets them
+        assert hits[column].to_numpy() == pytest.approx(others[column].to_numpy(), rel=0.01)
+    few = search(alone, place / "query.parquet", *options)  # the same rows in a table of 5 instead of 45
+    both = few.join(hits, on="target", suffix="_many")
+    for column in ("evalue", "residues_evalue"):
+        assert (both[column] * 9).to_numpy() == pytest.approx(both[f"{column}_many"].to_numpy(), rel=0.01)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_tiny_tables_are_searched_like_others(search: Callable[..., pl.DataFrame], place: Path, rows: int) -> None:
+    table = place / f"tiny{rows}.parquet"
+    pl.read_parquet(place / "db.parquet").head(rows).write_parquet(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        plain = search(table, table)  # whose file does not say which model made it
+        hits = search(place / "query.fasta", place / f"one{rows}.parquet", "-k", 3)
+    assert plain.height == rows * rows and plain["evalue"].null_count() == plain.height  # no model, too few rows: null
+    assert hits.height == 5 * rows and hits["evalue"].is_not_null().all() and hits["evalue"].is_not_nan().all()
+    assert (hits["evalue"] <= rows).all()
+
+
+def test_without_evalues_there_is_nothing_to_bound(cli: Run, place: Path) -> None:
+    table = place / "one-feature.parquet"
+    values = pl.Series([[1.0], [-1.0]] * 3, dtype=pl.Array(pl.Float32, 1))
+    pl.DataFrame({"id": [f"r{i}" for i in range(6)], "embedding": values}).write_parquet(table)
+    found = cli("search", table, table, "-k", 2)
+    assert found.exit_code == 0 and "fewer than 1,000 rows" in found.stderr and "nan" not in found.stdout.lower()
+    bounded = cli("search", table, table, "-e", 1)
+    assert bounded.exit_code == 65 and "no E-values" in bounded.stderr and "--model" in bounded.stderr

@@ -1,4 +1,4 @@
-"""The second look by residue embeddings: alignments against brute force, log odds against the densities they stand for."""
+"""Reranking by residue embeddings: alignments against brute force, log odds against the densities they stand for."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from phylocli.encoders import Model
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import read_families
 from phylocli.search import alignment, unit
-from phylocli.search.again import ResidueScores
 from phylocli.search.alignment import Gaps, Standardised, align_residues
 from phylocli.search.homology import FILE, Homology, features_of, fit_homology, load_homology
+from phylocli.search.rerank import ResidueScores
 
 
 def brute_force(scores: np.ndarray, gaps: Gaps) -> float:
@@ -125,3 +125,19 @@ def test_a_model_without_log_odds_compares_by_cosines_and_a_protein_is_nearest_t
     members = [s.residues for s in next(iter(read_families(examples / "families.sto"))).sequences()[:6]]
     scores = look(members[2], members)
     assert scores.argmax() == 2 and np.allclose(scores, look(members[2], members[::-1])[::-1], atol=1e-3)
+
+
+def test_residue_scores_embed_and_align_each_sequence_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = Embedder(Model.create("convolutional", preset="tiny", seed=0))
+    seen: list[str] = []
+    plain = embedder.residues
+    monkeypatch.setattr(embedder, "residues", lambda s: (seen.extend(s), plain(s))[1])
+    scores = ResidueScores(embedder)
+    first = scores("MKVLA", ["MKVLA", "GGGGG", "MKVLA"])
+    assert first[0] == first[2] > first[1]  # one number, looked up twice
+    assert scores("MKVLA", ["GGGGG"]) == pytest.approx(first[1:2], abs=1e-4)
+    assert sorted(seen) == ["GGGGG", "MKVLA"]
+    query, target = (unit(plain([s])[0]) for s in ("MKVLA", "GGGGG"))  # averaging leaves residues as they are
+    assert first[1] == pytest.approx(align_residues(query, [target], scores.comparison)[0], abs=1e-4)
+    monkeypatch.setattr("phylocli.search.rerank.KEPT_BYTES", 0)
+    assert scores("MKVLA", ["GGGGG", "MKVLA"]) == pytest.approx(first[[1, 0]], abs=1e-4)  # forgetting changes no score

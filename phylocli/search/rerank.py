@@ -1,4 +1,4 @@
-"""A second look at the hits, where it costs more than a cosine: alignment by residue embeddings, and by phmmer."""
+"""Reranking: alignment of a query with its hits by residue embeddings, and by phmmer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALIGNED = 256
 """Hits whose residues are embedded at once."""
 
 
-def letters_of(ids: Iterable[str], source: PathLike) -> dict[str, str]:
+def read_residues(ids: Iterable[str], source: PathLike) -> dict[str, str]:
     """Return the sequences of some ids; only these are held in memory.
 
     Raises:
@@ -122,13 +122,15 @@ class ResidueScores:
         self._bytes = 0
 
     def __call__(self, query: str, targets: SequenceOf[str]) -> Floats:
-        """Return the score of the best local alignment of a query with each target, (k,)."""
-        own = self.coordinates([query])[0]
-        found = np.empty(len(targets), dtype=np.float64)
-        for start in range(0, len(targets), ALIGNED):
-            part = targets[start : start + ALIGNED]
-            found[start : start + len(part)] = align_residues(own, self._residues(part), self.comparison)
-        return found
+        """Return the score of the best local alignment of a query with each target, (k,); equal targets are aligned once."""
+        own = self._residues([query])[0]
+        distinct = list(dict.fromkeys(targets))
+        found: dict[str, float] = {}
+        for start in range(0, len(distinct), ALIGNED):
+            part = distinct[start : start + ALIGNED]
+            scores = align_residues(own, self._residues(part), self.comparison)
+            found.update(zip(part, scores.tolist(), strict=True))
+        return np.array([found[target] for target in targets], dtype=np.float64)
 
     def coordinates(self, sequences: SequenceOf[str]) -> list[FloatArray]:
         """Return the residues of each sequence as the comparison takes them, (L, D)."""
@@ -138,7 +140,8 @@ class ResidueScores:
         return [in_embedding(values, self._embedder) for values in self._embedder.residues(sequences)]
 
     def _residues(self, targets: SequenceOf[str]) -> list[FloatArray]:
-        fresh = [t for t in dict.fromkeys(targets) if t not in self._kept]
+        """Return `coordinates`, each sequence computed once while it is kept, so that equal ones have equal scores."""
+        fresh = [t for t in targets if t not in self._kept]
         for sequence, vectors in zip(fresh, self.coordinates(fresh), strict=True):
             self._kept[sequence] = vectors
             self._bytes += vectors.nbytes

@@ -1,0 +1,167 @@
+"""The background: unrelated proteins, embedded by the model at hand, against which queries are measured.
+
+4,096 sequences ship with the package (`background.fasta.gz`): domains of 680 Pfam families (two of a clan at most), domains
+of 1,170 families reversed, and 2,246 UniProt proteins reversed. Reversed sequences have length and composition of real ones
+and no homologs; the real domains stand for what proteins have in common without homology. `benchmarks/background.py` made
+them.
+
+Their vectors belong to a model. They lie in its folder (`background.safetensors`); where they are missing, the first search
+computes them and writes them there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from phylocli import console
+from phylocli.errors import BadInputError, PhylocliError
+from phylocli.formats import read_sequences
+from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.formats.streams import atomic_path
+from phylocli.search.database import FloatArray, unit
+from phylocli.search.significance import Floats, log_chances, sample_rows
+
+if TYPE_CHECKING:
+    from phylocli.embed import Embedder
+
+SEQUENCES = Path(__file__).with_name("background.fasta.gz")
+"""The sequences of the background."""
+
+REVERSED = "reversed-"
+"""Ids of reversed sequences begin so."""
+
+SIZE = 4096
+"""Rows of a table that stand in where a model has no background."""
+
+FEWEST = 1000
+"""With fewer rows than this, a table cannot stand in."""
+
+
+@dataclass(frozen=True)
+class Background:
+    """Unrelated proteins.
+
+    Attributes:
+        vectors: unit vectors (m, D).
+        sequences: their residues, (m,); empty where rows of a table stand in.
+        reversed: whether a sequence is a reversed one, (m,).
+    """
+
+    vectors: FloatArray
+    sequences: list[str]
+    reversed: np.ndarray
+
+    def log_chances(self, queries: FloatArray, cosines: FloatArray) -> Floats:
+        """Return the logarithm of the chance that an unrelated protein is as near, see `significance.log_chances`."""
+        return log_chances(queries, cosines, self.vectors)
+
+    def nearest_reversed(self, query: FloatArray, count: int) -> list[str]:
+        """Return the sequences that are nearest to a query (D,) among those that are certain to be no homologs of it."""
+        places, vectors = self._reversed
+        order = np.argsort(-(vectors @ query), kind="stable")[:count]
+        return [self.sequences[i] for i in places[order]]
+
+    @cached_property
+    def _reversed(self) -> tuple[np.ndarray, FloatArray]:
+        places = np.flatnonzero(self.reversed)
+        return places, self.vectors[places]
+
+
+def background_of(embedder: Embedder) -> Background | None:
+    """Return the background of a model, read from its folder, or computed and, if possible, written there.
+
+    None for models of nucleotides: the sequences of the background are proteins.
+
+    Raises:
+        BadInputError: the file in the model's folder is damaged.
+    """
+    if embedder.model.alphabet != "protein":
+        return None
+    ids, sequences = _read_sequences()
+    path = _path(embedder)
+    vectors = None if path is None else _load(path, embedder)
+    if vectors is None:
+        vectors = _quantised(_compute(embedder, sequences))
+        if path is not None:
+            _save(path, embedder, vectors)
+    values, scales = vectors
+    marks = np.array([name.startswith(REVERSED) for name in ids])
+    return Background(unit(values * scales[:, None]), sequences, marks)
+
+
+def background_of_table(table: EmbeddingTable) -> Background | None:
+    """Return rows of a table as a background, None where it has too few.
+
+    Relatives of a query are among them, so its E-values are too large, the more so the more relatives it has.
+    """
+    if len(table) < FEWEST:
+        return None
+    return Background(table.take(sample_rows(len(table), SIZE)), [], np.zeros(0, dtype=np.bool_))
+
+
+def _read_sequences() -> tuple[list[str], list[str]]:
+    found = list(read_sequences(SEQUENCES))
+    return [sequence.id for sequence in found], [sequence.residues for sequence in found]
+
+
+def _path(embedder: Embedder) -> Path | None:
+    folder = embedder.model.folder
+    if folder is None:
+        return None
+    return folder / ("background.safetensors" if embedder.layer is None else f"background-layer{embedder.layer}.safetensors")
+
+
+def _identity(embedder: Embedder) -> dict[str, str]:
+    sequences = hashlib.sha256(SEQUENCES.read_bytes()).hexdigest()
+    return {"fingerprint": embedder.model.fingerprint, "sequences": sequences}
+
+
+def _compute(embedder: Embedder, sequences: list[str]) -> FloatArray:
+    from phylocli.embed import Embedder
+
+    total = sum(map(len, sequences))
+    console.info(f"embedding the {len(sequences):,} proteins against which E-values are measured, once for this model")
+    with console.progress_task("background", total, unit="residues") as bar:
+        return unit(Embedder(embedder.model, embedder.layer, embedder.batch_tokens, on_batch=bar.advance).pooled(sequences))
+
+
+Quantised = tuple[np.ndarray, np.ndarray]
+
+
+def _quantised(vectors: FloatArray) -> Quantised:
+    """Return vectors as 8-bit integers (m, D) and scales (m,): cosines with them are off by about 3e-4."""
+    scales = np.abs(vectors).max(axis=1) / 127
+    values = np.round(vectors / np.where(scales > 0, scales, 1)[:, None])
+    return values.astype(np.int8), scales.astype(np.float32)
+
+
+def _save(path: Path, embedder: Embedder, vectors: Quantised) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        with atomic_path(path) as part:
+            save_file({"vectors": vectors[0], "scales": vectors[1]}, part, metadata=_identity(embedder))
+    except (OSError, SafetensorError, PhylocliError) as error:
+        console.info(f"the background is not kept, and the next search computes it again: {error}")
+
+
+def _load(path: Path, embedder: Embedder) -> Quantised | None:
+    """Return the vectors of a file, None where it is missing, of other weights, or of other sequences."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            if tensors.metadata() != _identity(embedder):
+                return None
+            return tensors.get_tensor("vectors"), tensors.get_tensor("scales")
+    except (OSError, SafetensorError) as error:
+        raise BadInputError(f"{path} is damaged", why=str(error), fix="remove it; the next search makes it again") from error
