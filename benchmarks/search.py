@@ -31,7 +31,7 @@ import torch
 from phylocli import models
 from phylocli.embed import Embedder
 from phylocli.formats import read_sequences
-from phylocli.search import Background, Neighbours, Table, background_of, nearest, unit
+from phylocli.search import Background, EmbeddingTable, Neighbours, background_of, nearest, unit
 from phylocli.search.combined import CombinedEvalues
 from phylocli.search.rerank import ResidueScores, align
 
@@ -52,10 +52,10 @@ class Found:
     seconds: float = 0.0
 
 
-def table_of(vectors: np.ndarray, rows: int) -> Table:
+def table_of(vectors: np.ndarray, rows: int) -> EmbeddingTable:
     """Return a table of these unit vectors, repeated up to `rows`."""
     repeated = vectors[np.arange(rows) % len(vectors)]
-    return Table("targets", [str(i) for i in range(rows)], vectors.shape[1], {}, vectors=repeated)
+    return EmbeddingTable("targets", [str(i) for i in range(rows)], vectors.shape[1], {}, vectors=repeated)
 
 
 def phmmer(queries: list[str], targets: list[str], threads: int) -> tuple[list[list[tuple[int, float]]], float]:
@@ -82,7 +82,7 @@ def background(embedder: Embedder) -> Background:
     return found
 
 
-def search(embedder: Embedder, queries: list[str], table: Table, k: int) -> tuple[Any, np.ndarray, float]:
+def search(embedder: Embedder, queries: list[str], table: EmbeddingTable, k: int) -> tuple[Any, np.ndarray, float]:
     """Return neighbours, E-values and CPU seconds of a whole search."""
     start = time.process_time()
     vectors = unit(Embedder(embedder.model).pooled(queries))
@@ -107,7 +107,7 @@ def reranked(
     ways: list[str],
     queries: list[str],
     picked: np.ndarray,
-    table: Table,
+    table: EmbeddingTable,
     hits: Neighbours,
     sequences: list[str],
 ) -> list[Found]:

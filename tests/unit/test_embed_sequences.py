@@ -105,6 +105,19 @@ def test_identical_sequences_are_computed_once(model: Model, monkeypatch: pytest
     assert sum(seen) == 2 and (found[0] == found[2]).all() and (found[0] != found[1]).any()
 
 
+def test_residues_of_identical_sequences_are_computed_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    original = Model.residues
+
+    def counting(self: Model, tokens: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(len(tokens))
+        return original(self, tokens, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "residues", counting)
+    found = Embedder(model).residues(["MKV", "AAAA", "MKV"])
+    assert sum(seen) == 2 and found[0] is found[2] and [len(f) for f in found] == [3, 4, 3]
+
+
 def test_the_memory_of_identical_sequences_is_bounded(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phylocli.embed.embedder.CACHE_BYTES", 10 * model.dimension * 4)
     embedder = Embedder(model)
