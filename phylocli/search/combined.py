@@ -4,10 +4,9 @@
    composition at most. A Gumbel distribution, which depends on both lengths, is fitted to these scores (`extreme`), as
    Pearson 1998 (doi:10.1006/jmbi.1997.1525) does with the scores of a library. It gives a p-value to each hit's score, among
    proteins that are near.
-2. The p-value of the cosine (`significance`) and that of the alignment are combined by Fisher's method,
-   p = exp(-x) · (1 + x) with x = -ln(p₁ · p₂) / c. With c = 1 that is the chance that the product of two independent
-   p-values is as small; c > 1 allows for their dependence (Brown 1975, doi:10.2307/2529826), for what has the composition
-   of the query is near to it and aligns with it.
+2. The p-value of the cosine (`significance`) and that of the alignment are combined: p = (p₁ · p₂)^(1 / c). Their sum of
+   logarithms is Fisher's statistic, scaled as for dependent p-values (Brown 1975, doi:10.2307/2529826), for what has the
+   composition of the query is near to it and aligns with it: c = 2 would be right if one followed from the other.
 
 E = p · rows of the table. As for cosines, it depends on the query, the target, the model and the number of rows alone.
 """
@@ -28,7 +27,7 @@ ALIGNED = 128
 """Reversed proteins that a query is aligned with."""
 
 
-DEPENDENCE = 1.3
+DEPENDENCE = 1.7
 """c, chosen so that reversed and shuffled domains of SCOPe's validation folds have as many hits as E-values say."""
 
 
@@ -62,8 +61,7 @@ class CombinedEvalues:
         null = fit_gumbel(self._aligner(query, unrelated), cells(query, unrelated))
         product = null.log_chances(scores, cells(query, targets))
         product += self._background.log_chances(vector[None], cosines[None])[0]
-        x = -product / DEPENDENCE
-        return scores, self._rows * np.exp(np.log1p(x) - x)
+        return scores, self._rows * np.exp(product / DEPENDENCE)
 
 
 def cells(query: str, targets: SequenceOf[str]) -> Floats:
