@@ -50,14 +50,15 @@ def fit_shape(
         fit_scale: whether to fit the lengths' scale with the shape; otherwise the factors are 1.
     """
     device, categories = alpha.device, log_likelihoods.shape[1]
-    table = torch.from_numpy(_log_rates(categories)).to(device)
+    table = torch.from_numpy(_log_rates(categories)).to(device, non_blocking=True)
     low, high = np.log(ALPHA_BOUNDS[0]), np.log(ALPHA_BOUNDS[1])
     centre = torch.log(alpha).clamp(low, high)
     known = _basis(exact_rates(alpha, categories).clamp(min=_LEAST_RATE), categories)
     coefficients = torch.linalg.solve(known, log_likelihoods).unsqueeze(1)  # (trees, 1, categories, patterns)
     place = torch.zeros((len(alpha), 2), dtype=torch.float64, device=device)
-    reach = torch.tensor((_REACH[0], _REACH[1] if fit_scale else 0.0), dtype=torch.float64, device=device)
-    stencil = torch.cartesian_prod(*[torch.tensor([0.0, -1.0, 1.0], dtype=torch.float64, device=device)] * 2)
+    reach = torch.tensor((_REACH[0], _REACH[1] if fit_scale else 0.0), dtype=torch.float64).to(device, non_blocking=True)
+    around = torch.tensor([0.0, -1.0, 1.0], dtype=torch.float64)
+    stencil = torch.cartesian_prod(around, around).to(device, non_blocking=True)
     step = reach.clone()
     for _ in range(2 * _HALVINGS):
         step = step / np.sqrt(2)
