@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,47 @@ def test_those_who_wait_come_one_after_the_other(tmp_path: Path, capsys: pytest.
         with locks.waiting(tmp_path / "lock", "counts"):
             assert (tmp_path / "done").exists()
     assert "another process counts; waiting for it" in capsys.readouterr().err
+
+
+def _train(families: Path, folder: Path) -> None:
+    from phylocli.train import train_model
+
+    train_model([families], folder, steps=1, device="cpu", settings={"encoder.preset": "tiny"}, resume=True)
+
+
+def _run(families: Path, folder: Path) -> None:
+    from phylocli.workflow.config import from_arguments
+    from phylocli.workflow.run import run_chain
+
+    run_chain(from_arguments([str(families)]), folder)
+
+
+def _infomin(families: Path, folder: Path) -> None:
+    from phylocli.infomin import analyse
+
+    analyse(families, folder, steps=1)
+
+
+def _sweep(families: Path, folder: Path) -> None:
+    from phylocli.train.sweep import sweep
+
+    sweep([families], folder, steps=1)
+
+
+def _embed(families: Path, folder: Path) -> None:
+    from phylocli.embed import embed_file
+    from phylocli.encoders import Model
+
+    embed_file(families, folder, model=Model.create("convolutional", preset="tiny"), shard="2/3")
+
+
+@pytest.mark.parametrize("work", [_train, _run, _infomin, _sweep, _embed])
+def test_every_command_that_works_in_a_folder_is_refused_while_another_does(
+    work: Callable[[Path, Path], None], examples: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    with locks.exclusive(folder, ".shard-2-of-3.lock" if work is _embed else locks.NAME):
+        held = list(folder.iterdir())
+        with pytest.raises(locks.InUseError, match=f"{folder} is in use by process {os.getpid()}"):
+            work(examples / "families.sto", folder)
+        assert list(folder.iterdir()) == held

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ import polars as pl
 import pytest
 
 from phylocli.errors import BadInputError, PhylocliError, UsageError
-from phylocli.formats import write_families
+from phylocli.formats import locks, write_families
 from phylocli.formats.family import Family
 from phylocli.train import sweep as room
 from phylocli.train.sweep.plan import Planned
@@ -149,6 +153,8 @@ def test_what_cannot_work_is_said_before_anything_is_computed(families: Path, tm
     wrong: list[tuple[type[PhylocliError], dict[str, Any], str]] = [
         (UsageError, {"recipes": ["simclr", "simcrl"]}, "did you mean"),
         (UsageError, {"variations": [room.vary("batch.pears=1,2")]}, "batch.pears"),
+        (UsageError, {"variations": [room.vary("critic.temp=0.05,0.1")]}, "no parameter 'temp'"),
+        (UsageError, {"variations": [room.vary("optimiser.learning_rate=0.1,-1")]}, "learning_rate is -1"),
         (UsageError, {"metric": "val_accuracy"}, "final_val_accuracy"),
         (UsageError, {"inputs": ["-"]}, "several times"),
         (BadInputError, {"inputs": [tmp_path / "none.sto"]}, "no such file"),
@@ -159,6 +165,58 @@ def test_what_cannot_work_is_said_before_anything_is_computed(families: Path, tm
             room.sweep(inputs, tmp_path / "sweep", **options)
         assert message in str(caught.value)
     assert not (tmp_path / "sweep").exists()
+
+
+def test_a_sweep_with_other_settings_than_its_runs_have_is_refused_and_its_tables_stay(
+    families: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "sweep"
+
+    def call(steps: int, **settings: Any) -> pl.DataFrame:
+        return room.sweep([families], out, seeds=[0, 1], settings={**SMALL, **settings}, steps=steps, device="cpu")
+
+    call(2)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for steps, settings, named in ((3, {}, "steps = 2"), (2, {"optimiser.clip": 0.5}, r"optimiser\.clip = 1\.0")):
+        with pytest.raises(UsageError, match=f"{out} was made with {named}") as caught:
+            call(steps, **settings)
+        assert caught.value.fix is not None
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_sweep_whose_metrics_are_damaged_says_which(families: Path, tmp_path: Path) -> None:
+    room.sweep([families], tmp_path / "sweep", settings=SMALL, steps=2, device="cpu")
+    metrics = tmp_path / "sweep" / "runs" / "simclr,seed=0" / "metrics.parquet"
+    metrics.write_bytes(metrics.read_bytes()[:50])
+    frame = collect(room.plan(["simclr"], [], [0], {}), tmp_path / "sweep" / "runs", {})
+    assert frame["status"].to_list() == ["failed"]
+    assert f"{metrics} is damaged" in frame["error"][0]
+
+
+def test_two_sweeps_in_one_folder_are_refused(families: Path, tmp_path: Path) -> None:
+    with locks.exclusive(tmp_path / "sweep"), pytest.raises(locks.InUseError):
+        room.sweep([families], tmp_path / "sweep", settings=SMALL, steps=2, device="cpu")
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_killed_sweep_goes_on_and_ends_as_one_that_never_was(families: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom phylocli.train import sweep\n"
+        f"sweep.sweep([sys.argv[1]], sys.argv[2], seeds=[0, 1], settings={SMALL!r}, steps=4, device='cpu')"
+    )
+    command = [sys.executable, "-c", script, str(families), str(tmp_path / "killed")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    second = tmp_path / "killed" / "runs" / "simclr,seed=1" / "checkpoints"
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not list(second.glob("step-*.pt")):
+            time.sleep(0.005)
+        process.kill()
+    assert not (second.parent / "model").exists()
+    subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
+    room.sweep([families], tmp_path / "whole", seeds=[0, 1], settings=SMALL, steps=4, device="cpu")
+    for run in ("simclr,seed=0", "simclr,seed=1"):
+        assert losses(tmp_path / "killed", run) == pytest.approx(losses(tmp_path / "whole", run), abs=1e-6)
+    assert not list((tmp_path / "killed").rglob(".*"))  # neither locks nor temporary files
 
 
 @pytest.mark.slow
