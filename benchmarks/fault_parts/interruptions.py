@@ -155,7 +155,7 @@ def _plain(value: Any) -> Any:
     import torch
 
     if isinstance(value, torch.Tensor):
-        return hashlib.sha256(value.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest() if value.numel() else ""
+        return hashlib.sha256(value.flatten().view(torch.uint8).numpy().tobytes()).hexdigest() if value.numel() else ""
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
