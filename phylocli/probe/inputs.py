@@ -19,7 +19,7 @@ from phylocli.probe.embeddings import Embedding
 if TYPE_CHECKING:
     import polars as pl
 
-COMMAND_FIX = "the ids of both must be the same words; --id-column names the column that holds them"
+SAME_IDS = "the ids of both must be the same words; --id-column names the column that holds them"
 
 
 @dataclass
@@ -81,7 +81,7 @@ def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: di
             raise BadInputError(
                 f"no id of {embedding.source} is in the labels",
                 why=f"the embeddings have ids like {shorten(embedding.ids[0], 40)!r}, the labels like {frame['id'][0]!r}",
-                fix=COMMAND_FIX,
+                fix=SAME_IDS,
             )
         if shared < len(known) or shared < frame.height:
             console.info(
@@ -133,12 +133,15 @@ def explain_inputs(
     tables = read_tables(embeddings, options)
     rows: list[tuple[str, str, str, str]] = []
     for embedding in tables.embeddings:
-        rows += [(embedding.source, *taken) for taken in tables.taken.get(embedding.source, [])]
+        rows += [(embedding.source, *one) for one in tables.taken.get(embedding.source, [])]
         rows.append((embedding.source, "", "table", f"{len(embedding.ids):,} ids, {embedding.vectors.shape[1]:,} features"))
-    if labels is not None:
+    taken = [one for account in tables.taken.values() for one in account]
+    if labels is None:
+        options.check_ids(taken)
+    else:
         name = str(labels)
         frame, ids = read_label_table(labels, options)
-        options.check_ids([ids, *(taken for account in tables.taken.values() for taken in account)])
+        options.check_ids([ids, *taken])
         rows.append((name, *ids))
         for embedding in tables.embeddings:
             known = set(embedding.ids)
@@ -154,7 +157,7 @@ def explain_inputs(
             resample_by=resample_by,
             options=options,
         )
-        rows += [(name, *taken) for taken in data.taken]
+        rows += [(name, *one) for one in data.taken]
         rows.append((name, "", "matched", f"{len(data):,} of {frame.height:,} ids have an embedding in every table"))
     return pl.DataFrame(rows, schema=["table", "column", "taken_as", "why"], orient="row")
 

@@ -139,6 +139,9 @@ def test_what_was_taken_for_what_is_explained_in_full(tmp_path: Path, table: Pat
     assert (name, "note", "ids", "named by --id-column") in found.rows()
     assert (name, "stab", "quantity", "named by --quantities") in found.rows()
     assert (source, "mass, d0", "features", "named by --features") in found.rows()
+    for labelled in (None, labels):
+        with pytest.raises(UsageError, match="no table has a column 'gene'"):
+            explain_inputs([features], labelled, id_column="gene")
 
 
 def test_explain_prints_a_table_and_evaluates_nothing(cli: Callable[..., object], tmp_path: Path, table: Path) -> None:

@@ -21,7 +21,7 @@ from phylocli.probe.columns import NO_LABELS, Column, read_column
 from phylocli.probe.coordinates import place_points, resolve_method
 from phylocli.probe.dataset import HIERARCHY, read_label_table
 from phylocli.probe.embeddings import Embedding
-from phylocli.probe.inputs import COMMAND_FIX
+from phylocli.probe.inputs import SAME_IDS
 from phylocli.probe.tasks._contract import subsample
 
 LIMIT = 200_000
@@ -133,7 +133,7 @@ def _label_column(
         raise BadInputError(
             f"no id of the embeddings is in {source}",
             why=f"the embeddings have ids like {shorten(ids[0], 40)!r}, the labels like {shorten(frame['id'][0], 40)!r}",
-            fix=COMMAND_FIX,
+            fix=SAME_IDS,
         )
     if shared < len(ids):
         console.info(f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in the labels")
