@@ -19,7 +19,7 @@ from fault_parts.launcher import Launcher
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = ROOT / "examples"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-TIMES = ("seconds", "residues_per_second", "mfu", "time", "wall", "command", "created", "host", "pid")
+TIMES = ("seconds", "waited", "residues_per_second", "mfu", "time", "wall", "command", "created", "host", "pid")
 """Columns and keys that say when and how fast, which no two runs have in common."""
 
 
