@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from phylocli import console
-from phylocli.errors import BadInputError, PhylocliError
+from phylocli.errors import PhylocliError
 from phylocli.formats import read_sequences
+from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.streams import atomic_path
 from phylocli.search.database import FloatArray, unit
 from phylocli.search.significance import Floats, log_chances, sample_rows
 
@@ -142,26 +142,15 @@ def _quantised(vectors: FloatArray) -> Quantised:
 
 
 def _save(path: Path, embedder: Embedder, vectors: Quantised) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     try:
-        with atomic_path(path) as part:
-            save_file({"vectors": vectors[0], "scales": vectors[1]}, part, metadata=_identity(embedder))
-    except (OSError, SafetensorError, PhylocliError) as error:
+        write_arrays(path, {"vectors": vectors[0], "scales": vectors[1]}, _identity(embedder))
+    except PhylocliError as error:
         console.info(f"the background is not kept, and the next search computes it again: {error}")
 
 
 def _load(path: Path, embedder: Embedder) -> Quantised | None:
     """Return the vectors of a file, None where it is missing, of other weights, or of other sequences."""
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         return None
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            if tensors.metadata() != _identity(embedder):
-                return None
-            return tensors.get_tensor("vectors"), tensors.get_tensor("scales")
-    except (OSError, SafetensorError) as error:
-        raise BadInputError(f"{path} is damaged", why=str(error), fix="remove it; the next search makes it again") from error
+    arrays, metadata = read_arrays(path, fix="remove it; the next search makes it again")
+    return (arrays["vectors"], arrays["scales"]) if metadata == _identity(embedder) else None

@@ -30,8 +30,9 @@ import numpy as np
 
 from phylocli import console
 from phylocli.errors import BadInputError
+from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.family import Family
-from phylocli.formats.streams import PathLike, atomic_path
+from phylocli.formats.streams import PathLike
 from phylocli.search.alignment import Gaps
 from phylocli.search.database import FloatArray, IntArray
 from phylocli.train.homologous import MEMBERS, fit_axes
@@ -87,8 +88,6 @@ class Homology:
 
     def save(self, folder: PathLike) -> Path:
         """Write it into the folder of its model."""
-        from safetensors.numpy import save_file
-
         described = {
             "layers": self.layers,
             "fingerprint": self.fingerprint,
@@ -97,9 +96,8 @@ class Homology:
             "gaps": [self.gaps.opening, self.gaps.extension],
         }
         arrays = {"mean": self.mean, "axes": self.axes, "correlation": self.correlation}
-        arrays = {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in arrays.items()}
-        with atomic_path(Path(folder) / FILE) as part:
-            save_file(arrays, part, metadata={"homology": json.dumps(described, sort_keys=True)})
+        floats = {name: values.astype(np.float32) for name, values in arrays.items()}
+        write_arrays(Path(folder) / FILE, floats, {"homology": json.dumps(described, sort_keys=True)})
         return Path(folder) / FILE
 
 
@@ -112,17 +110,15 @@ def load_homology(model: Model) -> Homology | None:
     path = None if model.folder is None else model.folder / FILE
     if path is None or not path.is_file():
         return None
-    from safetensors import SafetensorError, safe_open
-
+    fix = "fit it again, or remove it"
+    arrays, metadata = read_arrays(path, fix=fix)
     try:
-        with safe_open(path, framework="numpy") as tensors:
-            described: dict[str, Any] = json.loads(tensors.metadata()["homology"])
-            arrays = {name: tensors.get_tensor(name) for name in ("mean", "axes", "correlation")}
+        described: dict[str, Any] = json.loads(metadata["homology"])
         layers, gaps = tuple(described["layers"]), Gaps(*described["gaps"])
         numbers = {key: described[key] for key in ("fingerprint", "scale", "offset")}
-        found = Homology(layers, **arrays, **numbers, gaps=gaps)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise BadInputError(f"{path} is damaged", why=str(error), fix="fit it again, or remove it") from error
+        found = Homology(layers, arrays["mean"], arrays["axes"], arrays["correlation"], **numbers, gaps=gaps)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{path} is damaged", why=str(error), fix=fix) from error
     if found.fingerprint != model.fingerprint:
         console.warning(f"{path} was fitted to a model with other weights, and is left alone")
         return None

@@ -1,0 +1,65 @@
+"""Named arrays in a safetensors file, with a checksum of all that the file holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.errors import BadInputError
+from phylocli.formats.streams import PathLike, atomic_path
+
+CHECKSUM = "sha256"
+"""Key of the checksum in the file's metadata."""
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def write_arrays(path: PathLike, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    """Write arrays atomically.
+
+    Raises:
+        PhylocliError: the disk is full, or the place cannot be written.
+    """
+    from safetensors.numpy import save
+
+    whole = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    # Not `save_file`, whose error does not say that the disk is full in any way that code could read.
+    data = save(whole, metadata={**metadata, CHECKSUM: _checksum(whole, metadata)})
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
+def read_arrays(path: PathLike, *, fix: str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """Read arrays and metadata, as `write_arrays` wrote them.
+
+    Args:
+        path: the file.
+        fix: what to do about a damaged file, for the message.
+
+    Raises:
+        BadInputError: the file is damaged, or was written by something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            metadata = dict(tensors.metadata() or {})
+            arrays = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118  it is no mapping
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise BadInputError(f"{path} is damaged", why=str(error), fix=fix) from error
+    if metadata.pop(CHECKSUM, None) != _checksum(arrays, metadata):
+        raise BadInputError(f"{path} is damaged", why="its checksum does not match", fix=fix)
+    return arrays, metadata
+
+
+def _checksum(arrays: Arrays, metadata: Mapping[str, str]) -> str:
+    found = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        found.update(arrays[name].tobytes())
+    return found.hexdigest()
