@@ -13,12 +13,13 @@ import functools
 import importlib
 import inspect
 import io
+import math
 import os
 import pkgutil
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args, get_origin
 
 import typer
 
@@ -103,6 +104,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     run.is_guarded = True  # type: ignore[attr-defined]
     signature = inspect.signature(function, eval_str=True)
+    for parameter in signature.parameters.values():
+        _check_numbers_of(parameter)
     common = [
         inspect.Parameter(
             "quiet",
@@ -122,6 +125,30 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     run.__annotations__ = {name: p.annotation for name, p in run.__signature__.parameters.items()}  # type: ignore[attr-defined]
     return run
+
+
+def _check_numbers_of(parameter: inspect.Parameter) -> None:
+    """Let an option of decimal numbers refuse NaN, and what is outside its `min` and `max`."""
+    if get_origin(parameter.annotation) is not Annotated:
+        return
+    kind, option = get_args(parameter.annotation)[:2]
+    if float not in (kind, *get_args(kind)) or option.parser is not None:
+        return
+    low, high = option.min, option.max
+
+    least, most = -math.inf if low is None else low, math.inf if high is None else high
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            within = "" if low is None and high is None else f" from {least:g} to {most:g}"
+            raise typer.BadParameter(f"{text!r} is not a number{within}")
+        return value
+
+    option.parser = number
 
 
 def _words(error: OSError) -> str:

@@ -34,7 +34,10 @@ def command(
         str, typer.Option(help="none, match (match columns only) or gappy=0.9 (at most 90 % gaps).", metavar="RULE")
     ] = "none",
     min_coverage: Annotated[
-        float, typer.Option(help="Leave out members with residues in a smaller share of the match columns.", metavar="X")
+        float,
+        typer.Option(
+            min=0, max=1, help="Leave out members with residues in a smaller share of the match columns.", metavar="X"
+        ),
     ] = 0.0,
     on_duplicate: Annotated[
         str, typer.Option(metavar="error|keep-first|rename", help="What to do with an id that was there before.")

@@ -124,7 +124,9 @@ def estimate(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Pairs in a training batch.")] = 128,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps at most.")] = 3000,
-    held_out: Annotated[float, typer.Option(metavar="SHARE", help="Share of the pairs that the estimate is made on.")] = 0.3,
+    held_out: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of the pairs that the estimate is made on.")
+    ] = 0.3,
     replicates: Annotated[int, typer.Option(min=2, metavar="N", help="Bootstrap replicates.")] = 200,
     control: Annotated[bool, typer.Option(help="Also with partners shuffled, which should give 0.")] = True,
     output: Output = None,

@@ -24,7 +24,7 @@ def command(
     from phylocli.errors import UsageError
 
     if action == "list" and name is None:
-        if not models.available():
+        if not models.named():
             console.info("this installation ships no model; train one with 'phylocli train families.sto -o run'")
         typer.echo(models.listing(), nl=False)
     elif action == "show" and name is not None:

@@ -32,7 +32,7 @@ def command(
     k: Annotated[int, typer.Option("-k", metavar="K", min=1, help="Hits of a query.")] = 20,
     max_evalue: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option("--max-evalue", "-e", metavar="E", help="Leave out hits with a larger E-value."),
+        typer.Option("--max-evalue", "-e", min=0, metavar="E", help="Leave out hits with a larger E-value."),
     ] = None,
     no_self: Annotated[bool, typer.Option("--no-self", help="A row with the query's own id is no hit.")] = False,
     model: ModelOption = None,

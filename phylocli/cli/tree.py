@@ -26,7 +26,9 @@ def command(
     ] = "lg",
     alpha: Annotated[
         Optional[float],  # noqa: UP045  typer reads it
-        typer.Option(help="Shape of Γ for distances (inf: equal rates); estimated for each family by default.", metavar="X"),
+        typer.Option(
+            min=0, help="Shape of Γ for distances (inf: equal rates); estimated for each family by default.", metavar="X"
+        ),
     ] = None,
     tree: Annotated[
         Optional[str],  # noqa: UP045
@@ -39,7 +41,8 @@ def command(
     ] = None,
     columns: Annotated[str, typer.Option(help="match (match states only) or all.", metavar="WHICH")] = "match",
     min_coverage: Annotated[
-        float, typer.Option(help="Leave out members with residues in a smaller share of the columns.", metavar="X")
+        float,
+        typer.Option(min=0, max=1, help="Leave out members with residues in a smaller share of the columns.", metavar="X"),
     ] = 0.0,
     min_overlap: Annotated[
         int,
@@ -66,7 +69,9 @@ def command(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Families at once; 0 takes all cores.", metavar="N")] = 1,
     timeout: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Seconds that one family may take; one that takes longer fails, the others go on.", metavar="S"),
+        typer.Option(
+            min=0, help="Seconds that one family may take; one that takes longer fails, the others go on.", metavar="S"
+        ),
     ] = None,
     format: Annotated[str, typer.Option(help="stockholm (records with trees) or newick.", metavar="F")] = "stockholm",
     draw: Annotated[

@@ -22,7 +22,7 @@ from phylocli.formats import locks, read_sequences
 from phylocli.formats.fasta import OnDuplicate
 from phylocli.formats.provenance import provenance, write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, is_file, note_input, write_text
-from phylocli.formats.tables import TableFormat, TableWriter, format_of
+from phylocli.formats.tables import TableFormat, TableWriter, format_of, has_format
 from phylocli.processes import WorkerPool
 from phylocli.threads import limit_threads
 
@@ -115,7 +115,7 @@ def _folder(output: PathLike | None, *, parts: bool) -> Path | None:
         return Path(text)
     if not parts:
         return None
-    if text == STDIO or format_of(text, "tsv") != "tsv" or Path(text).suffix.lower() in (".tsv", ".txt"):
+    if text == STDIO or has_format(text):
         raise UsageError("shards are parts of a folder, and the output names none", fix="say -o FOLDER")
     return Path(text)
 
@@ -144,9 +144,10 @@ def _one_table(
     parameters: dict[str, Any],
 ) -> int:
     """Write one table; return the number of sequences."""
+    format = format or format_of(output)
     on_disk = output is not None and is_file(output)
     if known is not None and output is not None and on_disk:
-        check_space(output, _forecast(known, maker, format or format_of(output)))
+        check_space(output, _forecast(known, maker, format))
     with Meter(known) as meter, TableWriter(output, maker.schema(), format) as writer:
         sequences = read_sequences(sources, on_duplicate=on_duplicate, letters=maker.model.alphabet)
         for table, count, residues in maker.tables(sequences, meter.computed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, Self
 
@@ -306,13 +307,17 @@ class Model(nn.Module):
             )
         try:
             description = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-            config = {key: description[key] for key in ("encoder", "parameters", "pooling", "pooling_parameters")}
+            kinds = {"encoder": str, "parameters": dict, "pooling": str, "pooling_parameters": dict}
+            config = {key: description[key] for key in kinds}
+            wrong = next((key for key, kind in kinds.items() if not isinstance(config[key], kind)), None)
+            if wrong is not None:
+                raise TypeError(f"{wrong} is {config[wrong]!r:.100}")
             if description.get("whitened"):
                 config["whitened"] = float(description["whitened"])
             config.update({key: int(description[key]) for key in ("kernel", "whitened_to") if description.get(key)})
             if "alphabet" in description:
                 config["alphabet"] = check_alphabet(description["alphabet"])
-        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, UsageError) as error:
             raise BadInputError(f"{path / CONFIG} does not describe a model", why=repr(error), fix=_AGAIN) from error
         if description.get("format") != FORMAT:
             raise BadInputError(
@@ -330,10 +335,68 @@ class Model(nn.Module):
             raise BadInputError(f"{weights} is damaged", why=f"its checksum is not the one in {CONFIG}", fix=_AGAIN)
         note_input(weights)
         try:
+            shapes = _shapes(weights)
+            _check_numbers(config, shapes)
             with torch.random.fork_rng(devices=[]):
+                with torch.device("meta"):  # nothing is allocated before it is known that the file fills it
+                    _check_shapes(cls(config), shapes)
                 model = cls(config)
             model.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
-        except (SafetensorError, RuntimeError, UsageError) as error:
-            raise BadInputError(f"{path}: the weights do not fit the configuration", why=str(error), fix=_AGAIN) from error
+        except (SafetensorError, UsageError, *_OF_BAD_VALUES) as error:
+            why = str(error)[:500] or type(error).__name__
+            raise BadInputError(f"{path}: the weights do not fit the configuration", why=why, fix=_AGAIN) from error
         model.folder = path
         return model.to(device).eval()
+
+
+_OF_BAD_VALUES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError)
+"""What building a module from values of wrong kinds may raise."""
+
+_LAYERS = ("depth", "num_hidden_layers")
+"""Numbers of a configuration that count layers, each of at least one tensor."""
+
+_SMALL = 8192
+"""Numbers of a configuration up to this are not compared with the weights: dilations, numbers of positions."""
+
+
+def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors of a file, by name; reads the header only."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="numpy") as tensors:
+        return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
+
+
+def _check_numbers(config: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Refuse numbers that no tensor of the file bears out, before a module of that size is built.
+
+    Raises:
+        ValueError: a number that is not finite, or an integer above all sizes and numbers of tensors.
+    """
+    largest = max([_SMALL, len(shapes), *(size for shape in shapes.values() for size in shape)])
+    pending: list[tuple[str, Any]] = list(config.items())
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.items()
+        elif isinstance(value, list):
+            pending += [(name, item) for item in value]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+        elif name in _LAYERS and isinstance(value, int) and value > len(shapes):
+            raise ValueError(f"{name} is {value:.3g}, and the weights have {len(shapes)} tensors")
+        elif isinstance(value, int) and abs(value) > largest:
+            raise ValueError(f"{name} is {value:.3g}, and no tensor of the weights has as many rows or columns")
+
+
+def _check_shapes(model: Model, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Compare the tensors of a model with those of a file.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name in sorted(wanted.keys() | shapes.keys()):
+        if wanted.get(name) != shapes.get(name):
+            there, here = shapes.get(name, "missing"), wanted.get(name, "unknown")
+            raise ValueError(f"{name} is {there} in the file, and {here} in the configuration's model")

@@ -197,12 +197,30 @@ def sites_schema() -> pa.Schema:
 
 
 def format_of(path: PathLike | None, default: TableFormat = "tsv") -> TableFormat:
-    """Return the table format that a path's suffix names (compression suffixes aside), else `default`."""
-    if path is None or str(path) == STDIO:
+    """Return the table format that a path's suffix names (compression suffixes aside); `default` where it has none.
+
+    Raises:
+        UsageError: a suffix that names none.
+    """
+    if path is None or str(path) == STDIO or str(path).startswith("/dev/"):
         return default
+    suffix = _suffix(path)
+    if suffix and suffix not in _SUFFIXES:
+        raise UsageError(
+            f"{path}: tables are not written as {suffix}",
+            fix=f"use a suffix of {', '.join(_SUFFIXES)} (of text also with .gz, .zst, …), or --format",
+        )
+    return _SUFFIXES.get(suffix, default)
+
+
+def has_format(path: PathLike) -> bool:
+    """Return whether a path's suffix names a table format."""
+    return _suffix(path) in _SUFFIXES
+
+
+def _suffix(path: PathLike) -> str:
     name = Path(path)
-    suffix = Path(name.stem).suffix if name.suffix.lower() in PACKED else name.suffix
-    return _SUFFIXES.get(suffix.lower(), default)
+    return (Path(name.stem) if name.suffix.lower() in PACKED else name).suffix.lower()
 
 
 class TableWriter:

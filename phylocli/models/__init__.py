@@ -9,6 +9,6 @@ models can be named in the environment variable PHYLOCLI_MODELS; they come befor
 
 from __future__ import annotations
 
-from phylocli.models.catalogue import DEFAULT, ModelEntry, available, card, find, listing, load
+from phylocli.models.catalogue import DEFAULT, ModelEntry, available, card, entry, find, listing, load, named
 
-__all__ = ["DEFAULT", "ModelEntry", "available", "card", "find", "listing", "load"]
+__all__ = ["DEFAULT", "ModelEntry", "available", "card", "entry", "find", "listing", "load", "named"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phylocli import console
 from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
 
@@ -69,15 +70,31 @@ def _folders() -> dict[str, Path]:
 def available() -> list[ModelEntry]:
     """Return the models that can be named, `default` first. Reads their descriptions, not their weights.
 
-    Raises:
-        BadInputError: one of them is damaged.
+    A model that is damaged is left out, with a warning.
     """
-    return [_entry(name, folder) for name, folder in _folders().items()]
+    found = []
+    for name in _folders():
+        try:
+            found.append(entry(name))
+        except BadInputError as error:
+            console.warning(f"{error.what} ({error.why})")
+    return found
 
 
-def _entry(name: str, folder: Path) -> ModelEntry:
+def named() -> list[str]:
+    """Return the names that models have, `default` first, whether they are sound or not."""
+    return list(_folders())
+
+
+def entry(name: str) -> ModelEntry:
+    """Return what is known of a model that can be named.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
+    folder = _folders()[name]
     weights = folder / _WEIGHTS
     try:
         description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
@@ -85,8 +102,10 @@ def _entry(name: str, folder: Path) -> ModelEntry:
             weights_of = [key for key in tensors.keys() if not key.startswith(_FITTED)]  # noqa: SIM118
             parameters = sum(math.prod(tensors.get_slice(key).get_shape()) for key in weights_of)
         encoder, features, size = str(description["encoder"]), int(description["dimension"]), weights.stat().st_size
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise BadInputError(f"the model {name!r} in {folder} is damaged", why=str(error), fix="install it again") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise BadInputError(
+            f"the model {name!r} in {folder} is damaged", why=str(error) or type(error).__name__, fix="install it again"
+        ) from error
     return ModelEntry(name, folder, encoder, parameters, features, size, _summary(folder / _CARD))
 
 
@@ -168,7 +187,7 @@ def card(model: PathLike | None = None) -> str:
 def listing() -> str:
     """Return the models as a table: name, encoder, parameters, features, size of the file in MB, summary; tab-separated."""
     lines = ["name\tencoder\tparameters\tfeatures\tMB\tsummary"]
-    for entry in available():
-        size = f"{entry.bytes / 1e6:.1f}"
-        lines.append("\t".join((entry.name, entry.encoder, str(entry.parameters), str(entry.features), size, entry.summary)))
+    for found in available():
+        size = f"{found.bytes / 1e6:.1f}"
+        lines.append("\t".join((found.name, found.encoder, str(found.parameters), str(found.features), size, found.summary)))
     return "\n".join(lines) + "\n"

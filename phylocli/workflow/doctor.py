@@ -81,7 +81,7 @@ def diagnose() -> list[Finding]:
             found.append(Finding("optional engines", name, "ok", program))
         else:
             found.append(Finding("optional engines", name, "optional", f"not found; {how}"))
-    found.append(_default_model())
+    found += _models()
     store = Store()
     found.append(Finding("store", str(store.root), "ok", f"{len(store.accessions())} families"))
     return found + _cache() + _configuration()
@@ -116,17 +116,24 @@ def _configuration() -> list[Finding]:
     return found
 
 
-def _default_model() -> Finding:
+def _models() -> list[Finding]:
+    """Return the models that can be named, the default first."""
     from phylocli import models
 
-    try:
-        entry = next((e for e in models.available() if e.name == models.DEFAULT), None)
-    except PhylocliError as error:
-        return Finding("models", models.DEFAULT, "missing", error.what)
-    if entry is None:
-        return Finding("models", models.DEFAULT, "optional", "not in this installation; name a model with --model")
-    size = f"{entry.encoder}, {entry.parameters:,} parameters, {entry.features} features, {entry.bytes / 1e6:.1f} MB"
-    return Finding("models", models.DEFAULT, "ok", f"{size}: {entry.folder}")
+    names = models.named()
+    found = []
+    if models.DEFAULT not in names:
+        says = "not in this installation; name a model with --model"
+        found.append(Finding("models", models.DEFAULT, "optional", says))
+    for name in names:
+        try:
+            entry = models.entry(name)
+        except PhylocliError as error:
+            found.append(Finding("models", name, "missing" if name == models.DEFAULT else "unusable", error.what))
+            continue
+        size = f"{entry.encoder}, {entry.parameters:,} parameters, {entry.features} features, {entry.bytes / 1e6:.1f} MB"
+        found.append(Finding("models", name, "ok", f"{size}: {entry.folder}"))
+    return found
 
 
 def _devices() -> list[Finding]:

@@ -51,7 +51,7 @@ def write_negatives(
         BadInputError: fewer than two families, one without an alignment, or no family has a negative.
     """
     path = Path(how)
-    named = {entry.name for entry in models.available()}
+    named = models.named()
     if how != "profile" and how not in named and not path.exists():
         raise UsageError(
             f"there are no hard negatives by {how!r}",

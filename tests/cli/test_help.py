@@ -1,11 +1,14 @@
 """What holds of every command: light start-up, help with examples, exit codes."""
 
+import inspect
 import subprocess
 import sys
+from typing import Annotated, get_args, get_origin
 
 import pytest
+import typer
 
-from phylocli.cli import modules
+from phylocli.cli import build, modules
 
 HEAVY = [
     "torch",
@@ -28,6 +31,7 @@ COMMANDS = [m.__name__.rsplit(".", 1)[1] for m in modules()]
 def test_help_loads_no_heavy_library():
     code = f"""
 import sys
+from typing import Annotated, get_args, get_origin
 sys.argv = ["phylocli", "--help"]
 from phylocli.cli import main
 try:
@@ -85,3 +89,36 @@ def test_shell_completion_is_offered(phylocli):
     assert b"--install-completion" in phylocli("--help").stdout
     done = phylocli(env={"_PHYLOCLI_COMPLETE": "complete_bash", "COMP_WORDS": "phylocli tr", "COMP_CWORD": "1"})
     assert {b"tree", b"train"} <= set(done.stdout.split())
+
+
+def float_options() -> list[tuple[list[str], str, object]]:
+    """Return (command, option, declaration) of every option of decimal numbers."""
+    found = []
+    for module in modules():
+        name = module.__name__.rsplit(".", 1)[1]
+        grouped = hasattr(module, "app")
+        commands = {c.name: c.callback for c in module.app.registered_commands} if grouped else {"": module.command}
+        for sub, function in commands.items():
+            for parameter in inspect.signature(function, eval_str=True).parameters.values():
+                if get_origin(parameter.annotation) is Annotated:
+                    kind, option = get_args(parameter.annotation)[:2]
+                    if float in (kind, *get_args(kind)):
+                        flag = next((d for d in option.param_decls or () if d.startswith("--")), None)
+                        found.append(
+                            ([name, *([sub] if sub else [])], flag or f"--{parameter.name.replace('_', '-')}", option)
+                        )
+    return found
+
+
+def test_every_option_of_decimal_numbers_refuses_what_is_no_number_or_out_of_range(cli) -> None:
+    build()  # where options are wrapped
+    options = float_options()
+    assert len(options) > 20
+    for command, flag, option in options:
+        values = ["nan", "x"] + (["-1"] if option.min == 0 else []) + (["inf"] if option.max == 1 else [])
+        for value in values:
+            with pytest.raises(typer.BadParameter, match="is not a number"):
+                option.parser(value)
+        done = cli(*command, f"{flag}=nan")
+        assert done.exit_code == 2, (command, flag)
+        assert "is not a number" in " ".join(done.stderr.split()), done.stderr

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -73,7 +76,66 @@ def test_damage_is_found_when_a_model_is_loaded_or_listed(shelf: Path) -> None:
         models.load("default")
     weights.write_bytes(data[:5])
     with pytest.raises(BadInputError, match=r"'default'.*is damaged"):
-        models.available()
+        models.entry("default")
+
+
+@pytest.mark.parametrize("config", ["", "[]", "{}", '{"encoder": 1}', "[" * 100_000])
+def test_a_model_that_is_damaged_does_not_hide_the_sound_ones(
+    shelf: Path, capsys: pytest.CaptureFixture[str], config: str
+) -> None:
+    (shelf / "bad").mkdir()
+    (shelf / "bad" / "config.json").write_text(config)
+    assert [entry.name for entry in models.available()] == ["default", "another"]
+    assert "'bad'" in capsys.readouterr().err
+    found = {finding.name: finding.state for finding in diagnose() if finding.group == "models"}
+    assert found == {"default": "ok", "another": "ok", "bad": "unusable"}
+
+
+HOSTILE = [
+    {"encoder": ["convolutional"]},
+    {"encoder": None},
+    {"encoder": "../../etc/passwd"},
+    {"encoder": "_model"},
+    {"parameters": []},
+    {"parameters": {"depth": 10_000_000}},
+    {"parameters": {"kernel": 1_000_001}},
+    {"parameters": {"width": 10**9}},
+    {"parameters": {"width": 10**400}},
+    {"parameters": {"width": "64"}},
+    {"parameters": {"width": 1.5}},
+    {"parameters": {"width": [64]}},
+    {"parameters": {"width": -64}},
+    {"parameters": {"width": 0}},
+    {"parameters": {"depth": 5000}},
+    {"parameters": {"dropout": float("nan")}},
+    {"parameters": {"no_such": 1}},
+    {"pooling": "no-such"},
+    {"pooling": "attention", "pooling_parameters": {"heads": 0}},
+    {"pooling": "feature-mean", "pooling_parameters": {"features": 10**12}},
+    {"pooling_parameters": None},
+    {"kernel": 10**12},
+    {"kernel": "many"},
+    {"whitened": "much"},
+    {"whitened": 0.5, "whitened_to": 10**12},
+    {"alphabet": "klingon"},
+]
+
+
+@pytest.mark.parametrize("changes", HOSTILE, ids=[str(c)[:60] for c in HOSTILE])
+def test_a_configuration_of_wrong_kinds_or_sizes_is_an_error_before_anything_is_allocated(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    folder = Model.create("convolutional", preset="tiny", seed=1).save(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("config_sha256", None)
+    if isinstance(changes.get("parameters"), dict):
+        changes = {"parameters": {**config["parameters"], **changes["parameters"]}}  # type: ignore[dict-item]
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    start, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BadInputError):
+        Model.load(folder)
+    assert time.process_time() - start < 60
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 300_000  # kB
 
 
 def test_half_precision_weights_load_as_float32_and_embed_alike(tmp_path: Path) -> None:

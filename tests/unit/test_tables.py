@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from phylocli.errors import BadInputError
+from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import tables
 
 
@@ -89,3 +89,30 @@ def test_texts_become_numbers_only_where_nothing_is_lost(tmp_path):
     assert frame["id"].to_list() == ["001", "002"] and frame["mask"].to_list() == [mask, mask]
     assert frame["integer"].to_list() == [1, -2] and frame["word"].to_list() == ["x", "3"]
     assert frame["real"].to_list() == [1e-3, None] and frame["gap"].to_list() == [None, 0.5]
+
+
+@pytest.mark.parametrize("name", ["e.h5", "e.npz", "e.xlsx", "e.json", "e.h5.gz", "E.NPZ", "e.v2"])
+def test_a_suffix_of_no_table_format_is_refused_with_the_list(tmp_path, pairs, name):
+    with pytest.raises(UsageError, match=f"tables are not written as \\.{name.lower().split('.')[1]}") as caught:
+        tables.write_table(pairs, tmp_path / name, tables.pairs_schema())
+    assert all(suffix in (caught.value.fix or "") for suffix in (".tsv", ".csv", ".parquet", ".arrow", "--format"))
+    assert not list(tmp_path.iterdir())
+    tables.write_table(pairs, tmp_path / name, tables.pairs_schema(), "parquet")  # what --format names is taken
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        *[
+            ("t", "tsv"),
+            ("t.tsv", "tsv"),
+            ("t.txt.gz", "tsv"),
+            ("t.CSV", "csv"),
+            ("t.pq", "parquet"),
+            ("t.feather", "arrow"),
+        ],
+        *[("/dev/stdout", "tsv"), ("-", "tsv"), (None, "tsv"), ("a.b/t", "tsv"), ("t.gz", "tsv")],
+    ],
+)
+def test_a_suffix_names_the_format(name, format):
+    assert tables.format_of(name) == format
