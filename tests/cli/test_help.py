@@ -6,9 +6,8 @@ import sys
 from typing import Annotated, get_args, get_origin
 
 import pytest
-import typer
 
-from phylocli.cli import build, modules
+from phylocli.cli import modules
 
 HEAVY = [
     "torch",
@@ -111,14 +110,10 @@ def float_options() -> list[tuple[list[str], str, object]]:
 
 
 def test_every_option_of_decimal_numbers_refuses_what_is_no_number_or_out_of_range(cli) -> None:
-    build()  # where options are wrapped
     options = float_options()
     assert len(options) > 20
     for command, flag, option in options:
-        values = ["nan", "x"] + (["-1"] if option.min == 0 else []) + (["inf"] if option.max == 1 else [])
-        for value in values:
-            with pytest.raises(typer.BadParameter, match="is not a number"):
-                option.parser(value)
-        done = cli(*command, f"{flag}=nan")
-        assert done.exit_code == 2, (command, flag)
-        assert "is not a number" in " ".join(done.stderr.split()), done.stderr
+        for value in ["nan"] + (["-1"] if option.min == 0 else []) + (["inf"] if option.max == 1 else []):
+            done = cli(*command, f"{flag}={value}")
+            assert done.exit_code == 2, (command, flag, value)
+            assert "is not a number" in " ".join(done.stderr.split()), done.stderr
