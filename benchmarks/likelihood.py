@@ -6,9 +6,10 @@
     python benchmarks/likelihood.py --many 1000 --device cuda
     python benchmarks/likelihood.py --support            # do true branches have more support than false ones?
 
-Rows: `bme` the distance tree (BME+NNI on LG+Γ distances, α estimated); `+1 sweep`, what `phylocli tree` does; `+nni`, the
-same with `--nni`; `+full`, lengths, scale and α at the maximum; `truth+1`, one sweep on the true topology and lengths, a
-floor for any tree program; `veryfasttree`. Figures: nRF, rho and rho_in as in benchmarks/tree.py; sd of
+Rows: `bme`, the tree (BME+NNI on LG+Γ distances, α estimated); `+1 sweep`, `phylocli tree --no-nni`; `quick+1`, quick
+interchanges and a sweep, what `phylocli tree` does; `+nni`, thorough interchanges after `+1 sweep`; `+full`, lengths, scale
+and α at the maximum; `truth+1`, one sweep on the true topology and lengths, a floor for any tree program; `veryfasttree`.
+Figures: nRF, rho and rho_in as in benchmarks/tree.py; sd of
 log(estimated / true) over pairs at 0.1 or more apart (estimates under 0.001 count as 0.001: zero has no logarithm); ratio,
 the median of estimated / true; slope through the origin; cpu seconds of all that leads to the tree, imports left out, one
 thread; of the likelihood alone in the last column. Sizes without data are simulated here.
@@ -42,7 +43,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import _collapse, refine_many
-from phylocli.tree._refine import improve, refine
+from phylocli.tree._refine import improve, rearrange, refine
 from phylocli.tree._support import METHODS, Measure, add_support
 from phylocli.tree.engines._settings import Settings
 from phylocli.tree.infer import clip_negative, usable_states
@@ -131,6 +132,16 @@ def accuracy(arguments: argparse.Namespace) -> None:
         report("bme", whole(start), base)
         (swept, *_), alone = timed(lambda: refine(start, rows, different, SETTINGS, alpha=alpha))  # noqa: B023
         report("+1 sweep", whole(swept), base + alone, alone)
+        (tree, *_), quick = timed(
+            lambda: refine(
+                rearrange(clip_negative(start), rows, different, SETTINGS, alpha=alpha).tree,  # noqa: B023
+                rows,  # noqa: B023
+                different,  # noqa: B023
+                SETTINGS,
+                alpha=alpha,  # noqa: B023
+            )
+        )
+        report("quick+1", whole(tree), base + quick, quick)
         (tree, *_), more = timed(lambda: improve(clip_negative(swept), rows, different, SETTINGS, alpha=alpha))  # noqa: B023
         report("+nni", whole(tree), base + alone + more, alone + more)
         if not arguments.skip_full:
