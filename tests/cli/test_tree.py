@@ -100,7 +100,7 @@ def test_families_of_the_store_get_their_trees_there(cli: Callable, small: Path,
     [
         (["--engine", "vryfasttree"], 2, "did you mean 'veryfasttree'"),
         (["--model", "dayhoff"], 2, "no distance or model"),
-        (["--alpha", "-1"], 2, "shape"),
+        (["--alpha", "-1"], 2, "--alpha"),
         (["--root", "top"], 2, "no rooting"),
         (["--format", "nexus"], 2, "no tree format"),
         (["--draw", "tree.txt"], 2, "no picture format"),
