@@ -514,28 +514,27 @@ def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool =
     part = _part_path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        held = False
-        while not held:
-            if folder:
-                with contextlib.suppress(FileExistsError):
-                    part.mkdir()
-            handle = os.open(
-                part, (os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT) | os.O_NOFOLLOW, 0o666
-            )
-            stack.callback(os.close, handle)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as error:
-                raise PhylocliError(
-                    f"{name}: another run is writing it at this moment",
-                    fix="wait until it has ended, or choose another output",
-                ) from error
-            except OSError:
-                pass  # a file system without locks
-            # The run that held it may have put it into its place meanwhile.
-            with contextlib.suppress(FileNotFoundError):
-                held = os.path.samestat(os.fstat(handle), part.lstat())
-        try:
+        handle, held = -1, False
+        try:  # from before the file is there, for a signal may end the process at any moment
+            while not held:
+                if folder:
+                    with contextlib.suppress(FileExistsError):
+                        part.mkdir()
+                kind = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
+                handle = os.open(part, kind | os.O_NOFOLLOW, 0o666)
+                stack.callback(os.close, handle)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except BlockingIOError as error:
+                    raise PhylocliError(
+                        f"{name}: another run is writing it at this moment",
+                        fix="wait until it has ended, or choose another output",
+                    ) from error
+                except OSError:
+                    pass  # a file system without locks
+                # The run that held it may have put it into its place meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    held = os.path.samestat(os.fstat(handle), part.lstat())
             if folder:
                 for left in part.iterdir():
                     shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
@@ -543,8 +542,12 @@ def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool =
                 os.fchmod(handle, stat.S_IMODE(target.stat().st_mode))
             yield part
         finally:
+            # What is there under this name may by now be the temporary file of the next run.
             with contextlib.suppress(OSError):
-                shutil.rmtree(part) if folder else part.unlink()
+                if handle >= 0 and not held:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if handle >= 0 and os.path.samestat(os.fstat(handle), part.lstat()):
+                    shutil.rmtree(part) if folder else part.unlink()
 
 
 @contextmanager

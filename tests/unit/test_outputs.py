@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import pwd
 import signal
@@ -287,3 +288,23 @@ def test_names_of_files_that_are_no_utf8_go_through(tmp_path):
     assert family.name == "café"
     write_families([family], tmp_path / "out.sto")
     assert next(read_families(tmp_path / "out.sto")).name == "café"
+
+
+def test_a_signal_just_after_the_temporary_file_was_made_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(handle, how):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    (tmp_path / "out").write_text("old")
+    monkeypatch.setattr(fcntl, "flock", interrupted)
+    with pytest.raises(KeyboardInterrupt), streams.atomic_path(tmp_path / "out"):
+        pass
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_the_temporary_file_of_the_next_run_is_left_alone(tmp_path):
+    with pytest.raises(KeyboardInterrupt), streams.atomic_path(tmp_path / "out") as part:
+        part.unlink()
+        part.write_text("of the next run")  # under the same name, and another file
+        raise KeyboardInterrupt
+    assert part.read_text() == "of the next run"
