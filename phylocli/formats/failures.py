@@ -63,4 +63,4 @@ class Failures:
             console.warning(f"… and {len(self.items) - _LISTED} more")
         kind = BadInputError if all(isinstance(item.error, BadInputError) for item in self.items) else PhylocliError
         total = self.done + len(self.items)
-        raise kind(f"{len(self.items)} of {total} families {self.outcome}; the other {self.done} were written")
+        raise kind(f"{len(self.items)} of {total} families {self.outcome}; {self.done} written")
