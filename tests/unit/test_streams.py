@@ -49,9 +49,12 @@ def test_a_place_that_cannot_be_written_is_explained(tmp_path):
 @pytest.mark.needs("dev-full")
 def test_a_full_disk_is_explained(tmp_path):
     target = tmp_path / "out"
-    with pytest.raises(PhylocliError, match="no space left") as caught, streams.atomic_path(target):
-        with Path("/dev/full").open("wb") as handle:
-            handle.write(b"x" * 100_000)
+    with (
+        pytest.raises(PhylocliError, match="no space left") as caught,
+        streams.atomic_path(target),
+        Path("/dev/full").open("wb") as handle,
+    ):
+        handle.write(b"x" * 100_000)
     assert caught.value.exit_code == 1
     assert os.listdir(tmp_path) == []
 
