@@ -89,7 +89,12 @@ class Store:
             raise BadInputError(
                 f"the store {self.root} has no family {accession}", fix=f"get it with 'phylocli fetch {accession}'"
             )
-        return next(iter(read_families(path)))
+        family, *more = read_families(path)  # to its end, where the checksum of the compression is
+        if more:
+            raise BadInputError(
+                f"{path} holds {len(more) + 1} records", fix=f"get it again: phylocli fetch --refresh {accession}"
+            )
+        return family
 
     def write(
         self, family: Family, stage: str, parameters: dict[str, object], *, source: dict[str, Any] | None = None

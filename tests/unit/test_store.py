@@ -432,3 +432,16 @@ def test_the_provenance_names_the_file_that_a_family_came_from(full: Store, exam
     record = json.loads((full.root / "families" / "PF00042.sto.gz.provenance.json").read_text())
     assert record["stage"] == "store import"
     assert record["source"]["file"] == str(examples / "families.sto")
+
+
+def test_a_flipped_bit_of_a_record_is_noticed_when_it_is_read(store: Store, examples: Path) -> None:
+    family = next(iter(read_families(examples / "families.sto")))
+    path = store.write(family, "fetch", {})
+    whole = path.read_bytes()
+    for offset in range(20, len(whole), len(whole) // 40):  # behind the header, in which times and names are free
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 16]) + whole[offset + 1 :])
+        with pytest.raises(BadInputError, match=path.name):
+            store.read(family.accession)
+    path.write_bytes(whole * 2)
+    with pytest.raises(BadInputError, match="holds 2 records"):
+        store.read(family.accession)
