@@ -61,7 +61,7 @@ def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path
     [
         (["--method", "clustal"], 2, b"no alignment method named 'clustal'"),
         (["--trim", "gappy=7"], 2, b"no trimming"),
-        (["--min-coverage", "9"], 2, b"coverage of 9"),
+        (["--min-coverage", "9"], 2, b"--min-coverage"),
         (["--hmm", "/nowhere.hmm"], 65, b"no such file"),
         (["--on-duplicate", "ignore"], 2, b"no duplicate policy"),
     ],
