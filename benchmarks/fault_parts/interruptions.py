@@ -101,7 +101,10 @@ COMMANDS = (
         ("run",), _trees,
     ),
     Command("embed -o DIR/", ["embed", "proteins.fasta", "-o", "parts/", "--shard-size", "100"], ("parts",), _globins),
-    Command("search", ["search", "globins.fasta", "table.parquet", "-o", "hits.tsv", "--align"], ("hits.tsv",), _table),
+    Command(
+        "search", ["search", "globins.fasta", "table.parquet", "-o", "hits.tsv", "--align", "--sequences", "proteins.fasta"],
+        ("hits.tsv",), _table,
+    ),
     Command(
         "sweep", ["sweep", "trees.sto", "-o", "sweep", "--steps", "20", "--seeds", "0,1", *SMALL], ("sweep",), _trees
     ),

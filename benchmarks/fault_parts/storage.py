@@ -17,7 +17,6 @@ from pathlib import Path
 from fault_parts.interruptions import COMMANDS, SMALL, Command, _globins, _table, _trees, contents
 from fault_parts.launcher import Ended, Launcher
 
-NOBODY = 65534
 OLD = b"what was here before\n"
 
 
@@ -94,19 +93,17 @@ def full_disk(command: Command, place: Path, launcher: Launcher) -> str:
     with _tmpfs(out, "40k"):
         old = _old_files(command, place)
         seen = _look(command, place, launcher.run(command.arguments, place), old)
-        said = "space" in seen.ended.output.lower()
+        said = any(word in seen.ended.output.lower() for word in ("space", "free"))
     verdict = seen.verdict(may_work=False)
     return verdict if verdict != "ok" or said else f"does not say that the disk is full: {seen.ended.output[-200:]}"
 
 
 def read_only(command: Command, place: Path, launcher: Launcher) -> str:
-    """OUT cannot be written by an ordinary user."""
+    """OUT cannot be written, by a user to whom permissions apply."""
     old = _old_files(command, place)
-    for path in (place, *place.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    ended = launcher.run(
-        command.arguments, place, {"HOME": "/nonexistent", "PHYLOCLI_CACHE": "/tmp/faults-cache"}, user=NOBODY
-    )
+    (place / "OUT").chmod(0o555)
+    ended = launcher.run(command.arguments, place, ordinary=True)
+    (place / "OUT").chmod(0o755)
     return _look(command, place, ended, old).verdict(may_work=False)
 
 
