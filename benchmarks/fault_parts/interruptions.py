@@ -82,13 +82,21 @@ def _demo(folder: Path, launcher: Launcher) -> None:
     write_families((f for k, f in enumerate(read_families(EXAMPLES / "families.sto")) if k < 4), folder / "some.sto")
     (folder / "demo.toml").write_text(
         'families = ["some.sto"]\nseed = 1\n[pairs]\nn = 2000\n[train]\nrecipe = "simclr"\nsteps = 30\n'
-        'encoder.preset = "tiny"\nbatch.pairs = 16\nlog.mfu = false\n[probe]\nreplicates = 50\n'
+        'encoder.preset = "tiny"\nbatch.pairs = 16\nlog.mfu = false\n'
     )
 
 
 SMALL = [
     "--set", "encoder.preset=tiny", "--set", "batch.pairs=16", "--set", "log.mfu=false", "--set", "validation.every=10",
 ]  # fmt: skip
+
+RUNS = [f"sweep/runs/simclr,seed={seed}" for seed in (0, 1)]
+SWEPT = (
+    "sweep/results.tsv",
+    "sweep/summary.tsv",
+    *(f"{run}/{part}" for run in RUNS for part in ("metrics.parquet", "model")),
+)
+"""What a sweep is for; which checkpoints are left depends on the moment at which a run was stopped."""
 
 COMMANDS = (
     Command(
@@ -106,7 +114,7 @@ COMMANDS = (
         ("hits.tsv",), _table,
     ),
     Command(
-        "sweep", ["sweep", "trees.sto", "-o", "sweep", "--steps", "20", "--seeds", "0,1", *SMALL], ("sweep",), _trees
+        "sweep", ["sweep", "trees.sto", "-o", "sweep", "--steps", "20", "--seeds", "0,1", *SMALL], SWEPT, _trees
     ),
     Command("run", ["run", "demo.toml", "-o", "demo"], ("demo",), _demo),
     Command("fetch --all", ["fetch", "--all", "--store", "store"], ("store",), lambda folder, launcher: None),
@@ -170,7 +178,7 @@ def _services() -> Iterator[dict[str, str]]:
     from standin import Standin, changed
 
     with Standin() as server:
-        server.always("Pfam-A", changed(slow=0.0005))
+        server.always("Pfam-A", changed(slow=0.01))
         yield dict(server.environment)
 
 
