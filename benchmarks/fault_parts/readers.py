@@ -93,9 +93,9 @@ def _labels(path: Path) -> object:
 
 
 def _embeddings(path: Path) -> object:
-    from phylocli.probe.embeddings import read_embeddings
+    from phylocli.formats.embeddings import read_embeddings
 
-    return read_embeddings(path)
+    return read_embeddings(path).numpy()
 
 
 def _split(path: Path) -> object:
