@@ -20,7 +20,7 @@ from phylocli.errors import UsageError
 Floats = npt.NDArray[np.float64]
 
 MEMBERS = 4
-"""Members of a family to look at, drawn by chance: columns count alike, however many sequences they have."""
+"""Members of a family to use, drawn at random: columns count alike, however many sequences they have."""
 
 FLOOR = 1e-3
 """Share of W's mean variance that is added to each variance, so that no direction seems to be without scatter."""
