@@ -33,7 +33,7 @@ matrix: $(STAMP)  ## the test suite under other settings of the machine; MATRIX=
 fake-cuda: pyproject.toml  ## the CUDA path on tensors without values: a CUDA build of torch (6 GB), no GPU
 	test -x $(CUDA_VENV)/bin/pytest || { $(PYTHON) -m venv $(CUDA_VENV) && \
 	$(CUDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch==$(CUDA_TORCH) -e '.[dev,esm]'; }
-	$(CUDA_VENV)/bin/python -m pytest -m fake_cuda tests/unit/test_devices.py
+	$(CUDA_VENV)/bin/python -m pytest -m fake_cuda tests/train/test_devices.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ PAIRS = 256
 
 def write_input(path: Path, families: int, members: int, length: int) -> None:
     """Write simulated families, repeated with substitutions, as Stockholm."""
-    from phylocli.alphabet import AMINO_ACIDS
+    from phylocli.core.alphabet import AMINO_ACIDS
     from phylocli.simulate import Settings, TreeModel, simulate_families
 
     settings = Settings(TreeModel(tips=(members, members), mean_distance=1.2), length=(length, length))
@@ -55,7 +55,8 @@ def write_input(path: Path, families: int, members: int, length: int) -> None:
 
 def stage(name: str, path: Path, cache: Path, batches: int) -> None:
     """Do one stage in this process and print what it took, as JSON."""
-    from phylocli import console, recipes
+    from phylocli import recipes
+    from phylocli.core import console
     from phylocli.train.compiled import open_compiled
     from phylocli.train.data import load_corpus
 
@@ -103,7 +104,8 @@ def waiting(steps: int = 20) -> None:
     """Print what share of the time steps wait for their batches, on the example families."""
     import torch
 
-    from phylocli import console, recipes
+    from phylocli import recipes
+    from phylocli.core import console
     from phylocli.formats import read_families, write_families
     from phylocli.train.data import load_corpus
     from phylocli.train.learner import Learner

@@ -21,7 +21,7 @@ import polars as pl
 from experiments import fewer
 
 import phylocli
-from phylocli import console
+from phylocli.core import console
 from phylocli.encoders import Model
 from phylocli.formats.tables import read_table
 from phylocli.recipes import load as load_recipe

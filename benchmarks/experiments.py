@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 import phylocli
-from phylocli import console
+from phylocli.core import console
 
 MEMBERS = 25
 SHORT = [

@@ -19,7 +19,7 @@ import polars as pl
 from default_model import labels_of, with_trees
 
 import phylocli
-from phylocli import console
+from phylocli.core import console
 from phylocli.recipes import load as load_recipe
 from phylocli.train.completing import complete
 from phylocli.train.data import load_corpus

@@ -31,8 +31,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from phylocli import console, models, recipes, registry
-from phylocli.alphabet import AMINO_ACIDS, encode_states
+from phylocli import models, recipes
+from phylocli.core import console, registry
+from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.embed import Embedder
 from phylocli.encoders import Model
 from phylocli.formats import write_families

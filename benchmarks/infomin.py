@@ -17,7 +17,7 @@ import numpy as np
 from experiments import families
 
 import phylocli
-from phylocli import console
+from phylocli.core import console
 from phylocli.infomin import QUALITIES, analyse
 
 SETTINGS = {

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from phylocli import recipes
-from phylocli.alphabet import encode_tokens
+from phylocli.core.alphabet import encode_tokens
 from phylocli.formats import read_families
 from phylocli.train.data import PairBatch
 from phylocli.train.learner import Learner, choose_precision

@@ -36,8 +36,8 @@ from scipy.stats import rankdata
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tree import compare, patristic, simulated
 
-from phylocli import registry
-from phylocli.alphabet import AMINO_ACIDS
+from phylocli.core import registry
+from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse

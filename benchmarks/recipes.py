@@ -22,8 +22,9 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from phylocli import console, recipes
-from phylocli.alphabet import encode_tokens
+from phylocli import recipes
+from phylocli.core import console
+from phylocli.core.alphabet import encode_tokens
 from phylocli.encoders import Model, pad_batch
 from phylocli.formats import read_families, write_families
 from phylocli.pairs import Split, split_clades

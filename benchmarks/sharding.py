@@ -21,7 +21,8 @@ from pathlib import Path
 
 import torch
 
-from phylocli import console, recipes
+from phylocli import recipes
+from phylocli.core import console
 from phylocli.train.data import load_corpus
 from phylocli.train.distributed import joined
 from phylocli.train.engine import Engine

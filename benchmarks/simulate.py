@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from phylocli.alphabet import encode_states
+from phylocli.core.alphabet import encode_states
 from phylocli.formats.newick import Tree
 from phylocli.pairs import PairSampler
 from phylocli.simulate import IndelModel, RateModel, Settings, TreeModel, birth_death, scaled, simulate_families

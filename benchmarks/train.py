@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phylocli import recipes
-from phylocli.alphabet import VOCABULARY_SIZE, encode_tokens
+from phylocli.core.alphabet import VOCABULARY_SIZE, encode_tokens
 from phylocli.encoders import pad_batch
 from phylocli.encoders.convolutional import Encoder
 from phylocli.formats import read_families

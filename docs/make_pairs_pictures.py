@@ -11,7 +11,7 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 
 from phylocli import views
-from phylocli.alphabet import decode_tokens
+from phylocli.core.alphabet import decode_tokens
 from phylocli.formats import Family, read_families
 from phylocli.pairs import PairSampler
 from phylocli.tree import infer_trees

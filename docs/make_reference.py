@@ -16,8 +16,8 @@ from typing import Any
 import typer
 
 import phylocli
-from phylocli import registry
 from phylocli.cli import build, modules
+from phylocli.core import registry
 
 OUT = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/make_reference.py from the code; do not edit. -->\n\n"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from phylocli.threads import set_environment
+from phylocli.core.threads import set_environment
 
 set_environment()
 
@@ -27,7 +27,7 @@ _EXPORTS = {
     "Family": "phylocli.formats.family",
     "Model": "phylocli.encoders",
     "PairSampler": "phylocli.pairs",
-    "PhylocliError": "phylocli.errors",
+    "PhylocliError": "phylocli.core.errors",
     "Sequence": "phylocli.formats.fasta",
     "Split": "phylocli.pairs",
     "Store": "phylocli.store",
@@ -51,10 +51,10 @@ _EXPORTS = {
 
 if TYPE_CHECKING:
     from phylocli.align import align_families as align_families
+    from phylocli.core.errors import PhylocliError as PhylocliError
     from phylocli.embed import embed_file as embed_file
     from phylocli.embed import embed_sequences as embed_sequences
     from phylocli.encoders import Model as Model
-    from phylocli.errors import PhylocliError as PhylocliError
     from phylocli.fetch import fetch_families as fetch_families
     from phylocli.formats import read_families as read_families
     from phylocli.formats import read_sequences as read_sequences

@@ -128,7 +128,7 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _state_of_the_process() -> Iterator[None]:
     """Put back what commands set for the whole process, so that no test depends on which ones ran before."""
-    from phylocli import console
+    from phylocli.core import console
 
     torch: Any = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else None
@@ -207,7 +207,7 @@ def simulate_family(label: str, members: int, *, clan: str = "", seed: int = 0, 
     """Return a family that evolved along a random tree: members mostly 0.5 to 2 substitutions apart."""
     import numpy as np
 
-    from phylocli.alphabet import AMINO_ACIDS
+    from phylocli.core.alphabet import AMINO_ACIDS
     from phylocli.formats.family import Family
 
     rng = np.random.default_rng([seed, *label.encode()])
@@ -267,8 +267,8 @@ def phylocli(tmp_path: Path) -> Run:
 @pytest.fixture
 def cli(tmp_path: Path) -> Callable[..., Result]:
     """Run the command line in this process, which is quicker: `cli("tree", "-", input=b"…")`; streams as text."""
-    from phylocli import console
     from phylocli.cli import build
+    from phylocli.core import console
 
     def run(*args: object, input: bytes | None = None, env: dict[str, str] | None = None) -> Result:
         console.set_verbosity(console.NORMAL)

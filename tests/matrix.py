@@ -2,7 +2,7 @@
 
     python tests/matrix.py                            # every setting once
     python tests/matrix.py --times 5 avx2 random      # two settings, five times each
-    python tests/matrix.py -- tests/unit/test_tree_*  # what follows -- goes to pytest
+    python tests/matrix.py -- tests/tree  # what follows -- goes to pytest
 
 Instruction sets change the last digits of every sum, threads their order; a random order of tests shows what they leave
 behind, and a busy machine what they assume about time. Exits with 1 if anything failed.

@@ -225,8 +225,8 @@ def fuzz(name: str, cases: int, seed: int, folder: Path) -> None:
     with atheris.instrument_imports(include=["phylocli"]):
         import phylocli.formats
         import phylocli.formats.tables  # noqa: F401
-    from phylocli import console
-    from phylocli.errors import PhylocliError
+    from phylocli.core import console
+    from phylocli.core.errors import PhylocliError
 
     console.set_verbosity(console.SILENT)
     corpus = folder / "corpus"

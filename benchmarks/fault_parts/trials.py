@@ -38,7 +38,7 @@ def trial(call: Callable[[], str], *, seconds: float = 20.0, memory: int | None 
         seconds: after which it is killed.
         memory: bytes of address space that it may take beyond what this process has; None: any.
     """
-    from phylocli.errors import PhylocliError
+    from phylocli.core.errors import PhylocliError
 
     read, write = os.pipe()
     pid = os.fork()

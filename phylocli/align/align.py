@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import ModuleType
 
-from phylocli import console, registry
 from phylocli.align.engines._settings import Settings
 from phylocli.align.trim import drop_uncovered, parse_trim, trim_columns
-from phylocli.errors import BadInputError
+from phylocli.core import console, registry
+from phylocli.core.errors import BadInputError
+from phylocli.core.threads import available_cores
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike
-from phylocli.threads import available_cores
 
 ROOM = "align.engines"
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.alphabet import GAPS
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import console
+from phylocli.core.alphabet import GAPS
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import shorten
 

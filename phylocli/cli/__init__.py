@@ -23,8 +23,8 @@ from typing import Annotated, Any, NoReturn, get_args, get_origin
 
 import typer
 
-from phylocli import console
-from phylocli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, PhylocliError
+from phylocli.core import console
+from phylocli.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, PhylocliError
 
 # The order of the chain, then the helpers; a module that is not named here comes last, by name.
 ORDER = (

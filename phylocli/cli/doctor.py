@@ -11,7 +11,7 @@ EXAMPLES = ["phylocli doctor", "phylocli doctor --json > bug_report.json"]
 
 def command(json: Annotated[bool, typer.Option("--json", help="As JSON, for a bug report.")] = False) -> None:
     """Show versions, devices and optional engines: found, or how to install them. Exit code 1 where a library is missing."""
-    from phylocli.errors import MissingDependencyError
+    from phylocli.core.errors import MissingDependencyError
     from phylocli.workflow.doctor import as_rows, diagnose
 
     findings = diagnose()

@@ -57,8 +57,8 @@ def command(
     are of domains: a protein may be in several, each time with a part of it, named id/from-to. The same sequences give the
     same families, whatever their order and the number of threads.
     """
-    from phylocli import console
-    from phylocli.errors import UsageError
+    from phylocli.core import console
+    from phylocli.core.errors import UsageError
     from phylocli.families import find_families
     from phylocli.families.write import check_store, write_members, write_records
     from phylocli.formats import read_sequences

@@ -53,7 +53,7 @@ def command(
     The page works offline: pan, zoom, hover for id and label, click in the legend, search for an id. UMAP needs the extra
     'map' (umap-learn); without it t-SNE is drawn.
     """
-    from phylocli import console
+    from phylocli.core import console
     from phylocli.probe import draw_map
 
     page = draw_map(

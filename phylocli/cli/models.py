@@ -20,8 +20,9 @@ def command(
     The names are those of the package, and of the folders in $PHYLOCLI_MODELS (separated as in PATH), where each folder
     with a config.json is a model. Where no model is named, 'default' is taken.
     """
-    from phylocli import console, models
-    from phylocli.errors import UsageError
+    from phylocli import models
+    from phylocli.core import console
+    from phylocli.core.errors import UsageError
 
     if action == "list" and name is None:
         if not models.named():

@@ -132,8 +132,8 @@ def command(
     Writes a folder with report.html (one file, works offline), report.json and metrics.parquet. Every figure has a 95 %
     interval; the first table (or model) is compared with each other one and with baselines on the same items.
     """
-    from phylocli import console
-    from phylocli.errors import UsageError
+    from phylocli.core import console
+    from phylocli.core.errors import UsageError
     from phylocli.probe import explain_inputs, run_probes
 
     if explain:

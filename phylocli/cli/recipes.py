@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """List the training recipes (name, idea, paper; tab-separated), or show one as TOML with every setting."""
     from phylocli import recipes
-    from phylocli.errors import UsageError
+    from phylocli.core.errors import UsageError
 
     if action == "list" and name is None:
         typer.echo(recipes.listing(), nl=False)

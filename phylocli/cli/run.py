@@ -28,7 +28,7 @@ def command(
 
     A stage whose inputs and parameters are unchanged is skipped; a run that was broken off goes on where it was.
     """
-    from phylocli import console
+    from phylocli.core import console
     from phylocli.workflow import run_chain
     from phylocli.workflow.config import from_arguments
 

@@ -74,8 +74,8 @@ def import_(
     Stockholm may hold any number of records. Of FASTA and A2M files, each is one family, named by its file. A folder with
     Pfam-A.seed.gz is taken as a release.
     """
-    from phylocli import console
     from phylocli.align import align_families
+    from phylocli.core import console
     from phylocli.fetch import import_families
     from phylocli.store import Store
 

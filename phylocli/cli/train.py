@@ -72,7 +72,7 @@ def command(
     nearest phylocli.toml above the working folder, else from the user's config.toml ('phylocli doctor' says where), each
     with a table [train], else from the recipe.
     """
-    from phylocli.errors import UsageError
+    from phylocli.core.errors import UsageError
     from phylocli.recipes import layers, parse_assignment
     from phylocli.train import train_model
 

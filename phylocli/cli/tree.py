@@ -90,7 +90,7 @@ def command(
     the engine, model and parameters that made its tree. A family that fails does not stop the others: failures are listed at
     the end and the exit code says so.
     """
-    from phylocli.errors import UsageError
+    from phylocli.core.errors import UsageError
     from phylocli.formats.failures import Failures
     from phylocli.tree.draw import check_target, drawn
     from phylocli.tree.infer import attach_trees, infer_trees

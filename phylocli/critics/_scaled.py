@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 
 
 class Scaled(nn.Module):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from phylocli.core.errors import UsageError
 from phylocli.critics._scaled import Scaled
-from phylocli.errors import UsageError
 
 
 class Critic(Scaled):

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from phylocli import console
-from phylocli.alphabet import check_residues, encode_tokens
+from phylocli.core import console
+from phylocli.core.alphabet import check_residues, encode_tokens
+from phylocli.core.errors import UsageError
 from phylocli.embed.batching import spans, token_batches, windows
 from phylocli.encoders import Model, build_pooling, pad_batch
-from phylocli.errors import UsageError
 from phylocli.formats import Sequence
 from phylocli.formats.fasta import shorten
 from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phylocli import console, models
+from phylocli import models
+from phylocli.core import console
+from phylocli.core.errors import UsageError
+from phylocli.core.processes import WorkerPool
+from phylocli.core.threads import limit_threads
 from phylocli.embed.embedder import untrained as random_weights
 from phylocli.embed.embedder import with_pooling
 from phylocli.embed.inputs import Sources, Survey, expand, survey
@@ -17,14 +21,11 @@ from phylocli.embed.parts import SHARD_SIZE, Shard, open_folder, parse_shard, wr
 from phylocli.embed.space import check_space, forecast
 from phylocli.embed.tabulate import Tabulator
 from phylocli.encoders import Model, choose_device
-from phylocli.errors import UsageError
 from phylocli.formats import locks, read_sequences
 from phylocli.formats.fasta import OnDuplicate
 from phylocli.formats.provenance import provenance, write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, is_file, note_input, write_text
 from phylocli.formats.tables import TableFormat, TableWriter, format_of, has_format
-from phylocli.processes import WorkerPool
-from phylocli.threads import limit_threads
 
 
 def embed_file(

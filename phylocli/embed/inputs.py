@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.fasta import OnDuplicate
 from phylocli.formats.streams import STDIO, PathLike, recording_inputs

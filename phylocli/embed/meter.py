@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.embed.inputs import Survey
 
 EVERY = 60.0

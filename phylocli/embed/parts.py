@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phylocli import console
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.inputs import Checksum
 from phylocli.embed.meter import Meter
 from phylocli.embed.tabulate import Tabulator
-from phylocli.errors import BadInputError, UsageError
 from phylocli.formats import Sequence, locks
 from phylocli.formats.parts import FORMAT, MANIFEST, is_part_beyond, is_parts, missing_parts, part_path, read_manifest
 from phylocli.formats.streams import write_text

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from phylocli import console
+from phylocli.core import console
+from phylocli.core.errors import PhylocliError
 from phylocli.embed.inputs import Survey
-from phylocli.errors import PhylocliError
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import TableFormat
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.errors import BadInputError
 from phylocli.embed.embedder import embed_residues, embed_sequences
 from phylocli.encoders import Model
-from phylocli.errors import BadInputError
 from phylocli.formats import Sequence
 from phylocli.formats.fasta import shorten
 from phylocli.formats.tables import embeddings_schema, residues_schema

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from phylocli.alphabet import PAD
+from phylocli.core.alphabet import PAD
 
 
 def pad_batch(sequences: Sequence[npt.NDArray[Any]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phylocli import console
-from phylocli.alphabet import AMINO_ACIDS, BOS, EOS, FIRST_RESIDUE, MASK, PAD, UNKNOWN, VOCABULARY_SIZE
-from phylocli.errors import BadInputError, MissingDependencyError, ServiceError, UsageError
+from phylocli.core import console
+from phylocli.core.alphabet import AMINO_ACIDS, BOS, EOS, FIRST_RESIDUE, MASK, PAD, UNKNOWN, VOCABULARY_SIZE
+from phylocli.core.errors import BadInputError, MissingDependencyError, ServiceError, UsageError
 
 INSTALL = "pip install 'phylocli[esm]'"
 

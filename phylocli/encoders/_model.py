@@ -11,12 +11,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from phylocli import registry
-from phylocli.alphabet import ALPHABETS, check_alphabet
+from phylocli.core import registry
+from phylocli.core.alphabet import ALPHABETS, check_alphabet
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.encoders._kernel_mean import KernelMean
 from phylocli.encoders._pooling import build_pooling
 from phylocli.encoders._whitening import Whitening
-from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "MODEL_CARD.md"

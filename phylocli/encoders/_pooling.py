@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli import registry
-from phylocli.errors import UsageError
+from phylocli.core import registry
+from phylocli.core.errors import UsageError
 
 
 def _mean(x: Tensor, mask: Tensor) -> Tensor:

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.alphabet import VOCABULARY_SIZE
+from phylocli.core.alphabet import VOCABULARY_SIZE
+from phylocli.core.errors import UsageError
 from phylocli.encoders._batch import Layout
 from phylocli.encoders._recompute import through
-from phylocli.errors import UsageError
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 64, "hidden": 64, "depth": 4, "kernel": 5, "max_dilation": 8},  # 0.1 M parameters

@@ -12,8 +12,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from phylocli.core.errors import UsageError
 from phylocli.encoders import _esm_checkpoint as checkpoints
-from phylocli.errors import UsageError
 
 ALPHABETS = ("protein",)
 MODES = ("frozen", "lora", "full")

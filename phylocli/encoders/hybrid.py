@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from phylocli.alphabet import VOCABULARY_SIZE
+from phylocli.core.alphabet import VOCABULARY_SIZE
+from phylocli.core.errors import UsageError
 from phylocli.encoders import convolutional, transformer
 from phylocli.encoders._batch import Layout
 from phylocli.encoders._recompute import through
-from phylocli.errors import UsageError
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 64, "depth": 3, "heads": 4},  # 0.1 M parameters

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phylocli.alphabet import VOCABULARY_SIZE
+from phylocli.core.alphabet import VOCABULARY_SIZE
+from phylocli.core.errors import UsageError
 from phylocli.encoders._recompute import through
-from phylocli.errors import UsageError
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 64, "depth": 2},  # 0.04 M parameters

@@ -10,16 +10,16 @@ from itertools import chain, count, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from phylocli import alphabet, console, registry
 from phylocli.align import align_to
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import alphabet, console, registry
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.threads import available_cores
 from phylocli.families.ledger import Group
 from phylocli.families.pool import Pool
 from phylocli.families.searching import Region, Settings
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import Sequence
 from phylocli.formats.nucleotides import NucleotideCheck
-from phylocli.threads import available_cores
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.families.growth import Grown, grow
 from phylocli.families.ledger import Group, Ledger
 from phylocli.families.searching import Hit, Region, Searcher

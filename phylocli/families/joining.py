@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from itertools import pairwise
 from typing import Any
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.families.ledger import Group, Ledger
 from phylocli.families.searching import CHAIN_INSERTION, Hit, Searcher, row_of
 

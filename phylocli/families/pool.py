@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pyhmmer import easel
 
 from phylocli.align.engines._letters import plain
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.fasta import Sequence
 
 AMINO = easel.Alphabet.amino()

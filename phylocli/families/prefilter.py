@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.families.diagonals import blosum_order, ungapped_scores
 from phylocli.families.pool import Pool
 from phylocli.families.words import blocks, reduced_letters, word_codes

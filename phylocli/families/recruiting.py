@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.families.ledger import Ledger
 from phylocli.families.searching import Hit, Searcher
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.families.find import Families
 from phylocli.fetch import remove_families
 from phylocli.formats import write_families

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.fetch.verify import check_family, check_profile, file_md5
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.streams import file_sha256

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from phylocli import console
-from phylocli.errors import ServiceError
+from phylocli.core import console
+from phylocli.core.errors import ServiceError
 from phylocli.fetch.http import Client, Reply, TransientError
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.streams import write_text

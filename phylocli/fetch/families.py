@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from phylocli import console
-from phylocli.errors import BadInputError, PhylocliError, ServiceError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, PhylocliError, ServiceError, UsageError
 from phylocli.fetch.accessions import Wanted, parse_clan, parse_family, unique
 from phylocli.fetch.http import Client
 from phylocli.fetch.interpro import DeadFamilyError, InterPro, UnknownFamilyError

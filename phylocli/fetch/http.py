@@ -21,8 +21,9 @@ import tenacity
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from phylocli import __version__, console
-from phylocli.errors import BadInputError, ServiceError, UsageError
+from phylocli import __version__
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, ServiceError, UsageError
 from phylocli.fetch.policy import Policy
 from phylocli.fetch.verify import unpacked
 

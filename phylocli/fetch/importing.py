@@ -10,9 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from phylocli import console
-from phylocli.alphabet import degap
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.alphabet import degap
+from phylocli.core.errors import BadInputError
 from phylocli.fetch.pfam import ALIGNMENTS, CLANS, PROFILES
 from phylocli.fetch.policy import Policy, default_policy
 from phylocli.fetch.release import Release, split_release

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from phylocli.errors import BadInputError, ServiceError
+from phylocli.core.errors import BadInputError, ServiceError
 from phylocli.fetch.accessions import Wanted
 from phylocli.fetch.http import Client, Reply, TransientError, next_page, unread
 from phylocli.fetch.policy import Policy

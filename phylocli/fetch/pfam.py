@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from phylocli import console
-from phylocli.errors import ServiceError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import ServiceError, UsageError
 from phylocli.fetch.download import NotServedError, download
 from phylocli.fetch.http import Client, TransientError
 from phylocli.formats.stockholm import split_accession

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 
 PATIENCE_VARIABLE = "PHYLOCLI_FETCH_PATIENCE"
 

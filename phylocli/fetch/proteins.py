@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.fetch.http import Client
 from phylocli.fetch.policy import Policy, default_policy
 from phylocli.fetch.services import find_services

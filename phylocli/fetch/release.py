@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.fetch.http import Client
 from phylocli.fetch.pfam import ALIGNMENTS, CLANS, PROFILES, PfamReleases
 from phylocli.fetch.policy import Policy, default_policy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.fetch.accessions import read_list
 from phylocli.fetch.families import fetch_families, fetch_members
 from phylocli.fetch.proteins import fetch_proteins

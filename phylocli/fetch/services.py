@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 
 INTERPRO = "https://www.ebi.ac.uk/interpro/api"
 PFAM = "https://ftp.ebi.ac.uk/pub/databases/Pfam"

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.fetch.policy import Policy
 from phylocli.fetch.verify import check_family, check_profile, unpacked
 from phylocli.formats import stockholm

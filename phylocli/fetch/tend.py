@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.fetch.audit import Finding
 from phylocli.fetch.pfam import releases_there
 from phylocli.formats import fasta, write_families

@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 from requests.utils import parse_header_links
 
-from phylocli import console
-from phylocli.errors import BadInputError, ServiceError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, ServiceError, UsageError
 from phylocli.fetch.http import Client, Reply, TransientError, next_page
 from phylocli.formats import fasta
 from phylocli.formats.fasta import Sequence, shorten

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.stockholm import split_accession

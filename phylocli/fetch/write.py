@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from phylocli import console
-from phylocli.errors import BadInputError, ServiceError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, ServiceError
 from phylocli.fetch.release import Release
 from phylocli.formats import write_families
 from phylocli.formats.family import Family

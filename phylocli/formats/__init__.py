@@ -7,7 +7,7 @@ from collections.abc import Sequence as SequenceOf
 from pathlib import PurePath
 from typing import cast
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats import a2m, fasta, pir, records, stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import OnDuplicate, Sequence

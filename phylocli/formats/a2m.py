@@ -11,7 +11,7 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.fasta import shorten
 
 SUFFIXES = (".a2m", ".a3m")

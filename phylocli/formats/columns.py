@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from phylocli import console
-from phylocli.errors import BadInputError, PhylocliError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats.family import Family
 
 _LISTED = 50

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.fasta import Sequence, shorten
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Family:
         Raises:
             BadInputError: a letter that the alphabet does not have.
         """
-        from phylocli.alphabet import encode_tokens
+        from phylocli.core.alphabet import encode_tokens
 
         return [encode_tokens(sequence.residues, self.alphabet) for sequence in self.sequences()]
 
@@ -131,7 +131,7 @@ class Family:
 
     def looks_like_nucleotides(self) -> bool:
         """Return whether the members are nucleotides rather than proteins; see `alphabet.looks_like_nucleotides`."""
-        from phylocli.alphabet import looks_like_nucleotides
+        from phylocli.core.alphabet import looks_like_nucleotides
 
         return looks_like_nucleotides(self.rows)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Literal
 
-from phylocli import alphabet
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import alphabet
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
 OnDuplicate = Literal["error", "keep-first", "rename"]
@@ -179,7 +179,7 @@ def accepted(
 
 def policy_report(policy: DuplicatePolicy) -> None:
     """Say on stderr what a duplicate policy has dropped or renamed."""
-    from phylocli import console
+    from phylocli.core import console
 
     if policy.dropped:
         console.warning(f"dropped {len(policy.dropped)} later records of ids seen before, first {policy.dropped[0]!r}")

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from phylocli import console
-from phylocli.errors import PhylocliError
+from phylocli.core import console
+from phylocli.core.errors import PhylocliError
 from phylocli.formats.streams import PathLike, explain_os_error
 
 NAME = ".lock"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import PathLike, display_name, read_text
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def import_ete() -> Any:
     try:
         import ete3
     except ImportError as error:
-        from phylocli.errors import MissingDependencyError
+        from phylocli.core.errors import MissingDependencyError
 
         raise MissingDependencyError(
             "ete3 cannot be imported",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from phylocli import console
-from phylocli.alphabet import looks_like_nucleotides
+from phylocli.core import console
+from phylocli.core.alphabet import looks_like_nucleotides
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import Sequence, shorten
 

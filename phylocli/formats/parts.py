@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import PathLike
 
 MANIFEST = "manifest.json"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from phylocli import alphabet
-from phylocli.errors import BadInputError
+from phylocli.core import alphabet
+from phylocli.core.errors import BadInputError
 from phylocli.formats.fasta import Sequence, shorten
 
 HEADER = re.compile(r">(?:P1|F1|D1|DL|DC|RL|RC|N1|N3|XX);")

@@ -15,8 +15,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats.fasta import Sequence, shorten
 from phylocli.formats.streams import text_stream
 

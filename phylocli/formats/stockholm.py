@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, BinaryIO
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import FAMILIES_FIX, DuplicatePolicy, OnDuplicate, policy_report, shorten
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines

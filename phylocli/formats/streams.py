@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from phylocli.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -302,7 +302,7 @@ def open_input(source: PathLike | None) -> Iterator[Input]:
     with contextlib.ExitStack() as stack:
         if source is None or str(source) == STDIO:
             if sys.stdin.isatty():
-                from phylocli import console
+                from phylocli.core import console
 
                 console.info("reading from the terminal; end with Ctrl-D (or name a file)")
             raw: BinaryIO = sys.stdin.buffer

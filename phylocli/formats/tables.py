@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.delimited import read_delimited
 from phylocli.formats.fasta import shorten
 from phylocli.formats.sniffing import Kind, kind_of

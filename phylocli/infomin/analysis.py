@@ -14,8 +14,10 @@ from typing import Any
 
 import polars as pl
 
-from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.errors import UsageError
+from phylocli.core.processes import WorkerPool
+from phylocli.core.threads import limit_threads, threads_each
 from phylocli.formats import Family, locks, read_families, write_families
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, atomic_path, write_text
@@ -24,8 +26,6 @@ from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw
 from phylocli.infomin.measuring import QUALITIES, SETTLED, measure
 from phylocli.pairs import Split, split_clades
-from phylocli.processes import WorkerPool
-from phylocli.threads import limit_threads, threads_each
 from phylocli.train.compiled import Cache
 from phylocli.train.data import split_path
 from phylocli.train.sweep import bands as parse_bands

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from phylocli import registry, views
-from phylocli.errors import BadInputError, UsageError
+from phylocli import views
+from phylocli.core import registry
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Family
 from phylocli.pairs import PairSampler
 from phylocli.train.sweep import Variation, bands

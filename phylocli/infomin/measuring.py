@@ -16,10 +16,10 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from phylocli import console
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.embed import Embedder
 from phylocli.encoders import Model, pad_batch
-from phylocli.errors import UsageError
 from phylocli.formats import Family, write_families
 from phylocli.formats.streams import write_text
 from phylocli.mi import Paired, Settings, estimate

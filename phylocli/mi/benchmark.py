@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import benchmark_schema, summary_schema, write_table

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phylocli import console
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.critics._decoder import Decoder
-from phylocli.errors import UsageError
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import information_schema

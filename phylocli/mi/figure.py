@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats.pictures import figure_as_svg
 from phylocli.formats.streams import PathLike, atomic_path, write_text
 from phylocli.mi.staircase import Row

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 
 TRANSFORMS = ("none", "cubic")
 EULER_GAMMA = 0.5772156649015329

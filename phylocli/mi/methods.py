@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from phylocli import registry
+from phylocli.core import registry
+from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
 from phylocli.critics._decoder import Decoder
-from phylocli.errors import UsageError
 from phylocli.objectives import Estimator, build_objective, estimators
 from phylocli.recipes import parse_assignment
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.fasta import shorten

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.mi.gaussians import Gaussians
 from phylocli.mi.methods import OPTIMAL, Choice, build, pairings, parse_estimators
 from phylocli.objectives import Batch, Estimator, build_objective

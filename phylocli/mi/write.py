@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.formats.tables import TableWriter, format_of, parse_format
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.objectives._masking import Batch, logsumexp
 from phylocli.objectives._needs import Needs, may_contrast, segments_of
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from phylocli.core.errors import UsageError
 from phylocli.critics._decoder import Decoder
-from phylocli.errors import UsageError
 from phylocli.objectives._estimator import Estimator
 from phylocli.objectives._masking import Batch, positives
 from phylocli.objectives._needs import Needs

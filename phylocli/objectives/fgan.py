@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.objectives import nwj
 from phylocli.objectives._divergences import DIVERGENCES, Divergence
 from phylocli.objectives._estimator import Estimator

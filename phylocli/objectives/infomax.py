@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.objectives._masking import Batch, logsumexp
 from phylocli.objectives._needs import Needs, may_contrast, residues_of
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.objectives._estimator import Estimator
 from phylocli.objectives._masking import at_most, contrast
 

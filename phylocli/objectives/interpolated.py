@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.objectives._estimator import Estimator
 from phylocli.objectives._masking import logsumexp, mean, positives
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.objectives._masking import Batch, logsumexp, positives
 from phylocli.objectives._needs import Needs
 from phylocli.objectives._queue import Queue

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.objectives import infonce, nwj
 from phylocli.objectives._estimator import Estimator
 from phylocli.objectives._masking import contrast, mean, positives

@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.objectives._masking import Batch, logsumexp, positives
 from phylocli.objectives._needs import Needs, more_of
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.objectives._masking import Batch
 from phylocli.objectives._needs import Needs, kin_weights, more_of
 from phylocli.objectives._queue import Queue

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.alphabet import degap
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.alphabet import degap
+from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.pairs.laws import CHUNK_ROWS, Draw, LogDistancePool, PerSequencePool, Pool, band_pool
 from phylocli.pairs.limits import in_slices, limited_pool

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.alphabet import MISSING, encode_states
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.alphabet import MISSING, encode_states
+from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.pairs.laws import CHUNK_ROWS, LISTED_UP_TO, Draw, ListedPool, UniformPool

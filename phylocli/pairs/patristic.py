@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.newick import Tree
 
 Ints = npt.NDArray[np.int64]

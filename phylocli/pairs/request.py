@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from phylocli import console
-from phylocli.alphabet import check_alphabet
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.alphabet import check_alphabet
+from phylocli.core.errors import UsageError
 from phylocli.pairs.sampler import PairSampler
 
 WEIGHTINGS = ("uniform", "per-sequence", "per-family", "log-distance")

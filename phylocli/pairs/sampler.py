@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.newick import Tree
 from phylocli.pairs.patristic import Floats, Ints, Patristic
 from phylocli.pairs.wavelet import WaveletMatrix

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import read_table, require_columns, split_schema, write_table

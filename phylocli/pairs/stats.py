@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.formats.family import Family
 from phylocli.pairs.draw import sampler_of
 from phylocli.pairs.request import Request

@@ -7,8 +7,8 @@ from collections.abc import Sequence as SequenceOf
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import alphabet
-from phylocli.errors import UsageError
+from phylocli.core import alphabet
+from phylocli.core.errors import UsageError
 from phylocli.probe.embeddings import Embedding
 from phylocli.probe.residue_vectors import OneHot
 from phylocli.probe.searchers import SEARCHERS, describe, similarity

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats.columns import CODE_COLUMNS, ColumnOptions, is_index
 from phylocli.formats.fasta import shorten
 from phylocli.formats.values import MISSING, numbers_of, some_numbers_of, texts_of

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import MissingDependencyError, UsageError
+from phylocli.core.errors import MissingDependencyError, UsageError
 from phylocli.formats.embeddings import unit
 
 FloatArray = npt.NDArray[np.float64]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_sequences
 from phylocli.formats.columns import ColumnOptions, Taken, id_column
 from phylocli.formats.embeddings.table import checked_ids

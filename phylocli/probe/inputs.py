@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats.columns import ColumnOptions, Taken
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.fasta import shorten

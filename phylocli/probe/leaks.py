@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import alphabet
+from phylocli.core import alphabet
 from phylocli.probe.tasks._contract import subsample
 
 K = 5

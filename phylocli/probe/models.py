@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console, models
+from phylocli import models
+from phylocli.core import console
 from phylocli.embed import Embedder, table_metadata, untrained
 from phylocli.encoders import Model
 from phylocli.formats.streams import PathLike

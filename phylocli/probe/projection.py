@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.probe.coordinates import METHODS, place_points, resolve_method
 from phylocli.probe.dataset import HIERARCHY, Dataset
 from phylocli.probe.embeddings import Embedding

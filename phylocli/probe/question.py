@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Family, Sequence, read_families, read_sequences
 from phylocli.formats.columns import ColumnOptions, Taken
 from phylocli.formats.streams import PathLike

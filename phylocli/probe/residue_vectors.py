@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import alphabet
+from phylocli.core import alphabet
 
 FloatArray = npt.NDArray[np.float32]
 

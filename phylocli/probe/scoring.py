@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.probe.dataset import Dataset
 from phylocli.probe.embeddings import Embedding
 from phylocli.probe.statistics import Figure, interval, paired_difference, replicate

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import alphabet, console
-from phylocli.errors import MissingDependencyError, PhylocliError, UsageError
+from phylocli.core import alphabet, console
+from phylocli.core.errors import MissingDependencyError, PhylocliError, UsageError
+from phylocli.core.processes import run_program
 from phylocli.formats.provenance import versions
-from phylocli.processes import run_program
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]

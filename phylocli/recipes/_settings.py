@@ -7,7 +7,7 @@ import difflib
 import tomllib
 from typing import Any
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 
 # Tables whose keys are the parameters of a plugin, which checks them itself.
 _FREE = {("critic",), ("objective",), ("encoder", "parameters"), ("encoder", "pooling_parameters")}

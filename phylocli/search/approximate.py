@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from phylocli import console
-from phylocli.errors import MissingDependencyError
+from phylocli.core import console
+from phylocli.core.errors import MissingDependencyError
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.streams import atomic_path, file_sha256, write_text
 from phylocli.search.database import FloatArray, IntArray

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phylocli import console
-from phylocli.errors import PhylocliError
+from phylocli.core import console
+from phylocli.core.errors import PhylocliError
 from phylocli.formats import read_sequences
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.embeddings import EmbeddingTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
 from phylocli.formats.streams import PathLike

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search.database import FloatArray, IntArray
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core.threads import limit_threads
 from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
@@ -23,7 +24,6 @@ from phylocli.search.database import FloatArray, open_table
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.queries import MODEL, Queries, embedder_of, read_queries
 from phylocli.search.rerank import ResidueScores, align, read_residues
-from phylocli.threads import limit_threads
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phylocli import models
-from phylocli.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import read_sequences
 from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable

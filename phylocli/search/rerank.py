@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats import read_sequences
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import AMINO_ACIDS
-from phylocli.errors import PhylocliError
+from phylocli.core.alphabet import AMINO_ACIDS
+from phylocli.core.errors import PhylocliError
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree
 from phylocli.simulate.indels import History, Insertion

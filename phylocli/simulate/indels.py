@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import PhylocliError, UsageError
+from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.formats.newick import Tree
 
 Ints = npt.NDArray[np.int64]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import AMINO_ACIDS, encode_states
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.alphabet import AMINO_ACIDS, encode_states
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import newick, read_sequences
 from phylocli.formats.newick import Tree
 from phylocli.formats.nucleotides import NucleotideCheck

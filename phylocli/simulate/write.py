@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.formats import fasta, stockholm
 from phylocli.formats.fasta import Sequence
 from phylocli.formats.provenance import write_sidecar

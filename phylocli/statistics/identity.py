@@ -5,7 +5,8 @@ There is no one percentage of identity: May 2004 (Structure 12:737, doi:10.1016/
 every figure says which: identical residues over aligned pairs of residues (their PID2), and over the residues of the shorter
 sequence (their PID3). The second does not call a fragment's chance overlap of a few residues a near copy.
 
-Letters are read by the policy of `phylocli.alphabet` (U as C, O as K). Unknown residues (X, N) are identical to nothing.
+Letters are read by the policy of `phylocli.core.alphabet` (U as C, O as K). Unknown residues (X, N) are identical to
+nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import MISSING, decode_tokens, degap, encode_tokens
+from phylocli.core.alphabet import MISSING, decode_tokens, degap, encode_tokens
 
 
 @cache
@@ -66,7 +67,7 @@ def identity_of_rows(
     It is 0 where no column has a known residue of both.
 
     Args:
-        a, b: states of the rows as `phylocli.alphabet.encode_states` gives them, shape (m, columns); gaps and unknown
+        a, b: states of the rows as `phylocli.core.alphabet.encode_states` gives them, shape (m, columns); gaps and unknown
             residues are missing.
     """
     both = (a != MISSING) & (b != MISSING)

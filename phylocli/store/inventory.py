@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.stockholm import split_accession
 from phylocli.store.names import family_path, profile_path, read_sidecar
 

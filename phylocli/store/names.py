@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.streams import PathLike
 

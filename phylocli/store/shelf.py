@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from phylocli.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import locks, read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar

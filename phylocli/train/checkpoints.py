@@ -10,8 +10,8 @@ from typing import IO, Any, cast
 
 import torch
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path
 from phylocli.train.distributed import World
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.train.data import PairBatch
 from phylocli.train.learner import Learner
 from phylocli.train.trial import leaves_out

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from phylocli import console, models
+from phylocli import models
+from phylocli.core import console
 from phylocli.train.kernel import add_kernel, check_kernel
 from phylocli.train.whitening import check_whitening, whiten
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli import views
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.pairs import Split
 from phylocli.train.hard import HardNegatives
 from phylocli.views import Prepared, Tokens

@@ -6,8 +6,9 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from phylocli import console, views
-from phylocli.errors import BadInputError
+from phylocli import views
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.formats.streams import PathLike
 from phylocli.pairs import Split

@@ -23,8 +23,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from phylocli import console
-from phylocli.errors import PhylocliError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import PhylocliError, UsageError
 
 T = TypeVar("T")
 K = TypeVar("K")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from phylocli.errors import PhylocliError
+from phylocli.core.errors import PhylocliError
 
 ACTIONS = ("stop", "rollback", "continue")
 MOST_ROLLBACKS = 5

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import locks
 from phylocli.formats.family import Family
 from phylocli.pairs import PARTS, EmptyBandError, Split, split_clades

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from phylocli.alphabet import FIRST_RESIDUE
+from phylocli.core.alphabet import FIRST_RESIDUE
 from phylocli.encoders import Model, pad_batch
 from phylocli.train.data import PairBatch
 from phylocli.train.learner import Learner

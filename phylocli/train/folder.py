@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from phylocli import console, recipes
+from phylocli import recipes
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.encoders import Model
-from phylocli.errors import UsageError
 from phylocli.formats import locks
 from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike

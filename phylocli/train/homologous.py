@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.train.homologous import MEMBERS, check_freedom, fit_axes, freedom_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from phylocli import console, models, recipes
+from phylocli import models, recipes
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.critics import build_critic
 from phylocli.encoders import Model
-from phylocli.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
 from phylocli.objectives import Batch, ViewBatch, build_objective, needs_of
 from phylocli.objectives._queue import Queue

@@ -12,8 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path
 from phylocli.train.panel import Panel, duration, live, validation
 from phylocli.train.trackers import Track

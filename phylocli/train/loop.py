@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 
-from phylocli import console
+from phylocli.core import console
+from phylocli.core.errors import UsageError
+from phylocli.core.threads import limit_threads
 from phylocli.encoders import choose_device
-from phylocli.errors import UsageError
 from phylocli.formats import locks
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, write_text
 from phylocli.pairs import Split
 from phylocli.recipes.layers import Layer, option
-from phylocli.threads import limit_threads
 from phylocli.train import checkpoints, distributed, flops
 from phylocli.train.compiled import Cache
 from phylocli.train.compiling import compile_encoder

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import torch
 
-from phylocli import console
-from phylocli.errors import PhylocliError
+from phylocli.core import console
+from phylocli.core.errors import PhylocliError
 from phylocli.train.data import PairBatch
 from phylocli.train.learner import Learner
 from phylocli.train.trial import put_back, snapshot

@@ -7,7 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from phylocli import console
+from phylocli.core import console
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

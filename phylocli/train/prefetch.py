@@ -15,9 +15,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Self
 
-from phylocli.errors import PhylocliError
-from phylocli.processes import WorkerPool
-from phylocli.threads import available_cores
+from phylocli.core.errors import PhylocliError
+from phylocli.core.processes import WorkerPool
+from phylocli.core.threads import available_cores
 from phylocli.train.corpus import Corpus, PairBatch
 
 AUTO = -1

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.train.distributed import World, stream
 
 

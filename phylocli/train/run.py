@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import OutputError
 from phylocli.train import checkpoints, divergence, memory, randomness
 from phylocli.train.completing import complete

@@ -10,10 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from phylocli import registry, views
-from phylocli.alphabet import ALPHABETS
+from phylocli import views
+from phylocli.core import registry
+from phylocli.core.alphabet import ALPHABETS
+from phylocli.core.errors import UsageError
 from phylocli.encoders import pooling_named
-from phylocli.errors import UsageError
 from phylocli.train import checkpoints, divergence, trackers
 from phylocli.train.corpus import NEGATIVES
 

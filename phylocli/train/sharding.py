@@ -20,8 +20,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from phylocli.core.errors import UsageError
 from phylocli.encoders import Model
-from phylocli.errors import UsageError
 from phylocli.train.data import Corpus, PairBatch
 from phylocli.train.engine import Engine
 from phylocli.train.learner import Learner

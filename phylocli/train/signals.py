@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from phylocli.errors import EXIT_INTERRUPTED, EXIT_OK, PhylocliError
+from phylocli.core.errors import EXIT_INTERRUPTED, EXIT_OK, PhylocliError
 from phylocli.train.distributed import World
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

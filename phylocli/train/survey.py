@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli import __version__
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path
 from phylocli.pairs import PARTS, EmptyBandError, Split
 from phylocli.train.compiled import Compiled

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import registry
-from phylocli.errors import UsageError
+from phylocli.core import registry
+from phylocli.core.errors import UsageError
 from phylocli.pairs import EmptyBandError
 from phylocli.train.compiled import CompiledFamily
 from phylocli.train.compiled.reader import PairsOf

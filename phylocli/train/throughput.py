@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.train import flops
 from phylocli.train.data import PairBatch
 from phylocli.train.learner import Learner

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from phylocli.errors import MissingDependencyError, ServiceError
+from phylocli.core.errors import MissingDependencyError, ServiceError
 
 Track = Callable[[dict[str, Any]], None]
 """Takes the row of a step once it is complete."""

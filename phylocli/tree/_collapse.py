@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import MISSING
+from phylocli.core.alphabet import MISSING
 from phylocli.formats.newick import Tree
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import MISSING
+from phylocli.core.alphabet import MISSING
 from phylocli.tree.models import STATES, gamma_spectrum, substitution_model
 
 Array = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import MISSING
+from phylocli.core.alphabet import MISSING
 
 _CELLS = 20_000_000  # of the arrays that are made at once
 

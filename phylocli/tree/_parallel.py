@@ -14,10 +14,10 @@ from typing import NoReturn, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from phylocli.errors import PhylocliError
+from phylocli.core.errors import PhylocliError
+from phylocli.core.processes import WorkerPool
+from phylocli.core.threads import available_cores
 from phylocli.formats.family import Family
-from phylocli.processes import WorkerPool
-from phylocli.threads import available_cores
 
 Options = TypeVar("Options")
 Result = Family | PhylocliError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.formats.newick import Tree
 from phylocli.tree.engines._settings import Inferred, Settings
 from phylocli.tree.engines._skbio import shape

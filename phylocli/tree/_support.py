@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.formats.newick import Tree, is_support
 from phylocli.tree import _collapse
 from phylocli.tree._refine import fits_memory, one_thread

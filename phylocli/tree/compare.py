@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats.newick import Tree
 
 IntArray = npt.NDArray[np.int64]

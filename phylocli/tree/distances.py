@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.tree._curves import CODES, COUNTS, MIN_DISTANCE, Single, curves
 from phylocli.tree.models import MODELS, STATES, substitution_model
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import shorten
 from phylocli.formats.newick import Tree

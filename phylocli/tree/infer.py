@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console, registry
-from phylocli.alphabet import MISSING, check_residues, encode_states
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import console, registry
+from phylocli.core.alphabet import MISSING, check_residues, encode_states
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family, check_tips
 from phylocli.formats.fasta import shorten

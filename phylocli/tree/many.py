@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree
 from phylocli.tree import _collapse

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phylocli import registry
-from phylocli.errors import UsageError
+from phylocli.core import registry
+from phylocli.core.errors import UsageError
 from phylocli.tree._refine import refines
 from phylocli.tree._support import parse_support
 from phylocli.tree.distances import FORMULAS, MAX_DISTANCE, parse_model

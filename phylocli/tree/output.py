@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar

@@ -10,8 +10,8 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.fasta import shorten
 from phylocli.formats.newick import Tree, is_support
 

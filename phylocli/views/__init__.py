@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import registry
-from phylocli.alphabet import ALPHABETS, check_alphabet
-from phylocli.errors import UsageError
+from phylocli.core import registry
+from phylocli.core.alphabet import ALPHABETS, check_alphabet
+from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.views._base import Pairs, Prepared, Source, Tokens, Transform, draw_all

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import shorten
 

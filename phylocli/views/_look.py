@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phylocli import console, registry
-from phylocli.alphabet import ALPHABETS, decode_tokens
-from phylocli.errors import PhylocliError, UsageError
+from phylocli.core import console, registry
+from phylocli.core.alphabet import ALPHABETS, decode_tokens
+from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError
 from phylocli.statistics import identity

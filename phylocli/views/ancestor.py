@@ -14,8 +14,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import FIRST_RESIDUE, MISSING, encode_states
-from phylocli.errors import UsageError
+from phylocli.core.alphabet import FIRST_RESIDUE, MISSING, encode_states
+from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree
 from phylocli.pairs import EmptyBandError

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.views._base import Tokens, check_share
 
 KIND = "transform"

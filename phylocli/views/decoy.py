@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.views._base import Tokens
 
 KIND = "addition"

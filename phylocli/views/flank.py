@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.views._base import Tokens
 
 KIND = "transform"

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from phylocli.alphabet import encode_tokens
-from phylocli.errors import BadInputError
+from phylocli.core.alphabet import encode_tokens
+from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Tokens, require_aligned
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phylocli.alphabet import MASK
+from phylocli.core.alphabet import MASK
 from phylocli.views._base import Tokens, check_share
 
 KIND = "transform"

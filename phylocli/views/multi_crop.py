@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Tokens, member_tokens
 from phylocli.views.crop import Crop

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError
 from phylocli.pairs.draw import sampler_of

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import FIRST_RESIDUE, MISSING, encode_states
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.alphabet import FIRST_RESIDUE, MISSING, encode_states
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Tokens, require_aligned
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phylocli.alphabet import COMPLEMENT
+from phylocli.core.alphabet import COMPLEMENT
 from phylocli.views._base import Tokens, check_share
 
 KIND = "transform"

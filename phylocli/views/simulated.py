@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import FIRST_RESIDUE, UNKNOWN
+from phylocli.core.alphabet import FIRST_RESIDUE, UNKNOWN
 from phylocli.formats.family import Family
 from phylocli.simulate import IndelModel, RateModel, Substitutions
 from phylocli.tree.models import substitution_model

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.views._base import Pairs, Tokens, member_tokens
 

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import AMINO_ACIDS, FIRST_RESIDUE, UNKNOWN
-from phylocli.errors import UsageError
+from phylocli.core.alphabet import AMINO_ACIDS, FIRST_RESIDUE, UNKNOWN
+from phylocli.core.errors import UsageError
 from phylocli.simulate.substitutions import alias_tables
 from phylocli.views._base import Tokens, check_distance
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from phylocli.alphabet import check_alphabet
-from phylocli.errors import UsageError
+from phylocli.core.alphabet import check_alphabet
+from phylocli.core.errors import UsageError
 from phylocli.formats.streams import PathLike
 from phylocli.formats.toml import read_toml
 

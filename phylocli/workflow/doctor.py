@@ -10,8 +10,8 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from phylocli.errors import PhylocliError
-from phylocli.threads import available_cores
+from phylocli.core.errors import PhylocliError
+from phylocli.core.threads import available_cores
 
 State = Literal["ok", "missing", "optional", "unusable"]
 

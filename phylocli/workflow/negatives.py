@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console, models
-from phylocli.errors import UsageError
+from phylocli import models
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike

@@ -11,8 +11,8 @@ from typing import Any
 
 import tomli_w
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats import fasta as fasta_format
 from phylocli.formats import locks, read_families, write_families
 from phylocli.formats.family import Family

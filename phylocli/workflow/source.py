@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from phylocli import console
-from phylocli.errors import UsageError
+from phylocli.core import console
+from phylocli.core.errors import UsageError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.fasta import OnDuplicate

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phylocli import __version__, console
+from phylocli import __version__
+from phylocli.core import console
 from phylocli.formats.streams import file_sha256, recording_inputs, write_text
 
 

@@ -6,7 +6,7 @@ import random
 import polars as pl
 import pytest
 
-from phylocli.alphabet import degap
+from phylocli.core.alphabet import degap
 from phylocli.formats import read_families
 from phylocli.formats.tables import read_table
 from phylocli.store import Store

@@ -10,7 +10,7 @@ import numpy as np
 
 from phylocli.align.engines._letters import plain, restore
 from phylocli.align.engines._settings import Aligned, Settings
-from phylocli.errors import MissingDependencyError, PhylocliError
+from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.formats.family import Family
 
 OCCUPANCY = 0.5

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from phylocli.align.engines._settings import Aligned, Settings
-from phylocli.alphabet import check_residues
-from phylocli.errors import BadInputError
+from phylocli.core.alphabet import check_residues
+from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 
 

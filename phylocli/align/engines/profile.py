@@ -14,7 +14,7 @@ from typing import Any
 
 from phylocli.align.engines._letters import plain, plain_row, restore
 from phylocli.align.engines._settings import Aligned, Settings
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import versions

@@ -14,12 +14,12 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from phylocli import console
-from phylocli.errors import MissingDependencyError, PhylocliError
+from phylocli.core import console
+from phylocli.core.errors import MissingDependencyError, PhylocliError
+from phylocli.core.processes import run_program
 from phylocli.families.ledger import Group
 from phylocli.families.pool import Pool
 from phylocli.families.searching import Hit, Region, Searcher, Settings, rows_of
-from phylocli.processes import run_program
 
 PROGRAM = "mmseqs"
 # Most sensitive: seven times slower than the default, and still fast.

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.families.grouping import Grouping
 from phylocli.families.joining import join_pieces
 from phylocli.families.ledger import Group, Ledger

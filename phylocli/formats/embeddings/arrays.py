@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.columns import ID_COLUMNS, VECTOR_COLUMNS
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike, note_input

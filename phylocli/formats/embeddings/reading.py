@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
-from phylocli.errors import BadInputError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
 from phylocli.formats import tables
 from phylocli.formats.columns import ColumnOptions, Taken, feature_columns, id_column, span
 from phylocli.formats.embeddings.arrays import is_npz, read_hdf5, read_npz

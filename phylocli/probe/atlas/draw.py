@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from phylocli import console
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.columns import ColumnOptions, Taken, is_index
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.fasta import shorten

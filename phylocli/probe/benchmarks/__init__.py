@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phylocli import registry
-from phylocli.errors import UsageError
+from phylocli.core import registry
+from phylocli.core.errors import UsageError
 from phylocli.probe.benchmarks._contract import Benchmark
 
 ROOM = "probe.benchmarks"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.formats import read_families
 from phylocli.probe.benchmarks._contract import Benchmark
 from phylocli.probe.benchmarks._files import find

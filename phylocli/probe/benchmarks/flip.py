@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.probe.benchmarks._contract import Benchmark
 from phylocli.probe.benchmarks._files import find, read, with_ids
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.probe.dataset import Dataset
 from phylocli.probe.embeddings import Embedding
 from phylocli.probe.ranking import RankedClasses

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.pairs import Patristic
 from phylocli.probe.dataset import Dataset
 from phylocli.probe.embeddings import Embedding

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.fasta import shorten
 from phylocli.probe.dataset import Dataset
 from phylocli.probe.embeddings import Embedding

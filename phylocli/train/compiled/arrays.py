@@ -16,7 +16,7 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 22  # bytes looked at together

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phylocli import console
-from phylocli.alphabet import check_residues, degap, encode_tokens, looks_like_nucleotides
-from phylocli.errors import BadInputError, PhylocliError
+from phylocli.core import console
+from phylocli.core.alphabet import check_residues, degap, encode_tokens, looks_like_nucleotides
+from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.sniffing import TABLES, sniff_file

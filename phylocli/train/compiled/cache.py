@@ -17,7 +17,8 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from phylocli import __version__, console
+from phylocli import __version__
+from phylocli.core import console
 from phylocli.formats import locks
 from phylocli.formats.streams import (
     InputRecord,

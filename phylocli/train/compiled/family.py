@@ -9,8 +9,8 @@ from typing import cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import decode_tokens
-from phylocli.errors import BadInputError
+from phylocli.core.alphabet import decode_tokens
+from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree
 

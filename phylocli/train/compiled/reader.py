@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import BadInputError
+from phylocli.core.errors import BadInputError
 from phylocli.formats.newick import Tree
 from phylocli.train.compiled.arrays import mapped, read_manifest
 from phylocli.train.compiled.build import TABLE

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.recipes import parse_value
 from phylocli.recipes._settings import split_assignment
 

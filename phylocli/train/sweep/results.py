@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from phylocli.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.streams import atomic_path, write_text
 from phylocli.train.checkpoints import FIGURES, SMALLER_IS_BETTER
 from phylocli.train.folder import METRICS, MODEL

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phylocli import console
-from phylocli.errors import PhylocliError, UsageError
+from phylocli.core import console
+from phylocli.core.errors import PhylocliError, UsageError
+from phylocli.core.processes import WorkerPool
+from phylocli.core.threads import limit_threads, threads_each
 from phylocli.formats import locks
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, write_text
-from phylocli.processes import WorkerPool
 from phylocli.recipes.layers import Layer, option
-from phylocli.threads import limit_threads, threads_each
 from phylocli.train.compiled import Cache, open_compiled
 from phylocli.train.folder import CONFIG, changed, resolve
 from phylocli.train.sweep import results

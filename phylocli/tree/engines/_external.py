@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.alphabet import AMINO_ACIDS
-from phylocli.errors import PhylocliError
-from phylocli.processes import run_program
+from phylocli.core.alphabet import AMINO_ACIDS
+from phylocli.core.errors import PhylocliError
+from phylocli.core.processes import run_program
 
 _LETTERS = np.frombuffer((AMINO_ACIDS + "-").encode(), dtype=np.uint8)
 

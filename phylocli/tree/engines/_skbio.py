@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli import console
+from phylocli.core import console
 from phylocli.formats.newick import Tree
 from phylocli.tree.alpha import estimate_alpha
 from phylocli.tree.distances import FORMULAS, distance_matrix_report, fill_undefined

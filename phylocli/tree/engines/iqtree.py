@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import MissingDependencyError, PhylocliError
+from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.formats.newick import Tree, parse
 from phylocli.tree.engines import _external
 from phylocli.tree.engines._settings import Inferred, Settings

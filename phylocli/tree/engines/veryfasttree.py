@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.errors import MissingDependencyError, UsageError
+from phylocli.core.errors import MissingDependencyError, UsageError
+from phylocli.core.processes import run_program
 from phylocli.formats.newick import Tree, parse
-from phylocli.processes import run_program
 from phylocli.tree.engines import _external
 from phylocli.tree.engines._settings import Inferred, Settings
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from phylocli.alphabet import MISSING
-from phylocli.errors import BadInputError
+from phylocli.core.alphabet import MISSING
+from phylocli.core.errors import BadInputError
 from phylocli.formats.newick import Tree
 from phylocli.tree.models import STATES
 

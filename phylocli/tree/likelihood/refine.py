@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from phylocli.errors import UsageError
+from phylocli.core.errors import UsageError
 from phylocli.formats.newick import Tree
 from phylocli.tree.likelihood.batches import (
     CATEGORIES,

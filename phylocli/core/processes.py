@@ -1,0 +1,237 @@
+"""Worker processes and external programs that end with the process that started them, however that one ends.
+
+A process that is killed (`kill -9`, the system's out-of-memory killer) tells nobody. Its workers would then wait forever for
+work that nobody sends, and its programs would compute a result that nobody reads. All of them hold one end of a pipe whose
+other end only their parent holds: the system closes it when the parent is gone, and they are killed. This needs no
+cooperation of the parent, and works on Linux and macOS. Nothing else in the package starts processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import multiprocessing.connection
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from phylocli.core import console
+from phylocli.core.errors import PhylocliError
+
+GRACE = 5.0
+"""Seconds that a worker has to clean up when it is asked to end."""
+
+# The program runs below a shell, beside a subshell that waits for the end of the pipe and then kills the process group. The
+# shell stays and waits for both, so that no zombie is left where nobody reaps orphans (process 1 of a container).
+_WITH_PARENT = """
+exec 3<&0 </dev/null
+(read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
+watch=$!
+"$@" 3<&-
+status=$?
+{ kill -KILL $watch; wait $watch; } 2>/dev/null
+exit $status
+"""
+
+
+class WorkerPool(ProcessPoolExecutor):
+    """Processes that work for a block, none of which outlives it or this process.
+
+    Workers are spawned: forking a process that has threads (linear algebra, progress bars) can hang. They ignore ^C, which
+    this process handles, and SIGTERM raises `SystemExit` in them, so that temporary files are removed. Where the block is
+    left by an exception, they are asked to end; where it ends well, they finish what they are doing. Work that has not been
+    started is called off.
+
+    Args:
+        count: of processes.
+        initializer: a module-level function, called first in every worker.
+        initargs: its arguments.
+        grace: seconds between SIGTERM and SIGKILL; 0 kills at once, None waits for as long as it takes.
+        verbosity: of the workers' messages; None takes this process's.
+        fix: what the user can do about a worker that died.
+
+    Raises:
+        PhylocliError: a worker died, and the block let `BrokenProcessPool` through.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        grace: float | None = GRACE,
+        verbosity: int | None = None,
+        fix: str = "use fewer --jobs",
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._grace, self._fix = grace, fix
+        self._called_off = context.RawValue(ctypes.c_bool, False)
+        talk = console.verbosity() if verbosity is None else verbosity
+        super().__init__(count, context, _start_worker, (self._called_off, talk, initializer, initargs))
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start a worker where none is idle, and hand it the work."""
+        with _signals_deferred():
+            return super().submit(_work, function, *args, **kwargs)
+
+    def end(self) -> None:
+        """Ask the workers to end, kill those that take longer than the grace, and wait for them."""
+        self._called_off.value = True
+        processes = list((self._processes or {}).values())
+        for process in processes:
+            process.kill() if self._grace == 0 else process.terminate()
+        self.shutdown(wait=False, cancel_futures=True)
+        end = None if self._grace is None else time.monotonic() + self._grace
+        for process in processes:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            if not multiprocessing.connection.wait([process.sentinel], left):
+                process.kill()
+        for process in processes:
+            process.join()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self._called_off.value = True
+            self.shutdown(wait=True, cancel_futures=True)
+            return
+        self.end()
+        if isinstance(error, BrokenProcessPool):
+            why = "the system may have ended it for lack of memory"
+            raise PhylocliError("a worker process died", why=why, fix=self._fix) from error
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Let the handlers of signals (^C, SIGTERM, …) run after the block instead of within it.
+
+    Most of them raise. A worker that is half started at that moment is known to nobody: it would wait for its first message,
+    holding the queue of work open, and the pool would wait for it to read that queue.
+    """
+    if threading.current_thread() is not threading.main_thread():  # handlers run, and raise, in the main thread alone
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    held = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for signum in came:
+            signal.raise_signal(signum)
+
+
+def run_program(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    folder: Path | None = None,
+    timeout: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, without standard input, and return what it wrote to its two outputs.
+
+    It and all that it starts end when the block is left by an exception (^C, SIGTERM, out of time), and when this process is
+    killed.
+
+    Args:
+        command: the program and its arguments.
+        folder: the working directory; None is this process's.
+        timeout: seconds of wall time.
+        environment: variables beside those of this process.
+
+    Raises:
+        TimeoutError: it took longer.
+        OSError: there is no such program.
+    """
+    program = shutil.which(command[0])
+    if program is None:
+        raise FileNotFoundError(f"there is no program {os.fspath(command[0])!r}")
+    watched, held = os.pipe()
+    try:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", _WITH_PARENT, "sh", program, *command[1:]],
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            stdin=watched,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # a process group of its own, to be ended as one
+        )
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"{Path(program).name} was stopped after {timeout:g} s") from error
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+    finally:
+        os.close(watched)
+        os.close(held)
+    return subprocess.CompletedProcess(list(command), process.returncode, out, err)
+
+
+_called_off: ctypes.c_bool | None = None  # of this worker process, shared with its parent
+
+
+def _start_worker(
+    called_off: ctypes.c_bool, verbosity: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> None:
+    global _called_off  # noqa: PLW0603  one process, one pool
+    _called_off = called_off
+    _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _stop)
+    console.set_verbosity(verbosity)
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _work(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Do what was submitted, unless the pool has been ended since."""
+    if _called_off is not None and _called_off.value:
+        raise SystemExit
+    return function(*args, **kwargs)
+
+
+def _stop(signum: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def _end_with_parent() -> None:
+    """Let this worker be killed when its parent is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        # Linux: the kernel sends SIGKILL when the pipe is closed, even in the middle of a long call of a compiled library
+        # that lets no other thread run. (PR_SET_PDEATHSIG would look at the thread that started the worker instead.)
+        import fcntl
+
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    # Elsewhere, and where the parent was gone before.
+    threading.Thread(target=_wait_for_parent, args=(parent.sentinel,), daemon=True, name="phylocli-parent").start()
+
+
+def _wait_for_parent(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,232 @@
+"""The one reader of embedding tables: every format, ids as they are, and damage that is named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.formats.columns import ColumnOptions
+from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
+from phylocli.search import open_table
+
+IDS = ["a", "b/1-50", "c/d/2-3", "ç|x"]
+VECTORS = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+
+
+def fixed(vectors: np.ndarray = VECTORS) -> pl.Series:
+    return pl.Series("embedding", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
+
+
+def wide(**more: object) -> pl.DataFrame:
+    return pl.DataFrame({"id": IDS, **{f"d{i}": VECTORS[:, i] for i in range(5)}, **more})
+
+
+def hdf5(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        for name, vector in zip(IDS, VECTORS, strict=True):
+            file[name] = vector
+
+
+def hdf5_original(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        for number, (name, vector) in enumerate(zip(IDS, VECTORS, strict=True)):
+            file.create_dataset(str(number), data=vector).attrs["original_id"] = f"{name} a description"
+
+
+def hdf5_table(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["ids"] = IDS
+        file["embeddings"] = VECTORS
+
+
+def esm(path: Path) -> None:
+    for name, vector in zip(IDS, VECTORS, strict=True):
+        target = path / f"{name} some description.pt"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"label": f"{name} some description", "mean_representations": {6: torch.from_numpy(vector)}}, target)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "t.parquet": lambda p: pl.DataFrame({"id": IDS, "embedding": fixed()}).write_parquet(p),
+    "lists.parquet": lambda p: pl.DataFrame({"id": IDS, "vector": VECTORS.tolist()}).write_parquet(p),
+    "wide.parquet": lambda p: wide(__index_level_0__=[7, 3, 9, 1]).write_parquet(p),
+    "wide.csv": lambda p: wide(taxon=[9606, 10090, 1, 2]).write_csv(p),
+    "index.csv": lambda p: wide().with_row_index("").write_csv(p),
+    "named.csv": lambda p: wide().rename({"id": ""}).write_csv(p),
+    "excel.csv": lambda p: wide().write_csv(p, separator=";", decimal_comma=True),
+    "lists.tsv": lambda p: pl.DataFrame({"id": IDS, "x": [str(v.tolist()) for v in VECTORS]}).write_csv(p, separator="\t"),
+    "numpy.csv": lambda p: pl.DataFrame({"id": IDS, "embedding": [str(v) for v in VECTORS.astype("f8")]}).write_csv(p),
+    "t.arrow": lambda p: pl.DataFrame({"id": IDS, "embedding": fixed()}).write_ipc(p),
+    "t.arrows": lambda p: pl.DataFrame({"id": IDS, "embedding": VECTORS.tolist()}).write_ipc_stream(p),
+    "two.npz": lambda p: np.savez(p, ids=np.array(IDS), embeddings=VECTORS),
+    "keys.h5": hdf5,
+    "original.h5": hdf5_original,
+    "table.h5": hdf5_table,
+    "esm": esm,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_ids_and_vectors(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    found = read_embeddings(tmp_path / name)
+    assert sorted(found.ids) == sorted(IDS) and found.dimension == 5
+    np.testing.assert_allclose(found.vectors_for(IDS), VECTORS, atol=1e-6)
+    assert bool(found.files) == (name in ("t.parquet", "lists.parquet"))  # these are streamed
+    np.testing.assert_allclose(open_table(tmp_path / name).vectors_for(IDS), unit(VECTORS), atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "tsv", "csv"])
+def test_a_table_that_is_written_is_the_one_that_is_read(tmp_path: Path, suffix: str) -> None:
+    EmbeddingTable("x", IDS, 5, {"phylocli.model": "f00"}, vectors=VECTORS).write(tmp_path / f"t.{suffix}")
+    found = read_embeddings(tmp_path / f"t.{suffix}")
+    assert found.ids == IDS and np.array_equal(found.numpy(), VECTORS)
+    assert found.metadata.get("phylocli.model") == ("f00" if suffix == "parquet" else None)
+    assert found.to_polars().schema["embedding"] == pl.Array(pl.Float32, 5)
+
+
+def test_what_was_taken_for_features_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wide(taxon=[9606, 10090, 1, 2], mass=[1.0, 2, 3, 4]).with_row_index("").write_csv(tmp_path / "t.csv")
+    read_embeddings(tmp_path / "t.csv")
+    said = capsys.readouterr().err
+    assert "5 features from d0 … d4" in said and "not used: (no name), taxon, mass" in said
+    found = read_embeddings(tmp_path / "t.csv", ColumnOptions.of(features=["d*", "mass"]))
+    assert found.dimension == 6 and found.numpy()[:, 5].tolist() == [1, 2, 3, 4]
+
+
+def test_headers_that_would_be_one_id_stay_whole(tmp_path: Path) -> None:
+    for number, label in enumerate(["Homo 1", "Homo 2"]):
+        torch.save({"label": label, "mean_representations": {6: torch.ones(3)}}, tmp_path / f"{number}.pt")
+    assert sorted(read_embeddings(tmp_path).ids) == ["Homo 1", "Homo 2"]
+
+
+NAN = VECTORS.copy()
+NAN[1, 2] = np.nan
+HUGE = VECTORS.astype(np.float64)
+HUGE[1, 2] = 1e300
+BAD: dict[str, tuple[pl.DataFrame, str]] = {
+    "null id": (pl.DataFrame({"id": ["a", None, "c", "d"], "embedding": fixed()}), "row 2 has no id"),
+    "blank id": (pl.DataFrame({"id": ["a", " ", "c", "d"], "embedding": fixed()}), "row 2 has no id"),
+    "twice": (pl.DataFrame({"id": ["a", "b", "a", "d"], "embedding": fixed()}), "the id 'a' occurs twice"),
+    "twice but for blanks": (pl.DataFrame({"id": ["a", "b", "a ", "d"], "embedding": fixed()}), "the id 'a' occurs twice"),
+    "null": (
+        pl.DataFrame({"id": IDS, "embedding": pl.Series([VECTORS[0].tolist(), None, *VECTORS[2:].tolist()])}),
+        "the embedding of 'b/1-50' is missing",
+    ),
+    "null in fixed lists": (
+        pl.DataFrame({"id": IDS, "embedding": fixed()}).with_columns(
+            embedding=pl.when(pl.col("id") != "b/1-50").then("embedding")
+        ),
+        "the embedding of 'b/1-50' is missing",
+    ),
+    "null within": (
+        pl.DataFrame({"id": IDS, "embedding": [[1.0, None], [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]}),
+        "the embedding of 'a' holds values that are not numbers",
+    ),
+    "nan": (pl.DataFrame({"id": IDS, "embedding": fixed(NAN)}), "'b/1-50' holds values that are not numbers"),
+    "beyond float32": (pl.DataFrame({"id": IDS, "embedding": HUGE.tolist()}), "'b/1-50' holds values that are not numbers"),
+    "lengths": (
+        pl.DataFrame({"id": IDS, "embedding": [[1.0, 2.0], [1.0], [1.0, 2.0], [1.0, 2.0]]}),
+        r"different lengths \(1 to 2\)",
+    ),
+    "gap in a column": (wide(d5=[1.0, None, 2.0, 3.0]), "of 'b/1-50' has no value in the column 'd5'"),
+    "empty lists": (pl.DataFrame({"id": IDS, "embedding": pl.Series([[]] * 4, dtype=pl.List(pl.Float32))}), "are empty"),
+    "no rows": (pl.DataFrame({"id": IDS, "embedding": fixed()}).head(0), "holds no rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("reader", [read_embeddings, open_table])
+def test_rows_that_cannot_be_used_are_named(
+    tmp_path: Path, case: str, suffix: str, reader: Callable[[Path], EmbeddingTable]
+) -> None:
+    frame, said = BAD[case]
+    path = tmp_path / f"t.{suffix}"
+    (frame.write_parquet if suffix == "parquet" else frame.write_ipc)(path)
+    with pytest.raises(BadInputError, match=said) as caught:
+        reader(path).numpy()
+    assert str(path) in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda p: np.savez(p, ids=np.array(["a", "b"]), embeddings=np.zeros((3, 2))), "2 ids and 3 embeddings"),
+        (lambda p: np.savez(p, a=np.array(["x"]), b=np.array(["y"])), "not numbers"),
+        (lambda p: np.save(p.open("wb"), np.zeros((2, 3))), "one array, without ids"),
+        (
+            lambda p: shutil.make_archive(str(p)[:-4], "zip", p.parent) and shutil.move(str(p)[:-4] + ".zip", p),
+            "ZIP archive",
+        ),
+    ],
+)
+def test_archives_that_hold_no_embeddings_say_so(tmp_path: Path, write: Callable[[Path], object], said: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "sheet.xml").write_text("<x/>")
+    path = tmp_path / "in" / "t.npz"
+    write(path)
+    with pytest.raises(BadInputError) as caught:
+        read_embeddings(path)
+    assert said in str(caught.value)
+
+
+def test_a_pickled_array_in_hdf5_or_a_link_to_another_file_is_not_followed(tmp_path: Path) -> None:
+    hdf5(tmp_path / "other.h5")
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["a"], file["b"] = VECTORS[0], VECTORS[1]
+        file["c"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/a")
+    assert read_embeddings(tmp_path / "t.h5").ids == ["a", "b"]
+
+
+def test_residues_per_sequence_in_hdf5_are_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file["a"], file["b/1-2"] = np.zeros((7, 3)), np.zeros((9, 3))
+    with pytest.raises(BadInputError, match="one vector a sequence") as caught:
+        read_embeddings(tmp_path / "t.h5")
+    assert "'a' has the shape (7, 3)" in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("sound")
+    names = ["t.parquet", "wide.parquet", "t.arrow", "t.arrows", "two.npz", "keys.h5", "wide.csv", "lists.tsv"]
+    for name in names:
+        WRITERS[name](folder / name)
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize(
+    "name", ["t.parquet", "wide.parquet", "t.arrow", "t.arrows", "two.npz", "keys.h5", "wide.csv", "lists.tsv"]
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.floats(0, 1), flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=3))
+def test_damaged_files_end_in_a_typed_error_with_their_name(
+    sound: dict[str, bytes], tmp_path: Path, name: str, cut: float, flips: list[tuple[float, int]]
+) -> None:
+    data = bytearray(sound[name])
+    for place, mask in flips:
+        data[int(place * len(data))] ^= mask
+    path = tmp_path / name
+    path.write_bytes(data[: int(cut * len(data))] if not flips else data)
+    try:
+        read_embeddings(path).numpy()
+    except PhylocliError as error:
+        assert name in error.what
+
+
+def test_a_column_of_ids_or_features_that_is_named_must_be_there(tmp_path: Path) -> None:
+    wide(gene=list("wxyz")).write_csv(tmp_path / "t.csv")
+    assert read_embeddings(tmp_path / "t.csv", ColumnOptions.of("gene")).ids == list("wxyz")
+    with pytest.raises(UsageError, match="no column 'e'"):
+        read_embeddings(tmp_path / "t.csv", ColumnOptions.of(features="e"))

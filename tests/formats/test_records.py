@@ -1,0 +1,92 @@
+"""FASTQ and GenBank as inputs, and several inputs as one."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from Bio import SeqIO
+from Bio.Seq import Seq
+from Bio.SeqFeature import FeatureLocation, SeqFeature
+from Bio.SeqRecord import SeqRecord
+
+from phylocli.core.errors import BadInputError
+from phylocli.formats import read_sequences
+
+GENE = "ATGAAAACCGCGTATATTGCGTAA"  # MKTAYIA*
+
+
+def genome(path: Path) -> Path:
+    """A record with a stored translation, one to be translated on the reverse strand, one without a name, a pseudogene."""
+    letters = GENE + "CC" + str(Seq(GENE).reverse_complement()) + "CC" + GENE
+    record = SeqRecord(Seq(letters), id="CHR1.1", name="CHR1", annotations={"molecule_type": "DNA"})
+    stored = {"protein_id": ["AAA1.1"], "product": ["a kinase"], "translation": ["MKTAYIA"]}
+    turned = {"locus_tag": ["b0002"], "transl_table": ["11"], "codon_start": ["1"]}
+    record.features = [
+        SeqFeature(FeatureLocation(0, 24, strand=1), "gene"),
+        SeqFeature(FeatureLocation(0, 24, strand=1), "CDS", qualifiers=stored),
+        SeqFeature(FeatureLocation(26, 50, strand=-1), "CDS", qualifiers=turned),
+        SeqFeature(FeatureLocation(52, 76, strand=1), "CDS"),
+        SeqFeature(FeatureLocation(52, 76, strand=1), "CDS", qualifiers={"pseudo": [""], "locus_tag": ["gone"]}),
+    ]
+    SeqIO.write(record, path, "genbank")
+    return path
+
+
+def test_coding_sequences_of_genbank_are_proteins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = list(read_sequences(genome(tmp_path / "g.gbk")))
+    assert [(s.id, s.residues) for s in found] == [("AAA1.1", "MKTAYIA"), ("b0002", "MKTAYIA"), ("CHR1.1_3", "MKTAYIA")]
+    assert found[0].description == "a kinase" and "CDS 2" in found[1].where
+    assert "1 pseudogenes" in capsys.readouterr().err
+
+
+def test_nucleotides_of_genbank_are_the_record_itself(tmp_path: Path) -> None:
+    (whole,) = read_sequences(genome(tmp_path / "g.gbk"), letters="dna")
+    assert whole.id == "CHR1.1" and len(whole.residues) == 76
+
+
+def test_genpept_records_are_sequences_themselves(tmp_path: Path) -> None:
+    record = SeqRecord(Seq("MKTAYIA"), id="P1.1", name="P1", description="one", annotations={"molecule_type": "protein"})
+    SeqIO.write(record, tmp_path / "p.gp", "genbank")
+    (found,) = read_sequences(tmp_path / "p.gp")
+    assert (found.id, found.residues) == ("P1.1", "MKTAYIA")
+    with pytest.raises(BadInputError, match="nucleotides are wanted"):
+        list(read_sequences(tmp_path / "p.gp", letters="dna"))
+
+
+def test_fastq_is_read_compressed_or_not_on_any_number_of_lines(tmp_path: Path) -> None:
+    data = b"@r1 first\nMKT\nAYIA\n+\nIIIIIII\n@r2\nMK\n+r2\n@I\n"
+    (tmp_path / "r.fq.gz").write_bytes(gzip.compress(data))
+    assert [(s.id, s.residues) for s in read_sequences(tmp_path / "r.fq.gz")] == [("r1", "MKTAYIA"), ("r2", "MK")]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"@r1\nMK\n+\nI\n", "after read 0: not FASTQ"),
+        (b"@r1\nMK\n+\nII\n@r2\nM", "after read 1: not FASTQ"),
+        (b"@r1\n\n+\n\n", "no letters"),
+        (b"LOCUS       X 8 bp DNA\nORIGIN\n", "not GenBank|holds no sequence|is empty"),
+        (b"LOCUS       X          100 aa            linear   UNK\nDEFINITION  x\n//\n", "not GenBank"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(BadInputError, match=message):
+        list(read_sequences(tmp_path / "x"))
+
+
+def test_several_inputs_are_one_with_one_rule_for_ids(tmp_path: Path) -> None:
+    (tmp_path / "a.fasta").write_text(">x\nMK\n>y\nMKV\n")
+    (tmp_path / "b.fastq").write_text("@x\nMA\n+\nII\n")
+    both = [tmp_path / "a.fasta", tmp_path / "b.fastq"]
+    with pytest.raises(BadInputError, match="'x' was there before"):
+        list(read_sequences(both))
+    assert [s.id for s in read_sequences(both, on_duplicate="rename")] == ["x", "y", "x.2"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_fastq_as_editors_save_it(tmp_path, encoding):
+    (tmp_path / "in").write_bytes("@Zoë\nACDE\n+\nIIII\n".encode(encoding))
+    assert [(s.id, s.residues) for s in read_sequences(tmp_path / "in")] == [("Zoë", "ACDE")]

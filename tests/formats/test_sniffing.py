@@ -1,0 +1,296 @@
+"""Kinds of files known by content, PIR, A2M and A3M, and hostile input: typed errors and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phylocli.core.errors import BadInputError, PhylocliError
+from phylocli.formats import Family, a2m, newick, read_families, read_sequences, sniffing
+from phylocli.formats.sniffing import Kind, kind_of, sniff_file
+
+STARTS: dict[Kind, list[bytes]] = {
+    "empty": [b"", b" \n\n"],
+    "fasta": [b">a\nAC\n", b"\n >a\nAC\n", b"#158\t1\n>a\nAC\n", b"; a comment\n# another\n\n>a\nAC\n", b">P1 x\nAC\n"],
+    "pir": [b">P1;CRAB\nA chain\nACDE*\n", b"#x\n>F1;x\n"],
+    "stockholm": [b"# STOCKHOLM 1.0\n", b"\n# STOCKHOLM 1.0\n>a\n"],
+    "fastq": [b"@r1\nAC\n+\nII\n"],
+    "genbank": [b"LOCUS       X\n"],
+    "newick": [b"(a,b);", b"[&R] (a,b);"],
+    "clustal": [b"CLUSTAL W (1.8)\n"],
+    "nexus": [b"#NEXUS\nbegin data;\n"],
+    "phylip": [b" 5 42\nTurkey    AAGC\n"],
+    "embl": [b"ID   X56734; SV 1;\n"],
+    "hmm": [b"HMMER3/f [3.1b2]\n"],
+    "structure": [b"HEADER    OXYGEN\n", b"ATOM      1  N\n", b"data_1ABC\n"],
+    "json": [b'{"a": 1}', b"[1]"],
+    "markup": [b"<!doctype html>"],
+    "parquet": [b"PAR1...."],
+    "arrow": [b"ARROW1\0\0"],
+    "arrow-stream": [b"\xff\xff\xff\xff\x10\0\0\0"],
+    "hdf5": [b"\x89HDF\r\n\x1a\n"],
+    "numpy": [b"\x93NUMPY\x01", b"PK\x03\x04"],
+    "table": [b"id\tclass\n", b"id,class\n"],
+    "text": [b"hello\n"],
+}
+
+
+@pytest.mark.parametrize(("kind", "head"), [(kind, head) for kind, heads in STARTS.items() for head in heads])
+def test_kinds_are_known_by_content_however_saved(tmp_path, kind, head):
+    binary = kind in ("parquet", "arrow", "arrow-stream", "hdf5", "numpy")
+    ways = [head] if binary else [head, b"\xef\xbb\xbf" + head, head.replace(b"\n", b"\r\n"), head.decode().encode("utf-16")]
+    for data in ways:
+        assert kind_of(data) == kind
+        (tmp_path / "in.gz").write_bytes(gzip.compress(data))
+        assert sniff_file(tmp_path / "in.gz") == kind
+
+
+def test_every_kind_has_an_example():
+    from typing import get_args
+
+    assert set(STARTS) == set(get_args(Kind))
+
+
+@pytest.mark.parametrize("kind", sniffing.OTHERS)
+@pytest.mark.parametrize("read", [read_families, read_sequences])
+def test_files_of_another_kind_are_refused_by_its_name(tmp_path, kind, read):
+    (tmp_path / "in").write_bytes(STARTS[kind][0])
+    with pytest.raises(BadInputError, match=sniffing.OTHERS[kind].split(" (")[0]):
+        list(read(tmp_path / "in"))
+
+
+# ---- PIR ----
+
+PIR = """\
+>P1;CRAB_ANAPL
+ALPHA CRYSTALLIN B CHAIN (ALPHA(B)-CRYSTALLIN).
+  MDITIHNPLI RRPLFSWLAP
+  SRIFDQ-F*
+C;Species: duck
+
+>F1;second and more
+structureX:1abc: 1 :A: 9, B:::
+MDITIHNPLI RRPLFSWLAPSRIFDQ-F *
+"""
+
+
+def test_pir_is_read_without_its_descriptions(tmp_path):
+    (tmp_path / "x.pir").write_text(PIR)
+    first, second = read_sequences(tmp_path / "x.pir")
+    assert (first.id, first.residues) == ("CRAB_ANAPL", "MDITIHNPLIRRPLFSWLAPSRIFDQF")
+    assert first.description.startswith("ALPHA CRYSTALLIN B CHAIN")
+    assert (second.id, second.residues) == ("second", first.residues)
+    (family,) = read_families(tmp_path / "x.pir")
+    assert family.aligned and family.rows == ["MDITIHNPLIRRPLFSWLAPSRIFDQ-F"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (">P1;a\n", "line 1.*'a' does not end with"),
+        (">P1;a\ntext\nACD\n", "does not end with"),
+        (">P1;a\ntext\nACD\n>P1;b\ntext\nAC*\n", "line 1.*'a' does not end with"),
+        (">P1;a\ntext\n*\n", "no residues"),
+        (">P1;\ntext\nAC*\n", "not a PIR header"),
+        (">P1;a\ntext\nAC*\n>b\nAC\n", "line 4.*not a PIR header"),
+        (">P1;a\ntext\nAC*\n>P1;a\ntext\nAC*\n", "'a' was there before"),
+        (">P1;a\ntext\nA/C*\n", "'/' at position 2"),
+    ],
+)
+def test_damaged_pir_is_refused_with_the_place(tmp_path, text, said):
+    (tmp_path / "x.pir").write_text(text)
+    with pytest.raises(BadInputError, match=said):
+        list(read_sequences(tmp_path / "x.pir"))
+
+
+# ---- A2M and A3M ----
+
+FILLED = ["AC..DE", "ACkmDE", "A-k.DE"]
+
+
+@pytest.mark.parametrize("name", ["x.a3m", "x.A3M.gz", "x.fasta", "x"])
+@pytest.mark.parametrize("comment", ["", "#158\t1\n", "# a name\n; and more\n"])
+def test_a3m_is_an_alignment_wherever_families_are_read(tmp_path, name, comment):
+    text = comment + "".join(f">s{k}\n{row.replace('.', '')}\n" for k, row in enumerate(FILLED))
+    data = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    (family,) = read_families(tmp_path / name)
+    assert family.aligned and family.rows == FILLED
+    assert family.match_columns().tolist() == [True, True, False, False, True, True]
+    assert [s.residues for s in read_sequences(tmp_path / name)] == ["ACDE", "ACKMDE", "AKDE"]
+
+
+def test_inserts_that_would_blow_up_the_alignment_are_refused(monkeypatch):
+    monkeypatch.setattr(a2m, "MOST_CELLS", 1000)
+    rows = ["A" * k + "c" * 50 + "A" * (50 - k) for k in range(50)]
+    with pytest.raises(BadInputError, match="50 rows of 2550 columns"):
+        a2m.fill_inserts([str(k) for k in range(50)], rows, "x.a3m")
+    assert len(a2m.fill_inserts(["a", "b"], rows[:2], "x.a3m")[0][0]) == 150
+
+
+def test_an_alignment_in_lower_case_is_no_a2m_whatever_its_suffix(tmp_path):
+    (tmp_path / "x.a2m").write_text(">a\nacd.\n>b\na.de\n")
+    (family,) = read_families(tmp_path / "x.a2m")
+    assert family.aligned and family.rows == ["acd.", "a.de"]
+
+
+def test_plain_sequences_in_lower_case_are_no_a3m(tmp_path):
+    (tmp_path / "x.fa").write_text(">a\nacdEFG\n>b\nEFGHacdefg\n>c\nacd\n")
+    (family,) = read_families(tmp_path / "x.fa")
+    assert not family.aligned and family.rows == ["acdEFG", "EFGHacdefg", "acd"]
+
+
+rows_of_letters = st.integers(1, 12).flatmap(
+    lambda width: st.lists(st.text("ACDEFG-", min_size=width, max_size=width), min_size=1, max_size=6)
+)
+
+
+@given(rows_of_letters, st.data())
+def test_lower_case_and_dots_alone_do_not_change_the_columns_used(rows, data):
+    """Soft masking of whole alignments or whole columns, and `.` for any gap, say nothing of match states."""
+    family = Family([str(k) for k in range(len(rows))], rows)
+    expected = family.match_columns()
+    width = family.columns
+    masked = data.draw(st.lists(st.booleans(), min_size=width, max_size=width))
+    by_column = ["".join(c.lower() if m else c for c, m in zip(row, masked, strict=True)) for row in rows]
+    everything = [row.lower() for row in rows]
+    for changed in (
+        by_column,
+        everything,
+        [row.replace("-", ".") for row in rows],
+        [r.replace("-", ".") for r in everything],
+    ):
+        assert np.array_equal(Family(family.ids, changed).match_columns(), expected)
+
+
+def test_a2m_is_known_by_inserts_with_dots_beside_match_columns():
+    family = Family(["a", "b", "c", "d"], ["AC..DE", "ACkmDE", "A-k.DE", "-----E"[:2] + "..-E"])
+    assert family.match_columns().tolist() == [True, True, False, False, True, True]
+
+
+def test_a_reference_line_that_marks_nothing_is_not_used():
+    family = Family(["a", "b"], ["ACD", "ACE"], column_features={"RF": "..."})
+    assert family.match_columns().all()
+
+
+# ---- hostile input ----
+
+LINES = st.sampled_from(
+    [
+        *[">a", ">b x", ">", "> c", "ACDE", "ac-d.", "AC1", "-", "*", "", " ", "#x", "#158\t1", ";", ">P1;a", "A*"],
+        *["# STOCKHOLM 1.0", "//", "a ACDE", "b AC-E", "a ACDE x", "#=GF ID x", "#=GF SQ x", "#=GC RF xxxx", "#=GR a SS HH"],
+        *[
+            "#=GS a OS x",
+            "#=",
+            "#=GC",
+            "@r",
+            "+",
+            "IIII",
+            "LOCUS       X 4 aa",
+            "ORIGIN",
+            "        1 acde",
+            "(a,b);",
+            "\0",
+            "é",
+        ],
+        *[
+            "LOCUS       X          4 bp    DNA     linear   UNK 01-JAN-1980",
+            "FEATURES",
+            "     CDS   1..9",
+            "a\tb",
+            "a,b",
+            "\r",
+        ],
+    ]
+)
+HOSTILE = st.one_of(
+    st.binary(max_size=300),
+    st.lists(LINES, max_size=14).map(lambda lines: "\n".join(lines).encode()),
+    st.lists(LINES, max_size=14).map(lambda lines: "\n".join(lines).encode("utf-16")),
+    st.sampled_from(
+        [b"\x1f\x8b\x08\0", b"BZh9", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PAR1", b"@", b">", b"LOCUS  "]
+    ).flatmap(lambda head: st.binary(max_size=80).map(lambda rest: head + rest)),
+)
+
+
+@given(data=HOSTILE, suffix=st.sampled_from(["", ".a3m", ".sto", ".fa"]))
+@pytest.mark.parametrize("read", [read_families, read_sequences])
+def test_any_input_is_read_or_refused_with_a_typed_error(tmp_path_factory, read, data, suffix):
+    path = tmp_path_factory.getbasetemp() / f"hostile{suffix}"
+    path.write_bytes(data)
+    try:
+        found = list(read(path))
+    except PhylocliError as error:
+        assert str(error)
+    else:
+        assert found
+
+
+@given(st.text(st.sampled_from("(),;:'[]ab1.-eE \n\té"), max_size=60))
+def test_any_newick_is_read_or_refused_with_a_typed_error(text):
+    try:
+        tree = newick.parse(text)
+    except BadInputError:
+        return
+    assert newick.parse(tree.to_newick()).tip_names() == tree.tip_names()
+
+
+BOMBS = """
+import gzip, lzma, resource, sys
+from phylocli.core.errors import PhylocliError
+from phylocli.formats import newick, read_families, read_sequences
+from phylocli.formats.streams import zstd
+
+n = 100_000
+files = {
+    "deep.nwk": b"(" * n + b"a" + b")" * n + b";",
+    "open.nwk": b"(" * n,
+    "wide.nwk": b"(" + b",".join(b"n%d:0.1" % i for i in range(n)) + b");",
+    "quote.nwk": b"'" + b"a" * (40 * n),
+    "comment.nwk": b"[a" * n,
+    "line.fa": b">a\\n" + b"ACDEFGHIKL" * n + b"\\n",
+    "lines.fa": b">a\\n" + b"A\\n" * n,
+    "names.fa": b"".join(b">s%d\\nAC\\n" % i for i in range(n)),
+    "features.sto": b"# STOCKHOLM 1.0\\n" + b"#=GF CC x\\n" * n + b"a AC\\n//\\n",
+    "blocks.sto": b"# STOCKHOLM 1.0\\n" + b"a A\\n\\n" * n + b"//\\n",
+    "inserts.a3m": b">a\\n" + b"Aa" * n + b"\\n>b\\n" + b"A" * n + b"\\n>c\\n" + b"A-" * (n // 2) + b"\\n",
+    "bomb.fa.gz": gzip.compress(b">a\\n" + b"A" * (1 << 27), 9),
+    "bomb.nwk.zst": zstd.compress(b"(" * (1 << 27)),
+    "bomb.sto.xz": lzma.compress(b"# STOCKHOLM 1.0\\n" + b"#=GF CC x\\n" * (1 << 23), preset=0),
+}
+for name, data in files.items():
+    with open(name, "wb") as handle:
+        handle.write(data)
+read_families, read_sequences, newick.parse("(a,b);")
+del files, data
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (200 << 20),) * 2)
+for name in sys.argv[1:]:
+    for read in [newick.read_trees] if ".nwk" in name else [read_families, read_sequences]:
+        try:
+            print(name, sum(1 for _ in read(name)))
+        except PhylocliError as error:
+            print(name, type(error).__name__)
+"""
+BOMBED = {
+    **{"deep.nwk": "1", "open.nwk": "BadInputError", "wide.nwk": "1", "quote.nwk": "BadInputError"},
+    **{"comment.nwk": "BadInputError", "line.fa": "1", "lines.fa": "1", "names.fa": "1", "features.sto": "1"},
+    **{"blocks.sto": "1", "inserts.a3m": "1", "bomb.fa.gz": "BadInputError", "bomb.nwk.zst": "BadInputError"},
+    **{"bomb.sto.xz": "BadInputError"},
+}
+SEQUENCES = {"names.fa": "100000", "inserts.a3m": "3"}
+
+
+@pytest.mark.needs("linux")
+def test_parser_bombs_are_read_or_refused_in_bounded_memory(tmp_path):
+    done = subprocess.run([sys.executable, "-c", BOMBS, *BOMBED], cwd=tmp_path, capture_output=True, text=True, check=False)
+    expected = []
+    for name, result in BOMBED.items():
+        expected += [f"{name} {result}"] if ".nwk" in name else [f"{name} {result}", f"{name} {SEQUENCES.get(name, result)}"]
+    assert done.stdout.splitlines() == expected, done.stderr

@@ -1,0 +1,143 @@
+"""Reranking by residue embeddings: alignments against brute force, log odds against the densities they stand for."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.embed import Embedder
+from phylocli.encoders import Model
+from phylocli.formats import read_families
+from phylocli.search import alignment, unit
+from phylocli.search.alignment import Gaps, Standardised, align_residues
+from phylocli.search.homology import FILE, Homology, features_of, fit_homology, load_homology
+from phylocli.search.rerank import ResidueScores
+
+
+def brute_force(scores: np.ndarray, gaps: Gaps) -> float:
+    """Smith & Waterman's own recursion: every length of every gap, tried at every cell."""
+    rows, columns = scores.shape
+    best = np.zeros((rows + 1, columns + 1))
+    for i, j in itertools.product(range(1, rows + 1), range(1, columns + 1)):
+        ends = [0.0, best[i - 1, j - 1] + scores[i - 1, j - 1]]
+        ends += [best[i - k, j] - gaps.opening - (k - 1) * gaps.extension for k in range(1, i + 1)]
+        ends += [best[i, j - k] - gaps.opening - (k - 1) * gaps.extension for k in range(1, j + 1)]
+        best[i, j] = max(ends)
+    return float(best.max())
+
+
+class Given:
+    """Scores that are there already: coordinates are one-hot, and a table says what each pair scores."""
+
+    def __init__(self, table: np.ndarray, gaps: Gaps) -> None:
+        self.table, self.gaps = table.astype(np.float32), gaps
+
+    def scores(self, query: np.ndarray, targets: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return np.einsum("la,ac,bmc->lbm", query, self.table, targets).astype(np.float32)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 14), st.lists(st.integers(1, 14), min_size=1, max_size=6), st.integers(1, 400))
+def test_alignments_are_those_of_brute_force_whatever_the_batch(
+    seed: int, rows: int, lengths: list[int], cells: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    gaps = Gaps(float(rng.integers(1, 6)), float(rng.integers(0, 2)))
+    given_scores = Given(rng.integers(-4, 5, (5, 5)), gaps)
+    letters = np.eye(5, dtype=np.float32)
+    query, *targets = (letters[rng.integers(0, 5, n)] for n in (rows, *lengths))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "CELLS", cells)
+        found = align_residues(query, targets, given_scores)
+    expected = [brute_force(query @ given_scores.table @ target.T, gaps) for target in targets]
+    assert found.tolist() == expected  # whole numbers: exact
+
+
+def test_standardised_cosines_are_those_of_each_pair_alone() -> None:
+    rng = np.random.default_rng(0)
+    query, *targets = (unit(rng.normal(size=(n, 6))) for n in (9, 12, 5))
+    block = np.zeros((2, 12, 6), dtype=np.float32)
+    block[0], block[1, :5] = targets
+    found = Standardised(threshold=0.7).scores(query, block, np.array([12, 5]))
+    for index, target in enumerate(targets):
+        cosines = (query @ target.T).astype(np.float64)
+        by_row = (cosines - cosines.mean(1, keepdims=True)) / cosines.std(1, keepdims=True)
+        by_column = (cosines - cosines.mean(0)) / cosines.std(0)
+        assert np.allclose(found[:, index, : len(target)], (by_row + by_column) / 2 - 0.7, atol=1e-4)
+
+
+def test_log_odds_are_those_of_the_two_gaussian_hypotheses() -> None:
+    rng = np.random.default_rng(1)
+    size = 3
+    between, within = (a @ a.T + np.eye(size) for a in rng.normal(size=(2, size, size)))
+    import scipy.linalg
+
+    psi, vectors = scipy.linalg.eigh(between, within)
+    mean = rng.normal(size=size)
+    model = Homology((1,), mean, vectors / np.sqrt(1 + psi), psi / (1 + psi), "", scale=0.5, offset=0.25)
+    x, y = rng.normal(size=(2, 4, size)) * 2
+    found = model.scores(model(x), model(y)[None], np.array([4]))[:, 0]
+    total = between + within
+    together = multivariate_normal(np.tile(mean, 2), np.block([[total, between], [between, total]]))
+    alone = multivariate_normal(mean, total)
+    for i, j in itertools.product(range(4), range(4)):
+        odds = together.logpdf(np.concatenate([x[i], y[j]])) - alone.logpdf(x[i]) - alone.logpdf(y[j])
+        assert found[i, j] == pytest.approx(0.5 * odds + 0.25, abs=1e-4)
+
+
+def test_what_is_fitted_tells_aligned_residues_from_others(examples: Path, tmp_path: Path) -> None:
+    model = Model.load(Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "model"))
+    families = list(read_families(examples / "families.sto"))
+    fitted = fit_homology(model, families[:-2], members=6, dimension=24)
+    assert fitted.layers == (2, 4) and (np.diff(fitted.correlation) <= 0).all()
+    above = []
+    for family in families[-2:]:  # which the fit did not see
+        sequences, columns = family.sequences()[:2], family.match_positions()[:2]
+        a, b = (fitted(x) for x in features_of(Embedder(model), fitted.layers, [s.residues for s in sequences]))
+        scores = fitted.scores(a, b[None], np.array([len(b)]))[:, 0]
+        same = (columns[0][:, None] == columns[1]) & (columns[0] >= 0)[:, None]
+        above.append(np.mean(scores[same] > np.median(scores)))
+    assert min(above) > 0.75
+
+    fitted.save(tmp_path / "model")
+    again = load_homology(model)
+    assert again is not None and again.gaps == fitted.gaps and np.array_equal(again.axes, fitted.axes)
+    with pytest.raises(UsageError, match="too few aligned residues"):
+        fit_homology(model, families[:1], members=1)
+    other = Model.load(Model.create("convolutional", preset="tiny", seed=1).save(tmp_path / "other"))
+    fitted.save(tmp_path / "other")
+    assert load_homology(other) is None  # the file is of other weights
+    (tmp_path / "other" / FILE).write_bytes(b"not a table")
+    with pytest.raises(BadInputError, match="is damaged"):
+        load_homology(other)
+
+
+def test_a_model_without_log_odds_compares_by_cosines_and_a_protein_is_nearest_to_itself(examples: Path) -> None:
+    model = Model.create("convolutional", preset="tiny", seed=0).eval()
+    look = ResidueScores(Embedder(model))
+    assert isinstance(look.comparison, Standardised) and load_homology(model) is None
+    members = [s.residues for s in next(iter(read_families(examples / "families.sto"))).sequences()[:6]]
+    scores = look(members[2], members)
+    assert scores.argmax() == 2 and np.allclose(scores, look(members[2], members[::-1])[::-1], atol=1e-3)
+
+
+def test_residue_scores_embed_and_align_each_sequence_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = Embedder(Model.create("convolutional", preset="tiny", seed=0))
+    seen: list[str] = []
+    plain = embedder.residues
+    monkeypatch.setattr(embedder, "residues", lambda s: (seen.extend(s), plain(s))[1])
+    scores = ResidueScores(embedder)
+    first = scores("MKVLA", ["MKVLA", "GGGGG", "MKVLA"])
+    assert first[0] == first[2] > first[1]  # one number, looked up twice
+    assert scores("MKVLA", ["GGGGG"]) == pytest.approx(first[1:2], abs=1e-4)
+    assert sorted(seen) == ["GGGGG", "MKVLA"]
+    query, target = (unit(plain([s])[0]) for s in ("MKVLA", "GGGGG"))  # averaging leaves residues as they are
+    assert first[1] == pytest.approx(align_residues(query, [target], scores.comparison)[0], abs=1e-4)
+    monkeypatch.setattr("phylocli.search.rerank.KEPT_BYTES", 0)
+    assert scores("MKVLA", ["GGGGG", "MKVLA"]) == pytest.approx(first[[1, 0]], abs=1e-4)  # forgetting changes no score

@@ -1,0 +1,173 @@
+"""What went wrong in other programs for contrastive training, and must not here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from phylocli import recipes
+from phylocli.core import registry
+from phylocli.core.errors import BadInputError
+from phylocli.critics import build_critic
+from phylocli.formats import write_families
+from phylocli.formats.family import Family
+from phylocli.objectives import Batch, Needs, ViewBatch, build_objective, needs_of
+from phylocli.train import checkpoints, train_model
+from phylocli.train.data import load_corpus
+from phylocli.train.learner import Learner
+
+SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "validation.fraction": 0.0, "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "families.sto"
+    write_families([simulate(f"PF{i:05d}", 16, clan="CL0001" if i < 2 else "", length=90) for i in range(8)], path)
+    return path
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    return recipes.merge(recipes.load("simclr").settings, recipes.nested({**SMALL, **changes}), "test")
+
+
+def test_weights_move_by_less_than_bfloat16_can_tell(families: Path, tmp_path: Path) -> None:
+    """Weights kept in bfloat16 stand still at small rates: 0.1 has neighbours 0.0005 away."""
+    changes = {**SMALL, "precision": "bf16", "optimiser.learning_rate": 1e-6, "optimiser.warmup": 0.0}
+    train_model([families], tmp_path / "run", steps=2, device="cpu", settings={**changes, "checkpoints.every": 1})
+    first, last = (
+        torch.load(tmp_path / "run" / "checkpoints" / f"step-0000000{step}.pt", weights_only=True) for step in (1, 2)
+    )
+    moved = {name: (last["learner"][name] - value).abs() for name, value in first["learner"].items() if value.ndim == 2}
+    looks = [name for name in moved if name.endswith("look.weight")]
+    assert looks and all((moved[name] > 0).float().mean() > 0.9 for name in looks)
+    for name in looks:
+        assert moved[name].max() < 1e-5
+        still = (first["learner"][name].bfloat16() == last["learner"][name].bfloat16()).float().mean()
+        assert still > 0.95, name
+    assert all(
+        value.dtype == torch.float32
+        for values in last["optimiser"]["state"].values()
+        for value in values.values()
+        if value.is_floating_point()
+    )
+
+
+def test_a_maximum_length_holds_and_without_one_nothing_is_cut(families: Path) -> None:
+    for crop, longest in (({"view.crop.max_length": 40}, 40), ({"view.name": "phylogenetic"}, 90)):
+        config = settings(**crop, **{"batch.tokens": 64})  # fewer than a whole sequence has
+        learner, corpus = Learner(config, 0), load_corpus([families], config, 0)
+        seen: list[int] = []
+        learner.model.encoder.register_forward_pre_hook(
+            lambda _, inputs, seen=seen: seen.append(int(inputs[1].sum(1).max()))
+        )
+        pairs = corpus.batch(0)
+        learner(pairs)
+        assert max(map(len, pairs.a + pairs.b)) == max(seen) == longest
+
+
+def test_no_family_comes_twice_into_a_batch_that_could_do_without(families: Path) -> None:
+    corpus = load_corpus([families], settings(), 0)
+    for step in range(20):
+        chosen = corpus.batch(step).family
+        assert len(np.unique(chosen)) == len(chosen) == 8
+    # Where there are more pairs than families, two of one family are never each other's negatives.
+    corpus = load_corpus([families], settings(**{"batch.pairs": 20}), 0)
+    pairs = corpus.batch(0)
+    negatives = Learner(settings(), 0).codes(pairs).negatives()
+    kin = pairs.family[:, None] == pairs.family[None]
+    assert kin.sum() > 20 and not negatives[torch.from_numpy(kin)].any()
+
+
+ONE_WAY = {  # by their definition: a queue or a decoder has a direction
+    *("moco", "barber-agakov", "simcse-supervised", "declutr", "interpolated"),
+}
+
+
+def plain(objective: torch.nn.Module) -> bool:
+    """Return whether an objective takes vectors of whole views and nothing else."""
+    return replace(needs_of(objective), negatives=True) in (Needs(), Needs(views="all"))
+
+
+PLAIN = [
+    name
+    for name in registry.names("objectives")
+    if plain(build_objective(name, build_critic("gaussian", 5), dimension=5, features=5))
+]
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if name not in ONE_WAY])
+def test_a_loss_on_symmetric_pairs_has_both_directions(name: str) -> None:
+    torch.manual_seed(0)
+    objective = build_objective(name, build_critic("cosine", 6, {"temperature": 0.2}), dimension=6, features=6).eval()
+    a, b = torch.randn(2, 9, 6).double()
+    batch = Batch.of_families(torch.tensor([0, 0, 1, 2, 3, 4, 5, 6, 7]))
+    objective = objective.double()
+    torch.testing.assert_close(objective(a, b, batch)["loss"], objective(b, a, batch)["loss"])
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that is made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for part in tree_leaves(made):
+            if isinstance(part, Tensor):
+                # A view by expansion takes no memory.
+                self.numbers = max(self.numbers, part.untyped_storage().nbytes() // part.element_size())
+        return made
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_no_loss_builds_a_vector_for_every_pair_of_pairs(name: str) -> None:
+    """Memory is O(N² + N D); N² D would be two million numbers here, and 34 GB at 1,024 pairs of 768 features twice."""
+    n, dimension = 64, 512
+    critic = "gaussian" if name == "barber-agakov" else "cosine"
+    objective = build_objective(name, build_critic(critic, dimension), dimension=dimension, features=dimension)
+    a, b = torch.randn(2, n, dimension).requires_grad_().unbind()
+    batch = ViewBatch(torch.arange(n), torch.full((n,), -1), more=[torch.randn(n, dimension)])
+    with Largest() as largest:
+        objective(a, b, batch)["loss"].backward()
+    weights = max((p.numel() for p in objective.parameters()), default=0)
+    assert 0 < largest.numbers <= max(weights, 2 * n * dimension, 4 * (2 * n) ** 2) < n * n * dimension / 4
+
+
+def test_the_optimiser_goes_on_with_its_own_state_or_not_at_all(families: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train_model([families], whole, steps=4, device="cpu", settings={**SMALL, "checkpoints.every": 2})
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / "model")
+    (cut / "checkpoints" / "step-00000004.pt").unlink()
+    wrong = tmp_path / "wrong"
+    shutil.copytree(cut, wrong)
+    train_model([], cut, device="cpu", resume=True)
+    one, two = (checkpoints.load_latest(run / "checkpoints") for run in (whole, cut))
+    assert one is not None and two is not None
+    assert one["optimiser"]["param_groups"] == two["optimiser"]["param_groups"]
+    for key, values in one["optimiser"]["state"].items():
+        assert all(torch.equal(value, two["optimiser"]["state"][key][name]) for name, value in values.items())
+        assert values["step"] == 4
+    assert (
+        pl.read_parquet(cut / "metrics.parquet")["loss"].to_list()
+        == pl.read_parquet(whole / "metrics.parquet")["loss"].to_list()
+    )
+    # A state of other weights is refused, not taken for those at the same place.
+    path = wrong / "checkpoints" / "step-00000002.pt"
+    state = torch.load(path, weights_only=True)
+    for group in state["optimiser"]["param_groups"]:
+        group["params"] = group["params"][:-1]
+    torch.save(state, path)
+    with pytest.raises(BadInputError, match="does not fit"):
+        train_model([], wrong, device="cpu", resume=True)
