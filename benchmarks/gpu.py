@@ -32,7 +32,8 @@ from rich.console import Console
 from rich.table import Table
 
 from phylocli import models, recipes
-from phylocli.core import console, registry
+from phylocli.core import console
+from phylocli.core import plugins as registry
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.embed import Embedder
 from phylocli.encoders import Model

@@ -36,7 +36,7 @@ from scipy.stats import rankdata
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tree import compare, patristic, simulated
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.formats import read_families
 from phylocli.formats.family import Family

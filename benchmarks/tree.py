@@ -114,7 +114,7 @@ def one(alignment: str, true_tree: str, engine: str, options: dict) -> dict[str,
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
-    from phylocli.core import registry
+    from phylocli.core import plugins as registry
     from phylocli.formats import read_families
     from phylocli.formats.newick import parse
     from phylocli.tree import infer_trees
@@ -251,7 +251,7 @@ def pfam() -> list[tuple[str, Path, Path]]:
 
 def is_there(engine: str) -> bool:
     """Return whether an engine's program is installed."""
-    from phylocli.core import registry
+    from phylocli.core import plugins as registry
 
     return getattr(registry.load("tree.engines", engine), "available", lambda: True)()
 
@@ -301,7 +301,7 @@ def parse_options(items: list[str]) -> dict:
 
 def side_by_side(arguments: argparse.Namespace, folder: Path) -> None:
     """Print the figures of every engine on every family, and their means by size, clean and gappy."""
-    from phylocli.core import registry
+    from phylocli.core import plugins as registry
 
     # IQ-TREE takes minutes a family: by name only.
     engines = arguments.engines or [name for name in registry.names("tree.engines") if name != "iqtree" and is_there(name)]

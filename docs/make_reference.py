@@ -17,7 +17,7 @@ import typer
 
 import phylocli
 from phylocli.cli import build, modules
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 
 OUT = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/make_reference.py from the code; do not edit. -->\n\n"

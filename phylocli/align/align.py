@@ -9,7 +9,8 @@ from types import ModuleType
 
 from phylocli.align.engines._settings import Settings
 from phylocli.align.trim import drop_uncovered, parse_trim, trim_columns
-from phylocli.core import console, registry
+from phylocli.core import console
+from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError
 from phylocli.core.threads import available_cores
 from phylocli.formats.failures import Failures

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 
 
 def build_critic(name: str, dimension: int, parameters: dict[str, Any] | None = None) -> nn.Module:

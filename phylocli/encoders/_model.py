@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.alphabet import ALPHABETS, check_alphabet
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.encoders._kernel_mean import KernelMean

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 
 

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from phylocli.align import align_to
-from phylocli.core import alphabet, console, registry
+from phylocli.core import alphabet, console
+from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.threads import available_cores
 from phylocli.families.ledger import Group

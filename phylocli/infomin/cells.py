@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from phylocli import views
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Family
 from phylocli.pairs import PairSampler

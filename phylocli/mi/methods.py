@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
 from phylocli.critics._decoder import Decoder

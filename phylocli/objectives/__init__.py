@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.objectives._estimator import Estimator, estimators
 from phylocli.objectives._masking import Batch
 from phylocli.objectives._needs import Needs, ViewBatch

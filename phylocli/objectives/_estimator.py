@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.objectives._masking import Batch
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from phylocli.core import console, registry
+from phylocli.core import console
+from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 from phylocli.formats.streams import PathLike, atomic_directory
 from phylocli.formats.tables import metrics_schema, write_table

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phylocli import views
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.alphabet import ALPHABETS
 from phylocli.core.errors import UsageError
 from phylocli.encoders import pooling_named

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console, registry
+from phylocli.core import console
+from phylocli.core import plugins as registry
 from phylocli.core.alphabet import MISSING, check_residues, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.failures import Failures

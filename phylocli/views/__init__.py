@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.alphabet import ALPHABETS, check_alphabet
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family

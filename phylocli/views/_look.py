@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phylocli.core import console, registry
+from phylocli.core import console
+from phylocli.core import plugins as registry
 from phylocli.core.alphabet import ALPHABETS, decode_tokens
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.formats.family import Family

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
 

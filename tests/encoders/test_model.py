@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.encoders import POOLINGS, Model, pad_batch
 from phylocli.encoders._batch import Layout

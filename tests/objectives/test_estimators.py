@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
 from phylocli.objectives import Batch, build_objective, infonce, nce, nwj

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 from sklearn import metrics as reference
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError
 from phylocli.formats import Family
 from phylocli.probe import Dataset, Embedding, make_dataset, task_names

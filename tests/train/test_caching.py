@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from phylocli import recipes
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.critics import build_critic
 from phylocli.formats import write_families
 from phylocli.formats.family import Family

@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from phylocli import models, recipes
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.critics import build_critic
 from phylocli.embed import Embedder
 from phylocli.formats import write_families

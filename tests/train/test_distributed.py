@@ -20,7 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.train import train_model

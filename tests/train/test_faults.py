@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from phylocli import recipes
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError
 from phylocli.critics import build_critic
 from phylocli.formats import write_families

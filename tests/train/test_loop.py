@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from phylocli import recipes
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
 from phylocli.encoders import Model

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from phylocli import recipes
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import EXIT_USAGE, PhylocliError, UsageError
 from phylocli.formats import write_families
 from phylocli.formats.family import Family

@@ -13,7 +13,7 @@ import torch
 from scipy.special import softmax
 from scipy.stats import rankdata
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.alphabet import AMINO_ACIDS, MISSING, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import stockholm

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from phylocli import views
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.alphabet import FIRST_RESIDUE, MASK, UNKNOWN, decode_tokens, encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family

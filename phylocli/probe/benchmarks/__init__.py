@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 from phylocli.probe.benchmarks._contract import Benchmark
 

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 
 
@@ -14,7 +14,7 @@ def test_an_unknown_name_gets_the_known_ones_and_the_nearest():
     assert repr(known[0]) in str(caught.value)
 
 
-def test_a_path_is_no_plugin_name():
+def test_a_path_is_not_a_plugin_name():
     for name in ("../errors", "_model", "__init__", "os.path"):
         with pytest.raises(UsageError):
             registry.load("encoders", name)
@@ -23,7 +23,7 @@ def test_a_path_is_no_plugin_name():
 def test_listing_imports_nothing():
     code = """
 import sys
-from phylocli.core import registry
+from phylocli.core import plugins as registry
 for name in registry.names("encoders"):
     registry.summary("encoders", name)
 print("torch" in sys.modules)
