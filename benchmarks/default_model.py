@@ -26,7 +26,7 @@ from phylocli.encoders import Model
 from phylocli.formats.tables import read_table
 from phylocli.recipes import load as load_recipe
 from phylocli.search import fit_homology
-from phylocli.search.homology import FILE
+from phylocli.search.residue_plda import FILE
 from phylocli.train.completing import complete
 from phylocli.train.data import load_corpus
 from phylocli.train.learner import Learner, choose_precision

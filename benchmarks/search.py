@@ -32,7 +32,7 @@ from phylocli import models
 from phylocli.embed import Embedder
 from phylocli.formats import read_sequences
 from phylocli.search import Background, EmbeddingTable, Neighbours, background_of, nearest, unit
-from phylocli.search.combined import CombinedEvalues
+from phylocli.search.combined_evalues import CombinedEvalues
 from phylocli.search.rerank import ResidueScores, align
 
 RATES = (0.1, 1.0)

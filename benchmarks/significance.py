@@ -25,7 +25,7 @@ from phylocli import models
 from phylocli.embed import Embedder
 from phylocli.formats import read_families
 from phylocli.search import Background, background_of, unit
-from phylocli.search.combined import CombinedEvalues
+from phylocli.search.combined_evalues import CombinedEvalues
 from phylocli.search.rerank import ResidueScores
 
 ROWS = (10, 100, 10_000, 1_000_000)

@@ -188,7 +188,7 @@ def _make_homology(folder: Path) -> list[Path]:
 
 def _read_homology(folder: Path) -> str:
     from phylocli.encoders import Model
-    from phylocli.search.homology import load_homology
+    from phylocli.search.residue_plda import load_homology
 
     found = load_homology(Model.load(folder / "default"))
     return _digest(*vars(found).values()) if found is not None else "left alone"

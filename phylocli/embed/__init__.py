@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from phylocli.embed.embedder import Embedder, embed_residues, embed_sequences, untrained, with_pooling
-from phylocli.embed.files import embed_file
-from phylocli.embed.tabulate import table_metadata
+from phylocli.embed.pipeline import embed_file
+from phylocli.embed.to_table import table_metadata
 
 __all__ = [
     "Embedder",

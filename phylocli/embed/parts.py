@@ -16,8 +16,8 @@ from typing import Any
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.inputs import Checksum
-from phylocli.embed.meter import Meter
-from phylocli.embed.tabulate import Tabulator
+from phylocli.embed.throughput import Meter
+from phylocli.embed.to_table import Tabulator
 from phylocli.formats import Sequence, locks
 from phylocli.formats.parts import FORMAT, MANIFEST, is_part_beyond, is_parts, missing_parts, part_path, read_manifest
 from phylocli.formats.streams import write_text

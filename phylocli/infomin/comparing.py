@@ -11,7 +11,7 @@ import polars as pl
 
 from phylocli.infomin.cells import Cell
 from phylocli.infomin.measuring import QUALITIES
-from phylocli.probe.statistics import holm
+from phylocli.statistics.bootstrap import holm
 from phylocli.train.sweep.results import interval
 
 

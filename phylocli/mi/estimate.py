@@ -22,7 +22,7 @@ from phylocli.mi.methods import OPTIMAL, Choice, build, pairings, parse_estimato
 from phylocli.mi.paired import IntArray, Paired, divide
 from phylocli.mi.write import format_for, write_rows
 from phylocli.objectives import Batch, Estimator
-from phylocli.probe.statistics import Figure, interval, replicate
+from phylocli.statistics.bootstrap import Figure, interval, replicate
 
 ESTIMATORS = ("infonce", "smile", "jsd")
 LABEL_ESTIMATORS = ("barber-agakov", "infonce")

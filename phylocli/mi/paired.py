@@ -15,7 +15,7 @@ from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import require_columns
-from phylocli.probe.dataset import Dataset, make_dataset, read_label_table
+from phylocli.probe.inputs.dataset import Dataset, make_dataset, read_label_table
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]

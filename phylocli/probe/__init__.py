@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 from phylocli.formats.embeddings import read_embeddings
-from phylocli.probe.atlas import draw_map
 from phylocli.probe.baselines import BASELINES, baseline
-from phylocli.probe.dataset import Dataset, make_dataset, read_labels
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.inputs import explain_inputs
-from phylocli.probe.report import render
+from phylocli.probe.inputs.dataset import Dataset, make_dataset, read_labels
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.inputs.tables import explain_inputs
+from phylocli.probe.map import draw_map
+from phylocli.probe.report.html import render
 from phylocli.probe.run import run_probes, task_names
 
 __all__ = [

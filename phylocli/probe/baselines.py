@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from phylocli.core import alphabet
 from phylocli.core.errors import UsageError
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.residue_vectors import OneHot
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.inputs.residue_vectors import OneHot
 from phylocli.probe.searchers import SEARCHERS, describe, similarity
 from phylocli.tree.models import substitution_model
 

@@ -17,15 +17,15 @@ from phylocli.formats.fasta import shorten
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PathLike
 from phylocli.probe.baselines import baseline, window_baseline
-from phylocli.probe.dataset import Dataset, make_dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.inputs import common_items, labelled, read_tables, split_name
-from phylocli.probe.leaks import Leak, find_leak, identity_clusters
-from phylocli.probe.models import embed_items, load_model, with_untrained
-from phylocli.probe.projection import check_projection, project
-from phylocli.probe.question import benchmark_question, chosen_baselines, read_question
+from phylocli.probe.evaluation_spec import benchmark_question, chosen_baselines, read_question
+from phylocli.probe.inputs.dataset import Dataset, make_dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.inputs.leakage import Leak, find_leak, identity_clusters
+from phylocli.probe.inputs.model_embeddings import embed_items, load_model, with_untrained
+from phylocli.probe.inputs.tables import common_items, labelled, read_tables, split_name
+from phylocli.probe.report.projection import check_projection, project
+from phylocli.probe.report.report_io import TASKS, check_target, gather, write_report
 from phylocli.probe.scoring import CHANCE, Scorer, concerns
-from phylocli.probe.writing import TASKS, check_target, gather, write_report
 
 if TYPE_CHECKING:
     import polars as pl

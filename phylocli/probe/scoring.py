@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from phylocli.core import console
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.statistics import Figure, interval, paired_difference, replicate
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.statistics.bootstrap import Figure, interval, paired_difference, replicate
 
 CHANCE = "chance"
 """How rows call the chance level in the metrics table."""

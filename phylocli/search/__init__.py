@@ -11,9 +11,9 @@ from phylocli.search.alignment import Comparison, Gaps, Standardised, align_resi
 from phylocli.search.background import Background, background_of
 from phylocli.search.database import open_table, unit
 from phylocli.search.exact import Neighbours, nearest
-from phylocli.search.files import search_file
-from phylocli.search.homology import Homology, fit_homology, load_homology
+from phylocli.search.pipeline import search_file
 from phylocli.search.queries import Queries, read_queries
+from phylocli.search.residue_plda import Homology, fit_homology, load_homology
 
 __all__ = [
     "Background",

@@ -18,8 +18,8 @@ from phylocli.core.errors import MissingDependencyError
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.streams import atomic_path, file_sha256, write_text
 from phylocli.search.database import FloatArray, IntArray
+from phylocli.search.evalues import sample_rows
 from phylocli.search.exact import SCALE, Neighbours, nearest
-from phylocli.search.significance import sample_rows
 
 CHECKED = 200
 """Rows whose neighbours are sought both ways when a graph is built."""

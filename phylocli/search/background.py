@@ -25,7 +25,7 @@ from phylocli.formats import read_sequences
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search.database import FloatArray, unit
-from phylocli.search.significance import Floats, log_chances, sample_rows
+from phylocli.search.evalues import Floats, log_chances, sample_rows
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder

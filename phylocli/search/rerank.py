@@ -17,7 +17,7 @@ from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike
 from phylocli.search.alignment import Comparison, Standardised, align_residues
 from phylocli.search.database import FloatArray, unit
-from phylocli.search.homology import features_of, load_homology
+from phylocli.search.residue_plda import features_of, load_homology
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder

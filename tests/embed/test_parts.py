@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
-from phylocli.embed import Embedder, embed_file, space
+from phylocli.embed import Embedder, embed_file
+from phylocli.embed import disk_space as space
 from phylocli.embed.inputs import Survey, expand, survey
-from phylocli.embed.meter import Meter, duration
 from phylocli.embed.parts import Shard, cut, digest, parse_shard
+from phylocli.embed.throughput import Meter, duration
 from phylocli.encoders import Model
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import read_embeddings
@@ -82,7 +83,7 @@ def test_after_kill_9_a_run_goes_on_and_gives_the_same_bytes(
 ) -> None:
     target = tmp_path / "parts"
     before = (
-        "import time, phylocli.embed.tabulate as t; plain = t.embed_sequences\n"
+        "import time, phylocli.embed.to_table as t; plain = t.embed_sequences\n"
         "def slow(*a, **k):\n    for block in plain(*a, **k):\n        time.sleep(0.4)\n        yield block\n"
         "t.embed_sequences = slow"
     )
@@ -267,7 +268,7 @@ def test_patterns_stand_for_files_and_pipes_have_no_survey(tmp_path: Path) -> No
 
 def test_the_meter_tells_what_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
-    monkeypatch.setattr("phylocli.embed.meter.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("phylocli.embed.throughput.time.monotonic", lambda: now[0])
     with Meter(Survey(400, 100_000, 0)) as meter:
         meter.skipped(100, 20_000)
         now[0] = 100.0

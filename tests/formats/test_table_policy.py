@@ -17,7 +17,7 @@ from phylocli.formats.delimited import read_delimited
 from phylocli.formats.tables import read_table
 from phylocli.formats.values import MISSING, numbers_of, texts_of
 from phylocli.probe import make_dataset, read_labels
-from phylocli.probe.columns import read_column
+from phylocli.probe.inputs.label_types import read_column
 
 NAMES = ["kinase", "é", "Ångström, type", "k3", "a b"]
 WORDS = [NAMES[i % 5] for i in range(20)]

@@ -12,8 +12,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from phylocli.probe import Dataset, Embedding, make_dataset
-from phylocli.probe.ranking import Ranked
 from phylocli.probe.tasks import classification, multilabel, regression
+from phylocli.statistics.ranking import Ranked
 
 TRAIN, TEST = 120, 60
 SPLIT = ["train"] * TRAIN + ["test"] * TEST

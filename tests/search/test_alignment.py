@@ -17,8 +17,8 @@ from phylocli.encoders import Model
 from phylocli.formats import read_families
 from phylocli.search import alignment, unit
 from phylocli.search.alignment import Gaps, Standardised, align_residues
-from phylocli.search.homology import FILE, Homology, features_of, fit_homology, load_homology
 from phylocli.search.rerank import ResidueScores
+from phylocli.search.residue_plda import FILE, Homology, features_of, fit_homology, load_homology
 
 
 def brute_force(scores: np.ndarray, gaps: Gaps) -> float:

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from phylocli.probe.statistics import Figure
-
-IntArray = npt.NDArray[np.int64]
+from phylocli.statistics.bootstrap import Figure
 
 MAX_SCORES = 300_000_000
 """At most so many scores are ranked at one level: beyond, queries are drawn at random (3,000 of 100,000 sequences)."""
@@ -47,10 +42,3 @@ class Measurement:
     figures: list[Figure]
     curves: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     note: str = ""
-
-
-def subsample(rows: IntArray, most: int, seed: int) -> IntArray:
-    """Return at most `most` of these rows, drawn without replacement, in their order."""
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))

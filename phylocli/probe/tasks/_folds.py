@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.dataset import Dataset
+from phylocli.probe.inputs.dataset import Dataset
 
 IntArray = npt.NDArray[np.int64]
 

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core import console
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.ranking import RankedClasses
-from phylocli.probe.statistics import Figure, mean_figure
-from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
 from phylocli.probe.tasks._linear import MANY_CLASSES, ROUGH, logistic
+from phylocli.statistics.bootstrap import Figure, mean_figure
+from phylocli.statistics.ranking import RankedClasses
+from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.dataset import HIERARCHY, Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.statistics import Figure, mean_figure
-from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.statistics import effective_rank
+from phylocli.statistics.bootstrap import Figure, mean_figure
+from phylocli.statistics.sampling import subsample
 
 FloatArray = npt.NDArray[np.float64]
 

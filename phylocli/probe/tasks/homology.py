@@ -7,13 +7,14 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.ranking import Ranked
-from phylocli.probe.statistics import Figure
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks import retrieval
-from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric, subsample
+from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric
 from phylocli.statistics import identity
+from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.ranking import Ranked
+from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -7,12 +7,13 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.statistics import Figure, mean_figure
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks import classification
-from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.probe.tasks._folds import folds
+from phylocli.statistics.bootstrap import Figure, mean_figure
+from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 

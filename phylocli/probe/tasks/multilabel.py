@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.columns import Terms
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.ranking import Ranked, RankedClasses
-from phylocli.probe.statistics import Figure
-from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.inputs.label_types import Terms
+from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
 from phylocli.probe.tasks._heads import TermRegression
+from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.ranking import Ranked, RankedClasses
+from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -6,10 +6,11 @@ import numpy as np
 
 from phylocli.core import console
 from phylocli.pairs import Patristic
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.statistics import mean_figure
-from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.tasks._contract import Measurement, Metric
+from phylocli.statistics.bootstrap import mean_figure
+from phylocli.statistics.sampling import subsample
 
 TITLE = "Evolution within families"
 METRICS = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.statistics import Figure
-from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric, subsample
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
+from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

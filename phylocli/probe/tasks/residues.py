@@ -7,12 +7,13 @@ import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.fasta import shorten
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.statistics import Figure
-from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.probe.tasks._folds import has_training_split
 from phylocli.probe.tasks._linear import fit_logistic
+from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.probe.dataset import HIERARCHY, Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.statistics import mean_figure
-from phylocli.probe.tasks._contract import MAX_SCORES, MIN_QUERIES, SEARCH_BLOCK, Measurement, Metric, subsample
+from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.tasks._contract import MAX_SCORES, MIN_QUERIES, SEARCH_BLOCK, Measurement, Metric
+from phylocli.statistics.bootstrap import mean_figure
+from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from phylocli.formats.newick import Tree
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.statistics import mean_figure
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks import patristic
-from phylocli.probe.tasks._contract import Measurement, Metric, subsample
+from phylocli.probe.tasks._contract import Measurement, Metric
+from phylocli.statistics.bootstrap import mean_figure
+from phylocli.statistics.sampling import subsample
 from phylocli.tree.compare import quartet_distance, robinson_foulds
 from phylocli.tree.engines._skbio import from_skbio, import_skbio
 

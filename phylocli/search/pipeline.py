@@ -19,7 +19,7 @@ from phylocli.formats.streams import STDIO, PathLike
 from phylocli.formats.tables import TableFormat, TableWriter, hits_schema
 from phylocli.search.approximate import open_graph
 from phylocli.search.background import FEWEST, Background, background_of, background_of_table
-from phylocli.search.combined import CombinedEvalues
+from phylocli.search.combined_evalues import CombinedEvalues
 from phylocli.search.database import FloatArray, open_table
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.queries import MODEL, Queries, embedder_of, read_queries

@@ -13,8 +13,8 @@ from phylocli.formats.columns import ColumnOptions, Taken
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike
-from phylocli.probe.dataset import Dataset, make_dataset, read_label_table
-from phylocli.probe.embeddings import Embedding
+from phylocli.probe.inputs.dataset import Dataset, make_dataset, read_label_table
+from phylocli.probe.inputs.embedding import Embedding
 
 if TYPE_CHECKING:
     import polars as pl

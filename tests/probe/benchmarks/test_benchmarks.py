@@ -15,7 +15,7 @@ from phylocli.formats import read_families
 from phylocli.probe import run_probes
 from phylocli.probe.benchmarks import benchmark_names, load_benchmark
 from phylocli.probe.benchmarks._avgfp import mutate
-from phylocli.probe.dataset import make_dataset
+from phylocli.probe.inputs.dataset import make_dataset
 
 
 @pytest.fixture(scope="module")

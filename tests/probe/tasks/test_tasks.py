@@ -15,11 +15,11 @@ from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError
 from phylocli.formats import Family
 from phylocli.probe import Dataset, Embedding, make_dataset, task_names
-from phylocli.probe.residue_vectors import OneHot
-from phylocli.probe.statistics import Figure
+from phylocli.probe.inputs.residue_vectors import OneHot
 from phylocli.probe.tasks import classification, clustering, geometry, patristic, regression, residues, retrieval
 from phylocli.probe.tasks._contract import Measurement
 from phylocli.probe.tasks._folds import folds
+from phylocli.statistics.bootstrap import Figure
 
 
 def embedding(vectors: np.ndarray, name: str = "e") -> Embedding:

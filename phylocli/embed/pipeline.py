@@ -13,13 +13,13 @@ from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.processes import WorkerPool
 from phylocli.core.threads import limit_threads
+from phylocli.embed.disk_space import check_space, forecast
 from phylocli.embed.embedder import untrained as random_weights
 from phylocli.embed.embedder import with_pooling
 from phylocli.embed.inputs import Sources, Survey, expand, survey
-from phylocli.embed.meter import Meter, duration
 from phylocli.embed.parts import SHARD_SIZE, Shard, open_folder, parse_shard, write_parts
-from phylocli.embed.space import check_space, forecast
-from phylocli.embed.tabulate import Tabulator
+from phylocli.embed.throughput import Meter, duration
+from phylocli.embed.to_table import Tabulator
 from phylocli.encoders import Model, choose_device
 from phylocli.formats import locks, read_sequences
 from phylocli.formats.fasta import OnDuplicate

@@ -15,8 +15,8 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families
 from phylocli.formats.tables import metrics_schema
 from phylocli.probe import Embedding, render, run_probes
-from phylocli.probe._svg import number, ticks
-from phylocli.probe.residue_vectors import OneHot
+from phylocli.probe.inputs.residue_vectors import OneHot
+from phylocli.probe.report.svg import number, ticks
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -13,7 +13,7 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.tables import embeddings_schema, residues_schema, write_table
 from phylocli.probe import baseline, baselines, make_dataset, read_embeddings, read_labels
 from phylocli.probe.baselines import expected_frequencies, kmer_frequencies, one_hot
-from phylocli.probe.residue_vectors import OneHot
+from phylocli.probe.inputs.residue_vectors import OneHot
 
 IDS = ["a", "b/1-9", "ç"]
 VECTORS = np.array([[1, 2, 3], [4, 5, 6], [7, 8, -0.5]], dtype=np.float32)

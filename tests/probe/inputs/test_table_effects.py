@@ -12,7 +12,7 @@ import pytest
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.mi.paired import read_pairs
 from phylocli.probe import Embedding, draw_map, explain_inputs, make_dataset, run_probes
-from phylocli.probe.coordinates import place_points
+from phylocli.probe.map.coordinates import place_points
 from phylocli.probe.tasks import homology, retrieval
 
 IDS = [f"p{i}" for i in range(60)]

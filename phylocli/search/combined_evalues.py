@@ -19,9 +19,9 @@ import numpy as np
 
 from phylocli.search.background import Background
 from phylocli.search.database import FloatArray
-from phylocli.search.extreme import fit_gumbel
+from phylocli.search.evalues import Floats
+from phylocli.search.gumbel import fit_gumbel
 from phylocli.search.rerank import ResidueScores
-from phylocli.search.significance import Floats
 
 ALIGNED = 128
 """Reversed proteins that a query is aligned with."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from phylocli.probe.ranking import Ranked, RankedClasses
+from phylocli.statistics.ranking import Ranked, RankedClasses
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -10,7 +10,7 @@ import pytest
 
 from phylocli.core.errors import UsageError
 from phylocli.probe import Embedding, run_probes
-from phylocli.probe.leaks import find_leak, identity_clusters, nearest_identity
+from phylocli.probe.inputs.leakage import find_leak, identity_clusters, nearest_identity
 from phylocli.probe.run import identity_threshold
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
@@ -47,7 +47,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     training = [random_sequence(rng, 60) for _ in range(20)]
     scored = [mutated(s, 0.8, rng) for s in training]
     whole = nearest_identity(scored, training)
-    monkeypatch.setattr("phylocli.probe.leaks.BLOCK", 3)
+    monkeypatch.setattr("phylocli.probe.inputs.leakage.BLOCK", 3)
     assert (nearest_identity(scored, training) == whole).all()
 
 
@@ -55,8 +55,8 @@ def test_of_very_many_that_are_alike_some_are_looked_at(monkeypatch: pytest.Monk
     letters = random_sequence(np.random.default_rng(5), 60)
     variants = [letters[:i] + "A" + letters[i + 1 :] for i in range(60)]
     assert find_leak(variants, [letters]).looked_at == 60
-    monkeypatch.setattr("phylocli.probe.leaks.MAX_SHARED", 500)  # each shares some 51 5-mers with the only other
-    monkeypatch.setattr("phylocli.probe.leaks.MIN_LOOKED_AT", 3)
+    monkeypatch.setattr("phylocli.probe.inputs.leakage.MAX_SHARED", 500)  # each shares some 51 5-mers with the only other
+    monkeypatch.setattr("phylocli.probe.inputs.leakage.MIN_LOOKED_AT", 3)
     leak = find_leak(variants, [letters])
     assert 8 <= leak.looked_at <= 11 and leak.scored == 60 and leak.twins == leak.looked_at
     assert leak == find_leak(variants, [letters]) and leak.related == 1

@@ -22,7 +22,7 @@ def _packed(values: np.ndarray, kind: str) -> str:
 
 def _asset(name: str) -> tuple[Markup, str]:
     """Return a file of the page and its hash as a Content-Security-Policy names it."""
-    text = files("phylocli.probe.atlas").joinpath(name).read_text(encoding="utf-8")
+    text = files("phylocli.probe.map").joinpath(name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(text), f"sha256-{digest}"
 
@@ -65,7 +65,7 @@ def render_map(page: dict[str, Any]) -> str:
             "range": [float(known.min()), float(known.max())] if len(known) else [0.0, 0.0],
         }
     environment = Environment(
-        loader=PackageLoader("phylocli.probe.atlas", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("phylocli.probe.map", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     (style, style_hash), (script, script_hash) = _asset("map.css"), _asset("map.js")
     return environment.get_template("map.html.j2").render(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from phylocli.probe.statistics import Figure, holm, interval, mean_figure, paired_difference, replicate, resamples
+from phylocli.statistics.bootstrap import Figure, holm, interval, mean_figure, paired_difference, replicate, resamples
 
 
 def test_a_mean_of_items_is_its_value() -> None:

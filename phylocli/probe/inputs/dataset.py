@@ -21,7 +21,7 @@ from phylocli.formats.sniffing import sniff_file
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import read_table
 from phylocli.formats.values import numbers_of, texts_of
-from phylocli.probe.columns import Column, Terms, is_text, mutation_counts, read_column
+from phylocli.probe.inputs.label_types import Column, Terms, is_text, mutation_counts, read_column
 
 if TYPE_CHECKING:
     import polars as pl

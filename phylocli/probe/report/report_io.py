@@ -12,11 +12,11 @@ from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
 from phylocli.formats.streams import PathLike, atomic_directory
 from phylocli.formats.tables import metrics_schema, write_table
-from phylocli.probe.dataset import Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.report import render, summarise
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.report.html import render, summarise
 from phylocli.probe.scoring import Scorer, number
-from phylocli.probe.statistics import holm
+from phylocli.statistics.bootstrap import holm
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from phylocli.core import console
-from phylocli.probe.coordinates import METHODS, place_points, resolve_method
-from phylocli.probe.dataset import HIERARCHY, Dataset
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.tasks._contract import subsample
+from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.map.coordinates import METHODS, place_points, resolve_method
+from phylocli.statistics.sampling import subsample
 
 MAX_POINTS = 1_500
 MAX_COLOURS = 10

@@ -13,7 +13,7 @@ from phylocli.core import console
 from phylocli.embed import Embedder, table_metadata, untrained
 from phylocli.encoders import Model
 from phylocli.formats.streams import PathLike
-from phylocli.probe.embeddings import Embedding
+from phylocli.probe.inputs.embedding import Embedding
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -16,10 +16,10 @@ from phylocli.encoders import Model
 from phylocli.formats import read_families, read_sequences
 from phylocli.search import Background, EmbeddingTable, background, background_of, unit
 from phylocli.search.background import background_of_table
-from phylocli.search.combined import CombinedEvalues, cells
-from phylocli.search.extreme import Gumbel, fit_gumbel
+from phylocli.search.combined_evalues import CombinedEvalues, cells
+from phylocli.search.evalues import CENSORED, EXCEEDANCES, log_chances, stretch, tail
+from phylocli.search.gumbel import Gumbel, fit_gumbel
 from phylocli.search.rerank import ResidueScores, align
-from phylocli.search.significance import CENSORED, EXCEEDANCES, log_chances, stretch, tail
 
 
 def vectors_only(vectors: np.ndarray) -> Background:

@@ -12,10 +12,10 @@ import pytest
 from phylocli.core.errors import BadInputError, MissingDependencyError
 from phylocli.formats import Family, read_families
 from phylocli.probe import Dataset, Embedding, baseline, make_dataset, read_labels, run_probes
-from phylocli.probe.columns import mutation_counts, terms_of
-from phylocli.probe.statistics import Figure
+from phylocli.probe.inputs.label_types import mutation_counts, terms_of
 from phylocli.probe.tasks import classification, homology, mlp, multilabel, mutation, retrieval, topology
 from phylocli.probe.tasks._contract import Measurement
+from phylocli.statistics.bootstrap import Figure
 from phylocli.tree import infer_trees
 
 

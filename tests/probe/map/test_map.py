@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from phylocli.core.errors import BadInputError, MissingDependencyError, UsageError
-from phylocli.probe import Embedding, coordinates, draw_map
+from phylocli.probe import Embedding, draw_map
+from phylocli.probe.map import coordinates
 
 HOSTILE = [
     "</script><script>alert(1)</script>",

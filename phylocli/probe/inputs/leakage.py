@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core import alphabet
-from phylocli.probe.tasks._contract import subsample
+from phylocli.statistics.sampling import subsample
 
 K = 5
 TWINS = 0.9

@@ -16,13 +16,13 @@ from phylocli.formats.columns import ColumnOptions, Taken, is_index
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.fasta import shorten
 from phylocli.formats.streams import PathLike, open_output
-from phylocli.probe.atlas.page import render_map
-from phylocli.probe.columns import NO_LABELS, Column, read_column
-from phylocli.probe.coordinates import place_points, resolve_method
-from phylocli.probe.dataset import HIERARCHY, read_label_table
-from phylocli.probe.embeddings import Embedding
-from phylocli.probe.inputs import SAME_IDS
-from phylocli.probe.tasks._contract import subsample
+from phylocli.probe.inputs.dataset import HIERARCHY, read_label_table
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.inputs.label_types import NO_LABELS, Column, read_column
+from phylocli.probe.inputs.tables import SAME_IDS
+from phylocli.probe.map.coordinates import place_points, resolve_method
+from phylocli.probe.map.page import render_map
+from phylocli.statistics.sampling import subsample
 
 LIMIT = 200_000
 """Points drawn at most: a browser pans through so many without delay."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.formats.embeddings import EmbeddingTable, unit
-from phylocli.probe.residue_vectors import ResidueVectors
+from phylocli.probe.inputs.residue_vectors import ResidueVectors
 
 IntArray = npt.NDArray[np.int64]
 

@@ -13,7 +13,7 @@ from phylocli.formats.columns import ColumnOptions, Taken
 from phylocli.formats.streams import PathLike
 from phylocli.formats.values import numbers_of, texts_of
 from phylocli.probe.benchmarks import load_benchmark
-from phylocli.probe.dataset import read_label_table
+from phylocli.probe.inputs.dataset import read_label_table
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from phylocli.probe import _svg
+from phylocli.probe.report import svg as _svg
 
 SIGNIFICANT = 0.05
 COLOURS = 8
@@ -21,7 +21,7 @@ _PLOT_NAMES = {"recall at rank": "rank", "patristic scatter": "patristic"}
 
 def _style() -> tuple[str, str]:
     """Return the style sheet and its hash as a Content-Security-Policy names it."""
-    style = files("phylocli.probe").joinpath("report.css").read_text(encoding="utf-8")
+    style = files("phylocli.probe.report").joinpath("report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return style, f"sha256-{digest}"
 
@@ -241,7 +241,7 @@ def render(report: dict[str, Any]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("phylocli.probe", "."),
+        loader=PackageLoader("phylocli.probe.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

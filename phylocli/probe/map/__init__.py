@@ -1,0 +1,8 @@
+"""An interactive map of an embedding table: one self-contained HTML file."""
+
+from __future__ import annotations
+
+from phylocli.probe.map.draw import draw_map
+from phylocli.probe.map.page import render_map
+
+__all__ = ["draw_map", "render_map"]

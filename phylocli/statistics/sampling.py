@@ -1,0 +1,15 @@
+"""Random subsets that the same seed draws again."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+
+def subsample(rows: IntArray, most: int, seed: int) -> IntArray:
+    """Return at most `most` of these rows, drawn without replacement, in their order."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
