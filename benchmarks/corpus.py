@@ -57,8 +57,8 @@ def stage(name: str, path: Path, cache: Path, batches: int) -> None:
     """Do one stage in this process and print what it took, as JSON."""
     from phylocli import recipes
     from phylocli.core import console
-    from phylocli.train.compiled import open_compiled
-    from phylocli.train.data import load_corpus
+    from phylocli.train.data.compiled import open_compiled
+    from phylocli.train.data.loading import load_corpus
 
     console.set_verbosity(console.QUIET)
     wall, cpu = time.monotonic(), time.process_time()
@@ -107,9 +107,9 @@ def waiting(steps: int = 20) -> None:
     from phylocli import recipes
     from phylocli.core import console
     from phylocli.formats import read_families, write_families
-    from phylocli.train.data import load_corpus
-    from phylocli.train.learner import Learner
-    from phylocli.train.prefetch import made_ahead
+    from phylocli.train.data.loading import load_corpus
+    from phylocli.train.data.prefetcher import made_ahead
+    from phylocli.train.task import Learner
     from phylocli.tree import infer_trees
 
     console.set_verbosity(console.QUIET)

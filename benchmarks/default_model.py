@@ -27,9 +27,9 @@ from phylocli.formats.tables import read_table
 from phylocli.recipes import load as load_recipe
 from phylocli.search import fit_homology
 from phylocli.search.residue_plda import FILE
-from phylocli.train.completing import complete
-from phylocli.train.data import load_corpus
-from phylocli.train.learner import Learner, choose_precision
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.finalize.steps import complete
+from phylocli.train.task import Learner, choose_precision
 
 FIRST = [
     "encoder.pooling_parameters.features=512",

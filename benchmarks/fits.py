@@ -21,9 +21,9 @@ from default_model import labels_of, with_trees
 import phylocli
 from phylocli.core import console
 from phylocli.recipes import load as load_recipe
-from phylocli.train.completing import complete
-from phylocli.train.data import load_corpus
-from phylocli.train.learner import choose_precision, load_learner
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.finalize.steps import complete
+from phylocli.train.task import choose_precision, load_learner
 
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
     "second run": {"encoder": {"start_share": 0.0}, "kernel": {"features": 0}, "whitening": {"power": 0.5, "dimension": 0}},

@@ -42,12 +42,12 @@ from phylocli.formats.family import Family
 from phylocli.search import open_table
 from phylocli.search.exact import nearest
 from phylocli.simulate import IndelModel, Settings, TreeModel, simulate_families
-from phylocli.train import flops
-from phylocli.train.compiling import compile_encoder
-from phylocli.train.data import load_corpus
-from phylocli.train.engine import Engine
-from phylocli.train.learner import Learner, choose_precision
-from phylocli.train.throughput import peak_rate
+from phylocli.train.compilation import compile_encoder
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.parallel.strategy import Engine
+from phylocli.train.report import flops
+from phylocli.train.report.throughput import peak_rate
+from phylocli.train.task import Learner, choose_precision
 from phylocli.tree.likelihood import interchange, local_support, refine_trees
 
 SECONDS = 8 * 60

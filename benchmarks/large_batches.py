@@ -25,8 +25,8 @@ import torch
 from phylocli import recipes
 from phylocli.core.alphabet import encode_tokens
 from phylocli.formats import read_families
-from phylocli.train.data import PairBatch
-from phylocli.train.learner import Learner, choose_precision
+from phylocli.train.data.types import PairBatch
+from phylocli.train.task import Learner, choose_precision
 
 MODES = {
     "kept": {},

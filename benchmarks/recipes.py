@@ -30,9 +30,9 @@ from phylocli.formats import read_families, write_families
 from phylocli.pairs import Split, split_clades
 from phylocli.statistics import effective_rank
 from phylocli.train import train_model
-from phylocli.train.data import load_corpus
-from phylocli.train.learner import Learner
-from phylocli.train.measures import collapsed_loss, retrieval
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.task import Learner
+from phylocli.train.validation import collapsed_loss, retrieval
 from phylocli.tree import infer_trees
 
 

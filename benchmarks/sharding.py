@@ -23,11 +23,11 @@ import torch
 
 from phylocli import recipes
 from phylocli.core import console
-from phylocli.train.data import load_corpus
-from phylocli.train.distributed import joined
-from phylocli.train.engine import Engine
-from phylocli.train.learner import Learner, choose_precision
-from phylocli.train.sharding import ShardedEngine
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.parallel.fsdp import ShardedEngine
+from phylocli.train.parallel.strategy import Engine
+from phylocli.train.parallel.world import joined
+from phylocli.train.task import Learner, choose_precision
 
 MODES = {
     "whole": (Engine, {}),

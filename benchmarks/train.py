@@ -29,9 +29,9 @@ from phylocli.core.alphabet import VOCABULARY_SIZE, encode_tokens
 from phylocli.encoders import pad_batch
 from phylocli.encoders.convolutional import Encoder
 from phylocli.formats import read_families
-from phylocli.train.compiling import compile_encoder
-from phylocli.train.data import PairBatch
-from phylocli.train.learner import Learner, choose_precision
+from phylocli.train.compilation import compile_encoder
+from phylocli.train.data.types import PairBatch
+from phylocli.train.task import Learner, choose_precision
 
 
 class PlainEncoder(nn.Module):

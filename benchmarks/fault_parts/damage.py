@@ -71,7 +71,7 @@ def _read_record(folder: Path) -> str:
 
 def _make_corpus(folder: Path) -> list[Path]:
     from phylocli.formats import write_families
-    from phylocli.train.compiled import open_compiled
+    from phylocli.train.data.compiled import open_compiled
     from phylocli.tree import infer_trees
 
     write_families(infer_trees(iter(_some_families())), folder / "trees.sto")
@@ -80,7 +80,7 @@ def _make_corpus(folder: Path) -> list[Path]:
 
 
 def _read_corpus(folder: Path) -> str:
-    from phylocli.train.compiled import open_compiled
+    from phylocli.train.data.compiled import open_compiled
 
     compiled = open_compiled([folder / "trees.sto"], cache=folder / "cache")
     found = []

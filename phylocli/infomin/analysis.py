@@ -26,8 +26,8 @@ from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw
 from phylocli.infomin.measuring import QUALITIES, SETTLED, measure
 from phylocli.pairs import Split, split_clades
-from phylocli.train.compiled import Cache
-from phylocli.train.data import split_path
+from phylocli.train.data.compiled import Cache
+from phylocli.train.data.loading import split_path
 from phylocli.train.sweep import bands as parse_bands
 from phylocli.train.sweep import plan, sweep
 from phylocli.train.sweep.results import interval

@@ -24,9 +24,9 @@ from phylocli.formats import Family, write_families
 from phylocli.formats.streams import write_text
 from phylocli.mi import Paired, Settings, estimate
 from phylocli.probe import Embedding, run_probes
-from phylocli.train.compiled import Cache
-from phylocli.train.data import load_corpus
-from phylocli.train.folder import MODEL
+from phylocli.train.data.compiled import Cache
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.run_folder import MODEL
 
 QUALITIES = {
     "retrieval": ("retrieval", "family", "sensitivity to first FP"),

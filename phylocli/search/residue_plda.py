@@ -35,7 +35,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike
 from phylocli.search.alignment import Gaps
 from phylocli.search.database import FloatArray, IntArray
-from phylocli.train.homologous import MEMBERS, fit_axes
+from phylocli.statistics.plda import MEMBERS, fit_axes
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from phylocli.train.loop import Stopped as Stopped
-    from phylocli.train.loop import train_model as train_model
+    from phylocli.train.trainer import Stopped as Stopped
+    from phylocli.train.trainer import train_model as train_model
 
 __all__ = ["Stopped", "train_model"]
 
@@ -14,7 +14,7 @@ __all__ = ["Stopped", "train_model"]
 def __getattr__(name: str) -> Any:
     # Not before it is asked for: processes that only make batches need no torch.
     if name in __all__:
-        from phylocli.train import loop
+        from phylocli.train import trainer
 
-        return getattr(loop, name)
+        return getattr(trainer, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ import torch
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path
-from phylocli.train.distributed import World
+from phylocli.train.parallel.world import World
 
 BEST = "best.pt"
 FIGURES = ("val_loss", "val_bound", "val_accuracy", "val_retrieval", "val_rank")
@@ -23,7 +23,7 @@ _NAME = re.compile(r"^step-(\d{8})\.pt$")
 
 
 WEIGHTS = ("learner", "optimiser")
-"""What of a state is large: `phylocli.train.engine` makes it, and deals it out."""
+"""What of a state is large: `phylocli.train.parallel.strategy` makes it, and deals it out."""
 
 
 def from_main(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:

@@ -1,224 +1,293 @@
-"""Training, from inputs to a model folder.
-
-A run folder holds config.toml (every setting, resolved), metrics.parquet (one row a step), checkpoints/, provenance.json
-and, when the run is done, model/. Batches are functions of the seed and the step, so a run that was stopped goes on
-exactly as if it had not been. What happens here happens once; the steps themselves are those of `phylocli.train.run`.
-"""
+"""The loop: steps, what is measured between them, checkpoints, and the ways back from a bad end; read it top to bottom."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Sequence
-from dataclasses import astuple
+import functools
+import itertools
+import math
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from phylocli.core import console
-from phylocli.core.errors import UsageError
-from phylocli.core.threads import limit_threads
-from phylocli.encoders import choose_device
-from phylocli.formats import locks
-from phylocli.formats.provenance import provenance, versions
-from phylocli.formats.streams import PathLike, write_text
-from phylocli.pairs import Split
-from phylocli.recipes.layers import Layer, option
-from phylocli.train import checkpoints, distributed, flops
-from phylocli.train.compiled import Cache
-from phylocli.train.compiling import compile_encoder
-from phylocli.train.completing import check_completion
-from phylocli.train.data import Corpus, load_corpus
-from phylocli.train.distributed import ElsewhereError, World
+from phylocli.core.errors import BadInputError
+from phylocli.formats.streams import OutputError
+from phylocli.train import checkpoints, divergence, randomness
+from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.data.prefetcher import choose_workers, made_ahead
+from phylocli.train.data.types import PairBatch
 from phylocli.train.divergence import DivergedError
-from phylocli.train.engine import Engine
-from phylocli.train.folder import CONFIG, METRICS, MODEL, PROVENANCE, SPLIT, open_run, resolve
-from phylocli.train.learner import Learner, choose_precision
-from phylocli.train.log import MetricsLog
-from phylocli.train.randomness import own_random_state
-from phylocli.train.run import Run
-from phylocli.train.signals import Stopped, stop_signals
-from phylocli.train.throughput import Meter
+from phylocli.train.finalize.steps import complete
+from phylocli.train.optimiser import learning_rate
+from phylocli.train.parallel import oom
+from phylocli.train.parallel.strategy import Engine
+from phylocli.train.parallel.world import World
+from phylocli.train.report.metrics import MetricsLog, Reporter
+from phylocli.train.report.throughput import Meter
+from phylocli.train.report.trackers import tracking
+from phylocli.train.run_folder import CHECKPOINTS, MODEL, model_card
+from phylocli.train.signals import Stop
+from phylocli.train.task import Learner
+from phylocli.train.validation import validate
 
-__all__ = ["DivergedError", "Stopped", "train_model"]
+SECONDS_BETWEEN_WRITES = 30.0
 
 
-def train_model(
-    inputs: list[PathLike],
-    output: PathLike,
-    *,
-    recipe: PathLike | None = None,
-    steps: int | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-    resume: bool = False,
-    settings: dict[str, Any] | None = None,
-    layers: Sequence[Layer] = (),
-    cache: Cache = True,
-) -> Path:
-    """Train an encoder on homolog pairs.
+@dataclass
+class Run:
+    """A run and all that it changes; as one of its processes.
 
-    Args:
-        inputs: family records with trees (pairs are then drawn fresh at every step), or pairs tables. With none, those
-            of the run that is resumed, or of the run whose config.toml is the recipe.
-        output: the run folder.
-        recipe: a recipe's name or the path of a TOML file, such as the config.toml of another run; None takes that of the
-            layers, else `simclr`.
-        steps: optimiser steps; None takes the recipe's.
-        seed: of weights, splits and batches; None takes that of the run whose config.toml is the recipe, or of the layers,
-            else 0. On a CPU, same inputs, seed and thread count give the same model.
-        device: `auto`, `cpu`, `cuda` or `mps`; None takes that of the layers, else `auto`.
-        resume: go on from the last checkpoint of `output`; where there is none, start.
-        settings: over the recipe's, by dotted names (`{"critic.temperature": 0.05}`) or nested.
-        layers: settings between the recipe's and these, as `phylocli.recipes.layers.collect` finds them in the user's and
-            the project's files and in the environment. Without any, none of these is looked at.
-        cache: the folder where compiled families are kept, for later runs; True takes the user's (`$PHYLOCLI_CACHE`), False
-            compiles them for this run only.
-
-    Returns:
-        The model folder, `output/model`.
-
-    Raises:
-        UsageError: an unknown recipe, setting or device; a run folder that is not empty; settings that differ on
-            resuming; nothing to resume.
-        InUseError: another process trains in the run folder.
-        BadInputError: inputs that hold no usable family.
-        DivergedError: the loss became infinite or not a number, or all embeddings alike (unless `on_divergence` says
-            otherwise).
-        Stopped: interrupted; a checkpoint is saved.
+    Attributes:
+        folder: of the run.
+        config: every setting, resolved.
+        corpus: gives the batches.
+        engine: holds the weights.
+        metrics: one row a step.
+        meter: measures how fast steps are.
+        held_out: pairs for validation; None where no family is large enough.
+        stop: says when to end before the last step.
+        scale: of the learning rate; halved at each rollback.
+        rollbacks: how many there were.
+        best: the best validation figure so far, larger is better.
     """
-    folder = Path(output)
 
-    def resolved() -> dict[str, Any]:
-        again = resume and not inputs and (folder / CONFIG).is_file()
-        if resume and not inputs and recipe is None and not again:
-            raise UsageError(
-                f"{folder} holds no run to resume: it has no {CONFIG}",
-                fix="check the name of the folder, or name inputs to start a run there",
+    folder: Path
+    config: dict[str, Any]
+    corpus: Corpus
+    engine: Engine
+    metrics: MetricsLog
+    meter: Meter
+    held_out: PairBatch | None
+    stop: Stop
+    scale: float = 1.0
+    rollbacks: int = 0
+    best: float = -math.inf
+
+    @property
+    def learner(self) -> Learner:
+        """What is trained."""
+        return self.engine.learner
+
+    @functools.cached_property
+    def workers(self) -> int:
+        """Processes that make batches; 0: a thread."""
+        beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: the run's processes on this machine
+        return choose_workers(self.config["batch"]["workers"], self.learner.device.type, beside)
+
+    @property
+    def world(self) -> World:
+        """The processes that do the run."""
+        return self.learner.world
+
+    @functools.cached_property
+    def judged(self) -> bool:
+        """Whether enough sequences are held out to tell a collapse."""
+        held_out = self.held_out
+        return held_out is not None and len({t.tobytes() for t in held_out.a + held_out.b}) >= divergence.ENOUGH
+
+    def steps(self, start: int) -> None:
+        """Do all steps after `start`.
+
+        Raises:
+            DivergedError: the loss is no number, or the embeddings are all alike.
+            Stopped: a signal asked for it; a checkpoint is saved.
+        """
+        config, learner, stop, steps = self.config, self.learner, self.stop, self.config["steps"]
+        parts = config["batch"]["accumulate"]
+        going_on = config["on_divergence"] == "continue"
+        # On a GPU the host only waits for the device when something is written or shown.
+        every = 1 if learner.device.type == "cpu" else 10
+        pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+        learner.train()
+
+        def settle() -> None:
+            for row, terms in pending:
+                row.update({name: float(value) for name, value in terms.items()})
+            for (row, _), same in zip(pending, self.world.from_main([row for row, _ in pending]), strict=True):
+                row.update(same)  # so that all processes judge alike
+            self.meter.settle([row for row, _ in pending])
+            for row, _ in pending:
+                if not going_on:
+                    divergence.check_finite(row)
+                self.metrics.append(row)
+            pending.clear()
+
+        ahead = made_ahead(self.corpus, range(start * parts, steps * parts), self.workers)
+        with (
+            ahead as batches,
+            Reporter(steps, start) as report,
+            tracking(self.folder, config, start, main=self.world.main) as self.metrics.trackers,
+        ):
+            spent = waited = 0.0
+            before = time.monotonic()
+            self.meter.start()
+            for step in range(start + 1, steps + 1):
+                row, terms = self._step(step, list(itertools.islice(batches, parts)))
+                pending.append((row, terms))
+                last = step == steps
+                if step % every == 0 or last:
+                    settle()
+                checked = step % config["validation"]["every"] == 0 or last
+                if checked and self.held_out is not None:
+                    settle()
+                    row.update(self.world.from_main(validate(learner, self.held_out)))
+                    self._judge(row)
+                now = time.monotonic()
+                row["seconds"], row["waited"], before = now - before, batches.take_waited(), now
+                spent, waited = spent + row["seconds"], waited + row["waited"]
+                report.step(row, important=checked or last)
+                if not pending:
+                    self.metrics.publish()
+                if stop.agreed(self.world) and not last:
+                    settle()
+                    self.save(step)
+                    raise stop.as_error(self.folder, step, steps)
+                if step % config["checkpoints"]["every"] == 0 or last:
+                    settle()
+                    self.save(step)
+                elif self.world.main:
+                    with self._resumable():
+                        self.metrics.write_if_older(SECONDS_BETWEEN_WRITES)
+                if not pending:
+                    self.meter.start()
+            console.info(f"steps waited for data {waited / max(spent, 1e-9):.1%} of the time")
+
+    def _step(self, step: int, batches: list[PairBatch]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Do one step of the optimiser on the average gradient of some batches; return its row and what is still to come."""
+        engine, learner, schedule = self.engine, self.learner, self.config["optimiser"]
+        rate = learning_rate(step, self.config["steps"], schedule) * self.scale
+        for group in engine.optimiser.param_groups:
+            group["lr"] = rate
+        self.world.check_same("pairs", lambda: b"".join(t.tobytes() for pairs in batches for t in pairs.a + pairs.b))
+        terms = oom.fitted(learner, batches, lambda: engine.gradients(batches))
+        norm = engine.clip(schedule["clip"])
+        going_on = self.config["on_divergence"] == "continue"
+        if going_on and self.world.any(not (norm.isfinite() & terms["loss"].isfinite())):
+            console.warning(
+                f"step {step} is passed over: its loss is {float(terms['loss']):g}, its gradient {float(norm):g}"
             )
-        return resolve(inputs, folder / CONFIG if again else recipe, steps, None if again else seed, settings or {}, layers)
+            learner.pass_over()
+        else:
+            engine.optimiser.step()
+            learner.after_step()
+        row: dict[str, Any] = {"step": step, "loss": None, "learning_rate": rate, "gradient_norm": None}
+        row.update(pairs=sum(map(len, batches)), residues=sum(pairs.residues for pairs in batches))
+        self.meter.note(row, batches)
+        return row, {**terms, "gradient_norm": norm.detach()}
 
-    limit_threads()
-    target = choose_device(distributed.device_name(device or option(layers, "device") or "auto"))
-    with distributed.joined(target) as world, contextlib.ExitStack() as held:
-        config = world.on_main(resolved)
-        world.on_main(lambda: held.enter_context(locks.exclusive(folder)))
-        state = checkpoints.from_main(world, lambda: open_run(folder, config, resume))
-        done = state is not None and state["step"] >= config["steps"]
-        if done and world.on_main((folder / MODEL / "config.json").is_file):
-            console.info(f"{folder} has done all its {config['steps']} steps; its model is {folder / MODEL}")
-            return folder / MODEL
+    def _judge(self, row: dict[str, Any]) -> None:
+        """Look at the validation figures: is this a collapse, is it the best so far?"""
         try:
-            return _train(folder, config, state, target, world, cache)
-        except (Stopped, DivergedError) as error:
-            if world.main:
+            if self.judged:
+                divergence.check_collapse(row, self.learner.model.dimension)
+        except DivergedError as error:
+            if self.config["on_divergence"] != "continue":
                 raise
-            if isinstance(error, DivergedError):
-                raise ElsewhereError(f"rank {world.rank} stops with rank 0") from None
-            return folder / MODEL
+            console.warning(error.what)
+        figure = self.config["checkpoints"]["best"]
+        value = row[figure] * (-1 if figure in checkpoints.SMALLER_IS_BETTER else 1) if figure else -math.inf
+        if value > self.best:
+            self.best = value
+            state = self.state(row["step"])
+            if self.world.main:
+                with self._resumable():
+                    checkpoints.save_best(self.folder / CHECKPOINTS, row["step"], state)
 
+    def state(self, step: int) -> dict[str, Any]:
+        """Return everything that a run needs to go on after a step; all processes ask for it together."""
+        own = randomness.random_state(self.learner.device)
+        return {
+            **own,
+            "ranks": self.world.collect(own),
+            **self.engine.state(),
+            "sampler": {"seed": self.config["seed"], "next_step": step},  # batches are functions of these two
+            "schedule": {"steps": self.config["steps"], **self.config["optimiser"]},
+            "progress": {"scale": self.scale, "rollbacks": self.rollbacks, "best": self.best},
+            "memory": {"tokens": self.learner.tokens, "cache": self.learner.cache},
+        }
 
-def _train(
-    folder: Path, config: dict[str, Any], state: dict[str, Any] | None, target: torch.device, world: World, cache: Cache
-) -> Path:
-    """Do the run, from its last state or from the start, and return the model folder; as one of the processes."""
-    if world.size > 1 and "-" in config["inputs"]:
-        raise UsageError("several processes cannot read standard input", fix="write the families to a file first")
-    learner = Learner(config, config["seed"])
-    learner.world = world
-    corpus = load_corpus(config["inputs"], config, config["seed"], every_view=learner.needs.views == "all", cache=cache)
-    learner.precision = choose_precision(config["precision"], target)
-    world.check_same("families", lambda: repr([(f.label, f.clan, f.size) for f in corpus.families]).encode())
-    if corpus.pairs < world.size:
-        raise UsageError(f"{corpus.pairs} pairs a step are too few for {world.size} processes", fix="give more: batch.pairs")
-    check_completion(learner, corpus, config)
-    # One process counts for all: it takes a second copy of the model, on the host.
-    work = flops.Work(*world.on_main(lambda: astuple(flops.count(learner.model)))) if config["log"]["mfu"] else None
-    engine = _engine(learner, corpus, config, target)
-    _check_contrast(learner, corpus)
-    if config["compile"]:
-        compile_encoder(learner, corpus.batch(0))
-    held_out = corpus.validation(config["validation"]["pairs"])
-    _say_what_is_trained(learner, corpus, held_out is not None)
+    def save(self, step: int) -> None:
+        """Write metrics, then the checkpoint: a checkpoint's steps are always in the metrics."""
+        state = self.state(step)
+        if self.world.main:
+            with self._resumable():
+                self.metrics.write()
+                checkpoints.save(self.folder / CHECKPOINTS, step, state, self.config["checkpoints"]["keep"])
 
-    if state is None and world.main:
-        import tomli_w
+    @contextlib.contextmanager
+    def _resumable(self) -> Iterator[None]:
+        """Say from where a run goes on whose files cannot be written."""
+        try:
+            yield
+        except OutputError as error:
+            there = checkpoints.found(self.folder / CHECKPOINTS)
+            kept = f"the last checkpoint is {there[-1].name}" if there else "there is no checkpoint yet"
+            command = f"phylocli train --resume -o {shlex.quote(str(self.folder))}"
+            raise OutputError(error.what, error.why, f"mend that, then go on with: {command} ({kept})") from error
 
-        write_text(folder / CONFIG, tomli_w.dumps({**config, "phylocli": versions()["phylocli"]}))
-        write_text(
-            folder / PROVENANCE, json.dumps(provenance("train", config, config["seed"]), indent=2, default=str) + "\n"
-        )
-    world.on_main(lambda: _save_split(folder / SPLIT, corpus, resumed=state is not None))
-    metrics = MetricsLog(folder / METRICS, upto=state["step"] if state else 0)
-    with own_random_state(config["seed"], world.rank, target), stop_signals(again=world.size == 1) as stop:
-        meter = Meter(learner, work, processes=world.size)
-        run = Run(folder, config, corpus, engine, metrics, meter, held_out, stop)
-        start = 0
-        if state is not None:
-            start = run.restore(state)
-            console.info(f"going on after step {start}")
-        elif config["on_divergence"] == "rollback":
-            run.save(0)  # something to go back to
-        while True:
-            try:
-                run.steps(start)
-                break
-            except DivergedError as error:
-                if config["on_divergence"] != "rollback":
-                    raise
-                start = run.roll_back(error)
-    return run.finish()
+    def restore(self, state: dict[str, Any]) -> int:
+        """Put a checkpoint's state back; return the number of steps done.
 
+        Raises:
+            BadInputError: it is that of another model.
+        """
+        try:
+            self.engine.restore(state)
+            ranks = state.get("ranks", [state])  # runs from before there were several have that of the one
+            randomness.put_back(ranks, self.world, self.learner.device, self.config["seed"], state["step"])
+            for name, value in state.get("progress", {}).items():
+                setattr(self, name, value)
+            for name, value in state.get("memory", {}).items():
+                setattr(self.learner, name, value)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise BadInputError(
+                "the checkpoint does not fit the model",
+                why=str(error).split("\n", 1)[0],
+                fix="start again with a new run folder",
+            ) from error
+        return int(state["step"])
 
-def _save_split(path: Path, corpus: Corpus, *, resumed: bool) -> None:
-    """Save who is trained on and who is held out.
+    def roll_back(self, error: DivergedError) -> int:
+        """Go back to the last checkpoint with half the learning rate; return the number of steps done there.
 
-    Raises:
-        UsageError: a run that is resumed began with another split.
-    """
-    split = corpus.split()
-    if resumed and path.is_file() and Split.read(path).digest() != split.digest():
-        raise UsageError(
-            f"the run began with another split, {path}", why="a member cannot change sides in mid-run", fix="start a new run"
-        )
-    split.write(path)
+        Raises:
+            DivergedError: that was done too often, or no checkpoint is sound.
+        """
+        names = [name for name, _ in self.learner.named_parameters()]
+        folder = self.folder / CHECKPOINTS
+        state = checkpoints.from_main(self.world, lambda: checkpoints.load_latest(folder, sound=names))
+        if state is None or self.rollbacks >= divergence.MOST_ROLLBACKS:
+            raise error
+        scale, rollbacks = self.scale / 2, self.rollbacks + 1
+        step = self.restore(state)
+        self.scale, self.rollbacks = scale, rollbacks
+        self.metrics.forget(step)
+        self.learner.pass_over()
+        self.save(step)  # a run that is killed from here on remembers the lower rate
+        console.warning(f"{error.what}; going back to step {step} with {scale:g} times the learning rate")
+        return step
 
-
-def _check_contrast(learner: Learner, corpus: Corpus) -> None:
-    """Raise a UsageError where the objective contrasts the pairs of a batch, and no two of them may be contrasted."""
-    if learner.needs.negatives and not learner.codes(corpus.batch(0)).negatives().any():
-        raise UsageError(
-            f"a batch of {corpus.pairs} pairs has no negatives, so there is nothing to learn from",
-            why="pairs of one family or clan are never contrasted with each other",
-            fix="raise batch.pairs (0 chooses it by the number of families), or use an objective without negatives",
-        )
-
-
-def _engine(learner: Learner, corpus: Corpus, config: dict[str, Any], target: torch.device) -> Engine:
-    if not config["batch"]["shard"]:
-        return Engine(learner, corpus, config["optimiser"], target)
-    from phylocli.train.sharding import ShardedEngine  # sharded tensors take a second to import
-
-    return ShardedEngine(learner, corpus, config["optimiser"], target)
-
-
-def _say_what_is_trained(learner: Learner, corpus: Corpus, validated: bool) -> None:
-    families = corpus.families
-    sequences = sum(f.size for f in families)
-    kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}[learner.precision]
-    processes = f", {learner.world.size} processes" if learner.world.size > 1 else ""
-    processes += ", each with its part of the encoder" if learner.sharded else ""
-    size, trained = learner.model.size, learner.model.trained_size
-    weights = f"{size:,} weights" if trained == size else f"{trained:,} of {size:,} weights"
-    console.info(
-        f"training {learner.model.config['encoder']} ({weights}) on {len(families)} families, "
-        f"{sequences:,} sequences, {learner.device.type} in {kind}{processes}"
-    )
-    if trained == 0:
-        console.warning(
-            "nothing of the model is trained, only the head, which is thrown away; for a frozen encoder say "
-            "encoder.parameters.project=128 or encoder.pooling=attention"
-        )
-    if not validated:
-        console.info("no family is large enough to hold members out; there will be no validation")
+    def finish(self) -> Path:
+        """Write the model; return its folder."""
+        target, engine = self.folder / MODEL, self.engine
+        # After the last checkpoint: a run that dies in between finds all steps done and writes its model when resumed.
+        if self.config["checkpoints"]["model"] == "best" and math.isfinite(self.best):
+            state = checkpoints.from_main(self.world, lambda: checkpoints.load_best(self.folder / CHECKPOINTS))
+            assert state is not None
+            engine.restore_learner(state)
+            console.info(f"the model is that of step {state['step']}, the best by {self.config['checkpoints']['best']}")
+        if self.world.main or self.learner.sharded:
+            complete(self.learner, self.corpus, self.config)
+        model = engine.model()
+        if model is not None:
+            with self._resumable():
+                model.save(target, model_card(self.config, self.corpus, model, self.metrics.rows))
+            console.info(f"the model is {target} ({model.dimension} features)")
+        return target

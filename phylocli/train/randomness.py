@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from phylocli.core import console
-from phylocli.train.distributed import World, stream
+from phylocli.train.parallel.world import World, stream
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ from phylocli.core import plugins as registry
 from phylocli.core.alphabet import ALPHABETS
 from phylocli.core.errors import UsageError
 from phylocli.encoders import pooling_named
-from phylocli.train import checkpoints, divergence, trackers
-from phylocli.train.corpus import NEGATIVES
+from phylocli.train import checkpoints, divergence
+from phylocli.train.data.types import NEGATIVES
+from phylocli.train.report import trackers
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from phylocli.core.errors import EXIT_INTERRUPTED, EXIT_OK, PhylocliError
-from phylocli.train.distributed import World
+from phylocli.train.parallel.world import World
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

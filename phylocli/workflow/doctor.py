@@ -89,7 +89,7 @@ def diagnose() -> list[Finding]:
 
 def _cache() -> list[Finding]:
     try:
-        from phylocli.train.compiled import cache
+        from phylocli.train.data.compiled import cache
     except ImportError:  # torch is not there, and named above
         return []
     corpora, size = cache.contents(cache.default_root())

@@ -15,7 +15,7 @@ from phylocli.embed.embedder import Embedder, untrained, with_pooling
 from phylocli.encoders import Model, pad_batch
 from phylocli.encoders._kernel_mean import KernelMean
 from phylocli.encoders._whitening import Whitening
-from phylocli.train.homologous import fit_axes
+from phylocli.statistics.plda import fit_axes
 
 Drawn = tuple[torch.Tensor, torch.Tensor]
 

@@ -24,7 +24,7 @@ from phylocli.infomin.comparing import compare
 from phylocli.pairs import Split
 from phylocli.recipes import load as load_recipe
 from phylocli.recipes import merge
-from phylocli.train.data import load_corpus
+from phylocli.train.data.loading import load_corpus
 
 
 @pytest.fixture

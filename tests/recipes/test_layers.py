@@ -9,7 +9,7 @@ import pytest
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.recipes import layers
 from phylocli.recipes.layers import Layer
-from phylocli.train.folder import resolve
+from phylocli.train.run_folder import resolve
 
 
 @pytest.fixture

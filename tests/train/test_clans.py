@@ -20,7 +20,7 @@ from phylocli.encoders import Model, pad_batch
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.train import train_model
-from phylocli.train.data import load_corpus
+from phylocli.train.data.loading import load_corpus
 from phylocli.views import Tokens
 
 Simulate = Callable[..., Family]

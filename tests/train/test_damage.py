@@ -20,9 +20,9 @@ from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.streams import OutputError
 from phylocli.train import checkpoints, train_model
-from phylocli.train.compiled import Compiled, open_compiled
-from phylocli.train.compiled.arrays import DamagedError, verify
-from phylocli.train.log import read_metrics
+from phylocli.train.data.compiled import Compiled, open_compiled
+from phylocli.train.data.compiled.arrays import DamagedError, verify
+from phylocli.train.report.metrics import read_metrics
 
 FLIPS = 100
 

@@ -29,10 +29,11 @@ from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.objectives import build_objective, needs_of
 from phylocli.simulate import random_tree, simulate_states
-from phylocli.train.data import Corpus, load_corpus
-from phylocli.train.engine import Engine
-from phylocli.train.learner import Learner
-from phylocli.train.measures import validate
+from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.parallel.strategy import Engine
+from phylocli.train.task import Learner
+from phylocli.train.validation import validate
 from phylocli.tree.likelihood.forest import BinaryTree, Forest, SitePatterns
 from phylocli.tree.likelihood.pruning import Pruner
 from phylocli.tree.likelihood.shape import exact_rates, fit_shape

@@ -18,9 +18,9 @@ from phylocli.encoders import Model
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.train import checkpoints, divergence, train_model
-from phylocli.train.data import load_corpus
+from phylocli.train.data.loading import load_corpus
 from phylocli.train.divergence import DivergedError
-from phylocli.train.learner import Learner, load_learner
+from phylocli.train.task import Learner, load_learner
 
 SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",

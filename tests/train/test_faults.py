@@ -24,8 +24,8 @@ from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.objectives import Batch, Needs, ViewBatch, build_objective, needs_of
 from phylocli.train import checkpoints, train_model
-from phylocli.train.data import load_corpus
-from phylocli.train.learner import Learner
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.task import Learner
 
 SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "validation.fraction": 0.0, "precision": "fp32"}
 

@@ -32,8 +32,8 @@ from phylocli.objectives import Needs, build_objective, needs_of
 from phylocli.pairs import Split
 from phylocli.train import checkpoints, train_model
 from phylocli.train.divergence import DivergedError
-from phylocli.train.log import VALIDATION
 from phylocli.train.optimiser import learning_rate
+from phylocli.train.report.metrics import VALIDATION
 
 SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",

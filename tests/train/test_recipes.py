@@ -14,9 +14,9 @@ from phylocli import recipes, views
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families, write_families
 from phylocli.train import train_model
-from phylocli.train.data import load_corpus
-from phylocli.train.learner import Learner
-from phylocli.train.measures import collapsed_loss
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.task import Learner
+from phylocli.train.validation import collapsed_loss
 from phylocli.tree import infer_trees
 
 

@@ -15,7 +15,7 @@ from phylocli.core.errors import EXIT_USAGE, PhylocliError, UsageError
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.train import settings, train_model
-from phylocli.train.folder import resolve
+from phylocli.train.run_folder import resolve
 
 FREE = ("critic", "objective", "view.", "encoder.parameters", "encoder.pooling_parameters")
 

@@ -14,8 +14,8 @@ import polars as pl
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.streams import atomic_path, write_text
 from phylocli.train.checkpoints import FIGURES, SMALLER_IS_BETTER
-from phylocli.train.folder import METRICS, MODEL
-from phylocli.train.log import read_metrics
+from phylocli.train.report.metrics import read_metrics
+from phylocli.train.run_folder import METRICS, MODEL
 from phylocli.train.sweep.plan import Planned
 
 METRIC_COLUMNS = tuple(f"{which}_{figure}" for figure in FIGURES for which in ("final", "best"))

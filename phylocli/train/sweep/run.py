@@ -18,8 +18,8 @@ from phylocli.formats import locks
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, write_text
 from phylocli.recipes.layers import Layer, option
-from phylocli.train.compiled import Cache, open_compiled
-from phylocli.train.folder import CONFIG, changed, resolve
+from phylocli.train.data.compiled import Cache, open_compiled
+from phylocli.train.run_folder import CONFIG, changed, resolve
 from phylocli.train.sweep import results
 from phylocli.train.sweep.plan import Planned, Variation, plan
 
@@ -181,8 +181,8 @@ def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
 
 def perform(job: Job) -> Outcome:
     """Do one run, or what is left of it."""
-    from phylocli.train.loop import train_model
     from phylocli.train.signals import Stopped
+    from phylocli.train.trainer import train_model
 
     limit_threads(job.threads)
     run = job.run

@@ -1,0 +1,1 @@
+"""Training data: families compiled to arrays, pairs drawn from them, batches."""

@@ -1,0 +1,167 @@
+"""Which families make up which batch, and what a batch holds.
+
+A batch is a function of the seed and the step alone. That makes resuming exact whatever happened before, and lets
+batches be made in any order by any worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli import views
+from phylocli.core.errors import UsageError
+from phylocli.pairs import Split
+from phylocli.train.data.hard_negatives import HardNegatives
+from phylocli.train.data.types import FamilySource, PairBatch
+from phylocli.views import Prepared, Tokens
+
+# Streams of random numbers that must not meet: the order of families, the views, validation, hard negatives, clans.
+_ORDER, _VIEWS, _VALIDATION, _HARD, _CLAN = 1, 2, 3, 4, 5
+
+
+class Corpus:
+    """The families that are trained on, and the law by which batches are drawn from them.
+
+    With at least as many families as a batch has pairs, families are dealt without replacement: in each round every
+    family comes up once, in a new order, and what does not fill a batch at the round's end is dealt anew, so a family is
+    in a batch at most once. With fewer families each gives the same number of pairs to every batch, give or take one, by
+    lot. A `family_power` other than 0 draws families with a probability in proportion to size ** family_power instead
+    (without replacement within a batch as long as there are enough).
+
+    Args:
+        families: at least two that may be contrasted.
+        pairs: pairs a batch; 0 takes twice the number of families, but at least 32 and at most 256.
+        seed: with the step, decides everything.
+        negatives: `clan`, `family` or `pair`: who may be contrasted.
+        family_power: see above.
+        every_view: draw all views that there are, not only a pair.
+        hard: brings hard negatives of a batch's families into it.
+        clan_share: of the pairs of families that have others of their clan in the corpus, whose partner is a member of one
+            of those: remote homologs, at no known distance.
+        split: gives which members are trained on and which are held out.
+
+    Raises:
+        UsageError: nothing could be a negative.
+    """
+
+    def __init__(
+        self,
+        families: list[FamilySource],
+        *,
+        pairs: int,
+        seed: int,
+        negatives: str = "clan",
+        family_power: float = 0.0,
+        every_view: bool = False,
+        hard: HardNegatives | None = None,
+        clan_share: float = 0.0,
+        split: Callable[[], Split] | None = None,
+    ) -> None:
+        self.families = families
+        self._split = split
+        self.hard = hard
+        self.clan_share = clan_share
+        self.every_view = every_view
+        self.pairs = pairs or min(256, max(32, 2 * len(families)))
+        self.seed = seed
+        self.negatives = negatives
+        clans = {clan: code for code, clan in enumerate(sorted({f.clan for f in families if f.clan}))}
+        self._clan = np.array([clans.get(f.clan, -1) for f in families], dtype=np.int64)
+        size = np.array([f.size for f in families], dtype=np.float64)
+        weight = size**family_power
+        self._weight: npt.NDArray[np.float64] | None = weight / weight.sum() if family_power else None
+        self._kin = {c: k for c in set(self._clan.tolist()) - {-1} if len(k := np.flatnonzero(self._clan == c)) > 1}
+        self._check_negatives()
+
+    def _check_negatives(self) -> None:
+        names = ", ".join(f.label for f in self.families[:5])
+        if self.negatives != "pair" and len(self.families) == 1:
+            raise UsageError(
+                f"there is only one family to train on ({names}), so no pair has a negative",
+                why="members of one family are homologous and are never contrasted with each other",
+                fix="add families, or say --set batch.negatives=pair to contrast the members of the family",
+            )
+        if self.negatives == "clan" and len(set(self._clan.tolist())) == 1 and self._clan[0] >= 0:
+            raise UsageError(
+                f"all families ({names}) belong to the clan {self.families[0].clan}, so no pair has a negative",
+                why="families of one clan are homologous and are never contrasted with each other",
+                fix="add families of other clans, or say --set batch.negatives=family to contrast families of one clan",
+            )
+
+    def split(self) -> Split:
+        """Return which members are trained on and which are held out."""
+        assert self._split is not None, "a corpus that load_corpus made"
+        return self._split()
+
+    def chosen(self, step: int) -> npt.NDArray[np.int64]:
+        """Return the indices of the families of a step's pairs, (pairs,)."""
+        dealt = self._dealt(step)
+        return dealt if self.hard is None else self.hard.arrange(dealt, np.random.default_rng([self.seed, _HARD, step]))
+
+    def _dealt(self, step: int) -> npt.NDArray[np.int64]:
+        families, pairs = len(self.families), self.pairs
+        if self._weight is not None:
+            rng = np.random.default_rng([self.seed, _ORDER, step])
+            return rng.choice(families, pairs, replace=families < pairs, p=self._weight)
+        if families >= pairs:
+            turn, place = divmod(step, families // pairs)
+            order = np.random.default_rng([self.seed, _ORDER, turn]).permutation(families)
+            return order[place * pairs : (place + 1) * pairs]
+        rng = np.random.default_rng([self.seed, _ORDER, step])
+        each, rest = divmod(pairs, families)
+        return np.concatenate([np.repeat(np.arange(families), each), rng.permutation(families)[:rest]])
+
+    def batch(self, step: int) -> PairBatch:
+        """Return the pairs of a step, the first of which is 0."""
+        rng = np.random.default_rng([self.seed, _VIEWS, step])
+        drawn = self._draw([(f.training, i) for i, f in enumerate(self.families)], self.chosen(step), rng)
+        drawn.first = step * self.pairs
+        if self.clan_share:
+            self._reach_across(drawn, np.random.default_rng([self.seed, _CLAN, step]))
+        return drawn
+
+    def _reach_across(self, drawn: PairBatch, rng: np.random.Generator) -> None:
+        """Give some pairs a partner of another family of their clan."""
+        for k, (family, clan) in enumerate(zip(drawn.family.tolist(), drawn.clan.tolist(), strict=True)):
+            if clan not in self._kin or rng.random() >= self.clan_share:
+                continue
+            others = self._kin[clan][self._kin[clan] != family]
+            _, b, _ = self.families[rng.choice(others)].training.draw(1, rng)
+            drawn.b[k], drawn.distance[k] = b[0], np.nan
+
+    def validation(self, pairs: int) -> PairBatch | None:
+        """Return up to `pairs` pairs of held-out members, always the same; None where no family holds members out."""
+        held_out = [(f.held_out, i) for i, f in enumerate(self.families) if f.held_out is not None]
+        if not held_out:
+            return None
+        rng = np.random.default_rng([self.seed, _VALIDATION])
+        order = rng.permutation(len(held_out))
+        chosen = order[np.arange(pairs) % len(held_out)] if len(held_out) < pairs else order[:pairs]
+        return self._draw(held_out, chosen, rng)
+
+    def _draw(
+        self, sources: Sequence[tuple[Prepared, int]], chosen: npt.NDArray[np.int64], rng: np.random.Generator
+    ) -> PairBatch:
+        found: list[list[Tokens]] = []
+        distances: list[npt.NDArray[np.float64]] = []
+        family: list[int] = []
+        for source, count in zip(*np.unique(chosen, return_counts=True), strict=True):
+            prepared, code = sources[source]
+            drawn, distance = self._views(prepared, int(count), rng)
+            found = [view + more for view, more in zip(found, drawn, strict=True)] if found else drawn
+            distances.append(distance)
+            family += [code] * int(count)
+        codes = np.array(family, dtype=np.int64)
+        a, b, *rest = found
+        return PairBatch(a, b, np.concatenate(distances), codes, self._clan[codes], self.negatives, rest)
+
+    def _views(
+        self, prepared: Prepared, n: int, rng: np.random.Generator
+    ) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
+        if self.every_view:
+            return views.draw_all(prepared, n, rng)
+        a, b, distance = prepared.draw(n, rng)
+        return [a, b], distance

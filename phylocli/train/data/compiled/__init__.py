@@ -1,0 +1,9 @@
+"""Compiled data sets: families as memory-mapped arrays, made once and shared by runs, sweeps and processes."""
+
+from __future__ import annotations
+
+from phylocli.train.data.compiled.cache import Cache, default_root, open_compiled
+from phylocli.train.data.compiled.family import CompiledFamily
+from phylocli.train.data.compiled.reader import Compiled
+
+__all__ = ["Cache", "Compiled", "CompiledFamily", "default_root", "open_compiled"]

@@ -1,0 +1,179 @@
+"""Compiling: families and pairs tables become arrays, one family at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phylocli.core import console
+from phylocli.core.alphabet import check_residues, degap, encode_tokens, looks_like_nucleotides
+from phylocli.core.errors import BadInputError, PhylocliError
+from phylocli.formats import read_families
+from phylocli.formats.family import Family
+from phylocli.formats.sniffing import TABLES, sniff_file
+from phylocli.formats.tables import read_table, require_columns
+from phylocli.train.data.compiled.arrays import ArrayWriter
+
+if TYPE_CHECKING:
+    import polars as pl
+
+KINDS = {
+    "tokens": "u1",  # residues of all members, one after the other
+    "ends": "i8",  # of each member, where its residues end
+    "ids": "u1",  # UTF-8, a zero byte between two
+    "columns": "i4",  # alignment column of each residue of aligned families
+    "match": "?",  # of each alignment column
+    "parent": "i4",  # trees: nodes in preorder
+    "length": "f8",  # expected substitutions per site
+    "tips": "i4",  # which member each tip is
+    "pair_a": "i4",  # pairs tables: members
+    "pair_b": "i4",
+    "distance": "f8",
+}
+TABLE = "families.json"
+
+
+def describe(error: PhylocliError) -> list[str | None]:
+    """Return an error as plain text, for JSON; `BadInputError(*that)` is the error again."""
+    return [error.what, error.why, error.fix]
+
+
+def compile_inputs(inputs: list[tuple[Path, str]], folder: Path, alphabet: str, about: dict[str, Any]) -> None:
+    """Write the families of some inputs as arrays into a folder.
+
+    A record that cannot be used (bad letters, one member) is noted with the reason. Memory is that of the largest family,
+    and about a kilobyte a family; a pairs table is read whole.
+
+    Args:
+        inputs: files at rest, and what messages call them.
+        folder: that is there, and empty.
+        alphabet: `protein` or `dna`.
+        about: goes into the manifest.
+
+    Raises:
+        BadInputError: an input that cannot be read, or a family that comes twice.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, str] = {}
+    widest = 0
+    with ArrayWriter(folder, KINDS) as writer, console.progress_task("compiling families", total=None) as bar:
+        for path, name in inputs:
+            for row in _rows(path, name, writer, alphabet):
+                if row["label"] in seen:
+                    raise BadInputError(
+                        f"the family {row['label']} comes twice, from {seen[row['label']]} and from {name}",
+                        fix="give each family in one input only",
+                    )
+                seen[row["label"]] = name
+                widest = max(widest, row["width"])
+                rows.append({**row, "source": name})
+                bar.advance()
+    if widest <= np.iinfo(np.uint16).max:
+        writer.narrow("columns", "u2")
+    # The order of the inputs does not matter.
+    rows.sort(key=lambda row: row["label"])
+    with (folder / TABLE).open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+    writer.finish({**about, "families": len(rows), "members": writer.sizes["ends"]}, also=(TABLE,))
+
+
+def _rows(path: Path, name: str, writer: ArrayWriter, alphabet: str) -> Iterator[dict[str, Any]]:
+    if sniff_file(path) in TABLES:
+        yield from _from_table(read_table(path), name, writer, alphabet)
+        return
+    for family in read_families(path):
+        if name == "standard input" and not family.accession and family.where == str(path):
+            family.name = ""  # a FASTA family is called after its file, and this one's has no name
+        family.where = family.where.replace(str(path), name)
+        yield _from_family(replace(family, alphabet=alphabet), name, writer)
+
+
+def _from_family(family: Family, name: str, writer: ArrayWriter) -> dict[str, Any]:
+    # Without accession and name, the place in the file; its folder says nothing of the family.
+    label = family.accession or family.name or family.where.replace(name, Path(name).name) or "family"
+    row: dict[str, Any] = {"label": label, "accession": family.accession, "name": family.name, "clan": family.clan}
+    row.update(where=family.where, members=len(family), width=0, marked=False, nodes=0, pairs=0, problem=None, tree=None)
+    if len(family) < 2:
+        return {**row, "problem": ["fewer than two members", None, None]}
+    try:
+        tokens = family.encoded()
+        columns = family.residue_columns() if family.aligned else []
+    except BadInputError as error:
+        return {**row, "problem": describe(error)}
+    row["nucleotides"] = family.looks_like_nucleotides()
+    row.update(_members(family.ids, tokens, writer))
+    if family.aligned:
+        row.update(width=family.columns, marked=family.is_marked)
+        row["first_column"] = writer.append("columns", np.concatenate(columns))
+        row["first_match"] = writer.append("match", family.match_columns())
+    if family.has_tree:
+        try:
+            tree = family.tree()
+        except BadInputError as error:
+            return {**row, "tree": describe(error)}
+        place = {member: k for k, member in enumerate(family.ids)}
+        row.update(nodes=len(tree), first_node=writer.append("parent", tree.parent))
+        writer.append("length", tree.length)
+        row["first_tip"] = writer.append("tips", [place[tip] for tip in tree.tip_names()])
+    return row
+
+
+def _members(ids: list[str], tokens: list[Any], writer: ArrayWriter) -> dict[str, Any]:
+    lengths = np.array([len(t) for t in tokens], dtype=np.int64)
+    text = np.frombuffer("\0".join(ids).encode(), dtype=np.uint8)
+    first = writer.append("tokens", np.concatenate(tokens))
+    return {
+        "first_residue": first,
+        "first_member": writer.append("ends", first + np.cumsum(lengths)),
+        "first_id": writer.append("ids", text),
+        "id_bytes": len(text),
+    }
+
+
+def _from_table(table: pl.DataFrame, name: str, writer: ArrayWriter, alphabet: str) -> Iterator[dict[str, Any]]:
+    """Yield the families of a pairs table; each sequence is kept once, however many pairs it is in."""
+    import polars as pl
+
+    require_columns(table, ["family", "id_a", "id_b", "seq_a", "seq_b"], name, "a pairs table")
+    if table.height == 0:
+        raise BadInputError(f"{name} holds no pairs", fix="check the command that made it")
+    for column, default in (("clan", pl.lit("")), ("distance", pl.lit(float("nan")))):
+        if column not in table.columns:
+            table = table.with_columns(default.alias(column))
+    text = [pl.col(c).cast(pl.String).fill_null("") for c in ("family", "clan", "id_a", "id_b", "seq_a", "seq_b")]
+    distance = pl.col("distance").cast(pl.Float64, strict=False).fill_null(float("nan"))
+    table = table.select(*text, distance)
+    for (label,), rows in table.group_by("family", maintain_order=True):
+        yield _table_family(str(label), rows, name, writer, alphabet)
+
+
+def _table_family(label: str, rows: pl.DataFrame, name: str, writer: ArrayWriter, alphabet: str) -> dict[str, Any]:
+    index: dict[tuple[str, str], int] = {}
+    tokens: list[Any] = []
+    pairs = np.empty((2, rows.height), dtype=np.int32)
+    for side, suffix in enumerate("ab"):
+        for row, key in enumerate(zip(rows[f"id_{suffix}"], rows[f"seq_{suffix}"], strict=True)):
+            if key not in index:
+                check_residues(key[1], key[0], f"{name}, family {label}", alphabet)
+                residues = degap(key[1])
+                if not residues:
+                    raise BadInputError(f"{name}, family {label}: {key[0]!r} has no residues in seq_{suffix}")
+                index[key] = len(tokens)
+                tokens.append(encode_tokens(residues, alphabet))
+            pairs[side, row] = index[key]
+    first = writer.append("pair_a", pairs[0])
+    writer.append("pair_b", pairs[1])
+    writer.append("distance", rows["distance"].to_numpy())
+    return {
+        **{"label": label, "accession": label, "name": "", "clan": rows["clan"][0], "where": name, "members": len(tokens)},
+        **{"width": 0, "marked": False, "nodes": 0, "problem": None, "tree": None},
+        "nucleotides": looks_like_nucleotides([residues for _, residues in list(index)[:100]]),
+        **_members([member for member, _ in index], tokens, writer),
+        **{"pairs": rows.height, "first_pair": first},
+    }

@@ -1,0 +1,164 @@
+"""Where compiled data sets are kept: each once, by the content of its inputs, built by one process while others wait.
+
+The folder is `$PHYLOCLI_CACHE`, else the platform's folder for caches (on Linux `~/.cache/phylocli`). All of it may be
+deleted at any time; what no run has used for a month is, when the next data set is compiled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from phylocli import __version__
+from phylocli.core import console
+from phylocli.formats import locks
+from phylocli.formats.streams import (
+    InputRecord,
+    PathLike,
+    atomic_directory,
+    display_name,
+    file_sha256,
+    open_input,
+    record_input,
+    recording_inputs,
+)
+from phylocli.train.data.compiled.arrays import DamagedError, read_manifest, verify
+from phylocli.train.data.compiled.build import compile_inputs
+from phylocli.train.data.compiled.reader import Compiled
+
+FORMAT = 2
+"""Of the arrays; another number, another key, so that what an older version wrote is not read."""
+
+UNUSED_DAYS = 30.0
+
+Cache = PathLike | bool
+"""A folder; True: the default one; False: none, compiled data go when the run ends."""
+
+
+def default_root() -> Path:
+    """Return the cache's folder: `$PHYLOCLI_CACHE`, else the platform's user cache folder."""
+    named = os.environ.get("PHYLOCLI_CACHE")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("phylocli", appauthor=False))
+
+
+def open_compiled(inputs: list[PathLike], alphabet: str = "protein", cache: Cache = True) -> Compiled:
+    """Return the families of some inputs as arrays, compiled now or before.
+
+    Args:
+        inputs: Stockholm records, FASTA families or pairs tables; `-` is standard input.
+        alphabet: `protein` or `dna`.
+        cache: where compiled data are kept.
+
+    Raises:
+        BadInputError: an input that cannot be read, or a family that comes twice.
+    """
+    with contextlib.ExitStack() as stack:
+        sources = [stack.enter_context(_at_rest(source)) for source in inputs]
+        facts = {
+            "format": FORMAT,
+            "version": __version__,
+            "alphabet": alphabet,
+            "inputs": sorted([_fingerprint(*source), Path(source[1]).name] for source in sources),
+        }
+        root = default_root() if cache is True else None if cache is False else Path(cache)
+        if root is not None:
+            try:
+                (root / "corpora").mkdir(parents=True, exist_ok=True)
+                (root / "corpora").joinpath(f".{os.getpid()}").touch()
+                (root / "corpora").joinpath(f".{os.getpid()}").unlink()
+            except OSError as error:
+                console.warning(
+                    f"the cache {root} cannot be written ({error.strerror}); families are compiled for this run only"
+                )
+                root = None
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+        if root is None:
+            folder = Path(tempfile.mkdtemp(prefix="phylocli-corpus-"))
+            try:
+                _build(sources, folder / key, alphabet, facts)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            compiled = Compiled(folder / key)
+            weakref.finalize(compiled, shutil.rmtree, folder, ignore_errors=True)
+            return compiled
+        return _cached(sources, root / "corpora", key, alphabet, facts)
+
+
+def _cached(sources: list[tuple[Path, str]], root: Path, key: str, alphabet: str, facts: dict[str, object]) -> Compiled:
+    folder = root / key
+    with locks.waiting(root / f"{key}.lock", "compiles these families"):
+        if folder.exists():
+            try:
+                verify(folder)
+                console.info(f"families: compiled before, in {folder}")
+            except DamagedError as error:
+                console.warning(f"{error.what}; the families are compiled again")
+                shutil.rmtree(folder)
+        if not folder.exists():
+            _clear(root, key)
+            _build(sources, folder, alphabet, facts)
+            console.info(f"families: compiled in {folder}")
+        (folder / "used").touch()
+        return Compiled(folder)
+
+
+def _build(sources: list[tuple[Path, str]], folder: Path, alphabet: str, facts: dict[str, object]) -> None:
+    # The inputs are recorded already, whether they are compiled now or were before.
+    with atomic_directory(folder) as part, recording_inputs():
+        compile_inputs(sources, part, alphabet, facts)
+
+
+def _clear(root: Path, key: str) -> None:
+    """Remove what builds of this data set that were killed have left, and data sets that no run has used for long."""
+    for left in root.glob(f".{key}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for folder in root.iterdir():
+        used = folder / "used"
+        if used.is_file() and time.time() - used.stat().st_mtime > UNUSED_DAYS * 86400:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def contents(root: Path) -> tuple[int, int]:
+    """Return how many data sets a cache holds, and their size in bytes."""
+    folders = [manifest.parent for manifest in root.glob("corpora/*/manifest.json")]
+    return len(folders), sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+
+
+def _fingerprint(path: Path, name: str) -> str:
+    with open_input(path):
+        pass  # says what is wrong with a file that cannot be read
+    digest = file_sha256(path)
+    record_input(InputRecord(name, path.stat().st_size, digest))
+    return digest
+
+
+@contextlib.contextmanager
+def _at_rest(source: PathLike) -> Iterator[tuple[Path, str]]:
+    """Give an input as a file that can be read more than once: to hash it, to see what it is, and to read it."""
+    name = display_name(source)
+    path = Path(source)
+    if name != "standard input" and (path.is_file() or not path.exists() or path.is_dir()):
+        yield path, name
+        return
+    with tempfile.NamedTemporaryFile(prefix="phylocli-", suffix=".input") as copy:
+        with recording_inputs(), open_input(source) as stream:
+            shutil.copyfileobj(stream, copy)
+        copy.flush()
+        yield Path(copy.name), name
+
+
+__all__ = ["Cache", "contents", "default_root", "open_compiled", "read_manifest"]

@@ -1,0 +1,137 @@
+"""A compiled data set: its families one by one, from mapped arrays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core.errors import BadInputError
+from phylocli.formats.newick import Tree
+from phylocli.train.data.compiled.arrays import mapped, read_manifest
+from phylocli.train.data.compiled.build import TABLE
+from phylocli.train.data.compiled.family import CompiledFamily
+
+
+@dataclass(frozen=True)
+class PairsOf:
+    """The pairs of a family that came as a table.
+
+    Attributes:
+        members: the two of each pair, (m, 2).
+        distance: substitutions per site, (m,), NaN where undefined.
+        source: the table, for messages.
+    """
+
+    members: npt.NDArray[np.int64]
+    distance: npt.NDArray[np.float64]
+    source: str
+
+
+class Compiled:
+    """A folder of compiled families, open for reading. What is held in memory is a row for each family.
+
+    Copies of it that go to other processes open the folder anew.
+
+    Args:
+        folder: as `compile_inputs` leaves it.
+
+    Attributes:
+        families: number of families, those that cannot be used among them.
+        members: number of sequences.
+        labels, clans: of the families, in the order of their labels.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        manifest = read_manifest(folder)
+        self.alphabet: str = manifest["alphabet"]
+        self._arrays = mapped(folder)
+        with (folder / TABLE).open(encoding="utf-8") as file:
+            self._rows: list[str] = file.read().splitlines()
+        self.families, self.members = len(self._rows), int(manifest["members"])
+        rows = [json.loads(row) for row in self._rows]
+        self.labels: list[str] = [row["label"] for row in rows]
+        self.clans: list[str] = [row["clan"] for row in rows]
+        self.sizes = np.array([row["members"] for row in rows], dtype=np.int64)
+        self.nucleotides = [row["label"] for row in rows if row.get("nucleotides")]
+
+    def __reduce__(self) -> tuple[type[Compiled], tuple[Path]]:
+        return type(self), (self.folder,)
+
+    def row(self, index: int) -> dict[str, Any]:
+        """Return what is known of a family beside its arrays."""
+        return json.loads(self._rows[index])
+
+    def problem(self, index: int) -> BadInputError | None:
+        """Return why a family cannot be used, None where it can."""
+        found = self.row(index)["problem"]
+        return BadInputError(*found) if found else None
+
+    def too_few(self, index: int) -> bool:
+        """Return whether a family has fewer than two members."""
+        return bool(self.sizes[index] < 2)
+
+    def family(self, index: int) -> CompiledFamily:
+        """Return a family. Its tokens and columns are parts of the mapped arrays, read-only.
+
+        Raises:
+            BadInputError: it cannot be used.
+        """
+        row = self.row(index)
+        if row["problem"]:
+            raise BadInputError(*row["problem"])
+        arrays, first, members = self._arrays, row["first_residue"], row["members"]
+        ends = arrays["ends"][row["first_member"] : row["first_member"] + members].tolist()
+        bounds = list(zip([first, *ends[:-1]], ends, strict=True))
+        text = arrays["ids"][row["first_id"] : row["first_id"] + row["id_bytes"]].tobytes().decode()
+        match = columns = None
+        if row["width"]:
+            match = arrays["match"][row["first_match"] : row["first_match"] + row["width"]]
+            shift = row["first_column"] - first
+            whole = arrays["columns"][row["first_column"] : ends[-1] + shift].astype(np.int32)
+            columns = [whole[start - first : end - first] for start, end in bounds]
+        features = {}
+        if row["marked"]:
+            features["RF"] = "".join("x" if is_match else "." for is_match in match.tolist())  # type: ignore[union-attr]
+        return CompiledFamily(
+            text.split("\0"),
+            [],
+            accession=row["accession"],
+            name=row["name"],
+            clan=row["clan"],
+            where=row["where"],
+            aligned=bool(row["width"]),
+            alphabet=self.alphabet,
+            column_features=features,
+            tokens=[arrays["tokens"][start:end] for start, end in bounds],
+            columns_of=columns,
+            match=match,
+            arrays=self._tree(row, text.split("\0")),
+            trouble=BadInputError(*row["tree"]) if row["tree"] else None,
+        )
+
+    def _tree(self, row: dict[str, Any], ids: list[str]) -> Tree | None:
+        if not row["nodes"]:
+            return None
+        nodes = slice(row["first_node"], row["first_node"] + row["nodes"])
+        tree = Tree(
+            self._arrays["parent"][nodes].astype(np.int64), np.array(self._arrays["length"][nodes]), [""] * row["nodes"]
+        )
+        tips = self._arrays["tips"][row["first_tip"] : row["first_tip"] + row["members"]].tolist()
+        for node, member in zip(tree.tips().tolist(), tips, strict=True):
+            tree.names[node] = ids[member]
+        return tree
+
+    def pairs(self, index: int) -> PairsOf | None:
+        """Return the pairs of a family that came as a table, None where it came as a record."""
+        row = self.row(index)
+        if not row["pairs"]:
+            return None
+        part = slice(row["first_pair"], row["first_pair"] + row["pairs"])
+        members = np.stack([self._arrays["pair_a"][part], self._arrays["pair_b"][part]], axis=1).astype(np.int64)
+        return PairsOf(members, np.array(self._arrays["distance"][part]), row["source"])

@@ -1,0 +1,106 @@
+"""Hard negatives in training: batches in which families meet those that are most easily taken for them.
+
+A negative is only as good as it is in the same batch: with thousands of families and batches of some hundred pairs, the
+hardest negatives of a family would hardly ever meet it. So a share of each batch is given to hard negatives of the families
+that make up the rest. Who is a negative of whom is still decided by the objective's mask: never the same family or clan.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
+from phylocli.formats.streams import PathLike, display_name
+from phylocli.formats.tables import read_table, require_columns
+
+if TYPE_CHECKING:
+    from phylocli.train.data.types import FamilySource
+
+Ints = npt.NDArray[np.int64]
+
+
+class HardNegatives:
+    """For each family of a corpus its hard negatives, and how they get into its batches.
+
+    Args:
+        neighbours: for each family the indices of its hard negatives.
+        share: of a batch that hard negatives make up, 0 to below 1.
+    """
+
+    def __init__(self, neighbours: list[Ints], share: float = 0.5) -> None:
+        self.neighbours, self.share = neighbours, share
+
+    def arrange(self, chosen: Ints, rng: np.random.Generator) -> Ints:
+        """Return a batch of the same size: some of the families chosen, and hard negatives of these in place of the others.
+
+        Families take their turns, in random order, to bring a hard negative of theirs, drawn uniformly; one that is not in
+        the batch yet comes first. Where the families have no (or no new) hard negatives, the batch is filled up as it was.
+
+        Args:
+            chosen: indices of the families of a batch's pairs, (N,).
+            rng: random numbers.
+        """
+        size = len(chosen)
+        order = rng.permutation(size)
+        kept = chosen[order[: max(1, size - round(self.share * size))]]
+        rest = chosen[order[len(kept) :]].tolist()
+        anchors = [k for k in dict.fromkeys(kept.tolist()) if len(self.neighbours[k])]
+        if not anchors:
+            return chosen
+        present, added = set(kept.tolist()), []
+        for turn in range(len(rest)):
+            near = self.neighbours[anchors[turn % len(anchors)]]
+            new = [k for k in near.tolist() if k not in present]
+            if not new and turn >= len(anchors):
+                added.append(rest[turn])
+                continue
+            drawn = int(rng.choice(new if new else near))
+            present.add(drawn)
+            added.append(drawn)
+        return np.concatenate([kept, np.array(added, dtype=np.int64)])
+
+
+def load_hard_negatives(source: PathLike, families: list[FamilySource], share: float) -> HardNegatives:
+    """Read the hard negatives of a corpus from a table with the columns `family` and `negative`.
+
+    Rows that name a family beyond the corpus are passed over; so are, with a warning, those that name two families of one
+    clan, which are never negatives.
+
+    Args:
+        source: as `phylocli pairs --hard-negatives` writes it.
+        families: of the corpus.
+        share: of a batch.
+
+    Raises:
+        BadInputError: no such columns, or no row for these families.
+    """
+    table, name = read_table(source), display_name(source)
+    require_columns(table, ["family", "negative"], name, "a table of hard negatives")
+    index = {family.label: k for k, family in enumerate(families)}
+    found: list[list[int]] = [[] for _ in families]
+    relatives = 0
+    for label, negative in table.select("family", "negative").iter_rows():
+        a, b = index.get(str(label)), index.get(str(negative))
+        if a is None or b is None:
+            continue
+        if a == b or (families[a].clan and families[a].clan == families[b].clan):
+            relatives += 1
+            continue
+        found[a].append(b)
+    if relatives:
+        console.warning(f"{name}: {relatives} rows name two families of one clan; they are passed over")
+    have = sum(bool(near) for near in found)
+    if have == 0:
+        raise BadInputError(
+            f"{name} holds no hard negatives of these families",
+            why=f"it names {', '.join(map(str, table['family'].head(3)))}, …" if table.height else "it is empty",
+            fix="make it from the same families: phylocli pairs FAMILIES --hard-negatives profile",
+        )
+    console.info(
+        f"hard negatives: {have} of {len(families)} families have some, and bring them into {share:.0%} of each batch"
+    )
+    return HardNegatives([np.array(sorted(set(near)), dtype=np.int64) for near in found], share)

@@ -1,0 +1,102 @@
+"""From inputs to a corpus: families are compiled, looked through for what the view can draw from, and the others named."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from phylocli import views
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
+from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
+from phylocli.formats.streams import PathLike
+from phylocli.pairs import Split
+from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.data.compiled import Cache, Compiled, open_compiled
+from phylocli.train.data.family_index import EMPTY, FEW, Drawing, Survey
+from phylocli.train.data.hard_negatives import load_hard_negatives
+from phylocli.train.data.prepared_families import Draws, LazyPrepared
+from phylocli.train.data.types import FamilySource
+
+
+def load_corpus(
+    inputs: list[PathLike], settings: dict[str, Any], seed: int, *, every_view: bool = False, cache: Cache = True
+) -> Corpus:
+    """Compile families with trees and pairs tables, or find them compiled, and return the corpus.
+
+    Families from which no pair can be drawn (a single member, no pair in the band) are left out with a note.
+
+    Args:
+        inputs: Stockholm records, or pairs tables as TSV, CSV, Parquet or Arrow; `-` is standard input.
+        settings: of the run: `alphabet`, `view`, `batch`, `validation`.
+        seed: of the splits and of all draws.
+        every_view: draw all views that there are, not only a pair.
+        cache: where compiled families are kept; True: in the user's cache, False: nowhere.
+
+    Raises:
+        BadInputError: unreadable, or no family left.
+        UsageError: an unknown view, or one that does not fit the inputs; a member not in the split; no possible negatives.
+    """
+    parameters = dict(settings["view"])
+    view = views.build(parameters.pop("name"), parameters, settings["alphabet"])
+    fraction, given = settings["validation"]["fraction"], settings["validation"]["split"]
+    split = Split.read(split_path(given, seed)) if given else None
+    compiled = open_compiled(inputs, settings["alphabet"], cache)
+    if compiled.nucleotides:
+        NucleotideCheck(settings["alphabet"], SAY_DNA).warn(compiled.nucleotides[0])
+    draws = Draws(compiled, Drawing(view, parameters, fraction, seed, split))
+    _say_what_is_left_out(compiled, draws.survey)
+    usable = [_source(draws, index) for index in range(compiled.families) if draws.survey.sizes[index]]
+    batch = settings["batch"]
+    hard = load_hard_negatives(batch["hard_negatives"], usable, batch["hard_share"]) if batch["hard_negatives"] else None
+    return Corpus(
+        usable,
+        pairs=batch["pairs"],
+        seed=seed,
+        negatives=batch["negatives"],
+        family_power=batch["family_power"],
+        every_view=every_view,
+        hard=hard,
+        clan_share=batch["clan_share"],
+        split=draws.split,
+    )
+
+
+def split_path(pattern: str, seed: int) -> Path:
+    """Return the file that the setting `validation.split` names for a run of this seed."""
+    return Path(pattern.replace("{seed}", str(seed)))
+
+
+def _source(draws: Draws, index: int) -> FamilySource:
+    compiled, size = draws.compiled, int(draws.survey.sizes[index])
+    held_out = LazyPrepared(draws, index, held_out=True) if draws.survey.validates[index] else None
+    training = LazyPrepared(draws, index, held_out=False)
+    members = functools.partial(draws.members, index)
+    return FamilySource(compiled.labels[index], compiled.clans[index], size, training, held_out, members)
+
+
+def _say_what_is_left_out(compiled: Compiled, survey: Survey) -> None:
+    """Say which families cannot be used.
+
+    Raises:
+        BadInputError: none can.
+    """
+    kinds = {FEW: "have fewer than two members", EMPTY: "have no pair in the band"}
+    skipped: dict[str, list[str]] = {}
+    for index, (kind, _) in survey.reasons.items():
+        skipped.setdefault(kinds.get(kind, "cannot be used"), []).append(compiled.labels[index])
+    for why, labels in skipped.items():
+        shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+        console.info(f"left out: {len(labels)} of {compiled.families} families {why} ({shown})")
+    known = [error for kind, error in survey.reasons.values() if kind != FEW]
+    for reason in known:
+        console.detail(str(reason))
+    if not survey.sizes.any():
+        if len(survey.reasons) == 1 and known:
+            raise known[0]
+        raise BadInputError(
+            "there is no family to train on",
+            why=f"of {compiled.families} families " + "; ".join(f"{len(v)} {k}" for k, v in skipped.items()),
+            fix=next((r.fix or r.what for r in known), "give families of two or more members"),
+        )

@@ -1,0 +1,72 @@
+"""Families that came as a pairs table: their rows are what is drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core import plugins as registry
+from phylocli.core.errors import UsageError
+from phylocli.pairs import EmptyBandError
+from phylocli.train.data.compiled import CompiledFamily
+from phylocli.train.data.compiled.reader import PairsOf
+from phylocli.train.data.family_index import Drawing
+from phylocli.views import Composed, Pairs, Tokens
+
+
+class TablePairs:
+    """Draws rows of a pairs table uniformly, with replacement, and alters both sequences by the view's transforms."""
+
+    def __init__(
+        self, tokens: list[Tokens], rows: npt.NDArray[np.int64], distance: npt.NDArray[np.float64], view: Composed
+    ) -> None:
+        self.tokens, self.rows, self.distance, self.view = tokens, rows, distance, view
+
+    def draw(self, n: int, rng: np.random.Generator) -> Pairs:
+        """Draw n pairs of views."""
+        chosen = rng.integers(0, len(self.rows), n)
+        swap = rng.random(n) < 0.5
+        pairs = np.where(swap[:, None], self.rows[chosen][:, ::-1], self.rows[chosen])
+        a, b = self.view.transformed([[self.tokens[k] for k in pairs[:, side].tolist()] for side in (0, 1)], rng)
+        return a, b, self.distance[chosen]
+
+    def draw_all(self, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
+        """Draw n times every view that there is."""
+        a, b, distance = self.draw(n, rng)
+        return [a, b, *([addition(t, rng) for t in b] for addition in self.view.additions)], distance
+
+
+def in_band(pairs: PairsOf, band: tuple[float, float]) -> npt.NDArray[np.bool_]:
+    """Return which rows lie in a band of distances, both ends included."""
+    return ~((pairs.distance < band[0]) | (pairs.distance > band[1]))  # what has no distance is in every band
+
+
+def table_held_out(family: CompiledFamily, pairs: PairsOf, drawing: Drawing) -> npt.NDArray[np.bool_]:
+    """Return which sequences of a table's family are held out: rows of two of them serve validation, of one nothing.
+
+    Raises:
+        EmptyBandError: no row lies in the band.
+        UsageError: the view does not draw from tables.
+    """
+    names = drawing.view.spec.split("+")
+    if names[0] != "phylogenetic" and registry.load("views", names[0]).KIND == "source":
+        raise UsageError(
+            f"the view {names[0]!r} cannot be drawn from {pairs.source}",
+            why="a pairs table holds its pairs already; only the transforms of a view apply to it",
+            fix="give families with trees, or a view that starts with 'phylogenetic'",
+        )
+    kept = pairs.members[in_band(pairs, drawing.band)]
+    if len(kept) == 0:
+        lo, hi = drawing.band
+        what = f"{family.label}: no pair of {pairs.source} lies {lo:g} to {hi:g} substitutions per site apart"
+        raise EmptyBandError(what)
+    out = np.zeros(len(family), dtype=bool)
+    if drawing.fraction > 0:
+        # In the order in which they first stand in the band's rows, all of `a` and then of `b`.
+        found, first = np.unique(kept.T.ravel(), return_index=True)
+        members = found[np.argsort(first)]
+        order = np.random.default_rng(drawing.seed).permutation(len(members))
+        out[members[order[: round(drawing.fraction * len(members))]]] = True
+    if out[kept].all(axis=1).any() and (~out[kept]).all(axis=1).any():
+        return out
+    return np.zeros(len(family), dtype=bool)

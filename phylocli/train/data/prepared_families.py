@@ -1,0 +1,251 @@
+"""Prepared families, made one by one when they are drawn from; and which families a view can draw from at all."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.formats import locks
+from phylocli.formats.family import Family
+from phylocli.pairs import PARTS, EmptyBandError, Split, split_clades
+from phylocli.train.data.compiled import Compiled, CompiledFamily
+from phylocli.train.data.compiled.reader import PairsOf
+from phylocli.train.data.family_index import (
+    EMPTY,
+    FEW,
+    TRAIN,
+    UNUSABLE,
+    VALIDATION,
+    Drawing,
+    Survey,
+    read_survey,
+    write_survey,
+)
+from phylocli.train.data.pair_table import TablePairs, in_band, table_held_out
+from phylocli.train.data.types import Members
+from phylocli.views import Pairs, Prepared, Tokens, draw_all
+
+Parts = npt.NDArray[np.uint8]
+
+PREPARED_BYTES = 1 << 29
+"""What prepared families may take in memory, about, in each process that draws from them."""
+
+
+class Draws:
+    """Families of a compiled data set, prepared for a view when they are asked for; those used last are kept.
+
+    Args:
+        compiled: the data set.
+        drawing: the view, and what is held out.
+        budget: bytes that prepared families may take, estimated; the one asked for last is kept in any case.
+
+    Attributes:
+        survey: of all families.
+    """
+
+    def __init__(self, compiled: Compiled, drawing: Drawing, budget: int = PREPARED_BYTES) -> None:
+        self.compiled, self.drawing, self.budget = compiled, drawing, budget
+        self._starts = np.concatenate([[0], np.cumsum(compiled.sizes)])
+        self._kept: OrderedDict[tuple[int, bool], tuple[int, Prepared]] = OrderedDict()
+        self._taken = 0
+        self._lock = threading.Lock()
+        self.survey = self._surveyed()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": OrderedDict(), "_taken": 0, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def prepared(self, index: int, *, held_out: bool) -> Prepared:
+        """Return a family ready for drawing: its held-out members, or the others."""
+        with self._lock:
+            return self._found_or_made((index, held_out))
+
+    def members(self, index: int) -> Members:
+        """Return the members of a family that training sees."""
+        seen = np.flatnonzero(self._parts(index) == TRAIN).tolist()
+        family = self.compiled.family(index)
+        columns = None if family.columns_of is None else family.match_positions()
+        return Members([family.tokens[k] for k in seen], None if columns is None else [columns[k] for k in seen])
+
+    def split(self) -> Split:
+        """Return which members of the families that can be used are trained on, and which are held out."""
+
+        def parts() -> Iterator[tuple[Family, list[tuple[str, list[str]]]]]:
+            for index in np.flatnonzero(self.survey.sizes).tolist():
+                family, codes = self.compiled.family(index), self._parts(index)
+                yield (
+                    family,
+                    [
+                        (name, [family.ids[k] for k in np.flatnonzero(codes == code).tolist()])
+                        for code, name in enumerate(PARTS)
+                    ],
+                )
+
+        return Split.of(parts())
+
+    def _parts(self, index: int) -> Parts:
+        return self.survey.parts[self._starts[index] : self._starts[index + 1]]
+
+    def _found_or_made(self, key: tuple[int, bool]) -> Prepared:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key][1]
+        index, held_out = key
+        parts = self._parts(index)
+        members = parts == (VALIDATION if held_out else TRAIN)
+        made = self._prepare(index, None if members.all() else members)
+        cost = _cost(int(members.sum()))
+        self._kept[key] = cost, made
+        self._taken += cost
+        while self._taken > self.budget and len(self._kept) > 1:
+            self._taken -= self._kept.popitem(last=False)[1][0]
+        return made
+
+    def _prepare(self, index: int, members: npt.NDArray[np.bool_] | None) -> Prepared:
+        family = self.compiled.family(index)
+        pairs = self.compiled.pairs(index)
+        if pairs is not None:
+            return self._table(family, pairs, members)
+        if members is not None:
+            family = family.subset(family.ids[k] for k in np.flatnonzero(members).tolist())
+        return self.drawing.view.prepare(family)
+
+    def _table(self, family: CompiledFamily, pairs: PairsOf, members: npt.NDArray[np.bool_] | None) -> TablePairs:
+        inside = in_band(pairs, self.drawing.band)
+        if members is not None:
+            inside &= members[pairs.members].all(axis=1)
+        return TablePairs(family.tokens, pairs.members[inside], pairs.distance[inside], self.drawing.view)
+
+    def _surveyed(self) -> Survey:
+        folder = self.compiled.folder / "surveys"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{self.drawing.key()}.npz"
+        with locks.waiting(folder / "lock", "looks through these families"):
+            found = read_survey(path, self.compiled)
+            if found is None:
+                found = self._look_through()
+                write_survey(path, found)
+        return found
+
+    def _look_through(self) -> Survey:
+        compiled = self.compiled
+        parts = np.full(int(self._starts[-1]), TRAIN, dtype=np.uint8)
+        sizes = np.zeros(compiled.families, dtype=np.int64)
+        validates = np.zeros(compiled.families, dtype=bool)
+        reasons: dict[int, tuple[str, BadInputError]] = {}
+        with console.progress_task("looking through families", total=compiled.families) as bar:
+            for index in range(compiled.families):
+                try:
+                    found, validates[index] = self._look_at(index)
+                    parts[self._starts[index] : self._starts[index + 1]] = found
+                    sizes[index] = (found == TRAIN).sum()
+                except BadInputError as error:
+                    few = compiled.too_few(index)
+                    reasons[index] = FEW if few else EMPTY if isinstance(error, EmptyBandError) else UNUSABLE, error
+                bar.advance()
+        return Survey(sizes, parts, validates, reasons)
+
+    def _look_at(self, index: int) -> tuple[Parts, bool]:
+        """Return the part of each member of a family, and whether pairs can be drawn of its validation part.
+
+        Where no split is given, whole clades are held out, of families that can spare them for this view.
+
+        Raises:
+            BadInputError: the view cannot make pairs of the family.
+        """
+        family, drawing = self.compiled.family(index), self.drawing
+        if drawing.split is not None:
+            return self._look_at_given(index, family, drawing.split)
+        parts = np.full(len(family), TRAIN, dtype=np.uint8)
+        pairs = self.compiled.pairs(index)
+        if pairs is not None:
+            out = table_held_out(family, pairs, drawing)
+            parts[out] = VALIDATION
+            return parts, bool(out.any())
+        if drawing.fraction > 0:
+            ids = _hold_out(family, drawing.fraction, drawing.seed)
+            if len(ids) >= 2 and len(family) - len(ids) >= 2:
+                out = np.array([name in ids for name in family.ids])
+                with contextlib.suppress(BadInputError):  # no pair of held-out members in the band: none are held out
+                    self._prepare(index, out)
+                    self._prepare(index, ~out)
+                    parts[out] = VALIDATION
+                    return parts, True
+        self._prepare(index, None)
+        return parts, False
+
+    def _look_at_given(self, index: int, family: CompiledFamily, split: Split) -> tuple[Parts, bool]:
+        """Do what `_look_at` says for a given split. What it holds out stays held out, whatever the view can draw of it.
+
+        Raises:
+            BadInputError: the view cannot make pairs of the members to train on.
+            UsageError: the split does not list a member.
+        """
+        named = [split.part_of(family.label, name) for name in family.ids]
+        if None in named:
+            raise UsageError(
+                f"the split does not list {family.ids[named.index(None)]!r} of {family.label}",
+                fix="split the families that are trained on",
+            )
+        parts = np.array([PARTS.index(part) for part in named if part is not None], dtype=np.uint8)
+        train, validation = parts == TRAIN, parts == VALIDATION
+        if train.sum() < 2:
+            raise BadInputError(f"{family.label}: the split leaves fewer than two members to train on")
+        self._prepare_checked(index, train)
+        with contextlib.suppress(BadInputError):
+            if validation.sum() >= 2:
+                self._prepare_checked(index, validation)
+                return parts, True
+        return parts, False
+
+    def _prepare_checked(self, index: int, members: npt.NDArray[np.bool_]) -> None:
+        """Prepare a part of a family, as `_prepare` does.
+
+        Raises:
+            BadInputError: no pair can be drawn of it.
+        """
+        prepared = self._prepare(index, None if members.all() else members)
+        if isinstance(prepared, TablePairs) and not len(prepared.rows):
+            raise EmptyBandError(f"{self.compiled.labels[index]}: no pair of the part lies in the band")
+
+
+def _cost(members: int) -> int:
+    """Return about how many bytes a prepared family of that many members takes."""
+    pairs = members * members / 2 if members <= 512 else 4 * members * math.log2(members)
+    return int(12 * pairs + 600 * members)
+
+
+class LazyPrepared:
+    """A family that is prepared when it is drawn from, and perhaps forgotten again after that."""
+
+    __slots__ = ("draws", "held_out", "index")
+
+    def __init__(self, draws: Draws, index: int, *, held_out: bool) -> None:
+        self.draws, self.index, self.held_out = draws, index, held_out
+
+    def draw(self, n: int, rng: np.random.Generator) -> Pairs:
+        """Draw n pairs of views."""
+        return self.draws.prepared(self.index, held_out=self.held_out).draw(n, rng)
+
+    def draw_all(self, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
+        """Draw n times every view that there is."""
+        return draw_all(self.draws.prepared(self.index, held_out=self.held_out), n, rng)
+
+
+def _hold_out(family: Family, fraction: float, seed: int) -> set[str]:
+    if family.has_tree:
+        return split_clades(family, fraction, seed)
+    rng = np.random.default_rng(seed)
+    return {family.ids[i] for i in rng.permutation(len(family))[: round(fraction * len(family))]}

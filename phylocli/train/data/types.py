@@ -1,0 +1,92 @@
+"""What passes between the parts of the training data: the sources of pairs, and a batch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.views import Prepared, Tokens
+
+NEGATIVES = ("clan", "family", "pair")
+
+
+@dataclass
+class Members:
+    """Whole sequences of a family.
+
+    Attributes:
+        tokens: of each, without gaps.
+        columns: the match column that each residue of each stands in, from 0, and -1 for none; None where the family is
+            not aligned.
+    """
+
+    tokens: list[Tokens]
+    columns: list[npt.NDArray[np.int32]] | None
+
+
+@dataclass
+class FamilySource:
+    """One family of the corpus.
+
+    Attributes:
+        label: accession or name.
+        clan: accession, empty where there is none.
+        size: members that training sees.
+        training: where pairs are drawn from.
+        held_out: where validation pairs are drawn from; None where the family is too small to hold members out.
+        members: gives the members that training sees.
+    """
+
+    label: str
+    clan: str
+    size: int
+    training: Prepared
+    held_out: Prepared | None
+    members: Callable[[], Members]
+
+
+@dataclass
+class PairBatch:
+    """N pairs ready for the model.
+
+    Attributes:
+        a, b: token arrays of the N first and the N second views.
+        distance: evolutionary distance of each pair, substitutions per site, (N,), NaN where undefined.
+        family: code of each pair's family, (N,) int64.
+        clan: code of each pair's clan, (N,) int64, -1 where there is none.
+        negatives: `clan`, `family` or `pair`: who may be contrasted.
+        more: the third and further views, N token arrays each, where the objective asks for them.
+        first: number of the first pair among all that the run draws.
+    """
+
+    a: list[Tokens]
+    b: list[Tokens]
+    distance: npt.NDArray[np.float64]
+    family: npt.NDArray[np.int64]
+    clan: npt.NDArray[np.int64]
+    negatives: str = "clan"
+    more: list[list[Tokens]] = field(default_factory=list)
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    @property
+    def residues(self) -> int:
+        """Residues of all views."""
+        return sum(len(tokens) for view in (self.a, self.b, *self.more) for tokens in view)
+
+
+def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Return indices in groups of similar length, each at most `tokens` with padding (a longer one stands alone)."""
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    groups: list[list[int]] = []
+    for i in order:  # ascending, so that the newest sequence is the widest of its group
+        if groups and (len(groups[-1]) + 1) * lengths[i] <= tokens:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups

@@ -1,0 +1,1 @@
+"""After the last step: what is fitted to the trained model."""

@@ -1,0 +1,1 @@
+"""A step on several processes, on little memory, or both."""

@@ -1,0 +1,146 @@
+"""Training encoders that do not fit on one device: each process keeps a part of every weight (fully sharded data parallel).
+
+The encoder's blocks are cut one by one, with their gradients and the optimiser's state; a block is put together for as long
+as it computes (Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, stage 3; Zhao et al. 2023, PyTorch FSDP, arXiv
+2304.11277). All else, pooling, head, critic and objective, is small, and stays whole everywhere. What a step computes is
+what one process would compute, as in `phylocli.train.parallel.world`.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from phylocli.core.errors import UsageError
+from phylocli.encoders import Model
+from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.data.types import PairBatch
+from phylocli.train.optimiser import make_optimiser
+from phylocli.train.parallel.strategy import Engine
+from phylocli.train.task import Learner
+
+
+class ShardedEngine(Engine):
+    """Trains a learner whose encoder is cut among the processes; all of them call everything here together.
+
+    Args:
+        learner: in the memory of the host; block after block goes to the device, cut.
+        corpus, settings, device: as `Engine` takes them.
+
+    Raises:
+        UsageError: one process alone, or an encoder that does not name its blocks.
+    """
+
+    def __init__(self, learner: Learner, corpus: Corpus, settings: dict[str, Any], device: torch.device) -> None:
+        size = learner.world.size
+        if size == 1:
+            raise UsageError(
+                "batch.shard cuts the encoder among several processes, and this is one alone",
+                fix="start it with torchrun --nproc-per-node N -m phylocli train …, or say --set batch.shard=false",
+            )
+        mesh = init_device_mesh(device.type, (size,))
+        _shard(learner.model, mesh)
+        if learner.slow is not None:
+            _shard(cast(Model, learner.slow["model"]), mesh)
+        learner.sharded = True
+        super().__init__(learner, corpus, settings, device)
+        trained = [p for p in learner.parameters() if p.requires_grad]
+        self.parts, self.wholes = [p for p in trained if _is_part(p)], [p for p in trained if not _is_part(p)]
+
+    @functools.cached_property
+    def trained(self) -> nn.Module:
+        """The learner, the encoder's gradients added up over all processes."""
+        return self.learner
+
+    def gradients(self, batches: Sequence[PairBatch]) -> dict[str, Tensor]:
+        """Compute the average gradient of some batches, as `Engine.gradients`."""
+        terms = super().gradients(batches)
+        found = [p.grad for p in self.wholes if p.grad is not None]
+        if found:  # one message for all of them
+            together = torch.cat([g.flatten() for g in found])
+            dist.all_reduce(together)
+            together /= self.world.size
+            for gradient, mean in zip(found, together.split([g.numel() for g in found]), strict=True):
+                gradient.copy_(mean.view_as(gradient))
+        return terms
+
+    def clip(self, most: float) -> Tensor:
+        """Scale the gradient of all weights together, as `Engine.clip`."""
+        # Whole tensors and parts may not meet in one list.
+        kinds = [kind for kind in (self.parts, self.wholes) if any(p.grad is not None for p in kind)]
+        norms = [nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None]) for kind in kinds]
+        total = torch.stack([n.full_tensor() if isinstance(n, DTensor) else n for n in norms]).norm()
+        for kind in kinds:
+            nn.utils.clip_grads_with_norm_(kind, most, total)
+        return total
+
+    def model(self) -> Model | None:
+        """Put the trained model together in the memory of rank 0's host; None elsewhere."""
+        state = {name: _whole(value) for name, value in self.learner.model.state_dict().items()}
+        if not self.world.main:
+            return None
+        with torch.random.fork_rng(devices=[]):
+            model = Model(self.learner.model.config)
+        model.load_state_dict(state)
+        return model.eval()
+
+    def state(self) -> dict[str, Any]:
+        """Return `learner` and `optimiser`, whole, on rank 0, in the memory of its host; nothing elsewhere."""
+        learner = {name: _whole(value) for name, value in self.learner.state_dict().items()}
+        own = self.optimiser.state_dict()
+        moments = {i: {name: _whole(value) for name, value in entry.items()} for i, entry in own["state"].items()}
+        if not self.world.main:
+            return {}
+        # Weights are numbered group by group, the encoder's come first in a learner: the numbers are those of one process.
+        parts, wholes = own["param_groups"][::2], own["param_groups"][1::2]
+        groups = [{**a, "params": a["params"] + b["params"]} for a, b in zip(parts, wholes, strict=True)]
+        return {"learner": learner, "optimiser": {"state": moments, "param_groups": groups}}
+
+    def _make_optimiser(self, settings: dict[str, Any]) -> torch.optim.Optimizer:
+        return make_optimiser(list(self.learner.parameters()), settings, apart=_is_part)
+
+    def _own_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        own = self.optimiser.state_dict()["param_groups"]
+        return [{**groups[i // 2], "params": group["params"]} for i, group in enumerate(own)]
+
+    def _own_part(self, value: Tensor, like: Tensor | None) -> Tensor:
+        if isinstance(like, DTensor) and value.shape == like.shape:
+            return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+        return value
+
+
+def _shard(model: Model, mesh: DeviceMesh) -> None:
+    """Cut the weights of a model's encoder.
+
+    Raises:
+        UsageError: it does not name its blocks.
+    """
+    blocks = getattr(model.encoder, "blocks", None)
+    if blocks is None:
+        raise UsageError(
+            f"the encoder {model.config['encoder']!r} cannot be sharded (batch.shard): it names no blocks",
+            fix="say --set batch.shard=false",
+        )
+    # The encoder's output may be a view. That matters to those who write into it, and nobody here does.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
+    # After each forward pass the parts alone remain, so that parameters are parts wherever they are met between passes.
+    for block in blocks:
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    fully_shard(model.encoder, mesh=mesh, reshard_after_forward=True)  # what is left of it: embedding, last norm
+
+
+def _is_part(value: Tensor) -> bool:
+    return isinstance(value, DTensor)
+
+
+def _whole(value: Tensor) -> Tensor:
+    return (value.full_tensor() if isinstance(value, DTensor) else value).detach().cpu()

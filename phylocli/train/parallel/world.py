@@ -1,0 +1,261 @@
+"""One run on several processes, as torchrun starts them: each encodes its share, all see all vectors, rank 0 writes.
+
+A batch is a function of seed and step, so every process knows all of it. It encodes its share of the sequences and gets
+the vectors of the others; head and objective then see what one process would see, whatever they do with it: negatives,
+queues, codes and moving averages are those of the whole batch, and the same everywhere. On the way back each process
+takes the gradient of its own vectors, and DistributedDataParallel adds up what the encoder makes of them. The loss is
+computed by every process, for that is little beside the encoder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from phylocli.core import console
+from phylocli.core.errors import PhylocliError, UsageError
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+class ElsewhereError(PhylocliError):
+    """Another process of the run failed, and says why."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run; by default one alone, for which all of this does nothing.
+
+    Attributes:
+        rank: of this process.
+        size: how many there are.
+        group: through which the hosts talk, without their devices (gloo); None for one alone.
+    """
+
+    rank: int = 0
+    size: int = 1
+    group: Any = None
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes and talks."""
+        return self.rank == 0
+
+    def shares(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Return which sequences each process encodes, as indices in ascending length; every one comes once.
+
+        They are dealt by length, so that all processes have about as many residues.
+        """
+        order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+        return [order[rank :: self.size] for rank in range(self.size)]
+
+    def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """Return the rows of all processes, (Σ counts, …), in the order of the ranks; gradients find their way back.
+
+        Args:
+            rows: of this process, (counts[rank], …).
+            counts: rows of each.
+        """
+        return rows if self.size == 1 else _Gather.apply(rows, tuple(counts), self.rank)
+
+    def highest(self, *values: float) -> list[float]:
+        """Return the highest of each value among the processes."""
+        if self.size == 1:
+            return list(values)
+        found = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.group)
+        return found.tolist()
+
+    def any(self, flag: bool) -> bool:
+        """Return whether it is so in any process."""
+        return bool(self.highest(flag)[0])
+
+    def check_same(self, what: str, content: Callable[[], bytes]) -> None:
+        """Make sure that all processes have the same.
+
+        Args:
+            what: it is, for the message.
+            content: gives it; not asked for where there is one process.
+
+        Raises:
+            UsageError: they have not, in all of them.
+        """
+        if self.size == 1:
+            return
+        check = zlib.crc32(content())
+        high, low = self.highest(check, -check)
+        if high != -low:
+            raise UsageError(f"the processes have different {what}", fix="give all of them the same inputs and settings")
+
+    def collect(self, value: Any) -> list[Any]:
+        """Return the values of all processes, by rank; plain data and tensors."""
+        return [value] if self.size == 1 else [self._broadcast(value, rank) for rank in range(self.size)]
+
+    def from_main(self, value: T) -> T:
+        """Return what rank 0 has; plain data and tensors."""
+        return value if self.size == 1 else self._broadcast(value, 0)
+
+    def deal(self, values: dict[K, Tensor]) -> Iterator[tuple[K, Tensor]]:
+        """Give what rank 0 has to all, one tensor at a time; `values` of the others do not matter."""
+        for name in self.from_main(list(values)):
+            yield name, self.from_main(values.get(name))  # type: ignore[misc]  # None where it does not matter
+
+    def on_main(self, make: Callable[[], T]) -> T:
+        """Let rank 0 do something and return its result, plain data and tensors, everywhere.
+
+        Raises:
+            ElsewhereError: in the others, where rank 0 failed.
+        """
+        if self.size == 1:
+            return make()
+        if not self.main:
+            found = self._broadcast(None, 0)
+            if "failed" in found:
+                raise ElsewhereError(f"rank {self.rank} stops, because rank 0 failed")
+            return found["made"]
+        try:
+            made = make()
+        except BaseException:
+            self._broadcast({"failed": True}, 0)
+            raise
+        self._broadcast({"made": made}, 0)
+        return made
+
+    def _broadcast(self, value: Any, source: int) -> Any:
+        packed = io.BytesIO()
+        if self.rank == source:
+            torch.save(value, packed)
+        size = torch.tensor(len(packed.getvalue()))
+        dist.broadcast(size, source, group=self.group)
+        content = torch.empty(int(size), dtype=torch.uint8)
+        if self.rank == source:
+            content.copy_(torch.frombuffer(bytearray(packed.getvalue()), dtype=torch.uint8))
+        dist.broadcast(content, source, group=self.group)
+        return value if self.rank == source else torch.load(io.BytesIO(content.numpy().tobytes()), weights_only=True)
+
+
+ALONE = World()
+"""One process by itself."""
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' rows; the gradient of a process's own rows goes back to them.
+
+    Every process computes the whole loss, so it has the whole gradient of its rows. DistributedDataParallel divides what
+    it adds up by the number of processes, hence the factor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: tuple[int, ...], rank: int) -> Tensor:
+        ctx.counts, ctx.rank = counts, rank
+        most = max(counts)
+        own = rows.new_zeros(most, *rows.shape[1:])
+        own[: len(rows)] = rows
+        parts = [torch.empty_like(own) for _ in counts]
+        dist.all_gather(parts, own)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        first = sum(ctx.counts[: ctx.rank])
+        own = gradients[0][first : first + ctx.counts[ctx.rank]]
+        return own * len(ctx.counts), None, None
+
+
+def stream(*numbers: int) -> int:
+    """Return a seed that belongs to these numbers: of the run, of a step, of a process."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def local(value: Tensor) -> Tensor:
+    """Return what this process has of a tensor: a view of its part where the tensor is sharded (a DTensor), else all."""
+    own: Tensor = value.to_local() if hasattr(value, "to_local") else value
+    return own
+
+
+def launched() -> bool:
+    """Return whether torchrun, or something like it, started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+
+
+def device_name(name: str) -> str:
+    """Return the device of this process: of several on a machine each takes the GPU of its number.
+
+    Raises:
+        UsageError: a device that several processes cannot share, or fewer GPUs than processes.
+    """
+    if not launched():
+        return name
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cuda", "cpu"):
+        raise UsageError(f"several processes cannot train on {name!r}", fix="choose auto, cuda or cpu")
+    place = int(os.environ.get("LOCAL_RANK", "0"))
+    if name == "cuda" and place >= torch.cuda.device_count():
+        raise UsageError(
+            f"process {place} of this machine has no GPU: there are {torch.cuda.device_count()}",
+            fix="start as many processes as there are GPUs (torchrun --nproc-per-node), or say --device cpu",
+        )
+    return f"cuda:{place}" if name == "cuda" else name
+
+
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """Give the processes of this run; all but rank 0 are quiet meanwhile.
+
+    Args:
+        device: that this process computes on.
+    """
+    if not launched():
+        yield World()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    ours = not dist.is_initialized()
+    if ours:
+        on_gpu = device.type == "cuda"
+        dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+    before = console.verbosity()
+    try:
+        world = World(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
+        if not world.main:
+            console.set_verbosity(console.SILENT)
+        yield world
+    finally:
+        console.set_verbosity(before)
+        if ours:
+            dist.destroy_process_group()
+
+
+def replicated(module: nn.Module, *, loose: bool) -> nn.Module:
+    """Return a module that does as `module`, and whose gradients are added up over the processes in the backward pass.
+
+    Args:
+        module: with the same weights in all processes.
+        loose: a step may leave some weights without a gradient; they are then looked for each time.
+    """
+    # Buffers are the same everywhere already, and large where they are queues.
+    name = "forward_sync_buffers"
+    if name not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
+        name = "broadcast_buffers"  # its name before torch 2.13
+    options: dict[str, Any] = {name: False, "find_unused_parameters": loose}
+    return nn.parallel.DistributedDataParallel(module, **options)
+
+
+@contextlib.contextmanager
+def unsynchronised(module: nn.Module, when: bool) -> Iterator[None]:
+    """Let gradients of this block stay in the process, to be added up with those of a later one."""
+    with module.no_sync() if when and isinstance(module, nn.parallel.DistributedDataParallel) else contextlib.nullcontext():
+        yield

@@ -1,0 +1,87 @@
+"""How many floating-point operations a step of training needs: the model's own, whatever is computed besides."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from phylocli.core.alphabet import FIRST_RESIDUE
+from phylocli.encoders import Model, pad_batch
+from phylocli.train.data.types import PairBatch
+from phylocli.train.task import Learner
+
+_LENGTHS = (4, 8, 12)
+
+Coefficients = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Work:
+    """The operations that a model spends on a sequence of L residues, a polynomial in L.
+
+    Everything in an encoder costs the same for each residue, but attention, which costs the same for each pair of them. So
+    three lengths tell the operations of all; they are counted by PyTorch's own counter on the model itself: a
+    multiplication and an addition are two operations, padding costs nothing, and only matrix products and convolutions
+    count. The backward pass is what the trained weights need, without what is computed twice to save memory (Chowdhery et
+    al. 2022, arXiv 2204.02311, appendix B).
+
+    Attributes:
+        forward: coefficients of 1, L and L² for the forward pass.
+        both: for forward and backward pass.
+    """
+
+    forward: Coefficients
+    both: Coefficients
+
+    def of(self, lengths: Sequence[int], *, trained: bool = True) -> float:
+        """Return the operations for sequences of these lengths, with (`trained`) or without the backward pass."""
+        array = np.asarray(lengths, dtype=np.float64)
+        constant, linear, square = self.both if trained else self.forward
+        return float(constant * len(array) + linear * array.sum() + square * (array**2).sum())
+
+
+def count(model: Model) -> Work:
+    """Return what a model's embedding of a sequence costs; takes three short sequences through a copy of it."""
+    twin = copy.deepcopy(model).cpu().train()  # there only residues are computed, and every operation has its own kernel
+    if hasattr(twin.encoder, "recompute"):
+        twin.encoder.recompute = False
+    pairs = [_count(twin, length) for length in _LENGTHS]
+    powers = np.vander(np.array(_LENGTHS, dtype=np.float64), 3, increasing=True)
+    (a, d), (b, e), (c, f) = np.linalg.solve(powers, np.array(pairs)).tolist()
+    return Work((a, b, c), (d, e, f))
+
+
+def _count(model: Model, length: int) -> tuple[float, float]:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    tokens, mask = pad_batch([np.full(length, FIRST_RESIDUE, dtype=np.uint8)])
+    plain = sdpa_kernel(SDPBackend.MATH)  # fused attention computes its scores again in the backward pass
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), plain, FlopCounterMode(display=False) as counter:
+        vectors = model(tokens, mask)
+        forward = float(counter.get_total_flops())
+        if vectors.requires_grad:
+            vectors.sum().backward()
+    return forward, float(counter.get_total_flops())
+
+
+def of_batch(work: Work, learner: Learner, pairs: PairBatch) -> float:
+    """Return the operations that the model spends on a batch; head, critic and objective, far smaller, do not count.
+
+    Momentum copies of the model go forward only.
+    """
+    needs = learner.needs
+    total = 0.0
+    if needs.segments:
+        size = needs.segments
+        cut = [n for s in pairs.a for n in ([size] * (len(s) // size) or [len(s)])]
+        total += work.of(cut)
+    if needs.views == "none":
+        return total
+    others = {"first": [], "pair": [pairs.b], "all": [pairs.b, *pairs.more]}[needs.views]
+    total += work.of([len(s) for s in pairs.a])
+    return total + work.of([len(s) for view in others for s in view], trained=learner.slow is None)

@@ -1,0 +1,163 @@
+"""The record of a run: metrics.parquet, one row a step, and what is said on stderr meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
+from phylocli.formats.streams import atomic_path
+from phylocli.train.report.panel import Panel, duration, live, validation
+from phylocli.train.report.trackers import Track
+
+PLAIN_SECONDS = 15.0
+
+VALIDATION = (
+    "val_loss",
+    "val_collapsed",
+    "val_bound",
+    "val_ceiling",
+    "val_accuracy",
+    "val_retrieval",
+    "val_alignment",
+    "val_uniformity",
+    "val_rank",
+)
+
+
+class MetricsLog:
+    """Rows of metrics, written as Parquet now and then, always the whole table at once.
+
+    Columns: `step` from 1, `loss` and the objective's other terms, `learning_rate`, `gradient_norm` (before clipping),
+    `pairs`, `residues`, `seconds` (since the step before), what `throughput.Meter` measures, and the validation columns,
+    null on steps without validation.
+
+    Args:
+        path: metrics.parquet.
+        upto: keep the rows of an earlier run up to this step.
+
+    Attributes:
+        trackers: that get every row, too.
+    """
+
+    def __init__(self, path: Path, upto: int = 0) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        self.trackers: Sequence[Track] = ()
+        self._written = time.monotonic()
+        if upto and path.is_file():
+            try:
+                self.rows = read_metrics(path).filter(pl.col("step") <= upto).to_dicts()
+            except BadInputError as error:
+                console.warning(f"{error.what} ({error.why}); the metrics of the steps up to {upto} are lost")
+        self._published = len(self.rows)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add the row of a step."""
+        self.rows.append(row)
+
+    def forget(self, after: int) -> None:
+        """Drop the rows after a step, which a run that goes back to it will do again."""
+        self.rows = [row for row in self.rows if row["step"] <= after]
+        self._published = min(self._published, len(self.rows))
+
+    def publish(self) -> None:
+        """Hand the rows that are new since the last time to the trackers; they must be complete."""
+        for row in self.rows[self._published :]:
+            for track in self.trackers:
+                track(row)
+        self._published = len(self.rows)
+
+    def write(self) -> None:
+        """Write all rows, atomically."""
+        self.publish()
+        if not self.rows:
+            return
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        ordered = [n for n in names if n not in VALIDATION] + list(VALIDATION)
+        whole = {"step", "pairs", "residues"}
+        schema = pa.schema([(n, pa.int64() if n in whole else pa.float64()) for n in ordered])
+        with atomic_path(self.path) as part:
+            pq.write_table(
+                pa.Table.from_pylist(self.rows, schema=schema), part, compression="zstd", write_page_checksum=True
+            )
+        self._written = time.monotonic()
+
+    def write_if_older(self, seconds: float) -> None:
+        """Write unless that was done less than so many seconds ago."""
+        if time.monotonic() - self._written >= seconds:
+            self.write()
+
+
+def read_metrics(path: Path) -> pl.DataFrame:
+    """Return metrics.parquet, its checksums verified.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
+    try:
+        found = pl.from_arrow(pq.read_table(path, page_checksum_verification=True))
+        assert isinstance(found, pl.DataFrame)
+        if "step" not in found.columns:
+            raise ValueError("it has no column named step")
+    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInputError(f"{path} is damaged", why=why, fix="train the run again in a new folder") from error
+    return found
+
+
+class Reporter:
+    """Says how training goes: a live panel where there is a terminal, else a line now and then. A context manager.
+
+    Args:
+        steps: of the whole run.
+        done: steps that an earlier run has done.
+    """
+
+    def __init__(self, steps: int, done: int = 0) -> None:
+        self.steps, self.done = steps, done
+        self.residues = 0
+        self.panel = Panel(steps, done) if console.progress_is_shown() else None
+        self.began = self.said = time.monotonic()
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        if self.panel is not None:
+            self._open.enter_context(live(self.panel))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def step(self, row: dict[str, Any], *, important: bool) -> None:
+        """Note a step whose row may still lack its loss; `important` (validation, the last step) is always said."""
+        self.residues += row["residues"]
+        if self.panel is not None:
+            self.panel.update(row)
+        now = time.monotonic()
+        if row["loss"] is None or not (important or (self.panel is None and now - self.said > PLAIN_SECONDS)):
+            return
+        seconds = max(now - self.began, 1e-9)
+        text = line(row, self.steps, self.residues / seconds)
+        left = seconds / (row["step"] - self.done) * (self.steps - row["step"])
+        console.info(text if row["step"] == self.steps else f"{text} · {duration(left)} left")
+        self.said = now
+
+
+def line(row: dict[str, Any], steps: int, rate: float) -> str:
+    """Return one line for the reader: step, loss, information in nats and its ceiling, speed."""
+    parts = [f"step {row['step']}/{steps}", f"loss {row['loss']:.3f}"]
+    if "bound" in row and "ceiling" in row:
+        parts.append(f"{row['bound']:.2f} of {row['ceiling']:.2f} nats")
+    if row.get("val_bound") is not None:
+        parts.append(f"held out: {validation(row)}")
+    parts.append(f"{rate:,.0f} residues/s")
+    return " · ".join(parts)

@@ -1,0 +1,112 @@
+"""How fast training is: residues a second, and the share of the device's rate of matrix products that the model gets."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+import torch
+
+from phylocli.core import console
+from phylocli.train.data.types import PairBatch
+from phylocli.train.report import flops
+from phylocli.train.task import Learner
+
+# Dense bfloat16 products without sparsity, operations a second, by the makers' data sheets; the first name that fits.
+_DATA_SHEETS = (
+    ("B200", 2.25e15),
+    ("H200", 989e12),
+    ("H100 PCIe", 756e12),
+    ("H100 NVL", 835e12),
+    ("H100", 989e12),
+    ("A100", 312e12),
+    ("L40S", 362e12),
+    ("L40", 181e12),
+    ("L4", 121e12),
+)
+_SECONDS = 0.15
+
+
+def peak_rate(device: torch.device, precision: torch.dtype) -> float:
+    """Return the device's rate of matrix products, in operations a second.
+
+    On known GPUs in bfloat16 it is the data sheet's; elsewhere it is measured, for a fraction of a second once a process.
+    On a CPU it is that of as many threads as torch uses.
+    """
+    if device.type == "cuda" and precision == torch.bfloat16:
+        name = torch.cuda.get_device_name(device)
+        known = [rate for words, rate in _DATA_SHEETS if words.lower() in name.lower()]
+        if known:
+            return known[0]
+    return _measured(device, precision, torch.get_num_threads())
+
+
+@functools.cache
+def _measured(device: torch.device, precision: torch.dtype, threads: int) -> float:
+    size = 1024 if device.type == "cpu" else 8192
+    a, b = (torch.ones(size, size, dtype=precision, device=device) for _ in range(2))
+
+    def once() -> float:
+        _wait(device)
+        start = time.perf_counter()
+        torch.mm(a, b)
+        _wait(device)
+        return time.perf_counter() - start
+
+    once()
+    end = time.perf_counter() + _SECONDS
+    best = once()
+    while time.perf_counter() < end:
+        best = min(best, once())  # the best is the rate without other load
+    return 2 * size**3 / best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+class Meter:
+    """Fills `residues_per_second`, `flops` and `mfu` into the rows of steps.
+
+    The host waits for a GPU only now and then, so rates are averages over the steps since it did so last; validation and
+    checkpoints are left out, waiting for data is not. `flops` are the model's, see `phylocli.train.report.flops`; `mfu`,
+    model FLOP utilisation (Chowdhery et al. 2022, arXiv 2204.02311), is their rate by the device's rate of matrix products.
+
+    Args:
+        learner: on its device, with its precision.
+        work: of its model, as `flops.count` gives it; None leaves out `flops` and `mfu`.
+        processes: that share each batch.
+    """
+
+    def __init__(self, learner: Learner, work: flops.Work | None, *, processes: int = 1) -> None:
+        self.learner, self.work = learner, work
+        if work is not None:
+            self.peak = peak_rate(learner.device, learner.precision) * processes
+            console.detail(f"matrix products: {self.peak / 1e9:,.0f} GFLOP/s, the rate that mfu is a share of")
+        self.start()
+
+    def start(self) -> None:
+        """Begin to measure: what was done since the last `settle` does not count."""
+        self._since = time.perf_counter()
+
+    def note(self, row: dict[str, Any], batches: list[PairBatch]) -> None:
+        """Note a step's operations in its row."""
+        if self.work is not None:
+            row["flops"] = sum(flops.of_batch(self.work, self.learner, pairs) for pairs in batches)
+
+    def settle(self, rows: list[dict[str, Any]]) -> None:
+        """Fill in the rates of the steps since the last time; the device must be done with them."""
+        if not rows:
+            return
+        now = time.perf_counter()
+        seconds = max(now - self._since, 1e-9)
+        rates = {"residues_per_second": sum(row["residues"] for row in rows) / seconds}
+        if self.work is not None:
+            rates["mfu"] = sum(row["flops"] for row in rows) / seconds / self.peak
+        for row in rows:
+            row.update(rates)
+        self._since = now

@@ -1,0 +1,148 @@
+"""What is measured on held-out pairs: information in nats, retrieval, alignment, uniformity, effective rank."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phylocli.formats.streams import PathLike
+from phylocli.objectives import Batch, ViewBatch
+from phylocli.objectives._masking import contrast
+from phylocli.objectives._queue import Queue
+from phylocli.objectives.align_uniform import alignment, uniformity
+from phylocli.objectives.infonce import bound as infonce_bound
+from phylocli.statistics import effective_rank
+from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.data.types import PairBatch
+from phylocli.train.task import Learner, load_learner
+
+
+def retrieval(x: Tensor, family: Tensor) -> Tensor:
+    """Return the share of vectors x (N, D) whose nearest other vector (cosine) is of the same family, codes (N,)."""
+    x = F.normalize(x, dim=-1)
+    similarity = (x @ x.T).fill_diagonal_(-2)
+    return (family[similarity.argmax(1)] == family).double().mean()
+
+
+def flattened(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> tuple[nn.Module, tuple[Tensor, Tensor, Batch]]:
+    """Return a copy of an objective and its inputs where every vector is the average of its kind, in queues too.
+
+    Args:
+        objective: left as it is.
+        a, b, batch: as `Learner.represent` gives them.
+    """
+
+    def flat(x: Tensor) -> Tensor:
+        return x.flatten(0, -2).mean(0).expand_as(x)
+
+    mean = torch.cat([a, b]).mean(0)
+    objective = copy.deepcopy(objective).eval()
+    for part in objective.modules():
+        if isinstance(part, Queue):
+            part.vectors.copy_(mean.expand_as(part.vectors))
+    if isinstance(batch, ViewBatch):
+        kept = {name: getattr(batch, name) for name in ("residues", "segments")}
+        same = {name: flat(x) for name, x in kept.items() if x is not None}
+        batch = replace(batch, more=[mean.expand_as(x) for x in batch.more], **same)
+    return objective, (mean.expand_as(a), mean.expand_as(b), batch)
+
+
+@torch.no_grad()
+def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Return the objective's terms for a collapsed encoder, whose vectors are all equal.
+
+    A loss that is not below this has learned nothing; for InfoNCE it is log K, for SwAV at least the log of the number of
+    prototypes. Weights of the objective are as they are; see `collapsed_loss` for fitted ones.
+
+    Args:
+        objective: left as it is.
+        a, b, batch: as `Learner.represent` gives them.
+    """
+    objective, inputs = flattened(objective, a, b, batch)
+    with torch.random.fork_rng(devices=[a.device] if a.device.type == "cuda" else []):
+        return objective(*inputs)
+
+
+def collapsed_loss(folder: PathLike, corpus: Corpus, step: int) -> float:
+    """Return the least loss of a collapsed encoder on a step's pairs.
+
+    The objective has its first weights or its last, and its scalars (temperature, bias) are fitted to equal vectors: the
+    sigmoid loss then says what a constant guess costs.
+
+    Args:
+        folder: of a run.
+        corpus: what it was trained on.
+        step: whose pairs, the first is 0.
+    """
+    pairs = corpus.batch(step)
+    first, last = (load_learner(folder, trained=trained).eval() for trained in (False, True))
+    with torch.no_grad():
+        for empty, full in zip(first.buffers(), last.buffers(), strict=True):
+            empty.copy_(full)  # queues, which are empty at first
+        represented = [(x.objective, x.represent(pairs)) for x in (first, last)]
+    return min(_fitted(objective, *them) for objective, them in represented)
+
+
+def _fitted(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch, rounds: int = 400) -> float:
+    """Return the loss of equal vectors after fitting the objective's scalars, by Adam."""
+    objective, inputs = flattened(objective, a, b, batch)
+    state = torch.get_rng_state()
+    scalars = [p for p in objective.parameters() if p.ndim == 0]
+    if scalars:
+        optimiser = torch.optim.Adam(scalars, lr=0.1)
+        for _ in range(rounds):
+            optimiser.zero_grad()
+            objective(*inputs)["loss"].backward()
+            optimiser.step()
+    with torch.no_grad():
+        loss = float(objective(*inputs)["loss"])
+    torch.set_rng_state(state)
+    return loss
+
+
+@torch.no_grad()
+def validate(learner: Learner, pairs: PairBatch) -> dict[str, float]:
+    """Measure the learner on held-out pairs.
+
+    Args:
+        learner: in evaluation mode while this runs.
+        pairs: held-out pairs.
+
+    Returns:
+        `val_loss`: the objective; `val_collapsed`: the same where all vectors are equal; `val_bound`: InfoNCE in nats by the
+        run's critic, all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: share of pairs whose
+        partner scores highest among its negatives; and of the embeddings, before the head: `val_retrieval`,
+        `val_alignment`, `val_uniformity`, `val_rank`.
+    """
+    was_training = learner.training
+    learner.eval()
+    try:
+        represented = learner.represent(pairs)
+        terms = learner.objective(*represented)
+        embedded = learner.embed(pairs.a + pairs.b)
+        a, b = learner.head(embedded).split(len(pairs))
+        codes = learner.codes(pairs)
+        scores = learner.critic(a, b)
+        every = Batch.of_pairs(len(pairs), device=scores.device).negatives()
+        masked = scores.masked_fill(~(codes.negatives() | ~every), -torch.inf)
+        own = torch.arange(len(pairs), device=scores.device)
+        first, second = embedded.split(len(pairs))
+        among = Batch.of_families(torch.from_numpy(pairs.family).to(scores.device)).twice()
+        values = {
+            "val_loss": terms["loss"],
+            "val_collapsed": collapsed(learner.objective, *represented)["loss"],
+            "val_bound": infonce_bound(scores, every),
+            "val_ceiling": contrast(scores, every)[1].mean(),
+            "val_accuracy": (masked.argmax(1) == own).double().mean(),
+            "val_retrieval": retrieval(embedded, among.family),
+            "val_alignment": alignment(first, second),
+            "val_uniformity": uniformity(embedded, among.negatives()),
+            "val_rank": effective_rank(embedded.float().cpu().numpy()),
+        }
+        return {name: float(value) for name, value in values.items()}
+    finally:
+        learner.train(was_training)

@@ -1,0 +1,58 @@
+"""What the processes of test_train_distributed.py run: gradients of several steps for every case, and what each rank saw.
+
+torchrun … ranks_gradients.py CASES.json OUTPUT
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from phylocli import recipes
+from phylocli.core.errors import UsageError
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.dry_run import leaves_out
+from phylocli.train.parallel.world import World, joined, replicated
+from phylocli.train.task import Learner
+
+
+def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
+    """Return the gradients of two steps of a case as vectors, its terms, and what its objective keeps from step to step."""
+    config = recipes.merge(recipes.load(case["recipe"]).settings, recipes.nested(case["settings"]), "test")
+    learner = Learner(config, 0)
+    learner.world = world
+    corpus = load_corpus([case["families"]], config, 0, every_view=learner.needs.views == "all")
+    trained = learner if world.size == 1 else replicated(learner, loose=leaves_out(learner, corpus.batch(0)))
+    found: dict[str, torch.Tensor] = {}
+    for step in (0, 1):  # the second meets queues with something in them
+        learner.zero_grad()
+        terms = trained(corpus.batch(step))
+        terms["loss"].backward()
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in learner.parameters() if p.requires_grad]
+        found[f"gradient {step}"] = torch.cat([g.flatten() for g in grads])
+        found |= {f"{name} {step}": value.detach() for name, value in terms.items()}
+        learner.after_step()
+    found |= {f"kept {name}": value.double() for name, value in learner.objective.named_buffers()}
+    found["residues"] = torch.tensor(sum(map(len, corpus.batch(0).a)))
+    return found
+
+
+def main() -> None:
+    cases = json.loads(Path(sys.argv[1]).read_text())
+    torch.set_num_threads(1)
+    with joined(torch.device("cpu")) as world:
+        shares = world.shares([5, 3, 9, 3, 4])
+        everyone = world.collect({"share": shares[world.rank], "rank": world.rank})
+        with pytest.raises(UsageError, match="different pairs"):
+            world.check_same("pairs", lambda: bytes(world.rank))
+        found = {"world": everyone, **{name: steps(case, world) for name, case in cases.items()}}
+        torch.save(found, f"{sys.argv[2]}-{world.rank}.pt")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Large batches on small devices: cached and recomputed gradients are those of the whole batch, for a fraction of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from phylocli import recipes
+from phylocli.core import plugins as registry
+from phylocli.critics import build_critic
+from phylocli.formats import write_families
+from phylocli.formats.family import Family
+from phylocli.objectives import Needs, build_objective, needs_of
+from phylocli.objectives._queue import Queue
+from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.data.loading import load_corpus
+from phylocli.train.data.types import PairBatch
+from phylocli.train.dry_run import leaves_out
+from phylocli.train.task import Learner
+
+SMALL: dict[str, Any] = {
+    "encoder.preset": "tiny",
+    "encoder.parameters.dropout": 0.2,
+    "batch.pairs": 12,
+    "batch.tokens": 150,  # some three sequences at once
+    "validation.fraction": 0.0,
+    "precision": "fp32",
+}
+RECIPES = ["simclr", "clip", "siglip", "dcl", "supcon", "moco", "swav", "simcse-supervised", "declutr", "align-uniform"]
+RECIPES += ["cpc", "cpcprot", "infomax"]
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "families.sto"
+    write_families([simulate(f"PF{i:05d}", 20, clan="CL0001" if i < 2 else "") for i in range(6)], path)
+    return path
+
+
+def made(recipe: str, families: Path, **changes: Any) -> tuple[Learner, Corpus]:
+    queue = {"objective.queue": 30} if recipe in ("moco", "swav") else {}
+    values = recipes.nested({**SMALL, **queue, **changes})
+    config = recipes.merge(recipes.load(recipe).settings, values, "test")
+    learner = Learner(config, 0)
+    return learner, load_corpus([families], config, 0, every_view=learner.needs.views == "all")
+
+
+def gradients(learner: Learner, pairs: PairBatch, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the gradient of a batch's loss with respect to everything that is trained, as one vector."""
+    learner.to(dtype).zero_grad()
+    torch.manual_seed(7)
+    learner(pairs)["loss"].backward()
+    return torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in learner.parameters()])
+
+
+def error(found: Tensor, true: Tensor) -> float:
+    return float((found - true).norm() / true.norm().clamp(min=1e-30))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_cached_gradients_are_those_of_the_whole_batch_with_dropout(recipe: str, families: Path) -> None:
+    """Every recipe: vectors, queues, prototypes, residues and segments."""
+    learner, corpus = made(recipe, families)
+    for step in (0, 1):  # the second meets a queue with something in it
+        pairs = corpus.batch(step)
+        learner.cache = False
+        whole = gradients(learner, pairs)
+        learner.pass_over()
+        learner.cache = True
+        assert error(gradients(learner, pairs), whole) < 1e-5
+        learner.after_step()
+    assert whole.norm() > 0  # at step 0 a queue is empty, and the gradient 0
+
+
+@pytest.mark.parametrize("encoder", ["convolutional", "transformer", "hybrid", "recurrent"])
+def test_recomputed_gradients_are_those_of_kept_activations(encoder: str, families: Path) -> None:
+    learner, corpus = made("simclr", families, **{"encoder.name": encoder, "encoder.parameters.dropout": 0.2})
+    again, _ = made(
+        "simclr", families, **{"encoder.name": encoder, "encoder.parameters.dropout": 0.2, "batch.recompute": True}
+    )
+    pairs = corpus.batch(0)
+    whole = gradients(learner, pairs)
+    assert learner.model.encoder.recompute is False and again.model.encoder.recompute is True
+    assert error(gradients(again, pairs), whole) < 1e-5
+    again.cache = True  # both at once
+    assert error(gradients(again, pairs), whole) < 1e-5
+
+
+def test_in_double_precision_only_rounding_is_left_and_dropout_matters(families: Path) -> None:
+    """In double precision nothing but the order of summation is left; without the same dropout the gradient is another."""
+    learner, corpus = made("simclr", families)
+    pairs = corpus.batch(0)
+    whole = gradients(learner, pairs, torch.float64)
+    learner.cache = True
+    assert error(gradients(learner, pairs, torch.float64), whole) < 1e-12
+    torch.manual_seed(8)
+    learner.zero_grad()
+    learner(pairs)["loss"].backward()
+    other = torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None])
+    assert error(other, whole) > 1e-2
+
+
+def test_only_one_group_is_held_with_its_activations(families: Path) -> None:
+    """Count what is alive between forward and backward: activations of the encoder's blocks only without caching."""
+    learner, corpus = made("simclr", families)
+    saved: list[int] = []
+
+    def note(x: Tensor) -> Tensor:
+        saved.append(x.numel() * x.element_size())
+        return x
+
+    held = {}
+    for cache in (False, True):
+        learner.cache = cache
+        saved.clear()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+            learner(corpus.batch(0))
+        held[cache] = sum(saved)
+    assert held[True] < 0.2 * held[False]
+
+
+def test_what_objectives_may_ask_for_was_tested_above() -> None:
+    def kind(needs: Needs) -> tuple[Any, ...]:
+        return needs.views, needs.momentum is not None, needs.residues, needs.segments > 0
+
+    tested = {kind(needs_of(Learner(recipes.load(recipe).settings, 0).objective)) for recipe in RECIPES}
+    for name in registry.names("objectives"):
+        critic = build_critic("gaussian", 5)  # the one that all objectives take
+        assert kind(needs_of(build_objective(name, critic, dimension=5, features=5))) in tested, name
+
+
+def test_a_trial_tells_which_weights_get_no_gradient_and_leaves_no_trace(families: Path) -> None:
+    for recipe, changes, expected in (
+        ("simclr", {"objective.name": "mine"}, False),
+        ("moco", {}, False),
+        ("swav", {"critic.name": "separable"}, True),  # prototypes take the critic's place
+        ("cpc", {}, True),
+    ):
+        learner, corpus = made(recipe, families, **changes)
+        before = {name: value.clone() for name, value in learner.state_dict().items()}
+        torch.manual_seed(3)
+        assert leaves_out(learner, corpus.batch(0)) is expected, recipe
+        assert torch.initial_seed() == 3 and torch.equal(
+            torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(3))
+        )
+        assert all(
+            torch.equal(value, before[name]) for name, value in learner.state_dict().items() if not value.isnan().any()
+        )
+        assert all(p.grad is None for p in learner.parameters())
+        learner.after_step()  # nothing waits for the queue
+        assert all(not part.filled().any() for part in learner.modules() if isinstance(part, Queue))
