@@ -36,8 +36,8 @@ from scipy.stats import rankdata
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tree import compare, patristic, simulated
 
-from phylocli.core import plugins as registry
 from phylocli.core.alphabet import AMINO_ACIDS
+from phylocli.core.plugins import TREE_ENGINES
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse
@@ -107,8 +107,8 @@ def _usable(family: Family, truth: Tree) -> tuple[list[str], np.ndarray, Tree]:
 
 def accuracy(arguments: argparse.Namespace) -> None:
     """Print accuracy and CPU time of each way to a tree."""
-    bme = registry.load("tree.engines", "bme")
-    veryfasttree = registry.load("tree.engines", "veryfasttree")
+    bme = TREE_ENGINES.load("bme")
+    veryfasttree = TREE_ENGINES.load("veryfasttree")
     columns = ["nRF", "rho", "rho_in", "sd", "ratio", "slope", "cpu", "alone"]
     print(f"{'family':12} {'tree':14}" + "".join(f"{c:>8}" for c in columns))
     table: dict[tuple[int, str], list[list[float]]] = {}
@@ -159,7 +159,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
 
 def many(count: int, size: int, device: str) -> None:
     """Print how many families of a size get their sweep in a minute."""
-    bme = registry.load("tree.engines", "bme")
+    bme = TREE_ENGINES.load("bme")
     families = []
     for seed in range(min(count, 100)):  # more families are these again: trees take longer to make than to refine
         family, _ = made(size, seed)
@@ -191,7 +191,7 @@ def auroc(score: np.ndarray, true: np.ndarray) -> float:
 
 def support(sizes: list[int], only: str) -> None:
     """Print how well support tells true branches of BME trees from false ones, and how near IQ-TREE's values are."""
-    bme = registry.load("tree.engines", "bme")
+    bme = TREE_ENGINES.load("bme")
     iqtree = next((path for name in ("iqtree3", "iqtree2", "iqtree") if (path := shutil.which(name))), None)
     columns = ["branches", "true", "auroc", "mean of true", "mean of false", "cpu"]
     print(f"{'family':12} {'support':10}" + "".join(f"{c:>14}" for c in columns))
@@ -272,7 +272,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warm, _ = made(8, 0)
     [_, _, states] = usable_states(warm, "all", 0.0)
-    tree = registry.load("tree.engines", "bme").infer(states, SETTINGS).tree
+    tree = TREE_ENGINES.load("bme").infer(states, SETTINGS).tree
     refine(tree, [str(i) for i in range(8)], states, SETTINGS, full=True)
     if arguments.many:
         many(arguments.many, arguments.size, arguments.device)

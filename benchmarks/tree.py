@@ -114,14 +114,14 @@ def one(alignment: str, true_tree: str, engine: str, options: dict) -> dict[str,
         own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
-    from phylocli.core import plugins as registry
+    from phylocli.core.plugins import TREE_ENGINES
     from phylocli.formats import read_families
     from phylocli.formats.newick import parse
     from phylocli.tree import infer_trees
     from phylocli.tree.engines._skbio import import_skbio
 
     import_skbio()  # so that `import` below is what engines need, and `cpu` is the work
-    refines = options.get("refine", getattr(registry.load("tree.engines", engine), "USES_DISTANCES", False))
+    refines = options.get("refine", getattr(TREE_ENGINES.load(engine), "USES_DISTANCES", False))
     if refines and options.get("model", "lg") not in ("p", "kimura"):
         import torch  # noqa: F401
     [family] = read_families(alignment)
@@ -251,9 +251,9 @@ def pfam() -> list[tuple[str, Path, Path]]:
 
 def is_there(engine: str) -> bool:
     """Return whether an engine's program is installed."""
-    from phylocli.core import plugins as registry
+    from phylocli.core.plugins import TREE_ENGINES
 
-    return getattr(registry.load("tree.engines", engine), "available", lambda: True)()
+    return getattr(TREE_ENGINES.load(engine), "available", lambda: True)()
 
 
 def main() -> None:
@@ -301,10 +301,10 @@ def parse_options(items: list[str]) -> dict:
 
 def side_by_side(arguments: argparse.Namespace, folder: Path) -> None:
     """Print the figures of every engine on every family, and their means by size, clean and gappy."""
-    from phylocli.core import plugins as registry
+    from phylocli.core.plugins import TREE_ENGINES
 
     # IQ-TREE takes minutes a family: by name only.
-    engines = arguments.engines or [name for name in registry.names("tree.engines") if name != "iqtree" and is_there(name)]
+    engines = arguments.engines or [name for name in TREE_ENGINES.names() if name != "iqtree" and is_there(name)]
     options = parse_options(arguments.set)
     cases = [
         c

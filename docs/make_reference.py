@@ -17,18 +17,20 @@ import typer
 
 import phylocli
 from phylocli.cli import build, modules
-from phylocli.core import plugins as registry
+from phylocli.core.plugins import KINDS
 
 OUT = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/make_reference.py from the code; do not edit. -->\n\n"
-ROOMS = {
-    "align.engines": "Alignment methods (`phylocli align --method`)",
-    "tree.engines": "Tree engines (`phylocli tree --engine`)",
-    "views": "Views (`--set view=…`)",
-    "encoders": "Encoders",
-    "critics": "Critics",
-    "objectives": "Objectives",
-    "probe.tasks": "Probes (`phylocli probe --task`)",
+HOW_CHOSEN = {
+    "view": "`--set view.name=…`",
+    "encoder": "`--set encoder.name=…`",
+    "critic": "`--set critic.name=…`",
+    "objective": "`--set objective.name=…`",
+    "tree engine": "`phylocli tree --engine`",
+    "aligner": "`phylocli align --method`",
+    "family engine": "`phylocli families --engine`",
+    "probe": "`phylocli probe --task`",
+    "benchmark": "`phylocli probe --benchmark`",
 }
 
 
@@ -128,9 +130,11 @@ def signature(name: str, function: Any) -> str:
 def plugin_page() -> str:
     """Return the page of everything that is chosen by name."""
     parts = [GENERATED, "# Everything chosen by name\n\nOne file each; see [how to add one](../extending.md).\n"]
-    for room, title in ROOMS.items():
-        parts.append(f"\n## {title}\n\n| name | what |\n|---|---|\n")
-        parts += [f"| `{name}` | {cell(registry.summary(room, name))} |\n" for name in registry.names(room)]
+    for kind in KINDS:
+        title = f"{kind.noun[0].upper()}{kind.noun[1:]}s".replace("ys", "ies")
+        parts.append(f"\n## {title} ({HOW_CHOSEN[kind.noun]})\n\n| name | what |\n|---|---|\n")
+        built_in = [name for name in kind.names() if kind.origins(name) == ["phylocli"]]
+        parts += [f"| `{name}` | {cell(kind.summary(name))} |\n" for name in built_in]
     return "".join(parts)
 
 

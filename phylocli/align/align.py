@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from types import ModuleType
 
 from phylocli.align.engines._settings import Settings
 from phylocli.align.trim import drop_uncovered, parse_trim, trim_columns
 from phylocli.core import console
-from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError
+from phylocli.core.plugins import ALIGNERS
+from phylocli.core.protocols import AlignerPlugin
 from phylocli.core.threads import available_cores
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike
-
-ROOM = "align.engines"
 
 
 def align_families(
@@ -53,7 +51,7 @@ def align_families(
         BadInputError: a family that cannot be aligned by this method.
         MissingDependencyError: the method's library is not installed.
     """
-    engine = registry.load(ROOM, method)
+    engine = ALIGNERS.load(method)
     rule = parse_trim(trim)
     settings = Settings(hmm=hmm, seed_alignment=seed_alignment, store=store, threads=threads or available_cores())
     start, members = time.monotonic(), 0
@@ -74,7 +72,7 @@ def align_families(
     console.detail(f"aligned {members:,} sequences in {seconds:.1f} s, {members / max(seconds, 1e-9):,.0f} a second")
 
 
-def _aligned(engine: ModuleType, family: Family, method: str, settings: Settings) -> Family:
+def _aligned(engine: AlignerPlugin, family: Family, method: str, settings: Settings) -> Family:
     """Return a family as the engine aligns it."""
     rows, reference, description = engine.align(family, settings)
     bare = family.with_tree(None)

@@ -1,71 +1,216 @@
-"""Plugins are files: a new tree engine, view, encoder, critic, objective or probe is one file in its room.
+"""Plugins: a new view, encoder, critic, objective, pooling, engine, probe, baseline or benchmark is one file.
 
-The word that the user types is the file's name (with `-` for `_`), and what `--help` and listings say of it is the first
-line of its docstring. Names and docstrings are read from the source text, so listing imports nothing; only what was asked
-for is imported. A file whose name starts with `_` is shared by the plugins of its room and is no plugin.
+A built-in plugin is a file in its room; the word that the user types is the file's name, with `-` for `_`. Another package
+adds one by an entry point in the group of the kind, whose name is the word and whose value is the module:
+
+    [project.entry-points."phylocli.encoders"]
+    wavenet = "my_package.wavenet"
+
+What a plugin must have is a protocol of `phylocli.core.protocols`. Names, and summaries (the first line of the docstring),
+are read from the source text, so that listing imports nothing.
 """
+
+# The contracts are protocols, passed as classes:
+# mypy: disable-error-code="type-abstract"
 
 from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import importlib
+import importlib.machinery
+import importlib.metadata
 import inspect
 import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from phylocli.core.errors import UsageError
+from phylocli.core import protocols
+from phylocli.core.errors import PhylocliError, UsageError
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 _PACKAGE = Path(__file__).parent.parent
 
-# What the plugins of a room are called, where its name does not say it.
-_KINDS = {
-    "tree.engines": "tree engine",
-    "align.engines": "alignment method",
-    "families.engines": "families engine",
-    "probe.tasks": "probe",
-}
+
+@dataclass(frozen=True)
+class Kind(Generic[P]):
+    """A kind of plugin.
+
+    Attributes:
+        noun: what one is called in messages.
+        room: the folder of the built-in ones, a package below `phylocli`.
+        group: the group of entry points of other packages.
+        contract: the protocol that each module meets.
+    """
+
+    noun: str
+    room: str
+    group: str
+    contract: type[P]
+
+    def names(self) -> list[str]:
+        """Return the names of all plugins, sorted, as the user types them."""
+        return sorted({*self._files(), *_installed(self.group)})
+
+    def summary(self, name: str) -> str:
+        """Return the first line of a plugin's docstring, without importing it; empty where its source cannot be found."""
+        path = self._files().get(name) or _source(_installed(self.group)[name][0].module)
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path else None
+        return (doc or "").split("\n", 1)[0].rstrip(".")
+
+    def origins(self, name: str) -> list[str]:
+        """Return which packages provide a name, such as `phylocli` or `my-package 1.0`; more than one is a clash."""
+        return ["phylocli"] * (name in self._files()) + [_distribution(e) for e in _installed(self.group).get(name, ())]
+
+    def load(self, name: str) -> P:
+        """Import a plugin.
+
+        Raises:
+            UsageError: no plugin of that name (the message lists the known ones and the nearest spelling), or several
+                packages that provide it.
+            PhylocliError: another package's plugin that cannot be imported, or lacks a part of the contract.
+        """
+        wanted = name.replace("_", "-")
+        origins = self.origins(wanted)
+        if not origins:
+            known = self.names()
+            near = difflib.get_close_matches(wanted, known, n=1)
+            raise UsageError(
+                f"unknown {self.noun} {name!r}",
+                fix=(f"did you mean {near[0]!r}? " if near else "") + f"available: {', '.join(known)}",
+            )
+        if len(origins) > 1:
+            raise UsageError(
+                f"the {self.noun} {wanted!r} is provided by {' and by '.join(origins)}",
+                fix="uninstall one of them, or rename its entry point",
+            )
+        if wanted in self._files():
+            return cast(P, importlib.import_module(f"phylocli.{self.room}.{wanted.replace('-', '_')}"))
+        return self._load_installed(wanted, _installed(self.group)[wanted][0], origins[0])
+
+    def _files(self) -> dict[str, Path]:
+        files = _PACKAGE.joinpath(*self.room.split(".")).glob("*.py")
+        return {f.stem.replace("_", "-"): f for f in files if not f.stem.startswith("_")}
+
+    def _load_installed(self, name: str, entry: EntryPoint, origin: str) -> P:
+        fix = "update that package, or uninstall it"
+        try:
+            plugin = entry.load()
+        except Exception as error:
+            raise PhylocliError(
+                f"the {self.noun} {name!r} of {origin} cannot be imported from {entry.value!r}",
+                why=f"{type(error).__name__}: {error}",
+                fix=fix,
+            ) from error
+        missing = list(missing_parts(self.contract, plugin))
+        if missing:
+            raise PhylocliError(
+                f"the {self.noun} {name!r} of {origin} is incomplete: {entry.value!r} lacks {', '.join(missing)}",
+                why=f"a {self.noun} provides what phylocli.core.protocols.{self.contract.__name__} names",
+                fix=fix,
+            )
+        return cast(P, plugin)
 
 
-def room_path(room: str) -> Path:
-    """Return the folder of a room, for example `tree.engines`."""
-    return _PACKAGE.joinpath(*room.split("."))
+VIEWS = Kind("view", "views", "phylocli.views", protocols.ViewPlugin)
+ENCODERS = Kind("encoder", "encoders", "phylocli.encoders", protocols.EncoderPlugin)
+CRITICS = Kind("critic", "critics", "phylocli.critics", protocols.CriticPlugin)
+OBJECTIVES = Kind("objective", "objectives", "phylocli.objectives", protocols.ObjectivePlugin)
+TREE_ENGINES = Kind("tree engine", "tree.engines", "phylocli.tree_engines", protocols.TreeEnginePlugin)
+ALIGNERS = Kind("aligner", "align.engines", "phylocli.aligners", protocols.AlignerPlugin)
+FAMILY_ENGINES = Kind("family engine", "families.engines", "phylocli.family_engines", protocols.FamilyEnginePlugin)
+PROBES = Kind("probe", "probe.tasks", "phylocli.probes", protocols.ProbePlugin)
+BENCHMARKS = Kind("benchmark", "probe.benchmarks", "phylocli.benchmarks", protocols.BenchmarkPlugin)
+
+KINDS: tuple[Kind[Any], ...] = (
+    *(VIEWS, ENCODERS, CRITICS, OBJECTIVES),
+    *(TREE_ENGINES, ALIGNERS, FAMILY_ENGINES, PROBES, BENCHMARKS),
+)
+RECIPES = "phylocli.recipes"
+"""The group of recipes of other packages: an entry point's value is the package that holds `<name>.toml`."""
 
 
-def names(room: str) -> list[str]:
-    """Return the names of a room's plugins, sorted, as the user types them."""
-    files = room_path(room).glob("*.py")
-    return sorted(f.stem.replace("_", "-") for f in files if not f.stem.startswith("_"))
+def missing_parts(contract: type, thing: object, prefix: str = "") -> Iterator[str]:
+    """Yield the parts of a protocol that a thing lacks, dotted; parts with a protocol of their own are checked too."""
+    for name, part in vars(contract).items():
+        if name.startswith("_"):
+            continue
+        if not hasattr(thing, name):
+            yield prefix + name
+        elif not isinstance(part, property):
+            if not callable(getattr(thing, name)):
+                yield f"{prefix}{name}()"
+        elif isinstance(nested := getattr(protocols, str(part.fget.__annotations__["return"]), None), type):
+            yield from missing_parts(nested, getattr(thing, name), f"{prefix}{name}.")
 
 
-def summary(room: str, name: str) -> str:
-    """Return the first line of a plugin's module docstring, without importing it."""
-    source = (room_path(room) / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
-    doc = ast.get_docstring(ast.parse(source)) or ""
-    return doc.split("\n", 1)[0].rstrip(".")
-
-
-def load(room: str, name: str) -> ModuleType:
-    """Import the plugin that the user named.
+def recipe_files() -> dict[str, Path]:
+    """Return the files of other packages' recipes by name.
 
     Raises:
-        UsageError: no such plugin; the message lists those there are and the nearest spelling.
+        UsageError: two packages that provide one name, or a package that does not hold its file.
     """
-    known = names(room)
-    wanted = name.replace("_", "-")
-    if wanted not in known:
-        kind = _KINDS.get(room, room.rstrip("s"))
-        near = difflib.get_close_matches(wanted, known, n=1)
-        raise UsageError(
-            f"there is no {kind} named {name!r}",
-            fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}",
-        )
-    return importlib.import_module(f"phylocli.{room}.{wanted.replace('-', '_')}")
+    found = {}
+    for name, entries in _installed(RECIPES).items():
+        if len(entries) > 1:
+            raise UsageError(
+                f"the recipe {name!r} is provided by {' and by '.join(map(_distribution, entries))}",
+                fix="uninstall one of them, or rename its entry point",
+            )
+        package = _source(entries[0].module)
+        path = package.parent / f"{name}.toml" if package else None
+        if path is None or not path.is_file():
+            raise UsageError(
+                f"the recipe {name!r} of {_distribution(entries[0])} is missing: no {name}.toml in {entries[0].module}",
+                fix="update that package, or uninstall it",
+            )
+        found[name] = path
+    return found
+
+
+def _installed(group: str) -> dict[str, list[EntryPoint]]:
+    return _entry_points(tuple(sys.path)).get(group, {})
+
+
+@functools.lru_cache(maxsize=2)
+def _entry_points(search_path: tuple[str, ...]) -> dict[str, dict[str, list[EntryPoint]]]:
+    """Return the entry points of our groups by group and name."""
+    del search_path  # the key of the cache: what is on it decides
+    found: dict[str, dict[str, list[EntryPoint]]] = {}
+    seen = set()
+    for distribution in importlib.metadata.distributions():
+        if distribution.name in seen:
+            continue  # an older copy further down the search path
+        seen.add(distribution.name)
+        for entry in distribution.entry_points:
+            if entry.group.startswith("phylocli."):
+                found.setdefault(entry.group, {}).setdefault(entry.name.replace("_", "-"), []).append(entry)
+    return found
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+
+
+def _source(module: str) -> Path | None:
+    """Return a module's source file without importing it or its parents; None where only importing could tell."""
+    path: list[str] | None = None
+    origin = None
+    parts = module.split(".")
+    for depth in range(1, len(parts) + 1):
+        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[:depth]), path)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or ())
+        origin = spec.origin
+    return Path(origin) if origin and origin.endswith(".py") else None
 
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
@@ -93,14 +238,20 @@ def check_parameters(kind: str, name: str, make: Callable[..., Any], parameters:
                 f"the {kind} {name!r} has no parameter {key!r}",
                 fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known) or 'none'}",
             )
-        words = [word.strip() for word in str(known[key].annotation).split("|")]
-        types = [_TYPES.get(word) for word in words if word != "None"]
+        words = _annotated_types(known[key].annotation)
+        types = [_TYPES.get(word) for word in words]
         if value is None or any(found is None for found in types):
             continue  # the plugin checks what is not a plain type
         fits = any(isinstance(value, found) and (isinstance(value, bool) == (bool in found)) for found in types if found)
         if not fits or (isinstance(value, float) and math.isnan(value)):
-            wanted = " or ".join(_WORDS[word] for word in words if word != "None")
+            wanted = " or ".join(_WORDS[word] for word in words)
             raise UsageError(f"{key} of the {kind} {name!r} must be {wanted}, not {value!r}")
+
+
+def _annotated_types(annotation: Any) -> list[str]:
+    """Return the names of the types of an annotation, `["int"]` for `int`, `"int"` and `int | None`."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return [word.strip() for word in text.split("|") if word.strip() != "None"]
 
 
 def make(kind: str, name: str, maker: Callable[..., T], *given: Any, parameters: Mapping[str, Any], **more: Any) -> T:

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from phylocli.core import plugins as registry
+from phylocli.core import plugins
+from phylocli.core.plugins import CRITICS
 
 
 def build_critic(name: str, dimension: int, parameters: dict[str, Any] | None = None) -> nn.Module:
@@ -15,7 +16,7 @@ def build_critic(name: str, dimension: int, parameters: dict[str, Any] | None = 
     Raises:
         UsageError: no such critic, a parameter that it does not have, or a value out of range.
     """
-    return registry.make("critic", name, registry.load("critics", name).Critic, dimension, parameters=parameters or {})
+    return plugins.make("critic", name, CRITICS.load(name).Critic, dimension, parameters=parameters or {})
 
 
 __all__ = ["build_critic"]

@@ -11,9 +11,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from phylocli.core import plugins as registry
+from phylocli.core import plugins
 from phylocli.core.alphabet import ALPHABETS, check_alphabet
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.plugins import ENCODERS
 from phylocli.encoders._kernel_mean import KernelMean
 from phylocli.encoders._pooling import build_pooling
 from phylocli.encoders._whitening import Whitening
@@ -51,8 +52,8 @@ class Model(nn.Module):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        module = registry.load("encoders", config["encoder"])
-        self.encoder = registry.make("encoder", config["encoder"], module.Encoder, parameters=config["parameters"])
+        module = ENCODERS.load(config["encoder"])
+        self.encoder = plugins.make("encoder", config["encoder"], module.Encoder, parameters=config["parameters"])
         self.pooling = build_pooling(config["pooling"], self.encoder.dimension, config["pooling_parameters"])
         kernel, whitened = config.get("kernel"), config.get("whitened")
         self.kernel = KernelMean(self.encoder.dimension, kernel) if kernel else None
@@ -89,7 +90,7 @@ class Model(nn.Module):
         Raises:
             UsageError: no such encoder, preset, pooling, parameter or alphabet.
         """
-        presets = registry.load("encoders", encoder).Encoder.PRESETS
+        presets = ENCODERS.load(encoder).Encoder.PRESETS
         if preset not in presets:
             raise UsageError(f"the encoder {encoder!r} has no preset {preset!r}", fix=f"it has: {', '.join(presets)}")
         config = {

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.core import plugins as registry
+from phylocli.core import plugins
 from phylocli.core.errors import UsageError
 
 
@@ -163,4 +163,4 @@ def build_pooling(name: str, dimension: int, parameters: dict[str, Any] | None =
     Raises:
         UsageError: no such pooling, a parameter that it does not have, or a value out of range.
     """
-    return registry.make("pooling", name, pooling_named(name), dimension, parameters=parameters or {})
+    return plugins.make("pooling", name, pooling_named(name), dimension, parameters=parameters or {})

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from phylocli.align import align_to
 from phylocli.core import alphabet, console
-from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.plugins import FAMILY_ENGINES
 from phylocli.core.threads import available_cores
 from phylocli.families.ledger import Group
 from phylocli.families.pool import Pool
@@ -25,7 +25,6 @@ from phylocli.formats.nucleotides import NucleotideCheck
 if TYPE_CHECKING:
     import polars as pl
 
-ROOM = "families.engines"
 _RECORDS_AT_ONCE = 32
 
 
@@ -180,7 +179,7 @@ def find_families(
         MissingDependencyError: the engine `mmseqs` without MMseqs2.
     """
     settings = _settings(evalue, coverage, min_size, min_length, prefix, threads)
-    method = registry.load(ROOM, engine)
+    method = FAMILY_ENGINES.load(engine)
     description = method.describe()
     pool = Pool(NucleotideCheck().sequences(sequences))
     repeated = [name for ids in pool.ids for name in ids]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from phylocli import views
-from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.plugins import VIEWS
 from phylocli.formats import Family
 from phylocli.pairs import PairSampler
 from phylocli.train.sweep import Variation, bands
@@ -88,7 +88,7 @@ def view_cells(names: Sequence[str], distances: Sequence[float]) -> list[Cell]:
     for name in dict.fromkeys(given.replace("_", "-") for given in names):
         if name == "phylogenetic":
             raise UsageError("the phylogenetic view is compared band by band", fix="name its bands with --bands")
-        module = registry.load("views", name)
+        module = VIEWS.load(name)
         if module.KIND == "addition":
             raise UsageError(f"the view {name!r} makes no pair", fix="see 'phylocli views' for sources and transforms")
         views.build(name)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import CRITICS, OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.critics._decoder import Decoder
 from phylocli.objectives import Estimator, build_objective, estimators
@@ -53,7 +53,7 @@ def parse_estimators(texts: list[str]) -> list[Choice]:
     choices = [Choice.parse(text) for text in texts]
     known = estimators()
     for choice in choices:
-        registry.load("objectives", choice.name)
+        OBJECTIVES.load(choice.name)
         if choice.name not in known:
             raise UsageError(
                 f"{choice.name} is an objective, but does not estimate information", fix=f"known: {', '.join(known)}"
@@ -70,7 +70,7 @@ def pairings(chosen: list[Choice], critics: list[Choice], decoder: str) -> list[
     Raises:
         UsageError: a critic that does not exist.
     """
-    decoders = [c for c in critics if c.name != OPTIMAL and issubclass(registry.load("critics", c.name).Critic, Decoder)]
+    decoders = [c for c in critics if c.name != OPTIMAL and issubclass(cast(type, CRITICS.load(c.name).Critic), Decoder)]
     found = []
     for estimator in chosen:
         usable = critics
@@ -99,7 +99,7 @@ def build(
             estimator that cannot be read in nats (f-GAN's total variation).
     """
     parameters = dict(critic.parameters)
-    if "other" in inspect.signature(registry.load("critics", critic.name).Critic).parameters:
+    if "other" in inspect.signature(CRITICS.load(critic.name).Critic).parameters:
         parameters["other"] = other
     elif dimension != other:
         raise UsageError(

@@ -17,7 +17,8 @@ from typing import Any
 
 from torch import nn
 
-from phylocli.core import plugins as registry
+from phylocli.core import plugins
+from phylocli.core.plugins import OBJECTIVES
 from phylocli.objectives._estimator import Estimator, estimators
 from phylocli.objectives._masking import Batch
 from phylocli.objectives._needs import Needs, ViewBatch
@@ -43,10 +44,10 @@ def build_objective(
     Raises:
         UsageError: no such objective, a parameter that it does not have, or a value out of range.
     """
-    made = registry.load("objectives", name).Objective
+    made = OBJECTIVES.load(name).Objective
     known = inspect.signature(made).parameters
     sizes = {key: value for key, value in (("dimension", dimension), ("features", features)) if key in known}
-    return registry.make("objective", name, made, critic, parameters=parameters or {}, **sizes)
+    return plugins.make("objective", name, made, critic, parameters=parameters or {}, **sizes)
 
 
 def needs_of(objective: nn.Module) -> Needs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.core import plugins as registry
+from phylocli.core.plugins import OBJECTIVES
 from phylocli.objectives._masking import Batch
 
 
@@ -49,4 +49,4 @@ class Estimator(nn.Module):
 
 def estimators() -> list[str]:
     """Return the names of the objectives that estimate mutual information, sorted: those with a function `bound`."""
-    return [name for name in registry.names("objectives") if hasattr(registry.load("objectives", name), "bound")]
+    return [name for name in OBJECTIVES.names() if hasattr(OBJECTIVES.load(name), "bound")]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from phylocli.core import console
-from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import PROBES
+from phylocli.core.protocols import ProbePlugin
 from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.fasta import shorten
@@ -24,7 +24,7 @@ from phylocli.probe.inputs.leakage import Leak, find_leak, identity_clusters
 from phylocli.probe.inputs.model_embeddings import embed_items, load_model, with_untrained
 from phylocli.probe.inputs.tables import common_items, labelled, read_tables, split_name
 from phylocli.probe.report.projection import check_projection, project
-from phylocli.probe.report.report_io import TASKS, check_target, gather, write_report
+from phylocli.probe.report.report_io import check_target, gather, write_report
 from phylocli.probe.scoring import CHANCE, Scorer, concerns
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ ORDER = (
 
 def task_names() -> list[str]:
     """Return the probes there are, in the order of the report."""
-    known = registry.names(TASKS)
+    known = PROBES.names()
     return sorted(known, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
@@ -63,15 +63,17 @@ def _named(embeddings: list[Embedding]) -> None:
         taken.add(embedding.name)
 
 
-def _chosen_tasks(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) -> dict[str, tuple[ModuleType, list[str]]]:
+def _chosen_tasks(
+    tasks: SequenceOf[str] | None, data: Dataset, first: Embedding
+) -> dict[str, tuple[ProbePlugin, list[str]]]:
     """Return the probes to run with their levels: those named, or all that the labels allow.
 
     Raises:
         UsageError: a probe that is named and does not exist or does not apply; or none applies.
     """
-    chosen: dict[str, tuple[ModuleType, list[str]]] = {}
+    chosen: dict[str, tuple[ProbePlugin, list[str]]] = {}
     for name in tasks or task_names():
-        module = registry.load(TASKS, name)
+        module = PROBES.load(name)
         if not tasks and getattr(module, "ON_REQUEST", False):
             continue
         levels = module.levels(data) if concerns(module, first) else []
@@ -198,7 +200,7 @@ def run_probes(
     check_target(output)
     check_projection(projection)
     for name in tasks or ():
-        registry.load(TASKS, name)  # a wrong name is said before anything is read
+        PROBES.load(name)  # a wrong name is said before anything is read
     read = read_tables(embeddings, options)
     tables = read.embeddings
     if benchmark is not None:

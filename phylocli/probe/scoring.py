@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from phylocli.core import console
+from phylocli.core.protocols import ProbePlugin
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.statistics.bootstrap import Figure, interval, paired_difference, replicate
@@ -18,7 +18,7 @@ CHANCE = "chance"
 """How rows call the chance level in the metrics table."""
 
 
-def concerns(module: ModuleType, embedding: Embedding) -> bool:
+def concerns(module: ProbePlugin, embedding: Embedding) -> bool:
     """Return whether a probe can be asked of an embedding: of residues, of similarities, or of vectors."""
     if embedding.search is not None:
         return getattr(module, "BY_SIMILARITY", False)
@@ -46,7 +46,7 @@ class Scorer:
         self.notes: list[dict[str, str]] = []
         self.layers: list[dict[str, Any]] = []
 
-    def score(self, task: str, module: ModuleType, level: str, advance: Callable[[], None]) -> None:
+    def score(self, task: str, module: ProbePlugin, level: str, advance: Callable[[], None]) -> None:
         """Measure every embedding at one level and compare the first with the others."""
         first: dict[str, tuple[Figure, np.ndarray]] = {}
         chance: dict[str, float] = {}
@@ -72,7 +72,7 @@ class Scorer:
             n = first[metric][0].n if metric in first else 0
             self._row(CHANCE, task, level, metric, value, float("nan"), float("nan"), n)
 
-    def score_layer(self, layer: int, embedding: Embedding, chosen: dict[str, tuple[ModuleType, list[str]]]) -> None:
+    def score_layer(self, layer: int, embedding: Embedding, chosen: dict[str, tuple[ProbePlugin, list[str]]]) -> None:
         """Measure the headline of every chosen probe on one layer of a model."""
         for task, (module, levels) in chosen.items():
             headline = next(iter(module.METRICS))
@@ -103,7 +103,7 @@ class Scorer:
     def _add(
         self,
         task: str,
-        module: ModuleType,
+        module: ProbePlugin,
         level: str,
         embedding: Embedding,
         figure: Figure,

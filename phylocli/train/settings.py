@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from phylocli import views
-from phylocli.core import plugins as registry
+from phylocli.core import plugins
 from phylocli.core.alphabet import ALPHABETS
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES
 from phylocli.encoders import pooling_named
 from phylocli.train import checkpoints, divergence
 from phylocli.train.data.types import NEGATIVES
@@ -130,18 +131,19 @@ def setting(config: dict[str, Any], name: str) -> Any:
 
 
 def _check_plugins(config: dict[str, Any]) -> None:
-    for kind, attribute in (("critic", "Critic"), ("objective", "Objective")):
-        parameters = dict(config[kind])
-        name = parameters.pop("name")
-        registry.check_parameters(kind, name, getattr(registry.load(f"{kind}s", name), attribute), parameters)
+    critic, objective = dict(config["critic"]), dict(config["objective"])
+    name = critic.pop("name")
+    plugins.check_parameters("critic", name, CRITICS.load(name).Critic, critic)
+    name = objective.pop("name")
+    plugins.check_parameters("objective", name, OBJECTIVES.load(name).Objective, objective)
     encoder = config["encoder"]
-    made = registry.load("encoders", encoder["name"]).Encoder
+    made = ENCODERS.load(encoder["name"]).Encoder
     if encoder["preset"] not in made.PRESETS:
         presets = ", ".join(made.PRESETS)
         raise UsageError(f"the encoder {encoder['name']!r} has no preset {encoder['preset']!r}", fix=f"it has: {presets}")
-    registry.check_parameters("encoder", encoder["name"], made, encoder["parameters"])
+    plugins.check_parameters("encoder", encoder["name"], made, encoder["parameters"])
     pooling, parameters = encoder["pooling"], encoder["pooling_parameters"]
-    registry.check_parameters("pooling", pooling, pooling_named(pooling), parameters)
+    plugins.check_parameters("pooling", pooling, pooling_named(pooling), parameters)
     view = dict(config["view"])
     views.build(view.pop("name"), view, config["alphabet"])
 

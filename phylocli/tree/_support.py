@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from phylocli.core import console
 from phylocli.core.errors import UsageError
+from phylocli.core.protocols import TreeEnginePlugin
 from phylocli.formats.newick import Tree, is_support
 from phylocli.tree import _collapse
 from phylocli.tree._refine import fits_memory, one_thread
@@ -63,7 +63,7 @@ def add_support(
     measure: Measure,
     *,
     alpha: float | None = None,
-    engine: ModuleType | None = None,
+    engine: TreeEnginePlugin | None = None,
 ) -> tuple[Tree, str]:
     """Return the tree with support values as labels of its inner nodes, and words for its note.
 
@@ -117,7 +117,7 @@ def _labelled(tree: Tree, values: npt.NDArray[np.float64], digits: int) -> Tree:
 
 
 def _resampled_trees(
-    states: npt.NDArray[np.uint8], settings: Settings, engine: ModuleType, names: list[str], replicates: int
+    states: npt.NDArray[np.uint8], settings: Settings, engine: TreeEnginePlugin, names: list[str], replicates: int
 ) -> Iterator[Tree]:
     """Yield trees of alignments whose columns are drawn with replacement (Felsenstein 1985, doi:10.2307/2408678).
 

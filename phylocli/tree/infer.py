@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core import console
-from phylocli.core import plugins as registry
 from phylocli.core.alphabet import MISSING, check_residues, encode_states
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.plugins import TREE_ENGINES
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family, check_tips
 from phylocli.formats.fasta import shorten
@@ -31,7 +31,7 @@ from phylocli.tree._refine import refine as refine_lengths
 from phylocli.tree._support import add_support, parse_support
 from phylocli.tree.distances import DISTANCES, FORMULAS, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
 from phylocli.tree.engines._settings import Inferred, Settings
-from phylocli.tree.options import ROOM, Options, check_options, no_bootstrap
+from phylocli.tree.options import Options, check_options, no_bootstrap
 from phylocli.tree.rooting import root
 
 BME_UP_TO = 2_000
@@ -338,7 +338,7 @@ def _comparable(usable: Usable, options: Options) -> Usable:
     """
     family, names, states = usable
     rows = _collapse.unique_rows(states)
-    module = registry.load(ROOM, choose_engine(len(rows), options))
+    module = TREE_ENGINES.load(choose_engine(len(rows), options))
     by_distance = len(rows) <= 3 or getattr(module, "USES_DISTANCES", False)
     least = options.min_overlap if by_distance else 1
     different = states[[row[0] for row in rows]]
@@ -394,7 +394,7 @@ def _infer_states(
         lengths, description, alpha = _few(states, settings)
         return Inferred(_collapse.star(groups, lengths, names), description, alpha)
     name = choose_engine(len(states), options)
-    module = registry.load(ROOM, name)
+    module = TREE_ENGINES.load(name)
     uses_distances = bool(getattr(module, "USES_DISTANCES", False))
     if uses_distances and len(states) > MATRIX_UP_TO:
         raise UsageError(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import TREE_ENGINES
 from phylocli.tree._refine import refines
 from phylocli.tree._support import parse_support
 from phylocli.tree.distances import FORMULAS, MAX_DISTANCE, parse_model
 from phylocli.tree.engines._settings import Settings
 from phylocli.tree.rooting import METHODS
 
-ROOM = "tree.engines"
 COLUMNS = ("match", "all")
 
 
@@ -55,7 +54,7 @@ def check_options(options: Options) -> None:
     """
     model = model_name(options)
     if options.engine != "auto":
-        module = registry.load(ROOM, options.engine)
+        module = TREE_ENGINES.load(options.engine)
         if model in FORMULAS and not getattr(module, "USES_DISTANCES", False):
             raise UsageError(
                 f"the engine {options.engine} has no model {options.model!r}",
@@ -80,7 +79,7 @@ def check_options(options: Options) -> None:
             fix="use --support bootstrap, or --model lg",
         )
     resamples = measure is not None and measure.name == "bootstrap" and options.engine != "auto"
-    if resamples and not getattr(registry.load(ROOM, options.engine), "USES_DISTANCES", False):
+    if resamples and not getattr(TREE_ENGINES.load(options.engine), "USES_DISTANCES", False):
         raise no_bootstrap(f"the engine {options.engine}")
     if options.columns not in COLUMNS:
         raise UsageError(f"there are no columns named {options.columns!r}", fix=f"known: {', '.join(COLUMNS)}")
@@ -97,7 +96,7 @@ def model_name(options: Options) -> str:
         UsageError: no such model, for any engine or for the one that was chosen.
     """
     if options.engine != "auto":
-        own = getattr(registry.load(ROOM, options.engine), "OWN_MODELS", ())
+        own = getattr(TREE_ENGINES.load(options.engine), "OWN_MODELS", ())
         if options.model.lower() in own:
             return options.model.lower()
     return parse_model(options.model)

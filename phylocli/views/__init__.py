@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import plugins as registry
+from phylocli.core import plugins
 from phylocli.core.alphabet import ALPHABETS, check_alphabet
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import VIEWS
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.views._base import Pairs, Prepared, Source, Tokens, Transform, draw_all
@@ -102,14 +103,15 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None, 
     transforms: list[Transform] = []
     additions: list[Transform] = []
     for position, name in enumerate(names):
-        module = registry.load("views", name)
-        if alphabet not in getattr(module, "ALPHABETS", ALPHABETS):
+        module = VIEWS.load(name)
+        alphabets = getattr(module, "ALPHABETS", ALPHABETS)
+        if alphabet not in alphabets:
             raise UsageError(
                 f"the view {name!r} is not for the alphabet {alphabet}",
-                why=f"it works on {' and '.join(module.ALPHABETS)}",
+                why=f"it works on {' and '.join(alphabets)}",
                 fix="choose another view, or another alphabet",
             )
-        made = registry.make("view", name, module.make, parameters=given.get(name, {}))
+        made = plugins.make("view", name, module.make, parameters=given.get(name, {}))
         if module.KIND == "transform":
             transforms.append(made)
         elif module.KIND == "addition":
@@ -124,5 +126,5 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None, 
                 else "name one source only",
             )
     if source is None:
-        source = registry.load("views", "identity").make()
+        source = VIEWS.load("identity").make()
     return Composed("+".join(names), source, transforms, additions, alphabet)

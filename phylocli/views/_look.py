@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phylocli.core import console
-from phylocli.core import plugins as registry
 from phylocli.core.alphabet import ALPHABETS, decode_tokens
 from phylocli.core.errors import PhylocliError, UsageError
+from phylocli.core.plugins import VIEWS
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError
 from phylocli.statistics import identity
@@ -109,10 +109,10 @@ def listing() -> list[str]:
     import inspect
 
     lines = []
-    for name in registry.names("views"):
-        parameters = inspect.signature(registry.load("views", name).make).parameters.values()
+    for name in VIEWS.names():
+        parameters = inspect.signature(VIEWS.load(name).make).parameters.values()
         shown = ", ".join(f"{p.name}={p.default}" for p in parameters)
-        module = registry.load("views", name)
+        module = VIEWS.load(name)
         alphabets = ", ".join(getattr(module, "ALPHABETS", ALPHABETS))
-        lines.append("\t".join([name, module.KIND, shown, module.DISTANCE, alphabets, registry.summary("views", name)]))
+        lines.append("\t".join([name, module.KIND, shown, module.DISTANCE, alphabets, VIEWS.summary(name)]))
     return lines

@@ -59,7 +59,7 @@ def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--method", "clustal"], 2, b"no alignment method named 'clustal'"),
+        (["--method", "clustal"], 2, b"unknown aligner 'clustal'"),
         (["--trim", "gappy=7"], 2, b"no trimming"),
         (["--min-coverage", "9"], 2, b"--min-coverage"),
         (["--hmm", "/nowhere.hmm"], 65, b"no such file"),

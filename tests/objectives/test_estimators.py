@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.objectives import Batch, build_objective, infonce, nce, nwj
 from phylocli.objectives._divergences import DIVERGENCES, log_lambert
@@ -349,7 +349,7 @@ def test_no_score_lifts_the_interpolated_bound_over_its_ceiling(n: int, alpha: f
 
 def test_every_estimator_is_listed_and_reads_scores_alone() -> None:
     expected = {"barber-agakov", "dv", "fgan", "infonce", "interpolated", "jsd", "mine", "mine-f", "nce", "nwj", "smile"}
-    assert expected <= set(estimators()) <= set(registry.names("objectives"))
+    assert expected <= set(estimators()) <= set(OBJECTIVES.names())
     for name in expected:
         tested = objective(name).eval()
         scores = random_scores()

@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from phylocli import models, recipes
-from phylocli.core import plugins as registry
+from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.embed import Embedder
 from phylocli.formats import write_families
@@ -40,8 +40,8 @@ from phylocli.tree.likelihood.shape import exact_rates, fit_shape
 from phylocli.tree.models import substitution_model
 
 SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "batch.tokens": 512}
-OBJECTIVES = registry.names("objectives")
-ENCODERS = [name for name in registry.names("encoders") if name != "esm2"]
+OBJECTIVES = OBJECTIVES.names()
+ENCODERS = [name for name in ENCODERS.names() if name != "esm2"]
 
 
 class WaitsForDevice(AssertionError):
@@ -234,7 +234,7 @@ def test_queues_stay_on_the_device(
     step_twice(*made(objective, objective__queue=queue), elsewhere, monkeypatch)
 
 
-@pytest.mark.parametrize("critic", [name for name in registry.names("critics") if name != "categorical"])
+@pytest.mark.parametrize("critic", [name for name in CRITICS.names() if name != "categorical"])
 def test_steps_of_every_critic_stay_on_the_device(
     critic: str, made: Callable[..., Any], elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:

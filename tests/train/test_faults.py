@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from phylocli import recipes
-from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError
+from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -100,9 +100,7 @@ def plain(objective: torch.nn.Module) -> bool:
 
 
 PLAIN = [
-    name
-    for name in registry.names("objectives")
-    if plain(build_objective(name, build_critic("gaussian", 5), dimension=5, features=5))
+    name for name in OBJECTIVES.names() if plain(build_objective(name, build_critic("gaussian", 5), dimension=5, features=5))
 ]
 
 

@@ -22,8 +22,8 @@ import pytest
 import torch
 
 from phylocli import recipes
-from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import CRITICS, OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.encoders import Model
 from phylocli.formats import read_families, write_families
@@ -272,7 +272,7 @@ def test_divergence_is_noticed_and_explained(families: Path, tmp_path: Path) -> 
 
 PLAIN = [
     name
-    for name in registry.names("objectives")
+    for name in OBJECTIVES.names()
     if replace(needs_of(build_objective(name, build_critic("gaussian", 5), dimension=5, features=5)), negatives=True)
     == Needs()
 ]
@@ -288,7 +288,7 @@ def test_every_objective_trains(objective: str, families: Path, tmp_path: Path) 
     assert sum(values[-3:]) < sum(values[:3])
 
 
-@pytest.mark.parametrize("critic", registry.names("critics"))
+@pytest.mark.parametrize("critic", CRITICS.names())
 def test_every_critic_trains(critic: str, families: Path, tmp_path: Path) -> None:
     changes = {"critic.name": critic, "objective.name": "infonce", "validation.fraction": 0.0}
     settings = {**SMALL, **changes}
@@ -315,7 +315,7 @@ def test_bf16_training_keeps_float32_weights_and_follows_the_float32_curve(famil
         ({"batch.pairs": "many"}, "must be a whole number"),
         ({"checkpoints.keep": 0}, "give a number from 1"),
         ({"critic.temprature": 0.1}, "did you mean 'temperature'"),
-        ({"encoder.name": "resnet"}, "no encoder named"),
+        ({"encoder.name": "resnet"}, "unknown encoder"),
         ({"precision": "fp8"}, "choose one of auto, fp32, bf16"),
         ({"view.crop.size": 3}, "no parameter 'size'"),
         ({"validation.fraction": 1.5}, "below 1"),

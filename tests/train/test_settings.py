@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from phylocli import recipes
-from phylocli.core import plugins as registry
+from phylocli.core import plugins
 from phylocli.core.errors import EXIT_USAGE, PhylocliError, UsageError
+from phylocli.core.plugins import CRITICS, ENCODERS, Kind
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.train import settings, train_model
@@ -106,21 +107,21 @@ def test_what_no_plugin_takes_is_a_usage_error_before_a_run_starts(changes: dict
 
 
 @pytest.mark.parametrize(
-    ("room", "attribute", "name", "parameters"),
+    ("kind", "attribute", "name", "parameters"),
     [
-        ("encoders", "Encoder", "convolutional", {"dropout": 2.0}),
-        ("encoders", "Encoder", "transformer", {"heads": 0}),
-        ("encoders", "Encoder", "recurrent", {"dropout": -1.0}),
-        ("critics", "Critic", "separable", {"hidden": -3}),
+        (ENCODERS, "Encoder", "convolutional", {"dropout": 2.0}),
+        (ENCODERS, "Encoder", "transformer", {"heads": 0}),
+        (ENCODERS, "Encoder", "recurrent", {"dropout": -1.0}),
+        (CRITICS, "Critic", "separable", {"hidden": -3}),
     ],
 )
 def test_values_that_only_the_library_below_refuses_are_usage_errors(
-    room: str, attribute: str, name: str, parameters: dict[str, Any]
+    kind: Kind[Any], attribute: str, name: str, parameters: dict[str, Any]
 ) -> None:
-    made = getattr(registry.load(room, name), attribute)
-    given = (8,) if room == "critics" else ()
+    made = getattr(kind.load(name), attribute)
+    given = (8,) if kind is CRITICS else ()
     with pytest.raises(UsageError):
-        registry.make(room, name, made, *given, parameters=parameters)
+        plugins.make(kind.noun, name, made, *given, parameters=parameters)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import torch
 from scipy.special import softmax
 from scipy.stats import rankdata
 
-from phylocli.core import plugins as registry
 from phylocli.core.alphabet import AMINO_ACIDS, MISSING, encode_states
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.plugins import TREE_ENGINES
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse
@@ -302,7 +302,7 @@ def test_sh_alrt_is_that_of_iqtree(tmp_path: Path) -> None:
     program = iqtree.program()
     _, states = simulated(50, 150, 3, depth=1.0)
     names = [f"t{i}" for i in range(50)]
-    tree = registry.load("tree.engines", "bme").infer(states, Settings(alpha=1.0)).tree
+    tree = TREE_ENGINES.load("bme").infer(states, Settings(alpha=1.0)).tree
     tree = replace(tree, names=[f"t{name}" if name else "" for name in tree.names])
     [best] = refine_trees([tree], [names], [states], fit_alpha=False, sweeps=60, tolerance=1e-4)
     [ours] = local_support([best.tree], [names], [states])

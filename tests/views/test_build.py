@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from phylocli import views
-from phylocli.core import plugins as registry
 from phylocli.core.alphabet import FIRST_RESIDUE, MASK, UNKNOWN, decode_tokens, encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.plugins import VIEWS
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError, PairSampler
 from phylocli.views import crop, decoy, substitution
@@ -108,10 +108,10 @@ def test_what_cannot_be_built_is_said(spec, parameters, says):
 
 def test_every_view_keeps_the_contract():
     tokens = encode_tokens("MKVLAXGIVGLCWYHHERRNDPQSTF")
-    for name in registry.names("views"):
-        module = registry.load("views", name)
+    for name in VIEWS.names():
+        module = VIEWS.load(name)
         assert module.KIND in ("source", "transform", "addition"), name
-        assert registry.summary("views", name)
+        assert VIEWS.summary(name)
         if module.KIND != "source":
             made = module.make()
             result = made(tokens, np.random.default_rng(0))
@@ -205,8 +205,8 @@ def test_a_decoy_moves_residues_within_windows_only(window):
 
 
 def test_every_view_says_the_distance_that_it_puts():
-    for name in registry.names("views"):
-        module = registry.load("views", name)
+    for name in VIEWS.names():
+        module = VIEWS.load(name)
         assert module.DISTANCE
         if module.KIND == "transform" and module.DISTANCE == "0":
             assert module.make().expected_distance == 0

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import BENCHMARKS
 from phylocli.probe.benchmarks._contract import Benchmark
-
-ROOM = "probe.benchmarks"
 
 
 def benchmark_names() -> list[str]:
     """Return the benchmarks there are."""
-    return registry.names(ROOM)
+    return BENCHMARKS.names()
 
 
 def load_benchmark(name: str, folder: Path, part: str | None = None) -> Benchmark:
@@ -36,7 +34,7 @@ def load_benchmark(name: str, folder: Path, part: str | None = None) -> Benchmar
         UsageError: no such benchmark or part, or no such files.
         BadInputError: files that are not what their names say.
     """
-    module = registry.load(ROOM, name)
+    module = BENCHMARKS.load(name)
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder", fix="name the folder of the benchmark's files with --data")
     if part is not None and part not in module.PARTS:

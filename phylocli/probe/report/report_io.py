@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import PROBES
+from phylocli.core.protocols import ProbePlugin
 from phylocli.formats.streams import PathLike, atomic_directory
 from phylocli.formats.tables import metrics_schema, write_table
 from phylocli.probe.inputs.dataset import Dataset
@@ -21,7 +21,6 @@ from phylocli.statistics.bootstrap import holm
 if TYPE_CHECKING:
     import polars as pl
 
-TASKS = "probe.tasks"
 REPORT, MARKDOWN, JSON, METRICS = "report.html", "report.md", "report.json", "metrics.parquet"
 
 
@@ -36,7 +35,7 @@ def gather(
     title: str,
     data: Dataset,
     tables: list[Embedding],
-    chosen: dict[str, tuple[ModuleType, list[str]]],
+    chosen: dict[str, tuple[ProbePlugin, list[str]]],
     scorer: Scorer,
     record: dict[str, Any],
     *,
@@ -73,7 +72,7 @@ def gather(
             {
                 "name": name,
                 "title": module.TITLE,
-                "summary": registry.summary(TASKS, name),
+                "summary": PROBES.summary(name),
                 "levels": levels,
                 "metrics": {m: {"meaning": k.meaning, "better": k.better} for m, k in module.METRICS.items()},
             }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import plugins as registry
 from phylocli.core.errors import UsageError
+from phylocli.core.plugins import VIEWS
 from phylocli.pairs import EmptyBandError
 from phylocli.train.data.compiled import CompiledFamily
 from phylocli.train.data.compiled.reader import PairsOf
@@ -49,7 +49,7 @@ def table_held_out(family: CompiledFamily, pairs: PairsOf, drawing: Drawing) -> 
         UsageError: the view does not draw from tables.
     """
     names = drawing.view.spec.split("+")
-    if names[0] != "phylogenetic" and registry.load("views", names[0]).KIND == "source":
+    if names[0] != "phylogenetic" and VIEWS.load(names[0]).KIND == "source":
         raise UsageError(
             f"the view {names[0]!r} cannot be drawn from {pairs.source}",
             why="a pairs table holds its pairs already; only the transforms of a view apply to it",

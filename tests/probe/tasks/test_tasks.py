@@ -11,8 +11,8 @@ import pytest
 import scipy.stats
 from sklearn import metrics as reference
 
-from phylocli.core import plugins as registry
 from phylocli.core.errors import BadInputError
+from phylocli.core.plugins import PROBES
 from phylocli.formats import Family
 from phylocli.probe import Dataset, Embedding, make_dataset, task_names
 from phylocli.probe.inputs.residue_vectors import OneHot
@@ -282,8 +282,8 @@ def test_every_probe_keeps_the_contract() -> None:
     data = scop_like(60, 1)
     x = embedding(np.random.default_rng(0).normal(size=(60, 5)))
     for name in task_names():
-        module = registry.load("probe.tasks", name)
-        assert module.TITLE and registry.summary("probe.tasks", name)
+        module = PROBES.load(name)
+        assert module.TITLE and PROBES.summary(name)
         for level in module.levels(data)[:1]:
             found = module.measure(data, x, level, 0)
             again = module.measure(data, x, level, 0)

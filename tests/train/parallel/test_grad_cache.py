@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from phylocli import recipes
-from phylocli.core import plugins as registry
+from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -132,7 +132,7 @@ def test_what_objectives_may_ask_for_was_tested_above() -> None:
         return needs.views, needs.momentum is not None, needs.residues, needs.segments > 0
 
     tested = {kind(needs_of(Learner(recipes.load(recipe).settings, 0).objective)) for recipe in RECIPES}
-    for name in registry.names("objectives"):
+    for name in OBJECTIVES.names():
         critic = build_critic("gaussian", 5)  # the one that all objectives take
         assert kind(needs_of(build_objective(name, critic, dimension=5, features=5))) in tested, name
 

@@ -20,7 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from phylocli.core import plugins as registry
+from phylocli.core.plugins import OBJECTIVES
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.train import train_model
@@ -79,7 +79,7 @@ def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathF
 def cases(families: Path) -> dict[str, dict[str, Any]]:
     """Every objective, with a head, a critic that learns where it may, and queues."""
     found: dict[str, dict[str, Any]] = {}
-    for name in registry.names("objectives"):
+    for name in OBJECTIVES.names():
         recipe = name if name in RECIPES else "simclr"
         settings = {**SMALL} if name in RECIPES else {**SMALL, "objective.name": name, "critic.name": "separable"}
         if name == "barber-agakov":
@@ -125,7 +125,7 @@ def test_every_loss_and_queue_gives_the_gradients_of_one_process(
             error = (here.double() - true.double()).norm() / true.double().norm().clamp(min=1e-3)
             assert here.isfinite().all() and error < 1e-5, (name, key, float(error))
             assert all(torch.equal(other[name][key], here) for other in found[1:]), (name, key)
-    assert set(alone) == set(registry.names("objectives"))
+    assert set(alone) == set(OBJECTIVES.names())
 
 
 RUN = {

@@ -1,0 +1,213 @@
+"""What a plugin of each kind provides: one `Protocol` a kind, met by a module (a file of a room, or another package's).
+
+Parts that a protocol names are required; loading a plugin that lacks one is an error. Optional parts are listed in the
+docstring. `docs/extending.md` has a complete example of each kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from phylocli.align.engines._settings import Aligned
+    from phylocli.align.engines._settings import Settings as AlignSettings
+    from phylocli.families.ledger import Group
+    from phylocli.families.pool import Pool
+    from phylocli.families.searching import Settings as FamilySettings
+    from phylocli.formats.family import Family
+    from phylocli.probe.benchmarks import Benchmark
+    from phylocli.probe.dataset import Dataset
+    from phylocli.probe.embeddings import Embedding
+    from phylocli.probe.tasks._contract import Measurement, Metric
+    from phylocli.tree.engines._settings import Inferred
+    from phylocli.tree.engines._settings import Settings as TreeSettings
+
+
+class ViewPlugin(Protocol):
+    """A view: what makes two sequences a positive pair.
+
+    Optional: `ALPHABETS`, the alphabets it works on, `("protein",)` or `("dna",)`; without it, both.
+    """
+
+    @property
+    def KIND(self) -> Literal["source", "transform", "addition"]:
+        """`source` draws pairs from a family, `transform` alters each sequence, `addition` makes one more view."""
+
+    @property
+    def DISTANCE(self) -> str:
+        """The distance between the two views in words, for listings; `0` where it is always zero."""
+
+    def make(self, **parameters: Any) -> Any:
+        """Return the view: a `phylocli.views.Source`, or a `Transform` for the other kinds.
+
+        Each parameter has a default and, if of a plain type, an annotation.
+        """
+
+
+class EncoderClass(Protocol):
+    """The class of an encoder, an `nn.Module` with the attributes `dimension` (D) and `depth` (number of layers).
+
+    `forward(tokens, mask, layer=None)`: tokens (N, L) int64, mask (N, L) bool, True on residues → residues (N, L, D), after
+    `layer` layers (0 … depth; None: all). A sequence's rows do not depend on the rest of the batch.
+
+    Optional: `recompute` (bool; activation checkpointing is possible), `blocks` (the modules to shard one by one),
+    `description` (the parameters that build it again, where it starts from a checkpoint).
+    """
+
+    @property
+    def PRESETS(self) -> Mapping[str, Mapping[str, Any]]:
+        """Named sets of parameters, such as `tiny` and `small`."""
+
+    def __call__(self, **parameters: Any) -> Any:
+        """Return the encoder with random weights."""
+
+    def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
+        """Encode residues, (N, L) → (N, L, D)."""
+
+
+class EncoderPlugin(Protocol):
+    """An encoder: tokens → one vector a residue."""
+
+    @property
+    def Encoder(self) -> EncoderClass:
+        """The class."""
+
+
+class CriticClass(Protocol):
+    """The class of a critic, an `nn.Module`.
+
+    Optional: a parameter `other` of `__init__`, the features of b where they differ from those of a.
+    """
+
+    def __call__(self, dimension: int, **parameters: Any) -> nn.Module:
+        """Return the critic for vectors of `dimension` features."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Score a (N, D) against b (M, D): (N, M), the higher the likelier a true pair."""
+
+
+class CriticPlugin(Protocol):
+    """A critic: how two batches of vectors are scored."""
+
+    @property
+    def Critic(self) -> CriticClass:
+        """The class."""
+
+
+class ObjectiveClass(Protocol):
+    """The class of an objective, an `nn.Module`.
+
+    Optional: an attribute `needs` (`phylocli.objectives.Needs`), parameters `dimension` and `features` of `__init__`, a
+    method `after_step()`; a function `bound(scores, negatives)` in the module makes it an estimator of mutual information.
+    """
+
+    def __call__(self, critic: nn.Module, **parameters: Any) -> nn.Module:
+        """Return the objective on a critic's scores."""
+
+    def forward(self, a: Tensor, b: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Return named terms from a and b (N, D) and the batch (families, clans, …); `loss` is minimised."""
+
+
+class ObjectivePlugin(Protocol):
+    """A training objective."""
+
+    @property
+    def Objective(self) -> ObjectiveClass:
+        """The class."""
+
+
+class PoolingClass(Protocol):
+    """The class of a pooling, an `nn.Module`.
+
+    Optional: an attribute `dimension`, the features of the result where they differ from those of a residue.
+    """
+
+    def __call__(self, dimension: int, **parameters: Any) -> nn.Module:
+        """Return the pooling for residues of `dimension` features."""
+
+    def forward(self, residues: Tensor, mask: Tensor) -> Tensor:
+        """Pool residues (N, L, D) with mask (N, L) to (N, D)."""
+
+
+class PoolingPlugin(Protocol):
+    """A pooling: residues → one vector a sequence, independent of padding."""
+
+    @property
+    def Pooling(self) -> PoolingClass:
+        """The class."""
+
+
+class TreeEnginePlugin(Protocol):
+    """A tree engine.
+
+    Optional: `USES_DISTANCES = True` (it works on a distance matrix, so the bootstrap and the distance formulas apply),
+    `OWN_MODELS` (substitution models that only it has).
+    """
+
+    def infer(self, states: Any, settings: TreeSettings) -> Inferred:
+        """Return the unrooted tree of at least four different rows of states, (n, columns) uint8, tips named by row."""
+
+
+class AlignerPlugin(Protocol):
+    """An alignment method."""
+
+    def align(self, family: Family, settings: AlignSettings) -> Aligned:
+        """Return one aligned row a member, in their order, the match columns and how it was done."""
+
+
+class FamilyEnginePlugin(Protocol):
+    """A way to group unlabelled sequences into families."""
+
+    def describe(self) -> str:
+        """Return the method and its version, for the notes of a record."""
+
+    def group(self, pool: Pool, settings: FamilySettings, executor: Executor) -> list[Group]:
+        """Return the families of a pool of different sequences; each residue is in one at most."""
+
+
+class ProbePlugin(Protocol):
+    """A probe: a question to embeddings, and how the answer is scored.
+
+    Optional: `NEEDS_RESIDUES = True` (it reads `embedding.residues`), `BY_SIMILARITY = True` (it reads nothing but
+    `embedding.similarity`, so baselines that search take part), `ON_REQUEST = True` (it runs only where it is named).
+    """
+
+    @property
+    def TITLE(self) -> str:
+        """Its heading in the report."""
+
+    @property
+    def METRICS(self) -> Mapping[str, Metric]:
+        """Its metrics by name, in the order of the report; the first is the headline."""
+
+    def levels(self, data: Dataset) -> list[str]:
+        """Return the levels (label columns, mostly) at which it can be scored; none: it does not apply."""
+
+    def measure(self, data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
+        """Score an embedding, whose rows are those of `data`; the same items for every embedding."""
+
+
+class BaselinePlugin(Protocol):
+    """A baseline: what any embedding must beat.
+
+    Optional: `BY_DEFAULT = True` (it is there where sequences are and no baseline is named).
+    """
+
+    def embed(self, name: str, ids: Sequence[str], sequences: Sequence[str]) -> Embedding:
+        """Return the baseline's embedding of sequences, one row each, in their order."""
+
+
+class BenchmarkPlugin(Protocol):
+    """A benchmark: items, labels and probes, read from a folder of published files."""
+
+    @property
+    def PARTS(self) -> tuple[str, ...]:
+        """The parts that can be scored, the default first and test parts last."""
+
+    def load(self, folder: Path, part: str) -> Benchmark:
+        """Read the items of one part."""
