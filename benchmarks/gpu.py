@@ -32,9 +32,8 @@ from rich.console import Console
 from rich.table import Table
 
 from phylocli import models, recipes
-from phylocli.core import console
+from phylocli.core import console, plugins
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
-from phylocli.core.plugins import ENCODERS
 from phylocli.embed import Embedder
 from phylocli.encoders import Model
 from phylocli.formats import write_families
@@ -51,7 +50,7 @@ from phylocli.train.task import Learner, choose_precision
 from phylocli.tree.likelihood import interchange, local_support, refine_trees
 
 SECONDS = 8 * 60
-ENCODERS = [name for name in ENCODERS.names() if name != "esm2"]  # whose weights are on a hub
+ENCODERS = [name for name in plugins.ENCODERS.names() if name != "esm2"]  # whose weights are on a hub
 
 Row = dict[str, Any]
 

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from phylocli.core import plugins
 from phylocli.core.errors import UsageError
-from phylocli.core.plugins import CRITICS
 from phylocli.critics import build_critic
 
-CRITICS = CRITICS.names()
+CRITICS = plugins.CRITICS.names()
 
 
 def vectors(n: int, m: int, d: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

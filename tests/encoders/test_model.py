@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from phylocli.core import plugins
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.core.plugins import ENCODERS
 from phylocli.encoders import POOLINGS, Model, pad_batch
 from phylocli.encoders._batch import Layout
 from phylocli.encoders.recurrent import Reader
 
-ENCODERS = sorted({*ENCODERS.names()} - {"esm2"})  # its presets are on a hub: see test_encoders_esm2.py
+ENCODERS = sorted({*plugins.ENCODERS.names()} - {"esm2"})  # its presets are on a hub: see test_encoders_esm2.py
 LENGTHS = [1, 7, 250, 2, 63, 64, 31]
 
 
@@ -82,7 +82,7 @@ def test_layers_can_be_taken_one_by_one_and_the_last_is_the_default(encoder: str
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_presets_can_be_built_and_grow(encoder: str) -> None:
-    presets = ENCODERS.load(encoder).Encoder.PRESETS
+    presets = plugins.ENCODERS.load(encoder).Encoder.PRESETS
     with torch.device("meta"):
         sizes = [Model.create(encoder, preset=name).size for name in presets]
     assert list(presets)[:3] == ["tiny", "small", "medium"]

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from phylocli.core import plugins
 from phylocli.core.errors import UsageError
-from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.objectives import Batch, Needs, build_objective, dv, infonce, interpolated, jsd, needs_of, nwj, smile
 
 # Those that ask for nothing besides a and b; the others are in test_objectives_views.py.
 DECODER = build_critic("gaussian", 5)  # barber-agakov takes no other critic
-ALL = {name: build_objective(name, DECODER, dimension=5, features=5) for name in OBJECTIVES.names()}
+ALL = {name: build_objective(name, DECODER, dimension=5, features=5) for name in plugins.OBJECTIVES.names()}
 OBJECTIVES = [name for name, objective in ALL.items() if replace(needs_of(objective), negatives=True) == Needs()]
 WITHOUT_NEGATIVES = ("nt-xent", "supcon", "align-uniform", "barber-agakov")  # or with more than one matrix of scores
 FAMILY = [0, 1, 2, 2, 3, 4]

@@ -22,7 +22,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from phylocli import models, recipes
-from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES
+from phylocli.core import plugins
+from phylocli.core.plugins import CRITICS
 from phylocli.critics import build_critic
 from phylocli.embed import Embedder
 from phylocli.formats import write_families
@@ -40,8 +41,8 @@ from phylocli.tree.likelihood.shape import exact_rates, fit_shape
 from phylocli.tree.models import substitution_model
 
 SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "batch.tokens": 512}
-OBJECTIVES = OBJECTIVES.names()
-ENCODERS = [name for name in ENCODERS.names() if name != "esm2"]
+OBJECTIVES = plugins.OBJECTIVES.names()
+ENCODERS = [name for name in plugins.ENCODERS.names() if name != "esm2"]
 
 
 class WaitsForDevice(AssertionError):
