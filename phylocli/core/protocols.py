@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from phylocli.families.searching import Settings as FamilySettings
     from phylocli.formats.family import Family
     from phylocli.probe.benchmarks import Benchmark
-    from phylocli.probe.dataset import Dataset
-    from phylocli.probe.embeddings import Embedding
+    from phylocli.probe.inputs.dataset import Dataset
+    from phylocli.probe.inputs.embedding import Embedding
     from phylocli.probe.tasks._contract import Measurement, Metric
     from phylocli.tree.engines._settings import Inferred
     from phylocli.tree.engines._settings import Settings as TreeSettings
