@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fault_parts.trials import Outcome, trial
+from fault_parts.results import Cells, Results
+from fault_parts.trials import Outcome, preload, trial
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -229,42 +229,44 @@ def _made(written: Written, place: Path) -> str:
 KINDS = ("noticed", "sound", "silent", "unnamed", "untyped", "crash", "timeout")
 
 
-def measure(folder: Path, offsets: int, seed: int, only: str = "") -> tuple[list[str], list[str]]:
-    """Damage each kind of file and return the rows of a table, and what was not as it should be."""
-    rows = ["| file | trials | " + " | ".join(KINDS) + " |", "|---|---|" + "---|" * len(KINDS)]
-    details = []
+def damage(written: Written, folder: Path, offsets: int, seed: int) -> tuple[Cells, list[str]]:
+    """Damage each file of a kind and count what becomes of it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    place, original = folder / "place", folder / "original"
+    place.mkdir(parents=True)
+    counts: Counter[str] = Counter()
+    # What is made is made in a process of its own: forks of one that has computed with threads may hang.
+    made = trial(partial(_made, written, place), seconds=600)
+    if made.kind != "value":
+        raise RuntimeError(f"{written.name}: {made.text}")
+    files = [Path(line).relative_to(place) for line in made.text.splitlines()]
+    shutil.copytree(place, original)
+    whole = trial(partial(written.read, place), seconds=600)
+    if whole.kind != "value":
+        raise RuntimeError(f"{written.name} cannot be read whole: {whole.text}")
+    rng, details = random.Random(seed), []
+    for name in files:
+        data = (original / name).read_bytes()
+        for number in range(offsets):
+            for bit in (None, rng.randrange(8)):
+                offset = 0 if number == 0 and bit is None else rng.randrange(len(data))
+                shutil.rmtree(place, ignore_errors=True)
+                shutil.copytree(original, place)
+                (place / name).write_bytes(damaged(data, offset, bit))
+                outcome = trial(partial(written.read, place), seconds=120)
+                verdict = judge(outcome, whole.text, {name.name, name.parent.name, str(place)})
+                counts[verdict] += 1
+                if verdict not in ("noticed", "sound") and counts[verdict] <= 3:
+                    how = f"cut at {offset}" if bit is None else f"bit {bit} of byte {offset} flipped"
+                    details.append(f"{written.name}: {name}, {how} of {len(data)}: {verdict}: {outcome.text[:200]}")
+    shutil.rmtree(folder)
+    return [str(sum(counts.values())), *(str(counts[kind]) for kind in KINDS)], details
+
+
+def measure(folder: Path, offsets: int, seed: int, only: str = "") -> Results:
+    """Damage each kind of file."""
+    preload()
+    results = Results(folder / "results.jsonl", {"offsets": offsets, "seed": seed}, ["file", "trials", *KINDS], only)
     for written in WRITTEN:
-        if only and only not in written.name:
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
-        place, original = folder / "place", folder / "original"
-        place.mkdir(parents=True)
-        counts: Counter[str] = Counter()
-        # What is made is made in a process of its own: forks of one that has computed with threads may hang.
-        made = trial(partial(_made, written, place), seconds=600)
-        if made.kind != "value":
-            raise RuntimeError(f"{written.name}: {made.text}")
-        files = [Path(line).relative_to(place) for line in made.text.splitlines()]
-        shutil.copytree(place, original)
-        whole = trial(partial(written.read, place), seconds=600)
-        if whole.kind != "value":
-            raise RuntimeError(f"{written.name} cannot be read whole: {whole.text}")
-        rng = random.Random(seed)
-        for name in files:
-            data = (original / name).read_bytes()
-            for number in range(offsets):
-                for bit in (None, rng.randrange(8)):
-                    offset = 0 if number == 0 and bit is None else rng.randrange(len(data))
-                    shutil.rmtree(place, ignore_errors=True)
-                    shutil.copytree(original, place)
-                    (place / name).write_bytes(damaged(data, offset, bit))
-                    outcome = trial(partial(written.read, place), seconds=120)
-                    verdict = judge(outcome, whole.text, {name.name, name.parent.name, str(place)})
-                    counts[verdict] += 1
-                    if verdict not in ("noticed", "sound") and counts[verdict] <= 3:
-                        how = f"cut at {offset}" if bit is None else f"bit {bit} of byte {offset} flipped"
-                        details.append(f"{written.name}: {name}, {how} of {len(data)}: {verdict}: {outcome.text[:200]}")
-        total = sum(counts.values())
-        rows.append(f"| {written.name} | {total} | " + " | ".join(str(counts[kind]) for kind in KINDS) + " |")
-        print(rows[-1], file=sys.stderr, flush=True)
-    return rows, details
+        results.add(written.name, partial(damage, written, folder / "work", offsets, seed))
+    return results

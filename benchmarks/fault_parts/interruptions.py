@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fault_parts.launcher import Launcher
+from fault_parts.results import Cells, Results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -32,12 +35,14 @@ class Command:
         arguments: after `phylocli`, run in a folder of its own that holds the inputs.
         prepare: makes the inputs in a folder.
         results: names of the files and folders that it writes.
+        partial: whether it keeps what it has when it is stopped, to go on from there.
     """
 
     name: str
     arguments: list[str]
     results: tuple[str, ...]
     prepare: Callable[[Path, Launcher], None]
+    partial: bool = False
 
 
 @dataclass
@@ -117,7 +122,9 @@ COMMANDS = (
         "sweep", ["sweep", "trees.sto", "-o", "sweep", "--steps", "20", "--seeds", "0,1", *SMALL], SWEPT, _trees
     ),
     Command("run", ["run", "demo.toml", "-o", "demo"], ("demo",), _demo),
-    Command("fetch --all", ["fetch", "--all", "--store", "store"], ("store",), lambda folder, launcher: None),
+    Command(
+        "fetch --all", ["fetch", "--all", "--store", "store"], ("store",), lambda folder, launcher: None, partial=True
+    ),
 )  # fmt: skip
 
 
@@ -183,7 +190,10 @@ def _services() -> Iterator[dict[str, str]]:
 
 
 def interrupt(command: Command, folder: Path, launcher: Launcher, env: dict[str, str], moments: int, seed: int) -> Count:
-    """Interrupt a command at random moments, start it again each time, and count what is not as it should be."""
+    """Interrupt a command at random moments, start it again each time, and count what is not as it should be.
+
+    Runs that end before the signal comes do not count as interruptions; there are at most twice as many runs.
+    """
     rng = random.Random(seed)
     inputs, whole = folder / "inputs", folder / "whole"
     inputs.mkdir(parents=True)
@@ -193,19 +203,21 @@ def interrupt(command: Command, folder: Path, launcher: Launcher, env: dict[str,
     undisturbed = launcher.run(command.arguments, whole, own)
     _must(undisturbed)
     wanted = contents(whole, command.results)
-    count = Count()
-    for moment in range(moments):
-        signum = SIGNALS[moment % len(SIGNALS)]
-        at = rng.uniform(0.02, 1.0) * undisturbed.seconds
+    count, seconds = Count(), undisturbed.seconds
+    while count.interrupted < moments and count.runs < 2 * moments:
+        signum = SIGNALS[count.interrupted % len(SIGNALS)]
+        at = rng.uniform(0.02, 1.0) * seconds
         label = f"{signum.name} at {at:.2f} s"
         place = folder / "disturbed"
         shutil.copytree(inputs, place)
         first = launcher.interrupted(command.arguments, place, signum, at, own)
         count.runs += 1
         count.interrupted += first.code != 0
+        if first.code == 0:
+            seconds = min(seconds, first.seconds)
         left = _parts(place)
         again = launcher.run(command.arguments, place, own)
-        if left and signum != signal.SIGKILL:
+        if left and signum != signal.SIGKILL and not command.partial:
             count.parts.append(f"{label}: {left[0]} after the signal")
         if left := _parts(place):
             count.parts.append(f"{label}: {left[0]} after the next run")
@@ -225,27 +237,21 @@ def _parts(folder: Path) -> list[str]:
     return [str(p.relative_to(folder)) for p in folder.rglob("*") if ".part" in p.name and "part-" not in p.name]
 
 
-def measure(folder: Path, moments: int, seed: int, only: str = "") -> tuple[list[str], list[str]]:
-    """Interrupt each command and return the rows of a table, and what was not as it should be."""
-    rows = [
-        "| command | interrupted | other result | failed afterwards | temporary files left | orphans | tracebacks |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    details = []
+def measure(folder: Path, moments: int, seed: int, only: str = "") -> Results:
+    """Interrupt each command."""
+    header = ["command", "interrupted", "other result", "failed afterwards", "temporary files left", "orphans", "tracebacks"]
+    results = Results(folder / "results.jsonl", {"moments": moments, "seed": seed}, header, only)
     with _services() as env, Launcher(env) as launcher:
-        for command in COMMANDS:
-            if only and only not in command.name:
-                continue
-            place = folder / command.name.replace(" ", "-").replace("/", "")
+
+        def row(command: Command) -> tuple[Cells, list[str]]:
+            place = folder / re.sub(r"\W+", "-", command.name)
             shutil.rmtree(place, ignore_errors=True)
             count = interrupt(command, place, launcher, env, moments, seed)
             shutil.rmtree(place, ignore_errors=True)
             kinds = (count.different, count.failed, count.parts, count.orphans, count.tracebacks)
-            rows.append(
-                f"| `{command.name}` | {count.interrupted} of {count.runs} | "
-                + " | ".join(str(len(k)) for k in kinds)
-                + " |"
-            )
-            print(rows[-1], file=sys.stderr, flush=True)
-            details += [f"{command.name}: {line}" for kind in kinds for line in kind[:5]]
-    return rows, details
+            details = [f"{command.name}: {line}" for kind in kinds for line in kind[:5]]
+            return [f"{count.interrupted} of {count.runs}", *(str(len(kind)) for kind in kinds)], details
+
+        for command in COMMANDS:
+            results.add(f"`{command.name}`", partial(row, command))
+    return results

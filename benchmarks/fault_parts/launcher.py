@@ -23,11 +23,11 @@ MARK = "PHYLOCLI_FAULTS_MARK"
 
 SERVER = """
 import json, os, resource, signal, sys
-import numpy, scipy.sparse, scipy.stats, pyarrow.parquet, polars, torch, pyhmmer, sklearn.metrics, skbio
-import jinja2, matplotlib, rich.progress
+sys.path.insert(0, FOLDER)
+from fault_parts.trials import preload
+preload()
+import matplotlib, phylocli.cli
 matplotlib.use("svg")
-import phylocli.train, phylocli.embed, phylocli.search, phylocli.probe, phylocli.workflow, phylocli.tree, phylocli.families
-import phylocli.train.sweep, phylocli.fetch, phylocli.cli
 import ctypes
 def give_up_privileges():
     # Root stays root, but may no longer do what permissions forbid: without CAP_DAC_OVERRIDE, _READ_SEARCH and CAP_FOWNER.
@@ -109,8 +109,9 @@ class Launcher:
         self._running: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
+        source = SERVER.replace("FOLDER", repr(str(Path(__file__).resolve().parent.parent)))
         self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._env
+            [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._env
         )
         return self
 

@@ -16,7 +16,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from fault_parts.results import Cells, Results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -259,33 +262,33 @@ def _renamed(file: Path, folder: Path, suffix: str) -> Path:
     return path
 
 
-def measure(folder: Path, cases: int, seed: int, only: str = "") -> tuple[list[str], list[str]]:
-    """Fuzz every reader and return the rows of a table, and what stopped a reader."""
-    rows = ["| reader | cases | stopped by | peak memory, MB |", "|---|---|---|---|"]
-    details = []
-    for name in READERS:
-        if only and only not in name:
-            continue
-        place = folder / re.sub(r"\W+", "-", name)
+def stopped(name: str, cases: int, seed: int, folder: Path) -> tuple[Cells, list[str]]:
+    """Fuzz one reader in a process of its own and say how many cases it read and what stopped it."""
+    place = folder / re.sub(r"\W+", "-", name)
+    shutil.rmtree(place, ignore_errors=True)
+    command = [sys.executable, "-m", "fault_parts.readers", name, str(cases), str(seed), str(place)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=env, check=False)
+    text = done.stdout + done.stderr
+    ran = re.findall(r"stat::number_of_executed_units:\s*(\d+)", text) or re.findall(r"Done (\d+) runs", text) or ["0"]
+    peak = re.findall(r"stat::peak_rss_mb:\s*(\d+)", text) or ["–"]
+    why, details = "–", []
+    if done.returncode != 0:
+        found = re.findall(r"^(?:\w+\.)*\w+(?:Error|Exception|Panic)\w*:.*$|ERROR: libFuzzer: .*$|Uncaught.*$", text, re.M)
+        why = (found[-1] if found else f"exit code {done.returncode}")[:120]
+        details.append(f"{name}: {text[-1500:]}")
+    else:
         shutil.rmtree(place, ignore_errors=True)
-        command = [sys.executable, "-m", "fault_parts.readers", name, str(cases), str(seed), str(place)]
-        env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=env, check=False)
-        text = done.stdout + done.stderr
-        ran = re.findall(r"stat::number_of_executed_units:\s*(\d+)", text) or re.findall(r"Done (\d+) runs", text) or ["0"]
-        peak = re.findall(r"stat::peak_rss_mb:\s*(\d+)", text) or ["–"]
-        why = "–"
-        if done.returncode != 0:
-            found = re.findall(
-                r"^(?:\w+\.)*\w+(?:Error|Exception|Panic)\w*:.*$|ERROR: libFuzzer: .*$|Uncaught.*$", text, re.M
-            )
-            why = (found[-1] if found else f"exit code {done.returncode}")[:120]
-            details.append(f"{name}: {text[-1500:]}")
-        rows.append(f"| {name} | {int(ran[-1]):,} | {why} | {peak[-1]} |")
-        print(rows[-1], file=sys.stderr, flush=True)
-        if done.returncode == 0:
-            shutil.rmtree(place, ignore_errors=True)
-    return rows, details
+    return [f"{int(ran[-1]):,}", why, peak[-1]], details
+
+
+def measure(folder: Path, cases: int, seed: int, only: str = "") -> Results:
+    """Fuzz every reader."""
+    header = ["reader", "cases", "stopped by", "peak memory, MB"]
+    results = Results(folder / "results.jsonl", {"cases": cases, "seed": seed}, header, only)
+    for name in READERS:
+        results.add(name, partial(stopped, name, cases, seed, folder))
+    return results
 
 
 if __name__ == "__main__":

@@ -6,16 +6,17 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fault_parts.interruptions import COMMANDS, SMALL, Command, _globins, _table, _trees, contents
 from fault_parts.launcher import Ended, Launcher
+from fault_parts.results import Cells, Results
 
 OLD = b"what was here before\n"
 
@@ -170,8 +171,8 @@ def two_at_once(command: Command, place: Path, launcher: Launcher, other: Launch
     return "ok" if contents(place, command.results) == wanted else "another result"
 
 
-def measure(folder: Path, only: str = "") -> tuple[list[str], list[str]]:
-    """Let each fault happen to each command and return the rows of a table."""
+def measure(folder: Path, only: str = "") -> Results:
+    """Let each fault happen to each command."""
     shim = folder / "shim.so"
     folder.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).with_name("shim.c")
@@ -182,8 +183,8 @@ def measure(folder: Path, only: str = "") -> tuple[list[str], list[str]]:
     }  # fmt: skip
     if os.geteuid() != 0:
         del faults["full disk"], faults["read-only, ordinary user"]
-    rows = ["| fault | " + " | ".join(f"`{c.name}`" for c in TARGETS) + " |", "|---|" + "---|" * len(TARGETS)]
-    details: list[str] = []
+    header = ["fault", *(f"`{command.name}`" for command in TARGETS)]
+    results = Results(folder / "results.jsonl", {}, header, only)
     with Launcher({"LD_PRELOAD": str(shim)}) as launcher, Launcher() as other:
         every = {**faults, "two at once": lambda command, place, first: two_at_once(command, place, first, other)}
         inputs: dict[str, Path] = {}
@@ -192,18 +193,18 @@ def measure(folder: Path, only: str = "") -> tuple[list[str], list[str]]:
             shutil.rmtree(inputs[command.name], ignore_errors=True)
             inputs[command.name].mkdir()
             command.prepare(inputs[command.name], other)
-        for name, fault in every.items():
-            if only and only not in name:
-                continue
+
+        def row(name: str) -> tuple[Cells, list[str]]:
             cells = []
             for command in TARGETS:
                 place = folder / "place"
                 shutil.rmtree(place, ignore_errors=True)
                 shutil.copytree(inputs[command.name], place)
                 (place / "OUT").mkdir()
-                cells.append(fault(command, place, launcher))
-                if cells[-1] != "ok":
-                    details.append(f"{name}, {command.name}: {cells[-1]}")
-            rows.append(f"| {name} | " + " | ".join(cells) + " |")
-            print(rows[-1], file=sys.stderr, flush=True)
-    return rows, details
+                cells.append(every[name](command, place, launcher))
+            wrong = [(c.name, cell) for c, cell in zip(TARGETS, cells, strict=True) if cell != "ok"]
+            return cells, [f"{name}, {command}: {cell}" for command, cell in wrong]
+
+        for name in every:
+            results.add(name, partial(row, name))
+    return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -11,6 +12,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+LIBRARIES = (
+    "numpy", "scipy.sparse", "scipy.stats", "pyarrow.parquet", "polars", "torch", "pyhmmer", "sklearn.metrics", "skbio",
+    "jinja2", "rich.progress", "phylocli.train", "phylocli.embed", "phylocli.search", "phylocli.probe", "phylocli.workflow",
+    "phylocli.tree", "phylocli.families", "phylocli.train.sweep", "phylocli.fetch", "phylocli.cli",
+)  # fmt: skip
+"""What takes seconds to import; nothing of it computes, or starts threads, when imported."""
+
+
+def preload() -> None:
+    """Import the libraries, so that forks of this process need not."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
 
 
 @dataclass(frozen=True)

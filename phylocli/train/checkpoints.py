@@ -47,20 +47,30 @@ def from_main(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[s
     return whole if world.main else others
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write the state after `step` steps, and drop all but the last `keep` checkpoints.
+def save(folder: Path, step: int, state: dict[str, Any], keep: int, every: int = 1) -> Path:
+    """Write the state after `step` steps, and remove all but the last `keep` checkpoints.
+
+    Older checkpoints that are not multiples of `every`, which interruptions leave, are removed first: a run that was
+    stopped and resumed ends with the same checkpoints as one that was not.
 
     Args:
         folder: the run's `checkpoints/`.
         step: steps done.
         state: tensors, numbers, text, and lists and dicts of these; nothing else can be read back.
-        keep: at least 1.
+        keep: number of checkpoints, at least 1.
+        every: steps between two scheduled checkpoints.
     """
     target = folder / f"step-{step:08d}.pt"
     _write({"step": step, **state}, target)
-    for old in found(folder)[: -max(1, keep)]:
+    unscheduled = [path for path in found(folder) if path != target and _step(path) % every]
+    scheduled = [path for path in found(folder) if path not in unscheduled]
+    for old in unscheduled + scheduled[: -max(1, keep)]:
         old.unlink(missing_ok=True)
     return target
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def save_best(folder: Path, step: int, state: dict[str, Any]) -> Path:

@@ -219,7 +219,8 @@ class Run:
         if self.world.main:
             with self._resumable():
                 self.metrics.write()
-                checkpoints.save(self.folder / CHECKPOINTS, step, state, self.config["checkpoints"]["keep"])
+                keep, every = self.config["checkpoints"]["keep"], self.config["checkpoints"]["every"]
+                checkpoints.save(self.folder / CHECKPOINTS, step, state, keep, every)
 
     @contextlib.contextmanager
     def _resumable(self) -> Iterator[None]:

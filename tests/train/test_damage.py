@@ -69,6 +69,17 @@ def test_a_damaged_checkpoint_is_skipped_by_name_and_never_taken_for_another_sta
         checkpoints.load_latest(tmp_path)
 
 
+def test_checkpoints_of_interruptions_make_way_for_scheduled_ones(tmp_path: Path) -> None:
+    for step in (10, 20, 23):
+        checkpoints.save(tmp_path, step, {}, keep=2, every=10)
+    assert [path.stem for path in checkpoints.found(tmp_path)] == ["step-00000020", "step-00000023"]
+    for step in (27, 30):
+        checkpoints.save(tmp_path, step, {}, keep=2, every=10)
+    assert [path.stem for path in checkpoints.found(tmp_path)] == ["step-00000020", "step-00000030"]
+    checkpoints.save(tmp_path, 33, {}, keep=1, every=10)
+    assert [path.stem for path in checkpoints.found(tmp_path)] == ["step-00000033"]
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_damaged_model_is_refused_by_name(name: str, tmp_path: Path) -> None:
     model = Model.create("convolutional", preset="tiny", parameters={"depth": 1, "width": 8, "hidden": 8})
