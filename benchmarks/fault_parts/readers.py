@@ -66,9 +66,9 @@ def _newick(path: Path) -> object:
 
 
 def _hmm(path: Path) -> object:
-    from phylocli.align.engines.profile import read_profiles
+    from phylocli.formats.hmm import read_hmms
 
-    return read_profiles(path)
+    return list(read_hmms(path))
 
 
 def _recipe(path: Path) -> object:
@@ -150,10 +150,14 @@ def _record(folder: Path) -> None:
 
 
 def _profile(folder: Path) -> None:
-    sys.path.insert(0, str(ROOT / "tests" / "services"))
-    from standin import hmm_text
+    import pyhmmer
 
-    (folder / "seed.hmm").write_bytes(hmm_text("PF00042")[:LONGEST])
+    alphabet = pyhmmer.easel.Alphabet.amino()
+    rows = [pyhmmer.easel.TextSequence(name=str(k), sequence=row) for k, row in enumerate(("MKVLAAGIVG", "MKILSAG-VG"))]
+    alignment = pyhmmer.easel.TextMSA(name="family", sequences=rows).digitize(alphabet)
+    hmm, _, _ = pyhmmer.plan7.Builder(alphabet).build_msa(alignment, pyhmmer.plan7.Background(alphabet))
+    with (folder / "seed.hmm").open("wb") as stream:
+        hmm.write(stream)
 
 
 def _frame_seeds(*suffixes: str) -> Callable[[Path], None]:

@@ -17,8 +17,9 @@ from phylocli.align.engines._settings import Aligned, Settings
 from phylocli.core.errors import BadInputError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
+from phylocli.formats.hmm import read_hmms
 from phylocli.formats.provenance import versions
-from phylocli.formats.streams import PathLike, note_input, open_input
+from phylocli.formats.streams import PathLike
 from phylocli.store import Store
 
 
@@ -123,24 +124,15 @@ def read_profiles(path: PathLike) -> dict[str, Any]:
     """Return the HMMs of a file by accession (without version) and by name.
 
     Raises:
-        BadInputError: the file cannot be read, is not in HMMER's format, or holds an HMM of another alphabet.
+        BadInputError: the file cannot be read, is not in HMMER's format, or has an HMM of another alphabet.
     """
-    from pyhmmer import plan7
-
-    note_input(path)
     found: dict[str, Any] = {}
-    try:
-        with open_input(path) as stream, plan7.HMMFile(stream) as file:
-            for hmm in file:
-                if hmm.alphabet.type != "amino":
-                    raise BadInputError(f"{path}: the HMM {hmm.name} is of {hmm.alphabet.type}, not of proteins")
-                found[hmm.name] = hmm
-                if hmm.accession:
-                    found[hmm.accession.split(".")[0]] = hmm
-    except (ValueError, EOFError) as error:
-        raise BadInputError(f"{path} is no HMM file of HMMER 3", why=str(error) or None) from error
+    for hmm in read_hmms(path):
+        found[hmm.name] = hmm
+        if hmm.accession:
+            found[hmm.accession.split(".")[0]] = hmm
     if not found:
-        raise BadInputError(f"{path} holds no HMM")
+        raise BadInputError(f"{path} has no HMM")
     return found
 
 
