@@ -123,6 +123,7 @@ VIEWS = Kind("view", "views", "phylocli.views", protocols.ViewPlugin)
 ENCODERS = Kind("encoder", "encoders", "phylocli.encoders", protocols.EncoderPlugin)
 CRITICS = Kind("critic", "critics", "phylocli.critics", protocols.CriticPlugin)
 OBJECTIVES = Kind("objective", "objectives", "phylocli.objectives", protocols.ObjectivePlugin)
+POOLINGS = Kind("pooling", "encoders.poolings", "phylocli.poolings", protocols.PoolingPlugin)
 TREE_ENGINES = Kind("tree engine", "tree.engines", "phylocli.tree_engines", protocols.TreeEnginePlugin)
 ALIGNERS = Kind("aligner", "align.engines", "phylocli.aligners", protocols.AlignerPlugin)
 FAMILY_ENGINES = Kind("family engine", "families.engines", "phylocli.family_engines", protocols.FamilyEnginePlugin)
@@ -130,7 +131,7 @@ PROBES = Kind("probe", "probe.tasks", "phylocli.probes", protocols.ProbePlugin)
 BENCHMARKS = Kind("benchmark", "probe.benchmarks", "phylocli.benchmarks", protocols.BenchmarkPlugin)
 
 KINDS: tuple[Kind[Any], ...] = (
-    *(VIEWS, ENCODERS, CRITICS, OBJECTIVES),
+    *(VIEWS, ENCODERS, POOLINGS, CRITICS, OBJECTIVES),
     *(TREE_ENGINES, ALIGNERS, FAMILY_ENGINES, PROBES, BENCHMARKS),
 )
 RECIPES = "phylocli.recipes"

@@ -11,6 +11,6 @@ from __future__ import annotations
 from phylocli.encoders._batch import pad_batch
 from phylocli.encoders._device import choose_device
 from phylocli.encoders._model import Model
-from phylocli.encoders._pooling import POOLINGS, build_pooling, pooling_named
+from phylocli.encoders.poolings import build_pooling
 
-__all__ = ["POOLINGS", "Model", "build_pooling", "choose_device", "pad_batch", "pooling_named"]
+__all__ = ["Model", "build_pooling", "choose_device", "pad_batch"]

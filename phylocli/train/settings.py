@@ -14,8 +14,7 @@ from phylocli import views
 from phylocli.core import plugins
 from phylocli.core.alphabet import ALPHABETS
 from phylocli.core.errors import UsageError
-from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES
-from phylocli.encoders import pooling_named
+from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES, POOLINGS
 from phylocli.train import checkpoints, divergence
 from phylocli.train.data.types import NEGATIVES
 from phylocli.train.report import trackers
@@ -143,7 +142,7 @@ def _check_plugins(config: dict[str, Any]) -> None:
         raise UsageError(f"the encoder {encoder['name']!r} has no preset {encoder['preset']!r}", fix=f"it has: {presets}")
     plugins.check_parameters("encoder", encoder["name"], made, encoder["parameters"])
     pooling, parameters = encoder["pooling"], encoder["pooling_parameters"]
-    plugins.check_parameters("pooling", pooling, pooling_named(pooling), parameters)
+    plugins.check_parameters("pooling", pooling, POOLINGS.load(pooling).Pooling, parameters)
     view = dict(config["view"])
     views.build(view.pop("name"), view, config["alphabet"])
 

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from phylocli.core import plugins
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.encoders import POOLINGS, Model, pad_batch
+from phylocli.encoders import Model, pad_batch
 from phylocli.encoders._batch import Layout
 from phylocli.encoders.recurrent import Reader
 
@@ -112,7 +112,7 @@ def test_the_convolution_is_what_conv1d_computes() -> None:
     assert torch.allclose(block(x[0], layout), expected[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", list(POOLINGS))
+@pytest.mark.parametrize("pooling", plugins.POOLINGS.names())
 def test_poolings_do_not_see_padding(pooling: str) -> None:
     model = small("convolutional", pooling)
     torch.manual_seed(0)

@@ -87,7 +87,7 @@ def test_the_ends_of_a_range_are_accepted(name: str) -> None:
         ({"encoder.parameters.deepth": 2}, "no parameter 'deepth'"),
         ({"encoder.parameters.depth": True}, "must be a whole number"),
         ({"encoder.preset": "huge"}, "no preset 'huge'"),
-        ({"encoder.pooling": "median"}, "no pooling named 'median'"),
+        ({"encoder.pooling": "median"}, "unknown pooling 'median'"),
         ({"encoder.pooling_parameters.heads": 2}, "no parameter 'heads'"),
         ({"view.crop.min_fraction": "half"}, "must be a number"),
         ({"view.crop.min_fraction": 2.0}, "min_fraction"),

@@ -1,0 +1,28 @@
+"""The average over residues of learned features of each."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phylocli.core.errors import UsageError
+from phylocli.encoders.poolings._residue_mean import mean_of
+
+
+class Pooling(nn.Module):
+    """The average over residues of learned features of each: mean of gelu(W·x + b), as many features as one likes.
+
+    An average of D values says little of what a sequence holds; wider, it comes nearer to a bag of learned motifs. The
+    encoder itself stays as narrow, and as fast, as it was.
+    """
+
+    def __init__(self, dimension: int, features: int = 512) -> None:
+        super().__init__()
+        if features < 1:
+            raise UsageError(f"the pooling cannot have {features} features")
+        self.dimension = features
+        self.expand = nn.Linear(dimension, features)
+
+    def forward(self, residues: Tensor, mask: Tensor) -> Tensor:
+        """Pool residues (N, L, D) with mask (N, L) to (N, features)."""
+        return mean_of(lambda x: F.gelu(self.expand(x)), residues, mask)
