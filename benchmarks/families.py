@@ -37,8 +37,9 @@ import polars as pl
 from sklearn.metrics import homogeneity_completeness_v_measure
 
 from phylocli.align.engines.profile import build
-from phylocli.formats import fasta, read_families, read_sequences
-from phylocli.formats.fasta import Sequence
+from phylocli.formats import read_families, read_sequences
+from phylocli.formats.sequences import fasta
+from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import open_text_output
 from phylocli.formats.tables import members_schema, read_table, write_table
 

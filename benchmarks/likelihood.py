@@ -42,13 +42,14 @@ from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse
 from phylocli.simulate import random_tree, simulate_states
-from phylocli.tree import _collapse, refine_many
-from phylocli.tree._refine import improve, rearrange, refine
-from phylocli.tree._support import METHODS, Measure, add_support
-from phylocli.tree.engines._settings import Settings
+from phylocli.tree import deduplicate as _collapse
+from phylocli.tree import refine_many
+from phylocli.tree.comparison.splits import splits
 from phylocli.tree.infer import clip_negative, usable_states
 from phylocli.tree.likelihood import local_support, refine_trees
-from phylocli.tree.splits import splits
+from phylocli.tree.refinement import improve, rearrange, refine
+from phylocli.tree.settings import Settings
+from phylocli.tree.support import METHODS, Measure, add_support
 
 COLUMNS = 150
 SETTINGS = Settings()

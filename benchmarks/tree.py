@@ -118,7 +118,7 @@ def one(alignment: str, true_tree: str, engine: str, options: dict) -> dict[str,
     from phylocli.formats import read_families
     from phylocli.formats.newick import parse
     from phylocli.tree import infer_trees
-    from phylocli.tree.engines._skbio import import_skbio
+    from phylocli.tree.skbio import import_skbio
 
     import_skbio()  # so that `import` below is what engines need, and `cpu` is the work
     refines = options.get("refine", getattr(TREE_ENGINES.load(engine), "USES_DISTANCES", False))
@@ -142,7 +142,7 @@ def matrix(n: int) -> None:
     import torch
 
     from phylocli.simulate import random_tree, simulate_states
-    from phylocli.tree.distances import distance_matrix
+    from phylocli.tree.distances.matrix import distance_matrix
 
     torch.set_num_threads(1)  # whose sums over columns are faster, here as wherever lengths are refined after
 

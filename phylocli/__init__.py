@@ -28,7 +28,7 @@ _EXPORTS = {
     "Model": "phylocli.encoders",
     "PairSampler": "phylocli.pairs",
     "PhylocliError": "phylocli.core.errors",
-    "Sequence": "phylocli.formats.fasta",
+    "Sequence": "phylocli.formats.sequences.fasta",
     "Split": "phylocli.pairs",
     "Store": "phylocli.store",
     "Tree": "phylocli.formats.newick",
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from phylocli.formats.embeddings import EmbeddingTable as EmbeddingTable
     from phylocli.formats.embeddings import read_embeddings as read_embeddings
     from phylocli.formats.family import Family as Family
-    from phylocli.formats.fasta import Sequence as Sequence
     from phylocli.formats.newick import Tree as Tree
+    from phylocli.formats.sequences.fasta import Sequence as Sequence
     from phylocli.pairs import PairSampler as PairSampler
     from phylocli.pairs import Split as Split
     from phylocli.pairs import draw_pairs as draw_pairs

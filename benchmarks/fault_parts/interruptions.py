@@ -69,7 +69,8 @@ def _trees(folder: Path, launcher: Launcher) -> None:
 
 def _globins(folder: Path, launcher: Launcher) -> None:
     shutil.copy(EXAMPLES / "globins.fasta", folder / "globins.fasta")
-    from phylocli.formats import fasta, read_families
+    from phylocli.formats import read_families
+    from phylocli.formats.sequences import fasta
 
     with (folder / "proteins.fasta").open("w") as stream:
         for family in read_families(EXAMPLES / "families.sto"):

@@ -11,7 +11,7 @@ from phylocli.core import console
 from phylocli.core.alphabet import GAPS
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 
 KEPT_TAG = "KR"
 """`#=GS <id> KR 3-20,22-150`: the residues of the untrimmed sequence, counted from 1, that a trimmed row holds."""

@@ -79,7 +79,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
                 function(*args, **options)
             sys.stdout.flush()
         except PhylocliError as error:
-            from phylocli.formats.fasta import DuplicateIdError
+            from phylocli.formats.sequences.fasta import DuplicateIdError
 
             if isinstance(error, DuplicateIdError) and "on_duplicate" in options:
                 error.fix = error.OPTION_FIX

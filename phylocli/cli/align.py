@@ -58,8 +58,8 @@ def command(
     from phylocli.align import align_families
     from phylocli.formats import write_families
     from phylocli.formats.failures import Failures
-    from phylocli.formats.fasta import parse_on_duplicate
     from phylocli.formats.provenance import write_sidecar
+    from phylocli.formats.sequences.fasta import parse_on_duplicate
     from phylocli.store import default_root
     from phylocli.workflow.source import families
 

@@ -79,7 +79,7 @@ def command(
     from typing import cast
 
     from phylocli.embed import embed_file
-    from phylocli.formats.fasta import OnDuplicate
+    from phylocli.formats.sequences.fasta import OnDuplicate
     from phylocli.formats.tables import parse_format
 
     embed_file(

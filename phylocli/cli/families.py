@@ -62,7 +62,7 @@ def command(
     from phylocli.families import find_families
     from phylocli.families.write import check_store, write_members, write_records
     from phylocli.formats import read_sequences
-    from phylocli.formats.fasta import parse_on_duplicate
+    from phylocli.formats.sequences.fasta import parse_on_duplicate
 
     if singletons not in ("keep", "drop"):
         raise UsageError(f"--singletons is keep or drop, not {singletons!r}")

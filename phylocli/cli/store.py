@@ -29,8 +29,7 @@ def list_families(
     store: StoreOption = None,
 ) -> None:
     """List the families: size, tree, profile, where from, which release, when. A table on standard output."""
-    from phylocli.fetch import write_inventory
-    from phylocli.store import Store
+    from phylocli.store import Store, write_inventory
 
     write_inventory(Store(store), output, accessions=accessions, clans=clan)
 
@@ -38,8 +37,7 @@ def list_families(
 @app.command("info")
 def info(accessions: Accessions = None, store: StoreOption = None) -> None:
     """Tell what is known of some families, or of the store as a whole."""
-    from phylocli.fetch import describe
-    from phylocli.store import Store
+    from phylocli.store import Store, describe
 
     for line in describe(Store(store), accessions):
         typer.echo(line)
@@ -52,8 +50,7 @@ def verify(
     store: StoreOption = None,
 ) -> None:
     """Check every checksum and read every record; ends with 65 where something is damaged."""
-    from phylocli.fetch import report_findings, verify_store
-    from phylocli.store import Store
+    from phylocli.store import Store, report_findings, verify_store
 
     report_findings(verify_store(Store(store), accessions or None, remove=remove), removed=remove)
 
@@ -100,8 +97,7 @@ def export(
     store: StoreOption = None,
 ) -> None:
     """Write families of the store to a file or pipe."""
-    from phylocli.fetch import export_families
-    from phylocli.store import Store
+    from phylocli.store import Store, export_families
 
     export_families(Store(store), output, accessions=accessions, clans=clan, format=format)
 
@@ -118,7 +114,6 @@ def remove(
     store: StoreOption = None,
 ) -> None:
     """Remove families with their profiles and provenance, or the files of a release."""
-    from phylocli.fetch import remove_families
-    from phylocli.store import Store
+    from phylocli.store import Store, remove_families
 
     remove_families(Store(store), accessions=accessions, clans=clan, release=release, all_=all_)

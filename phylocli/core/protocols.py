@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
     from phylocli.align.engines._settings import Aligned
     from phylocli.align.engines._settings import Settings as AlignSettings
-    from phylocli.families.ledger import Group
     from phylocli.families.pool import Pool
+    from phylocli.families.residue_assignment import Group
     from phylocli.families.searching import Settings as FamilySettings
     from phylocli.formats.family import Family
     from phylocli.probe.benchmarks import Benchmark
     from phylocli.probe.inputs.dataset import Dataset
     from phylocli.probe.inputs.embedding import Embedding
     from phylocli.probe.tasks._contract import Measurement, Metric
-    from phylocli.tree.engines._settings import Inferred
-    from phylocli.tree.engines._settings import Settings as TreeSettings
+    from phylocli.tree.settings import Inferred
+    from phylocli.tree.settings import Settings as TreeSettings
 
 
 class ViewPlugin(Protocol):

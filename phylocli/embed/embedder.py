@@ -18,8 +18,8 @@ from phylocli.core.errors import UsageError
 from phylocli.embed.batching import spans, token_batches, windows
 from phylocli.encoders import Model, build_pooling, pad_batch
 from phylocli.formats import Sequence
-from phylocli.formats.fasta import shorten
 from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
+from phylocli.formats.sequences.fasta import shorten
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -13,7 +13,7 @@ from typing import cast
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats import Sequence, read_sequences
-from phylocli.formats.fasta import OnDuplicate
+from phylocli.formats.sequences.fasta import OnDuplicate
 from phylocli.formats.streams import STDIO, PathLike, recording_inputs
 
 Sources = PathLike | SequenceOf[PathLike | None] | None

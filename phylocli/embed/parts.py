@@ -18,10 +18,10 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.inputs import Checksum
 from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import Tabulator
-from phylocli.formats import Sequence, locks
-from phylocli.formats.parts import FORMAT, MANIFEST, is_part_beyond, is_parts, missing_parts, part_path, read_manifest
-from phylocli.formats.streams import write_text
+from phylocli.formats import Sequence
+from phylocli.formats.streams import locks, write_text
 from phylocli.formats.tables import TableWriter, read_parquet_metadata
+from phylocli.formats.tables.parts import FORMAT, MANIFEST, is_part_beyond, is_parts, missing_parts, part_path, read_manifest
 
 SHARD_SIZE = {False: 50_000, True: 1_000}
 """Sequences of a part: of embeddings of sequences, and of residues."""

@@ -21,10 +21,10 @@ from phylocli.embed.parts import SHARD_SIZE, Shard, open_folder, parse_shard, wr
 from phylocli.embed.throughput import Meter, duration
 from phylocli.embed.to_table import Tabulator
 from phylocli.encoders import Model, choose_device
-from phylocli.formats import locks, read_sequences
-from phylocli.formats.fasta import OnDuplicate
+from phylocli.formats import read_sequences
 from phylocli.formats.provenance import provenance, write_sidecar
-from phylocli.formats.streams import STDIO, PathLike, is_file, note_input, write_text
+from phylocli.formats.sequences.fasta import OnDuplicate
+from phylocli.formats.streams import STDIO, PathLike, is_file, locks, note_input, write_text
 from phylocli.formats.tables import TableFormat, TableWriter, format_of, has_format
 
 

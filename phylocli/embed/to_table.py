@@ -13,7 +13,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.embed.embedder import embed_residues, embed_sequences
 from phylocli.encoders import Model
 from phylocli.formats import Sequence
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.tables import embeddings_schema, residues_schema
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from phylocli.core import alphabet, console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import FAMILY_ENGINES
 from phylocli.core.threads import available_cores
-from phylocli.families.ledger import Group
 from phylocli.families.pool import Pool
+from phylocli.families.residue_assignment import Group
 from phylocli.families.searching import Region, Settings
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import Sequence
 from phylocli.formats.nucleotides import NucleotideCheck
+from phylocli.formats.sequences.fasta import Sequence
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from phylocli.core import console
 from phylocli.families.growth import Grown, grow
-from phylocli.families.ledger import Group, Ledger
+from phylocli.families.residue_assignment import Group, Ledger
 from phylocli.families.searching import Hit, Region, Searcher
 
 # Seeds that are grown at once. A constant: with the number of threads the outcome would change too.

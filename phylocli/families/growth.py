@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.families.ledger import Ledger
+from phylocli.families.residue_assignment import Ledger
 from phylocli.families.searching import Hit, Region, Searcher, rows_of
 
 # Neighbours that the seed itself is searched against, evenly spaced by length where there are more; the rest wait for the

@@ -11,7 +11,7 @@ from pyhmmer import easel
 
 from phylocli.align.engines._letters import plain
 from phylocli.core.errors import BadInputError
-from phylocli.formats.fasta import Sequence
+from phylocli.formats.sequences.fasta import Sequence
 
 AMINO = easel.Alphabet.amino()
 

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from phylocli.core import console
 from phylocli.families.diagonals import blosum_order, ungapped_scores
 from phylocli.families.pool import Pool
-from phylocli.families.words import blocks, reduced_letters, word_codes
+from phylocli.families.spaced_seeds import blocks, reduced_letters, word_codes
 
 # 1 / sum of squared class frequencies in proteins: what a letter of the reduced alphabet is worth against chance.
 EFFECTIVE_LETTERS = 6.2

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from phylocli.core.errors import UsageError
 from phylocli.families.find import Families
-from phylocli.fetch import remove_families
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike, file_sha256
 from phylocli.formats.tables import members_schema, write_table
-from phylocli.store import Store
+from phylocli.store import Store, remove_families
 
 
 def _of_prefix(store: Store, prefix: str) -> list[str]:

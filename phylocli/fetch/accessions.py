@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
 _FAMILY = re.compile(r"(PF\d{5})(?:\.(\d+))?", re.ASCII)

@@ -13,15 +13,15 @@ from phylocli.fetch.accessions import Wanted, parse_clan, parse_family, unique
 from phylocli.fetch.http import Client
 from phylocli.fetch.interpro import DeadFamilyError, InterPro, UnknownFamilyError
 from phylocli.fetch.pfam import CLANS, PfamReleases
-from phylocli.fetch.policy import Policy, default_policy
 from phylocli.fetch.release import check_alignment, fetch_release
+from phylocli.fetch.retry_policy import Policy, default_policy
 from phylocli.fetch.services import Services, find_services
 from phylocli.fetch.split import clans_of
-from phylocli.fetch.workers import Workers
-from phylocli.formats import fasta
+from phylocli.fetch.thread_pool import Workers
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import Sequence
 from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.sequences import fasta
+from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.store import Store, is_safe
 

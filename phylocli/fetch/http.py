@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 from phylocli import __version__
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
-from phylocli.fetch.policy import Policy
+from phylocli.fetch.retry_policy import Policy
 from phylocli.fetch.verify import unpacked
 
 T = TypeVar("T")

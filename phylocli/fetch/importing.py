@@ -14,17 +14,17 @@ from phylocli.core import console
 from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError
 from phylocli.fetch.pfam import ALIGNMENTS, CLANS, PROFILES
-from phylocli.fetch.policy import Policy, default_policy
 from phylocli.fetch.release import Release, split_release
-from phylocli.fetch.verify import check_family
+from phylocli.fetch.retry_policy import Policy, default_policy
 from phylocli.formats import read_families, stem
-from phylocli.formats.a2m import SUFFIXES as A2M_SUFFIXES
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.provenance import provenance
+from phylocli.formats.sequences.a2m import SUFFIXES as A2M_SUFFIXES
 from phylocli.formats.streams import PACKED, PathLike, display_name, open_input
 from phylocli.store import Store, is_safe
+from phylocli.store.integrity import check_family
 
 _SUFFIXES = (".fasta", ".fa", ".faa", ".fas", ".afa", ".sto", ".stk", ".stockholm", *A2M_SUFFIXES)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")

@@ -15,10 +15,10 @@ from typing import IO, Any
 from phylocli.core.errors import BadInputError, ServiceError
 from phylocli.fetch.accessions import Wanted
 from phylocli.fetch.http import Client, Reply, TransientError, next_page, unread
-from phylocli.fetch.policy import Policy
+from phylocli.fetch.retry_policy import Policy
 from phylocli.fetch.verify import is_empty_object, read_alignment, read_profile, unpacked
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import Sequence
+from phylocli.formats.sequences.fasta import Sequence
 
 # Texts of a 404 that are an answer; with any other text it is an exception in the service, which may pass.
 _LACKS = "list index out of range"

@@ -11,6 +11,7 @@ from phylocli.fetch.download import NotServedError, download
 from phylocli.fetch.http import Client, TransientError
 from phylocli.formats.stockholm import split_accession
 from phylocli.store import Store
+from phylocli.store.inventory import releases_there
 
 CLANS = "Pfam-A.clans.tsv.gz"
 PROFILES = "Pfam-A.hmm.gz"
@@ -51,7 +52,7 @@ class PfamReleases:
                 raise UsageError(f"{release[:40]!r} is not a Pfam release", fix="releases look like 38.2; or say current")
             return found.group(1)
         if self._offline:
-            there = releases_there(self._store)
+            there = releases_there(self._store.root)
             if not there:
                 raise ServiceError(f"no Pfam release is in the store {self._store.root}", fix="fetch one without --offline")
             return there[-1]
@@ -120,13 +121,6 @@ class PfamReleases:
                 return data.decode("latin-1")
 
         return self._client.attempt(what, once)
-
-
-def releases_there(store: Store) -> list[str]:
-    """Return the releases whose files are in the store, the oldest first."""
-    folder = store.root / "releases"
-    found = [p.name for p in folder.iterdir() if _RELEASE.fullmatch(p.name)] if folder.is_dir() else []
-    return sorted(found, key=lambda name: tuple(map(int, name.split("."))))
 
 
 def dead_families(text: str) -> dict[str, str]:

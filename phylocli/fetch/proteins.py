@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.fetch.http import Client
-from phylocli.fetch.policy import Policy, default_policy
+from phylocli.fetch.retry_policy import Policy, default_policy
 from phylocli.fetch.services import find_services
 from phylocli.fetch.uniprot import Annotation, UniProt
-from phylocli.formats import fasta
-from phylocli.formats.fasta import Sequence
 from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.sequences import fasta
+from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.formats.tables import TableWriter, labels_schema
 

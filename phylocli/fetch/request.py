@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from phylocli.core.errors import UsageError
 from phylocli.fetch.accessions import read_list
 from phylocli.fetch.families import fetch_families, fetch_members
+from phylocli.fetch.output import write_fetched, write_release
 from phylocli.fetch.proteins import fetch_proteins
 from phylocli.fetch.release import fetch_release
-from phylocli.fetch.write import write_fetched, write_release
 from phylocli.formats.streams import PathLike
 from phylocli.store import Store
 

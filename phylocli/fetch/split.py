@@ -14,13 +14,14 @@ from typing import Any, BinaryIO, cast
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
-from phylocli.fetch.policy import Policy
-from phylocli.fetch.verify import check_family, check_profile, unpacked
+from phylocli.fetch.retry_policy import Policy
+from phylocli.fetch.verify import unpacked
 from phylocli.formats import stockholm
 from phylocli.formats.provenance import provenance
 from phylocli.formats.stockholm import split_accession
 from phylocli.formats.streams import text_lines
 from phylocli.store import Bulk, Store, read_sidecar
+from phylocli.store.integrity import check_family, check_profile
 
 _FAMILY = re.compile(r"PF\d{5}", re.ASCII)
 _NO_CAP = 1 << 62  # a release file has no cap as a whole; its records have

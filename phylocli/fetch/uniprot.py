@@ -18,8 +18,8 @@ from requests.utils import parse_header_links
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
 from phylocli.fetch.http import Client, Reply, TransientError, next_page
-from phylocli.formats import fasta
-from phylocli.formats.fasta import Sequence, shorten
+from phylocli.formats.sequences import fasta
+from phylocli.formats.sequences.fasta import Sequence, shorten
 from phylocli.formats.streams import text_lines
 
 T = TypeVar("T")

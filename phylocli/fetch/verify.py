@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
-import re
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
-from phylocli.formats.stockholm import split_accession
 from phylocli.formats.streams import text_lines
+from phylocli.store.integrity import check_family, check_profile
 
 _GZIP = b"\x1f\x8b"
 _HTML = (b"<!doctype html", b"<html")
@@ -96,29 +93,6 @@ def read_alignment(stream: BinaryIO, accession: str | None, name: str) -> Family
     return family
 
 
-def check_family(family: Family, accession: str | None, name: str) -> None:
-    """Raise unless a family is the one asked for and is whole.
-
-    Raises:
-        BadInputError: another accession, no `SQ` line, or not as many rows as it says.
-    """
-    if accession is not None and family.accession != accession:
-        raise BadInputError(f"{name} holds {family.accession or 'a record without accession'}, not {accession}")
-    if family.declared_size is None:
-        raise BadInputError(f"{name} does not say how many sequences it has (no SQ line)")
-    if family.declared_size != len(family):
-        raise BadInputError(f"{name} has {len(family)} sequences and says it has {family.declared_size}")
-
-
-def file_md5(path: Path) -> str:
-    """Return the MD5 of a file, which is what Pfam publishes of its files."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-_HMM_FIELD = re.compile(rb"^(NAME|ACC|LENG)[ \t]+(\S+)")
-
-
 def read_profile(stream: BinaryIO, accession: str | None, name: str) -> bytes:
     """Return the one HMM of a decompressed body as text in HMMER3's format.
 
@@ -129,35 +103,3 @@ def read_profile(stream: BinaryIO, accession: str | None, name: str) -> bytes:
     text = stream.read()
     check_profile(text, accession, name)
     return text
-
-
-def check_profile(text: bytes, accession: str | None, name: str) -> None:
-    """Raise unless a text is one whole HMMER3 profile of the family asked for.
-
-    Raises:
-        BadInputError: not `HMMER3/f` … `//`, another accession, or not as many nodes as `LENG` says.
-    """
-    lines = text.splitlines()
-    if not lines or not lines[0].startswith(b"HMMER3/f"):
-        raise BadInputError(f"{name} is not a HMMER3 profile")
-    if lines[-1].strip() != b"//" or lines.count(b"//") != 1:
-        raise BadInputError(f"{name} is not one whole profile: it does not end with its only '//'")
-    fields: dict[bytes, str] = {}
-    last_node = 0
-    body = False
-    for line in lines:
-        if body:
-            # A node is three lines; the first one starts with its number.
-            word = line.split(None, 1)[0] if line.strip() else b""
-            if word.isdigit() and int(word) == last_node + 1:
-                last_node += 1
-        elif line.startswith(b"HMM "):
-            body = True
-        elif found := _HMM_FIELD.match(line):
-            fields.setdefault(found.group(1), found.group(2).decode("latin-1"))
-    held = split_accession(fields.get(b"ACC", ""))[0]
-    if accession is not None and held != accession:
-        raise BadInputError(f"{name} holds {held or 'a profile without accession'}, not {accession}")
-    length = fields.get(b"LENG", "")
-    if not length.isdigit() or int(length) != last_node:
-        raise BadInputError(f"{name} has {last_node} nodes and says it has {length or 'none'}")

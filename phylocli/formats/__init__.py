@@ -8,9 +8,11 @@ from pathlib import PurePath
 from typing import cast
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats import a2m, fasta, pir, records, stockholm
+from phylocli.formats import stockholm
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import OnDuplicate, Sequence
+from phylocli.formats.sequences import a2m, fasta, pir
+from phylocli.formats.sequences import flat_files as records
+from phylocli.formats.sequences.fasta import OnDuplicate, Sequence
 from phylocli.formats.sniffing import OTHERS, Kind, sniff
 from phylocli.formats.streams import PACKED, STDIO, Input, PathLike, display_name, open_input, open_text_output, text_lines
 

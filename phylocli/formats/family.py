@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.fasta import Sequence, shorten
+from phylocli.formats.sequences.fasta import Sequence, shorten
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from phylocli.core import console
 from phylocli.core.alphabet import looks_like_nucleotides
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import Sequence, shorten
+from phylocli.formats.sequences.fasta import Sequence, shorten
 
 TRANSLATE = "translate them first"
 OTHER_MODEL = "translate them first, or use a model of nucleotides"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from phylocli.formats import pir
+from phylocli.formats.sequences import pir
 from phylocli.formats.streams import Input, PathLike, decode_head, open_input
 
 Kind = Literal[

@@ -10,7 +10,7 @@ from typing import IO, BinaryIO
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import FAMILIES_FIX, DuplicatePolicy, OnDuplicate, policy_report, shorten
+from phylocli.formats.sequences.fasta import FAMILIES_FIX, DuplicatePolicy, OnDuplicate, policy_report, shorten
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
 OnFailure = Callable[[str, BadInputError], None]
@@ -264,7 +264,7 @@ def read_stream(
     stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "error", on_failure: OnFailure | None = None
 ) -> Iterator[Family]:
     """Yield the families of an open, decompressed stream; see `parse`."""
-    from phylocli.formats.fasta import empty_input
+    from phylocli.formats.sequences.fasta import empty_input
 
     count = 0
 

@@ -18,9 +18,9 @@ from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.processes import WorkerPool
 from phylocli.core.threads import limit_threads, threads_each
-from phylocli.formats import Family, locks, read_families, write_families
+from phylocli.formats import Family, read_families, write_families
 from phylocli.formats.provenance import provenance
-from phylocli.formats.streams import STDIO, PathLike, atomic_path, write_text
+from phylocli.formats.streams import STDIO, PathLike, atomic_path, locks, write_text
 from phylocli.infomin.cells import BANDS, OTHERS, Cell, as_variation, band_cells, view_cells
 from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw

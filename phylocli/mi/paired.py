@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import require_columns
+from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.probe.inputs.dataset import Dataset, make_dataset, read_label_table
 
 FloatArray = npt.NDArray[np.float32]

@@ -14,11 +14,12 @@ from phylocli.core import console
 from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
-from phylocli.pairs.laws import CHUNK_ROWS, Draw, LogDistancePool, PerSequencePool, Pool, band_pool
-from phylocli.pairs.limits import in_slices, limited_pool
+from phylocli.pairs.allocation import ByPairs, ByWeight, Proportional, Shares
+from phylocli.pairs.filters import in_slices, limited_pool
 from phylocli.pairs.request import Band, Request
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
-from phylocli.pairs.shares import ByPairs, ByWeight, Proportional, Shares
+from phylocli.pairs.schemes import LogDistancePool, PerSequencePool, band_pool
+from phylocli.pairs.types import CHUNK_ROWS, Draw, Pool
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Family, Sequence, read_families, read_sequences
-from phylocli.formats.columns import ColumnOptions, Taken
 from phylocli.formats.streams import PathLike
-from phylocli.formats.values import numbers_of, texts_of
+from phylocli.formats.tables.columns import ColumnOptions, Taken
+from phylocli.formats.tables.values import numbers_of, texts_of
 from phylocli.probe.benchmarks import load_benchmark
 from phylocli.probe.inputs.dataset import read_label_table
 

@@ -11,11 +11,11 @@ from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import PROBES
 from phylocli.core.protocols import ProbePlugin
-from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.fasta import shorten
 from phylocli.formats.provenance import provenance
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
+from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.probe.baselines import baseline, window_baseline
 from phylocli.probe.evaluation_spec import benchmark_question, chosen_baselines, read_question
 from phylocli.probe.inputs.dataset import Dataset, make_dataset

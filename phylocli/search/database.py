@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
 from phylocli.formats.streams import PathLike
+from phylocli.formats.tables.columns import ColumnOptions
 
 __all__ = ["FloatArray", "IntArray", "open_table", "unit"]
 

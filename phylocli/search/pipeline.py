@@ -12,11 +12,11 @@ import numpy.typing as npt
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.threads import limit_threads
-from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike
 from phylocli.formats.tables import TableFormat, TableWriter, hits_schema
+from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search.approximate import open_graph
 from phylocli.search.background import FEWEST, Background, background_of, background_of_table
 from phylocli.search.combined_evalues import CombinedEvalues

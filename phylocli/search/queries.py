@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from phylocli import models
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import read_sequences
-from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.nucleotides import NucleotideCheck
-from phylocli.formats.parts import is_parts
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.sniffing import SEQUENCES, sniff_file
 from phylocli.formats.streams import STDIO, PathLike
+from phylocli.formats.tables.columns import ColumnOptions
+from phylocli.formats.tables.parts import is_parts
 from phylocli.search.database import FloatArray, open_table, unit
 
 if TYPE_CHECKING:

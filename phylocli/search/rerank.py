@@ -13,7 +13,7 @@ import numpy.typing as npt
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats import read_sequences
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
 from phylocli.search.alignment import Comparison, Standardised, align_residues
 from phylocli.search.database import FloatArray, unit

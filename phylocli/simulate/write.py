@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from phylocli.core import console
 from phylocli.core.errors import UsageError
-from phylocli.formats import fasta, stockholm
-from phylocli.formats.fasta import Sequence
+from phylocli.formats import stockholm
 from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.sequences import fasta
+from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.formats.tables import TableWriter, sites_schema
 from phylocli.simulate.families import SimulatedFamily, simulate_families

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,3 +114,13 @@ def folder_bytes(folder: Path) -> Iterator[int]:
     for path in folder.rglob("*"):
         if path.is_file():
             yield path.stat().st_size
+
+
+_RELEASE = re.compile(r"\d{1,3}\.\d{1,3}", re.ASCII)
+
+
+def releases_there(root: Path) -> list[str]:
+    """Return the releases whose files are in a store, the oldest first."""
+    folder = root / "releases"
+    found = [p.name for p in folder.iterdir() if _RELEASE.fullmatch(p.name)] if folder.is_dir() else []
+    return sorted(found, key=lambda name: tuple(map(int, name.split("."))))

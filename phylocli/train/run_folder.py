@@ -12,9 +12,8 @@ from phylocli import recipes
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.encoders import Model
-from phylocli.formats import locks
 from phylocli.formats.provenance import versions
-from phylocli.formats.streams import PathLike
+from phylocli.formats.streams import PathLike, locks
 from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints
 from phylocli.train.data.batch_sampler import Corpus

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from phylocli.formats.failures import Failures
-from phylocli.tree.distances import distance_matrix
+from phylocli.tree.batch_refine import refine_many
+from phylocli.tree.distances.matrix import distance_matrix
 from phylocli.tree.infer import infer_trees
-from phylocli.tree.many import refine_many
 from phylocli.tree.models import SubstitutionModel, discrete_gamma, substitution_model
 from phylocli.tree.rooting import reroot, root
 

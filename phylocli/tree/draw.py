@@ -14,8 +14,8 @@ import numpy.typing as npt
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import shorten
 from phylocli.formats.newick import Tree
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import STDIO, PathLike, atomic_path
 
 SUFFIXES = (".svg", ".png", ".pdf")

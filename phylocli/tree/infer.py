@@ -20,19 +20,26 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import TREE_ENGINES
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family, check_tips
-from phylocli.formats.fasta import shorten
 from phylocli.formats.newick import Tree, read_trees
 from phylocli.formats.nucleotides import NucleotideCheck
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
-from phylocli.tree import _collapse
-from phylocli.tree._overlap import least_overlap, overlap_groups
-from phylocli.tree._refine import improve, one_thread, rearrange, refines
-from phylocli.tree._refine import refine as refine_lengths
-from phylocli.tree._support import add_support, parse_support
-from phylocli.tree.distances import DISTANCES, FORMULAS, MAX_DISTANCE, distance_matrix_report, fill_undefined, parse_model
-from phylocli.tree.engines._settings import Inferred, Settings
+from phylocli.tree import deduplicate as _collapse
+from phylocli.tree.distances.matrix import (
+    DISTANCES,
+    FORMULAS,
+    MAX_DISTANCE,
+    distance_matrix_report,
+    fill_undefined,
+    parse_model,
+)
+from phylocli.tree.distances.overlap import least_overlap, overlap_groups
 from phylocli.tree.options import Options, check_options, no_bootstrap
+from phylocli.tree.refinement import improve, one_thread, rearrange, refines
+from phylocli.tree.refinement import refine as refine_lengths
 from phylocli.tree.rooting import root
+from phylocli.tree.settings import Inferred, Settings
+from phylocli.tree.support import add_support, parse_support
 
 BME_UP_TO = 2_000
 """`auto` takes `bme` for families up to this size and `veryfasttree`, where it is installed, above."""
@@ -116,7 +123,7 @@ def infer_trees(
         timeout=timeout,
     )
     check_options(options)
-    from phylocli.tree._parallel import ordered_map
+    from phylocli.tree.parallel import ordered_map
 
     if engine == "auto":
         _announce_rule()
@@ -428,7 +435,7 @@ def _infer_states(
 
 def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float], str, float | None]:
     """Return the branches of the only tree of one, two or three rows, from their distances, how they were made, and α."""
-    from phylocli.tree.engines._skbio import describe_model, shape
+    from phylocli.tree.settings import describe_model, shape
 
     if len(states) == 1:
         return [0.0], "of identical sequences", None

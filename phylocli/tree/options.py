@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import TREE_ENGINES
-from phylocli.tree._refine import refines
-from phylocli.tree._support import parse_support
-from phylocli.tree.distances import FORMULAS, MAX_DISTANCE, parse_model
-from phylocli.tree.engines._settings import Settings
+from phylocli.tree.distances.matrix import FORMULAS, MAX_DISTANCE, parse_model
+from phylocli.tree.refinement import refines
 from phylocli.tree.rooting import METHODS
+from phylocli.tree.settings import Settings
+from phylocli.tree.support import parse_support
 
 COLUMNS = ("match", "all")
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 
 Tokens = npt.NDArray[np.uint8]
 Pairs = tuple[list[Tokens], list[Tokens], npt.NDArray[np.float64]]

@@ -14,8 +14,9 @@ from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError
 from phylocli.pairs.draw import sampler_of
-from phylocli.pairs.laws import Pool, band_pool
 from phylocli.pairs.request import Request
+from phylocli.pairs.schemes import band_pool
+from phylocli.pairs.types import Pool
 from phylocli.views._base import Pairs, Tokens, check_band, member_tokens
 
 KIND = "source"

@@ -13,11 +13,11 @@ import tomli_w
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
-from phylocli.formats import fasta as fasta_format
-from phylocli.formats import locks, read_families, write_families
+from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
-from phylocli.formats.streams import PathLike, open_text_output, write_text
+from phylocli.formats.sequences import fasta as fasta_format
+from phylocli.formats.streams import PathLike, locks, open_text_output, write_text
 from phylocli.formats.tables import TableWriter, pairs_schema
 from phylocli.workflow.config import RunConfig
 from phylocli.workflow.stages import Ledger, Stage

@@ -9,7 +9,7 @@ from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
-from phylocli.formats.fasta import OnDuplicate
+from phylocli.formats.sequences.fasta import OnDuplicate
 from phylocli.formats.stockholm import OnFailure
 from phylocli.formats.streams import PathLike
 from phylocli.store import Store

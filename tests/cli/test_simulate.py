@@ -8,7 +8,8 @@ import json
 import polars as pl
 import pytest
 
-from phylocli.formats import fasta, stockholm
+from phylocli.formats import stockholm
+from phylocli.formats.sequences import fasta
 
 
 def records(data: bytes):

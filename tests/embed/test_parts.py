@@ -24,7 +24,7 @@ from phylocli.embed.throughput import Meter, duration
 from phylocli.encoders import Model
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import read_embeddings
-from phylocli.formats.parts import part_files, part_path
+from phylocli.formats.tables.parts import part_files, part_path
 from phylocli.search.database import open_table
 
 

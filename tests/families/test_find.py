@@ -12,12 +12,12 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.families import find_families
 from phylocli.families.engines import mmseqs
 from phylocli.families.grouping import Grouping
-from phylocli.families.ledger import FREE, Ledger
 from phylocli.families.pool import Pool
 from phylocli.families.prefilter import neighbour_graph
+from phylocli.families.residue_assignment import FREE, Ledger
 from phylocli.families.searching import Region, Searcher, Settings
 from phylocli.formats import read_families
-from phylocli.formats.fasta import Sequence
+from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.stockholm import write_family
 
 

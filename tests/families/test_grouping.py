@@ -5,10 +5,10 @@ from scipy.sparse import csr_array
 
 from phylocli.families.grouping import Grouping
 from phylocli.families.growth import Grown
-from phylocli.families.ledger import Group, Ledger
 from phylocli.families.pool import Pool
+from phylocli.families.residue_assignment import Group, Ledger
 from phylocli.families.searching import Hit, Region, Searcher, Settings
-from phylocli.formats.fasta import Sequence
+from phylocli.formats.sequences.fasta import Sequence
 
 
 class Length:

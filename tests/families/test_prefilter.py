@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from Bio.Align import substitution_matrices
 
-from phylocli.families import diagonals, prefilter, words
+from phylocli.families import diagonals, prefilter
+from phylocli.families import spaced_seeds as words
 from phylocli.families.pool import Pool
-from phylocli.formats.fasta import Sequence
+from phylocli.formats.sequences.fasta import Sequence
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from phylocli.families import redundancy
 from phylocli.families.pool import Pool
-from phylocli.families.recruiting import followers, star_graph
+from phylocli.families.recruitment import followers, star_graph
 from phylocli.families.redundancy import IDENTITY, LENGTH, representatives
-from phylocli.formats.fasta import Sequence
+from phylocli.formats.sequences.fasta import Sequence
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
-from phylocli.formats.columns import ColumnOptions
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
+from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search import open_table
 
 IDS = ["a", "b/1-50", "c/d/2-3", "ç|x"]

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phylocli.core.errors import BadInputError, PhylocliError
-from phylocli.formats import Family, a2m, newick, read_families, read_sequences, sniffing
+from phylocli.formats import Family, newick, read_families, read_sequences, sniffing
+from phylocli.formats.sequences import a2m
 from phylocli.formats.sniffing import Kind, kind_of, sniff_file
 
 STARTS: dict[Kind, list[bytes]] = {

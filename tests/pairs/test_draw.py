@@ -13,10 +13,10 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.newick import parse
 from phylocli.pairs import EmptyBandError, PairSampler, Request, draw_pairs
-from phylocli.pairs.laws import Draw, LogDistancePool, PerSequencePool, PerSequenceRowPool, UniformPool
-from phylocli.pairs.limits import AlignedRows
+from phylocli.pairs.allocation import ByPairs, Proportional, fill_up, hypergeometric
+from phylocli.pairs.filters import AlignedRows
 from phylocli.pairs.request import parse_bins, parse_range
-from phylocli.pairs.shares import ByPairs, Proportional, fill_up, hypergeometric
+from phylocli.pairs.schemes import Draw, LogDistancePool, PerSequencePool, PerSequenceRowPool, UniformPool
 
 
 def make_family(accession, n, seed, *, clan="", columns=30):
@@ -267,8 +267,8 @@ def test_identity_and_coverage_limits_keep_exactly_what_passes():
 def test_of_a_large_band_a_uniform_sample_is_looked_through(monkeypatch, capsys):
     family = FAMILIES[1]
     every = set(pairs_of(drawn([family], min_identity=0.1)))
-    monkeypatch.setattr("phylocli.pairs.limits.LISTED_UP_TO", 10)
-    monkeypatch.setattr("phylocli.pairs.limits._EXAMINED", 60)
+    monkeypatch.setattr("phylocli.pairs.filters.LISTED_UP_TO", 10)
+    monkeypatch.setattr("phylocli.pairs.filters._EXAMINED", 60)
     seen = Counter()
     for seed in range(800):
         found = pairs_of(drawn([family], min_identity=0.1, n=3, seed=seed))

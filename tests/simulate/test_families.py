@@ -28,7 +28,7 @@ from phylocli.simulate import (
 from phylocli.simulate.families import rate_digits
 from phylocli.simulate.indels import History
 from phylocli.simulate.settings import parse_amount, parse_law, read_frequencies, read_trees
-from phylocli.tree.distances import distance_matrix
+from phylocli.tree.distances.matrix import distance_matrix
 from phylocli.tree.models import substitution_model
 
 NO_INDELS = IndelModel(0, 0)

@@ -17,20 +17,19 @@ from hypothesis import strategies as st
 from standin import Standin, example_families
 
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.fetch import (
-    Policy,
+from phylocli.fetch import Policy, fetch_release, import_families
+from phylocli.formats import Family, read_families, read_sequences
+from phylocli.formats.sequences.a2m import fill_inserts
+from phylocli.store import (
+    Store,
     describe,
     export_families,
-    fetch_release,
-    import_families,
+    is_safe,
     remove_families,
     report_findings,
     verify_store,
     write_inventory,
 )
-from phylocli.formats import Family, read_families, read_sequences
-from phylocli.formats.a2m import fill_inserts
-from phylocli.store import Store, is_safe
 from phylocli.store.inventory import read_entry
 
 

@@ -19,7 +19,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer
-from phylocli.tree.engines import _external, _skbio, iqtree, veryfasttree
+from phylocli.tree.engines import _distances, _external, iqtree, veryfasttree
 from phylocli.tree.infer import attach_trees, infer_trees
 
 VERYFASTTREE = pytest.param("veryfasttree", marks=pytest.mark.needs("veryfasttree"))
@@ -106,7 +106,7 @@ def test_a_record_says_with_which_alpha_its_lengths_were_made(
 
 def test_a_record_says_the_alpha_that_was_estimated_or_fitted(tmp_path: Path) -> None:
     from phylocli.core.alphabet import encode_states
-    from phylocli.tree.alpha import estimate_alpha
+    from phylocli.tree.distances.alpha import estimate_alpha
 
     family, truth = simulated(9, 100, seed=3)
     assert infer_one(family).tree_alpha == pytest.approx(estimate_alpha(encode_states(family.rows)), rel=0.01)
@@ -375,7 +375,7 @@ def test_a_program_that_fails_says_its_last_words(tmp_path: Path) -> None:
 def test_single_precision_of_large_families_gives_the_same_tree(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     family, _ = simulated(30, 150, seed=4)
     double = infer_one(family, engine=engine, refine=False).tree()
-    monkeypatch.setattr(_skbio, "SINGLE_ABOVE", 10)
+    monkeypatch.setattr(_distances, "SINGLE_ABOVE", 10)
     single = infer_one(family, engine=engine, refine=False).tree()
     assert splits(single) == splits(double)
     expected = distances(double)

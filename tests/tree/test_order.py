@@ -20,7 +20,8 @@ from phylocli.pairs import draw_pairs
 from phylocli.pairs.negatives import Sketch
 from phylocli.pairs.splits import split_clades
 from phylocli.simulate import random_tree, simulate_states
-from phylocli.tree import _collapse, infer_trees, refine_many
+from phylocli.tree import deduplicate as _collapse
+from phylocli.tree import infer_trees, refine_many
 from phylocli.tree.infer import attach_trees
 
 LETTERS = np.array(list(AMINO_ACIDS + "-"))

@@ -16,7 +16,7 @@ import pytest
 
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats.family import Family
-from phylocli.tree._parallel import ordered_map
+from phylocli.tree.parallel import ordered_map
 
 
 def families(n: int, read: list[int] | None = None) -> Iterator[Family]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.newick import Tree, parse
 from phylocli.simulate import random_tree
+from phylocli.tree.comparison.splits import splits
 from phylocli.tree.rooting import reroot, root
-from phylocli.tree.splits import splits
 
 seeds = st.integers(0, 10_000)
 sizes = st.integers(3, 14)

@@ -21,9 +21,8 @@ from phylocli.formats.family import Family
 from phylocli.formats.newick import Tree, parse
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer_trees
-from phylocli.tree._support import parse_support
+from phylocli.tree.comparison.splits import split_frequencies, splits
 from phylocli.tree.engines import iqtree
-from phylocli.tree.engines._settings import Settings
 from phylocli.tree.infer import attach_trees
 from phylocli.tree.likelihood import local_support, log_likelihood, refine_trees
 from phylocli.tree.likelihood.forest import BinaryTree, Forest, SitePatterns
@@ -31,7 +30,8 @@ from phylocli.tree.likelihood.pruning import Pruner
 from phylocli.tree.likelihood.quartets import PAIRINGS, Neighbours, Resolutions, neighbours, resolutions
 from phylocli.tree.likelihood.support import _sh_alrt
 from phylocli.tree.models import discrete_gamma, substitution_model
-from phylocli.tree.splits import split_frequencies, splits
+from phylocli.tree.settings import Settings
+from phylocli.tree.support import parse_support
 
 
 @pytest.fixture(autouse=True, scope="module")

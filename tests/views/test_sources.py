@@ -202,7 +202,7 @@ def test_simulated_distances_fill_the_band():
 
 
 def test_the_ml_distance_of_simulated_pairs_is_the_branch_length():
-    from phylocli.tree.distances import distance_matrix
+    from phylocli.tree.distances.matrix import distance_matrix
 
     rng = np.random.default_rng(0)
     view = simulated.make()

@@ -17,8 +17,8 @@ from pathlib import Path
 from phylocli.core import console
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.core.processes import run_program
-from phylocli.families.ledger import Group
 from phylocli.families.pool import Pool
+from phylocli.families.residue_assignment import Group
 from phylocli.families.searching import Hit, Region, Searcher, Settings, rows_of
 
 PROGRAM = "mmseqs"

@@ -8,12 +8,12 @@ import numpy as np
 
 from phylocli.core import console
 from phylocli.families.grouping import Grouping
-from phylocli.families.joining import join_pieces
-from phylocli.families.ledger import Group, Ledger
+from phylocli.families.merging import join_pieces
 from phylocli.families.pool import Pool
 from phylocli.families.prefilter import neighbour_graph
-from phylocli.families.recruiting import recruit, star_graph
+from phylocli.families.recruitment import recruit, star_graph
 from phylocli.families.redundancy import representatives
+from phylocli.families.residue_assignment import Group, Ledger
 from phylocli.families.searching import Searcher, Settings
 from phylocli.formats.provenance import versions
 

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.columns import ID_COLUMNS, VECTOR_COLUMNS
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, note_input
+from phylocli.formats.tables.columns import ID_COLUMNS, VECTOR_COLUMNS
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats import tables
-from phylocli.formats.columns import ColumnOptions, Taken, feature_columns, id_column, span
 from phylocli.formats.embeddings.arrays import is_npz, read_hdf5, read_npz
 from phylocli.formats.embeddings.esm import is_folder, read_folder
 from phylocli.formats.embeddings.table import (
@@ -24,11 +23,12 @@ from phylocli.formats.embeddings.table import (
     unit,
     vectors_of,
 )
-from phylocli.formats.fasta import shorten
-from phylocli.formats.parts import is_parts, part_files
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.sniffing import sniff_file
 from phylocli.formats.streams import STDIO, PathLike, display_name, note_input
-from phylocli.formats.values import texts_of
+from phylocli.formats.tables.columns import ColumnOptions, Taken, feature_columns, id_column, span
+from phylocli.formats.tables.parts import is_parts, part_files
+from phylocli.formats.tables.values import texts_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,9 +39,10 @@ def read_embeddings(
 ) -> EmbeddingTable:
     """Read a table of embeddings, the format known by its content.
 
-    Parquet, Arrow, TSV or CSV with columns of ids and features as `phylocli.formats.columns` says; NPZ or HDF5 with `ids`
-    and `embeddings`, or one vector a sequence; a folder of parts as `phylocli embed -o FOLDER/` writes it, or of `.pt` files
-    as ESM's extraction script does. Parquet and parts with a column of vectors are streamed: only their ids are read here.
+    Parquet, Arrow, TSV or CSV with columns of ids and features (see `phylocli.formats.tables.columns`); NPZ or HDF5 with
+    `ids` and `embeddings`, or one vector a sequence; a folder of parts as `phylocli embed -o FOLDER/` writes it, or of `.pt`
+    files as ESM's extraction script does. Parquet and parts with a column of vectors are streamed: only their ids are read
+    here.
 
     Args:
         source: the file or folder; `-`/None is standard input.

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.columns import Taken
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import TableFormat, embeddings_schema, explained, write_table
+from phylocli.formats.tables.columns import Taken
 
 if TYPE_CHECKING:
     import polars as pl

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_sequences
-from phylocli.formats.columns import ColumnOptions, Taken, id_column
 from phylocli.formats.embeddings.table import checked_ids
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.sniffing import sniff_file
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import read_table
-from phylocli.formats.values import numbers_of, texts_of
+from phylocli.formats.tables.columns import ColumnOptions, Taken, id_column
+from phylocli.formats.tables.values import numbers_of, texts_of
 from phylocli.probe.inputs.label_types import Column, Terms, is_text, mutation_counts, read_column
 
 if TYPE_CHECKING:

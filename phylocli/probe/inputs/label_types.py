@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import UsageError
-from phylocli.formats.columns import CODE_COLUMNS, ColumnOptions, is_index
-from phylocli.formats.fasta import shorten
-from phylocli.formats.values import MISSING, numbers_of, some_numbers_of, texts_of
+from phylocli.formats.sequences.fasta import shorten
+from phylocli.formats.tables.columns import CODE_COLUMNS, ColumnOptions, is_index
+from phylocli.formats.tables.values import MISSING, numbers_of, some_numbers_of, texts_of
 
 if TYPE_CHECKING:
     import polars as pl

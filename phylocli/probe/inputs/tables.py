@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
-from phylocli.formats.columns import ColumnOptions, Taken
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
+from phylocli.formats.tables.columns import ColumnOptions, Taken
 from phylocli.probe.inputs.dataset import Dataset, make_dataset, read_label_table
 from phylocli.probe.inputs.embedding import Embedding
 

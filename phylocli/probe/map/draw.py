@@ -12,10 +12,10 @@ import polars as pl
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats.columns import ColumnOptions, Taken, is_index
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
-from phylocli.formats.fasta import shorten
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, open_output
+from phylocli.formats.tables.columns import ColumnOptions, Taken, is_index
 from phylocli.probe.inputs.dataset import HIERARCHY, read_label_table
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.inputs.label_types import NO_LABELS, Column, read_column

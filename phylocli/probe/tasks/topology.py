@@ -11,8 +11,8 @@ from phylocli.probe.tasks import patristic
 from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.statistics.bootstrap import mean_figure
 from phylocli.statistics.sampling import subsample
-from phylocli.tree.compare import quartet_distance, robinson_foulds
-from phylocli.tree.engines._skbio import from_skbio, import_skbio
+from phylocli.tree.comparison.compare import quartet_distance, robinson_foulds
+from phylocli.tree.skbio import from_skbio, import_skbio
 
 TITLE = "Branching within families"
 METRICS = {

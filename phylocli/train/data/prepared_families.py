@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats import locks
 from phylocli.formats.family import Family
+from phylocli.formats.streams import locks
 from phylocli.pairs import PARTS, EmptyBandError, Split, split_clades
 from phylocli.train.data.compiled import Compiled, CompiledFamily
 from phylocli.train.data.compiled.reader import PairsOf

@@ -14,9 +14,8 @@ from phylocli.core import console
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.core.processes import WorkerPool
 from phylocli.core.threads import limit_threads, threads_each
-from phylocli.formats import locks
 from phylocli.formats.provenance import provenance
-from phylocli.formats.streams import STDIO, PathLike, write_text
+from phylocli.formats.streams import STDIO, PathLike, locks, write_text
 from phylocli.recipes.layers import Layer, option
 from phylocli.train.data.compiled import Cache, open_compiled
 from phylocli.train.run_folder import CONFIG, changed, resolve

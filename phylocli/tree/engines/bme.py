@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.tree.engines._settings import Inferred, Settings
-from phylocli.tree.engines._skbio import distances, from_skbio, import_skbio, version
+from phylocli.tree.engines._distances import distances
+from phylocli.tree.settings import Inferred, Settings
+from phylocli.tree.skbio import from_skbio, import_skbio, version
 
 USES_DISTANCES = True
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.formats.newick import Tree, parse
 from phylocli.tree.engines import _external
-from phylocli.tree.engines._settings import Inferred, Settings
+from phylocli.tree.settings import Inferred, Settings
 
 OWN_MODELS = ("auto", "mfp")
 """Models that this engine knows beside the common ones."""

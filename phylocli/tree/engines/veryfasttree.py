@@ -25,7 +25,7 @@ from phylocli.core.errors import MissingDependencyError, UsageError
 from phylocli.core.processes import run_program
 from phylocli.formats.newick import Tree, parse
 from phylocli.tree.engines import _external
-from phylocli.tree.engines._settings import Inferred, Settings
+from phylocli.tree.settings import Inferred, Settings
 
 FASTEST_FROM = 50_000  # sequences; above, neighbour joining visits fewer candidates (-fastest)
 

@@ -16,8 +16,9 @@ import polars as pl
 import pytest
 
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
-from phylocli.formats import locks, write_families
+from phylocli.formats import write_families
 from phylocli.formats.family import Family
+from phylocli.formats.streams import locks
 from phylocli.train import sweep as room
 from phylocli.train.sweep.plan import Planned
 from phylocli.train.sweep.results import collect, interval, summarise

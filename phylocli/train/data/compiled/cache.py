@@ -19,13 +19,13 @@ from pathlib import Path
 
 from phylocli import __version__
 from phylocli.core import console
-from phylocli.formats import locks
 from phylocli.formats.streams import (
     InputRecord,
     PathLike,
     atomic_directory,
     display_name,
     file_sha256,
+    locks,
     open_input,
     record_input,
     recording_inputs,

@@ -1,0 +1,48 @@
+"""Families take in the sequences that one of their members stands for."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+from phylocli.core import console
+from phylocli.families.residue_assignment import Ledger
+from phylocli.families.searching import Hit, Searcher
+
+
+def followers(chosen: npt.NDArray[np.int64]) -> dict[int, list[int]]:
+    """Return the sequences that each representative stands for, itself not, by what `redundancy.representatives` gives."""
+    found: dict[int, list[int]] = {}
+    for index in np.flatnonzero(chosen != np.arange(len(chosen))).tolist():
+        found.setdefault(int(chosen[index]), []).append(index)
+    return found
+
+
+def star_graph(chosen: npt.NDArray[np.int64]) -> csr_array:
+    """Return the graph of representatives and what they stand for: symmetric, shape (n, n), without a diagonal."""
+    left_out = np.flatnonzero(chosen != np.arange(len(chosen)))
+    one_way = csr_array((np.ones(len(left_out), dtype=np.int32), (left_out, chosen[left_out])), shape=(len(chosen),) * 2)
+    graph: csr_array = (one_way + one_way.T).tocsr()
+    graph.sort_indices()
+    return graph
+
+
+def recruit(ledger: Ledger, searcher: Searcher, chosen: npt.NDArray[np.int64], executor: Executor) -> None:
+    """Search each family's profile against the sequences that its members stand for; the best hit has a residue."""
+    left_out = followers(chosen)
+
+    def hits_of(number: int) -> list[Hit]:
+        group = ledger.groups[number]
+        candidates = {i for hit in group.members for i in left_out.get(hit.region.sequence, ())}
+        return searcher.covering(group.profile, candidates) if candidates else []
+
+    numbers = sorted(ledger.groups)
+    found = console.progress(executor.map(hits_of, numbers), "taking in close kin", total=len(numbers), unit="families")
+    best = [(number, hit) for number, hits in zip(numbers, found, strict=True) for hit in hits]
+    best.sort(key=lambda item: (-item[1].score, item[1].region.sequence, item[1].region.start, item[0]))
+    for number, hit in best:
+        for member in ledger.sort_out([hit])[0]:
+            ledger.add(number, member)

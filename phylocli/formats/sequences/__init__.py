@@ -1,0 +1,1 @@
+"""Formats of sequences: FASTA, PIR, A2M, A3M, FASTQ and GenBank."""

@@ -1,0 +1,98 @@
+"""A2M and A3M: aligned FASTA in which insert states are lower case and their gaps may be left out.
+
+The format of SAM and HH-suite: upper case and `-` are match columns, the same number in every row; lower case letters stand
+between them, and `.` fills up for the inserts of other rows, or is not written at all.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core.errors import BadInputError
+from phylocli.formats.sequences.fasta import shorten
+
+SUFFIXES = (".a2m", ".a3m")
+_INSERTS = re.compile("[a-z.]+")
+
+MOST_CELLS = 1 << 27
+"""Letters of an alignment with its inserts filled, from which on its size is held against that of the file."""
+
+
+def has_match_columns(rows: list[str]) -> bool:
+    """Return whether any row has a letter in a match column; else the rows are plain ones in lower case."""
+    return any(_INSERTS.sub("", row) for row in rows)
+
+
+def is_a3m(rows: list[str]) -> bool:
+    """Return whether rows can only be A3M: inserts in lower case, and gaps left out where other rows have inserts.
+
+    Then lengths differ, and the number of upper case letters and `-` does not.
+    """
+    if len({len(row) for row in rows}) < 2 or not any("-" in row for row in rows):
+        return False
+    return len({len(_INSERTS.sub("", row)) for row in rows}) == 1
+
+
+def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str], str]:
+    """Return the rows with `.` for the inserts of other rows, so that all have one length; and their `RF` line.
+
+    In that line, as in HMMER's, `x` marks match columns and `.` inserts.
+
+    Args:
+        ids: names of the rows, for messages.
+        rows: as they stand in the file.
+        where: the file, for messages.
+
+    Raises:
+        BadInputError: the rows do not have one number of match columns, a letter is none of A2M, or inserts at very many
+            places would make the alignment many times as large as the file.
+    """
+    letters = [np.frombuffer(row.replace(".", "").encode("ascii", "replace"), dtype=np.uint8) for row in rows]
+    width = -1
+    longest: npt.NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+    for name, row in zip(ids, letters, strict=True):
+        insert, match = _kinds(row)
+        if not (insert | match).all():
+            raise BadInputError(f"{where}: the row of {shorten(name)!r} holds a letter that A2M does not know")
+        matches = int(match.sum())
+        if width < 0:
+            width = matches
+            longest = np.zeros(width + 1, dtype=np.int64)
+        if matches != width:
+            raise BadInputError(
+                f"{where}: the row of {shorten(name)!r} has {matches} match columns, "
+                f"that of {shorten(ids[0])!r} has {width}",
+                why="in A2M every row has upper case or '-' in every match column",
+            )
+        np.maximum(longest, np.bincount((np.cumsum(match) - match)[insert], minlength=width + 1), out=longest)
+    columns = width + int(longest.sum())
+    cells, given = columns * len(rows), sum(map(len, letters))
+    if cells > MOST_CELLS and cells > 20 * given:
+        raise BadInputError(
+            f"{where}: with a column for every insert, the alignment has {len(rows)} rows of {columns} columns",
+            why=f"that is more than 20 times the file's {given} letters",
+            fix="remove the inserts (lower case) first, as 'reformat.pl -r' of HH-suite does",
+        )
+    # A row is a run of inserts before each match column, and one after the last: so many slots, each as wide as the longest.
+    first = np.cumsum(longest + 1) - (longest + 1)
+    filled = []
+    for row in letters:
+        insert, match = _kinds(row)
+        slot: npt.NDArray[np.int64] = np.cumsum(match) - match
+        begins = np.searchsorted(slot, np.arange(width + 1))  # where each slot's letters begin in the row
+        place = np.where(match, first[slot] + longest[slot], first[slot] + np.arange(len(row)) - begins[slot])
+        line = np.full(columns, ord("."), dtype=np.uint8)
+        line[place] = row
+        filled.append(line.tobytes().decode("ascii"))
+    marks = np.full(columns, ord("."), dtype=np.uint8)
+    marks[first[:-1] + longest[:-1]] = ord("x")
+    return filled, marks.tobytes().decode("ascii")
+
+
+def _kinds(row: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which letters of a row are inserts, and which stand in match columns."""
+    upper = (row >= ord("A")) & (row <= ord("Z"))
+    return (row >= ord("a")) & (row <= ord("z")), upper | (row == ord("-")) | (row == ord("*"))

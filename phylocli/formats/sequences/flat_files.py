@@ -1,0 +1,111 @@
+"""FASTQ and GenBank, through Biopython: sequences, one record at a time.
+
+FASTQ: the letters of each read; qualities are not looked at.
+
+GenBank and GenPept: where proteins are wanted, a protein record is itself a sequence, and of a nucleotide record every
+coding sequence (CDS) is one: its `/translation`, or, where the record leaves it out, the translation of the feature by its
+own `/transl_table` and `/codon_start`. Its id is the `/protein_id`, else the `/locus_tag`, else the record's id with the
+number of the CDS. Pseudogenes (`/pseudo`, `/pseudogene`) have no protein and are left out. Where nucleotides are wanted,
+the record itself is the sequence.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+from phylocli.core import console
+from phylocli.core.errors import BadInputError
+from phylocli.formats.sequences.fasta import Sequence, shorten
+from phylocli.formats.streams import text_stream
+
+
+def fastq(stream: BinaryIO, name: str) -> Iterator[Sequence]:
+    """Yield the reads of a FASTQ stream.
+
+    Raises:
+        BadInputError: not FASTQ, cut short, or a read without letters.
+    """
+    from Bio.SeqIO.QualityIO import FastqGeneralIterator
+
+    count = 0
+    try:
+        for header, letters, _ in FastqGeneralIterator(text_stream(stream, name)):
+            count += 1
+            where = f"{name}, read {count}"
+            words = header.replace("\t", " ").split(" ", 1)
+            if not words[0] or not letters:
+                raise BadInputError(f"{where}: has no {'letters' if words[0] else 'id'}", fix="remove the read, or mend it")
+            yield Sequence(words[0], letters, words[1].strip() if len(words) > 1 else "", where)
+    except ValueError as error:
+        raise BadInputError(f"{name}, after read {count}: not FASTQ, or cut short", why=str(error)) from error
+
+
+def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
+    """Yield the proteins (or, for `letters` = `dna`, the nucleotide sequences) of a GenBank or GenPept stream.
+
+    Raises:
+        BadInputError: not GenBank, cut short, a record without its sequence, or protein where nucleotides are wanted.
+    """
+    from Bio import BiopythonWarning, SeqIO
+
+    count = pseudo = 0
+    records = SeqIO.parse(cast(Any, text_stream(stream, name)), "genbank")
+    while True:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", BiopythonWarning)
+                record = next(records, None)
+        except (ValueError, AssertionError) as error:
+            raise BadInputError(f"{name}, after record {count}: not GenBank, or cut short", why=str(error)) from error
+        if record is None:
+            break
+        count += 1
+        where = f"{name}, record {count} ({shorten(record.id)})"
+        is_protein = record.annotations.get("molecule_type") == "protein"
+        if is_protein and letters != "protein":
+            raise BadInputError(f"{where} is a protein, and nucleotides are wanted", fix="use a model of proteins")
+        if is_protein or letters != "protein":
+            yield Sequence(record.id, _letters(record.seq, where), record.description, where)
+            continue
+        coding = [feature for feature in record.features if feature.type == "CDS"]
+        for number, feature in enumerate(coding, 1):
+            if {"pseudo", "pseudogene"} & set(feature.qualifiers):
+                pseudo += 1
+            else:
+                yield _protein(record, feature, number, where)
+    if pseudo:
+        console.info(f"{name}: {pseudo} pseudogenes have no protein and were left out")
+
+
+def _letters(sequence: Any, where: str) -> str:
+    from Bio.Seq import UndefinedSequenceError
+
+    try:
+        letters = str(sequence)
+    except UndefinedSequenceError as error:
+        raise BadInputError(
+            f"{where} holds no sequence", why="it only says where the sequence is", fix="fetch the record with its sequence"
+        ) from error
+    if not letters:
+        raise BadInputError(f"{where} holds no sequence", fix="remove the empty record, or fetch it again")
+    return letters
+
+
+def _protein(record: Any, feature: Any, number: int, where: str) -> Sequence:
+    """Return the protein of one coding sequence."""
+    said = feature.qualifiers
+    name = next((said[key][0] for key in ("protein_id", "locus_tag") if said.get(key)), f"{record.id}_{number}")
+    where = f"{where}, CDS {number}"
+    if said.get("translation"):
+        letters = "".join(said["translation"][0].split())
+    else:
+        _letters(record.seq, where)
+        try:
+            letters = str(feature.translate(record.seq, cds=False)).rstrip("*")
+        except Exception as error:
+            raise BadInputError(f"{where}: cannot be translated", why=str(error)) from error
+    if not letters:
+        raise BadInputError(f"{where}: {shorten(name)!r} has no residues", fix="remove it, or mend the record")
+    return Sequence(str(name).replace(" ", "_"), letters, " ".join(said.get("product", [])), where)

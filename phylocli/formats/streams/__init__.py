@@ -1,0 +1,55 @@
+"""Files, pipes and compression: how every stage reads bytes and writes artefacts."""
+
+from __future__ import annotations
+
+from phylocli.formats.streams.paths import NAME_BYTES, PACKED, STDIO, PathLike, fitting_name, is_file
+from phylocli.formats.streams.reading import Input, explain_read_error, open_input, read_text
+from phylocli.formats.streams.recording import (
+    InputRecord,
+    file_sha256,
+    note_input,
+    record_input,
+    recorded_inputs,
+    recording_inputs,
+)
+from phylocli.formats.streams.text import decode_head, decode_text, display_name, text_lines, text_stream
+from phylocli.formats.streams.writing import (
+    OutputError,
+    atomic_directory,
+    atomic_path,
+    explain_os_error,
+    open_output,
+    open_text_output,
+    write_text,
+)
+
+__all__ = [
+    "NAME_BYTES",
+    "PACKED",
+    "STDIO",
+    "Input",
+    "InputRecord",
+    "OutputError",
+    "PathLike",
+    "atomic_directory",
+    "atomic_path",
+    "decode_head",
+    "decode_text",
+    "display_name",
+    "explain_os_error",
+    "explain_read_error",
+    "file_sha256",
+    "fitting_name",
+    "is_file",
+    "note_input",
+    "open_input",
+    "open_output",
+    "open_text_output",
+    "read_text",
+    "record_input",
+    "recorded_inputs",
+    "recording_inputs",
+    "text_lines",
+    "text_stream",
+    "write_text",
+]

@@ -1,0 +1,41 @@
+"""Names of inputs and outputs, and how they are shown in messages."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+PathLike = str | os.PathLike[str]
+STDIO = "-"
+
+PACKED = (".gz", ".zst", ".bz2", ".xz")
+"""Suffixes that say how an output is compressed."""
+
+NAME_BYTES = 255
+"""Most bytes of a file's name on common file systems."""
+
+
+def fitting_name(name: str, suffix: str) -> str:
+    """Return `name` with `suffix` behind it; of a name that would be too long, the start and a checksum of the whole."""
+    data = os.fsencode(name)
+    room = NAME_BYTES - len(os.fsencode(suffix))
+    if len(data) <= room:
+        return name + suffix
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    return data[: room - len(digest) - 1].decode("utf-8", "ignore") + f"-{digest}{suffix}"
+
+
+def is_file(target: PathLike | None) -> bool:
+    """Return whether an output is a file: written atomically, with its provenance beside it.
+
+    Standard output, devices and named pipes are not: what is written there goes through.
+    """
+    if target is None or str(target) == STDIO or str(target).startswith(("/dev/fd/", "/dev/std", "/proc/")):
+        return False
+    try:
+        mode = Path(target).stat().st_mode
+    except OSError:
+        return True  # not there yet
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)

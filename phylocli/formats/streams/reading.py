@@ -1,0 +1,226 @@
+"""Reading files, pipes and standard input; the compression is detected from the content (gzip, zstd, bzip2, xz)."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import errno
+import gzip
+import hashlib
+import io
+import lzma
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from phylocli.core.errors import BadInputError, PhylocliError
+from phylocli.formats.streams.compression import zstd
+from phylocli.formats.streams.paths import STDIO, PathLike
+from phylocli.formats.streams.recording import InputRecord, _recorder
+from phylocli.formats.streams.text import display_name, text_lines
+
+BOMB_RATIO = 200
+"""Compressed inputs that expand to more than so many times their size are refused, from `BOMB_SIZE` bytes on.
+
+Alignments full of gaps reach half of it. It bounds the memory that a small hostile file can take.
+"""
+BOMB_SIZE = 16 << 20
+
+
+Input = io.BufferedReader
+"""An open, decompressed input. Before anything is read, `peek` shows its first line or more, of a pipe too."""
+
+
+class _Raw(io.RawIOBase):
+    """Bytes as they come, the first of them not before the first line is complete, for `peek` to show it."""
+
+    _begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def _more(self, size: int) -> bytes:
+        raise NotImplementedError
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._more(len(buffer))
+        while not self._begun and len(data) < _HEAD and not _FIRST_LINE.match(data):
+            more = self._more(_HEAD - len(data))
+            self._begun = not more
+            data += more
+        self._begun = True
+        buffer[: len(data)] = data
+        return len(data)
+
+
+# Comments, as A3M has them before the first header, do not count as a line; zero bytes are UTF-16's.
+_FIRST_LINE = re.compile(rb"(?:\s*[#;][^\n]*\n)*[\s\0]*[^\s#;][^\n]*\n")
+_HEAD = 4096
+
+
+class _Source(_Raw):
+    """Passes bytes through, counting and hashing them, so that a pipe too has a checksum in the provenance.
+
+    What goes wrong while reading is said with the input's name.
+    """
+
+    def __init__(self, raw: BinaryIO, name: str) -> None:
+        self._raw = raw
+        self._name = name
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self._ended = False
+
+    def _more(self, size: int) -> bytes:
+        try:
+            # What a pipe holds already, without waiting for more: the next record may be long in coming.
+            data: bytes = cast(Any, self._raw).read1(size)
+        except OSError as error:
+            raise explain_read_error(error, self._name) from error
+        if not data and not self._ended:
+            self._ended = True
+            recorder = _recorder.get()
+            if recorder is not None:
+                recorder.inputs.append(InputRecord(self._name, self.size, self._hash.hexdigest()))
+        self._hash.update(data)
+        self.size += len(data)
+        return data
+
+
+def explain_read_error(error: OSError, name: str) -> PhylocliError:
+    """Return what goes wrong when an input is opened or read, as an error that names it."""
+    if error.errno == errno.ENOENT:
+        return BadInputError(f"{name}: no such file", fix="check the path")
+    if error.errno == errno.EISDIR:
+        return BadInputError(f"{name} is a folder, a file is needed")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return BadInputError(f"{name}: permission denied")
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR):
+        return BadInputError(f"{name}: cannot be opened", why=error.strerror, fix="check the path")
+    if error.errno == errno.EBADF:
+        return BadInputError(f"{name} is closed", fix="name an input file, or pipe data in")
+    return PhylocliError(f"{name}: cannot be read", why=error.strerror or str(error))
+
+
+class _Members:
+    """Decompresses the streams of a bzip2 or xz file, one after the other.
+
+    `BZ2File` and `LZMAFile` take whatever follows the first stream for padding where it cannot be decompressed: of a file
+    whose second stream is damaged they return the first as the whole. Here only zero bytes are padding.
+    """
+
+    def __init__(self, source: BinaryIO, new: Callable[[], Any]) -> None:
+        self._source = source
+        self._new = new
+        self._stream: Any = None
+        self._rest = b""  # read and not yet decompressed
+
+    def read1(self, size: int) -> bytes:
+        while True:
+            data = b""
+            if self._stream is None:
+                data = self._rest or cast(Any, self._source).read1(1 << 16)
+                if not data:
+                    return b""
+                self._rest = b""
+                data = data.lstrip(b"\0")
+                if not data:
+                    continue
+                self._stream = self._new()
+            elif self._stream.needs_input:
+                data = cast(Any, self._source).read1(1 << 16)
+                if not data:
+                    raise EOFError("the last stream has no end")
+            found: bytes = self._stream.decompress(data, size)
+            if self._stream.eof:
+                self._rest, self._stream = self._stream.unused_data, None
+            if found:
+                return found
+
+
+class _Decompressed(_Raw):
+    """What a compressed input holds; damage, and more than any real data would expand to, is an error that names it."""
+
+    def __init__(self, stream: Any, source: _Source, name: str) -> None:
+        self._stream = stream
+        self._source = source
+        self._name = name
+        self._size = 0
+
+    def _more(self, size: int) -> bytes:
+        try:
+            data: bytes = self._stream.read1(size)
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
+            raise BadInputError(
+                f"{self._name}: the compressed data are damaged or end too early",
+                why=str(error),
+                fix="the file was probably not downloaded or copied to its end; fetch it again",
+            ) from error
+        self._size += len(data)
+        if self._size > BOMB_SIZE and self._size > BOMB_RATIO * self._source.size:
+            raise BadInputError(
+                f"{self._name} expands to more than {BOMB_RATIO} times its size",
+                why="sequences and tables do not compress so well; this looks like a decompression bomb",
+                fix="if it is what you want to read, decompress it first",
+            )
+        return data
+
+
+def _decompressed(source: _Source, name: str) -> Input:
+    packed: Input = io.BufferedReader(cast(Any, source), 1 << 20)
+    head = packed.peek(8)[:8]
+    stream: Any
+    if head.startswith(b"\x1f\x8b"):
+        stream = gzip.GzipFile(fileobj=packed)
+    elif head.startswith(b"BZh"):
+        stream = _Members(packed, bz2.BZ2Decompressor)
+    elif head.startswith(b"\xfd7zXZ\0"):
+        stream = _Members(packed, lzma.LZMADecompressor)
+    elif head.startswith(b"\x28\xb5\x2f\xfd") or (head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5):
+        stream = zstd.ZstdFile(packed)  # the second form is a frame to be skipped, which parallel compressors write first
+    else:
+        return packed
+    return io.BufferedReader(cast(Any, _Decompressed(stream, source, name)), 1 << 16)
+
+
+@contextmanager
+def open_input(source: PathLike | None) -> Iterator[Input]:
+    """Open an input for reading bytes, decompressed by its content.
+
+    Args:
+        source: a path; `-` or None is standard input.
+
+    Raises:
+        BadInputError: no such file, a folder, unreadable, or compressed data that end too early, are damaged, or expand
+            without end.
+        PhylocliError: the disk or the network fails while reading.
+    """
+    name = display_name(source)
+    with contextlib.ExitStack() as stack:
+        if source is None or str(source) == STDIO:
+            if sys.stdin.isatty():
+                from phylocli.core import console
+
+                console.info("reading from the terminal; end with Ctrl-D (or name a file)")
+            raw: BinaryIO = sys.stdin.buffer
+        else:
+            try:
+                raw = stack.enter_context(Path(source).open("rb"))
+            except OSError as error:
+                raise explain_read_error(error, name) from error
+        yield _decompressed(_Source(raw, name), name)
+
+
+def read_text(source: PathLike | None) -> str:
+    """Return a whole input as text: decompressed, decoded as `decode_text` does, with `\n` line ends.
+
+    Raises:
+        BadInputError: as `open_input`; a binary file.
+    """
+    name = display_name(source)
+    with open_input(source) as stream:
+        return "\n".join(line for _, line in text_lines(stream, name))

@@ -1,0 +1,251 @@
+"""Writing files and folders atomically; the compression follows from the suffix.
+
+A file is written under a temporary name in the same folder, flushed to disk, and renamed when complete, so no reader ever
+meets half a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from phylocli.core.errors import PhylocliError, UsageError
+from phylocli.formats.streams.compression import compressor
+from phylocli.formats.streams.paths import STDIO, PathLike, fitting_name, is_file
+
+_WRITE_ERRORS = {
+    errno.ENOSPC: ("no space left on the disk", "free some space, or write elsewhere; nothing was kept"),
+    errno.EDQUOT: ("your disk quota is used up", "free some space, or write elsewhere; nothing was kept"),
+    errno.EFBIG: ("the file would become larger than allowed", "see 'ulimit -f', or write elsewhere; nothing was kept"),
+    errno.EIO: ("the disk or the network failed while writing", "check the disk, or write elsewhere; nothing was kept"),
+}
+
+
+class OutputError(PhylocliError):
+    """A file or folder that cannot be written; what was there before is still there."""
+
+
+def explain_os_error(error: OSError, path: PathLike) -> OutputError:
+    """Return an error of writing a path as one that the user can act on."""
+    what, fix = _WRITE_ERRORS.get(error.errno or 0, ("", ""))
+    if what:
+        return OutputError(f"{path}: {what}", fix=fix)
+    why = error.strerror or str(error)
+    if error.errno == errno.ENOENT:
+        why = "its folder vanished, or cannot be made"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+        why = "there is a file where its folder would be"
+    return OutputError(f"{path}: cannot be written", why=why, fix="choose another output with -o")
+
+
+def _place(path: PathLike) -> Path:
+    """Return the file or folder that an output's name stands for: of a symbolic link, what it points at.
+
+    Raises:
+        UsageError: the name is empty, or a link that points at itself.
+    """
+    if not str(path):
+        raise UsageError("the output has no name", fix="name a file with -o")
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise UsageError(
+            f"{path} is a symbolic link that points at itself", fix="remove it, or choose another output with -o"
+        )
+    return target
+
+
+def _part_path(target: Path) -> Path:
+    return target.with_name(fitting_name(f".{target.name}", ".part"))
+
+
+@contextmanager
+def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool = False) -> Iterator[Path]:
+    """Give the hidden temporary file or folder that becomes `target`, held by this process alone; remove it at the end.
+
+    Its name depends on the target alone, and the kernel drops the lock on it when the process ends: what a killed run has
+    left is used again, and a run that is under way is noticed.
+
+    Raises:
+        PhylocliError: another run is writing this output, or the place cannot be written.
+    """
+    part = _part_path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        handle, held = -1, False
+        try:  # from before the file is there, for a signal may end the process at any moment
+            while not held:
+                if folder:
+                    with contextlib.suppress(FileExistsError):
+                        part.mkdir()
+                kind = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
+                handle = os.open(part, kind | os.O_NOFOLLOW, 0o666)
+                stack.callback(os.close, handle)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except BlockingIOError as error:
+                    raise PhylocliError(
+                        f"{name}: another run is writing it at this moment",
+                        fix="wait until it has ended, or choose another output",
+                    ) from error
+                except OSError:
+                    pass  # a file system without locks
+                # The run that held it may have put it into its place meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    held = os.path.samestat(os.fstat(handle), part.lstat())
+            if folder:
+                for left in part.iterdir():
+                    shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+            elif target.exists():
+                os.fchmod(handle, stat.S_IMODE(target.stat().st_mode))
+            yield part
+        finally:
+            # What is there under this name may by now be the temporary file of the next run.
+            with contextlib.suppress(OSError):
+                if handle >= 0 and not held:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if handle >= 0 and os.path.samestat(os.fstat(handle), part.lstat()):
+                    shutil.rmtree(part) if folder else part.unlink()
+
+
+@contextmanager
+def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
+    """Give a temporary path in the folder of `path`; rename it to `path` when the block ends well, remove it when not.
+
+    For writers that want a path of their own (Parquet, safetensors). Folders on the way are made. Where `path` is a symbolic
+    link, what it points at is written; a named pipe or device gets what was written when it is complete.
+
+    Args:
+        path: the file.
+        wait: where another run is writing the file, wait for it, instead of refusing.
+
+    Raises:
+        UsageError: the path names a folder.
+        PhylocliError: the disk is full, the place cannot be written, or another run is writing the file.
+    """
+    if not is_file(path):
+        with tempfile.TemporaryDirectory(prefix="phylocli-") as folder:
+            yield Path(folder) / "part"
+            with (Path(folder) / "part").open("rb") as whole, open_output(path, compress=False) as stream:
+                shutil.copyfileobj(whole, stream)
+        return
+    target = _place(path)
+    if target.is_dir() or os.fspath(path).endswith("/"):
+        raise UsageError(f"{path} is a folder, and the output is a file", fix=f"name a file in it: {target / 'NAME'}")
+    with _explained(target, path):
+        if target.exists() and not os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, "the file is write-protected", str(target))
+        with _claimed(target, path, wait=wait) as part:
+            yield part
+            with part.open("rb") as handle:
+                os.fsync(handle.fileno())
+            part.replace(target)
+
+
+@contextmanager
+def _explained(target: Path, name: PathLike) -> Iterator[None]:
+    """Explain what goes wrong with this output; another file's error, and a service's, keep their own words."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        part = _part_path(target)
+        known = not isinstance(error.filename, str) or Path(error.filename) in (target, part, *target.parents)
+        if error.errno is not None and (known or part in Path(error.filename).parents):
+            raise explain_os_error(error, name) from error
+        raise
+
+
+@contextmanager
+def open_output(target: PathLike | None, *, compress: bool = True, wait: bool = False) -> Iterator[BinaryIO]:
+    """Open an output for writing bytes.
+
+    Args:
+        target: a path, written atomically and compressed by its suffix; `-` or None is standard output. A device or a named
+            pipe is written to as it is.
+        compress: False where the format compresses itself and the suffix says nothing.
+        wait: as for `atomic_path`.
+
+    Raises:
+        UsageError: the path names a folder.
+        PhylocliError: the disk is full, the place cannot be written, or another run is writing the file.
+    """
+    if target is None or str(target) == STDIO:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with contextlib.ExitStack() as stack:
+        if is_file(target):
+            raw: BinaryIO = stack.enter_context(stack.enter_context(atomic_path(target, wait=wait)).open("wb"))
+        else:
+            try:
+                raw = stack.enter_context(Path(target).open("wb"))
+            except OSError as error:
+                raise explain_os_error(error, target) from error
+        stream = compressor(raw, str(target)) if compress else raw
+        try:
+            yield stream
+        except BaseException:
+            # Closed here, or the garbage collector would flush it into a file that is closed by then.
+            with contextlib.suppress(Exception):
+                stream.close()
+            raise
+        stream.close()
+
+
+@contextmanager
+def open_text_output(target: PathLike | None, *, wait: bool = False) -> Iterator[IO[str]]:
+    """Open an output for writing text: UTF-8, `\n` line ends; otherwise as `open_output`."""
+    with open_output(target, wait=wait) as stream:
+        text = io.TextIOWrapper(cast(Any, stream), encoding="utf-8", newline="\n", write_through=False)
+        try:
+            yield text
+            text.flush()
+        finally:
+            with contextlib.suppress(ValueError, OSError):
+                text.detach()
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write a small text file atomically; where another process is writing it, after that."""
+    with open_text_output(path, wait=True) as handle:
+        handle.write(text)
+
+
+@contextmanager
+def atomic_directory(path: PathLike) -> Iterator[Path]:
+    """Give a temporary folder; put it in the place of `path` when the block ends well, remove it when not.
+
+    Raises:
+        UsageError: the path names a file.
+        PhylocliError: the place cannot be written, or another run is writing the folder.
+    """
+    target = _place(path)
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{path} is a file, and the output is a folder", fix="name another folder")
+    old = target.with_name(fitting_name(f".{target.name}", ".old"))
+    with _explained(target, path), _claimed(target, path, folder=True) as part:
+        if old.exists() and not target.exists():
+            old.replace(target)  # of a run that was killed between the two renames
+        yield part
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            target.replace(old)
+        try:
+            part.replace(target)
+        except OSError:
+            if old.exists():
+                old.replace(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)

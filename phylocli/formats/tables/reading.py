@@ -1,0 +1,143 @@
+"""Reading tables: Parquet, Arrow IPC, TSV or CSV, detected from the content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from phylocli.core.errors import BadInputError
+from phylocli.formats.sequences.fasta import shorten
+from phylocli.formats.sniffing import Kind, kind_of
+from phylocli.formats.streams import PathLike, display_name, open_input
+from phylocli.formats.tables.delimited import read_delimited
+from phylocli.formats.tables.values import numbers_of, texts_of
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+
+_NO_TABLES: dict[Kind, str] = {
+    "hdf5": "an HDF5 file",
+    "numpy": "a ZIP archive, NumPy array or spreadsheet",
+    "fasta": "a FASTA file",
+    "pir": "a PIR file",
+    "stockholm": "a Stockholm file",
+    "genbank": "a GenBank file",
+    "json": "a JSON file",
+    "markup": "a web page or XML file",
+}
+"""Kinds of files that cannot be a table, as messages call them; a column's name may begin as other kinds do."""
+
+
+def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
+    """Read a table whose format is known by its content: Parquet, Arrow (file or stream), else TSV or CSV by its header.
+
+    Args:
+        source: path, or `-`/None for standard input; compressed or not.
+        typed: take columns of texts for numbers where every known value is one (`values.numbers_of`); False leaves what a
+            text file holds as it stands there, but for decimal commas, which become points.
+
+    Raises:
+        BadInputError: empty, damaged, or not a table.
+    """
+    name = display_name(source)
+    with open_input(source) as stream:
+        data = stream.read()
+    kind = kind_of(data[:4096])
+    if kind == "empty":
+        raise BadInputError(f"{name} is empty", fix="check the path, or the command before the pipe")
+    if kind in ("parquet", "arrow", "arrow-stream"):
+        return arrow_frame(_read_arrow(data, kind, name), name)
+    if kind in _NO_TABLES:
+        raise BadInputError(f"{name} is {_NO_TABLES[kind]}, not a table", fix="give Parquet, Arrow, TSV or CSV")
+    frame, separator = read_delimited(data, name)
+    comma = separator == ";"  # what separates fields where the comma is the decimal mark
+    if typed:
+        return frame.select(_typed(column, decimal_comma=comma) for column in frame)
+    return frame.select(_with_points(column) for column in frame) if comma else frame
+
+
+def _read_arrow(data: bytes, kind: Kind, name: str) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with explained(name):
+        buffer = pa.BufferReader(data)
+        if kind == "parquet":
+            return pq.read_table(buffer, page_checksum_verification=True)
+        reader = pa.ipc.open_file(buffer) if kind == "arrow" else pa.ipc.open_stream(buffer)
+        return reader.read_all()
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Raise what Arrow finds wrong with a file's bytes as a BadInputError that names the file."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise BadInputError(
+            f"{name} cannot be read as a table",
+            why=shorten(str(error).split("\n", 1)[0], 200) or type(error).__name__,
+            fix="the file is damaged or not whole: write or copy it again",
+        ) from error
+
+
+def arrow_frame(table: pa.Table, name: str) -> pl.DataFrame:
+    """Return an Arrow table as a polars frame, after checking its bytes.
+
+    Raises:
+        BadInputError: offsets or texts that are damaged, types that polars does not know.
+    """
+    import polars as pl
+
+    with explained(name):
+        table.validate(full=True)
+    try:
+        found = pl.from_arrow(table)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, TypeError) as error:
+        raise BadInputError(f"{name} cannot be read as a table", why=shorten(str(error).split("\n", 1)[0], 200)) from error
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+def _typed(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
+    """Return a column of texts as numbers where every known text is one, else as it is."""
+    numbers = numbers_of(texts_of(column), decimal_comma=decimal_comma)
+    return column if numbers is None else numbers
+
+
+def _with_points(column: pl.Series) -> pl.Series:
+    """Return a column of numbers with decimal commas, as texts, with points; any other as it is."""
+    texts = texts_of(column)
+    if numbers_of(texts) is not None or numbers_of(texts, decimal_comma=True) is None:
+        return column
+    return texts.str.replace(",", ".", literal=True)
+
+
+def read_parquet_metadata(path: PathLike) -> dict[str, str]:
+    """Return the key–value metadata of a Parquet file (for embeddings: model hash, pooling, layer)."""
+    import pyarrow.parquet as pq
+
+    with explained(str(path)):
+        found = pq.read_schema(path).metadata or {}
+    return {
+        k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items() if not k.startswith(b"ARROW:")
+    }
+
+
+def require_columns(frame: pl.DataFrame, columns: list[str], name: str, what: str) -> None:
+    """Raise where a table lacks columns that `what` needs.
+
+    Raises:
+        BadInputError: naming the columns that are missing and those there are.
+    """
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise BadInputError(
+            f"{name} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} of {what}",
+            why=f"it has {', '.join(frame.columns[:12])}",
+        )

@@ -1,0 +1,170 @@
+"""The columns of every table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def pairs_schema() -> pa.Schema:
+    """Homolog pairs: one row a pair; `distance` is patristic, expected substitutions per site."""
+    import pyarrow as pa
+
+    name = pa.dictionary(pa.int32(), pa.string())
+    text = pa.string()
+    fields = [("family", name), ("clan", name), ("id_a", text), ("id_b", text), ("distance", pa.float64())]
+    return pa.schema([*fields, ("seq_a", text), ("seq_b", text)])
+
+
+def negatives_schema() -> pa.Schema:
+    """Hard negatives: one row a family and one of its negatives, `rank` 1 the hardest.
+
+    `by` says what `score` is: `profile` (bits), `model` (cosine), or `group` (0: the two are of one group).
+    """
+    import pyarrow as pa
+
+    text = pa.string()
+    fields = [("family", text), ("clan", text), ("negative", text), ("negative_clan", text), ("rank", pa.int32())]
+    return pa.schema([*fields, ("score", pa.float64()), ("by", text)])
+
+
+def split_schema() -> pa.Schema:
+    """A split: one row per member of a family; `part` is `train`, `validation` or `test`."""
+    import pyarrow as pa
+
+    name = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema([("family", name), ("clan", name), ("id", pa.string()), ("part", name)])
+
+
+def embeddings_schema(dimension: int, *, half: bool = False, metadata: dict[str, str] | None = None) -> pa.Schema:
+    """Embeddings: one row a sequence; `length` is in residues."""
+    import pyarrow as pa
+
+    vector = pa.list_(pa.float16() if half else pa.float32(), dimension)
+    return pa.schema([("id", pa.string()), ("length", pa.int32()), ("embedding", vector)], metadata=metadata)
+
+
+def residues_schema(dimension: int, *, half: bool = False, metadata: dict[str, str] | None = None) -> pa.Schema:
+    """Embeddings per residue: one row a residue; `position` counts from 1."""
+    import pyarrow as pa
+
+    vector = pa.list_(pa.float16() if half else pa.float32(), dimension)
+    fields = [("id", pa.string()), ("position", pa.int32()), ("residue", pa.string()), ("embedding", vector)]
+    return pa.schema(fields, metadata=metadata)
+
+
+def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
+    """Hits of a search: one row a query and hit, `rank` 1 the best; `evalue` is that of the cosine.
+
+    Where asked for: `residues` and `residues_evalue` (alignment of residue embeddings), `align_evalue` and `align_bits`
+    (phmmer; null: no alignment), and of both, `both_evalue`.
+    """
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    fields = [("query", text), ("target", text), ("rank", pa.int32()), ("cosine", number), ("evalue", number)]
+    if residues:
+        fields += [("residues", number), ("residues_evalue", number)]
+    if aligned:
+        fields += [("align_evalue", number), ("align_bits", number)]
+    if residues and aligned:
+        fields += [("both_evalue", number)]
+    return pa.schema(fields)
+
+
+def members_schema() -> pa.Schema:
+    """Members of families: one row a member; `from` and `to` count residues from 1, both inclusive, `score` is in bits.
+
+    `name` is the row's name in the family's record. `family` and `name` are null for a sequence that is in no family,
+    `score` and `evalue` where a member was not found by a search.
+    """
+    import pyarrow as pa
+
+    place = [("id", pa.string()), ("from", pa.int32()), ("to", pa.int32())]
+    found = [("family", pa.string()), ("score", pa.float64()), ("evalue", pa.float64()), ("name", pa.string())]
+    return pa.schema([*place, *found])
+
+
+def metrics_schema() -> pa.Schema:
+    """Evaluation: one row a figure; `low` and `high` are its 95 % interval, `n` the number of items it stands on."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    fields = [
+        ("embedding", text),
+        ("task", text),
+        ("level", text),
+        ("metric", text),
+        ("value", number),
+        ("low", number),
+    ]
+    return pa.schema([*fields, ("high", number), ("n", pa.int64())])
+
+
+def inputs_schema() -> pa.Schema:
+    """What columns of tables were taken for: one row a column, or several of one kind, and one for each match of ids."""
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema([("table", text), ("column", text), ("taken_as", text), ("why", text)])
+
+
+def benchmark_schema() -> pa.Schema:
+    """Benchmark of estimators of information: one row an estimator, critic and level of the true information.
+
+    `estimate_nats` and `sd` are mean and standard deviation over fresh batches of `batch_size` pairs.
+    """
+    import pyarrow as pa
+
+    text, count, number = pa.string(), pa.int64(), pa.float64()
+    fields = [("estimator", text), ("critic", text), ("batch_size", count), ("dimension", count)]
+    return pa.schema([*fields, ("true_nats", number), ("estimate_nats", number), ("sd", number), ("transform", text)])
+
+
+def summary_schema() -> pa.Schema:
+    """Summary of that benchmark: bias in nats, variance and mean squared error in nats²."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    fields = [("transform", text), ("estimator", text), ("critic", text), ("true_nats", number)]
+    return pa.schema([*fields, ("bias", number), ("variance", number), ("mean_squared_error", number)])
+
+
+def information_schema() -> pa.Schema:
+    """Estimates of mutual information: one row an estimator and critic.
+
+    `low` and `high` are the 95 % interval, `ceiling_nats` is what the estimate cannot exceed (null: nothing), `control_nats`
+    the same estimate with partners shuffled; `n` held-out pairs, in `groups` that were resampled whole.
+    """
+    import pyarrow as pa
+
+    text, count, number = pa.string(), pa.int64(), pa.float64()
+    fields = [("estimator", text), ("critic", text), ("estimate_nats", number), ("low", number), ("high", number)]
+    fields += [("ceiling_nats", number), ("control_nats", number), ("control_low", number), ("control_high", number)]
+    return pa.schema([*fields, ("n", count), ("groups", count), ("n_train", count), ("at_ceiling", pa.bool_())])
+
+
+def labels_schema() -> pa.Schema:
+    """Labels of proteins as `fetch --annotations` writes them; several values in one cell are separated by `;`.
+
+    `ec_class` is the first figure of the EC number where all the EC numbers of the protein have the same one.
+    """
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int64()
+    fields = [("id", text), ("accession", text), ("length", number), ("organism", text), ("taxon", number)]
+    return pa.schema([*fields, ("ec", text), ("ec_class", text), ("go", text), ("pfam", text)])
+
+
+def sites_schema() -> pa.Schema:
+    """What is true of a simulated family: one row a column of its alignment, counted from 1.
+
+    `rate` is relative to the mean over the sites of the root, `motif` 0 where there is none; `ancestral` is false for
+    columns that were inserted.
+    """
+    import pyarrow as pa
+
+    place = [("family", pa.dictionary(pa.int32(), pa.string())), ("column", pa.int32()), ("rate", pa.float64())]
+    return pa.schema([*place, ("motif", pa.int32()), ("ancestral", pa.bool_())])

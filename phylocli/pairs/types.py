@@ -1,0 +1,57 @@
+"""Pairs that were drawn, and what pairs can be drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from phylocli.pairs.patristic import Floats, Ints
+
+CHUNK_ROWS = 100_000
+
+
+@dataclass
+class Draw:
+    """Pairs of tips i < j with their distances, in random order unless said otherwise; shapes (n,)."""
+
+    i: Ints
+    j: Ints
+    distance: Floats
+
+    def __len__(self) -> int:
+        return len(self.i)
+
+    def part(self, which: slice | Ints) -> Draw:
+        """Return the pairs at these places."""
+        return Draw(self.i[which], self.j[which], self.distance[which])
+
+    @classmethod
+    def joined(cls, draws: Sequence[Draw]) -> Draw:
+        """Return several draws one behind the other."""
+        if not draws:
+            nothing = np.empty(0, dtype=np.int64)
+            return cls(nothing, nothing, np.empty(0))
+        if len(draws) == 1:
+            return draws[0]
+        return cls(*(np.concatenate([getattr(d, name) for d in draws]) for name in ("i", "j", "distance")))
+
+
+class Pool(Protocol):
+    """The pairs of one family that may be drawn.
+
+    Attributes:
+        total: how many different pairs there are.
+        weight: the family's weight where a law first chooses a family.
+    """
+
+    total: int
+    weight: float
+
+    def draw(self, n: int, rng: np.random.Generator) -> Draw:
+        """Draw n pairs (without replacement at most `total`), in random order: any first k of them are a draw of k."""
+
+    def chunks(self) -> Iterator[Draw]:
+        """Yield every pair once, in a fixed order, at most `CHUNK_ROWS` at a time."""

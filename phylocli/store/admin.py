@@ -1,0 +1,217 @@
+"""What `phylocli store` says and does: the inventory, the summary, export and removal."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.formats import write_families
+from phylocli.formats.provenance import sidecar_path, write_sidecar
+from phylocli.formats.sequences import fasta
+from phylocli.formats.streams import PathLike, open_text_output
+from phylocli.formats.tables import TableWriter
+from phylocli.store.inventory import Entry, folder_bytes, inventory_schema, read_entry, releases_there
+from phylocli.store.store import Store
+from phylocli.store.verify import Finding
+
+_ROWS = 1000
+
+
+def chosen(store: Store, accessions: Sequence[str] | None, clans: Sequence[str] | None) -> list[str]:
+    """Return the accessions of the families that are meant: those named and those of the clans, else all.
+
+    Raises:
+        UsageError: the store that is named does not exist.
+        BadInputError: one that is not in the store, or a clan of which none is.
+    """
+    store.check_exists()
+    if not accessions and not clans:
+        return store.accessions()
+    found = list(accessions or ())
+    absent = [accession for accession in found if accession not in store]
+    if absent:
+        raise BadInputError(f"the store {store.root} has no family {', '.join(absent[:10])}")
+    for clan in clans or ():
+        members = [member for member in store.clan_members(clan) if member in store]
+        if not members:
+            raise BadInputError(f"the store {store.root} has no family of the clan {clan}")
+        found += members
+    return list(dict.fromkeys(found))
+
+
+def write_inventory(
+    store: Store,
+    output: PathLike | None,
+    *,
+    accessions: Sequence[str] | None = None,
+    clans: Sequence[str] | None = None,
+) -> int:
+    """Write a table of the store's families, one row each (see `store.inventory.Entry`), and return how many.
+
+    Raises:
+        BadInputError: a family that is not there.
+    """
+    import pyarrow as pa
+
+    named = chosen(store, accessions, clans)
+    schema = inventory_schema()
+    with TableWriter(output, schema) as writer:
+        rows: list[dict[str, object]] = []
+        for entry in _entries(store, named):
+            rows.append(asdict(entry))
+            if len(rows) == _ROWS:
+                writer.write(pa.Table.from_pylist(rows, schema))
+                rows = []
+        writer.write(pa.Table.from_pylist(rows, schema))
+    console.info(f"{len(named):,} famil{'y' if len(named) == 1 else 'ies'} in {store.root}")
+    return len(named)
+
+
+def _entries(store: Store, accessions: list[str]) -> Iterator[Entry]:
+    for accession in accessions:
+        try:
+            yield read_entry(store.root, accession)
+        except BadInputError as error:
+            console.warning(str(error))
+            yield Entry(accession)
+
+
+def describe(store: Store, accessions: Sequence[str] | None = None) -> Iterator[str]:
+    """Yield lines that tell of families, or of the store as a whole.
+
+    Raises:
+        BadInputError: a family that is not there.
+    """
+    if accessions:
+        for number, accession in enumerate(chosen(store, accessions, None)):
+            if number:
+                yield ""
+            entry = read_entry(store.root, accession)
+            for name, value in asdict(entry).items():
+                yield f"{name}: {('no', 'yes')[value] if isinstance(value, bool) else value}"
+            yield f"age: {_age(entry.retrieved)}"
+            yield f"url: {(store.origin(accession).get('source') or {}).get('url', '')}"
+            yield f"path: {store.family_path(accession)}"
+        return
+    store.check_exists()
+    families = store.accessions()
+    entries = list(_entries(store, families))
+    sources = Counter((e.service or "own", e.release) for e in entries)
+    yield f"store: {store.root}"
+    yield f"families: {len(families)}"
+    yield f"sequences: {sum(e.sequences for e in entries)}"
+    yield f"with a tree: {sum(e.tree for e in entries)}"
+    yield f"with a profile: {sum(e.profile for e in entries)}"
+    yield f"clans: {len({e.clan for e in entries if e.clan})}"
+    for (service, release), count in sorted(sources.items()):
+        yield f"from {service}{f' {release}' if release else ''}: {count}"
+    yield f"release files: {', '.join(releases_there(store.root)) or 'none'}"
+    retrieved = sorted(e.retrieved for e in entries if e.retrieved)
+    if retrieved:
+        yield f"oldest: {retrieved[0]} ({_age(retrieved[0])})"
+        yield f"newest: {retrieved[-1]} ({_age(retrieved[-1])})"
+    yield f"bytes: {sum(folder_bytes(store.root)) if store.root.is_dir() else 0}"
+
+
+def _age(time: str) -> str:
+    try:
+        then = datetime.datetime.fromisoformat(time)
+    except ValueError:
+        return "unknown"
+    now = datetime.datetime.now(datetime.UTC)
+    days = (now - (then if then.tzinfo else then.replace(tzinfo=datetime.UTC))).days
+    return "today" if days < 1 else f"{days} day{'s' if days > 1 else ''}"
+
+
+def report_findings(findings: list[Finding], *, removed: bool = False) -> None:
+    """Print what `verify_store` found.
+
+    Raises:
+        BadInputError: something is damaged.
+    """
+    harmful = [finding for finding in findings if finding.harmful]
+    for finding in findings:
+        if not finding.harmful:
+            console.warning(f"{finding.path} {finding.what}")
+    if not harmful:
+        console.info("all is well")
+        return
+    lines = "\n".join(f"  {finding.path}: {finding.what}" for finding in harmful)
+    raise BadInputError(
+        f"{len(harmful)} damaged{' and removed' if removed else ''}:\n{lines}",
+        fix="fetch them anew" if removed else "remove them with 'phylocli store verify --remove', then fetch them anew",
+    )
+
+
+def export_families(
+    store: Store,
+    output: PathLike | None,
+    *,
+    accessions: Sequence[str] | None = None,
+    clans: Sequence[str] | None = None,
+    format: str = "stockholm",
+) -> int:
+    """Write families as Stockholm records, or all their sequences without gaps as FASTA; return how many families.
+
+    Raises:
+        UsageError: no such format.
+        BadInputError: a family that is not there, or an empty store.
+    """
+    if format not in ("stockholm", "fasta"):
+        raise UsageError(f"there is no format {format!r} to export", fix="known: stockholm, fasta")
+    named = chosen(store, accessions, clans)
+    if not named:
+        raise BadInputError(
+            f"the store {store.root} is empty", fix="fill it with 'phylocli fetch' or 'phylocli store import'"
+        )
+    families = (store.read(accession) for accession in console.progress(named, "exporting", unit="families"))
+    if format == "stockholm":
+        write_families(families, output)
+    else:
+        with open_text_output(output) as stream:
+            fasta.write((sequence for family in families for sequence in family.sequences()), stream)
+    write_sidecar(output, "store export", {"families": len(named), "format": format})
+    console.info(f"exported {len(named):,} famil{'y' if len(named) == 1 else 'ies'} from {store.root}")
+    return len(named)
+
+
+def remove_families(
+    store: Store,
+    *,
+    accessions: Sequence[str] | None = None,
+    clans: Sequence[str] | None = None,
+    release: str | None = None,
+    all_: bool = False,
+) -> int:
+    """Remove families with their profiles and provenance, or the files of a release; return how many families went.
+
+    Raises:
+        UsageError: nothing was named.
+        BadInputError: a family or release that is not there.
+    """
+    if not (accessions or clans or release or all_):
+        raise UsageError("nothing was named to be removed", fix="name families, --clan, --release or --all")
+    named = chosen(store, accessions, clans) if accessions or clans or all_ else []
+    with store.locked():
+        for accession in named:
+            for path in (store.family_path(accession), store.profile_path(accession)):
+                path.unlink(missing_ok=True)
+                sidecar_path(path).unlink(missing_ok=True)
+    if release is not None:
+        folder = store.release_path(release)
+        if not folder.is_dir():
+            raise BadInputError(f"the store {store.root} has no files of Pfam {release}")
+        with store.locked(f"release-{release}"):
+            shutil.rmtree(folder)
+        console.info(f"removed the files of Pfam {release}")
+    if named:
+        console.info(f"removed {len(named):,} famil{'y' if len(named) == 1 else 'ies'} from {store.root}")
+    return len(named)
+
+
+__all__ = ["chosen", "describe", "export_families", "remove_families", "report_findings", "write_inventory"]

@@ -1,0 +1,65 @@
+"""Whether a record or a profile is whole, and is what its name says."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from phylocli.core.errors import BadInputError
+from phylocli.formats.family import Family
+from phylocli.formats.stockholm import split_accession
+
+_HMM_FIELD = re.compile(rb"^(NAME|ACC|LENG)[ \t]+(\S+)")
+
+
+def check_family(family: Family, accession: str | None, name: str) -> None:
+    """Raise unless a family is the one asked for and is whole.
+
+    Raises:
+        BadInputError: another accession, no `SQ` line, or not as many rows as it says.
+    """
+    if accession is not None and family.accession != accession:
+        raise BadInputError(f"{name} holds {family.accession or 'a record without accession'}, not {accession}")
+    if family.declared_size is None:
+        raise BadInputError(f"{name} does not say how many sequences it has (no SQ line)")
+    if family.declared_size != len(family):
+        raise BadInputError(f"{name} has {len(family)} sequences and says it has {family.declared_size}")
+
+
+def file_md5(path: Path) -> str:
+    """Return the MD5 of a file, which is what Pfam publishes of its files."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def check_profile(text: bytes, accession: str | None, name: str) -> None:
+    """Raise unless a text is one whole HMMER3 profile of the family asked for.
+
+    Raises:
+        BadInputError: not `HMMER3/f` … `//`, another accession, or not as many nodes as `LENG` says.
+    """
+    lines = text.splitlines()
+    if not lines or not lines[0].startswith(b"HMMER3/f"):
+        raise BadInputError(f"{name} is not a HMMER3 profile")
+    if lines[-1].strip() != b"//" or lines.count(b"//") != 1:
+        raise BadInputError(f"{name} is not one whole profile: it does not end with its only '//'")
+    fields: dict[bytes, str] = {}
+    last_node = 0
+    body = False
+    for line in lines:
+        if body:
+            # A node is three lines; the first one starts with its number.
+            word = line.split(None, 1)[0] if line.strip() else b""
+            if word.isdigit() and int(word) == last_node + 1:
+                last_node += 1
+        elif line.startswith(b"HMM "):
+            body = True
+        elif found := _HMM_FIELD.match(line):
+            fields.setdefault(found.group(1), found.group(2).decode("latin-1"))
+    held = split_accession(fields.get(b"ACC", ""))[0]
+    if accession is not None and held != accession:
+        raise BadInputError(f"{name} holds {held or 'a profile without accession'}, not {accession}")
+    length = fields.get(b"LENG", "")
+    if not length.isdigit() or int(length) != last_node:
+        raise BadInputError(f"{name} has {last_node} nodes and says it has {length or 'none'}")

@@ -1,0 +1,187 @@
+"""The store: a folder of family records, `families/PF00042.sto.gz`, each complete or not there at all.
+
+Several processes may use one store at once. A record appears by a rename, so a reader meets the old one or the new one; the
+record and the provenance beside it change together under a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.formats import read_families, write_families
+from phylocli.formats.family import Family
+from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.streams import OutputError, PathLike, locks, open_output, write_text
+from phylocli.store.bulk import Bulk, staged
+from phylocli.store.inventory import read_entry
+from phylocli.store.names import checked, default_root, family_path, profile_path, read_sidecar
+
+
+class Store:
+    """A folder of family records.
+
+    Args:
+        root: the folder; None takes `default_root()`. It need not exist yet.
+    """
+
+    def __init__(self, root: PathLike | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root()
+        self._named = root is not None
+
+    def check_exists(self) -> None:
+        """Refuse a folder that was named and does not exist: a misspelt store is not an empty one.
+
+        Raises:
+            UsageError: it does not exist.
+        """
+        if self._named and not self.root.is_dir():
+            raise UsageError(
+                f"the store {self.root} does not exist",
+                fix="check --store and $PHYLOCLI_STORE, or fill it with 'phylocli fetch' or 'phylocli store import'",
+            )
+
+    def family_path(self, accession: str) -> Path:
+        """Return where a family's record lies or would lie.
+
+        Raises:
+            UsageError: the accession cannot be a file name.
+        """
+        return family_path(self.root, accession)
+
+    def profile_path(self, accession: str) -> Path:
+        """Return where a family's HMM lies or would lie.
+
+        Raises:
+            UsageError: the accession cannot be a file name.
+        """
+        return profile_path(self.root, accession)
+
+    def release_path(self, release: str) -> Path:
+        """Return the folder of a Pfam release's own files.
+
+        Raises:
+            UsageError: the release cannot be a folder's name.
+        """
+        return self.root / "releases" / checked(release)
+
+    def __contains__(self, accession: str) -> bool:
+        return self.family_path(accession).is_file()
+
+    def accessions(self) -> list[str]:
+        """Return the accessions of all families there, sorted."""
+        # Hidden names are parts that another process is still writing.
+        found = (self.root / "families").glob("*.sto.gz")
+        return sorted(p.name.removesuffix(".sto.gz") for p in found if not p.name.startswith("."))
+
+    def read(self, accession: str) -> Family:
+        """Return a family.
+
+        Raises:
+            BadInputError: it is not there, or its record is damaged.
+        """
+        path = self.family_path(accession)
+        if not path.is_file():
+            raise BadInputError(
+                f"the store {self.root} has no family {accession}", fix=f"get it with 'phylocli fetch {accession}'"
+            )
+        family, *more = read_families(path)  # to its end, where the checksum of the compression is
+        if more:
+            raise BadInputError(
+                f"{path} holds {len(more) + 1} records", fix=f"get it again: phylocli fetch --refresh {accession}"
+            )
+        return family
+
+    def write(
+        self, family: Family, stage: str, parameters: dict[str, object], *, source: dict[str, Any] | None = None
+    ) -> Path:
+        """Write a family's record atomically, with its provenance beside it, and return its path.
+
+        Args:
+            family: the family; its accession, else its name, is the name of the file.
+            stage: the subcommand that made it.
+            parameters: what the subcommand was asked to do.
+            source: for a family from a public service: the URL, release, checksum and time. None keeps what is known of the
+                record that is replaced: a family that gets a tree still comes from where it came from.
+        """
+        path = self.family_path(family.accession or family.name)
+        with self.locked():
+            held = source if source is not None else read_sidecar(path).get("source")
+            write_families([family], path)
+            write_sidecar(path, stage, parameters, source=held)
+        return path
+
+    def write_profile(
+        self, accession: str, text: bytes, parameters: dict[str, object], *, source: dict[str, Any] | None = None
+    ) -> Path:
+        """Write a family's HMM atomically, with its provenance beside it, and return its path."""
+        path = self.profile_path(accession)
+        with self.locked():
+            with open_output(path) as stream:
+                stream.write(text)
+            write_sidecar(path, "fetch", parameters, source=source)
+        return path
+
+    def origin(self, accession: str) -> dict[str, Any]:
+        """Return the provenance of a family's record as it stands beside it, or {} where there is none that can be read."""
+        return read_sidecar(self.family_path(accession))
+
+    @contextmanager
+    def locked(self, name: str = "store") -> Iterator[None]:
+        """Hold one of the store's locks for the length of the block; another process that wants it waits.
+
+        Raises:
+            PhylocliError: the store cannot be written.
+        """
+        folder = self.root / "locks"
+        what = "" if name == "store" else f"works on {name} in {self.root}"
+        with contextlib.ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locks.waiting(folder / f"{checked(name)}.lock", what))
+            except (OSError, OutputError) as error:
+                why = error.why if isinstance(error, OutputError) else error.strerror
+                raise PhylocliError(
+                    f"the store {self.root} cannot be written", why=why, fix="choose another with --store"
+                ) from error
+            yield
+
+    @contextmanager
+    def bulk(self, name: str) -> Iterator[Bulk]:
+        """Give a writer for many records; what is complete is in the store even where the block ends in an error.
+
+        Args:
+            name: of the work. The caller holds the lock of this name, so that leftovers of a run that was killed can go.
+        """
+        with staged(self.root, name, self.locked) as writer:
+            yield writer
+
+    def families(self) -> Iterator[Family]:
+        """Yield all families, by accession."""
+        for accession in self.accessions():
+            yield self.read(accession)
+
+    def write_clan(self, clan: str, members: list[str]) -> None:
+        """Keep which families a clan has, fetched or not."""
+        path = self.root / "clans" / f"{checked(clan)}.tsv"
+        text = "".join(f"{checked(member)}\n" for member in members)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+
+    def clan_members(self, clan: str, *, kept_only: bool = False) -> list[str]:
+        """Return which families a clan has, as `write_clan` kept it, whether they are there or not.
+
+        Where nothing was kept: those that are there, or with `kept_only` none.
+        """
+        path = self.root / "clans" / f"{checked(clan)}.tsv"
+        if path.is_file():
+            return path.read_text(encoding="utf-8").split()
+        return [] if kept_only else self.clan(clan)
+
+    def clan(self, clan: str) -> list[str]:
+        """Return the accessions of the families there that belong to a clan."""
+        return [accession for accession in self.accessions() if read_entry(self.root, accession).clan == clan]

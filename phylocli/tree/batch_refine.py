@@ -1,0 +1,130 @@
+"""Branch lengths by likelihood for many families at once: what a GPU needs to be worth its place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core import console
+from phylocli.formats.family import Family
+from phylocli.formats.newick import Tree
+from phylocli.tree import deduplicate as _collapse
+from phylocli.tree.refinement import fits_memory, one_thread, schedule, words_for
+from phylocli.tree.rooting import root as rooted
+from phylocli.tree.settings import Settings, shape
+
+_WINDOW = {"cpu": 64, "cuda": 1024}  # families read ahead: enough to find some of like size for every batch
+
+
+class _Waiting(NamedTuple):
+    """A family on its way: its members in canonical order, its different rows, which members each stands for, tree and α."""
+
+    family: Family
+    names: list[str]
+    states: npt.NDArray[np.uint8]
+    groups: list[list[int]]
+    tree: Tree
+    alpha: float
+
+
+def refine_many(
+    families: Iterable[Family],
+    *,
+    model: str = "lg",
+    alpha: float | None = None,
+    full: bool = False,
+    columns: str = "match",
+    root: str = "midpoint",
+    outgroup: Collection[str] = (),
+    device: str = "cpu",
+) -> Iterator[Family]:
+    """Yield families that have trees with lengths by likelihood, in their order; many are computed as one batch.
+
+    One sweep over the branches of each, as `infer_trees` makes it. Identical rows stay at distance zero; families of less
+    than three different rows, and those too large for memory, keep their trees. Support values do not outlast it.
+
+    Args:
+        families: aligned, with trees.
+        model: `lg`, `wag`, `jtt` or `poisson`, with four Γ categories.
+        alpha: shape of Γ; None takes that of the family's tree where it is known (`Family.tree_alpha`), else an estimate.
+        full: fit lengths, their scale and α to the maximum of the likelihood (see docs/likelihood.md for why not to).
+        columns: `match` or `all`, as for the trees.
+        root, outgroup: where the root goes.
+        device: `cpu`, or a GPU as PyTorch names it (`cuda`, `cuda:1`).
+
+    Raises:
+        UsageError: no such model, device or rooting.
+        BadInputError: a family that has no tree or is not aligned.
+    """
+    from phylocli.tree.likelihood.batches import device_named
+
+    window: list[Family | _Waiting] = []
+    size = _WINDOW[device_named(device).type]
+    settings = Settings(model=model.lower(), alpha=alpha)
+    for family in families:
+        window.append(_prepared(family, columns, settings))
+        if len(window) == size:
+            yield from _refined(window, settings, full, root, tuple(outgroup), device)
+            window = []
+    yield from _refined(window, settings, full, root, tuple(outgroup), device)
+
+
+def _prepared(family: Family, columns: str, settings: Settings) -> Family | _Waiting:
+    from phylocli.tree.infer import usable_states
+
+    tree = family.tree()
+    placed, names, states = usable_states(family, columns, 0.0)
+    if len(placed) < len(family):
+        tree = tree.prune(placed.ids)
+    groups = _collapse.unique_rows(states)
+    if len(groups) < 3 or not fits_memory(states):
+        if len(groups) >= 3:
+            console.warning(f"{family.label}: too large for memory, lengths stay")
+        return family
+    different = states[[group[0] for group in groups]]
+    number = {names[group[0]]: str(i) for i, group in enumerate(groups)}
+    tree = tree.prune(number)
+    tips = tree.is_tip.tolist()
+    tree = Tree(tree.parent, tree.length, [number[name] if tip else "" for name, tip in zip(tree.names, tips, strict=True)])
+    known = family.tree_alpha if settings.alpha is None else settings.alpha
+    return _Waiting(placed, names, different, groups, tree, shape(different, settings) if known is None else known)
+
+
+def _refined(
+    window: list[Family | _Waiting], settings: Settings, full: bool, root: str, outgroup: tuple[str, ...], device: str
+) -> Iterator[Family]:
+    from phylocli.tree.likelihood import refine_trees
+
+    waiting = [item for item in window if isinstance(item, _Waiting)]
+    with one_thread():
+        found = iter(
+            refine_trees(
+                [item.tree for item in waiting],
+                [item.tree.tip_names() for item in waiting],
+                [item.states[[int(name) for name in item.tree.tip_names()]] for item in waiting],
+                model=settings.model,
+                alpha=[min(item.alpha, 100.0) for item in waiting],
+                device=device,
+                **schedule(full),
+            )
+        )
+    for item in window:
+        if isinstance(item, Family):
+            yield item
+            continue
+        result = next(found)
+        members = set(item.family.ids)
+        tree = rooted(
+            _collapse.expand(result.tree, item.groups, item.names), root, [name for name in outgroup if name in members]
+        )
+        start = _note(item.family).rsplit(", root ", 1)[0] or "tree given"
+        yield item.family.with_tree(
+            tree, f"{start}, {words_for(result, settings.model, full)}, root {root}", alpha=result.alpha
+        )
+
+
+def _note(family: Family) -> str:
+    return next((note for note in family.notes if note.startswith("tree ")), "")

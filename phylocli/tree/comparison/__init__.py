@@ -1,0 +1,1 @@
+"""Comparing trees: their splits, and Robinson–Foulds and patristic distances between them."""

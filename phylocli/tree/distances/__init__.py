@@ -1,0 +1,1 @@
+"""Evolutionary distances of aligned rows: models, overlap, Γ shape, and the matrix."""

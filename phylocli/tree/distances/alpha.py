@@ -1,0 +1,91 @@
+"""How unevenly sites evolve: the shape α of Γ-distributed rates, estimated from pairs of rows.
+
+Sites that evolve at different rates leave a trace in a single pair already: of two pairs with equally many differences, the
+one whose differences are all mild has evolved less. α maximises the sum of the pairs' log likelihoods, each at its own best
+distance for that α. Pairs share branches, so the sum is a composite likelihood: its maximum is consistent under the model,
+but it says nothing of its own error.
+
+On simulated families the maximum is right. On real ones it overshoots: there the differences are mild because each site has
+preferences of its own, which LG does not know, and not only because rates are even. Against the α that VeryFastTree finds on
+the tree, by a factor of 1.5 over 15 Pfam seeds. What engines use is therefore drawn halfway, in log α, to the usual value
+of 1, which brings distances within a few per cent of the likelihood's on these families.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.tree.distances.matrix import MAX_DISTANCE
+from phylocli.tree.distances.pairwise_likelihood import CODES, COUNTS, curves
+from phylocli.tree.models import STATES, substitution_model
+
+GRID = tuple(float(a) for a in np.geomspace(0.2, 12.8, 10))
+"""Values of α at which the likelihood is taken; a parabola in log α through the best three gives the estimate."""
+
+SHRINKAGE = 0.5
+"""Share of the way from the maximum to α = 1, in log α."""
+
+_PAIRS = 600
+
+
+def estimate_alpha(
+    states: npt.NDArray[np.uint8],
+    *,
+    model: str = "lg",
+    seed: int = 0,
+    pairs: int = _PAIRS,
+    shrinkage: float = SHRINKAGE,
+    max_distance: float = MAX_DISTANCE,
+) -> float:
+    """Return the estimate of α, to three significant digits, between the ends of `GRID`.
+
+    Args:
+        states: alignment as `alphabet.encode_states` gives it, shape (n, columns), at least two rows.
+        model: name of a substitution model.
+        seed: for the choice of pairs where there are more than `pairs`.
+        pairs: how many pairs to use; more than some hundreds change little.
+        shrinkage: share of the way to α = 1, in log α; 0 gives the maximum itself.
+        max_distance: as in `distance_matrix`.
+    """
+    counts = _counts(states, *_choose(len(states), pairs, seed))
+    counts = counts[counts @ COUNTS[:, 1] > 0]  # pairs without a difference say nothing
+    if not len(counts):
+        return 1.0
+    name = substitution_model(model).name
+    likelihoods = np.array([_likelihood(counts, name, alpha, max_distance) for alpha in GRID])
+    best = int(np.clip(likelihoods.argmax(), 1, len(GRID) - 2))
+    low, middle, high = likelihoods[best - 1 : best + 2]
+    bend = low - 2 * middle + high
+    offset = float(np.clip((low - high) / (2 * bend), -1, 1)) if bend < 0 else float(likelihoods.argmax() - best)
+    log_alpha = np.log(GRID[best]) + offset * np.log(GRID[1] / GRID[0])
+    return float(f"{np.exp((1 - shrinkage) * log_alpha):.3g}")
+
+
+def _choose(n: int, pairs: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return all pairs of n rows, or that many of them at random."""
+    if n * (n - 1) // 2 <= pairs:
+        first, second = np.triu_indices(n, 1)
+        return first, second
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, n, 2 * pairs)
+    second = rng.integers(0, n - 1, 2 * pairs)
+    second += second >= first
+    keys = np.unique(np.minimum(first, second) * n + np.maximum(first, second))
+    keys = np.sort(rng.permutation(keys)[:pairs])
+    return keys // n, keys % n
+
+
+def _counts(
+    states: npt.NDArray[np.uint8], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Return how often each pair of states faces each other, shape (pairs, 441)."""
+    code = states[first].astype(np.int64) * (STATES + 1) + states[second]
+    code += np.arange(len(first))[:, None] * CODES
+    return np.bincount(code.ravel(), minlength=len(first) * CODES).reshape(-1, CODES).astype(np.float32)
+
+
+def _likelihood(counts: npt.NDArray[np.float32], model: str, alpha: float, max_distance: float) -> float:
+    """Return the log likelihood of pairs, each at its best distance for this α, but for a constant."""
+    shapes = curves(model, alpha, max_distance)
+    return float((counts @ shapes.start).sum() + shapes.maxima(counts @ shapes.features).sum())

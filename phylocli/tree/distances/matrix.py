@@ -1,0 +1,292 @@
+"""Evolutionary distances between the rows of an alignment: maximum likelihood under LG+Γ and its like, or plain formulas.
+
+Under a reversible model the log likelihood of a pair's distance t is Σ_c log(π_a P_ab(t)) over the columns c in which both
+rows have a residue (a, b). Where its maximum lies follows from some fifteen sums over the pair's columns (`_curves`), which
+are one sparse product for a whole tile of the matrix. Tiles are of bounded size, so a matrix can also be streamed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core.errors import UsageError
+from phylocli.tree.distances.pairwise_likelihood import CODES, COUNTS, MIN_DISTANCE, Single, curves
+from phylocli.tree.models import MODELS, STATES, substitution_model
+
+__all__ = [
+    "DISTANCES",
+    "FORMULAS",
+    "MAX_DISTANCE",
+    "MIN_DISTANCE",
+    "DistanceReport",
+    "Tile",
+    "distance_matrix",
+    "distance_matrix_report",
+    "distance_tiles",
+    "fill_undefined",
+    "pair_distances",
+    "parse_model",
+]
+
+FORMULAS = ("kimura", "p")
+"""Distances that are a formula of the share of differing columns, without a model of which residue replaces which."""
+
+DISTANCES = (*MODELS, *FORMULAS)
+"""All names that `distance_matrix` takes."""
+
+MAX_DISTANCE = 5.0
+"""Longest distance: pairs whose likelihood still rises there are saturated."""
+
+_BLOCK = 3_000_000  # columns × pairs handled at once: 12 MB of codes and as much of their weights
+
+
+@dataclass(frozen=True)
+class DistanceReport:
+    """What a distance matrix stands on.
+
+    Attributes:
+        pairs: number of pairs of rows.
+        saturated: pairs at `max_distance`, whose likelihood gives no upper end.
+        undefined: pairs that share fewer than `min_overlap` columns; NaN in the matrix.
+        filled: pairs of those that were given a distance by way of other rows.
+    """
+
+    pairs: int
+    saturated: int
+    undefined: int
+    filled: int = 0
+
+
+def parse_model(text: str) -> str:
+    """Return the distance's name from what the user wrote: `LG`, `lg+g`, `lg+g4` and `LG+Γ` all give `lg`.
+
+    Γ rates belong to every model here, since distances without them come out at half their value; an infinite `alpha` turns
+    them off.
+
+    Raises:
+        UsageError: no such distance.
+    """
+    name, _, rates = text.strip().lower().partition("+")
+    if name not in DISTANCES or not (rates == "" or (name in MODELS and rates.rstrip("0123456789") in ("g", "γ"))):
+        raise UsageError(f"there is no distance or model named {text!r}", fix=f"known: {', '.join(DISTANCES)}")
+    return name
+
+
+class Tile(NamedTuple):
+    """A rectangle of the distance matrix.
+
+    Attributes:
+        rows, columns: which rows of the alignment its sides stand for.
+        distance: shape (rows, columns), NaN where a pair shares too few columns; float64.
+        saturated: which pairs are at `max_distance`, shape (rows, columns); not told for `p`.
+    """
+
+    rows: slice
+    columns: slice
+    distance: npt.NDArray[np.float64]
+    saturated: npt.NDArray[np.bool_]
+
+
+def distance_matrix(
+    states: npt.NDArray[np.uint8],
+    *,
+    model: str = "lg+g",
+    alpha: float = 1.0,
+    min_overlap: int = 10,
+    max_distance: float = MAX_DISTANCE,
+    dtype: npt.DTypeLike = np.float64,
+) -> npt.NDArray[np.floating[Any]]:
+    """Return the distances between all rows, shape (n, n), expected substitutions per site (`p`: share of differences).
+
+    Args:
+        states: alignment as `alphabet.encode_states` gives it, shape (n, columns). Columns in which either row of a pair has
+            no residue are left out for that pair (pairwise deletion).
+        model: `lg`, `wag`, `jtt`, `poisson` (maximum likelihood, with Γ rates), `kimura` (Kimura 1983) or `p`.
+        alpha: shape of the Γ distribution of site rates; infinite for equal rates.
+        min_overlap: pairs that share fewer columns get NaN.
+        max_distance: pairs whose likelihood still rises there, and `kimura` pairs beyond its range, get this value.
+        dtype: of the matrix, float64 or float32; beside it the work takes some 100 MB, however many rows there are.
+
+    Raises:
+        UsageError: no such model, or an `alpha` that is not positive.
+    """
+    return distance_matrix_report(
+        states, model=model, alpha=alpha, min_overlap=min_overlap, max_distance=max_distance, dtype=dtype
+    )[0]
+
+
+def distance_matrix_report(
+    states: npt.NDArray[np.uint8],
+    *,
+    model: str = "lg+g",
+    alpha: float = 1.0,
+    min_overlap: int = 10,
+    max_distance: float = MAX_DISTANCE,
+    dtype: npt.DTypeLike = np.float64,
+) -> tuple[npt.NDArray[np.floating[Any]], DistanceReport]:
+    """Return `distance_matrix` and a report of saturated and undefined pairs."""
+    n = len(states)
+    distance = np.zeros((n, n), dtype=dtype)
+    saturated = undefined = 0
+    for tile in distance_tiles(states, model=model, alpha=alpha, min_overlap=min_overlap, max_distance=max_distance):
+        distance[tile.rows, tile.columns] = tile.distance
+        distance[tile.columns, tile.rows] = tile.distance.T
+        # A tile on the diagonal is symmetric: half of what it counts is what there is above it.
+        share = 2 if tile.rows == tile.columns else 1
+        saturated += int(np.count_nonzero(tile.saturated)) // share
+        undefined += int(np.count_nonzero(np.isnan(tile.distance))) // share
+    return distance, DistanceReport(n * (n - 1) // 2, saturated, undefined)
+
+
+def distance_tiles(
+    states: npt.NDArray[np.uint8],
+    *,
+    model: str = "lg+g",
+    alpha: float = 1.0,
+    min_overlap: int = 10,
+    max_distance: float = MAX_DISTANCE,
+) -> Iterator[Tile]:
+    """Yield the distance matrix in tiles of bounded size: those on its diagonal, whole, and those above it.
+
+    For matrices that are too large to hold, or of which only a part is wanted. Arguments and errors as in `distance_matrix`.
+    """
+    name = parse_model(model)
+    shapes, features = None, COUNTS
+    if name not in FORMULAS:
+        if not alpha > 0:
+            raise UsageError(f"the shape α of the Γ distribution is {alpha}", fix="give a positive number, for example 1")
+        shapes = curves(name, alpha, max_distance)
+        features = shapes.features
+    n, columns = states.shape
+    side = max(int((_BLOCK / max(columns, 1)) ** 0.5), 1)
+    side = -(-n // max(-(-n // side), 1)) or 1  # tiles of like size: none is a mere strip
+    for top in range(0, n, side):
+        rows = slice(top, min(top + side, n))
+        for left in range(top, n, side):
+            across = slice(left, min(left + side, n))
+            diagonal = left == top
+            pairs = np.triu_indices(len(states[rows]), 1) if diagonal else None
+            sums = _sums(_codes(states[rows], states[across], pairs), features)
+            overlap, differences = sums[:, 0], sums[:, 1]
+            if shapes is not None:
+                found = np.where(differences == 0, 0.0, shapes.distances(sums))
+            else:
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    share = differences.astype(np.float64) / overlap
+                found = share if name == "p" else _kimura(share, max_distance)
+            found[overlap < max(min_overlap, 1)] = np.nan
+            if pairs is None:
+                distance = found.reshape(len(states[rows]), -1)
+            else:
+                distance = np.zeros((len(states[rows]),) * 2)
+                distance[pairs] = found
+                distance += distance.T
+            saturated = np.zeros(distance.shape, dtype=bool) if name == "p" else distance >= max_distance
+            yield Tile(rows, across, distance, saturated)
+
+
+def pair_distances(
+    states: npt.NDArray[np.uint8],
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
+    *,
+    model: str = "lg",
+    alpha: float = 1.0,
+    max_distance: float = MAX_DISTANCE,
+) -> npt.NDArray[np.float64]:
+    """Return the maximum-likelihood distances of chosen pairs of rows, shape (pairs,); see `distance_matrix`.
+
+    Pairs without a difference get the shortest distance, not 0.
+    """
+    shapes = curves(substitution_model(model).name, alpha, max_distance)
+    distance = np.empty(len(first))
+    size = max(_BLOCK // max(states.shape[1], 1), 1)
+    for start in range(0, len(first), size):
+        i, j = first[start : start + size], second[start : start + size]
+        codes = _codes(states, states, (i, j))
+        distance[start : start + size] = shapes.distances(_sums(codes, shapes.features))
+    return distance
+
+
+def fill_undefined(distance: npt.NDArray[np.floating[Any]]) -> int:
+    """Give pairs without a distance (NaN) one by way of a third row, in place; return how many were filled.
+
+    d(i, j) becomes the least d(i, k) + d(k, j), the tightest bound that the triangle inequality gives; where no row connects
+    two, the largest distance of the matrix. Filled values then serve in turn, so that chains of fragments connect.
+    """
+    open_pairs = [(i, np.flatnonzero(np.isnan(distance[i, i:])) + i) for i in range(len(distance))]
+    open_pairs = [(i, partners) for i, partners in open_pairs if len(partners)]
+    count = sum(len(partners) for _, partners in open_pairs)
+    if not count:
+        return 0
+    largest = max((float(np.nanmax(row)) for row in distance if not np.isnan(row).all()), default=0.0)
+    for i, partners in open_pairs:
+        distance[i, partners] = distance[partners, i] = np.inf
+    at_once = max(_BLOCK // len(distance), 1)
+    found = True
+    while found:
+        # All ways of a round go over distances that were known before it, so that the order of rows does not matter.
+        ways = [
+            np.concatenate(
+                [
+                    (distance[partners[start : start + at_once]] + distance[i]).min(axis=1)
+                    for start in range(0, len(partners), at_once)
+                ]
+            )
+            for i, partners in open_pairs
+        ]
+        found = False
+        still_open = []
+        for (i, partners), best in zip(open_pairs, ways, strict=True):
+            distance[i, partners] = distance[partners, i] = best
+            left = partners[np.isinf(best)]
+            found |= len(left) < len(partners)
+            if len(left):
+                still_open.append((i, left))
+        open_pairs = still_open
+    for i, partners in open_pairs:
+        distance[i, partners] = distance[partners, i] = largest
+    return count
+
+
+def _kimura(p: npt.NDArray[np.float64], max_distance: float) -> npt.NDArray[np.float64]:
+    """Kimura, The Neutral Theory (1983), p. 75: d = −ln(1 − p − p²/5)."""
+    inside = 1 - p - p * p / 5
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(inside > 0, -np.log(inside), max_distance)
+    found = np.minimum(found, max_distance)
+    return np.where(np.isnan(p), np.nan, np.abs(found))
+
+
+def _codes(
+    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], pairs: tuple[npt.NDArray[np.int64], ...] | None
+) -> npt.NDArray[np.int32]:
+    """Return the codes of the columns of pairs of rows, shape (pairs, columns); all pairs, row by row, or those given."""
+    high, low = first.astype(np.int32) * (STATES + 1), second.astype(np.int32)
+    if pairs is not None:
+        return high[pairs[0]] + low[pairs[1]]
+    return (high[:, None] + low[None]).reshape(-1, first.shape[1])
+
+
+def _sums(codes: npt.NDArray[np.int32], features: Single) -> Single:
+    """Return the sum of the features of each row's codes, shape (rows, r).
+
+    Column by column in single precision, which makes both ways give the same bits. Torch's is the faster, but not worth
+    loading torch for.
+    """
+    rows, columns = codes.shape
+    torch = sys.modules.get("torch")
+    if torch is not None and codes.size:
+        found = torch.nn.functional.embedding_bag(torch.from_numpy(codes), torch.from_numpy(features), mode="sum")
+        return np.asarray(found.numpy())
+    from scipy import sparse
+
+    starts = np.arange(rows + 1, dtype=np.int32) * np.int32(columns)  # a block is far smaller than 2³¹
+    counts = sparse.csr_matrix((np.ones(codes.size, dtype=np.float32), codes.ravel(), starts), shape=(rows, CODES))
+    return counts @ features

@@ -1,0 +1,60 @@
+"""What every tree engine is told, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.formats.newick import Tree
+from phylocli.tree.distances.alpha import estimate_alpha
+from phylocli.tree.distances.matrix import FORMULAS, MAX_DISTANCE
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How trees are inferred.
+
+    Attributes:
+        model: `lg`, `wag`, `jtt`, `poisson`, or for distance engines also `kimura` and `p`.
+        alpha: shape of the Γ distribution of site rates, for distances; None estimates it from pairs of rows.
+        min_overlap: pairs of rows that share fewer columns have no distance of their own.
+        max_distance: distances of saturated pairs.
+        seed: for engines that draw random numbers.
+        timeout: seconds of wall time for an external program; None has no end. What the engine does itself is not counted.
+    """
+
+    model: str = "lg"
+    alpha: float | None = None
+    min_overlap: int = 10
+    max_distance: float = MAX_DISTANCE
+    seed: int = 0
+    timeout: float | None = None
+
+
+class Inferred(NamedTuple):
+    """What an engine returns: a tree whose tips are named `0`, `1`, … by row, how it was made, and with which α."""
+
+    tree: Tree
+    description: str
+    alpha: float | None = None
+
+
+def shape(states: npt.NDArray[np.uint8], settings: Settings) -> float:
+    """Return the α to use: what the user gave, else the estimate from the rows."""
+    if settings.model in FORMULAS:
+        return 1.0
+    if settings.alpha is not None:
+        return settings.alpha
+    return estimate_alpha(states, model=settings.model, seed=settings.seed, max_distance=settings.max_distance)
+
+
+def describe_model(settings: Settings, alpha: float) -> str:
+    """Return the distance's name and parameters, for example `LG+Γ (α = 1)`."""
+    if settings.model in ("kimura", "p"):
+        return {"kimura": "Kimura distances", "p": "p-distances"}[settings.model]
+    if np.isinf(alpha):
+        return f"{settings.model.upper()} distances with equal rates"
+    return f"{settings.model.upper()}+Γ distances (α = {alpha:g}{'' if settings.alpha is not None else ', estimated'})"

@@ -1,0 +1,133 @@
+"""How well branches are supported: which measure, and its values as labels of a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core import console
+from phylocli.core.errors import UsageError
+from phylocli.core.protocols import TreeEnginePlugin
+from phylocli.formats.newick import Tree, is_support
+from phylocli.tree import deduplicate as _collapse
+from phylocli.tree.comparison.splits import split_frequencies
+from phylocli.tree.refinement import fits_memory, one_thread
+from phylocli.tree.settings import Settings, shape
+
+METHODS = {"abayes": 0, "alrt": 1000, "bootstrap": 100}
+"""Measures of support, and the replicates they take by default; `abayes` takes none."""
+
+
+class Measure(NamedTuple):
+    """A measure of support.
+
+    Attributes:
+        name: one of `METHODS`.
+        replicates: how many resampled alignments it rests on.
+    """
+
+    name: str
+    replicates: int
+
+
+def parse_support(text: str) -> Measure | None:
+    """Return the measure that `none`, `abayes`, `alrt`, `bootstrap`, `alrt=5000` or the like means; None for `none`.
+
+    Raises:
+        UsageError: no such measure, or replicates that are no positive number or that the measure does not take.
+    """
+    if text == "none":
+        return None
+    name, _, number = text.partition("=")
+    if name not in METHODS:
+        raise UsageError(f"there is no support named {name!r}", fix=f"known: none, {', '.join(METHODS)}")
+    if not number and "=" not in text:
+        return Measure(name, METHODS[name])
+    if not METHODS[name]:
+        raise UsageError(f"{name} resamples nothing", why="it has no number of replicates", fix=f"say {name}")
+    if not number.isdecimal() or int(number) == 0:
+        raise UsageError(f"{number!r} is no number of replicates", fix=f"for example {name}={METHODS[name]}")
+    return Measure(name, int(number))
+
+
+def add_support(
+    tree: Tree,
+    names: list[str],
+    states: npt.NDArray[np.uint8],
+    settings: Settings,
+    measure: Measure,
+    *,
+    alpha: float | None = None,
+    engine: TreeEnginePlugin | None = None,
+) -> tuple[Tree, str]:
+    """Return the tree with support values as labels of its inner nodes, and words for its note.
+
+    aBayes from 0 to 1, the others in per cent: as IQ-TREE writes them. Values that the tree had before go; names of clades
+    stay.
+
+    Args:
+        tree: with lengths.
+        names: of the rows; the tips' names.
+        states: alignment, shape (n, columns).
+        settings: model and seed, and for bootstrap all that makes distances.
+        measure: which support.
+        alpha: shape of Γ that the tree was made with; None: as the settings say, else estimated.
+        engine: what made the tree, for bootstrap: a module that works on distances.
+    """
+    if measure.name == "bootstrap":
+        assert engine is not None
+        others = _resampled_trees(states, replace(settings, alpha=alpha), engine, names, measure.replicates)
+        values = 100 * split_frequencies(tree, others)
+        return _labelled(tree, values, 0), f"bootstrap support ({measure.replicates} replicates)"
+    if not fits_memory(states):
+        console.warning(
+            f"{len(states)} sequences of {states.shape[1]} columns: no support values, they would not fit memory"
+        )
+        return tree, "no support: too large"
+    from phylocli.tree.likelihood import local_support
+
+    if alpha is None:
+        alpha = shape(states, settings)
+    with one_thread():
+        [found] = local_support(
+            [tree],
+            [names],
+            [states],
+            model=settings.model,
+            alpha=min(alpha, 100.0),
+            replicates=measure.replicates,
+            seed=settings.seed,
+        )
+    if measure.name == "abayes":
+        return _labelled(tree, found.abayes, 3), "aBayes support"
+    return _labelled(tree, 100 * found.sh_alrt, 1), f"SH-aLRT support ({measure.replicates} replicates)"
+
+
+def _labelled(tree: Tree, values: npt.NDArray[np.float64], digits: int) -> Tree:
+    names = [
+        name if tip or (np.isnan(value) and not is_support(name)) else "" if np.isnan(value) else f"{value:.{digits}f}"
+        for name, value, tip in zip(tree.names, values.tolist(), tree.is_tip.tolist(), strict=True)
+    ]
+    return Tree(tree.parent, tree.length, names)
+
+
+def _resampled_trees(
+    states: npt.NDArray[np.uint8], settings: Settings, engine: TreeEnginePlugin, names: list[str], replicates: int
+) -> Iterator[Tree]:
+    """Yield trees of alignments whose columns are drawn with replacement (Felsenstein 1985, doi:10.2307/2408678).
+
+    Rows that are the same in a replicate are joined at one node, so that no split among them counts.
+    """
+    rng = np.random.default_rng(settings.seed)
+    for _ in range(replicates):
+        drawn = states[:, rng.integers(0, states.shape[1], states.shape[1])]
+        groups = _collapse.unique_rows(drawn)
+        if len(groups) <= 3:
+            yield _collapse.star(groups, [1.0] * len(groups), names)
+            continue
+        made = engine.infer(drawn[[group[0] for group in groups]], settings)
+        yield _collapse.expand(made.tree, groups, names)
