@@ -246,7 +246,7 @@ BOMBS = """
 import gzip, lzma, resource, sys
 from phylocli.core.errors import PhylocliError
 from phylocli.formats import newick, read_families, read_sequences
-from phylocli.formats.streams import zstd
+from phylocli.formats.streams.compression import zstd
 
 n = 100_000
 files = {
