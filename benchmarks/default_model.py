@@ -22,8 +22,8 @@ from experiments import fewer
 
 import phylocli
 from phylocli.core import console
-from phylocli.encoders import Model
 from phylocli.formats.tables import read_table
+from phylocli.models.model import Model
 from phylocli.recipes import load as load_recipe
 from phylocli.search import fit_homology
 from phylocli.search.residue_plda import FILE

@@ -28,9 +28,10 @@ import torch
 from phylocli import models
 from phylocli.embed import Embedder
 from phylocli.embed.batching import token_batches
-from phylocli.encoders import Model, choose_device
 from phylocli.encoders.convolutional import PRESETS
 from phylocli.formats import read_sequences
+from phylocli.models.device import choose_device
+from phylocli.models.model import Model
 from phylocli.search import unit
 
 HERE = Path(__file__).resolve().parent

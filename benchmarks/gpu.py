@@ -35,9 +35,9 @@ from phylocli import models, recipes
 from phylocli.core import console, plugins
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.embed import Embedder
-from phylocli.encoders import Model
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
+from phylocli.models.model import Model
 from phylocli.search import open_table
 from phylocli.search.exact import nearest
 from phylocli.simulate import IndelModel, Settings, TreeModel, simulate_families

@@ -25,8 +25,9 @@ import torch
 from phylocli import recipes
 from phylocli.core import console
 from phylocli.core.alphabet import encode_tokens
-from phylocli.encoders import Model, pad_batch
+from phylocli.encoders import pad_batch
 from phylocli.formats import read_families, write_families
+from phylocli.models.model import Model
 from phylocli.pairs import Split, split_clades
 from phylocli.statistics import effective_rank
 from phylocli.train import train_model

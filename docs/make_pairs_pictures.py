@@ -15,7 +15,7 @@ from phylocli.core.alphabet import decode_tokens
 from phylocli.formats import Family, read_families
 from phylocli.pairs import PairSampler
 from phylocli.tree import infer_trees
-from phylocli.views._look import identity
+from phylocli.views.base.preview import identity
 
 IMAGES = Path(__file__).parent / "images"
 BANDS = ((0.0, 0.3), (0.3, 1.0), (1.0, 2.0), (2.0, 3.0))

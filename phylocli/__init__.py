@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "EmbeddingTable": "phylocli.formats.embeddings",
     "Family": "phylocli.formats.family",
-    "Model": "phylocli.encoders",
+    "Model": "phylocli.models",
     "PairSampler": "phylocli.pairs",
     "PhylocliError": "phylocli.core.errors",
     "Sequence": "phylocli.formats.sequences.fasta",
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from phylocli.core.errors import PhylocliError as PhylocliError
     from phylocli.embed import embed_file as embed_file
     from phylocli.embed import embed_sequences as embed_sequences
-    from phylocli.encoders import Model as Model
     from phylocli.fetch import fetch_families as fetch_families
     from phylocli.formats import read_families as read_families
     from phylocli.formats import read_sequences as read_sequences
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from phylocli.formats.family import Family as Family
     from phylocli.formats.newick import Tree as Tree
     from phylocli.formats.sequences.fasta import Sequence as Sequence
+    from phylocli.models.model import Model as Model
     from phylocli.pairs import PairSampler as PairSampler
     from phylocli.pairs import Split as Split
     from phylocli.pairs import draw_pairs as draw_pairs

@@ -111,13 +111,13 @@ def _make_checkpoint(folder: Path) -> list[Path]:
 
 
 def _read_checkpoint(folder: Path) -> str:
-    from phylocli.encoders import Model
+    from phylocli.models.model import Model
 
     return Model.load(_run(folder, resume=True) / "model").fingerprint
 
 
 def _make_model(folder: Path) -> list[Path]:
-    from phylocli.encoders import Model
+    from phylocli.models.model import Model
 
     model = Model.create("convolutional", preset="tiny", seed=3)
     model.save(folder / "model")
@@ -125,7 +125,7 @@ def _make_model(folder: Path) -> list[Path]:
 
 
 def _read_model(folder: Path) -> str:
-    from phylocli.encoders import Model
+    from phylocli.models.model import Model
 
     model = Model.load(folder / "model")
     weights = {name: value.numpy() for name, value in sorted(model.state_dict().items())}
@@ -187,7 +187,7 @@ def _make_homology(folder: Path) -> list[Path]:
 
 
 def _read_homology(folder: Path) -> str:
-    from phylocli.encoders import Model
+    from phylocli.models.model import Model
     from phylocli.search.residue_plda import load_homology
 
     found = load_homology(Model.load(folder / "default"))

@@ -112,7 +112,7 @@ _SOUND: list[Path] = []
 
 def _sound_model() -> Path:
     if not _SOUND:
-        from phylocli.encoders import Model
+        from phylocli.models.model import Model
 
         _SOUND.append(Path(tempfile.mkdtemp(prefix="faults-model-")) / "model")
         Model.create("convolutional", preset="tiny", parameters={"width": 8, "depth": 1}, seed=1).save(_SOUND[0])
@@ -121,7 +121,7 @@ def _sound_model() -> Path:
 
 def _model_file(name: str) -> Callable[[Path], object]:
     def read(path: Path) -> object:
-        from phylocli.encoders import Model
+        from phylocli.models.model import Model
 
         shutil.copy(path, _sound_model() / name)
         return Model.load(_sound_model()).fingerprint

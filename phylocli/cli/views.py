@@ -53,7 +53,7 @@ def command(
     from phylocli.formats.streams import open_text_output
     from phylocli.formats.tables import TableWriter, parse_format
     from phylocli.views import build
-    from phylocli.views._look import draw_views, listing, parse_settings, views_schema
+    from phylocli.views.base.preview import draw_views, listing, parse_settings, views_schema
     from phylocli.workflow.source import families
 
     if name is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from phylocli.critics._decoder import Decoder
-from phylocli.critics._layers import perceptron, quieten
+from phylocli.critics.base.decoder import Decoder
+from phylocli.critics.base.layers import perceptron, quieten
 
 
 class Critic(Decoder):

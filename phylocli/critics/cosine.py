@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from phylocli.critics._scaled import Scaled
+from phylocli.critics.base.temperature import Scaled
 
 
 class Critic(Scaled):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from phylocli.core.errors import UsageError
-from phylocli.critics._scaled import Scaled
+from phylocli.critics.base.temperature import Scaled
 
 
 class Critic(Scaled):

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from phylocli.critics._decoder import Decoder
-from phylocli.critics._layers import perceptron, quieten
+from phylocli.critics.base.decoder import Decoder
+from phylocli.critics.base.layers import perceptron, quieten
 
 LOG_2_PI = math.log(2 * math.pi)
 

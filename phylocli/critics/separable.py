@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.critics._layers import perceptron
+from phylocli.critics.base.layers import perceptron
 
 
 class Critic(nn.Module):

@@ -16,10 +16,11 @@ from phylocli.core import console
 from phylocli.core.alphabet import check_residues, encode_tokens
 from phylocli.core.errors import UsageError
 from phylocli.embed.batching import spans, token_batches, windows
-from phylocli.encoders import Model, build_pooling, pad_batch
+from phylocli.encoders import build_pooling, pad_batch
 from phylocli.formats import Sequence
 from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
 from phylocli.formats.sequences.fasta import shorten
+from phylocli.models.model import Model
 
 FloatArray = npt.NDArray[np.float32]
 

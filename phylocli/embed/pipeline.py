@@ -20,12 +20,13 @@ from phylocli.embed.inputs import Sources, Survey, expand, survey
 from phylocli.embed.parts import SHARD_SIZE, Shard, open_folder, parse_shard, write_parts
 from phylocli.embed.throughput import Meter, duration
 from phylocli.embed.to_table import Tabulator
-from phylocli.encoders import Model, choose_device
 from phylocli.formats import read_sequences
 from phylocli.formats.provenance import provenance, write_sidecar
 from phylocli.formats.sequences.fasta import OnDuplicate
 from phylocli.formats.streams import STDIO, PathLike, is_file, locks, note_input, write_text
 from phylocli.formats.tables import TableFormat, TableWriter, format_of, has_format
+from phylocli.models.device import choose_device
+from phylocli.models.model import Model
 
 
 def embed_file(

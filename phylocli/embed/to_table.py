@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
 from phylocli.embed.embedder import embed_residues, embed_sequences
-from phylocli.encoders import Model
 from phylocli.formats import Sequence
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.tables import embeddings_schema, residues_schema
+from phylocli.models.model import Model
 
 if TYPE_CHECKING:
     import pyarrow as pa

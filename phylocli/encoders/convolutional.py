@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
-from phylocli.encoders._batch import Layout
-from phylocli.encoders._recompute import through
+from phylocli.encoders.base.activation_checkpointing import through
+from phylocli.encoders.base.batch import Layout
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 64, "hidden": 64, "depth": 4, "kernel": 5, "max_dilation": 8},  # 0.1 M parameters

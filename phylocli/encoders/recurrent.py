@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
-from phylocli.encoders._recompute import through
+from phylocli.encoders.base.activation_checkpointing import through
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 64, "depth": 2},  # 0.04 M parameters

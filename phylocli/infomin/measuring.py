@@ -19,10 +19,11 @@ import torch
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.embed import Embedder
-from phylocli.encoders import Model, pad_batch
+from phylocli.encoders import pad_batch
 from phylocli.formats import Family, write_families
 from phylocli.formats.streams import write_text
 from phylocli.mi import Paired, Settings, estimate
+from phylocli.models.model import Model
 from phylocli.probe import Embedding, run_probes
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import load_corpus

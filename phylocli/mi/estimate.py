@@ -13,7 +13,7 @@ from torch import Tensor
 
 from phylocli.core import console
 from phylocli.core.errors import UsageError
-from phylocli.critics._decoder import Decoder
+from phylocli.critics.base.decoder import Decoder
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import information_schema

@@ -11,7 +11,7 @@ import torch
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import CRITICS, OBJECTIVES
 from phylocli.critics import build_critic
-from phylocli.critics._decoder import Decoder
+from phylocli.critics.base.decoder import Decoder
 from phylocli.objectives import Estimator, build_objective, estimators
 from phylocli.recipes import parse_assignment
 

@@ -186,7 +186,7 @@ class _NoCritic(torch.nn.Module):
 
 def _on_true_ratio(estimator: Choice) -> Estimator:
     if estimator.name == "barber-agakov":
-        from phylocli.critics._decoder import Decoder
+        from phylocli.critics.base.decoder import Decoder
 
         built = build_objective(estimator.name, Decoder(), estimator.parameters)
     else:

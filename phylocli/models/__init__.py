@@ -1,7 +1,7 @@
-"""The models that come with phylocli, and every `--model NAME|FOLDER` through one door.
+"""Models: an encoder with its pooling, the folder that holds them, and every `--model NAME|FOLDER` through one door.
 
-A model is a folder of this room (config.json, model.safetensors, MODEL_CARD.md), its name the folder's. Further folders of
-models can be named in the environment variable PHYLOCLI_MODELS; they come before the package's own.
+A model is a folder (config.json, model.safetensors, MODEL_CARD.md), its name the folder's. Those that come with phylocli are
+in this room. Further folders of models can be named in the environment variable PHYLOCLI_MODELS; they come first.
 
 >>> from phylocli import models
 >>> model = models.load("default")  # verified, on the CPU
@@ -9,6 +9,19 @@ models can be named in the environment variable PHYLOCLI_MODELS; they come befor
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from phylocli.models.catalogue import DEFAULT, ModelEntry, available, card, entry, find, listing, load, named
 
-__all__ = ["DEFAULT", "ModelEntry", "available", "card", "entry", "find", "listing", "load", "named"]
+if TYPE_CHECKING:
+    from phylocli.models.model import Model as Model
+
+__all__ = ["DEFAULT", "Model", "ModelEntry", "available", "card", "entry", "find", "listing", "load", "named"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Model":  # listing models needs no torch
+        from phylocli.models.model import Model
+
+        return Model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

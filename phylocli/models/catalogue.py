@@ -15,7 +15,7 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
 
 if TYPE_CHECKING:
-    from phylocli.encoders import Model
+    from phylocli.models.model import Model
 
 DEFAULT = "default"
 """The model that is taken where none is named."""
@@ -164,7 +164,8 @@ def load(model: PathLike | None = None, device: str = "cpu") -> Model:
         UsageError: no model of that name, or no such device.
         BadInputError: the folder is no model, or damaged.
     """
-    from phylocli.encoders import Model, choose_device
+    from phylocli.models.device import choose_device
+    from phylocli.models.model import Model
 
     place = choose_device(device)
     return Model.load(find(model)).to(place)

@@ -19,9 +19,9 @@ from torch import nn
 
 from phylocli.core import plugins
 from phylocli.core.plugins import OBJECTIVES
-from phylocli.objectives._estimator import Estimator, estimators
-from phylocli.objectives._masking import Batch
-from phylocli.objectives._needs import Needs, ViewBatch
+from phylocli.objectives.base.estimator import Estimator, estimators
+from phylocli.objectives.base.masking import Batch
+from phylocli.objectives.base.requirements import Needs, ViewBatch
 
 
 def build_objective(

@@ -19,10 +19,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.critics._decoder import Decoder
-from phylocli.objectives._estimator import Estimator
-from phylocli.objectives._masking import Batch, positives
-from phylocli.objectives._needs import Needs
+from phylocli.critics.base.decoder import Decoder
+from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.masking import Batch, positives
+from phylocli.objectives.base.requirements import Needs
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from phylocli.objectives._ahead import Ahead, Score
+from phylocli.objectives.base.predictive_coding import Ahead, Score
 
 
 class Objective(Ahead):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.objectives._masking import Batch, logsumexp, mean, positives
+from phylocli.objectives.base.masking import Batch, logsumexp, mean, positives
 
 
 class Objective(nn.Module):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.objectives import nt_xent
-from phylocli.objectives._masking import Batch
-from phylocli.objectives._needs import Needs, more_of
+from phylocli.objectives.base.masking import Batch
+from phylocli.objectives.base.requirements import Needs, more_of
 
 
 class Objective(nt_xent.Objective):

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
 from phylocli.objectives import nwj
-from phylocli.objectives._divergences import DIVERGENCES, Divergence
-from phylocli.objectives._estimator import Estimator
-from phylocli.objectives._masking import mean, positives
+from phylocli.objectives.base.divergences import DIVERGENCES, Divergence
+from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.masking import mean, positives
 
 
 def row(divergence: str) -> Divergence:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives._masking import Batch, logsumexp
-from phylocli.objectives._needs import Needs, may_contrast, residues_of
+from phylocli.objectives.base.masking import Batch, logsumexp
+from phylocli.objectives.base.requirements import Needs, may_contrast, residues_of
 
 ESTIMATORS = ("jsd", "infonce", "dv")
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives._estimator import Estimator
-from phylocli.objectives._masking import at_most, contrast
+from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.masking import at_most, contrast
 
 
 def bound(scores: Tensor, negatives: Tensor, *, symmetric: bool = True, m: int | None = None) -> Tensor:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives._estimator import Estimator
-from phylocli.objectives._masking import logsumexp, mean, positives
+from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.masking import logsumexp, mean, positives
 
 
 def _log_mix(log_mean: Tensor, alpha: float, log_baseline: float) -> Tensor:

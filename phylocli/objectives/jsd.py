@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phylocli.objectives import nwj
-from phylocli.objectives._estimator import Estimator
-from phylocli.objectives._masking import LOG_2, mean, positives
+from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.masking import LOG_2, mean, positives
 
 
 def loss(scores: Tensor, negatives: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives._estimator import Estimator
-from phylocli.objectives._masking import logmeanexp, positives
+from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.masking import logmeanexp, positives
 from phylocli.objectives.dv import bound
 
 

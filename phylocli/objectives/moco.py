@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives._masking import Batch, logsumexp, positives
-from phylocli.objectives._needs import Needs
-from phylocli.objectives._queue import Queue
+from phylocli.objectives.base.masking import Batch, logsumexp, positives
+from phylocli.objectives.base.memory_bank import Queue
+from phylocli.objectives.base.requirements import Needs
 
 
 class Objective(nn.Module):

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
 from phylocli.objectives import infonce, nwj
-from phylocli.objectives._estimator import Estimator
-from phylocli.objectives._masking import contrast, mean, positives
+from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.masking import contrast, mean, positives
 
 
 def loss(scores: Tensor, negatives: Tensor, *, ratio: float | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from phylocli.objectives._masking import Batch, contrast
+from phylocli.objectives.base.masking import Batch, contrast
 
 
 class Objective(nn.Module):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from phylocli.objectives._estimator import Estimator
-from phylocli.objectives._masking import logmeanexp, positives
+from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.masking import logmeanexp, positives
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.objectives._masking import Batch, positives
+from phylocli.objectives.base.masking import Batch, positives
 
 
 class Objective(nn.Module):

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives._masking import Batch, logsumexp, positives
-from phylocli.objectives._needs import Needs, more_of
+from phylocli.objectives.base.masking import Batch, logsumexp, positives
+from phylocli.objectives.base.requirements import Needs, more_of
 
 
 class Objective(nn.Module):

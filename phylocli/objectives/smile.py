@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
 from phylocli.objectives import jsd
-from phylocli.objectives._estimator import Estimator
-from phylocli.objectives._masking import logmeanexp, positives
+from phylocli.objectives.base.estimator import Estimator
+from phylocli.objectives.base.masking import logmeanexp, positives
 
 
 def bound(scores: Tensor, negatives: Tensor, *, clip: float = 5.0) -> Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from phylocli.objectives._masking import Batch, logsumexp
+from phylocli.objectives.base.masking import Batch, logsumexp
 
 
 class Objective(nn.Module):

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives._masking import Batch
-from phylocli.objectives._needs import Needs, kin_weights, more_of
-from phylocli.objectives._queue import Queue
-from phylocli.objectives._sinkhorn import sinkhorn
+from phylocli.objectives.base.masking import Batch
+from phylocli.objectives.base.memory_bank import Queue
+from phylocli.objectives.base.requirements import Needs, kin_weights, more_of
+from phylocli.objectives.base.sinkhorn import sinkhorn
 
 
 class Objective(nn.Module):

@@ -110,7 +110,7 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
         BadInputError: the table does not say which model made it.
     """
     from phylocli.embed import Embedder, untrained, with_pooling
-    from phylocli.encoders import choose_device
+    from phylocli.models.device import choose_device
 
     wanted = table.metadata.get(MODEL)
     if wanted is None:

@@ -39,7 +39,7 @@ from phylocli.statistics.plda import MEMBERS, fit_axes
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
-    from phylocli.encoders import Model
+    from phylocli.models.model import Model
 
 FILE = "homology.safetensors"
 """In the folder of the model that it belongs to."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from phylocli.objectives._queue import Queue
+from phylocli.objectives.base.memory_bank import Queue
 from phylocli.train.data.types import PairBatch
 from phylocli.train.parallel.world import ALONE
 from phylocli.train.task import Learner

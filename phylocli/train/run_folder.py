@@ -11,9 +11,9 @@ import numpy as np
 from phylocli import recipes
 from phylocli.core import console
 from phylocli.core.errors import UsageError
-from phylocli.encoders import Model
 from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike, locks
+from phylocli.models.model import Model
 from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints
 from phylocli.train.data.batch_sampler import Corpus

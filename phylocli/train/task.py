@@ -15,10 +15,10 @@ from phylocli import models, recipes
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.critics import build_critic
-from phylocli.encoders import Model
 from phylocli.formats.streams import PathLike
+from phylocli.models.model import Model
 from phylocli.objectives import Batch, ViewBatch, build_objective, needs_of
-from phylocli.objectives._queue import Queue
+from phylocli.objectives.base.memory_bank import Queue
 from phylocli.train import checkpoints
 from phylocli.train.data.types import PairBatch
 from phylocli.train.parallel.grad_cache import Encoded, encode

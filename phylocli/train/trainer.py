@@ -19,9 +19,9 @@ import torch
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
-from phylocli.encoders import choose_device
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, locks, write_text
+from phylocli.models.device import choose_device
 from phylocli.pairs import Split
 from phylocli.recipes.layers import Layer, option
 from phylocli.train import checkpoints

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from phylocli.formats.streams import PathLike
 from phylocli.objectives import Batch, ViewBatch
-from phylocli.objectives._masking import contrast
-from phylocli.objectives._queue import Queue
 from phylocli.objectives.align_uniform import alignment, uniformity
+from phylocli.objectives.base.masking import contrast
+from phylocli.objectives.base.memory_bank import Queue
 from phylocli.objectives.infonce import bound as infonce_bound
 from phylocli.statistics import effective_rank
 from phylocli.train.data.batch_sampler import Corpus

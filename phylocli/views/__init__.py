@@ -20,7 +20,7 @@ from phylocli.core.errors import UsageError
 from phylocli.core.plugins import VIEWS
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
-from phylocli.views._base import Pairs, Prepared, Source, Tokens, Transform, draw_all
+from phylocli.views.base.contracts import Pairs, Prepared, Source, Tokens, Transform, draw_all
 
 __all__ = ["Composed", "Pairs", "Prepared", "Source", "Tokens", "Transform", "build", "draw_all"]
 

@@ -21,8 +21,8 @@ from phylocli.formats.newick import Tree
 from phylocli.pairs import EmptyBandError
 from phylocli.pairs.draw import sampler_of
 from phylocli.tree.models import discrete_gamma, substitution_model
-from phylocli.views._base import Pairs, Tokens, check_band, check_distance, member_tokens, require_aligned
-from phylocli.views._reconstruct import Floats, marginal_posteriors
+from phylocli.views.base.ancestral_states import Floats, marginal_posteriors
+from phylocli.views.base.contracts import Pairs, Tokens, check_band, check_distance, member_tokens, require_aligned
 
 KIND = "source"
 ALPHABETS = ("protein",)

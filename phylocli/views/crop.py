@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from phylocli.core.errors import UsageError
-from phylocli.views._base import Tokens, check_share
+from phylocli.views.base.contracts import Tokens, check_share
 
 KIND = "transform"
 DISTANCE = "0"

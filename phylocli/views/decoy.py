@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from phylocli.core.errors import UsageError
-from phylocli.views._base import Tokens
+from phylocli.views.base.contracts import Tokens
 
 KIND = "addition"
 DISTANCE = "not a homolog: none"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phylocli.views._base import Tokens
+from phylocli.views.base.contracts import Tokens
 
 KIND = "transform"
 DISTANCE = "0"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.views._base import Tokens
+from phylocli.views.base.contracts import Tokens
 
 KIND = "transform"
 ALPHABETS = ("dna",)

@@ -16,7 +16,7 @@ import numpy as np
 from phylocli.core.alphabet import encode_tokens
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
-from phylocli.views._base import Pairs, Tokens, require_aligned
+from phylocli.views.base.contracts import Pairs, Tokens, require_aligned
 
 KIND = "source"
 ALPHABETS = ("protein",)

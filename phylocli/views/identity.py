@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from phylocli.formats.family import Family
-from phylocli.views._base import Pairs, Tokens, member_tokens
+from phylocli.views.base.contracts import Pairs, Tokens, member_tokens
 
 KIND = "source"
 DISTANCE = "0"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from phylocli.core.alphabet import MASK
-from phylocli.views._base import Tokens, check_share
+from phylocli.views.base.contracts import Tokens, check_share
 
 KIND = "transform"
 DISTANCE = "0"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
-from phylocli.views._base import Pairs, Tokens, member_tokens
+from phylocli.views.base.contracts import Pairs, Tokens, member_tokens
 from phylocli.views.crop import Crop
 
 KIND = "source"

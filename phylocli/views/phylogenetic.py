@@ -17,7 +17,7 @@ from phylocli.pairs.draw import sampler_of
 from phylocli.pairs.request import Request
 from phylocli.pairs.schemes import band_pool
 from phylocli.pairs.types import Pool
-from phylocli.views._base import Pairs, Tokens, check_band, member_tokens
+from phylocli.views.base.contracts import Pairs, Tokens, check_band, member_tokens
 
 KIND = "source"
 DISTANCE = "patristic, from min_dist to max_dist"

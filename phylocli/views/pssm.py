@@ -15,7 +15,7 @@ import numpy.typing as npt
 from phylocli.core.alphabet import FIRST_RESIDUE, MISSING, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
-from phylocli.views._base import Pairs, Tokens, require_aligned
+from phylocli.views.base.contracts import Pairs, Tokens, require_aligned
 
 KIND = "source"
 ALPHABETS = ("protein",)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from phylocli.core.alphabet import COMPLEMENT
-from phylocli.views._base import Tokens, check_share
+from phylocli.views.base.contracts import Tokens, check_share
 
 KIND = "transform"
 ALPHABETS = ("dna",)

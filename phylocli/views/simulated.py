@@ -18,7 +18,7 @@ from phylocli.core.alphabet import FIRST_RESIDUE, UNKNOWN
 from phylocli.formats.family import Family
 from phylocli.simulate import IndelModel, RateModel, Substitutions
 from phylocli.tree.models import substitution_model
-from phylocli.views._base import Pairs, Tokens, check_band, check_distance, member_tokens
+from phylocli.views.base.contracts import Pairs, Tokens, check_band, check_distance, member_tokens
 
 KIND = "source"
 ALPHABETS = ("protein",)

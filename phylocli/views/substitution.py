@@ -16,7 +16,7 @@ import numpy.typing as npt
 from phylocli.core.alphabet import AMINO_ACIDS, FIRST_RESIDUE, UNKNOWN
 from phylocli.core.errors import UsageError
 from phylocli.simulate.substitutions import alias_tables
-from phylocli.views._base import Tokens, check_distance
+from phylocli.views.base.contracts import Tokens, check_distance
 
 KIND = "transform"
 ALPHABETS = ("protein",)

@@ -30,7 +30,7 @@ READERS = {
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
-    from phylocli.encoders import Model
+    from phylocli.models.model import Model
 
     folder = tmp_path_factory.mktemp("model") / "model"
     Model.create("convolutional", preset="tiny", seed=0).save(folder)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from phylocli.encoders import Model
+from phylocli.models.model import Model
 
 Run = Callable[..., object]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from phylocli.encoders import Model
+from phylocli.models.model import Model
 
 Run = Callable[..., object]
 

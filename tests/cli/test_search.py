@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from phylocli.embed import embed_file
-from phylocli.encoders import Model
+from phylocli.models.model import Model
 
 Run = Callable[..., object]
 

@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from phylocli.encoders import Model
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
+from phylocli.models.model import Model
 
 Run = Callable[..., Any]
 QUICK = ["--steps", "4", "--device", "cpu", "--set", "encoder.preset=tiny", "--set", "batch.pairs=8"]

@@ -21,10 +21,10 @@ from phylocli.embed import disk_space as space
 from phylocli.embed.inputs import Survey, expand, survey
 from phylocli.embed.parts import Shard, cut, digest, parse_shard
 from phylocli.embed.throughput import Meter, duration
-from phylocli.encoders import Model
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import read_embeddings
 from phylocli.formats.tables.parts import part_files, part_path
+from phylocli.models.model import Model
 from phylocli.search.database import open_table
 
 

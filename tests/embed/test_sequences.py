@@ -14,9 +14,10 @@ import torch
 from phylocli.core.alphabet import encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed import Embedder, embed_file, embed_residues, embed_sequences, untrained, with_pooling
-from phylocli.encoders import Model, pad_batch
+from phylocli.encoders import pad_batch
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.tables import read_parquet_metadata
+from phylocli.models.model import Model
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 

@@ -18,9 +18,10 @@ from phylocli.core.alphabet import MASK, UNKNOWN, encode_tokens
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, ServiceError, UsageError
 from phylocli.embed import embed_sequences
 from phylocli.embed.embedder import untrained
-from phylocli.encoders import Model, pad_batch
+from phylocli.encoders import pad_batch
 from phylocli.encoders._esm_checkpoint import VOCABULARY
 from phylocli.formats import read_families, write_families
+from phylocli.models.model import Model
 from phylocli.train import train_model
 from phylocli.tree import infer_trees
 

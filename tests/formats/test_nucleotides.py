@@ -23,12 +23,12 @@ from phylocli.core.alphabet import (
 )
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed import embed_sequences
-from phylocli.encoders import Model
 from phylocli.formats import Family, Sequence, read_families, read_sequences
 from phylocli.formats.tables import read_table
+from phylocli.models.model import Model
 from phylocli.train import train_model
 from phylocli.views import flank
-from phylocli.views._look import draw_views
+from phylocli.views.base.preview import draw_views
 from phylocli.views.reverse_complement import reverse_complement
 
 IUPAC = NUCLEOTIDE_CODES + "N"

@@ -14,8 +14,8 @@ import torch
 from phylocli import models
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed import Embedder
-from phylocli.encoders import Model
 from phylocli.models import catalogue
+from phylocli.models.model import Model
 from phylocli.workflow.doctor import diagnose
 
 CARD = "# A small one\n\nSees 30 residues to either side. Made\nfor tests.\n\nMore of it.\n"

@@ -16,9 +16,9 @@ from phylocli.core.errors import UsageError
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.objectives import Batch, build_objective, infonce, nce, nwj
-from phylocli.objectives._divergences import DIVERGENCES, log_lambert
-from phylocli.objectives._estimator import estimators
-from phylocli.objectives._masking import at_most
+from phylocli.objectives.base.divergences import DIVERGENCES, log_lambert
+from phylocli.objectives.base.estimator import estimators
+from phylocli.objectives.base.masking import at_most
 
 TABLE = list(DIVERGENCES)
 WITH_RATIO = [name for name in TABLE if name != "total-variation"]

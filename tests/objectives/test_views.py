@@ -13,8 +13,8 @@ from torch import Tensor
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
 from phylocli.objectives import Batch, ViewBatch, build_objective
-from phylocli.objectives._queue import Queue
-from phylocli.objectives._sinkhorn import sinkhorn
+from phylocli.objectives.base.memory_bank import Queue
+from phylocli.objectives.base.sinkhorn import sinkhorn
 from phylocli.objectives.infomax import information
 
 N, D, T, L = 6, 5, 4, 7

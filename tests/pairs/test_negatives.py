@@ -95,7 +95,7 @@ def test_one_family_or_one_clan_has_no_negatives(examples) -> None:
 
 
 def test_a_model_says_what_is_near(examples, tmp_path) -> None:
-    from phylocli.encoders import Model
+    from phylocli.models.model import Model
 
     folder = Model.create(preset="tiny", seed=1).save(tmp_path / "model")
     families = list(read_families(examples / "families.sto"))[:5]

@@ -13,8 +13,8 @@ from scipy.stats import multivariate_normal
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed import Embedder
-from phylocli.encoders import Model
 from phylocli.formats import read_families
+from phylocli.models.model import Model
 from phylocli.search import alignment, unit
 from phylocli.search.alignment import Gaps, Standardised, align_residues
 from phylocli.search.rerank import ResidueScores

@@ -12,8 +12,8 @@ from scipy import stats
 
 from phylocli.core.errors import BadInputError
 from phylocli.embed import Embedder
-from phylocli.encoders import Model
 from phylocli.formats import read_families, read_sequences
+from phylocli.models.model import Model
 from phylocli.search import Background, EmbeddingTable, background, background_of, unit
 from phylocli.search.background import background_of_table
 from phylocli.search.combined_evalues import CombinedEvalues, cells

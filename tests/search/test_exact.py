@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phylocli.core.errors import BadInputError
 from phylocli.embed import embed_file
-from phylocli.encoders import Model
+from phylocli.models.model import Model
 from phylocli.search import EmbeddingTable, exact, nearest, open_table, unit
 from phylocli.search.approximate import graph_path, open_graph
 

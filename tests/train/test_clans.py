@@ -16,9 +16,10 @@ import torch
 from phylocli import recipes
 from phylocli.core.alphabet import decode_tokens
 from phylocli.core.errors import UsageError
-from phylocli.encoders import Model, pad_batch
+from phylocli.encoders import pad_batch
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
+from phylocli.models.model import Model
 from phylocli.train import train_model
 from phylocli.train.data.loading import load_corpus
 from phylocli.views import Tokens

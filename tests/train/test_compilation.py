@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from phylocli.core.errors import UsageError
-from phylocli.encoders import Model
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
+from phylocli.models.model import Model
 from phylocli.train import train_model
 
 SETTINGS = {"encoder.preset": "tiny", "batch.pairs": 8, "validation.pairs": 8, "precision": "fp32", "log.mfu": False}

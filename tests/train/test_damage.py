@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from phylocli.core.errors import BadInputError, PhylocliError
-from phylocli.encoders import Model
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.streams import OutputError
+from phylocli.models.model import Model
 from phylocli.train import checkpoints, train_model
 from phylocli.train.data.compiled import Compiled, open_compiled
 from phylocli.train.data.compiled.arrays import DamagedError, verify

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from phylocli import recipes
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.encoders import Model
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
+from phylocli.models.model import Model
 from phylocli.train import checkpoints, divergence, train_model
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.divergence import DivergedError

@@ -25,9 +25,9 @@ from phylocli import recipes
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import CRITICS, OBJECTIVES
 from phylocli.critics import build_critic
-from phylocli.encoders import Model
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
+from phylocli.models.model import Model
 from phylocli.objectives import Needs, build_objective, needs_of
 from phylocli.pairs import Split
 from phylocli.train import checkpoints, train_model

@@ -16,8 +16,8 @@ from phylocli.formats.newick import parse
 from phylocli.pairs import EmptyBandError
 from phylocli.tree.models import discrete_gamma, substitution_model
 from phylocli.views import ancestor, multi_crop, pssm, simulated, spans
-from phylocli.views._look import parse_settings
-from phylocli.views._reconstruct import marginal_posteriors
+from phylocli.views.base.ancestral_states import marginal_posteriors
+from phylocli.views.base.preview import parse_settings
 
 
 def toy():
@@ -101,7 +101,7 @@ def test_many_columns_in_blocks_are_the_same_as_at_once(monkeypatch):
     tree = parse("((a:0.1,b:0.2):0.3,(c:0.1,d:0.4):0.2);")
     states = np.random.default_rng(0).integers(0, 4, (4, 50)).astype(np.uint8)
     whole, _ = marginal_posteriors(tree, states, transition, pi, np.ones(1))
-    monkeypatch.setattr("phylocli.views._reconstruct._BYTES", 1000)
+    monkeypatch.setattr("phylocli.views.base.ancestral_states._BYTES", 1000)
     parts, _ = marginal_posteriors(tree, states, transition, pi, np.ones(1))
     np.testing.assert_array_equal(whole, parts)
 

@@ -1,4 +1,4 @@
-"""Poolings, one a file: residues (N, L, D) → one vector a sequence (N, D), independent of padding."""
+"""One pooling a file: residues (N, L, D) → one vector a sequence (N, D), blind to padding."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any
 from torch import nn
 
 from phylocli.core import plugins
-from phylocli.core.plugins import POOLINGS
-from phylocli.encoders.poolings._residue_mean import mean_of
 
 
 def build_pooling(name: str, dimension: int, parameters: dict[str, Any] | None = None) -> nn.Module:
     """Return a pooling for residues of `dimension` features.
 
     Raises:
-        UsageError: an unknown pooling or parameter, or a value out of range.
+        UsageError: no such pooling, a parameter that it does not have, or a value out of range.
     """
-    return plugins.make("pooling", name, POOLINGS.load(name).Pooling, dimension, parameters=parameters or {})
+    made = plugins.POOLINGS.load(name).Pooling
+    return plugins.make("pooling", name, made, dimension, parameters=parameters or {})
 
 
-__all__ = ["build_pooling", "mean_of"]
+__all__ = ["build_pooling"]

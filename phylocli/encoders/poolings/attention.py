@@ -1,4 +1,4 @@
-"""A weighted average whose weights are a softmax of learned scores, one set of weights a head."""
+"""An average weighted by learned attention scores."""
 
 from __future__ import annotations
 

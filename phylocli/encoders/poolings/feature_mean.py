@@ -1,4 +1,4 @@
-"""The average over residues of learned features of each."""
+"""The average over residues of learned features of each (expanded mean pooling)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.encoders.poolings._residue_mean import mean_of
+from phylocli.encoders.base.averaging import mean_of
 
 
 class Pooling(nn.Module):

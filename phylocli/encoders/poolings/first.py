@@ -1,4 +1,4 @@
-"""The first residue's vector, for encoders that gather the sequence there."""
+"""The first residue's vector, for encoders that gather the sequence there (CLS)."""
 
 from __future__ import annotations
 

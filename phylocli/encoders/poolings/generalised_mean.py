@@ -1,4 +1,4 @@
-"""The generalised mean with a learned power, between the mean and the maximum."""
+"""A generalised mean with a learned exponent (GeM), between the mean and the maximum."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.encoders.poolings._residue_mean import residue_mean
+from phylocli.encoders.base.averaging import masked_mean
 
 
 class Pooling(nn.Module):
@@ -15,4 +15,4 @@ class Pooling(nn.Module):
 
     def forward(self, residues: Tensor, mask: Tensor) -> Tensor:
         """Pool residues (N, L, D) with mask (N, L) to (N, D)."""
-        return residue_mean(residues, mask)
+        return masked_mean(residues, mask)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from phylocli import models
 from phylocli.core import console
 from phylocli.embed import Embedder, table_metadata, untrained
-from phylocli.encoders import Model
 from phylocli.formats.streams import PathLike
+from phylocli.models.model import Model
 from phylocli.probe.inputs.embedding import Embedding
 
 FloatArray = npt.NDArray[np.float32]

@@ -21,7 +21,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from phylocli.core.errors import UsageError
-from phylocli.encoders import Model
+from phylocli.models.model import Model
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.types import PairBatch
 from phylocli.train.optimiser import make_optimiser

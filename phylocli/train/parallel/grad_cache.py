@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from phylocli.encoders import Model, pad_batch
+from phylocli.encoders import pad_batch
+from phylocli.models.model import Model
 from phylocli.train.data.types import chunks_by_length
 from phylocli.train.parallel.world import ALONE, World
 from phylocli.views import Tokens

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phylocli.encoders import Model
+from phylocli.models.model import Model
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.types import PairBatch
 from phylocli.train.dry_run import leaves_out

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from phylocli.core.alphabet import FIRST_RESIDUE
-from phylocli.encoders import Model, pad_batch
+from phylocli.encoders import pad_batch
+from phylocli.models.model import Model
 from phylocli.train.data.types import PairBatch
 from phylocli.train.task import Learner
 

@@ -154,7 +154,7 @@ def _sweep(families: Path, folder: Path) -> None:
 
 def _embed(families: Path, folder: Path) -> None:
     from phylocli.embed import embed_file
-    from phylocli.encoders import Model
+    from phylocli.models.model import Model
 
     embed_file(families, folder, model=Model.create("convolutional", preset="tiny"), shard="2/3")
 

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.encoders import Model
 from phylocli.formats import read_families
+from phylocli.models.model import Model
 from phylocli.probe import run_probes
 from phylocli.probe.benchmarks import benchmark_names, load_benchmark
 from phylocli.probe.benchmarks._avgfp import mutate

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.encoders import Model
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
+from phylocli.models.model import Model
 from phylocli.train import checkpoints, train_model
 from phylocli.train.parallel.world import World
 

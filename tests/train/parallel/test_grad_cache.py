@@ -16,7 +16,7 @@ from phylocli.critics import build_critic
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.objectives import Needs, build_objective, needs_of
-from phylocli.objectives._queue import Queue
+from phylocli.objectives.base.memory_bank import Queue
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.types import PairBatch

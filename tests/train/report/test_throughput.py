@@ -15,9 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from phylocli import recipes
-from phylocli.encoders import Model, pad_batch
+from phylocli.encoders import pad_batch
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
+from phylocli.models.model import Model
 from phylocli.train import train_model
 from phylocli.train.data.types import PairBatch
 from phylocli.train.report import flops, throughput

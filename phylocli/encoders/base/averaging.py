@@ -1,4 +1,4 @@
-"""The average over residues: of vectors, and of many features of each without holding them all."""
+"""Averages over residues, blind to padding."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 
-def residue_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the average of x (N, L, D) where the mask (N, L) is True, (N, D)."""
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the average over residues of x (N, L, D) with mask (N, L), (N, D)."""
     weight = mask.to(x.dtype)
     return torch.einsum("nld,nl->nd", x, weight) / weight.sum(1, keepdim=True).clamp(min=1)
 
@@ -30,7 +30,7 @@ def mean_of(features: Callable[[Tensor], Tensor], residues: Tensor, mask: Tensor
         mask: (N, L), True on residues, which fill each row from the left.
     """
     if torch.is_grad_enabled() or residues.device.type != "cpu" or residues.shape[1] == 1:
-        return residue_mean(features(residues), mask)
+        return masked_mean(features(residues), mask)
     sums = []
     for row, length in zip(residues, mask.sum(1).tolist(), strict=True):
         parts = [features(part).sum(0, dtype=torch.float32) for part in row[: max(1, length)].split(ROWS)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from phylocli.objectives._masking import Batch
-from phylocli.objectives._needs import may_contrast
+from phylocli.objectives.base.masking import Batch
+from phylocli.objectives.base.requirements import may_contrast
 
 EMPTY = -1
 

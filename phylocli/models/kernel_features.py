@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.encoders.poolings import mean_of
+from phylocli.encoders.base.averaging import mean_of
 
 
 class KernelMean(nn.Module):

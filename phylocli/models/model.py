@@ -15,10 +15,10 @@ from phylocli.core import plugins
 from phylocli.core.alphabet import ALPHABETS, check_alphabet
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import ENCODERS
-from phylocli.encoders._kernel_mean import KernelMean
-from phylocli.encoders._whitening import Whitening
 from phylocli.encoders.poolings import build_pooling
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
+from phylocli.models.kernel_features import KernelMean
+from phylocli.models.whitening import Whitening
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "MODEL_CARD.md"
 FORMAT = "phylocli-model-1"

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from phylocli.core.errors import UsageError
-from phylocli.encoders import Model, pad_batch
-from phylocli.encoders._whitening import Whitening
-from phylocli.encoders.poolings._residue_mean import ROWS
-from phylocli.encoders.poolings.feature_mean import Pooling
+from phylocli.encoders import pad_batch
+from phylocli.encoders.base.averaging import ROWS
+from phylocli.encoders.poolings.feature_mean import Pooling as FeatureMean
+from phylocli.models.model import Model
+from phylocli.models.whitening import Whitening
 
 
 def relatives(families: int = 40, members: int = 25, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -87,7 +88,7 @@ def test_pooling_needs_a_feature() -> None:
 
 
 def test_features_made_for_one_sequence_at_a_time_have_the_same_means() -> None:
-    pooling = Pooling(6, 40)
+    pooling = FeatureMean(6, 40)
     rng = np.random.default_rng(0)
     lengths = [1, ROWS + 7, 0, 50, 2 * ROWS]
     residues = torch.from_numpy(rng.normal(size=(5, 2 * ROWS, 6))).float()

@@ -12,9 +12,10 @@ from scipy.spatial.distance import cdist
 
 from phylocli.core.errors import UsageError
 from phylocli.embed.embedder import Embedder, untrained, with_pooling
-from phylocli.encoders import Model, pad_batch
-from phylocli.encoders._kernel_mean import KernelMean
-from phylocli.encoders._whitening import Whitening
+from phylocli.encoders import pad_batch
+from phylocli.models.kernel_features import KernelMean
+from phylocli.models.model import Model
+from phylocli.models.whitening import Whitening
 from phylocli.statistics.plda import fit_axes
 
 Drawn = tuple[torch.Tensor, torch.Tensor]

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from phylocli.objectives._masking import LOG_2
+from phylocli.objectives.base.masking import LOG_2
 
 Function = Callable[[Tensor], Tensor]
 

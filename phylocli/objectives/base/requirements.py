@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from phylocli.objectives._masking import Batch
+from phylocli.objectives.base.masking import Batch
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from phylocli.core.plugins import OBJECTIVES
-from phylocli.objectives._masking import Batch
+from phylocli.objectives.base.masking import Batch
 
 
 class Estimator(nn.Module):

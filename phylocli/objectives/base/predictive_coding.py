@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives._masking import Batch, logsumexp
-from phylocli.objectives._needs import Needs, may_contrast, segments_of
+from phylocli.objectives.base.masking import Batch, logsumexp
+from phylocli.objectives.base.requirements import Needs, may_contrast, segments_of
 
 Score = Callable[[Tensor, Tensor], Tensor]
 

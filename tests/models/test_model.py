@@ -13,9 +13,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from phylocli.core import plugins
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.encoders import Model, pad_batch
-from phylocli.encoders._batch import Layout
+from phylocli.encoders import pad_batch
+from phylocli.encoders.base.batch import Layout
 from phylocli.encoders.recurrent import Reader
+from phylocli.models.model import Model
 
 ENCODERS = sorted({*plugins.ENCODERS.names()} - {"esm2"})  # its presets are on a hub: see test_encoders_esm2.py
 LENGTHS = [1, 7, 250, 2, 63, 64, 31]

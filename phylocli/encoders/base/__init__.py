@@ -1,0 +1,1 @@
+"""What encoders share: batches of unequal lengths, averages, activation checkpointing."""

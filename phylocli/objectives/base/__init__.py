@@ -1,0 +1,1 @@
+"""What objectives share: the batch, masks, requirements, memory banks, estimators."""

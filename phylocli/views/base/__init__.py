@@ -1,0 +1,1 @@
+"""What views share: contracts, and a preview of what they draw."""
