@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from phylocli import models, recipes
+from phylocli.config.assignments import nested
 from phylocli.core import console, plugins
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.embed import Embedder
@@ -121,7 +122,7 @@ class Benchmark:
 
     def corpus(self, recipe: str, changes: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         """Return the settings of a run and its corpus."""
-        config = recipes.merge(recipes.load(recipe).settings, recipes.nested(changes), "benchmark")
+        config = recipes.merge(recipes.load(recipe).settings, nested(changes), "benchmark")
         every_view = Learner(config, 0).needs.views == "all"
         return config, load_corpus([self.path], config, 0, every_view=every_view, cache=False)
 

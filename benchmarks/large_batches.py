@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core.alphabet import encode_tokens
 from phylocli.formats import read_families
 from phylocli.train.data.types import PairBatch
@@ -55,7 +56,7 @@ def step(options: argparse.Namespace, mode: str, pairs: int) -> dict[str, Any]:
     """Do one step and return its memory (MiB), CPU seconds and where its gradients were written."""
     torch.set_num_threads(options.threads)
     changes = {"encoder.preset": options.preset, "encoder.parameters.dropout": 0.1, "batch.tokens": options.tokens}
-    settings = recipes.merge(recipes.load("simclr").settings, recipes.nested({**changes, **MODES[mode]}), "benchmark")
+    settings = recipes.merge(recipes.load("simclr").settings, nested({**changes, **MODES[mode]}), "benchmark")
     learner = Learner(settings, 0)
     learner.precision = choose_precision(options.precision, learner.device)
     learner(batch_of(options.families, 8, options.length))["loss"].backward()  # what is loaded and set up once

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core import console
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.parallel.fsdp import ShardedEngine
@@ -59,7 +60,7 @@ def steps(options: argparse.Namespace) -> None:
         "batch.pairs": options.pairs,
         **changes,
     }
-    config = recipes.merge(recipes.load("simclr").settings, recipes.nested(changes), "benchmark")
+    config = recipes.merge(recipes.load("simclr").settings, nested(changes), "benchmark")
     device = torch.device("cpu")
     with joined(device) as world:
         corpus = load_corpus([options.families], config, 0)

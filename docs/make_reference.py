@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import typer
+from pydantic.fields import FieldInfo
 
 import phylocli
-from phylocli.cli import build, modules
+from phylocli.cli import load, modules, names
+from phylocli.config.base import Cli, Config, nested_class
 from phylocli.core.plugins import KINDS
 
 OUT = Path(__file__).parent / "reference"
@@ -49,15 +50,14 @@ def shown_default(value: Any) -> str:
 
 def command_page() -> str:
     """Return the page of all commands."""
-    top: Any = typer.main.get_command(build())
     examples = {m.__name__.rsplit(".", 1)[1].replace("_", "-"): m.EXAMPLES for m in modules()}
     parts = [
         GENERATED,
         "# Commands\n\n",
-        "`-q` says only warnings and errors, `-v` adds details; both work with every command.\n",
+        "`-q` prints only warnings and errors, `-v` adds details; both work with every command.\n",
     ]
-    for name, command in top.commands.items():
-        parts += describe(f"phylocli {name}", command)
+    for name in (name.replace("_", "-") for name in names()):
+        parts += describe(f"phylocli {name}", load(name))
         parts.append("\n```\n" + "\n".join(examples[name]) + "\n```\n")
     parts.append("\nThe exit codes are in [formats and policies](../formats.md#exit-codes).\n")
     return "".join(parts)
@@ -65,14 +65,14 @@ def command_page() -> str:
 
 def describe(title: str, command: Any, level: int = 2) -> list[str]:
     """Return the section of a command, and of its subcommands where it is a group."""
-    parts = [f"\n{'#' * level} {title}\n\n{inspect.cleandoc(command.help or '')}\n"]
+    parts = [f"\n{'#' * level} {title}\n\n{inspect.cleandoc(plain(command.help))}\n"]
     if hasattr(command, "commands"):
         for name, below in command.commands.items():
             parts += describe(f"{title} {name}", below, level + 1)
         return parts
     rows = []
-    for parameter in command.params:
-        if parameter.name in ("help", "quiet", "verbose"):
+    for parameter in sorted(command.params, key=lambda parameter: parameter.param_type_name):
+        if parameter.name in ("help", "quiet", "verbose") or parameter.hidden:
             continue
         if parameter.param_type_name == "argument":
             names = f"`{parameter.metavar or parameter.name.upper()}`"
@@ -81,11 +81,48 @@ def describe(title: str, command: Any, level: int = 2) -> list[str]:
             value = "" if getattr(parameter, "is_flag", False) else f" {parameter.metavar or type_name(parameter)}"
             names = f"`{flags}{value}`"
         variable = f" (also `${parameter.envvar}`)" if getattr(parameter, "envvar", None) else ""
-        help_text = cell(getattr(parameter, "help", "")) + variable
+        help_text = cell(plain(parameter.help)) + variable
         rows.append(f"| {cell(names)} | {help_text} | {shown_default(parameter.default)} |\n")
     if rows:
         parts.append("\n| option | what | default |\n|---|---|---|\n" + "".join(rows))
+    configuration = getattr(command.callback, "configuration", None)
+    if configuration is not None:
+        parts += describe_keys(configuration)
     return parts
+
+
+def describe_keys(configuration: type[Config]) -> list[str]:
+    """Return how the options of a command are set in TOML and in the environment, and the keys that have no flag."""
+    table = configuration.table
+    own = [name for name, field in configuration.model_fields.items() if Cli.of(field).shown and not nested_class(field)]
+    parts = [
+        f"\nKeys of `[{table}]` in TOML: {', '.join(f'`{name}`' for name in own)}; in the environment "
+        f"`PHYLOCLI_{table.upper()}__{own[0].upper()}` and so on.\n"
+    ]
+    rows = [
+        f"| `{key}` | {cell(field.description or '')} | {shown_default(field.get_default(call_default_factory=True))} |\n"
+        for key, field in keys_without_flag(configuration)
+    ]
+    if rows:
+        parts.append("\n| key, by `--set` or in TOML | what | default |\n|---|---|---|\n" + "".join(rows))
+    return parts
+
+
+def keys_without_flag(configuration: type[Config], at: str = "") -> list[tuple[str, FieldInfo]]:
+    """Return the dotted keys that have no option of their own, with their fields."""
+    found = []
+    for name, field in configuration.model_fields.items():
+        below = nested_class(field)
+        if below is not None:
+            found += keys_without_flag(below, f"{at}{name}.")
+        elif at or not Cli.of(field).shown:
+            found.append((at + name, field))
+    return found
+
+
+def plain(text: str | None) -> str:
+    """Return help text as it is shown, without the escapes of markup."""
+    return (text or "").replace("\\[", "[")
 
 
 def type_name(parameter: Any) -> str:

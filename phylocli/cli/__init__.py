@@ -1,12 +1,14 @@
 """The command line: one module a subcommand, its file name the word typed.
 
-A subcommand's module has a function `command` (or a typer app called `app`, for groups such as `store ls`), a one-line
-docstring, and `EXAMPLES`, which end its help. It imports its stage inside the function, so that `phylocli --help` loads no
-heavy library.
+A subcommand's module has a function `command` (or a typer app called `app`, for groups such as `store ls`), a docstring
+whose first line is its summary, and `EXAMPLES`, which end its help. A parameter whose annotation is a configuration of
+`phylocli.config` stands for the options of that configuration. The stage is imported inside the function, and the module
+only when its command is used, so `phylocli --help` loads neither.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
 import functools
@@ -15,13 +17,15 @@ import inspect
 import io
 import math
 import os
-import pkgutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args, get_origin
 
 import typer
+import typer.core
+import typer.main
 
 from phylocli.core import console
 from phylocli.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, PhylocliError
@@ -66,17 +70,32 @@ def _on_ending(handler: Any) -> None:
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a command: add `-q/-v`, record its inputs, and end with the exit code and message that an error asks for."""
+    """Wrap a command: options of its configuration, `-q/-v`, recorded inputs, and the exit code of each kind of error."""
+    signature = inspect.signature(function, eval_str=True)
+    shown: list[inspect.Parameter] = []
+    configured: tuple[str, Any] | None = None
+    for parameter in signature.parameters.values():
+        if isinstance(parameter.annotation, type) and hasattr(parameter.annotation, "model_fields"):
+            from phylocli.cli import _config
+
+            configured = parameter.name, parameter.annotation
+            shown += _config.expand(parameter)
+        else:
+            shown.append(parameter)
 
     @functools.wraps(function)
-    def run(*args: Any, quiet: bool, verbose: bool, **options: Any) -> None:
+    def run(context: typer.Context, quiet: bool, verbose: bool, **options: Any) -> None:
         console.set_verbosity(console.QUIET if quiet else console.VERBOSE if verbose else console.verbosity())
         code = EXIT_OK
         try:
             from phylocli.formats.streams import recording_inputs
 
+            if configured is not None:
+                from phylocli.cli import _config
+
+                options[configured[0]] = _config.build(configured[1], context, options)
             with recording_inputs():
-                function(*args, **options)
+                function(**options)
             sys.stdout.flush()
         except PhylocliError as error:
             from phylocli.formats.sequences.fasta import DuplicateIdError
@@ -102,28 +121,28 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         if code != EXIT_OK:
             raise SystemExit(code)
 
-    run.is_guarded = True  # type: ignore[attr-defined]
-    signature = inspect.signature(function, eval_str=True)
     for parameter in signature.parameters.values():
         _check_numbers_of(parameter)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    context = inspect.Parameter("context", keyword, annotation=typer.Context)
     common = [
         inspect.Parameter(
             "quiet",
-            inspect.Parameter.KEYWORD_ONLY,
+            keyword,
             default=False,
             annotation=Annotated[bool, typer.Option("-q", "--quiet", help="Print only warnings and errors.")],
         ),
         inspect.Parameter(
             "verbose",
-            inspect.Parameter.KEYWORD_ONLY,
+            keyword,
             default=False,
             annotation=Annotated[bool, typer.Option("-v", "--verbose", help="Print details, and tracebacks of errors.")],
         ),
     ]
-    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), *common], return_annotation=None
-    )
-    run.__annotations__ = {name: p.annotation for name, p in run.__signature__.parameters.items()}  # type: ignore[attr-defined]
+    arguments = [*(p.replace(kind=keyword) for p in shown), context, *common]
+    run.__signature__ = signature.replace(parameters=arguments, return_annotation=None)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in arguments}
+    run.configuration = configured and configured[1]  # type: ignore[attr-defined]
     return run
 
 
@@ -172,16 +191,111 @@ def _close_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _examples(module: Any) -> str:
-    lines = ["[bold]Examples[/bold]", *(line.replace("[", r"\[") for line in module.EXAMPLES)]
-    return "\n\n".join(lines)
+def names() -> list[str]:
+    """Return the names of all subcommands in the order of the help: those of the chain, then the helpers, then others."""
+    found = {file.stem for file in Path(__file__).parent.glob("*.py") if not file.stem.startswith("_")}
+    return [*(name for name in ORDER if name in found), *sorted(found - {*ORDER})]
+
+
+def module_of(name: str) -> Any:
+    """Import the module of a subcommand."""
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
 def modules() -> list[Any]:
     """Import the thin modules of all subcommands, in the order of the help."""
-    found = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
-    found.sort(key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
-    return [importlib.import_module(f"{__name__}.{name}") for name in found]
+    return [module_of(name) for name in names()]
+
+
+def _summary(name: str) -> str:
+    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").split("\n", 1)[0]
+
+
+def escaped(text: str) -> str:
+    """Return text whose square brackets the help shows as they are."""
+    return text.replace("[", r"\[")
+
+
+def _flowing(text: str) -> str:
+    """Return help text whose paragraphs wrap where the terminal ends, not where the source does."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in escaped(inspect.cleandoc(text)).split("\n\n"))
+
+
+def _epilog(module: Any, configuration: Any) -> str:
+    lines = ["[bold]Examples[/bold]", *(escaped(line) for line in module.EXAMPLES)]
+    if configuration is not None:
+        table = configuration.table
+        example = next(iter(configuration.model_fields))
+        lines.append(
+            f"Options are also read from \\[{table}] in phylocli.toml and from the environment, such as "
+            f"$PHYLOCLI_{table.upper()}__{example.upper()}."
+        )
+    return "\n\n".join(lines)
+
+
+def load(name: str) -> Any:
+    """Return a subcommand, as typer runs it; imports its module."""
+    module = module_of(name)
+    shown = name.replace("_", "-")
+    app = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)  # so that typer makes a group, whatever the number of commands
+    if hasattr(module, "app"):
+        inner = typer.Typer(cls=Group, help=_flowing(module.__doc__), epilog=_epilog(module, None), no_args_is_help=True)
+        for info in module.app.registered_commands:
+            _add(inner, info.name, guarded(info.callback))
+        app.add_typer(inner, name=shown)
+    else:
+        command = guarded(module.command)
+        epilog = _epilog(module, command.configuration)  # type: ignore[attr-defined]
+        _add(app, shown, command, epilog=epilog, no_args_is_help=getattr(module, "NO_ARGS_IS_HELP", False))
+    group: Any = typer.main.get_command(app)
+    return group.commands[shown]
+
+
+def _add(app: typer.Typer, name: str | None, command: Callable[..., Any], **more: Any) -> None:
+    app.command(name, cls=Command, help=_flowing(inspect.getdoc(command) or ""), **more)(command)
+
+
+def _show_types_of_values_only(parameters: list[Any]) -> list[Any]:
+    """Leave out what typer shows of types in the help: `<bool>` at flags, and `<str>` at arguments."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+        elif parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: None
+    return parameters
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose help is free of typer's names of types."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters."""
+        return _show_types_of_values_only(super().get_params(ctx))
+
+
+class Group(typer.core.TyperGroup):
+    """A group whose help is free of typer's names of types."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters."""
+        return _show_types_of_values_only(super().get_params(ctx))
+
+
+class LazyGroup(Group):
+    """The subcommands, of which only the one that runs is imported: the others are a name and a summary."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name in names():
+            shown = name.replace("_", "-")
+            self.commands[shown] = Command(shown, help=escaped(_summary(name)))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name, the command and the arguments left, with the command's module imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, None if command is None else load(command.name or ""), rest
 
 
 def _print_version(asked: bool) -> None:
@@ -196,6 +310,7 @@ def build() -> typer.Typer:
     """Return the whole command line."""
     app = typer.Typer(
         name="phylocli",
+        cls=LazyGroup,
         help=HELP,
         epilog="\n\n".join(EPILOG),
         no_args_is_help=True,
@@ -212,17 +327,6 @@ def build() -> typer.Typer:
     ) -> None:
         pass
 
-    for module in modules():
-        name = module.__name__.rsplit(".", 1)[1].replace("_", "-")
-        if hasattr(module, "app"):
-            for info in module.app.registered_commands:
-                if not getattr(info.callback, "is_guarded", False):  # the module's app outlives one `build`
-                    info.callback = guarded(info.callback)
-            app.add_typer(module.app, name=name, help=inspect.getdoc(module), epilog=_examples(module), no_args_is_help=True)
-        else:
-            app.command(name, epilog=_examples(module), no_args_is_help=getattr(module, "NO_ARGS_IS_HELP", False))(
-                guarded(module.command)
-            )
     return app
 
 

@@ -9,7 +9,7 @@ import typer
 
 Input = Annotated[
     str | None,
-    typer.Argument(metavar="[INPUT|-]", help="File to read, compressed or not; '-' or nothing is standard input."),
+    typer.Argument(metavar="INPUT|-", help="File to read, compressed or not; '-' or nothing is standard input."),
 ]
 Output = Annotated[
     str | None,
@@ -83,4 +83,8 @@ ClassesOption = Annotated[
 QuantitiesOption = Annotated[
     list[str] | None,
     typer.Option("--quantities", metavar="COLUMN", help="Labels that are numbers; other values are unknown. Repeatable."),
+]
+TableFormatOption = Annotated[
+    str | None,
+    typer.Option("--format", metavar="tsv|csv|parquet|arrow", help="Table format; by default from the suffix, else TSV."),
 ]

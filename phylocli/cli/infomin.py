@@ -54,9 +54,9 @@ def command(
     InfoMin analysis (Tian et al. 2020). DIR gets infomin.svg, infomin.html, infomin.tsv and .parquet (a row a view),
     runs.tsv and .parquet (a row a run), and the runs themselves; the same command goes on with what is left to do.
     """
+    from phylocli.config.assignments import parse_assignment
     from phylocli.infomin import analyse
     from phylocli.infomin.cells import OTHERS
-    from phylocli.recipes import parse_assignment
     from phylocli.train.sweep import seeds as parse_seeds
 
     analyse(

@@ -55,7 +55,8 @@ def command(
     intervals over seeds), sweep.svg and sweep.html. The same command skips what is done, goes on with what was interrupted,
     and tries again what failed; a failed run stops no other.
     """
-    from phylocli.recipes import layers, parse_assignment
+    from phylocli.config.assignments import parse_assignment
+    from phylocli.recipes import layers
     from phylocli.train import sweep as room
 
     variations = [room.vary(text) for text in vary or []]

@@ -72,8 +72,9 @@ def command(
     nearest phylocli.toml above the working folder, else from the user's config.toml ('phylocli doctor' says where), each
     with a table [train], else from the recipe.
     """
+    from phylocli.config.assignments import parse_assignment
     from phylocli.core.errors import UsageError
-    from phylocli.recipes import layers, parse_assignment
+    from phylocli.recipes import layers
     from phylocli.train import train_model
 
     if config is not None and recipe is not None:

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import torch
 
+from phylocli.config.assignments import parse_assignment
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import CRITICS, OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.critics.base.decoder import Decoder
 from phylocli.objectives import Estimator, build_objective, estimators
-from phylocli.recipes import parse_assignment
 
 OPTIMAL = "optimal"
 DECODED = "barber-agakov"

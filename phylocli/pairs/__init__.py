@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from phylocli.pairs.draw import Drawer, draw_pairs
 from phylocli.pairs.patristic import Patristic
-from phylocli.pairs.request import UNITS, WEIGHTINGS, Request
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
 from phylocli.pairs.splits import HOLDOUTS, PARTS, Split, split_clades, split_family
 from phylocli.pairs.stats import Distribution, distributions
@@ -13,14 +12,11 @@ from phylocli.pairs.write import write_distributions, write_pairs, write_split
 __all__ = [
     "HOLDOUTS",
     "PARTS",
-    "UNITS",
-    "WEIGHTINGS",
     "Distribution",
     "Drawer",
     "EmptyBandError",
     "PairSampler",
     "Patristic",
-    "Request",
     "Split",
     "distributions",
     "draw_pairs",

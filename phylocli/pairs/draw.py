@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.pairs import SamplingConfig
 from phylocli.core import console
 from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.pairs.allocation import ByPairs, ByWeight, Proportional, Shares
+from phylocli.pairs.bands import Band, bands_of, numbers_by_band, warn_if_narrow
 from phylocli.pairs.filters import in_slices, limited_pool
-from phylocli.pairs.request import Band, Request
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
 from phylocli.pairs.schemes import LogDistancePool, PerSequencePool, band_pool
 from phylocli.pairs.types import CHUNK_ROWS, Draw, Pool
@@ -25,33 +25,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def draw_pairs(
-    families: Iterable[Family],
-    *,
-    min_dist: float = 0.0,
-    max_dist: float = math.inf,
-    n: int | None = None,
-    seed: int = 0,
-    weighting: str = "uniform",
-    replace: bool = False,
-    bins: tuple[Band, ...] | None = None,
-    quantiles: Band | None = None,
-    unit: str = "substitutions",
-    max_per_sequence: int | None = None,
-    max_per_ancestor: int | None = None,
-    min_identity: float = 0.0,
-    max_identity: float = 1.0,
-    min_coverage: float = 0.0,
-    alphabet: str = "protein",
-) -> Iterator[pl.DataFrame]:
-    """Draw pairs of members whose patristic distance lies in a band, ends included.
+def draw_pairs(families: Iterable[Family], config: SamplingConfig | None = None, **options: Any) -> Iterator[pl.DataFrame]:
+    """Sample pairs of members whose patristic distance lies in a band, ends included.
 
     Args:
         families: with trees; read once, one at a time.
-        min_dist, max_dist: the band, in `unit`.
-        n: how many pairs in total over all families; None: every pair of the band, once.
-        seed: same families and seed, same pairs.
-        weighting: the law.
+        config: which pairs; its fields may also be given as keywords, such as `min_dist=0.5, number=1000`. With `number`,
+            that many pairs in total over all families; without, every pair of the band, once. Sampling schemes:
             `uniform`: every pair of every family in the band is equally likely, so large families give most.
             `per-family`: every family gives equally many (one with fewer gives all it has, the others make up for it);
             within it every pair is equally likely.
@@ -59,43 +39,20 @@ def draw_pairs(
             Without replacement, families give in proportion to such sequences (one with fewer pairs gives all it has, the
             others make up for it).
             `log-distance`: in each family, the distances are spread evenly on a logarithmic scale (`LogDistancePool`).
-        replace: whether a pair may be drawn again; needs n.
-        bins: bands that give equally many pairs each, in place of min_dist and max_dist.
-        quantiles: (a, b) narrows the band to what lies between these quantiles of each family's own distances.
-        unit: `substitutions` per site, or `relative`: 1 is the median of all pair distances of the family.
-        max_per_sequence: the most pairs that a sequence may take part in, in each band.
-        max_per_ancestor: the most pairs that may meet at one node of the tree, in each band.
-        min_identity, max_identity, min_coverage: limits on the aligned rows, 0 to 1; see `limits.AlignedRows.compare`.
-        alphabet: `protein` or `dna`: what the rows are compared as.
+        options: fields of `SamplingConfig`.
 
     Yields:
         Tables of `formats.tables.pairs_schema()`, of at most 100,000 rows and one family each, families in their order. The
         column `distance` is in substitutions per site whatever the unit.
 
     Raises:
-        UsageError: a band that ends before it starts, a law that does not exist, `replace` without n.
+        UsageError: a band that ends before it starts, a scheme that does not exist, `replace` without `number`.
         EmptyBandError: no family has a pair in the band.
         BadInputError: a family without a tree, or whose tree does not fit its members.
     """
-    request = Request(
-        min_dist,
-        max_dist,
-        n,
-        seed,
-        weighting,
-        replace,
-        bins,
-        quantiles,
-        unit,
-        max_per_sequence,
-        max_per_ancestor,
-        min_identity,
-        max_identity,
-        min_coverage,
-        alphabet,
-    )
-    request.warn_if_narrow()
-    drawer = Drawer(request)
+    config = SamplingConfig.of(config, options)
+    warn_if_narrow(config)
+    drawer = Drawer(config)
     for family in families:
         yield from drawer.add(family)
     yield from drawer.finish()
@@ -131,29 +88,29 @@ class _Counts:
 
 
 class Drawer:
-    """Takes families one by one and gives the pairs that a request asks for; see `draw_pairs`.
+    """Takes families one by one and gives the pairs that a configuration asks for; see `draw_pairs`.
 
     Without a number, a family's pairs come at once; with one, all come from `finish`, as how many a family gives depends on
     those still to come.
 
     Args:
-        request: what is asked for.
+        config: which pairs.
         label: how messages call what is drawn, for example a part of a split.
     """
 
-    def __init__(self, request: Request, label: str = "") -> None:
-        self.request = request
+    def __init__(self, config: SamplingConfig, label: str = "") -> None:
+        self.config = config
         self.label = label
         self.counts = _Counts()
-        self._rng = np.random.default_rng(request.seed)
-        self._shares = [_shares(request, n) for n in request.shares if n is not None]
+        self._rng = np.random.default_rng(config.seed)
+        self._shares = [_shares(config, n) for n in numbers_by_band(config) if n is not None]
         self._members: list[_Members] = []
         self._held: list[list[Draw]] = []  # per family, per band
         self._stored = 0
 
     def add(self, family: Family) -> Iterator[pl.DataFrame]:
         """Take a family in; yield its pairs where no number of pairs was asked for."""
-        request, counts = self.request, self.counts
+        config, counts = self.config, self.counts
         counts.families += 1
         if len(family) < 2:
             self._note_empty(family.label, EmptyBandError(f"{family.label} has one member; a pair needs two"))
@@ -161,21 +118,21 @@ class Drawer:
         tree = family.tree()
         tips = tree.tip_names()
         sampler = sampler_of(family.label, tree)
-        pools = [self._pool(family, tips, sampler, band) for band in request.bands(sampler)]
+        pools = [self._pool(family, tips, sampler, band) for band in bands_of(config, sampler)]
         total = sum(pool.total for pool in pools)
         counts.pairs += total
         counts.is_estimate |= any(getattr(pool, "is_sample", False) for pool in pools)
-        console.detail(f"{family.label}: {total:,} of {sampler.n_pairs:,} pairs {request.describe()}")
+        console.detail(f"{family.label}: {total:,} of {sampler.n_pairs:,} pairs {config.describe()}")
         if total == 0:
             reason = EmptyBandError(
-                f"{family.label}: no two members lie {request.describe()}",
+                f"{family.label}: no pairs {config.describe()}",
                 why=sampler.describe(),
-                fix="choose a band within that range" + (", or wider limits" if request.is_filtered else ""),
+                fix="choose a band within that range" + (", or weaker filters" if config.is_filtered else ""),
             )
             self._note_empty(family.label, reason)
             return
         used = np.ones(len(tips), dtype=bool)
-        if request.n is None:
+        if config.number is None:
             members = _Members.of(family, tips, used)
             for pool in pools:
                 for draw in pool.chunks():
@@ -189,7 +146,7 @@ class Drawer:
         self._members.append(_Members.of(family, tips, used))
         self._held.append(held)
         self._stored += sum(map(len, held))
-        if self._stored > 4 * request.n + 1000:
+        if self._stored > 4 * config.number + 1000:
             self._trim(final=False)
 
     def finish(self) -> Iterator[pl.DataFrame]:
@@ -208,14 +165,14 @@ class Drawer:
         self._say()
 
     def _pool(self, family: Family, tips: list[str], sampler: PairSampler, band: Band) -> Pool:
-        request, law = self.request, self.request.weighting
-        if not (request.is_filtered or request.is_capped):
-            return band_pool(sampler, band, law, replace=request.replace)
-        listed = limited_pool(family, tips, sampler, band, request, self._rng)
-        if law == "log-distance":
+        config, scheme = self.config, self.config.scheme
+        if not (config.is_filtered or config.is_capped):
+            return band_pool(sampler, band, scheme, replace=config.replace)
+        listed = limited_pool(family, tips, sampler, band, config, self._rng)
+        if scheme == "log-distance":
             return LogDistancePool(list(in_slices(listed, LogDistancePool.edges(*band, sampler.tree.diameter()))))
-        if law == "per-sequence":
-            return PerSequencePool(listed.listed, sampler.n_tips, replace=request.replace)
+        if scheme == "per-sequence":
+            return PerSequencePool(listed.listed, sampler.n_tips, replace=config.replace)
         return listed
 
     def _note_empty(self, label: str, reason: EmptyBandError) -> None:
@@ -235,31 +192,32 @@ class Drawer:
                 self._members[k] = _Members(self._members[k].label, self._members[k].clan, [], [])
 
     def _say(self) -> None:
-        counts, request = self.counts, self.request
+        counts, config = self.counts, self.config
         where = f"{self.label}: " if self.label else ""
         if counts.families == 0:
-            raise EmptyBandError(f"{where}there is no family to draw pairs from")
+            raise EmptyBandError(f"{where}no families to sample pairs from")
         if counts.pairs == 0:
             if counts.families == 1 and counts.last is not None:
                 raise counts.last
             raise EmptyBandError(
-                f"{where}none of {counts.families} families has a pair {request.describe()}",
-                why=f"of the last one: {counts.last.what}; {counts.last.why}" if counts.last else None,
+                f"{where}No pairs {config.describe()} in any of {counts.families} families",
+                why=f"for example {counts.last.what}; {counts.last.why}" if counts.last else None,
                 fix="choose a wider band; --stats shows what there is",
             )
-        families = f" of {counts.families} families" if counts.families > 1 else ""
+        families = f" in {counts.families} families" if counts.families > 1 else ""
         about = "about " if counts.is_estimate else ""
-        console.info(f"{where}{about}{counts.pairs:,} pairs{families} lie {request.describe()}")
+        console.info(f"{where}Found {about}{counts.pairs:,} pairs{families} {config.describe()}")
         if counts.empty:
             shown = ", ".join(counts.empty[:3]) + (", …" if len(counts.empty) > 3 else "")
             who = "one family has" if len(counts.empty) == 1 else f"{len(counts.empty)} families have"
-            console.info(f"{where}{who} no pair there ({shown})")
-        if request.n is not None and counts.written < request.n:
+            console.info(f"{where}{who} no such pairs ({shown})")
+        if config.number is not None and counts.written < config.number:
             if counts.written == counts.pairs:
-                rest = "these are all there are" + ("" if request.is_capped else "; --replace would repeat some")
+                rest = "" if config.is_capped else "; use --replace to sample with replacement"
+                shortage = f"but only {counts.written:,} exist in this range{rest}"
             else:
-                rest = "some bands or families hold fewer than their share"
-            console.info(f"{where}{counts.written:,} pairs instead of {request.n:,}: {rest}")
+                shortage = f"but sampled {counts.written:,}: some bands or families have too few"
+            console.info(f"{where}Requested {config.number:,} pairs {shortage}")
 
 
 def sampler_of(label: str, tree: Any) -> PairSampler:
@@ -278,12 +236,12 @@ def sampler_of(label: str, tree: Any) -> PairSampler:
     return sampler
 
 
-def _shares(request: Request, n: int) -> Shares:
-    if request.weighting == "per-family":
-        return Proportional(n, equal=True, replace=request.replace)
-    if request.replace:
+def _shares(config: SamplingConfig, n: int) -> Shares:
+    if config.scheme == "per-family":
+        return Proportional(n, equal=True, replace=config.replace)
+    if config.replace:
         return ByWeight(n)
-    return Proportional(n, equal=False) if request.weighting == "per-sequence" else ByPairs(n)
+    return Proportional(n, equal=False) if config.scheme == "per-sequence" else ByPairs(n)
 
 
 def _frame(members: _Members, draw: Draw) -> pl.DataFrame:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.pairs import SamplingConfig
 from phylocli.core import console
 from phylocli.core.alphabet import MISSING, encode_states
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
-from phylocli.pairs.request import Band, Request
+from phylocli.pairs.bands import Band
 from phylocli.pairs.sampler import PairSampler, distinct_integers
 from phylocli.pairs.schemes import LISTED_UP_TO, ListedPool, UniformPool
 from phylocli.pairs.types import CHUNK_ROWS, Draw
@@ -65,9 +66,9 @@ class AlignedRows:
 
 
 def limited_pool(
-    family: Family, tips: list[str], sampler: PairSampler, band: Band, request: Request, rng: np.random.Generator
+    family: Family, tips: list[str], sampler: PairSampler, band: Band, config: SamplingConfig, rng: np.random.Generator
 ) -> ListedPool:
-    """Return the pairs of a band that pass the limits of a request, as a list to draw from.
+    """Return the pairs of a band that pass the filters of a configuration, as a list to draw from.
 
     Bands of up to 4 million pairs are looked through in full. Of larger ones a uniform sample of at least a million pairs
     is, and what passes is a uniform sample of all that would. Caps apply to the pairs that pass the conditions: at every
@@ -76,33 +77,33 @@ def limited_pool(
     """
     total = sampler.count(*band)
     examined = total
-    rows = AlignedRows(family, tips, request.alphabet) if request.is_filtered else None
-    if total <= LISTED_UP_TO or request.n is None:
-        listed = Draw.joined([_passing(d, rows, request) for d in UniformPool(sampler, *band).chunks()])
+    rows = AlignedRows(family, tips, config.alphabet) if config.is_filtered else None
+    if total <= LISTED_UP_TO or config.number is None:
+        listed = Draw.joined([_passing(d, rows, config) for d in UniformPool(sampler, *band).chunks()])
     else:
-        if request.max_per_ancestor is not None:
-            ranks = sampler.capped_ranks(*band, request.max_per_ancestor * (20 if rows else 1), rng)
+        if config.max_per_ancestor is not None:
+            ranks = sampler.capped_ranks(*band, config.max_per_ancestor * (20 if rows else 1), rng)
         else:
-            wanted = 10 * request.n + 10 * sampler.n_tips * (request.max_per_sequence or 0)
+            wanted = 10 * config.number + 10 * sampler.n_tips * (config.max_per_sequence or 0)
             ranks = distinct_integers(total, min(total, max(_EXAMINED, wanted)), rng)
         examined = len(ranks)
         chunks = (ranks[k : k + CHUNK_ROWS] for k in range(0, examined, CHUNK_ROWS))
-        listed = Draw.joined([_passing(Draw(*sampler.unrank(*band, part)), rows, request) for part in chunks])
+        listed = Draw.joined([_passing(Draw(*sampler.unrank(*band, part)), rows, config) for part in chunks])
         console.detail(f"{family.label}: examined {examined:,} of the {total:,} pairs in the band, {len(listed):,} pass")
     listed = listed.part(rng.permutation(len(listed)))
-    if request.max_per_ancestor is not None:
-        listed = listed.part(_first_of_each(sampler.tree.ancestor(listed.i, listed.j), request.max_per_ancestor))
-    if request.max_per_sequence is not None:
-        listed = listed.part(_capped_per_sequence(listed, sampler.n_tips, request.max_per_sequence))
-    estimate = None if request.is_capped or examined == total else round(len(listed) * total / examined)
-    return ListedPool(listed, replace=request.replace, total=estimate)
+    if config.max_per_ancestor is not None:
+        listed = listed.part(_first_of_each(sampler.tree.ancestor(listed.i, listed.j), config.max_per_ancestor))
+    if config.max_per_sequence is not None:
+        listed = listed.part(_capped_per_sequence(listed, sampler.n_tips, config.max_per_sequence))
+    estimate = None if config.is_capped or examined == total else round(len(listed) * total / examined)
+    return ListedPool(listed, replace=config.replace, total=estimate)
 
 
-def _passing(draw: Draw, rows: AlignedRows | None, request: Request) -> Draw:
+def _passing(draw: Draw, rows: AlignedRows | None, config: SamplingConfig) -> Draw:
     if rows is None:
         return draw
     identity, coverage = rows.compare(draw.i, draw.j)
-    passes = (identity >= request.min_identity) & (identity <= request.max_identity) & (coverage >= request.min_coverage)
+    passes = (identity >= config.min_identity) & (identity <= config.max_identity) & (coverage >= config.min_coverage)
     return draw.part(np.flatnonzero(passes))
 
 

@@ -190,7 +190,7 @@ class PerSequenceRowPool:
 
 
 def band_pool(sampler: PairSampler, band: tuple[float, float], law: str, *, replace: bool = False) -> Pool:
-    """Return a family's pairs in a band, ready to be drawn by a law of `request.WEIGHTINGS`."""
+    """Return a family's pairs in a band, ready to be drawn by a sampling scheme of `SamplingConfig`."""
     if law == "log-distance":
         slices = LogDistancePool.edges(*band, sampler.tree.diameter())
         return LogDistancePool([UniformPool(sampler, lo, hi, replace=replace) for lo, hi in slices])

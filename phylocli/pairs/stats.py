@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from phylocli.config.pairs import SamplingConfig
 from phylocli.core import console
 from phylocli.formats.family import Family
+from phylocli.pairs.bands import bands_of
 from phylocli.pairs.draw import sampler_of
-from phylocli.pairs.request import Request
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 BINS = 16
@@ -67,8 +68,8 @@ class Distribution:
         return rows
 
 
-def distributions(families: Iterable[Family], request: Request) -> Iterator[Distribution]:
-    """Yield the distribution of each family's pair distances, and how much of it lies in the request's band.
+def distributions(families: Iterable[Family], config: SamplingConfig) -> Iterator[Distribution]:
+    """Yield the distribution of each family's pair distances, and how much of it lies in the band.
 
     Raises:
         BadInputError: a family without a tree, or whose tree does not fit its members.
@@ -81,12 +82,12 @@ def distributions(families: Iterable[Family], request: Request) -> Iterator[Dist
         top = sampler.tree.diameter()
         quantiles = sampler.quantiles(list(QUANTILES))
         quantiles[-1] = top
-        scale = float(quantiles[3]) if request.unit == "relative" and quantiles[3] > 0 else 1.0
+        scale = float(quantiles[3]) if config.unit == "relative" and quantiles[3] > 0 else 1.0
         edges = np.linspace(0, top, BINS + 1)
         below = [sampler.count(-1.0, float(np.nextafter(edge, -1.0))) for edge in edges[:-1]]
         partners = np.zeros(sampler.n_tips, dtype=np.int64)
         meet = np.zeros(sampler.tree.n_nodes, dtype=np.int64)
-        for lo, hi in request.bands(sampler):
+        for lo, hi in bands_of(config, sampler):
             partners += sampler.partners(lo, hi)
             meet += sampler.ancestor_counts(lo, hi)
         have = int((partners > 0).sum())
@@ -99,7 +100,7 @@ def distributions(families: Iterable[Family], request: Request) -> Iterator[Dist
             members_in_band=have,
             mean_partners=float(partners.sum()) / max(1, have),
             top_ancestors=float(np.sort(meet)[-10:].sum()) / max(1, int(meet.sum())),
-            unit=request.unit,
+            unit=config.unit,
             quantiles={f"{q:g}": float(value) / scale for q, value in zip(QUANTILES, quantiles, strict=True)},
             edges=(edges / scale).tolist(),
             counts=np.diff([*below, sampler.n_pairs]).tolist(),

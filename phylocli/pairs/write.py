@@ -6,35 +6,35 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
+from phylocli.config.pairs import PairsConfig, SamplingConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, open_text_output
 from phylocli.formats.tables import TableFormat, TableWriter, pairs_schema
+from phylocli.pairs.bands import warn_if_narrow
 from phylocli.pairs.draw import Drawer
-from phylocli.pairs.request import Request
 from phylocli.pairs.sampler import EmptyBandError
 from phylocli.pairs.splits import PARTS, check_fractions, split_family
 from phylocli.pairs.stats import distributions
 
 
 def write_pairs(
-    families: Iterable[Family], target: PathLike | None, request: Request, table_format: TableFormat | None = None
+    families: Iterable[Family], target: PathLike | None, config: SamplingConfig, table_format: TableFormat | None = None
 ) -> int:
     """Draw pairs into one table and return how many; see `draw_pairs`."""
-    request.warn_if_narrow()
-    drawer = Drawer(request)
+    warn_if_narrow(config)
+    drawer = Drawer(config)
     with TableWriter(target, pairs_schema(), table_format) as writer:
         for family in families:
             for frame in drawer.add(family):
                 writer.write(frame)
         for frame in drawer.finish():
             writer.write(frame)
-    write_sidecar(target, "pairs", request.as_parameters(), request.seed)
+    write_sidecar(target, "pairs", config.to_parameters(), config.seed)
     return writer.rows
 
 
@@ -48,9 +48,7 @@ def split_path(target: PathLike, part: str) -> Path:
 def write_split(
     families: Iterable[Family],
     target: PathLike | None,
-    request: Request,
-    holdout: str,
-    fractions: tuple[float, ...] = (0.8, 0.1, 0.1),
+    config: PairsConfig,
     table_format: TableFormat | None = None,
 ) -> dict[str, int]:
     """Divide families into train, validation and test, and draw pairs within each part.
@@ -61,9 +59,7 @@ def write_split(
     Args:
         families: with trees.
         target: gives the names.
-        request: what is asked for.
-        holdout: what may not straddle two parts, `families`, `clans` or `clades`; see `split_family`.
-        fractions: shares of train, validation and test.
+        config: which pairs, and what may not be in two parts (`holdout`; see `split_family`).
         table_format: None takes it from the suffix.
 
     Returns:
@@ -75,21 +71,23 @@ def write_split(
     """
     if target is None or str(target) == STDIO:
         raise UsageError("a split is three tables, which standard output cannot hold", fix="name them with -o FILE")
-    shares = check_fractions(fractions)
-    request.warn_if_narrow()
+    if config.holdout is None:
+        raise UsageError("a split needs to know what is held out", fix="give holdout: families, clans or clades")
+    shares = check_fractions(config.fractions)
+    warn_if_narrow(config)
     parts = [part for part, share in zip(PARTS, shares, strict=True) if share > 0]
     written: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
         drawers, writers = {}, {}
         for part, share in zip(PARTS, shares, strict=True):
             if part in parts:
-                n = None if request.n is None else max(1, round(request.n * share))
-                drawers[part] = Drawer(replace(request, n=n), part)
+                number = None if config.number is None else max(1, round(config.number * share))
+                drawers[part] = Drawer(config.updated(number=number), part)
                 writers[part] = stack.enter_context(TableWriter(split_path(target, part), pairs_schema(), table_format))
         listing = stack.enter_context(open_text_output(_listing_path(target)))
         listing.write("family\tclan\tid\tpart\n")
         for family in families:
-            for part, members in split_family(family, holdout, shares, request.seed):
+            for part, members in split_family(family, config.holdout, shares, config.seed):
                 listing.writelines(f"{members.label}\t{members.clan}\t{name}\t{part}\n" for name in members.ids)
                 for frame in drawers[part].add(members):
                     writers[part].write(frame)
@@ -104,9 +102,9 @@ def write_split(
             written[part] = writers[part].rows
         if not any(written.values()):
             raise reasons[0]
-    parameters = {**request.as_parameters(), "holdout": holdout, "fractions": shares}
+    parameters = config.to_parameters()
     for path in (*(split_path(target, part) for part in parts), _listing_path(target)):
-        write_sidecar(path, "pairs", parameters, request.seed)
+        write_sidecar(path, "pairs", parameters, config.seed)
     return written
 
 
@@ -115,7 +113,7 @@ def _listing_path(target: PathLike) -> Path:
     return path.with_name(path.name.partition(".")[0] + ".split.tsv")
 
 
-def write_distributions(families: Iterable[Family], target: PathLike | None, request: Request) -> None:
+def write_distributions(families: Iterable[Family], target: PathLike | None, config: SamplingConfig) -> None:
     """Describe the distances of each family: bars for a terminal, else JSON, one object a line, and the bars on stderr.
 
     Raises:
@@ -123,7 +121,7 @@ def write_distributions(families: Iterable[Family], target: PathLike | None, req
     """
     to_terminal = (target is None or str(target) == STDIO) and sys.stdout.isatty()
     with open_text_output(target) as stream:
-        for found in distributions(families, request):
+        for found in distributions(families, config):
             text = "\n".join(found.lines())
             if to_terminal:
                 stream.write(text + "\n")

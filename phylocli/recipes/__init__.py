@@ -11,7 +11,7 @@ from typing import Any
 from phylocli.core.errors import UsageError
 from phylocli.formats.streams import PathLike
 from phylocli.formats.toml import read_toml
-from phylocli.recipes._settings import merge, nested, parse_assignment, parse_value
+from phylocli.recipes._settings import merge
 
 _FOLDER = Path(__file__).parent
 
@@ -98,7 +98,4 @@ __all__ = [
     "load",
     "merge",
     "names",
-    "nested",
-    "parse_assignment",
-    "parse_value",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats.provenance import versions
@@ -48,7 +49,7 @@ def resolve(
     for layer in layers:
         config = recipes.merge(config, layer.settings, layer.where)
         console.detail(f"{layer.count} settings from {layer.where}")
-    config = recipes.merge(config, recipes.nested(settings), "--set")
+    config = recipes.merge(config, nested(settings), "--set")
     if steps is not None:
         config["steps"] = steps
     if seed is None:

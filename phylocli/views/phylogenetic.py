@@ -10,11 +10,12 @@ import math
 
 import numpy as np
 
+from phylocli.config.pairs import SamplingConfig
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.pairs import EmptyBandError
+from phylocli.pairs.bands import bands_of
 from phylocli.pairs.draw import sampler_of
-from phylocli.pairs.request import Request
 from phylocli.pairs.schemes import band_pool
 from phylocli.pairs.types import Pool
 from phylocli.views.base.contracts import Pairs, Tokens, check_band, member_tokens
@@ -58,7 +59,9 @@ class Phylogenetic:
             raise UsageError(
                 "the view phylogenetic draws from one family at a time", fix="use uniform, per-sequence or log-distance"
             )
-        self.request = Request(low, high, n=1, unit=unit, weighting=weighting, replace=True)
+        self.config = SamplingConfig.of(
+            None, {"min_dist": low, "max_dist": high, "number": 1, "unit": unit, "scheme": weighting, "replace": True}
+        )
 
     def prepare(self, family: Family) -> _Prepared:
         """Return the family ready for drawing.
@@ -70,10 +73,10 @@ class Phylogenetic:
         tree = family.tree()
         tokens = member_tokens(family)
         sampler = sampler_of(family.label, tree)
-        (band,) = self.request.bands(sampler)
-        pool = band_pool(sampler, band, self.request.weighting, replace=True)
+        (band,) = bands_of(self.config, sampler)
+        pool = band_pool(sampler, band, self.config.scheme, replace=True)
         if pool.total == 0:
-            raise EmptyBandError(f"{family.label}: no two members lie {self.request.describe()}", why=sampler.describe())
+            raise EmptyBandError(f"{family.label}: no pairs {self.config.describe()}", why=sampler.describe())
         return _Prepared(pool, [tokens[name] for name in tree.tip_names()])
 
 

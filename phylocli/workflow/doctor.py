@@ -98,7 +98,7 @@ def _cache() -> list[Finding]:
 
 def _configuration() -> list[Finding]:
     """Return the files and variables of the environment that settings come from, the weakest first."""
-    from phylocli.recipes import layers
+    from phylocli.config import layers
 
     group, found = "configuration", []
     files = {"user's file": layers.user_file(), "project's file": layers.project_file()}
@@ -108,7 +108,8 @@ def _configuration() -> list[Finding]:
             found.append(Finding(group, name, "optional", f"{where}{': not there' if path else ''}"))
             continue
         try:
-            found.append(Finding(group, name, "ok", f"{path}: {layers.from_file(path).count} settings of training"))
+            stages = [table for table in layers.tables() if layers.from_file(path, table).values]
+            found.append(Finding(group, name, "ok", f"{path}: options of {', '.join(stages) or 'no command'}"))
         except PhylocliError as error:
             found.append(Finding(group, name, "unusable", error.what))
     named = sorted(name for name in os.environ if name.startswith("PHYLOCLI_"))

@@ -105,7 +105,7 @@ def _chain(config: RunConfig, folder: Path, store: PathLike | None) -> Iterator[
 
     yield Stage("split", split, (trees,), {"fraction": fraction, "seed": seed}, (train, members, labels))
 
-    drawing = {"n": DEFAULT_PAIRS, "min_dist": 0.0, "max_dist": math.inf, "alphabet": config.alphabet, **config.pairs}
+    drawing = {"number": DEFAULT_PAIRS, "min_dist": 0.0, "max_dist": math.inf, "alphabet": config.alphabet, **config.pairs}
     hard, count = drawing.pop("hard_negatives", ""), drawing.pop("negatives", 5)
 
     def draw(resuming: bool) -> None:

@@ -1,15 +1,15 @@
 """What holds of every command: light start-up, help with examples, exit codes."""
 
-import inspect
 import subprocess
 import sys
-from typing import Annotated, get_args, get_origin
+from typing import get_args
 
 import pytest
 
-from phylocli.cli import modules
+from phylocli.cli import load, modules, names
 
 HEAVY = [
+    "pydantic",
     "torch",
     "numpy",
     "polars",
@@ -27,20 +27,21 @@ HEAVY = [
 COMMANDS = [m.__name__.rsplit(".", 1)[1] for m in modules()]
 
 
-def test_help_loads_no_heavy_library():
+def test_help_loads_no_heavy_library_and_no_command():
     code = f"""
 import sys
-from typing import Annotated, get_args, get_origin
 sys.argv = ["phylocli", "--help"]
 from phylocli.cli import main
 try:
     main()
 except SystemExit as end:
     assert end.code in (0, None), end.code
-print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+rooms = {{name.split(".")[1] for name in sys.modules if name.startswith("phylocli.")}}
+commands = [name for name in sys.modules if name.startswith("phylocli.cli.")]
+print([name for name in {HEAVY!r} if name in sys.modules], sorted(rooms), commands, file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "[]"
+    assert done.stderr.strip() == "[] ['cli', 'core'] []"
     assert "fetch" in done.stdout
 
 
@@ -90,30 +91,46 @@ def test_shell_completion_is_offered(phylocli):
     assert {b"tree", b"train"} <= set(done.stdout.split())
 
 
-def float_options() -> list[tuple[list[str], str, object]]:
-    """Return (command, option, declaration) of every option of decimal numbers."""
+def float_options() -> list[tuple[list[str], str, float | None, float | None]]:
+    """Return (command, option, minimum, maximum) of every option of decimal numbers, by what the help shows."""
     found = []
-    for module in modules():
-        name = module.__name__.rsplit(".", 1)[1]
-        grouped = hasattr(module, "app")
-        commands = {c.name: c.callback for c in module.app.registered_commands} if grouped else {"": module.command}
-        for sub, function in commands.items():
-            for parameter in inspect.signature(function, eval_str=True).parameters.values():
-                if get_origin(parameter.annotation) is Annotated:
-                    kind, option = get_args(parameter.annotation)[:2]
-                    if float in (kind, *get_args(kind)):
-                        flag = next((d for d in option.param_decls or () if d.startswith("--")), None)
-                        found.append(
-                            ([name, *([sub] if sub else [])], flag or f"--{parameter.name.replace('_', '-')}", option)
-                        )
+    for name in names():
+        command = load(name)
+        for sub, below in getattr(command, "commands", {"": command}).items():
+            for option in below.params:
+                kind = getattr(option, "type_descriptor", None)
+                if kind is None or option.param_type_name != "option" or option.hidden:
+                    continue
+                configuration = getattr(below.callback, "configuration", None)
+                field = configuration.model_fields.get(option.name) if configuration else None
+                kinds = {field.annotation, *get_args(field.annotation)} if field else {kind.annotation}
+                if float in kinds:
+                    found.append(([name, *([sub] if sub else [])], option.opts[-1], option.min, option.max))
     return found
 
 
 def test_every_option_of_decimal_numbers_refuses_what_is_no_number_or_out_of_range(cli) -> None:
     options = float_options()
     assert len(options) > 20
-    for command, flag, option in options:
-        for value in ["nan"] + (["-1"] if option.min == 0 else []) + (["inf"] if option.max == 1 else []):
+    for command, flag, low, high in options:
+        for value in ["nan"] + (["-1"] if low == 0 else []) + (["inf"] if high == 1 else []):
             done = cli(*command, f"{flag}={value}")
             assert done.exit_code == 2, (command, flag, value)
-            assert "is not a number" in " ".join(done.stderr.split()), done.stderr
+            said = " ".join(done.stderr.split())
+            assert "is not a number" in said or f"{flag} must be" in said, done.stderr
+
+
+def test_help_shows_square_brackets_and_no_python_types(cli) -> None:
+    for name in names():
+        shown = cli(name, "--help", env={"COLUMNS": "100"}).stdout
+        assert "<bool>" not in shown and "<str>" not in shown
+    assert "[train]" in cli("train", "--help").stdout
+
+
+@pytest.mark.parametrize("columns", ["60", "100", "200"])
+def test_paragraphs_of_the_help_fill_the_terminal(cli, columns) -> None:
+    text = cli("pairs", "--help", env={"COLUMNS": columns}).stdout
+    paragraph = text[text.index("Reads Stockholm") : text.index("╭")].rstrip()
+    words = [len(line.split()[0]) for line in paragraph.splitlines()]
+    lines = [line.rstrip() for line in paragraph.splitlines()]
+    assert all(len(line) + 1 + word > int(columns) - 3 for line, word in zip(lines[1:-1], words[2:], strict=True))

@@ -38,7 +38,7 @@ def test_a_pipe_gives_the_pairs_of_the_band_as_tsv(phylocli):
         ("c/1-4", "d/1-4", 0.5),
     ]
     assert rows[3][:2] == ["PF90001", "CL9001"] and rows[3][5:] == ["MRIL", "RIV"]
-    assert b"4 pairs lie from 0.3 to 0.8" in done.stderr
+    assert b"Found 4 pairs with distance 0.3 to 0.8" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "tsv.gz"])
@@ -51,7 +51,7 @@ def test_every_format_holds_the_same_pairs(phylocli, families, tmp_path, kind):
         "\t".join(x.split("\t")[2:4]) for x in plain.decode().splitlines()[1:]
     ]
     record = json.loads((tmp_path / f"p.{kind}.provenance.json").read_text())
-    assert (record["stage"], record["seed"], record["parameters"]["n"]) == ("pairs", 3, 5)
+    assert (record["stage"], record["seed"], record["parameters"]["number"]) == ("pairs", 3, 5)
     assert record["inputs"][0]["name"] == str(families)
 
 
@@ -78,9 +78,9 @@ def test_a_split_by_families_keeps_each_on_one_side(phylocli, families, tmp_path
     assert sum(t.height for t in tables) == 12
 
 
-def test_bins_weightings_and_limits_are_understood_together(phylocli, families):
+def test_bins_schemes_and_filters_are_understood_together(phylocli, families):
     done = phylocli(
-        "pairs", families, "--bins", "0.5:1,1:3", "--weighting", "per-family", "-n", 4, "--max-per-sequence", 2,
+        "pairs", families, "--bins", "0.5:1,1:3", "--scheme", "per-family", "-n", 4, "--max-per-sequence", 2,
         "--min-coverage", 0.5, "--min-identity", 0.2, "--unit", "substitutions",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -90,10 +90,10 @@ def test_bins_weightings_and_limits_are_understood_together(phylocli, families):
 @pytest.mark.parametrize(
     ("arguments", "data", "code", "says"),
     [
-        (["--min-dist", 9], RECORD, 65, b"PF90001: no two members lie 9 substitutions per site or more apart"),
+        (["--min-dist", 9], RECORD, 65, b"PF90001: no pairs with distance 9 substitutions per site or more"),
         (["--min-dist", 2, "--max-dist", 1], RECORD, 2, b"no band from 2 to 1"),
         (["--holdout", "clades"], RECORD, 2, b"-o FILE"),
-        (["--weighting", "fair", "-n", 3], RECORD, 2, b"per-sequence"),
+        (["--scheme", "fair", "-n", 3], RECORD, 2, b"per-sequence"),
         ([], RECORD.replace(b"#=GF NH", b"#=GF XX"), 65, b"phylocli tree"),
         ([], RECORD.replace(b"a/1-4:", b"z:"), 65, b"do not match"),
         ([], b"", 65, b"empty"),

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
+from phylocli.config.pairs import SamplingConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.newick import parse
-from phylocli.pairs import EmptyBandError, PairSampler, Request, draw_pairs
+from phylocli.pairs import EmptyBandError, PairSampler, draw_pairs
 from phylocli.pairs.allocation import ByPairs, Proportional, fill_up, hypergeometric
 from phylocli.pairs.filters import AlignedRows
-from phylocli.pairs.request import parse_bins, parse_range
 from phylocli.pairs.schemes import Draw, LogDistancePool, PerSequencePool, PerSequenceRowPool, UniformPool
 
 
@@ -65,7 +65,7 @@ def test_without_a_number_every_pair_of_the_band_comes_once_with_its_row():
 def test_pairs_of_all_families_together_are_equally_likely():
     seen = Counter()
     for seed in range(500):
-        frame = drawn(min_dist=0.4, max_dist=2.0, n=12, seed=seed)
+        frame = drawn(min_dist=0.4, max_dist=2.0, number=12, seed=seed)
         pairs = pairs_of(frame)
         assert len(set(pairs)) == 12
         seen.update(pairs)
@@ -75,18 +75,18 @@ def test_pairs_of_all_families_together_are_equally_likely():
 
 
 def test_with_replacement_pairs_are_equally_likely_too():
-    seen = Counter(pairs_of(drawn(min_dist=0.4, max_dist=2.0, n=20_000, replace=True)))
+    seen = Counter(pairs_of(drawn(min_dist=0.4, max_dist=2.0, number=20_000, replace=True)))
     total = sum(len(in_band(f, 0.4, 2.0)) for f in FAMILIES)
     assert sum(seen.values()) == 20_000 and len(seen) == total
     assert chisquare(list(seen.values())).pvalue > 1e-4
 
 
 def test_per_family_gives_equal_numbers_and_others_make_up_for_a_small_one():
-    counts = Counter(drawn(n=60, weighting="per-family")["family"])
+    counts = Counter(drawn(number=60, scheme="per-family")["family"])
     assert counts == {"PF3": 10, "PF1": 25, "PF2": 25}
-    everything = Counter(drawn(n=10_000, weighting="per-family")["family"])
+    everything = Counter(drawn(number=10_000, scheme="per-family")["family"])
     assert everything == {"PF1": 36, "PF2": 190, "PF3": 10}
-    repeated = Counter(drawn(n=300, weighting="per-family", replace=True)["family"])
+    repeated = Counter(drawn(number=300, scheme="per-family", replace=True)["family"])
     assert repeated == {"PF1": 100, "PF2": 100, "PF3": 100}
 
 
@@ -97,11 +97,11 @@ def test_per_sequence_follows_its_law(replace):
     partners = Counter(name for pair in band for name in pair)
     law = {p: (1 / partners[p[0]] + 1 / partners[p[1]]) / len(partners) for p in band}
     assert sum(law.values()) == pytest.approx(1)
-    options = {"min_dist": 0.5, "max_dist": 1.5, "weighting": "per-sequence", "replace": replace}
+    options = {"min_dist": 0.5, "max_dist": 1.5, "scheme": "per-sequence", "replace": replace}
     if replace:
-        seen = Counter(pairs_of(drawn([family], n=3000, **options)))
+        seen = Counter(pairs_of(drawn([family], number=3000, **options)))
     else:  # the first pair of a draw without replacement follows the law too
-        seen = Counter(pair for seed in range(600) for pair in pairs_of(drawn([family], n=1, seed=seed, **options)))
+        seen = Counter(pair for seed in range(600) for pair in pairs_of(drawn([family], number=1, seed=seed, **options)))
     total = sum(seen.values())
     assert chisquare([seen[p] for p in law], [total * law[p] for p in law]).pvalue > 1e-4
 
@@ -125,16 +125,16 @@ def test_per_sequence_by_rows_follows_the_same_law_as_by_list():
 
 
 def test_per_sequence_weighs_families_by_their_sequences():
-    counts = Counter(drawn(n=34_000, weighting="per-sequence", replace=True)["family"])
+    counts = Counter(drawn(number=34_000, scheme="per-sequence", replace=True)["family"])
     assert chisquare([counts["PF1"], counts["PF2"], counts["PF3"]], [9000, 20000, 5000]).pvalue > 1e-4
-    assert Counter(drawn(n=34, weighting="per-sequence")["family"]) == {"PF1": 9, "PF2": 20, "PF3": 5}
-    assert Counter(drawn(n=112, weighting="per-sequence")["family"]) == {"PF1": 32, "PF2": 70, "PF3": 10}
+    assert Counter(drawn(number=34, scheme="per-sequence")["family"]) == {"PF1": 9, "PF2": 20, "PF3": 5}
+    assert Counter(drawn(number=112, scheme="per-sequence")["family"]) == {"PF1": 32, "PF2": 70, "PF3": 10}
 
 
 def test_log_distance_spreads_the_logarithm_evenly():
     family = make_family("PF9", 150, 9)
-    uniform = drawn([family], min_dist=0.3, max_dist=3, n=2000)["distance"].log() / math.log(10)
-    spread = drawn([family], min_dist=0.3, max_dist=3, n=2000, weighting="log-distance", replace=True)[
+    uniform = drawn([family], min_dist=0.3, max_dist=3, number=2000)["distance"].log() / math.log(10)
+    spread = drawn([family], min_dist=0.3, max_dist=3, number=2000, scheme="log-distance", replace=True)[
         "distance"
     ].log() / math.log(10)
     start = math.log10(0.3)
@@ -154,7 +154,7 @@ def test_log_slices_cover_the_band_once():
 
 
 def test_bins_give_equally_many_and_share_no_edge():
-    frame = drawn(n=31, bins=((0.5, 1.0), (1.0, 1.5), (1.5, 2.0)))
+    frame = drawn(number=31, bins=((0.5, 1.0), (1.0, 1.5), (1.5, 2.0)))
     distance = frame["distance"]
     assert [distance.is_between(0.5, 1, "left").sum(), distance.is_between(1, 1.5, "left").sum()] == [11, 10]
     tree = Family(["a", "b", "c"], ["AC", "AC", "AC"], accession="PF", newick="(a:0.5,b:0.5,c:0.75);")
@@ -182,14 +182,14 @@ def test_every_pair_within_bins_that_touch_belongs_to_one(bins):
     assert sorted(frame["distance"]) == sorted(every.filter(pl.col("distance") <= ends)["distance"])
     for lo, hi in bins:
         if lo == hi:  # all pairs of that very distance are its own
-            share = drawn([tree], bins=bins, n=len(bins) * 100)
+            share = drawn([tree], bins=bins, number=len(bins) * 100)
             assert (share["distance"] == lo).sum() == (every["distance"] == lo).sum()
 
 
 @pytest.mark.parametrize("bins", ["0:0.4,0.3:1", "0:1,0:1", "0.3:0.3,0.3:0.3", "0:1,0.5:0.5", "0:,2:3", "2:3,0:5,1:1.5"])
 def test_bins_that_overlap_are_refused_before_anything_is_read(bins):
     with pytest.raises(UsageError, match="overlap"):
-        Request(bins=parse_bins(bins))
+        SamplingConfig.of(None, {"bins": bins})
 
 
 def test_quantiles_narrow_the_band_to_the_familys_own_spread():
@@ -271,13 +271,13 @@ def test_of_a_large_band_a_uniform_sample_is_looked_through(monkeypatch, capsys)
     monkeypatch.setattr("phylocli.pairs.filters._EXAMINED", 60)
     seen = Counter()
     for seed in range(800):
-        found = pairs_of(drawn([family], min_identity=0.1, n=3, seed=seed))
+        found = pairs_of(drawn([family], min_identity=0.1, number=3, seed=seed))
         assert len(set(found)) == 3
         seen.update(found)
     assert set(seen) == every
     assert chisquare(list(seen.values())).pvalue > 1e-4
     assert "about " in capsys.readouterr().err
-    capped = drawn([family], min_identity=0.1, n=15, max_per_ancestor=1)
+    capped = drawn([family], min_identity=0.1, number=15, max_per_ancestor=1)
     assert set(pairs_of(capped)) <= every
 
 
@@ -298,13 +298,13 @@ def test_an_empty_band_tells_what_the_family_has():
     with pytest.raises(EmptyBandError) as caught:
         drawn([FAMILIES[0]], min_dist=50)
     assert "PF1" in str(caught.value) and "half below" in str(caught.value)
-    with pytest.raises(EmptyBandError, match="none of 3 families"):
+    with pytest.raises(EmptyBandError, match="in any of 3 families"):
         drawn(min_dist=50)
 
 
 def test_a_family_without_a_pair_is_passed_over_when_others_have_some():
     lonely = Family(["x"], ["AC"], accession="PF0")
-    assert drawn([lonely, *FAMILIES], n=10).height == 10
+    assert drawn([lonely, *FAMILIES], number=10).height == 10
     with pytest.raises(EmptyBandError, match="a pair needs two"):
         drawn([lonely])
 
@@ -315,7 +315,7 @@ def test_a_family_without_a_tree_is_an_error():
 
 
 def test_the_same_seed_gives_the_same_table():
-    options = {"n": 25, "min_dist": 0.3, "weighting": "uniform", "max_per_sequence": 4}
+    options = {"number": 25, "min_dist": 0.3, "scheme": "uniform", "max_per_sequence": 4}
     assert drawn(seed=1, **options).equals(drawn(seed=1, **options))
     assert not drawn(seed=1, **options).equals(drawn(seed=2, **options))
 
@@ -341,34 +341,38 @@ def test_a_narrow_band_is_warned_of(capsys):
 
 
 def test_the_number_of_pairs_in_the_band_is_said(capsys):
-    frame = drawn(min_dist=0.5, max_dist=1.5, n=100_000)
+    frame = drawn(min_dist=0.5, max_dist=1.5, number=100_000)
     said = capsys.readouterr().err
-    assert f"{len(frame)} pairs of 3 families lie from 0.5 to 1.5" in said
-    assert "instead of 100,000" in said
+    assert f"Found {len(frame)} pairs in 3 families with distance 0.5 to 1.5 substitutions per site" in said
+    assert f"Requested 100,000 pairs but only {len(frame)} exist in this range" in said
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"min_dist": 2, "max_dist": 1}, "no band from 2 to 1"),
-        ({"min_dist": -1}, "no band"),
-        ({"max_dist": math.nan}, "no band"),
-        ({"weighting": "even"}, "per-sequence"),
+        ({"min_dist": -1}, "min_dist must be at least 0, not -1"),
+        ({"max_dist": math.nan}, "max_dist must be at least 0, not nan"),
+        ({"scheme": "even"}, "per-sequence"),
         ({"unit": "years"}, "relative"),
-        ({"n": 0}, "-n is 0"),
-        ({"replace": True}, "how many"),
-        ({"replace": True, "n": 5, "max_per_sequence": 1}, "--replace"),
-        ({"weighting": "log-distance"}, "-n"),
-        ({"bins": ((0, 1),), "min_dist": 1}, "--bins"),
-        ({"bins": ()}, "no bin"),
+        ({"number": 0}, "number must be at least 1, not 0"),
+        ({"replace": True}, "-n"),
+        ({"replace": True, "number": 5, "max_per_sequence": 1}, "replace excludes"),
+        ({"scheme": "log-distance"}, "-n"),
+        ({"bins": ((0, 1),), "min_dist": 1}, "bins excludes"),
+        ({"bins": ()}, "bins is empty"),
         ({"quantiles": (0.5, 1.5)}, "0.25:0.75"),
-        ({"min_identity": 40.0}, "between 0 and 1"),
-        ({"max_per_ancestor": 0}, "--max-per-ancestor"),
+        ({"min_identity": 40.0}, "min_identity must be at most 1, not 40"),
+        ({"min_identity": 0.9, "max_identity": 0.5}, "above max_identity"),
+        ({"max_per_ancestor": 0}, "max_per_ancestor must be at least 1"),
+        ({"bins": "1"}, "not a range"),
+        ({"quantiles": "a:b"}, "not a range"),
+        ({"quantiles": "1:2:3"}, "not a range"),
     ],
 )
 def test_requests_that_make_no_sense_are_refused(options, says):
     with pytest.raises(UsageError) as caught:
-        Request(**options)
+        SamplingConfig.of(None, options)
     assert says in str(caught.value)
 
 
@@ -376,22 +380,20 @@ def test_members_without_any_difference_have_a_band_in_every_unit():
     same = Family(["a", "b", "c"], ["AC"] * 3, accession="PF", newick="(a:0,b:0,c:0);")
     assert len(drawn([same], unit="relative")) == len(drawn([same], bins=((0.0, math.inf),), unit="relative")) == 3
     with pytest.raises(EmptyBandError):
-        drawn([same], weighting="log-distance", n=3)
+        drawn([same], scheme="log-distance", number=3)
 
 
 def test_parameters_are_plain_json():
     import json
 
-    text = json.dumps(Request(bins=((0, 1), (1, math.inf)), n=3).as_parameters(), allow_nan=False)
+    text = json.dumps(SamplingConfig(bins=((0, 1), (1, math.inf)), number=3).to_parameters(), allow_nan=False)
     assert json.loads(text)["bins"] == [[0, 1], [1, None]]
 
 
 def test_ranges_are_read_as_written():
-    assert parse_bins("0:0.2,0.2:0.5,1:") == ((0.0, 0.2), (0.2, 0.5), (1.0, math.inf))
-    assert parse_range(":0.5", "bins") == (0.0, 0.5)
-    for text in ("1", "a:b", "1:2:3"):
-        with pytest.raises(UsageError):
-            parse_range(text, "bins")
+    given = SamplingConfig.of(None, {"bins": "0:0.2,0.2:0.5,1:"})
+    assert given.bins == ((0.0, 0.2), (0.2, 0.5), (1.0, math.inf))
+    assert SamplingConfig.of(None, {"quantiles": ":0.5"}).quantiles == (0.0, 0.5)
 
 
 @settings(max_examples=100, deadline=None)

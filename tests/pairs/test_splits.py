@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from phylocli.config.pairs import PairsConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.tables import read_table
 from phylocli.pairs import (
     EmptyBandError,
     PairSampler,
-    Request,
     Split,
     distributions,
     split_clades,
@@ -122,7 +122,9 @@ def test_unknown_splits_are_refused():
 
 def test_a_split_is_written_as_three_tables_and_their_listing(tmp_path):
     families = [make_family(f"PF{k}", 60, k, clan="CL1") for k in range(3)]
-    written = write_split(families, tmp_path / "p.parquet", Request(n=500, seed=2), "clades", (0.6, 0.2, 0.2))
+    written = write_split(
+        families, tmp_path / "p.parquet", PairsConfig(number=500, seed=2, holdout="clades", fractions=(0.6, 0.2, 0.2))
+    )
     listing = read_table(tmp_path / "p.split.tsv")
     part_of = dict(listing.select("id", "part").iter_rows())
     assert len(part_of) == 180
@@ -136,19 +138,19 @@ def test_a_split_is_written_as_three_tables_and_their_listing(tmp_path):
 
 def test_a_split_without_any_pair_leaves_no_files(tmp_path):
     with pytest.raises(EmptyBandError):
-        write_split([make_family("PF1", 9, 0)], tmp_path / "p.tsv", Request(min_dist=90), "families")
+        write_split([make_family("PF1", 9, 0)], tmp_path / "p.tsv", PairsConfig(min_dist=90, holdout="families"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_standard_output_cannot_hold_a_split():
     with pytest.raises(UsageError, match="three tables"):
-        write_split([], "-", Request(), "families")
+        write_split([], "-", PairsConfig(holdout="families"))
 
 
 @pytest.mark.parametrize("n", [30, 600])
 def test_distributions_count_every_pair_once(n):
     family = make_family("PF1", n, 6)
-    (found,) = distributions([family], Request(min_dist=0.5, max_dist=2))
+    (found,) = distributions([family], PairsConfig(min_dist=0.5, max_dist=2))
     sampler = PairSampler(family.tree())
     assert sum(found.counts) == found.pairs == n * (n - 1) // 2
     assert found.in_band == sampler.count(0.5, 2)
@@ -164,7 +166,7 @@ def test_distributions_count_every_pair_once(n):
     meet = np.bincount(sampler.tree.ancestor(i[inside], j[inside]), minlength=sampler.tree.n_nodes)
     assert sampler.ancestor_counts(0.5, 2).tolist() == meet.tolist()
     assert found.top_ancestors == pytest.approx(np.sort(meet)[-10:].sum() / meet.sum())
-    (relative,) = distributions([family], Request(unit="relative"))
+    (relative,) = distributions([family], PairsConfig(unit="relative"))
     assert relative.quantiles["0.5"] == pytest.approx(1)
 
 
@@ -187,10 +189,10 @@ def test_a_split_is_read_as_it_was_written(name, tmp_path):
 
 def test_the_listing_of_a_written_split_is_a_split(tmp_path):
     families = [make_family(f"PF{k}", 30, k) for k in range(2)]
-    write_split(families, tmp_path / "pairs.tsv", Request(n=50), "clades", (0.6, 0.2, 0.2))
+    write_split(families, tmp_path / "pairs.tsv", PairsConfig(number=50, holdout="clades", fractions=(0.6, 0.2, 0.2)))
     split = Split.read(tmp_path / "pairs.split.tsv")
     for family in families:
-        parts = dict(split_family(family, "clades", (0.6, 0.2, 0.2), Request().seed))
+        parts = dict(split_family(family, "clades", (0.6, 0.2, 0.2), 0))
         assert all(split.ids(family.label, part) == set(members.ids) for part, members in parts.items())
 
 

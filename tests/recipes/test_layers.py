@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from phylocli.config import layers as all_layers
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.recipes import layers
 from phylocli.recipes.layers import Layer
@@ -15,7 +16,7 @@ from phylocli.train.run_folder import resolve
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Return where the user's and the project's files would be; the working folder is below the project's."""
-    monkeypatch.setattr(layers, "user_file", lambda: tmp_path / "home" / "config.toml")
+    monkeypatch.setattr(all_layers, "user_file", lambda: tmp_path / "home" / "config.toml")
     (tmp_path / "home").mkdir()
     (tmp_path / "project" / "deep" / "er").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "project" / "deep" / "er")
@@ -62,7 +63,8 @@ def test_the_nearest_project_file_counts_alone(places: tuple[Path, Path]) -> Non
 
 
 def test_a_variable_reaches_a_view_with_a_hyphen() -> None:
-    (layer,) = layers.from_environment({"PHYLOCLI_TRAIN__VIEW__MULTI_CROP__SMALL_FRACTION": "0.3", "PHYLOCLI_STORE": "x"})
+    environment = {"PHYLOCLI_TRAIN__VIEW__MULTI_CROP__SMALL_FRACTION": "0.3", "PHYLOCLI_STORE": "x"}
+    (layer,) = layers.collect(environment=environment)
     assert layer == Layer(layer.where, {"view": {"multi-crop": {"small_fraction": 0.3}}})
 
 
@@ -82,7 +84,7 @@ def test_the_config_of_a_run_is_complete(places: tuple[Path, Path], tmp_path: Pa
         ("[train]\nsteps = 'many'\n", "project/phylocli.toml: steps must be a whole number"),
         ("[train]\nseed = 'one'\n", "project/phylocli.toml: seed must be a whole number"),
         ("[batch]\npairs = 3\n", "project/phylocli.toml: there is no table 'batch'"),
-        ("train = 3\n", "project/phylocli.toml: there is no table 'train'"),
+        ("train = 3\n", "project/phylocli.toml: 'train' must be a table, not 3"),
     ],
 )
 def test_what_is_wrong_names_the_file(places: tuple[Path, Path], text: str, message: str) -> None:

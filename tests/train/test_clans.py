@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core.alphabet import decode_tokens
 from phylocli.core.errors import UsageError
 from phylocli.encoders import pad_batch
@@ -28,7 +29,7 @@ Simulate = Callable[..., Family]
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load("simclr").settings, recipes.nested({"batch.pairs": 12, **changes}), "test")
+    return recipes.merge(recipes.load("simclr").settings, nested({"batch.pairs": 12, **changes}), "test")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from phylocli import models, recipes
+from phylocli.config.assignments import nested
 from phylocli.core import plugins
 from phylocli.core.plugins import CRITICS
 from phylocli.critics import build_critic
@@ -138,7 +139,7 @@ def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="module")
 def made(families: Path) -> Callable[..., tuple[Learner, Corpus, dict[str, Any]]]:
     def make(recipe: str = "simclr", **changes: Any) -> tuple[Learner, Corpus, dict[str, Any]]:
-        changed = recipes.nested({**SMALL, **{name.replace("__", "."): value for name, value in changes.items()}})
+        changed = nested({**SMALL, **{name.replace("__", "."): value for name, value in changes.items()}})
         config = recipes.merge(recipes.load(recipe).settings, changed, "test")
         learner = Learner(config, 0)
         return learner, load_corpus([families], config, 0, every_view=learner.needs.views == "all"), config

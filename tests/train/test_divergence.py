@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -188,7 +189,7 @@ def test_several_batches_make_one_step_of_their_average_gradient(families: Path,
     metrics = train(families, tmp_path / "run", 3, **{"batch.accumulate": 2, "validation.fraction": 0.0})
     assert metrics["pairs"].to_list() == [24] * 3
     changes = {**SMALL, "validation.fraction": 0.0}
-    config = recipes.merge(recipes.load("simclr").settings, recipes.nested(changes), "test")
+    config = recipes.merge(recipes.load("simclr").settings, nested(changes), "test")
     learner, corpus = Learner(config, 0), load_corpus([families], config, 0)
     losses = [learner(corpus.batch(step))["loss"] for step in (0, 1)]
     assert metrics["loss"][0] == pytest.approx(sum(losses).item() / 2, rel=1e-6)

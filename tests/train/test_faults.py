@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core.errors import BadInputError
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
@@ -38,7 +39,7 @@ def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathF
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load("simclr").settings, recipes.nested({**SMALL, **changes}), "test")
+    return recipes.merge(recipes.load("simclr").settings, nested({**SMALL, **changes}), "test")
 
 
 def test_weights_move_by_less_than_bfloat16_can_tell(families: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from phylocli import recipes, views
+from phylocli.config.assignments import nested, parse_assignment
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families, write_families
 from phylocli.train import train_model
@@ -47,7 +48,7 @@ def test_a_file_states_only_what_it_wants_otherwise(tmp_path) -> None:
 def test_another_plugin_does_not_inherit_the_parameters_of_the_old_one() -> None:
     base = recipes.load("simclr").settings
     assert base["critic"]["temperature"] == 0.1
-    changed = recipes.merge(base, recipes.nested({"critic.name": "separable", "critic.hidden": 32}), "--set")
+    changed = recipes.merge(base, nested({"critic.name": "separable", "critic.hidden": 32}), "--set")
     assert changed["critic"] == {"name": "separable", "hidden": 32}
     assert base["critic"]["temperature"] == 0.1
 
@@ -63,7 +64,7 @@ def test_parameters_of_a_pooling_go_with_it_and_stay_with_another_encoder() -> N
 
 def test_parameters_of_views_are_the_views_own_business() -> None:
     base = recipes.load("simclr").settings
-    changed = recipes.merge(base, recipes.nested({"view.crop.max_fraction": 0.5, "view.crop.max_length": 200}), "--set")
+    changed = recipes.merge(base, nested({"view.crop.max_fraction": 0.5, "view.crop.max_length": 200}), "--set")
     assert changed["view"]["crop"] == {**base["view"]["crop"], "max_fraction": 0.5, "max_length": 200}
 
 
@@ -87,13 +88,13 @@ def test_another_view_keeps_the_parameters_of_the_parts_that_stay() -> None:
     ],
 )
 def test_assignments_read_as_toml_else_as_a_word(text: str, expected: tuple) -> None:
-    assert recipes.parse_assignment(text) == expected
+    assert parse_assignment(text) == expected
 
 
 @pytest.mark.parametrize("text", ["steps", "=3", ""])
 def test_what_is_no_assignment_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="key=value"):
-        recipes.parse_assignment(text)
+        parse_assignment(text)
 
 
 def test_unknown_recipes_and_broken_files_are_told(tmp_path) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from typer.main import get_command
 
-from phylocli.cli import build
+from phylocli.cli import load
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 
@@ -53,7 +52,7 @@ def test_the_script_parses_and_uses_options_that_exist(examples: Path) -> None:
     assert set(re.findall(r"^#SBATCH --([a-z-]+)", text, re.MULTILINE)) <= SBATCH
     command = text[text.index("\nsrun ") :]
     assert set(re.findall(r"(?<=srun )--([a-z-]+)", command)) <= SRUN
-    train = get_command(build()).commands["train"]  # type: ignore[attr-defined]
+    train = load("train")
     known = {option for parameter in train.params for option in parameter.opts}
     assert set(re.findall(r"\s(--?[a-z]+)(?=\s)", command[command.index('"$inputs"') :].split("\n")[0])) <= known
     usage = subprocess.run(["bash", script], capture_output=True, check=False)

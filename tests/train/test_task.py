@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core.errors import UsageError
 from phylocli.encoders import pad_batch
 from phylocli.formats import write_families
@@ -48,7 +49,7 @@ def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathF
 
 
 def settings(recipe: str, **changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load(recipe).settings, recipes.nested({**SMALL, **changes}), "test")
+    return recipes.merge(recipes.load(recipe).settings, nested({**SMALL, **changes}), "test")
 
 
 def made(recipe: str, families: Path, **changes: Any) -> tuple[Learner, Corpus]:
@@ -138,7 +139,7 @@ def test_further_views_are_drawn_for_those_that_ask(families: Path, tmp_path: Pa
     from phylocli.formats import read_families
 
     table = tmp_path / "pairs.parquet"
-    write_table(pl.concat(draw_pairs(list(read_families(families)), n=500, seed=0)), table, pairs_schema())
+    write_table(pl.concat(draw_pairs(list(read_families(families)), number=500, seed=0)), table, pairs_schema())
     drawn = made("simcse-supervised", table)[1].batch(0)
     assert all(sorted(x.tolist()) == sorted(y.tolist()) for x, y in zip(drawn.b, drawn.more[0], strict=True))
     with pytest.raises(UsageError, match="decoy"):

@@ -176,7 +176,7 @@ def test_pairs_and_clades_of_a_seed_do_not_depend_on_the_order_of_members() -> N
     family = gappy(30, 60, 4)
     [first] = infer_trees([family])
     [second] = infer_trees([shuffled(family, 1)])
-    frames = [next(iter(draw_pairs([done], n=40, seed=7))) for done in (first, second)]
+    frames = [next(iter(draw_pairs([done], number=40, seed=7))) for done in (first, second)]
     assert frames[0].equals(frames[1])
     assert split_clades(first, 0.3, seed=1) == split_clades(second, 0.3, seed=1)
 

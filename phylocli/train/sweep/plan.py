@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phylocli.config.assignments import parse_value, split_assignment
 from phylocli.core.errors import UsageError
-from phylocli.recipes import parse_value
-from phylocli.recipes._settings import split_assignment
 
 _LONGEST = 120  # characters of a folder's name
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core.alphabet import decode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import write_families
@@ -26,7 +27,7 @@ Simulate = Callable[..., Family]
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load("simclr").settings, recipes.nested({"batch.pairs": 8, **changes}), "test")
+    return recipes.merge(recipes.load("simclr").settings, nested({"batch.pairs": 8, **changes}), "test")
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def stockholm(families: list[Family], tmp_path: Path) -> Path:
 def table(families: list[Family], tmp_path: Path) -> Path:
     import polars as pl
 
-    frame = pl.concat(draw_pairs(families, n=2000, seed=0))
+    frame = pl.concat(draw_pairs(families, number=2000, seed=0))
     write_table(frame, tmp_path / "pairs.parquet", pairs_schema())
     return tmp_path / "pairs.parquet"
 

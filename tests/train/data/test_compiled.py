@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from phylocli import recipes, views
+from phylocli.config.assignments import nested
 from phylocli.core.errors import BadInputError
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
@@ -49,7 +50,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load("simclr").settings, recipes.nested({"batch.pairs": 8, **changes}), "test")
+    return recipes.merge(recipes.load("simclr").settings, nested({"batch.pairs": 8, **changes}), "test")
 
 
 def same(one: Any, two: Any) -> bool:

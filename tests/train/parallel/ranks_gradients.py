@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core.errors import UsageError
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.dry_run import leaves_out
@@ -23,7 +24,7 @@ from phylocli.train.task import Learner
 
 def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
     """Return the gradients of two steps of a case as vectors, its terms, and what its objective keeps from step to step."""
-    config = recipes.merge(recipes.load(case["recipe"]).settings, recipes.nested(case["settings"]), "test")
+    config = recipes.merge(recipes.load(case["recipe"]).settings, nested(case["settings"]), "test")
     learner = Learner(config, 0)
     learner.world = world
     corpus = load_corpus([case["families"]], config, 0, every_view=learner.needs.views == "all")

@@ -14,6 +14,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.types import PairBatch, chunks_by_length
 from phylocli.train.parallel.fsdp import ShardedEngine
@@ -38,7 +39,7 @@ def groups(pairs: PairBatch, tokens: int) -> list[int]:
 
 def steps(case: dict[str, Any], world: World) -> dict[str, Any]:
     """Return what some steps of a case compute: gradients, their norms, terms, weights, and how much this process holds."""
-    config = recipes.merge(recipes.load(case["recipe"]).settings, recipes.nested(case["settings"]), "test")
+    config = recipes.merge(recipes.load(case["recipe"]).settings, nested(case["settings"]), "test")
     learner = Learner(config, 0)
     learner.world, learner.precision = world, choose_precision(config["precision"], CPU)
     corpus = load_corpus([case["families"]], config, 0, every_view=learner.needs.views == "all")

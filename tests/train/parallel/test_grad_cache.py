@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from phylocli import recipes
+from phylocli.config.assignments import nested
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.formats import write_families
@@ -47,7 +48,7 @@ def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathF
 
 def made(recipe: str, families: Path, **changes: Any) -> tuple[Learner, Corpus]:
     queue = {"objective.queue": 30} if recipe in ("moco", "swav") else {}
-    values = recipes.nested({**SMALL, **queue, **changes})
+    values = nested({**SMALL, **queue, **changes})
     config = recipes.merge(recipes.load(recipe).settings, values, "test")
     learner = Learner(config, 0)
     return learner, load_corpus([families], config, 0, every_view=learner.needs.views == "all")

@@ -1,0 +1,297 @@
+"""The base of all stage configurations: how an option is declared, checked, and named in messages.
+
+An option is a field with a docstring below it::
+
+    class PairsConfig(Config):
+        table = "pairs"
+
+        number: Annotated[int | None, Field(ge=1), Cli("-n", "--number", metavar="N", formerly=("n",))] = None
+        \"\"\"Number of pairs over all families.\"\"\"
+
+Choices are `Literal[...]`, ranges are `Field(ge=..., le=...)`, and what only the command line needs stands in `Cli`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from phylocli.core import console
+from phylocli.core.errors import UsageError
+
+
+class Cli:
+    """How a field appears on the command line.
+
+    Args:
+        *flags: such as `-n` and `--number`; by default the field's name with hyphens.
+        metavar: what stands for the value in the help; by default the choices, or a word for the type.
+        panel: heading in the help under which the option stands.
+        formerly: earlier names of the field, read for one release, with a warning.
+        shown: False: no option of its own; the field is set in TOML, Python and by `--set`.
+        multiple: the option may be repeated; the field is a tuple of strings or paths.
+        values: gives the values that complete in the shell, such as `TREE_ENGINES.names`; choices do so by themselves.
+        also: values beside those, such as `auto`.
+    """
+
+    def __init__(
+        self,
+        *flags: str,
+        metavar: str | None = None,
+        panel: str | None = None,
+        formerly: tuple[str, ...] = (),
+        shown: bool = True,
+        multiple: bool = False,
+        values: Callable[[], Iterable[str]] | None = None,
+        also: tuple[str, ...] = (),
+    ) -> None:
+        self.flags = flags
+        self.metavar = metavar
+        self.panel = panel
+        self.formerly = formerly
+        self.shown = shown
+        self.multiple = multiple
+        self.values = values
+        self.also = also
+
+    @classmethod
+    def of(cls, field: FieldInfo) -> Cli:
+        """Return the marker of a field; what it leaves open comes from the marker of its type, such as `types.Seed`."""
+        found: dict[str, Any] = {}
+        for mark in field.metadata:
+            if isinstance(mark, cls):
+                found |= {
+                    name: value for name, value in vars(mark).items() if value not in (None, (), False) or name == "shown"
+                }
+        return cls(*found.pop("flags", ()), **found)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The values that one place gives: a file, a variable of the environment, the command line.
+
+    Attributes:
+        where: the place, for messages.
+        values: nested as in TOML.
+        names: how the user wrote a key that is not called `where: key`, by the dotted key: `{"number": "-n"}`.
+    """
+
+    where: str
+    values: dict[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def name_of(self, key: str) -> str:
+        """Return a dotted key as the user wrote it, with the place."""
+        place = self.where if self.where.endswith("]") else f"{self.where}:"
+        return self.names.get(key) or (f"{place} {key}" if self.where else key)
+
+
+class Config(BaseModel):
+    """Base of the configurations. Immutable; unknown keys are errors; NaN is refused everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    table: ClassVar[str] = ""
+    """Its table in TOML and its part of variables' names: `pairs` for `[pairs]` and `PHYLOCLI_PAIRS__…`."""
+
+    @classmethod
+    def of(cls, config: Self | None, options: Mapping[str, Any]) -> Self:
+        """Return the configuration of a Python call: a given one, with single fields given as keywords over it.
+
+        Raises:
+            UsageError: an option that does not exist, or a value out of range.
+        """
+        given = {} if config is None else {name: getattr(config, name) for name in config.model_fields_set}
+        if config is not None and not options:
+            return config
+        return cls.layered([Layer("", given), Layer("", dict(options))])
+
+    @classmethod
+    def layered(cls, layers: Iterable[Layer]) -> Self:
+        """Return the configuration of some layers, each of which beats the ones before it.
+
+        Raises:
+            UsageError: an option that does not exist, a value out of range; named as, and where, the user wrote it.
+        """
+        merged: dict[str, Any] = {}
+        names: dict[str, str] = {}
+        for layer in layers:
+            values = _renamed(cls, layer.values, layer)
+            for key in _leaves(values):
+                names[key] = layer.name_of(key)
+            merged = cls.merge(merged, values)
+        try:
+            return cls.model_validate(merged)
+        except ValidationError as error:
+            raise _usage_error(cls, error, names) from error
+
+    @classmethod
+    def merge(cls, base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+        """Return nested values with changes applied to them, table by table."""
+        merged = dict(base)
+        for key, value in changes.items():
+            old = merged.get(key)
+            merged[key] = Config.merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        return merged
+
+    def to_parameters(self) -> dict[str, Any]:
+        """Return all fields as JSON can hold them, for provenance records: an open end is None."""
+        return {name: _plain(value) for name, value in self.model_dump().items()}
+
+    def updated(self, **changes: Any) -> Self:
+        """Return a copy with other values, checked like any.
+
+        Raises:
+            UsageError: a value out of range.
+        """
+        return type(self).of(self, changes)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_many(cls, values: Any) -> Any:
+        """Take a single word where a field is a list of words, as a variable of the environment gives it."""
+        if not isinstance(values, dict):
+            return values
+        many = {name for name, field in cls.model_fields.items() if Cli.of(field).multiple}
+        return {key: (value,) if key in many and isinstance(value, str | Path) else value for key, value in values.items()}
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_nan(cls, value: Any) -> Any:
+        if _has_nan(value):
+            raise ValueError("not a number")
+        return value
+
+
+def nested_class(field: FieldInfo) -> type[Config] | None:
+    """Return the configuration class that is a field's type, None where it is of another type."""
+    kinds = typing.get_args(field.annotation) or (field.annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Config)), None)
+
+
+def choices(field: FieldInfo) -> tuple[str, ...]:
+    """Return the values of a field that is a `Literal` of words, also within a tuple or beside None; else nothing."""
+    return tuple(str(choice) for choice in _literals(field.annotation))
+
+
+def _literals(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return list(typing.get_args(annotation))
+    return [choice for part in typing.get_args(annotation) for choice in _literals(part)]
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a word that does not exist, with the nearest spelling.
+
+    Args:
+        what: the sentence's beginning, which the word ends: `there is no option`.
+        name: the word.
+        known: the words that there are.
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return UsageError(
+        f"{what} {name!r}", fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known) or 'none'}"
+    )
+
+
+def _renamed(cls: type[Config], values: Mapping[str, Any], layer: Layer) -> dict[str, Any]:
+    """Return values under today's names of their fields, with a warning for each earlier name."""
+    today = {old: name for name, field in cls.model_fields.items() for old in Cli.of(field).formerly}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key
+        if key not in cls.model_fields and key in today:
+            name = today[key]
+            written = layer.name_of(key)
+            new = f"--{name.replace('_', '-')}" if written.startswith("--") else name
+            console.warning(f"{written} is now called {new}; the old name will be removed")
+        below = nested_class(cls.model_fields[name]) if name in cls.model_fields else None
+        found[name] = _renamed(below, value, layer) if below is not None and isinstance(value, Mapping) else value
+    return found
+
+
+def _leaves(values: Mapping[str, Any], at: str = "") -> Iterable[str]:
+    for key, value in values.items():
+        yield at + key
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{at}{key}.")
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "path": "a path"}
+_BOUNDS = {"greater_than_equal": "at least", "greater_than": "above", "less_than_equal": "at most", "less_than": "below"}
+
+
+def _usage_error(cls: type[Config], error: ValidationError, names: Mapping[str, str]) -> UsageError:
+    """Return what pydantic found first, in the words of the command line."""
+    found = error.errors()[0]
+    kind, value, context = found["type"], found["input"], found.get("ctx", {})
+    path = [str(part) for part in found["loc"]]
+    holder, field = _field(cls, path)
+    shown = next((names[key] for n in range(len(path), 0, -1) if (key := ".".join(path[:n])) in names), ".".join(path))
+    if kind == "extra_forbidden":
+        where, _, _ = shown.rpartition(": ")
+        table = ".".join([part for part in (cls.table, *path[:-1]) if part])
+        place = f"{where}: " if where else f"{shown}: " if shown.startswith("$") else ""
+        owner = f"[{table}]" if table else "the configuration"
+        return unknown(f"{place}{owner} has no option", path[-1], holder.model_fields)
+    if kind == "literal_error" and field is not None:
+        known = choices(field)
+        near = difflib.get_close_matches(str(value), known, n=1)
+        return UsageError(
+            f"{shown} must be {_either(known)}, not {value!r}", fix=f"did you mean {near[0]!r}?" if near else None
+        )
+    if kind in _BOUNDS:
+        return UsageError(f"{shown} must be {_BOUNDS[kind]} {next(iter(context.values())):g}, not {value}")
+    if kind in ("value_error", "assertion_error") and str(context.get("error")) != "not a number":
+        return UsageError(f"{shown}: {context.get('error')}")
+    if kind == "missing":
+        return UsageError(f"{shown} is missing")
+    word = "a number" if kind == "value_error" else _KINDS.get(kind.split("_", 1)[0])
+    if word is None:
+        word = "a table" if field is not None and nested_class(field) else "a list" if "tuple" in kind else "another value"
+    return UsageError(f"{shown} must be {word}, not {value!r}")
+
+
+def _field(cls: type[Config], path: Sequence[str]) -> tuple[type[Config], FieldInfo | None]:
+    field = None
+    for part in path:
+        below = nested_class(field) if field is not None else None
+        cls = below or cls
+        if part not in cls.model_fields:
+            break
+        field = cls.model_fields[part]
+    return cls, field
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(_has_nan(part) for part in value)
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _either(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(below) for key, below in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(below) for below in value]
+    return value
+
+
+__all__ = ["Cli", "Config", "Layer", "choices", "nested_class", "unknown"]

@@ -1,0 +1,57 @@
+"""Types of options that several stages share."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from phylocli.config.base import Cli
+
+Seed = Annotated[int, Field(ge=0, description="Random seed: same input and seed, same bytes."), Cli(metavar="S")]
+Threads = Annotated[
+    int, Field(ge=0, description="CPU threads within one computation; 0: all cores."), Cli("-t", "--threads", metavar="N")
+]
+Jobs = Annotated[int, Field(ge=0, description="Families at once; 0: all cores."), Cli("-j", "--jobs", metavar="N")]
+Device = Annotated[
+    str, Field(description="Where to compute."), Cli(metavar="auto|cpu|cuda|mps", also=("auto", "cpu", "cuda", "mps"))
+]
+Alphabet = Literal["protein", "dna"]
+Count = Annotated[int, Field(ge=1), Cli(metavar="N")]
+"""A number from 1."""
+Fraction = Annotated[float, Field(ge=0, le=1), Cli(metavar="P")]
+"""A number from 0 to 1."""
+
+
+def _range(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        low, high = value.split(":")
+        return float(low or 0), float(high or math.inf)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a range; write two numbers with a colon, as in 0.2:0.5") from None
+
+
+def _ranges(value: Any) -> Any:
+    return tuple(_range(part) for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _numbers(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a list of numbers; write them with commas, as in 0.8,0.1,0.1") from None
+
+
+Range = Annotated[tuple[float, float], BeforeValidator(_range)]
+"""Two numbers, written `0.2:0.5` on the command line and `[0.2, 0.5]` in TOML; an end left out is 0 or infinite."""
+
+Ranges = Annotated[tuple[Annotated[tuple[float, float], BeforeValidator(_range)], ...], BeforeValidator(_ranges)]
+"""Several of them, `0:0.2,0.2:0.5`."""
+
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
+"""Numbers, written `0.8,0.1,0.1` on the command line and as a list in TOML."""
