@@ -58,8 +58,16 @@ class Count:
     tracebacks: list[str] = field(default_factory=list)
 
 
+def _some(file: Path) -> None:
+    """Write four small families: what is interrupted should take a second, so that fifty times are minutes."""
+    from phylocli.formats import read_families, write_families
+
+    chosen = (1, 7, 11, 12)
+    write_families((f for k, f in enumerate(read_families(EXAMPLES / "families.sto")) if k in chosen), file)
+
+
 def _families(folder: Path, launcher: Launcher) -> None:
-    shutil.copy(EXAMPLES / "families.sto", folder / "families.sto")
+    _some(folder / "families.sto")
 
 
 def _trees(folder: Path, launcher: Launcher) -> None:
@@ -72,8 +80,9 @@ def _globins(folder: Path, launcher: Launcher) -> None:
     from phylocli.formats import read_families
     from phylocli.formats.sequences import fasta
 
+    _some(folder / "families.sto")
     with (folder / "proteins.fasta").open("w") as stream:
-        for family in read_families(EXAMPLES / "families.sto"):
+        for family in read_families(folder / "families.sto"):
             fasta.write(family.sequences(), stream)
 
 
@@ -83,17 +92,15 @@ def _table(folder: Path, launcher: Launcher) -> None:
 
 
 def _demo(folder: Path, launcher: Launcher) -> None:
-    from phylocli.formats import read_families, write_families
-
-    write_families((f for k, f in enumerate(read_families(EXAMPLES / "families.sto")) if k < 4), folder / "some.sto")
+    _some(folder / "some.sto")
     (folder / "demo.toml").write_text(
-        'families = ["some.sto"]\nseed = 1\n[pairs]\nn = 2000\n[train]\nrecipe = "simclr"\nsteps = 30\n'
-        'encoder.preset = "tiny"\nbatch.pairs = 16\nlog.mfu = false\n'
+        'families = ["some.sto"]\nseed = 1\n[pairs]\nn = 500\n[train]\nrecipe = "simclr"\nsteps = 6\n'
+        'encoder.preset = "tiny"\nbatch.pairs = 8\nlog.mfu = false\n'
     )
 
 
 SMALL = [
-    "--set", "encoder.preset=tiny", "--set", "batch.pairs=16", "--set", "log.mfu=false", "--set", "validation.every=10",
+    "--set", "encoder.preset=tiny", "--set", "batch.pairs=16", "--set", "log.mfu=false", "--set", "validation.every=3",
 ]  # fmt: skip
 
 RUNS = [f"sweep/runs/simclr,seed={seed}" for seed in (0, 1)]
@@ -111,16 +118,16 @@ COMMANDS = (
     ),
     Command("tree --jobs 2", ["tree", "families.sto", "-o", "trees.sto", "--jobs", "2"], ("trees.sto",), _families),
     Command(
-        "train", ["train", "trees.sto", "-o", "run", "--resume", "--steps", "60", *SMALL, "--set", "checkpoints.every=10"],
+        "train", ["train", "trees.sto", "-o", "run", "--resume", "--steps", "12", *SMALL, "--set", "checkpoints.every=4"],
         ("run",), _trees,
     ),
-    Command("embed -o DIR/", ["embed", "proteins.fasta", "-o", "parts/", "--shard-size", "100"], ("parts",), _globins),
+    Command("embed -o DIR/", ["embed", "proteins.fasta", "-o", "parts/", "--shard-size", "15"], ("parts",), _globins),
     Command(
         "search", ["search", "globins.fasta", "table.parquet", "-o", "hits.tsv", "--align", "--sequences", "proteins.fasta"],
         ("hits.tsv",), _table,
     ),
     Command(
-        "sweep", ["sweep", "trees.sto", "-o", "sweep", "--steps", "20", "--seeds", "0,1", *SMALL], SWEPT, _trees
+        "sweep", ["sweep", "trees.sto", "-o", "sweep", "--steps", "6", "--seeds", "0,1", *SMALL], SWEPT, _trees
     ),
     Command("run", ["run", "demo.toml", "-o", "demo"], ("demo",), _demo),
     Command(

@@ -30,7 +30,7 @@ TARGETS = (
     Command("pairs -o FILE", ["pairs", "trees.sto", "-o", "OUT/pairs.parquet"], ("OUT/pairs.parquet",), _pairs),
     Command("embed -o FILE", ["embed", "proteins.fasta", "-o", "OUT/e.parquet"], ("OUT/e.parquet",), _globins),
     Command(
-        "embed -o DIR/", ["embed", "proteins.fasta", "-o", "OUT/parts/", "--shard-size", "200"], ("OUT/parts",), _globins
+        "embed -o DIR/", ["embed", "proteins.fasta", "-o", "OUT/parts/", "--shard-size", "30"], ("OUT/parts",), _globins
     ),
     Command("search -o FILE", ["search", "globins.fasta", "table.parquet", "-o", "OUT/hits.tsv"], ("OUT/hits.tsv",), _table),
     Command("train -o DIR", ["train", "trees.sto", "-o", "OUT/run", "--steps", "10", *SMALL], ("OUT/run",), _trees),
