@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -326,8 +327,8 @@ def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]
 
     if position == 0:
         _check_kind(text, source)
-    parent: list[int] = [-1]
-    length: list[float] = [float("nan")]
+    parent = array("q", [-1])  # flat: a list of numbers would take five times as much
+    length = array("d", [math.nan])
     names: list[str] = [""]
     open_nodes: list[int] = []
     node = 0
@@ -354,7 +355,7 @@ def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]
                     raise fail("an unexpected '('", start)
                 open_nodes.append(node)
                 parent.append(node)
-                length.append(float("nan"))
+                length.append(math.nan)
                 names.append("")
                 node = len(parent) - 1
                 named = closed = False
@@ -362,7 +363,7 @@ def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]
                 if not open_nodes:
                     raise fail("a ',' outside parentheses", start)
                 parent.append(open_nodes[-1])
-                length.append(float("nan"))
+                length.append(math.nan)
                 names.append("")
                 node = len(parent) - 1
                 named = closed = False
@@ -404,7 +405,7 @@ def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]
         raise fail("an empty tree", begin)
     if np.isnan(length[0]):
         length[0] = 0.0
-    return Tree(np.array(parent, dtype=np.int64), np.array(length, dtype=np.float64), names), position
+    return Tree(np.frombuffer(parent, dtype=np.int64), np.frombuffer(length, dtype=np.float64), names), position
 
 
 def _unreadable(text: str, source: str, at: int, end_of_word: int) -> BadInputError:

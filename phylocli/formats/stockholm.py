@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, BinaryIO
 
@@ -20,6 +21,7 @@ HEADER = "# STOCKHOLM"
 NOTE_PREFIX = "phylocli "
 _BLANKS = re.compile(r"[ \t]+")
 _ACCESSION = re.compile(r"^(.*\S)\.(\d+)$")
+_NEVER, _DROPPED = -1, -1
 # Tags that a Family keeps in attributes of their own.
 _OWN_TAGS = ("ID", "AC", "DE", "CL", "SQ", "NH", "TN", "ALPHA")
 
@@ -51,18 +53,22 @@ class _Record:
     def __init__(self, name: str, line: int, on_duplicate: OnDuplicate) -> None:
         self.name = name
         self.line = line
-        self.rows: dict[str, list[str]] = {}
-        self.row_line: dict[str, int] = {}
+        # Rows in arrays and flat lists: a million short ones would take twice as much as dicts of lists.
+        self.ids: list[str] = []
+        self.rows: list[str] = []
+        self.further: dict[int, list[str]] = {}  # of interleaved rows, all parts
+        self.row_line = array("q")
         self.block = 0
-        self.row_block: dict[str, int] = {}
         self.block_open = False
+        # By the number that the policy gives a name: the last block with a row of it, and where that row's letters go.
+        self.last_block = array("q")
+        self.target = array("q")
         self.gf: list[tuple[str, str]] = []
         self.gs: dict[str, list[tuple[str, str]]] = {}
         self.gr: dict[str, dict[str, list[str]]] = {}
         self.gc: dict[str, list[str]] = {}
         self.annotation_line: dict[tuple[str, ...], int] = {}
         self.policy = DuplicatePolicy(on_duplicate, FAMILIES_FIX)
-        self.current: dict[str, str | None] = {}
 
     def where(self, line: int) -> str:
         return f"{self.name}, line {line}"
@@ -89,7 +95,7 @@ class _Record:
         elif kind == "GS" and len(words) >= 3:
             self.gs.setdefault(words[1], []).append((words[2], words[3] if len(words) > 3 else ""))
         elif kind == "GR" and len(words) == 4:
-            name = self.current.get(words[1], words[1])  # of a duplicate, the annotation goes where its row went
+            name = self.kept(words[1])  # of a duplicate, the annotation goes where its row went
             if name is not None:
                 self.annotation_line.setdefault((name, words[2]), number)
                 self.gr.setdefault(name, {}).setdefault(words[2], []).append(words[3].strip())
@@ -105,14 +111,30 @@ class _Record:
             )
         name, letters = words
         self.block_open = True
-        if self.row_block.get(name) == self.block or name not in self.row_block:
+        place = self.policy.seen.get(name)
+        if place is None or self.last_block[place] in (_NEVER, self.block):
             # New, or a second row of this name within one block: a duplicate rather than an interleaved continuation.
-            self.current[name] = self.policy.accept(name, self.where(number))
-            self.row_line.setdefault(name, number)
-        self.row_block[name] = self.block
-        kept = self.current[name]
-        if kept is not None:
-            self.rows.setdefault(kept, []).append(letters)
+            kept = self.policy.accept(name, self.where(number))
+            for _ in range(len(self.last_block), len(self.policy.seen)):
+                self.last_block.append(_NEVER)
+                self.target.append(_DROPPED)
+            place = self.policy.seen[name]
+            self.target[place] = _DROPPED if kept is None else len(self.ids)
+            if kept is not None:
+                self.ids.append(kept)
+                self.rows.append(letters)
+                self.row_line.append(number)
+        elif self.target[place] != _DROPPED:
+            target = self.target[place]
+            self.further.setdefault(target, [self.rows[target]]).append(letters)
+        self.last_block[place] = self.block
+
+    def kept(self, name: str) -> str | None:
+        """Return the id under which the last row of a name is kept, None where it is dropped."""
+        place = self.policy.seen.get(name)
+        if place is None or self.last_block[place] == _NEVER:
+            return name
+        return None if self.target[place] == _DROPPED else self.ids[self.target[place]]
 
     def family(self) -> Family:
         where = self.where(self.line)
@@ -147,21 +169,18 @@ class _Record:
         family.newick = "".join(newick)
         if not self.rows:
             raise BadInputError(f"{where}: the record {family.accession or family.name!r} has no sequences")
-        width = None
-        for name, parts in self.rows.items():
-            row = "".join(parts)
-            if width is None:
-                width = len(row)
-            elif len(row) != width:
-                first = next(iter(self.rows))
+        for place, parts in self.further.items():
+            self.rows[place] = "".join(parts)
+        width = len(self.rows[0])
+        for name, row, line in zip(self.ids, self.rows, self.row_line, strict=True):
+            if len(row) != width:
                 raise BadInputError(
-                    f"{self.where(self.row_line.get(name, self.line))}: the row of {shorten(name)!r} has {len(row)} "
-                    f"columns, that of {shorten(first)!r} has {width}",
+                    f"{self.where(line)}: the row of {shorten(name)!r} has {len(row)} columns, that of "
+                    f"{shorten(self.ids[0])!r} has {width}",
                     why="rows of an alignment have one length",
                 )
-            family.ids.append(name)
-            family.rows.append(row)
-        members = set(family.ids)
+        family.ids, family.rows = self.ids, self.rows
+        members = set(family.ids) if self.gs or self.gr else set()
         family.sequence_features = {k: v for k, v in self.gs.items() if k in members}
         family.residue_features = {
             k: {tag: "".join(parts) for tag, parts in v.items()} for k, v in self.gr.items() if k in members

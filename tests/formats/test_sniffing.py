@@ -288,6 +288,44 @@ BOMBED = {
 SEQUENCES = {"names.fa": "100000", "inserts.a3m": "3"}
 
 
+GROWTH = """
+import resource, sys
+from phylocli.formats import newick, read_families
+
+n = 300_000
+with open("rows.sto", "wb") as handle:
+    handle.write(b"# STOCKHOLM 1.0\\n" + b"".join(b"s%d AC\\n" % i for i in range(n)) + b"//\\n")
+with open("commas.nwk", "wb") as handle:
+    handle.write(b"(" + b"," * (5 * n) + b");")
+read_families, newick.parse("(a,b);")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read = {"rows.sto": read_families, "commas.nwk": newick.read_trees}[sys.argv[1]]
+assert sum(1 for _ in read(sys.argv[1])) == 1
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+@pytest.mark.needs("linux")
+@pytest.mark.parametrize(("name", "bytes_each"), [("rows.sto", 300 * 300_000), ("commas.nwk", 40 * 1_500_000)])
+def test_many_short_rows_and_empty_tips_take_little_memory_each(name, bytes_each, tmp_path):
+    """A million rows of two letters fit into ten times the input and 200 MB, and so do five million commas."""
+    done = subprocess.run([sys.executable, "-c", GROWTH, name], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert int(done.stdout) < bytes_each, done.stderr
+
+
+@pytest.mark.parametrize("read", [read_sequences, read_families, newick.read_trees])
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_a_line_of_hundreds_of_megabytes_is_refused(read, end, tmp_path, monkeypatch):
+    monkeypatch.setattr("phylocli.formats.streams.text.LONGEST_LINE", 20_000)
+    start = {read_sequences: f">a{end}", read_families: f"# STOCKHOLM 1.0{end}a ", newick.read_trees: "(b,"}[read]
+    path = tmp_path / "line.txt"
+    path.write_text(start + "A" * 19_000 + end + {read_families: f"//{end}", newick.read_trees: ");"}.get(read, ""))
+    assert sum(1 for _ in read(path)) == 1
+    path.write_text(start + "A" * 30_000)
+    with pytest.raises(BadInputError, match=r"line\.txt has a line of more than"):
+        list(read(path))
+
+
 @pytest.mark.needs("linux")
 def test_parser_bombs_are_read_or_refused_in_bounded_memory(tmp_path):
     done = subprocess.run([sys.executable, "-c", BOMBS, *BOMBED], cwd=tmp_path, capture_output=True, text=True, check=False)

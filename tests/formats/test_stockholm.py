@@ -101,6 +101,20 @@ def test_a_duplicate_row_can_be_kept_or_renamed():
     assert next(parse(lines, "x", on_duplicate="rename")).ids == ["a", "a.2"]
 
 
+def test_a_row_that_has_the_name_of_a_renamed_duplicate_is_renamed_too():
+    text = "# STOCKHOLM 1.0\na AC\na AD\na.2 AE\nb AF\n//\n"
+    (family,) = parse(enumerate(text.splitlines(), 1), "x", on_duplicate="rename")
+    assert dict(zip(family.ids, family.rows, strict=True)) == {"a": "AC", "a.2": "AD", "a.2.2": "AE", "b": "AF"}
+
+
+def test_interleaved_rows_are_joined_and_a_short_one_is_named_with_its_line():
+    text = "# STOCKHOLM 1.0\na AC\nb AD\nc AE\n\na FG\nc HI\nb KL\n//\n"
+    (family,) = parse(enumerate(text.splitlines(), 1), "x")
+    assert dict(zip(family.ids, family.rows, strict=True)) == {"a": "ACFG", "b": "ADKL", "c": "AEHI"}
+    with pytest.raises(BadInputError, match="line 4: the row of 'c' has 2 columns, that of 'a' has 4"):
+        list(parse(enumerate(text.replace("c HI\n", "").splitlines(), 1), "x"))
+
+
 def test_latin_1_and_windows_line_ends(tmp_path):
     path = tmp_path / "x.sto"
     path.write_bytes("# STOCKHOLM 1.0\r\n#=GF DE   Müller\r\na AC\r\n//\r\n".encode("latin-1"))

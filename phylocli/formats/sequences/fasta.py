@@ -64,6 +64,9 @@ class DuplicatePolicy:
     """What to do with an id that was there before.
 
     `error` names it and stops; `keep-first` drops the later record; `rename` appends `.2`, `.3`, … to the later ids.
+
+    Attributes:
+        seen: all ids so far, those given included, with their numbers from 0.
     """
 
     def __init__(self, policy: OnDuplicate = "error", fix: str = "rename or remove one of the two") -> None:
@@ -71,7 +74,7 @@ class DuplicatePolicy:
         self.fix = fix
         self.dropped: list[str] = []
         self.renamed: dict[str, str] = {}
-        self._seen: set[str] = set()
+        self.seen: dict[str, int] = {}
 
     def accept(self, name: str, where: str) -> str | None:
         """Return the id to use for a record, or None where the record is dropped.
@@ -79,8 +82,8 @@ class DuplicatePolicy:
         Raises:
             DuplicateIdError: a duplicate under the policy `error`.
         """
-        if name not in self._seen:
-            self._seen.add(name)
+        if name not in self.seen:
+            self.seen[name] = len(self.seen)
             return name
         if self.policy == "error":
             raise DuplicateIdError(
@@ -92,10 +95,10 @@ class DuplicatePolicy:
             self.dropped.append(name)
             return None
         number = 2
-        while f"{name}.{number}" in self._seen:
+        while f"{name}.{number}" in self.seen:
             number += 1
         new = f"{name}.{number}"
-        self._seen.add(new)
+        self.seen[new] = len(self.seen)
         self.renamed[new] = name
         return new
 

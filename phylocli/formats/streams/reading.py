@@ -28,7 +28,7 @@ BOMB_RATIO = 200
 
 Alignments full of gaps reach half of it. It bounds the memory that a small hostile file can take.
 """
-BOMB_SIZE = 16 << 20
+BOMB_SIZE = 8 << 20
 
 
 Input = io.BufferedReader

@@ -80,6 +80,34 @@ def decode_head(head: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+LONGEST_LINE = 1 << 28
+"""Bytes in a line that are read. Sequences, rows of alignments and trees are shorter; what is not fills memory."""
+
+
+class _Lines(io.BufferedIOBase):
+    """Passes bytes on while no line is longer than `LONGEST_LINE`."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._length = 0  # of the line so far
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, size: int = -1) -> bytes:
+        data: bytes = self._stream.read1(size)
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        self._length = len(data) - end if end else self._length + len(data)
+        if self._length > LONGEST_LINE:
+            raise BadInputError(
+                f"{self._name} has a line of more than {LONGEST_LINE >> 20} MB",
+                why="no sequence, alignment row or tree is that long",
+                fix="check that this is a text file and that its line ends are intact",
+            )
+        return data
+
+
 def text_stream(stream: BinaryIO, name: str) -> io.TextIOWrapper:
     """Return decompressed bytes as a text stream, decoded as `decode_text` does, any line end read as `\n`.
 
@@ -94,7 +122,7 @@ def text_stream(stream: BinaryIO, name: str) -> io.TextIOWrapper:
     if kind:
         raise BadInputError(f"{name} is {kind}, not a text file", fix="give sequences as FASTA or Stockholm")
     encoding, errors = _encoding(head)
-    return io.TextIOWrapper(cast(Any, peekable), encoding=encoding, errors=errors)
+    return io.TextIOWrapper(cast(Any, _Lines(peekable, name)), encoding=encoding, errors=errors)
 
 
 def text_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
