@@ -87,10 +87,7 @@ class Kind(Generic[P]):
                 fix=(f"did you mean {near[0]!r}? " if near else "") + f"available: {', '.join(known)}",
             )
         if len(origins) > 1:
-            raise UsageError(
-                f"the {self.noun} {wanted!r} is provided by {' and by '.join(origins)}",
-                fix="uninstall one of them, or rename its entry point",
-            )
+            raise _clash(self.noun, wanted, origins)
         if wanted in self._files():
             return cast(P, importlib.import_module(f"phylocli.{self.room}.{wanted.replace('-', '_')}"))
         return self._load_installed(wanted, _installed(self.group)[wanted][0], origins[0])
@@ -152,28 +149,39 @@ def missing_parts(contract: type, thing: object, prefix: str = "") -> Iterator[s
             yield from missing_parts(nested, getattr(thing, name), f"{prefix}{name}.")
 
 
-def recipe_files() -> dict[str, Path]:
-    """Return the files of other packages' recipes by name.
+def recipe_names() -> list[str]:
+    """Return the names of other packages' recipes, sorted."""
+    return sorted(_installed(RECIPES))
+
+
+def recipe_file(name: str, built_in: Path) -> Path:
+    """Return the file of a recipe that exists: the built-in one, or another package's.
 
     Raises:
-        UsageError: two packages that provide one name, or a package that does not hold its file.
+        UsageError: several packages that provide the name.
+        PhylocliError: a package that does not hold the file that it declares.
     """
-    found = {}
-    for name, entries in _installed(RECIPES).items():
-        if len(entries) > 1:
-            raise UsageError(
-                f"the recipe {name!r} is provided by {' and by '.join(map(_distribution, entries))}",
-                fix="uninstall one of them, or rename its entry point",
-            )
-        package = _source(entries[0].module)
-        path = package.parent / f"{name}.toml" if package else None
-        if path is None or not path.is_file():
-            raise UsageError(
-                f"the recipe {name!r} of {_distribution(entries[0])} is missing: no {name}.toml in {entries[0].module}",
-                fix="update that package, or uninstall it",
-            )
-        found[name] = path
-    return found
+    entries = _installed(RECIPES).get(name, [])
+    origins = ["phylocli"] * built_in.is_file() + [_distribution(entry) for entry in entries]
+    if len(origins) > 1:
+        raise _clash("recipe", name, origins)
+    if not entries:
+        return built_in
+    package = _source(entries[0].module)
+    path = package.parent / f"{name}.toml" if package else None
+    if path is None or not path.is_file():
+        raise PhylocliError(
+            f"the recipe {name!r} of {origins[0]} is missing: no {name}.toml in {entries[0].module}",
+            fix="update that package, or uninstall it",
+        )
+    return path
+
+
+def _clash(noun: str, name: str, origins: list[str]) -> UsageError:
+    return UsageError(
+        f"the {noun} {name!r} is provided by {' and by '.join(origins)}",
+        fix="uninstall one of them, or rename its entry point",
+    )
 
 
 def _installed(group: str) -> dict[str, list[EntryPoint]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from phylocli.core import plugins
 from phylocli.core.errors import UsageError
 from phylocli.formats.streams import PathLike
 from phylocli.formats.toml import read_toml
@@ -41,8 +42,9 @@ class Recipe:
 
 
 def names() -> list[str]:
-    """Return the names of the recipes that phylocli brings, sorted."""
-    return sorted(f.stem for f in _FOLDER.glob("*.toml") if not f.stem.startswith("_"))
+    """Return the names of the recipes that phylocli and installed packages bring, sorted."""
+    own = {f.stem for f in _FOLDER.glob("*.toml") if not f.stem.startswith("_")}
+    return sorted(own | {*plugins.recipe_names()})
 
 
 def defaults() -> dict[str, Any]:
@@ -59,20 +61,20 @@ def load(recipe: PathLike) -> Recipe:
     """
     text = str(recipe)
     if text in names():
-        path = _FOLDER / f"{text}.toml"
+        path = plugins.recipe_file(text, _FOLDER / f"{text}.toml")
     elif text.endswith(".toml") or "/" in text:
         path = Path(text)
     else:
         near = difflib.get_close_matches(text, names(), n=1)
         raise UsageError(
-            f"there is no recipe named {text!r}",
+            f"unknown recipe {text!r}",
             fix=(f"did you mean {near[0]!r}? " if near else "")
-            + f"known: {', '.join(names())}, or the path of a .toml file",
+            + f"available: {', '.join(names())}, or the path of a .toml file",
         )
     content = read_toml(path)
     about = {key: content.pop(key, "") for key in _ABOUT}
     run = {key: content.pop(key, None) for key in _RUN}
-    settings = merge(defaults(), content, str(path) if path.parent != _FOLDER else f"recipe {text}")
+    settings = merge(defaults(), content, f"recipe {text}" if text in names() else str(path))
     name = about["recipe"] or path.stem
     return Recipe(name, about["idea"], about["paper"], settings, list(run["inputs"] or []), int(run["seed"] or 0))
 

@@ -3,3 +3,9 @@
 A method keeps the members and their order. Match columns are upper case and `-`, insert columns lower case and `.`, and
 `#=GC RF` marks the match columns with `x`.
 """
+
+from __future__ import annotations
+
+from phylocli.align.engines._settings import Aligned, Settings
+
+__all__ = ["Aligned", "Settings"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import BENCHMARKS
 from phylocli.probe.benchmarks._contract import Benchmark
+from phylocli.probe.benchmarks._files import find
 
 
 def benchmark_names() -> list[str]:
@@ -43,4 +44,4 @@ def load_benchmark(name: str, folder: Path, part: str | None = None) -> Benchmar
     return found
 
 
-__all__ = ["Benchmark", "benchmark_names", "load_benchmark"]
+__all__ = ["Benchmark", "benchmark_names", "find", "load_benchmark"]

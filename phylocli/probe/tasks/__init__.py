@@ -13,3 +13,7 @@ and may have `NEEDS_RESIDUES = True` (it reads `embedding.residues`), `BY_SIMILA
 """
 
 from __future__ import annotations
+
+from phylocli.probe.tasks._contract import Measurement, Metric
+
+__all__ = ["Measurement", "Metric"]
