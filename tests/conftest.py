@@ -28,9 +28,11 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fixed")
 FUZZ_ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "10"))  # how often `make fuzz` runs each property test
 settings.load_profile(PROFILE)
 
-# A shell's background jobs ignore ^C, and so would every command that tests start and interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background jobs ignore ^C and ^\\, and so would every command that tests start and interrupt.
+if threading.current_thread() is threading.main_thread():
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
