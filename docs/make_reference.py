@@ -139,7 +139,7 @@ def api_page() -> str:
         GENERATED,
         "# Python API\n\nEach command is one call of these. `import phylocli` is light: a name is loaded when first used.\n",
     ]
-    for name in sorted(phylocli._EXPORTS):
+    for name in sorted(phylocli.__all__):
         thing = getattr(phylocli, name)
         parts.append(f"\n## phylocli.{name}\n\n")
         if inspect.isclass(thing):

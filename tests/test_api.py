@@ -1,12 +1,15 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import phylocli
 
+ROOT = Path(__file__).resolve().parents[1]
 
-@pytest.mark.parametrize("name", sorted(phylocli._EXPORTS))
+
+@pytest.mark.parametrize("name", phylocli.__all__)
 def test_every_name_is_there_and_documented(name):
     thing = getattr(phylocli, name)
     assert thing.__doc__
@@ -31,3 +34,33 @@ def test_the_chain_in_python(examples):
     assert frame.height == 20
     sampler = phylocli.PairSampler(trees[0].tree())
     assert sampler.n_tips == len(families[0])
+
+
+CLIENT = """
+from collections.abc import Iterator
+from typing import assert_type
+
+import phylocli
+
+families = phylocli.read_families("families.sto")
+assert_type(families, Iterator[phylocli.Family])
+trees = phylocli.infer_trees(phylocli.align_families(families))
+assert_type(trees, Iterator[phylocli.Family])
+assert_type(phylocli.read_embeddings("globins.parquet"), phylocli.EmbeddingTable)
+assert_type(phylocli.__version__, str)
+phylocli.read_familes("families.sto")
+"""
+
+
+def test_a_type_checker_sees_the_names_and_their_types(tmp_path):
+    (tmp_path / "client.py").write_text(CLIENT)
+    # The options and the cache of `make types`, so that only the client is new.
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--no-error-summary", tmp_path / "client.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (error,) = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert 'Module has no attribute "read_familes"' in error

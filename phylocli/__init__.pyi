@@ -1,0 +1,28 @@
+"""What the package offers at its top level, for type checkers, and at run time by lazy loading (see `__init__.py`)."""
+
+from .align import align_families as align_families
+from .core.errors import PhylocliError as PhylocliError
+from .embed import embed_file as embed_file
+from .embed import embed_sequences as embed_sequences
+from .fetch import fetch_families as fetch_families
+from .formats import read_families as read_families
+from .formats import read_sequences as read_sequences
+from .formats import write_families as write_families
+from .formats.embeddings import EmbeddingTable as EmbeddingTable
+from .formats.embeddings import read_embeddings as read_embeddings
+from .formats.family import Family as Family
+from .formats.newick import Tree as Tree
+from .formats.sequences.fasta import Sequence as Sequence
+from .models import Model as Model
+from .pairs import PairSampler as PairSampler
+from .pairs import Split as Split
+from .pairs import draw_pairs as draw_pairs
+from .probe import run_probes as run_probes
+from .search import search_file as search_file
+from .simulate import simulate_families as simulate_families
+from .store import Store as Store
+from .train import train_model as train_model
+from .tree import infer_trees as infer_trees
+from .workflow import run_chain as run_chain
+
+__version__: str
