@@ -163,10 +163,10 @@ def test_a_very_long_sequence_and_one_of_unknowns_are_embedded(cli, model):
 
 def test_head_ends_the_pipe_quietly():
     code = (
-        "import sys; from phylocli.cli import guarded\n"
+        "import typer; from phylocli.cli import guarded\n"
         "def command():\n"
         "    for _ in range(100_000): print('x' * 80)\n"
-        "guarded(command)(quiet=False, verbose=False)\n"
+        "app = typer.Typer(); app.command()(guarded(command)); app()\n"
     )
     done = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -n 1', sys.executable, code], capture_output=True, check=False
@@ -195,13 +195,15 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(reader, tmp_path):
 
 # Commands that are small, so that what is measured is how the command line begins and ends.
 READS = """
-import sys
+import typer
 from phylocli import cli
 from phylocli.formats.streams import open_input, open_output
-def command():
-    with open_output(sys.argv[1]) as out, open_input("-") as stream:
+def command(target: str):
+    with open_output(target) as out, open_input("-") as stream:
         out.write(b"read: " + stream.read())
-cli.build = lambda: lambda: cli.guarded(command)(quiet=False, verbose=False)
+app = typer.Typer()
+app.command()(cli.guarded(command))
+cli.build = lambda: app
 cli.main()
 """
 
