@@ -34,11 +34,11 @@ PAIRS = 256
 def write_input(path: Path, families: int, members: int, length: int) -> None:
     """Write simulated families, repeated with substitutions, as Stockholm."""
     from phylocli.core.alphabet import AMINO_ACIDS
-    from phylocli.simulate import Settings, TreeModel, simulate_families
+    from phylocli.simulate import Settings, TreeModel, simulate
 
     settings = Settings(TreeModel(tips=(members, members), mean_distance=1.2), length=(length, length))
     bases = []
-    for simulated in simulate_families(settings, n=min(20, families), seed=1):
+    for simulated in simulate(settings, n=min(20, families), seed=1):
         family = simulated.family
         rows = np.frombuffer("".join(family.rows).encode(), dtype=np.uint8).reshape(members, -1)
         bases.append((family.ids, rows, family.newick))

@@ -41,7 +41,7 @@ from phylocli.formats.family import Family
 from phylocli.models.model import Model
 from phylocli.search import open_table
 from phylocli.search.exact import nearest
-from phylocli.simulate import IndelModel, Settings, TreeModel, simulate_families
+from phylocli.simulate import IndelModel, Settings, TreeModel, simulate
 from phylocli.train.compilation import compile_encoder
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.parallel.strategy import Engine
@@ -83,7 +83,7 @@ class Benchmark:
         self.rows: list[Row] = []
         tips, length, families = (8, 40, 4) if quick else (40, 180, 64)
         settings = Settings(TreeModel(tips=(tips, tips), mean_distance=1.0), (length, length), indels=IndelModel(0, 0))
-        self.families: list[Family] = [made.family for made in simulate_families(settings, families)]
+        self.families: list[Family] = [made.family for made in simulate(settings, families)]
         self.path = folder / "families.sto"
         write_families(self.families, self.path)
         rng = np.random.default_rng(0)

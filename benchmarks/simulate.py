@@ -27,7 +27,7 @@ from scipy.stats import spearmanr
 from phylocli.core.alphabet import encode_states
 from phylocli.formats.newick import Tree
 from phylocli.pairs import PairSampler
-from phylocli.simulate import IndelModel, RateModel, Settings, TreeModel, birth_death, scaled, simulate_families
+from phylocli.simulate import IndelModel, RateModel, Settings, TreeModel, birth_death, scaled, simulate
 from phylocli.tree import infer_trees
 from phylocli.tree.models import discrete_gamma, substitution_model
 
@@ -40,7 +40,7 @@ NO_INDELS = IndelModel(0, 0)
 def ours(tree: Tree, columns: int, seed: int, rates: RateModel, indels: IndelModel = NO_INDELS) -> Rows:
     """Return the true alignment that phylocli simulates along a tree."""
     settings = Settings(TreeModel(given=(tree,)), (columns, columns), rates=rates, indels=indels)
-    family = next(simulate_families(settings, seed=seed)).family
+    family = next(simulate(settings, seed=seed)).family
     return dict(zip(family.ids, family.rows, strict=True))
 
 
@@ -206,7 +206,7 @@ def compare_time(have: dict[str, bool]) -> None:
         plain, _ = timed(ours, tree, 150, 0, RateModel(1.0))
         settings = Settings(TreeModel(given=(tree,)), (150, 150))
         start = time.process_time()
-        found = next(simulate_families(settings, aligned=tips < 100_000))
+        found = next(simulate(settings, aligned=tips < 100_000))
         print(f"| {tips:,} | {grown:.2f} | {plain:.2f} | {time.process_time() - start:.2f} | {len(found.rates):,} |")
 
 
@@ -221,7 +221,7 @@ def power() -> None:
             TreeModel(tips=(60, 60), relaxed=spread, mean_distance=1.2), (columns, columns), indels=IndelModel(0, 0)
         )
         true, found = [], []
-        for simulated in simulate_families(settings, families, seed=columns):
+        for simulated in simulate(settings, families, seed=columns):
             family = simulated.family
             i, j = np.triu_indices(60, 1)
             for tree, into in ((family.tree(), true), (next(infer_trees([family])).tree(), found)):

@@ -29,7 +29,7 @@ HOW_CHOSEN = {
     "critic": "`--set critic.name=…`",
     "objective": "`--set objective.name=…`",
     "tree engine": "`phylocli tree --engine`",
-    "aligner": "`phylocli align --method`",
+    "aligner": "`phylocli align --engine`",
     "family engine": "`phylocli families --engine`",
     "probe": "`phylocli probe --task`",
     "benchmark": "`phylocli probe --benchmark`",

@@ -1,13 +1,15 @@
-"""From families to aligned families: what every method needs before and after it."""
+"""From families to aligned families: what every engine needs before and after it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from phylocli.align.engines._settings import Settings
-from phylocli.align.trim import drop_uncovered, parse_trim, trim_columns
+from phylocli.align.trim import Trim, drop_uncovered, parse_trim, trim_columns
+from phylocli.config.align import AlignConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.core.plugins import ALIGNERS
@@ -21,15 +23,11 @@ from phylocli.formats.streams import PathLike
 
 def align_families(
     families: Iterable[Family],
+    config: AlignConfig | None = None,
     *,
-    method: str = "profile",
-    hmm: PathLike | None = None,
-    seed_alignment: PathLike | None = None,
     store: PathLike | None = None,
-    trim: str = "none",
-    threads: int = 0,
-    min_coverage: float = 0.0,
     failures: Failures | None = None,
+    **options: Any,
 ) -> Iterator[Family]:
     """Yield each family aligned, in the order of the input; names and their order are kept exactly.
 
@@ -37,29 +35,39 @@ def align_families(
 
     Args:
         families: aligned or not.
-        method: `profile` (to the family's HMM), `famsa` (de novo), `none` (aligned already).
-        hmm: file of HMMs for `profile`, else …
-        seed_alignment: … file of alignments to build them from, else the store's profile, else the record's own alignment.
-        store: the store's folder, whose profiles may serve; None looks nowhere.
-        trim: `none`, `match` (match columns only) or `gappy=X` (columns with a larger share of gaps are dropped).
-        threads: CPU threads; 0 takes all.
-        min_coverage: members with residues in a smaller fraction of the match columns are left out, with a warning.
+        config: how; its fields may also be given as keywords, such as `engine="famsa"`.
+        store: the store's folder, whose profiles the engine `profile` uses where neither `hmm` nor `seed_alignment` is
+            given; None: it builds them from the records' own alignments.
         failures: collects families that fail; None raises the first failure.
+        options: fields of `AlignConfig`.
 
     Raises:
-        UsageError: a method or trimming that does not exist.
-        BadInputError: a family that cannot be aligned by this method.
-        MissingDependencyError: the method's library is not installed.
+        UsageError: an engine or trimming that does not exist.
+        BadInputError: a family that cannot be aligned by this engine.
+        MissingDependencyError: the engine's library is not installed.
     """
-    engine = ALIGNERS.load(method)
-    rule = parse_trim(trim)
-    settings = Settings(hmm=hmm, seed_alignment=seed_alignment, store=store, threads=threads or available_cores())
+    config = AlignConfig.of(config, options)
+    engine = ALIGNERS.load(config.engine)
+    rule = parse_trim(config.trim)
+    settings = Settings(config.hmm, config.seed_alignment, store, config.threads or available_cores())
+    return _align_each(families, config, engine, rule, settings, failures)
+
+
+def _align_each(
+    families: Iterable[Family],
+    config: AlignConfig,
+    engine: AlignerPlugin,
+    rule: Trim,
+    settings: Settings,
+    failures: Failures | None,
+) -> Iterator[Family]:
     start, members = time.monotonic(), 0
     for family in console.progress(NucleotideCheck().families(families), "alignments", unit="families"):
         members += len(family)
-        console.detail(f"{family.label}: aligning {len(family)} sequences, method {method}")
+        console.detail(f"{family.label}: aligning {len(family)} sequences, engine {config.engine}")
         try:
-            aligned = trim_columns(drop_uncovered(_aligned(engine, family, method, settings), min_coverage), rule)
+            aligned = _aligned(engine, family, config.engine, settings)
+            kept = trim_columns(drop_uncovered(aligned, config.min_coverage), rule)
         except BadInputError as error:
             if failures is None:
                 raise
@@ -67,12 +75,12 @@ def align_families(
             continue
         if failures is not None:
             failures.done += 1
-        yield aligned
+        yield kept
     seconds = time.monotonic() - start
     console.detail(f"aligned {members:,} sequences in {seconds:.1f} s, {members / max(seconds, 1e-9):,.0f} a second")
 
 
-def _aligned(engine: AlignerPlugin, family: Family, method: str, settings: Settings) -> Family:
+def _aligned(engine: AlignerPlugin, family: Family, name: str, settings: Settings) -> Family:
     """Return a family as the engine aligns it."""
     rows, reference, description = engine.align(family, settings)
     bare = family.with_tree(None)
@@ -84,6 +92,6 @@ def _aligned(engine: AlignerPlugin, family: Family, method: str, settings: Setti
         residue_features={} if rows != family.rows else family.residue_features,
         column_features={"RF": reference} if reference else {},
     )
-    if method == "none":  # columns are as they were, so what is said of them stays
+    if name == "none":  # columns are as they were, so what is said of them stays
         aligned = replace(aligned, column_features=family.column_features)
     return aligned

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import Input, OnDuplicateOption, Output, Threads
+from phylocli.cli._options import Input, Output
+from phylocli.config.families import FamiliesConfig
 
 EXAMPLES = [
     "phylocli families proteins.fasta -o families.sto --members members.tsv",
@@ -18,38 +19,20 @@ EXAMPLES = [
 
 
 def command(
+    config: FamiliesConfig,
     input: Input = None,
     output: Output = None,
     members: Annotated[
-        Optional[str],  # noqa: UP045  typer reads it
+        str | None,
         typer.Option(metavar="FILE", help="Table of members: id, from, to, family, score, evalue, name (TSV, Parquet, …)."),
     ] = None,
     store: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            metavar="DIR", help="Put every family into this store as well, for --family and --all of other stages."
-        ),
+        Path | None,
+        typer.Option(metavar="DIR", help="Also put each family into this store, for --family and --all of other stages."),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace the families that the store has under this prefix already.")
+        bool, typer.Option("--replace", help="Replace families with this prefix that are in the store already.")
     ] = False,
-    engine: Annotated[
-        str, typer.Option(metavar="profile|mmseqs", help="Domains by profile search, or whole sequences by MMseqs2.")
-    ] = "profile",
-    evalue: Annotated[float, typer.Option(metavar="E", help="Highest E-value of a member.")] = 1e-3,
-    coverage: Annotated[
-        float, typer.Option(metavar="X", help="Smallest part of the family's profile that a member covers, above 0.5.")
-    ] = 0.6,
-    min_size: Annotated[int, typer.Option(metavar="N", help="Smallest family that is kept.")] = 2,
-    min_length: Annotated[
-        int, typer.Option(metavar="N", help="Shortest stretch in residues that is tried as a domain of its own.")
-    ] = 30,
-    singletons: Annotated[
-        str, typer.Option(metavar="keep|drop", help="Whether the table of members lists sequences without a family.")
-    ] = "keep",
-    prefix: Annotated[str, typer.Option(metavar="TEXT", help="What accessions start with.")] = "FAM",
-    on_duplicate: OnDuplicateOption = "error",
-    threads: Threads = 0,
 ) -> None:
     """Group unlabelled sequences into homologous families.
 
@@ -58,31 +41,14 @@ def command(
     same families, whatever their order and the number of threads.
     """
     from phylocli.core import console
-    from phylocli.core.errors import UsageError
     from phylocli.families import find_families
     from phylocli.families.write import check_store, write_members, write_records
     from phylocli.formats import read_sequences
-    from phylocli.formats.sequences.fasta import parse_on_duplicate
 
-    if singletons not in ("keep", "drop"):
-        raise UsageError(f"--singletons is keep or drop, not {singletons!r}")
-    parameters: dict[str, object] = {
-        **{"engine": engine, "evalue": evalue, "coverage": coverage, "min_size": min_size, "min_length": min_length},
-        **{"prefix": prefix, "on_duplicate": on_duplicate},
-    }
     if store is not None and not replace:
-        check_store(store, prefix, input, parameters)
-    with find_families(
-        read_sequences(input, on_duplicate=parse_on_duplicate(on_duplicate)),
-        engine=engine,
-        evalue=evalue,
-        coverage=coverage,
-        min_size=min_size,
-        min_length=min_length,
-        prefix=prefix,
-        threads=threads,
-    ) as found:
-        write_records(found, output, store, parameters, prefix=prefix if replace else None)
+        check_store(store, input, config)
+    with find_families(read_sequences(input, on_duplicate=config.on_duplicate), config) as found:
+        write_records(found, output, store, config, replace=replace)
         if members is not None:
-            write_members(found, members, parameters, singletons=singletons == "keep")
+            write_members(found, members, config)
         console.info(found.summary())

@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 import typer
 
 from phylocli.cli._options import Output, StoreOption
+from phylocli.core.plugins import ALIGNERS
 
 EXAMPLES = [
     "phylocli store ls --clan CL0090",
@@ -61,9 +62,11 @@ def import_(
         list[str], typer.Argument(metavar="PATH|-", help="Stockholm, FASTA or A2M; folders of them; a Pfam release.")
     ],
     replace: Annotated[bool, typer.Option("--replace", help="Write also families that the store has already.")] = False,
-    method: Annotated[
-        str, typer.Option("--method", metavar="NAME", help="How to align families that are not: famsa, profile, none.")
+    engine: Annotated[
+        str,
+        typer.Option("--engine", metavar="NAME", autocompletion=ALIGNERS.names, help="Aligner for unaligned families."),
     ] = "famsa",
+    method: Annotated[str | None, typer.Option("--method", hidden=True)] = None,
     store: StoreOption = None,
 ) -> None:
     """Put families that are on disk already into the store.
@@ -76,11 +79,14 @@ def import_(
     from phylocli.fetch import import_families
     from phylocli.store import Store
 
+    if method is not None:
+        console.warning("--method is now called --engine; the old name will be removed")
+        engine = method
     target = Store(store)
     count = import_families(
         sources,
         target,
-        align=lambda family: next(align_families([family], method=method)),
+        align=lambda family: next(align_families([family], engine=engine)),
         replace_existing=replace,
     )
     console.info(f"{count:,} famil{'y' if count == 1 else 'ies'} imported into {target.root}")

@@ -40,6 +40,7 @@ class Cli:
         multiple: the option may be repeated; the field is a tuple of strings or paths.
         values: gives the values that complete in the shell, such as `TREE_ENGINES.names`; choices do so by themselves.
         also: values beside those, such as `auto`.
+        decisive: False: the result does not depend on it, as on the number of threads; see `Config.identity`.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Cli:
         multiple: bool = False,
         values: Callable[[], Iterable[str]] | None = None,
         also: tuple[str, ...] = (),
+        decisive: bool = True,
     ) -> None:
         self.flags = flags
         self.metavar = metavar
@@ -61,16 +63,14 @@ class Cli:
         self.multiple = multiple
         self.values = values
         self.also = also
+        self.decisive = decisive
 
     @classmethod
     def of(cls, field: FieldInfo) -> Cli:
         """Return the marker of a field; what it leaves open comes from the marker of its type, such as `types.Seed`."""
-        found: dict[str, Any] = {}
-        for mark in field.metadata:
-            if isinstance(mark, cls):
-                found |= {
-                    name: value for name, value in vars(mark).items() if value not in (None, (), False) or name == "shown"
-                }
+        marks = [mark for mark in field.metadata if isinstance(mark, cls)]
+        found = {name: value for mark in marks for name, value in vars(mark).items() if value}
+        found |= {name: all(getattr(mark, name) for mark in marks) for name in ("shown", "decisive")}
         return cls(*found.pop("flags", ()), **found)
 
 
@@ -145,6 +145,11 @@ class Config(BaseModel):
     def to_parameters(self) -> dict[str, Any]:
         """Return all fields as JSON can hold them, for provenance records: an open end is None."""
         return {name: _plain(value) for name, value in self.model_dump().items()}
+
+    def identity(self) -> dict[str, Any]:
+        """Return the parameters that the result depends on: where they are equal, so are the results."""
+        decisive = {name for name, field in type(self).model_fields.items() if Cli.of(field).decisive}
+        return {name: value for name, value in self.to_parameters().items() if name in decisive}
 
     def updated(self, **changes: Any) -> Self:
         """Return a copy with other values, checked like any.
@@ -226,7 +231,14 @@ def _leaves(values: Mapping[str, Any], at: str = "") -> Iterable[str]:
             yield from _leaves(value, f"{at}{key}.")
 
 
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "path": "a path"}
+_KINDS = {
+    "int": "a whole number",
+    "finite": "a finite number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "path": "a path",
+}
 _BOUNDS = {"greater_than_equal": "at least", "greater_than": "above", "less_than_equal": "at most", "less_than": "below"}
 
 

@@ -11,11 +11,18 @@ from phylocli.config.base import Cli
 
 Seed = Annotated[int, Field(ge=0, description="Random seed: same input and seed, same bytes."), Cli(metavar="S")]
 Threads = Annotated[
-    int, Field(ge=0, description="CPU threads within one computation; 0: all cores."), Cli("-t", "--threads", metavar="N")
+    int,
+    Field(ge=0, description="CPU threads within one computation; 0: all cores."),
+    Cli("-t", "--threads", metavar="N", decisive=False),
 ]
-Jobs = Annotated[int, Field(ge=0, description="Families at once; 0: all cores."), Cli("-j", "--jobs", metavar="N")]
+Jobs = Annotated[
+    int, Field(ge=0, description="Families at once; 0: all cores."), Cli("-j", "--jobs", metavar="N", decisive=False)
+]
 Device = Annotated[
     str, Field(description="Where to compute."), Cli(metavar="auto|cpu|cuda|mps", also=("auto", "cpu", "cuda", "mps"))
+]
+OnDuplicate = Annotated[
+    Literal["error", "keep-first", "rename"], Field(description="What to do with an id that occurs more than once.")
 ]
 Alphabet = Literal["protein", "dna"]
 Count = Annotated[int, Field(ge=1), Cli(metavar="N")]

@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from phylocli.align import align_to
+from phylocli.config.families import FamiliesConfig
 from phylocli.core import alphabet, console
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError
 from phylocli.core.plugins import FAMILY_ENGINES
 from phylocli.core.threads import available_cores
 from phylocli.families.pool import Pool
@@ -148,38 +149,29 @@ class Families:
         return pl.DataFrame(rows, schema=schema, orient="row").fill_nan(None).sort("id", "from", "to")
 
 
-def find_families(
-    sequences: Iterable[Sequence],
-    *,
-    engine: str = "profile",
-    evalue: float = 1e-3,
-    coverage: float = 0.6,
-    min_size: int = 2,
-    min_length: int = 30,
-    prefix: str = "FAM",
-    threads: int = 0,
-) -> Families:
+def find_families(sequences: Iterable[Sequence], config: FamiliesConfig | None = None, **options: Any) -> Families:
     """Group unlabelled sequences into homologous families.
 
-    The result depends on the sequences, their ids and the settings alone: not on their order, and not on `threads`.
+    The result depends on the sequences, their ids and the configuration: not on their order, and not on `threads`.
 
     Args:
         sequences: unaligned, ids unique.
-        engine: `profile` (families of domains, by iterated profile search) or `mmseqs` (clusters of whole sequences).
-        evalue: highest E-value of a member, for a search of all the sequences.
-        coverage: smallest part of a family's profile that a member covers, above 0.5 and at most 1.
-        min_size: smallest family that is kept.
-        min_length: shortest stretch, in residues, that is tried as a domain of its own.
-        prefix: of the accessions: `FAM` gives `FAM00001`.
-        threads: CPU threads; 0 takes all.
+        config: how; its fields may also be given as keywords, such as `min_size=10`.
+        options: fields of `FamiliesConfig`.
 
     Raises:
-        UsageError: settings that make no sense, or no such engine.
+        UsageError: values out of range, or an engine that does not exist.
         BadInputError: an id that occurs twice, or a sequence longer than HMMER takes.
         MissingDependencyError: the engine `mmseqs` without MMseqs2.
     """
-    settings = _settings(evalue, coverage, min_size, min_length, prefix, threads)
-    method = FAMILY_ENGINES.load(engine)
+    config = FamiliesConfig.of(config, options)
+    settings = Settings(
+        evalue=config.evalue,
+        coverage=config.coverage,
+        min_length=config.min_length,
+        threads=config.threads or available_cores(),
+    )
+    method = FAMILY_ENGINES.load(config.engine)
     description = method.describe()
     pool = Pool(NucleotideCheck().sequences(sequences))
     repeated = [name for ids in pool.ids for name in ids]
@@ -192,24 +184,8 @@ def find_families(
     except BaseException:
         executor.shutdown(wait=True, cancel_futures=True)
         raise
-    note = f"{description}, evalue {evalue:g}, coverage {coverage:g}, {len(pool)} different sequences searched"
-    return Families(pool, _drafts(pool, groups, min_size, prefix), note, executor)
-
-
-def _settings(evalue: float, coverage: float, min_size: int, min_length: int, prefix: str, threads: int) -> Settings:
-    if not 0 < evalue <= 10:
-        raise UsageError(f"an E-value of {evalue} makes no sense", fix="give one above 0 and at most 10, such as 0.001")
-    if not 0.5 < coverage <= 1:
-        raise UsageError(
-            f"a coverage of {coverage} is out of range",
-            why="members must cover more than half of their family's profile: else two that share nothing could meet in it",
-            fix="give a number above 0.5 and at most 1",
-        )
-    if min_size < 1 or min_length < 1:
-        raise UsageError("--min-size and --min-length count from 1")
-    if not (prefix and prefix.isascii() and prefix.replace("_", "").isalnum()):
-        raise UsageError(f"the prefix {prefix!r} cannot start an accession", fix="use letters, digits and _")
-    return Settings(evalue=evalue, coverage=coverage, min_length=min_length, threads=threads or available_cores())
+    note = f"{description}, evalue {config.evalue:g}, coverage {config.coverage:g}, {len(pool)} different sequences searched"
+    return Families(pool, _drafts(pool, groups, config.min_size, config.prefix), note, executor)
 
 
 def _drafts(pool: Pool, groups: list[Group], min_size: int, prefix: str) -> list[_Draft]:

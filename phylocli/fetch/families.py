@@ -6,14 +6,16 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
+from phylocli.config.fetch import FetchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError, UsageError
 from phylocli.fetch.accessions import Wanted, parse_clan, parse_family, unique
 from phylocli.fetch.http import Client
 from phylocli.fetch.interpro import DeadFamilyError, InterPro, UnknownFamilyError
 from phylocli.fetch.pfam import CLANS, PfamReleases
-from phylocli.fetch.release import check_alignment, fetch_release
+from phylocli.fetch.release import fetch_release
 from phylocli.fetch.retry_policy import Policy, default_policy
 from phylocli.fetch.services import Services, find_services
 from phylocli.fetch.split import clans_of
@@ -38,16 +40,12 @@ class Failure:
 
 def fetch_families(
     accessions: Iterable[str],
+    config: FetchConfig | None = None,
     *,
     clans: Iterable[str] = (),
     store: Store | None = None,
-    alignment: str = "seed",
-    profile: bool = False,
-    release: str | None = None,
-    offline: bool = False,
-    refresh: bool = False,
-    base_url: str | None = None,
     policy: Policy | None = None,
+    **options: Any,
 ) -> Iterator[Family]:
     """Yield families, from the store where they are there, else from InterPro or a Pfam release by way of the store.
 
@@ -56,17 +54,14 @@ def fetch_families(
 
     Args:
         accessions: `PF00042`, or with a version, which is compared with what came; or any name that the store has.
+        config: which alignments, and from where; its fields may also be given as keywords, such as `release="38.2"`. From a
+            release, its files are fetched once, so this is the way to many families; InterPro serves the current one only.
+            `base_url` is the address of the InterPro API, or with `release` of the folder of Pfam releases; None:
+            `$PHYLOCLI_INTERPRO_URL` and `$PHYLOCLI_PFAM_URL`, or EBI's.
         clans: all families of these clans too.
         store: where families are kept; None takes the default store.
-        alignment: `seed` or `full`.
-        profile: keep each family's HMM in the store too.
-        release: take them from this Pfam release (`38.2`, `current`) instead of InterPro, which serves the current one only.
-            The release's files are fetched once, so this is the way to many families.
-        offline: use only what is in the store.
-        refresh: fetch anew what is in the store.
-        base_url: the address of the InterPro API, or with `release` of the folder of Pfam releases; None takes
-            `$PHYLOCLI_INTERPRO_URL` and `$PHYLOCLI_PFAM_URL`, else EBI's.
         policy: waits, retries and caps; None takes the default.
+        options: fields of `FetchConfig`.
 
     Raises:
         UsageError: a text that is no accession, an alignment that is not served, nothing asked for.
@@ -74,23 +69,14 @@ def fetch_families(
         ServiceError: after all others were yielded: families that the service did not give, or that are not in the store
             when offline.
     """
-    check_alignment(alignment)
+    config = FetchConfig.of(config, options)
     store = store or Store()
     listed = [_wanted(text, store) for text in accessions]
     clan_list = list(dict.fromkeys(parse_clan(text) for text in clans))
     if not listed and not clan_list:
         raise UsageError("no family was named", fix="give accessions such as PF00042, or --clan CL0090")
-    services = find_services(pfam=base_url) if release else find_services(interpro=base_url)
-    fetcher = _Fetcher(
-        store,
-        services,
-        alignment=alignment,
-        profile=profile,
-        release=release,
-        offline=offline,
-        refresh=refresh,
-        policy=policy or default_policy(),
-    )
+    services = find_services(pfam=config.base_url) if config.release else find_services(interpro=config.base_url)
+    fetcher = _Fetcher(store, services, config, policy or default_policy())
     return fetcher.run(listed, clan_list)
 
 
@@ -106,25 +92,14 @@ def _wanted(text: str, store: Store) -> Wanted:
 class _Fetcher:
     """One call of `fetch_families`."""
 
-    def __init__(
-        self,
-        store: Store,
-        services: Services,
-        *,
-        alignment: str,
-        profile: bool,
-        release: str | None,
-        offline: bool,
-        refresh: bool,
-        policy: Policy,
-    ) -> None:
+    def __init__(self, store: Store, services: Services, config: FetchConfig, policy: Policy) -> None:
         self.store = store
         self.services = services
-        self.release = release
-        self.alignment = alignment
-        self.profile = profile
-        self.offline = offline
-        self.refresh = refresh
+        self.release = config.release
+        self.alignment = config.alignment
+        self.profile = config.profile
+        self.offline = config.offline
+        self.refresh = config.refresh
         self.policy = policy
         self.client = Client(policy)
         self.service = InterPro(self.client, services.interpro)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from phylocli.config.fetch import FetchConfig
 from phylocli.core.errors import UsageError
 from phylocli.fetch.accessions import read_list
 from phylocli.fetch.families import fetch_families, fetch_members
@@ -27,9 +29,6 @@ class Request:
         proteins: a list of accessions of proteins, or `-`.
         annotations: a table of labels beside the proteins.
         everything: the whole of Pfam.
-        alignment: `seed` or `full`.
-        profile: the families' HMMs too; the whole of Pfam has them always.
-        release: of Pfam, `38.2` or `current`; None takes families from InterPro, and the whole of Pfam from the current one.
     """
 
     accessions: list[str] = field(default_factory=list)
@@ -40,9 +39,6 @@ class Request:
     proteins: str | None = None
     annotations: str | None = None
     everything: bool = False
-    alignment: str = "seed"
-    profile: bool = False
-    release: str | None = None
 
     @property
     def of_families(self) -> bool:
@@ -73,59 +69,50 @@ class Request:
 def fetch(
     request: Request,
     output: PathLike | None = None,
+    config: FetchConfig | None = None,
     *,
     store: PathLike | None = None,
-    offline: bool = False,
-    refresh: bool = False,
-    base_url: str | None = None,
+    **options: Any,
 ) -> None:
     """Fetch what a request asks for, and write it.
 
     Args:
         request: what.
         output: a path, or `-`/None for standard output; see `write_fetched` and `write_release` for the latter.
+        config: which alignments, and from where; its fields may also be given as keywords.
         store: where families are kept; None takes the default store.
-        offline: use only what is in the store.
-        refresh: fetch anew what is in the store.
-        base_url: the address of the service that the request goes to; None takes the environment's, else the public one.
+        options: fields of `FetchConfig`.
 
     Raises:
         UsageError: parts of the request exclude each other, or nothing is asked for.
         BadInputError: something that does not exist; all else has been written.
         ServiceError: something that the service did not give; all else has been written.
     """
-    request.check(offline=offline)
+    config = FetchConfig.of(config, options)
+    request.check(offline=config.offline)
     if request.of_proteins:
         listed = read_list(request.proteins) if request.proteins is not None else None
-        fetch_proteins(output, query=request.query, accessions=listed, annotations=request.annotations, base_url=base_url)
+        fetch_proteins(
+            output, query=request.query, accessions=listed, annotations=request.annotations, base_url=config.base_url
+        )
         return
     named = [*request.accessions, *(read_list(request.from_file) if request.from_file else [])]
     if request.members:
-        fetch_members(named, output, base_url=base_url)
+        fetch_members(named, output, base_url=config.base_url)
         return
     place = Store(store)
-    parameters: dict[str, object] = {"alignment": request.alignment}
+    parameters: dict[str, object] = {"alignment": config.alignment}
     if request.everything:
         came = fetch_release(
-            request.release or "current",
+            config.release or "current",
             store=place,
-            alignment=request.alignment,
-            offline=offline,
-            refresh=refresh,
-            base_url=base_url,
+            alignment=config.alignment,
+            offline=config.offline,
+            refresh=config.refresh,
+            base_url=config.base_url,
         )
         write_release(came, place, output, {"all": True, **parameters, "release": came.release})
         return
-    families = fetch_families(
-        named,
-        clans=request.clans,
-        store=place,
-        alignment=request.alignment,
-        profile=request.profile,
-        release=request.release,
-        offline=offline,
-        refresh=refresh,
-        base_url=base_url,
-    )
-    parameters = {"accessions": named, "clans": request.clans, **parameters, "release": request.release}
+    families = fetch_families(named, config, clans=request.clans, store=place)
+    parameters = {"accessions": named, "clans": request.clans, **parameters, "release": config.release}
     write_fetched(families, output, parameters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phylocli.simulate.families import SimulatedFamily, simulate_families
+from phylocli.simulate.families import SimulatedFamily, simulate, simulate_families
 from phylocli.simulate.indels import IndelModel
 from phylocli.simulate.settings import Settings, TreeModel
 from phylocli.simulate.sites import Motifs, RateModel
@@ -23,6 +23,7 @@ __all__ = [
     "random_tree",
     "relaxed",
     "scaled",
+    "simulate",
     "simulate_families",
     "simulate_states",
     "write_simulated",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.errors import PhylocliError
 from phylocli.formats.family import Family
@@ -40,10 +42,27 @@ class SimulatedFamily:
     ancestral: npt.NDArray[np.bool_]
 
 
-def simulate_families(
+def simulate_families(config: SimulateConfig | None = None, **options: Any) -> Iterator[SimulatedFamily]:
+    """Simulate families whose tree, alignment and site rates are known, each along a tree of its own.
+
+    Args:
+        config: how; its fields may also be given as keywords, such as `number=20, tips=(10, 50)`. Family k depends on the
+            seed and k alone.
+        options: fields of `SimulateConfig`.
+
+    Raises:
+        UsageError: rates that give no tree, motifs that do not fit.
+        BadInputError: a file of trees or sequences that cannot be read.
+        PhylocliError: a true alignment of more letters than fit into memory.
+    """
+    config = SimulateConfig.of(config, options)
+    return simulate(Settings.of(config), config.number, config.seed, prefix=config.prefix)
+
+
+def simulate(
     settings: Settings | None = None, n: int = 1, seed: int = 0, *, aligned: bool = True, prefix: str = "SIM"
 ) -> Iterator[SimulatedFamily]:
-    """Simulate families, each along a tree of its own.
+    """Simulate families by settings whose parts are objects; see `simulate_families`.
 
     Args:
         settings: of trees, sites and sequences; None takes the defaults.

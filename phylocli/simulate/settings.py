@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import newick, read_sequences
@@ -57,18 +57,6 @@ class TreeModel:
             raise UsageError(f"there is no process named {self.process!r}", fix=f"known: {', '.join(PROCESSES)}")
         if not 2 <= self.tips[0] <= self.tips[1]:
             raise UsageError(f"a family cannot have {_shown(self.tips)} members", fix="give 2 or more")
-
-    @classmethod
-    def of_options(
-        cls, *, height: float | None, mean_distance: float | None, given: tuple[Tree, ...], **other: Any
-    ) -> TreeModel:
-        """Return the model as the command line describes it.
-
-        Without a size random trees get a mean distance of 1, and given ones keep theirs; a mean distance of 0 keeps any.
-        """
-        if mean_distance is None and height is None and not given:
-            mean_distance = 1.0
-        return cls(height=height, mean_distance=mean_distance or None, given=given, **other)
 
     def draw(self, index: int, rng: np.random.Generator) -> Tree:
         """Return the tree of the family of that index, from 0."""
@@ -125,6 +113,49 @@ class Settings:
             raise UsageError(f"a sequence cannot have {_shown(self.length)} residues", fix="give 1 or more")
         substitution_model(self.model)
 
+    @classmethod
+    def of(cls, config: SimulateConfig) -> Settings:
+        """Return the settings of a configuration, with the files read that it names.
+
+        Without a size, random trees get a mean distance of 1 and given ones keep theirs; a mean distance of 0 keeps any.
+
+        Raises:
+            BadInputError: a file of trees or sequences that cannot be read.
+            UsageError: values that do not fit together.
+        """
+        given = read_trees(config.tree) if config.tree is not None else ()
+        mean_distance = config.mean_distance
+        if mean_distance is None and config.height is None and not given:
+            mean_distance = 1.0
+        law, parameter = parse_law(config.indel_lengths)
+        half = config.indels / 2
+        return cls(
+            tree=TreeModel(
+                config.process,
+                config.tips,
+                config.speciation,
+                config.extinction,
+                config.sampling,
+                config.growth,
+                config.relaxed,
+                config.height,
+                mean_distance or None,
+                given,
+            ),
+            length=config.length,
+            model=config.model,
+            frequencies=read_frequencies(config.frequencies),
+            rates=RateModel(config.alpha, config.categories, config.invariant),
+            motifs=Motifs(config.motifs, config.motif_length, config.motif_rate),
+            indels=IndelModel(
+                half if config.insertions is None else config.insertions,
+                half if config.deletions is None else config.deletions,
+                law,
+                parameter,
+                config.max_indel,
+            ),
+        )
+
     def substitution_model(self) -> SubstitutionModel:
         """Return the substitution model with the equilibrium frequencies asked for."""
         model = substitution_model(self.model)
@@ -146,31 +177,9 @@ class Settings:
             parts.append(f"motifs: {motifs.count} of {motifs.length} residues at {motifs.rate:g} of the rate")
         return ", ".join(parts)
 
-    def as_parameters(self) -> dict[str, Any]:
-        """Return the settings for a provenance record."""
-        plain = asdict(self)
-        plain["tree"]["given"] = len(self.tree.given)
-        plain["rates"]["alpha"] = None if math.isinf(self.rates.alpha) else self.rates.alpha
-        for derived in ("mean", "weights", "_laws"):
-            plain["indels"].pop(derived)
-        return plain
-
 
 def _shown(amount: Amount) -> str:
     return f"{amount[0]}" if amount[0] == amount[1] else f"{amount[0]} to {amount[1]}"
-
-
-def parse_amount(text: str, what: str) -> Amount:
-    """Return the least and the most of a text such as `50` or `20:100`.
-
-    Raises:
-        UsageError: the text is none.
-    """
-    low, _, high = text.partition(":")
-    try:
-        return int(low), int(high or low)
-    except ValueError:
-        raise UsageError(f"{text!r} is no number of {what}", fix="write a whole number, or a range as in 20:100") from None
 
 
 def parse_law(text: str) -> tuple[str, float]:

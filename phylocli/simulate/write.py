@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from phylocli.config.simulate import SimulateConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats import stockholm
@@ -13,45 +14,30 @@ from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.formats.tables import TableWriter, sites_schema
-from phylocli.simulate.families import SimulatedFamily, simulate_families
+from phylocli.simulate.families import SimulatedFamily, simulate
 from phylocli.simulate.settings import Settings
 
 if TYPE_CHECKING:
     import polars as pl
 
-FORMATS = ("stockholm", "fasta", "newick")
+Format = Literal["stockholm", "fasta", "newick"]
 
 
 def write_simulated(
-    settings: Settings,
-    target: PathLike | None,
-    *,
-    n: int = 1,
-    seed: int = 0,
-    format: str = "stockholm",
-    sites: PathLike | None = None,
-    prefix: str = "SIM",
+    config: SimulateConfig, target: PathLike | None, *, format: Format = "stockholm", sites: PathLike | None = None
 ) -> int:
     """Simulate families and write them one at a time; return how many sequences there are.
 
     Args:
-        settings: of the simulation.
+        config: of the simulation.
         target: a path, or `-`/None for standard output.
-        n: how many families.
-        seed: same settings and seed, same bytes.
         format: `stockholm` (true alignment and tree), `fasta` (sequences without gaps), or `newick` (trees, one a line).
         sites: where to write the truth about each column as a table; None: nowhere.
-        prefix: of accessions and ids.
 
     Raises:
-        UsageError: no such format, fewer than one family, given tips whose names would come twice.
+        UsageError: values that do not fit together, or given tips whose names would occur twice.
     """
-    if format not in FORMATS:
-        raise UsageError(f"there is no format named {format!r}", fix=f"known: {', '.join(FORMATS)}")
-    if n < 1:
-        raise UsageError(f"{n} families cannot be simulated", fix="give a number from 1")
-    if prefix.split() != [prefix] or prefix.startswith(("#", ">", "/")):
-        raise UsageError(f"{prefix!r} cannot begin a name", fix="give letters and digits, without spaces")
+    settings, n = Settings.of(config), config.number
     if settings.tree.given and n > len(settings.tree.given) and format == "fasta":
         raise UsageError(
             f"{n} families along {len(settings.tree.given)} given trees would repeat ids in a FASTA file",
@@ -61,7 +47,7 @@ def write_simulated(
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open_text_output(target))
         table = stack.enter_context(TableWriter(sites, sites_schema())) if sites is not None else None
-        for found in simulate_families(settings, n, seed, aligned=format != "fasta", prefix=prefix):
+        for found in simulate(settings, n, config.seed, aligned=format != "fasta", prefix=config.prefix):
             family = found.family
             if format == "stockholm":
                 stockholm.write_family(family, stream)
@@ -76,9 +62,9 @@ def write_simulated(
             members += len(family)
             columns += len(found.rates)
             residues += sum(len(row) - row.count("-") for row in family.rows)
-    parameters = {**settings.as_parameters(), "families": n, "format": format}
+    parameters = {**config.to_parameters(), "format": format}
     for path in (target, sites):
-        write_sidecar(path, "simulate", parameters, seed)
+        write_sidecar(path, "simulate", parameters, config.seed)
     kind = "one family" if n == 1 else f"{n:,} families"
     wide = f", {columns / n:,.0f} columns" if format == "stockholm" else ""
     console.info(f"simulated {kind}: {members:,} sequences of {residues / members:,.0f} residues on average{wide}")

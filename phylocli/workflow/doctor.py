@@ -37,7 +37,7 @@ _REQUIRED = (
 
 # name, Python module, programs on PATH, how to get it
 _OPTIONAL = (
-    ("famsa (align --method famsa)", "pyfamsa", (), "pip install 'phylocli[famsa]'"),
+    ("famsa (align --engine famsa)", "pyfamsa", (), "pip install 'phylocli[famsa]'"),
     (
         "veryfasttree (tree --engine veryfasttree)",
         "veryfasttree",

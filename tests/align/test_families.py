@@ -17,7 +17,7 @@ from phylocli.formats.family import Family
 from phylocli.store import Store
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-METHODS = ["profile", "famsa", "none"]
+ENGINES = ["profile", "famsa", "none"]
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def check_columns(family: Family) -> None:
         assert all((c.isupper() or c == "-") if match else (c.islower() or c == ".") for c in letters)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_methods_keep_names_residues_and_order(method: str, globins: Family) -> None:
-    done = align(globins, method=method)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_methods_keep_names_residues_and_order(engine: str, globins: Family) -> None:
+    done = align(globins, engine=engine)
     assert done.ids == globins.ids
     assert residues(done) == residues(globins)
     assert done.accession == "PF00042"
@@ -58,12 +58,12 @@ def test_methods_keep_names_residues_and_order(method: str, globins: Family) -> 
     assert any(note.startswith("align ") for note in done.notes)
 
 
-@pytest.mark.parametrize("method", METHODS[:2])
-def test_match_and_insert_columns_are_written_apart(method: str, globins: Family) -> None:
-    done = align(globins, method=method)
+@pytest.mark.parametrize("engine", ENGINES[:2])
+def test_match_and_insert_columns_are_written_apart(engine: str, globins: Family) -> None:
+    done = align(globins, engine=engine)
     check_columns(done)
     assert set(done.column_features) == {"RF"}
-    trimmed = align(globins, method=method, trim="match")
+    trimmed = align(globins, engine=engine, trim="match")
     assert trimmed.columns == int(done.match_columns().sum())
     assert trimmed.match_columns().all()
 
@@ -84,7 +84,7 @@ def test_a_profile_built_from_a_subset_aligns_the_rest_as_the_curators_did(globi
 
 def test_famsa_finds_the_columns_of_close_relatives() -> None:
     rows = ["MKVLAAGIVGLCAKAYLE", "MKVLAAGLCAKAYLE", "MKVLSAGIVGLCAKAYIE", "MRVLAAGIVGLCSKAYLE"]
-    done = align(Family(list("abcd"), rows, aligned=False), method="famsa")
+    done = align(Family(list("abcd"), rows, aligned=False), engine="famsa")
     assert done.columns == 18
     assert done.rows[1].replace("-", "") == rows[1]
     assert done.rows[1].count("-") == 3
@@ -141,12 +141,12 @@ def test_a_seed_that_is_not_aligned_is_an_error(globins: Family) -> None:
 
 def test_rows_of_different_lengths_are_no_alignment() -> None:
     with pytest.raises(BadInputError, match="different lengths"):
-        align(Family(["a", "b"], ["MKV", "MK"], aligned=False), method="none")
+        align(Family(["a", "b"], ["MKV", "MK"], aligned=False), engine="none")
 
 
 def test_given_rows_stay_as_they_are_and_keep_their_columns_features(globins: Family) -> None:
     globins.column_features["SS_cons"] = "H" * globins.columns
-    done = align(globins, method="none")
+    done = align(globins, engine="none")
     assert done.rows == globins.rows
     assert done.column_features == globins.column_features
     del globins.column_features["SS_cons"]
@@ -154,29 +154,29 @@ def test_given_rows_stay_as_they_are_and_keep_their_columns_features(globins: Fa
 
 def test_unknown_methods_and_rules_are_usage_errors(globins: Family) -> None:
     with pytest.raises(UsageError, match="did you mean 'famsa'"):
-        align(globins, method="fasma")
+        align(globins, engine="fasma")
     with pytest.raises(UsageError, match="no trimming"):
         align(globins, trim="all")
 
 
-@pytest.mark.parametrize("method", METHODS[:2])
-def test_unusual_letters_and_names_come_through(method: str, globins: Family) -> None:
+@pytest.mark.parametrize("engine", ENGINES[:2])
+def test_unusual_letters_and_names_come_through(engine: str, globins: Family) -> None:
     sequences = residues(globins)[:6]
     sequences[0] = "U" + sequences[0][1:40] + "XOBZJ*" + sequences[0][46:] + "*"
     names = ["x" * 10_000, "a/b:c(d)'e", "0", "[1]", "é", "t1"]
     done = align(
-        Family(names, sequences, name="Globin", aligned=False), method=method, seed_alignment=EXAMPLES / "families.sto"
+        Family(names, sequences, name="Globin", aligned=False), engine=engine, seed_alignment=EXAMPLES / "families.sto"
     )
     assert done.ids == names
     assert residues(done) == [sequences[0].rstrip("*"), *sequences[1:]]
 
 
-@pytest.mark.parametrize("method", METHODS[:2])
-def test_one_sequence_and_two_identical_ones_align(method: str, globins: Family) -> None:
+@pytest.mark.parametrize("engine", ENGINES[:2])
+def test_one_sequence_and_two_identical_ones_align(engine: str, globins: Family) -> None:
     [sequence, *_] = residues(globins)
     for copies in (1, 2):
         family = Family([f"s{i}" for i in range(copies)], [sequence] * copies, name="Globin", aligned=False)
-        done = align(family, method=method, seed_alignment=EXAMPLES / "families.sto")
+        done = align(family, engine=engine, seed_alignment=EXAMPLES / "families.sto")
         assert residues(done) == [sequence] * copies
         assert len(set(done.rows)) == 1
 

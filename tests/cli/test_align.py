@@ -31,7 +31,7 @@ def test_unaligned_sequences_need_a_profile_and_are_told_where_from(phylocli: Ca
     result = phylocli("align", examples / "globins.fasta")
     assert result.returncode == 65
     assert result.stdout == b""
-    for way in (b"--hmm", b"--seed-alignment", b"--method famsa"):
+    for way in (b"--hmm", b"--seed-alignment", b"--engine famsa"):
         assert way in result.stderr
 
 
@@ -49,7 +49,7 @@ def test_sequences_from_a_pipe_align_to_a_profile_file(phylocli: Callable, examp
 
 
 def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path) -> None:
-    result = phylocli("align", examples / "globins.fasta", "--method", "famsa", "--min-coverage", "0.5")
+    result = phylocli("align", examples / "globins.fasta", "--engine", "famsa", "--min-coverage", "0.5")
     assert result.returncode == 0, result.stderr
     [done] = families(result.stdout, tmp_path)
     assert len(done) == 45
@@ -59,7 +59,7 @@ def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--method", "clustal"], 2, b"unknown aligner 'clustal'"),
+        (["--engine", "clustal"], 2, b"unknown aligner 'clustal'"),
         (["--trim", "gappy=7"], 2, b"no trimming"),
         (["--min-coverage", "9"], 2, b"--min-coverage"),
         (["--hmm", "/nowhere.hmm"], 65, b"no such file"),
@@ -76,7 +76,7 @@ def test_what_makes_no_sense_ends_with_its_exit_code(
 
 def test_duplicates_are_an_error_or_renamed(cli: Callable) -> None:
     fasta = b">a\nMKVLAAGIVGLC\n>a\nMKVLAAGIVGLC\n"
-    assert cli("align", "--method", "none", input=fasta).exit_code == 65
-    result = cli("align", "--method", "none", "--on-duplicate", "rename", input=fasta)
+    assert cli("align", "--engine", "none", input=fasta).exit_code == 65
+    result = cli("align", "--engine", "none", "--on-duplicate", "rename", input=fasta)
     assert result.exit_code == 0
     assert "\na.2" in result.stdout

@@ -293,18 +293,18 @@ def test_the_advice_on_a_duplicate_id_names_options_that_there_are(
     fix = done.stderr.split("fix: ", 1)[1]
     named = re.sub(r"'phylocli [^']*'", "", fix)  # what is within quotes is another command
     help_text = cli(*(word for word in words if not word.startswith("-")), "--help").stdout
-    assert set(re.findall(r"--[a-z-]+", named)) <= {*re.findall(r"--[a-z-]+", help_text), "--method"}
+    assert set(re.findall(r"--[a-z-]+", named)) <= {*re.findall(r"--[a-z-]+", help_text), "--engine"}
 
 
 def test_the_command_that_the_advice_on_a_duplicate_id_names_works(cli: Callable[..., Result]) -> None:
     renamed = cli(
-        "align", "--method", "none", "--on-duplicate", "rename", input=b">a\nMKV-LAAG\n>a\nMKVALAAG\n>b\nMKVALAAW\n"
+        "align", "--engine", "none", "--on-duplicate", "rename", input=b">a\nMKV-LAAG\n>a\nMKVALAAG\n>b\nMKVALAAW\n"
     )
     assert renamed.exit_code == 0
     assert cli("tree", input=renamed.stdout_bytes).exit_code == 0
 
 
-@pytest.mark.parametrize("command", [["tree"], ["align", "--method", "none"]])
+@pytest.mark.parametrize("command", [["tree"], ["align", "--engine", "none"]])
 @pytest.mark.parametrize("bad", ["a MKV\na MKA\n", "a MKV\nb MK\n", "a M1V\nb MKV\n"])
 def test_a_record_that_is_not_sound_costs_itself_alone(
     cli: Callable[..., Result], tmp_path: Path, command: list[str], bad: str

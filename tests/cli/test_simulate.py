@@ -17,7 +17,7 @@ def records(data: bytes):
 
 
 def test_simulate_tree_pairs_in_one_pipe(phylocli) -> None:
-    made = phylocli("simulate", "--families", 2, "--tips", "10:12", "--length", 120, "--seed", 4)
+    made = phylocli("simulate", "--number", 2, "--tips", "10:12", "--length", 120, "--seed", 4)
     assert made.returncode == 0 and b"2 families" in made.stderr
     assert made.stdout == phylocli("simulate", "-n", 2, "--tips", "10:12", "--length", 120, "--seed", 4).stdout
     families = records(made.stdout)
@@ -49,7 +49,7 @@ def test_files_and_their_truth(cli, tmp_path) -> None:
         "0"
     )
     record = json.loads((tmp_path / "a.sto.gz.provenance.json").read_text())
-    assert record["parameters"]["motifs"]["count"] == 2 and record["parameters"]["tree"]["relaxed"] == 0.4
+    assert record["parameters"]["motifs"] == 2 and record["parameters"]["relaxed"] == 0.4
 
 
 def test_other_formats_and_given_trees(cli, tmp_path) -> None:
@@ -76,7 +76,7 @@ def test_other_formats_and_given_trees(cli, tmp_path) -> None:
         (["--indel-lengths", "power"], 2, "power:EXPONENT"),
         (["--model", "gtr"], 2, "lg, wag"),
         (["--invariant", "1"], 2, "invariant"),
-        (["--format", "phylip"], 2, "stockholm, fasta, newick"),
+        (["--format", "phylip"], 2, "stockholm"),
         (["--families", "0"], 2, "families"),
         (["--seed", "-1"], 2, "seed"),
         (["--speciation", "inf"], 2, "speciation"),

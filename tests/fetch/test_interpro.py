@@ -405,7 +405,7 @@ def test_what_is_no_accession_is_refused_before_any_request(standin: Standin, st
 
 
 def test_alignments_that_are_not_served_any_more_are_refused(standin: Standin, store: Store) -> None:
-    with pytest.raises(UsageError, match="seed and full alignments only"):
+    with pytest.raises(UsageError, match="alignment must be seed or full"):
         fetch(standin, store, "PF00042", alignment="rp35")
 
 

@@ -109,7 +109,7 @@ def test_no_example_family_is_taken_for_nucleotides(examples: Path) -> None:
 READERS = {
     "tree": ["tree", "-", "--columns", "all"],
     "tree of a given tree": ["tree", "-", "--tree", "TREE"],
-    "align": ["align", "-", "--method", "none"],
+    "align": ["align", "-", "--engine", "none"],
     "families": ["families", "-"],
     "store import": ["store", "import", "-"],
     "embed": ["embed", "-", "--model", "MODEL"],

@@ -11,6 +11,7 @@ import pytest
 from scipy.linalg import expm
 from scipy.stats import chisquare, gamma
 
+from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import stockholm
@@ -22,12 +23,12 @@ from phylocli.simulate import (
     Settings,
     Substitutions,
     TreeModel,
-    simulate_families,
+    simulate,
     simulate_states,
 )
 from phylocli.simulate.families import rate_digits
 from phylocli.simulate.indels import History
-from phylocli.simulate.settings import parse_amount, parse_law, read_frequencies, read_trees
+from phylocli.simulate.settings import parse_law, read_frequencies, read_trees
 from phylocli.tree.distances.matrix import distance_matrix
 from phylocli.tree.models import substitution_model
 
@@ -99,7 +100,7 @@ def test_site_patterns_under_gamma_rates_and_invariant_sites_are_felsensteins() 
     alpha, invariant, columns = 0.6, 0.2, 400_000
     tree = parse("(((a:0.1,b:0.3):0.2,c:0.7):0.1,(d:0.5,e:0.2):0.3);")
     settings = Settings(TreeModel(given=(tree,)), (columns, columns), rates=RateModel(alpha, 4, invariant), indels=NO_INDELS)
-    family = next(simulate_families(settings, seed=2)).family
+    family = next(simulate(settings, seed=2)).family
     group = np.array([c in "ILVMFWYCA" for c in AMINO_ACIDS], dtype=int)
     rows = dict(zip(family.ids, group[encode_states(family.rows)], strict=True))
     counts = np.bincount(sum(rows[name] << k for k, name in enumerate("abcde")), minlength=32)
@@ -130,7 +131,7 @@ def test_site_patterns_under_gamma_rates_and_invariant_sites_are_felsensteins() 
 def test_frequencies_asked_for_are_kept() -> None:
     pi = np.arange(1.0, 21.0) / 210
     settings = Settings(TreeModel(tips=(2, 2), height=1.0), (60_000, 60_000), frequencies=tuple(pi), indels=NO_INDELS)
-    found = next(simulate_families(settings))
+    found = next(simulate(settings))
     for row in encode_states(found.family.rows):
         assert fits(np.bincount(row, minlength=20), pi)
 
@@ -173,7 +174,7 @@ def test_motifs_are_conserved_whole_and_slow() -> None:
         motifs=Motifs(4, 12, 0.1),
         indels=IndelModel(0.05, 0.05),
     )
-    found = next(simulate_families(settings, seed=6))
+    found = next(simulate(settings, seed=6))
     rows = np.array([list(row) for row in found.family.rows])
     for number in range(1, 5):
         columns = np.flatnonzero(found.motif == number)
@@ -265,8 +266,8 @@ def scaled_tree(tips: int, seed: int) -> Tree:
 
 def test_sequences_are_the_alignment_without_its_gaps() -> None:
     settings = Settings(TreeModel(tips=(25, 25), mean_distance=1.0), (80, 80), indels=IndelModel(0.05, 0.05))
-    aligned = list(simulate_families(settings, 3, seed=10))
-    plain = list(simulate_families(settings, 3, seed=10, aligned=False))
+    aligned = list(simulate(settings, 3, seed=10))
+    plain = list(simulate(settings, 3, seed=10, aligned=False))
     for a, b in zip(aligned, plain, strict=True):
         assert [row.replace("-", "") for row in a.family.rows] == b.family.rows
         assert a.family.newick == b.family.newick
@@ -281,7 +282,7 @@ def test_inserted_residues_evolve_like_all_others() -> None:
     settings = Settings(
         TreeModel(given=(tree,)), (2000, 2000), rates=RateModel(math.inf), indels=IndelModel(1.0, 0.0, "geometric", 2.0)
     )
-    found = next(simulate_families(settings, seed=11))
+    found = next(simulate(settings, seed=11))
     assert found.family.ids == ["out", "a", "b"]
     rows = encode_states(["".join(r[c] for c in np.flatnonzero(~found.ancestral)) for r in found.family.rows])
     shared = (rows[1] < 20) & (rows[2] < 20)
@@ -296,10 +297,10 @@ def test_inserted_residues_evolve_like_all_others() -> None:
 
 def test_families_depend_on_seed_and_number_alone() -> None:
     settings = Settings(TreeModel(tips=(5, 20), mean_distance=1.0), (30, 60))
-    five, two = list(simulate_families(settings, 5, seed=1)), list(simulate_families(settings, 2, seed=1))
+    five, two = list(simulate(settings, 5, seed=1)), list(simulate(settings, 2, seed=1))
     assert [f.family.rows for f in two] == [f.family.rows for f in five[:2]]
     assert len({len(f.family) for f in five}) > 1
-    assert next(simulate_families(settings, seed=2)).family.rows != five[0].family.rows
+    assert next(simulate(settings, seed=2)).family.rows != five[0].family.rows
     assert len({name for f in five for name in f.family.ids}) == sum(len(f.family) for f in five)
 
 
@@ -307,7 +308,7 @@ def test_records_are_read_by_us_and_by_easel(tmp_path) -> None:
     from pyhmmer.easel import MSAFile
 
     settings = Settings(TreeModel(tips=(12, 12), mean_distance=1.0), (50, 50), motifs=Motifs(1, 5))
-    found = next(simulate_families(settings, seed=3)).family
+    found = next(simulate(settings, seed=3)).family
     text = io.StringIO()
     stockholm.write_family(found, text)
     path = tmp_path / "a.sto"
@@ -325,11 +326,11 @@ def test_given_trees_are_used_in_turn(tmp_path) -> None:
     trees = read_trees(path)
     assert [len(t.tip_names()) for t in trees] == [2, 3]
     settings = Settings(TreeModel(given=trees), (10, 10), indels=NO_INDELS)
-    found = [f.family for f in simulate_families(settings, 3)]
+    found = [f.family for f in simulate(settings, 3)]
     assert [f.ids[0] for f in found] == ["a", "c", "a"] and found[0].rows != found[2].rows
     assert found[0].newick == "(a:1,b:2);"
     stretched = replace(settings, tree=TreeModel(given=trees[:1], mean_distance=1.5))
-    assert next(simulate_families(stretched)).family.newick == "(a:0.5,b:1);"
+    assert next(simulate(stretched)).family.newick == "(a:0.5,b:1);"
 
 
 @pytest.mark.parametrize("text", ["", "(a:1,a:2);", "(a:1,b);", "(a:1,b:-2);", "a;", "((a:1,b:1);"])
@@ -341,11 +342,14 @@ def test_bad_trees_are_refused(text: str, tmp_path) -> None:
 
 
 def test_words_of_options() -> None:
-    assert parse_amount("5", "x") == (5, 5) and parse_amount("5:9", "x") == (5, 9)
+    assert SimulateConfig.of(None, {"tips": "5"}).tips == SimulateConfig.of(None, {"tips": 5}).tips == (5, 5)
+    assert SimulateConfig.of(None, {"tips": "5:9"}).tips == SimulateConfig.of(None, {"tips": [5, 9]}).tips == (5, 9)
     assert parse_law("geometric:2.5") == ("geometric", 2.5)
     assert read_frequencies("model") is None and read_frequencies("equal") == pytest.approx([0.05] * 20)
     wrong = [
-        lambda: parse_amount("many", "x"),
+        lambda: SimulateConfig.of(None, {"tips": "many"}),
+        lambda: SimulateConfig.of(None, {"tips": 1}),
+        lambda: SimulateConfig.of(None, {"length": "9:5"}),
         lambda: parse_law("power"),
         lambda: TreeModel(tips=(1, 1)),
         lambda: TreeModel("bush"),

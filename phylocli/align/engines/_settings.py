@@ -1,4 +1,4 @@
-"""What every alignment method is told, and what it gives back."""
+"""What an aligner is given, and what it returns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Settings:
 
 
 class Aligned(NamedTuple):
-    """What a method returns: one row a member, in their order, which columns are match states, and how it was done."""
+    """What an aligner returns: one row a member, in their order, which columns are match states, and how it was done."""
 
     rows: list[str]
     reference: str

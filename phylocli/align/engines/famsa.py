@@ -28,7 +28,7 @@ def align(family: Family, settings: Settings) -> Aligned:
         import pyfamsa
     except ImportError as error:
         raise MissingDependencyError(
-            "the method famsa needs pyfamsa", why=str(error), fix="pip install 'phylocli[famsa]', or use --method profile"
+            "the engine famsa needs pyfamsa", why=str(error), fix="pip install 'phylocli[famsa]', or use --engine profile"
         ) from error
     sequences = [sequence.residues for sequence in family.sequences()]
     description = f"FAMSA, pyfamsa {pyfamsa.__version__}"
@@ -38,7 +38,7 @@ def align(family: Family, settings: Settings) -> Aligned:
     try:
         found = aligner.align(pyfamsa.Sequence(str(i).encode(), plain(s).encode()) for i, s in enumerate(sequences))
     except (RuntimeError, ValueError) as error:
-        raise PhylocliError(f"{family.label}: FAMSA failed", why=str(error), fix="use --method profile") from error
+        raise PhylocliError(f"{family.label}: FAMSA failed", why=str(error), fix="use --engine profile") from error
     rows = [""] * len(sequences)
     for row in found:
         rows[int(row.id)] = row.sequence.decode()

@@ -20,6 +20,6 @@ def align(family: Family, settings: Settings) -> Aligned:
     if len({len(row) for row in family.rows}) != 1:
         raise BadInputError(
             f"{family.label}: rows have different lengths, so this is no alignment",
-            fix="use --method profile or --method famsa",
+            fix="use --engine profile or --engine famsa",
         )
     return Aligned(list(family.rows), family.column_features.get("RF", ""), "as given")

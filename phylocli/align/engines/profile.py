@@ -78,7 +78,7 @@ def _profile(family: Family, settings: Settings) -> tuple[Any, str]:
     raise BadInputError(
         f"{family.label} is not aligned and has no profile HMM to align to",
         why="the method 'profile' needs the family's HMM, or an alignment of some members to build one from",
-        fix="give --hmm FILE or --seed-alignment FILE, or align de novo with --method famsa",
+        fix="give --hmm FILE or --seed-alignment FILE, or align de novo with --engine famsa",
     )
 
 
@@ -102,7 +102,7 @@ def build(family: Family) -> Any:
         raise BadInputError(
             f"{family.label}: no HMM can be built from its alignment",
             why=str(error),
-            fix="give --hmm FILE, or align de novo with --method famsa",
+            fix="give --hmm FILE, or align de novo with --engine famsa",
         ) from error
     return hmm
 

@@ -57,7 +57,7 @@ class DuplicateIdError(BadInputError):
     OPTION_FIX = "make the ids unique, or use --on-duplicate keep-first or --on-duplicate rename"
 
 
-FAMILIES_FIX = "make the ids unique; 'phylocli align --on-duplicate rename' does (with --method none for aligned families)"
+FAMILIES_FIX = "make the ids unique; 'phylocli align --on-duplicate rename' does (with --engine none for aligned families)"
 
 
 class DuplicatePolicy:

@@ -1,0 +1,26 @@
+"""Options of `phylocli fetch`: where families and proteins come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from phylocli.config.base import Cli, Config
+
+
+class FetchConfig(Config):
+    """Which alignments are fetched, and from where."""
+
+    table: ClassVar[str] = "fetch"
+
+    alignment: Annotated[Literal["seed", "full"], Cli()] = "seed"
+    """Which of Pfam's alignments of a family."""
+    profile: Annotated[bool, Cli()] = False
+    """Store the HMM of each family, too."""
+    release: Annotated[str | None, Cli(metavar="38.2|current")] = None
+    """Read families from the files of this Pfam release; faster than InterPro for more than a few families."""
+    offline: Annotated[bool, Cli(decisive=False)] = False
+    """Use only what is in the store, and report what is missing."""
+    refresh: Annotated[bool, Cli(decisive=False)] = False
+    """Fetch again what is in the store."""
+    base_url: Annotated[str | None, Cli(metavar="URL")] = None
+    """Address of the service, for example of a mirror."""
