@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,3 +95,35 @@ def test_property_tests_draw_the_same_examples_each_time_and_others_when_fuzzing
     fuzzed = drawn(HYPOTHESIS_PROFILE="fuzz", FUZZ_ROUNDS="3")
     assert len(fuzzed) == 60
     assert len({tuple(fuzzed[k : k + 20]) for k in (0, 20, 40)}) == 3
+
+
+def test_the_balanced_design_has_each_value_five_times_and_each_pair_of_values() -> None:
+    spec = importlib.util.spec_from_file_location("matrix", TESTS / "matrix.py")
+    assert spec is not None and spec.loader is not None
+    matrix = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(matrix)
+    runs = [name.split("+") for name in matrix.balanced()]
+    values = Counter(value for run in runs for value in run)
+    assert values.pop("random") == 7
+    assert values == dict.fromkeys(itertools.chain(*matrix.FACTORS), 5)
+    for one, other in itertools.combinations(matrix.FACTORS, 2):
+        assert all(any({a, b} <= set(run) for run in runs) for a, b in itertools.product(one, other))
+
+
+def test_the_matrix_goes_on_with_the_first_run_that_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "test_one.py").write_text("import os\ndef test_one(): assert os.environ['OMP_NUM_THREADS'] == '2'\n")
+    results = tmp_path / "results.jsonl"
+    command = [sys.executable, TESTS / "matrix.py", "threads-2+random", "threads-4", "--results", results, "-n", "0"]
+    options = ["-p", "no:cacheprovider", "-c", tmp_path / "none.ini", f"--rootdir={tmp_path}", tmp_path / "test_one.py"]
+    (tmp_path / "none.ini").write_text("[pytest]\n")
+
+    def matrix() -> list[str]:
+        done = subprocess.run([*command, "--", *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stdout + done.stderr
+        return [line for line in done.stdout.splitlines() if line.startswith("=== ")]
+
+    assert matrix() == ["=== threads-2+random", "=== threads-4"]
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [(row["passed"], len(row["failed"])) for row in rows] == [(1, 0), (0, 1)]
+    results.write_text(json.dumps(rows[1]) + "\n")
+    assert matrix() == ["=== threads-2+random"]
