@@ -41,7 +41,7 @@ def write_input(path: Path, families: int, members: int, length: int) -> None:
     for simulated in simulate(settings, n=min(20, families), seed=1):
         family = simulated.family
         rows = np.frombuffer("".join(family.rows).encode(), dtype=np.uint8).reshape(members, -1)
-        bases.append((family.ids, rows, family.newick))
+        bases.append((family.ids, rows, family.tree.to_newick()))
     letters = np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)
     rng = np.random.default_rng(0)
     with path.open("w") as file:

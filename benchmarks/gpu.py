@@ -178,7 +178,7 @@ class Benchmark:
     def trees(self) -> tuple[list[Any], list[list[str]], list[Any]]:
         """Return trees, names and alignments of the families."""
         return (
-            [family.tree() for family in self.families],
+            [family.require_tree() for family in self.families],
             [list(family.ids) for family in self.families],
             [encode_states(family.rows) for family in self.families],
         )

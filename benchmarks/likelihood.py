@@ -40,7 +40,8 @@ from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.plugins import TREE_ENGINES
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree, parse
+from phylocli.formats.newick import parse
+from phylocli.formats.tree import Tree
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import deduplicate as _collapse
 from phylocli.tree import refine_many

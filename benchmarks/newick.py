@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from phylocli.formats.newick import Tree, import_ete, parse
+from phylocli.formats.newick import parse
+from phylocli.formats.tree import Tree, import_ete
 from phylocli.simulate import random_tree
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.pairs import PairSampler
 
 MATRIX_UP_TO = 10_000  # 100,000 tips would take 80 GB

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from phylocli.core.alphabet import encode_states
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.pairs import PairSampler
 from phylocli.simulate import IndelModel, RateModel, Settings, TreeModel, birth_death, scaled, simulate
 from phylocli.tree import infer_trees
@@ -224,7 +224,7 @@ def power() -> None:
         for simulated in simulate(settings, families, seed=columns):
             family = simulated.family
             i, j = np.triu_indices(60, 1)
-            for tree, into in ((family.tree(), true), (next(infer_trees([family])).tree(), found)):
+            for tree, into in ((family.require_tree(), true), (next(infer_trees([family])).require_tree(), found)):
                 index = {name: k for k, name in enumerate(tree.tip_names())}
                 place = np.array([index[name] for name in family.ids])
                 into.append(PairSampler(tree).distance(place[i], place[j]))

@@ -31,7 +31,7 @@ def main() -> None:
     wanted = [f for f in phylocli.read_families(EXAMPLES) if f.accession in options.families]
     print("family   members  median nearest: clades  random  ratio   least: clades  random")
     for family in phylocli.infer_trees(wanted):
-        tree = family.tree()
+        tree = family.require_tree()
         names = tree.tip_names()
         sampler = PairSampler(tree)
         i, j = np.triu_indices(len(names), 1)

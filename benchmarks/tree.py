@@ -130,7 +130,7 @@ def one(alignment: str, true_tree: str, engine: str, options: dict) -> dict[str,
     used, wall = cpu() - imports, time.perf_counter() - start
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     truth = parse(Path(true_tree).read_text().strip())
-    figures = compare(done.tree(), truth.prune(done.ids) if len(done) < len(truth.tip_names()) else truth)
+    figures = compare(done.require_tree(), truth.prune(done.ids) if len(done) < len(truth.tip_names()) else truth)
     return {**figures, "cpu": used, "wall": wall, "import": imports, "MB": peak, "note": done.notes[-1]}
 
 

@@ -31,7 +31,7 @@ def save(figure: plt.Figure, name: str) -> None:
 
 def draw_tree(family: Family) -> None:
     """Draw a family's tree once for each band, with the path between two members drawn from it."""
-    tree = family.tree()
+    tree = family.require_tree()
     sampler = PairSampler(tree)
     x = tree.root_distances()
     y = np.zeros(len(tree))

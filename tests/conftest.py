@@ -211,6 +211,7 @@ def simulate_family(label: str, members: int, *, clan: str = "", seed: int = 0, 
 
     from phylocli.core.alphabet import AMINO_ACIDS
     from phylocli.formats.family import Family
+    from phylocli.formats.newick import NewickTree
 
     rng = np.random.default_rng([seed, *label.encode()])
     letters = np.array(list(AMINO_ACIDS))
@@ -228,7 +229,7 @@ def simulate_family(label: str, members: int, *, clan: str = "", seed: int = 0, 
             sequences[child] = np.where(changed, letters[rng.integers(20, size=length)], parent)
     ids = [f"{label}/{i}" for i in range(members)]
     rows = ["".join(sequences[name]) for name in ids]
-    return Family(ids, rows, accession=label, clan=clan, newick=lineages[0][0] + ";")
+    return Family(ids, rows, accession=label, clan=clan, tree=NewickTree(lineages[0][0] + ";"))
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def _read_record(folder: Path) -> str:
 
     store = Store(folder / "store")
     family = store.read(store.accessions()[0])
-    return _digest(family.ids, family.rows, family.clan, family.newick)
+    return _digest(family.ids, family.rows, family.clan, family.tree.to_newick())
 
 
 def _make_corpus(folder: Path) -> list[Path]:
@@ -86,7 +86,7 @@ def _read_corpus(folder: Path) -> str:
     found = []
     for index in range(compiled.families):
         family = compiled.family(index)
-        found += [family.ids, *family.tokens, family.tree().tip_names(), family.tree().length]
+        found += [family.ids, *family.tokens, family.require_tree().tip_names(), family.require_tree().length]
     return _digest(*found)
 
 

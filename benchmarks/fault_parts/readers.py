@@ -53,7 +53,7 @@ def _families(path: Path) -> object:
     from phylocli.formats import read_families
 
     return [
-        (family.match_columns() if family.aligned else None, family.has_tree and family.tree())
+        (family.match_columns() if family.aligned else None, family.has_tree and family.require_tree())
         for family in read_families(path)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,7 +51,7 @@ def parse_trim(text: str) -> Trim:
     return Trim(max_gaps=share)
 
 
-def _gaps(rows: list[str]) -> npt.NDArray[np.bool_]:
+def _gaps(rows: Sequence[str]) -> npt.NDArray[np.bool_]:
     letters = np.frombuffer("".join(rows).encode("ascii", "replace"), dtype=np.uint8).reshape(len(rows), -1)
     return np.isin(letters, [ord(c) for c in GAPS])
 

@@ -17,6 +17,7 @@ use the first tokens of the same vocabulary, so encoders are the same; models ke
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +110,7 @@ def check_alphabet(name: str) -> str:
     return name
 
 
-def looks_like_nucleotides(rows: list[str]) -> bool:
+def looks_like_nucleotides(rows: Sequence[str]) -> bool:
     """Return whether sequences, aligned or not and in any case, are nucleotides rather than proteins.
 
     Of the first 100: 15 letters or more, unknown ones not counted; all of them IUPAC's codes of nucleotides, 90 % of them
@@ -163,7 +164,7 @@ def decode_tokens(tokens: npt.ArrayLike, alphabet: str = "protein") -> str:
     return "".join(_LETTERS[alphabet][np.asarray(tokens, dtype=np.int64)])
 
 
-def encode_states(rows: list[str], alphabet: str = "protein") -> npt.NDArray[np.uint8]:
+def encode_states(rows: Sequence[str], alphabet: str = "protein") -> npt.NDArray[np.uint8]:
     """Return an alignment as states, shape (n, columns): 0–19 in the order of `AMINO_ACIDS`, 20 = missing.
 
     Of nucleotides (`alphabet` `dna`) 0–3 in the order of `NUCLEOTIDES`; ambiguity codes are missing.

@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pyhmmer import easel
 
-from phylocli.align.engines._letters import plain
 from phylocli.core.errors import BadInputError
 from phylocli.formats.sequences.fasta import Sequence
-
-AMINO = easel.Alphabet.amino()
+from phylocli.hmmer import amino, digital, plain
 
 # HMMER's own limit on the length of a target sequence.
 LONGEST = 100_000
@@ -45,20 +42,20 @@ class Pool:
         self.ids = [sorted(found[text]) for text in self.residues]
         self.lengths: npt.NDArray[np.int64] = np.array([len(text) for text in self.residues], dtype=np.int64)
         self.offsets: npt.NDArray[np.int64] = np.concatenate(([0], np.cumsum(self.lengths)))
-        self._digital = [
-            easel.TextSequence(name=str(i), sequence=plain(text)).digitize(AMINO) for i, text in enumerate(self.residues)
-        ]
+        self._digital = [digital(text, str(i)) for i, text in enumerate(self.residues)]
 
     def __len__(self) -> int:
         return len(self.residues)
 
     def block(self, members: Iterable[int]) -> Any:
         """Return sequences as HMMER's search takes them; a sequence's name is its index here."""
-        return easel.DigitalSequenceBlock(AMINO, [self._digital[i] for i in members])
+        from pyhmmer import easel
+
+        return easel.DigitalSequenceBlock(amino(), [self._digital[i] for i in members])
 
     def segment(self, index: int, start: int, end: int, name: str = "query") -> Any:
         """Return a part of a sequence, 1-based and inclusive, as HMMER takes it."""
-        return easel.TextSequence(name=name, sequence=plain(self.residues[index][start - 1 : end])).digitize(AMINO)
+        return digital(self.residues[index][start - 1 : end], name)
 
     def letters(self, index: int) -> bytes:
         """Return a whole sequence as HMMER reads it: the 20 amino acids and `X`."""

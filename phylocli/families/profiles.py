@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pyhmmer import easel, plan7
+from pyhmmer import plan7
 from pyhmmer.errors import UnexpectedError
 
-from phylocli.families.pool import AMINO
+from phylocli.hmmer import amino, digital_msa
 
 SEED = 42
 # A profile learns little from more rows than this; it keeps building time bounded in families of thousands.
@@ -45,13 +45,13 @@ class Builders:
     def of_one(self) -> Any:
         """Return the builder of this thread for single sequences, as phmmer has it."""
         if not hasattr(self._local, "single"):
-            self._local.single = plan7.Builder(AMINO, **_calibration(_CALIBRATION))
+            self._local.single = plan7.Builder(amino(), **_calibration(_CALIBRATION))
         return self._local.single
 
     def background(self) -> Any:
         """Return the background model of this thread."""
         if not hasattr(self._local, "background"):
-            self._local.background = plan7.Background(AMINO)
+            self._local.background = plan7.Background(amino())
         return self._local.background
 
     def profile(self, rows: list[bytes], *, fixed: bool = False) -> Any:
@@ -74,7 +74,7 @@ class Builders:
                 number: Any = effective_number(letters[:, match], background)
             except UnexpectedError:  # so short a calibration can fail to converge
                 number = "entropy"
-            builder = plan7.Builder(AMINO, architecture="hand", effective_number=number, **_calibration(_CALIBRATION))
+            builder = plan7.Builder(amino(), architecture="hand", effective_number=number, **_calibration(_CALIBRATION))
             profile, _, _ = builder.build_msa(_digital(letters, match), background)
         except (ValueError, UnexpectedError):
             return None
@@ -102,7 +102,7 @@ def effective_number(letters: npt.NDArray[np.uint8], background: Any) -> float:
     expected = np.asarray(background.residue_frequencies)
 
     def entropy(number: float) -> float:
-        builder = plan7.Builder(AMINO, architecture="hand", effective_number=float(number), **_calibration(20, length=5))
+        builder = plan7.Builder(amino(), architecture="hand", effective_number=float(number), **_calibration(20, length=5))
         profile: Any = builder.build_msa(alignment, background)[0]
         emissions = np.asarray(profile.match_emissions)[1:]
         return float((emissions * np.log2(emissions / expected)).sum(axis=1).mean())
@@ -128,9 +128,4 @@ def _calibration(number: int, length: int | None = None) -> dict[str, Any]:
 
 
 def _digital(letters: npt.NDArray[np.uint8], match: npt.NDArray[np.bool_]) -> Any:
-    alignment = easel.TextMSA(
-        name="family",
-        sequences=[easel.TextSequence(name=str(i), sequence=row.tobytes().decode()) for i, row in enumerate(letters)],
-    )
-    alignment.reference = "".join("x" if column else "." for column in match)
-    return alignment.digitize(AMINO)
+    return digital_msa((row.tobytes().decode() for row in letters), match)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pyhmmer import plan7
 from pyhmmer.errors import UnexpectedError
 
-from phylocli.families.pool import AMINO, Pool
+from phylocli.families.pool import Pool
 from phylocli.families.profiles import SEED, Builders
+from phylocli.hmmer import SearchOptions
 
 # HMMER reports what lies on both sides of a long insertion or a worn stretch as two domains; such pieces are chained up to
 # these distances, in profile positions and in residues of the target.
@@ -87,11 +87,8 @@ class Searcher:
 
     def _pipeline(self) -> Any:
         if not hasattr(self._local, "pipeline"):
-            cutoff = self.settings.evalue
-            thresholds: dict[str, Any] = {"E": cutoff, "incE": cutoff, "domE": cutoff, "incdomE": cutoff}
-            self._local.pipeline = plan7.Pipeline(
-                AMINO, self.builders.background(), Z=len(self.pool), seed=SEED, **thresholds
-            )
+            options = SearchOptions(self.settings.evalue, database_size=len(self.pool), seed=SEED)
+            self._local.pipeline = options.pipeline(self.builders.background())
         self._local.pipeline.clear()
         return self._local.pipeline
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from phylocli.formats.newick import Tree
+    from phylocli.formats.tree import Tree
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Family:
         name: short name (`Globin`).
         description: one line.
         clan: clan accession, for example `CL0090`.
-        newick: the family's tree as Newick text, empty where there is none.
+        tree: the family's tree, None where there is none. Its tips are checked against the members by `require_tree`.
         tree_alpha: shape α of the Γ-distributed site rates under which the tree's branch lengths were estimated; None where
             that is not known.
         aligned: False for plain sequences (from FASTA).
@@ -43,13 +44,13 @@ class Family:
     """
 
     ids: list[str]
-    rows: list[str]
+    rows: SequenceOf[str]
     accession: str = ""
     version: str = ""
     name: str = ""
     description: str = ""
     clan: str = ""
-    newick: str = ""
+    tree: Tree | None = None
     tree_alpha: float | None = None
     aligned: bool = True
     features: list[tuple[str, str]] = field(default_factory=list)
@@ -161,26 +162,26 @@ class Family:
     @property
     def has_tree(self) -> bool:
         """Whether there is a tree, valid or not."""
-        return bool(self.newick)
+        return self.tree is not None
 
-    def tree(self) -> Tree:
+    def require_tree(self) -> Tree:
         """Return the family's tree, its tips checked against the members.
 
         Raises:
             BadInputError: no tree, not Newick, or tips that are not the members.
         """
-        from phylocli.formats.newick import parse
-
-        if not self.newick:
+        if self.tree is None:
             raise BadInputError(f"{self.label} has no tree", fix="run it through 'phylocli tree' first")
-        tree = parse(self.newick, f"the tree of {self.label}")
-        check_tips(tree.tip_names(), self.ids, self.label)
-        return tree
+        check_tips(self.tree.tip_names(), self.ids, self.label)
+        return self.tree
 
     def with_tree(self, tree: Tree | None, note: str = "", *, alpha: float | None = None) -> Family:
-        """Return a copy that carries `tree` (None: no tree), a note of how it was made, and the α of its lengths."""
+        """Return a copy that carries `tree` (None: no tree), a note of how it was made, and the α of its lengths.
+
+        Branch lengths are rounded to ten significant digits, so that a tree in memory is the one that a file would hold.
+        """
         notes = [n for n in self.notes if not n.startswith("tree ")] + ([note] if note else [])
-        return replace(self, newick=tree.to_newick() if tree is not None else "", notes=notes, tree_alpha=alpha)
+        return replace(self, tree=tree.rounded() if tree is not None else None, notes=notes, tree_alpha=alpha)
 
     def subset(self, ids: Iterable[str]) -> Family:
         """Return the family with only these members, in their order here; the tree is pruned to them.
@@ -192,14 +193,14 @@ class Family:
         if unknown:
             raise BadInputError(f"{self.label} has no member {shorten(min(unknown))!r}")
         index = [i for i, name in enumerate(self.ids) if name in keep]
-        newick = self.newick
-        if newick and len(index) < len(self.ids):
-            newick = self.tree().prune(keep).to_newick(exact=True) if len(index) > 0 else ""
+        tree = self.tree
+        if tree is not None and len(index) < len(self.ids):
+            tree = self.require_tree().prune(keep) if index else None
         return replace(
             self,
             ids=[self.ids[i] for i in index],
             rows=[self.rows[i] for i in index],
-            newick=newick,
+            tree=tree,
             sequence_features={k: v for k, v in self.sequence_features.items() if k in keep},
             residue_features={k: v for k, v in self.residue_features.items() if k in keep},
             declared_size=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
 
 from phylocli.core import console
 from phylocli.core.alphabet import looks_like_nucleotides
@@ -29,7 +30,7 @@ class NucleotideCheck:
         self._fix = fix
         self._open = alphabet == "protein"
 
-    def check(self, rows: list[str], label: str) -> None:
+    def check(self, rows: SequenceOf[str], label: str) -> None:
         """Warn where these sequences, aligned or not, look like nucleotides."""
         if self._open and looks_like_nucleotides(rows):
             self.warn(label)

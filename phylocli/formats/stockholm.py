@@ -11,6 +11,7 @@ from typing import IO, BinaryIO
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
+from phylocli.formats.newick import NewickTree
 from phylocli.formats.sequences.fasta import FAMILIES_FIX, DuplicatePolicy, OnDuplicate, policy_report, shorten
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
@@ -166,7 +167,8 @@ class _Record:
                 family.notes.append(text[len(NOTE_PREFIX) :])
             else:
                 family.features.append((tag, text))
-        family.newick = "".join(newick)
+        if text := "".join(newick):
+            family.tree = NewickTree(text, f"the tree of {family.label}")
         if not self.rows:
             raise BadInputError(f"{where}: the record {family.accession or family.name!r} has no sequences")
         for place, parts in self.further.items():
@@ -328,9 +330,9 @@ def write_family(family: Family, stream: IO[str]) -> None:
     if family.clan:
         head.append(("CL", family.clan))
     head += [("CC", NOTE_PREFIX + note) for note in family.notes]
-    if family.newick:
+    if family.tree is not None:
         alpha = [("ALPHA", repr(float(family.tree_alpha)))] if family.tree_alpha is not None else []
-        head += [("TN", "phylocli"), *alpha, ("NH", family.newick)]
+        head += [("TN", "phylocli"), *alpha, ("NH", family.tree.to_newick())]
     head.append(("SQ", str(len(family.ids))))
     out += [f"#=GF {tag}   {text}\n" for tag, text in head]
     for name, items in family.sequence_features.items():

@@ -210,7 +210,7 @@ def _records(source: Path) -> list[Family]:
 def _with_trees(families: PathLike, folder: Path) -> Path:
     """Return the file of families with trees, made once for each content where they lack."""
     source = Path(families)
-    if all(family.newick for family in _records(source)):
+    if all(family.has_tree for family in _records(source)):
         return source
     with source.open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -64,7 +64,7 @@ def mean_distance(families: Sequence[Family], low: float, high: float) -> float:
     """
     means = []
     for family in families:
-        sampler = PairSampler(family.tree())
+        sampler = PairSampler(family.require_tree())
         if sampler.count(low, high):
             means.append(float(sampler.draw(_DRAWN, low, high, np.random.default_rng(0))[2].mean()))
     if not means:

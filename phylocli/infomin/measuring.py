@@ -74,7 +74,7 @@ def measure(
         BadInputError: too few members are held out to measure on.
     """
     model = Model.load(run / MODEL)
-    on = hashlib.sha256("".join(f.newick or "" for f in scored).encode()).hexdigest()
+    on = hashlib.sha256("".join(f.tree.to_newick() if f.tree else "" for f in scored).encode()).hexdigest()
     key = {"model": model.fingerprint, "estimators": list(ESTIMATORS), "asked": PAIRS, "steps": STEPS, "on": on}
     path = run / MEASURED
     if path.is_file():

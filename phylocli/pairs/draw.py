@@ -115,7 +115,7 @@ class Drawer:
         if len(family) < 2:
             self._note_empty(family.label, EmptyBandError(f"{family.label} has one member; a pair needs two"))
             return
-        tree = family.tree()
+        tree = family.require_tree()
         tips = tree.tip_names()
         sampler = sampler_of(family.label, tree)
         pools = [self._pool(family, tips, sampler, band) for band in bands_of(config, sampler)]

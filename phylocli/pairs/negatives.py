@@ -20,6 +20,7 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import read_table, require_columns
+from phylocli.hmmer import SearchOptions, build_hmm, hmmsearch
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,11 +59,9 @@ class Sketch:
         """
         hmm = None
         if profile:
-            from phylocli.align.engines import profile as engine
-
             if not family.aligned:
                 raise BadInputError(f"{family.label} is not aligned, so it has no profile", fix="use 'phylocli align'")
-            hmm = engine.build(family)
+            hmm = build_hmm(family)
         sequences = sorted(sequence.residues for sequence in family.sequences())  # the order of members does not matter
         chosen = np.unique(np.linspace(0, len(sequences) - 1, min(MEMBERS, len(sequences))).astype(int))
         return cls(family.label, family.clan, [sequences[k] for k in chosen.tolist()], hmm)
@@ -82,27 +81,14 @@ def profile_scores(sketches: list[Sketch], *, threads: int = 1) -> tuple[Floats,
         The best bit score of either profile against the other's sequences, shape (F, F), symmetric, −inf where there is
         none; and whether its E-value is at most `HOMOLOGOUS`, shape (F, F).
     """
-    import pyhmmer
-    from pyhmmer import easel
-
-    amino = easel.Alphabet.amino()
-    block: Any = easel.DigitalSequenceBlock(amino)
-    for index, sketch in enumerate(sketches):
-        consensus = sketch.hmm.consensus.upper()
-        for number, residues in enumerate([consensus, *sketch.members]):
-            text = easel.TextSequence(name=f"{index}:{number}", sequence=residues.replace("J", "X"))
-            block.append(text.digitize(amino))
-    families = len(sketches)
-    score = np.full((families, families), -np.inf)
-    homologous = np.zeros((families, families), dtype=bool)
-    options: dict[str, Any] = {"F1": 1.0, "F2": 1.0, "F3": 1.0, "bias_filter": False, "E": 1e12, "incE": 1e12}
-    queries: list[Any] = [sketch.hmm for sketch in sketches]
-    searches: Any = pyhmmer.hmmsearch(queries, block, cpus=threads, Z=len(block), **options)
-    for query, hits in enumerate(searches):
-        for hit in hits:
-            target = int(hit.name.partition(":")[0])
-            score[query, target] = max(score[query, target], hit.score)
-            homologous[query, target] |= hit.evalue <= HOMOLOGOUS
+    targets = [(k, text) for k, s in enumerate(sketches) for text in (s.hmm.consensus.upper(), *s.members)]
+    family = np.array([k for k, _ in targets])
+    score = np.full((len(sketches), len(sketches)), -np.inf)
+    homologous = np.zeros(score.shape, dtype=bool)
+    options = SearchOptions(evalue=1e12, filters=False, threads=threads)
+    for query, hits in enumerate(hmmsearch((s.hmm for s in sketches), (text for _, text in targets), options)):
+        np.maximum.at(score[query], family[hits.target], hits.score)
+        homologous[query, family[hits.target[hits.evalue <= HOMOLOGOUS]]] = True
     return np.maximum(score, score.T), homologous | homologous.T
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

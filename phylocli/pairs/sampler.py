@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.pairs.patristic import Floats, Ints, Patristic
 from phylocli.pairs.wavelet import WaveletMatrix
 

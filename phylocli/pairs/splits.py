@@ -44,7 +44,7 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
     """
     if not 0 < fraction < 1:
         raise UsageError(f"a share of {fraction:g} cannot be held out", fix="give a number above 0 and below 1")
-    tree = family.tree()
+    tree = family.require_tree()
     patristic = Patristic(tree)
     n = patristic.n_tips
     rng = np.random.default_rng(seed)

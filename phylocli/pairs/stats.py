@@ -78,7 +78,7 @@ def distributions(families: Iterable[Family], config: SamplingConfig) -> Iterato
         if len(family) < 2:
             console.info(f"{family.label} has one member, so there is no distance to describe")
             continue
-        sampler = sampler_of(family.label, family.tree())
+        sampler = sampler_of(family.label, family.require_tree())
         top = sampler.tree.diameter()
         quantiles = sampler.quantiles(list(QUANTILES))
         quantiles[-1] = top

@@ -128,7 +128,7 @@ def chosen_baselines(names: SequenceOf[str] | None, *, sequences: bool, model: b
 
 
 def _read_trees(source: PathLike) -> list[Family]:
-    families = [f for f in read_families(source) if f.newick]
+    families = [f for f in read_families(source) if f.has_tree]
     if not families:
         raise BadInputError(f"{source} holds no family with a tree", fix="run the families through 'phylocli tree' first")
     return families

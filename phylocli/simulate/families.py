@@ -13,7 +13,7 @@ from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.errors import PhylocliError
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.simulate.indels import History, Insertion
 from phylocli.simulate.settings import Settings
 from phylocli.simulate.sites import motif_letters, rate_digits

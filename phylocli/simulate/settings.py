@@ -12,9 +12,9 @@ from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import newick, read_sequences
-from phylocli.formats.newick import Tree
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike, display_name
+from phylocli.formats.tree import Tree
 from phylocli.simulate.indels import IndelModel
 from phylocli.simulate.sites import Motifs, RateModel
 from phylocli.simulate.trees import birth_death, coalescent, relaxed, scaled

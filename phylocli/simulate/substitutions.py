@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.tree.models import STATES, SubstitutionModel, substitution_model
 
 States = npt.NDArray[np.uint8]

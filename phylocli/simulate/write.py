@@ -52,7 +52,7 @@ def write_simulated(
             if format == "stockholm":
                 stockholm.write_family(family, stream)
             elif format == "newick":
-                stream.write(family.newick + "\n")
+                stream.write(family.require_tree().to_newick() + "\n")
             else:
                 fasta.write((Sequence(name, row) for name, row in zip(family.ids, family.rows, strict=True)), stream)
             if target is None:

@@ -75,8 +75,8 @@ def _family(store: Store, accession: str) -> Iterator[Finding]:
         check_family(family, None, path.name)
         if accession not in (family.accession, family.name):
             yield Finding(path, f"holds {family.label}")
-        if family.newick:
-            family.tree()
+        if family.has_tree:
+            family.require_tree()
     except BadInputError as error:
         yield Finding(path, error.what)
 

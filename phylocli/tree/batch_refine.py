@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from phylocli.core import console
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.tree import deduplicate as _collapse
 from phylocli.tree.refinement import fits_memory, one_thread, schedule, words_for
 from phylocli.tree.rooting import root as rooted
@@ -75,7 +75,7 @@ def refine_many(
 def _prepared(family: Family, columns: str, settings: Settings) -> Family | _Waiting:
     from phylocli.tree.infer import usable_states
 
-    tree = family.tree()
+    tree = family.require_tree()
     placed, names, states = usable_states(family, columns, 0.0)
     if len(placed) < len(family):
         tree = tree.prune(placed.ids)

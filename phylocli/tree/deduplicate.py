@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.alphabet import MISSING
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 
 
 def canonical_order(states: npt.NDArray[np.uint8], names: Sequence[str]) -> list[int]:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import STDIO, PathLike, atomic_path
+from phylocli.formats.tree import Tree
 
 SUFFIXES = (".svg", ".png", ".pdf")
 MAX_LABELS = 250
@@ -46,7 +46,7 @@ def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool 
     if str(target) == STDIO:
         for family in families:
             stream = sys.stdout if text_to_stdout else sys.stderr
-            stream.write(_encodable(f"{family.label}\n{draw_text(family.tree())}\n", stream.encoding or "utf-8"))
+            stream.write(_encodable(f"{family.label}\n{draw_text(family.require_tree())}\n", stream.encoding or "utf-8"))
             yield family
         return
     first: Family | None = None
@@ -56,12 +56,12 @@ def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool 
             first = family
         else:
             if not several:
-                draw_file(first.tree(), _named(target, first.label), title=first.label)
+                draw_file(first.require_tree(), _named(target, first.label), title=first.label)
                 several = True
-            draw_file(family.tree(), _named(target, family.label), title=family.label)
+            draw_file(family.require_tree(), _named(target, family.label), title=family.label)
         yield family
     if first is not None and not several:
-        draw_file(first.tree(), target, title=first.label)
+        draw_file(first.require_tree(), target, title=first.label)
 
 
 def _encodable(text: str, encoding: str) -> str:

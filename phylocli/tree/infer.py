@@ -20,10 +20,11 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import TREE_ENGINES
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family, check_tips
-from phylocli.formats.newick import Tree, read_trees
+from phylocli.formats.newick import read_trees
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
+from phylocli.formats.tree import Tree
 from phylocli.tree import deduplicate as _collapse
 from phylocli.tree.distances.matrix import (
     DISTANCES,

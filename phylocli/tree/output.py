@@ -48,7 +48,7 @@ def write_trees(
     with open_text_output(target) as stream:
         for family in families:
             if format == "newick":
-                stream.write(family.newick + "\n")
+                stream.write(family.require_tree().to_newick() + "\n")
             else:
                 stockholm.write_family(family, stream)
             if target is None:

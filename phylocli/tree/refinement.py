@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core import console
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.tree.models import MODELS
 from phylocli.tree.settings import Inferred, Settings, shape
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats.newick import Tree, is_support
 from phylocli.formats.sequences.fasta import shorten
+from phylocli.formats.tree import Tree, is_support
 
 METHODS = ("midpoint", "minvar", "none")
 """The names that `root` takes."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.tree.distances.alpha import estimate_alpha
 from phylocli.tree.distances.matrix import FORMULAS, MAX_DISTANCE
 

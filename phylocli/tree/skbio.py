@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 
 
 class _NoTorch:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.protocols import TreeEnginePlugin
-from phylocli.formats.newick import Tree, is_support
+from phylocli.formats.tree import Tree, is_support
 from phylocli.tree import deduplicate as _collapse
 from phylocli.tree.comparison.splits import split_frequencies
 from phylocli.tree.refinement import fits_memory, one_thread

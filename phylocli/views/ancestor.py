@@ -17,7 +17,7 @@ import numpy.typing as npt
 from phylocli.core.alphabet import FIRST_RESIDUE, MISSING, encode_states
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.pairs import EmptyBandError
 from phylocli.pairs.draw import sampler_of
 from phylocli.tree.models import discrete_gamma, substitution_model
@@ -122,7 +122,7 @@ class Ancestor:
 
     def reconstruct(self, family: Family) -> dict[int, Tokens]:
         """Return the most probable sequence at every inner node of the family's tree, by node; at least one residue each."""
-        tree = _cleaned(family.tree())
+        tree = _cleaned(family.require_tree())
         place = {name: k for k, name in enumerate(family.ids)}
         order = [place[name] for name in tree.tip_names()]
         states = encode_states(family.rows)[:, family.match_columns()][order]
@@ -144,8 +144,8 @@ class Ancestor:
             BadInputError: not aligned, no tree, or one without branch lengths.
         """
         require_aligned(family, "ancestor")
-        sampler = sampler_of(family.label, family.tree())
-        tree = _cleaned(family.tree())
+        sampler = sampler_of(family.label, family.require_tree())
+        tree = _cleaned(family.require_tree())
         lineages = Lineages(tree, self.lo, self.hi)
         if lineages.total == 0:
             raise EmptyBandError(

@@ -30,9 +30,9 @@ class _Prepared:
     @functools.cached_property
     def hmm(self) -> Any:
         """The family's HMM, built when it is first drawn from: training looks through all families before that."""
-        from phylocli.align.engines import profile
+        from phylocli.hmmer import build_hmm
 
-        return profile.build(self._family)
+        return build_hmm(self._family)
 
     def _emit(self, random: Any) -> Tokens:
         while True:

@@ -70,7 +70,7 @@ class Phylogenetic:
             EmptyBandError: no two members lie in the band (a trainer may pass such a family over).
             BadInputError: no tree, one without branch lengths, or one member only.
         """
-        tree = family.tree()
+        tree = family.require_tree()
         tokens = member_tokens(family)
         sampler = sampler_of(family.label, tree)
         (band,) = bands_of(self.config, sampler)

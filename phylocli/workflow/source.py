@@ -56,7 +56,7 @@ def families(
         )
     shelf = Store(store)
     for found in _stored(shelf, family or (), clan or (), all_):
-        if upto == "tree" and not found.newick:
+        if upto == "tree" and not found.has_tree:
             from phylocli.tree import infer_trees
 
             console.info(f"{found.label}: no tree in the store yet, inferring one")

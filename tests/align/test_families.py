@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phylocli.align import align_families
-from phylocli.align.engines import profile
-from phylocli.align.engines._letters import plain, restore
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
+from phylocli.hmmer import align_to, build_hmm, plain, restore
 from phylocli.store import Store
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -71,8 +70,8 @@ def test_match_and_insert_columns_are_written_apart(engine: str, globins: Family
 def test_a_profile_built_from_a_subset_aligns_the_rest_as_the_curators_did(globins: Family) -> None:
     """The globins' rows were aligned to a profile; a profile of half of them must give back most columns of the others."""
     seed, rest = globins.ids[::2], globins.ids[1::2]
-    path_hmm = profile.build(globins.subset(seed))
-    rows, reference = profile.align_to(path_hmm, residues(globins.subset(rest)), threads=1)
+    path_hmm = build_hmm(globins.subset(seed))
+    rows, reference = align_to(path_hmm, residues(globins.subset(rest)), threads=1)
     ours = [[c for c, r in zip(row, reference, strict=True) if r == "x"] for row in rows]
     theirs = [
         [c for c, match in zip(row, globins.match_columns(), strict=True) if match] for row in globins.subset(rest).rows
@@ -91,7 +90,7 @@ def test_famsa_finds_the_columns_of_close_relatives() -> None:
 
 
 def test_profiles_come_from_file_seed_store_or_record_in_that_order(globins: Family, tmp_path: Path) -> None:
-    hmm = profile.build(globins)
+    hmm = build_hmm(globins)
     file = tmp_path / "globin.hmm"
     with file.open("wb") as stream:
         hmm.write(stream)
@@ -119,9 +118,9 @@ def test_one_of_many_profiles_is_picked_by_accession_or_name(globins: Family, tm
     file = tmp_path / "two.hmm"
     with file.open("wb") as stream:
         for accession in ("PF00042", "PF00076"):
-            profile.build(families[accession]).write(stream)
+            build_hmm(families[accession]).write(stream)
     done = align(families["PF00076"], hmm=file)
-    assert int(done.match_columns().sum()) == profile.build(families["PF00076"]).M
+    assert int(done.match_columns().sum()) == build_hmm(families["PF00076"]).M
     with pytest.raises(BadInputError, match="has no HMM for PF00041"):
         align(families["PF00041"], hmm=file)
 

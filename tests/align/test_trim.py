@@ -10,6 +10,7 @@ from phylocli.align.trim import KEPT_TAG, Trim, coverage, drop_uncovered, parse_
 from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
+from phylocli.formats.newick import NewickTree
 
 columns = st.lists(st.lists(st.sampled_from("ACDEFW-"), min_size=3, max_size=3), min_size=1, max_size=25)
 
@@ -19,7 +20,7 @@ def family() -> Family:
         ["a", "b", "c"],
         ["MKvlAAG", "MK..A-G", "M-v.--G"],
         accession="PF1",
-        newick="(a:1,b:1,c:1);",
+        tree=NewickTree("(a:1,b:1,c:1);"),
         column_features={"RF": "xx..xxx", "SS": "HHccEEE"},
         residue_features={"a": {"PP": "9876543"}},
         sequence_features={"b": [("OS", "Homo sapiens")]},
@@ -36,7 +37,7 @@ def test_match_trimming_keeps_match_columns_and_everything_that_goes_with_them()
         "b": [("OS", "Homo sapiens")],
         "c": [(KEPT_TAG, "1-1,3-3")],
     }
-    assert done.newick == ""
+    assert done.tree is None
     assert done.notes == ["trim match columns: 5 of 7"]
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from phylocli.align.engines import profile
 from phylocli.formats import read_families
+from phylocli.hmmer import build_hmm
 
 
 def families(data: bytes, folder: Path) -> list:
@@ -38,7 +38,7 @@ def test_unaligned_sequences_need_a_profile_and_are_told_where_from(phylocli: Ca
 def test_sequences_from_a_pipe_align_to_a_profile_file(phylocli: Callable, examples: Path, tmp_path: Path) -> None:
     [globin] = [f for f in read_families(examples / "families.sto") if f.accession == "PF00042"]
     with (tmp_path / "globin.hmm").open("wb") as stream:
-        profile.build(globin).write(stream)
+        build_hmm(globin).write(stream)
     fasta = (examples / "globins.fasta").read_bytes()
     result = phylocli("align", "--hmm", "globin.hmm", "-o", "globins.sto.gz", "-v", input=fasta)
     assert result.returncode == 0, result.stderr

@@ -29,7 +29,7 @@ def test_every_family_gets_a_tree_and_a_note(phylocli: Callable, examples: Path,
     given = list(read_families(examples / "families.sto"))
     assert [f.accession for f in found] == [f.accession for f in given]
     for family in found:
-        assert sorted(family.tree().tip_names()) == sorted(family.ids)
+        assert sorted(family.require_tree().tip_names()) == sorted(family.ids)
         assert family.notes[-1].startswith("tree BME+NNI, scikit-bio")
     record = json.loads((tmp_path / "trees.sto.provenance.json").read_text())
     assert record["stage"] == "tree"
@@ -70,7 +70,7 @@ def test_a_tree_from_elsewhere_is_attached_rooted_and_drawn(cli: Callable, tmp_p
     )
     assert result.exit_code == 0, result.stderr
     [family] = read_families(out)
-    tree = family.tree()
+    tree = family.require_tree()
     assert "d" in {tree.names[child] for child in tree.children()[0]}
     assert family.notes == ["tree taken from mine.nwk, root outgroup"]
     assert b"substitutions per site" in picture.read_bytes()
@@ -92,7 +92,7 @@ def test_families_of_the_store_get_their_trees_there(cli: Callable, small: Path,
     result = cli("tree", "--all", "--store", store.root)
     assert result.exit_code == 0, result.stderr
     assert result.stdout == ""
-    assert all(family.newick for family in store.families())
+    assert all(family.tree.to_newick() for family in store.families())
 
 
 @pytest.mark.parametrize(

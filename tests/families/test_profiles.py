@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pyhmmer import easel, plan7
 
-from phylocli.families.pool import AMINO
 from phylocli.families.profiles import Builders, effective_number
 from phylocli.formats import read_families
+from phylocli.hmmer import amino
 
 
 def match_rows(family):
@@ -26,19 +26,19 @@ def by_hmmer(letters):
         sequences=[easel.TextSequence(name=str(i), sequence=row.tobytes().decode()) for i, row in enumerate(letters)],
     )
     alignment.reference = "x" * letters.shape[1]
-    builder = plan7.Builder(AMINO, architecture="hand", EmN=10, EvN=10, EfN=10)
-    return builder.build_msa(alignment.digitize(AMINO), plan7.Background(AMINO))[0]
+    builder = plan7.Builder(amino(), architecture="hand", EmN=10, EvN=10, EfN=10)
+    return builder.build_msa(alignment.digitize(amino()), plan7.Background(amino()))[0]
 
 
 @pytest.mark.parametrize("name", ["fn3", "Pkinase", "Cyclin_N", "RRM_1", "ArsP_1"])
 def test_the_effective_number_is_near_that_of_hmmer(families, name):
-    found = effective_number(families[name], plan7.Background(AMINO))
+    found = effective_number(families[name], plan7.Background(amino()))
     assert found == pytest.approx(by_hmmer(families[name]).nseq_effective, rel=0.25)
 
 
 def test_where_all_rows_say_too_little_all_count():
     rows = np.array([[ord(c) for c in row] for row in ("MKVLAWGH", "CDEFYPQR")], dtype=np.uint8)
-    assert effective_number(rows, plan7.Background(AMINO)) == pytest.approx(2.0)
+    assert effective_number(rows, plan7.Background(amino())) == pytest.approx(2.0)
 
 
 def test_profiles_are_the_same_each_time_and_have_the_columns_asked_for(families):

@@ -19,6 +19,7 @@ from phylocli.fetch import Policy, Release, fetch_families, fetch_release
 from phylocli.fetch.http import Client
 from phylocli.fetch.pfam import PfamReleases, dead_families
 from phylocli.fetch.split import read_clans, records
+from phylocli.formats.newick import NewickTree
 from phylocli.store import Store
 
 FAST = Policy().scaled(0.001)
@@ -85,12 +86,12 @@ def test_a_family_lost_from_the_store_comes_back_from_the_file_on_disk(standin: 
 def test_a_tree_in_the_store_is_not_overwritten_by_a_second_run(standin: Standin, store: Store) -> None:
     fetch(standin, store)
     family = store.read("PF01073")
-    family.newick = "(" + ",".join(f"'{name}':1" for name in family.ids) + ");"
+    family.tree = NewickTree("(" + ",".join(f"'{name}':1" for name in family.ids) + ");")
     store.write(family, "tree", {})
     assert fetch(standin, store).alignments.written == 0
-    assert store.read("PF01073").newick
+    assert store.read("PF01073").tree.to_newick()
     assert fetch(standin, store, refresh=True).alignments.written == len(example_families())
-    assert not store.read("PF01073").newick
+    assert not store.read("PF01073").tree.to_newick()
 
 
 # ---- resuming ----

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree, parse, parse_trees
+from phylocli.formats.newick import NewickTree, parse, parse_trees
+from phylocli.formats.tree import Tree
 
 
 def random_tree(n, rng):
@@ -122,9 +123,9 @@ def test_exact_text_gives_back_the_same_lengths_of_a_pruned_family(n, seed):
     tree.length[1:] = rng.random(len(tree) - 1) * 10.0 ** rng.integers(-9, 3, len(tree) - 1)
     keep = [f"t{i}" for i in rng.choice(n, n - 1, replace=False)]
     pruned = tree.prune(keep)
-    assert parse(pruned.to_newick(exact=True)).length.tolist() == pruned.length.tolist()
-    family = Family(tree.tip_names(), ["MKV"] * n, newick=tree.to_newick(exact=True))
-    assert family.subset(keep).tree().length.tolist() == pruned.length.tolist()
+    assert parse(pruned.to_newick()).length.tolist() == pruned.length.tolist()
+    family = Family(tree.tip_names(), ["MKV"] * n, tree=NewickTree(tree.to_newick()))
+    assert family.subset(keep).require_tree().length.tolist() == pruned.length.tolist()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_the_trees_of_a_text_end_with_semicolons_outside_quotes_and_comments(tex
 def test_any_trees_of_a_text_are_read_back(tips, data):
     trees = [Tree(np.array([-1, 0]), np.array([0.0, length]), ["", name]) for name, length in tips]
     gaps = [data.draw(st.sampled_from(["", " ", "\n", "\r\n", "[a;'comment]"])) for _ in trees]
-    text = "".join(gap + tree.to_newick(exact=True) for gap, tree in zip(gaps, trees, strict=True))
+    text = "".join(gap + tree.to_newick() for gap, tree in zip(gaps, trees, strict=True))
     found = list(parse_trees(text))
     assert [(tree.names[1], tree.length[1]) for tree in found] == tips
 

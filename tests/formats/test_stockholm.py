@@ -46,14 +46,14 @@ def test_everything_in_a_record_is_read():
     assert (family.accession, family.version, family.name, family.clan) == ("PF99999", "7", "Toy", "CL0001")
     assert family.ids == ["a/1-3", "b", "c"]
     assert family.rows == ["AC-D", "A.cD", "ACCD"]
-    assert family.newick == "((a/1-3:1,b:2):0.5,c:1);"
+    assert family.tree.to_newick() == "((a/1-3:1,b:2):0.5,c:1);"
     assert family.notes == ["tree engine=bme"]
     assert family.features == [("GA", "20.50 20.50;"), ("CC", "written by hand")]
     assert family.sequence_features == {"a/1-3": [("AC", "Q1.2")]}
     assert family.residue_features == {"a/1-3": {"SS": "HH.E"}}
     assert family.declared_size == 3
     assert family.match_columns().tolist() == [True, True, False, True]
-    assert family.tree().tip_names() == ["a/1-3", "b", "c"]
+    assert family.require_tree().tip_names() == ["a/1-3", "b", "c"]
 
 
 def test_what_is_written_reads_back_the_same():
@@ -164,8 +164,8 @@ def test_a_subset_keeps_the_tree_in_step():
     (family,) = records(RECORD)
     part = family.subset(["a/1-3", "c"])
     assert part.ids == ["a/1-3", "c"]
-    assert part.newick == "(a/1-3:1.5,c:1);"
-    assert part.tree().root_distances()[part.tree().tips()].tolist() == [1.5, 1.0]
+    assert part.tree.to_newick() == "(a/1-3:1.5,c:1);"
+    assert part.require_tree().root_distances()[part.require_tree().tips()].tolist() == [1.5, 1.0]
     with pytest.raises(BadInputError, match="no member"):
         family.subset(["zzz"])
 
@@ -173,7 +173,7 @@ def test_a_subset_keeps_the_tree_in_step():
 def test_tips_that_are_no_members_are_named():
     (family,) = records(RECORD.replace("c:1);", "d:1);"))
     with pytest.raises(BadInputError, match=r"c\).*d\)"):
-        family.tree()
+        family.require_tree()
 
 
 def test_an_unaligned_family_cannot_be_stockholm():
@@ -203,7 +203,7 @@ def test_states_of_an_alignment_round_trip(examples):
 def test_the_alpha_of_a_tree_is_a_field_of_its_own(alpha):
     (family,) = records(RECORD)  # written before there was such a field
     assert family.tree_alpha is None
-    made = family.with_tree(family.tree(), "tree of mine", alpha=alpha)
+    made = family.with_tree(family.require_tree(), "tree of mine", alpha=alpha)
     text = text_of(made)
     assert ("#=GF ALPHA" in text) == (alpha is not None)
     (again,) = records(text)
@@ -215,7 +215,7 @@ def test_the_alpha_of_a_tree_is_a_field_of_its_own(alpha):
 
 def test_an_alpha_belongs_to_a_tree():
     (family,) = records(RECORD)
-    family.newick, family.tree_alpha = "", 1.0
+    family.tree, family.tree_alpha = None, 1.0
     assert "ALPHA" not in text_of(family)
 
 

@@ -56,7 +56,7 @@ def test_views_are_matched_to_the_bands_mean_distance(families: list[Family]) ->
 
 
 def test_trees_are_made_once_for_each_content(families: list[Family], tmp_path: Path) -> None:
-    bare = [replace(family, newick=None) for family in families]
+    bare = [replace(family, tree=None) for family in families]
     for name, few in (("a", bare[:1]), ("b", bare[1:2])):
         write_families(iter(few), tmp_path / f"{name}.sto")
     made = [_with_trees(tmp_path / f"{name}.sto", tmp_path) for name in "aba"]

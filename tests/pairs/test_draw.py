@@ -12,7 +12,7 @@ from scipy.stats import chisquare, kstest
 from phylocli.config.pairs import SamplingConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
-from phylocli.formats.newick import parse
+from phylocli.formats.newick import NewickTree, parse
 from phylocli.pairs import EmptyBandError, PairSampler, draw_pairs
 from phylocli.pairs.allocation import ByPairs, Proportional, fill_up, hypergeometric
 from phylocli.pairs.filters import AlignedRows
@@ -28,7 +28,7 @@ def make_family(accession, n, seed, *, clan="", columns=30):
         a, b = (nodes.pop(int(rng.integers(len(nodes)))) for _ in range(2))
         nodes.append(f"({a}:{rng.exponential(0.3):.6f},{b}:{rng.exponential(0.3):.6f})")
     rows = ["".join(rng.choice(list("ACDEFGHIKL-"), columns)) for _ in range(n)]
-    return Family(ids, rows, accession=accession, clan=clan, newick=nodes[0] + ";")
+    return Family(ids, rows, accession=accession, clan=clan, tree=NewickTree(nodes[0] + ";"))
 
 
 FAMILIES = [make_family("PF1", 9, 1, clan="CL1"), make_family("PF2", 20, 2), make_family("PF3", 5, 3)]
@@ -43,7 +43,7 @@ def pairs_of(frame):
 
 
 def in_band(family, lo, hi):
-    tree = family.tree()
+    tree = family.require_tree()
     sampler = PairSampler(tree)
     i, j, d = sampler.unrank(lo, hi, np.arange(sampler.count(lo, hi)))
     names = tree.tip_names()
@@ -107,7 +107,7 @@ def test_per_sequence_follows_its_law(replace):
 
 
 def test_per_sequence_by_rows_follows_the_same_law_as_by_list():
-    sampler = PairSampler(FAMILIES[1].tree(), sorted_up_to=0)
+    sampler = PairSampler(FAMILIES[1].require_tree(), sorted_up_to=0)
     lo, hi = sampler.quantiles([0.1, 0.5])
     listed = PerSequencePool(Draw.joined(list(UniformPool(sampler, lo, hi).chunks())), sampler.n_tips)
     rows = PerSequenceRowPool(sampler, lo, hi, replace=True)
@@ -157,7 +157,7 @@ def test_bins_give_equally_many_and_share_no_edge():
     frame = drawn(number=31, bins=((0.5, 1.0), (1.0, 1.5), (1.5, 2.0)))
     distance = frame["distance"]
     assert [distance.is_between(0.5, 1, "left").sum(), distance.is_between(1, 1.5, "left").sum()] == [11, 10]
-    tree = Family(["a", "b", "c"], ["AC", "AC", "AC"], accession="PF", newick="(a:0.5,b:0.5,c:0.75);")
+    tree = Family(["a", "b", "c"], ["AC", "AC", "AC"], accession="PF", tree=NewickTree("(a:0.5,b:0.5,c:0.75);"))
     every = drawn([tree], bins=((0.5, 1.0), (1.0, 1.25)))
     assert sorted(every["distance"]) == [1.0, 1.25, 1.25]
 
@@ -174,7 +174,8 @@ def test_bins_give_equally_many_and_share_no_edge():
     ],
 )
 def test_every_pair_within_bins_that_touch_belongs_to_one(bins):
-    tree = Family(list("abcd"), ["AC"] * 4, accession="PF", newick="((a:0,d:0):0.5,b:0.5,c:0.75);")  # 0, 1, 1, 1.25 × 3
+    tree = Family(list("abcd"), ["AC"] * 4, accession="PF", tree=NewickTree("((a:0,d:0):0.5,b:0.5,c:0.75);"))
+    # distances: 0, 1, 1, 1.25 × 3
     frame = drawn([tree], bins=bins)
     assert len(frame) == len(frame.unique(["id_a", "id_b"]))
     ends = max(hi for _, hi in bins)
@@ -194,7 +195,7 @@ def test_bins_that_overlap_are_refused_before_anything_is_read(bins):
 
 def test_quantiles_narrow_the_band_to_the_familys_own_spread():
     for family in FAMILIES:
-        sampler = PairSampler(family.tree())
+        sampler = PairSampler(family.require_tree())
         low, high = sampler.quantiles([0.25, 0.75])
         frame = drawn([family], quantiles=(0.25, 0.75))
         assert frame["distance"].is_between(low, high).all()
@@ -203,7 +204,7 @@ def test_quantiles_narrow_the_band_to_the_familys_own_spread():
 
 def test_relative_units_count_in_medians_of_the_family():
     family = FAMILIES[1]
-    median = PairSampler(family.tree()).quantiles([0.5])[0]
+    median = PairSampler(family.require_tree()).quantiles([0.5])[0]
     frame = drawn([family], min_dist=0.5, max_dist=1.2, unit="relative")
     assert set(pairs_of(frame)) == set(in_band(family, 0.5 * median, 1.2 * median))
 
@@ -238,7 +239,7 @@ def test_caps_per_ancestor_reach_the_tables():
     family = FAMILIES[1]
     frame = drawn([family], max_per_ancestor=1)
     assert len(frame) == 19
-    sampler, names = PairSampler(family.tree()), family.tree().tip_names()
+    sampler, names = PairSampler(family.require_tree()), family.require_tree().tip_names()
     i, j = (np.array([names.index(x) for x in frame[c]]) for c in ("id_a", "id_b"))
     assert len(set(sampler.tree.ancestor(i, j).tolist())) == 19
 
@@ -288,7 +289,7 @@ def test_rows_that_share_no_column_have_no_identity():
 
 
 def test_an_unaligned_family_has_no_identity():
-    family = Family(["a", "b"], ["AC", "ACD"], accession="PF", aligned=False, newick="(a:1,b:1);")
+    family = Family(["a", "b"], ["AC", "ACD"], accession="PF", aligned=False, tree=NewickTree("(a:1,b:1);"))
     assert len(drawn([family])) == 1
     with pytest.raises(BadInputError, match="not aligned"):
         drawn([family], min_identity=0.5)
@@ -377,7 +378,7 @@ def test_requests_that_make_no_sense_are_refused(options, says):
 
 
 def test_members_without_any_difference_have_a_band_in_every_unit():
-    same = Family(["a", "b", "c"], ["AC"] * 3, accession="PF", newick="(a:0,b:0,c:0);")
+    same = Family(["a", "b", "c"], ["AC"] * 3, accession="PF", tree=NewickTree("(a:0,b:0,c:0);"))
     assert len(drawn([same], unit="relative")) == len(drawn([same], bins=((0.0, math.inf),), unit="relative")) == 3
     with pytest.raises(EmptyBandError):
         drawn([same], scheme="log-distance", number=3)
@@ -457,7 +458,7 @@ def test_many_families_are_held_in_bounded_memory():
 @given(st.integers(2, 50), st.integers(0, 1000), st.floats(0, 1), st.floats(0, 1))
 def test_partners_are_those_of_the_pairs(n, seed, a, b):
     family = make_family("PF", n, seed)
-    tree = family.tree()
+    tree = family.require_tree()
     few, many = PairSampler(tree), PairSampler(tree, sorted_up_to=0)
     lo, hi = np.sort(few.quantiles([a, b]))
     i, j, _ = few.unrank(lo, hi, np.arange(few.count(lo, hi)))
@@ -477,4 +478,4 @@ def test_nucleotides_are_compared_as_nucleotides() -> None:
 
 def test_an_alphabet_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(UsageError, match="alphabet"):
-        drawn([Family(["a", "b"], ["ACGT", "ACGT"], newick="(a:1,b:1);")], alphabet="rna")
+        drawn([Family(["a", "b"], ["ACGT", "ACGT"], tree=NewickTree("(a:1,b:1);"))], alphabet="rna")

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.newick import Tree, parse
+from phylocli.formats.newick import parse
+from phylocli.formats.tree import Tree
 from phylocli.pairs import EmptyBandError, PairSampler
 from phylocli.pairs.sampler import distinct_integers
 from phylocli.pairs.wavelet import WaveletMatrix

@@ -7,6 +7,7 @@ import pytest
 from phylocli.config.pairs import PairsConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
+from phylocli.formats.newick import NewickTree
 from phylocli.formats.tables import read_table
 from phylocli.pairs import (
     EmptyBandError,
@@ -29,12 +30,12 @@ def make_family(accession, n, seed, *, clan="", twins=False):
         close = twins and "(" not in a + b
         lengths = (0.0, 0.0) if close else tuple(rng.exponential(0.3, 2))
         nodes.append(f"({a}:{lengths[0]:.6f},{b}:{lengths[1]:.6f})")
-    return Family(ids, ["ACDE"] * n, accession=accession, clan=clan, newick=nodes[0] + ";")
+    return Family(ids, ["ACDE"] * n, accession=accession, clan=clan, tree=NewickTree(nodes[0] + ";"))
 
 
 def nearest(family, held):
     """The smallest distance between a held-out member and one that is not."""
-    tree = family.tree()
+    tree = family.require_tree()
     names = tree.tip_names()
     sampler = PairSampler(tree)
     inside = [k for k, name in enumerate(names) if name in held]
@@ -49,7 +50,7 @@ def test_held_out_clades_have_the_size_asked_for_and_no_near_twin_outside(seed):
     assert 20 <= len(held) <= 24
     rng = np.random.default_rng(seed)
     by_chance = [nearest(family, set(rng.choice(family.ids, len(held), replace=False))) for _ in range(20)]
-    lengths = family.tree().length[1:]
+    lengths = family.require_tree().length[1:]
     assert nearest(family, held) >= np.median(lengths) / 2
     assert nearest(family, held) > np.median(by_chance)
 
@@ -62,7 +63,7 @@ def test_identical_members_are_never_parted():
 
 
 def test_members_without_any_difference_cannot_be_split():
-    family = Family(["a", "b", "c"], ["AC"] * 3, accession="PF", newick="(a:0,b:0,c:0);")
+    family = Family(["a", "b", "c"], ["AC"] * 3, accession="PF", tree=NewickTree("(a:0,b:0,c:0);"))
     assert split_clades(family, 0.4, 0) == set()
 
 
@@ -74,7 +75,7 @@ def test_the_seed_decides_what_is_held_out():
 
 def test_the_side_away_from_the_root_and_the_one_towards_it_may_both_be_held_out():
     # One member on one side of the root, the rest on the other: only the root's side is small enough.
-    family = Family(["a", "b", "c", "d"], ["AC"] * 4, accession="PF", newick="((b:0,c:0,d:0):1,a:1);")
+    family = Family(["a", "b", "c", "d"], ["AC"] * 4, accession="PF", tree=NewickTree("((b:0,c:0,d:0):1,a:1);"))
     assert split_clades(family, 0.25, 0) == {"a"}
 
 
@@ -106,7 +107,7 @@ def test_clades_are_divided_without_overlap_and_with_nothing_lost():
     assert Counter(i for part in parts.values() for i in part.ids) == Counter(family.ids)
     assert (8, 17) <= (len(parts["test"]), len(parts["validation"])) <= (10, 20)
     for part in parts.values():
-        assert part.tree().tip_names() and set(part.tree().tip_names()) == set(part.ids)
+        assert part.require_tree().tip_names() and set(part.require_tree().tip_names()) == set(part.ids)
 
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.5, 0.6, -0.1), (0, 0.5, 0.5), (0.5, 0.2, 0.2)])
@@ -151,7 +152,7 @@ def test_standard_output_cannot_hold_a_split():
 def test_distributions_count_every_pair_once(n):
     family = make_family("PF1", n, 6)
     (found,) = distributions([family], PairsConfig(min_dist=0.5, max_dist=2))
-    sampler = PairSampler(family.tree())
+    sampler = PairSampler(family.require_tree())
     assert sum(found.counts) == found.pairs == n * (n - 1) // 2
     assert found.in_band == sampler.count(0.5, 2)
     assert found.mean_partners * found.members_in_band == pytest.approx(2 * found.in_band)

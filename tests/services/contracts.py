@@ -25,6 +25,7 @@ from phylocli.families.pool import Pool
 from phylocli.families.searching import Settings as FamilySettings
 from phylocli.formats import Sequence
 from phylocli.formats.family import Family
+from phylocli.formats.newick import NewickTree
 from phylocli.objectives import ViewBatch, build_objective, needs_of
 from phylocli.probe import make_dataset
 from phylocli.probe.inputs.embedding import Embedding
@@ -41,7 +42,7 @@ ROWS = [
 
 def family() -> Family:
     newick = "(((a:0.1,b:0.2):0.3,(c:0.1,d:0.4):0.2):0.1,e:0.5);"
-    return Family(list("abcde"), ROWS, aligned=True, accession="PF1", newick=newick)
+    return Family(list("abcde"), ROWS, aligned=True, accession="PF1", tree=NewickTree(newick))
 
 
 def check(kind: Kind[Any], name: str) -> None:
@@ -64,7 +65,7 @@ def check_view(plugin: Any, name: str) -> None:
     if plugin.KIND == "source":
         alphabet = getattr(plugin, "ALPHABETS", ("protein",))[0]
         rows = ROWS if alphabet == "protein" else ["ACGTTGCAACGTTGCAACGT"] * 4 + ["ACGTTGCAACGATGCAACGT"]
-        prepared = view.prepare(Family(list("abcde"), rows, aligned=True, newick=family().newick, alphabet=alphabet))
+        prepared = view.prepare(Family(list("abcde"), rows, aligned=True, tree=family().tree, alphabet=alphabet))
         a, b, distance = prepared.draw(6, np.random.default_rng(3))
         assert len(a) == len(b) == len(distance) == 6
         assert all(x.dtype == np.uint8 and x.ndim == 1 and len(x) for x in (*a, *b))

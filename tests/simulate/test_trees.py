@@ -8,7 +8,7 @@ from scipy.special import exp1
 from scipy.stats import kstest
 
 from phylocli.core.errors import UsageError
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.pairs import PairSampler
 from phylocli.simulate import birth_death, coalescent, random_tree, relaxed, scaled
 from phylocli.simulate.trees import _of_heights, mean_patristic

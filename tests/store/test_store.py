@@ -19,6 +19,7 @@ from standin import Standin, example_families
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.fetch import Policy, fetch_release, import_families
 from phylocli.formats import Family, read_families, read_sequences
+from phylocli.formats.newick import NewickTree
 from phylocli.formats.sequences.a2m import fill_inserts
 from phylocli.store import (
     Store,
@@ -234,7 +235,7 @@ def test_a_decompressed_release_on_disk_goes_in_too(standin: Standin, store: Sto
 
 def test_the_inventory_tells_what_the_records_say(full: Store, tmp_path: Path) -> None:
     family = full.read("PF01073")
-    family.newick = "(" + ",".join(f"'{name}':1" for name in family.ids) + ");"
+    family.tree = NewickTree("(" + ",".join(f"'{name}':1" for name in family.ids) + ");")
     full.write(family, "tree", {})
     assert write_inventory(full, tmp_path / "ls.tsv") == 14
     rows = {row["accession"]: row for row in pl.read_csv(tmp_path / "ls.tsv", separator="\t").to_dicts()}
@@ -294,7 +295,7 @@ def corrupt(store: Store, how: str) -> Path:
         text = b"\n".join(line for line in text.split(b"\n") if not line.startswith(first + b" "))
         path.write_bytes(gzip.compress(text))
     elif how == "a tree of others":
-        family.newick = "(x:1,y:1);"
+        family.tree = NewickTree("(x:1,y:1);")
         store.write(family, "tree", {})
     return path
 

@@ -10,7 +10,7 @@ import pytest
 
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
-from phylocli.formats.newick import parse
+from phylocli.formats.newick import NewickTree, parse
 from phylocli.simulate import random_tree
 from phylocli.tree.draw import MAX_TEXT_TIPS, check_target, draw_file, draw_text, drawn, scale_length
 
@@ -83,7 +83,9 @@ def test_other_formats_are_what_their_suffix_says(suffix: str, magic: bytes, tmp
 
 
 def test_several_families_get_a_file_each(tmp_path: Path) -> None:
-    families = [Family(["a", "b"], ["MK", "ML"], accession=name, newick="(a:1,b:1);") for name in ("PF1", "x/../y")]
+    families = [
+        Family(["a", "b"], ["MK", "ML"], accession=name, tree=NewickTree("(a:1,b:1);")) for name in ("PF1", "x/../y")
+    ]
     assert len(list(drawn(families, tmp_path / "tree.svg"))) == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tree.PF1.svg", "tree.x_.._y.svg"]
     list(drawn(families[:1], tmp_path / "alone.svg"))
@@ -119,7 +121,7 @@ def test_support_stands_on_its_branch_where_there_is_room(tmp_path: Path) -> Non
 def test_a_text_picture_is_ascii_where_the_terminal_has_no_box_characters(monkeypatch):
     import io
 
-    family = Family(["Zoë", "b"], ["AC", "AD"], newick="(Zoë:1,b:2);")
+    family = Family(["Zoë", "b"], ["AC", "AD"], tree=NewickTree("(Zoë:1,b:2);"))
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", out)
     list(drawn([family], "-", text_to_stdout=True))

@@ -13,10 +13,10 @@ import pytest
 
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, UsageError
-from phylocli.formats import newick, read_families, stockholm
+from phylocli.formats import read_families, stockholm
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree, quote
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer
 from phylocli.tree.engines import _distances, _external, iqtree, veryfasttree
@@ -63,7 +63,7 @@ def infer_one(family: Family, **options: object) -> Family:
 def test_engines_find_the_true_tree_of_long_sequences(engine: str) -> None:
     family, truth = simulated(14, 3_000, seed=7)
     done = infer_one(family, engine=engine)
-    found = done.tree()
+    found = done.require_tree()
     # FastTree's search is a heuristic: it may miss one branch even where the sequences leave no doubt.
     assert len(splits(found) ^ splits(truth)) <= (2 if engine == "veryfasttree" else 0)
     ours, true = distances(found), distances(truth)
@@ -139,7 +139,7 @@ def test_few_nearly_identical_members_keep_their_distances_with_veryfasttree(n: 
         at = max(k, 1) * 7
         row[at] = (row[at] + 1 + k) % 20
     done = infer_one(as_family(rows, [f"m{k}" for k in range(n)]), engine="veryfasttree")
-    assert np.mean(list(distances(done.tree()).values())) == pytest.approx(2 / columns, rel=0.25)
+    assert np.mean(list(distances(done.require_tree()).values())) == pytest.approx(2 / columns, rel=0.25)
 
 
 @pytest.mark.needs("veryfasttree")
@@ -152,7 +152,7 @@ def test_a_scale_of_lengths_that_nothing_determines_is_taken_back_and_said() -> 
         "MKVLAAGIVGLCAKEWTY--",
     ]
     done = infer_one(Family(list("abcde"), rows), engine="veryfasttree")
-    assert max(distances(done.tree()).values()) < 0.15  # one residue of twenty differs
+    assert max(distances(done.require_tree()).values()) < 0.15  # one residue of twenty differs
     assert "not determined" in done.notes[-1]
     assert done.tree_alpha is None
 
@@ -166,14 +166,14 @@ def test_inferring_again_replaces_the_old_tree_and_note() -> None:
 
 def test_the_same_input_gives_the_same_bytes() -> None:
     family, _ = simulated(30, 150)
-    assert infer_one(family).newick == infer_one(family).newick
+    assert infer_one(family).tree.to_newick() == infer_one(family).tree.to_newick()
 
 
 # --- small and odd families
 
 
 def test_one_member_is_a_tree_of_one_tip() -> None:
-    assert infer_one(Family(["a"], ["MKV"])).tree().tip_names() == ["a"]
+    assert infer_one(Family(["a"], ["MKV"])).require_tree().tip_names() == ["a"]
 
 
 def test_two_members_share_their_distance_once() -> None:
@@ -183,7 +183,7 @@ def test_two_members_share_their_distance_once() -> None:
 
     expected = distance_matrix(encode_states(PAIR), alpha=1.0, min_overlap=1)[0, 1]
     assert expected > 0
-    assert distances(done.tree())["a", "b"] == pytest.approx(expected)
+    assert distances(done.require_tree())["a", "b"] == pytest.approx(expected)
 
 
 def test_three_members_get_the_branches_of_their_distances() -> None:
@@ -192,7 +192,7 @@ def test_three_members_get_the_branches_of_their_distances() -> None:
     from phylocli.tree import distance_matrix
 
     expected = distance_matrix(encode_states(family.rows), alpha=1.0)
-    found = distances(infer_one(family, alpha=1.0).tree())
+    found = distances(infer_one(family, alpha=1.0).require_tree())
     for i, j in ((0, 1), (0, 2), (1, 2)):
         assert found[f"s{i}", f"s{j}"] == pytest.approx(expected[i, j], rel=1e-6)
 
@@ -201,28 +201,28 @@ def test_three_members_get_the_branches_of_their_distances() -> None:
 def test_identical_members_are_at_distance_zero(engine: str) -> None:
     family, _ = simulated(6, 300)
     twins = Family([*family.ids, "x", "y"], [*family.rows, family.rows[0], family.rows[0]])
-    found = distances(infer_one(twins, engine=engine).tree())
+    found = distances(infer_one(twins, engine=engine).require_tree())
     assert found["s0", "x"] == found["s0", "y"] == found["x", "y"] == 0
     assert found["s1", "x"] == pytest.approx(found["s0", "s1"])
 
 
 def test_a_family_of_identical_members_is_flat() -> None:
     done = infer_one(Family(["a", "b", "c", "d", "e"], ["MKVL"] * 5))
-    assert set(distances(done.tree()).values()) == {0.0}
+    assert set(distances(done.require_tree()).values()) == {0.0}
     assert "identical" in done.notes[-1]
 
 
 def test_columns_without_a_residue_change_nothing() -> None:
     family, _ = simulated(6, 100)
     gappy = Family(family.ids, ["--" + row[:50] + "---" + row[50:] for row in family.rows])
-    assert infer_one(gappy).newick == infer_one(family).newick
+    assert infer_one(gappy).tree.to_newick() == infer_one(family).tree.to_newick()
 
 
 def test_a_member_without_a_residue_in_the_columns_is_left_out_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     family, _ = simulated(5, 60)
     done = infer_one(Family([*family.ids, "empty"], [*family.rows, "-" * 60]))
     assert done.ids == family.ids
-    assert sorted(done.tree().tip_names()) == family.ids
+    assert sorted(done.require_tree().tip_names()) == family.ids
     assert "left out 1 of 6 members" in capsys.readouterr().err
 
 
@@ -243,22 +243,22 @@ def test_fragments_that_share_no_column_are_placed_by_way_of_others() -> None:
     for engine in ("bme", "nj"):
         done = infer_one(Family(family.ids, rows), engine=engine)
         assert "share too few columns" in done.notes[-1]
-        assert np.isfinite(list(distances(done.tree()).values())).all()
+        assert np.isfinite(list(distances(done.require_tree()).values())).all()
 
 
 def test_only_match_columns_count_unless_all_are_asked_for() -> None:
     rows = ["ACDEFGHIKLww", "ACDEFGHIKV..", "ACDEFGHIRVkk", "ACDEFGHVKVww"]
     by_match = infer_one(Family(list("abcd"), rows, column_features={"RF": "xxxxxxxxxx.."}), min_overlap=1)
     without = infer_one(Family(list("abcd"), [row[:10] for row in rows]), min_overlap=1)
-    assert by_match.newick == without.newick
+    assert by_match.tree.to_newick() == without.tree.to_newick()
     everything = infer_one(Family(list("abcd"), rows), columns="all", min_overlap=1)
-    assert everything.newick != without.newick
+    assert everything.tree.to_newick() != without.tree.to_newick()
 
 
 def test_no_branch_is_negative_or_missing() -> None:
     family, _ = simulated(40, 30)
     for engine in ("bme", "nj"):
-        length = infer_one(family, engine=engine, root="none").tree().length
+        length = infer_one(family, engine=engine, root="none").require_tree().length
         assert (length >= 0).all()
 
 
@@ -270,7 +270,7 @@ def test_all_x_is_an_error_that_names_the_family() -> None:
 def test_unaligned_rows_are_an_error_and_equal_lengths_are_taken_as_aligned() -> None:
     with pytest.raises(BadInputError, match="not aligned"):
         infer_one(Family(["a", "b"], ["MKV", "MK"], aligned=False))
-    assert infer_one(Family(["a", "b"], ["MKV", "MKA"], aligned=False), min_overlap=1).newick
+    assert infer_one(Family(["a", "b"], ["MKV", "MKA"], aligned=False), min_overlap=1).tree.to_newick()
 
 
 def test_letters_that_are_no_residues_are_named() -> None:
@@ -299,13 +299,13 @@ def test_hostile_names_come_through_engines_and_files(engine: str, tmp_path: Pat
         names = names[::20]
     states = simulate_states(random_tree(len(names), rng), 40, rng)
     done = infer_one(as_family(states, names, accession="PF1"), engine=engine)
-    assert sorted(done.tree().tip_names()) == sorted(names)
+    assert sorted(done.require_tree().tip_names()) == sorted(names)
     path = tmp_path / "trees.sto"
     with path.open("w", encoding="utf-8") as stream:
         stockholm.write_family(done, stream)
     [again] = read_families(path)
     assert again.ids == names
-    assert distances_close(again.tree(), done.tree(), names[:20])
+    assert distances_close(again.require_tree(), done.require_tree(), names[:20])
 
 
 def distances_close(first: Tree, second: Tree, names: list[str]) -> bool:
@@ -343,7 +343,7 @@ def test_a_matrix_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "fasttre"}, "no tree engine"),
+        ({"engine": "fasttre"}, "unknown tree engine"),
         ({"engine": "veryfasttree", "model": "kimura"}, "has no model"),
         ({"model": "blosum"}, "no distance or model"),
         ({"root": "top"}, "no rooting"),
@@ -374,9 +374,9 @@ def test_a_program_that_fails_says_its_last_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["bme", "nj"])
 def test_single_precision_of_large_families_gives_the_same_tree(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     family, _ = simulated(30, 150, seed=4)
-    double = infer_one(family, engine=engine, refine=False).tree()
+    double = infer_one(family, engine=engine, refine=False).require_tree()
     monkeypatch.setattr(_distances, "SINGLE_ABOVE", 10)
-    single = infer_one(family, engine=engine, refine=False).tree()
+    single = infer_one(family, engine=engine, refine=False).require_tree()
     assert splits(single) == splits(double)
     expected = distances(double)
     assert all(found == pytest.approx(expected[pair], abs=1e-5) for pair, found in distances(single).items())
@@ -421,7 +421,9 @@ def test_processes_give_what_one_gives_in_the_same_order_whatever_the_order_of_m
     alone = list(infer_trees(three(), failures=one))
     turned = (replace(family, ids=family.ids[::-1], rows=family.rows[::-1]) for family in three())
     together = list(infer_trees(turned, failures=two, jobs=2))
-    assert [(f.accession, f.newick, f.notes) for f in alone] == [(f.accession, f.newick, f.notes) for f in together]
+    assert [(f.accession, f.tree.to_newick(), f.notes) for f in alone] == [
+        (f.accession, f.tree.to_newick(), f.notes) for f in together
+    ]
     assert [str(i.error) for i in one.items] == [str(i.error) for i in two.items]
 
 
@@ -433,7 +435,7 @@ def test_a_tree_from_a_file_is_checked_and_attached(tmp_path: Path) -> None:
     path = tmp_path / "mine.nwk"
     path.write_text(truth.to_newick() + "\n")
     [done] = attach_trees([family], path)
-    assert distances_close(done.tree(), truth, family.ids)
+    assert distances_close(done.require_tree(), truth, family.ids)
     assert "mine.nwk" in done.notes[-1]
 
 
@@ -441,7 +443,7 @@ def test_trees_in_a_file_go_to_families_in_order(tmp_path: Path) -> None:
     path = tmp_path / "two.nwk"
     path.write_text("(a:1,'b;c':2);\n(x:1,y:1,z:3);")
     families = [Family(["a", "b;c"], PAIR), Family(["x", "y", "z"], [*PAIR, PAIR[0]])]
-    assert [sorted(f.tree().tip_names()) for f in attach_trees(families, path)] == [["a", "b;c"], ["x", "y", "z"]]
+    assert [sorted(f.require_tree().tip_names()) for f in attach_trees(families, path)] == [["a", "b;c"], ["x", "y", "z"]]
     with pytest.raises(BadInputError, match="2 trees for 1 families"):
         list(attach_trees(families[:1], path))
     with pytest.raises(BadInputError, match="more families"):
@@ -472,9 +474,9 @@ def test_a_tree_that_does_not_fit_is_an_error(newick: str, message: str, tmp_pat
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
 def test_a_tree_file_is_read_in_any_encoding_that_sequences_are(name: str, encoding: str, ends: str, tmp_path: Path) -> None:
     path = tmp_path / "tree.nwk"
-    path.write_bytes(f"({newick.quote(name)}:0.1,{ends} b:0.2);{ends}".encode(encoding))
+    path.write_bytes(f"({quote(name)}:0.1,{ends} b:0.2);{ends}".encode(encoding))
     [done] = attach_trees([Family([name, "b"], PAIR)], path, root="none")
-    assert done.tree().tip_names() == [name, "b"]
+    assert done.require_tree().tip_names() == [name, "b"]
 
 
 def test_an_outgroup_roots_the_families_that_have_it() -> None:
@@ -482,9 +484,9 @@ def test_an_outgroup_roots_the_families_that_have_it() -> None:
     other, _ = simulated(5, 200)
     other.ids = [f"o{i}" for i in range(5)]
     first, second = infer_trees([family, other], outgroup=["s3"])
-    tree = first.tree()
+    tree = first.require_tree()
     assert any(tree.names[child] == "s3" for child in tree.children()[0])
-    assert sorted(second.tree().tip_names()) == other.ids
+    assert sorted(second.require_tree().tip_names()) == other.ids
 
 
 # --- IQ-TREE, where it is installed; else a stand-in that writes what it writes
@@ -495,7 +497,7 @@ def test_an_outgroup_roots_the_families_that_have_it() -> None:
 def test_iqtree_finds_the_tree_and_chooses_models() -> None:
     family, truth = simulated(8, 600, seed=7)
     done = infer_one(family, engine="iqtree")
-    assert len(splits(done.tree()) ^ splits(truth)) <= 2
+    assert len(splits(done.require_tree()) ^ splits(truth)) <= 2
     assert "LG+G4" in done.notes[-1]
     assert "α = " in done.notes[-1]
     for name in ("auto", "mfp"):
@@ -507,7 +509,7 @@ def test_piqtree_finds_what_iqtree_finds(tmp_path: Path, monkeypatch: pytest.Mon
     family, truth = simulated(8, 600, seed=7)
     monkeypatch.setenv("PATH", str(tmp_path))
     done = infer_one(family, engine="iqtree")
-    assert len(splits(done.tree()) ^ splits(truth)) <= 2
+    assert len(splits(done.require_tree()) ^ splits(truth)) <= 2
     assert "by piqtree, LG+G4 (α = " in done.notes[-1]
     short, _ = simulated(5, 100, seed=7)
     assert "by piqtree" in infer_one(short, engine="iqtree", model="auto").notes[-1]
@@ -531,7 +533,7 @@ def test_iqtree_output_is_read_and_its_lack_is_said(tmp_path: Path, monkeypatch:
     )
     program.chmod(0o755)
     done = infer_one(family, engine="iqtree", model="wag")
-    assert distances(done.tree())["s0", "s3"] == pytest.approx(10)
+    assert distances(done.require_tree())["s0", "s3"] == pytest.approx(10)
     assert "IQ-TREE 2.0.7, WAG+G4 (α = 0.913)" in done.notes[-1]
     assert done.tree_alpha == 0.913
 

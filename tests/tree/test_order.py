@@ -52,7 +52,7 @@ def same_tree_in_any_order(family: Family, shuffles: int = 2, **options: object)
     for seed in range(shuffles):
         other = shuffled(family, seed)
         [found] = infer_trees([other], **options)  # type: ignore[arg-type]
-        assert found.newick == expected.newick
+        assert found.tree.to_newick() == expected.tree.to_newick()
         assert found.notes == expected.notes
         assert (found.ids, found.rows) == (other.ids, other.rows)  # members stay in the order of the input
 
@@ -120,7 +120,7 @@ def test_the_pairs_that_alpha_is_estimated_from_do_not_depend_on_the_order() -> 
 @pytest.mark.parametrize("engine", [BME, VERYFASTTREE])
 def test_real_families_have_one_tree_for_all_orders(accession: str, engine: str, examples: Path) -> None:
     [family] = [family for family in read_families(examples / "families.sto") if family.accession == accession]
-    bare = replace(family, newick="", residue_features={}, sequence_features={})
+    bare = replace(family, tree=None, residue_features={}, sequence_features={})
     same_tree_in_any_order(bare, engine=engine)
 
 
@@ -133,7 +133,7 @@ def test_ties_between_equally_distant_sequences_do_not_depend_on_the_order(root:
     [expected] = infer_trees([family], root=root)
     for order in list(itertools.permutations(range(n)))[:: max(1, n // 2)]:
         [found] = infer_trees([Family([family.ids[k] for k in order], [rows[k] for k in order])], root=root)
-        assert found.newick == expected.newick
+        assert found.tree.to_newick() == expected.tree.to_newick()
 
 
 def test_names_decide_nothing_but_the_order_of_identical_sequences() -> None:
@@ -141,22 +141,22 @@ def test_names_decide_nothing_but_the_order_of_identical_sequences() -> None:
     [first] = infer_trees([family])
     turned = family.ids[::-1]
     [second] = infer_trees([replace(family, ids=turned)])
-    renamed = second.tree()
+    renamed = second.require_tree()
     back = dict(zip(turned, family.ids, strict=True))
     renamed.names = [back.get(name, name) for name in renamed.names]
-    assert renamed.to_newick() == first.newick
+    assert renamed.to_newick() == first.tree.to_newick()
     [same] = infer_trees([Family(["b", "c", "a"], ["MKVLA"] * 3)])
-    assert same.tree().tip_names() == ["a", "b", "c"]
+    assert same.require_tree().tip_names() == ["a", "b", "c"]
 
 
 def test_lengths_and_support_of_a_given_tree_do_not_depend_on_the_order(tmp_path: Path) -> None:
     family = gappy(40, 60, 2, copies=2)
     [made] = infer_trees([family], refine=False, root="none")
-    (tmp_path / "tree.nwk").write_text(made.newick)
+    (tmp_path / "tree.nwk").write_text(made.tree.to_newick())
     for options in ({"refine": True}, {"support": "alrt=50"}):
         [expected] = attach_trees([family], tmp_path / "tree.nwk", **options)  # type: ignore[arg-type]
         [found] = attach_trees([shuffled(family, 1)], tmp_path / "tree.nwk", **options)  # type: ignore[arg-type]
-        assert (found.newick, found.notes) == (expected.newick, expected.notes)
+        assert (found.tree.to_newick(), found.notes) == (expected.tree.to_newick(), expected.notes)
 
 
 def test_lengths_of_many_families_do_not_depend_on_the_order() -> None:
@@ -164,7 +164,7 @@ def test_lengths_of_many_families_do_not_depend_on_the_order() -> None:
     bare = replace(given_tree, notes=[])  # α is estimated
     [expected] = refine_many([bare])
     [found] = refine_many([shuffled(bare, 1)])
-    assert (found.newick, found.notes) == (expected.newick, expected.notes)
+    assert (found.tree.to_newick(), found.notes) == (expected.tree.to_newick(), expected.notes)
 
 
 def test_an_id_that_occurs_twice_is_refused() -> None:

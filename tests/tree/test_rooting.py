@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats.newick import Tree, parse
+from phylocli.formats.newick import parse
+from phylocli.formats.tree import Tree
 from phylocli.simulate import random_tree
 from phylocli.tree.comparison.splits import splits
 from phylocli.tree.rooting import reroot, root

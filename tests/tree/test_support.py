@@ -18,7 +18,8 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import TREE_ENGINES
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree, parse
+from phylocli.formats.newick import parse
+from phylocli.formats.tree import Tree
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer_trees
 from phylocli.tree.comparison.splits import split_frequencies, splits
@@ -188,7 +189,7 @@ def test_true_branches_have_more_support_than_false_ones(measure: str, families:
         letters = np.array(list(AMINO_ACIDS))[states]
         family = Family(truth.tip_names(), ["".join(row) for row in letters], accession="PF1")
         [done] = infer_trees([family], engine="bme", support=measure, nni=nni, root="none")
-        tree = done.tree()
+        tree = done.require_tree()
         number = {name: i for i, name in enumerate(family.ids)}
         real = set(splits(truth, number).values())
         support = tree.support()
@@ -370,7 +371,7 @@ def test_labels_are_there_after_rooting_and_the_note_says_what_they_are(measure:
     assert words in rooted.notes[-1]
     number = {name: i for i, name in enumerate(family.ids)}
     labels = []
-    for tree in (bare.tree(), rooted.tree()):
+    for tree in (bare.require_tree(), rooted.require_tree()):
         support = tree.support()
         at = splits(tree, number)
         assert sorted(at) == np.flatnonzero(~np.isnan(support)).tolist()
@@ -383,7 +384,7 @@ def test_labels_are_there_after_rooting_and_the_note_says_what_they_are(measure:
 
 def test_the_same_seed_gives_the_same_labels_and_another_may_not() -> None:
     family = family_of(20, 60, 3)
-    trees = [next(iter(infer_trees([family], support="alrt=50", seed=seed))).newick for seed in (0, 0, 1)]
+    trees = [next(iter(infer_trees([family], support="alrt=50", seed=seed))).tree.to_newick() for seed in (0, 0, 1)]
     assert trees[0] == trees[1] != trees[2]
 
 
@@ -395,7 +396,7 @@ def test_small_families_and_duplicates(measure: str, n: int) -> None:
     doubled = Family([*ids, *(f"{name}x" for name in ids)], rows * 2, accession="PF1")
     for given in (Family(ids, rows, accession="PF1"), doubled):
         [done] = infer_trees([given], engine="bme", support=measure)
-        assert (~np.isnan(done.tree().support())).any() == (n > 3)
+        assert (~np.isnan(done.require_tree().support())).any() == (n > 3)
 
 
 def test_support_needs_a_likelihood_or_distances() -> None:
@@ -405,7 +406,7 @@ def test_support_needs_a_likelihood_or_distances() -> None:
     with pytest.raises(UsageError, match="no bootstrap"):
         list(infer_trees([family], engine="veryfasttree", support="bootstrap"))
     [done] = infer_trees([family], model="kimura", support="bootstrap=2")
-    assert (~np.isnan(done.tree().support())).any()
+    assert (~np.isnan(done.require_tree().support())).any()
 
 
 def test_a_given_tree_keeps_its_support_or_gets_another(tmp_path: Path) -> None:
@@ -414,10 +415,10 @@ def test_a_given_tree_keeps_its_support_or_gets_another(tmp_path: Path) -> None:
     path = tmp_path / "theirs.nwk"
     path.write_text(f"(({a}:0.1,{b}:0.2)97.2/0.99:0.1,({c}:0.3,{d}:0.1)Clade:0.2,({e}:0.2,{f}:0.1)0.514:0.3);")
     [kept] = attach_trees([family], path, root="midpoint")
-    assert sorted(set(kept.tree().names) - set(family.ids) - {""}) == ["0.514", "97.2/0.99", "Clade"]
+    assert sorted(set(kept.require_tree().names) - set(family.ids) - {""}) == ["0.514", "97.2/0.99", "Clade"]
     [new] = attach_trees([family], path, support="abayes", root="none")
-    assert "97.2/0.99" not in new.newick
+    assert "97.2/0.99" not in new.tree.to_newick()
     assert "aBayes" in new.notes[-1]
-    assert np.nanmax(new.tree().support()) <= 1
+    assert np.nanmax(new.require_tree().support()) <= 1
     with pytest.raises(UsageError, match="no bootstrap for a given tree"):
         list(attach_trees([family], path, support="bootstrap"))

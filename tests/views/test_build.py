@@ -6,20 +6,21 @@ from phylocli.core.alphabet import FIRST_RESIDUE, MASK, UNKNOWN, decode_tokens, 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import VIEWS
 from phylocli.formats.family import Family
+from phylocli.formats.newick import NewickTree
 from phylocli.pairs import EmptyBandError, PairSampler
 from phylocli.views import crop, decoy, substitution
 
 
 def family():
     rows = ["MKVLAAGIVGLC", "MKVLSAGIV-LC", "MRVLSAGLVGYC", "MRILSPGLVGYW"]
-    return Family(["a", "b", "c", "d"], rows, accession="PF1", newick="((a:0.1,b:0.2):0.3,(c:0.1,d:0.4):0.2);")
+    return Family(["a", "b", "c", "d"], rows, accession="PF1", tree=NewickTree("((a:0.1,b:0.2):0.3,(c:0.1,d:0.4):0.2);"))
 
 
 def test_pairs_of_members_come_with_their_patristic_distance():
     prepared = views.build("phylogenetic", {"phylogenetic": {"min_dist": 0.4, "max_dist": 0.8}}).prepare(family())
     a, b, distance = prepared.draw(400, np.random.default_rng(0))
     by_sequence = {s.residues: s.id for s in family().sequences()}
-    tree = family().tree()
+    tree = family().require_tree()
     names = tree.tip_names()
     ids = [(by_sequence[decode_tokens(x)], by_sequence[decode_tokens(y)]) for x, y in zip(a, b, strict=True)]
     expected = PairSampler(tree).distance([names.index(x) for x, _ in ids], [names.index(y) for _, y in ids])

@@ -12,7 +12,7 @@ from phylocli.core.alphabet import AMINO_ACIDS, FIRST_RESIDUE, decode_tokens, en
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
-from phylocli.formats.newick import parse
+from phylocli.formats.newick import NewickTree, parse
 from phylocli.pairs import EmptyBandError
 from phylocli.tree.models import discrete_gamma, substitution_model
 from phylocli.views import ancestor, multi_crop, pssm, simulated, spans
@@ -22,7 +22,7 @@ from phylocli.views.base.preview import parse_settings
 
 def toy():
     rows = ["MKVLAAGIVGLC", "MKVLSAGIV-LC", "MRVLSAGLVGYC", "MRILSPGLVGYW"]
-    return Family(list("abcd"), rows, accession="PF1", newick="((a:0.1,b:0.2):0.3,(c:0.1,d:0.4):0.2);")
+    return Family(list("abcd"), rows, accession="PF1", tree=NewickTree("((a:0.1,b:0.2):0.3,(c:0.1,d:0.4):0.2);"))
 
 
 def example_family(examples, size):
@@ -92,8 +92,8 @@ def test_column_likelihoods_agree_with_the_tree_rooms():
     rows = ["".join(rng.choice(list(AMINO_ACIDS + "-"), 40)) for _ in range(4)]
     model, rates = substitution_model("lg"), discrete_gamma(0.7)
     states = encode_states(rows)
-    _, log = marginal_posteriors(family.tree(), states, model.transition, model.frequencies, rates)
-    assert log.sum() == pytest.approx(log_likelihood(family.tree(), list("abcd"), states, alpha=0.7), abs=1e-6)
+    _, log = marginal_posteriors(family.require_tree(), states, model.transition, model.frequencies, rates)
+    assert log.sum() == pytest.approx(log_likelihood(family.require_tree(), list("abcd"), states, alpha=0.7), abs=1e-6)
 
 
 def test_many_columns_in_blocks_are_the_same_as_at_once(monkeypatch):
@@ -148,7 +148,7 @@ def test_every_ancestor_in_the_band_is_numbered_once(n, seed, lo, hi):
 
 def test_the_ancestor_of_equal_members_is_what_they_are():
     rows = ["MKVLW-GI"] * 4
-    family = Family(list("abcd"), rows, accession="PF", newick=toy().newick, column_features={"RF": "x" * 8})
+    family = Family(list("abcd"), rows, accession="PF", tree=toy().tree, column_features={"RF": "x" * 8})
     for tokens in ancestor.make().reconstruct(family).values():
         assert decode_tokens(tokens) == "MKVLWGI"
 
@@ -254,13 +254,13 @@ def test_hmm_emissions_look_like_the_family(examples):
 
 @pytest.mark.parametrize("name", ["hmm-emission", "pssm", "ancestor"])
 def test_views_of_columns_need_an_alignment(name):
-    family = Family(["a", "b"], ["AC", "ACD"], accession="PF", aligned=False, newick="(a:1,b:1);")
+    family = Family(["a", "b"], ["AC", "ACD"], accession="PF", aligned=False, tree=NewickTree("(a:1,b:1);"))
     with pytest.raises(BadInputError, match="not aligned"):
         views.build(name).prepare(family)
 
 
 def test_a_family_without_match_columns_is_refused_before_it_is_drawn_from():
-    family = Family(["a", "b", "c"], ["A--", "-C-", "--D"], accession="PF", newick="(a:1,b:1,c:1);")
+    family = Family(["a", "b", "c"], ["A--", "-C-", "--D"], accession="PF", tree=NewickTree("(a:1,b:1,c:1);"))
     with pytest.raises(BadInputError, match="no match column"):
         views.build("hmm-emission").prepare(family)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from phylocli.align.engines._letters import plain, restore
 from phylocli.align.engines._settings import Aligned, Settings
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.formats.family import Family
+from phylocli.hmmer import plain, restore
 
 OCCUPANCY = 0.5
 """Columns in which at least this share of members has a residue are match states, as in HMMER's `symfrac`."""

@@ -19,7 +19,7 @@ def load(folder: Path, part: str) -> Benchmark:
 
     path = find(folder, "families/dev.sto*", "dev.sto*", "*.sto*")
     families = list(read_families(path))
-    bare = [family for family in families if not family.newick]
+    bare = [family for family in families if not family.has_tree]
     if bare:
         console.info(f"{path.name}: making {len(bare):,} trees")
         made = {family.accession: family for family in infer_trees(iter(bare))}

@@ -49,7 +49,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     found: list[float] = []
     clouds: list[np.ndarray] = []
     for family in data.trees:
-        tree = family.tree()
+        tree = family.require_tree()
         tips = tree.tips()
         order = [(tree.names[node], int(node)) for node in tips if tree.names[node] in place]
         if len(order) < MIN_MEMBERS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks import patristic
@@ -58,7 +58,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     unit = embedding.unit_rows()
     quartets, splits = [], []
     for family in data.trees:
-        tree = family.tree()
+        tree = family.require_tree()
         names = [name for name in tree.tip_names() if name in place]
         if len(names) < MIN_MEMBERS:
             continue

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import UsageError
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 
 IntArray = npt.NDArray[np.int64]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 
 
 def splits(tree: Tree, number: Mapping[str, int]) -> dict[int, bytes]:

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import MissingDependencyError, PhylocliError
-from phylocli.formats.newick import Tree, parse
+from phylocli.formats.newick import parse
+from phylocli.formats.tree import Tree
 from phylocli.tree.engines import _external
 from phylocli.tree.settings import Inferred, Settings
 

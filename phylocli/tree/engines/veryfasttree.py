@@ -23,7 +23,8 @@ import numpy.typing as npt
 
 from phylocli.core.errors import MissingDependencyError, UsageError
 from phylocli.core.processes import run_program
-from phylocli.formats.newick import Tree, parse
+from phylocli.formats.newick import parse
+from phylocli.formats.tree import Tree
 from phylocli.tree.engines import _external
 from phylocli.tree.settings import Inferred, Settings
 

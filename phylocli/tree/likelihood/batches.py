@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from phylocli.core.errors import UsageError
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.tree.likelihood.forest import BinaryTree, Forest, SitePatterns, rows_of_tips
 from phylocli.tree.models import STATES
 

@@ -12,7 +12,7 @@ import torch
 
 from phylocli.core.alphabet import MISSING
 from phylocli.core.errors import BadInputError
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.tree.models import STATES
 
 MIN_LENGTH = 1e-6

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.tree.likelihood.batches import CATEGORIES, Array, States, device_named, shapes_of
 from phylocli.tree.likelihood.forest import MIN_LENGTH, BinaryTree, Forest, SitePatterns, rows_of_tips
 from phylocli.tree.likelihood.pruning import Pruner, mixture

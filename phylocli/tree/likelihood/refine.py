@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from phylocli.core.errors import UsageError
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.tree.likelihood.batches import (
     CATEGORIES,
     Array,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 
 Floats = npt.NDArray[np.float64]
 

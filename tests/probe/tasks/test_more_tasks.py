@@ -326,7 +326,7 @@ def trees(examples: Path) -> list[Family]:
 def test_vectors_that_are_the_tree_have_its_branching(trees: list[Family]) -> None:
     ids, blocks = [], []
     for place, family in enumerate(trees):
-        tree = family.tree()
+        tree = family.require_tree()
         tips, depth = tree.tips(), len(tree)
         paths = np.zeros((len(tips), len(trees) * 600))
         for row, tip in enumerate(tips):

@@ -14,6 +14,7 @@ from sklearn import metrics as reference
 from phylocli.core.errors import BadInputError
 from phylocli.core.plugins import PROBES
 from phylocli.formats import Family
+from phylocli.formats.newick import NewickTree
 from phylocli.probe import Dataset, Embedding, make_dataset, task_names
 from phylocli.probe.inputs.residue_vectors import OneHot
 from phylocli.probe.tasks import classification, clustering, geometry, patristic, regression, residues, retrieval
@@ -253,7 +254,7 @@ def with_caterpillar(tips: list[str]) -> Family:
     text = f"({tips[0]}:1,{tips[1]}:1)"
     for tip in tips[2:]:
         text = f"({text}:1,{tip}:1)"
-    return Family(tips, ["A"] * len(tips), newick=text + ";")
+    return Family(tips, ["A"] * len(tips), tree=NewickTree(text + ";"))
 
 
 def test_an_embedding_that_is_the_tree_correlates_perfectly() -> None:

@@ -16,6 +16,7 @@ from phylocli.core.alphabet import decode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
+from phylocli.formats.newick import NewickTree
 from phylocli.formats.tables import pairs_schema, write_table
 from phylocli.pairs import Split, draw_pairs
 from phylocli.train.data.batch_sampler import Corpus
@@ -241,7 +242,7 @@ def test_families_that_give_no_pair_are_left_out_with_a_note(
 ) -> None:
     single = Family(["x"], ["ACDEFGH"], accession="PF99999")
     far = simulate("PF00009", 2, seed=1)
-    far.newick = "('PF00009/0':5,'PF00009/1':5);"
+    far.tree = NewickTree("('PF00009/0':5,'PF00009/1':5);")
     write_families([simulate("PF00001", 9), simulate("PF00002", 9), single, far], tmp_path / "f.sto")
     corpus = load_corpus([tmp_path / "f.sto"], settings(**{"view.phylogenetic": {"max_dist": 3.0}}), 0)
     assert [f.label for f in corpus.families] == ["PF00001", "PF00002"]
@@ -256,7 +257,7 @@ def test_no_usable_family_is_an_error(simulate: Simulate, tmp_path: Path) -> Non
         load_corpus([tmp_path / "single.sto"], settings(), 0)
     treeless = [simulate("PF00001", 5), simulate("PF00002", 5)]
     for family in treeless:
-        family.newick = ""
+        family.tree = None
     write_families(treeless, tmp_path / "treeless.sto")
     with pytest.raises(BadInputError, match="phylocli tree"):
         load_corpus([tmp_path / "treeless.sto"], settings(), 0)
@@ -265,7 +266,7 @@ def test_no_usable_family_is_an_error(simulate: Simulate, tmp_path: Path) -> Non
 def test_views_without_phylogeny_need_no_tree(simulate: Simulate, tmp_path: Path) -> None:
     treeless = [simulate("PF00001", 30), simulate("PF00002", 30)]
     for family in treeless:
-        family.newick = ""
+        family.tree = None
     write_families(treeless, tmp_path / "treeless.sto")
     corpus = load_corpus([tmp_path / "treeless.sto"], settings(**{"view.name": "crop"}), 0)
     assert len(corpus.batch(0)) == 8

@@ -88,9 +88,9 @@ def test_a_compiled_family_is_the_record(examples: Path) -> None:
         assert [len(row) for row in family.rows] == [record.columns] * len(record)
         known = [a for a, b in zip("".join(record.rows).upper(), "".join(family.rows), strict=True) if b not in "X-"]
         assert known == [b for b in "".join(family.rows) if b not in "X-"]
-        if record.newick:
-            assert family.tree().tip_names() == record.tree().tip_names()
-            assert np.array_equal(family.tree().length, record.tree().length, equal_nan=True)
+        if record.has_tree:
+            assert family.require_tree().tip_names() == record.require_tree().tip_names()
+            assert np.array_equal(family.require_tree().length, record.require_tree().length, equal_nan=True)
 
 
 def test_match_positions_name_homologous_residues() -> None:

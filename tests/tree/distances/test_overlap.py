@@ -26,7 +26,7 @@ def as_family(states: np.ndarray) -> Family:
 
 
 def tree_distances(family: Family) -> dict[tuple[str, str], float]:
-    tree = family.tree()
+    tree = family.require_tree()
     names = tree.tip_names()
     i, j = np.triu_indices(len(names), 1)
     found = PairSampler(tree).distance(i, j).tolist()
@@ -70,7 +70,7 @@ def test_short_families_get_the_distances_of_their_columns(engine: str, columns:
     family = as_family(states)
     [done] = infer_trees([family], engine=engine, refine=False)
     [expected] = infer_trees([family], engine=engine, refine=False, min_overlap=1)
-    assert done.newick == expected.newick
+    assert done.tree.to_newick() == expected.tree.to_newick()
     assert max(tree_distances(done).values()) > 0.1
     assert "too few columns" not in done.notes[-1]
 
@@ -102,7 +102,7 @@ def test_halves_of_a_family_that_share_too_few_columns_are_an_error() -> None:
         list(infer_trees([family], engine="bme", columns="all"))
     assert "lower --min-overlap (now 10)" in str(caught.value)
     [done] = infer_trees([family], engine="bme", columns="all", min_overlap=3)  # the advice works
-    assert sorted(done.tree().tip_names()) == list("abcd")
+    assert sorted(done.require_tree().tip_names()) == list("abcd")
 
 
 @pytest.mark.parametrize("engine", DISTANCES)
@@ -121,7 +121,7 @@ def test_a_fragment_that_cannot_be_compared_is_left_out_with_a_warning(
     assert "lower --min-overlap (now 10)" in said
     assert done.ids == ["m0", "m1", "m3", "m4", "m5", "m7"]
     [without] = infer_trees([family.subset(done.ids)], engine=engine, columns="all")
-    assert done.newick == without.newick
+    assert done.tree.to_newick() == without.tree.to_newick()
     [all_] = infer_trees([family], engine=engine, columns="all", min_overlap=5)
     assert len(all_) == 9
 

@@ -12,7 +12,8 @@ import torch
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree, parse
+from phylocli.formats.newick import parse
+from phylocli.formats.tree import Tree
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer_trees
 from phylocli.tree.comparison.splits import splits
@@ -136,12 +137,12 @@ def test_infer_trees_makes_interchanges_on_request() -> None:
     assert "thorough interchange" in found[True].notes[-1]
     assert "interchanges by likelihood" in found[None].notes[-1] and "thorough" not in found[None].notes[-1]
     assert "interchange" not in found[False].notes[-1]
-    wrong = {nni: len(all_splits(done.tree(), truth) - all_splits(truth, truth)) for nni, done in found.items()}
+    wrong = {nni: len(all_splits(done.require_tree(), truth) - all_splits(truth, truth)) for nni, done in found.items()}
     assert max(wrong[None], wrong[True]) < wrong[False]
-    lengths = [np.nansum(found[nni].tree().length) for nni in (None, True)]
+    lengths = [np.nansum(found[nni].require_tree().length) for nni in (None, True)]
     assert lengths[0] == pytest.approx(lengths[1], rel=1e-6)
     [small] = infer_trees([family.subset(family.ids[:3])], nni=True)
-    assert len(small.tree().tips()) == 3
+    assert len(small.require_tree().tips()) == 3
 
 
 @pytest.mark.parametrize("options", [{"refine": False}, {"model": "kimura"}])

@@ -16,7 +16,7 @@ from scipy import optimize
 from phylocli.core.alphabet import MISSING, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import newick, stockholm
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.tree.likelihood import branch_derivatives, log_likelihood, refine_trees, site_log_likelihoods
 from phylocli.tree.likelihood.branches import rescale
 from phylocli.tree.models import MODELS, discrete_gamma, substitution_model

@@ -9,7 +9,7 @@ import pytest
 
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer_trees
 from phylocli.tree import refinement as _refine
@@ -56,7 +56,7 @@ def test_distance_trees_are_refined_by_default_and_the_note_says_so(engine: str)
     refined, plain = inferred(family, engine=engine), inferred(family, engine=engine, refine=False)
     assert "likelihood sweep, LG+Γ4" in refined.notes[-1]
     assert "likelihood" not in plain.notes[-1]
-    assert value(family, refined.tree()) > value(family, plain.tree()) + 5
+    assert value(family, refined.require_tree()) > value(family, plain.require_tree()) + 5
     assert refined.notes[-1].startswith(plain.notes[-1].split(", root")[0])
 
 
@@ -71,7 +71,7 @@ def test_refined_distances_are_nearer_to_the_truth() -> None:
         family, truth = simulated(60, 150, seed)
         expected = np.log(distances(truth))
         for refine in (True, False):
-            found = distances(inferred(family, engine="bme", refine=refine).tree())
+            found = distances(inferred(family, engine="bme", refine=refine).require_tree())
             errors[refine].append(np.std(np.log(np.maximum(found, 1e-3)) - expected))
     assert np.mean(errors[True]) < 0.95 * np.mean(errors[False])
 
@@ -84,10 +84,10 @@ def test_a_given_tree_gets_lengths_at_the_maximum(tmp_path: Path) -> None:
     [done] = attach_trees([family], path, refine=True, root="none")
     alpha = float(done.notes[-1].split("α = ")[1].split(",")[0])
     assert "lengths by likelihood" in done.notes[-1]
-    best = value(family, done.tree(), alpha)
+    best = value(family, done.require_tree(), alpha)
     assert best >= value(family, truth, alpha)
     for factor in (0.9, 1.1):
-        tree = done.tree()
+        tree = done.require_tree()
         assert value(family, Tree(tree.parent, tree.length * factor, tree.names), alpha) < best
 
 

@@ -11,7 +11,7 @@ import torch
 
 from phylocli.core.alphabet import AMINO_ACIDS, MISSING
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer_trees
 from phylocli.tree.comparison.splits import splits
@@ -116,7 +116,7 @@ def test_rates_of_columns_follow_the_rates_that_they_were_simulated_with() -> No
 def test_the_first_look_leaves_out_no_interchange_that_gains_much(seed: int, site_rates: bool) -> None:
     tree, states = simulated(40, 80, seed, fragments=0.4)
     [found] = infer_trees([family_of(tree, states)], engine="nj", refine=False, root="none", alpha=1.0)
-    start = found.tree()
+    start = found.require_tree()
     names = {name: i for i, name in enumerate(tree.tip_names())}
     rows = states[[names[name] for name in start.tip_names()]]
     patterns = SitePatterns.of(rows)
@@ -160,7 +160,7 @@ def test_trees_of_whole_sequences_and_of_fragments_have_fewer_wrong_splits_by_de
         for nni in errors:
             [done] = infer_trees([family_of(truth, states)], engine=engine, nni=nni)
             assert ("by likelihood" in done.notes[-1].split("lengths")[0]) == (nni is None)
-            errors[nni] += wrong(done.tree(), truth)
+            errors[nni] += wrong(done.require_tree(), truth)
     assert errors[None] < 0.9 * errors[False]
 
 
@@ -168,12 +168,12 @@ def test_quick_interchanges_find_what_those_with_four_categories_find() -> None:
     truth, states = simulated(50, 400, 5)
     [start] = infer_trees([family_of(truth, states)], engine="nj", refine=False, root="none", alpha=1.0)
     names = truth.tip_names()
-    quick = interchange(start.tree(), names, states, alpha=0.8, site_rates=True, sweep=True)
-    thorough = interchange(start.tree(), names, states, alpha=0.8)
+    quick = interchange(start.require_tree(), names, states, alpha=0.8, site_rates=True, sweep=True)
+    thorough = interchange(start.require_tree(), names, states, alpha=0.8)
     assert quick.log_likelihood > quick.start
     assert quick.moves > 0
     assert wrong(quick.tree, thorough.tree) <= 2
-    assert wrong(quick.tree, truth) < wrong(start.tree(), truth)
+    assert wrong(quick.tree, truth) < wrong(start.require_tree(), truth)
 
 
 @pytest.mark.parametrize("columns", [1, 3, 7])

@@ -114,7 +114,7 @@ def _from_family(family: Family, name: str, writer: ArrayWriter) -> dict[str, An
         row["first_match"] = writer.append("match", family.match_columns())
     if family.has_tree:
         try:
-            tree = family.tree()
+            tree = family.require_tree()
         except BadInputError as error:
             return {**row, "tree": describe(error)}
         place = {member: k for k, member in enumerate(family.ids)}

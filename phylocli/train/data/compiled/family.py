@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from phylocli.core.alphabet import decode_tokens
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 
 Tokens = npt.NDArray[np.uint8]
 
@@ -56,19 +56,17 @@ class CompiledFamily(Family):
         tokens: of each member, without gaps; read-only.
         columns_of: alignment column of each residue of each member, (L,) int32; None where the family is not aligned.
         match: which alignment columns are match states, (columns,), by the whole record whatever subset of it this is.
-        arrays: the tree; None where there is none.
         trouble: why the record's tree cannot be used, where that is so.
     """
 
     tokens: list[Tokens] = field(default_factory=list)
     columns_of: list[npt.NDArray[np.int32]] | None = None
     match: npt.NDArray[np.bool_] | None = None
-    arrays: Tree | None = None
     trouble: BadInputError | None = None
 
     def __post_init__(self) -> None:
         width = 0 if self.match is None else len(self.match)
-        self.rows = cast(list[str], Rows(self.tokens, self.columns_of, width, self.alphabet))
+        self.rows = Rows(self.tokens, self.columns_of, width, self.alphabet)
 
     @property
     def columns(self) -> int:
@@ -98,9 +96,9 @@ class CompiledFamily(Family):
     @property
     def has_tree(self) -> bool:
         """Whether the record has a tree, valid or not."""
-        return self.arrays is not None or self.trouble is not None
+        return self.tree is not None or self.trouble is not None
 
-    def tree(self) -> Tree:
+    def require_tree(self) -> Tree:
         """Return the family's tree; inner nodes have no names.
 
         Raises:
@@ -108,15 +106,15 @@ class CompiledFamily(Family):
         """
         if self.trouble is not None:
             raise self.trouble
-        return super().tree() if self.arrays is None else self.arrays
+        return super().require_tree() if self.tree is None else self.tree  # its tips were checked when it was compiled
 
     def subset(self, ids: Iterable[str]) -> CompiledFamily:
         """Return the family with only these members, in their order here; see `Family.subset`."""
         keep = set(ids)
         index = [k for k, name in enumerate(self.ids) if name in keep]
-        arrays = self.arrays
-        if arrays is not None and 0 < len(index) < len(self.ids):
-            arrays = arrays.prune(keep)
+        tree = self.tree
+        if tree is not None and 0 < len(index) < len(self.ids):
+            tree = tree.prune(keep)
         columns_of = None if self.columns_of is None else [self.columns_of[k] for k in index]
         tokens = [self.tokens[k] for k in index]
-        return replace(self, ids=[self.ids[k] for k in index], tokens=tokens, columns_of=columns_of, arrays=arrays)
+        return replace(self, ids=[self.ids[k] for k in index], tokens=tokens, columns_of=columns_of, tree=tree)

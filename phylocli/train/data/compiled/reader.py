@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.newick import Tree
+from phylocli.formats.tree import Tree
 from phylocli.train.data.compiled.arrays import mapped, read_manifest
 from phylocli.train.data.compiled.build import TABLE
 from phylocli.train.data.compiled.family import CompiledFamily
@@ -111,7 +111,7 @@ class Compiled:
             tokens=[arrays["tokens"][start:end] for start, end in bounds],
             columns_of=columns,
             match=match,
-            arrays=self._tree(row, text.split("\0")),
+            tree=self._tree(row, text.split("\0")),
             trouble=BadInputError(*row["tree"]) if row["tree"] else None,
         )
 

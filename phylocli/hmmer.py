@@ -1,0 +1,192 @@
+"""HMMER through pyhmmer: building profile HMMs, aligning to them, and searching with sequences or profiles.
+
+Eddy, PLoS Comput. Biol. 7:e1002195 (2011), doi:10.1371/journal.pcbi.1002195; Larralde & Zeller, Bioinformatics 39:btad214
+(2023), doi:10.1093/bioinformatics/btad214.
+
+One policy of letters for every use: HMMER gets the 20 amino acids and `X`; any other letter (`B`, `J`, `O`, `U`, `Z`, …)
+becomes `X`, and aligned rows get their own letters back. Sequences are named by their index, so no name ever reaches HMMER.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core.errors import BadInputError
+from phylocli.formats.family import Family
+
+if TYPE_CHECKING:
+    from pyhmmer.easel import Alphabet, DigitalMSA, DigitalSequence, DigitalSequenceBlock
+    from pyhmmer.plan7 import HMM, Background, Pipeline
+
+_UNUSUAL = re.compile("[^ACDEFGHIKLMNPQRSTVWYX]")
+_NO_FILTER: dict[str, Any] = {"F1": 1.0, "F2": 1.0, "F3": 1.0, "bias_filter": False}
+
+
+def plain(sequence: str) -> str:
+    """Return a sequence in which every letter but the 20 amino acids is `X`."""
+    return _UNUSUAL.sub("X", sequence)
+
+
+def plain_row(row: str) -> str:
+    """Return an aligned row in upper case with `-` for every gap and `X` for every letter but the 20 amino acids."""
+    return "".join("-" if c in "-." else plain(c) for c in row.upper())
+
+
+def restore(row: str, sequence: str) -> str:
+    """Return an aligned row with the letters of `sequence` in place of its own; case is kept."""
+    if not _UNUSUAL.search(sequence):
+        return row
+    letters = iter(sequence)
+    return "".join(c if c in "-." else next(letters).lower() if c.islower() else next(letters) for c in row)
+
+
+@functools.cache
+def amino() -> Alphabet:
+    """Return Easel's alphabet of amino acids."""
+    from pyhmmer import easel
+
+    return easel.Alphabet.amino()
+
+
+def digital(sequence: str, name: str = "query") -> DigitalSequence:
+    """Return an unaligned sequence as HMMER takes it."""
+    from pyhmmer import easel
+
+    return easel.TextSequence(name=name, sequence=plain(sequence)).digitize(amino())
+
+
+def digital_block(sequences: Iterable[str]) -> DigitalSequenceBlock:
+    """Return unaligned sequences as HMMER searches them; each is named by its index."""
+    from pyhmmer import easel
+
+    return easel.DigitalSequenceBlock(amino(), [digital(sequence, str(i)) for i, sequence in enumerate(sequences)])
+
+
+def digital_msa(rows: Iterable[str], match: npt.NDArray[np.bool_] | None = None, name: str = "family") -> DigitalMSA:
+    """Return aligned rows as HMMER's builder takes them.
+
+    Args:
+        rows: upper case letters and `-` alone, of one length; see `plain_row`.
+        match: which columns are match states, shape (columns,); None leaves that to HMMER.
+        name: of the model.
+
+    Raises:
+        ValueError: rows of different lengths, or none.
+    """
+    from pyhmmer import easel
+
+    msa = easel.TextMSA(name=name, sequences=[easel.TextSequence(name=str(i), sequence=row) for i, row in enumerate(rows)])
+    if match is not None:
+        msa.reference = "".join("x" if column else "." for column in match)
+    return msa.digitize(amino())
+
+
+def build_hmm(family: Family) -> HMM:
+    """Return a profile HMM built from an aligned family, as hmmbuild does; `#=GC RF` marks its match columns if present.
+
+    Raises:
+        BadInputError: HMMER cannot build a model from it.
+    """
+    from pyhmmer import plan7
+
+    match = family.match_columns() if family.is_marked else None
+    try:
+        msa = digital_msa(map(plain_row, family.rows), match, family.accession or family.name or "family")
+        builder = plan7.Builder(amino(), architecture="fast" if match is None else "hand")
+        hmm, _, _ = builder.build_msa(msa, plan7.Background(amino()))
+    except ValueError as error:
+        raise BadInputError(
+            f"{family.label}: HMMER cannot build a profile HMM from its alignment",
+            why=str(error),
+            fix="give --hmm FILE, or align de novo with --method famsa",
+        ) from error
+    return hmm
+
+
+def align_to(hmm: HMM, sequences: Sequence[str], *, threads: int = 0) -> tuple[list[str], str]:
+    """Return the rows of sequences aligned to a profile HMM (hmmalign), in order, and the `RF` line over match columns.
+
+    Args:
+        hmm: of proteins.
+        sequences: residues in upper case, without gaps.
+        threads: CPU threads; 0 takes all.
+    """
+    import pyhmmer
+
+    msa: Any = pyhmmer.hmmalign(hmm, digital_block(sequences), cpus=threads, all_consensus_cols=True)
+    rows = [""] * len(sequences)
+    for name, row in zip(msa.names, msa.alignment, strict=True):
+        rows[int(name)] = restore(row, sequences[int(name)])
+    return rows, "".join("." if c in ".~-" else "x" for c in msa.reference)
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How HMMER searches.
+
+    Attributes:
+        evalue: highest E-value of sequences and of domains, for reporting and inclusion; infinite reports everything.
+        database_size: number of sequences that E-values are for; None: those searched.
+        filters: use HMMER's acceleration filters (MSV, Viterbi, Forward, bias); False scores every target in full.
+        threads: CPU threads; 0 takes all.
+        seed: of HMMER's random numbers; results do not depend on threads.
+    """
+
+    evalue: float = 10.0
+    database_size: int | None = None
+    filters: bool = True
+    threads: int = 1
+    seed: int = 42
+
+    def pipeline(self, background: Background | None = None) -> Pipeline:
+        """Return HMMER's search pipeline with these options."""
+        from pyhmmer import plan7
+
+        return plan7.Pipeline(amino(), background, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        thresholds = dict.fromkeys(("E", "incE", "domE", "incdomE"), self.evalue)
+        return {**thresholds, "Z": self.database_size, "seed": self.seed, **({} if self.filters else _NO_FILTER)}
+
+
+class Hits(NamedTuple):
+    """What one query found, best first.
+
+    Attributes:
+        target: index of each target, shape (hits,).
+        score: bits, shape (hits,).
+        evalue: of the whole sequence, shape (hits,).
+    """
+
+    target: npt.NDArray[np.int64]
+    score: npt.NDArray[np.float64]
+    evalue: npt.NDArray[np.float64]
+
+
+def phmmer(queries: Iterable[str], targets: Iterable[str], options: SearchOptions = SearchOptions()) -> Iterator[Hits]:
+    """Search sequences with sequences; yield the hits of each query, in the order of the queries."""
+    import pyhmmer
+
+    asked: Any = digital_block(queries)
+    return map(_hits, pyhmmer.phmmer(asked, digital_block(targets), cpus=options.threads, **options._options()))
+
+
+def hmmsearch(hmms: Iterable[HMM], targets: Iterable[str], options: SearchOptions = SearchOptions()) -> Iterator[Hits]:
+    """Search sequences with profile HMMs; yield the hits of each profile, in the order of the profiles."""
+    import pyhmmer
+
+    asked: Any = list(hmms)
+    return map(_hits, pyhmmer.hmmsearch(asked, digital_block(targets), cpus=options.threads, **options._options()))
+
+
+def _hits(found: Any) -> Hits:
+    rows = [(int(hit.name), hit.score, hit.evalue) for hit in found]
+    target, score, evalue = zip(*rows, strict=True) if rows else ((), (), ())
+    return Hits(np.array(target, dtype=np.int64), np.array(score, dtype=float), np.array(evalue, dtype=float))
