@@ -11,8 +11,8 @@ from .formats import write_families as write_families
 from .formats.embeddings import EmbeddingTable as EmbeddingTable
 from .formats.embeddings import read_embeddings as read_embeddings
 from .formats.family import Family as Family
-from .formats.newick import Tree as Tree
 from .formats.sequences.fasta import Sequence as Sequence
+from .formats.tree import Tree as Tree
 from .models import Model as Model
 from .pairs import PairSampler as PairSampler
 from .pairs import Split as Split

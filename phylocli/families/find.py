@@ -10,7 +10,6 @@ from itertools import chain, count, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from phylocli.align import align_to
 from phylocli.config.families import FamiliesConfig
 from phylocli.core import alphabet, console
 from phylocli.core.errors import BadInputError
@@ -22,6 +21,7 @@ from phylocli.families.searching import Region, Settings
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.sequences.fasta import Sequence
+from phylocli.hmmer import align_to
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phylocli.align.engines._letters import plain, plain_row, restore
 from phylocli.align.engines._settings import Aligned, Settings
 from phylocli.core.errors import BadInputError
 from phylocli.formats import read_families
@@ -20,6 +19,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.hmm import read_hmms
 from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike
+from phylocli.hmmer import align_to, build_hmm
 from phylocli.store import Store
 
 
@@ -37,30 +37,6 @@ def align(family: Family, settings: Settings) -> Aligned:
     return Aligned(rows, reference, f"hmmalign, pyhmmer {versions()['pyhmmer']}, {origin} of {hmm.M} match states")
 
 
-def align_to(hmm: Any, sequences: list[str], *, threads: int = 0) -> tuple[list[str], str]:
-    """Return the rows of unaligned sequences aligned to a pyhmmer HMM, in their order, and the `RF` line over match columns.
-
-    Args:
-        hmm: of proteins.
-        sequences: residues in upper case, without gaps.
-        threads: CPU threads; 0 takes all.
-    """
-    import pyhmmer
-    from pyhmmer import easel
-
-    alphabet = easel.Alphabet.amino()
-    digital: Any = easel.DigitalSequenceBlock(
-        alphabet,
-        # Row numbers as names: what the user calls the members never reaches HMMER.
-        [easel.TextSequence(name=str(i), sequence=plain(s)).digitize(alphabet) for i, s in enumerate(sequences)],
-    )
-    msa: Any = pyhmmer.hmmalign(hmm, digital, cpus=threads, all_consensus_cols=True)
-    rows = [""] * len(sequences)
-    for name, row in zip(msa.names, msa.alignment, strict=True):
-        rows[int(name)] = restore(row, sequences[int(name)])
-    return rows, "".join("." if c in ".~-" else "x" for c in msa.reference)
-
-
 def _profile(family: Family, settings: Settings) -> tuple[Any, str]:
     """Return the family's HMM and where it comes from."""
     if settings.hmm is not None:
@@ -74,37 +50,12 @@ def _profile(family: Family, settings: Settings) -> tuple[Any, str]:
         if path.is_file():
             return _pick(family, _hmms(str(path)), path, "HMM"), "HMM of the store"
     if family.aligned:
-        return build(family), "HMM built from the record's alignment"
+        return build_hmm(family), "HMM built from the record's alignment"
     raise BadInputError(
         f"{family.label} is not aligned and has no profile HMM to align to",
         why="the method 'profile' needs the family's HMM, or an alignment of some members to build one from",
         fix="give --hmm FILE or --seed-alignment FILE, or align de novo with --engine famsa",
     )
-
-
-def build(family: Family) -> Any:
-    """Return a pyhmmer HMM built from an aligned family; `#=GC RF` decides the match columns where it is there.
-
-    Raises:
-        BadInputError: HMMER cannot make a model of it.
-    """
-    from pyhmmer import easel, plan7
-
-    alphabet = easel.Alphabet.amino()
-    rows = [easel.TextSequence(name=str(i), sequence=plain_row(row)) for i, row in enumerate(family.rows)]
-    try:
-        msa = easel.TextMSA(name=(family.accession or family.name or "family"), sequences=rows)
-        if family.is_marked:
-            msa.reference = "".join("x" if match else "." for match in family.match_columns())
-        builder = plan7.Builder(alphabet, architecture="hand" if family.is_marked else "fast")
-        hmm, _, _ = builder.build_msa(msa.digitize(alphabet), plan7.Background(alphabet))
-    except ValueError as error:
-        raise BadInputError(
-            f"{family.label}: no HMM can be built from its alignment",
-            why=str(error),
-            fix="give --hmm FILE, or align de novo with --engine famsa",
-        ) from error
-    return hmm
 
 
 @functools.lru_cache(maxsize=2)
@@ -114,7 +65,7 @@ def _seeds(path: PathLike) -> dict[str, Any]:
     for number, seed in enumerate(read_families(path)):
         if not seed.aligned and len({len(row) for row in seed.rows}) > 1:
             raise BadInputError(f"{path}: the sequences are not aligned", fix="give an alignment to build the HMM from")
-        hmm = build(replace(seed, aligned=True))
+        hmm = build_hmm(replace(seed, aligned=True))
         found.update({key: hmm for key in (seed.accession, seed.name) if key})
         found.setdefault(f"#{number}", hmm)
     return found
