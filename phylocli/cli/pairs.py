@@ -14,6 +14,7 @@ EXAMPLES = [
     "phylocli fetch PF00042 | phylocli align | phylocli tree | phylocli pairs --min-dist 0.5 > pairs.tsv",
     "phylocli pairs families.sto --stats --min-dist 0.5",
     "phylocli pairs families.sto --bins 0:0.2,0.2:0.5,0.5:1,1:2 -n 8000 --holdout clans -o pairs.parquet",
+    "phylocli pairs families.sto --relation orthologs -n 10000 -o orthologs.parquet",
     "phylocli pairs families.sto --hard-negatives profile -o negatives.tsv",
 ]
 
@@ -34,7 +35,7 @@ def command(
     """Sample homolog pairs by their distance in the family's tree.
 
     Reads Stockholm records with trees (from 'phylocli tree'), or works on the store with --family, --clan or --all. Writes a
-    table: family, clan, id_a, id_b, distance (patristic, expected substitutions per site), seq_a, seq_b. Without
+    table: family, clan, id_a, id_b, distance (patristic, expected substitutions per site), relation, seq_a, seq_b. Without
     replacement, sampling is exactly uniform over all pairs of the band, both ends included.
     """
     from phylocli.formats.tables import parse_format

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -42,6 +44,12 @@ class SamplingConfig(Config):
     replace: Annotated[bool, Cli(panel=SAMPLING)] = False
     """Sample with replacement."""
     seed: Annotated[Seed, Cli(metavar="S", panel=SAMPLING)] = 0
+    relation: Annotated[Literal["any", "orthologs", "paralogs"], Cli(panel=FILTERS)] = "any"
+    """Only pairs that diverged at a speciation (orthologs) or at a duplication (paralogs), by species overlap."""
+    species: Annotated[Path | None, Cli(metavar="TABLE", panel=FILTERS)] = None
+    """Table with the columns id and species; by default species are read from UniProt ids such as HBA_HUMAN."""
+    species_pattern: Annotated[str | None, Cli(metavar="REGEX", panel=FILTERS)] = None
+    """Regular expression whose first group, or whole match, is the species within an id."""
     max_per_sequence: Annotated[int | None, Field(ge=1), Cli(metavar="K", panel=FILTERS)] = None
     """Maximum number of pairs with the same sequence, in each band."""
     max_per_ancestor: Annotated[int | None, Field(ge=1), Cli(metavar="K", panel=FILTERS)] = None
@@ -80,6 +88,15 @@ class SamplingConfig(Config):
                 f"there are no quantiles from {self.quantiles[0]:g} to {self.quantiles[1]:g}",
                 fix="write them as 0.25:0.75, between 0 and 1",
             )
+        if self.species is not None and self.species_pattern is not None:
+            raise UsageError("species excludes species_pattern", fix="give a table or a pattern")
+        if self.species_pattern is not None:
+            try:
+                re.compile(self.species_pattern)
+            except re.error as error:
+                raise UsageError(
+                    f"species_pattern {self.species_pattern!r} is not a regular expression", why=str(error)
+                ) from None
         if self.min_identity > self.max_identity:
             raise UsageError(
                 f"min_identity is {self.min_identity:g}, above max_identity {self.max_identity:g}", fix="swap the two"
@@ -117,6 +134,8 @@ class SamplingConfig(Config):
             text = "(no distance limit)"
         if self.quantiles:
             text += f", between the quantiles {self.quantiles[0]:g} and {self.quantiles[1]:g} of each family's distances"
+        if self.relation != "any":
+            text += f", {self.relation} only"
         if self.is_filtered:
             text += ", within the limits of identity and coverage"
         if self.is_capped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from phylocli.formats.sequences.fasta import Sequence, shorten
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from ete3 import PhyloTree
 
     from phylocli.formats.tree import Tree
 
@@ -174,6 +175,20 @@ class Family:
             raise BadInputError(f"{self.label} has no tree", fix="run it through 'phylocli tree' first")
         check_tips(self.tree.tip_names(), self.ids, self.label)
         return self.tree
+
+    def ete_tree(self, species: Callable[[str], str] | None = None) -> PhyloTree:
+        """Return the family's tree as an ete3 `PhyloTree`: names, branch lengths, support and species.
+
+        Args:
+            species: gives the species of a member's id; None reads UniProt's mnemonics, as in `HBA_HUMAN/7-107`. Members
+                of unknown species have an empty one.
+
+        Raises:
+            BadInputError: no tree, not Newick, or tips that are not the members.
+        """
+        from phylocli.formats.species import SpeciesRule
+
+        return self.require_tree().to_ete(species or SpeciesRule())
 
     def with_tree(self, tree: Tree | None, note: str = "", *, alpha: float | None = None) -> Family:
         """Return a copy that carries `tree` (None: no tree), a note of how it was made, and the α of its lengths.

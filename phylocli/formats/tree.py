@@ -6,7 +6,7 @@ Computation on trees of 100,000 tips goes through arrays, never through recursio
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -187,22 +187,28 @@ class Tree:
                 parts.append(":" + repr(length).removesuffix(".0"))
         return "".join(parts) + ";"
 
-    def to_ete(self) -> ete3.Tree:
-        """Return the tree as an ete3 tree; missing lengths become 0 (ete3 itself would take 1).
+    def to_ete(self, species: Callable[[str], str] | None = None) -> ete3.PhyloTree:
+        """Return the tree as an ete3 `PhyloTree`; missing lengths become 0 (ete3 itself would take 1).
 
         Labels of inner nodes are their names; where they are numbers, they are their `support` too.
+
+        Args:
+            species: gives the species of a tip's name; None leaves the species unknown.
         """
-        tree_class = import_ete().Tree
+        tree_class = import_ete().PhyloTree
         root = tree_class()
         root.name, root.dist = self.names[0], 0.0
         nodes = [root]
-        support = self.support()
+        support, tip = self.support(), self.is_tip.tolist()
         for node in range(1, len(self.parent)):
             length = float(np.nan_to_num(self.length[node], nan=0.0))
             child = tree_class(name=self.names[node], dist=length)
             child.dist = length
             if not np.isnan(support[node]):
                 child.support = float(support[node])
+            if species is not None and tip[node]:
+                child.species = species(self.names[node])
+                child.features.add("species")
             up = nodes[self.parent[node]]
             child.up = up
             up.children.append(child)  # add_child checks and copies per call, which is slow for 100,000 tips

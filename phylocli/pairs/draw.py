@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +14,13 @@ from phylocli.core import console
 from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
+from phylocli.formats.species import SpeciesRule
+from phylocli.formats.tree import Tree
 from phylocli.pairs.allocation import ByPairs, ByWeight, Proportional, Shares
 from phylocli.pairs.bands import Band, bands_of, numbers_by_band, warn_if_narrow
 from phylocli.pairs.filters import in_slices, limited_pool
+from phylocli.pairs.patristic import Patristic
+from phylocli.pairs.relations import RELATIONS, Relations
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
 from phylocli.pairs.schemes import LogDistancePool, PerSequencePool, band_pool
 from phylocli.pairs.types import CHUNK_ROWS, Draw, Pool
@@ -107,17 +111,25 @@ class Drawer:
         self._members: list[_Members] = []
         self._held: list[list[Draw]] = []  # per family, per band
         self._stored = 0
+        self._species = SpeciesRule.read(config.species, config.species_pattern)
 
-    def add(self, family: Family) -> Iterator[pl.DataFrame]:
-        """Take a family in; yield its pairs where no number of pairs was asked for."""
+    def add(self, family: Family, whole: Family | None = None) -> Iterator[pl.DataFrame]:
+        """Take a family in; yield its pairs where no number of pairs was asked for.
+
+        Args:
+            family: with a tree.
+            whole: the family of which `family` is a part: orthologs and paralogs are told by its tree.
+        """
         config, counts = self.config, self.counts
         counts.families += 1
         if len(family) < 2:
             self._note_empty(family.label, EmptyBandError(f"{family.label} has one member; a pair needs two"))
             return
-        tree = family.require_tree()
-        tips = tree.tip_names()
-        sampler = sampler_of(family.label, tree)
+        try:
+            sampler, tips, relations = related_sampler(family, config.relation, self._species, whole)
+        except EmptyBandError as error:
+            self._note_empty(family.label, error)
+            return
         pools = [self._pool(family, tips, sampler, band) for band in bands_of(config, sampler)]
         total = sum(pool.total for pool in pools)
         counts.pairs += total
@@ -137,9 +149,10 @@ class Drawer:
             for pool in pools:
                 for draw in pool.chunks():
                     counts.written += len(draw)
-                    yield _frame(members, draw)
+                    yield _frame(members, _related(draw, relations))
             return
-        held = [shares.add(pool, self._rng) for shares, pool in zip(self._shares, pools, strict=True)]
+        drawn = (shares.add(pool, self._rng) for shares, pool in zip(self._shares, pools, strict=True))
+        held = [_related(draw, relations) for draw in drawn]
         used[:] = False
         for draw in held:
             used[draw.i] = used[draw.j] = True
@@ -220,20 +233,65 @@ class Drawer:
             console.info(f"{where}Requested {config.number:,} pairs {shortage}")
 
 
-def sampler_of(label: str, tree: Any) -> PairSampler:
+def sampler_of(label: str, tree: Tree) -> PairSampler:
     """Return the sampler of a family's tree, with the family named in what goes wrong.
 
     Raises:
         BadInputError: one tip only, or no branch lengths.
     """
+    return PairSampler(_prepared(label, tree))
+
+
+def _prepared(label: str, tree: Tree) -> Patristic:
     try:
-        sampler = PairSampler(tree)
+        prepared = Patristic(tree)
     except BadInputError as error:
         raise BadInputError(f"{label}: {error.what}", error.why, error.fix) from error
-    for count, kind in ((sampler.tree.n_missing, "no length"), (sampler.tree.n_negative, "a negative length")):
+    for count, kind in ((prepared.n_missing, "no length"), (prepared.n_negative, "a negative length")):
         if count:
             console.warning(f"{label}: {count} branches of the tree have {kind}; they count as 0")
-    return sampler
+    return prepared
+
+
+def related_sampler(
+    family: Family, relation: str, species: SpeciesRule, whole: Family | None = None
+) -> tuple[PairSampler, list[str], Relations]:
+    """Return the sampler of a family's pairs of one relation, the names of its tips, and the relations of any two of them.
+
+    Args:
+        family: with a tree.
+        relation: `any`, `orthologs` or `paralogs`. For the latter two, the sampler has only the tips of known species.
+        species: gives the species of an id.
+        whole: the family of which `family` is a part, whose tree decides on events; None: `family` is whole.
+
+    Raises:
+        EmptyBandError: fewer than two members of known species, where the relation needs them.
+        BadInputError: no tree, or one without branch lengths.
+    """
+    full = (whole or family).require_tree()
+    full_tips = full.tip_names()
+    known = [species(name) for name in full_tips]
+    ids = set(family.ids)
+    wanted = [k for k, name in enumerate(full_tips) if name in ids and (known[k] or relation == "any")]
+    if len(wanted) < 2 <= len(family):
+        raise EmptyBandError(
+            f"{family.label}: fewer than two members have a known species",
+            why=f"{relation} are found by species, and UniProt ids name them, as in HBA_HUMAN/7-107",
+            fix="give --species TABLE or --species-pattern REGEX",
+        )
+    tips = [full_tips[k] for k in wanted]
+    tree = family.require_tree()
+    prepared = _prepared(family.label, tree if len(tips) == len(family) else tree.prune(tips))
+    if len(tips) == len(full_tips):
+        relations = Relations.of(prepared, known)
+    else:
+        relations = Relations.of(Patristic(full), known).restricted(prepared, np.array(wanted, dtype=np.int64))
+    meeting = None if relation == "any" else relations.meeting(relation)
+    return PairSampler(prepared, meeting=meeting), tips, relations
+
+
+def _related(draw: Draw, relations: Relations) -> Draw:
+    return replace(draw, relation=relations.codes(draw.i, draw.j))
 
 
 def _shares(config: SamplingConfig, n: int) -> Shares:
@@ -247,6 +305,7 @@ def _shares(config: SamplingConfig, n: int) -> Shares:
 def _frame(members: _Members, draw: Draw) -> pl.DataFrame:
     import polars as pl
 
+    assert draw.relation is not None
     ids, sequences = pl.Series(members.ids, dtype=pl.String), pl.Series(members.sequences, dtype=pl.String)
     rows = len(draw)
     return pl.DataFrame(
@@ -256,6 +315,7 @@ def _frame(members: _Members, draw: Draw) -> pl.DataFrame:
             "id_a": ids.gather(draw.i),
             "id_b": ids.gather(draw.j),
             "distance": draw.distance,
+            "relation": pl.Series(RELATIONS, dtype=pl.String).gather(draw.relation),
             "seq_a": sequences.gather(draw.i),
             "seq_b": sequences.gather(draw.j),
         }

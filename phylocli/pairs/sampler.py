@@ -22,7 +22,7 @@ _BANDS_KEPT = 32
 
 
 class EmptyBandError(BadInputError):
-    """No pair of a family lies in the band."""
+    """No pair of a family qualifies."""
 
 
 def distinct_integers(total: int, n: int, rng: np.random.Generator) -> Ints:
@@ -55,6 +55,8 @@ class PairSampler:
 
     Args:
         tree: branch lengths in expected substitutions per site; missing and negative ones count as 0.
+        meeting: only pairs whose last common ancestor is one of these nodes, shape (nodes,) (see `relations`); None: all.
+        sorted_up_to: largest number of tips of which all pairs are kept in a list.
 
     Attributes:
         n_tips: number of tips.
@@ -64,8 +66,15 @@ class PairSampler:
         BadInputError: one tip only, or no branch lengths.
     """
 
-    def __init__(self, tree: Tree, *, sorted_up_to: int = SORTED_UP_TO) -> None:
-        self.tree = Patristic(tree)
+    def __init__(
+        self,
+        tree: Tree | Patristic,
+        *,
+        meeting: npt.NDArray[np.bool_] | None = None,
+        sorted_up_to: int = SORTED_UP_TO,
+    ) -> None:
+        self.tree = tree if isinstance(tree, Patristic) else Patristic(tree)
+        self.meeting = meeting
         self.n_tips = self.tree.n_tips
         self._is_sorted = self.n_tips <= sorted_up_to
         if self._is_sorted:
@@ -77,6 +86,7 @@ class PairSampler:
         i, j = np.triu_indices(self.n_tips, 1)
         distance = self.tree.distance(i, j)
         order = np.argsort(distance, kind="stable")
+        order = order[self.qualifies(i[order], j[order])]
         self._sorted = distance[order]
         small = np.min_scalar_type(self.n_tips)
         self._sorted_i, self._sorted_j = i[order].astype(small), j[order].astype(small)
@@ -97,18 +107,25 @@ class PairSampler:
         self._query_gap = np.repeat(gap, size).astype(np.int32)
         offset = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
         self._query_tip = (np.repeat(small_start, size) + offset).astype(np.int32)
+        if self.meeting is not None:
+            kept = self.meeting[tree.meeting[self._query_gap]]
+            self._query_gap, self._query_tip = self._query_gap[kept], self._query_tip[kept]
         self._large_start = np.concatenate([[0], np.where(left_is_small, gap, start)])
         self._large_end = np.concatenate([[0], np.where(left_is_small, end, gap)])
         self._bands: OrderedDict[tuple[float, float], Ints] = OrderedDict()
 
     @property
     def n_pairs(self) -> int:
-        """Number of all pairs, n·(n − 1)/2."""
-        return self.n_tips * (self.n_tips - 1) // 2
+        """Number of all pairs that qualify: n·(n − 1)/2 where any pair does."""
+        return self.n_tips * (self.n_tips - 1) // 2 if self.meeting is None else self.count(-1.0, np.inf)
 
     def distance(self, i: npt.ArrayLike, j: npt.ArrayLike) -> Floats:
         """Return the patristic distances of tips i and j, expected substitutions per site, shape (m,)."""
         return self.tree.distance(i, j)
+
+    def qualifies(self, i: Ints, j: Ints) -> npt.NDArray[np.bool_]:
+        """Return which pairs have their last common ancestor at one of the nodes `meeting`, shape (m,)."""
+        return np.ones(len(i), dtype=bool) if self.meeting is None else self.meeting[self.tree.ancestor(i, j)]
 
     def count(self, lo: float, hi: float) -> int:
         """Return the number of pairs with lo ≤ distance ≤ hi, exactly."""
@@ -116,7 +133,7 @@ class PairSampler:
             first, end = self._slice(lo, hi)
             return end - first
         cumulative = self._band(lo, hi)
-        return int(cumulative[-1])
+        return int(cumulative[-1]) if len(cumulative) else 0
 
     def unrank(self, lo: float, hi: float, ranks: npt.ArrayLike) -> tuple[Ints, Ints, Floats]:
         """Return the pairs that carry these numbers among the `count(lo, hi)` pairs of the band.
@@ -228,20 +245,26 @@ class PairSampler:
         return first_rank[gap] + places - (ends[at] - per_gap[gap])
 
     def quantiles(self, fractions: Sequence[float] | Floats) -> Floats:
-        """Return quantiles of the distances of all pairs, the shape of `fractions`.
+        """Return quantiles of the distances of all pairs that qualify, the shape of `fractions`.
 
         Exact for trees that keep the sorted list; else from 100,000 uniform pairs of a fixed seed (standard error of the
         fraction at most 0.0016).
         """
         if self._is_sorted:
-            return np.quantile(self._sorted, fractions)
+            return np.quantile(self._sorted, fractions) if len(self._sorted) else np.full(len(fractions), np.nan)
         rng = np.random.default_rng(0)
+        if self.meeting is not None:
+            total = self.count(-1.0, np.inf)
+            ranks = rng.integers(0, total, 100_000 if total else 0)
+            return np.quantile(self.unrank(-1.0, np.inf, ranks)[2], fractions) if total else np.full(len(fractions), np.nan)
         i = rng.integers(0, self.n_tips, 100_000)
         j = rng.integers(0, self.n_tips - 1, 100_000)
         return np.quantile(self.distance(i, j + (j >= i)), fractions)
 
     def describe(self) -> str:
         """Return, for messages, the range and the quartiles of the distances."""
+        if not self.n_pairs:
+            return f"no two of the {self.n_tips} members have this relation"
         low, median, high = self.quantiles([0.25, 0.5, 0.75])
         top = self.tree.diameter()
         return (
@@ -302,7 +325,7 @@ class PairSampler:
             self._bands.move_to_end(key)
             return self._bands[key]
         counts = np.zeros(len(self._query_tip), dtype=np.int64)
-        if lo <= hi:
+        if lo <= hi and len(counts):
             parts = []
             for tip, gap in self._query_chunks():
                 left, right = self._large_start[gap], self._large_end[gap]

@@ -178,6 +178,7 @@ class PerSequenceRowPool:
             own = int(tip[places[0]])
             distance = self.sampler.distance(np.full(len(every), own), every)
             inside = (distance >= self.lo) & (distance <= self.hi)
+            inside &= self.sampler.qualifies(np.full(len(every), own), every)
             inside[own] = False
             candidates = np.flatnonzero(inside)
             partner[places] = candidates[(share[places] * len(candidates)).astype(np.int64)]

@@ -11,8 +11,9 @@ import numpy as np
 from phylocli.config.pairs import SamplingConfig
 from phylocli.core import console
 from phylocli.formats.family import Family
+from phylocli.formats.species import SpeciesRule
 from phylocli.pairs.bands import bands_of
-from phylocli.pairs.draw import sampler_of
+from phylocli.pairs.draw import related_sampler
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 BINS = 16
@@ -24,7 +25,7 @@ class Distribution:
 
     Attributes:
         family, clan: its accessions.
-        members, pairs: how many there are.
+        members, pairs: how many there are; of a relation, if one was asked for.
         in_band: pairs in the band that was asked for (the sum over bins where there are several).
         mean_partners: over the members that have a partner in the band, the mean number of partners.
         top_ancestors: share of the band's pairs that meet at the ten nodes of the tree where most do; 0 where there are
@@ -74,11 +75,12 @@ def distributions(families: Iterable[Family], config: SamplingConfig) -> Iterato
     Raises:
         BadInputError: a family without a tree, or whose tree does not fit its members.
     """
+    species = SpeciesRule.read(config.species, config.species_pattern)
     for family in families:
         if len(family) < 2:
             console.info(f"{family.label} has one member, so there is no distance to describe")
             continue
-        sampler = sampler_of(family.label, family.require_tree())
+        sampler, _, _ = related_sampler(family, config.relation, species)
         top = sampler.tree.diameter()
         quantiles = sampler.quantiles(list(QUANTILES))
         quantiles[-1] = top

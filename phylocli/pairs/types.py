@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from phylocli.pairs.patristic import Floats, Ints
 
@@ -15,18 +16,23 @@ CHUNK_ROWS = 100_000
 
 @dataclass
 class Draw:
-    """Pairs of tips i < j with their distances, in random order unless said otherwise; shapes (n,)."""
+    """Pairs of tips i < j with their distances, in random order unless said otherwise; shapes (n,).
+
+    `relation` is an index of `relations.RELATIONS`; None until it is looked up.
+    """
 
     i: Ints
     j: Ints
     distance: Floats
+    relation: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.i)
 
     def part(self, which: slice | Ints) -> Draw:
         """Return the pairs at these places."""
-        return Draw(self.i[which], self.j[which], self.distance[which])
+        relation = None if self.relation is None else self.relation[which]
+        return Draw(self.i[which], self.j[which], self.distance[which], relation)
 
     @classmethod
     def joined(cls, draws: Sequence[Draw]) -> Draw:

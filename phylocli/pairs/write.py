@@ -89,7 +89,7 @@ def write_split(
         for family in families:
             for part, members in split_family(family, config.holdout, shares, config.seed):
                 listing.writelines(f"{members.label}\t{members.clan}\t{name}\t{part}\n" for name in members.ids)
-                for frame in drawers[part].add(members):
+                for frame in drawers[part].add(members, family):
                     writers[part].write(frame)
         reasons = []
         for part in parts:

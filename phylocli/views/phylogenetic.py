@@ -13,9 +13,10 @@ import numpy as np
 from phylocli.config.pairs import SamplingConfig
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
+from phylocli.formats.species import SpeciesRule
 from phylocli.pairs import EmptyBandError
 from phylocli.pairs.bands import bands_of
-from phylocli.pairs.draw import sampler_of
+from phylocli.pairs.draw import related_sampler
 from phylocli.pairs.schemes import band_pool
 from phylocli.pairs.types import Pool
 from phylocli.views.base.contracts import Pairs, Tokens, check_band, member_tokens
@@ -45,6 +46,8 @@ class Phylogenetic:
         unit: `substitutions`, expected per site, or `relative`: 1 is the median of the family's pair distances.
         weighting: `uniform`: each pair is equally likely; `per-sequence`: each member that has a partner, then each of its
             partners; `log-distance`: distances spread evenly on a logarithmic scale.
+        relation: `any`, `orthologs` or `paralogs`, by species overlap (`pairs.relations`).
+        species_pattern: regular expression of the species within an id; None reads UniProt's names.
     """
 
     def __init__(
@@ -53,15 +56,17 @@ class Phylogenetic:
         max_dist: float = math.inf,
         unit: str = "substitutions",
         weighting: str = "uniform",
+        relation: str = "any",
+        species_pattern: str | None = None,
     ) -> None:
         low, high = check_band(min_dist, max_dist, "phylogenetic")
         if weighting == "per-family":
             raise UsageError(
                 "the view phylogenetic draws from one family at a time", fix="use uniform, per-sequence or log-distance"
             )
-        self.config = SamplingConfig.of(
-            None, {"min_dist": low, "max_dist": high, "number": 1, "unit": unit, "scheme": weighting, "replace": True}
-        )
+        asked = {"min_dist": low, "max_dist": high, "unit": unit, "scheme": weighting, "number": 1, "replace": True}
+        self.config = SamplingConfig.of(None, {**asked, "relation": relation, "species_pattern": species_pattern})
+        self._species = SpeciesRule.read(None, species_pattern)
 
     def prepare(self, family: Family) -> _Prepared:
         """Return the family ready for drawing.
@@ -70,18 +75,22 @@ class Phylogenetic:
             EmptyBandError: no two members lie in the band (a trainer may pass such a family over).
             BadInputError: no tree, one without branch lengths, or one member only.
         """
-        tree = family.require_tree()
         tokens = member_tokens(family)
-        sampler = sampler_of(family.label, tree)
+        sampler, tips, _ = related_sampler(family, self.config.relation, self._species)
         (band,) = bands_of(self.config, sampler)
         pool = band_pool(sampler, band, self.config.scheme, replace=True)
         if pool.total == 0:
             raise EmptyBandError(f"{family.label}: no pairs {self.config.describe()}", why=sampler.describe())
-        return _Prepared(pool, [tokens[name] for name in tree.tip_names()])
+        return _Prepared(pool, [tokens[name] for name in tips])
 
 
 def make(
-    min_dist: float = 0.0, max_dist: float = math.inf, unit: str = "substitutions", weighting: str = "uniform"
+    min_dist: float = 0.0,
+    max_dist: float = math.inf,
+    unit: str = "substitutions",
+    weighting: str = "uniform",
+    relation: str = "any",
+    species_pattern: str | None = None,
 ) -> Phylogenetic:
     """Return the view; see `Phylogenetic`."""
-    return Phylogenetic(min_dist, max_dist, unit, weighting)
+    return Phylogenetic(min_dist, max_dist, unit, weighting, relation, species_pattern)

@@ -29,7 +29,7 @@ def test_a_pipe_gives_the_pairs_of_the_band_as_tsv(phylocli):
     done = phylocli("pairs", "--min-dist", 0.3, "--max-dist", 0.8, input=RECORD)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.decode().splitlines()
-    assert lines[0].split("\t") == ["family", "clan", "id_a", "id_b", "distance", "seq_a", "seq_b"]
+    assert lines[0].split("\t") == ["family", "clan", "id_a", "id_b", "distance", "relation", "seq_a", "seq_b"]
     rows = sorted(line.split("\t") for line in lines[1:])
     assert [(r[2], r[3], round(float(r[4]), 9)) for r in rows] == [
         ("a/1-4", "b/1-4", 0.3),
@@ -37,7 +37,7 @@ def test_a_pipe_gives_the_pairs_of_the_band_as_tsv(phylocli):
         ("b/1-4", "c/1-4", 0.8),
         ("c/1-4", "d/1-4", 0.5),
     ]
-    assert rows[3][:2] == ["PF90001", "CL9001"] and rows[3][5:] == ["MRIL", "RIV"]
+    assert rows[3][:2] == ["PF90001", "CL9001"] and rows[3][5:] == ["unknown", "MRIL", "RIV"]
     assert b"Found 4 pairs with distance 0.3 to 0.8" in done.stderr
 
 

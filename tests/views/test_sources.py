@@ -334,3 +334,13 @@ def test_all_views_of_spans_are_an_anchor_and_its_positives():
             assert int(y[0]) <= int(x[-1]) + 1 and int(y[-1]) >= int(x[0]) - 1
         assert np.mean([len(y) for y in others]) == pytest.approx(10 + 80 * 2 / 6, abs=2.5)
     assert any(p[0] != q[0] for p, q in zip(positives[0], positives[1], strict=True))
+
+
+def test_the_phylogenetic_view_takes_orthologs_alone() -> None:
+    newick = "((A_HUMAN:1,A_MOUSE:1):1,(B_HUMAN:1,B_MOUSE:1):1);"
+    ids, rows = ["A_HUMAN", "A_MOUSE", "B_HUMAN", "B_MOUSE"], ["AAAA", "CCCC", "DDDD", "EEEE"]
+    family = Family(ids, rows, accession="PF1", tree=NewickTree(newick))
+    prepared = views.build("phylogenetic", {"phylogenetic": {"relation": "orthologs"}}).prepare(family)
+    a, b, _ = prepared.draw(200, np.random.default_rng(0))
+    letters = {frozenset((decode_tokens(x)[0], decode_tokens(y)[0])) for x, y in zip(a, b, strict=True)}
+    assert letters == {frozenset("AC"), frozenset("DE")}

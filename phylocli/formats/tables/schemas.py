@@ -9,13 +9,16 @@ if TYPE_CHECKING:
 
 
 def pairs_schema() -> pa.Schema:
-    """Homolog pairs: one row a pair; `distance` is patristic, expected substitutions per site."""
+    """Homolog pairs: one row a pair; `distance` is patristic, expected substitutions per site.
+
+    `relation` is `ortholog`, `paralog`, or `unknown` where the species of a sequence is.
+    """
     import pyarrow as pa
 
     name = pa.dictionary(pa.int32(), pa.string())
     text = pa.string()
     fields = [("family", name), ("clan", name), ("id_a", text), ("id_b", text), ("distance", pa.float64())]
-    return pa.schema([*fields, ("seq_a", text), ("seq_b", text)])
+    return pa.schema([*fields, ("relation", name), ("seq_a", text), ("seq_b", text)])
 
 
 def negatives_schema() -> pa.Schema:
