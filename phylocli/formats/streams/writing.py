@@ -112,9 +112,12 @@ def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool =
         finally:
             # What is there under this name may by now be the temporary file of the next run.
             with contextlib.suppress(OSError):
-                if handle >= 0 and not held:
+                if handle < 0:  # a signal may come between the making of the file and its number
+                    handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
+                    stack.callback(os.close, handle)
+                if not held:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if handle >= 0 and os.path.samestat(os.fstat(handle), part.lstat()):
+                if os.path.samestat(os.fstat(handle), part.lstat()):
                     shutil.rmtree(part) if folder else part.unlink()
 
 

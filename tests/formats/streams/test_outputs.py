@@ -302,6 +302,21 @@ def test_a_signal_just_after_the_temporary_file_was_made_leaves_nothing(tmp_path
     assert os.listdir(tmp_path) == ["out"]
 
 
+def test_a_signal_between_the_making_of_the_temporary_file_and_its_number_leaves_nothing(tmp_path, monkeypatch):
+    make = os.open
+
+    def interrupted(path, flags, mode):
+        monkeypatch.undo()
+        os.close(make(path, flags, mode))
+        raise KeyboardInterrupt
+
+    (tmp_path / "out").write_text("old")
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt), streams.atomic_path(tmp_path / "out"):
+        pass
+    assert os.listdir(tmp_path) == ["out"]
+
+
 def test_the_temporary_file_of_the_next_run_is_left_alone(tmp_path):
     with pytest.raises(KeyboardInterrupt), streams.atomic_path(tmp_path / "out") as part:
         part.unlink()
