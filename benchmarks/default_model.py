@@ -24,6 +24,8 @@ import phylocli
 from phylocli.core import console
 from phylocli.formats.tables import read_table
 from phylocli.models.model import Model
+from phylocli.probe import NamedSource
+from phylocli.probe.inputs.tables import parse_source
 from phylocli.recipes import load as load_recipe
 from phylocli.search import fit_homology
 from phylocli.search.residue_plda import FILE
@@ -40,7 +42,7 @@ FIRST = [
 ]
 """Settings of the first run, which mostly brings the encoder forward; its own model is the first row of `fits.py`."""
 
-KMERS = ["composition", "2-mers", "3-mers"]
+KMERS = ["composition", "dipeptides", "tripeptides"]
 
 
 def with_trees(sources: list[Path], target: Path, limit: int | None, members: int | None = None) -> Path:
@@ -121,13 +123,13 @@ def main() -> None:
             metrics = read_table(part / "metrics.parquet")
             print(f"{part.name}: {metrics['residues'].sum():,} residues in {metrics['seconds'].sum() / 60:.1f} minutes")
         extra = [f"untrained, fitted={untrained_but_fitted(run, folder / 'untrained_fitted')}"]
-    models = [f"phylocli={model}", *extra]
+    models = [parse_source(text) for text in (f"phylocli={model}", *extra)]
 
-    def also(name: str) -> list[str]:
+    def also(name: str) -> list[NamedSource]:
         if not options.also:
             return []
         title, _, tables = options.also.partition("=")
-        return [f"{title}={Path(tables) / f'{name}.parquet'}"]
+        return [NamedSource(title, Path(tables) / f"{name}.parquet")]
 
     def report(name: str) -> None:
         print((folder / f"{name}_report" / "report.md").read_text(encoding="utf-8"), flush=True)
@@ -170,7 +172,7 @@ def main() -> None:
             models=models,
             benchmark="tape-remote-homology",
             data=options.data,
-            baselines=["untrained", "composition", "2-mers"],
+            baselines=["untrained", "composition", "dipeptides"],
         )
         report("tape")
 

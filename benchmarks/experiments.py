@@ -25,6 +25,7 @@ import polars as pl
 
 import phylocli
 from phylocli.core import console
+from phylocli.probe import NamedSource
 
 MEMBERS = 25
 SHORT = [
@@ -120,14 +121,14 @@ def trial(
             [],
             labels,
             folder / "report",
-            models=[f"model={folder / 'run' / 'model'}"],
+            models=[NamedSource("model", folder / "run" / "model")],
             sequences=dev,
             trees=dev,
             tasks=["retrieval", "patristic"],
             baselines=["none"],
             projection="none",
         )
-        found = found.filter(pl.col("embedding") == "model")  # chance stands beside it
+        found = found.to_polars().filter(pl.col("embedding") == "model")  # chance is in the table too
         rows = {f"{r['level']} {r['metric']}": (r["value"], r["low"], r["high"]) for r in found.iter_rows(named=True)}
         rows["CPU seconds"] = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,) * 3
         result.write_text(json.dumps(rows), encoding="utf-8")

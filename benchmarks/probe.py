@@ -88,7 +88,7 @@ def large(options: argparse.Namespace) -> None:
         tables = [str(folder / f"{chr(97 + k)}.parquet") for k in range(options.embeddings)]
         report = folder / "report"
         arguments = ["probe", *tables, "--labels", str(folder / "labels.tsv"), "-o", str(report)]
-        arguments += [word for task in options.task for word in ("--task", task)]
+        arguments += [word for task in options.task for word in ("--tasks", task)]
         wall, cpu, peak = in_a_process(arguments, options.threads)
         size = options.items * options.dimension * 4 * options.embeddings / 2**30
         print(f"{options.embeddings} tables of {options.items:,} x {options.dimension}: {size:.2f} GiB of numbers")
@@ -105,7 +105,7 @@ def scope(options: argparse.Namespace) -> None:
         report = (options.keep or Path(scratch)) / "report"
         arguments = ["probe", "--benchmark", "scope", "--data", str(options.scope), "-o", str(report)]
         arguments += [word for model in options.model for word in ("--model", model)]
-        arguments += [word for name in options.baseline for word in ("--baseline", name)]
+        arguments += [word for name in options.baseline for word in ("--baselines", name)]
         _, cpu, _ = in_a_process(arguments, options.threads)
         rows = pl.read_parquet(report / "metrics.parquet").to_dicts()
     found = {(m["embedding"], m["metric"], m["level"]): m for m in rows}
@@ -137,9 +137,9 @@ def main() -> None:
     parser.add_argument("--chromium", action="store_true", help="load the report in headless Chromium")
     parser.add_argument("--scope", type=Path, metavar="DIR", help="folder with the files of the benchmark 'scope'")
     parser.add_argument("--model", action="append", default=[], help="a model beside the baselines; may be repeated")
-    parser.add_argument("--baseline", action="append", default=[], help="default: composition, 2-mers and phmmer")
+    parser.add_argument("--baseline", action="append", default=[], help="default: composition, dipeptides and phmmer")
     options = parser.parse_args()
-    options.baseline = options.baseline or ["composition", "2-mers", "phmmer"]
+    options.baseline = options.baseline or ["composition", "dipeptides", "phmmer"]
     if options.scope:
         scope(options)
     else:

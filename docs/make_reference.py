@@ -31,7 +31,8 @@ HOW_CHOSEN = {
     "tree engine": "`phylocli tree --engine`",
     "aligner": "`phylocli align --engine`",
     "family engine": "`phylocli families --engine`",
-    "probe": "`phylocli probe --task`",
+    "probe": "`phylocli probe --tasks`",
+    "baseline": "`phylocli probe --baselines`",
     "benchmark": "`phylocli probe --benchmark`",
 }
 

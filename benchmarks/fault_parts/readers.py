@@ -90,7 +90,7 @@ def _table(path: Path) -> object:
 
 
 def _labels(path: Path) -> object:
-    from phylocli.probe.inputs.dataset import read_labels
+    from phylocli.probe.inputs.labels import read_labels
 
     return read_labels(path)
 

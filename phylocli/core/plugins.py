@@ -125,11 +125,12 @@ TREE_ENGINES = Kind("tree engine", "tree.engines", "phylocli.tree_engines", prot
 ALIGNERS = Kind("aligner", "align.engines", "phylocli.aligners", protocols.AlignerPlugin)
 FAMILY_ENGINES = Kind("family engine", "families.engines", "phylocli.family_engines", protocols.FamilyEnginePlugin)
 PROBES = Kind("probe", "probe.tasks", "phylocli.probes", protocols.ProbePlugin)
+BASELINES = Kind("baseline", "probe.baselines", "phylocli.baselines", protocols.BaselinePlugin)
 BENCHMARKS = Kind("benchmark", "probe.benchmarks", "phylocli.benchmarks", protocols.BenchmarkPlugin)
 
 KINDS: tuple[Kind[Any], ...] = (
     *(VIEWS, ENCODERS, POOLINGS, CRITICS, OBJECTIVES),
-    *(TREE_ENGINES, ALIGNERS, FAMILY_ENGINES, PROBES, BENCHMARKS),
+    *(TREE_ENGINES, ALIGNERS, FAMILY_ENGINES, PROBES, BASELINES, BENCHMARKS),
 )
 RECIPES = "phylocli.recipes"
 """The group of recipes of other packages: an entry point's value is the package that holds `<name>.toml`."""

@@ -174,7 +174,8 @@ class ProbePlugin(Protocol):
     """A probe: a question to embeddings, and how the answer is scored.
 
     Optional: `NEEDS_RESIDUES = True` (it reads `embedding.residues`), `BY_SIMILARITY = True` (it reads nothing but
-    `embedding.similarity`, so baselines that search take part), `ON_REQUEST = True` (it runs only where it is named).
+    `embedding.similarity`, so baselines that search take part), `ON_REQUEST = True` (it runs only where it is named),
+    `ORDER` (its place in the report; a smaller number comes earlier, without one it comes last).
     """
 
     @property
@@ -195,7 +196,7 @@ class ProbePlugin(Protocol):
 class BaselinePlugin(Protocol):
     """A baseline: what any embedding must beat.
 
-    Optional: `BY_DEFAULT = True` (it is there where sequences are and no baseline is named).
+    Optional: `BY_DEFAULT = True` (it is computed wherever there are sequences, unless baselines are named).
     """
 
     def embed(self, name: str, ids: Sequence[str], sequences: Sequence[str]) -> Embedding:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,11 +19,11 @@ from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.embed import Embedder
 from phylocli.encoders import pad_batch
-from phylocli.formats import Family, write_families
+from phylocli.formats import Family
 from phylocli.formats.streams import write_text
 from phylocli.mi import Paired, Settings, estimate
 from phylocli.models.model import Model
-from phylocli.probe import Embedding, run_probes
+from phylocli.probe import Dataset, Embedding, evaluate
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.run_folder import MODEL
@@ -142,20 +141,9 @@ def _quality(model: Model, families: Sequence[Family]) -> dict[str, Any]:
     frame = frame.unique("id", keep="first", maintain_order=True)
     ids = frame["id"].to_list()
     embedding = Embedding("run", ids, Embedder(model).pooled(frame["sequence"].to_list()))
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        frame.drop("sequence").write_csv(folder / "labels.tsv", separator="\t")
-        write_families(iter(families), folder / "trees.sto")
-        metrics = run_probes(
-            [embedding],
-            folder / "labels.tsv",
-            folder / "report",
-            trees=folder / "trees.sto",
-            tasks=sorted({task for task, _, _ in QUALITIES.values()}),
-            baselines=["none"],
-            replicates=100,
-            projection="none",
-        )
+    data = Dataset.from_labels(frame.drop("sequence"), "held-out members", trees=families)
+    tasks = sorted({task for task, _, _ in QUALITIES.values()})
+    metrics = evaluate(data, [embedding], tasks=tasks, replicates=100).to_polars()
     found: dict[str, Any] = {"members": len(ids)}
     for name, (task, level, metric) in QUALITIES.items():
         chosen = metrics.filter(

@@ -22,7 +22,7 @@ from phylocli.mi.methods import OPTIMAL, Choice, build, pairings, parse_estimato
 from phylocli.mi.paired import IntArray, Paired, divide
 from phylocli.mi.write import format_for, write_rows
 from phylocli.objectives import Batch, Estimator
-from phylocli.statistics.bootstrap import Figure, interval, replicate
+from phylocli.statistics.bootstrap import Estimate, interval, replicate
 
 ESTIMATORS = ("infonce", "smile", "jsd")
 LABEL_ESTIMATORS = ("barber-agakov", "infonce")
@@ -175,9 +175,9 @@ def _measure(estimator: Choice, critic: Choice, parts: Sequence[Paired], setting
     with torch.no_grad():
         scores = method.scores(*scaled(test))
     statistic = _statistic(method, scores)
-    figure = Figure("nats", statistic(np.arange(len(test))), len(test), statistic=statistic, interval="normal")
-    low, high = interval(figure, replicate(figure, settings.replicates, settings.seed, test.groups))
-    return _Measured(method, figure.value, low, high)
+    nats = Estimate("nats", statistic(np.arange(len(test))), len(test), statistic=statistic, interval="normal")
+    low, high = interval(nats, replicate(nats, settings.replicates, settings.seed, test.groups))
+    return _Measured(method, nats.value, low, high)
 
 
 def _statistic(method: Estimator, scores: Tensor) -> Any:

@@ -15,7 +15,8 @@ from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import require_columns
 from phylocli.formats.tables.columns import ColumnOptions
-from phylocli.probe.inputs.dataset import Dataset, make_dataset, read_label_table
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.labels import read_label_table
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -98,7 +99,7 @@ def read_pairs(
         taken.append(ids_taken)
         wanted = list(dict.fromkeys(column for column in (label, group_by) if column))
         require_columns(frame, wanted, display_name(labels), "labels")
-        known = make_dataset(
+        known = Dataset.from_labels(
             frame.select("id", *wanted),
             display_name(labels),
             columns=[label] if label else [],

@@ -1,31 +1,35 @@
-"""What do embeddings know: probes with baselines, intervals and paired differences, and the report.
+"""What embeddings encode: probes with baselines, confidence intervals and paired differences, and the report.
 
->>> from phylocli.probe import run_probes
->>> metrics = run_probes(["emb.parquet"], "labels.tsv", "report", sequences="seqs.fasta")
+>>> from phylocli.probe import probe
+>>> metrics = probe("emb.parquet", "labels.tsv", sequences="seqs.fasta")  # doctest: +SKIP
+>>> metrics.write_report("report")  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 from phylocli.formats.embeddings import read_embeddings
-from phylocli.probe.baselines import BASELINES, baseline
-from phylocli.probe.inputs.dataset import Dataset, make_dataset, read_labels
+from phylocli.probe.baselines import baseline
+from phylocli.probe.evaluate import evaluate, task_names
+from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
-from phylocli.probe.inputs.tables import explain_inputs
+from phylocli.probe.inputs.labels import read_labels
+from phylocli.probe.inputs.tables import NamedSource, explain_inputs
 from phylocli.probe.map import draw_map
-from phylocli.probe.report.html import render
-from phylocli.probe.run import run_probes, task_names
+from phylocli.probe.metrics import Metrics
+from phylocli.probe.pipeline import probe, run_probes
 
 __all__ = [
-    "BASELINES",
     "Dataset",
     "Embedding",
+    "Metrics",
+    "NamedSource",
     "baseline",
     "draw_map",
+    "evaluate",
     "explain_inputs",
-    "make_dataset",
+    "probe",
     "read_embeddings",
     "read_labels",
-    "render",
     "run_probes",
     "task_names",
 ]

@@ -1,4 +1,4 @@
-"""What is asked: items with labels, sequences and trees, from the user's own tables or from a benchmark."""
+"""What embeddings are evaluated on: labels, sequences and trees, from the user's own files or from a benchmark."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError
 from phylocli.formats import Family, Sequence, read_families, read_sequences
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables.columns import ColumnOptions, Taken
 from phylocli.formats.tables.values import numbers_of, texts_of
 from phylocli.probe.benchmarks import load_benchmark
-from phylocli.probe.inputs.dataset import read_label_table
+from phylocli.probe.inputs.labels import labels_name, read_label_table
 
 if TYPE_CHECKING:
     import polars as pl
 
 
+TITLE = "What do these embeddings know?"
+
+
 @dataclass
-class Question:
-    """What a run asks, before it is known which items have embeddings.
+class EvaluationSpec:
+    """What embeddings are evaluated on, before they are known.
 
     Attributes:
         frame: labels, one row an item, with a column `id`.
@@ -32,7 +35,7 @@ class Question:
         tasks: probes to run; None runs all that the labels allow.
         columns: label columns to use; None takes all that fit.
         resample_by: column whose classes the bootstrap draws whole.
-        title: of the report, where the user names none.
+        title: of the report, unless the user gives one.
         published: what papers report, as a sentence.
     """
 
@@ -43,24 +46,24 @@ class Question:
     tasks: SequenceOf[str] | None = None
     columns: SequenceOf[str] | None = None
     resample_by: str | None = None
-    title: str = "What do these embeddings know?"
+    title: str = TITLE
     published: str = ""
     ids: Taken | None = None
 
 
-def read_question(
-    labels: PathLike | None,
+def read_spec(
+    labels: PathLike | pl.DataFrame | None,
     sequences: PathLike | None = None,
     trees: PathLike | None = None,
     options: ColumnOptions = ColumnOptions(),
-) -> Question:
+) -> EvaluationSpec:
     """Read labels, and the sequences and trees that go with them.
 
     Args:
-        labels: see `dataset.read_labels`; None asks only what the trees answer, of their members.
+        labels: see `labels.read_labels`; None evaluates on the trees alone.
         sequences: FASTA or Stockholm; None takes a column `sequence` of the labels if there is one.
         trees: Stockholm records with trees.
-        options: what the user says of the columns.
+        options: how the user wants columns to be interpreted.
 
     Raises:
         BadInputError: files that cannot be read, or records without trees.
@@ -69,26 +72,26 @@ def read_question(
     if labels is None:
         frame, ids, name = _members(families), None, str(trees)
     else:
-        (frame, ids), name = read_label_table(labels, options), str(labels)
+        (frame, ids), name = read_label_table(labels, options), labels_name(labels)
     letters = None
     if sequences is not None:
         letters = {s.id: s.unaligned() for s in read_sequences(sequences, on_duplicate="keep-first")}
     elif "sequence" in frame.columns:
         letters = _letters(frame, name)
-    return Question(frame, name, letters, families, ids=ids)
+    return EvaluationSpec(frame, name, letters, families, ids=ids)
 
 
 def _members(families: list[Family]) -> pl.DataFrame:
-    """Return a table of the members of families and nothing that is known of them."""
+    """Return the ids of the members of families as a table without labels."""
     import polars as pl
 
     return pl.DataFrame({"id": list(dict.fromkeys(member for family in families for member in family.ids))})
 
 
-def benchmark_question(name: str, folder: PathLike, part: str | None = None) -> Question:
+def benchmark_spec(name: str, folder: PathLike, part: str | None = None) -> EvaluationSpec:
     """Read a benchmark by its name (see `phylocli.probe.benchmarks`)."""
     found = load_benchmark(name, Path(folder), part)
-    return Question(
+    return EvaluationSpec(
         found.frame,
         found.source,
         _letters(found.frame, found.source),
@@ -111,24 +114,8 @@ def _letters(frame: pl.DataFrame, name: str) -> dict[str, str] | None:
     return {item: Sequence(item, text.strip(), where=name).unaligned() for item, text in rows if text and text.strip()}
 
 
-def chosen_baselines(names: SequenceOf[str] | None, *, sequences: bool, model: bool) -> list[str]:
-    """Return the baselines to compute: those named, or composition and 2-mers, and the untrained encoder of a model.
-
-    Raises:
-        UsageError: one that needs sequences or a model, which there are not.
-    """
-    if names is None:
-        return ([*["untrained"] * model, "composition", "2-mers"]) if sequences else []
-    wanted = [] if list(names) == ["none"] else list(names)
-    if wanted and not sequences:
-        raise UsageError("baselines need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
-    if "untrained" in wanted and not model:
-        raise UsageError("the untrained baseline is that of a model, and none is named", fix="name one with --model")
-    return wanted
-
-
 def _read_trees(source: PathLike) -> list[Family]:
     families = [f for f in read_families(source) if f.has_tree]
     if not families:
-        raise BadInputError(f"{source} holds no family with a tree", fix="run the families through 'phylocli tree' first")
+        raise BadInputError(f"{source} contains no family with a tree", fix="run the families through 'phylocli tree' first")
     return families

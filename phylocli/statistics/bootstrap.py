@@ -1,6 +1,6 @@
-"""Figures and how sure they are: bootstrap intervals, paired differences, correction for many comparisons.
+"""Estimates and how sure they are: bootstrap intervals, paired differences, correction for many comparisons.
 
-Every task gives its results as `Figure`s: a value, and how to compute it again from a resample of the items that it stands
+Every task gives its results as `Estimate`s: a value, and how to compute it again from a resample of the items that it stands
 on. Two embeddings are resampled with the same draws, so that what is hard for both cancels in their difference.
 """
 
@@ -21,15 +21,15 @@ _TAIL = (1 - LEVEL) / 2
 
 
 @dataclass
-class Figure:
-    """One figure of an evaluation, and how to compute it again on a resample.
+class Estimate:
+    """One estimate of an evaluation, and how to compute it again on a resample.
 
     Attributes:
         metric: its name, a key of the task's `METRICS`.
-        value: the figure itself.
+        value: the estimate itself.
         n: the number of items it stands on (queries, test items, families).
-        items: per-item values whose mean is `value`, shape (n,); None where the figure is no mean.
-        statistic: the figure of the items with these indices (drawn from 0 … n−1 with replacement); None where `items` is
+        items: per-item values whose mean is `value`, shape (n,); None where the estimate is no mean.
+        statistic: the estimate of the items with these indices (drawn from 0 … n−1 with replacement); None where `items` is
             given.
         rows: the row of the dataset that each item is, shape (n,); None where items are something else (families).
         chance: what no knowledge at all gives; None where that has no meaning.
@@ -51,11 +51,11 @@ class Figure:
     bounds: tuple[float, float] = (-np.inf, np.inf)
 
 
-def mean_figure(metric: str, items: npt.ArrayLike, rows: IntArray | None = None, chance: float | None = None) -> Figure:
-    """Return the figure that is the mean of per-item values; NaN where there are no items."""
+def mean_estimate(metric: str, items: npt.ArrayLike, rows: IntArray | None = None, chance: float | None = None) -> Estimate:
+    """Return the estimate that is the mean of per-item values; NaN where there are no items."""
     values = np.asarray(items, dtype=np.float64)
     value = float(values.mean()) if len(values) else float("nan")
-    return Figure(metric, value, len(values), items=values, rows=rows, chance=chance)
+    return Estimate(metric, value, len(values), items=values, rows=rows, chance=chance)
 
 
 def resamples(n: int, replicates: int, seed: int, groups: IntArray | None = None) -> Iterator[IntArray]:
@@ -80,45 +80,45 @@ def resamples(n: int, replicates: int, seed: int, groups: IntArray | None = None
         yield np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
 
 
-def replicate(figure: Figure, replicates: int, seed: int, groups: IntArray | None = None) -> FloatArray:
-    """Return the figure on each resample, shape (replicates,) or fewer where the figure asks for fewer."""
-    count = min(replicates, figure.replicates or replicates)
-    if figure.n == 0:
+def replicate(estimate: Estimate, replicates: int, seed: int, groups: IntArray | None = None) -> FloatArray:
+    """Return the estimate on each resample, shape (replicates,) or fewer where the estimate asks for fewer."""
+    count = min(replicates, estimate.replicates or replicates)
+    if estimate.n == 0:
         return np.full(count, np.nan)
-    draws = resamples(figure.n, count, seed, groups)
-    if figure.items is not None:
-        items = figure.items
+    draws = resamples(estimate.n, count, seed, groups)
+    if estimate.items is not None:
+        items = estimate.items
         return np.array([items[index].mean() for index in draws])
-    assert figure.statistic is not None
-    return np.array([figure.statistic(index) for index in draws])
+    assert estimate.statistic is not None
+    return np.array([estimate.statistic(index) for index in draws])
 
 
-def interval(figure: Figure, replicates: FloatArray) -> tuple[float, float]:
-    """Return the 95 % interval of a figure from its replicates.
+def interval(estimate: Estimate, replicates: FloatArray) -> tuple[float, float]:
+    """Return the 95 % interval of a estimate from its replicates.
 
     A mean of items that are all 0 or all 1 has replicates without spread; its interval is the exact binomial one
     (Clopper & Pearson 1934), so that three right answers of three are not called certain.
     """
     found = replicates[np.isfinite(replicates)]
-    if figure.n < 2 or len(found) < 2 or not np.isfinite(figure.value):
+    if estimate.n < 2 or len(found) < 2 or not np.isfinite(estimate.value):
         return float("nan"), float("nan")
-    if figure.items is not None and figure.value in (0.0, 1.0) and np.ptp(figure.items) == 0:
-        bound = _TAIL ** (1 / figure.n)
-        return (bound, 1.0) if figure.value == 1.0 else (0.0, 1 - bound)
-    if figure.interval == "normal":
+    if estimate.items is not None and estimate.value in (0.0, 1.0) and np.ptp(estimate.items) == 0:
+        bound = _TAIL ** (1 / estimate.n)
+        return (bound, 1.0) if estimate.value == 1.0 else (0.0, 1 - bound)
+    if estimate.interval == "normal":
         from scipy.stats import norm
 
         half = float(norm.ppf(1 - _TAIL) * found.std(ddof=1))
-        least, greatest = figure.bounds
-        return max(figure.value - half, least), min(figure.value + half, greatest)
+        least, greatest = estimate.bounds
+        return max(estimate.value - half, least), min(estimate.value + half, greatest)
     low, high = np.quantile(found, [_TAIL, 1 - _TAIL])
     # The percentile interval of a skewed statistic may miss the value itself by a hair.
-    return min(float(low), figure.value), max(float(high), figure.value)
+    return min(float(low), estimate.value), max(float(high), estimate.value)
 
 
 @dataclass
 class Difference:
-    """The difference of one figure between two embeddings, first minus other.
+    """The difference of one estimate between two embeddings, first minus other.
 
     Attributes:
         value, low, high: the difference and its 95 % interval.
@@ -131,15 +131,17 @@ class Difference:
     p: float
 
 
-def paired_difference(a: Figure, b: Figure, replicates_a: FloatArray, replicates_b: FloatArray, units: int) -> Difference:
-    """Return the difference a − b of one figure on the same items, from replicates on the same draws.
+def paired_difference(
+    a: Estimate, b: Estimate, replicates_a: FloatArray, replicates_b: FloatArray, units: int
+) -> Difference:
+    """Return the difference a − b of one estimate on the same items, from replicates on the same draws.
 
     The standard error is the standard deviation of the replicates' differences; interval and p-value are Student's, with
     one degree of freedom fewer than there are independent units (items, or groups where groups are drawn). Where every
     replicate gives the same difference, p is that of the sign test, 2^(1−units).
 
     Args:
-        a, b: the two figures.
+        a, b: the two estimates.
         replicates_a, replicates_b: from `replicate` with one seed.
         units: the number of things that were drawn.
     """

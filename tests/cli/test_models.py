@@ -40,7 +40,7 @@ def test_a_name_stands_for_its_folder_everywhere(cli: Run, examples: Path, shelf
     assert hard.exit_code == 0, hard.stderr
     assert set(pl.read_csv(tmp_path / "negatives.tsv", separator="\t")["by"]) == {"model"}
     probed = cli(
-        *("probe", "--model", "mini", "--benchmark", "families", "--data", examples, "--task", "geometry", "-o"),
-        *(tmp_path / "report", "--baseline", "none", "--map", "none", "--replicates", 100),
+        *("probe", "--model", "mini", "--benchmark", "families", "--data", examples, "--tasks", "geometry", "-o"),
+        *(tmp_path / "report", "--baselines", "none", "--projection", "none", "--replicates", 100),
     )
     assert probed.exit_code == 0, probed.stderr

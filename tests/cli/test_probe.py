@@ -34,12 +34,12 @@ def inputs(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_report_with_what_is_true_in_it(phylocli: Run, inputs: Path, tmp_path: Path) -> None:
     done = phylocli(
         "probe", f"knows={inputs / 'wise.npz'}", inputs / "noise.npz", "--labels", inputs / "labels.tsv",
-        "--sequences", inputs / "seqs.fasta", "--replicates", 200, "--map", "pca", "-o", "report",
+        "--sequences", inputs / "seqs.fasta", "--replicates", 200, "--projection", "pca", "-o", "report",
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout == b"", done.stderr
     assert b"report/report.html" in done.stderr
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert [e["name"] for e in report["embeddings"]] == ["knows", "noise", "composition", "2-mers"]
+    assert [e["name"] for e in report["embeddings"]] == ["knows", "noise", "composition", "dipeptides"]
     frame = pl.read_parquet(tmp_path / "report" / "metrics.parquet")
     top = frame.filter((pl.col("metric") == "top-1 accuracy") & (pl.col("level") == "family"))
     value = dict(zip(top["embedding"], top["value"], strict=True))
@@ -53,17 +53,17 @@ def test_a_report_with_what_is_true_in_it(phylocli: Run, inputs: Path, tmp_path:
 
 def test_named_tasks_alone_are_run_and_a_lonely_number_is_warned_of(phylocli: Run, inputs: Path, tmp_path: Path) -> None:
     done = phylocli(
-        "probe", inputs / "wise.npz", "-l", inputs / "labels.tsv", "--task", "retrieval", "--map", "none",
+        "probe", inputs / "wise.npz", "-l", inputs / "labels.tsv", "--tasks", "retrieval", "--projection", "none",
         "--replicates", 100, "-o", "r",
     )  # fmt: skip
-    assert done.returncode == 0 and b"stands alone" in done.stderr
+    assert done.returncode == 0 and b"cannot be interpreted on their own" in done.stderr
     assert set(pl.read_parquet(tmp_path / "r" / "metrics.parquet")["task"]) == {"retrieval"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--task", "retreival"], 2, b"did you mean 'retrieval'"),
+        (["--tasks", "retreival"], 2, b"did you mean 'retrieval'"),
         (["--trees", "missing.sto"], 65, b"no such file"),
     ],
 )

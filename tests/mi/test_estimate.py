@@ -229,7 +229,7 @@ def test_tables_that_cannot_be_paired_are_explained(tmp_path: Path) -> None:
         read_pairs(a)
     with pytest.raises(UsageError, match="--labels"):
         read_pairs(a, b, group_by="family")
-    with pytest.raises(UsageError, match="holds no groups"):
+    with pytest.raises(UsageError, match="does not group any items"):
         read_pairs(a, a, labels=labels, group_by="family")
     labels.write_text("id\tfamily\n" + "".join(f"s{i}\tone of {i % 2}\n" for i in range(60)))
     same = read_pairs(a, a, labels=labels, group_by="family")

@@ -12,9 +12,9 @@ from phylocli.probe.tasks import _folds, classification, regression, retrieval
 def items(n: int, **columns: list[object]) -> Dataset:
     import polars as pl
 
-    from phylocli.probe import make_dataset
+    from phylocli.probe import Dataset
 
-    return make_dataset(pl.DataFrame({"id": [f"p{i}" for i in range(n)], **columns}, strict=False), "labels")
+    return Dataset.from_labels(pl.DataFrame({"id": [f"p{i}" for i in range(n)], **columns}, strict=False), "labels")
 
 
 def test_means_of_neighbours_are_scikit_learns() -> None:
@@ -37,7 +37,7 @@ def test_neighbours_know_what_no_line_does() -> None:
     angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 400)
     data = items(400, bend=np.cos(4 * angle).tolist())
     circle = Embedding("e", data.ids, np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32))
-    found = {figure.metric: figure for figure in regression.measure(data, circle, "bend", 0).figures}
+    found = {e.metric: e for e in regression.measure(data, circle, "bend", 0).estimates}
     assert found["k-NN Spearman"].value > 0.95
     assert abs(found["Spearman"].value) < 0.3
 
@@ -50,7 +50,7 @@ def test_of_very_many_items_one_fold_is_scored(monkeypatch: pytest.MonkeyPatch) 
     data = items(len(label), kind=[f"k{c:02d}" for c in label])
     vectors = np.eye(30)[label] + 0.1 * np.random.default_rng(0).normal(size=(len(label), 30))
     found = classification.measure(data, Embedding("e", data.ids, vectors.astype(np.float32)), "kind", 0)
-    accuracy = next(figure for figure in found.figures if figure.metric == "accuracy")
+    accuracy = next(e for e in found.estimates if e.metric == "accuracy")
     assert accuracy.value > 0.9 and accuracy.n == 30
     assert accuracy.rows is not None and set(label[accuracy.rows]) <= set(range(10))
     assert "the largest 10 classes" in found.note and "one fold of a 5-fold cross-validation" in found.note

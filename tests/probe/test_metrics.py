@@ -11,7 +11,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from phylocli.probe import Dataset, Embedding, make_dataset
+from phylocli.probe import Dataset, Embedding
 from phylocli.probe.tasks import classification, multilabel, regression
 from phylocli.statistics.ranking import Ranked
 
@@ -21,7 +21,7 @@ SPLIT = ["train"] * TRAIN + ["test"] * TEST
 
 def items(column: str, values: list[object]) -> Dataset:
     ids = [f"s{i}" for i in range(TRAIN + TEST)]
-    return make_dataset(pl.DataFrame({"id": ids, column: values, "split": SPLIT}), "labels")
+    return Dataset.from_labels(pl.DataFrame({"id": ids, column: values, "split": SPLIT}), "labels")
 
 
 def vectors(seed: int, dimension: int = 5) -> Embedding:
@@ -39,14 +39,14 @@ class Fixed:
         return self.logits
 
 
-def test_figures_of_classification_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_of_classification_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     label = np.r_[np.arange(12), rng.integers(0, 12, TRAIN + TEST - 12)]
     truth, e = label[TRAIN:], vectors(1)
     logits = rng.normal(size=(TEST, 12)) + 1.5 * (truth[:, None] == np.arange(12))
     monkeypatch.setattr(classification, "_logistic", lambda x, codes, fold, seed: (Fixed(logits), x[fold.test]))
     data = items("kind", [f"k{c:02d}" for c in label])
-    found = {f.metric: f.value for f in classification.measure(data, e, "kind", 0).figures}
+    found = {f.metric: f.value for f in classification.measure(data, e, "kind", 0).estimates}
 
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     guess, present = logits.argmax(axis=1), np.unique(truth)
@@ -70,10 +70,10 @@ def test_figures_of_classification_are_scikit_learns(monkeypatch: pytest.MonkeyP
     assert found["calibration error"] == pytest.approx(gap)
 
 
-def test_figures_of_regression_are_those_of_scikit_learn_and_scipy() -> None:
+def test_metrics_of_regression_are_those_of_scikit_learn_and_scipy() -> None:
     e = vectors(2)
     value = e.vectors[:, 0] * 2 + np.random.default_rng(3).normal(size=TRAIN + TEST)
-    found = {f.metric: f for f in regression.measure(items("heat", value.tolist()), e, "heat", 0).figures}
+    found = {f.metric: f for f in regression.measure(items("heat", value.tolist()), e, "heat", 0).estimates}
     scaler = StandardScaler().fit(e.vectors[:TRAIN])
     model = RidgeCV(regression.PENALTIES).fit(scaler.transform(e.vectors[:TRAIN]).astype(float), value[:TRAIN])
     guess, truth = model.predict(scaler.transform(e.vectors[TRAIN:]).astype(float)), value[TRAIN:]
@@ -84,7 +84,7 @@ def test_figures_of_regression_are_those_of_scikit_learn_and_scipy() -> None:
     assert found["RMSE"].chance == pytest.approx(plain)
 
 
-def test_figures_of_terms_are_scikit_learns_and_neighbours_vote_by_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_of_terms_are_scikit_learns_and_neighbours_vote_by_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
     rng, e = np.random.default_rng(4), vectors(5)
     member = rng.random((TRAIN + TEST, 6)) < 0.35
     member[~member.any(axis=1), 0] = True
@@ -103,7 +103,7 @@ def test_figures_of_terms_are_scikit_learns_and_neighbours_vote_by_cosine(monkey
         return scores, neighbours, plain
 
     monkeypatch.setattr(multilabel, "_predicted", with_these)
-    found = {f.metric: f.value for f in multilabel.measure(data, e, "go", 0).figures}
+    found = {f.metric: f.value for f in multilabel.measure(data, e, "go", 0).estimates}
     truth = member[TRAIN:]
     for average in ("micro", "macro"):
         assert found[f"{average} AUPRC"] == pytest.approx(reference.average_precision_score(truth, scores, average=average))

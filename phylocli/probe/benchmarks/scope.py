@@ -6,7 +6,7 @@ from pathlib import Path
 
 from phylocli.probe.benchmarks._contract import Benchmark
 from phylocli.probe.benchmarks._files import find
-from phylocli.probe.inputs.dataset import read_labels
+from phylocli.probe.inputs.labels import read_labels
 
 PARTS = ("all",)
 

@@ -1,27 +1,24 @@
-"""What is known of the items: labels, splits, trees, read from tables and joined by id."""
+"""The items of an evaluation and what is known of them: labels, splits, sequences and trees, joined by id."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.probe import Grouping, IdentityClusters
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats import read_sequences
-from phylocli.formats.embeddings.table import checked_ids
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.sniffing import sniff_file
-from phylocli.formats.streams import PathLike, display_name
-from phylocli.formats.tables import read_table
-from phylocli.formats.tables.columns import ColumnOptions, Taken, id_column
-from phylocli.formats.tables.values import numbers_of, texts_of
-from phylocli.probe.inputs.label_types import Column, Terms, is_text, mutation_counts, read_column
+from phylocli.formats.tables.columns import ColumnOptions, Taken
+from phylocli.formats.tables.values import texts_of
+from phylocli.probe.inputs.label_types import MUTATION_COLUMNS, Column, Terms, is_text, mutation_counts, read_column
+from phylocli.probe.inputs.leakage import identity_clusters
+from phylocli.statistics import identity
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,19 +34,19 @@ SPLIT_NAMES = {
     "validation": "valid",
     "val": "valid",
     "dev": "valid",
+    "test": "test",
+    "testing": "test",
+    "holdout": "test",
+    "held-out": "test",
+    "heldout": "test",
 }
 HIERARCHY = ("family", "superfamily", "clan", "fold")
 """Names of label columns that are levels of one hierarchy, from fine to coarse (SCOP; Pfam has family and clan)."""
 
-MUTATION_COLUMNS = ("mutations", "mutation", "mutant", "variant", "variants")
 WILD_TYPE_COLUMN = "wildtype"
-SEQUENCE_COLUMNS = ("sequence", "mutated_sequence")
-
-_SCCS = re.compile(r"[a-l]\.\d+\.\d+\.\d+(?=\s|$)")
-"""SCOPe's concise classification string: class, fold, superfamily, family."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Dataset:
     """The items that are scored and what is known of them; every array has one entry an item.
 
@@ -59,19 +56,18 @@ class Dataset:
         class_names: the names behind the codes, by column.
         terms: columns of several labels an item (GO terms, EC numbers).
         values: numeric labels by column, NaN where unknown, shape (n,).
-        split: `train`, `valid` or `test` of each item; None where the labels say nothing of it.
+        split: `train`, `valid` or `test` of each item; None where the labels have no split.
         residue_labels: texts with one letter a residue, by column.
         residue_mask: texts of `0` (leave this residue out) and `1`, or None.
-        wild_type: row of each variant's wild type, −1 for wild types and items that are no variants; None without any.
+        wild_type: row of each variant's wild type, −1 for wild types and items that are not variants; None without any.
         mutations: number of mutations of each item, where a column names them.
         sequences: letters by id, where there are sequences.
-        identities: of pairs of rows that were aligned so far.
         trees: family records with trees.
-        evaluate: the split that tasks without training (retrieval, clustering, geometry) look at; None is all items.
-        groupings: clusters of the items that are no labels, by name, shape (n,).
+        evaluate: the split that tasks without training (retrieval, clustering, geometry) score; None is all items.
+        groupings: clusters of the items that are not labels, by name, shape (n,).
         split_by: column (or grouping) whose classes are kept whole when folds are made.
         resample_by: column (or grouping) whose classes are drawn whole by the bootstrap.
-        taken: what each column was taken for, and why.
+        taken: how each column was interpreted, and why.
     """
 
     ids: list[str]
@@ -84,14 +80,98 @@ class Dataset:
     residue_mask: list[str] | None = None
     wild_type: IntArray | None = None
     mutations: IntArray | None = None
-    sequences: dict[str, str] = field(default_factory=dict)
-    identities: dict[tuple[int, int], float] = field(default_factory=dict)
-    trees: list[Family] = field(default_factory=list)
+    sequences: Mapping[str, str] = field(default_factory=dict)
+    trees: SequenceOf[Family] = ()
     evaluate: str | None = None
     groupings: dict[str, IntArray] = field(default_factory=dict)
     split_by: str | None = None
     resample_by: str | None = None
     taken: list[Taken] = field(default_factory=list)
+    _identities: dict[tuple[int, int], float] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_labels(
+        cls,
+        frame: pl.DataFrame,
+        name: str,
+        *,
+        columns: SequenceOf[str] | None = None,
+        split_column: str | None = "split",
+        split_by: Grouping | None = None,
+        resample_by: Grouping | None = None,
+        options: ColumnOptions = ColumnOptions(),
+        sequences: Mapping[str, str] | None = None,
+        trees: SequenceOf[Family] = (),
+    ) -> Dataset:
+        """Return the items of a labels table, its columns interpreted as `label_types.read_column` describes.
+
+        Columns of sequences and columns in which (nearly) every value is unique are left out.
+
+        Args:
+            frame: from `read_labels`, one row an item.
+            name: the table's name, for messages.
+            columns: only these label columns; None takes all that fit.
+            split_column: the column of train, valid or test; None looks for none.
+            split_by: what keeps related items together when folds are made.
+            resample_by: what the bootstrap draws whole.
+            options: how the user wants columns to be interpreted.
+            sequences: letters by id.
+            trees: family records with trees.
+
+        Raises:
+            UsageError: a column that is asked for does not exist or cannot serve as a label; clusters by identity where an
+                item has no sequence.
+            BadInputError: unknown splits or wild types.
+        """
+        import polars as pl
+
+        helpers = {c for c in (split_by, resample_by) if isinstance(c, str)}
+        for wanted in [*(columns or ()), *options.classes, *options.quantities, *helpers]:
+            if wanted not in frame.columns:
+                raise UsageError(f"{name} has no column {wanted!r}", fix=f"its columns are {', '.join(frame.columns)}")
+        ids = frame["id"].to_list()
+        wild_type, mutations = _read_mutations(ids, frame, name)
+        labels = _Labels(name, len(ids))
+        lengths = frame["sequence"].str.len_chars() if frame.schema.get("sequence") == pl.String else None
+        for column in frame.columns:
+            if column == "id":
+                continue
+            overruled = column in options.classes or column in options.quantities
+            named = overruled or (columns is not None and column in columns)
+            if column == split_column:
+                labels.taken.append(Taken(column, "split", "by its name"))
+            elif not (columns is None or named or column in helpers):
+                labels.taken.append(Taken(column, "ignored", "not named by --column"))
+            elif column.lower() in (*MUTATION_COLUMNS, WILD_TYPE_COLUMN) and wild_type is not None:
+                labels.taken.append(Taken(column, "mutations", "by its name"))
+            else:
+                found = read_column(frame[column], options, lengths=lengths, named=named, groups=column in helpers)
+                labels.taken.append(labels.add(found, named=named))
+        missing = [c for c in helpers if c not in labels.classes]
+        if missing:
+            raise UsageError(f"{name}: the column {missing[0]!r} does not group any items")
+        split = None
+        if split_column is not None and split_column in frame.columns:
+            split = _read_split(texts_of(frame[split_column]).to_list(), name)
+        return cls(
+            ids,
+            classes=labels.classes,
+            class_names=labels.class_names,
+            terms=labels.terms,
+            values=labels.values,
+            split=split,
+            residue_labels=labels.residue_labels,
+            residue_mask=labels.residue_mask,
+            wild_type=wild_type,
+            mutations=mutations,
+            sequences=sequences or {},
+            trees=trees,
+            evaluate=next((s for s in ("test", "valid") if split is not None and s in split), None),
+            groupings=_group_by_identity(ids, sequences or {}, (split_by, resample_by)),
+            split_by=None if split_by is None else str(split_by),
+            resample_by=None if resample_by is None else str(resample_by),
+            taken=labels.taken,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -101,7 +181,7 @@ class Dataset:
         return np.flatnonzero(np.array(self.split, dtype=object) == split) if self.split else np.zeros(0, dtype=np.int64)
 
     def evaluated_rows(self) -> IntArray:
-        """Return the rows that tasks without training look at: those of `evaluate`, or all, shape (rows,)."""
+        """Return the rows that tasks without training score: those of `evaluate`, or all, shape (rows,)."""
         return self.rows_of(self.evaluate) if self.evaluate else np.arange(len(self.ids))
 
     def groups(self, rows: IntArray | None) -> IntArray | None:
@@ -114,240 +194,135 @@ class Dataset:
     def groups_of(self, column: str, rows: IntArray) -> IntArray:
         """Return the classes of these rows in a column as groups; an item without a class is a group of its own."""
         codes = (self.groupings if column in self.groupings else self.classes)[column][rows]
-        lonely = codes < 0
-        return np.where(lonely, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
+        single = codes < 0
+        return np.where(single, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
+
+    def identity(self, a: int, b: int) -> float:
+        """Return the identity of two rows' sequences, aligned globally (once), over the shorter one."""
+        pair = (min(a, b), max(a, b))
+        if pair not in self._identities:
+            self._identities[pair] = identity(*(self.sequences[self.ids[row]] for row in pair), of="shorter")
+        return self._identities[pair]
 
 
-def read_labels(source: PathLike, options: ColumnOptions = ColumnOptions()) -> pl.DataFrame:
-    """Return the table of `read_label_table` alone."""
-    return read_label_table(source, options)[0]
-
-
-def read_label_table(source: PathLike, options: ColumnOptions = ColumnOptions()) -> tuple[pl.DataFrame, Taken]:
-    """Read a labels table; its column of ids is renamed `id` and is text, texts stand as they are in the file.
-
-    A FASTA file with SCOPe's headers (`>d1dlwa_ a.1.1.1 (A:) Protozoan globin`) is one too, with the columns `family`,
-    `superfamily`, `fold`, `class` and `sequence`. What the other columns hold is for `columns.read_column` to say.
-
-    Args:
-        source: the table, or `-` for standard input.
-        options: what the user says of the columns.
-
-    Returns:
-        The table, and which column held the ids.
-
-    Raises:
-        BadInputError: not a table, no ids, an id that occurs twice, no other column.
-        UsageError: `options` name columns that are not there.
-    """
-    import polars as pl
-
-    name = display_name(source)
-    if Path(source).is_file() and sniff_file(source) == "fasta":  # a pipe is read once: tables only
-        return _scope_labels(source, name), Taken("header", "ids", "FASTA with SCOPe's classification")
-    frame = read_table(source, typed=False)
-    if frame.height == 0:
-        raise BadInputError(f"{name} holds no rows")
-    schema = pl.Schema({column: _kind_of(frame[column]) for column in frame.columns})
-    chosen = id_column(schema, name, options)
-    ids = pl.Series("id", checked_ids(frame[chosen.column].cast(pl.String).to_list(), name), dtype=pl.String)
-    keep = [column for column in frame.columns if column != chosen.column]
-    if chosen.column.lower() in MUTATION_COLUMNS:  # ProteinGym's ids are the mutations
-        keep.insert(0, chosen.column)
-    frame = pl.DataFrame([ids, *(frame[column] for column in keep if column != "id")])
-    if frame.width < 2:
-        raise BadInputError(f"{name} has ids and no labels", fix="add at least one column of labels")
-    for column in (*options.classes, *options.quantities):
-        if column not in frame.columns:
-            raise UsageError(f"{name} has no column {column!r}", fix=f"its columns are {', '.join(frame.columns)}")
-    console.detail(f"{name}: {frame.height:,} rows, ids in {chosen.column!r} ({chosen.why})")
-    return _with_sequence(frame), chosen
-
-
-def _kind_of(column: pl.Series) -> pl.DataType:
-    """Return the type of a column; of one of texts that are all numbers, that of numbers."""
-    if not is_text(column):
-        return column.dtype
-    numbers = numbers_of(texts_of(column))
-    return column.dtype if numbers is None else numbers.dtype
-
-
-def _with_sequence(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with a column `sequence`, where one is called `Sequence` or, as in ProteinGym, `mutated_sequence`."""
-    by_lower = {column.lower(): column for column in frame.columns}
-    found = next((by_lower[name] for name in SEQUENCE_COLUMNS if name in by_lower), None)
-    return frame if found in (None, "sequence") else frame.rename({found: "sequence"})
-
-
-def _scope_labels(source: PathLike, name: str) -> pl.DataFrame:
-    """Return the labels that the headers of a SCOPe FASTA file name.
-
-    Raises:
-        BadInputError: a header without a SCOPe classification, or an id that occurs twice.
-    """
-    import polars as pl
-
-    rows = []
-    for item in read_sequences(source, on_duplicate="error"):
-        found = _SCCS.match(item.description)
-        if found is None:
-            raise BadInputError(
-                f"{item.where or name}: the header of {shorten(item.id)!r} holds no SCOPe classification",
-                why="labels as FASTA are headers like '>d1dlwa_ a.1.1.1 (A:) Protozoan globin'",
-                fix="give a table with a column of ids and columns of labels instead",
-            )
-        parts = found[0].split(".")
-        rows.append((item.id, found[0], ".".join(parts[:3]), ".".join(parts[:2]), parts[0], item.residues.upper()))
-    return pl.DataFrame(rows, schema=["id", "family", "superfamily", "fold", "class", "sequence"], orient="row")
-
-
-def _split_of(values: list[Any], name: str) -> list[str]:
+def _read_split(values: Iterable[str | None], name: str) -> list[str]:
     found = []
     for value in values:
-        word = str(value).strip().lower()
-        word = "test" if word in ("test", "testing", "holdout", "held-out", "heldout") else SPLIT_NAMES.get(word, word)
-        if word not in ("train", "valid", "test"):
-            raise BadInputError(f"{name}: the split {shorten(str(value), 40)!r} is none of train, valid, test")
+        word = SPLIT_NAMES.get(str(value).strip().lower())
+        if word is None:
+            raise BadInputError(f"{name}: the split {shorten(str(value), 40)!r} is not train, valid or test")
         found.append(word)
     return found
 
 
-def make_dataset(
-    frame: pl.DataFrame,
-    name: str,
-    *,
-    columns: SequenceOf[str] | None = None,
-    split_column: str | None = "split",
-    split_by: str | None = None,
-    resample_by: str | None = None,
-    options: ColumnOptions = ColumnOptions(),
-) -> Dataset:
-    """Return the items of a labels table, its columns read as `columns.read_column` says.
+@dataclass
+class _Labels:
+    """The columns of a labels table as they are interpreted, one after the other; see `Dataset`."""
 
-    Columns of sequences and columns in which (nearly) every value is another are left out.
+    name: str
+    items: int
+    classes: dict[str, IntArray] = field(default_factory=dict)
+    class_names: dict[str, list[str]] = field(default_factory=dict)
+    terms: dict[str, Terms] = field(default_factory=dict)
+    values: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    residue_labels: dict[str, list[str]] = field(default_factory=dict)
+    residue_mask: list[str] | None = None
+    taken: list[Taken] = field(default_factory=list)
 
-    Args:
-        frame: from `read_labels`, one row an item.
-        name: the table's name, for messages.
-        columns: only these label columns; None takes all that fit.
-        split_column: the column that says train, valid or test; None looks for none.
-        split_by: see `Dataset`.
-        resample_by: see `Dataset`.
-        options: what the user says of the columns.
+    def add(self, found: Column, *, named: bool) -> Taken:
+        """Add a column, and return how it was interpreted.
 
-    Raises:
-        UsageError: a column that is asked for is not there, or is of no use as a label.
-        BadInputError: splits or wild types that are not known.
-    """
-    import polars as pl
+        Raises:
+            UsageError: the user asks for it, and it cannot serve as a label.
+        """
+        if found.texts is not None and found.role == "classes":
+            return self._add_classes(found, named=named)
+        if found.texts is not None and found.role == "mask of residues":
+            self.residue_mask = [text or "" for text in found.texts]
+        elif found.texts is not None:
+            self.residue_labels[found.name] = [text or "" for text in found.texts]
+        elif found.terms is not None:
+            self.terms[found.name] = found.terms
+        elif found.values is not None:
+            self.values[found.name] = found.values
+        elif named:
+            raise UsageError(f"{self.name}: the column {found.name!r} cannot serve as labels", why=found.why)
+        return Taken(found.name, found.role, found.why + self._unknown(found))
 
-    helpers = {c for c in (split_by, resample_by) if c}
-    for wanted in [*(columns or ()), *options.classes, *options.quantities, *helpers]:
-        if wanted not in frame.columns:
-            raise UsageError(f"{name} has no column {wanted!r}", fix=f"its columns are {', '.join(frame.columns)}")
-    data = Dataset(frame["id"].to_list(), split_by=split_by, resample_by=resample_by)
-    _read_mutations(data, frame, name)
-    lengths = frame["sequence"].str.len_chars() if frame.schema.get("sequence") == pl.String else None
-    for column in frame.columns:
-        if column == "id":
-            continue
-        overruled = column in options.classes or column in options.quantities
-        named = overruled or (columns is not None and column in columns)
-        if column == split_column:
-            data.taken.append(Taken(column, "split", "by its name"))
-        elif not (columns is None or named or column in helpers):
-            data.taken.append(Taken(column, "ignored", "not named by --label"))
-        elif column.lower() in (*MUTATION_COLUMNS, WILD_TYPE_COLUMN) and data.wild_type is not None:
-            data.taken.append(Taken(column, "mutations", "by its name"))
-        else:
-            found = read_column(frame[column], options, lengths=lengths, named=named, groups=column in helpers)
-            data.taken.append(_add(data, found, named=named, name=name))
-    missing = [c for c in helpers if c not in data.classes]
-    if missing:
-        raise UsageError(f"{name}: the column {missing[0]!r} holds no groups that could be kept together")
-    if split_column is not None and split_column in frame.columns:
-        data.split = _split_of(texts_of(frame[split_column]).to_list(), name)
-        data.evaluate = next((s for s in ("test", "valid") if s in data.split), None)
-    return data
+    def _unknown(self, found: Column) -> str:
+        """Return how many items have no value in a column, as the end of a sentence."""
+        known = self.items
+        if found.values is not None:
+            known = int(np.isfinite(found.values).sum())
+        elif found.terms is not None:
+            known = int(found.terms.known.sum())
+        elif found.texts is not None:
+            known = sum(text is not None for text in found.texts)
+        return f"; {self.items - known:,} of {self.items:,} unknown" if known < self.items else ""
 
-
-def _add(data: Dataset, found: Column, *, named: bool, name: str) -> Taken:
-    """Add a column to the data, and return what it was taken for.
-
-    Raises:
-        UsageError: the user asks for it, and it is of no use.
-    """
-    if found.texts is not None and found.role == "classes":
-        return _add_classes(data, found, named=named, name=name)
-    if found.texts is not None and found.role == "mask of residues":
-        data.residue_mask = [text or "" for text in found.texts]
-    elif found.texts is not None:
-        data.residue_labels[found.name] = [text or "" for text in found.texts]
-    elif found.terms is not None:
-        data.terms[found.name] = found.terms
-    elif found.values is not None:
-        data.values[found.name] = found.values
-    elif named:
-        raise UsageError(f"{name}: the column {found.name!r} cannot serve as labels", why=found.why)
-    return Taken(found.name, found.role, found.why + _known(found, len(data)))
-
-
-def _known(found: Column, n: int) -> str:
-    """Return how many items a column says nothing of, as the end of a sentence."""
-    known = n
-    if found.values is not None:
-        known = int(np.isfinite(found.values).sum())
-    elif found.terms is not None:
-        known = int(found.terms.known.sum())
-    elif found.texts is not None:
-        known = sum(text is not None for text in found.texts)
-    return f"; {n - known:,} of {n:,} unknown" if known < n else ""
-
-
-def _add_classes(data: Dataset, found: Column, *, named: bool, name: str) -> Taken:
-    """Add a column of classes to the data, unless (nearly) every value is another."""
-    assert found.texts is not None
-    class_names = sorted({t for t in found.texts if t is not None})
-    code = {text: i for i, text in enumerate(class_names)}
-    codes = np.array([-1 if t is None else code[t] for t in found.texts], dtype=np.int64)
-    counts = np.bincount(codes[codes >= 0], minlength=1)
-    shared = counts[counts > 1].sum()
-    if (counts > 1).sum() >= 1 and len(class_names) >= 2 and shared >= 0.05 * (codes >= 0).sum():
-        data.classes[found.name], data.class_names[found.name] = codes, class_names
-        if "values are not numbers" in found.why and not named:
-            console.warning(
-                f"{name}: the column {found.name!r} is taken for classes ({found.why})\nfix: --quantities {found.name}"
+    def _add_classes(self, found: Column, *, named: bool) -> Taken:
+        """Add a column of classes, unless (nearly) every value is unique."""
+        assert found.texts is not None
+        class_names = sorted({t for t in found.texts if t is not None})
+        code = {text: i for i, text in enumerate(class_names)}
+        codes = np.array([-1 if t is None else code[t] for t in found.texts], dtype=np.int64)
+        counts = np.bincount(codes[codes >= 0], minlength=1)
+        shared = counts[counts > 1].sum()
+        if (counts > 1).sum() >= 1 and len(class_names) >= 2 and shared >= 0.05 * (codes >= 0).sum():
+            self.classes[found.name], self.class_names[found.name] = codes, class_names
+            if "values are not numbers" in found.why and not named:
+                console.warning(
+                    f"{self.name}: the column {found.name!r} is interpreted as classes ({found.why})\n"
+                    f"fix: --quantities {found.name}"
+                )
+            return Taken(found.name, "classes", f"{found.why}; {len(class_names):,} classes{self._unknown(found)}")
+        if named:
+            raise UsageError(
+                f"{self.name}: the column {found.name!r} cannot serve as labels",
+                why="classes need at least two different values, one of them shared by several items",
             )
-        return Taken(found.name, "classes", f"{found.why}; {len(class_names):,} classes{_known(found, len(data))}")
-    if named:
-        raise UsageError(
-            f"{name}: the column {found.name!r} cannot serve as labels",
-            why="classes need two kinds at least, and members that share one",
-        )
-    return Taken(found.name, "ignored", f"{found.why}, but hardly two items share a value, or all do")
+        return Taken(found.name, "ignored", f"{found.why}, but hardly any two items share a value, or all do")
 
 
-def _read_mutations(data: Dataset, frame: pl.DataFrame, name: str) -> None:
-    """Find each variant's wild type: the item that the column `wildtype` names, else the one item without mutations.
+def _group_by_identity(
+    ids: SequenceOf[str], sequences: Mapping[str, str], groupings: Iterable[Grouping | None]
+) -> dict[str, IntArray]:
+    """Return the clusters of the items by each grouping that is one by identity, by its name."""
+    found: dict[str, IntArray] = {}
+    for grouping in sorted({g for g in groupings if isinstance(g, IdentityClusters)}, key=str):
+        missing = next((item for item in ids if item not in sequences), None)
+        if missing is not None:
+            raise UsageError(
+                f"{grouping} needs the sequence of every item, and {shorten(missing)!r} has none", fix="give --sequences"
+            )
+        codes = identity_clusters([sequences[item] for item in ids], grouping.threshold)
+        console.info(f"{grouping}: {len(ids):,} items in {codes.max() + 1:,} clusters")
+        found[str(grouping)] = codes
+    return found
+
+
+def _read_mutations(ids: SequenceOf[str], frame: pl.DataFrame, name: str) -> tuple[IntArray | None, IntArray | None]:
+    """Return each variant's wild type (the item that the column `wildtype` names, else the one item without mutations) and
+    number of mutations; None where there are no variants.
 
     Raises:
-        BadInputError: a wild type that is no item.
+        BadInputError: a wild type that is not an item.
     """
     by_lower = {column.lower(): column for column in frame.columns}
     column = next((by_lower[c] for c in MUTATION_COLUMNS if c in by_lower and is_text(frame[by_lower[c]])), None)
     counts = mutation_counts(texts_of(frame[column]).to_list()) if column else None
-    row = {item: i for i, item in enumerate(data.ids)}
+    row = {item: i for i, item in enumerate(ids)}
     if WILD_TYPE_COLUMN in by_lower:
         wanted = texts_of(frame[by_lower[WILD_TYPE_COLUMN]]).to_list()
         unknown = next((w for w in wanted if w is not None and w not in row), None)
         if unknown is not None:
             if counts is None:  # a column of that name may hold anything
-                return
+                return None, None
             raise BadInputError(
-                f"{name}: the wild type {shorten(unknown)!r} is no item with labels and an embedding",
+                f"{name}: the wild type {shorten(unknown)!r} is not an item with labels and an embedding",
                 fix="give the wild type a row of its own, and embed it with the variants",
             )
-        data.wild_type = np.array([-1 if w is None else row[w] for w in wanted], dtype=np.int64)
+        wild_type = np.array([-1 if w is None else row[w] for w in wanted], dtype=np.int64)
     elif counts is not None:
         originals = np.flatnonzero(counts == 0)
         if len(originals) != 1:
@@ -355,8 +330,9 @@ def _read_mutations(data: Dataset, frame: pl.DataFrame, name: str) -> None:
                 f"{name}: {len(originals):,} items have no mutation in {column!r}, so the wild type is not known\n"
                 f"fix: keep one row without mutations, or name each variant's wild type in a column '{WILD_TYPE_COLUMN}'"
             )
-            return
-        data.wild_type = np.full(len(data.ids), originals[0], dtype=np.int64)
-    if data.wild_type is not None:
-        data.wild_type[data.wild_type == np.arange(len(data.ids))] = -1
-        data.mutations = counts
+            return None, None
+        wild_type = np.full(len(ids), originals[0], dtype=np.int64)
+    else:
+        return None, None
+    wild_type[wild_type == np.arange(len(ids))] = -1
+    return wild_type, counts

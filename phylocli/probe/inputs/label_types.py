@@ -43,6 +43,9 @@ WILD_TYPES = frozenset({"", "wt", "wildtype", "wild-type", "wild type", "wild_ty
 MIN_LISTED = 0.01
 """A column of text is one of terms where at least this fraction of its values are lists of several."""
 
+MUTATION_COLUMNS = ("mutations", "mutation", "mutant", "variant", "variants")
+"""Names of columns of mutations, in any case."""
+
 NO_LABELS = ("sequence", "seq", "mutated_sequence", "description", "length")
 """Names of columns that are not labels unless the user says so, in any case."""
 

@@ -1,4 +1,4 @@
-"""How near is what is scored to what was learned from: identity of the nearest training sequence, without alignment."""
+"""Leakage: sequence identity between scored and training sequences, estimated from shared 5-mers without alignment."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from phylocli.core import alphabet
 from phylocli.statistics.sampling import subsample
 
 K = 5
-TWINS = 0.9
-"""Estimated identity from which a scored sequence counts as a near copy of a training sequence."""
+NEAR_DUPLICATE = 0.9
+"""Estimated identity from which a scored sequence counts as a near-duplicate of a training sequence."""
 
 RELATED = 0.5
 BLOCK = 500
 MAX_SHARED = 2_000_000_000
-"""5-mers in common that are counted at most, some ten seconds; variants of one protein share nearly all of theirs."""
+"""Maximum number of shared 5-mers that are counted (about ten seconds); variants of one protein share nearly all."""
 
-MIN_LOOKED_AT = 200
+MIN_COMPARED = 200
 
 
 def _kmer_sets(sequences: SequenceOf[str]) -> Any:
@@ -46,9 +46,9 @@ def _kmer_sets(sequences: SequenceOf[str]) -> Any:
 def nearest_identity(scored: SequenceOf[str], training: SequenceOf[str]) -> npt.NDArray[np.float64]:
     """Return the estimated identity of each scored sequence with its nearest training sequence, shape (scored,).
 
-    Where a share c of a sequence's 5-mers occurs in another, their identity is about c^(1/5): all five residues of a 5-mer
+    If a fraction c of a sequence's 5-mers occurs in another, their identity is about c^(1/5): all five residues of a 5-mer
     must be the same (the containment form of the Mash distance; Ondov et al. 2016, doi:10.1186/s13059-016-0997-x). The
-    estimate is good for near copies, which is what it is for; below about 0.4 it says only "no near copy".
+    estimate is accurate for near-duplicates; below about 0.4 it only means that there is none.
     """
     if not len(scored) or not len(training):
         return np.zeros(len(scored))
@@ -56,7 +56,7 @@ def nearest_identity(scored: SequenceOf[str], training: SequenceOf[str]) -> npt.
 
 
 def _nearest(mine: Any, theirs: Any) -> npt.NDArray[np.float64]:
-    """Do what `nearest_identity` says, from the sets of 5-mers."""
+    """Compute `nearest_identity` from the sets of 5-mers."""
     counts, columns = np.maximum(np.diff(mine.indptr), 1), theirs.T.tocsr()
     best = np.zeros(mine.shape[0])
     for start in range(0, len(best), BLOCK):
@@ -69,7 +69,7 @@ def identity_clusters(sequences: SequenceOf[str], threshold: float) -> npt.NDArr
     """Return the cluster of each sequence, shape (n,): single linkage of pairs whose estimated identity is at least this.
 
     Estimated as in `nearest_identity`, over the shorter sequence of a pair, so that a fragment joins its protein. No two
-    sequences of different clusters are that alike.
+    sequences of different clusters are that similar.
     """
     from scipy.sparse import coo_matrix, vstack
     from scipy.sparse.csgraph import connected_components
@@ -88,37 +88,37 @@ def identity_clusters(sequences: SequenceOf[str], threshold: float) -> npt.NDArr
 
 
 @dataclass
-class Leak:
-    """How near the scored part is to the training part.
+class Leakage:
+    """How similar the scored sequences are to the training sequences.
 
     Attributes:
         median: of the estimated identities with the nearest training sequence.
-        related: share of scored sequences with an estimated identity of at least `RELATED`.
-        twins: number of them with at least `TWINS`.
+        related: fraction of scored sequences with an estimated identity of at least `RELATED`.
+        near_duplicates: number of them with at least `NEAR_DUPLICATE`.
         scored, training: number of sequences.
-        looked_at: scored sequences that this stands on, drawn at random where there are too many alike.
+        compared: number of scored sequences that were compared, a random subset where too many are alike.
     """
 
     median: float
     related: float
-    twins: int
+    near_duplicates: int
     scored: int
     training: int
-    looked_at: int
+    compared: int
 
 
-def find_leak(scored: SequenceOf[str], training: SequenceOf[str], seed: int = 0) -> Leak:
-    """Return how near `scored` is to `training`, neither of them empty."""
+def find_leakage(scored: SequenceOf[str], training: SequenceOf[str], seed: int = 0) -> Leakage:
+    """Return the leakage between two sets of sequences, neither of them empty."""
     mine, theirs = _kmer_sets(scored), _kmer_sets(training)
     shared = float((mine @ np.asarray(theirs.sum(axis=0)).ravel()).sum())
     if shared > MAX_SHARED:
-        affordable = max(MIN_LOOKED_AT, int(len(scored) * MAX_SHARED / shared))
+        affordable = max(MIN_COMPARED, int(len(scored) * MAX_SHARED / shared))
         mine = mine[subsample(np.arange(len(scored)), affordable, seed)]
     identity = _nearest(mine, theirs)
-    return Leak(
+    return Leakage(
         float(np.median(identity)),
         float(np.mean(identity >= RELATED)),
-        int(np.count_nonzero(identity >= TWINS)),
+        int(np.count_nonzero(identity >= NEAR_DUPLICATE)),
         len(scored),
         len(training),
         len(identity),

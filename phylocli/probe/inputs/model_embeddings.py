@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ class ModelResidues:
     """Embeddings of residues, computed as they are asked for."""
 
     embedder: Embedder
-    sequences: dict[str, str]
+    sequences: Mapping[str, str]
 
     def __call__(self, ids: SequenceOf[str]) -> list[FloatArray]:
         """Return one array (L, D) for each id, residues in order."""
@@ -38,7 +39,13 @@ def load_model(model: PathLike | None, device: str = "auto") -> Model:
 
 
 def embed_items(
-    model: Model, name: str, ids: list[str], sequences: dict[str, str], *, layer: int | None = None, baseline: bool = False
+    model: Model,
+    name: str,
+    ids: list[str],
+    sequences: Mapping[str, str],
+    *,
+    layer: int | None = None,
+    baseline: bool = False,
 ) -> Embedding:
     """Return the embeddings of items by a model.
 

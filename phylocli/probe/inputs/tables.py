@@ -1,50 +1,68 @@
-"""What a run reads: tables of embeddings and a labels table, joined by id, and an account of what was taken for what."""
+"""Tables of embeddings and labels, joined by id, and how each of their columns is interpreted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from phylocli.config.probe import ProbeConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables.columns import ColumnOptions, Taken
-from phylocli.probe.inputs.dataset import Dataset, make_dataset, read_label_table
+from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.inputs.labels import read_label_table
 
 if TYPE_CHECKING:
     import polars as pl
 
-SAME_IDS = "the ids of both must be the same words; --id-column names the column that holds them"
+SAME_IDS = "use the same ids in both; --id-column names the column that holds them"
+
+
+class NamedSource(NamedTuple):
+    """A table or a model under a name of its own, which the report uses; None keeps the file's."""
+
+    name: str | None
+    source: Any
+
+
+Source = PathLike | Embedding | EmbeddingTable | NamedSource
+"""What embeddings come from."""
+
+
+def parse_source(text: str) -> NamedSource:
+    """Return what `NAME=PATH` or `PATH` on the command line stands for."""
+    name, mark, path = text.partition("=")
+    if mark and path and "/" not in name and not Path(text).exists():
+        return NamedSource(name, path)
+    return NamedSource(None, text)
+
+
+def many(given: Any) -> list[Any]:
+    """Return one thing, or several, as a list."""
+    return list(given) if isinstance(given, list | tuple) and not isinstance(given, NamedSource) else [given]
 
 
 @dataclass
 class Tables:
-    """The tables of embeddings of a run.
+    """The tables of embeddings of an evaluation.
 
     Attributes:
         embeddings: in order.
-        taken: what the columns of each were taken for, by the embedding's name.
+        taken: how the columns of each were interpreted, by the embedding's source.
     """
 
     embeddings: list[Embedding]
     taken: dict[str, list[Taken]]
 
 
-def split_name(text: str) -> tuple[str | None, str]:
-    """Return (name, path) of `NAME=PATH`; the name is None where the text is a path."""
-    name, mark, path = text.partition("=")
-    if mark and path and "/" not in name and not Path(text).exists():
-        return name, path
-    return None, text
-
-
-def read_tables(items: SequenceOf[PathLike | Embedding | EmbeddingTable], options: ColumnOptions) -> Tables:
-    """Read tables of embeddings, each a path, `NAME=PATH`, or there already.
+def read_tables(items: SequenceOf[Source], options: ColumnOptions) -> Tables:
+    """Read tables of embeddings.
 
     Raises:
         UsageError: `options` name columns that no table has.
@@ -55,11 +73,8 @@ def read_tables(items: SequenceOf[PathLike | Embedding | EmbeddingTable], option
         if isinstance(item, Embedding):
             found.append(item)
             continue
-        if isinstance(item, EmbeddingTable):
-            table, name = item, None
-        else:
-            name, path = split_name(str(item))
-            table = read_embeddings(path, options)
+        name, source = item if isinstance(item, NamedSource) else (None, item)
+        table = source if isinstance(source, EmbeddingTable) else read_embeddings(source, options)
         embedding = Embedding.of(table, name)
         found.append(embedding)
         taken[embedding.source] = table.taken
@@ -67,7 +82,7 @@ def read_tables(items: SequenceOf[PathLike | Embedding | EmbeddingTable], option
 
 
 def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: dict[str, str] | None) -> pl.DataFrame:
-    """Return the rows of the labels whose ids every embedding (and the sequences) have, saying what is left out.
+    """Return the rows of the labels whose ids all embeddings (and the sequences) have; the log names what is left out.
 
     Raises:
         BadInputError: nothing in common; examples from both sides.
@@ -94,7 +109,7 @@ def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: di
             first = frame.filter(~pl.col("id").is_in(list(sequences)))["id"][0]
             raise BadInputError(
                 f"{missing:,} of {frame.height:,} items have no sequence for the baselines, first {shorten(first)!r}",
-                fix="give --sequences with all of them, or --baseline none",
+                fix="give --sequences with all of them, or --baselines none",
             )
     if frame.height < 2:
         raise BadInputError("fewer than two items have an embedding and labels", fix="check the ids of both tables")
@@ -102,60 +117,52 @@ def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: di
 
 
 def explain_inputs(
-    embeddings: SequenceOf[PathLike | Embedding | EmbeddingTable],
+    embeddings: Source | SequenceOf[Source],
     labels: PathLike | None,
-    *,
-    columns: SequenceOf[str] | None = None,
-    split_column: str = "split",
-    split_by: str | None = None,
-    resample_by: str | None = None,
-    id_column: str | SequenceOf[str] | None = None,
-    features: str | SequenceOf[str] | None = None,
-    classes: str | SequenceOf[str] | None = None,
-    quantities: str | SequenceOf[str] | None = None,
+    config: ProbeConfig | None = None,
+    **options: Any,
 ) -> pl.DataFrame:
-    """Return what every column of the tables is taken for and why, and how many ids match; nothing is evaluated.
+    """Return how every column of the tables is interpreted and why, and how many ids match; nothing is evaluated.
 
     Args:
-        embeddings: as `run_probes` takes them.
+        embeddings: as `probe` takes them.
         labels: likewise; None explains the embeddings alone.
-        columns: label columns to use.
-        split_column: column that says train, valid or test.
-        split_by, resample_by: columns that name groups.
-        id_column, features, classes, quantities: see `run_probes`.
+        config: options; or give them as keywords.
+        **options: fields of `ProbeConfig`.
 
     Returns:
         One row a column (or several of one kind): `table`, `column`, `taken_as`, `why`.
     """
     import polars as pl
 
-    options = ColumnOptions.of(id_column, features, classes, quantities)
-    tables = read_tables(embeddings, options)
+    config = ProbeConfig.of(config, options)
+    tables = read_tables(many(embeddings), config.column_options)
     rows: list[tuple[str, str, str, str]] = []
     for embedding in tables.embeddings:
         rows += [(embedding.source, *one) for one in tables.taken.get(embedding.source, [])]
         rows.append((embedding.source, "", "table", f"{len(embedding.ids):,} ids, {embedding.vectors.shape[1]:,} features"))
     taken = [one for account in tables.taken.values() for one in account]
     if labels is None:
-        options.check_ids(taken)
+        config.column_options.check_ids(taken)
     else:
         name = str(labels)
-        frame, ids = read_label_table(labels, options)
-        options.check_ids([ids, *taken])
+        frame, ids = read_label_table(labels, config.column_options)
+        config.column_options.check_ids([ids, *taken])
         rows.append((name, *ids))
         for embedding in tables.embeddings:
             known = set(embedding.ids)
             shared = int(frame["id"].is_in(list(known)).sum())
             rows.append((embedding.source, "", "matched", f"{shared:,} of {len(known):,} ids have a row in {name}"))
         items = common_items(frame, tables.embeddings, None) if tables.embeddings else frame
-        data = make_dataset(
+        split_by, resample_by = (g if isinstance(g, str) else None for g in (config.split_by, config.resample_by))
+        data = Dataset.from_labels(
             items,
             name,
-            columns=columns,
-            split_column=split_column,
+            columns=config.columns or None,
+            split_column=config.split_column,
             split_by=split_by,
             resample_by=resample_by,
-            options=options,
+            options=config.column_options,
         )
         rows += [(name, *one) for one in data.taken]
         rows.append((name, "", "matched", f"{len(data):,} of {frame.height:,} ids have an embedding in every table"))
@@ -163,7 +170,7 @@ def explain_inputs(
 
 
 def labelled(data: Dataset) -> str:
-    """Return what a labels table was taken for, in one line."""
+    """Return how the columns of a labels table were interpreted, in one line."""
     found = []
     for role, columns in (
         ("classes", list(data.classes)),

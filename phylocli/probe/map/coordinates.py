@@ -42,6 +42,12 @@ def resolve_method(method: str, points: int) -> str:
     return method
 
 
+def check_projection(method: str) -> None:
+    """Raise a UsageError for an unknown projection, a MissingDependencyError for one that is not installed."""
+    if method != "none":
+        resolve_method(method, FEW)
+
+
 def describe_method(method: str, points: int) -> str:
     """Return how the points were placed, as a caption."""
     if method == "umap":

@@ -3,135 +3,119 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from phylocli.config.map import MapConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, open_output
 from phylocli.formats.tables.columns import ColumnOptions, Taken, is_index
-from phylocli.probe.inputs.dataset import HIERARCHY, read_label_table
+from phylocli.probe.inputs.dataset import HIERARCHY
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.inputs.label_types import NO_LABELS, Column, read_column
+from phylocli.probe.inputs.labels import labels_name, read_label_table
 from phylocli.probe.inputs.tables import SAME_IDS
 from phylocli.probe.map.coordinates import place_points, resolve_method
-from phylocli.probe.map.page import render_map
+from phylocli.probe.map.page import MapPage, render_map
 from phylocli.statistics.sampling import subsample
-
-LIMIT = 200_000
-"""Points drawn at most: a browser pans through so many without delay."""
 
 
 def draw_map(
     embeddings: PathLike | Embedding | EmbeddingTable,
     output: PathLike,
+    config: MapConfig | None = None,
     *,
-    labels: PathLike | None = None,
-    column: str | None = None,
-    classes: str | SequenceOf[str] | None = None,
-    quantities: str | SequenceOf[str] | None = None,
-    features: str | SequenceOf[str] | None = None,
-    id_column: str | SequenceOf[str] | None = None,
-    method: str = "auto",
-    limit: int = LIMIT,
-    title: str | None = None,
-    seed: int = 0,
-) -> dict[str, Any]:
+    labels: PathLike | pl.DataFrame | None = None,
+    **options: Any,
+) -> MapPage:
     """Write an interactive map of an embedding table: one HTML file, works offline.
 
     Args:
         embeddings: a table (see `read_embeddings`), or such an object.
         output: the HTML file.
-        labels: table with a column of ids; ids without a row are drawn without a label.
-        column: of the labels, that colours the points; None takes a level of the hierarchy, else the first of use.
-        classes: label columns whose values are names of classes, whatever they look like.
-        quantities: label columns whose values are numbers; what is not a number is unknown.
-        features: columns of the embeddings' table that hold features, or patterns with `*`.
-        id_column: columns of ids, where the tables call them something unusual.
-        method: `auto`, `umap`, `tsne` or `pca` (see `coordinates`).
-        limit: points at most; beyond, so many are drawn at random, and the page says so.
-        title: of the page; None takes the table's name.
-        seed: of the projection and the sample.
+        config: options; or give them as keywords.
+        labels: table, or polars frame, with a column of ids; ids without a row are drawn without a label.
+        **options: fields of `MapConfig`.
 
     Returns:
-        What the page holds (see `render_map`).
+        What the page shows.
 
     Raises:
-        UsageError: no such method or column, or too small a limit.
+        UsageError: no such projection or column, or too small a limit.
         BadInputError: tables that cannot be read, fewer than three embeddings, embeddings that all point the same way, no id
             in common with the labels.
         MissingDependencyError: UMAP is asked for and not installed.
     """
-    if limit < 3:
-        raise UsageError(f"a map of {limit} points shows nothing", fix="give --limit 3 or more")
-    options = ColumnOptions.of(id_column, features, classes, quantities)
+    config = MapConfig.of(config, options)
+    options_of_columns, limit, column = config.column_options, config.limit, config.column
     taken: list[Taken] = []
     if isinstance(embeddings, Embedding):
         table = embeddings
     else:
-        read = embeddings if isinstance(embeddings, EmbeddingTable) else read_embeddings(embeddings, options)
+        read = embeddings if isinstance(embeddings, EmbeddingTable) else read_embeddings(embeddings, options_of_columns)
         table, taken = Embedding.of(read), read.taken
     if len(table.ids) < 3:
-        raise BadInputError(f"{table.source} holds {len(table.ids)} embeddings: too few for a map")
+        raise BadInputError(f"{table.source} has {len(table.ids)} embeddings; a map needs at least three")
     if column is not None and labels is None:
-        raise UsageError("a column is one of the labels, and none are given", fix="give --labels TABLE")
-    rows = subsample(np.arange(len(table.ids)), limit, seed)
+        raise UsageError("--column names a label column, and no labels are given", fix="give --labels TABLE")
+    rows = subsample(np.arange(len(table.ids)), limit, config.seed)
     if len(rows) < len(table.ids):
-        console.info(f"{len(rows):,} of {len(table.ids):,} embeddings are drawn, at random")
+        console.info(f"{len(rows):,} of {len(table.ids):,} embeddings are drawn, a random subset")
     ids = [table.ids[row] for row in rows]
-    coloured = _label_column(labels, column, ids, options, taken) if labels is not None else None
+    coloured = _label_column(labels, column, ids, options_of_columns, taken) if labels is not None else None
     if labels is None:
-        options.check_ids(taken)
-    used = resolve_method(method, len(rows))
+        options_of_columns.check_ids(taken)
+    used = resolve_method(config.projection, len(rows))
     console.detail(f"placing {len(rows):,} points by {used}")
-    points, said = place_points(table.vectors[rows], used, seed)
+    points, caption = place_points(table.vectors[rows], used, config.seed)
     if points is None:
-        raise BadInputError(f"{table.source}: there is nothing to place", why=said)
+        raise BadInputError(f"{table.source} cannot be drawn", why=caption)
     names, codes = _classes(coloured.texts) if coloured and coloured.texts is not None else ([], None)
-    page = {
-        "title": title or table.name,
-        "source": Path(table.source).name or table.name,
-        "dimension": int(table.vectors.shape[1]),
-        "total": len(table.ids),
-        "method": said,
-        "seed": seed,
-        "column": coloured.name if coloured else None,
-        "ids": ids,
-        "points": points,
-        "names": names,
-        "codes": codes,
-        "values": coloured.values if coloured else None,
-    }
+    page = MapPage(
+        title=config.title or table.name,
+        source=Path(table.source).name or table.name,
+        dimension=int(table.vectors.shape[1]),
+        total=len(table.ids),
+        method=caption,
+        seed=config.seed,
+        column=coloured.name if coloured else None,
+        ids=ids,
+        points=points,
+        names=names,
+        codes=codes,
+        values=coloured.values if coloured else None,
+    )
     with open_output(output) as stream:
         stream.write(render_map(page).encode())
     return page
 
 
 def _label_column(
-    source: PathLike, column: str | None, ids: list[str], options: ColumnOptions, taken: list[Taken]
+    source: PathLike | pl.DataFrame, column: str | None, ids: list[str], options: ColumnOptions, taken: list[Taken]
 ) -> Column:
     """Return the column that colours the points, of these ids: classes, or a quantity.
 
     Raises:
-        UsageError: no such column, or none of use.
+        UsageError: no such column, or none that fits.
         BadInputError: no id in common.
     """
+    name = labels_name(source)
     frame, ids_taken = read_label_table(source, options)
     options.check_ids([*taken, ids_taken])
     known = [c for c in frame.columns if c not in ("id", "split") and c.lower() not in NO_LABELS and not is_index(c)]
     if column is not None and column not in frame.columns:
-        raise UsageError(f"{source} has no column {column!r}", fix=f"its columns are {', '.join(known)}")
+        raise UsageError(f"{name} has no column {column!r}", fix=f"its columns are {', '.join(known)}")
     joined = pl.DataFrame({"id": ids}).join(frame, on="id", how="left", maintain_order="left")
     shared = int(pl.Series(ids).is_in(frame["id"].to_list()).sum())
     if shared == 0:
         raise BadInputError(
-            f"no id of the embeddings is in {source}",
+            f"no id of the embeddings is in {name}",
             why=f"the embeddings have ids like {shorten(ids[0], 40)!r}, the labels like {shorten(frame['id'][0], 40)!r}",
             fix=SAME_IDS,
         )
@@ -139,14 +123,14 @@ def _label_column(
         console.info(f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in the labels")
     chosen = column or next((c for c in HIERARCHY if c in known), None) or next(iter(known), None)
     if chosen is None:
-        raise UsageError(f"{source} has no column of labels")
+        raise UsageError(f"{name} has no label column")
     found = read_column(joined[chosen], options, named=True)
     if found.terms is not None:
         member = found.terms.member.tolil().rows
         found.texts = [", ".join(found.terms.names[term] for term in terms) or None for terms in member]
     elif found.texts is None and found.values is None:
-        raise UsageError(f"{source}: the column {chosen!r} cannot colour the points", why=found.why)
-    console.info(f"{source}: the column {chosen!r} holds {found.role} ({found.why})")
+        raise UsageError(f"{name}: the column {chosen!r} cannot colour the points", why=found.why)
+    console.info(f"{name}: the column {chosen!r} holds {found.role} ({found.why})")
     return found
 
 

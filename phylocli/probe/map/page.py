@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
 COLOURS = 20
-"""Classes with a colour of their own, the largest; the others are grey until they are picked."""
+"""Number of classes, the largest, with a colour of their own; the others are grey until they are selected."""
 
 
 def _packed(values: np.ndarray, kind: str) -> str:
@@ -35,33 +40,61 @@ def _json(value: Any) -> Markup:
     return Markup(text)
 
 
-def render_map(page: dict[str, Any]) -> str:
+@dataclass(frozen=True)
+class MapPage:
+    """What a map shows.
+
+    Attributes:
+        title: of the page.
+        source: name of the table's file.
+        dimension: features of an embedding.
+        total: embeddings of the table; `ids` are those that are drawn.
+        method: how points were placed, in words.
+        seed: of the projection and the random subset.
+        column: of the labels, that colours the points.
+        ids: of the points, (n,).
+        points: (n, 2), within 0 … 1.
+        names: classes, the largest first.
+        codes: class of each point, (n,), −1 for none; None where the column is a quantity.
+        values: quantity of each point, (n,), NaN for none; None where the column holds classes.
+    """
+
+    title: str
+    source: str
+    dimension: int
+    total: int
+    method: str
+    seed: int
+    column: str | None
+    ids: list[str]
+    points: FloatArray
+    names: list[str]
+    codes: IntArray | None
+    values: FloatArray | None
+
+
+def render_map(page: MapPage) -> str:
     """Return the map as one self-contained HTML document.
 
     It loads nothing; its Content-Security-Policy allows its own style sheet and its own script, each by its hash, and no
     other. Ids and labels are data of a JSON block and reach the page as text only.
-
-    Args:
-        page: `title`, `source`, `dimension`, `total`, `method`, `seed`, `column` (or None); `ids`; `points` (n, 2) within
-            0 … 1; and `names` with `codes` (n,), −1 for none, or `values` (n,) with NaN, or neither.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    points = np.round(np.asarray(page["points"]) * 65_535)
     data: dict[str, Any] = {
-        "ids": page["ids"],
-        "points": _packed(points, "u2"),
-        "column": page["column"],
+        "ids": page.ids,
+        "points": _packed(np.round(page.points * 65_535), "u2"),
+        "column": page.column,
         "colours": COLOURS,
     }
-    if page["codes"] is not None:
-        data |= {"names": page["names"], "codes": _packed(page["codes"], "i4")}
-    if page["values"] is not None:
-        known = page["values"][np.isfinite(page["values"])]
-        order = np.searchsorted(np.sort(known), page["values"], side="left") / max(1, len(known) - 1)
+    if page.codes is not None:
+        data |= {"names": page.names, "codes": _packed(page.codes, "i4")}
+    if page.values is not None:
+        known = page.values[np.isfinite(page.values)]
+        order = np.searchsorted(np.sort(known), page.values, side="left") / max(1, len(known) - 1)
         data |= {
-            "values": _packed(page["values"], "f4"),
-            "ranks": _packed(np.where(np.isfinite(page["values"]), np.minimum(order, 1), -1), "f4"),
+            "values": _packed(page.values, "f4"),
+            "ranks": _packed(np.where(np.isfinite(page.values), np.minimum(order, 1), -1), "f4"),
             "range": [float(known.min()), float(known.max())] if len(known) else [0.0, 0.0],
         }
     environment = Environment(

@@ -1,26 +1,18 @@
-"""The map: embeddings in two dimensions, for the eye only."""
+"""The maps of the report: two embeddings in two dimensions, for orientation only."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from phylocli.core import console
 from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
 from phylocli.probe.inputs.embedding import Embedding
-from phylocli.probe.map.coordinates import METHODS, place_points, resolve_method
+from phylocli.probe.map.coordinates import check_projection, place_points, resolve_method
+from phylocli.probe.report.data import Projection
 from phylocli.statistics.sampling import subsample
 
 MAX_POINTS = 1_500
 MAX_COLOURS = 10
-PROJECTIONS = (*METHODS, "none")
-
-
-def check_projection(method: str) -> None:
-    """Raise a UsageError where there is no projection of that name, a MissingDependencyError where it is not installed."""
-    if method != "none":
-        resolve_method(method, MAX_POINTS)
 
 
 def colour_column(data: Dataset) -> str | None:
@@ -40,7 +32,7 @@ def colour_column(data: Dataset) -> str | None:
     return next(iter(data.classes), next(iter(data.values), None))
 
 
-def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) -> list[dict[str, Any]]:
+def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) -> list[Projection]:
     """Return a map of the first embedding and of the last one that it is compared with, for the report.
 
     Args:
@@ -48,10 +40,6 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
         embeddings: in the order of the report.
         method: of `coordinates.METHODS`, or `none`.
         seed: of subsample and projection.
-
-    Returns:
-        One dictionary a map: `embedding`, `method` (in words), `column`, `names` (classes in the legend), `x`, `y` (within
-        0 … 1), `code` (index into `names`, −1 for all other classes), `id`, `label`.
 
     Raises:
         UsageError: no such method.
@@ -91,7 +79,7 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
     if others:
         # The untrained encoder or another model says more beside the first than composition does.
         chosen.append(next((e for e in others if not e.baseline), others[0]))
-    maps = []
+    maps: list[Projection] = []
     used = resolve_method(method, len(rows))
     for embedding in chosen:
         points, said = place_points(embedding.vectors[rows], used, seed)
@@ -100,17 +88,17 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
             continue
         x, y = points.T
         maps.append(
-            {
-                "embedding": embedding.name,
-                "method": said,
-                "column": column,
-                "names": names,
-                "x": [round(float(v), 4) for v in x],
-                "y": [round(float(v), 4) for v in y],
-                "code": [int(codes[r]) for r in rows],
-                "quantity": quantity,
-                "id": [data.ids[r] for r in rows],
-                "label": [labels[r] for r in rows],
-            }
+            Projection(
+                embedding=embedding.name,
+                method=said,
+                column=column,
+                names=names,
+                x=[round(float(v), 4) for v in x],
+                y=[round(float(v), 4) for v in y],
+                code=[int(codes[r]) for r in rows],
+                quantity=quantity,
+                id=[data.ids[r] for r in rows],
+                label=[labels[r] for r in rows],
+            )
         )
     return maps

@@ -5,8 +5,8 @@ A probe has
 - `TITLE`, as the report heads it, and `METRICS`, a `Metric` by name, in the order of the report; the first is the headline;
 - `levels(data) -> list[str]`: the levels (label columns, mostly) at which it can be scored with these labels; none means
   that it does not apply;
-- `measure(data, embedding, level, seed) -> Measurement`: the figures. `embedding` has the rows of `data`. The same data and
-  level must give the same items for every embedding, so that differences are paired.
+- `measure(data, embedding, level, seed) -> Measurement`: the estimates. `embedding` has the rows of `data`. The same data
+  and level must give the same items for every embedding, so that differences are paired.
 
 and may have `NEEDS_RESIDUES = True` (it reads `embedding.residues`), `BY_SIMILARITY = True` (it asks for nothing but
 `embedding.similarity`, so that baselines which search take part), `ON_REQUEST = True` (it runs only where it is named).

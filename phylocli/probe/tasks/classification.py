@@ -13,13 +13,14 @@ from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
 from phylocli.probe.tasks._linear import MANY_CLASSES, ROUGH, logistic
-from phylocli.statistics.bootstrap import Figure, mean_figure
+from phylocli.statistics.bootstrap import Estimate, mean_estimate
 from phylocli.statistics.ranking import RankedClasses
 from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
+ORDER = 30
 TITLE = "Classification"
 METRICS = {
     "accuracy": Metric(
@@ -230,9 +231,9 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     ranked = RankedClasses(probability, is_class)
     own_log = _own_log(probability, truth)
     count = len(np.unique(codes[np.concatenate([f.train for f in parts])]))
-    figures = [
-        mean_figure("accuracy", right, test_rows, float(np.concatenate(majority).mean())),
-        Figure(
+    estimates = [
+        mean_estimate("accuracy", right, test_rows, float(np.concatenate(majority).mean())),
+        Estimate(
             "macro-F1",
             macro_f1(truth, guess),
             len(truth),
@@ -241,7 +242,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             interval="normal",
             bounds=(0.0, 1.0),
         ),
-        Figure(
+        Estimate(
             "macro AUPRC",
             ranked.average_precision(),
             len(truth),
@@ -252,7 +253,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             bounds=(0.0, 1.0),
             replicates=50,
         ),
-        Figure(
+        Estimate(
             "information, nats",
             entropy(truth) + float(own_log.mean()),
             len(truth),
@@ -262,7 +263,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             interval="normal",  # repeated items have less entropy
             replicates=500,
         ),
-        Figure(
+        Estimate(
             "calibration error",
             calibration_error(confidence, right),
             len(truth),
@@ -271,10 +272,10 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             interval="normal",
             bounds=(0.0, 1.0),
         ),
-        mean_figure("5-NN accuracy", np.concatenate(neighbours), test_rows, float(np.concatenate(majority).mean())),
+        mean_estimate("5-NN accuracy", np.concatenate(neighbours), test_rows, float(np.concatenate(majority).mean())),
     ]
     if count > 10:
-        figures.append(mean_figure("top-5 accuracy", rank < 5, test_rows))
+        estimates.append(mean_estimate("top-5 accuracy", rank < 5, test_rows))
     largest = "the largest " if count == MAX_LEARNED < len(data.class_names[level]) else ""
     said = f"{largest}{count:,} classes; the scored labels hold {entropy(truth):.2f} nats; {said}"
-    return Measurement(figures, note=f"{len(truth):,} sequences of {said}")
+    return Measurement(estimates, note=f"{len(truth):,} sequences of {said}")

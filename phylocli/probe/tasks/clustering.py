@@ -10,11 +10,12 @@ import numpy.typing as npt
 from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
-from phylocli.statistics.bootstrap import Figure, mean_figure
+from phylocli.statistics.bootstrap import Estimate, mean_estimate
 from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 
+ORDER = 110
 TITLE = "Clustering"
 METRICS = {
     "V-measure": Metric(
@@ -100,12 +101,12 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     classes = classes.astype(np.int64)
     k = len(names)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than classes: the figures show it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than classes: the estimates show it
         clusters = KMeans(k, n_init=1 if k > 50 else 4, random_state=seed).fit_predict(x).astype(np.int64)
     shuffled = np.random.default_rng(seed).permutation(clusters)
     silhouettes = silhouette_samples(x, classes, metric="cosine")
-    figures = [
-        Figure(
+    estimates = [
+        Estimate(
             "V-measure",
             float(v_measure_score(classes, clusters)),
             len(rows),
@@ -115,7 +116,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             interval="normal",
             bounds=(0.0, 1.0),
         ),
-        Figure(
+        Estimate(
             "adjusted Rand index",
             float(adjusted_rand_score(classes, clusters)),
             len(rows),
@@ -125,6 +126,6 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             interval="normal",
             bounds=(-1.0, 1.0),
         ),
-        mean_figure("silhouette", silhouettes, rows, chance=None),
+        mean_estimate("silhouette", silhouettes, rows, chance=None),
     ]
-    return Measurement(figures, note=f"{len(rows):,} sequences of {k:,} classes with at least {MIN_MEMBERS} members")
+    return Measurement(estimates, note=f"{len(rows):,} sequences of {k:,} classes with at least {MIN_MEMBERS} members")

@@ -9,11 +9,12 @@ from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.statistics import effective_rank
-from phylocli.statistics.bootstrap import Figure, mean_figure
+from phylocli.statistics.bootstrap import Estimate, mean_estimate
 from phylocli.statistics.sampling import subsample
 
 FloatArray = npt.NDArray[np.float64]
 
+ORDER = 120
 TITLE = "Geometry"
 METRICS = {
     "alignment": Metric(
@@ -124,10 +125,12 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     apart = squared + np.diag(np.full(n, np.inf))
     ratios, counts = (log_ratios(apart), neighbour_counts(apart, NEIGHBOURS)) if n > 2 else (np.zeros(0), np.zeros(n))
     everything = np.arange(n)
-    figures = [
-        mean_figure("alignment", aligned, rows[paired]),
-        Figure("uniformity", uniformity(everything), n, statistic=uniformity, rows=rows, interval="normal", replicates=400),
-        Figure(
+    estimates = [
+        mean_estimate("alignment", aligned, rows[paired]),
+        Estimate(
+            "uniformity", uniformity(everything), n, statistic=uniformity, rows=rows, interval="normal", replicates=400
+        ),
+        Estimate(
             "effective rank",
             effective_rank(raw),
             n,
@@ -137,7 +140,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             replicates=60,
             bounds=(1.0, np.inf),
         ),
-        Figure(
+        Estimate(
             "anisotropy",
             over_pairs(cosine, everything),
             n,
@@ -147,14 +150,14 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             bounds=(-1.0, 1.0),
             replicates=400,
         ),
-        Figure(
+        Estimate(
             "hubness", skewness(counts), n, statistic=lambda index: skewness(counts[index]), rows=rows, interval="normal"
         ),
     ]
     dimension = two_nn(ratios)
     if np.isfinite(dimension):
-        figures.append(
-            Figure(
+        estimates.append(
+            Estimate(
                 "intrinsic dimension",
                 dimension,
                 len(ratios),
@@ -163,4 +166,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
                 bounds=(0.0, np.inf),
             )
         )
-    return Measurement(figures, note=f"{n:,} sequences; relatives share a {level}")
+    return Measurement(estimates, note=f"{n:,} sequences; relatives share a {level}")

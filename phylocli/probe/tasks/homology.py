@@ -11,8 +11,7 @@ from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks import retrieval
 from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric
-from phylocli.statistics import identity
-from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.bootstrap import Estimate
 from phylocli.statistics.ranking import Ranked
 from phylocli.statistics.sampling import subsample
 
@@ -20,6 +19,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 BY_SIMILARITY = True
+ORDER = 20
 TITLE = "Pairwise homology"
 IDENTITY_BINS = ((0.0, 0.2), (0.2, 0.3), (0.3, 0.5), (0.5, 1.01))
 
@@ -98,17 +98,6 @@ def _scores(data: Dataset, embedding: Embedding, first: IntArray, second: IntArr
     return found
 
 
-def _identities(data: Dataset, first: IntArray, second: IntArray) -> FloatArray:
-    """Return the identity of each pair; every pair is aligned once in a run, whatever the number of embeddings."""
-    found = np.zeros(len(first))
-    for i, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
-        pair = (min(a, b), max(a, b))
-        if pair not in data.identities:
-            data.identities[pair] = identity(*(data.sequences[data.ids[row]] for row in pair), of="shorter")
-        found[i] = data.identities[pair]
-    return found
-
-
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
     """Score the same pairs for every embedding."""
     first, second, truth = _pairs(data, level, seed)
@@ -116,21 +105,21 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     queries, owner = np.unique(first, return_inverse=True)
     n = len(queries)
 
-    def figure(metric: str, keep: npt.NDArray[np.bool_], chance: float, recall: float | None = None) -> Figure:
+    def estimate(metric: str, keep: npt.NDArray[np.bool_], chance: float, recall: float | None = None) -> Estimate:
         ranked = Ranked(scores[keep], truth[keep], owner[keep], n)
         ask = ranked.auroc if recall is None else partial(ranked.precision_at, recall)
-        return Figure(metric, ask(), n, statistic=ask, rows=queries, chance=chance, replicates=REPLICATES)
+        return Estimate(metric, ask(), n, statistic=ask, rows=queries, chance=chance, replicates=REPLICATES)
 
     everything = np.ones(len(truth), dtype=bool)
-    figures = [figure("AUROC", everything, 0.5), figure("precision at half recall", everything, 0.5, 0.5)]
+    estimates = [estimate("AUROC", everything, 0.5), estimate("precision at half recall", everything, 0.5, 0.5)]
     if all(data.ids[row] in data.sequences for row in (*first, *second)):
         aligned = subsample(np.flatnonzero(truth), MAX_ALIGNED, seed)
-        values = _identities(data, first[aligned], second[aligned])
+        values = np.array([data.identity(int(a), int(b)) for a, b in zip(first[aligned], second[aligned], strict=True)])
         for low, high in IDENTITY_BINS:
             inside = aligned[(values >= low) & (values < high)]
             if len(inside) >= MIN_IN_BIN:
                 keep = ~truth
                 keep[inside] = True
-                figures.append(figure(_bin_name(low, high), keep, 0.5))
+                estimates.append(estimate(_bin_name(low, high), keep, 0.5))
     curve = {"ROC": Ranked(scores, truth, owner, n).roc()}
-    return Measurement(figures, curve, f"{truth.sum():,} pairs of relatives and as many of strangers, of {n:,} queries")
+    return Measurement(estimates, curve, f"{truth.sum():,} pairs of relatives and as many of strangers, of {n:,} queries")

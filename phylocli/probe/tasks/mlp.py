@@ -12,12 +12,13 @@ from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks import classification
 from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.probe.tasks._folds import folds
-from phylocli.statistics.bootstrap import Figure, mean_figure
+from phylocli.statistics.bootstrap import Estimate, mean_estimate
 from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 
 ON_REQUEST = True
+ORDER = 40
 TITLE = "Classification by a perceptron"
 METRICS = {
     "accuracy": Metric(
@@ -60,9 +61,9 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         scored.append(fold.test)
     test_rows, guess = np.concatenate(scored), np.concatenate(predicted)
     truth = codes[test_rows]
-    figures = [
-        mean_figure("accuracy", guess == truth, test_rows, float(np.concatenate(majority).mean())),
-        Figure(
+    estimates = [
+        mean_estimate("accuracy", guess == truth, test_rows, float(np.concatenate(majority).mean())),
+        Estimate(
             "macro-F1",
             classification.macro_f1(truth, guess),
             len(truth),
@@ -72,4 +73,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             bounds=(0.0, 1.0),
         ),
     ]
-    return Measurement(figures, note=f"{len(truth):,} sequences; {said}")
+    return Measurement(estimates, note=f"{len(truth):,} sequences; {said}")

@@ -13,7 +13,7 @@ from phylocli.probe.inputs.label_types import Terms
 from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
 from phylocli.probe.tasks._heads import TermRegression
-from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.bootstrap import Estimate
 from phylocli.statistics.ranking import Ranked, RankedClasses
 from phylocli.statistics.sampling import subsample
 
@@ -21,6 +21,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 
+ORDER = 50
 TITLE = "Several labels"
 METRICS = {
     "Fmax": Metric(
@@ -102,7 +103,7 @@ def _at_thresholds(scores: Float32Array, truth: npt.NDArray[np.bool_]) -> tuple[
     return counts.astype(np.float64), hits.astype(np.float64)
 
 
-def _fmax_figure(metric: str, scores: Float32Array, truth: npt.NDArray[np.bool_], rows: IntArray, chance: float) -> Figure:
+def _fmax_figure(metric: str, scores: Float32Array, truth: npt.NDArray[np.bool_], rows: IntArray, chance: float) -> Estimate:
     counts, hits = _at_thresholds(scores, truth)
     shares = _shares(counts, hits, truth.sum(axis=1).astype(np.float64))
 
@@ -110,7 +111,7 @@ def _fmax_figure(metric: str, scores: Float32Array, truth: npt.NDArray[np.bool_]
         return _fmax(*shares, np.bincount(index, minlength=len(rows)).astype(np.float64))
 
     value = _fmax(*shares, np.ones(len(rows)))
-    return Figure(metric, value, len(rows), statistic=again, rows=rows, chance=chance, replicates=5 * REPLICATES)
+    return Estimate(metric, value, len(rows), statistic=again, rows=rows, chance=chance, replicates=5 * REPLICATES)
 
 
 def _neighbours(unit: Float32Array, fold: Fold, member: Any) -> Float32Array:
@@ -176,10 +177,10 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     micro = Ranked(regression.ravel(), truth.ravel(), owners, n)
     plain_micro = Ranked(plain.ravel(), truth.ravel(), owners, n).average_precision()
     macro = RankedClasses(regression, truth)
-    figures = [
+    estimates = [
         _fmax_figure("Fmax", regression, truth, rows, chance),
         _fmax_figure("5-NN Fmax", neighbours, truth, rows, chance),
-        Figure(
+        Estimate(
             "micro AUPRC",
             micro.average_precision(),
             n,
@@ -188,7 +189,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             chance=plain_micro,
             replicates=REPLICATES,
         ),
-        Figure(
+        Estimate(
             "macro AUPRC",
             macro.average_precision(),
             n,
@@ -201,4 +202,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         ),
     ]
     used = int(truth.any(axis=0).sum())
-    return Measurement(figures, note=f"{n:,} proteins, {used:,} terms, {sizes.mean():.1f} a protein; {said}")
+    return Measurement(estimates, note=f"{n:,} proteins, {used:,} terms, {sizes.mean():.1f} a protein; {said}")

@@ -8,11 +8,12 @@ import numpy.typing as npt
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
-from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.bootstrap import Estimate
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
+ORDER = 80
 TITLE = "Mutation effects, zero-shot"
 METRICS = {
     "zero-shot Spearman": Metric(
@@ -55,7 +56,7 @@ def _spearman(a: FloatArray, b: FloatArray) -> float:
     return 0.0 if np.ptp(x) == 0 or np.ptp(y) == 0 else float(np.corrcoef(x, y)[0, 1])
 
 
-def _figure(metric: str, nearness: list[FloatArray], values: list[FloatArray], groups: list[IntArray]) -> Figure:
+def _figure(metric: str, nearness: list[FloatArray], values: list[FloatArray], groups: list[IntArray]) -> Estimate:
     """Return the correlation averaged over wild types; a resample draws variants and keeps each with its wild type."""
     near, value, rows = np.concatenate(nearness), np.concatenate(values), np.concatenate(groups)
     owner = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
@@ -66,7 +67,7 @@ def _figure(metric: str, nearness: list[FloatArray], values: list[FloatArray], g
         return float(np.mean([_spearman(near[p], value[p]) for p in parts if len(p) > 1]))
 
     everything = np.arange(len(rows))
-    return Figure(metric, correlation(everything), len(rows), statistic=correlation, rows=rows, chance=0.0, replicates=500)
+    return Estimate(metric, correlation(everything), len(rows), statistic=correlation, rows=rows, chance=0.0, replicates=500)
 
 
 def _centroid(data: Dataset, embedding: Embedding, parent: int) -> FloatArray | None:
@@ -97,13 +98,13 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
 
     parents = [int(data.wild_type[g[0]]) for g in groups]
     wild = [embedding.vectors[p].astype(np.float64) for p in parents]
-    figures = [_figure("zero-shot Spearman", shift(wild), values, groups)]
+    estimates = [_figure("zero-shot Spearman", shift(wild), values, groups)]
     centroids = [_centroid(data, embedding, p) for p in parents]
     known = [c for c in centroids if c is not None]
     if len(known) == len(groups):
-        figures.append(_figure("family-centroid Spearman", shift(known), values, groups))
+        estimates.append(_figure("family-centroid Spearman", shift(known), values, groups))
     if data.mutations is not None and any(np.ptp(data.mutations[g]) for g in groups):
         counts = [-data.mutations[g].astype(np.float64) for g in groups]
-        figures.append(_figure("by number of mutations", counts, values, groups))
+        estimates.append(_figure("by number of mutations", counts, values, groups))
     n = sum(map(len, groups))
-    return Measurement(figures, note=f"{n:,} variants of {len(groups):,} wild type{'s' if len(groups) > 1 else ''}")
+    return Measurement(estimates, note=f"{n:,} variants of {len(groups):,} wild type{'s' if len(groups) > 1 else ''}")

@@ -9,9 +9,10 @@ from phylocli.pairs import Patristic
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
-from phylocli.statistics.bootstrap import mean_figure
+from phylocli.statistics.bootstrap import mean_estimate
 from phylocli.statistics.sampling import subsample
 
+ORDER = 90
 TITLE = "Evolution within families"
 METRICS = {
     "patristic correlation": Metric(
@@ -69,7 +70,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     every = np.concatenate(clouds, axis=1) if clouds else np.zeros((2, 0))
     shown = subsample(np.arange(every.shape[1]), CURVE_POINTS, seed)
     return Measurement(
-        [mean_figure("patristic correlation", found, chance=0.0)],
+        [mean_estimate("patristic correlation", found, chance=0.0)],
         {"patristic scatter": (every[0, shown].tolist(), every[1, shown].tolist())},
         f"{len(found):,} families, {every.shape[1]:,} pairs",
     )

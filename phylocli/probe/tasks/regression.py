@@ -9,12 +9,13 @@ from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric
 from phylocli.probe.tasks._folds import FOLDS, Fold, folds, has_training_split
-from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.bootstrap import Estimate
 from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
+ORDER = 60
 TITLE = "Regression"
 METRICS = {
     "Spearman": Metric("Rank correlation of predicted and measured values: 1 is perfect order, 0 none."),
@@ -140,10 +141,10 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     whole = np.arange(len(rows))
     n = len(rows)
     plain = float(np.sqrt(np.mean((truth - mean) ** 2)))
-    figures = [
-        Figure("Spearman", spearman(whole), n, statistic=spearman, rows=rows, chance=0.0),
-        Figure("R²", explained(whole), n, statistic=explained, rows=rows, chance=0.0),
-        Figure("RMSE", error(whole), n, statistic=error, rows=rows, chance=plain),
-        Figure("k-NN Spearman", by_neighbours(whole), n, statistic=by_neighbours, rows=rows, chance=0.0),
+    estimates = [
+        Estimate("Spearman", spearman(whole), n, statistic=spearman, rows=rows, chance=0.0),
+        Estimate("R²", explained(whole), n, statistic=explained, rows=rows, chance=0.0),
+        Estimate("RMSE", error(whole), n, statistic=error, rows=rows, chance=plain),
+        Estimate("k-NN Spearman", by_neighbours(whole), n, statistic=by_neighbours, rows=rows, chance=0.0),
     ]
-    return Measurement(figures, note=f"{n:,} sequences; {said}")
+    return Measurement(estimates, note=f"{n:,} sequences; {said}")

@@ -12,13 +12,14 @@ from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.probe.tasks._folds import has_training_split
 from phylocli.probe.tasks._linear import fit_logistic
-from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.bootstrap import Estimate
 from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 NEEDS_RESIDUES = True
+ORDER = 70
 TITLE = "Residues"
 METRICS = {
     "residue accuracy": Metric(
@@ -107,9 +108,9 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     everything = np.arange(len(scored))
     majority = float(np.mean(truth == np.bincount(y_train, minlength=size).argmax()))
     n = len(scored)
-    figures = [
-        Figure("residue accuracy", accuracy(everything), n, statistic=accuracy, rows=scored, chance=majority),
-        Figure(
+    estimates = [
+        Estimate("residue accuracy", accuracy(everything), n, statistic=accuracy, rows=scored, chance=majority),
+        Estimate(
             "residue macro-F1",
             macro_f1(everything),
             n,
@@ -120,4 +121,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         ),
     ]
     said = f"{len(truth):,} residues of {n:,} sequences, {size} labels ({', '.join(letters)})"
-    return Measurement(figures, note=f"{said}; learned on {len(train):,} sequences")
+    return Measurement(estimates, note=f"{said}; learned on {len(train):,} sequences")

@@ -8,13 +8,14 @@ import numpy.typing as npt
 from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import MAX_SCORES, MIN_QUERIES, SEARCH_BLOCK, Measurement, Metric
-from phylocli.statistics.bootstrap import mean_figure
+from phylocli.statistics.bootstrap import mean_estimate
 from phylocli.statistics.sampling import subsample
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 BY_SIMILARITY = True
+ORDER = 10
 TITLE = "Retrieval"
 METRICS = {
     "sensitivity to first FP": Metric(
@@ -212,16 +213,16 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             areas = sensitivities(positive, score, 5)
             sensitivity[at], roc[at] = areas[0], areas.mean()
     curve = [float(np.mean(first <= k)) for k in RANKS]
-    figures = [
-        mean_figure("sensitivity to first FP", sensitivity, asked, float(np.mean(1 / (wrong + 1)))),
-        mean_figure("ROC5", roc, asked, float(np.mean(expected_roc(wrong, 5)))),
-        mean_figure("top-1 accuracy", top, asked, float(np.mean(relevant / (relevant + others)))),
-        mean_figure("recall at 10", first <= 10, asked, float(np.mean(expected_recall(relevant, others, 10)))),
-        mean_figure(
+    estimates = [
+        mean_estimate("sensitivity to first FP", sensitivity, asked, float(np.mean(1 / (wrong + 1)))),
+        mean_estimate("ROC5", roc, asked, float(np.mean(expected_roc(wrong, 5)))),
+        mean_estimate("top-1 accuracy", top, asked, float(np.mean(relevant / (relevant + others)))),
+        mean_estimate("recall at 10", first <= 10, asked, float(np.mean(expected_recall(relevant, others, 10)))),
+        mean_estimate(
             "mean average precision", precision, asked, float(np.mean(expected_average_precision(relevant, others)))
         ),
     ]
     ignored = f"; the same {ignored_level} ignored" if ignored_level else ""
     drawn = f" (drawn from {len(every):,})" if n < len(every) else ""
     note = f"{n:,} queries{drawn} against {len(rows):,} sequences{ignored}"
-    return Measurement(figures, {"recall at rank": ([float(k) for k in RANKS], curve)}, note)
+    return Measurement(estimates, {"recall at rank": ([float(k) for k in RANKS], curve)}, note)

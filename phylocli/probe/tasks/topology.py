@@ -9,11 +9,12 @@ from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks import patristic
 from phylocli.probe.tasks._contract import Measurement, Metric
-from phylocli.statistics.bootstrap import mean_figure
+from phylocli.statistics.bootstrap import mean_estimate
 from phylocli.statistics.sampling import subsample
 from phylocli.tree.comparison.compare import quartet_distance, robinson_foulds
 from phylocli.tree.skbio import from_skbio, import_skbio
 
+ORDER = 100
 TITLE = "Branching within families"
 METRICS = {
     "quartet distance": Metric(
@@ -70,6 +71,6 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             quartets.append(distance)
             splits.append(robinson_foulds(reference, found))
     return Measurement(
-        [mean_figure("quartet distance", quartets, chance=2 / 3), mean_figure("Robinson–Foulds distance", splits)],
+        [mean_estimate("quartet distance", quartets, chance=2 / 3), mean_estimate("Robinson–Foulds distance", splits)],
         note=f"{len(quartets):,} families of at least {MIN_MEMBERS} members",
     )

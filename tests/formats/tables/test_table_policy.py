@@ -16,7 +16,7 @@ from phylocli.formats.tables import read_table
 from phylocli.formats.tables.columns import ColumnOptions, feature_columns, id_column, is_index
 from phylocli.formats.tables.delimited import read_delimited
 from phylocli.formats.tables.values import MISSING, numbers_of, texts_of
-from phylocli.probe import make_dataset, read_labels
+from phylocli.probe import Dataset, read_labels
 from phylocli.probe.inputs.label_types import read_column
 
 NAMES = ["kinase", "é", "Ångström, type", "k3", "a b"]
@@ -52,7 +52,7 @@ DIALECTS: dict[str, bytes] = {
 def test_one_table_in_every_dialect_is_the_same_table(tmp_path: Path, dialect: str) -> None:
     (tmp_path / "t").write_bytes(DIALECTS[dialect])
     frame = read_labels(tmp_path / "t")
-    data = make_dataset(frame, "t")
+    data = Dataset.from_labels(frame, "t")
     assert data.ids == [f"p{i}" for i in range(20)]
     assert [data.class_names["kind"][code] for code in data.classes["kind"]] == WORDS
     assert data.values["stab"].tolist() == NUMBERS
@@ -108,7 +108,7 @@ def test_unknown_values_are_unknown_in_classes_terms_and_quantities(tmp_path: Pa
     pl.DataFrame(rows).write_csv(tmp_path / "l.tsv", separator="\t", quote_style="never")
     if typed:
         read_table(tmp_path / "l.tsv").write_parquet(tmp_path / "l.tsv")
-    data = make_dataset(read_labels(tmp_path / "l.tsv"), "l")
+    data = Dataset.from_labels(read_labels(tmp_path / "l.tsv"), "l")
     assert data.class_names == {"kind": ["x", "y"]} and data.classes["kind"].tolist() == [-1, -1, *([0, 1] * 5)]
     assert np.flatnonzero(np.isnan(data.values["stab"])).tolist() == [0, 1]
     assert data.terms["go"].names == ["a", "b"] and data.terms["go"].known.tolist() == [False] * 2 + [True] * 10
@@ -161,7 +161,7 @@ def test_columns_that_are_overruled_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no column 'fold'"):
         read_labels(tmp_path / "l.tsv", ColumnOptions.of(classes="fold"))
     with pytest.raises(UsageError, match="'k' cannot serve"):
-        make_dataset(read_labels(tmp_path / "l.tsv"), "l", options=ColumnOptions.of(classes="k"))
+        Dataset.from_labels(read_labels(tmp_path / "l.tsv"), "l", options=ColumnOptions.of(classes="k"))
 
 
 LISTS = [["T0"], ["T0", "T1"], ["T1", "T0"], None, ["T1"], ["T0", "T1"]]
@@ -189,7 +189,7 @@ def test_lists_in_every_spelling_are_the_same_terms(write: Callable[[list[str] |
 
 def test_mostly_numbers_are_classes_with_a_warning_that_says_which_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     frame = pl.DataFrame({"id": list("abcdef"), "stab": ["0.5", "0.5", "0.7", "0.7", "0.7", "#DIV/0!"]})
-    assert "stab" in make_dataset(frame, "l").classes
+    assert "stab" in Dataset.from_labels(frame, "l").classes
     said = capsys.readouterr().err
     assert "1 of 6 values are not numbers, such as '#DIV/0!'" in said and "--quantities stab" in said
 
@@ -273,7 +273,7 @@ def test_proteingym_as_published_is_read_with_its_mutants_as_ids(tmp_path: Path)
     (tmp_path / "pg.csv").write_text("mutant,mutated_sequence,DMS_score\nWT,MKV,0\n" + "\n".join(rows) + "\n")
     frame = read_labels(tmp_path / "pg.csv")
     assert frame["id"].to_list()[:2] == ["WT", "M1A"] and "sequence" in frame.columns
-    data = make_dataset(frame, "pg")
+    data = Dataset.from_labels(frame, "pg")
     assert data.mutations is not None and data.mutations.tolist() == [0, *([1] * 7)]
     assert data.wild_type is not None and data.wild_type.tolist() == [-1, *([0] * 7)]
 
@@ -282,5 +282,5 @@ def test_without_a_wild_type_it_is_said_why_there_is_no_mutation_probe(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "pg.csv").write_text("mutant,DMS_score\nM1A,0.5\nM2A,0.6\nM3A,0.7\n")
-    data = make_dataset(read_labels(tmp_path / "pg.csv"), "pg")
+    data = Dataset.from_labels(read_labels(tmp_path / "pg.csv"), "pg")
     assert data.wild_type is None and "wild type is not known" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from phylocli.models.model import Model
 from phylocli.probe import run_probes
 from phylocli.probe.benchmarks import benchmark_names, load_benchmark
 from phylocli.probe.benchmarks._avgfp import mutate
-from phylocli.probe.inputs.dataset import make_dataset
+from phylocli.probe.inputs.dataset import Dataset
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_the_real_files_are_read(shared_data: Path, name: str, part: str, items: int | None) -> None:
     found = load_benchmark(name, shared_data, part)
-    data = make_dataset(found.frame, name, columns=found.columns)
+    data = Dataset.from_labels(found.frame, name, columns=found.columns)
     assert items is None or len(data) == items
     assert {"id", "sequence", *found.columns} <= set(found.frame.columns)
     known = {*data.classes, *data.terms, *data.values, *data.residue_labels}
@@ -141,7 +141,7 @@ def test_secondary_structure_as_netsurfp_publishes_it(tmp_path: Path) -> None:
     assert ts115.frame["id"].n_unique() == ts115.frame.height == 41  # what is scored is learned from no more
     cb513 = load_benchmark("secondary-structure", tmp_path, "cb513")
     assert cb513.frame.rows(named=True)[-1]["resolved"] == "101" and "one-hot 0.69" in cb513.published
-    data = make_dataset(cb513.frame, "cb513", columns=cb513.columns)
+    data = Dataset.from_labels(cb513.frame, "cb513", columns=cb513.columns)
     assert set(data.residue_labels) == {"ss3", "ss8"} and data.residue_mask is not None
     np.savez(tmp_path / "Train_HHblits.npz", data=np.zeros((2, 5, 57)), pdbids=np.array(["a", "b"]))
     with pytest.raises(BadInputError, match=r"Train_HHblits.npz is no data set of NetSurfP-2"):
@@ -208,13 +208,14 @@ def test_a_model_is_embedded_and_asked_layer_by_layer(folder: Path, model: Path,
         None,
         tmp_path / "report",
         models=[model],
-        layers=True,
+        layers="all",
         benchmark="scope",
         data=folder,
         replicates=100,
         projection="pca",
-    )
-    assert metrics["embedding"].unique(maintain_order=True).to_list()[:4] == ["small", "untrained", "composition", "2-mers"]
+    ).to_polars()
+    names = metrics["embedding"].unique(maintain_order=True).to_list()
+    assert names[:4] == ["small", "untrained", "composition", "dipeptides"]
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     depth = Model.load(model).depth
     layers = [r for r in report["layers"] if r["task"] == "retrieval" and r["level"] == "family"]
@@ -231,8 +232,8 @@ def test_a_model_is_embedded_and_asked_layer_by_layer(folder: Path, model: Path,
     ("options", "message"),
     [
         ({"benchmark": "scope"}, "read from one folder"),
-        ({"labels": "labels.tsv", "benchmark": "scope", "data": "x"}, "given together"),
-        ({}, "nothing to ask"),
+        ({"labels": "labels.tsv", "benchmark": "scope", "data": "x"}, "exclude each other"),
+        ({}, "nothing to evaluate on"),
     ],
 )
 def test_what_does_not_go_together_is_said(model: Path, tmp_path: Path, options: dict[str, str], message: str) -> None:
@@ -246,7 +247,7 @@ def test_layers_and_the_untrained_encoder_need_a_model(folder: Path, tmp_path: P
     table = tmp_path / "emb.tsv"
     ids = pl.read_csv(labels, separator="\t")["id"].to_list()
     table.write_text("id\tx1\tx2\n" + "".join(f"{name}\t{i % 3}\t1\n" for i, name in enumerate(ids)))
-    with pytest.raises(UsageError, match="layers are those of a model"):
-        run_probes([table], labels, tmp_path / "report", layers=True)
+    with pytest.raises(UsageError, match="--layers needs a model"):
+        run_probes([table], labels, tmp_path / "report", layers="all")
     with pytest.raises(UsageError, match="untrained baseline"):
         run_probes([table], labels, tmp_path / "report", baselines=["untrained"])

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from phylocli.config.probe import IdentityClusters, ProbeConfig
 from phylocli.core.errors import UsageError
-from phylocli.probe import Embedding, run_probes
-from phylocli.probe.inputs.leakage import find_leak, identity_clusters, nearest_identity
-from phylocli.probe.run import identity_threshold
+from phylocli.probe import Embedding, probe
+from phylocli.probe.inputs.leakage import find_leakage, identity_clusters, nearest_identity
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 
@@ -51,25 +51,25 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (nearest_identity(scored, training) == whole).all()
 
 
-def test_of_very_many_that_are_alike_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_many_that_are_alike_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     letters = random_sequence(np.random.default_rng(5), 60)
     variants = [letters[:i] + "A" + letters[i + 1 :] for i in range(60)]
-    assert find_leak(variants, [letters]).looked_at == 60
+    assert find_leakage(variants, [letters]).compared == 60
     monkeypatch.setattr("phylocli.probe.inputs.leakage.MAX_SHARED", 500)  # each shares some 51 5-mers with the only other
-    monkeypatch.setattr("phylocli.probe.inputs.leakage.MIN_LOOKED_AT", 3)
-    leak = find_leak(variants, [letters])
-    assert 8 <= leak.looked_at <= 11 and leak.scored == 60 and leak.twins == leak.looked_at
-    assert leak == find_leak(variants, [letters]) and leak.related == 1
+    monkeypatch.setattr("phylocli.probe.inputs.leakage.MIN_COMPARED", 3)
+    leak = find_leakage(variants, [letters])
+    assert 8 <= leak.compared <= 11 and leak.scored == 60 and leak.near_duplicates == leak.compared
+    assert leak == find_leakage(variants, [letters]) and leak.related == 1
 
 
 def test_counts() -> None:
     rng = np.random.default_rng(3)
     training = [random_sequence(rng) for _ in range(10)]
-    leak = find_leak([*training[:3], *(random_sequence(rng) for _ in range(7))], training)
-    assert (leak.twins, leak.scored, leak.training) == (3, 10, 10) and leak.related == pytest.approx(0.3)
+    leak = find_leakage([*training[:3], *(random_sequence(rng) for _ in range(7))], training)
+    assert (leak.near_duplicates, leak.scored, leak.training) == (3, 10, 10) and leak.related == pytest.approx(0.3)
 
 
-def test_a_leaking_split_is_warned_of(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_leaking_split_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(4)
     training = [random_sequence(rng, 80) for _ in range(40)]
     frame = pl.DataFrame({
@@ -78,10 +78,10 @@ def test_a_leaking_split_is_warned_of(tmp_path: object, capsys: pytest.CaptureFi
         "sequence": training + training,
         "split": ["train"] * 40 + ["test"] * 40,
     })  # fmt: skip
-    frame.write_parquet(f"{tmp_path}/labels.parquet")
     table = Embedding("e", frame["id"].to_list(), rng.normal(size=(80, 4)).astype(np.float32))
-    run_probes([table], f"{tmp_path}/labels.parquet", f"{tmp_path}/r", tasks=["classification"], replicates=100)
-    assert "40 of 40 scored sequences are near copies" in capsys.readouterr().err
+    metrics = probe(table, frame, tasks="classification", replicates=100, projection="none")
+    assert metrics.leakage is not None and metrics.leakage.near_duplicates == 40
+    assert "40 of 40 scored sequences are near-duplicates" in capsys.readouterr().err
 
 
 def test_clusters_hold_near_relatives_and_fragments_and_nothing_else() -> None:
@@ -110,13 +110,15 @@ def test_folds_can_keep_near_relatives_together(tmp_path: Path) -> None:
     table = Embedding("group", ids, np.repeat(np.eye(20), 3, axis=0).astype(np.float32))
     options = {"tasks": ["classification"], "baselines": ["none"], "replicates": 100, "projection": "none"}
     found = []
-    for name in (None, "identity=0.6"):
-        metrics = run_probes([table], labels, tmp_path / "report", split_by=name, **options)  # type: ignore[arg-type]
+    for name in (None, IdentityClusters(0.6)):
+        metrics = probe(table, labels, split_by=name, **options).to_polars()
         found.append(metrics.filter(pl.col("metric") == "accuracy", pl.col("embedding") == "group")["value"][0])
     assert found[0] > 0.9 and found[1] < 0.7
 
 
-@pytest.mark.parametrize("name", ["identity=0.1", "identity=x"])
-def test_thresholds_that_cannot_be_estimated_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="no threshold of identity"):
-        identity_threshold(name)
+@pytest.mark.parametrize(
+    ("name", "message"), [("identity=0.1", "0.1 is out of range"), ("identity=x", "not an identity threshold")]
+)
+def test_thresholds_that_cannot_be_estimated_are_refused(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ProbeConfig(split_by=name)

@@ -11,7 +11,7 @@ import pytest
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.mi.paired import read_pairs
-from phylocli.probe import Embedding, draw_map, explain_inputs, make_dataset, run_probes
+from phylocli.probe import Dataset, Embedding, draw_map, explain_inputs, probe, run_probes
 from phylocli.probe.map.coordinates import place_points
 from phylocli.probe.tasks import homology, retrieval
 
@@ -40,15 +40,15 @@ def test_items_of_which_nothing_is_known_are_scored_as_if_they_were_not_there(mo
     embedding = Embedding("e", IDS, VECTORS)
     values = []
     for part in (frame, frame[rows]):
-        data = make_dataset(part, "l")
+        data = Dataset.from_labels(part, "l")
         found = module.measure(data, embedding.aligned_to(data.ids), "kind", 0)  # type: ignore[attr-defined]
-        values.append([(f.metric, round(f.value, 12), f.n) for f in found.figures])
+        values.append([(f.metric, round(f.value, 12), f.n) for f in found.estimates])
     assert values[0] == values[1]
 
 
 def test_a_family_without_a_clan_is_still_ranked_at_the_level_of_clans() -> None:
     frame = pl.DataFrame({"id": list("abcd"), "family": ["f", "f", "g", None], "clan": ["c", "c", None, None]})
-    assert retrieval.judged_rows(make_dataset(frame, "l"), "clan").tolist() == [0, 1, 2]
+    assert retrieval.judged_rows(Dataset.from_labels(frame, "l"), "clan").tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -106,18 +106,18 @@ def test_flat_tables_have_no_map_and_those_of_one_feature_lie_on_a_line(method: 
 
 def test_a_map_of_nothing_is_an_error_and_writes_no_page(tmp_path: Path) -> None:
     flat = Embedding("flat", IDS, np.ones((60, 3), dtype=np.float32), "flat.parquet")
-    with pytest.raises(BadInputError, match=r"flat\.parquet: there is nothing to place"):
+    with pytest.raises(BadInputError, match=r"flat\.parquet cannot be drawn"):
         draw_map(flat, tmp_path / "m.html")
     assert not (tmp_path / "m.html").exists()
 
 
 def test_the_map_takes_columns_as_the_probe_does(table: Path) -> None:
     labels = written(table.parent / "l.tsv", taxid=(9000 + CODE).tolist(), k=["x", "NA", "x "] * 20)
-    draw = lambda **options: draw_map(table, table.parent / "m.html", labels=labels, method="pca", **options)  # noqa: E731
-    assert draw(column="taxid")["names"] == ["9000", "9001", "9002"]
-    assert draw(column="taxid", quantities="taxid")["values"].tolist() == (9000 + CODE).tolist()
+    draw = lambda **options: draw_map(table, table.parent / "m.html", labels=labels, projection="pca", **options)  # noqa: E731
+    assert draw(column="taxid").names == ["9000", "9001", "9002"]
+    assert draw(column="taxid", quantities="taxid").values.tolist() == (9000 + CODE).tolist()
     page = draw(column="k")
-    assert page["names"] == ["x"] and page["codes"][:3].tolist() == [0, -1, 0]
+    assert page.names == ["x"] and page.codes[:3].tolist() == [0, -1, 0]
 
 
 def test_what_was_taken_for_what_is_explained_in_full(tmp_path: Path, table: Path) -> None:
@@ -153,7 +153,7 @@ def test_explain_prints_a_table_and_evaluates_nothing(cli: Callable[..., object]
         lines[0] == ["table", "column", "taken_as", "why"] and [str(labels), "kind", "classes", "text; 2 classes"] in lines
     )
     missing = cli("probe", table, "--labels", labels)
-    assert missing.exit_code == 2 and "say --explain" in missing.stderr  # type: ignore[attr-defined]
+    assert missing.exit_code == 2 and "use --explain" in missing.stderr  # type: ignore[attr-defined]
 
 
 def test_trees_are_asked_of_without_labels(tmp_path: Path) -> None:
@@ -169,10 +169,8 @@ def test_trees_are_asked_of_without_labels(tmp_path: Path) -> None:
         ids += names
     (tmp_path / "t.sto").write_text("".join(records))
     table = Embedding("e", [*ids, "stranger"], rng.normal(size=(13, 4)).astype(np.float32))
-    found = run_probes(
-        [table], None, tmp_path / "r", trees=tmp_path / "t.sto", tasks=["patristic"], projection="none", replicates=100
-    )
-    assert set(found["task"]) == {"patristic"}
+    found = probe(table, trees=tmp_path / "t.sto", tasks="patristic", projection="none", replicates=100)
+    assert set(found.to_polars()["task"]) == {"patristic"}
 
 
 HOSTILE = [
@@ -195,7 +193,7 @@ def test_hostile_ids_and_labels_are_text_on_every_page(tmp_path: Path) -> None:
     labels.write_parquet(tmp_path / "l.parquet")
     table = Embedding(HOSTILE[0], ids, np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32), HOSTILE[0])
     source = tmp_path / "l.parquet"
-    draw_map(table, tmp_path / "m.html", labels=source, classes="kind", method="pca")
+    draw_map(table, tmp_path / "m.html", labels=source, classes="kind", projection="pca")
     run_probes([table], source, tmp_path / "r", classes="kind", tasks=["retrieval"], projection="pca", replicates=100)
     for page in ("m.html", "r/report.html", "r/report.md"):
         assert "<script>alert" not in (tmp_path / page).read_text()

@@ -11,8 +11,10 @@ import pytest
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.tables import embeddings_schema, residues_schema, write_table
-from phylocli.probe import baseline, baselines, make_dataset, read_embeddings, read_labels
-from phylocli.probe.baselines import expected_frequencies, kmer_frequencies, one_hot
+from phylocli.probe import Dataset, baseline, read_embeddings, read_labels
+from phylocli.probe.baselines import one_hot as one_hot_baseline
+from phylocli.probe.baselines._kmers import expected_frequencies, kmer_frequencies
+from phylocli.probe.baselines.one_hot import one_hot
 from phylocli.probe.inputs.residue_vectors import OneHot
 
 IDS = ["a", "b/1-9", "ç"]
@@ -123,7 +125,7 @@ def test_texts_with_a_letter_a_residue_are_labels_of_residues() -> None:
     frame = pl.DataFrame({
         "id": ["a", "b"], "sequence": ["MKVL", "MA"], "ss3": ["HHCC", "EC"], "resolved_mask": ["0111", "11"],
     })  # fmt: skip
-    data = make_dataset(frame, "labels")
+    data = Dataset.from_labels(frame, "labels")
     assert data.residue_labels == {"ss3": ["HHCC", "EC"]} and data.residue_mask == ["0111", "11"]
     assert "ss3" not in data.classes
 
@@ -142,31 +144,31 @@ def test_columns_become_classes_or_quantities_by_what_they_hold() -> None:
         "constant": ["x"] * n,
         "length": list(range(n)),
     })  # fmt: skip
-    data = make_dataset(frame, "labels")
+    data = Dataset.from_labels(frame, "labels")
     assert set(data.classes) == {"family", "kingdom", "member"} and set(data.values) == {"heat", "count"}
 
 
 def test_unknown_labels_are_no_class() -> None:
     frame = pl.DataFrame({"id": list("abcdef"), "family": ["x", "x", "y", "y", None, " "]})
-    assert make_dataset(frame, "labels").classes["family"].tolist() == [0, 0, 1, 1, -1, -1]
+    assert Dataset.from_labels(frame, "labels").classes["family"].tolist() == [0, 0, 1, 1, -1, -1]
 
 
 def test_splits_go_by_many_names_and_the_test_part_is_scored() -> None:
     frame = pl.DataFrame({"id": list("abcd"), "k": ["x", "y"] * 2, "split": ["Train", "validation", "holdout", "TEST"]})
-    data = make_dataset(frame, "labels")
+    data = Dataset.from_labels(frame, "labels")
     assert data.split == ["train", "valid", "test", "test"] and data.evaluated_rows().tolist() == [2, 3]
-    with pytest.raises(BadInputError, match="'sometimes' is none of"):
-        make_dataset(frame.with_columns(split=pl.lit("sometimes")), "labels")
+    with pytest.raises(BadInputError, match="'sometimes' is not train"):
+        Dataset.from_labels(frame.with_columns(split=pl.lit("sometimes")), "labels")
 
 
 def test_columns_that_are_asked_for_must_be_there_and_of_use() -> None:
     frame = pl.DataFrame({"id": list("abcd"), "k": ["x", "y"] * 2, "unique": list("pqrs")})
     with pytest.raises(UsageError, match="no column 'fold'"):
-        make_dataset(frame, "labels", columns=["fold"])
+        Dataset.from_labels(frame, "labels", columns=["fold"])
     with pytest.raises(UsageError, match="'unique' cannot serve"):
-        make_dataset(frame, "labels", columns=["unique"])
-    with pytest.raises(UsageError, match="no groups"):
-        make_dataset(frame, "labels", resample_by="unique")
+        Dataset.from_labels(frame, "labels", columns=["unique"])
+    with pytest.raises(UsageError, match="does not group"):
+        Dataset.from_labels(frame, "labels", resample_by="unique")
 
 
 def test_labels_need_one_row_an_id(tmp_path: Path) -> None:
@@ -196,15 +198,15 @@ def test_one_hot_holds_what_varies_position_by_position(monkeypatch: pytest.Monk
     found = baseline("one-hot", ["a", "b", "c"], ["MKV", "MRV", "MKX"])
     assert found.vectors.tolist() == [[1, 0, 1], [0, 1, 1], [1, 0, 0]]  # K, R in the second place; V in the third
     assert one_hot(["MK", "M"]).tolist() == [[1], [0]]
-    with pytest.raises(UsageError, match="all sequences are the same"):
+    with pytest.raises(UsageError, match="all sequences are identical"):
         one_hot(["MK", "MK"])
-    monkeypatch.setattr(baselines, "MAX_NUMBERS", 5)
+    monkeypatch.setattr(one_hot_baseline, "MAX_NUMBERS", 5)
     with pytest.raises(UsageError, match="needs 3 columns for each of 3 sequences"):
         one_hot(["MKV", "MRV", "MKX"])
 
 
 def test_a_baseline_must_exist() -> None:
-    with pytest.raises(UsageError, match="known: composition"):
+    with pytest.raises(UsageError, match="available: composition"):
         baseline("onehot", ["a"], ["MK"])
 
 

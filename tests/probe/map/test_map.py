@@ -72,7 +72,7 @@ def sha256(text: str) -> str:
 
 def test_the_page_holds_every_point_and_nothing_that_runs_but_its_own_script(tmp_path: Path) -> None:
     source = labels(tmp_path / "labels.parquet")
-    drawn = draw_map(table(), tmp_path / "map.html", labels=source, method="pca", title=HOSTILE[1])
+    drawn = draw_map(table(), tmp_path / "map.html", labels=source, projection="pca", title=HOSTILE[1])
     page = Page((tmp_path / "map.html").read_text())
     assert page.tags.count("script") == 2 and "img" not in page.tags and "link" not in page.tags
     assert not {a for a in page.attributes if a.startswith("on") or a in ("src", "href", "style")}
@@ -84,7 +84,7 @@ def test_the_page_holds_every_point_and_nothing_that_runs_but_its_own_script(tmp
     data = json.loads(page.blocks["scriptapplication/json"])
     assert data["ids"] == table().ids and data["column"] == "family"
     points = np.frombuffer(base64.b64decode(data["points"]), "<u2").reshape(-1, 2)
-    assert points / 65_535 == pytest.approx(drawn["points"], abs=1e-5)
+    assert points / 65_535 == pytest.approx(drawn.points, abs=1e-5)
     codes = np.frombuffer(base64.b64decode(data["codes"]), "<i4")
     assert [data["names"][c] for c in codes[:-1]] == pl.read_parquet(source)["family"].to_list()
     assert codes[-1] == -1 and data["names"][-1] != "" and len(data["names"]) == 3
@@ -93,7 +93,7 @@ def test_the_page_holds_every_point_and_nothing_that_runs_but_its_own_script(tmp
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     written = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        draw_map(table(), tmp_path / name, method="tsne", limit=40, seed=seed)
+        draw_map(table(), tmp_path / name, projection="tsne", limit=40, seed=seed)
         written.append((tmp_path / name).read_bytes())
     assert written[0] == written[1] != written[2]
     assert b"40 of 60 embeddings" in written[0]
@@ -101,28 +101,30 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_numbers_are_a_scale_and_few_whole_ones_are_classes(tmp_path: Path) -> None:
     source = labels(tmp_path / "labels.parquet")
-    page = draw_map(table(), tmp_path / "map.html", labels=source, column="heat", method="pca")
-    assert page["codes"] is None and np.isnan(page["values"][-1]) and page["values"][1] == pytest.approx(1 / 7)
+    page = draw_map(table(), tmp_path / "map.html", labels=source, column="heat", projection="pca")
+    assert page.codes is None and np.isnan(page.values[-1]) and page.values[1] == pytest.approx(1 / 7)
     data = json.loads(Page((tmp_path / "map.html").read_text()).blocks["scriptapplication/json"])
     ranks = np.frombuffer(base64.b64decode(data["ranks"]), "<f4")
     assert ranks[0] == 0 and ranks[58] == 1 and ranks[-1] == -1
     whole = pl.DataFrame({"id": table().ids, "kind": [i % 4 for i in range(60)]})
     whole.write_parquet(tmp_path / "kinds.parquet")
-    assert draw_map(table(), tmp_path / "map.html", labels=tmp_path / "kinds.parquet", method="pca")["names"] == list("0123")
+    assert draw_map(table(), tmp_path / "map.html", labels=tmp_path / "kinds.parquet", projection="pca").names == list(
+        "0123"
+    )
 
 
 def test_what_cannot_be_drawn_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = labels(tmp_path / "labels.parquet")
-    with pytest.raises(UsageError, match="no projection named 'nonsense'"):
-        draw_map(table(), tmp_path / "map.html", method="nonsense")
+    with pytest.raises(UsageError, match="projection must be auto"):
+        draw_map(table(), tmp_path / "map.html", projection="nonsense")
     with pytest.raises(UsageError, match="no column 'nonsense'"):
         draw_map(table(), tmp_path / "map.html", labels=source, column="nonsense")
-    with pytest.raises(UsageError, match="none are given"):
+    with pytest.raises(UsageError, match="no labels are given"):
         draw_map(table(), tmp_path / "map.html", column="family")
     strangers = Embedding("x", ["q1", "q2", "q3"], np.eye(3, dtype=np.float32))
     with pytest.raises(BadInputError, match="no id of the embeddings"):
-        draw_map(strangers, tmp_path / "map.html", labels=source, method="pca")
-    with pytest.raises(BadInputError, match="too few for a map"):
+        draw_map(strangers, tmp_path / "map.html", labels=source, projection="pca")
+    with pytest.raises(BadInputError, match="a map needs at least three"):
         draw_map(Embedding("x", ["q1"], np.ones((1, 3), dtype=np.float32)), tmp_path / "map.html")
     monkeypatch.setattr(coordinates, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match="umap-learn is not installed"):
@@ -152,7 +154,7 @@ def test_umap_keeps_clusters_apart_and_is_the_same_for_the_same_seed() -> None:
 
 @pytest.mark.needs("chromium")
 def test_chromium_draws_it_and_runs_nothing_else(tmp_path: Path) -> None:
-    draw_map(table(), tmp_path / "map.html", labels=labels(tmp_path / "labels.parquet"), method="pca")
+    draw_map(table(), tmp_path / "map.html", labels=labels(tmp_path / "labels.parquet"), projection="pca")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
     page = subprocess.run(
         [*command, (tmp_path / "map.html").as_uri()], capture_output=True, text=True, timeout=300, check=True

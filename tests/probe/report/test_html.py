@@ -14,9 +14,11 @@ import pytest
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families
 from phylocli.formats.tables import metrics_schema
-from phylocli.probe import Embedding, render, run_probes
+from phylocli.probe import Embedding, Metrics, probe, run_probes
 from phylocli.probe.inputs.residue_vectors import OneHot
-from phylocli.probe.report.svg import number, ticks
+from phylocli.probe.report import plots
+from phylocli.probe.report.numbers import number
+from phylocli.probe.report.plots import PALETTE
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -57,7 +59,7 @@ def test_the_three_files_say_the_same(report: Path) -> None:
     frame = pl.read_parquet(report / "metrics.parquet")
     assert frame.columns == metrics_schema().names
     assert frame.to_dicts() == json.loads((report / "report.json").read_text())["metrics"]
-    assert render(json.loads((report / "report.json").read_text())) == (report / "report.html").read_text()
+    assert Metrics.read(report).to_html() == (report / "report.html").read_text()
 
 
 def test_every_figure_has_an_interval_around_it(report: Path) -> None:
@@ -108,7 +110,8 @@ def assert_inert(page: str) -> None:
     audit = audited(page)
     assert not audit.tags & {"script", "img", "iframe", "link", "object", "embed", "a", "form", "b onerror"}
     for tag, name, value in audit.attributes:
-        assert not name.startswith("on") and name not in ("src", "href", "xlink:href", "style", "action"), (tag, name, value)
+        assert not name.startswith("on") and name not in ("src", "xlink:href", "style", "action"), (tag, name, value)
+        assert name != "href" or (value or "").startswith("#m"), (tag, name, value)  # a marker within the same figure
     assert audit.policy.startswith("default-src 'none'; style-src 'sha256-")
 
 
@@ -152,7 +155,7 @@ def test_an_older_report_is_replaced_and_nothing_else_is(members: Path, report: 
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="no earlier report"):
+    with pytest.raises(UsageError, match="not an earlier report"):
         run_probes([random_embedding(members, 0)], members, mine)
     assert (mine / "thesis.txt").exists()
     older = tmp_path / "older"
@@ -164,9 +167,7 @@ def test_an_older_report_is_replaced_and_nothing_else_is(members: Path, report: 
 
 def test_embeddings_of_one_name_are_told_apart(members: Path, tmp_path: Path) -> None:
     tables = [random_embedding(members, 0, "chance"), random_embedding(members, 1, "chance")]
-    found = run_probes(
-        tables, members, tmp_path / "r", tasks=["retrieval"], baselines=["none"], replicates=100, projection="none"
-    )
+    found = probe(tables, members, tasks="retrieval", baselines="none", replicates=100, projection="none").to_polars()
     assert set(found["embedding"].unique()) == {"chance", "chance.2", "chance.3"}
 
 
@@ -175,9 +176,9 @@ def test_embeddings_of_one_name_are_told_apart(members: Path, tmp_path: Path) ->
     [
         ({"tasks": ["retreival"]}, "did you mean 'retrieval'"),
         ({"tasks": ["regression"]}, "does not apply"),
-        ({"baselines": ["onehot"]}, "no baseline named"),
-        ({"projection": "mds"}, "no projection named"),
-        ({"replicates": 5}, "too few"),
+        ({"baselines": ["onehot"]}, "unknown baseline 'onehot'"),
+        ({"projection": "mds"}, "projection must be auto"),
+        ({"replicates": 5}, "replicates must be at least 100"),
         ({"columns": ["fold"]}, "no column 'fold'"),
     ],
 )
@@ -196,7 +197,7 @@ def test_tables_without_a_common_id_are_an_error(members: Path, tmp_path: Path) 
 def test_only_items_that_all_tables_have_are_scored(members: Path, tmp_path: Path) -> None:
     whole = random_embedding(members, 0)
     part = Embedding("part", whole.ids[:70], whole.vectors[:70])
-    found = run_probes([whole, part], members, tmp_path / "r", tasks=["retrieval"], replicates=100, projection="none")
+    found = probe([whole, part], members, tasks="retrieval", replicates=100, projection="none").to_polars()
     assert found["n"].max() == 70
     values = found.filter(pl.col("metric") == "top-1 accuracy").sort("embedding")
     assert (
@@ -205,10 +206,12 @@ def test_only_items_that_all_tables_have_are_scored(members: Path, tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.7, 12), (0.001, 0.0021), (5, 5)])
-def test_ticks_are_few_and_within(low: float, high: float) -> None:
-    found = ticks(low, high, 6)
-    assert 1 <= len(found) <= 7 and min(found) >= low - 1e-12 and max(found) <= high + 1e-9
+def test_the_style_sheet_defines_each_colour_of_the_plots_in_both_themes() -> None:
+    sheet = (Path(plots.__file__).parent / "report.css").read_text()
+    light, dark = sheet.split("prefers-color-scheme: dark")
+    for name, colour in PALETTE.items():
+        assert f"--{name}: {colour}" in light
+        assert f"--{name}: " in dark
 
 
 def test_numbers_are_short_and_have_a_true_minus() -> None:
@@ -232,7 +235,7 @@ def test_degenerate_embeddings_get_a_report_too(tmp_path: Path, n: int, kind: st
     frame = pl.DataFrame({"id": ids, "family": [f"f{i % 2}" for i in range(n)], "heat": rng.normal(size=n)})
     frame.write_parquet(tmp_path / "labels.parquet")
     found = run_probes([Embedding("e", ids, vectors)], tmp_path / "labels.parquet", tmp_path / "r", replicates=100)
-    assert found["value"].null_count() == 0
+    assert found.to_polars()["value"].null_count() == 0
     assert (tmp_path / "r" / "report.html").stat().st_size > 10_000
 
 
@@ -244,8 +247,8 @@ def test_a_residue_table_is_probed_as_residues_and_as_sequences(members: Path, t
     letters = dict(zip(frame["id"], frame["sequence"], strict=True))
     pooled = np.random.default_rng(0).normal(size=(len(letters), 3)).astype(np.float32)
     table = Embedding("mine", list(letters), pooled, residues=OneHot(letters))
-    found = run_probes([table], tmp_path / "labels.parquet", tmp_path / "r", tasks=["residues", "retrieval"], replicates=100)
+    found = probe(table, tmp_path / "labels.parquet", tasks=["residues", "retrieval"], replicates=100).to_polars()
     by_task = {task: set(rows["embedding"]) for (task,), rows in found.group_by("task")}
     assert by_task["residues"] == {"mine", "composition", "window of 15", "chance"}
-    assert by_task["retrieval"] == {"mine", "composition", "2-mers", "chance"}
+    assert by_task["retrieval"] == {"mine", "composition", "dipeptides", "chance"}
     assert found.filter((pl.col("task") == "residues") & (pl.col("embedding") == "mine"))["value"].min() == 1

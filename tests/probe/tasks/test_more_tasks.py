@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ import pytest
 
 from phylocli.core.errors import BadInputError, MissingDependencyError
 from phylocli.formats import Family, read_families
-from phylocli.probe import Dataset, Embedding, baseline, make_dataset, read_labels, run_probes
+from phylocli.probe import Dataset, Embedding, baseline, read_labels, run_probes
 from phylocli.probe.inputs.label_types import mutation_counts, terms_of
 from phylocli.probe.tasks import classification, homology, mlp, multilabel, mutation, retrieval, topology
 from phylocli.probe.tasks._contract import Measurement
-from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.bootstrap import Estimate
 from phylocli.tree import infer_trees
 
 
@@ -25,11 +26,11 @@ def embedding(vectors: np.ndarray, name: str = "e") -> Embedding:
 
 def dataset(**columns: list[object]) -> Dataset:
     n = len(next(iter(columns.values())))
-    return make_dataset(pl.DataFrame({"id": [f"s{i}" for i in range(n)], **columns}), "labels")
+    return Dataset.from_labels(pl.DataFrame({"id": [f"s{i}" for i in range(n)], **columns}), "labels")
 
 
-def figure(found: Measurement, metric: str) -> Figure:
-    return next(f for f in found.figures if f.metric == metric)
+def estimate(found: Measurement, metric: str) -> Estimate:
+    return next(f for f in found.estimates if f.metric == metric)
 
 
 # Columns
@@ -80,11 +81,11 @@ def test_relatives_that_are_alike_are_told_from_strangers() -> None:
     data = dataset(family=[f"f{i // 6}" for i in range(60)])
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(10, 8))[np.arange(60) // 6]
-    assert figure(homology.measure(data, embedding(centres), "family", 0), "AUROC").value == pytest.approx(1.0)
-    noise = figure(homology.measure(data, embedding(rng.normal(size=(60, 8))), "family", 0), "AUROC")
+    assert estimate(homology.measure(data, embedding(centres), "family", 0), "AUROC").value == pytest.approx(1.0)
+    noise = estimate(homology.measure(data, embedding(rng.normal(size=(60, 8))), "family", 0), "AUROC")
     assert abs(noise.value - 0.5) < 0.1
     nothing = homology.measure(data, embedding(np.ones((60, 8))), "family", 0)
-    assert figure(nothing, "AUROC").value == 0.5  # ties count half
+    assert estimate(nothing, "AUROC").value == 0.5  # ties count half
 
 
 def test_closer_relatives_are_no_pairs_at_a_coarser_level() -> None:
@@ -110,9 +111,9 @@ def test_identity_bins_hold_the_pairs_of_that_identity() -> None:
             sequences.append("".join(child))
             family.append(f"f{f}")
     data = dataset(family=family)
-    data.sequences = dict(zip(data.ids, sequences, strict=True))
+    data = replace(data, sequences=dict(zip(data.ids, sequences, strict=True)))
     found = homology.measure(data, embedding(rng.normal(size=(64, 4))), "family", 0)
-    named = [f.metric for f in found.figures if "identity" in f.metric]
+    named = [f.metric for f in found.estimates if "identity" in f.metric]
     assert named == ["AUROC, identity 50% or more"]
 
 
@@ -123,7 +124,7 @@ def test_phmmer_finds_relatives_that_composition_does_not(examples: Path) -> Non
     data = dataset(family=[label for _, label, _ in rows])
     sequences = [text for _, _, text in rows]
     found = [
-        figure(retrieval.measure(data, baseline(name, data.ids, sequences), "family", 0), "top-1 accuracy").value
+        estimate(retrieval.measure(data, baseline(name, data.ids, sequences), "family", 0), "top-1 accuracy").value
         for name in ("phmmer", "composition")
     ]
     assert found[0] > 0.9 and found[0] > found[1] + 0.1
@@ -161,7 +162,7 @@ def test_a_search_takes_part_in_rankings_and_in_nothing_else(examples: Path, tmp
     ids = pl.read_csv(labels, separator="\t")["id"].to_list()
     own = Embedding("own", ids, np.random.default_rng(0).normal(size=(len(ids), 4)).astype(np.float32))
     metrics = run_probes([own], labels, tmp_path / "report", baselines=["phmmer"], replicates=100, projection="pca")
-    tasks = metrics.filter(pl.col("embedding") == "phmmer")["task"].unique().to_list()
+    tasks = metrics.to_polars().filter(pl.col("embedding") == "phmmer")["task"].unique().to_list()
     assert sorted(tasks) == ["homology", "retrieval"]
     assert "phmmer (pyhmmer" in (tmp_path / "report" / "report.html").read_text()
 
@@ -209,17 +210,17 @@ def test_terms_that_the_vectors_tell_are_predicted(proteins: tuple[Dataset, Embe
     data, x = proteins
     assert multilabel.levels(data) == ["go"] and "go" not in data.classes
     found = multilabel.measure(data, x, "go", 0)
-    fmax = figure(found, "Fmax")
+    fmax = estimate(found, "Fmax")
     assert fmax.chance is not None and fmax.value > 0.9 > fmax.chance
-    assert figure(found, "micro AUPRC").value > 0.95 and figure(found, "macro AUPRC").value > 0.9
-    assert figure(found, "5-NN Fmax").value > fmax.chance
+    assert estimate(found, "micro AUPRC").value > 0.95 and estimate(found, "macro AUPRC").value > 0.9
+    assert estimate(found, "5-NN Fmax").value > fmax.chance
     assert fmax.n == 150 and fmax.rows is not None and fmax.rows.min() == 450
 
 
 def test_terms_are_not_told_by_noise(proteins: tuple[Dataset, Embedding]) -> None:
     data, _ = proteins
     found = multilabel.measure(data, embedding(np.random.default_rng(1).normal(size=(600, 6))), "go", 0)
-    fmax = figure(found, "Fmax")
+    fmax = estimate(found, "Fmax")
     assert fmax.chance is not None and abs(fmax.value - fmax.chance) < 0.05
 
 
@@ -246,7 +247,7 @@ def test_terms_that_nobody_in_training_has_count_as_missed() -> None:
     data = dataset(go=go, split=["train"] * 100 + ["test"] * 20)
     found = multilabel.measure(data, embedding(rng.normal(size=(120, 3))), "go", 0)
     # Only GO:1 can be found: recall ½ with precision 1.
-    assert figure(found, "Fmax").value == pytest.approx(2 / 3, abs=0.01)
+    assert estimate(found, "Fmax").value == pytest.approx(2 / 3, abs=0.01)
 
 
 # Variants
@@ -264,8 +265,8 @@ def test_variants_in_the_order_of_their_shift_correlate_perfectly() -> None:
     data, x = variants()
     assert mutation.levels(data) == ["fitness"] and "mutations" not in data.classes
     found = mutation.measure(data, embedding(x), "fitness", 0)
-    assert figure(found, "zero-shot Spearman").value == pytest.approx(1.0)
-    assert figure(found, "zero-shot Spearman").n == 40  # the wild type is no variant
+    assert estimate(found, "zero-shot Spearman").value == pytest.approx(1.0)
+    assert estimate(found, "zero-shot Spearman").n == 40  # the wild type is no variant
 
 
 def test_without_one_wild_type_there_is_no_such_probe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,11 +283,11 @@ def test_each_variant_goes_with_its_own_wild_type() -> None:
     values = [0.0, 0.0, *(-shift + 50 * (np.arange(60) % 2)).tolist()]
     data = dataset(wildtype=[None, None, *(f"s{i % 2}" for i in range(60))], fitness=values)
     found = mutation.measure(data, embedding(x), "fitness", 0)
-    assert figure(found, "zero-shot Spearman").value == pytest.approx(1.0)
+    assert estimate(found, "zero-shot Spearman").value == pytest.approx(1.0)
 
 
 def test_a_wild_type_must_be_an_item() -> None:
-    with pytest.raises(BadInputError, match="'gfp' is no item"):
+    with pytest.raises(BadInputError, match="'gfp' is not an item"):
         dataset(mutation=["A1V", "A2V"], wildtype=["gfp", "gfp"], fitness=[1.0, 2.0])
 
 
@@ -310,8 +311,8 @@ def test_the_centroid_is_that_of_relatives_that_are_no_variants() -> None:
     from scipy.stats import spearmanr
 
     expected = spearmanr(-distance, data.values["fitness"][1:]).statistic
-    assert figure(found, "family-centroid Spearman").value == pytest.approx(expected)
-    assert figure(again, "family-centroid Spearman").value == pytest.approx(expected)
+    assert estimate(found, "family-centroid Spearman").value == pytest.approx(expected)
+    assert estimate(again, "family-centroid Spearman").value == pytest.approx(expected)
 
 
 # Branching
@@ -344,11 +345,11 @@ def test_vectors_that_are_the_tree_have_its_branching(trees: list[Family]) -> No
     data = Dataset(ids, trees=trees)
     assert topology.levels(data) == ["family"]
     whole = topology.measure(data, Embedding("tree", ids, x.astype(np.float32)), "family", 0)
-    assert figure(whole, "quartet distance").value < 0.02
+    assert estimate(whole, "quartet distance").value < 0.02
     noise = np.random.default_rng(0).normal(size=(len(ids), 16)).astype(np.float32)
     random = topology.measure(data, Embedding("noise", ids, noise), "family", 0)
-    assert figure(random, "quartet distance").value == pytest.approx(2 / 3, abs=0.08)
-    assert figure(random, "Robinson–Foulds distance").value > 0.9
+    assert estimate(random, "quartet distance").value == pytest.approx(2 / 3, abs=0.08)
+    assert estimate(random, "Robinson–Foulds distance").value > 0.9
 
 
 # Classification
@@ -365,10 +366,10 @@ def test_information_is_the_entropy_where_all_is_told_and_nothing_where_nothing_
     label = np.arange(400) % 4
     data = dataset(kind=[f"k{c}" for c in label])
     told = classification.measure(data, embedding(np.eye(4)[label] * 10), "kind", 0)
-    assert figure(told, "information, nats").value == pytest.approx(np.log(4), abs=0.05)
+    assert estimate(told, "information, nats").value == pytest.approx(np.log(4), abs=0.05)
     noise = classification.measure(data, embedding(np.random.default_rng(0).normal(size=(400, 4))), "kind", 0)
-    assert figure(noise, "information, nats").value < 0.05
-    assert figure(told, "calibration error").value < 0.05
+    assert estimate(noise, "information, nats").value < 0.05
+    assert estimate(told, "calibration error").value < 0.05
 
 
 def test_the_softmax_head_is_scikit_learns_regression() -> None:
@@ -398,14 +399,14 @@ def test_many_classes_are_classified() -> None:
     label = np.repeat(np.arange(150), 8)
     data = dataset(kind=[f"k{c}" for c in label], split=(["train"] * 6 + ["valid"] + ["test"]) * 150)
     found = classification.measure(data, embedding(centres[label] + rng.normal(size=(1200, 20))), "kind", 0)
-    assert figure(found, "accuracy").value > 0.9
+    assert estimate(found, "accuracy").value > 0.9
 
 
 def test_macro_average_precision_is_one_where_all_is_told_and_the_frequency_where_nothing_is() -> None:
     label = np.arange(300) % 3
     data = dataset(kind=[f"k{c}" for c in label], split=["train"] * 200 + ["test"] * 100)
-    told = figure(classification.measure(data, embedding(np.eye(3)[label]), "kind", 0), "macro AUPRC")
-    nothing = figure(classification.measure(data, embedding(np.ones((300, 3))), "kind", 0), "macro AUPRC")
+    told = estimate(classification.measure(data, embedding(np.eye(3)[label]), "kind", 0), "macro AUPRC")
+    nothing = estimate(classification.measure(data, embedding(np.ones((300, 3))), "kind", 0), "macro AUPRC")
     assert told.value == pytest.approx(1.0) and told.chance == pytest.approx(1 / 3)
     assert nothing.value == pytest.approx(1 / 3)
 
@@ -414,5 +415,5 @@ def test_a_perceptron_sees_what_no_line_separates() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(800, 2))
     data = dataset(kind=["same" if a * b > 0 else "other" for a, b in x], split=["train"] * 600 + ["test"] * 200)
-    linear = figure(classification.measure(data, embedding(x), "kind", 0), "accuracy").value
-    assert figure(mlp.measure(data, embedding(x), "kind", 0), "accuracy").value > 0.8 > 0.7 > linear
+    linear = estimate(classification.measure(data, embedding(x), "kind", 0), "accuracy").value
+    assert estimate(mlp.measure(data, embedding(x), "kind", 0), "accuracy").value > 0.8 > 0.7 > linear

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,12 @@ from phylocli.core.errors import BadInputError
 from phylocli.core.plugins import PROBES
 from phylocli.formats import Family
 from phylocli.formats.newick import NewickTree
-from phylocli.probe import Dataset, Embedding, make_dataset, task_names
+from phylocli.probe import Dataset, Embedding, task_names
 from phylocli.probe.inputs.residue_vectors import OneHot
 from phylocli.probe.tasks import classification, clustering, geometry, patristic, regression, residues, retrieval
 from phylocli.probe.tasks._contract import Measurement
 from phylocli.probe.tasks._folds import folds
-from phylocli.statistics.bootstrap import Figure
+from phylocli.statistics.bootstrap import Estimate
 
 
 def embedding(vectors: np.ndarray, name: str = "e") -> Embedding:
@@ -29,11 +30,11 @@ def embedding(vectors: np.ndarray, name: str = "e") -> Embedding:
 
 def dataset(**columns: list[object]) -> Dataset:
     n = len(next(iter(columns.values())))
-    return make_dataset(pl.DataFrame({"id": [f"s{i}" for i in range(n)], **columns}), "labels")
+    return Dataset.from_labels(pl.DataFrame({"id": [f"s{i}" for i in range(n)], **columns}), "labels")
 
 
-def figure(found: Measurement, metric: str) -> Figure:
-    return next(f for f in found.figures if f.metric == metric)
+def estimate(found: Measurement, metric: str) -> Estimate:
+    return next(f for f in found.estimates if f.metric == metric)
 
 
 def scop_like(n: int, seed: int) -> Dataset:
@@ -86,7 +87,7 @@ def test_retrieval_is_what_the_definitions_say(level: str, finer: str | None) ->
     vectors = rng.normal(size=(90, 6)) + rng.normal(size=(400, 6))[data.classes["superfamily"]]
     found = retrieval.measure(data, embedding(vectors), level, 0)
     expected = brute_force_retrieval(data, vectors.astype(np.float32), level, finer)
-    assert {f.metric: f.value for f in found.figures} == pytest.approx(expected)
+    assert {f.metric: f.value for f in found.estimates} == pytest.approx(expected)
 
 
 def test_retrieval_in_blocks_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +95,7 @@ def test_retrieval_in_blocks_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     whole = retrieval.measure(data, embedding(vectors), "fold", 0)
     monkeypatch.setattr(retrieval, "SEARCH_BLOCK", 1)
     parts = retrieval.measure(data, embedding(vectors), "fold", 0)
-    assert [f.value for f in whole.figures] == pytest.approx([f.value for f in parts.figures])
+    assert [f.value for f in whole.estimates] == pytest.approx([f.value for f in parts.estimates])
 
 
 def test_average_precision_agrees_with_scikit_learn() -> None:
@@ -107,7 +108,7 @@ def test_average_precision_agrees_with_scikit_learn() -> None:
 
 def test_an_embedding_that_says_nothing_finds_nothing() -> None:
     found = retrieval.measure(scop_like(50, 0), embedding(np.ones((50, 3))), "family", 0)
-    assert figure(found, "top-1 accuracy").value == 0 and figure(found, "sensitivity to first FP").value == 0
+    assert estimate(found, "top-1 accuracy").value == 0 and estimate(found, "sensitivity to first FP").value == 0
 
 
 @pytest.mark.parametrize(("relevant", "others"), [(1, 4), (2, 3), (3, 3), (4, 0)])
@@ -127,7 +128,7 @@ def test_chance_levels_are_the_means_over_all_orders(relevant: int, others: int)
 def test_families_without_a_clan_are_no_relatives_of_each_other() -> None:
     data = dataset(family=list("aabbccddeeff"), clan=["x"] * 4 + ["y"] * 4 + [""] * 4)
     found = retrieval.measure(data, embedding(np.random.default_rng(0).normal(size=(12, 3))), "clan", 0)
-    assert figure(found, "top-1 accuracy").n == 8
+    assert estimate(found, "top-1 accuracy").n == 8
     codes = retrieval.filled(data, "clan")
     assert len(set(codes.tolist())) == 4 and codes[8] == codes[9] != codes[10] == codes[11]
 
@@ -135,7 +136,7 @@ def test_families_without_a_clan_are_no_relatives_of_each_other() -> None:
 def test_only_the_evaluated_split_is_searched() -> None:
     data = dataset(family=["a", "a", "b", "b", "a", "a", "b", "b"], split=["train"] * 4 + ["test"] * 4)
     found = retrieval.measure(data, embedding(np.random.default_rng(0).normal(size=(8, 3))), "family", 0)
-    assert found.figures[0].n == 4 and found.note == "4 queries against 4 sequences"
+    assert found.estimates[0].n == 4 and found.note == "4 queries against 4 sequences"
 
 
 def test_classes_that_are_separated_are_classified() -> None:
@@ -143,15 +144,15 @@ def test_classes_that_are_separated_are_classified() -> None:
     label = rng.integers(0, 3, 150)
     vectors = rng.normal(size=(150, 5)) + 8 * np.eye(5)[label]
     found = classification.measure(dataset(kind=[f"k{c}" for c in label]), embedding(vectors), "kind", 0)
-    assert figure(found, "accuracy").value > 0.98 and figure(found, "5-NN accuracy").value > 0.98
-    assert figure(found, "accuracy").n == 150
-    assert figure(found, "accuracy").chance == pytest.approx(np.bincount(label).max() / 150, abs=0.01)
+    assert estimate(found, "accuracy").value > 0.98 and estimate(found, "5-NN accuracy").value > 0.98
+    assert estimate(found, "accuracy").n == 150
+    assert estimate(found, "accuracy").chance == pytest.approx(np.bincount(label).max() / 150, abs=0.01)
 
 
 def test_classification_of_noise_is_no_better_than_chance() -> None:
     rng = np.random.default_rng(0)
     data = dataset(kind=[f"k{c}" for c in rng.integers(0, 2, 300)])
-    found = figure(classification.measure(data, embedding(rng.normal(size=(300, 8))), "kind", 0), "accuracy")
+    found = estimate(classification.measure(data, embedding(rng.normal(size=(300, 8))), "kind", 0), "accuracy")
     assert abs(found.value - 0.5) < 0.1
 
 
@@ -162,7 +163,7 @@ def test_classification_follows_the_split_and_never_learns_from_what_it_scores()
     vectors = rng.normal(size=(120, 4)) + 4 * np.eye(4)[label]
     vectors[80:] = rng.normal(size=(40, 4)) + 4 * np.eye(4)[1 - label[80:]]  # the test part says the opposite
     data = dataset(kind=[f"k{c}" for c in label], split=split.tolist())
-    found = figure(classification.measure(data, embedding(vectors), "kind", 0), "accuracy")
+    found = estimate(classification.measure(data, embedding(vectors), "kind", 0), "accuracy")
     assert found.n == 40 and found.value < 0.1
 
 
@@ -179,7 +180,7 @@ def test_folds_keep_groups_whole_and_score_everything_once() -> None:
         "kind": [f"k{c}" for c in rng.integers(0, 3, 200)],
         "family": [f"f{c}" for c in rng.integers(0, 30, 200)],
     })  # fmt: skip
-    data = make_dataset(frame, "labels", split_by="family")
+    data = Dataset.from_labels(frame, "labels", split_by="family")
     parts, said = folds(data, np.arange(200), 0, data.classes["kind"])
     assert "no family in two folds" in said
     for part in parts:
@@ -192,9 +193,9 @@ def test_ridge_finds_a_linear_quantity_and_not_noise() -> None:
     vectors = rng.normal(size=(200, 6))
     data = dataset(heat=(vectors[:, 0] * 3 + rng.normal(scale=0.1, size=200)).tolist(), noise=rng.normal(size=200).tolist())
     found = regression.measure(data, embedding(vectors), "heat", 0)
-    assert figure(found, "Spearman").value > 0.97 and figure(found, "R²").value > 0.97
-    assert figure(found, "RMSE").value < 0.2 < 2 < (figure(found, "RMSE").chance or 0)
-    assert abs(figure(regression.measure(data, embedding(vectors), "noise", 0), "Spearman").value) < 0.25
+    assert estimate(found, "Spearman").value > 0.97 and estimate(found, "R²").value > 0.97
+    assert estimate(found, "RMSE").value < 0.2 < 2 < (estimate(found, "RMSE").chance or 0)
+    assert abs(estimate(regression.measure(data, embedding(vectors), "noise", 0), "Spearman").value) < 0.25
 
 
 def test_v_measure_and_rand_index_agree_with_scikit_learn() -> None:
@@ -208,7 +209,7 @@ def test_clusters_that_are_there_are_found() -> None:
     label = np.repeat(np.arange(4), 20)
     vectors = np.eye(4)[label] * 10 + np.random.default_rng(0).normal(size=(80, 4))
     found = clustering.measure(dataset(family=[f"f{c}" for c in label]), embedding(vectors), "family", 0)
-    assert figure(found, "adjusted Rand index").value == 1 and figure(found, "silhouette").value > 0.8
+    assert estimate(found, "adjusted Rand index").value == 1 and estimate(found, "silhouette").value > 0.8
 
 
 def test_geometry_by_brute_force() -> None:
@@ -220,14 +221,14 @@ def test_geometry_by_brute_force() -> None:
     off = ~np.eye(30, dtype=bool)
     same = (label[:, None] == label[None]) & off
     by_item = [squared[i][same[i]].mean() for i in range(30) if same[i].any()]
-    assert figure(found, "alignment").value == pytest.approx(np.mean(by_item), rel=1e-4)
-    assert figure(found, "uniformity").value == pytest.approx(np.log(np.exp(-2 * squared[off]).mean()), rel=1e-4)
-    assert figure(found, "anisotropy").value == pytest.approx((unit @ unit.T)[off].mean(), abs=1e-5)
+    assert estimate(found, "alignment").value == pytest.approx(np.mean(by_item), rel=1e-4)
+    assert estimate(found, "uniformity").value == pytest.approx(np.log(np.exp(-2 * squared[off]).mean()), rel=1e-4)
+    assert estimate(found, "anisotropy").value == pytest.approx((unit @ unit.T)[off].mean(), abs=1e-5)
     order = np.argsort(np.where(off, squared, np.inf), axis=1)
     counts = [sum(j in order[i, :10] for i in range(30)) for j in range(30)]
-    assert figure(found, "hubness").value == pytest.approx(scipy.stats.skew(counts))
+    assert estimate(found, "hubness").value == pytest.approx(scipy.stats.skew(counts))
     ratios = [np.log(np.sqrt(squared[i, order[i, 1]] / squared[i, order[i, 0]])) for i in range(30)]
-    assert figure(found, "intrinsic dimension").value == pytest.approx(29 / np.sum(ratios), rel=1e-3)
+    assert estimate(found, "intrinsic dimension").value == pytest.approx(29 / np.sum(ratios), rel=1e-3)
 
 
 @pytest.mark.parametrize("dimension", [1, 3, 6])
@@ -236,7 +237,7 @@ def test_the_intrinsic_dimension_is_that_of_the_surface_however_it_is_bent(dimen
     flat = rng.random((1500, dimension))
     bent = np.hstack([np.sin(flat), np.cos(flat), flat**2]) @ rng.normal(size=(3 * dimension, 40)) + rng.normal(size=40) * 5
     found = geometry.measure(dataset(family=["f", "g"] * 750), embedding(bent), "family", 0)
-    assert figure(found, "intrinsic dimension").value == pytest.approx(dimension, rel=0.12)
+    assert estimate(found, "intrinsic dimension").value == pytest.approx(dimension, rel=0.12)
 
 
 def test_a_hub_is_everybodys_neighbour_and_copies_have_no_dimension() -> None:
@@ -260,12 +261,12 @@ def with_caterpillar(tips: list[str]) -> Family:
 def test_an_embedding_that_is_the_tree_correlates_perfectly() -> None:
     ids = [f"s{i}" for i in range(12)]
     data = dataset(family=["a"] * 6 + ["b"] * 6)
-    data.trees = [with_caterpillar(ids[:6]), with_caterpillar(ids[6:])]
+    data = replace(data, trees=[with_caterpillar(ids[:6]), with_caterpillar(ids[6:])])
     # On a caterpillar two tips are as far apart as their places in it say, but for the innermost pair.
     angle = np.tile([0.0, 0.0, 0.2, 0.3, 0.4, 0.5], 2)
     angle[[0, 6]] = -0.05
     vectors = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    found = figure(patristic.measure(data, embedding(vectors), "family", 0), "patristic correlation")
+    found = estimate(patristic.measure(data, embedding(vectors), "family", 0), "patristic correlation")
     assert found.n == 2 and found.value > 0.9
     assert patristic.levels(data) == ["family"]
 
@@ -273,7 +274,7 @@ def test_an_embedding_that_is_the_tree_correlates_perfectly() -> None:
 def test_patristic_ignores_tips_without_embeddings() -> None:
     ids = [f"s{i}" for i in range(12)]
     data = dataset(family=["a"] * 6 + ["b"] * 6)
-    data.trees = [with_caterpillar([*ids[:6], "stranger"]), with_caterpillar(ids[6:])]
+    data = replace(data, trees=[with_caterpillar([*ids[:6], "stranger"]), with_caterpillar(ids[6:])])
     found = patristic.measure(data, embedding(np.random.default_rng(0).normal(size=(12, 4))), "family", 0)
     assert found.note == "2 families, 30 pairs"
 
@@ -288,11 +289,11 @@ def test_every_probe_keeps_the_contract() -> None:
         for level in module.levels(data)[:1]:
             found = module.measure(data, x, level, 0)
             again = module.measure(data, x, level, 0)
-            assert {f.metric for f in found.figures} <= set(module.METRICS)
-            assert [f.value for f in found.figures] == [f.value for f in again.figures]
-            for one in found.figures:
+            assert {f.metric for f in found.estimates} <= set(module.METRICS)
+            assert [f.value for f in found.estimates] == [f.value for f in again.estimates]
+            for one in found.estimates:
                 assert one.rows is None or len(one.rows) == one.n
-                if one.statistic is not None:  # on all items once, the statistic is the figure
+                if one.statistic is not None:  # on all items once, the statistic is the estimate
                     assert one.statistic(np.arange(one.n)) == pytest.approx(one.value, rel=1e-6)
 
 
@@ -301,9 +302,9 @@ def test_published_composition_figures_on_scope(shared_data: Path) -> None:
     from phylocli.probe import baseline, read_labels
 
     frame = read_labels(shared_data / "scope" / "dev.tsv.gz")
-    data = make_dataset(frame, "scope", columns=["family", "superfamily", "fold"])
+    data = Dataset.from_labels(frame, "scope", columns=["family", "superfamily", "fold"])
     found = baseline("composition", data.ids, frame["sequence"].to_list())
-    values = [retrieval.measure(data, found, level, 0).figures[0].value for level in ("family", "superfamily", "fold")]
+    values = [retrieval.measure(data, found, level, 0).estimates[0].value for level in ("family", "superfamily", "fold")]
     assert values == pytest.approx([0.013, 0.006, 0.002], abs=0.0011)
 
 
@@ -311,16 +312,15 @@ def test_a_large_search_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(retrieval, "MAX_SCORES", 90 * 30)
     monkeypatch.setattr(retrieval, "MIN_QUERIES", 10)
     found = retrieval.measure(scop_like(90, 0), embedding(np.random.default_rng(1).normal(size=(90, 6))), "family", 0)
-    assert found.figures[0].n == 30 and found.note.startswith("30 queries (drawn from ")
+    assert found.estimates[0].n == 30 and found.note.startswith("30 queries (drawn from ")
 
 
 def test_classes_within_one_group_are_not_classified_when_groups_are_kept_whole() -> None:
-    data = scop_like(300, 0)
-    data.split_by = "superfamily"
+    data = replace(scop_like(300, 0), split_by="superfamily")
     assert classification.levels(data) == ["fold"]  # a family lies within one superfamily
     label = data.classes["fold"]
     found = classification.measure(data, embedding(np.eye(4)[label] + 0.01), "fold", 0)
-    assert figure(found, "accuracy").value == 1 and "no superfamily in two folds" in found.note
+    assert estimate(found, "accuracy").value == 1 and "no superfamily in two folds" in found.note
 
 
 def helix_data(split: bool) -> tuple[Dataset, dict[str, str]]:
@@ -333,7 +333,7 @@ def helix_data(split: bool) -> tuple[Dataset, dict[str, str]]:
     columns["mask"] = ["0" + "1" * (len(t) - 1) for t in labels]
     if split:
         columns["split"] = ["train"] * 30 + ["valid"] * 10 + ["test"] * 20
-    return make_dataset(pl.DataFrame(columns), "labels"), letters
+    return Dataset.from_labels(pl.DataFrame(columns), "labels"), letters
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -342,10 +342,10 @@ def test_labels_that_residues_tell_are_predicted_and_masked_ones_not_asked(split
     assert residues.levels(data) == ["ss"]
     knows = Embedding("e", data.ids, np.zeros((60, 1), dtype=np.float32), residues=OneHot(letters))
     found = residues.measure(data, knows, "ss", 0)
-    assert figure(found, "residue accuracy").value == 1 and figure(found, "residue macro-F1").value == 1
+    assert estimate(found, "residue accuracy").value == 1 and estimate(found, "residue macro-F1").value == 1
     scored = data.rows_of("test") if split else None
     if scored is not None:
-        assert figure(found, "residue accuracy").n == 20
+        assert estimate(found, "residue accuracy").n == 20
         assert found.note.startswith(f"{sum(len(letters[data.ids[r]]) - 1 for r in scored):,} residues of 20 sequences")
 
 
@@ -366,9 +366,9 @@ def test_residue_figures_agree_with_scikit_learn(monkeypatch: pytest.MonkeyPatch
     found = residues.measure(data, table, "ss", 0)
     text = "".join(data.residue_labels["ss"][r][1:] for r in data.rows_of("test"))
     truth = np.array([int(c == "H") for c in text])
-    assert figure(found, "residue accuracy").value == pytest.approx(reference.accuracy_score(truth, seen["guess"]))
+    assert estimate(found, "residue accuracy").value == pytest.approx(reference.accuracy_score(truth, seen["guess"]))
     expected = reference.f1_score(truth, seen["guess"], average="macro")
-    assert figure(found, "residue macro-F1").value == pytest.approx(expected)
+    assert estimate(found, "residue macro-F1").value == pytest.approx(expected)
 
 
 def test_embeddings_of_other_sequences_than_those_labelled_are_an_error() -> None:

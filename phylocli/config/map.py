@@ -1,0 +1,27 @@
+"""Options of `phylocli map`: how an embedding table is drawn in two dimensions."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from phylocli.config._tables import LabelsConfig
+from phylocli.config.base import Cli
+from phylocli.config.types import Seed
+
+
+class MapConfig(LabelsConfig):
+    """What `phylocli map` draws."""
+
+    table: ClassVar[str] = "map"
+
+    column: Annotated[str | None, Cli("--column", "-c", metavar="NAME")] = None
+    """Label column that colours the points; by default family, superfamily, clan or fold, else the first that fits."""
+    projection: Annotated[Literal["auto", "umap", "tsne", "pca"], Cli(formerly=("method",))] = "auto"
+    """How points are placed; auto is UMAP if it is installed, else t-SNE."""
+    limit: Annotated[int, Field(ge=3), Cli(metavar="N")] = 200_000
+    """Maximum number of points; of more embeddings a random subset is drawn."""
+    title: Annotated[str | None, Cli(metavar="TEXT")] = None
+    """Title of the page; by default the table's name."""
+    seed: Seed = 0

@@ -1,0 +1,15 @@
+"""Frequencies of 400 dipeptides, less those of independent residues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+
+from phylocli.probe.baselines._kmers import kmer_embedding
+from phylocli.probe.inputs.embedding import Embedding
+
+BY_DEFAULT = True
+
+
+def embed(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
+    """Return the frequencies of 2-mers, (n, 400)."""
+    return kmer_embedding(name, 2, ids, sequences)

@@ -1,0 +1,13 @@
+"""Frequencies of 8,000 tripeptides, less those of independent residues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+
+from phylocli.probe.baselines._kmers import kmer_embedding
+from phylocli.probe.inputs.embedding import Embedding
+
+
+def embed(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
+    """Return the frequencies of 3-mers, (n, 8000)."""
+    return kmer_embedding(name, 3, ids, sequences)

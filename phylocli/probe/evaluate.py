@@ -1,0 +1,317 @@
+"""Evaluation: every probe on every embedding, with intervals and paired differences, as `Metrics`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from phylocli.core import console
+from phylocli.core.errors import UsageError
+from phylocli.core.plugins import PROBES
+from phylocli.core.protocols import ProbePlugin
+from phylocli.probe.evaluation_spec import TITLE
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.inputs.leakage import Leakage, find_leakage
+from phylocli.probe.metrics import Metrics
+from phylocli.probe.report.data import (
+    Curve,
+    DifferenceRow,
+    EmbeddingInfo,
+    LayerRow,
+    MetricInfo,
+    MetricRow,
+    Note,
+    TaskInfo,
+)
+from phylocli.probe.report.projection import project
+from phylocli.statistics.bootstrap import Estimate, holm, interval, paired_difference, replicate
+
+CHANCE = "chance"
+"""How rows call the chance level in the metrics table."""
+
+
+def evaluate(
+    data: Dataset,
+    embeddings: SequenceOf[Embedding],
+    *,
+    tasks: SequenceOf[str] | None = None,
+    layers: Iterable[tuple[int, Embedding]] = (),
+    replicates: int = 2000,
+    projection: str = "none",
+    title: str = TITLE,
+    published: str = "",
+    seed: int = 0,
+) -> Metrics:
+    """Score embeddings on what is known of their sequences; nothing is read or written.
+
+    Args:
+        data: the items and their labels.
+        embeddings: each with exactly the rows of `data`, in their order; the first is compared with the others.
+        tasks: probes to run; None runs all that the labels allow.
+        layers: layers of the first embedding's model, of which each task's headline metric is taken too.
+        replicates: bootstrap replicates.
+        projection: method of the report's maps: `auto`, `umap`, `tsne`, `pca` or `none`.
+        title: of the report.
+        published: what papers report, as a sentence.
+        seed: of folds, clusterings, subsamples and the bootstrap.
+
+    Raises:
+        UsageError: no embeddings; a probe that does not exist or does not apply to these labels, or none applies.
+    """
+    from phylocli import __version__
+
+    if not embeddings:
+        raise UsageError("no embeddings to evaluate", fix="give at least one embedding or baseline")
+    named = list(_named(embeddings))
+    chosen = _applicable(tasks, data, named[0])
+    leakage = _leakage(data, seed)
+    scorer = _Scorer(data, named, replicates, seed)
+    steps = sum(len(task.levels) for task in chosen) * len(named)
+    with console.progress_task("probing", steps) as bar:
+        for task in chosen:
+            for level in task.levels:
+                scorer.score(task, level, bar.advance)
+    for layer, embedding in layers:
+        scorer.score_layer(layer, embedding, chosen)
+    return Metrics(
+        title=title,
+        version=__version__,
+        published=published,
+        embeddings=[_describe(embedding) for embedding in named],
+        items=len(data),
+        evaluated=len(data.evaluated_rows()),
+        split=data.evaluate,
+        replicates=replicates,
+        resample_by=data.resample_by,
+        seed=seed,
+        tasks=[task.describe() for task in chosen],
+        metrics=scorer.metrics,
+        differences=_corrected(scorer.differences),
+        layers=scorer.layers,
+        notes=scorer.notes,
+        curves=scorer.curves,
+        leakage=leakage,
+        maps=project(data, named, projection, seed),
+    )
+
+
+def task_names() -> list[str]:
+    """Return the names of all probes, in the order of the report."""
+    return sorted(PROBES.names(), key=lambda name: (getattr(PROBES.load(name), "ORDER", 1000), name))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A probe to run, and its levels."""
+
+    name: str
+    probe: ProbePlugin
+    levels: list[str]
+
+    @property
+    def headline(self) -> str:
+        return next(iter(self.probe.METRICS))
+
+    def describe(self) -> TaskInfo:
+        metrics = {name: MetricInfo(metric.meaning, metric.better) for name, metric in self.probe.METRICS.items()}
+        return TaskInfo(self.name, self.probe.TITLE, PROBES.summary(self.name), self.levels, metrics)
+
+
+def applies_to(probe: ProbePlugin, embedding: Embedding) -> bool:
+    """Return whether a probe can score an embedding: its residues, its similarities, or its vectors."""
+    if embedding.search is not None:
+        return getattr(probe, "BY_SIMILARITY", False)
+    if getattr(probe, "NEEDS_RESIDUES", False):
+        return embedding.residues is not None
+    return not embedding.only_residues
+
+
+def _applicable(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) -> list[_Task]:
+    """Return the probes to run with their levels: those named, or all that the labels allow.
+
+    Raises:
+        UsageError: a probe that is named and does not exist or does not apply; or none applies.
+    """
+    chosen: list[_Task] = []
+    for name in tasks or task_names():
+        probe = PROBES.load(name)
+        if not tasks and getattr(probe, "ON_REQUEST", False):
+            continue
+        levels = probe.levels(data) if applies_to(probe, first) else []
+        if levels:
+            chosen.append(_Task(name, probe, levels))
+        elif tasks:
+            raise UsageError(
+                f"the probe {name!r} does not apply to these labels",
+                why=f"classes: {', '.join(data.classes) or 'none'}; terms: {', '.join(data.terms) or 'none'}; "
+                f"quantities: {', '.join(data.values) or 'none'}; "
+                f"labels of residues: {', '.join(data.residue_labels) or 'none'}; {len(data.trees)} trees"
+                + ("" if applies_to(probe, first) else f"; {first.name} has no embeddings of residues"),
+                fix="see docs/probe.md for what each probe needs",
+            )
+    if not chosen:
+        raise UsageError(
+            "no probe applies to these labels",
+            why="there is no column whose classes have several members, no quantity, and no tree",
+            fix="check the labels table, or name a column with --column",
+        )
+    return chosen
+
+
+def _named(embeddings: SequenceOf[Embedding]) -> Iterable[Embedding]:
+    """Yield the embeddings, each with a unique name; `chance` is taken."""
+    taken = {CHANCE}
+    for embedding in embeddings:
+        name, number = embedding.name, 2
+        while name in taken:
+            name, number = f"{embedding.name}.{number}", number + 1
+        taken.add(name)
+        yield embedding if name == embedding.name else replace(embedding, name=name)
+
+
+def _describe(embedding: Embedding) -> EmbeddingInfo:
+    metadata = {key: value for key, value in embedding.metadata.items() if len(value) <= 400}
+    return EmbeddingInfo(embedding.name, int(embedding.vectors.shape[1]), embedding.source, embedding.baseline, metadata)
+
+
+def _leakage(data: Dataset, seed: int) -> Leakage | None:
+    """Return how similar the scored part is to the training part, and warn of near-duplicates; None without either."""
+    if not data.sequences or data.evaluate is None or not len(data.rows_of("train")):
+        return None
+    scored, training = (
+        [data.sequences[data.ids[row]] for row in rows if data.ids[row] in data.sequences]
+        for rows in (data.evaluated_rows(), data.rows_of("train"))
+    )
+    if not scored or not training:
+        return None
+    found = find_leakage(scored, training, seed)
+    if found.near_duplicates:
+        console.warning(
+            f"{found.near_duplicates:,} of {found.compared:,} scored sequences are near-duplicates of training sequences "
+            "(identity of 0.9 or more)\nfix: split by clades, families or identity clusters, so that no homolog of a scored "
+            "sequence is trained on"
+        )
+    return found
+
+
+def _finite(value: float) -> float | None:
+    """Return a finite value, or None: JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _corrected(differences: list[DifferenceRow]) -> list[DifferenceRow]:
+    """Return the rows with p-values corrected for all comparisons."""
+    corrected = holm([math.nan if row.p is None else row.p for row in differences])
+    return [replace(row, p_holm=_finite(float(p))) for row, p in zip(differences, corrected, strict=True)]
+
+
+@dataclass
+class _Scorer:
+    """Runs probes and gathers rows."""
+
+    data: Dataset
+    embeddings: list[Embedding]
+    replicates: int
+    seed: int
+    metrics: list[MetricRow] = field(default_factory=list)
+    differences: list[DifferenceRow] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    layers: list[LayerRow] = field(default_factory=list)
+
+    def score(self, task: _Task, level: str, advance: Callable[[], None]) -> None:
+        """Measure every embedding at one level and compare the first with the others."""
+        first: dict[str, tuple[Estimate, np.ndarray]] = {}
+        chance: dict[str, float] = {}
+        for embedding in self.embeddings:
+            if applies_to(task.probe, embedding):
+                console.detail(f"{task.name}, {level}: {embedding.name}")
+                self._measure(task, level, embedding, first, chance)
+            advance()
+        for metric, value in chance.items():
+            n = first[metric][0].n if metric in first else 0
+            self.metrics.append(MetricRow(CHANCE, task.name, level, metric, _finite(value), None, None, n))
+
+    def _measure(
+        self,
+        task: _Task,
+        level: str,
+        embedding: Embedding,
+        first: dict[str, tuple[Estimate, np.ndarray]],
+        chance: dict[str, float],
+    ) -> None:
+        found = task.probe.measure(self.data, embedding, level, self.seed)
+        if embedding is self.embeddings[0] and found.note:
+            self.notes.append(Note(task.name, level, found.note))
+        for name, (x, y) in found.curves.items():
+            self.curves.append(Curve(task.name, level, name, embedding.name, [float(v) for v in x], [float(v) for v in y]))
+        estimates = {estimate.metric: estimate for estimate in found.estimates}
+        for metric, about in task.probe.METRICS.items():
+            estimate = estimates.get(metric)
+            if estimate is None:
+                continue
+            groups = self.data.groups(estimate.rows)
+            draws = replicate(estimate, self.replicates, self.seed, groups)
+            low, high = interval(estimate, draws)
+            self.metrics.append(
+                MetricRow(
+                    embedding.name,
+                    task.name,
+                    level,
+                    metric,
+                    _finite(estimate.value),
+                    _finite(low),
+                    _finite(high),
+                    estimate.n,
+                )
+            )
+            if estimate.chance is not None:
+                chance.setdefault(metric, float(estimate.chance))
+            if embedding is self.embeddings[0]:
+                first[metric] = (estimate, draws)
+            elif about.better is not None and metric in first:
+                own, own_draws = first[metric]
+                units = len(np.unique(groups)) if groups is not None else estimate.n
+                gap = paired_difference(own, estimate, own_draws, draws, units)
+                self.differences.append(
+                    DifferenceRow(
+                        self.embeddings[0].name,
+                        embedding.name,
+                        task.name,
+                        level,
+                        metric,
+                        _finite(gap.value),
+                        _finite(gap.low),
+                        _finite(gap.high),
+                        _finite(gap.p),
+                        about.better,
+                        estimate.n,
+                    )
+                )
+
+    def score_layer(self, layer: int, embedding: Embedding, tasks: list[_Task]) -> None:
+        """Measure the headline of every task on one layer of a model."""
+        for task in tasks:
+            for level in task.levels:
+                found = task.probe.measure(self.data, embedding, level, self.seed)
+                estimate = next((e for e in found.estimates if e.metric == task.headline), None)
+                if estimate is None:
+                    continue
+                draws = replicate(estimate, self.replicates, self.seed, self.data.groups(estimate.rows))
+                low, high = interval(estimate, draws)
+                row = LayerRow(
+                    task.name,
+                    level,
+                    task.headline,
+                    layer,
+                    _finite(estimate.value),
+                    _finite(low),
+                    _finite(high),
+                    estimate.n,
+                )
+                self.layers.append(row)

@@ -1,0 +1,103 @@
+"""`Metrics`: what an evaluation found, as a table, as a page and as a folder with both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.formats.streams import PathLike, atomic_directory, write_text
+from phylocli.formats.tables import TableFormat, metrics_schema, write_table
+from phylocli.probe.report.data import ReportData
+from phylocli.probe.report.html import render
+from phylocli.probe.report.markdown import summarise
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMAT = "phylocli-report-2"
+REPORT, MARKDOWN, JSON, METRICS, PROVENANCE = (
+    "report.html",
+    "report.md",
+    "report.json",
+    "metrics.parquet",
+    "provenance.json",
+)
+
+
+@dataclass
+class Metrics(ReportData):
+    """The metrics of an evaluation.
+
+    >>> metrics = phylocli.probe(table, labels)  # doctest: +SKIP
+    >>> metrics.to_polars().filter(metric="top-1 accuracy")  # doctest: +SKIP
+    >>> metrics.write_html("report.html")  # doctest: +SKIP
+    """
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return one row a value: `embedding`, `task`, `level`, `metric`, `value`, `low`, `high` (95 % interval), `n`."""
+        import polars as pl
+
+        columns = {field.name: [getattr(row, field.name) for row in self.metrics] for field in metrics_schema()}
+        return pl.DataFrame(columns).cast({"value": pl.Float64, "low": pl.Float64, "high": pl.Float64})
+
+    def write(self, path: PathLike, format: TableFormat | None = None) -> None:
+        """Write `to_polars()` as a table: Parquet, Arrow, TSV or CSV, by the suffix."""
+        write_table(self.to_polars(), path, metrics_schema(), format)
+
+    def to_html(self) -> str:
+        """Return the report as one self-contained HTML page."""
+        return render(self)
+
+    def write_html(self, path: PathLike) -> None:
+        """Write the report as one self-contained HTML page."""
+        write_text(path, self.to_html())
+
+    def write_report(self, folder: PathLike) -> None:
+        """Write `report.html`, `report.md`, `report.json`, `metrics.parquet` and `provenance.json`, all or nothing.
+
+        Raises:
+            UsageError: something is there that is not an earlier report.
+        """
+        check_target(folder)
+        # The time of day stays out: the same input and seed give the same report.
+        kept = ("command", "parameters", "seed", "inputs", "versions", "platform")
+        record = {key: self.provenance[key] for key in kept if key in self.provenance}
+        report = {"format": FORMAT, **asdict(self), "provenance": record}
+        with atomic_directory(Path(folder)) as made:
+            write_table(self.to_polars(), made / METRICS, metrics_schema(), "parquet")
+            _write(made / JSON, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
+            (made / REPORT).write_text(self.to_html(), encoding="utf-8")
+            (made / MARKDOWN).write_text(summarise(self), encoding="utf-8")
+            _write(made / PROVENANCE, json.dumps(self.provenance, indent=2, default=str))
+
+    @classmethod
+    def read(cls, folder: PathLike) -> Metrics:
+        """Return the metrics of a report's folder.
+
+        Raises:
+            BadInputError: no report, or one of another version's format.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        path = Path(folder) / JSON
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if found.pop("format", None) != FORMAT:
+                raise BadInputError(f"{path} is not a report of this version of phylocli", fix="run 'phylocli probe' again")
+            return TypeAdapter(cls).validate_python(found)
+        except (OSError, ValueError, ValidationError) as error:
+            raise BadInputError(f"{path} cannot be read as a report", why=str(error).splitlines()[0]) from error
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def check_target(output: PathLike) -> None:
+    """Raise a UsageError where something is there that is not an earlier report."""
+    target = Path(output)
+    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / JSON).exists())):
+        raise UsageError(f"{output} exists and is not an earlier report", fix="name a new folder with -o")

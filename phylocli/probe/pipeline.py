@@ -1,0 +1,232 @@
+"""From files to `Metrics`: embeddings, labels, sequences and trees are read and joined by id, baselines are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phylocli.config.probe import ProbeConfig
+from phylocli.core import console
+from phylocli.core.errors import UsageError
+from phylocli.core.plugins import BASELINES, PROBES
+from phylocli.formats.provenance import provenance
+from phylocli.formats.streams import PathLike
+from phylocli.models.model import Model
+from phylocli.probe.baselines import NONE, UNTRAINED, baseline, default_baselines, window_baseline
+from phylocli.probe.evaluate import evaluate
+from phylocli.probe.evaluation_spec import EvaluationSpec, benchmark_spec, read_spec
+from phylocli.probe.inputs.dataset import Dataset
+from phylocli.probe.inputs.embedding import Embedding
+from phylocli.probe.inputs.model_embeddings import embed_items, load_model, with_untrained
+from phylocli.probe.inputs.tables import NamedSource, Source, common_items, labelled, many, read_tables
+from phylocli.probe.map.coordinates import check_projection
+from phylocli.probe.metrics import Metrics, check_target
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ModelSource = PathLike | Model | NamedSource
+
+
+def probe(
+    embeddings: Source | SequenceOf[Source] = (),
+    labels: PathLike | pl.DataFrame | None = None,
+    config: ProbeConfig | None = None,
+    *,
+    models: ModelSource | SequenceOf[ModelSource] = (),
+    sequences: PathLike | None = None,
+    trees: PathLike | None = None,
+    data: PathLike | None = None,
+    **options: Any,
+) -> Metrics:
+    """Evaluate embeddings on what is known of their sequences, against baselines, with intervals.
+
+    Args:
+        embeddings: an `EmbeddingTable`, a path (see `read_embeddings`), an `Embedding` or a `NamedSource`, or several; the
+            first is compared with the others.
+        labels: a table, or a polars frame, with a column of ids and columns of labels, perhaps a split, perhaps sequences;
+            None with a benchmark, or where only `trees` are evaluated on.
+        config: options; or give them as keywords.
+        models: phylocli models, which embed the sequences here; their embeddings come first.
+        sequences: FASTA or Stockholm, for models and baselines; None takes a column `sequence` of the labels.
+        trees: Stockholm records with trees, for patristic distances.
+        data: folder of the benchmark's files.
+        **options: fields of `ProbeConfig`.
+
+    Raises:
+        UsageError: options that do not fit the labels or each other.
+        BadInputError: inputs that cannot be read or have no id in common.
+    """
+    config = ProbeConfig.of(config, options)
+    given, named_models = many(embeddings), many(models)
+    if not given and not named_models and not config.baselines:
+        raise UsageError("no embeddings to evaluate", fix="give a table, or a model with --model, or baselines alone")
+    if config.layers and not named_models:
+        raise UsageError("--layers needs a model", fix="give one with --model")
+    for name in config.tasks:
+        PROBES.load(name)  # a wrong name is an error before anything is read
+    for name in config.baselines or ():
+        if name not in (UNTRAINED, NONE):
+            BASELINES.load(name)
+    check_projection(config.projection)
+    options_of_columns = config.column_options
+    read = read_tables(given, options_of_columns)
+    spec = _read_spec(config, labels, sequences, trees, data)
+    options_of_columns.check_ids(
+        [*([spec.ids] if spec.ids else []), *(taken for account in read.taken.values() for taken in account)]
+    )
+    wanted = _chosen_baselines(config, sequences=spec.sequences is not None, model=bool(named_models))
+    if not wanted and spec.sequences is None and len(read.embeddings) == 1:
+        console.warning(
+            "No baseline: results cannot be interpreted on their own\nfix: give --sequences FASTA, or a second table"
+        )
+    if named_models and spec.sequences is None:
+        raise UsageError("models need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
+    items = Dataset.from_labels(
+        common_items(spec.frame, read.embeddings, spec.sequences if wanted or named_models else None),
+        spec.source,
+        columns=config.columns or spec.columns,
+        split_column=config.split_column,
+        split_by=config.split_by,
+        resample_by=config.resample_by or spec.resample_by,
+        options=options_of_columns,
+        sequences=spec.sequences,
+        trees=spec.trees,
+    )
+    if labels is not None:
+        console.info(f"{spec.source}: {labelled(items)}")
+    computed = [*_model_embeddings(named_models, items, wanted, config)]
+    tables = [*computed, *(table.aligned_to(items.ids) for table in read.embeddings)]
+    tables += _baselines(wanted, items, tables[0] if tables else None)
+    metrics = evaluate(
+        items,
+        tables,
+        tasks=config.tasks or spec.tasks,
+        layers=_layers(named_models[0], items, config) if config.layers else (),
+        replicates=config.replicates,
+        projection=config.projection,
+        title=config.title or spec.title,
+        published=spec.published,
+        seed=config.seed,
+    )
+    parameters = {**config.to_parameters(), "tasks": [task.name for task in metrics.tasks], "baselines": wanted}
+    metrics.provenance = provenance("probe", parameters, config.seed)
+    return metrics
+
+
+def run_probes(
+    embeddings: Source | SequenceOf[Source],
+    labels: PathLike | pl.DataFrame | None,
+    output: PathLike,
+    config: ProbeConfig | None = None,
+    *,
+    models: ModelSource | SequenceOf[ModelSource] = (),
+    sequences: PathLike | None = None,
+    trees: PathLike | None = None,
+    data: PathLike | None = None,
+    **options: Any,
+) -> Metrics:
+    """Evaluate embeddings and write the report's folder: `report.html`, `report.md`, `report.json`, `metrics.parquet`.
+
+    Arguments and errors are those of `probe`.
+
+    Args:
+        output: folder of the report; an earlier report is replaced.
+
+    Raises:
+        UsageError: something is there that is not an earlier report.
+    """
+    check_target(output)
+    metrics = probe(embeddings, labels, config, models=models, sequences=sequences, trees=trees, data=data, **options)
+    metrics.write_report(output)
+    return metrics
+
+
+def _read_spec(
+    config: ProbeConfig,
+    labels: PathLike | pl.DataFrame | None,
+    sequences: PathLike | None,
+    trees: PathLike | None,
+    data: PathLike | None,
+) -> EvaluationSpec:
+    """Return what embeddings are evaluated on: labels, or a benchmark.
+
+    Raises:
+        UsageError: both or neither of them.
+        BadInputError: files that cannot be read.
+    """
+    if config.benchmark is None:
+        if labels is None and trees is None:
+            raise UsageError(
+                "nothing to evaluate on", fix="give --labels TABLE, --trees FILE, or --benchmark NAME with --data DIR"
+            )
+        return read_spec(labels, sequences, trees, config.column_options)
+    if labels is not None:
+        raise UsageError("labels and a benchmark exclude each other", fix="give --labels TABLE, or --benchmark NAME")
+    if data is None or sequences is not None or trees is not None:
+        raise UsageError(
+            "a benchmark is read from one folder and brings its own sequences and trees",
+            fix="give --data DIR, and neither --sequences nor --trees",
+        )
+    return benchmark_spec(config.benchmark, data, config.part)
+
+
+def _chosen_baselines(config: ProbeConfig, *, sequences: bool, model: bool) -> list[str]:
+    """Return the baselines to compute: those named, or the default ones, and the untrained encoder of a model.
+
+    Raises:
+        UsageError: one that needs sequences or a model, where there are none.
+    """
+    if config.baselines is None:
+        return [*[UNTRAINED] * model, *default_baselines()] if sequences else []
+    wanted = [] if config.baselines == (NONE,) else list(config.baselines)
+    if wanted and not sequences:
+        raise UsageError("baselines need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
+    if UNTRAINED in wanted and not model:
+        raise UsageError("the untrained baseline needs a model", fix="give one with --model")
+    return wanted
+
+
+def _load(source: ModelSource, device: str) -> tuple[str, Model]:
+    """Return a model and how the report calls it."""
+    name, place = source if isinstance(source, NamedSource) else (None, source)
+    if isinstance(place, Model):
+        return name or "model", place
+    folder = Path(str(place)).resolve()
+    # `run/model` is what training writes: the run's name is the informative one.
+    return name or (folder.parent.name if folder.name == "model" else folder.name), load_model(place, device)
+
+
+def _model_embeddings(
+    models: SequenceOf[ModelSource], items: Dataset, wanted: SequenceOf[str], config: ProbeConfig
+) -> list[Embedding]:
+    """Return the embeddings of the items by each model, then, if wanted, by the first one with random weights."""
+    found, untrained = [], []
+    for place, source in enumerate(models):
+        name, model = _load(source, config.device)
+        found.append(embed_items(model, name, items.ids, items.sequences))
+        if place == 0 and UNTRAINED in wanted:
+            random = with_untrained(model, config.seed)
+            untrained.append(embed_items(random, UNTRAINED, items.ids, items.sequences, baseline=True))
+    return [*found, *untrained]
+
+
+def _layers(source: ModelSource, items: Dataset, config: ProbeConfig) -> Iterator[tuple[int, Embedding]]:
+    """Yield the embeddings by each layer of a model, from the residues' own vectors (0) to the last."""
+    _, model = _load(source, config.device)
+    for layer in range(model.depth + 1):
+        yield layer, embed_items(model, f"layer {layer}", items.ids, items.sequences, layer=layer)
+
+
+def _baselines(wanted: SequenceOf[str], items: Dataset, first: Embedding | None) -> list[Embedding]:
+    """Return the baselines that are computed from the sequences."""
+    names = [name for name in wanted if name != UNTRAINED]
+    if not names:
+        return []
+    letters = [items.sequences[name] for name in items.ids]
+    found = [baseline(name, items.ids, letters) for name in names]
+    if items.residue_labels and (first is None or first.residues is not None):
+        found.append(window_baseline(items.ids, letters))
+    return found
