@@ -43,8 +43,8 @@ def cell(text: str) -> str:
 
 
 def shown_default(value: Any) -> str:
-    """Return a default as a user would type it."""
-    if value is None or value is False or value == () or callable(value):
+    """Return a default as a user would type it; nothing for a whole table, an empty one, or None."""
+    if value is None or value is False or value in ((), {}) or callable(value) or isinstance(value, Config):
         return ""
     return f"`{value}`"
 
@@ -114,9 +114,9 @@ def keys_without_flag(configuration: type[Config], at: str = "") -> list[tuple[s
     found = []
     for name, field in configuration.model_fields.items():
         below = nested_class(field)
-        if below is not None:
+        if below is not None and not below.table:
             found += keys_without_flag(below, f"{at}{name}.")
-        elif at or not Cli.of(field).shown:
+        elif at or below or not Cli.of(field).shown:
             found.append((at + name, field))
     return found
 

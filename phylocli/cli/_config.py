@@ -14,7 +14,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from phylocli.cli import escaped
-from phylocli.config import layers
 from phylocli.config.assignments import nested, parse_assignment
 from phylocli.config.base import Cli, Config, Layer, choices, nested_class
 
@@ -71,7 +70,7 @@ def build(cls: type[Config], context: typer.Context, values: dict[str, Any]) -> 
     typed = [Layer("the command line", given, names)] if given else []
     if more:
         typed.append(Layer("--set", nested(more), {key: f"--set {key}" for key in more}))
-    return cls.layered([*layers.collect(cls.table), *typed])
+    return cls.layered([*cls.gather(values), *typed])
 
 
 def _was_typed(context: typer.Context, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Run the whole chain on families, resumable, and write a report."""
+"""Run the whole chain on families, from alignment to report; resumable."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from typing import Annotated
 import typer
 
 from phylocli.cli._options import StoreOption
+from phylocli.config.run import RunConfig
 
 EXAMPLES = [
     "phylocli run examples/demo.toml -o demo",
     "phylocli run PF00042 PF00076 PF00134 -o three_families",
-    "phylocli run globins.sto kinases.fasta -o mine    # the same again: goes on where it stopped",
+    "phylocli run globins.sto kinases.fasta --set train.steps=2000 --set tree.engine=veryfasttree -o mine",
 ]
 NO_ARGS_IS_HELP = True
 
 
 def command(
+    config: RunConfig,
     what: Annotated[
         list[str], typer.Argument(metavar="CONFIG.toml|FAMILIES…", help="A configuration, or files, accessions and clans.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for everything that the run makes.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for all results.")],
     store: StoreOption = None,
 ) -> None:
-    """Run the whole chain on families: align, tree, pairs, train, embed, probe.
+    """Run the whole chain on families, from alignment to report: align, tree, pairs, train, embed, probe.
 
-    A stage whose inputs and parameters are unchanged is skipped; a run that was broken off goes on where it was.
+    A stage whose inputs and options are unchanged is skipped; an interrupted run resumes where it stopped. Every option of a
+    stage can be set: in its table of the configuration, [tree] for example, or by --set tree.engine=nj.
     """
     from phylocli.core import console
     from phylocli.workflow import run_chain
-    from phylocli.workflow.config import from_arguments
 
-    report = run_chain(from_arguments(what), output, store=store)
-    console.info(f"\nthe report is at {report.resolve()}")
+    report = run_chain(config, output, store=store)
+    console.info(f"\nThe report is at {report.resolve()}")

@@ -40,6 +40,8 @@ class Cli:
         multiple: the option may be repeated; the field is a tuple of strings or paths.
         values: gives the values that complete in the shell, such as `TREE_ENGINES.names`; choices do so by themselves.
         also: values beside those, such as `auto`.
+        file: the field is a word that may be the path of a file or folder, as fields of the type Path are: in a TOML file
+            it is relative to that file.
         decisive: False: the result does not depend on it, as on the number of threads; see `Config.identity`.
     """
 
@@ -53,6 +55,7 @@ class Cli:
         multiple: bool = False,
         values: Callable[[], Iterable[str]] | None = None,
         also: tuple[str, ...] = (),
+        file: bool = False,
         decisive: bool = True,
     ) -> None:
         self.flags = flags
@@ -63,6 +66,7 @@ class Cli:
         self.multiple = multiple
         self.values = values
         self.also = also
+        self.file = file
         self.decisive = decisive
 
     @classmethod
@@ -82,11 +86,18 @@ class Layer:
         where: the place, for messages.
         values: nested as in TOML.
         names: how the user wrote a key that is not called `where: key`, by the dotted key: `{"number": "-n"}`.
+        folder: paths of existing files are relative to it; None: to the working folder.
     """
 
     where: str
     values: dict[str, Any]
     names: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def below(self, table: str) -> Layer:
+        """Return the layer as one of a configuration that has this layer's own as its table."""
+        names = {f"{table}.{key}": self.name_of(key) for key in _leaves(self.values)}
+        return Layer(self.where, {table: self.values}, names, self.folder)
 
     def name_of(self, key: str) -> str:
         """Return a dotted key as the user wrote it, with the place."""
@@ -115,6 +126,17 @@ class Config(BaseModel):
         return cls.layered([Layer("", given), Layer("", dict(options))])
 
     @classmethod
+    def gather(cls, arguments: Mapping[str, Any]) -> list[Layer]:
+        """Return the layers that stand below the options of a command: files and the environment.
+
+        Args:
+            arguments: what the command line gives beside options of the configuration, by the command's parameters.
+        """
+        from phylocli.config import layers
+
+        return layers.collect(cls.table)
+
+    @classmethod
     def layered(cls, layers: Iterable[Layer]) -> Self:
         """Return the configuration of some layers, each of which beats the ones before it.
 
@@ -124,7 +146,7 @@ class Config(BaseModel):
         merged: dict[str, Any] = {}
         names: dict[str, str] = {}
         for layer in layers:
-            values = _renamed(cls, layer.values, layer)
+            values = _located(cls, _renamed(cls, layer.values, layer), layer.folder)
             for key in _leaves(values):
                 names[key] = layer.name_of(key)
             merged = cls.merge(merged, values)
@@ -145,6 +167,10 @@ class Config(BaseModel):
     def to_parameters(self) -> dict[str, Any]:
         """Return all fields as JSON can hold them, for provenance records: an open end is None."""
         return {name: _plain(value) for name, value in self.model_dump().items()}
+
+    def to_toml(self) -> dict[str, Any]:
+        """Return all fields as TOML can hold them; what is None is left out."""
+        return _for_toml(self.model_dump())
 
     def identity(self) -> dict[str, Any]:
         """Return the parameters that the result depends on: where they are equal, so are the results."""
@@ -224,6 +250,25 @@ def _renamed(cls: type[Config], values: Mapping[str, Any], layer: Layer) -> dict
     return found
 
 
+def _located(cls: type[Config], values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    """Return values with the paths of existing files as seen from the working folder."""
+    if folder is None:
+        return dict(values)
+    found = dict(values)
+    for name, value in values.items():
+        field = cls.model_fields.get(name)
+        if field is None:
+            continue
+        below = nested_class(field)
+        if below is not None and isinstance(value, Mapping):
+            found[name] = _located(below, value, folder)
+        elif Cli.of(field).file or Path in (field.annotation, *typing.get_args(field.annotation)):
+            parts = value if isinstance(value, list | tuple) else [value]
+            paths = [str(folder / str(part)) if (folder / str(part)).exists() else part for part in parts]
+            found[name] = paths if isinstance(value, list | tuple) else paths[0]
+    return found
+
+
 def _leaves(values: Mapping[str, Any], at: str = "") -> Iterable[str]:
     for key, value in values.items():
         yield at + key
@@ -251,10 +296,10 @@ def _usage_error(cls: type[Config], error: ValidationError, names: Mapping[str, 
     shown = next((names[key] for n in range(len(path), 0, -1) if (key := ".".join(path[:n])) in names), ".".join(path))
     if kind == "extra_forbidden":
         where, _, _ = shown.rpartition(": ")
-        table = ".".join([part for part in (cls.table, *path[:-1]) if part])
-        place = f"{where}: " if where else f"{shown}: " if shown.startswith("$") else ""
-        owner = f"[{table}]" if table else "the configuration"
-        return unknown(f"{place}{owner} has no option", path[-1], holder.model_fields)
+        table = holder.table or ".".join([part for part in (cls.table, *path[:-1]) if part])
+        place = f"{where}: " if where else f"{shown}: " if shown != ".".join(path) else ""
+        owner = f"[{table}] has" if path[:-1] or table != "run" else "there is"  # a run's file has its options at the top
+        return unknown(f"{place}{owner} no option", path[-1], holder.model_fields)
     if kind == "literal_error" and field is not None:
         known = choices(field)
         near = difflib.get_close_matches(str(value), known, n=1)
@@ -282,6 +327,14 @@ def _field(cls: type[Config], path: Sequence[str]) -> tuple[type[Config], FieldI
             break
         field = cls.model_fields[part]
     return cls, field
+
+
+def _for_toml(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _for_toml(below) for key, below in value.items() if below is not None}
+    if isinstance(value, list | tuple):
+        return [_for_toml(below) for below in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _has_nan(value: Any) -> bool:

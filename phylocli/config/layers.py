@@ -53,10 +53,15 @@ def collect(table: str, folder: Path | None = None, environment: Mapping[str, st
         BadInputError: a file that cannot be read or is not TOML.
         UsageError: a file with a table that belongs to no stage.
     """
-    files = [user_file() if user_file().is_file() else None, project_file(folder)]
-    layers = [from_file(path, table) for path in files if path is not None]
+    layers = [from_file(path, table) for path in files(folder)]
     layers += from_environment(os.environ if environment is None else environment, table)
     return [layer for layer in layers if layer.values]
+
+
+def files(folder: Path | None = None) -> list[Path]:
+    """Return the user's file and the project's, as far as they are there."""
+    found = [user_file() if user_file().is_file() else None, project_file(folder)]
+    return [path for path in found if path is not None]
 
 
 def from_file(path: Path, table: str) -> Layer:
@@ -71,7 +76,7 @@ def from_file(path: Path, table: str) -> Layer:
     recipe = values.get("recipe")
     if isinstance(recipe, str) and recipe.endswith(".toml"):  # a file is named as seen from the one that names it
         values = {**values, "recipe": str(path.parent / recipe)}
-    return Layer(f"{path}: [{table}]", values)
+    return Layer(f"{path}: [{table}]", values, folder=path.parent)
 
 
 def from_environment(environment: Mapping[str, str], table: str) -> list[Layer]:

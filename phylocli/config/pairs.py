@@ -150,7 +150,9 @@ class PairsConfig(SamplingConfig):
     """Write train, validation and test tables that have no family, clan or clade in common."""
     fractions: Annotated[Numbers, Cli(metavar="TRAIN,VALIDATION,TEST", panel=SPLIT)] = (0.8, 0.1, 0.1)
     """Fractions of the three parts of --holdout."""
-    hard_negatives: Annotated[str | None, Cli(metavar="profile|TABLE|MODEL", panel=SPLIT, also=("profile",))] = None
+    hard_negatives: Annotated[str | None, Cli(metavar="profile|TABLE|MODEL", panel=SPLIT, also=("profile",), file=True)] = (
+        None
+    )
     """Instead of pairs, list the nearest unrelated families of each family: by profile, by a table of groups (family,
     group), or by the embeddings of a model. For 'train --set batch.hard_negatives=FILE'."""
     negatives: Annotated[Count, Cli(metavar="K", panel=SPLIT)] = 5

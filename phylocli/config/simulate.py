@@ -72,7 +72,7 @@ class SimulateConfig(Config):
     """Instead of --mean-distance: mean path length from the root to a member."""
     model: Annotated[Literal["lg", "wag", "jtt", "poisson"], Cli(panel=SITES)] = "lg"
     """Substitution model."""
-    frequencies: Annotated[str, Cli(metavar="model|equal|FILE", panel=SITES, also=("model", "equal"))] = "model"
+    frequencies: Annotated[str, Cli(metavar="model|equal|FILE", panel=SITES, also=("model", "equal"), file=True)] = "model"
     """Equilibrium frequencies: those of the model, equal ones, or those of a sequence file."""
     alpha: Annotated[float, Field(gt=0), Cli(metavar="X", panel=SITES)] = 1.0
     """Shape of Γ-distributed site rates; inf: equal rates."""

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import tomli_w
 
+from phylocli.config.pairs import PairsConfig
+from phylocli.config.run import DEFAULT_PAIRS, RunConfig
 from phylocli.core import console
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
-from phylocli.formats.sequences import fasta as fasta_format
+from phylocli.formats.sequences import fasta
 from phylocli.formats.streams import PathLike, locks, open_text_output, write_text
 from phylocli.formats.tables import TableWriter, pairs_schema
-from phylocli.workflow.config import RunConfig
 from phylocli.workflow.stages import Ledger, Stage
 
 _ACCESSION = re.compile(r"^PF\d{5}(\.\d+)?$")
-DEFAULT_PAIRS = 50_000
 MODEL_FILES = ("config.json", "model.safetensors")
 
 
 def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = None) -> Path:
     """Run every stage that is not done yet and return the path of the report.
 
-    The folder then holds `families.sto.gz`, `alignments.sto.gz`, `trees.sto.gz`; the split (`train.sto.gz`,
-    `members.fasta`, `labels.tsv`); `pairs.parquet`; the training run `run/` with its `model/`; `embeddings/`; `report/`;
-    and `stages.json`, by which a stage is skipped while its inputs and parameters are unchanged.
+    The folder then holds `families.sto.gz`, `alignments.sto.gz`, `trees.sto.gz`; the split (`split.tsv`, and by it
+    `train.sto.gz`, `members.fasta`, `labels.tsv`); `pairs.parquet`, where a number of pairs is given or training needs it;
+    the training run `run/` with its `model/`; `embeddings/`; `report/`; and `stages.json`, by which a stage is skipped while
+    its inputs and options are unchanged.
 
     Args:
         config: what to do.
-        output: the folder; made where it is not there. Calling again resumes.
+        output: the folder; made if it does not exist. Calling again resumes.
         store: the store that fetched families are kept in; None for the default.
 
     Raises:
@@ -45,143 +46,224 @@ def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = N
     """
     folder = Path(output)
     with locks.exclusive(folder):
-        write_text(folder / "run.toml", tomli_w.dumps(config.to_dict()))
-        ledger = Ledger(folder)
-        for stage in _chain(config, folder, store):
+        write_text(folder / "run.toml", tomli_w.dumps(config.to_toml()))
+        chain, ledger = Chain(config, folder, store), Ledger(folder)
+        for stage in chain.stages():
             ledger.perform(stage)
-    return folder / "report" / "report.html"
+    return chain.report / "report.html"
 
 
-def _chain(config: RunConfig, folder: Path, store: PathLike | None) -> Iterator[Stage]:
-    # A generator: a stage's key hashes its inputs, which the stages before it have to have written.
-    seed = config.seed
-    collected = folder / "families.sto.gz"
-    aligned = folder / "alignments.sto.gz"
-    trees = folder / "trees.sto.gz"
-    train = folder / "train.sto.gz"
-    members = folder / "members.fasta"
-    labels = folder / "labels.tsv"
-    pairs = folder / "pairs.parquet"
-    run = folder / "run"
-    model = run / "model"
-    trained = folder / "embeddings" / "trained.parquet"
-    untrained = folder / "embeddings" / "untrained.parquet"
-    report = folder / "report"
+class Chain:
+    """The stages of a run, and the files in its folder that they read and write.
 
-    def collect(resuming: bool) -> None:
-        write_families(_check_unique(_collected(config, store)), collected)
-        write_sidecar(collected, "families", {"families": config.families, "clans": config.clans})
+    Args:
+        config: what to do.
+        folder: of the run.
+        store: the store that fetched families are kept in; None for the default.
+    """
 
-    files = tuple(Path(f) for f in config.families if not _ACCESSION.match(f))
-    for file in files:
-        if not file.is_file():
-            raise BadInputError(
-                f"{file}: no such file, and not a Pfam accession", fix="check the path, or write it as PF00042"
-            )
-    # A file counts by its name and content, not by where it lies: a run may be moved.
-    named = {"families": [Path(f).name for f in config.families], "clans": config.clans}
-    yield Stage("families", collect, files, named, (collected,))
+    def __init__(self, config: RunConfig, folder: Path, store: PathLike | None = None) -> None:
+        self.config = config
+        self.store = store
+        self.collected = folder / "families.sto.gz"
+        self.aligned = folder / "alignments.sto.gz"
+        self.trees = folder / "trees.sto.gz"
+        self.split = folder / "split.tsv"
+        self.train = folder / "train.sto.gz"
+        self.members = folder / "members.fasta"
+        self.labels = folder / "labels.tsv"
+        self.pairs = folder / "pairs.parquet"
+        self.negatives = folder / "negatives.tsv"
+        self.run = folder / "run"
+        self.model = self.run / "model"
+        self.trained = folder / "embeddings" / "trained.parquet"
+        self.untrained = folder / "embeddings" / "untrained.parquet"
+        self.report = folder / "report"
 
-    def align(resuming: bool) -> None:
-        from phylocli.align import align_families
+    def stages(self) -> Iterator[Stage]:
+        """Yield the stages in their order.
 
-        write_families(align_families(read_families(collected), **config.align), aligned)
-        write_sidecar(aligned, "align", config.align)
+        One by one, because the key of a stage hashes its inputs, which the stages before it have to have written.
+        """
+        yield self._collecting()
+        yield self._aligning()
+        yield self._inferring()
+        yield self._splitting()
+        if self.sampling is not None:
+            yield self._sampling(self.sampling)
+        if self.config.pairs.hard_negatives is not None:
+            yield self._mining(self.config.pairs.hard_negatives)
+        yield self._training()
+        yield self._embedding()
+        yield self._probing()
 
-    yield Stage("align", align, (collected,), config.align, (aligned,))
+    @cached_property
+    def sampling(self) -> PairsConfig | None:
+        """What the table of pairs holds, None where there is none."""
+        pairs = self.config.pairs
+        if pairs.number is None and self.config.trains_on_pairs:
+            return pairs.updated(number=DEFAULT_PAIRS)
+        return pairs if pairs.number is not None else None
 
-    def tree(resuming: bool) -> None:
-        from phylocli.tree import infer_trees
+    def _collecting(self) -> Stage:
+        config = self.config
+        if not config.families and not config.clans:
+            raise UsageError("no families are named", fix='give files or accessions, or families = ["PF00042"] in the file')
+        files = tuple(Path(name) for name in config.families if not _ACCESSION.match(name))
+        for file in files:
+            if not file.is_file():
+                raise BadInputError(
+                    f"{file}: no such file, and not a Pfam accession", fix="check the path, or write it as PF00042"
+                )
 
-        write_families(infer_trees(read_families(aligned), seed=seed, **config.tree), trees)
-        write_sidecar(trees, "tree", config.tree, seed)
+        def collect(resuming: bool) -> None:
+            write_families(_check_unique(_collected(config, self.store)), self.collected)
+            write_sidecar(self.collected, "families", {"families": list(config.families), "clans": list(config.clans)})
 
-    yield Stage("tree", tree, (aligned,), {**config.tree, "seed": seed}, (trees,))
+        # A file counts by its name and content, not by where it lies: a run may be moved.
+        named = {"families": [Path(name).name for name in config.families], "clans": list(config.clans)}
+        return Stage("families", collect, files, {**named, **config.fetch.identity()}, (self.collected,))
 
-    fraction = float(config.holdout.get("fraction", 0.3))
+    def _aligning(self) -> Stage:
+        config = self.config.align
 
-    def split(resuming: bool) -> None:
-        _split(trees, (train, members, labels), fraction, seed)
+        def align(resuming: bool) -> None:
+            from phylocli.align import align_families
 
-    yield Stage("split", split, (trees,), {"fraction": fraction, "seed": seed}, (train, members, labels))
+            source = read_families(self.collected, on_duplicate=config.on_duplicate)
+            write_families(align_families(source, config), self.aligned)
+            write_sidecar(self.aligned, "align", config.to_parameters())
 
-    drawing = {"number": DEFAULT_PAIRS, "min_dist": 0.0, "max_dist": math.inf, "alphabet": config.alphabet, **config.pairs}
-    hard, count = drawing.pop("hard_negatives", ""), drawing.pop("negatives", 5)
+        given = [path for path in (config.hmm, config.seed_alignment) if path is not None]
+        return Stage("align", align, (self.collected, *given), config.identity(), (self.aligned,))
 
-    def draw(resuming: bool) -> None:
-        from phylocli.pairs import draw_pairs
+    def _inferring(self) -> Stage:
+        config, seed = self.config.tree, self.config.seed
 
-        with TableWriter(pairs, pairs_schema()) as writer:
-            for frame in draw_pairs(read_families(train), seed=seed, **drawing):
-                writer.write(frame)
-        write_sidecar(pairs, "pairs", drawing, seed)
+        def infer(resuming: bool) -> None:
+            from phylocli.tree import infer_trees
 
-    yield Stage("pairs", draw, (train,), {**drawing, "max_dist": str(drawing["max_dist"]), "seed": seed}, (pairs,))
+            write_families(infer_trees(read_families(self.aligned), seed=seed, **config), self.trees)
+            write_sidecar(self.trees, "tree", config, seed)
 
-    negatives = folder / "negatives.tsv"
-    if hard:
+        return Stage("tree", infer, (self.aligned,), {**config, "seed": seed}, (self.trees,))
 
-        def find_negatives(resuming: bool) -> None:
+    def _splitting(self) -> Stage:
+        fractions = {"test": self.config.holdout.fraction, "validation": self._validation_fraction()}
+        seed = self.config.seed
+
+        def split(resuming: bool) -> None:
+            write_split(self, fractions["test"], fractions["validation"], seed)
+            for path in outputs:
+                write_sidecar(path, "split", fractions, seed)
+
+        outputs = (self.split, self.train, self.members, self.labels)
+        return Stage("split", split, (self.trees,), {**fractions, "seed": seed}, outputs)
+
+    def _validation_fraction(self) -> float:
+        from phylocli import recipes
+        from phylocli.config.assignments import nested
+
+        found = recipes.load(self.config.train.get("recipe", "simclr")).settings
+        options = {key: value for key, value in self.config.train.items() if key not in _OPTIONS}
+        settings = recipes.merge(found, nested(_flat(options)), "[train]")
+        return float(settings["validation"]["fraction"])
+
+    def _sampling(self, config: PairsConfig) -> Stage:
+        def sample(resuming: bool) -> None:
+            from phylocli.pairs import draw_pairs
+
+            with TableWriter(self.pairs, pairs_schema()) as writer:
+                for frame in draw_pairs(read_families(self.train), config):
+                    writer.write(frame)
+            write_sidecar(self.pairs, "pairs", config.to_parameters(), config.seed)
+
+        return Stage("pairs", sample, (self.train,), config.identity(), (self.pairs,))
+
+    def _mining(self, how: str) -> Stage:
+        config = self.config.pairs
+
+        def mine(resuming: bool) -> None:
             from phylocli.workflow.negatives import write_negatives
 
-            write_negatives(read_families(train), negatives, str(hard), count=count, seed=seed)
+            families = read_families(self.train)
+            write_negatives(families, self.negatives, how, count=config.negatives, seed=config.seed)
 
-        named_by = Path(hard)
-        sources = (
-            [named_by] if named_by.is_file() else [named_by / part for part in MODEL_FILES] if named_by.is_dir() else []
-        )
-        by = {"hard_negatives": str(hard), "negatives": count, "seed": seed}
-        yield Stage("negatives", find_negatives, (train, *sources), by, (negatives,))
+        path = Path(how)
+        sources = [path] if path.is_file() else [path / part for part in MODEL_FILES] if path.is_dir() else []
+        parameters = {"hard_negatives": how, "negatives": config.negatives, "seed": config.seed}
+        return Stage("negatives", mine, (self.train, *sources), parameters, (self.negatives,))
 
-    def fit(resuming: bool) -> None:
-        from phylocli.train import train_model
+    def _training(self) -> Stage:
+        config = self.config
+        source = self.pairs if config.trains_on_pairs else self.train
+        sources = [source, self.split, *([self.negatives] if config.pairs.hard_negatives is not None else [])]
+        band = {} if config.trains_on_pairs else _band(config.pairs)
 
-        options = {"alphabet": config.alphabet, **config.train}
-        if hard:
-            options["batch"] = {"hard_negatives": str(negatives), **options.get("batch", {})}
-        chosen = {key: options.pop(key) for key in ("recipe", "steps", "device") if key in options}
-        if not resuming and run.exists():
-            shutil.rmtree(run)
-        train_model([pairs], run, seed=seed, resume=resuming and run.exists(), settings=_flat(options), **chosen)
+        def fit(resuming: bool) -> None:
+            from phylocli.train import train_model
 
-    learned_from = (pairs, negatives) if hard else (pairs,)
-    about = {**config.train, "alphabet": config.alphabet, "seed": seed}
-    made = tuple(model / part for part in MODEL_FILES)
-    yield Stage("train", fit, learned_from, about, made)
+            options = {"alphabet": config.alphabet, **_flat(config.train)}
+            options = {"validation.split": str(self.split), **band, **options}
+            if self.negatives in sources:
+                options.setdefault("batch.hard_negatives", str(self.negatives))
+            chosen = {key: options.pop(key) for key in _OPTIONS if key in options}
+            if not resuming and self.run.exists():
+                shutil.rmtree(self.run)
+            resume = resuming and self.run.exists()
+            train_model([source], self.run, seed=config.seed, resume=resume, settings=options, **chosen)
 
-    weights = (members, *made)
+        parameters = {**config.train, "band": band, "alphabet": config.alphabet, "seed": config.seed}
+        return Stage("train", fit, tuple(sources), parameters, tuple(self.model / part for part in MODEL_FILES))
 
-    def embed(resuming: bool) -> None:
-        from phylocli.embed import embed_file
+    def _embedding(self) -> Stage:
+        config, seed = self.config.embed, self.config.seed
 
-        embed_file(members, trained, model=model, **config.embed)
-        embed_file(members, untrained, model=model, untrained=seed, **config.embed)
+        def embed(resuming: bool) -> None:
+            from phylocli.embed import embed_file
 
-    yield Stage("embed", embed, weights, {**config.embed, "seed": seed}, (trained, untrained))
+            embed_file(self.members, self.trained, model=self.model, **config)
+            embed_file(self.members, self.untrained, model=self.model, untrained=seed, **config)
 
-    def probe(resuming: bool) -> None:
-        from phylocli.probe import run_probes
+        inputs = (self.members, *(self.model / part for part in MODEL_FILES))
+        return Stage("embed", embed, inputs, {**config, "seed": seed}, (self.trained, self.untrained))
 
-        run_probes([trained, untrained], labels, report, sequences=members, trees=trees, seed=seed, **config.probe)
+    def _probing(self) -> Stage:
+        config = self.config.probe
 
-    yield Stage(
-        "probe",
-        probe,
-        (trained, untrained, members, labels, trees),
-        {**config.probe, "seed": seed},
-        (report / "report.html", report / "report.json", report / "metrics.parquet"),
-    )
+        def probe(resuming: bool) -> None:
+            from phylocli.probe import run_probes
+
+            tables = [self.trained, self.untrained]
+            run_probes(tables, self.labels, self.report, config, sequences=self.members, trees=self.trees)
+
+        inputs = (self.trained, self.untrained, self.members, self.labels, self.trees)
+        outputs = tuple(self.report / name for name in ("report.html", "report.json", "metrics.parquet"))
+        return Stage("probe", probe, inputs, config.identity(), outputs)
+
+
+_OPTIONS = ("recipe", "steps", "device")
+
+
+def _band(pairs: PairsConfig) -> dict[str, Any]:
+    """Return what `[pairs]` says of the distances, as parameters of the view that samples them during training."""
+    names = ("min_dist", "max_dist", "unit", "relation", "species_pattern")
+    given = {f"view.phylogenetic.{name}": getattr(pairs, name) for name in names if name in pairs.model_fields_set}
+    if "scheme" in pairs.model_fields_set:
+        # Batches take families equally often, whatever the scheme.
+        given["view.phylogenetic.weighting"] = "uniform" if pairs.scheme == "per-family" else pairs.scheme
+    return given
 
 
 def _collected(config: RunConfig, store: PathLike | None) -> Iterator[Family]:
-    named = [f for f in config.families if _ACCESSION.match(f)]
+    named = [name for name in config.families if _ACCESSION.match(name)]
     for file in config.families:
         if file not in named:
-            yield from read_families(file)
+            yield from read_families(file, on_duplicate=config.align.on_duplicate)
     if named or config.clans:
         from phylocli.workflow.source import families
 
-        yield from families(None, family=named, clan=config.clans, store=store, upto="fetch")
+        yield from families(None, family=named, clan=config.clans, store=store, upto="fetch", fetch=config.fetch)
 
 
 def _check_unique(families: Iterator[Family]) -> Iterator[Family]:
@@ -189,48 +271,73 @@ def _check_unique(families: Iterator[Family]) -> Iterator[Family]:
     for family in families:
         if family.label in seen:
             raise BadInputError(
-                f"the family {family.label} comes twice: {seen[family.label]} and {family.where}",
+                f"the family {family.label} occurs twice: {seen[family.label]} and {family.where}",
                 fix="name each family once; two files without accessions need different names",
             )
         seen[family.label] = family.where
         yield family
 
 
-def _split(trees: Path, outputs: tuple[Path, Path, Path], fraction: float, seed: int) -> None:
-    """Hold out whole clades of every family; write training records, all members as FASTA, and who is in which part."""
-    from phylocli.pairs import split_clades
+def write_split(chain: Chain, test: float, validation: float, seed: int) -> None:
+    """Hold out whole clades of each family, and write who is in which part, and what training and evaluation need of it.
 
-    train, members, labels = outputs
-    table = ["id\tfamily\tsplit\n"]
-    sequences: list[fasta_format.Sequence] = []
+    Args:
+        chain: names the files: the split, the members that training sees as families, all members as FASTA, their labels.
+        test: fraction of each family's members that training does not see.
+        validation: fraction of the others that it is validated on.
+        seed: of the choice.
+
+    Raises:
+        BadInputError: a sequence id in two families.
+    """
+    import polars as pl
+
+    from phylocli.pairs import Split, split_clades
+
+    rows: list[tuple[str, str, str, str]] = []
     seen: dict[str, str] = {}
-    held_out = 0
 
-    def training() -> Iterator[Family]:
-        nonlocal held_out
-        for family in read_families(trees):
-            out = split_clades(family, fraction, seed) if len(family) > 3 else set()
-            held_out += len(out)
+    def training(members: IO[str], labels: IO[str]) -> Iterator[Family]:
+        for family in read_families(chain.trees):
+            held_out = split_clades(family, test, seed) if len(family) > 3 else set()
+            kept = family.subset(set(family.ids) - held_out)
+            validated = _validated(kept, validation, seed)
             for sequence in family.sequences():
-                if sequence.id in seen:
+                name = sequence.id
+                if name in seen:
                     raise BadInputError(
-                        f"{sequence.id!r} is a member of both {seen[sequence.id]} and {family.label}",
+                        f"{name!r} is a member of both {seen[name]} and {family.label}",
                         why="embeddings and labels are joined by id",
                         fix="rename it in one of the families",
                     )
-                seen[sequence.id] = family.label
-                sequences.append(sequence)
-                table.append(f"{sequence.id}\t{family.label}\t{'test' if sequence.id in out else 'train'}\n")
-            kept = family.subset(set(family.ids) - out)
+                seen[name] = family.label
+                part = "test" if name in held_out else "validation" if name in validated else "train"
+                rows.append((family.label, family.clan, name, part))
+                labels.write(f"{name}\t{family.label}\t{'test' if part == 'test' else 'train'}\n")
+                fasta.write([sequence], members)
             if len(kept) >= 2:
                 yield kept
 
-    write_families(training(), train)
-    write_sidecar(train, "split", {"fraction": fraction}, seed)
-    with open_text_output(members) as stream:
-        fasta_format.write(sequences, stream)
-    write_text(labels, "".join(table))
-    console.info(f"split: {len(sequences) - held_out} members to train on, {held_out} held out as whole clades")
+    with open_text_output(chain.members) as members, open_text_output(chain.labels) as labels:
+        labels.write("id\tfamily\tsplit\n")
+        write_families(training(members, labels), chain.train)
+    table = pl.DataFrame(rows, schema=["family", "clan", "id", "part"], orient="row")
+    Split(table).write(chain.split)
+    sizes = {part: table.filter(pl.col("part") == part).height for part in ("train", "validation", "test")}
+    console.info(
+        f"split: {sizes['train']} members to train on, {sizes['validation']} to validate on, {sizes['test']} to test on, as "
+        "whole clades"
+    )
+
+
+def _validated(family: Family, fraction: float, seed: int) -> set[str]:
+    """Return the members to validate on, as training by itself chooses them: whole clades, two members on each side."""
+    from phylocli.pairs import split_clades
+
+    if fraction == 0 or len(family) < 4:
+        return set()
+    chosen = split_clades(family, fraction, seed)
+    return chosen if len(chosen) >= 2 and len(family) - len(chosen) >= 2 else set()
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

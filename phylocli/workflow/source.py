@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from phylocli.config.fetch import FetchConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats import read_families
@@ -27,6 +28,7 @@ def families(
     upto: Stage = "tree",
     on_duplicate: OnDuplicate = "error",
     on_failure: OnFailure | None = None,
+    fetch: FetchConfig | None = None,
 ) -> Iterator[Family]:
     """Yield families from a file or pipe, or those of the store that the options name.
 
@@ -42,6 +44,7 @@ def families(
         upto: how far along the chain a family must be: `fetch` (aligned) or `tree`.
         on_duplicate: policy for repeated ids in the stream.
         on_failure: called with records of the stream that are damaged, see `read_families`; None raises.
+        fetch: how families that are not in the store are fetched; None: by the defaults.
 
     Raises:
         UsageError: both a source and families are named.
@@ -55,7 +58,7 @@ def families(
             fix="leave out one: the file, or --family/--clan/--all",
         )
     shelf = Store(store)
-    for found in _stored(shelf, family or (), clan or (), all_):
+    for found in _stored(shelf, family or (), clan or (), all_, fetch):
         if upto == "tree" and not found.has_tree:
             from phylocli.tree import infer_trees
 
@@ -67,7 +70,9 @@ def families(
             yield found
 
 
-def _stored(shelf: Store, accessions: Sequence[str], clans: Sequence[str], all_: bool) -> Iterator[Family]:
+def _stored(
+    shelf: Store, accessions: Sequence[str], clans: Sequence[str], all_: bool, fetch: FetchConfig | None
+) -> Iterator[Family]:
     if all_:
         known = shelf.accessions()
         if not known:
@@ -82,4 +87,4 @@ def _stored(shelf: Store, accessions: Sequence[str], clans: Sequence[str], all_:
     if accessions or clans:
         from phylocli.fetch import fetch_families
 
-        yield from fetch_families(list(accessions), clans=list(clans), store=shelf)
+        yield from fetch_families(list(accessions), fetch, clans=list(clans), store=shelf)

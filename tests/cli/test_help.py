@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from phylocli.cli import load, modules, names
+from phylocli.cli import _summary, load, modules, names
 
 HEAVY = [
     "pydantic",
@@ -48,6 +48,7 @@ print([name for name in {HEAVY!r} if name in sys.modules], sorted(rooms), comman
 @pytest.mark.parametrize("module", modules(), ids=COMMANDS)
 def test_every_command_is_documented(module):
     assert module.__doc__
+    assert _summary(module.__name__.rsplit(".", 1)[1]) == module.__doc__.split("\n", 1)[0]
     assert module.EXAMPLES
     name = module.__name__.rsplit(".", 1)[1].replace("_", "-")
     assert any(f"phylocli {name}" in example for example in module.EXAMPLES)

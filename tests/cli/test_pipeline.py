@@ -10,6 +10,8 @@ import sys
 import polars as pl
 import pytest
 
+from phylocli.pairs import Split
+
 CONFIG = """
 families = ["four.sto"]
 seed = 3
@@ -64,12 +66,19 @@ def run(folder):
 def test_a_run_leaves_every_artefact_with_its_provenance(finished):
     folder, done = finished
     out = folder / "out"
-    assert f"the report is at {out.resolve() / 'report' / 'report.html'}" in done.stderr
+    assert f"The report is at {out.resolve() / 'report' / 'report.html'}" in done.stderr
     assert done.stdout == ""
     for name in ("families.sto.gz", "alignments.sto.gz", "trees.sto.gz", "train.sto.gz", "pairs.parquet"):
         record = json.loads((out / f"{name}.provenance.json").read_text())
         assert record["versions"]["phylocli"], name
-    for name in ("members.fasta", "labels.tsv", "run/model/model.safetensors", "run/metrics.parquet", "report/report.html"):
+    for name in (
+        "split.tsv",
+        "members.fasta",
+        "labels.tsv",
+        "run/model/model.safetensors",
+        "run/metrics.parquet",
+        "report/report.html",
+    ):
         assert (out / name).stat().st_size > 0, name
     assert not list(out.rglob("*.part"))
 
@@ -83,6 +92,8 @@ def test_held_out_members_are_not_trained_on(finished):
     drawn = set(pairs["id_a"]) | set(pairs["id_b"])
     assert drawn
     assert not drawn & held_out
+    used = Split.read(folder / "out" / "run" / "split.parquet").table
+    assert not set(used["id"]) & held_out
 
 
 def test_the_report_compares_with_untrained_and_composition(finished):
@@ -113,7 +124,7 @@ def test_another_parameter_reruns_from_its_stage_on(finished, tmp_path):
     folder, _ = finished
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    (copy / "run.toml").write_text(CONFIG.replace("n = 300", "n = 200"))
+    (copy / "run.toml").write_text(CONFIG.replace("n = 300", "n = 300\nmin_dist = 0.1"))
     done = run(copy)
     assert done.returncode == 0, done.stderr
     for stage in ("families", "align", "tree", "split"):

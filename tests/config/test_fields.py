@@ -37,7 +37,10 @@ def leaves(cls: type[Config], at: tuple[str, ...] = ()) -> list[tuple[tuple[str,
     found = []
     for name, field in cls.model_fields.items():
         below = nested_class(field)
-        found += leaves(below, (*at, name)) if below else [((*at, name), field)]
+        if below is None or below.table:  # a stage's own table is looked at with its command
+            found.append(((*at, name), field))
+        else:
+            found += leaves(below, (*at, name))
     return found
 
 
@@ -50,7 +53,7 @@ def test_every_field_reaches_command_toml_environment_provenance_and_reference(n
     for path, field in leaves(cls):
         key = ".".join(path)
         assert field.description, f"{key} has no docstring"
-        has_flag = len(path) == 1 and Cli.of(field).shown
+        has_flag = len(path) == 1 and Cli.of(field).shown and not nested_class(field)
         if has_flag:
             assert options[key].help.replace(r"\[", "[") == field.description
             assert f"{options[key].opts[-1]}" in section

@@ -1,0 +1,156 @@
+"""Options of `phylocli run`: the configurations of all stages, and which families they work on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from phylocli.config import layers
+from phylocli.config.align import AlignConfig
+from phylocli.config.base import Cli, Config, Layer, nested_class
+from phylocli.config.fetch import FetchConfig
+from phylocli.config.pairs import PairsConfig
+from phylocli.config.probe import ProbeConfig
+from phylocli.config.types import Alphabet, Seed
+from phylocli.core.errors import UsageError
+
+DEFAULT_PAIRS = 50_000
+"""Rows of the table of pairs, where one is needed and no number is given."""
+
+ONLY_BY_TABLE = (
+    *("bins", "quantiles", "replace", "species", "max_per_sequence", "max_per_ancestor"),
+    *("min_identity", "max_identity", "min_coverage"),
+)
+"""Options of `[pairs]` that pairs sampled during training cannot follow."""
+
+
+class HoldoutConfig(Config):
+    """Which members training never sees."""
+
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Fraction of the members of each family, as whole clades."""
+
+
+class RunConfig(Config):
+    """What a run does: its families, and each stage's options in the stage's table."""
+
+    table: ClassVar[str] = "run"
+
+    families: Annotated[tuple[str, ...], Cli(shown=False, multiple=True, file=True)] = ()
+    """Files with families (Stockholm, FASTA), or accessions, which are fetched."""
+    clans: Annotated[tuple[str, ...], Cli(shown=False, multiple=True)] = ()
+    """Clan accessions, all of whose families are fetched."""
+    seed: Seed = 0
+    alphabet: Annotated[Alphabet, Cli()] = "protein"
+    """Alphabet of the sequences. Nucleotide trees need [tree] model = "p"."""
+    train_on: Annotated[Literal["trees", "pairs"] | None, Cli()] = None
+    """Train on pairs sampled anew from the trees at every step, or on a table of pairs. By default on trees, unless [pairs]
+    has options that only a table can follow (bins, quantiles, replacement, limits)."""
+    holdout: HoldoutConfig = HoldoutConfig()
+    fetch: FetchConfig = FetchConfig()
+    """Options of 'phylocli fetch'."""
+    align: AlignConfig = AlignConfig()
+    """Options of 'phylocli align'."""
+    tree: Annotated[dict[str, Any], Cli(shown=False)] = Field(default={})
+    """Options of 'phylocli tree'."""
+    pairs: PairsConfig = PairsConfig()
+    """Options of 'phylocli pairs'."""
+    train: Annotated[dict[str, Any], Cli(shown=False)] = Field(default={})
+    """Options of 'phylocli train'."""
+    embed: Annotated[dict[str, Any], Cli(shown=False)] = Field(default={})
+    """Options of 'phylocli embed'."""
+    probe: ProbeConfig = ProbeConfig()
+    """Options of 'phylocli probe'."""
+
+    @classmethod
+    def gather(cls, arguments: Mapping[str, Any]) -> list[Layer]:
+        """Return the layers below the options: every stage's tables, the file or families named, the environment."""
+        found = []
+        stages = ["run", *cls.stages()]
+        for path in layers.files():
+            found += [_placed(layers.from_file(path, stage), stage) for stage in stages]
+        found.append(of_arguments(list(arguments.get("what") or ())))
+        for stage in stages:
+            found += [_placed(layer, stage) for layer in layers.from_environment(os.environ, stage)]
+        return [layer for layer in found if layer.values]
+
+    @classmethod
+    def stages(cls) -> list[str]:
+        """Return the names of the stages, which are the tables of their options."""
+        return [name for name in cls.model_fields if name in layers.tables()]
+
+    @property
+    def trains_on_pairs(self) -> bool:
+        """Whether training reads a table of pairs."""
+        if self.train_on is not None:
+            return self.train_on == "pairs"
+        default = PairsConfig()
+        return any(getattr(self.pairs, name) != getattr(default, name) for name in ONLY_BY_TABLE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_once(cls, values: Any) -> Any:
+        """Pass seed and alphabet on to the stages that do not set their own; give sampling a number where it needs one."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        for name, field in cls.model_fields.items():
+            below, given = nested_class(field), values.get(name, {})
+            if below is None or not isinstance(given, dict):
+                continue
+            shared = {key: values[key] for key in ("seed", "alphabet") if key in values and key in below.model_fields}
+            values[name] = {**shared, **given}
+        pairs = values.get("pairs")
+        if isinstance(pairs, dict) and pairs.get("number") is None and ("scheme" in pairs or pairs.get("replace")):
+            values["pairs"] = {**pairs, "number": DEFAULT_PAIRS}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.alphabet == "dna" and self.tree.get("model") != "p":
+            raise UsageError(
+                "Nucleotide trees cannot be inferred with an amino acid substitution model",
+                fix='set [tree] model = "p", or infer trees with another program and give them to pairs and train',
+            )
+        if self.train.get("alphabet", self.alphabet) != self.alphabet:
+            raise UsageError("[train] alphabet differs from the run's", fix="set alphabet once, above all tables")
+        if self.train_on == "trees":
+            default = PairsConfig()
+            table_only = [name for name in ONLY_BY_TABLE if getattr(self.pairs, name) != getattr(default, name)]
+            if table_only:
+                raise UsageError(
+                    f"training on trees cannot follow [pairs] {table_only[0]}", fix="leave it out, or set train_on = 'pairs'"
+                )
+        return self
+
+
+def _placed(layer: Layer, stage: str) -> Layer:
+    return layer if stage == "run" else layer.below(stage)
+
+
+def of_arguments(arguments: list[str]) -> Layer:
+    """Return the layer of what the command line names: one TOML file, or families (files, accessions, clans).
+
+    Raises:
+        BadInputError: a file that cannot be read or is not TOML.
+    """
+    if len(arguments) == 1 and arguments[0].endswith(".toml"):
+        return of_file(arguments[0])
+    clans = [name for name in arguments if name.startswith("CL")]
+    families = [name for name in arguments if name not in clans]
+    return Layer("", {key: value for key, value in (("families", families), ("clans", clans)) if value})
+
+
+def of_file(path: str | Path) -> Layer:
+    """Return the layer of a run's TOML file, the paths in which are relative to it.
+
+    Raises:
+        BadInputError: a file that cannot be read or is not TOML.
+    """
+    from phylocli.formats.toml import read_toml
+
+    return Layer(str(path), read_toml(path), folder=Path(path).parent)
