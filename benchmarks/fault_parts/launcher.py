@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -166,7 +167,7 @@ class Launcher:
     ) -> Ended:
         """Run a command and send it a signal after so many seconds, if it is not done by then."""
         pid = self.start(arguments, cwd, env)
-        time.sleep(after)
+        select.select([self._server.stdout], [], [], after)  # until it has ended, or so long
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signum)
         return self.wait()

@@ -247,6 +247,7 @@ class Forest:
         bounded: whether lengths are brought within `MIN_LENGTH` and `MAX_LENGTH`.
         classes: of each pattern, shape (patterns,), for a single tree: each class has one rate. None: all patterns have all
             rates.
+        tips: of a forest with the same patterns, where there is one: they need not be made again.
 
     Attributes:
         n_tips: number of tips of all trees.
@@ -275,6 +276,7 @@ class Forest:
         dtype: torch.dtype,
         bounded: bool = True,
         classes: npt.NDArray[np.int64] | None = None,
+        tips: torch.Tensor | None = None,
     ) -> None:
         sizes = [len(p.states) for p in patterns]
         width = max(1, *(len(p.weights) for p in patterns))
@@ -344,10 +346,12 @@ class Forest:
             length[free] = length[free].clip(MIN_LENGTH, MAX_LENGTH)
         self.length = torch.from_numpy(length).to(device)
         self.weights = torch.from_numpy(weights).to(device)
-        alphabet = np.vstack([np.eye(STATES), np.ones((1, STATES))])  # a missing residue is compatible with every state
-        table = torch.from_numpy(alphabet).to(device, dtype)
-        coded = torch.from_numpy(states).to(device).long().view(self.n_tips, parts, width)
-        self.tips = table[coded].transpose(2, 3).contiguous()
+        if tips is None:
+            alphabet = np.vstack([np.eye(STATES), np.ones((1, STATES))])  # a missing residue is compatible with every state
+            table = torch.from_numpy(alphabet).to(device, dtype)
+            coded = torch.from_numpy(states).to(device).long().view(self.n_tips, parts, width)
+            tips = table[coded].transpose(2, 3).contiguous()
+        self.tips = tips
 
     def __len__(self) -> int:
         return len(self._trees)

@@ -40,15 +40,18 @@ class _Search(NamedTuple):
         reach: natural-log units that a first look may lose: without the inner branch, and with another pairing.
         least_gain: of an interchange; what is less goes away with the next lengths.
         few: interchanges as a fraction of the tips; a turn that makes no more is the last.
+        fits_all: whether all three pairings are fitted at each open branch before interchanges are chosen; otherwise the
+            first look chooses, and only what it has chosen is fitted.
     """
 
     reach: tuple[float, float]
     least_gain: float
     few: float
+    fits_all: bool
 
 
-_THOROUGH = _Search((20.0, 6.0), 0.2, 0.01)
-_QUICK = _Search((5.0, 1.0), 0.05, 0.01)
+_THOROUGH = _Search((20.0, 6.0), 0.2, 0.01, fits_all=True)
+_QUICK = _Search((5.0, 0.0), 0.05, 0.03, fits_all=False)
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,12 @@ def interchange(
         classes, rates = _site_classes(tree, rows, patterns, rates_model, rates)
     search = _QUICK if site_rates else _THOROUGH
     moves = pending = 0
+    view: _View | None = None
     if sweep:
-        now = kept = _View(now, patterns, rates_model, rates, classes).swept()
-    for turn in range(turns + 1):
         view = _View(now, patterns, rates_model, rates, classes)
+        now = kept = view.swept()
+    for turn in range(turns + 1):
+        view = _View(now, patterns, rates_model, rates, classes, view)
         if values and view.value <= values[-1]:
             break
         values.append(view.value)
@@ -134,7 +139,7 @@ def interchange(
 
 
 class _View:
-    """A tree with its partial likelihoods from both sides."""
+    """A tree with its partial likelihoods from both sides; takes over the memory of a former view, which ends with it."""
 
     def __init__(
         self,
@@ -143,10 +148,13 @@ class _View:
         model: SubstitutionModel,
         rates: torch.Tensor,
         classes: npt.NDArray[np.int64] | None,
+        former: _View | None = None,
     ) -> None:
         self._tree = tree
-        self._forest = Forest([tree], [patterns], device=rates.device, dtype=torch.float32, classes=classes)
-        self._pruner = Pruner(self._forest, model, rates)
+        pruner = None if former is None else former._pruner
+        tips = None if pruner is None else pruner.forest.tips
+        self._forest = Forest([tree], [patterns], device=rates.device, dtype=torch.float32, classes=classes, tips=tips)
+        self._pruner: Pruner = Pruner(self._forest, model, rates, pruner)
         found = self._pruner.ascend()
         sites = mixture(found) if classes is None else found.flatten(1)
         self.value = float((sites * self._forest.weights).sum())
@@ -170,19 +178,34 @@ class _View:
             marked = torch.zeros(len(self._forest.length), dtype=torch.bool, device=found.node.device)
             marked[self._forest.numbers(0)[sorted(touched)]] = True
             found = found.chosen(marked[found.five()].any(dim=1))
-        if len(found.node):
-            found = found.chosen(first_look(self._pruner, found, self.value, search.reach))
         if not len(found.node):
             return self._tree, set(), 0
-        parts = [part for _, part in resolutions(self._pruner, found, rounds=_ROUNDS)]
-        total, lengths = (torch.cat(each).cpu().numpy() for each in ([p.total for p in parts], [p.lengths for p in parts]))
+        gain, pairing = first_look(self._pruner, found, self.value, search.reach[0])
         own = np.empty(len(self._forest.length), dtype=np.int64)  # from the forest's numbers to the tree's
         own[self._forest.numbers(0)] = np.arange(len(own))
-        return self._take(total, lengths, own[found.five().cpu().numpy()], search.least_gain)
+        open_ = (gain > -search.reach[1]).cpu().numpy()
+        if not search.fits_all:
+            open_ = _disjoint(gain.cpu().numpy(), own[found.five().cpu().numpy()], open_)
+        which = torch.from_numpy(open_).to(gain.device)
+        found, pairing = found.chosen(which), pairing[which]
+        if not len(found.node):
+            return self._tree, set(), 0
+        chosen = None if search.fits_all else pairing[:, None]
+        parts = [part for _, part in resolutions(self._pruner, found, rounds=_ROUNDS, pairings=chosen)]
+        total, lengths = torch.cat([part.total for part in parts]), torch.cat([part.lengths for part in parts])
+        place = torch.zeros_like(pairing)
+        gain = total[:, 0] - self.value
+        if search.fits_all:
+            place = pairing = 1 + total[:, 1:].argmax(dim=1)
+            gain = total[:, 1:].amax(dim=1) - total[:, 0]
+        rows = torch.arange(len(place), device=place.device)
+        best = (gain, pairing, lengths[rows, place], found.five())
+        gains, pairings, fitted, five = (values.cpu().numpy() for values in best)
+        return self._take(gains, pairings, fitted, own[five], search.least_gain)
 
-    def _take(self, total: Array, lengths: Array, five: np.ndarray, least_gain: float) -> tuple[BinaryTree, set[int], int]:
-        gain = total[:, 1:].max(axis=1) - total[:, 0]
-        pairing = 1 + total[:, 1:].argmax(axis=1)
+    def _take(
+        self, gain: Array, pairing: npt.NDArray[np.int64], lengths: Array, five: np.ndarray, least_gain: float
+    ) -> tuple[BinaryTree, set[int], int]:
         tree = self._tree
         children, length = tree.children.copy(), tree.length.copy()
         touched: set[int] = set()
@@ -197,10 +220,21 @@ class _View:
             goes = next(node for node in around[:2] if node not in order[:2])
             here, there = (tuple(np.argwhere(children == node)[0]) for node in (goes, around[2]))
             children[here], children[there] = around[2], goes
-            for node, fitted in zip([*order, around[4]], lengths[edge, pairing[edge]], strict=True):
+            for node, fitted in zip([*order, around[4]], lengths[edge], strict=True):
                 if tree.free[node]:
                     length[node] = fitted
         return _ordered(replace(tree, children=children, length=length)), touched, moves
+
+
+def _disjoint(gain: Array, five: np.ndarray, open_: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which of the open branches remain when of those that share a branch the one that gains most is taken."""
+    taken: set[int] = set()
+    kept = np.zeros_like(open_)
+    for edge in np.argsort(-gain, kind="stable").tolist():
+        if open_[edge] and taken.isdisjoint(five[edge].tolist()):
+            taken.update(five[edge].tolist())
+            kept[edge] = True
+    return kept
 
 
 def _site_classes(

@@ -33,12 +33,13 @@ class Pruner:
         model: the substitution model.
         rates: of the categories, equally probable, shape (trees, categories), float64; of the classes where the patterns are
             divided.
+        former: a pruner that is no longer needed, of another tree for the same patterns: its memory is used again.
 
     Attributes:
         shape: of one node's partials, (categories, 20, patterns).
     """
 
-    def __init__(self, forest: Forest, model: SubstitutionModel, rates: torch.Tensor) -> None:
+    def __init__(self, forest: Forest, model: SubstitutionModel, rates: torch.Tensor, former: Pruner | None = None) -> None:
         self.forest = forest
         device, dtype = forest.tips.device, forest.tips.dtype
         self.branches = Branches(model, device, dtype, quick=forest.divided)
@@ -48,16 +49,24 @@ class Pruner:
         self.rates = rates
         self._current = False  # whether the transition probabilities are those of lengths and rates
         self.shape = (categories, STATES, width)
-        self._down = torch.empty((forest.n_inner, *self.shape), device=device, dtype=dtype)
-        self._message = torch.empty((nodes, *self.shape), device=device, dtype=dtype)
-        self._exponent = torch.zeros((nodes, categories, width), device=device, dtype=dtype)
         self._transition = torch.empty((nodes, categories, STATES, STATES), device=device, dtype=dtype)
         most = max(level.stop - level.start for level in forest.levels)
-        # Work space: fresh memory for every level would cost more time than the arithmetic.
-        self._space = torch.empty((4, most, *self.shape), device=device, dtype=dtype)
-        self._outer: torch.Tensor | None = None
-        self._outer_exponent: torch.Tensor | None = None
-        self._tips_projected: torch.Tensor | None = None
+        # Fresh memory for every tree, or for every level, would cost more time than the arithmetic.
+        if former is None:
+            self._down = torch.empty((forest.n_inner, *self.shape), device=device, dtype=dtype)
+            self._message = torch.empty((nodes, *self.shape), device=device, dtype=dtype)
+            self._exponent = torch.zeros((nodes, categories, width), device=device, dtype=dtype)
+            self._outer: torch.Tensor | None = None
+            self._outer_exponent: torch.Tensor | None = None
+            self._tips_projected: torch.Tensor | None = None
+        else:
+            self._down, self._message, self._exponent = former._down, former._message, former._exponent
+            self._outer, self._outer_exponent = former._outer, former._outer_exponent
+            self._tips_projected = former._tips_projected
+        space = None if former is None else former._space
+        if space is None or space.shape[1] < most:
+            space = torch.empty((4, most, *self.shape), device=device, dtype=dtype)
+        self._space: torch.Tensor = space
 
     def place(self, length: torch.Tensor, rates: torch.Tensor) -> None:
         """Set the branch lengths, shape (nodes,), and the rates, shape (trees, categories); `ascend` comes next."""

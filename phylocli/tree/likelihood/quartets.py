@@ -46,8 +46,8 @@ class Neighbours(NamedTuple):
     around: torch.Tensor
     above: torch.Tensor
 
-    def chosen(self, which: torch.Tensor) -> Neighbours:
-        """Return those of some branches: a mask or indices."""
+    def chosen(self, which: torch.Tensor | slice) -> Neighbours:
+        """Return those of some branches: a mask, indices or a slice."""
         return Neighbours(self.node[which], self.around[which], self.above[which])
 
     def five(self) -> torch.Tensor:
@@ -56,12 +56,12 @@ class Neighbours(NamedTuple):
 
 
 class Resolutions(NamedTuple):
-    """How likely the three resolutions of inner branches are, the present one first.
+    """How likely resolutions of inner branches are; of all three, the present one is first.
 
     Attributes:
-        sites: natural-log likelihoods of patterns, shape (branches, 3, patterns), float64; 0 where padded.
-        total: of alignments, shape (branches, 3).
-        lengths: of the five branches, in the order of `PAIRINGS` and the inner one last, shape (branches, 3, 5).
+        sites: natural-log likelihoods of patterns, shape (branches, resolutions, patterns), float64; 0 where padded.
+        total: of alignments, shape (branches, resolutions).
+        lengths: of the five branches, in the order of `PAIRINGS` and the inner one last, shape (branches, resolutions, 5).
     """
 
     sites: torch.Tensor
@@ -89,39 +89,50 @@ def neighbours(pruner: Pruner) -> Neighbours:
     return Neighbours(node, around, ~at_root & ~over)
 
 
-def resolutions(pruner: Pruner, found: Neighbours, *, rounds: int = _ROUNDS) -> Iterator[tuple[slice, Resolutions]]:
-    """Yield the likelihoods of the three resolutions of inner branches, some branches at a time.
+def resolutions(
+    pruner: Pruner, found: Neighbours, *, rounds: int = _ROUNDS, pairings: torch.Tensor | None = None
+) -> Iterator[tuple[slice, Resolutions]]:
+    """Yield the likelihoods of resolutions of inner branches, some branches at a time.
 
     Args:
         pruner: after `ascend` and `descend()` at the lengths that count.
         found: branches, as `neighbours` gives them, or some of those.
         rounds: over the five branches of each resolution.
+        pairings: places in `PAIRINGS`, shape (branches, resolutions), of those to be fitted; None: all three.
     """
-    most = min(_chunk(pruner, 3), len(found.node))
-    space = pruner.forest.tips.new_empty((_ARRAYS, 3 * most, *pruner.shape))
+    if pairings is None:
+        pairings = torch.arange(3, device=found.node.device).expand(len(found.node), -1)
+    copies = pairings.shape[1]
+    most = min(_chunk(pruner, copies), len(found.node))
+    space = pruner.forest.tips.new_empty((_ARRAYS, copies * most, *pruner.shape))
     for start in range(0, len(found.node), max(most, 1)):
         part = slice(start, min(start + most, len(found.node)))
-        yield part, _Quartets(pruner, Neighbours(*(field[part] for field in found)), space).fit(rounds)
+        yield part, _Quartets(pruner, found.chosen(part), pairings[part], space).fit(rounds)
 
 
-def first_look(pruner: Pruner, found: Neighbours, value: float, reach: tuple[float, float]) -> torch.Tensor:
-    """Return at which inner branches another pairing may be as likely as the present one, shape (branches,), bool.
+def first_look(pruner: Pruner, found: Neighbours, value: float, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the better of the other pairings at inner branches gains at a first look, and which that is.
 
     Two looks, with the four outer branches as they are. Where the tree loses too much when the inner branch has no length,
-    which all pairings then share, none will win. For all others each pairing gets Newton steps on the inner branch alone.
+    which all pairings then share, none will win, and −inf is returned. For all others each pairing gets Newton steps on the
+    inner branch alone.
 
     Args:
         pruner: of one tree, after `ascend` and `descend()` at the lengths that count.
         found: branches, as `neighbours` gives them, or some of those.
         value: log likelihood of the tree.
-        reach: natural-log units; what may be lost without the inner branch, and after the Newton steps.
+        reach: natural-log units that may be lost without the inner branch.
+
+    Returns:
+        Gains in natural-log units, float64, and places in `PAIRINGS`, shape (branches,) both.
     """
     most = _chunk(pruner, 5)
     parts = [slice(start, start + most) for start in range(0, len(found.node), most)]
-    return torch.cat([_look(pruner, Neighbours(*(field[part] for field in found)), value, reach) for part in parts])
+    gains, pairings = zip(*(_look(pruner, found.chosen(part), value, reach) for part in parts), strict=True)
+    return torch.cat(gains), torch.cat(pairings)
 
 
-def _look(pruner: Pruner, found: Neighbours, value: float, reach: tuple[float, float]) -> torch.Tensor:
+def _look(pruner: Pruner, found: Neighbours, value: float, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
     forest, branches = pruner.forest, pruner.branches
     messages, exponents = (each.unflatten(0, (4, -1)) for each in pruner.sent_from_below(found.around.T.flatten()))
     if bool(found.above.any()):
@@ -133,15 +144,16 @@ def _look(pruner: Pruner, found: Neighbours, value: float, reach: tuple[float, f
     likelihood = torch.einsum("x,fcxp->fcp", branches.frequencies.to(left.dtype), left.mul_(right)).double()
     together = torch.log(likelihood.clamp(min=_LEAST)) + sides.double() * math.log(2)
     together = together.flatten(1) if forest.divided else mixture(together)
-    open_ = (together * weights).sum(dim=1) > value - reach[0]
-    which = open_.nonzero()[:, 0]
+    which = ((together * weights).sum(dim=1) > value - reach).nonzero()[:, 0]
+    gain = torch.full((len(found.node),), -torch.inf, dtype=torch.float64, device=together.device)
+    pairing = torch.ones(len(found.node), dtype=torch.int64, device=together.device)
     if not len(which):
-        return open_
+        return gain, pairing
     messages, exponents, weights = messages[:, which], exponents[which], weights[which]
     inner, rates = pruner.length[found.node[which]], pruner.rates_of(found.node[which])
     free = torch.ones_like(inner, dtype=torch.bool)
     start = (inner * _LEFT).clamp(MIN_LENGTH, MAX_LENGTH)
-    best = torch.full_like(inner, -torch.inf)
+    totals = []
     for a, b, c, d in PAIRINGS[1:]:
         left, right = messages[a] * messages[b], messages[c] * messages[d]
         sides = rescale(left) + rescale(right) + exponents
@@ -150,9 +162,10 @@ def _look(pruner: Pruner, found: Neighbours, value: float, reach: tuple[float, f
         meeting = Meeting.of(product, sides, divided=forest.divided)
         fitted = branches.fit(meeting, start, rates, weights, free, _NEWTON_STEPS)
         sites = branches.fit(meeting, fitted.length, rates, weights, free, 0).log_sites(meeting, rates)
-        best = torch.maximum(best, (sites * weights).sum(dim=1))
-    open_[which] = best > value - reach[1]
-    return open_
+        totals.append((sites * weights).sum(dim=1))
+    best, place = torch.stack(totals).max(dim=0)
+    gain[which], pairing[which] = best - value, 1 + place
+    return gain, pairing
 
 
 def _chunk(pruner: Pruner, copies: int) -> int:
@@ -170,33 +183,37 @@ def _subtrees(pruner: Pruner, found: Neighbours) -> tuple[torch.Tensor, torch.Te
 
 
 class _Quartets:
-    """All three resolutions of some branches: a batch three times as long, its subtrees in the order of the pairings."""
+    """Resolutions of some branches: a batch as many times as long, its subtrees in the order of the pairings."""
 
-    def __init__(self, pruner: Pruner, found: Neighbours, space: torch.Tensor) -> None:
+    def __init__(self, pruner: Pruner, found: Neighbours, pairings: torch.Tensor, space: torch.Tensor) -> None:
         forest = pruner.forest
         self._branches = pruner.branches
         self._divided = forest.divided
-        count = len(found.node)
+        count, copies = pairings.shape
         partials, exponents = _subtrees(pruner, found)
         projected = torch.matmul(self._branches.project, partials)
-        order = torch.tensor(PAIRINGS, device=partials.device)
-        space = space[:, : 3 * count]
+        order = torch.tensor(PAIRINGS, device=partials.device)[pairings]
+        # Of each place in each resolution, the number of its subtree among all branches' four.
+        order = (order + 4 * torch.arange(count, device=order.device)[:, None, None]).flatten(0, 1).T
+        space = space[:, : copies * count]
         self._messages, self._subtrees, self._projected = space[0:4], space[4:8], space[8:12]
         self._left, self._right, self._product, self._other = space[12:16]
         for place in range(4):
-            torch.index_select(partials, 1, order[:, place], out=self._subtrees[place].unflatten(0, (count, 3)))
-            torch.index_select(projected, 1, order[:, place], out=self._projected[place].unflatten(0, (count, 3)))
+            torch.index_select(partials.flatten(0, 1), 0, order[place], out=self._subtrees[place])
+            torch.index_select(projected.flatten(0, 1), 0, order[place], out=self._projected[place])
 
         def arranged(values: torch.Tensor) -> list[torch.Tensor]:
-            """Values of the four subtrees, (branches, 4, …), for each place of a pairing, (branches · 3, …)."""
-            return [values.index_select(1, order[:, place]).flatten(0, 1) for place in range(4)]
+            """Values of the four subtrees, (branches, 4, …), for each place of a pairing, (branches · resolutions, …)."""
+            return [values.flatten(0, 1).index_select(0, order[place]) for place in range(4)]
 
+        self._copies = copies
         self._exponents = arranged(exponents)
-        self._rates = pruner.rates_of(found.node).repeat_interleave(3, dim=0)
-        self._free = [*arranged(forest.free[found.around]), torch.ones(3 * count, dtype=torch.bool, device=partials.device)]
-        self._lengths = [*arranged(pruner.length[found.around]), pruner.length[found.node].repeat_interleave(3)]
-        self._start_elsewhere()
-        self._weights = forest.weights[forest.family[found.node]].repeat_interleave(3, dim=0)
+        self._rates = pruner.rates_of(found.node).repeat_interleave(copies, dim=0)
+        inner = torch.ones(copies * count, dtype=torch.bool, device=partials.device)
+        self._free = [*arranged(forest.free[found.around]), inner]
+        self._lengths = [*arranged(pruner.length[found.around]), pruner.length[found.node].repeat_interleave(copies)]
+        self._start_elsewhere(pairings.flatten() > 0)
+        self._weights = forest.weights[forest.family[found.node]].repeat_interleave(copies, dim=0)
         for place in range(4):
             self._send(place, self._subtrees[place], self._messages[place])
 
@@ -225,14 +242,13 @@ class _Quartets:
                 self._fit_pair((0, 1), self._send(4, self._right, self._left), right)
                 left = self._joined(0, 1, self._left)
                 self._fit_pair((2, 3), self._send(4, self._left, self._right), left)
-        return Resolutions(*(values.unflatten(0, (-1, 3)) for values in best))
+        return Resolutions(*(values.unflatten(0, (-1, self._copies)) for values in best))
 
-    def _start_elsewhere(self) -> None:
-        """Start the two other pairings where least squares would have them: a third of the inner branch goes to all others.
+    def _start_elsewhere(self, other: torch.Tensor) -> None:
+        """Start the other pairings where least squares would have them: a third of the inner branch goes to all others.
 
         The distances of ab|cd ask ac|bd for an inner branch of no length, and its outer ones take a third of the old one.
         """
-        other = (torch.arange(len(self._free[4]), device=self._rates.device) % 3) > 0
         inner = torch.where(other, self._lengths[4], 0.0)
         for place in range(4):
             self._lengths[place] += torch.where(self._free[place], inner * _HANDED_ON, 0.0)

@@ -133,13 +133,21 @@ def test_the_first_look_leaves_out_no_interchange_that_gains_much(seed: int, sit
     value = float((sites.flatten(1) if site_rates else torch.logsumexp(sites, 1) - np.log(4)).mul(forest.weights).sum())
     pruner.descend(derivatives=False)
     around = neighbours(pruner)
-    total = torch.cat([part.total for _, part in resolutions(pruner, around)])
+    parts = [part for _, part in resolutions(pruner, around)]
+    total, lengths = torch.cat([part.total for part in parts]), torch.cat([part.lengths for part in parts])
     gain = total[:, 1:].amax(dim=1) - total[:, 0]
-    open_ = first_look(pruner, around, value, (5.0, 1.0))
+    looked, pairing = first_look(pruner, around, value, 5.0)
+    open_ = looked > -1.0
     assert 0 < int(open_.sum()) < len(open_)
     much = gain > 1.5
     assert bool(much.any())
     assert bool(open_[much].all())
+    assert bool((pairing == 1 + total[:, 1:].argmax(dim=1))[much].all())
+    # A pairing that is fitted alone ends where it does beside the others.
+    [(_, alone)] = list(resolutions(pruner, around, pairings=pairing[:, None]))
+    rows = torch.arange(len(pairing))
+    torch.testing.assert_close(alone.total[:, 0], total[rows, pairing], rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(alone.lengths[:, 0], lengths[rows, pairing], rtol=1e-2, atol=1e-4)
 
 
 def family_of(tree: Tree, states: np.ndarray) -> Family:
