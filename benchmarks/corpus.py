@@ -60,7 +60,7 @@ def stage(name: str, path: Path, cache: Path, batches: int) -> None:
     from phylocli.train.data.compiled import open_compiled
     from phylocli.train.data.loading import load_corpus
 
-    console.set_verbosity(console.QUIET)
+    console.show_messages(console.QUIET)
     wall, cpu = time.monotonic(), time.process_time()
     residues = 0
     if name in ("compile", "open"):
@@ -112,7 +112,7 @@ def waiting(steps: int = 20) -> None:
     from phylocli.train.task import Learner
     from phylocli.tree import infer_trees
 
-    console.set_verbosity(console.QUIET)
+    console.show_messages(console.QUIET)
     torch.set_num_threads(1)
     settings = recipes.load("simclr").settings
     with tempfile.TemporaryDirectory() as folder:

@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--also", metavar="NAME=FOLDER", help="tables scope.parquet and dev.parquet of another model")
     parser.add_argument("--only", action="append", metavar="REPORT", help="scope, dev, structure or tape; may be repeated")
     options = parser.parse_args()
-    console.set_verbosity(console.QUIET)
+    console.show_messages(console.QUIET)
     folder, families = options.output, options.data / "families"
     folder.mkdir(parents=True, exist_ok=True)
     dev = with_trees([families / "dev.sto.gz"], folder / "dev.sto.gz", options.families, options.members)

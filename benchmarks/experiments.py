@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", default="0")
     options = parser.parse_args()
-    console.set_verbosity(console.QUIET)
+    console.show_messages(console.QUIET)
     folder = options.output
     folder.mkdir(parents=True, exist_ok=True)
     training, dev = families(options.data, folder)

@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    console.set_verbosity(console.QUIET)
+    console.show_messages(console.QUIET)
     run, output = options.folder / "run", options.output or options.folder / "fits"
     output.mkdir(parents=True, exist_ok=True)
     found = {"first run": options.folder / "first" / "model"}

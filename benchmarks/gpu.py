@@ -346,7 +346,7 @@ def main() -> None:
             + ("is a build without CUDA" if torch.version.cuda is None else f"(CUDA {torch.version.cuda}) finds none")
             + "; --device cpu --quick tries the script itself"
         )
-    console.set_verbosity(console.QUIET)
+    console.show_messages(console.QUIET)
     with tempfile.TemporaryDirectory() as folder:
         benchmark = Benchmark(device, options.quick, Path(folder))
         benchmark.run()

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    console.set_verbosity(console.QUIET)
+    console.show_messages(console.QUIET)
     options.output.mkdir(parents=True, exist_ok=True)
     training, dev = families(options.data, options.output)
     some = options.output / f"train{options.families}.sto.gz"

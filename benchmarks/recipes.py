@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--recipes", nargs="+", default=recipes.names())
     options = parser.parse_args()
-    console.set_verbosity(console.QUIET)
+    console.show_messages(console.QUIET)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         trees = Path(scratch) / "trees.sto"

@@ -49,7 +49,7 @@ def peak() -> float:
 def steps(options: argparse.Namespace) -> None:
     """Do some steps as one of the processes; rank 0 prints what they took."""
     torch.set_num_threads(1)
-    console.set_verbosity(console.SILENT)
+    console.show_messages(console.SILENT)
     kind, changes = MODES[options.only]
     size = {"width": options.width, "depth": options.depth, "heads": options.width // 64}
     changes = {

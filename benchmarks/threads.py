@@ -24,7 +24,7 @@ TRAIN = """
 import sys
 from phylocli import train_model
 from phylocli.core import console
-console.set_verbosity(console.QUIET)
+console.show_messages(console.QUIET)
 settings = {"log.mfu": False, "validation.fraction": 0.0, "view.name": "identity+crop"}
 train_model([sys.argv[1]], sys.argv[2], steps=int(sys.argv[3]), device="cpu", settings=settings)
 """

@@ -134,9 +134,9 @@ def _state_of_the_process() -> Iterator[None]:
 
     torch: Any = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else None
-    console.set_verbosity(console.NORMAL)
+    console.show_messages(console.NORMAL)
     yield
-    console.set_verbosity(console.NORMAL)
+    console.show_messages(console.NORMAL)
     if threads is not None:
         torch.set_num_threads(threads)
 
@@ -271,10 +271,8 @@ def phylocli(tmp_path: Path) -> Run:
 def cli(tmp_path: Path) -> Callable[..., Result]:
     """Run the command line in this process, which is quicker: `cli("tree", "-", input=b"…")`; streams as text."""
     from phylocli.cli import build
-    from phylocli.core import console
 
     def run(*args: object, input: bytes | None = None, env: dict[str, str] | None = None) -> Result:
-        console.set_verbosity(console.NORMAL)
         environment = {"PHYLOCLI_STORE": str(tmp_path / "store"), "NO_COLOR": "1", "COLUMNS": "120", **(env or {})}
         return CliRunner().invoke(build(), [str(a) for a in args], input=input or b"", env=environment)
 

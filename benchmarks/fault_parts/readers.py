@@ -235,7 +235,7 @@ def fuzz(name: str, cases: int, seed: int, folder: Path) -> None:
     from phylocli.core import console
     from phylocli.core.errors import PhylocliError
 
-    console.set_verbosity(console.SILENT)
+    console.show_messages(console.SILENT)
     corpus = folder / "corpus"
     corpus.mkdir(parents=True)
     reader.seeds(corpus)

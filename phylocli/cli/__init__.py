@@ -14,6 +14,7 @@ import functools
 import importlib
 import inspect
 import io
+import logging
 import math
 import os
 import signal
@@ -28,6 +29,8 @@ import typer.main
 
 from phylocli.core import console
 from phylocli.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, PhylocliError
+
+logger = logging.getLogger(__name__)
 
 # The order of the chain, then the helpers; a module that is not named here comes last, by name.
 ORDER = (
@@ -84,7 +87,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def run(context: typer.Context, quiet: bool, verbose: bool, **options: Any) -> None:
-        console.set_verbosity(console.QUIET if quiet else console.VERBOSE if verbose else console.verbosity())
+        console.show_messages(console.QUIET if quiet else console.VERBOSE if verbose else console.NORMAL)
         code = EXIT_OK
         try:
             from phylocli.formats.streams import recording_inputs
@@ -101,19 +104,19 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
             if isinstance(error, DuplicateIdError) and "on_duplicate" in options:
                 error.fix = error.OPTION_FIX
-            console.error(str(error))
+            logger.error(str(error))
             code = error.exit_code
             _trace_if_verbose()
         except KeyboardInterrupt:
-            console.error("interrupted; nothing half-written was kept")
+            logger.error("interrupted; nothing half-written was kept")
             code = EXIT_INTERRUPTED
         except BrokenPipeError:
             _close_stdout()  # `… | head` has seen enough; that is no failure
         except MemoryError:
-            console.error("out of memory\nfix: use a smaller batch, fewer sequences at a time, or a larger machine")
+            logger.error("out of memory\nfix: use a smaller batch, fewer sequences at a time, or a larger machine")
             code = EXIT_FAILURE
         except OSError as error:
-            console.error(_words(error))
+            logger.error(_words(error))
             code = EXIT_FAILURE
             _close_stdout()  # what is still buffered for it cannot be written either
             _trace_if_verbose()
@@ -178,7 +181,7 @@ def _words(error: OSError) -> str:
 
 
 def _trace_if_verbose() -> None:
-    if console.verbosity() >= console.VERBOSE:
+    if console.level() <= console.VERBOSE:
         import traceback
 
         sys.stderr.write(traceback.format_exc())

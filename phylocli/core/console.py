@@ -1,12 +1,13 @@
-"""Talk on stderr: messages, warnings and progress bars. Data never pass through here.
+"""Messages and progress bars on stderr, for the command line. Data never pass through here.
 
-Library code says things through these functions; the command line decides how much of it is heard (`-q`, `-v`). Progress
-bars appear only where stderr is a terminal, so logs and pipes stay clean.
+Library code logs (`logger = logging.getLogger(__name__)`); what is shown is up to the program that uses it. The command line
+shows it by `show_messages`, as much as `-q` and `-v` say, with progress bars where stderr is a terminal.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -20,23 +21,62 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SILENT, QUIET, NORMAL, VERBOSE = -2, -1, 0, 1
-_verbosity = NORMAL
+SILENT, QUIET, NORMAL, VERBOSE = logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG
+"""Levels of messages: only errors, for one of several processes that do the same; also warnings; messages; details."""
+
+_package = logging.getLogger("phylocli")
 _console: Console | None = None
 
 
-def set_verbosity(level: int) -> None:
-    """Set how much is said: `QUIET` leaves only errors and warnings, `VERBOSE` adds details and tracebacks.
+class _OnStderr(logging.Handler):
+    """Prints messages as they are; warnings and errors say so, in colour on a terminal."""
 
-    `SILENT` leaves only errors: for one of several processes that do the same.
-    """
-    global _verbosity  # noqa: PLW0603  one process, one stderr
-    _verbosity = level
+    _STYLES = ((logging.ERROR, "error: ", "bold red"), (logging.WARNING, "warning: ", "yellow"), (logging.INFO, "", ""))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich.text import Text
+
+        text = record.getMessage()
+        start, style = next(((start, style) for level, start, style in self._STYLES if record.levelno >= level), ("", "dim"))
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            stderr().print(Text(start + text, style=style))  # Text, not markup: ids may hold square brackets
 
 
-def verbosity() -> int:
-    """Return the level set by `set_verbosity`."""
-    return _verbosity
+def show_messages(level: int) -> None:
+    """Print what the package logs on stderr, from a level on: the program is the command line, or one of its workers."""
+    if not messages_are_shown():
+        _package.addHandler(_OnStderr())
+        _package.propagate = False
+    _package.setLevel(level)
+
+
+def hide_messages() -> None:
+    """Undo `show_messages`."""
+    for handler in [handler for handler in _package.handlers if isinstance(handler, _OnStderr)]:
+        _package.removeHandler(handler)
+    _package.propagate = True
+    _package.setLevel(logging.NOTSET)
+
+
+def messages_are_shown() -> bool:
+    """Return whether `show_messages` was called."""
+    return any(isinstance(handler, _OnStderr) for handler in _package.handlers)
+
+
+def level() -> int:
+    """Return the level from which on messages are logged; `logging.NOTSET` where nothing was set."""
+    return _package.level
+
+
+@contextmanager
+def at_level(level: int) -> Iterator[None]:
+    """Log only messages from this level on, within the block."""
+    before = _package.level
+    _package.setLevel(level)
+    try:
+        yield
+    finally:
+        _package.setLevel(before)
 
 
 def stderr() -> Console:
@@ -49,39 +89,29 @@ def stderr() -> Console:
     return _console
 
 
-def _say(text: str, style: str | None = None) -> None:
-    from rich.text import Text
+def progress_is_shown() -> bool:
+    """Return whether progress bars are drawn: by the command line, on a terminal that is not dumb, and not with `-q`."""
+    wanted = messages_are_shown() and _package.level <= NORMAL
+    return wanted and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
-    with contextlib.suppress(OSError):  # a terminal that was closed
-        stderr().print(Text(text, style=style or ""))  # Text, not markup: ids may hold square brackets
+
+def _logger() -> logging.Logger:
+    return logging.getLogger(sys._getframe(2).f_globals.get("__name__", "phylocli"))
 
 
 def info(text: str) -> None:
-    """Say what is being done. Silent under `-q`."""
-    if _verbosity >= NORMAL:
-        _say(text)
+    """Log what is being done, as the module that calls."""
+    _logger().info(text)
 
 
 def detail(text: str) -> None:
-    """Say something that only `-v` asks for."""
-    if _verbosity >= VERBOSE:
-        _say(text, "dim")
+    """Log a detail, as the module that calls."""
+    _logger().debug(text)
 
 
 def warning(text: str) -> None:
-    """Say that a result may not be what the user expects. Heard even under `-q`."""
-    if _verbosity >= QUIET:
-        _say(f"warning: {text}", "yellow")
-
-
-def error(text: str) -> None:
-    """Say why the command failed."""
-    _say(f"error: {text}", "bold red")
-
-
-def progress_is_shown() -> bool:
-    """Return whether progress bars are drawn: a terminal on stderr, not quiet, and not a dumb terminal."""
-    return _verbosity >= NORMAL and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    """Log that a result may not be what the user expects, as the module that calls."""
+    _logger().warning(text)
 
 
 class ProgressTask(Protocol):

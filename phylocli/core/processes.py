@@ -57,7 +57,7 @@ class WorkerPool(ProcessPoolExecutor):
         initializer: a module-level function, called first in every worker.
         initargs: its arguments.
         grace: seconds between SIGTERM and SIGKILL; 0 kills at once, None waits for as long as it takes.
-        verbosity: of the workers' messages; None takes this process's.
+        level: from which on the workers print messages, if this process does (`console.show_messages`); None: the same.
         fix: what the user can do about a worker that died.
 
     Raises:
@@ -71,14 +71,15 @@ class WorkerPool(ProcessPoolExecutor):
         initargs: tuple[Any, ...] = (),
         *,
         grace: float | None = GRACE,
-        verbosity: int | None = None,
+        level: int | None = None,
         fix: str = "use fewer --jobs",
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._grace, self._fix = grace, fix
         self._called_off = context.RawValue(ctypes.c_bool, False)
-        talk = console.verbosity() if verbosity is None else verbosity
-        super().__init__(count, context, _start_worker, (self._called_off, talk, initializer, initargs))
+        shown = console.level() if level is None else level
+        arguments = (self._called_off, shown if console.messages_are_shown() else None, initializer, initargs)
+        super().__init__(count, context, _start_worker, arguments)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a worker where none is idle, and hand it the work."""
@@ -191,7 +192,7 @@ _called_off: ctypes.c_bool | None = None  # of this worker process, shared with 
 
 
 def _start_worker(
-    called_off: ctypes.c_bool, verbosity: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    called_off: ctypes.c_bool, level: int | None, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> None:
     global _called_off  # noqa: PLW0603  one process, one pool
     _called_off = called_off
@@ -200,7 +201,8 @@ def _start_worker(
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _stop)
-    console.set_verbosity(verbosity)
+    if level is not None:
+        console.show_messages(level)
     if initializer is not None:
         initializer(*initargs)
 

@@ -1,6 +1,9 @@
 """Progress bars: one display for all that run, and none where nobody would see it."""
 
 import io
+import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -24,7 +27,7 @@ def test_bars_may_be_nested_and_talk_goes_above_them(terminal):
         outer.advance(2)
         with console.progress_task("PF00042 full", total=4_000_000, unit="bytes") as inner:
             inner.advance(3_000_000)
-            console.info("a message")
+            logging.getLogger("phylocli.fetch").info("a message")
     text = terminal.getvalue()
     assert "2/3 families" in text
     assert "3.0/4.0 MB" in text
@@ -67,3 +70,41 @@ def test_square_brackets_are_no_markup(terminal):
 def test_nothing_is_drawn_where_there_is_no_terminal(capsys):
     assert list(console.progress(range(3), "counting")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_messages_are_printed_from_their_level_on_with_what_they_are(capsys):
+    logger = logging.getLogger("phylocli.pairs.draw")
+    for level, printed in [
+        (console.VERBOSE, "a detail\na message\nwarning: a [warning]\nerror: an error\n"),
+        (console.NORMAL, "a message\nwarning: a [warning]\nerror: an error\n"),
+        (console.QUIET, "warning: a [warning]\nerror: an error\n"),
+        (console.SILENT, "error: an error\n"),
+    ]:
+        console.show_messages(level)
+        logger.debug("a detail")
+        logger.info("a message")
+        logger.warning("a [warning]")
+        logger.error("an error")
+        assert capsys.readouterr().err == printed
+
+
+def test_a_level_holds_within_its_block(capsys):
+    with console.at_level(console.SILENT):
+        logging.getLogger("phylocli.train").warning("not shown")
+    logging.getLogger("phylocli.train").warning("shown")
+    assert capsys.readouterr().err == "warning: shown\n"
+
+
+def test_as_a_library_messages_go_where_the_program_says_and_no_bar_is_drawn(capsys, caplog, monkeypatch):
+    console.hide_messages()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with caplog.at_level(logging.INFO):
+        logging.getLogger("phylocli.tree").info("for the program's own handlers")
+    assert set(caplog.messages) == {"for the program's own handlers"}
+    assert capsys.readouterr().err == ""
+    assert not console.progress_is_shown()
+
+
+def test_importing_the_package_sets_up_no_handler():
+    code = "import logging, phylocli; print(logging.getLogger('phylocli').handlers, logging.root.handlers)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[] []\n"

@@ -227,14 +227,11 @@ def joined(device: torch.device) -> Iterator[World]:
     if ours:
         on_gpu = device.type == "cuda"
         dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
-    before = console.verbosity()
     try:
         world = World(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
-        if not world.main:
-            console.set_verbosity(console.SILENT)
-        yield world
+        with contextlib.nullcontext() if world.main else console.at_level(console.SILENT):
+            yield world
     finally:
-        console.set_verbosity(before)
         if ours:
             dist.destroy_process_group()
 

@@ -164,7 +164,7 @@ def _one_by_one(jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
 
 def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
     # A run that is under way saves a checkpoint when it is asked to end, however long that takes.
-    with WorkerPool(count, grace=None, verbosity=console.QUIET) as pool:
+    with WorkerPool(count, grace=None, level=console.QUIET) as pool:
         futures = [(job, pool.submit(perform, job)) for job in jobs]
         for number, (job, future) in enumerate(futures, 1):
             try:

@@ -98,7 +98,7 @@ def test_a_terminal_gets_the_panel_unless_it_is_dumb_or_to_be_quiet(
     level: int, term: str, drawn: bool, said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", term)
-    monkeypatch.setattr(console, "_verbosity", level)
+    console.show_messages(level)
     with terminal() as shown, monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", shown.file)
         with Reporter(3) as report:
