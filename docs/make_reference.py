@@ -25,7 +25,7 @@ GENERATED = "<!-- Written by docs/make_reference.py from the code; do not edit. 
 HOW_CHOSEN = {
     "view": "`--set view.name=…`",
     "encoder": "`--set encoder.name=…`",
-    "pooling": "`--set encoder.pooling=…`, `phylocli embed --pool`",
+    "pooling": "`--set encoder.pooling=…`, `phylocli embed --pooling`",
     "critic": "`--set critic.name=…`",
     "objective": "`--set objective.name=…`",
     "tree engine": "`phylocli tree --engine`",

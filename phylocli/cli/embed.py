@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import ModelOption, OnDuplicateOption, Threads
+from phylocli.cli._options import ModelOption, TableFormatOption
+from phylocli.config.embed import EmbedConfig
 
 EXAMPLES = [
     "phylocli embed seqs.fasta -o emb.parquet",
@@ -18,8 +19,9 @@ EXAMPLES = [
 
 
 def command(
+    config: EmbedConfig,
     source: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Argument(
             metavar="[INPUT|-]...",
             help="FASTA, Stockholm, FASTQ or GenBank, compressed or not; patterns such as '*.faa'; '-' or nothing is "
@@ -27,75 +29,22 @@ def command(
         ),
     ] = None,
     output: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
-            "-o", "--output", metavar="FILE|FOLDER/|-", help="Table to write, or a folder of Parquet parts: resumable."
+            "-o", "--output", metavar="FILE|FOLDER/|-", help="Table to write, or a folder of Parquet parts (resumable)."
         ),
     ] = None,
     model: ModelOption = None,
-    pool: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--pool", metavar="mean|max|first", help="Pool residues this way instead of the model's own."),
-    ] = None,
-    per_residue: Annotated[bool, typer.Option("--per-residue", help="Write one row a residue, not one a sequence.")] = False,
-    layer: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--layer", metavar="K", min=0, help="Take residues after this layer (default: the last)."),
-    ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Write half precision (float16).")] = False,
-    format: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--format", metavar="tsv|csv|parquet|arrow", help="Format (default: by suffix; TSV in pipes)."),
-    ] = None,
-    untrained: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--untrained", metavar="SEED", help="The same architecture with random weights: a baseline for probe."),
-    ] = None,
-    batch_tokens: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Residues computed at once (0: to suit the device); changes no result."),
-    ] = 0,
-    shard: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--shard", metavar="K/N", help="Compute every N-th part of the folder, from the K-th on."),
-    ] = None,
-    shard_size: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Sequences of a part (0: 50,000; 1,000 with --per-residue).")
-    ] = 0,
-    on_duplicate: OnDuplicateOption = "error",
-    device: Annotated[
-        str,
-        typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute; several with commas share the parts of a folder."),
-    ] = "auto",
-    threads: Threads = 0,
+    format: TableFormatOption = None,
 ) -> None:
-    """Turn protein sequences into embeddings, one vector a sequence or a residue.
+    """Turn protein sequences into embeddings, one vector per sequence or per residue.
 
-    Reads files of any size and number, in bounded memory; writes Parquet, Arrow, TSV or CSV in input order. Identical
-    sequences are computed once; long ones in overlapping windows, never cut short. The embedding of a sequence does not
-    depend on its neighbours or the batch. With -o FOLDER/ the result comes in parts, and a run that was killed goes on where
-    it was; --shard shares the parts among machines.
+    Reads files of any size and number in bounded memory; writes Parquet, Arrow, TSV or CSV in input order. Identical
+    sequences are computed once; long ones in overlapping windows, never truncated. The embedding of a sequence does not
+    depend on the other sequences or the batch. With -o FOLDER/ the result is written in parts, and an interrupted run
+    continues where it stopped; --shard divides the parts among machines.
     """
-    from typing import cast
-
     from phylocli.embed import embed_file
-    from phylocli.formats.sequences.fasta import OnDuplicate
     from phylocli.formats.tables import parse_format
 
-    embed_file(
-        source,
-        output,
-        model=model,
-        pool=pool,
-        per_residue=per_residue,
-        layer=layer,
-        device=device,
-        batch_tokens=batch_tokens,
-        half=half,
-        format=parse_format(format),
-        on_duplicate=cast(OnDuplicate, on_duplicate),
-        untrained=untrained,
-        threads=threads,
-        shard=shard,
-        shard_size=shard_size,
-    )
+    embed_file(source, output, config, model=model, format=parse_format(format))

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from phylocli.config import layers
 from phylocli.config.align import AlignConfig
 from phylocli.config.base import Cli, Config, Layer, nested_class
+from phylocli.config.embed import EmbedConfig
 from phylocli.config.fetch import FetchConfig
 from phylocli.config.pairs import PairsConfig
 from phylocli.config.probe import ProbeConfig
@@ -61,7 +62,7 @@ class RunConfig(Config):
     """Options of 'phylocli pairs'."""
     train: Annotated[dict[str, Any], Cli(shown=False)] = Field(default={})
     """Options of 'phylocli train'."""
-    embed: Annotated[dict[str, Any], Cli(shown=False)] = Field(default={})
+    embed: EmbedConfig = EmbedConfig()
     """Options of 'phylocli embed'."""
     probe: ProbeConfig = ProbeConfig()
     """Options of 'phylocli probe'."""

@@ -6,15 +6,23 @@
 
 from __future__ import annotations
 
-from phylocli.embed.embedder import Embedder, embed_residues, embed_sequences, untrained, with_pooling
+from phylocli.embed.embedder import (
+    Embedder,
+    embed_residues,
+    embed_sequences,
+    load_model,
+    table_metadata,
+    untrained,
+    with_pooling,
+)
 from phylocli.embed.pipeline import embed_file
-from phylocli.embed.to_table import table_metadata
 
 __all__ = [
     "Embedder",
     "embed_file",
     "embed_residues",
     "embed_sequences",
+    "load_model",
     "table_metadata",
     "untrained",
     "with_pooling",

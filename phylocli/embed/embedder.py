@@ -12,14 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from phylocli import models
 from phylocli.core import console
 from phylocli.core.alphabet import check_residues, encode_tokens
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.batching import spans, token_batches, windows
+from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.encoders import build_pooling, pad_batch
 from phylocli.formats import Sequence
+from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
 from phylocli.formats.sequences.fasta import shorten
+from phylocli.formats.streams import PathLike
 from phylocli.models.model import Model
 
 FloatArray = npt.NDArray[np.float32]
@@ -30,7 +34,7 @@ WINDOW = 8_192
 OVERLAP = 2_048
 """Residues that neighbouring windows share. A residue is computed with at least half of that on either side."""
 
-BATCH_TOKENS = {"cpu": 8_192, "cuda": 131_072, "mps": 32_768}
+MAX_TOKENS = {"cpu": 8_192, "cuda": 131_072, "mps": 32_768}
 """Tokens (with padding) computed at once, by kind of device."""
 
 CACHE_BYTES = 64 << 20
@@ -86,14 +90,14 @@ class Embedder:
     Attributes:
         model: ready for use, on its device.
         layer: take residues after this layer, 0 … `model.depth`; None is the last.
-        batch_tokens: tokens computed at once, with padding; 0 takes what suits the device.
+        max_tokens: tokens computed at once, with padding; 0 takes what suits the device.
         window, overlap: for long sequences, in residues.
         on_batch: called with the number of residues of each batch when it has been computed.
     """
 
     model: Model
     layer: int | None = None
-    batch_tokens: int = 0
+    max_tokens: int = 0
     window: int = WINDOW
     overlap: int = OVERLAP
     on_batch: Callable[[int], None] | None = None
@@ -102,15 +106,57 @@ class Embedder:
     def __post_init__(self) -> None:
         if self.layer is not None and not 0 <= self.layer <= self.model.depth:
             raise UsageError(f"the model has no layer {self.layer}", fix=f"its layers are 0 to {self.model.depth}")
-        if self.batch_tokens < 0 or not 0 <= self.overlap < self.window:
+        if self.max_tokens < 0 or not 0 <= self.overlap < self.window:
             raise UsageError("the batch must hold at least one token, and windows must be longer than their overlap")
-        self.batch_tokens = self.batch_tokens or BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS["cpu"])
+        self.max_tokens = self.max_tokens or MAX_TOKENS.get(self.model.device.type, MAX_TOKENS["cpu"])
         self.model.eval()
 
     @property
     def dimension(self) -> int:
         """Number of features D of an embedding."""
         return self.model.dimension_of(self.layer)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What a table of its embeddings records: model fingerprint, encoder, pooling, layer, version."""
+        return table_metadata(self.model, self.layer)
+
+    def embed(self, sequences: Sequences) -> EmbeddingTable:
+        """Embed sequences: the shortest form that does the whole job.
+
+        Args:
+            sequences: letters, `Sequence`s or (id, letters) pairs, in any order and of any length; or the path of a FASTA,
+                Stockholm, FASTQ or GenBank file. Letters alone are named `seq1`, `seq2`, …
+
+        Returns:
+            One embedding a sequence, in the order given: `.numpy()` (N, D), `.to_polars()`, `.write(path)`.
+
+        Raises:
+            BadInputError: no sequences, a letter that is not a residue, duplicate ids, a file that cannot be read.
+
+        >>> table = phylocli.load_model("default").embed(["MKTAYIAKQR", "MKVLA"])  # doctest: +SKIP
+        >>> table.numpy().shape  # doctest: +SKIP
+        (2, 1024)
+        """
+        ids: list[str] = []
+        lengths: list[int] = []
+        parts: list[FloatArray] = []
+        for names, sizes, vectors in self.blocks(as_sequences(sequences, self.model.alphabet)):
+            ids += names
+            lengths += sizes
+            parts.append(vectors)
+        if not ids:
+            raise BadInputError("there are no sequences to embed")
+        vectors = np.concatenate(parts)
+        return EmbeddingTable("embedding", ids, self.dimension, self.metadata, vectors=vectors, lengths=lengths)
+
+    def blocks(self, sequences: Iterable[Sequence]) -> Iterator[tuple[list[str], list[int], FloatArray]]:
+        """Yield (ids, lengths, embeddings) in blocks, in input order, in bounded memory; see `embed_sequences`."""
+        watch = _Watch(self.window, self.model.alphabet)
+        for block in windows(watch(sequences), 64 * self.max_tokens):
+            letters = [s.residues for s in block]
+            yield [s.id for s in block], [len(r) for r in letters], self.pooled(letters)
+        watch.report()
 
     def residues(self, sequences: SequenceOf[str]) -> list[FloatArray]:
         """Return the residues' embeddings of each sequence, shape (L, D) each, in the order given.
@@ -126,7 +172,7 @@ class Embedder:
         found: list[FloatArray] = [np.empty((0, 0), dtype=np.float32)] * len(sequences)
         pieces = [(i, span) for i, s in enumerate(sequences) for span in spans(len(s), self.window, self.overlap)]
         tokens = [encode_tokens(s, self.model.alphabet) for s in sequences]
-        for batch in token_batches([stop - start for _, (start, stop, _, _) in pieces], self.batch_tokens):
+        for batch in token_batches([stop - start for _, (start, stop, _, _) in pieces], self.max_tokens):
             parts = [tokens[pieces[k][0]][pieces[k][1][0] : pieces[k][1][1]] for k in batch]
             values = self.model.residues(*pad_batch(parts, self.model.device), self.layer).float().cpu().numpy()
             self._tell(sum(pieces[k][1][3] - pieces[k][1][2] for k in batch))
@@ -162,7 +208,7 @@ class Embedder:
         result = np.empty((len(sequences), self.dimension), dtype=np.float32)
         device = self.model.device
         short = [i for i, s in enumerate(sequences) if len(s) <= self.window]
-        for batch in token_batches([len(sequences[i]) for i in short], self.batch_tokens):
+        for batch in token_batches([len(sequences[i]) for i in short], self.max_tokens):
             rows = [short[k] for k in batch]
             tokens, mask = pad_batch([encode_tokens(sequences[i], self.model.alphabet) for i in rows], device)
             result[rows] = self.model(tokens, mask, self.layer).float().cpu().numpy()
@@ -179,8 +225,36 @@ class Embedder:
             self.on_batch(residues)
 
 
+def table_metadata(model: Model, layer: int | None) -> dict[str, str]:
+    """Return the metadata of an embedding table: model fingerprint, encoder, pooling, layer, version."""
+    from phylocli import __version__
+
+    return {
+        "phylocli.version": __version__,
+        "phylocli.model": model.fingerprint,
+        "phylocli.encoder": str(model.config["encoder"]),
+        "phylocli.pooling": str(model.config["pooling"]),
+        "phylocli.layer": str(model.depth if layer is None else layer),
+    }
+
+
+def load_model(model: PathLike | None = None, device: str = "auto", *, layer: int | None = None) -> Embedder:
+    """Return a model by name or folder, ready to embed.
+
+    Args:
+        model: name (`phylocli models` lists them) or folder; None is `default`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        layer: take residues after this layer, 0 … depth; None is the last.
+
+    Raises:
+        UsageError: no such model, device or layer.
+        BadInputError: a folder that is not a model, or is damaged.
+    """
+    return Embedder(models.load(model, device), layer)
+
+
 class _Watch:
-    """Passes sequences on and says at the end what users should know of them."""
+    """Passes sequences on, and reports at the end what users should know about them."""
 
     def __init__(self, window: int, alphabet: str) -> None:
         self.window, self.alphabet = window, alphabet
@@ -201,7 +275,7 @@ class _Watch:
         if self.unknown:
             console.warning(
                 f"{len(self.unknown)} sequences consist of unknown residues only, first {shorten(self.unknown[0])!r}; "
-                "their embeddings say nothing but the length"
+                "their embeddings depend on nothing but the length"
             )
         if self.long:
             console.info(
@@ -214,7 +288,7 @@ def embed_sequences(
     model: Model,
     *,
     layer: int | None = None,
-    batch_tokens: int = 0,
+    max_tokens: int = 0,
     on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[list[str], list[int], FloatArray]]:
     """Yield (ids, lengths, embeddings) in blocks, in input order, in bounded memory.
@@ -223,7 +297,7 @@ def embed_sequences(
         sequences: unaligned, as `formats.read_sequences` gives them.
         model: on the device to compute on.
         layer: take residues after this layer; None is the last.
-        batch_tokens: tokens computed at once; 0 takes what suits the device.
+        max_tokens: tokens computed at once; 0 takes what suits the device.
         on_batch: called with the number of residues of each batch when it has been computed.
 
     Yields:
@@ -233,12 +307,7 @@ def embed_sequences(
         UsageError: no such layer.
         BadInputError: a letter that is no nucleotide, where the model is for nucleotides.
     """
-    embedder = Embedder(model, layer, batch_tokens, on_batch=on_batch)
-    watch = _Watch(embedder.window, model.alphabet)
-    for block in windows(watch(sequences), 64 * embedder.batch_tokens):
-        letters = [s.residues for s in block]
-        yield [s.id for s in block], [len(r) for r in letters], embedder.pooled(letters)
-    watch.report()
+    return Embedder(model, layer, max_tokens, on_batch=on_batch).blocks(sequences)
 
 
 def embed_residues(
@@ -246,12 +315,12 @@ def embed_residues(
     model: Model,
     *,
     layer: int | None = None,
-    batch_tokens: int = 0,
+    max_tokens: int = 0,
     on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Sequence, FloatArray]]:
     """Yield (sequence, embeddings of its residues (L, D)) in input order; arguments and memory as `embed_sequences`."""
-    embedder = Embedder(model, layer, batch_tokens, on_batch=on_batch)
+    embedder = Embedder(model, layer, max_tokens, on_batch=on_batch)
     watch = _Watch(embedder.window, model.alphabet)
-    for block in windows(watch(sequences), 4 * embedder.batch_tokens):
+    for block in windows(watch(sequences), 4 * embedder.max_tokens):
         yield from zip(block, embedder.residues([s.residues for s in block]), strict=True)
     watch.report()

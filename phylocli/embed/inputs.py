@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,41 @@ from typing import cast
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats import Sequence, read_sequences
-from phylocli.formats.sequences.fasta import OnDuplicate
+from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, shorten
 from phylocli.formats.streams import STDIO, PathLike, recording_inputs
 
 Sources = PathLike | SequenceOf[PathLike | None] | None
+
+
+Sequences = PathLike | Iterable[str | Sequence | tuple[str, str]]
+"""Sequences in memory, or the path of a file of them."""
+
+
+def as_sequences(given: Sequences, letters: str = "protein") -> Iterator[Sequence]:
+    """Yield unaligned sequences, checked: those of a file, or letters, `Sequence`s and (id, letters) pairs.
+
+    Raises:
+        BadInputError: a letter that is not a residue, an empty sequence, duplicate ids, a file that cannot be read.
+    """
+    if isinstance(given, str | os.PathLike):
+        if isinstance(given, str) and given.isalpha() and not Path(given).exists():
+            raise BadInputError(
+                f"there is no file {shorten(given, 40)!r}", fix="give sequences as a list, also a single one"
+            )
+        yield from read_sequences(given, letters=letters)
+        return
+    policy = DuplicatePolicy(fix="give each sequence an id of its own")
+    for number, one in enumerate(given, start=1):
+        if isinstance(one, Sequence):
+            sequence = one
+        else:
+            name, residues = (f"seq{number}", one) if isinstance(one, str) else one
+            sequence = Sequence(name, residues, where=f"sequence {number}")
+        letters_only = sequence.unaligned(letters)
+        if not letters_only:
+            raise BadInputError(f"{shorten(sequence.id)!r} has no residues", fix="leave it out")
+        policy.accept(sequence.id, sequence.where or f"sequence {number}")
+        yield Sequence(sequence.id, letters_only, sequence.description, sequence.where)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ is there is done. Shard k of n is the parts k - 1, k - 1 + n, …; every process
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phylocli.config.embed import Shard
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.inputs import Checksum
@@ -28,38 +27,6 @@ SHARD_SIZE = {False: 50_000, True: 1_000}
 
 MAX_PART_RESIDUES = 50_000_000
 """A part ends here, however few its sequences are: it is held in memory."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which parts a process computes: those whose number is `index` modulo `count`."""
-
-    index: int = 0
-    count: int = 1
-
-    def __contains__(self, part: int) -> bool:
-        return part % self.count == self.index
-
-    def split(self, ways: int) -> list[Shard]:
-        """Return shards that share this one's parts."""
-        return [Shard(self.index + i * self.count, self.count * ways) for i in range(ways)]
-
-    def __str__(self) -> str:
-        return f"{self.index + 1}/{self.count}"
-
-
-def parse_shard(text: str | None) -> Shard:
-    """Return the shard that `k/n` names; None is all.
-
-    Raises:
-        UsageError: not of that form, or k is not among 1 … n.
-    """
-    if text is None:
-        return Shard()
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"{text!r} is no shard", fix="say k/n with k from 1 to n, such as --shard 2/8")
-    return Shard(int(match[1]) - 1, int(match[2]))
 
 
 def cut(sequences: Iterable[Sequence], size: int) -> Iterator[list[Sequence]]:

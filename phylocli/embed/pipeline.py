@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phylocli import models
+from phylocli.config.embed import EmbedConfig, Shard
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.processes import WorkerPool
@@ -17,7 +18,7 @@ from phylocli.embed.disk_space import check_space, forecast
 from phylocli.embed.embedder import untrained as random_weights
 from phylocli.embed.embedder import with_pooling
 from phylocli.embed.inputs import Sources, Survey, expand, survey
-from phylocli.embed.parts import SHARD_SIZE, Shard, open_folder, parse_shard, write_parts
+from phylocli.embed.parts import SHARD_SIZE, open_folder, write_parts
 from phylocli.embed.throughput import Meter, duration
 from phylocli.embed.to_table import Tabulator
 from phylocli.formats import read_sequences
@@ -32,46 +33,26 @@ from phylocli.models.model import Model
 def embed_file(
     source: Sources,
     output: PathLike | None,
+    config: EmbedConfig | None = None,
     *,
     model: PathLike | Model | None = None,
-    pool: str | None = None,
-    per_residue: bool = False,
-    layer: int | None = None,
-    device: str = "auto",
-    batch_tokens: int = 0,
-    half: bool = False,
     format: TableFormat | None = None,
-    on_duplicate: OnDuplicate = "error",
-    untrained: int | None = None,
-    threads: int = 0,
-    shard: str | None = None,
-    shard_size: int = 0,
+    **options: Any,
 ) -> int:
     """Embed the sequences of files or a pipe and write them as a table; return how many there were.
 
-    Files are read through once before the work begins: what is wrong with them, and whether the output fits on the disk,
-    comes out then.
+    Files are read once before the work begins: errors in them, and an output that does not fit on the disk, are found then.
 
     Args:
         source: FASTA, Stockholm, FASTQ or GenBank, compressed or not; `-`/None is standard input. Several are read as one;
             patterns (`*.faa`) stand for the files that they match.
-        output: table, its format by suffix; `-`/None is standard output (TSV unless `format` says otherwise). A folder
+        output: table, its format by suffix; `-`/None is standard output (TSV unless `format` is given). A folder
             (there already, or written with a slash at its end, or with `shard` or `shard_size`) gets Parquet parts and a
-            manifest; what an earlier run has finished there is kept.
+            manifest; parts that an earlier run has finished are kept.
+        config: options; or give them as keywords.
         model: name or folder of a model (`phylocli.models.find`), a model, or None for `default`.
-        pool: another pooling than the model's own (`mean`, `max`, `first`).
-        per_residue: one row a residue (`tables.residues_schema`) instead of one a sequence.
-        layer: take residues after this layer, 0 … depth; None is the last.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. Several with commas between, or `auto` where there are several GPUs,
-            share a folder's parts, a process each.
-        batch_tokens: tokens computed at once; 0 takes what suits the device. It does not change the result.
-        half: write float16 (half the size; relative precision 2⁻¹¹).
         format: `tsv`, `csv`, `parquet` or `arrow`; None takes it from the suffix.
-        on_duplicate: what to do with an id that was there before.
-        untrained: use the model's architecture with random weights of this seed: the baseline.
-        threads: CPU threads; 0 leaves torch's own choice.
-        shard: `k/n`: compute only every n-th part of the folder, from the k-th on.
-        shard_size: sequences of a part; 0 takes 50,000, or 1,000 where residues are written.
+        **options: fields of `EmbedConfig`.
 
     Raises:
         UsageError: no model, layer, pooling or device of that name; a folder of other settings.
@@ -79,33 +60,33 @@ def embed_file(
         InUseError: another process computes the same shard of the folder.
         PhylocliError: the output would not fit on the disk.
     """
-    limit_threads(threads)
-    folder = _folder(output, parts=shard is not None or shard_size > 0)
+    config = EmbedConfig.of(config, options)
+    limit_threads(config.threads)
+    folder = _folder(output, parts=config.shard is not None or config.shard_size > 0)
     if folder is not None and format not in (None, "parquet"):
         raise UsageError("a folder gets Parquet parts", fix="leave out --format, or name one file with -o")
-    places = [choose_device(name) for name in _devices(device, several=folder is not None)]
+    places = [choose_device(name) for name in _devices(config.device, several=folder is not None)]
     named = "given" if isinstance(model, Model) else str(model if model is not None else models.DEFAULT)
     loaded = model if isinstance(model, Model) else models.load(model)
-    if untrained is not None:
-        loaded = random_weights(loaded, untrained)
-    loaded = with_pooling(loaded, pool)
+    if config.untrained is not None:
+        loaded = random_weights(loaded, config.untrained)
+    loaded = with_pooling(loaded, config.pooling)
     sources = expand(source)
-    known = survey(sources, on_duplicate=on_duplicate, letters=loaded.alphabet)
-    maker = Tabulator(loaded.to(places[0]), layer, per_residue, half, batch_tokens, untrained)
+    known = survey(sources, on_duplicate=config.on_duplicate, letters=loaded.alphabet)
+    maker = Tabulator(
+        loaded.to(places[0]), config.layer, config.per_residue, config.half, config.max_tokens, config.untrained
+    )
     parameters = {
+        **config.to_parameters(),
         "model": named,
         "fingerprint": loaded.fingerprint,
-        "pool": loaded.config["pooling"],
-        "layer": layer,
-        "per_residue": per_residue,
-        "half": half,
+        "pooling": loaded.config["pooling"],
         "device": ",".join(map(str, places)),
-        "batch_tokens": batch_tokens,
     }
     if folder is None:
-        return _one_table(sources, output, maker, known, on_duplicate, format, parameters)
-    job = _Job(sources, folder, on_duplicate, shard_size or SHARD_SIZE[per_residue])
-    part = parse_shard(shard)
+        return _one_table(sources, output, maker, known, config.on_duplicate, format, parameters)
+    job = _Job(sources, folder, config.on_duplicate, config.shard_size or SHARD_SIZE[config.per_residue])
+    part = config.shard or Shard()
     with locks.exclusive(folder, f".shard-{part.index + 1}-of-{part.count}.lock"):
         return _many_parts(job, maker, known, part, list(map(str, places)), parameters)
 
@@ -118,7 +99,7 @@ def _folder(output: PathLike | None, *, parts: bool) -> Path | None:
     if not parts:
         return None
     if text == STDIO or has_format(text):
-        raise UsageError("shards are parts of a folder, and the output names none", fix="say -o FOLDER")
+        raise UsageError("shards are parts of a folder, and the output is not a folder", fix="give -o FOLDER")
     return Path(text)
 
 
@@ -132,7 +113,7 @@ def _devices(text: str, *, several: bool) -> list[str]:
             return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         console.info("one GPU is used; several share the work where the output is a folder (-o FOLDER)")
     if len(named) > 1 and not several:
-        raise UsageError("several devices share the parts of a folder, and the output is one table", fix="say -o FOLDER")
+        raise UsageError("several devices share the parts of a folder, and the output is one table", fix="give -o FOLDER")
     return named
 
 
@@ -216,7 +197,7 @@ def _many_parts(
         open_folder(job.folder, maker, job.size, known.checksum)
         maker.model.to("cpu")
         threads = max(1, torch.get_num_threads() // len(places))
-        with WorkerPool(len(places), fix="use fewer devices, or a smaller --batch-tokens") as pool:
+        with WorkerPool(len(places), fix="use fewer devices, or a smaller --max-tokens") as pool:
             parts = zip(shard.split(len(places)), places, strict=True)
             running = [pool.submit(_work, job, maker, piece, known, place, threads) for piece, place in parts]
             computed = sum(future.result() for future in running)

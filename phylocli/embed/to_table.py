@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.embed.embedder import embed_residues, embed_sequences
+from phylocli.embed.embedder import embed_residues, embed_sequences, table_metadata
 from phylocli.formats import Sequence
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.tables import embeddings_schema, residues_schema
@@ -25,19 +25,6 @@ ROWS = 65_536
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
-def table_metadata(model: Model, layer: int | None) -> dict[str, str]:
-    """Return what an embedding table says of itself in its schema: model fingerprint, encoder, pooling, layer, version."""
-    from phylocli import __version__
-
-    return {
-        "phylocli.version": __version__,
-        "phylocli.model": model.fingerprint,
-        "phylocli.encoder": str(model.config["encoder"]),
-        "phylocli.pooling": str(model.config["pooling"]),
-        "phylocli.layer": str(model.depth if layer is None else layer),
-    }
-
-
 @dataclass(frozen=True)
 class Tabulator:
     """Makes rows of embeddings.
@@ -47,7 +34,7 @@ class Tabulator:
         layer: take residues after this layer; None is the last.
         per_residue: one row a residue (`tables.residues_schema`) instead of one a sequence.
         half: float16.
-        batch_tokens: tokens computed at once; 0 takes what suits the device.
+        max_tokens: tokens computed at once; 0 takes what suits the device.
         untrained: seed of the model's random weights, where it has such.
     """
 
@@ -55,7 +42,7 @@ class Tabulator:
     layer: int | None = None
     per_residue: bool = False
     half: bool = False
-    batch_tokens: int = 0
+    max_tokens: int = 0
     untrained: int | None = None
 
     @property
@@ -97,7 +84,7 @@ class Tabulator:
         import pyarrow as pa
 
         schema = self.schema()
-        blocks = embed_sequences(sequences, self.model, layer=self.layer, batch_tokens=self.batch_tokens, on_batch=on_batch)
+        blocks = embed_sequences(sequences, self.model, layer=self.layer, max_tokens=self.max_tokens, on_batch=on_batch)
         for ids, lengths, values in blocks:
             columns = [pa.array(ids), pa.array(lengths, pa.int32()), _vectors(values, self.half, ids)]
             yield pa.Table.from_arrays(columns, schema=schema), len(ids), sum(lengths)
@@ -110,7 +97,7 @@ class Tabulator:
         schema = self.schema()
         held: list[pa.Table] = []
         count = rows = 0
-        found = embed_residues(sequences, self.model, layer=self.layer, batch_tokens=self.batch_tokens, on_batch=on_batch)
+        found = embed_residues(sequences, self.model, layer=self.layer, max_tokens=self.max_tokens, on_batch=on_batch)
         for sequence, values in found:
             length = len(sequence.residues)
             columns = [

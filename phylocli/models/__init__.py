@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from phylocli.models.catalogue import DEFAULT, ModelEntry, available, card, entry, find, listing, load, named
+from phylocli.models.catalogue import DEFAULT, ModelEntry, available, card, entry, find, listing, named
 
 if TYPE_CHECKING:
     from phylocli.models.model import Model as Model
+    from phylocli.models.model import load as load
 
 __all__ = ["DEFAULT", "Model", "ModelEntry", "available", "card", "entry", "find", "listing", "load", "named"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Model":  # listing models needs no torch
-        from phylocli.models.model import Model
+    if name in ("Model", "load"):  # listing models needs no torch
+        from phylocli.models import model
 
-        return Model
+        return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

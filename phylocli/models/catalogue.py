@@ -1,4 +1,4 @@
-"""Which models there are, where they lie, and loading them. Listing reads no weights; loading verifies them."""
+"""Which models there are, and where. Listing reads no weights."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
-
-if TYPE_CHECKING:
-    from phylocli.models.model import Model
 
 DEFAULT = "default"
 """The model that is taken where none is named."""
@@ -57,7 +53,8 @@ def roots() -> list[Path]:
     return [*named, _ROOM]
 
 
-def _folders() -> dict[str, Path]:
+def folders() -> dict[str, Path]:
+    """Return the folders of all models that can be named, by name."""
     found: dict[str, Path] = {}
     for root in roots():
         if root.is_dir():
@@ -73,7 +70,7 @@ def available() -> list[ModelEntry]:
     A model that is damaged is left out, with a warning.
     """
     found = []
-    for name in _folders():
+    for name in folders():
         try:
             found.append(entry(name))
         except BadInputError as error:
@@ -83,7 +80,7 @@ def available() -> list[ModelEntry]:
 
 def named() -> list[str]:
     """Return the names that models have, `default` first, whether they are sound or not."""
-    return list(_folders())
+    return list(folders())
 
 
 def entry(name: str) -> ModelEntry:
@@ -94,7 +91,7 @@ def entry(name: str) -> ModelEntry:
     """
     from safetensors import SafetensorError, safe_open
 
-    folder = _folders()[name]
+    folder = folders()[name]
     weights = folder / _WEIGHTS
     try:
         description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
@@ -134,7 +131,7 @@ def find(model: PathLike | None = None) -> Path:
         UsageError: no model of that name, or no default model in this installation.
     """
     name = DEFAULT if model is None else os.fspath(model)
-    known = _folders()
+    known = folders()
     if name in known:
         return known[name]
     path = Path(name)
@@ -151,24 +148,6 @@ def find(model: PathLike | None = None) -> Path:
         fix=(f"did you mean {near[0]!r}? " if near else "")
         + (f"known: {', '.join(known)}; or name the folder of a model" if known else "name the folder of a model"),
     )
-
-
-def load(model: PathLike | None = None, device: str = "cpu") -> Model:
-    """Return a model by name or folder, its weights checked against their checksum, ready for embedding.
-
-    Args:
-        model: as `find` takes it.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-
-    Raises:
-        UsageError: no model of that name, or no such device.
-        BadInputError: the folder is no model, or damaged.
-    """
-    from phylocli.models.device import choose_device
-    from phylocli.models.model import Model
-
-    place = choose_device(device)
-    return Model.load(find(model)).to(place)
 
 
 def card(model: PathLike | None = None) -> str:

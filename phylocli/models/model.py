@@ -17,6 +17,8 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import ENCODERS
 from phylocli.encoders.poolings import build_pooling
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
+from phylocli.models import catalogue
+from phylocli.models.device import choose_device
 from phylocli.models.kernel_features import KernelMean
 from phylocli.models.whitening import Whitening
 
@@ -291,8 +293,8 @@ class Model(nn.Module):
         )
 
     @classmethod
-    def load(cls, folder: PathLike, device: torch.device | str = "cpu") -> Self:
-        """Return the model of a folder, its weights checked against their checksum, ready for embedding (`eval`).
+    def load(cls, source: PathLike, device: torch.device | str = "cpu") -> Self:
+        """Return a model by name (a `str`) or folder, its weights checked against their checksum, ready to embed (`eval`).
 
         Raises:
             BadInputError: no model there, a model of another format, or weights that are damaged or do not fit.
@@ -300,7 +302,7 @@ class Model(nn.Module):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = Path(folder)
+        path = catalogue.folders().get(source, Path(source)) if isinstance(source, str) else Path(source)
         if not (path / CONFIG).is_file():
             raise BadInputError(
                 f"{path} is no model folder: it has no {CONFIG}",
@@ -348,6 +350,21 @@ class Model(nn.Module):
             raise BadInputError(f"{path}: the weights do not fit the configuration", why=why, fix=_AGAIN) from error
         model.folder = path
         return model.to(device).eval()
+
+
+def load(model: PathLike | None = None, device: str = "cpu") -> Model:
+    """Return a model by name (a `str`) or folder, its weights checked against their checksum, ready for embedding.
+
+    Args:
+        model: as `catalogue.find` takes it.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        UsageError: no model of that name, or no such device.
+        BadInputError: the folder is not a model, or is damaged.
+    """
+    place = choose_device(device)
+    return Model.load(catalogue.find(model)).to(place)
 
 
 _OF_BAD_VALUES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError)

@@ -128,7 +128,7 @@ def _compute(embedder: Embedder, sequences: list[str]) -> FloatArray:
     total = sum(map(len, sequences))
     console.info(f"embedding the {len(sequences):,} proteins against which E-values are measured, once for this model")
     with console.progress_task("background", total, unit="residues") as bar:
-        return unit(Embedder(embedder.model, embedder.layer, embedder.batch_tokens, on_batch=bar.advance).pooled(sequences))
+        return unit(Embedder(embedder.model, embedder.layer, embedder.max_tokens, on_batch=bar.advance).pooled(sequences))
 
 
 Quantised = tuple[np.ndarray, np.ndarray]

@@ -129,7 +129,7 @@ def features_of(embedder: Embedder, layers: tuple[int, ...], sequences: Sequence
     """Return the features of each sequence's residues, (L, F): the outputs of some layers side by side."""
     from phylocli.embed import Embedder
 
-    found = [Embedder(embedder.model, layer, embedder.batch_tokens).residues(sequences) for layer in layers]
+    found = [Embedder(embedder.model, layer, embedder.max_tokens).residues(sequences) for layer in layers]
     return [np.concatenate(parts, axis=1) for parts in zip(*found, strict=True)]
 
 

@@ -222,11 +222,11 @@ class Chain:
         def embed(resuming: bool) -> None:
             from phylocli.embed import embed_file
 
-            embed_file(self.members, self.trained, model=self.model, **config)
-            embed_file(self.members, self.untrained, model=self.model, untrained=seed, **config)
+            embed_file(self.members, self.trained, config, model=self.model)
+            embed_file(self.members, self.untrained, config.updated(untrained=seed), model=self.model)
 
         inputs = (self.members, *(self.model / part for part in MODEL_FILES))
-        return Stage("embed", embed, inputs, {**config, "seed": seed}, (self.trained, self.untrained))
+        return Stage("embed", embed, inputs, {**config.identity(), "seed": seed}, (self.trained, self.untrained))
 
     def _probing(self) -> Stage:
         config = self.config.probe

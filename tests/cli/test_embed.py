@@ -70,7 +70,7 @@ def test_a_folder_is_shared_by_shards_and_read_from_several_inputs(
     rows = [pl.read_parquet(path).height for path in sorted((tmp_path / "parts").glob("*.parquet"))]
     assert rows == [20, 20, 6]
     wrong = cli("embed", *inputs, "-m", model, "-o", tmp_path / "e.parquet", "--shard", "1/2")
-    assert wrong.exit_code == 2 and "say -o FOLDER" in wrong.stderr
+    assert wrong.exit_code == 2 and "give -o FOLDER" in wrong.stderr
 
 
 def test_the_untrained_model_differs_by_seed_only(phylocli: Run, model: Path) -> None:

@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from phylocli.config.embed import EmbedConfig, Shard
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.embed import Embedder, embed_file
 from phylocli.embed import disk_space as space
 from phylocli.embed.inputs import Survey, expand, survey
-from phylocli.embed.parts import Shard, cut, digest, parse_shard
+from phylocli.embed.parts import cut, digest
 from phylocli.embed.throughput import Meter, duration
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import read_embeddings
@@ -74,7 +75,7 @@ def test_several_devices_share_a_folder(whole: Path, model: Path, examples: Path
         np.concatenate([pl.read_parquet(p)["embedding"].to_numpy() for p in part_files(f)]) for f in (tmp_path / "p", whole)
     )
     assert np.abs(found - one).max() < 1e-5
-    with pytest.raises(UsageError, match="say -o FOLDER"):
+    with pytest.raises(UsageError, match="give -o FOLDER"):
         embed_file(source, tmp_path / "p.parquet", model=model, device="cpu,cpu")
 
 
@@ -214,10 +215,10 @@ def test_residues_go_into_parts_too(model: Path, examples: Path, tmp_path: Path)
 
 
 def test_shards_and_parts_are_cut_as_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse_shard("2/8") == Shard(1, 8) and str(Shard(1, 8)) == "2/8" and parse_shard(None) == Shard()
+    assert EmbedConfig(shard="2/8").shard == Shard(1, 8) and str(Shard(1, 8)) == "2/8"
     for bad in ("0/2", "3/2", "2", "a/b"):
         with pytest.raises(UsageError):
-            parse_shard(bad)
+            EmbedConfig(shard=bad)
     pieces = Shard(1, 3).split(2)
     assert [p for p in range(40) if any(p in s for s in pieces)] == [p for p in range(40) if p % 3 == 1]
     assert not {p for p in range(40) if p in pieces[0]} & {p for p in range(40) if p in pieces[1]}

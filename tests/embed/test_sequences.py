@@ -53,15 +53,15 @@ def test_every_embedding_is_that_of_its_sequence_alone(model: Model, letters: li
     assert np.abs(found - np.stack([alone(model, s) for s in letters])).max() < 1e-5
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 401, 5000])
-def test_the_batch_does_not_show(model: Model, letters: list[str], batch_tokens: int) -> None:
+@pytest.mark.parametrize("max_tokens", [1, 401, 5000])
+def test_the_batch_does_not_show(model: Model, letters: list[str], max_tokens: int) -> None:
     whole = Embedder(model).pooled(letters)
-    assert np.abs(Embedder(model, batch_tokens=batch_tokens).pooled(letters) - whole).max() < 1e-5
+    assert np.abs(Embedder(model, max_tokens=max_tokens).pooled(letters) - whole).max() < 1e-5
 
 
 def test_blocks_come_in_input_order_with_ids_and_lengths(model: Model, letters: list[str]) -> None:
     sequences = [Sequence(f"s{i}", s) for i, s in enumerate(letters)]
-    blocks = list(embed_sequences(iter(sequences), model, batch_tokens=50))
+    blocks = list(embed_sequences(iter(sequences), model, max_tokens=50))
     assert len(blocks) > 1
     assert [i for ids, _, _ in blocks for i in ids] == [s.id for s in sequences]
     assert [n for _, lengths, _ in blocks for n in lengths] == [len(s) for s in letters]
@@ -129,7 +129,7 @@ def test_the_memory_of_identical_sequences_is_bounded(model: Model, monkeypatch:
 def test_residues_pool_to_the_embedding(model: Model, letters: list[str]) -> None:
     sequences = [Sequence(f"s{i}", s) for i, s in enumerate(letters)]
     pooled = Embedder(model).pooled(letters)
-    for row, (sequence, residues) in enumerate(embed_residues(sequences, model, batch_tokens=500)):
+    for row, (sequence, residues) in enumerate(embed_residues(sequences, model, max_tokens=500)):
         assert sequence is sequences[row] and residues.shape == (len(sequence.residues), model.dimension)
         assert np.abs(residues.mean(axis=0, dtype=np.float64) - pooled[row]).max() < 1e-5
 
@@ -169,7 +169,7 @@ def test_memory_does_not_grow_with_the_input(model: Model) -> None:
 
     def peak(count: int) -> int:
         tracemalloc.start()
-        for _ in embed_sequences(endless(count), model, batch_tokens=200):
+        for _ in embed_sequences(endless(count), model, max_tokens=200):
             pass
         top = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

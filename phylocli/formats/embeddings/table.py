@@ -48,6 +48,7 @@ class EmbeddingTable:
         vectors: rows (n, D), where the table is not streamed.
         column: of the vectors in `files`.
         unit: scale streamed rows to length 1.
+        lengths: of the sequences, in residues, (n,); None where they are not known.
         residues: gives the embeddings of residues, where the table has those; the rows are then their means.
         taken: what each column was taken for.
     """
@@ -60,6 +61,7 @@ class EmbeddingTable:
     vectors: FloatArray | None = None
     column: str = "embedding"
     unit: bool = False
+    lengths: list[int] | None = None
     residues: ResidueTable | None = None
     taken: list[Taken] = field(default_factory=list)
 
@@ -109,11 +111,11 @@ class EmbeddingTable:
         return self.take([at[name] for name in ids])
 
     def to_polars(self) -> pl.DataFrame:
-        """Return the table as a frame with the columns `id`, `length` (null: not known) and `embedding`."""
+        """Return the table as a frame with the columns `id`, `length` (null: unknown) and `embedding`."""
         import polars as pl
 
         vectors = pl.Series(self.numpy(), dtype=pl.Array(pl.Float32, self.dimension))
-        lengths = pl.Series([None] * len(self), dtype=pl.Int32)
+        lengths = pl.Series(self.lengths or [None] * len(self), dtype=pl.Int32)
         return pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), "length": lengths, "embedding": vectors})
 
     def write(self, path: PathLike, format: TableFormat | None = None) -> None:
