@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CUDA_VENV ?= .venv-cuda
 CUDA_TORCH := 2.14.1
-EXTRAS := dev,ann,esm,famsa,iqtree,map,tensorboard,trees,wandb
+EXTRAS := dev,docs,ann,esm,famsa,iqtree,map,tensorboard,trees,wandb
 
-.PHONY: demo test slow fuzz matrix fake-cuda lint types imports check clean
+.PHONY: demo test slow fuzz matrix fake-cuda lint types imports docs check clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("phylocli needs Python 3.11 or newer, this is %d.%d; say make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -45,7 +45,11 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
-check: lint types imports test
+docs: $(STAMP)  ## the site, in build/site; a warning, such as a broken link, is an error
+	$(BIN)/python docs/make_reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict -f .mkdocs.yml
+
+check: lint types imports docs test
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,6 +1,7 @@
 """The documentation says what the code does."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,18 +25,6 @@ def test_links_between_pages_lead_somewhere():
     assert not broken
 
 
-def test_commands_named_in_the_readme_exist():
-    from phylocli.cli import modules
-
-    known = {m.__name__.rsplit(".", 1)[1].replace("_", "-") for m in modules()}
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    used = set(re.findall(r"^(?:\$ )?phylocli ([a-z]+)", text, re.MULTILINE)) | set(
-        re.findall(r"\| phylocli ([a-z]+)", text)
-    )
-    assert used
-    assert used <= known
-
-
 def test_the_tests_that_reliability_names_are_there():
     there = {
         name
@@ -45,3 +34,36 @@ def test_the_tests_that_reliability_names_are_there():
     named = set(re.findall(r"`(test_[a-z0-9_]+)`", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")))
     assert len(named) > 5
     assert named <= there
+
+
+def test_the_site_builds_without_warnings_and_loads_nothing_from_elsewhere(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-f", ROOT / ".mkdocs.yml", "-d", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for page in tmp_path.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(
+            r"<(?:script|img|iframe)[^>]*\ssrc=\"?([^\s\">]+)|<link[^>]*stylesheet[^>]*href=\"?([^\s\">]+)", text
+        )
+        assert not [url for pair in loaded for url in pair if re.match(r"(https?:)?//", url)], page
+
+
+def test_a_broken_link_or_anchor_fails_the_site(tmp_path):
+    for name in ("docs", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("README.md", "CHANGELOG.md", ".mkdocs.yml", "LICENSE", "CITATION.cff"):
+        shutil.copy(ROOT / name, tmp_path)
+    page = tmp_path / "docs" / "glossary.md"
+    page.write_text(page.read_text(encoding="utf-8") + "\n[x](nowhere.md) [y](tree.md#no-such-heading)\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", tmp_path / ".mkdocs.yml", "-d", tmp_path / "site"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "nowhere.md" in done.stderr and "no-such-heading" in done.stderr

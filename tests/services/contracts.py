@@ -27,7 +27,7 @@ from phylocli.formats import Sequence
 from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree
 from phylocli.objectives import ViewBatch, build_objective, needs_of
-from phylocli.probe import make_dataset
+from phylocli.probe import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.tree.settings import Settings as TreeSettings
 
@@ -201,30 +201,26 @@ def check_probe(plugin: Any, name: str) -> None:
     }
     ids = [f"s{i}" for i in range(60)]
     quantity = rng.normal(size=60).round(3).tolist()
-    data = make_dataset(pl.DataFrame({"id": ids, **labels, "quantity": quantity}), "labels")
+    data = Dataset.from_labels(pl.DataFrame({"id": ids, **labels, "quantity": quantity}), "labels")
     embedding = Embedding("e", ids, rng.normal(size=(60, 5)).astype(np.float32))
     assert plugin.TITLE
     assert plugin.METRICS
     assert all(metric.meaning and metric.better in ("higher", "lower", None) for metric in plugin.METRICS.values())
     for level in plugin.levels(data)[:1]:
         made, again = (plugin.measure(data, embedding, level, 0) for _ in range(2))
-        estimates = figures(made)
+        estimates = made.estimates
         assert {e.metric for e in estimates} <= set(plugin.METRICS)
-        assert [e.value for e in estimates] == [e.value for e in figures(again)]
+        assert [e.value for e in estimates] == [e.value for e in again.estimates]
         for one in estimates:
             assert one.rows is None or len(one.rows) == one.n
             if one.statistic is not None:  # on all items once, the statistic is the estimate
                 assert one.statistic(np.arange(one.n)) == pytest.approx(one.value, rel=1e-6)
 
 
-def figures(measurement: Any) -> Any:
-    return measurement.figures
-
-
 def check_baseline(plugin: Any, name: str) -> None:
     ids, sequences = ["a", "b", "c"], ["MKVLAAGIVG", "MRVLSAGLVG", "MRILSPGLVW"]
     made, again = (plugin.embed(name, ids, sequences) for _ in range(2))
-    assert made.ids == ids and made.baseline
+    assert list(made.ids) == ids and made.baseline
     assert made.vectors.dtype == np.float32 and len(made.vectors) == 3
     assert np.isfinite(made.vectors).all() and made.vectors.tolist() == again.vectors.tolist()
     rows = np.arange(3)

@@ -1,0 +1,211 @@
+"""Every command in README and docs: its options exist, and it runs, on small inputs with the names that the pages use."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer._click.exceptions import NoSuchOption, UsageError
+from typer.testing import CliRunner
+
+from phylocli.cli import build
+from phylocli.formats import read_families, read_sequences, write_families
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md"]
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+NOT_RUN = re.compile(r"<!-- not run: .*? -->\n```.*?^```$", re.MULTILINE | re.DOTALL)
+
+# Commands that are only parsed, by a pattern, with the reason.
+PARSED_ONLY = {
+    r"phylocli (fetch|store)\b": "needs the network, or the user's store",
+    r"phylocli .*--benchmark": "needs published data",
+    r"phylocli run (?!examples/demo)": "a configuration of the reader's",
+    r"encoder.name=esm2": "needs a checkpoint, or downloads one",
+    r"phylocli infomin|phylocli mi benchmark": "trains many encoders; tests/infomin and tests/mi run small ones",
+    r"torchrun|sbatch": "needs several processes or a cluster",
+    r"alphabet[= ]dna": "run by tests/views and tests/cli/test_train.py",
+    r"align examples/globins.fasta$": "shows the error of a family that cannot be aligned",
+    r"--baseline phmmer": "run by tests/probe",
+    r"[…]|CONFIG|NAME\b": "a pattern, not a command",
+}
+# Numbers that make a command quick.
+SMALLER = {
+    r"--steps \d+": "--steps 2",
+    r"(phylocli train (?!--resume).*)": r"\1 --steps 2 --set batch.pairs=8 --set validation.pairs=8",
+    r"(phylocli sweep .*)": r"\1 --set batch.pairs=8 --set validation.pairs=8 --set encoder.preset=tiny",
+    r"--seeds 0,1,2": "--seeds 0",
+    r"--families 20 --tips 45 --length 150": "--families 2 --tips 8 --length 60",
+    r"--tips 200": "--tips 12",
+    r"-n 10000": "-n 20",
+}
+SMALL_FAMILIES = ("PF01073", "PF02460", "PF02790", "PF03773", "PF05893")
+
+
+def lines_of(block: str) -> list[str]:
+    """Return the command lines of a block, without prompts, comments and continuation."""
+    text = re.sub(r"\\\n\s*", " ", block)
+    prompted = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
+    found = prompted or [line for line in text.splitlines() if re.match(r"(phylocli|torchrun|sbatch|grep|zcat) ", line)]
+    return [re.sub(r"\s{2,}#.*$", "", line).strip() for line in found]
+
+
+def commands_of(page: Path) -> list[str]:
+    """Return the command lines of a page's code blocks, in order; those of extending.md are run by test_extending.py."""
+    text = NOT_RUN.sub("", page.read_text(encoding="utf-8"))
+    blocks = [block for language, block in FENCE.findall(text) if language in ("", "bash", "console")]
+    return [line for block in blocks for line in lines_of(block)]
+
+
+def inline_commands_of(page: Path) -> list[str]:
+    """Return the commands in running text and tables."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    return [c for c in re.findall(r"`(phylocli [a-z][^`\n]*)`", text) if not re.search(r"[…|]|\b[A-Z]{3,}\b", c)]
+
+
+def smaller(line: str) -> str:
+    for pattern, replacement in SMALLER.items():
+        line = re.sub(pattern, replacement, line)
+    return line
+
+
+def stages(line: str) -> Iterator[tuple[list[str], str, str | None]]:
+    """Yield each program of a line with its arguments, what joins it to the one before, and the file it is redirected to."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&>")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    joined, target = "", None
+    tokens = iter(lexer)
+    for token in tokens:
+        if token in ("|", "&&"):
+            yield words, joined, target
+            words, joined, target = [], token, None
+        elif token == ">":
+            target = next(tokens)
+        else:
+            words.append(token)
+    yield words, joined, target
+
+
+def parse(words: list[str]) -> None:
+    """Let the command line read the options of a command, without running it."""
+    command = typer.main.get_command(build())
+    name, arguments, context = words[0], words[1:], None
+    while hasattr(command, "resolve_command"):
+        context = command.make_context(name, list(arguments), parent=context, resilient_parsing=True)
+        name, command, arguments = command.resolve_command(context, arguments)
+    command.make_context(name, list(arguments), parent=context)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name if page.parent != ROOT / "examples" else "examples.md")
+def test_the_options_in_a_page_exist(page: Path) -> None:
+    complete, in_text = commands_of(page), inline_commands_of(page)
+    for line in [*complete, *in_text]:
+        for words, _, _ in stages(line):
+            if "phylocli" in words[:6] and words[-1] != "phylocli":
+                try:
+                    parse(words[words.index("phylocli") :])
+                except UsageError as error:
+                    # In running text, arguments and values may be left out.
+                    if line in complete or isinstance(error, NoSuchOption) or "No such command" in str(error):
+                        pytest.fail(f"{line}\n{error}")
+
+
+def write_genbank(records: dict[str, str], path: Path) -> None:
+    from Bio.Seq import Seq
+    from Bio.SeqIO import write
+    from Bio.SeqRecord import SeqRecord
+
+    about = {"molecule_type": "protein"}
+    write([SeqRecord(Seq(text), id=f"g{i}", annotations=about) for i, text in enumerate(records.values())], path, "genbank")
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small files under the names that the pages use."""
+    folder = tmp_path_factory.mktemp("pool")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    small = [f for f in read_families(ROOT / "examples" / "families.sto") if f.accession in SMALL_FAMILIES]
+    write_families(small, folder / "examples" / "families.sto")
+    write_families([f for f in small if f.accession == "PF01073"], folder / "PF01073.sto")
+    records = {s.id: s.residues for s in read_sequences(folder / "examples" / "families.sto")}
+    fasta = "".join(f">{name}\n{text}\n" for name, text in records.items())
+    for name in ("seqs", "db", "proteins", "mixed", "other"):
+        (folder / f"{name}.fasta").write_text(fasta)
+    (folder / "query.fasta").write_text("".join(fasta.partition("\n>")[0]) + "\n")
+    (folder / "proteomes").mkdir()
+    for packed in ("seqs.fasta.gz", "uniref50.fasta.gz", "proteomes/one.faa.gz"):
+        (folder / packed).write_bytes(gzip.compress(fasta.encode()))
+    write_genbank(records, folder / "genome.gbk")
+    family = small[0]
+    (folder / "alignment.fasta").write_text("".join(f">{i}\n{r}\n" for i, r in zip(family.ids, family.rows, strict=True)))
+    labels = [(name, f.accession) for f in small for name in f.ids]
+    (folder / "labels.tsv").write_text("id\tfamily\n" + "".join(f"{a}\t{b}\n" for a, b in labels))
+    for line in (
+        "phylocli tree examples/families.sto -o trees.sto",
+        "phylocli tree PF01073.sto --format newick -o topology.nwk",
+        "phylocli train trees.sto -o run --steps 2 --set encoder.preset=tiny --set batch.pairs=8 --set validation.pairs=8",
+        "phylocli embed seqs.fasta --model run/model -o emb.parquet",
+        "phylocli embed seqs.fasta --model run/model --format csv -o emb.csv",
+        "phylocli embed seqs.fasta --model run/model --untrained 1 -o random.parquet",
+    ):
+        run(line, folder)
+    shutil.rmtree(folder / "run" / "checkpoints")
+    shutil.copy(folder / "emb.parquet", folder / "a.parquet")
+    shutil.copy(folder / "random.parquet", folder / "b.parquet")
+    (folder / "demo" / "embeddings").mkdir(parents=True)
+    shutil.copy(folder / "emb.parquet", folder / "demo" / "embeddings" / "trained.parquet")
+    shutil.copy(folder / "random.parquet", folder / "demo" / "embeddings" / "untrained.parquet")
+    shutil.copy(folder / "labels.tsv", folder / "demo" / "labels.tsv")
+    shutil.copy(folder / "trees.sto", folder / "families.sto")
+    return folder
+
+
+def run(line: str, folder: Path) -> None:
+    """Run a command line in a folder: phylocli in this process, other programs as they are."""
+    data: bytes = b""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for words, joined, target in stages(line):
+            given = data if joined == "|" else b""
+            if words[0] == "phylocli":
+                done = CliRunner().invoke(build(), words[1:], input=given, catch_exceptions=False)
+                assert done.exit_code == 0, f"{shlex.join(words)}\n{done.stderr}"
+                data = done.stdout_bytes
+            else:
+                data = subprocess.run(words, input=given, capture_output=True, check=True).stdout
+            if target:
+                Path(target).write_bytes(data)
+
+
+# README and "How do I" in every run of the suite, the others with `make slow`.
+RUN = [
+    pytest.param(page, id=page.name, marks=[] if page.name in ("README.md", "howto.md") else [pytest.mark.slow])
+    for page in PAGES
+    if page.name != "extending.md" and commands_of(page)
+]
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_the_commands_of_a_page_run_in_their_order(page: Path, pool: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    shutil.copytree(pool, folder)
+    for line in commands_of(page):
+        if any(re.search(pattern, line) for pattern in PARSED_ONLY):
+            continue
+        if line.startswith("phylocli train") and "--resume" not in line:
+            shutil.rmtree(folder / "run")  # the pool's, or that of a command before
+        run(smaller(line), folder)
+
+
+def test_a_wrong_option_in_a_page_is_found() -> None:
+    with pytest.raises(NoSuchOption, match="--min-dits"):
+        parse(["phylocli", "pairs", "trees.sto", "--min-dits", "0.5"])
