@@ -1,6 +1,6 @@
 """The proteins of a table that are nearest to a query, with E-values.
 
->>> from phylocli.search import search_file
+>>> from phylocli.search import search, search_file
 >>> search_file("query.fasta", "db.parquet", "hits.tsv", k=20)
 """
 
@@ -11,7 +11,7 @@ from phylocli.search.alignment import Comparison, Gaps, Standardised, align_resi
 from phylocli.search.background import Background, background_of
 from phylocli.search.database import open_table, unit
 from phylocli.search.exact import Neighbours, nearest
-from phylocli.search.pipeline import search_file
+from phylocli.search.pipeline import search, search_file
 from phylocli.search.queries import Queries, read_queries
 from phylocli.search.residue_plda import Homology, fit_homology, load_homology
 
@@ -31,6 +31,7 @@ __all__ = [
     "nearest",
     "open_table",
     "read_queries",
+    "search",
     "search_file",
     "unit",
 ]

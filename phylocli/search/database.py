@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,20 +18,23 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 
-def open_table(source: PathLike, options: ColumnOptions = ColumnOptions()) -> EmbeddingTable:
+def open_table(source: PathLike | EmbeddingTable, options: ColumnOptions = ColumnOptions()) -> EmbeddingTable:
     """Open a table of embeddings, its vectors scaled to length 1; Parquet, or a folder of parts, is streamed.
 
     Args:
-        source: see `phylocli.formats.embeddings.read_embeddings`.
-        options: what the user says of the columns.
+        source: a table, or see `phylocli.formats.embeddings.read_embeddings`.
+        options: how the user wants columns to be interpreted.
 
     Raises:
         BadInputError: no such table, one of residues, no rows, duplicate ids.
         UsageError: `options` do not fit the table.
     """
-    table = read_embeddings(source, options, normalised=True)
+    if isinstance(source, EmbeddingTable):
+        table = replace(source, vectors=None if source.vectors is None else unit(source.vectors), unit=True)
+    else:
+        table = read_embeddings(source, options, normalised=True)
     if table.residues is not None:
         raise BadInputError(
-            f"{source} holds embeddings of residues", fix="search one vector a sequence: embed without --per-residue"
+            f"{table.name} contains residue embeddings", fix="search sequence embeddings: embed without --per-residue"
         )
     return table

@@ -1,14 +1,15 @@
-"""Queries and a table → a table of hits."""
+"""From queries and a table to hits: nearest rows, E-values, reranking."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.search import SearchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.core.threads import limit_threads
@@ -16,7 +17,6 @@ from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike
 from phylocli.formats.tables import TableFormat, TableWriter, hits_schema
-from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search.approximate import open_graph
 from phylocli.search.background import FEWEST, Background, background_of, background_of_table
 from phylocli.search.combined_evalues import CombinedEvalues
@@ -26,7 +26,10 @@ from phylocli.search.queries import MODEL, Queries, embedder_of, read_queries
 from phylocli.search.rerank import ResidueScores, align, read_residues
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from phylocli.embed import Embedder
+    from phylocli.embed.inputs import Sequences
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,7 +39,7 @@ WRITTEN = 1024
 
 @dataclass(frozen=True)
 class _Reranking:
-    """How hits are aligned, and how many of them are kept then.
+    """How hits are aligned, and how many of them are kept.
 
     Attributes:
         aligned: by phmmer.
@@ -64,7 +67,7 @@ class _Reranking:
 
         With phmmer alone, what it aligns comes first, by bits, the rest as it was. With residue embeddings alone, the order
         is that of their E-values (of their scores where there are none). With both, it is that of the smaller of the two
-        E-values, doubled, for there were two chances.
+        E-values, doubled, for two tests.
 
         Args:
             query: sequence.
@@ -92,49 +95,29 @@ class _Reranking:
         return order, {name: values[order] for name, values in found.items()}
 
 
-def search_file(
-    queries: PathLike | None,
-    table: PathLike,
-    output: PathLike | None = None,
+def search(
+    queries: PathLike | EmbeddingTable | Sequences,
+    targets: PathLike | EmbeddingTable,
+    config: SearchConfig | None = None,
     *,
-    k: int = 20,
     model: PathLike | None = None,
-    max_evalue: float | None = None,
-    leave_out_self: bool = False,
-    rerank: str | None = None,
-    aligned: bool = False,
-    candidates: int | None = None,
-    sequences: PathLike | None = None,
-    features: str | SequenceOf[str] | None = None,
-    id_column: str | SequenceOf[str] | None = None,
-    approximate: bool = False,
-    device: str = "auto",
-    threads: int = 0,
-    format: TableFormat | None = None,
-) -> int:
-    """Write the nearest rows of a table for every query; return the number of rows written.
+    sequences: PathLike | Sequences | None = None,
+    **options: Any,
+) -> pl.DataFrame:
+    """Return the nearest rows of a table for every query.
 
     Args:
-        queries: sequences (FASTA, Stockholm, FASTQ, GenBank), which the table's own model embeds, or a table of embeddings
-            of that model; `-`/None is standard input.
-        table: embeddings of what is searched: Parquet or a folder of parts (streamed), or any table that probe reads.
-        output: table of `tables.hits_schema()`; `-`/None is standard output.
-        k: hits of a query.
+        queries: sequences (letters, `Sequence`s, pairs, or the path of a file of them), which the table's own model embeds,
+            or a table of embeddings of that model.
+        targets: embeddings to search in: an `EmbeddingTable`, Parquet or a folder of parts (streamed), or any table that
+            `read_embeddings` reads.
+        config: options; or give them as keywords.
         model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
-        max_evalue: leave out hits with a larger E-value, that of the residues where `rerank` asks for it, that of both
-            alignments where both are asked for.
-        leave_out_self: a row with the query's own id is no hit.
-        rerank: `residues`: align the hits by their residues' embeddings (`align_residues`) and order them by the E-values
-            of that; None leaves them.
-        aligned: align the hits with phmmer and order them by its bit score; with `rerank`, by the better of both E-values.
-        candidates: nearest rows that are aligned, of which the best k are hits; None is k.
-        sequences: of the table's rows, for `rerank` and `aligned`.
-        features: columns of the tables that hold features, or patterns with `*`.
-        id_column: columns of ids, where the tables call them something unusual.
-        approximate: through a graph beside the table, which is built at first use (needs usearch).
-        device: to embed on.
-        threads: CPU threads; 0 takes all.
-        format: of the output; None takes it from the suffix.
+        sequences: of the targets, for `rerank` and `align`.
+        **options: fields of `SearchConfig`.
+
+    Returns:
+        Columns of `tables.hits_schema()`: `query`, `target`, `rank`, `cosine`, `evalue`, and those of reranking.
 
     Raises:
         UsageError: options that do not fit together, a model that is not the table's.
@@ -142,63 +125,136 @@ def search_file(
             there are no E-values.
         MissingDependencyError: `approximate` without usearch.
     """
+    import polars as pl
 
-    limit_threads(threads)
-    if k < 1:
-        raise UsageError("k must be at least 1", fix="for example -k 20")
-    if rerank not in (None, "residues"):
-        raise UsageError(f"there is no reranking by {rerank!r}", fix="use --rerank residues, or --align")
-    if (rerank or aligned) and sequences is None:
-        raise UsageError("reranking needs the target sequences", fix="add --sequences FASTA")
-    if candidates is not None and not (rerank or aligned):
-        raise UsageError("--candidates needs --rerank residues or --align", fix="add one of them, or use -k alone")
-    options = ColumnOptions.of(id_column, features)
-    searched = open_table(table, options)
-    asked, embedder = read_queries(queries, searched, model=model, device=device, options=options)
-    if (rerank or aligned) and (asked.letters is None or embedder is None):
-        raise UsageError("reranking needs the query sequences", fix="give the queries as FASTA")
-    console.info(f"{len(asked.ids):,} queries against {len(searched):,} rows")
-    own = _own_rows(asked, searched) if leave_out_self else None
-    width = max(k, candidates or k)
-    found = (
-        open_graph(searched, threads=threads or 1).nearest(asked.vectors, width, leave_out=own, threads=threads)
-        if approximate
-        else nearest(asked.vectors, searched, width, leave_out=own)
-    )
-    background = _background(searched, embedder, model, device)
-    if background is None and max_evalue is not None:
-        raise BadInputError(
-            "there are no E-values to compare with --max-evalue",
-            why=f"{searched.name} has fewer than {FEWEST:,} rows, and its model has no background of unrelated proteins",
-            fix="leave --max-evalue out, or name the model that made the table with --model",
-        )
-    evalues = _evalues(background, asked, found, len(searched))
-    if max_evalue is not None and not rerank:
-        found.rows[evalues > max_evalue] = -1
-    residues: dict[str, str] = {}
-    combined: CombinedEvalues | None = None
-    if sequences is not None and (rerank or aligned):
-        residues = read_residues({searched.ids[row] for row in np.unique(found.rows) if row >= 0}, sequences)
-        if rerank and embedder is not None:
-            known = background if background is not None and background.sequences else None
-            combined = CombinedEvalues(ResidueScores(embedder), known, len(searched))
-    reranking = _Reranking(aligned, combined, residues, len(searched), k, max_evalue)
-    written = _write(asked, searched, found, evalues, reranking, output, format)
-    parameters: dict[str, Any] = {
-        "table": str(table),
-        "model": searched.metadata.get("phylocli.model"),
-        "k": k,
-        "max_evalue": max_evalue,
-        "leave_out_self": leave_out_self,
-        "rerank": rerank,
-        "align": aligned,
-        "candidates": candidates,
-        "approximate": approximate,
-    }
+    found = _Search(queries, targets, SearchConfig.of(config, options), model, sequences)
+    return pl.concat([found.empty(), *found.frames()])
+
+
+def search_file(
+    queries: PathLike | None,
+    table: PathLike,
+    output: PathLike | None = None,
+    config: SearchConfig | None = None,
+    *,
+    model: PathLike | None = None,
+    sequences: PathLike | None = None,
+    format: TableFormat | None = None,
+    **options: Any,
+) -> int:
+    """Write the nearest rows of a table for every query; return the number of rows written.
+
+    Arguments and errors are those of `search`.
+
+    Args:
+        queries: `-`/None is standard input.
+        output: table of `tables.hits_schema()`; `-`/None is standard output.
+        format: of the output; None takes it from the suffix.
+    """
+    config = SearchConfig.of(config, options)
+    found = _Search(STDIO if queries is None else queries, table, config, model, sequences)
+    with TableWriter(output, found.schema, format) as writer:
+        for frame in found.frames():
+            writer.write(frame)
+    parameters = {**config.to_parameters(), "table": str(table), "model": found.table.metadata.get("phylocli.model")}
     write_sidecar(output, "search", parameters)
     if output is not None and str(output) != STDIO:
-        console.info(f"{written:,} hits: {output}")
-    return written
+        console.info(f"{writer.rows:,} hits: {output}")
+    return writer.rows
+
+
+class _Search:
+    """A search that is prepared: the nearest rows are found, with E-values; `frames` reranks them.
+
+    Attributes:
+        table: that is searched.
+        schema: of the hits.
+    """
+
+    def __init__(
+        self,
+        queries: PathLike | EmbeddingTable | Sequences,
+        targets: PathLike | EmbeddingTable,
+        config: SearchConfig,
+        model: PathLike | None,
+        sequences: PathLike | Sequences | None,
+    ) -> None:
+        limit_threads(config.threads)
+        if config.approximate and isinstance(targets, EmbeddingTable):
+            raise UsageError("an approximate search needs a table in a file", fix="write the table, and give its path")
+        if config.reranks and sequences is None:
+            raise UsageError("Reranking needs the target sequences", fix="add --sequences FASTA")
+        options = config.column_options
+        self.table = open_table(targets, options)
+        self.queries, embedder = read_queries(queries, self.table, model=model, device=config.device, options=options)
+        if config.reranks and (self.queries.letters is None or embedder is None):
+            raise UsageError("Reranking needs the query sequences", fix="give the queries as FASTA")
+        rows = len(self.table)
+        console.info(f"{len(self.queries.ids):,} queries against {rows:,} rows")
+        own = _own_rows(self.queries, self.table) if config.exclude_self else None
+        width = max(config.number, config.candidates or config.number)
+        self._found = (
+            open_graph(self.table, threads=config.threads or 1).nearest(
+                self.queries.vectors, width, leave_out=own, threads=config.threads
+            )
+            if config.approximate
+            else nearest(self.queries.vectors, self.table, width, leave_out=own)
+        )
+        background = _background(self.table, embedder, model, config.device)
+        if background is None and config.max_evalue is not None:
+            raise BadInputError(
+                "there are no E-values to compare with --max-evalue",
+                why=f"{self.table.name} has fewer than {FEWEST:,} rows, and its model has no background proteins",
+                fix="leave --max-evalue out, or name the model that made the table with --model",
+            )
+        self._evalues = _evalues(background, self.queries, self._found, rows)
+        if config.max_evalue is not None and config.rerank is None:
+            self._found.rows[self._evalues > config.max_evalue] = -1
+        residues: dict[str, str] = {}
+        combined: CombinedEvalues | None = None
+        if sequences is not None and config.reranks:
+            residues = read_residues({self.table.ids[row] for row in np.unique(self._found.rows) if row >= 0}, sequences)
+            if config.rerank is not None and embedder is not None:
+                known = background if background is not None and background.sequences else None
+                combined = CombinedEvalues(ResidueScores(embedder), known, rows)
+        self._reranking = _Reranking(config.align, combined, residues, rows, config.number, config.max_evalue)
+        self.schema = hits_schema(residues=combined is not None, aligned=config.align)
+
+    def empty(self) -> pl.DataFrame:
+        """Return a frame of hits without rows."""
+        return self._frame({name: [] for name in self.schema.names})
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Yield the hits of `WRITTEN` queries at a time, in the order of the queries."""
+        queries, found, reranking = self.queries, self._found, self._reranking
+        noun = "reranking" if reranking else "writing"
+        with console.progress_task(noun, len(queries.ids), unit="queries") as bar:
+            for start in range(0, len(queries.ids), WRITTEN):
+                columns: dict[str, list[Any]] = {name: [] for name in self.schema.names}
+                for query in range(start, min(start + WRITTEN, len(queries.ids))):
+                    kept = np.flatnonzero(found.rows[query] >= 0)
+                    more: dict[str, Floats] = {}
+                    if reranking and len(kept):
+                        assert queries.letters is not None
+                        targets = [self.table.ids[row] for row in found.rows[query, kept]]
+                        cosines = found.cosines[query, kept]
+                        order, more = reranking(queries.letters[query], queries.vectors[query], targets, cosines)
+                        kept = kept[order]
+                    columns["query"] += [queries.ids[query]] * len(kept)
+                    columns["target"] += [self.table.ids[row] for row in found.rows[query, kept]]
+                    columns["rank"] += range(1, len(kept) + 1)
+                    columns["cosine"] += found.cosines[query, kept].astype(np.float64).round(6).tolist()
+                    columns["evalue"] += [_short(value) for value in self._evalues[query, kept]]
+                    for name in self.schema.names[5:]:
+                        columns[name] += [_short(value) for value in more.get(name, np.zeros(0))]
+                    bar.advance()
+                yield self._frame(columns)
+
+    def _frame(self, columns: dict[str, list[Any]]) -> pl.DataFrame:
+        import polars as pl
+
+        types = {"rank": pl.Int32, "query": pl.String, "target": pl.String}
+        return pl.DataFrame(columns, schema={name: types.get(name, pl.Float64) for name in self.schema.names})
 
 
 def _own_rows(queries: Queries, table: EmbeddingTable) -> npt.NDArray[np.int64]:
@@ -238,47 +294,6 @@ def _evalues(background: Background | None, queries: Queries, found: Neighbours,
     return np.where(np.isfinite(found.cosines), rows * np.exp(chances), rows)
 
 
-def _write(
-    queries: Queries,
-    table: EmbeddingTable,
-    found: Neighbours,
-    evalues: Floats,
-    reranking: _Reranking,
-    output: PathLike | None,
-    format: TableFormat | None,
-) -> int:
-    import polars as pl
-
-    schema = hits_schema(residues=reranking.combined is not None, aligned=reranking.aligned)
-    with (
-        TableWriter(output, schema, format) as writer,
-        console.progress_task("reranking" if reranking else "writing", len(queries.ids), unit="queries") as bar,
-    ):
-        for start in range(0, len(queries.ids), WRITTEN):
-            columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-            for query in range(start, min(start + WRITTEN, len(queries.ids))):
-                kept = np.flatnonzero(found.rows[query] >= 0)
-                more: dict[str, Floats] = {}
-                if reranking and len(kept):
-                    assert queries.letters is not None
-                    targets = [table.ids[row] for row in found.rows[query, kept]]
-                    cosines = found.cosines[query, kept]
-                    order, more = reranking(queries.letters[query], queries.vectors[query], targets, cosines)
-                    kept = kept[order]
-                columns["query"] += [queries.ids[query]] * len(kept)
-                columns["target"] += [table.ids[row] for row in found.rows[query, kept]]
-                columns["rank"] += range(1, len(kept) + 1)
-                columns["cosine"] += found.cosines[query, kept].astype(np.float64).round(6).tolist()
-                columns["evalue"] += [_short(value) for value in evalues[query, kept]]
-                for name in schema.names[5:]:
-                    values = more.get(name, np.zeros(0))
-                    columns[name] += [_short(value) for value in values]
-                bar.advance()
-            types = {"rank": pl.Int32, "query": pl.String, "target": pl.String}
-            writer.write(pl.DataFrame(columns, schema={n: types.get(n, pl.Float64) for n in schema.names}))
-    return writer.rows
-
-
 def _short(value: float) -> float | None:
-    """Return a number with four digits: more would say more than is known; None for NaN."""
+    """Return a number with four significant digits, or None for NaN."""
     return None if np.isnan(value) else float(f"{value:.4g}")

@@ -1,8 +1,9 @@
-"""What is searched with: sequences, embedded by the table's own model, or a table of embeddings of the same model."""
+"""Queries: sequences, embedded by the table's own model, or a table of embeddings of the same model."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from phylocli import models
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
-from phylocli.formats import read_sequences
+from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.provenance import sidecar_path
@@ -28,7 +29,7 @@ MODEL = "phylocli.model"
 
 @dataclass
 class Queries:
-    """What is searched with.
+    """The queries of a search.
 
     Attributes:
         ids: of n queries.
@@ -55,7 +56,7 @@ def holds_sequences(source: PathLike | None) -> bool:
 
 
 def read_queries(
-    source: PathLike | None,
+    source: PathLike | EmbeddingTable | Sequences | None,
     table: EmbeddingTable,
     *,
     model: PathLike | None = None,
@@ -65,28 +66,29 @@ def read_queries(
     """Return the queries, and for sequences what embedded them.
 
     Args:
-        source: sequences (FASTA, Stockholm, FASTQ, GenBank) or a table of embeddings; `-`/None is standard input.
+        source: sequences (in memory, or FASTA, Stockholm, FASTQ, GenBank) or a table of embeddings; `-`/None is standard
+            input.
         table: to be searched.
         model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
         device: to embed on.
-        options: what the user says of the columns of a table.
+        options: how the user wants columns to be interpreted.
 
     Raises:
         UsageError: the model is not the one that made the table, or cannot be found.
         BadInputError: the table does not say which model made it; the two tables are of different models or width.
     """
-    if not holds_sequences(source):
-        assert source is not None
+    if isinstance(source, EmbeddingTable) or (isinstance(source, str | os.PathLike) and not holds_sequences(source)):
         return _from_table(source, table, options), None
     options.check_ids(table.taken)
     embedder = embedder_of(table, model, device)
     check = NucleotideCheck(embedder.model.alphabet)
-    found = list(check.sequences(read_sequences(source, letters=embedder.model.alphabet)))
+    given = as_sequences(STDIO if source is None else source, embedder.model.alphabet)
+    found = list(check.sequences(given))
     letters = [sequence.residues for sequence in found]
     return Queries([sequence.id for sequence in found], unit(embedder.pooled(letters)), letters), embedder
 
 
-def _from_table(source: PathLike, table: EmbeddingTable, options: ColumnOptions) -> Queries:
+def _from_table(source: PathLike | EmbeddingTable, table: EmbeddingTable, options: ColumnOptions) -> Queries:
     found = open_table(source, options)
     options.check_ids([*found.taken, *table.taken])
     for key, noun in ((MODEL, "model"), ("phylocli.layer", "layer")):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
+from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.formats import read_sequences
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
+from phylocli.hmmer import SearchOptions, phmmer
 from phylocli.search.alignment import Comparison, Standardised, align_residues
 from phylocli.search.database import FloatArray, unit
 from phylocli.search.residue_plda import features_of, load_homology
@@ -31,18 +35,22 @@ ALIGNED = 256
 """Hits whose residues are embedded at once."""
 
 
-def read_residues(ids: Iterable[str], source: PathLike) -> dict[str, str]:
-    """Return the sequences of some ids; only these are held in memory.
+def read_residues(ids: Iterable[str], source: PathLike | Sequences) -> dict[str, str]:
+    """Return the sequences of some ids, from a file or from memory; only these are held in memory.
 
     Raises:
-        BadInputError: one of them is not there.
+        BadInputError: one of them is missing.
     """
     wanted = set(ids)
-    found = {s.id: s.residues for s in read_sequences(source, on_duplicate="keep-first") if s.id in wanted}
+    if isinstance(source, str | os.PathLike):
+        name, given = str(source), read_sequences(source, on_duplicate="keep-first")
+    else:
+        name, given = "sequences", as_sequences(source)
+    found = {s.id: s.residues for s in given if s.id in wanted}
     missing = wanted - set(found)
     if missing:
         raise BadInputError(
-            f"{source} lacks {len(missing):,} of the sequences that were hit, first {shorten(min(missing))!r}",
+            f"{name} lacks {len(missing):,} of the sequences that were hit, first {shorten(min(missing))!r}",
             fix="give the sequences that the table was made from",
         )
     return found
@@ -51,36 +59,16 @@ def read_residues(ids: Iterable[str], source: PathLike) -> dict[str, str]:
 def align(query: str, targets: SequenceOf[str], rows: int) -> tuple[Floats, Floats]:
     """Return E-values and bit scores of phmmer with a query and its hits, (k,) each; NaN where it finds no alignment.
 
-    phmmer (Eddy 2011, doi:10.1371/journal.pcbi.1002195) without its filters, which spare time where millions are searched.
+    phmmer (Eddy 2011, doi:10.1371/journal.pcbi.1002195) without its filters, which save time only in large databases.
 
     Args:
         query: unaligned sequence.
         targets: sequences of its hits.
-        rows: of the table that was searched: E-values are those of a search of it all.
+        rows: of the table that was searched: E-values are those of a search of all of it.
     """
-    import pyhmmer
-    from pyhmmer import easel
-
-    letters = easel.Alphabet.amino()
-
-    def digital(name: str, sequence: str) -> Any:
-        return easel.TextSequence(name=name, sequence=sequence).digitize(letters)
-
-    block = easel.DigitalSequenceBlock(letters, [digital(str(i), s) for i, s in enumerate(targets)])
-    options: dict[str, Any] = {
-        "E": float("inf"),
-        "domE": float("inf"),
-        "Z": rows,
-        "bias_filter": False,
-        "F1": 1.0,
-        "F2": 1.0,
-        "F3": 1.0,
-    }
+    (hits,) = phmmer([query], targets, SearchOptions(evalue=math.inf, database_size=rows, filters=False))
     evalues, bits = np.full(len(targets), np.nan), np.full(len(targets), np.nan)
-    asked: Any = [digital("query", query)]
-    for hits in pyhmmer.phmmer(asked, block, cpus=1, **options):
-        for hit in hits:
-            evalues[int(hit.name)], bits[int(hit.name)] = hit.evalue, hit.score
+    evalues[hits.target], bits[hits.target] = hits.evalue, hits.score
     return evalues, bits
 
 
@@ -117,7 +105,7 @@ class ResidueScores:
         self._homology = load_homology(embedder.model)
         self.comparison: Comparison = self._homology or Standardised()
         if self._homology is None:
-            console.info("no log odds of homology were fitted to this model: residues are compared by standardised cosines")
+            console.info("this model has no residue PLDA: residues are compared by standardised cosines")
         self._kept: OrderedDict[str, FloatArray] = OrderedDict()
         self._bytes = 0
 

@@ -58,10 +58,10 @@ def test_sequences_are_embedded_by_the_tables_own_model(search: Callable[..., pl
 
 
 def test_a_table_can_be_searched_with_a_table(search: Callable[..., pl.DataFrame], place: Path) -> None:
-    hits = search(place / "db.parquet", place / "db.parquet", "-k", 3, "--no-self")
+    hits = search(place / "db.parquet", place / "db.parquet", "-k", 3, "--exclude-self")
     assert hits.height == 135 and (hits["query"] != hits["target"]).all()
     bound = hits["evalue"].median() * 1.001  # what is written is rounded
-    few = search(place / "db.parquet", place / "db.parquet", "-k", 3, "--no-self", "-e", bound)
+    few = search(place / "db.parquet", place / "db.parquet", "-k", 3, "--exclude-self", "-e", bound)
     assert 0 < few.height < 135 and few.equals(hits.filter(pl.col("evalue") <= bound))
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_compared_is_an_error(
     assert "does not say which model" in cli("search", query, bare).stderr
     assert "its sequences" not in cli("search", query, db, "--align").stderr
     assert cli("search", query, db, "--align").exit_code == 2
-    assert "needs --rerank" in cli("search", query, db, "--candidates", 9).stderr
+    assert "candidates needs rerank or align" in cli("search", query, db, "--candidates", 9).stderr
     lacking = cli("search", query, db, "--align", "--sequences", query)
     assert lacking.exit_code == 65 and "lacks" in lacking.stderr
     monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "none"))

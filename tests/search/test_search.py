@@ -1,0 +1,49 @@
+"""`search(queries, targets)`: objects in memory give the hits that the command writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from phylocli.core.errors import UsageError
+from phylocli.embed import load_model
+from phylocli.formats import read_sequences
+from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.search import search, search_file
+
+
+@pytest.fixture(scope="module")
+def table(examples: Path) -> EmbeddingTable:
+    return load_model("default", "cpu").embed(examples / "globins.fasta")
+
+
+def test_objects_and_files_give_the_same_hits(examples: Path, table: EmbeddingTable, tmp_path: Path) -> None:
+    table.write(tmp_path / "db.parquet")
+    search_file(examples / "globins.fasta", tmp_path / "db.parquet", tmp_path / "hits.parquet", number=4)
+    written = pl.read_parquet(tmp_path / "hits.parquet")
+    sequences = list(read_sequences(examples / "globins.fasta"))
+    for queries, targets in ((sequences, table), (table, table), (sequences, tmp_path / "db.parquet")):
+        assert search(queries, targets, number=4).equals(written)
+
+
+def test_a_single_string_finds_itself_first_and_is_left_out_on_request(examples: Path, table: EmbeddingTable) -> None:
+    first = next(iter(read_sequences(examples / "globins.fasta")))
+    hits = search([(first.id, first.residues)], table, number=3)
+    assert hits["target"][0] == first.id and hits["cosine"][0] == 1 and hits["evalue"][0] < 1e-6
+    without = search([(first.id, first.residues)], table, number=2, exclude_self=True)
+    assert without["target"].to_list() == hits["target"].to_list()[1:]
+
+
+def test_hits_are_reranked_by_alignment_of_sequences_in_memory(examples: Path, table: EmbeddingTable) -> None:
+    sequences = list(read_sequences(examples / "globins.fasta"))
+    hits = search(sequences[:1], table, number=5, align=True, sequences=sequences)
+    assert hits["align_bits"].is_sorted(descending=True) and hits["target"][0] == sequences[0].id
+
+
+def test_what_reranking_lacks_is_named(table: EmbeddingTable) -> None:
+    with pytest.raises(UsageError, match="target sequences"):
+        search(table, table, rerank="residues")
+    with pytest.raises(UsageError, match="needs a table in a file"):
+        search(table, table, approximate=True)
