@@ -2,7 +2,7 @@
 
 python benchmarks/startup.py [REPEATS]
 
-Both are timed in turn, so that what else the machine does falls on both; the quickest of each counts, wall time and CPU time.
+Both are timed in turn, so that other load falls on both; the quickest run of each counts, in wall time and CPU time.
 Docs: docs/configuration.md.
 """
 

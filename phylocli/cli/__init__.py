@@ -40,7 +40,7 @@ ORDER = (
 
 HELP = """From a protein family's name to embeddings that carry function.
 
-fetch families → align → tree → pairs → train → embed → probe. Every stage reads and writes files and pipes that other tools can read: Stockholm, Newick, FASTA, Parquet.
+fetch families → align → tree → pairs → train → embed → probe. Every stage reads and writes standard formats, as files or in pipes: Stockholm, Newick, FASTA, Parquet.
 """  # noqa: E501  the help formatter folds it
 
 EPILOG = [

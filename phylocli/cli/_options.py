@@ -21,19 +21,17 @@ Seed = Annotated[int, typer.Option(help="Same input and seed, same bytes.", meta
 FamilyOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--family", metavar="ACC", help="Work on this family of the store; may be repeated. Earlier stages run first."
+        "--family", metavar="ACC", help="Use this family of the store; may be repeated. Missing earlier stages run first."
     ),
 ]
 ClanOption = Annotated[
     list[str] | None,
-    typer.Option("--clan", metavar="CL", help="Work on all families of this clan."),
+    typer.Option("--clan", metavar="CL", help="Use all families of this clan; may be repeated."),
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="Work on every family of the store.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Use all families of the store.")]
 StoreOption = Annotated[
     Path | None,
-    typer.Option(
-        "--store", metavar="DIR", envvar="PHYLOCLI_STORE", help="The store of families (default: user data folder)."
-    ),
+    typer.Option("--store", metavar="DIR", envvar="PHYLOCLI_STORE", help="Family store (default: user data folder)."),
 ]
 OnDuplicateOption = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""Show versions, devices and optional engines: found, or how to install them."""
+"""Show versions, devices and optional engines, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import typer
 EXAMPLES = ["phylocli doctor", "phylocli doctor --json > bug_report.json"]
 
 
-def command(json: Annotated[bool, typer.Option("--json", help="As JSON, for a bug report.")] = False) -> None:
-    """Show versions, devices and optional engines: found, or how to install them. Exit code 1 where a library is missing."""
+def command(json: Annotated[bool, typer.Option("--json", help="Print JSON, for a bug report.")] = False) -> None:
+    """Show versions, devices and optional engines, and how to install what is missing.
+
+    The exit code is 1 if a required library is missing.
+    """
     from phylocli.core.errors import MissingDependencyError
     from phylocli.workflow.doctor import as_rows, diagnose
 

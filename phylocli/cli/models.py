@@ -1,4 +1,4 @@
-"""List the models that come with phylocli, or show the card of one."""
+"""List the installed models, or show the card of one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ EXAMPLES = ["phylocli models", "phylocli models show default", "phylocli models 
 
 
 def command(
-    action: Annotated[str, typer.Argument(metavar="[list|show]", help="What to do.")] = "list",
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|FOLDER]", help="For show: a model's name, or its folder.")
-    ] = None,
+    action: Annotated[str, typer.Argument(metavar="list|show", help="What to do.")] = "list",
+    name: Annotated[str | None, typer.Argument(metavar="NAME|FOLDER", help="With show: the model.")] = None,
 ) -> None:
-    """List the models that --model takes by name (tab-separated), or show the card of one.
+    """List the models that --model accepts by name (tab-separated), or show the card of one.
 
-    The names are those of the package, and of the folders in $PHYLOCLI_MODELS (separated as in PATH), where each folder
-    with a config.json is a model. Where no model is named, 'default' is taken.
+    They are the package's own, and those in the folders of $PHYLOCLI_MODELS (separated as in PATH): each folder with a
+    config.json is a model. Without --model, commands use 'default'.
     """
     from phylocli import models
     from phylocli.core import console
@@ -26,9 +24,9 @@ def command(
 
     if action == "list" and name is None:
         if not models.named():
-            console.info("this installation ships no model; train one with 'phylocli train families.sto -o run'")
+            console.info("This installation has no model; train one with 'phylocli train families.sto -o run'")
         typer.echo(models.listing(), nl=False)
     elif action == "show" and name is not None:
         typer.echo(models.card(name), nl=False)
     else:
-        raise UsageError("say 'phylocli models', or 'phylocli models show NAME'")
+        raise UsageError("models takes list, or show and a name", fix="for example: phylocli models show default")

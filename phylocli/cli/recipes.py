@@ -13,14 +13,22 @@ EXAMPLES = [
 ]
 
 
+def _names(incomplete: str) -> list[str]:
+    from phylocli import recipes
+
+    return [name for name in recipes.names() if name.startswith(incomplete)]
+
+
 def command(
-    action: Annotated[str, typer.Argument(metavar="[list|show]", help="What to do.")] = "list",
+    action: Annotated[str, typer.Argument(metavar="list|show", help="What to do.")] = "list",
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="For show: a recipe's name, or the path of a .toml file."),
+        typer.Argument(
+            metavar="NAME|FILE", help="With show: the recipe, by name or as a .toml file.", autocompletion=_names
+        ),
     ] = None,
 ) -> None:
-    """List the training recipes (name, idea, paper; tab-separated), or show one as TOML with every setting."""
+    """List the training recipes (name, idea, paper; tab-separated), or show one as TOML with all settings."""
     from phylocli import recipes
     from phylocli.core.errors import UsageError
 
@@ -29,4 +37,4 @@ def command(
     elif action == "show" and name is not None:
         typer.echo(recipes.describe(recipes.load(name)), nl=False)
     else:
-        raise UsageError("say 'phylocli recipes', or 'phylocli recipes show NAME'")
+        raise UsageError("recipes takes list, or show and a name", fix="for example: phylocli recipes show simclr")

@@ -1,12 +1,12 @@
-"""Look at the store of families and tend it: list, verify, import, export, remove."""
+"""Manage the family store: list, verify, import, export, remove."""
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import Output, StoreOption
+from phylocli.cli._options import ClanOption, Output, StoreOption
 from phylocli.core.plugins import ALIGNERS
 
 EXAMPLES = [
@@ -18,18 +18,17 @@ EXAMPLES = [
 
 app = typer.Typer()
 
-Accessions = Annotated[Optional[list[str]], typer.Argument(metavar="ACC", help="Families; none is all of them.")]  # noqa: UP045
-Clan = Annotated[Optional[list[str]], typer.Option("--clan", metavar="CL", help="All families of this clan.")]  # noqa: UP045
+Accessions = Annotated[list[str] | None, typer.Argument(metavar="ACC", help="Families; by default all.")]
 
 
 @app.command("ls")
 def list_families(
     accessions: Accessions = None,
-    clan: Clan = None,
+    clan: ClanOption = None,
     output: Output = None,
     store: StoreOption = None,
 ) -> None:
-    """List the families: size, tree, profile, where from, which release, when. A table on standard output."""
+    """List the families with size, tree, profile, source, release and date, as a table."""
     from phylocli.store import Store, write_inventory
 
     write_inventory(Store(store), output, accessions=accessions, clans=clan)
@@ -37,7 +36,7 @@ def list_families(
 
 @app.command("info")
 def info(accessions: Accessions = None, store: StoreOption = None) -> None:
-    """Tell what is known of some families, or of the store as a whole."""
+    """Describe some families, or the store as a whole."""
     from phylocli.store import Store, describe
 
     for line in describe(Store(store), accessions):
@@ -47,10 +46,10 @@ def info(accessions: Accessions = None, store: StoreOption = None) -> None:
 @app.command("verify")
 def verify(
     accessions: Accessions = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what is damaged, so that fetch brings it anew.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove damaged files, so that fetch gets them again.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Check every checksum and read every record; ends with 65 where something is damaged."""
+    """Check all checksums and read all records; exit code 65 if anything is damaged."""
     from phylocli.store import Store, report_findings, verify_store
 
     report_findings(verify_store(Store(store), accessions or None, remove=remove), removed=remove)
@@ -61,7 +60,7 @@ def import_(
     sources: Annotated[
         list[str], typer.Argument(metavar="PATH|-", help="Stockholm, FASTA or A2M; folders of them; a Pfam release.")
     ],
-    replace: Annotated[bool, typer.Option("--replace", help="Write also families that the store has already.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite families that are in the store already.")] = False,
     engine: Annotated[
         str,
         typer.Option("--engine", metavar="NAME", autocompletion=ALIGNERS.names, help="Aligner for unaligned families."),
@@ -69,10 +68,10 @@ def import_(
     method: Annotated[str | None, typer.Option("--method", hidden=True)] = None,
     store: StoreOption = None,
 ) -> None:
-    """Put families that are on disk already into the store.
+    """Import families from files.
 
-    Stockholm may hold any number of records. Of FASTA and A2M files, each is one family, named by its file. A folder with
-    Pfam-A.seed.gz is taken as a release.
+    A Stockholm file may have any number of records; a FASTA or A2M file is one family, named by its file. A folder with
+    Pfam-A.seed.gz is imported as a release.
     """
     from phylocli.align import align_families
     from phylocli.core import console
@@ -95,10 +94,10 @@ def import_(
 @app.command("export")
 def export(
     accessions: Accessions = None,
-    clan: Clan = None,
+    clan: ClanOption = None,
     output: Output = None,
     format: Annotated[
-        str, typer.Option("--format", metavar="stockholm|fasta", help="Records as they are, or sequences without gaps.")
+        str, typer.Option("--format", metavar="stockholm|fasta", help="Records as stored, or sequences without gaps.")
     ] = "stockholm",
     store: StoreOption = None,
 ) -> None:
@@ -111,10 +110,10 @@ def export(
 @app.command("rm")
 def remove(
     accessions: Accessions = None,
-    clan: Clan = None,
+    clan: ClanOption = None,
     release: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--release", metavar="38.2", help="The files of this Pfam release; its families stay."),
+        str | None,
+        typer.Option("--release", metavar="38.2", help="Files of this Pfam release; its families stay."),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every family.")] = False,
     store: StoreOption = None,
