@@ -78,9 +78,9 @@ def _recipe(path: Path) -> object:
 
 
 def _run_config(path: Path) -> object:
-    from phylocli.workflow.config import load
+    from phylocli.config.run import RunConfig, of_file
 
-    return load(path)
+    return RunConfig.layered([of_file(path)])
 
 
 def _table(path: Path) -> object:

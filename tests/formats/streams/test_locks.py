@@ -134,10 +134,10 @@ def _train(families: Path, folder: Path) -> None:
 
 
 def _run(families: Path, folder: Path) -> None:
-    from phylocli.workflow.config import from_arguments
+    from phylocli.config.run import RunConfig
     from phylocli.workflow.run import run_chain
 
-    run_chain(from_arguments([str(families)]), folder)
+    run_chain(RunConfig(families=(str(families),)), folder)
 
 
 def _infomin(families: Path, folder: Path) -> None:
