@@ -7,6 +7,19 @@ from typing import Annotated
 
 import typer
 
+
+def _models(incomplete: str) -> list[str]:
+    from phylocli import models
+
+    return [name for name in models.named() if name.startswith(incomplete)]
+
+
+def _stored(context: typer.Context, incomplete: str) -> list[str]:
+    from phylocli.store import Store
+
+    return [name for name in Store(context.params.get("store")).accessions() if name.startswith(incomplete)]
+
+
 Input = Annotated[
     str | None,
     typer.Argument(metavar="INPUT|-", help="File to read, compressed or not; '-' or nothing is standard input."),
@@ -21,7 +34,10 @@ Seed = Annotated[int, typer.Option(help="Same input and seed, same bytes.", meta
 FamilyOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--family", metavar="ACC", help="Use this family of the store; may be repeated. Missing earlier stages run first."
+        "--family",
+        metavar="ACC",
+        help="Use this family of the store; may be repeated. Missing earlier stages run first.",
+        autocompletion=_stored,
     ),
 ]
 ClanOption = Annotated[
@@ -46,6 +62,7 @@ ModelOption = Annotated[
         metavar="NAME|FOLDER",
         help="A model by name ('phylocli models' lists them), or its folder, such as run/model of a training run. "
         "Default: the one that comes with phylocli.",
+        autocompletion=_models,
     ),
 ]
 LabelsOption = Annotated[

@@ -120,10 +120,12 @@ class Config(BaseModel):
         Raises:
             UsageError: an option that does not exist, or a value out of range.
         """
-        given = {} if config is None else {name: getattr(config, name) for name in config.model_fields_set}
-        if config is not None and not options:
+        if config is None:
+            return cls.layered([Layer("", dict(options))])
+        if not options:
             return config
-        return cls.layered([Layer("", given), Layer("", dict(options))])
+        given = {name: getattr(config, name) for name in config.model_fields_set}
+        return type(config).layered([Layer("", given), Layer("", dict(options))])
 
     @classmethod
     def gather(cls, arguments: Mapping[str, Any]) -> list[Layer]:

@@ -7,6 +7,8 @@ from typing import get_args
 import pytest
 
 from phylocli.cli import _summary, load, modules, names
+from phylocli.formats.family import Family
+from phylocli.store import Store
 
 HEAVY = [
     "pydantic",
@@ -90,6 +92,25 @@ def test_shell_completion_is_offered(phylocli):
     assert b"--install-completion" in phylocli("--help").stdout
     done = phylocli(env={"_PHYLOCLI_COMPLETE": "complete_bash", "COMP_WORDS": "phylocli tr", "COMP_CWORD": "1"})
     assert {b"tree", b"train"} <= set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("phylocli families --engine m", ["mmseqs"]),
+        ("phylocli pairs --scheme per", ["per-sequence", "per-family"]),
+        ("phylocli align --engine ", ["famsa", "none", "profile"]),
+        ("phylocli recipes show simcl", ["simclr"]),
+        ("phylocli embed --model d", ["default"]),
+        ("phylocli pairs --family PF0", ["PF00042", "PF00076"]),
+    ],
+)
+def test_values_complete_in_the_shell(cli, tmp_path, words, expected):
+    for name in ("PF00042", "PF00076", "other"):
+        Store(tmp_path / "store").write(Family(["a", "b"], ["MK", "ML"], accession=name), "test", {})
+    parts = words.split(" ")
+    environment = {"_PHYLOCLI_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(parts) - 1)}
+    assert cli(env=environment).stdout.split() == expected
 
 
 def float_options() -> list[tuple[list[str], str, float | None, float | None]]:

@@ -135,6 +135,8 @@ def test_single_fields_over_a_configuration_are_checked_like_any() -> None:
     config = SamplingConfig(min_dist=0.5, number=3)
     assert SamplingConfig.of(config, {}) is config
     assert SamplingConfig.of(config, {"number": 4}) == SamplingConfig(min_dist=0.5, number=4)
+    pairs = PairsConfig(holdout="clans", number=3)  # where a part of it is enough, the whole will do
+    assert SamplingConfig.of(pairs, {"number": 4}) == PairsConfig(holdout="clans", number=4)
     with pytest.raises(UsageError, match="number must be at least 1"):
         config.updated(number=0)
     with pytest.raises(UsageError, match="has no option 'fraction'"):
