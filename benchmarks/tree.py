@@ -121,7 +121,7 @@ def one(alignment: str, true_tree: str, engine: str, options: dict) -> dict[str,
     from phylocli.tree.skbio import import_skbio
 
     import_skbio()  # so that `import` below is what engines need, and `cpu` is the work
-    refines = options.get("refine", getattr(TREE_ENGINES.load(engine), "USES_DISTANCES", False))
+    refines = options.get("refine", TREE_ENGINES.load(engine).TRAITS.uses_distances)
     if refines and options.get("model", "lg") not in ("p", "kimura"):
         import torch  # noqa: F401
     [family] = read_families(alignment)

@@ -5,7 +5,7 @@ Every stage of the command line is one function call here:
 >>> import phylocli
 >>> families = phylocli.read_families("examples/families.sto")
 >>> trees = phylocli.infer_trees(phylocli.align_families(families))
->>> tables = phylocli.draw_pairs(trees, min_dist=0.5, max_dist=1.5, number=1000, seed=0)  # one polars frame a family
+>>> pairs = phylocli.sample_pairs(trees, min_dist=0.5, max_dist=1.5, number=1000, seed=0)  # a polars frame
 
 Names are resolved when first used, so `import phylocli` is quick and loads no heavy library.
 """

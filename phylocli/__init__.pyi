@@ -16,7 +16,7 @@ from .formats.tree import Tree as Tree
 from .models import Model as Model
 from .pairs import PairSampler as PairSampler
 from .pairs import Split as Split
-from .pairs import draw_pairs as draw_pairs
+from .pairs import sample_pairs as sample_pairs
 from .probe import run_probes as run_probes
 from .search import search_file as search_file
 from .simulate import simulate_families as simulate_families

@@ -30,7 +30,7 @@ def test_the_chain_in_python(examples):
     families = [f for f in phylocli.read_families(examples / "families.sto") if f.accession == "PF05893"]
     trees = list(phylocli.infer_trees(phylocli.align_families(families)))
     assert sorted(trees[0].require_tree().tip_names()) == sorted(families[0].ids)
-    (frame,) = phylocli.draw_pairs(trees, number=20, seed=0)
+    frame = phylocli.sample_pairs(trees, number=20, seed=0)
     assert frame.height == 20
     sampler = phylocli.PairSampler(trees[0].require_tree())
     assert sampler.n_tips == len(families[0])

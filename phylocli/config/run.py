@@ -16,6 +16,7 @@ from phylocli.config.embed import EmbedConfig
 from phylocli.config.fetch import FetchConfig
 from phylocli.config.pairs import PairsConfig
 from phylocli.config.probe import ProbeConfig
+from phylocli.config.tree import TreeConfig
 from phylocli.config.types import Alphabet, Seed
 from phylocli.core.errors import UsageError
 
@@ -56,7 +57,7 @@ class RunConfig(Config):
     """Options of 'phylocli fetch'."""
     align: AlignConfig = AlignConfig()
     """Options of 'phylocli align'."""
-    tree: Annotated[dict[str, Any], Cli(shown=False)] = Field(default={})
+    tree: TreeConfig = TreeConfig()
     """Options of 'phylocli tree'."""
     pairs: PairsConfig = PairsConfig()
     """Options of 'phylocli pairs'."""
@@ -112,7 +113,7 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.alphabet == "dna" and self.tree.get("model") != "p":
+        if self.alphabet == "dna" and self.tree.model != "p":
             raise UsageError(
                 "Nucleotide trees cannot be inferred with an amino acid substitution model",
                 fix='set [tree] model = "p", or infer trees with another program and give them to pairs and train',

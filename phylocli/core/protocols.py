@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from phylocli.probe.tasks._contract import Measurement, Metric
     from phylocli.tree.settings import Inferred
     from phylocli.tree.settings import Settings as TreeSettings
+    from phylocli.tree.settings import Traits as TreeTraits
 
 
 class ViewPlugin(Protocol):
@@ -143,11 +144,11 @@ class PoolingPlugin(Protocol):
 
 
 class TreeEnginePlugin(Protocol):
-    """A tree engine.
+    """A tree engine."""
 
-    Optional: `USES_DISTANCES = True` (it works on a distance matrix, so the bootstrap and the distance formulas apply),
-    `OWN_MODELS` (substitution models that only it has).
-    """
+    @property
+    def TRAITS(self) -> TreeTraits:
+        """What it has and needs: its models, whether it works on distances, for which families `auto` takes it."""
 
     def infer(self, states: Any, settings: TreeSettings) -> Inferred:
         """Return the unrooted tree of at least four different rows of states, (n, columns) uint8, tips named by row."""

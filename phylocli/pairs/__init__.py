@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from phylocli.pairs.draw import Drawer, draw_pairs
 from phylocli.pairs.patristic import Patristic
 from phylocli.pairs.sampler import EmptyBandError, PairSampler
+from phylocli.pairs.sampling import StreamSampler, iter_pairs, sample_pairs
 from phylocli.pairs.splits import HOLDOUTS, PARTS, Split, split_clades, split_family
 from phylocli.pairs.stats import Distribution, distributions
 from phylocli.pairs.write import write_distributions, write_pairs, write_split
@@ -13,13 +13,14 @@ __all__ = [
     "HOLDOUTS",
     "PARTS",
     "Distribution",
-    "Drawer",
     "EmptyBandError",
     "PairSampler",
     "Patristic",
     "Split",
+    "StreamSampler",
     "distributions",
-    "draw_pairs",
+    "iter_pairs",
+    "sample_pairs",
     "split_clades",
     "split_family",
     "write_distributions",

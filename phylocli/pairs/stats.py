@@ -13,7 +13,7 @@ from phylocli.core import console
 from phylocli.formats.family import Family
 from phylocli.formats.species import SpeciesRule
 from phylocli.pairs.bands import bands_of
-from phylocli.pairs.draw import related_sampler
+from phylocli.pairs.sampling import related_sampler
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 BINS = 16

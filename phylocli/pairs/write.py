@@ -16,8 +16,8 @@ from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, open_text_output
 from phylocli.formats.tables import TableFormat, TableWriter, pairs_schema
 from phylocli.pairs.bands import warn_if_narrow
-from phylocli.pairs.draw import Drawer
 from phylocli.pairs.sampler import EmptyBandError
+from phylocli.pairs.sampling import StreamSampler
 from phylocli.pairs.splits import PARTS, check_fractions, split_family
 from phylocli.pairs.stats import distributions
 
@@ -25,9 +25,9 @@ from phylocli.pairs.stats import distributions
 def write_pairs(
     families: Iterable[Family], target: PathLike | None, config: SamplingConfig, table_format: TableFormat | None = None
 ) -> int:
-    """Draw pairs into one table and return how many; see `draw_pairs`."""
+    """Draw pairs into one table and return how many; see `iter_pairs`."""
     warn_if_narrow(config)
-    drawer = Drawer(config)
+    drawer = StreamSampler(config)
     with TableWriter(target, pairs_schema(), table_format) as writer:
         for family in families:
             for frame in drawer.add(family):
@@ -82,7 +82,7 @@ def write_split(
         for part, share in zip(PARTS, shares, strict=True):
             if part in parts:
                 number = None if config.number is None else max(1, round(config.number * share))
-                drawers[part] = Drawer(config.updated(number=number), part)
+                drawers[part] = StreamSampler(config.updated(number=number), part)
                 writers[part] = stack.enter_context(TableWriter(split_path(target, part), pairs_schema(), table_format))
         listing = stack.enter_context(open_text_output(_listing_path(target)))
         listing.write("family\tclan\tid\tpart\n")

@@ -6,14 +6,15 @@ import contextlib
 import functools
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.tree import TreeConfig
 from phylocli.core import console
 from phylocli.core.alphabet import MISSING, check_residues, encode_states
 from phylocli.core.errors import BadInputError, UsageError
@@ -26,47 +27,27 @@ from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tree import Tree
 from phylocli.tree import deduplicate as _collapse
+from phylocli.tree.choices import automatic_engines, check_config, choose_engine, no_bootstrap, settings_of, traits_of
 from phylocli.tree.distances.matrix import (
     DISTANCES,
     FORMULAS,
-    MAX_DISTANCE,
     distance_matrix_report,
     fill_undefined,
-    parse_model,
 )
 from phylocli.tree.distances.overlap import least_overlap, overlap_groups
-from phylocli.tree.options import Options, check_options, no_bootstrap
+from phylocli.tree.parallel import Result
 from phylocli.tree.refinement import improve, one_thread, rearrange, refines
 from phylocli.tree.refinement import refine as refine_lengths
 from phylocli.tree.rooting import root
-from phylocli.tree.settings import Inferred, Settings
+from phylocli.tree.settings import Inferred, Settings, describe_model, shape
 from phylocli.tree.support import add_support, parse_support
 
-BME_UP_TO = 2_000
-"""`auto` takes `bme` for families up to this size and `veryfasttree`, where it is installed, above."""
 MATRIX_UP_TO = 20_000
 """Distance engines refuse larger families: matrix and averages between all subtrees would take more than 8 GB."""
 
 
 def infer_trees(
-    families: Iterable[Family],
-    *,
-    engine: str = "auto",
-    model: str = "lg",
-    alpha: float | None = None,
-    min_overlap: int = 10,
-    max_distance: float = MAX_DISTANCE,
-    min_coverage: float = 0.0,
-    columns: str = "match",
-    root: str = "midpoint",
-    outgroup: Collection[str] = (),
-    refine: bool | None = None,
-    nni: bool | None = None,
-    support: str = "none",
-    jobs: int = 1,
-    seed: int = 0,
-    timeout: float | None = None,
-    failures: Failures | None = None,
+    families: Iterable[Family], config: TreeConfig | None = None, *, failures: Failures | None = None, **options: Any
 ) -> Iterator[Family]:
     """Yield each family with its tree, in the order of the input.
 
@@ -75,61 +56,84 @@ def infer_trees(
     or that share too few columns with the others, cannot be placed and are left out, with a warning.
 
     The tree does not depend on the order of the members: engines get the rows in a canonical order (see
-    `tree._collapse.canonical_order`), which also decides every tie. Members keep the order of the input.
+    `deduplicate.canonical_order`), which also decides every tie. Members keep the order of the input.
 
     Args:
         families: aligned families.
-        engine: `auto` (`bme` up to 2,000 members, above that `veryfasttree` where it is installed), or an engine's name.
-        model: `lg`, `wag`, `jtt`, `poisson`, `kimura`, `p`; the first four with Γ-distributed site rates.
-        alpha: shape of Γ for distances; None estimates it for each family, infinite means equal rates.
-        min_overlap: pairs that share fewer columns get their distance by way of other members; in families of fewer than
-            twice as many columns, half of the columns.
-        max_distance: distance of saturated pairs.
-        min_coverage: members with residues in a smaller share of the columns used are left out.
-        columns: `match` (match states only) or `all`.
-        root: `midpoint`, `minvar` or `none`; `outgroup` goes before it.
-        outgroup: ids of members that root the tree.
-        refine: whether one sweep of likelihood under the model with four Γ categories mends the branch lengths; None does
-            so for engines that work on distances (`bme`, `nj`).
-        nni: nearest-neighbour interchanges by likelihood, which correct wrong splits. None: for engines that work on
-            distances quick ones, with one rate for each column, before the sweep. True: also thorough ones, with four Γ
-            categories, after the sweep, whatever the engine. False: none.
-        support: of inner branches, as labels of the tree: `none`, `abayes` (posterior probability), `alrt` (SH-like, per
-            cent) or `bootstrap` (columns resampled, per cent; for engines on distances); `alrt=N` and `bootstrap=N` for N
-            replicates.
-        jobs: families at once, in processes; 0 takes one for each core.
-        seed: for engines that draw random numbers.
-        timeout: seconds of wall time that one family may take, whatever the engine; one that takes longer fails.
+        config: how; its fields may also be given as keywords, such as `engine="nj", refine=False`.
         failures: collects families that fail; None raises the first failure.
+        options: fields of `TreeConfig`.
 
     Raises:
-        UsageError: an engine, model or rooting that does not exist.
+        UsageError: an engine, model or option that does not exist.
         BadInputError: a family that is not aligned, has an id twice, or in which nothing can be compared.
         MissingDependencyError: an engine that is not installed.
     """
-    options = Options(
-        engine=engine,
-        model=model,
-        alpha=alpha,
-        min_overlap=min_overlap,
-        max_distance=max_distance,
-        min_coverage=min_coverage,
-        columns=columns,
-        root=root,
-        outgroup=tuple(sorted(outgroup)),
-        refine=refine,
-        nni=nni,
-        support=support,
-        seed=seed,
-        timeout=timeout,
-    )
-    check_options(options)
+    config = TreeConfig.of(config, options)
+    check_config(config)
     from phylocli.tree.parallel import ordered_map
 
-    if engine == "auto":
+    if config.engine == "auto":
         _announce_rule()
-    results = ordered_map(infer_tree, NucleotideCheck().families(families), options, jobs, timeout, prepare)
-    for family, result in console.progress(results, "trees", unit="families"):
+    checked = NucleotideCheck().families(families)
+    results = ordered_map(infer_tree, checked, config, config.jobs, config.timeout, prepare)
+    yield from _sorted_out(console.progress(results, "trees", unit="families"), failures)
+
+
+def attach_trees(
+    families: Iterable[Family],
+    source: PathLike,
+    config: TreeConfig | None = None,
+    *,
+    failures: Failures | None = None,
+    **options: Any,
+) -> Iterator[Family]:
+    """Yield each family with its tree from a Newick file: one tree a family, in their order.
+
+    The tips must be the members, named alike. Lengths are taken as they are; negative ones become zero. With `refine`,
+    lengths, if there are any, are only a start, and those at the maximum of the likelihood under `model` with four Γ
+    categories take their place; `alpha` is where the shape starts. Support values that a tree brings are kept, unless
+    `support` (`abayes` or `alrt`) asks for new ones. Members under `min_coverage` leave family and tree.
+
+    Args:
+        families: aligned families.
+        source: Newick.
+        config: how, as for `infer_trees`; what concerns engines does not apply.
+        failures: collects families that fail; None raises the first failure.
+        options: fields of `TreeConfig`.
+
+    Raises:
+        UsageError: options that cannot work, such as bootstrap support.
+        BadInputError: not Newick, tips that are not the members, branches without lengths, not one tree a family.
+    """
+    config = TreeConfig.of(config, options)
+    check_config(config)
+    measure = parse_support(config.support)
+    if measure is not None and measure.name == "bootstrap":
+        raise no_bootstrap("a given tree")
+    if config.nni:
+        raise UsageError("a given tree keeps its topology", fix="leave out --tree or --nni")
+    yield from _sorted_out(_attached(families, source, config), failures)
+
+
+def _attached(families: Iterable[Family], source: PathLike, config: TreeConfig) -> Iterator[tuple[str, Result]]:
+    trees, name = list(read_trees(source)), display_name(source)
+    count = 0
+    for count, family in enumerate(NucleotideCheck().families(families), 1):
+        if count > len(trees):
+            raise BadInputError(f"{name} has {len(trees)} trees, but there are more families", fix="give one tree a family")
+        try:
+            note = f"tree taken from {Path(name).name}"
+            yield family.label, _attach(family, trees[count - 1], f"{name}, tree {count}", note, config)
+        except BadInputError as error:
+            yield family.label, error
+    if count < len(trees):
+        raise BadInputError(f"{name} has {len(trees)} trees for {count} families", fix="give one tree a family")
+
+
+def _sorted_out(results: Iterable[tuple[str, Result]], failures: Failures | None) -> Iterator[Family]:
+    """Yield the families that have a tree; collect the failures of the others, or raise the first."""
+    for family, result in results:
         if isinstance(result, Family):
             if failures is not None:
                 failures.done += 1
@@ -140,141 +144,78 @@ def infer_trees(
             failures.add(family, result)
 
 
-def attach_trees(
-    families: Iterable[Family],
-    source: PathLike,
-    *,
-    columns: str = "match",
-    min_coverage: float = 0.0,
-    root: str = "midpoint",
-    outgroup: Collection[str] = (),
-    refine: bool = False,
-    support: str = "none",
-    model: str = "lg",
-    alpha: float | None = None,
-    failures: Failures | None = None,
-) -> Iterator[Family]:
-    """Yield each family with its tree from a Newick file: one tree a family, in their order.
-
-    The tips must be the members, named alike. Lengths are taken as they are; negative ones become zero. With `refine`,
-    lengths, where there are any, are only a start, and those at the maximum of the likelihood under `model` with four Γ
-    categories take their place; `alpha` is where the shape starts. Support values that a tree brings are kept, unless
-    `support` (`abayes` or `alrt`) asks for new ones. Other arguments as in `infer_trees`; members under
-    `min_coverage` leave family and tree.
-
-    Raises:
-        UsageError: options that cannot work, such as bootstrap support.
-        BadInputError: not Newick, tips that are not the members, branches without lengths, not one tree a family.
-    """
-    trees = list(read_trees(source))
-    name = display_name(source)
-    options = Options(
-        model=model,
-        alpha=alpha,
-        columns=columns,
-        min_coverage=min_coverage,
-        root=root,
-        outgroup=tuple(sorted(outgroup)),
-        refine=refine,
-        support=support,
-    )
-    check_options(options)
-    measure = parse_support(support)
-    if measure is not None and measure.name == "bootstrap":
-        raise no_bootstrap("a given tree")
-    count = 0
-    for family in NucleotideCheck().families(families):
-        if count == len(trees):
-            raise BadInputError(f"{name} holds {count} trees, and there are more families", fix="give one tree a family")
-        try:
-            done = _attach(family, trees[count], f"{name}, tree {count + 1}", f"tree taken from {Path(name).name}", options)
-        except BadInputError as error:
-            if failures is None:
-                raise
-            failures.add(family.label, error)
-        else:
-            if failures is not None:
-                failures.done += 1
-            yield done
-        count += 1
-    if count < len(trees):
-        raise BadInputError(f"{name} holds {len(trees)} trees for {count} families", fix="give one tree a family")
-
-
-def _attach(family: Family, tree: Tree, where: str, taken: str, options: Options) -> Family:
+def _attach(family: Family, tree: Tree, where: str, taken: str, config: TreeConfig) -> Family:
     check_tips(tree.tip_names(), family.ids, family.label)
     missing = np.flatnonzero(np.isnan(tree.length[1:])) + 1
-    if len(missing) and not options.refine:
+    if len(missing) and not config.refine:
         first = next((tree.names[node] for node in missing.tolist() if tree.names[node]), "")
         raise BadInputError(
             f"{where}: {len(missing)} branches have no length" + (f", first that above {shorten(first)!r}" if first else ""),
             fix="give a tree with lengths, or fit them with --refine",
         )
-    placed, names, states = usable_states(_as_aligned(family), options.columns, options.min_coverage)
+    placed, names, states = usable_states(_as_aligned(family), config.columns, config.min_coverage)
     if len(placed) < len(tree.tip_names()):
         tree = tree.prune(placed.ids)
-    settings = options.settings()
-    shape, fitted = options.alpha, None
-    if options.refine and refines(settings.model) and len(placed) > 1:
+    settings = settings_of(config)
+    shape, fitted = config.alpha, None
+    if config.refine and refines(settings.model) and len(placed) > 1:
         tree, words, fitted = refine_lengths(tree, names, states, settings, full=True)
         shape = fitted
         taken += f", {words}"
-    measure = parse_support(options.support)
+    measure = parse_support(config.support)
     if measure is not None and len(placed) > 3:
         tree, words = add_support(tree, names, states, settings, measure, alpha=shape)
         taken += f", {words}"
-    outgroup = _present(options.outgroup, placed)
-    tree = root(clip_negative(tree), options.root, outgroup)
-    return placed.with_tree(tree, f"{taken}, root {'outgroup' if outgroup else options.root}", alpha=fitted)
+    return _rooted(placed, tree, taken, fitted, config)
+
+
+def _rooted(family: Family, tree: Tree, note: str, alpha: float | None, config: TreeConfig) -> Family:
+    """Return the family with its tree, rooted, and a note of how it was made."""
+    outgroup = _present(tuple(sorted(config.outgroup)), family)
+    tree = root(clip_negative(tree), config.root, outgroup)
+    return family.with_tree(tree, f"{note}, root {'outgroup' if outgroup else config.root}", alpha=alpha)
 
 
 @functools.cache
 def _announce_rule() -> None:
-    """Say once which engine `auto` takes."""
-    from phylocli.tree.engines import veryfasttree
-
-    above = (
-        "veryfasttree above" if veryfasttree.available() else "and above, as neither VeryFastTree nor FastTree is installed"
-    )
-    console.info(f"engine auto: bme for families of up to {BME_UP_TO:,} different sequences, {above}")
-
-
-def choose_engine(size: int, options: Options) -> str:
-    """Return the engine for a family of `size` different rows: the user's choice, or what the rule of `auto` says."""
-    if options.engine != "auto":
-        return options.engine
-    from phylocli.tree.engines import veryfasttree
-
-    if size <= BME_UP_TO or parse_model(options.model) not in ("lg", "wag", "jtt") or not veryfasttree.available():
-        return "bme"
-    return "veryfasttree"
+    """Print once which engines `auto` chooses from."""
+    *smaller, (limit, largest) = automatic_engines()
+    parts = [f"{name} for families of up to {up_to:,} different sequences" for up_to, name in smaller]
+    if math.isinf(limit):
+        parts.append(f"{largest} above")
+    else:
+        parts.append(
+            f"{largest} for families of up to {limit:,} different sequences, and above, as neither VeryFastTree nor "
+            "FastTree is installed"
+        )
+    console.info(f"engine auto: {', '.join(parts)}")
 
 
-def prepare(options: Options) -> None:
+def prepare(config: TreeConfig) -> None:
     """Load the libraries that `infer_tree` will need, by making a small tree."""
-    refined = options.refine or options.nni or options.support != "none"
-    if options.engine in ("iqtree", "veryfasttree") and not refined:
-        return  # those load nothing here
+    refined = config.refine or config.nni or config.support != "none"
+    if config.engine != "auto" and not traits_of(config.engine).uses_distances and not refined:
+        return  # a program of its own: it loads nothing here
     rows = ["MKVLAAGIVGLWERT", "MKVLSAGIVDLWEHT", "MRVLSAGLVDMWEHT", "MRILSPGLVDMFEHT", "MRILSPGQVDMFEHS"]
-    model = options.settings().model
-    model = model if model in DISTANCES else "lg"  # one that only another engine has
-    small = replace(options, engine="bme", model=model, columns="all", min_coverage=0.0, root="midpoint", outgroup=())
-    infer_tree(Family([str(i) for i in range(len(rows))], rows, aligned=True), small)
+    model = settings_of(config).model
+    change: dict[str, object] = {
+        "engine": "auto",
+        "model": model if model in DISTANCES else "lg",
+    }  # some models only another engine has
+    change |= {"columns": "all", "min_coverage": 0.0, "root": "midpoint", "outgroup": ()}
+    infer_tree(Family([str(i) for i in range(len(rows))], rows, aligned=True), config.updated(**change))
 
 
-def infer_tree(family: Family, options: Options) -> Family:
+def infer_tree(family: Family, config: TreeConfig) -> Family:
     """Return one family with its tree; see `infer_trees`."""
-    usable = usable_states(_as_aligned(family), options.columns, options.min_coverage)
-    options = replace(options, min_overlap=least_overlap(options.min_overlap, usable.states.shape[1]))
-    family, names, states = _comparable(usable, options)
+    usable = usable_states(_as_aligned(family), config.columns, config.min_coverage)
+    config = config.updated(min_overlap=least_overlap(config.min_overlap, usable.states.shape[1]))
+    family, names, states = _comparable(usable, config)
     groups = _collapse.unique_rows(states)
-    tree, description, alpha = _infer_states(states[[group[0] for group in groups]], groups, names, family.label, options)
-    tree = clip_negative(tree)
-    outgroup = _present(options.outgroup, family)
-    tree = root(tree, options.root, outgroup)
-    if options.settings().model in FORMULAS:  # which know no rates of sites
+    tree, description, alpha = _infer_states(states[[group[0] for group in groups]], groups, names, family.label, config)
+    if settings_of(config).model in FORMULAS:  # which know no rates of sites
         alpha = None
-    return family.with_tree(tree, f"tree {description}, root {'outgroup' if outgroup else options.root}", alpha=alpha)
+    return _rooted(family, tree, f"tree {description}", alpha, config)
 
 
 def _as_aligned(family: Family) -> Family:
@@ -336,7 +277,7 @@ def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
     return Usable(family, [family.ids[row] for row in order], states[order])
 
 
-def _comparable(usable: Usable, options: Options) -> Usable:
+def _comparable(usable: Usable, config: TreeConfig) -> Usable:
     """Return what is left without the members that share too few columns with the others, even by way of others.
 
     A likelihood needs one shared column, a distance `min_overlap` of them.
@@ -346,9 +287,8 @@ def _comparable(usable: Usable, options: Options) -> Usable:
     """
     family, names, states = usable
     rows = _collapse.unique_rows(states)
-    module = TREE_ENGINES.load(choose_engine(len(rows), options))
-    by_distance = len(rows) <= 3 or getattr(module, "USES_DISTANCES", False)
-    least = options.min_overlap if by_distance else 1
+    by_distance = len(rows) <= 3 or traits_of(choose_engine(len(rows), config)).uses_distances
+    least = config.min_overlap if by_distance else 1
     different = states[[row[0] for row in rows]]
     group = overlap_groups(different, least)
     if not group.any():
@@ -356,7 +296,7 @@ def _comparable(usable: Usable, options: Options) -> Usable:
     sizes = np.bincount(group, weights=[len(row) for row in rows]).astype(int)
     largest = int(sizes.argmax())
     which = f"{least} columns" if least > 1 else "a column"
-    fix = "use --columns all" if options.columns != "all" else "give an alignment in which the members overlap"
+    fix = "use --columns all" if config.columns != "all" else "give an alignment in which the members overlap"
     if least > 1 and (overlap_groups(different, 1) != group).any():
         fix += f", or lower --min-overlap (now {least})"
     if 2 * sizes[largest] <= len(names):
@@ -394,16 +334,16 @@ def _present(outgroup: tuple[str, ...], family: Family) -> tuple[str, ...]:
 
 
 def _infer_states(
-    states: npt.NDArray[np.uint8], groups: list[list[int]], names: list[str], label: str, options: Options
+    states: npt.NDArray[np.uint8], groups: list[list[int]], names: list[str], label: str, config: TreeConfig
 ) -> Inferred:
     """Return the tree of different rows, with the names of each row's group at its tips, how it was made, and its α."""
-    settings = options.settings()
+    settings = settings_of(config)
     if len(states) <= 3:
         lengths, description, alpha = _few(states, settings)
         return Inferred(_collapse.star(groups, lengths, names), description, alpha)
-    name = choose_engine(len(states), options)
+    name = choose_engine(len(states), config)
     module = TREE_ENGINES.load(name)
-    uses_distances = bool(getattr(module, "USES_DISTANCES", False))
+    uses_distances = module.TRAITS.uses_distances
     if uses_distances and len(states) > MATRIX_UP_TO:
         raise UsageError(
             f"{label}: {len(states)} different sequences are too many for the engine {name}",
@@ -411,21 +351,21 @@ def _infer_states(
             fix="use --engine veryfasttree (pip install 'phylocli[trees]')",
         )
     console.detail(f"{label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
-    mends = refines(settings.model) and (uses_distances if options.refine is None else options.refine)
+    mends = refines(settings.model) and (uses_distances if config.refine is None else config.refine)
     with one_thread() if mends else contextlib.nullcontext():  # loads PyTorch, which speeds distances too
         tree, description, alpha = module.infer(states, settings)
     start = alpha if settings.alpha is None else settings.alpha  # of the likelihood
     rows = [str(i) for i in range(len(states))]
-    if mends and uses_distances and options.nni is not False:
+    if mends and uses_distances and config.nni is not False:
         tree, words, _ = rearrange(clip_negative(tree), rows, states, settings, alpha=start)
         description += f", {words}"
     if mends:
         tree, words, alpha = refine_lengths(tree, rows, states, settings, alpha=start)
         description += f", {words}"
-    if options.nni:
+    if config.nni:
         tree, words, alpha = improve(clip_negative(tree), rows, states, settings, alpha=start)
         description += f", {words}"
-    measure = parse_support(options.support)
+    measure = parse_support(config.support)
     if measure is not None:
         if measure.name == "bootstrap" and not uses_distances:
             raise no_bootstrap(f"the engine {name}")
@@ -436,8 +376,6 @@ def _infer_states(
 
 def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float], str, float | None]:
     """Return the branches of the only tree of one, two or three rows, from their distances, how they were made, and α."""
-    from phylocli.tree.settings import describe_model, shape
-
     if len(states) == 1:
         return [0.0], "of identical sequences", None
     alpha = shape(states, settings)

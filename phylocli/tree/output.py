@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from phylocli.config.tree import TreeConfig
 from phylocli.core.errors import UsageError
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
@@ -17,27 +18,27 @@ FORMATS = ("stockholm", "newick")
 def write_trees(
     families: Iterable[Family],
     target: PathLike | None,
+    config: TreeConfig,
     *,
     format: str = "stockholm",
     store: PathLike | None = None,
     to_store: bool = False,
-    seed: int = 0,
 ) -> int:
     """Write families that have trees, one at a time, with provenance beside a file; return how many.
 
     Args:
         families: what `infer_trees` yields.
         target: a path, or `-`/None for standard output.
+        config: for the provenance.
         format: `stockholm`, or `newick` (one line a family, in their order).
         store: the store's folder, None for the default.
         to_store: write into the store instead of `target`.
-        seed: for the provenance.
 
     Raises:
         UsageError: no such format.
     """
     if format not in FORMATS:
-        raise UsageError(f"there is no tree format named {format!r}", fix=f"known: {', '.join(FORMATS)}")
+        raise UsageError(f"unknown tree format {format!r}", fix=f"known: {', '.join(FORMATS)}")
     count = 0
     if to_store:
         shelf = Store(store)
@@ -54,5 +55,5 @@ def write_trees(
             if target is None:
                 stream.flush()  # the next stage of a pipe can start on it
             count += 1
-    write_sidecar(target, "tree", {"format": format}, seed)
+    write_sidecar(target, "tree", {**config.to_parameters(), "format": format}, config.seed)
     return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from phylocli.formats.tree import Tree
 from phylocli.tree.distances.alpha import estimate_alpha
 from phylocli.tree.distances.matrix import FORMULAS, MAX_DISTANCE
+from phylocli.tree.models import MODELS
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,24 @@ class Settings:
     max_distance: float = MAX_DISTANCE
     seed: int = 0
     timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a tree engine has and needs; the module's `TRAITS`.
+
+    Attributes:
+        models: the models that it has.
+        uses_distances: it works on the matrix of pairwise distances: it bounds the number of sequences, resampling columns
+            gives bootstrap support, and its branch lengths and splits are improved by likelihood unless told otherwise.
+        automatic_up_to: `auto` takes it for families of up to so many different sequences; None: never.
+        available: whether its program or package is there.
+    """
+
+    models: tuple[str, ...] = MODELS
+    uses_distances: bool = False
+    automatic_up_to: float | None = None
+    available: Callable[[], bool] = lambda: True
 
 
 class Inferred(NamedTuple):

@@ -44,13 +44,13 @@ def parse_support(text: str) -> Measure | None:
         return None
     name, _, number = text.partition("=")
     if name not in METHODS:
-        raise UsageError(f"there is no support named {name!r}", fix=f"known: none, {', '.join(METHODS)}")
+        raise UsageError(f"unknown branch support {name!r}", fix=f"known: none, {', '.join(METHODS)}")
     if not number and "=" not in text:
         return Measure(name, METHODS[name])
     if not METHODS[name]:
-        raise UsageError(f"{name} resamples nothing", why="it has no number of replicates", fix=f"say {name}")
+        raise UsageError(f"{name} takes no number of replicates", fix=f"write {name}")
     if not number.isdecimal() or int(number) == 0:
-        raise UsageError(f"{number!r} is no number of replicates", fix=f"for example {name}={METHODS[name]}")
+        raise UsageError(f"{number!r} is not a number of replicates", fix=f"for example {name}={METHODS[name]}")
     return Measure(name, int(number))
 
 

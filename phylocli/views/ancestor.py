@@ -19,7 +19,7 @@ from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.tree import Tree
 from phylocli.pairs import EmptyBandError
-from phylocli.pairs.draw import sampler_of
+from phylocli.pairs.sampling import sampler_of
 from phylocli.tree.models import discrete_gamma, substitution_model
 from phylocli.views.base.ancestral_states import Floats, marginal_posteriors
 from phylocli.views.base.contracts import Pairs, Tokens, check_band, check_distance, member_tokens, require_aligned

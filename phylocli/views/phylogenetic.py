@@ -16,7 +16,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.species import SpeciesRule
 from phylocli.pairs import EmptyBandError
 from phylocli.pairs.bands import bands_of
-from phylocli.pairs.draw import related_sampler
+from phylocli.pairs.sampling import related_sampler
 from phylocli.pairs.schemes import band_pool
 from phylocli.pairs.types import Pool
 from phylocli.views.base.contracts import Pairs, Tokens, check_band, member_tokens

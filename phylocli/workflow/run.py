@@ -138,15 +138,15 @@ class Chain:
         return Stage("align", align, (self.collected, *given), config.identity(), (self.aligned,))
 
     def _inferring(self) -> Stage:
-        config, seed = self.config.tree, self.config.seed
+        config = self.config.tree
 
         def infer(resuming: bool) -> None:
             from phylocli.tree import infer_trees
 
-            write_families(infer_trees(read_families(self.aligned), seed=seed, **config), self.trees)
-            write_sidecar(self.trees, "tree", config, seed)
+            write_families(infer_trees(read_families(self.aligned), config), self.trees)
+            write_sidecar(self.trees, "tree", config.to_parameters(), config.seed)
 
-        return Stage("tree", infer, (self.aligned,), {**config, "seed": seed}, (self.trees,))
+        return Stage("tree", infer, (self.aligned,), config.identity(), (self.trees,))
 
     def _splitting(self) -> Stage:
         fractions = {"test": self.config.holdout.fraction, "validation": self._validation_fraction()}
@@ -171,10 +171,10 @@ class Chain:
 
     def _sampling(self, config: PairsConfig) -> Stage:
         def sample(resuming: bool) -> None:
-            from phylocli.pairs import draw_pairs
+            from phylocli.pairs import iter_pairs
 
             with TableWriter(self.pairs, pairs_schema()) as writer:
-                for frame in draw_pairs(read_families(self.train), config):
+                for frame in iter_pairs(read_families(self.train), config):
                     writer.write(frame)
             write_sidecar(self.pairs, "pairs", config.to_parameters(), config.seed)
 

@@ -16,7 +16,7 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Family
 from phylocli.formats.species import SpeciesRule
 from phylocli.formats.tree import Tree
-from phylocli.pairs import EmptyBandError, PairSampler, draw_pairs, split_family
+from phylocli.pairs import EmptyBandError, PairSampler, sample_pairs, split_family
 from phylocli.pairs.patristic import Patristic
 from phylocli.pairs.relations import PARALOG, RELATIONS, Relations
 
@@ -75,7 +75,7 @@ def by_hand(tree: Tree) -> dict[frozenset[str], str]:
 
 
 def drawn(families: list[Family], **options: object) -> pl.DataFrame:
-    return pl.concat(draw_pairs(families, **options))
+    return sample_pairs(families, **options)
 
 
 def relations_of(frame: pl.DataFrame) -> dict[frozenset[str], str]:
@@ -162,10 +162,10 @@ def test_parts_of_a_split_have_the_events_of_the_whole_family() -> None:
     tree = random_tree(60, 11)
     family, expected = family_of(tree), by_hand(tree)
     from phylocli.config.pairs import SamplingConfig
-    from phylocli.pairs import Drawer
+    from phylocli.pairs import StreamSampler
 
     for part, members in split_family(family, "clades", (0.5, 0.25, 0.25), 0):
-        drawer = Drawer(SamplingConfig(), part)
+        drawer = StreamSampler(SamplingConfig(), part)
         found = relations_of(pl.concat([*drawer.add(members, family), *drawer.finish()]))
         assert found == {pair: expected[pair] for pair in found} and found
 

@@ -19,7 +19,7 @@ from phylocli.encoders import pad_batch
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.tables import pairs_schema, write_table
-from phylocli.pairs import draw_pairs
+from phylocli.pairs import sample_pairs
 from phylocli.train import checkpoints, train_model
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
@@ -139,7 +139,7 @@ def test_further_views_are_drawn_for_those_that_ask(families: Path, tmp_path: Pa
     from phylocli.formats import read_families
 
     table = tmp_path / "pairs.parquet"
-    write_table(pl.concat(draw_pairs(list(read_families(families)), number=500, seed=0)), table, pairs_schema())
+    write_table(sample_pairs(list(read_families(families)), number=500, seed=0), table, pairs_schema())
     drawn = made("simcse-supervised", table)[1].batch(0)
     assert all(sorted(x.tolist()) == sorted(y.tolist()) for x, y in zip(drawn.b, drawn.more[0], strict=True))
     with pytest.raises(UsageError, match="decoy"):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phylocli.config.tree import TreeConfig
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.errors import BadInputError, MissingDependencyError, PhylocliError, UsageError
 from phylocli.formats import read_families, stockholm
@@ -19,6 +20,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.tree import Tree, quote
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer
+from phylocli.tree.choices import choose_engine
 from phylocli.tree.engines import _distances, _external, iqtree, veryfasttree
 from phylocli.tree.infer import attach_trees, infer_trees
 
@@ -317,13 +319,13 @@ def distances_close(first: Tree, second: Tree, names: list[str]) -> bool:
 
 
 def test_auto_is_bme_for_small_families_and_veryfasttree_above(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = infer.Options()
+    config = TreeConfig()
     monkeypatch.setattr(veryfasttree, "program", lambda: "/somewhere/VeryFastTree")
-    assert infer.choose_engine(infer.BME_UP_TO, options) == "bme"
-    assert infer.choose_engine(infer.BME_UP_TO + 1, options) == "veryfasttree"
-    assert infer.choose_engine(infer.BME_UP_TO + 1, infer.Options(model="kimura")) == "bme"
+    assert choose_engine(2_000, config) == "bme"
+    assert choose_engine(2_001, config) == "veryfasttree"
+    assert choose_engine(2_001, TreeConfig(model="kimura")) == "bme"
     monkeypatch.setattr(veryfasttree, "program", lambda: None)
-    assert infer.choose_engine(infer.BME_UP_TO + 1, options) == "bme"
+    assert choose_engine(2_001, config) == "bme"
 
 
 def test_a_missing_program_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,11 +348,13 @@ def test_a_matrix_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch)
         ({"engine": "fasttre"}, "unknown tree engine"),
         ({"engine": "veryfasttree", "model": "kimura"}, "has no model"),
         ({"model": "blosum"}, "no distance or model"),
-        ({"root": "top"}, "no rooting"),
-        ({"columns": "some"}, "no columns"),
-        ({"alpha": 0.0}, "shape"),
-        ({"min_coverage": 2.0}, "coverage"),
-        ({"timeout": 0.0}, "seconds"),
+        ({"root": "top"}, "root must be midpoint, minvar or none, not 'top'"),
+        ({"columns": "some"}, "columns must be match or all"),
+        ({"alpha": 0.0}, "alpha must be above 0"),
+        ({"min_coverage": 2.0}, "min_coverage must be at most 1"),
+        ({"timeout": 0.0}, "timeout must be above 0"),
+        ({"nni": True, "refine": False}, "nni needs the likelihood"),
+        ({"nni": True, "model": "p"}, "nni needs a likelihood"),
     ],
 )
 def test_options_that_make_no_sense_are_usage_errors(options: dict[str, object], message: str) -> None:

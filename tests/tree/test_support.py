@@ -401,7 +401,7 @@ def test_small_families_and_duplicates(measure: str, n: int) -> None:
 
 def test_support_needs_a_likelihood_or_distances() -> None:
     family = family_of(8, 50, 2)
-    with pytest.raises(UsageError, match="no abayes support under"):
+    with pytest.raises(UsageError, match="abayes support needs a likelihood"):
         list(infer_trees([family], model="kimura", support="abayes"))
     with pytest.raises(UsageError, match="no bootstrap"):
         list(infer_trees([family], engine="veryfasttree", support="bootstrap"))
@@ -420,5 +420,5 @@ def test_a_given_tree_keeps_its_support_or_gets_another(tmp_path: Path) -> None:
     assert "97.2/0.99" not in new.tree.to_newick()
     assert "aBayes" in new.notes[-1]
     assert np.nanmax(new.require_tree().support()) <= 1
-    with pytest.raises(UsageError, match="no bootstrap for a given tree"):
+    with pytest.raises(UsageError, match="no bootstrap support for a given tree"):
         list(attach_trees([family], path, support="bootstrap"))

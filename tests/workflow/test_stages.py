@@ -76,7 +76,7 @@ def test_files_are_relative_to_the_configuration(tmp_path):
     (tmp_path / "f.sto").write_text("")
     config = load(write(tmp_path, 'families = ["f.sto", "PF00042"]\nseed = 7\n[tree]\nengine = "nj"\n'))
     assert config.families == (str(tmp_path / "f.sto"), "PF00042")
-    assert (config.seed, config.tree["engine"]) == (7, "nj")
+    assert (config.seed, config.tree.engine) == (7, "nj")
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,7 @@ from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.formats.newick import parse
 from phylocli.formats.tree import Tree
 from phylocli.tree.engines import _external
-from phylocli.tree.settings import Inferred, Settings
-
-OWN_MODELS = ("auto", "mfp")
-"""Models that this engine knows beside the common ones."""
+from phylocli.tree.settings import Inferred, Settings, Traits
 
 _MODELS = {"lg": "LG+G4", "wag": "WAG+G4", "jtt": "JTT+G4", "poisson": "Poisson+G4", "auto": "MFP", "mfp": "MFP"}
 
@@ -43,6 +40,9 @@ def packaged() -> bool:
 def available() -> bool:
     """Return whether IQ-TREE was found."""
     return program() is not None or packaged()
+
+
+TRAITS = Traits(models=tuple(_MODELS), available=available)
 
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:

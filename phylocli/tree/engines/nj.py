@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.tree.distances.matrix import DISTANCES
 from phylocli.tree.engines._distances import distances
-from phylocli.tree.settings import Inferred, Settings
+from phylocli.tree.settings import Inferred, Settings, Traits
 from phylocli.tree.skbio import from_skbio, import_skbio, version
 
-USES_DISTANCES = True
+TRAITS = Traits(models=DISTANCES, uses_distances=True)
 
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:

@@ -13,6 +13,7 @@ not determine the two: α then falls towards its bound of 0.02, and lengths come
 from __future__ import annotations
 
 import functools
+import math
 import re
 import shutil
 import tempfile
@@ -21,14 +22,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core.errors import MissingDependencyError, UsageError
+from phylocli.core.errors import MissingDependencyError
 from phylocli.core.processes import run_program
 from phylocli.formats.newick import parse
 from phylocli.formats.tree import Tree
 from phylocli.tree.engines import _external
-from phylocli.tree.settings import Inferred, Settings
+from phylocli.tree.settings import Inferred, Settings, Traits
 
 FASTEST_FROM = 50_000  # sequences; above, neighbour joining visits fewer candidates (-fastest)
+
+_MODELS = {"lg": ["-lg"], "wag": ["-wag"], "jtt": []}
 
 LEAST_ALPHA = 0.1
 """Smallest α that is believed. Of simulated families with true α of 0.3 and 0.8, those below had lengths 1.9 to 15 times too
@@ -56,6 +59,9 @@ def available() -> bool:
     return program() is not None
 
 
+TRAITS = Traits(models=tuple(_MODELS), automatic_up_to=math.inf, available=available)
+
+
 @functools.cache
 def _help(path: str) -> str:
     found = run_program([path, "-help"])
@@ -67,7 +73,6 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
 
     Raises:
         MissingDependencyError: no program found.
-        UsageError: a model that the program has not.
         PhylocliError: the program failed or ran out of time.
     """
     path = program()
@@ -76,9 +81,7 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
             "neither VeryFastTree nor FastTree is installed",
             fix="pip install 'phylocli[trees]' (Linux), install FastTree, or use --engine bme",
         )
-    flags = {"lg": ["-lg"], "wag": ["-wag"], "jtt": []}.get(settings.model)
-    if flags is None:
-        raise UsageError(f"VeryFastTree has no model {settings.model!r}", fix="known: lg, wag, jtt; or use --engine bme")
+    flags = _MODELS[settings.model]
     text = _help(path)
     title = "VeryFastTree" if "VeryFastTree" in text else "FastTree"
     number = re.search(rf"{title} (?:[Vv]ersion )?(\d+\.[\d.]+)", text)

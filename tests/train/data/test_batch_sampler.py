@@ -18,7 +18,7 @@ from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree
 from phylocli.formats.tables import pairs_schema, write_table
-from phylocli.pairs import Split, draw_pairs
+from phylocli.pairs import Split, sample_pairs
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.prefetcher import made_ahead
@@ -44,9 +44,8 @@ def stockholm(families: list[Family], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(families: list[Family], tmp_path: Path) -> Path:
-    import polars as pl
 
-    frame = pl.concat(draw_pairs(families, number=2000, seed=0))
+    frame = sample_pairs(families, number=2000, seed=0)
     write_table(frame, tmp_path / "pairs.parquet", pairs_schema())
     return tmp_path / "pairs.parquet"
 

@@ -1,4 +1,4 @@
-"""Drawing homolog pairs of many families into tables."""
+"""Sampling homolog pairs of many families into tables."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def draw_pairs(families: Iterable[Family], config: SamplingConfig | None = None, **options: Any) -> Iterator[pl.DataFrame]:
-    """Sample pairs of members whose patristic distance lies in a band, ends included.
+def sample_pairs(families: Iterable[Family], config: SamplingConfig | None = None, **options: Any) -> pl.DataFrame:
+    """Sample pairs of members whose patristic distance lies in a band, ends included; see `iter_pairs` for large results.
 
     Args:
         families: with trees; read once, one at a time.
@@ -45,21 +45,28 @@ def draw_pairs(families: Iterable[Family], config: SamplingConfig | None = None,
             `log-distance`: in each family, the distances are spread evenly on a logarithmic scale (`LogDistancePool`).
         options: fields of `SamplingConfig`.
 
-    Yields:
-        Tables of `formats.tables.pairs_schema()`, of at most 100,000 rows and one family each, families in their order. The
-        column `distance` is in substitutions per site whatever the unit.
+    Returns:
+        A table of `formats.tables.pairs_schema()`, families in their order. The column `distance` is in substitutions per
+        site whatever the unit.
 
     Raises:
         UsageError: a band that ends before it starts, a scheme that does not exist, `replace` without `number`.
         EmptyBandError: no family has a pair in the band.
         BadInputError: a family without a tree, or whose tree does not fit its members.
     """
+    import polars as pl
+
+    return pl.concat(iter_pairs(families, config, **options))
+
+
+def iter_pairs(families: Iterable[Family], config: SamplingConfig | None = None, **options: Any) -> Iterator[pl.DataFrame]:
+    """Yield the table of `sample_pairs` in parts of at most 100,000 rows and one family each, in bounded memory."""
     config = SamplingConfig.of(config, options)
     warn_if_narrow(config)
-    drawer = Drawer(config)
+    sampler = StreamSampler(config)
     for family in families:
-        yield from drawer.add(family)
-    yield from drawer.finish()
+        yield from sampler.add(family)
+    yield from sampler.finish()
 
 
 @dataclass
@@ -91,8 +98,8 @@ class _Counts:
     last: EmptyBandError | None = None
 
 
-class Drawer:
-    """Takes families one by one and gives the pairs that a configuration asks for; see `draw_pairs`.
+class StreamSampler:
+    """Takes families one by one and gives the pairs that a configuration asks for; see `iter_pairs`.
 
     Without a number, a family's pairs come at once; with one, all come from `finish`, as how many a family gives depends on
     those still to come.

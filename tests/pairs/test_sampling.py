@@ -13,7 +13,7 @@ from phylocli.config.pairs import SamplingConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree, parse
-from phylocli.pairs import EmptyBandError, PairSampler, draw_pairs
+from phylocli.pairs import EmptyBandError, PairSampler, iter_pairs, sample_pairs
 from phylocli.pairs.allocation import ByPairs, Proportional, fill_up, hypergeometric
 from phylocli.pairs.filters import AlignedRows
 from phylocli.pairs.schemes import Draw, LogDistancePool, PerSequencePool, PerSequenceRowPool, UniformPool
@@ -35,7 +35,7 @@ FAMILIES = [make_family("PF1", 9, 1, clan="CL1"), make_family("PF2", 20, 2), mak
 
 
 def drawn(families=FAMILIES, **options):
-    return pl.concat(draw_pairs(families, **options))
+    return sample_pairs(families, **options)
 
 
 def pairs_of(frame):
@@ -329,7 +329,7 @@ def test_families_are_read_once_and_one_at_a_time():
             held.append(k)
             yield make_family(f"PF{k}", 6, k)
 
-    frames = draw_pairs(stream(), max_dist=9)
+    frames = iter_pairs(stream(), max_dist=9)
     next(frames)
     assert held == [0]
 
