@@ -59,7 +59,7 @@ _OPTIONAL = (
 
 
 def diagnose() -> list[Finding]:
-    """Return the findings, required libraries first. Imports torch to ask for devices; everything else is looked up."""
+    """Return the findings, required libraries first. Imports torch, to look for devices; the rest is looked up."""
     from phylocli import __version__
     from phylocli.store import Store
 
@@ -105,7 +105,7 @@ def _configuration() -> list[Finding]:
     for name, path in files.items():
         if path is None or not path.is_file():
             where = path or f"no {layers.PROJECT_FILE} in the working folder or above it"
-            found.append(Finding(group, name, "optional", f"{where}{': not there' if path else ''}"))
+            found.append(Finding(group, name, "optional", f"{where}{': not found' if path else ''}"))
             continue
         try:
             stages = [table for table in layers.tables() if layers.from_file(path, table).values]
@@ -124,7 +124,7 @@ def _models() -> list[Finding]:
     names = models.named()
     found = []
     if models.DEFAULT not in names:
-        says = "not in this installation; name a model with --model"
+        says = "not installed; name a model with --model"
         found.append(Finding("models", models.DEFAULT, "optional", says))
     for name in names:
         try:

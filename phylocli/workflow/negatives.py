@@ -1,4 +1,4 @@
-"""`pairs --hard-negatives`: which families are hard to tell from which, by profile, by groups, or by a model."""
+"""`pairs --hard-negatives`: the nearest unrelated families, by profile, by groups, or by a model."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def write_negatives(
     named = models.named()
     if how != "profile" and how not in named and not path.exists():
         raise UsageError(
-            f"there are no hard negatives by {how!r}",
-            fix="say 'profile', or name a table with the columns family and group, or a model (a name or its folder)",
+            f"unknown kind of hard negatives {how!r}",
+            fix="give profile, a table with the columns family and group, or a model (its name or folder)",
         )
     by = "profile" if how == "profile" else "model" if how in named or path.is_dir() else "group"
     groups = read_groups(path) if by == "group" else {}
@@ -71,7 +71,7 @@ def write_negatives(
     table = negatives_table(sketches, scores, allowed, by=by, count=count, seed=seed)
     write_table(table, target, negatives_schema(), table_format)
     write_sidecar(target, "pairs", {"hard_negatives": how, "count": count}, seed)
-    console.info(f"{table.height:,} hard negatives of {table['family'].n_unique():,} families by {by}")
+    console.info(f"Found {table.height:,} hard negatives of {table['family'].n_unique():,} families by {by}")
     return table.height
 
 

@@ -32,8 +32,8 @@ def families(
 ) -> Iterator[Family]:
     """Yield families from a file or pipe, or those of the store that the options name.
 
-    With the options, what is missing is done first and kept in the store: a family that is not there is fetched, one
-    without a tree gets one (its fetched alignment is kept as it is). Each such step is said on stderr.
+    With the options, missing stages run first and their results are stored: a family that is not in the store is fetched,
+    and a tree is inferred for one without (from its fetched alignment as it is). Each such step is logged.
 
     Args:
         source: file or `-`/None; must be left out where families are named.
@@ -41,7 +41,7 @@ def families(
         clan: clan accessions; the members come from the service, or from the store where they are all there.
         all_: every family of the store.
         store: the store's folder, None for the default.
-        upto: how far along the chain a family must be: `fetch` (aligned) or `tree`.
+        upto: the stage that a family must have passed: `fetch` (aligned) or `tree`.
         on_duplicate: policy for repeated ids in the stream.
         on_failure: called with records of the stream that are damaged, see `read_families`; None raises.
         fetch: how families that are not in the store are fetched; None: by the defaults.
@@ -54,8 +54,8 @@ def families(
         return
     if source is not None:
         raise UsageError(
-            f"both the input {source} and families of the store are named",
-            fix="leave out one: the file, or --family/--clan/--all",
+            f"The input {source} excludes families of the store",
+            fix="give either the file, or --family, --clan or --all",
         )
     shelf = Store(store)
     for found in _stored(shelf, family or (), clan or (), all_, fetch):

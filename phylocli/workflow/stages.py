@@ -1,4 +1,4 @@
-"""A stage of a run: done once, skipped as long as its inputs and parameters are what they were."""
+"""A stage of a run: done once, and skipped while its inputs and parameters are unchanged."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Stage:
 
     Attributes:
         name: the word that messages use.
-        action: does the work; gets True where an earlier attempt with the same inputs and parameters was broken off.
+        action: does the work; gets True if an earlier attempt with the same inputs and parameters was interrupted.
         inputs: files that the work depends on.
         parameters: everything else that it depends on; must be JSON.
-        outputs: files that it leaves; folders are named by a file that is written last.
+        outputs: files that it writes; a folder is named by the file in it that is written last.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Ledger:
             try:
                 self.entries = json.loads(self.path.read_text(encoding="utf-8"))
             except ValueError:
-                console.warning(f"{self.path} is damaged; every stage runs again")
+                console.warning(f"{self.path} is damaged; all stages run again")
 
     def is_done(self, stage: Stage, key: str) -> bool:
         """Return whether the stage ended with this key and its outputs are still what they were."""
@@ -79,7 +79,7 @@ class Ledger:
             console.info(f"{stage.name}: unchanged, skipped")
             return False
         resuming = self.was_started(stage, key)
-        console.info(f"{stage.name}: {'going on where it was broken off' if resuming else 'running'}")
+        console.info(f"{stage.name}: {'resuming' if resuming else 'running'}")
         self.entries[stage.name] = {"key": key, "done": False}
         self._save()
         start = time.monotonic()
