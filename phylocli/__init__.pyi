@@ -2,8 +2,10 @@
 
 from .align import align_families as align_families
 from .core.errors import PhylocliError as PhylocliError
+from .embed import Embedder as Embedder
 from .embed import embed_file as embed_file
 from .embed import embed_sequences as embed_sequences
+from .embed import load_model as load_model
 from .fetch import fetch_families as fetch_families
 from .formats import read_families as read_families
 from .formats import read_sequences as read_sequences
@@ -17,6 +19,9 @@ from .models import Model as Model
 from .pairs import PairSampler as PairSampler
 from .pairs import Split as Split
 from .pairs import sample_pairs as sample_pairs
+from .probe import Metrics as Metrics
+from .probe import draw_map as draw_map
+from .probe import probe as probe
 from .probe import run_probes as run_probes
 from .search import search_file as search_file
 from .simulate import simulate_families as simulate_families

@@ -1,3 +1,6 @@
+import doctest
+import inspect
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +13,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("name", phylocli.__all__)
-def test_every_name_is_there_and_documented(name):
+def test_every_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
     thing = getattr(phylocli, name)
-    assert thing.__doc__
     assert name in dir(phylocli)
+    test = doctest.DocTestParser().get_doctest(inspect.getdoc(thing), {"phylocli": phylocli}, name, None, None)
+    assert test.examples
+    skipped = [example for example in test.examples if example.options.get(doctest.SKIP)]
+    assert not skipped or name in ("fetch_families", "run_chain")  # they need the network, or minutes
+    said = io.StringIO()
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.write)
+    assert not said.getvalue(), said.getvalue()
 
 
 def test_importing_is_light():

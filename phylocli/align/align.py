@@ -45,6 +45,12 @@ def align_families(
         UsageError: an engine or trimming that does not exist.
         BadInputError: a family that cannot be aligned by this engine.
         MissingDependencyError: the engine's library is not installed.
+
+    Examples:
+        >>> families = phylocli.read_families("examples/families.sto")
+        >>> family = next(phylocli.align_families(families, engine="none"))
+        >>> len({len(row) for row in family.rows})
+        1
     """
     config = AlignConfig.of(config, options)
     engine = ALIGNERS.load(config.engine)

@@ -17,6 +17,12 @@ class PhylocliError(Exception):
         what: what went wrong, with the file, line or id.
         why: the cause, where it is known and not obvious.
         fix: what to do about it.
+
+    Examples:
+        >>> print(phylocli.PhylocliError("no room", why="the disk is full", fix="free some space"))
+        no room
+        why: the disk is full
+        fix: free some space
     """
 
     exit_code = EXIT_FAILURE

@@ -93,6 +93,11 @@ class Embedder:
         max_tokens: tokens computed at once, with padding; 0 takes what suits the device.
         window, overlap: for long sequences, in residues.
         on_batch: called with the number of residues of each batch when it has been computed.
+
+    Examples:
+        >>> embedder = phylocli.load_model("default")
+        >>> [vectors.shape for vectors in embedder.residues(["MKTAYIAKQR", "MKVLA"])]
+        [(10, 128), (5, 128)]
     """
 
     model: Model
@@ -134,9 +139,10 @@ class Embedder:
         Raises:
             BadInputError: no sequences, a letter that is not a residue, duplicate ids, a file that cannot be read.
 
-        >>> table = phylocli.load_model("default").embed(["MKTAYIAKQR", "MKVLA"])  # doctest: +SKIP
-        >>> table.numpy().shape  # doctest: +SKIP
-        (2, 1024)
+        Examples:
+            >>> table = phylocli.load_model("default").embed(["MKTAYIAKQR", "MKVLA"])
+            >>> table.numpy().shape
+            (2, 1024)
         """
         ids: list[str] = []
         lengths: list[int] = []
@@ -249,6 +255,11 @@ def load_model(model: PathLike | None = None, device: str = "auto", *, layer: in
     Raises:
         UsageError: no such model, device or layer.
         BadInputError: a folder that is not a model, or is damaged.
+
+    Examples:
+        >>> table = phylocli.load_model("default").embed(["MKTAYIAKQR", "MKVLA"])
+        >>> table.numpy().shape
+        (2, 1024)
     """
     return Embedder(models.load(model, device), layer)
 
@@ -306,6 +317,13 @@ def embed_sequences(
     Raises:
         UsageError: no such layer.
         BadInputError: a letter that is no nucleotide, where the model is for nucleotides.
+
+    Examples:
+        >>> model = phylocli.Model.create("convolutional", preset="tiny", seed=0)
+        >>> sequences = phylocli.read_sequences("examples/globins.fasta")
+        >>> ids, lengths, vectors = next(phylocli.embed_sequences(sequences, model))
+        >>> ids[0], lengths[0], vectors.shape[1]
+        ('MYG_ESCGI', 153, 64)
     """
     return Embedder(model, layer, max_tokens, on_batch=on_batch).blocks(sequences)
 

@@ -59,6 +59,10 @@ def embed_file(
         BadInputError: no sequences, letters that are none, duplicate ids, a damaged model; a folder of another input.
         InUseError: another process computes the same shard of the folder.
         PhylocliError: the output would not fit on the disk.
+
+    Examples:
+        >>> phylocli.embed_file("examples/globins.fasta", "globins.parquet")
+        45
     """
     config = EmbedConfig.of(config, options)
     limit_threads(config.threads)

@@ -68,6 +68,11 @@ def fetch_families(
         BadInputError: after all others were yielded: families that do not exist, or do no more.
         ServiceError: after all others were yielded: families that the service did not give, or that are not in the store
             when offline.
+
+    Examples:
+        >>> (family,) = phylocli.fetch_families(["PF00042"])  # doctest: +SKIP
+        >>> family.accession  # doctest: +SKIP
+        'PF00042'
     """
     config = FetchConfig.of(config, options)
     store = store or Store()

@@ -36,6 +36,11 @@ def read_families(
 
     Raises:
         BadInputError: none of the formats of `read_sequences`, empty, cut short, duplicate ids.
+
+    Examples:
+        >>> family = next(phylocli.read_families("examples/families.sto"))
+        >>> family.accession, len(family)
+        ('PF00041', 98)
     """
     name = display_name(source)
     with open_input(source) as stream:
@@ -90,6 +95,11 @@ def read_sequences(
 
     Raises:
         BadInputError: none of these formats, empty, a letter that is no residue, duplicate ids.
+
+    Examples:
+        >>> sequence = next(phylocli.read_sequences("examples/globins.fasta"))
+        >>> sequence.id, len(sequence.residues)
+        ('MYG_ESCGI', 153)
     """
     policy = fasta.DuplicatePolicy(on_duplicate)
     for one in source if isinstance(source, list | tuple) else [source]:
@@ -137,7 +147,12 @@ def _records(stream: Input, kind: Kind, name: str, letters: str = "protein") -> 
 
 
 def write_families(families: Iterable[Family], target: PathLike | None) -> int:
-    """Write families as Stockholm records to a path (atomically) or, for `-`/None, to standard output; return how many."""
+    """Write families as Stockholm records to a path (atomically) or, for `-`/None, to standard output; return how many.
+
+    Examples:
+        >>> phylocli.write_families(phylocli.read_families("examples/families.sto"), "copy.sto.gz")
+        14
+    """
     count = 0
     with open_text_output(target) as stream:
         for family in families:

@@ -42,6 +42,11 @@ class Family:
         declared_size: what the `SQ` line said, None where there was none.
         where: file and line, for messages.
         alphabet: `protein` or `dna`; no file says it, so whoever reads nucleotides sets it.
+
+    Examples:
+        >>> family = phylocli.Family(["a", "b"], ["MKV-LA", "MKVILA"], accession="PF1")
+        >>> [sequence.residues for sequence in family.sequences()]
+        ['MKVLA', 'MKVILA']
     """
 
     ids: list[str]

@@ -32,6 +32,13 @@ class Tree:
             Newick text gave none; the root's is 0 unless the text gave one.
         names: a name for each node, empty where there is none. A number as the name of an inner node is the support of the
             branch above it, as tree programs write it (see `support`); several go as `97.2/0.99`.
+
+    Examples:
+        >>> rows = ["MKVLAAGIVG", "MKVLSAGIVG", "MRVLSAGLVG", "MRILSPGLVG"]
+        >>> family = phylocli.Family(["a", "b", "c", "d"], rows, accession="PF1")
+        >>> (family,) = phylocli.infer_trees([family])
+        >>> sorted(family.tree.tip_names())
+        ['a', 'b', 'c', 'd']
     """
 
     parent: npt.NDArray[np.int64]

@@ -48,6 +48,12 @@ class Model(nn.Module):
         kernel: kernel means of the residues, put beside what the pooling gives; None where the model has none.
         whitening: the affine map after both; None where the model has none.
         folder: where it was loaded from; None where it was made.
+
+    Examples:
+        >>> model = phylocli.Model.create("convolutional", preset="tiny", pooling="mean", seed=0)
+        >>> folder = model.save("tiny-model")
+        >>> phylocli.Model.load(folder).dimension
+        64
     """
 
     folder: Path | None = None

@@ -64,6 +64,13 @@ class PairSampler:
 
     Raises:
         BadInputError: one tip only, or no branch lengths.
+
+    Examples:
+        >>> rows = ["MKVLAAGIVG", "MKVLSAGIVG", "MRVLSAGLVG", "MRILSPGLVG"]
+        >>> family = phylocli.Family(["a", "b", "c", "d"], rows, accession="PF1")
+        >>> (family,) = phylocli.infer_trees([family])
+        >>> phylocli.PairSampler(family.tree).n_tips
+        4
     """
 
     def __init__(

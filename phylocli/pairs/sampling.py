@@ -53,6 +53,13 @@ def sample_pairs(families: Iterable[Family], config: SamplingConfig | None = Non
         UsageError: a band that ends before it starts, a scheme that does not exist, `replace` without `number`.
         EmptyBandError: no family has a pair in the band.
         BadInputError: a family without a tree, or whose tree does not fit its members.
+
+    Examples:
+        >>> rows = ["MKVLAAGIVG", "MKVLSAGIVG", "MRVLSAGLVG", "MRILSPGLVG"]
+        >>> family = phylocli.Family(["a", "b", "c", "d"], rows, accession="PF1")
+        >>> pairs = phylocli.sample_pairs(phylocli.infer_trees([family]), number=3, seed=0)
+        >>> pairs.height
+        3
     """
     import polars as pl
 

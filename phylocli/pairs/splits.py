@@ -100,6 +100,13 @@ class Split:
 
     Raises:
         BadInputError: a part that is not one of `PARTS`, or a member listed twice in its family.
+
+    Examples:
+        >>> family = next(phylocli.read_families("examples/families.sto"))
+        >>> split = phylocli.Split.of([(family, [("train", family.ids[:80]), ("validation", family.ids[80:])])])
+        >>> split.write("split.parquet")
+        >>> phylocli.Split.read("split.parquet").table.height
+        98
     """
 
     def __init__(self, table: pl.DataFrame) -> None:

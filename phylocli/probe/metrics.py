@@ -31,9 +31,14 @@ REPORT, MARKDOWN, JSON, METRICS, PROVENANCE = (
 class Metrics(ReportData):
     """The metrics of an evaluation.
 
-    >>> metrics = phylocli.probe(table, labels)  # doctest: +SKIP
-    >>> metrics.to_polars().filter(metric="top-1 accuracy")  # doctest: +SKIP
-    >>> metrics.write_html("report.html")  # doctest: +SKIP
+    Examples:
+        >>> import polars as pl
+        >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
+        >>> labels = pl.DataFrame({"id": table.ids, "kind": [name[:3] for name in table.ids]})
+        >>> metrics = phylocli.probe(table, labels, tasks=["retrieval"], replicates=100, projection="none")
+        >>> metrics.to_polars().filter(pl.col("metric") == "top-1 accuracy")["embedding"].to_list()
+        ['embedding', 'chance']
+        >>> metrics.write_html("report.html")
     """
 
     def to_polars(self) -> pl.DataFrame:

@@ -58,6 +58,14 @@ def probe(
     Raises:
         UsageError: options that do not fit the labels or each other.
         BadInputError: inputs that cannot be read or have no id in common.
+
+    Examples:
+        >>> import polars as pl
+        >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
+        >>> labels = pl.DataFrame({"id": table.ids, "kind": [name[:3] for name in table.ids]})
+        >>> metrics = phylocli.probe(table, labels, tasks=["retrieval"], replicates=100, projection="none")
+        >>> metrics.to_polars()["metric"][0]
+        'sensitivity to first FP'
     """
     config = ProbeConfig.of(config, options)
     given, named_models = many(embeddings), many(models)
@@ -137,6 +145,12 @@ def run_probes(
 
     Raises:
         UsageError: something is there that is not an earlier report.
+
+    Examples:
+        >>> import polars as pl
+        >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
+        >>> labels = pl.DataFrame({"id": table.ids, "kind": [name[:3] for name in table.ids]})
+        >>> metrics = phylocli.run_probes(table, labels, "report", tasks=["retrieval"], replicates=100, projection="none")
     """
     check_target(output)
     metrics = probe(embeddings, labels, config, models=models, sequences=sequences, trees=trees, data=data, **options)

@@ -150,6 +150,11 @@ def search_file(
         queries: `-`/None is standard input.
         output: table of `tables.hits_schema()`; `-`/None is standard output.
         format: of the output; None takes it from the suffix.
+
+    Examples:
+        >>> phylocli.load_model("default").embed("examples/globins.fasta").write("globins.parquet")
+        >>> phylocli.search_file("examples/globins.fasta", "globins.parquet", "hits.tsv", number=3, exclude_self=True)
+        135
     """
     config = SearchConfig.of(config, options)
     found = _Search(STDIO if queries is None else queries, table, config, model, sequences)

@@ -54,6 +54,11 @@ def simulate_families(config: SimulateConfig | None = None, **options: Any) -> I
         UsageError: rates that give no tree, motifs that do not fit.
         BadInputError: a file of trees or sequences that cannot be read.
         PhylocliError: a true alignment of more letters than fit into memory.
+
+    Examples:
+        >>> (simulated,) = phylocli.simulate_families(tips=5, length=40, seed=1)
+        >>> len(simulated.family)
+        5
     """
     config = SimulateConfig.of(config, options)
     return simulate(Settings.of(config), config.number, config.seed, prefix=config.prefix)

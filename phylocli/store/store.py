@@ -27,6 +27,11 @@ class Store:
 
     Args:
         root: the folder; None takes `default_root()`. It need not exist yet.
+
+    Examples:
+        >>> store = phylocli.Store("families-store")
+        >>> list(store.accessions())
+        []
     """
 
     def __init__(self, root: PathLike | None = None) -> None:

@@ -88,6 +88,12 @@ def train_model(
         DivergedError: the loss became infinite or not a number, or all embeddings alike (unless `on_divergence` says
             otherwise).
         Stopped: interrupted; a checkpoint is saved.
+
+    Examples:
+        >>> settings = {"encoder.preset": "tiny", "batch.pairs": 8, "view.name": "crop"}
+        >>> folder = phylocli.train_model(["examples/families.sto"], "run", steps=1, settings=settings)
+        >>> phylocli.load_model("run/model").embed(["MKTAYIAKQR"]).numpy().shape
+        (1, 64)
     """
     folder = Path(output)
 

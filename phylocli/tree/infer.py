@@ -68,6 +68,13 @@ def infer_trees(
         UsageError: an engine, model or option that does not exist.
         BadInputError: a family that is not aligned, has an id twice, or in which nothing can be compared.
         MissingDependencyError: an engine that is not installed.
+
+    Examples:
+        >>> rows = ["MKVLAAGIVG", "MKVLSAGIVG", "MRVLSAGLVG", "MRILSPGLVG"]
+        >>> family = phylocli.Family(["a", "b", "c", "d"], rows, accession="PF1")
+        >>> (family,) = phylocli.infer_trees([family], engine="nj")
+        >>> len(family.tree.tips())
+        4
     """
     config = TreeConfig.of(config, options)
     check_config(config)

@@ -43,6 +43,9 @@ def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = N
     Raises:
         InUseError: another process works in the folder.
         PhylocliError: whatever a stage raises; the stages before it stay done.
+
+    Examples:
+        >>> report = phylocli.run_chain(config, "demo")  # doctest: +SKIP
     """
     folder = Path(output)
     with locks.exclusive(folder):

@@ -53,6 +53,12 @@ def read_embeddings(
         BadInputError: no such file, not such a table, damaged, no rows; ids that are missing or occur twice; vectors that
             are missing, of different lengths, or not finite (of streamed tables when they are read).
         UsageError: `options` do not fit the table.
+
+    Examples:
+        >>> phylocli.load_model("default").embed("examples/globins.fasta").write("globins.parquet")
+        >>> table = phylocli.read_embeddings("globins.parquet")
+        >>> len(table), table.dimension
+        (45, 1024)
     """
     name = display_name(source)
     if source is None or str(source) == STDIO:

@@ -51,6 +51,14 @@ class EmbeddingTable:
         lengths: of the sequences, in residues, (n,); None where they are not known.
         residues: gives the embeddings of residues, where the table has those; the rows are then their means.
         taken: what each column was taken for.
+
+    Examples:
+        >>> table = phylocli.load_model("default").embed(["MKTAYIAKQR", "MKVLA"])
+        >>> table.ids, table.dimension
+        (['seq1', 'seq2'], 1024)
+        >>> table.write("embeddings.parquet")
+        >>> len(phylocli.read_embeddings("embeddings.parquet"))
+        2
     """
 
     name: str

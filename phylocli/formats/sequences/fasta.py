@@ -22,6 +22,10 @@ class Sequence:
         residues: the letters as they stand in the file: any case, gaps included.
         description: the rest of the header.
         where: file and line of the header, for messages.
+
+    Examples:
+        >>> phylocli.Sequence("a", "MKV").residues
+        'MKV'
     """
 
     id: str

@@ -51,6 +51,10 @@ def draw_map(
         BadInputError: tables that cannot be read, fewer than three embeddings, embeddings that all point the same way, no id
             in common with the labels.
         MissingDependencyError: UMAP is asked for and not installed.
+
+    Examples:
+        >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
+        >>> page = phylocli.draw_map(table, "globins.html", projection="pca")
     """
     config = MapConfig.of(config, options)
     options_of_columns, limit, column = config.column_options, config.limit, config.column

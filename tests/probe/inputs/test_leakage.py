@@ -11,6 +11,7 @@ import pytest
 from phylocli.config.probe import IdentityClusters, ProbeConfig
 from phylocli.core.errors import UsageError
 from phylocli.probe import Embedding, probe
+from phylocli.probe.inputs import leakage
 from phylocli.probe.inputs.leakage import find_leakage, identity_clusters, nearest_identity
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
@@ -47,7 +48,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     training = [random_sequence(rng, 60) for _ in range(20)]
     scored = [mutated(s, 0.8, rng) for s in training]
     whole = nearest_identity(scored, training)
-    monkeypatch.setattr("phylocli.probe.inputs.leakage.BLOCK", 3)
+    monkeypatch.setattr(leakage, "BLOCK", 3)
     assert (nearest_identity(scored, training) == whole).all()
 
 
@@ -55,8 +56,8 @@ def test_of_very_many_that_are_alike_some_are_compared(monkeypatch: pytest.Monke
     letters = random_sequence(np.random.default_rng(5), 60)
     variants = [letters[:i] + "A" + letters[i + 1 :] for i in range(60)]
     assert find_leakage(variants, [letters]).compared == 60
-    monkeypatch.setattr("phylocli.probe.inputs.leakage.MAX_SHARED", 500)  # each shares some 51 5-mers with the only other
-    monkeypatch.setattr("phylocli.probe.inputs.leakage.MIN_COMPARED", 3)
+    monkeypatch.setattr(leakage, "MAX_SHARED", 500)  # each shares some 51 5-mers with the only other
+    monkeypatch.setattr(leakage, "MIN_COMPARED", 3)
     leak = find_leakage(variants, [letters])
     assert 8 <= leak.compared <= 11 and leak.scored == 60 and leak.near_duplicates == leak.compared
     assert leak == find_leakage(variants, [letters]) and leak.related == 1
