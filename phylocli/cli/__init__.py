@@ -102,7 +102,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except PhylocliError as error:
             from phylocli.formats.sequences.fasta import DuplicateIdError
 
-            if isinstance(error, DuplicateIdError) and "on_duplicate" in options:
+            has_option = "on_duplicate" in options or any(hasattr(value, "on_duplicate") for value in options.values())
+            if isinstance(error, DuplicateIdError) and has_option:
                 error.fix = error.OPTION_FIX
             logger.error(str(error))
             code = error.exit_code

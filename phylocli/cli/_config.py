@@ -135,9 +135,17 @@ def _shown_default(field: FieldInfo) -> Any:
         return None
     if isinstance(default, bool):
         return default
-    if isinstance(default, tuple):
-        return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in default)
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    if Cli.of(field).multiple:
+        return [str(part) for part in default]
+    return _written(default)
+
+
+def _written(value: Any) -> str:
+    """Return a value as the command line takes it: `0:0.25,0.25:0.5` for ranges."""
+    if isinstance(value, tuple):
+        nested = any(isinstance(part, tuple) for part in value)
+        return ",".join(":".join(map(_written, part)) if nested else _written(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _metavar(field: FieldInfo, mark: Cli) -> str:

@@ -1,9 +1,8 @@
-"""The analysis: trains what is not trained yet, measures what is not measured yet, and writes table and figure."""
+"""The analysis: trains and measures the runs that are missing, and writes tables and figure."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import json
@@ -14,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from phylocli.config.infomin import InfominConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.processes import WorkerPool
@@ -21,42 +21,35 @@ from phylocli.core.threads import limit_threads, threads_each
 from phylocli.formats import Family, read_families, write_families
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, atomic_path, locks, write_text
-from phylocli.infomin.cells import BANDS, OTHERS, Cell, as_variation, band_cells, view_cells
+from phylocli.infomin.cells import Cell, as_variation, band_cells, view_cells
 from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw
 from phylocli.infomin.measuring import QUALITIES, SETTLED, measure
 from phylocli.pairs import Split, split_clades
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import split_path
-from phylocli.train.sweep import bands as parse_bands
 from phylocli.train.sweep import plan, sweep
 from phylocli.train.sweep.results import interval
 from phylocli.tree import infer_trees
 
 SETTINGS = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.fraction": 0.2, "log.mfu": False}
-"""Of all runs, where the user does not say otherwise: short ones, whose differences are those of the views."""
-STEPS = 200
+"""Defaults of all runs: short ones, whose differences are those of the views."""
 SCORED = 3
-"""Members that a family is scored by at least."""
+"""Minimum number of held-out members of a family."""
 HELD_OUT = {"train": False, "validation": True}
 
 
 def analyse(
     families: PathLike,
     output: PathLike,
+    config: InfominConfig | None = None,
     *,
-    bands: str = BANDS,
-    others: Sequence[str] = OTHERS,
-    recipe: str = "simclr",
-    steps: int = STEPS,
-    seeds: Sequence[int] = (0, 1, 2),
-    quality: str = "retrieval",
     settings: dict[str, Any] | None = None,
     evaluate: PathLike | None = None,
-    jobs: int = 1,
     cache: Cache = True,
+    **options: Any,
 ) -> pl.DataFrame:
-    """Train one short run a view and seed, and hold quality against the nats that the views share.
+    """Train one short run per view and seed, and compare embedding quality with the nats that the two views share.
 
     The folder gets `sweep/` (a run folder each, see `phylocli.train.sweep`), `runs.tsv` and `.parquet` (a row a run),
     `infomin.tsv` and `.parquet` (a row a view: means and 95 % intervals over seeds, Student's t), `comparisons.tsv` and
@@ -64,59 +57,55 @@ def analyse(
     is left to do.
 
     Args:
-        families: Stockholm records; trees are made where they lack.
+        families: Stockholm records; missing trees are inferred.
         output: the folder.
-        bands: of patristic distance, such as `0:0.25,0.25:0.5`.
-        others: views beside them; those with a distance of their own are matched to each band's mean.
-        recipe: of training; its view is replaced.
-        steps: of each run.
-        seeds: of each view: of weights, held-out members and draws.
-        quality: what the figure shows, of `QUALITIES`; the tables have all.
-        settings: over `SETTINGS`, by dotted names.
+        config: options; or give them as keywords. Views with a distance parameter are matched to each band's mean.
+        settings: training options of all runs, by dotted names, over `SETTINGS`.
         evaluate: family records that quality is measured on; None takes the held-out members of the same families.
-        jobs: runs at a time, trained and measured in processes of their own where more than one.
         cache: where compiled families are kept, as in `train_model`.
+        **options: fields of `InfominConfig`.
 
     Returns:
         The rows of `infomin.tsv`.
 
     Raises:
-        UsageError: no such band, view, recipe or measure of quality.
+        UsageError: no such view or recipe, or an option out of range.
         BadInputError: families that cannot be read, or a band without pairs.
         InUseError: another process works in the folder.
         PhylocliError: runs failed; the others are kept.
     """
-    if quality not in QUALITIES:
-        raise UsageError(f"there is no measure of quality named {quality!r}", fix=f"known: {', '.join(QUALITIES)}")
+    config = InfominConfig.of(config, options)
     if str(families) == STDIO:
         raise UsageError("the families are read several times", fix="name a file")
-    parse_bands(bands), view_cells(others, [0.0])  # what cannot work is said before trees are made
-    folder = Path(output)
+    view_cells(config.other_views, [0.0])  # an unknown view is an error before trees are inferred
+    folder, seeds, steps = Path(output), config.seeds, config.steps
     with locks.exclusive(folder):
-        _records.cache_clear()  # files may have changed since they were last read
-        source = _with_trees(families, folder)
-        records = _records(source)
-        elsewhere = None if evaluate is None else _with_trees(evaluate, folder)
-        matched = band_cells(bands, records)
-        cells = [*matched, *view_cells(others, [cell.distance or 0.0 for cell in matched])]
+        source, records = _with_trees(families, folder)
+        elsewhere = None if evaluate is None else _with_trees(evaluate, folder)[1]
+        matched = band_cells(config.bands, records)
+        cells = [*matched, *view_cells(config.other_views, [cell.distance or 0.0 for cell in matched])]
         changes = {**SETTINGS, **(settings or {})}
         if changes.get("validation.split"):
-            raise UsageError("infomin decides itself who is held out", fix="leave validation.split out of the settings")
+            raise UsageError(
+                "infomin decides itself which members are held out", fix="leave validation.split out of the settings"
+            )
         pattern = _save_splits(folder, records, seeds, float(changes["validation.fraction"]))
         changes["validation.split"] = pattern
         variation = as_variation(cells, changes)
         sweep(
-            [source], folder / "sweep", recipes=[recipe], variations=[variation], seeds=seeds, settings=changes, steps=steps,
-            device="cpu", jobs=jobs, cache=cache,
+            [source], folder / "sweep", recipes=[config.recipe], variations=[variation], seeds=seeds, settings=changes,
+            steps=steps, device="cpu", jobs=config.jobs, cache=cache,
         )  # fmt: skip
-        runs = plan([recipe], [variation], list(seeds), changes)
+        runs = plan([config.recipe], [variation], list(seeds), changes)
         by_name = {cell.name: cell for cell in cells}
-        tasks = [
-            (folder / "sweep" / "runs" / run.name, source, run.seed, elsewhere, split_path(pattern, run.seed), cache)
-            for run in runs
-        ]
+        scored = {
+            seed: held_out(records, Split.read(split_path(pattern, seed))) if elsewhere is None else elsewhere
+            for seed in seeds
+        }
+        at = folder / "sweep" / "runs"
+        tasks = [(at / run.name, source, scored[run.seed], run.seed, cache) for run in runs]
         rows = []
-        for run, found in zip(runs, _measured(tasks, jobs), strict=True):
+        for run, found in zip(runs, _measured(tasks, config.jobs), strict=True):
             cell = by_name[run.varied["view"]]
             figures = {name: value for name, value in found.items() if name not in SETTLED}
             rows.append({"view": cell.name, "kind": cell.kind, "seed": run.seed, **figures, "matched": cell.distance})
@@ -126,22 +115,12 @@ def analyse(
         _write(summary, folder / "infomin")
         differences = compare(table, cells)
         _write(differences, folder / "comparisons")
-        svg, page = draw(table, summary, differences, quality)
+        svg, page = draw(table, summary, differences, config.quality)
         write_text(folder / "infomin.svg", svg)
         write_text(folder / "infomin.html", page)
-        facts = provenance(
-            "infomin",
-            {
-                "bands": bands,
-                "views": list(others),
-                "recipe": recipe,
-                "steps": steps,
-                "seeds": list(seeds),
-                "settings": changes,
-                "evaluate": None if evaluate is None else str(evaluate),
-            },
-            min(seeds),
-        )
+        given = {"settings": changes, "evaluate": None if evaluate is None else str(evaluate)}
+        parameters = {**config.to_parameters(), **given}
+        facts = provenance("infomin", parameters, min(seeds))
         write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
         console.info(f"figure: {folder / 'infomin.svg'}, table: {folder / 'infomin.tsv'}")
         return summary
@@ -173,7 +152,7 @@ def _parts(family: Family, fraction: float, seed: int) -> list[tuple[str, list[s
     return [(part, [name for name in family.ids if (name in out) == held]) for part, held in HELD_OUT.items()]
 
 
-def _measured(tasks: Sequence[tuple[Path, Path, int, Path | None, Path, Cache]], jobs: int) -> Iterator[dict[str, Any]]:
+def _measured(tasks: Sequence[tuple[Path, Path, list[Family], int, Cache]], jobs: int) -> Iterator[dict[str, Any]]:
     """Yield what `measure` gives of each run, in order."""
     with console.progress_task("measuring", len(tasks)) as bar, contextlib.ExitStack() as stack:
         if jobs > 1:
@@ -181,18 +160,16 @@ def _measured(tasks: Sequence[tuple[Path, Path, int, Path | None, Path, Cache]],
             found: Iterator[dict[str, Any]] = pool.map(_measure_run, *zip(*tasks, strict=True))
         else:
             found = itertools.starmap(_measure_run, tasks)
-        for figures in found:
-            yield figures
+        for values in found:
+            yield values
             bar.advance()
 
 
 def _begin(jobs: int) -> None:
-
     limit_threads(threads_each(jobs))
 
 
-def _measure_run(run: Path, source: Path, seed: int, elsewhere: Path | None, split: Path, cache: Cache) -> dict[str, Any]:
-    scored = _records(elsewhere) if elsewhere is not None else held_out(_records(source), Split.read(split))
+def _measure_run(run: Path, source: Path, scored: list[Family], seed: int, cache: Cache) -> dict[str, Any]:
     return measure(run, [source], scored, seed, cache=cache)
 
 
@@ -202,25 +179,21 @@ def held_out(families: Sequence[Family], split: Split) -> list[Family]:
     return [family for family in found if family is not None]
 
 
-@functools.cache
-def _records(source: Path) -> list[Family]:
-    return list(read_families(source))
-
-
-def _with_trees(families: PathLike, folder: Path) -> Path:
-    """Return the file of families with trees, made once for each content where they lack."""
+def _with_trees(families: PathLike, folder: Path) -> tuple[Path, list[Family]]:
+    """Return the file of families with trees, and the families; missing trees are inferred once for each content."""
     source = Path(families)
-    if all(family.has_tree for family in _records(source)):
-        return source
+    records = list(read_families(source))
+    if all(family.has_tree for family in records):
+        return source, records
     with source.open("rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()
     made = folder / f"trees-{content[:12]}.sto"
     if not made.is_file():
-        console.info(f"{source.name}: making trees")
+        console.info(f"{source.name}: inferring trees")
         made.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(made) as path:
-            write_families(infer_trees(iter(_records(source))), path)
-    return made
+            write_families(infer_trees(iter(records)), path)
+    return made, list(read_families(made))
 
 
 def summarise(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:

@@ -13,11 +13,8 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import VIEWS
 from phylocli.formats import Family
 from phylocli.pairs import PairSampler
-from phylocli.train.sweep import Variation, bands
+from phylocli.train.sweep import Variation
 
-BANDS = "0:0.25,0.25:0.5,0.5:1,1:1.5,1.5:2.5"
-"""Substitutions per site; pairs beyond 2.5 are too few in most families."""
-OTHERS = ("substitution", "crop", "dropout", "hmm-emission")
 _DRAWN = 400
 # Encoders do not drop unless they are told to, and then the two views would be equal; the rate is that of SimCSE.
 _NEEDED: dict[str, dict[str, Any]] = {"dropout": {"encoder.parameters.dropout": 0.1}}
@@ -40,19 +37,17 @@ class Cell:
     settings: dict[str, Any]
 
 
-def band_cells(text: str, families: Sequence[Family]) -> list[Cell]:
-    """Return a cell for each band such as `0:0.25,0.25:0.5`, with the mean distance of its pairs, families alike.
+def band_cells(bands: Sequence[tuple[float, float]], families: Sequence[Family]) -> list[Cell]:
+    """Return a cell for each band of patristic distance, with the mean distance of its pairs over families.
 
     Raises:
-        UsageError: no such bands.
         BadInputError: a band in which no family has a pair.
     """
     found = []
-    variation = bands(text)
-    for name, settings in zip(variation.values, variation.settings, strict=True):
-        ends = settings["view.phylogenetic.min_dist"], settings["view.phylogenetic.max_dist"]
-        distance = mean_distance(families, *ends)
-        found.append(Cell(name, "phylogenetic", distance, {"view.name": "phylogenetic", **settings}))
+    for low, high in bands:
+        settings = {"view.phylogenetic.min_dist": low, "view.phylogenetic.max_dist": high}
+        distance = mean_distance(families, low, high)
+        found.append(Cell(f"{low:g}:{high:g}", "phylogenetic", distance, {"view.name": "phylogenetic", **settings}))
     return found
 
 
@@ -78,11 +73,11 @@ def view_cells(names: Sequence[str], distances: Sequence[float]) -> list[Cell]:
     """Return cells of other views: one for each distance where the view has a distance to set, else one.
 
     Args:
-        names: of views; what `phylogenetic` stands for is in the bands.
+        names: of views other than `phylogenetic`.
         distances: mean distances of the bands, which views with a distance are matched to.
 
     Raises:
-        UsageError: no such view, or one that is no pair of views by itself.
+        UsageError: no such view, or one that does not give a pair of views.
     """
     found = []
     for name in dict.fromkeys(given.replace("_", "-") for given in names):
@@ -108,7 +103,7 @@ def as_variation(cells: Sequence[Cell], settings: dict[str, Any]) -> Variation:
 
     Args:
         cells: one a value.
-        settings: of all runs, which stand above what a cell says of anything but the view.
+        settings: of all runs; they override those of a cell, except for the view.
     """
     chosen = [{k: v for k, v in cell.settings.items() if k.startswith("view.") or k not in settings} for cell in cells]
     return Variation("view", tuple(cell.name for cell in cells), tuple(chosen))

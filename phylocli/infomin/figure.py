@@ -75,7 +75,7 @@ def _figure(table: pl.DataFrame, summary: pl.DataFrame, quality: str) -> Any:
         panel.axvline(ceiling, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
         at_top = panel.get_xaxis_transform()
         panel.text(ceiling, 1.01, "ceiling, log K", transform=at_top, ha="center", va="bottom", fontsize=7.5, color=GREY)
-    panel.set_xlabel("information that the two views share, nats (InfoNCE on held-out pairs)", fontsize=9)
+    panel.set_xlabel("information shared by the two views, nats (InfoNCE on held-out pairs)", fontsize=9)
     panel.set_ylabel(AXES.get(quality, quality), fontsize=9)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
@@ -106,10 +106,10 @@ def _page(summary: pl.DataFrame, differences: pl.DataFrame, quality: str, svg: s
         p = "–" if row["p_holm"] is None else f"{row['p_holm']:.3g}"
         gaps.append([row["band"], row["view"], f"{row['difference']:+.3f}{ends}", row["seeds"], p])
     against = table(["homologs at", "against", "difference", "seeds", "p, corrected"], gaps)
-    body = f"""<h1>Quality against shared information</h1>
-<p>One point a view: {escape(AXES.get(quality, quality))}, against the nats that the embeddings of two held-out views share.
-Theory (Tian et al. 2020, arXiv 2005.10243) expects an inverted U. Means and 95 % intervals over seeds (Student's t); small
-dots are runs.</p>
+    body = f"""<h1>Embedding quality against shared information</h1>
+<p>One point per view: {escape(AXES.get(quality, quality))}, against the information (nats)
+shared by the embeddings of two held-out views. Theory (Tian et al. 2020, arXiv 2005.10243)
+expects an inverted U. Means and 95 % intervals over seeds (Student's t); small dots are runs.</p>
 {svg}
 {views}
 <h2>Homologs against the other views</h2>

@@ -12,9 +12,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def test_what_cannot_work_is_said_before_anything_is_computed(phylocli: Callable[..., Any], tmp_path: Path) -> None:
     families = EXAMPLES / "families.sto"
     for arguments, said in (
-        (["--quality", "beauty"], "no measure of quality named 'beauty'"),
-        (["--bands", "1:0.5"], "'1:0.5' is no band"),
-        (["--view", "no-such-view"], "no-such-view"),
+        (["--quality", "beauty"], "--quality must be retrieval, clan or patristic"),
+        (["--bands", "1:0.5"], "'1:0.5' is not a distance band"),
+        (["--views", "no-such-view"], "no-such-view"),
     ):
         found = phylocli("infomin", families, "-o", tmp_path / "out", *arguments)
         assert found.returncode == 2 and said in found.stderr.decode(), found.stderr

@@ -14,6 +14,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.embed import Embedder
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.infomin import QUALITIES, analyse, analysis, band_cells, view_cells
@@ -21,7 +22,9 @@ from phylocli.infomin import measuring as room
 from phylocli.infomin.analysis import _with_trees, summarise
 from phylocli.infomin.cells import Cell, as_variation, mean_distance
 from phylocli.infomin.comparing import compare
+from phylocli.models.model import Model
 from phylocli.pairs import Split
+from phylocli.probe import probe
 from phylocli.recipes import load as load_recipe
 from phylocli.recipes import merge
 from phylocli.train.data.loading import load_corpus
@@ -38,7 +41,7 @@ def settings_of(view: str, parameters: dict[str, float]) -> dict[str, Any]:
 
 
 def test_views_are_matched_to_the_bands_mean_distance(families: list[Family]) -> None:
-    bands = band_cells("0:0.8,0.8:1.6", families)
+    bands = band_cells([(0, 0.8), (0.8, 1.6)], families)
     assert [cell.name for cell in bands] == ["0:0.8", "0.8:1.6"]
     assert 0 < (bands[0].distance or 0) < 0.8 < (bands[1].distance or 0) < 1.6
     assert bands[1].distance == mean_distance(families, 0.8, 1.6)
@@ -50,7 +53,7 @@ def test_views_are_matched_to_the_bands_mean_distance(families: list[Family]) ->
     told = as_variation([*bands, *others], {"encoder.parameters.dropout": 0.3, "view.name": "crop"}).settings
     assert told[-1] == {"view.name": "dropout"} and told[0]["view.name"] == "phylogenetic"
     with pytest.raises(BadInputError, match="no family has a pair at 90"):
-        band_cells("90:100", families)
+        band_cells([(90, 100)], families)
     with pytest.raises(UsageError, match="band by band"):
         view_cells(["phylogenetic"], [0.5])
 
@@ -59,7 +62,7 @@ def test_trees_are_made_once_for_each_content(families: list[Family], tmp_path: 
     bare = [replace(family, tree=None) for family in families]
     for name, few in (("a", bare[:1]), ("b", bare[1:2])):
         write_families(iter(few), tmp_path / f"{name}.sto")
-    made = [_with_trees(tmp_path / f"{name}.sto", tmp_path) for name in "aba"]
+    made = [_with_trees(tmp_path / f"{name}.sto", tmp_path)[0] for name in "aba"]
     assert made[0] == made[2] != made[1]
     for path, family in zip(made[:2], bare[:2], strict=True):
         (found,) = read_families(path)
@@ -96,6 +99,27 @@ def test_bands_are_held_against_other_views_seed_by_seed() -> None:
     assert (found["p_holm"] >= found["p"]).all() and found["p_holm"].max() <= 1
 
 
+def test_quality_is_what_the_probes_give_by_way_of_files(families: list[Family], tmp_path: Path) -> None:
+    model = Model.create("convolutional", preset="tiny", seed=1).eval()
+    families = [replace(family, clan=f"CL{k // 2}") for k, family in enumerate(families)]
+    write_families(iter(families), tmp_path / "trees.sto")
+    members = [(s.id, family, s.residues) for family in families for s in family.sequences()]
+    rows = [(name, family.accession or family.label, family.clan, letters) for name, family, letters in members]
+    labels = pl.DataFrame(rows, schema=["id", "family", "superfamily", "sequence"], orient="row")
+    labels.drop("sequence").write_csv(tmp_path / "labels.tsv", separator="\t")
+    table = Embedder(model).embed([(name, letters) for name, _, _, letters in rows])
+    found = probe(
+        table, tmp_path / "labels.tsv", trees=tmp_path / "trees.sto", tasks=["retrieval", "patristic"], baselines="none",
+        replicates=100, projection="none",
+    ).to_polars()  # fmt: skip
+    quality = room._quality(model, families)
+    assert quality["members"] == len(rows)
+    for name, (task, level, metric) in QUALITIES.items():
+        wanted = found.filter((pl.col("task") == task) & (pl.col("metric") == metric) & (pl.col("embedding") != "chance"))
+        wanted = wanted if level is None else wanted.filter(pl.col("level") == level)
+        assert quality[name] == pytest.approx(wanted["value"][0], abs=1e-6), name
+
+
 def test_no_view_is_scored_on_members_that_it_was_trained_on(
     families: list[Family], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +136,7 @@ def test_no_view_is_scored_on_members_that_it_was_trained_on(
     unheld = load_corpus([tmp_path / "trees.sto"], alone, 0, cache=False).split()
     assert any(not unheld.ids(family.label, "validation") for family in families)
     analyse(
-        tmp_path / "trees.sto", tmp_path / "a", bands="0:0.3,0.3:3", others=["crop"], steps=1, seeds=[0, 1],
+        tmp_path / "trees.sto", tmp_path / "a", bands=[(0, 0.3), (0.3, 3)], views=["crop"], steps=1, seeds=[0, 1],
         settings={"batch.pairs": 8, "validation.pairs": 8, "validation.fraction": 0.3}, cache=False,
     )  # fmt: skip
     runs = sorted((tmp_path / "a" / "sweep" / "runs").iterdir())
@@ -136,7 +160,7 @@ def test_the_analysis_goes_on_where_it_was_and_gives_the_same_table(
 
     def run(folder: str) -> pl.DataFrame:
         return analyse(
-            tmp_path / "trees.sto", tmp_path / folder, bands="0:2", others=["substitution"], steps=2, seeds=[0, 1],
+            tmp_path / "trees.sto", tmp_path / folder, bands=[(0, 2)], views=["substitution"], steps=2, seeds=[0, 1],
             settings=settings, cache=False,
         )  # fmt: skip
 
