@@ -9,57 +9,32 @@ import numpy.typing as npt
 
 from phylocli.core.errors import UsageError
 from phylocli.formats.tree import Tree
+from phylocli.tree.comparison.splits import splits
 
 IntArray = npt.NDArray[np.int64]
 
 ZERO_LENGTH = 1e-9
-"""An inner edge no longer than this is no edge: it separates nothing that evolved."""
-
-
-def bipartitions(tree: Tree, names: list[str]) -> set[int]:
-    """Return the non-trivial splits of the tips as bit sets over `names`, each as the side without the first name.
-
-    Inner edges of no length are left out, so that polytomies written as zeros count as what they are.
-
-    Args:
-        tree: rooted or not; the root is ignored.
-        names: all tips of the tree, in the order of the bits.
-    """
-    bit = {name: 1 << i for i, name in enumerate(names)}
-    below = [0] * len(tree)
-    is_tip = tree.is_tip
-    full = (1 << len(names)) - 1
-    found = set()
-    for node in range(len(tree) - 1, -1, -1):  # parents come before their children
-        if is_tip[node]:
-            below[node] = bit[tree.names[node]]
-        up = int(tree.parent[node])
-        if up < 0:
-            continue
-        below[up] |= below[node]
-        if not is_tip[node] and tree.length[node] > ZERO_LENGTH:
-            side = below[node] if not below[node] & 1 else full ^ below[node]
-            if 2 <= side.bit_count() <= len(names) - 2:
-                found.add(side)
-    return found
+"""An inner branch no longer than this separates nothing that evolved."""
 
 
 def robinson_foulds(a: Tree, b: Tree) -> float:
-    """Return the normalised Robinson–Foulds distance: the share of both trees' splits that only one has, 0 … 1.
+    """Return the normalised Robinson–Foulds distance: the fraction of both trees' splits that only one has, 0 … 1.
 
-    NaN where neither tree has a split. Robinson & Foulds 1981, doi:10.1016/0025-5564(81)90043-2.
+    Branches of no length separate nothing: their splits do not count. The root is ignored. NaN if neither tree has a split.
+    Robinson & Foulds 1981, doi:10.1016/0025-5564(81)90043-2.
 
     Raises:
         UsageError: the trees do not have the same tips.
     """
     names = _common_names(a, b)
-    first, second = bipartitions(a, names), bipartitions(b, names)
+    number = {name: i for i, name in enumerate(names)}
+    first, second = ({s for node, s in splits(t, number).items() if t.length[node] > ZERO_LENGTH} for t in (a, b))
     total = len(first) + len(second)
     return len(first ^ second) / total if total else float("nan")
 
 
 def quartet_distance(reference: Tree, other: Tree, *, most: int = 20_000, seed: int = 0) -> float:
-    """Return the share of four-tip subtrees, among those that the reference resolves, that the other tree has differently.
+    """Return the fraction of four-tip subtrees, of those that the reference resolves, that the other tree has differently.
 
     All quartets where there are at most `most`, else so many drawn at random with replacement. A random topology has 2/3;
     NaN where the reference resolves nothing. Estabrook, McMorris & Meacham 1985, doi:10.2307/sysbio/34.2.193.

@@ -42,7 +42,7 @@ def splits(tree: Tree, number: Mapping[str, int]) -> dict[int, bytes]:
 
 
 def split_frequencies(tree: Tree, others: Iterable[Tree]) -> npt.NDArray[np.float64]:
-    """Return the share of other trees that have the split of the branch above each node, shape (nodes,).
+    """Return the fraction of other trees that have the split of the branch above each node, shape (nodes,).
 
     Their inner branches of length 0 or less separate nothing and do not count; those of missing length do. NaN above tips,
     above the root and where a branch only cuts off a tip.
@@ -59,7 +59,7 @@ def split_frequencies(tree: Tree, others: Iterable[Tree]) -> npt.NDArray[np.floa
         counts.update({split for node, split in splits(other, number).items() if not other.length[node] <= 0})
         total += 1
     if not total:
-        raise BadInputError("there is no tree to compare with")
+        raise BadInputError("no tree to compare with")
     found = np.full(len(tree), np.nan)
     for node, split in splits(tree, number).items():
         found[node] = counts[split] / total
