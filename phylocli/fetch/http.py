@@ -17,7 +17,6 @@ from typing import IO, Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
-import tenacity
 import urllib3
 from requests.adapters import HTTPAdapter
 
@@ -206,37 +205,26 @@ class Client:
         Raises:
             ServiceError: all attempts failed.
         """
-        policy = self.policy
+        policy, number = self.policy, 1
+        while True:
+            try:
+                return action()
+            except TransientError as error:
+                if number == policy.attempts:
+                    raise ServiceError(
+                        f"{what} could not be fetched",
+                        why=f"{error.reason} (after {policy.attempts} attempts)",
+                        fix="try again later; what is already in the store is kept",
+                    ) from error
+                seconds = error.wait if error.wait is not None else self._backoff(number)
+                number += 1
+                show = console.info if seconds >= 10 else console.detail
+                show(f"{what}: {error}; attempt {number} of {policy.attempts} in {seconds:.0f} s")
+            self.wait(seconds)
 
-        def pause(state: tenacity.RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            asked = error.wait if isinstance(error, TransientError) else None
-            steps = policy.backoff * 2 ** (state.attempt_number - 1)
-            jittered = min(policy.backoff_max, steps) * self._random.uniform(0.5, 1.0)
-            return jittered if asked is None else asked
-
-        def tell(state: tenacity.RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            seconds = state.next_action.sleep if state.next_action else 0.0
-            say = console.info if seconds >= 10 else console.detail
-            say(f"{what}: {error}; attempt {state.attempt_number + 1} of {policy.attempts} in {seconds:.0f} s")
-
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(policy.attempts),
-            wait=pause,
-            retry=tenacity.retry_if_exception_type(TransientError),
-            before_sleep=tell,
-            sleep=self.wait,
-            reraise=True,
-        )
-        try:
-            return retrying(action)
-        except TransientError as error:
-            raise ServiceError(
-                f"{what} could not be fetched",
-                why=f"{error.reason} (after {policy.attempts} attempts)",
-                fix="try again later; what is already in the store is kept",
-            ) from error
+    def _backoff(self, failures: int) -> float:
+        """Return the seconds to wait after so many failures: doubled each time, with jitter."""
+        return min(self.policy.backoff_max, self.policy.backoff * 2 ** (failures - 1)) * self._random.uniform(0.5, 1.0)
 
     @contextmanager
     def open(

@@ -32,7 +32,7 @@ class Finding:
 _REQUIRED = (
     *("torch", "numpy", "scipy", "scikit-learn", "polars", "pyarrow", "safetensors"),
     *("pyhmmer", "scikit-bio", "biopython", "ete3", "six"),
-    *("requests", "tenacity", "platformdirs", "pydantic", "typer", "rich", "jinja2", "matplotlib"),
+    *("requests", "urllib3", "platformdirs", "pydantic", "typer", "rich", "jinja2", "matplotlib"),
 )
 
 # name, Python module, programs on PATH, how to get it
