@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from phylocli.align.engines._settings import Settings
+from phylocli.align.settings import Settings
 from phylocli.align.trim import Trim, drop_uncovered, parse_trim, trim_columns
 from phylocli.config.align import AlignConfig
 from phylocli.core import console

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from phylocli.align.engines._settings import Aligned
-    from phylocli.align.engines._settings import Settings as AlignSettings
+    from phylocli.align.settings import Aligned
+    from phylocli.align.settings import Settings as AlignSettings
     from phylocli.families.pool import Pool
     from phylocli.families.residue_assignment import Group
     from phylocli.families.searching import Settings as FamilySettings

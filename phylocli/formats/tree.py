@@ -157,17 +157,6 @@ class Tree:
                 names[node] = names[up]
         return Tree(self.parent, self.length, names).prune(self.tip_names())
 
-    @classmethod
-    def from_newick(cls, text: str, source: str = "the tree") -> Tree:
-        """Return the one tree that Newick text describes; see `formats.newick.parse`.
-
-        Raises:
-            BadInputError: the text is not Newick, or holds more than one tree.
-        """
-        from phylocli.formats.newick import parse
-
-        return parse(text, source)
-
     def rounded(self) -> Tree:
         """Return the tree with branch lengths of ten significant digits, none above the root, as in records."""
         length = [0.0, *(float(f"{value:.10g}") for value in self.length[1:].tolist())]

@@ -10,8 +10,7 @@ import pytest
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats import Family, stockholm
-from phylocli.formats.newick import NewickTree
-from phylocli.formats.tree import Tree
+from phylocli.formats.newick import NewickTree, parse
 
 
 def record(newick: str) -> str:
@@ -45,7 +44,7 @@ def test_a_tree_that_is_not_newick_is_refused_only_when_it_is_used():
 
 
 def test_a_tree_in_memory_is_the_one_that_a_file_holds():
-    tree = Tree.from_newick("((a:0.12345678901234,b:1):0.333333333333333,c:1e-7);")
+    tree = parse("((a:0.12345678901234,b:1):0.333333333333333,c:1e-7);")
     family = read("(a,b,c);").with_tree(tree)
     [again] = stockholm.parse(enumerate(written(family).splitlines(), 1), "test")
     assert again.require_tree() == family.require_tree()

@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Family
+from phylocli.formats.newick import parse
 from phylocli.formats.species import SpeciesRule
 from phylocli.formats.tree import Tree
 from phylocli.pairs import EmptyBandError, PairSampler, sample_pairs, split_family
@@ -34,7 +35,7 @@ def random_tree(n: int, seed: int, *, unknown: float = 0.0, polytomies: float = 
         width = 2 if rng.random() >= polytomies or len(parts) == 2 else 3
         chosen = [parts.pop(int(rng.integers(len(parts)))) for _ in range(min(width, len(parts)))]
         parts.append(f"({','.join(chosen)}):{rng.random():.3f}")
-    return Tree.from_newick(parts[0].rpartition(":")[0] + ";")
+    return parse(parts[0].rpartition(":")[0] + ";")
 
 
 def family_of(tree: Tree, accession: str = "PF1") -> Family:
@@ -91,14 +92,14 @@ def test_relations_are_those_of_ete3(seed: int) -> None:
 
 
 def test_a_duplication_before_a_speciation_gives_paralogs_across_and_orthologs_within() -> None:
-    tree = Tree.from_newick("((A_HUMAN:1,A_MOUSE:1):1,(B_HUMAN:1,B_MOUSE:1):1);")
+    tree = parse("((A_HUMAN:1,A_MOUSE:1):1,(B_HUMAN:1,B_MOUSE:1):1);")
     found = relations_of(drawn([family_of(tree)]))
     assert found[frozenset(("A_HUMAN", "A_MOUSE"))] == found[frozenset(("B_HUMAN", "B_MOUSE"))] == "ortholog"
     assert [found[frozenset(p)] for p in [("A_HUMAN", "B_MOUSE"), ("A_HUMAN", "B_HUMAN")]] == ["paralog", "paralog"]
 
 
 def test_a_polytomy_is_one_event_and_unknown_species_are_evidence_of_nothing() -> None:
-    tree = Tree.from_newick("((A_HUMAN:1,B_HUMAN:1,C_MOUSE:1):1,x:1,D_YEAST:1);")
+    tree = parse("((A_HUMAN:1,B_HUMAN:1,C_MOUSE:1):1,x:1,D_YEAST:1);")
     found = relations_of(drawn([family_of(tree)]))
     assert found[frozenset(("A_HUMAN", "C_MOUSE"))] == "paralog"  # which of the two it left with is not resolved
     assert found[frozenset(("A_HUMAN", "D_YEAST"))] == "ortholog"
@@ -198,7 +199,7 @@ def test_rules_of_species_that_make_no_sense_are_refused(tmp_path) -> None:
 
 
 def test_a_family_without_known_species_says_what_would_help() -> None:
-    family = family_of(Tree.from_newick("((a:1,b:1):1,c:1);"))
+    family = family_of(parse("((a:1,b:1):1,c:1);"))
     with pytest.raises(EmptyBandError, match="known species") as caught:
         drawn([family], relation="orthologs")
     assert "--species" in str(caught.value)
@@ -206,7 +207,7 @@ def test_a_family_without_known_species_says_what_would_help() -> None:
 
 
 def test_an_ete_tree_has_names_lengths_support_and_species() -> None:
-    family = family_of(Tree.from_newick("((A_HUMAN:1,B_MOUSE:2)95:0.5,c:1);"))
+    family = family_of(parse("((A_HUMAN:1,B_MOUSE:2)95:0.5,c:1);"))
     tree = family.ete_tree()
     assert {leaf.name: leaf.species for leaf in tree} == {"A_HUMAN": "HUMAN", "B_MOUSE": "MOUSE", "c": ""}
     [inner] = [node for node in tree.traverse() if not node.is_leaf() and not node.is_root()]

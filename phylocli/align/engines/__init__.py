@@ -6,6 +6,6 @@ A method keeps the members and their order. Match columns are upper case and `-`
 
 from __future__ import annotations
 
-from phylocli.align.engines._settings import Aligned, Settings
+from phylocli.align.settings import Aligned, Settings
 
 __all__ = ["Aligned", "Settings"]

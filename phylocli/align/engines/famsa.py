@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phylocli.align.engines._settings import Aligned, Settings
+from phylocli.align.settings import Aligned, Settings
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.formats.family import Family
 from phylocli.hmmer import plain, restore

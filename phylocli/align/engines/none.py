@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phylocli.align.engines._settings import Aligned, Settings
+from phylocli.align.settings import Aligned, Settings
 from phylocli.core.alphabet import check_residues
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family

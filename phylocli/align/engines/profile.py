@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phylocli.align.engines._settings import Aligned, Settings
+from phylocli.align.settings import Aligned, Settings
 from phylocli.core.errors import BadInputError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
