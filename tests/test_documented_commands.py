@@ -34,7 +34,7 @@ PARSED_ONLY = {
     r"torchrun|sbatch": "needs several processes or a cluster",
     r"alphabet[= ]dna": "run by tests/views and tests/cli/test_train.py",
     r"align examples/globins.fasta$": "shows the error of a family that cannot be aligned",
-    r"--baseline phmmer": "run by tests/probe",
+    r"--baselines? phmmer": "run by tests/probe",
     r"[…]|CONFIG|NAME\b": "a pattern, not a command",
 }
 # Numbers that make a command quick.
@@ -103,6 +103,11 @@ def parse(words: list[str]) -> None:
         context = command.make_context(name, list(arguments), parent=context, resilient_parsing=True)
         name, command, arguments = command.resolve_command(context, arguments)
     command.make_context(name, list(arguments), parent=context)
+    hidden = {option for p in command.params if getattr(p, "hidden", False) for option in p.opts}
+    shown = {option for p in command.params for option in p.opts} - hidden
+    for word in hidden.intersection(arguments):
+        if f"--{word.removeprefix('--no-')}" not in shown:
+            raise NoSuchOption(f"{word} (an old name)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name if page.parent != ROOT / "examples" else "examples.md")
