@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from phylocli.config.fetch import FetchConfig
+from phylocli.config.tree import TreeConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats import read_families
@@ -44,7 +45,7 @@ def families(
         upto: the stage that a family must have passed: `fetch` (aligned) or `tree`.
         on_duplicate: policy for repeated ids in the stream.
         on_failure: called with records of the stream that are damaged, see `read_families`; None raises.
-        fetch: how families that are not in the store are fetched; None: by the defaults.
+        fetch: how families that are not in the store are fetched; None: as files and the environment configure `fetch`.
 
     Raises:
         UsageError: both a source and families are named.
@@ -63,8 +64,9 @@ def families(
             from phylocli.tree import infer_trees
 
             console.info(f"{found.label}: no tree in the store yet, inferring one")
-            for done in infer_trees([found]):
-                shelf.write(done, "tree", {})
+            config = TreeConfig.layered(TreeConfig.gather({}))
+            for done in infer_trees([found], config):
+                shelf.write(done, "tree", config.to_parameters())
                 yield done
         else:
             yield found
@@ -87,4 +89,5 @@ def _stored(
     if accessions or clans:
         from phylocli.fetch import fetch_families
 
-        yield from fetch_families(list(accessions), fetch, clans=list(clans), store=shelf)
+        config = fetch or FetchConfig.layered(FetchConfig.gather({}))
+        yield from fetch_families(list(accessions), config, clans=list(clans), store=shelf)

@@ -119,6 +119,8 @@ def float_options() -> list[tuple[list[str], str, float | None, float | None]]:
     for name in names():
         command = load(name)
         for sub, below in getattr(command, "commands", {"": command}).items():
+            required = [p for p in below.params if p.required]
+            given = [word for p in required for word in ([p.opts[-1], "x"] if p.param_type_name == "option" else ["x"])]
             for option in below.params:
                 kind = getattr(option, "type_descriptor", None)
                 if kind is None or option.param_type_name != "option" or option.hidden:
@@ -127,7 +129,7 @@ def float_options() -> list[tuple[list[str], str, float | None, float | None]]:
                 field = configuration.model_fields.get(option.name) if configuration else None
                 kinds = {field.annotation, *get_args(field.annotation)} if field else {kind.annotation}
                 if float in kinds:
-                    found.append(([name, *([sub] if sub else [])], option.opts[-1], option.min, option.max))
+                    found.append(([name, *([sub] if sub else []), *given], option.opts[-1], option.min, option.max))
     return found
 
 
