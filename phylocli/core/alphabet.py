@@ -3,7 +3,7 @@
 | letter | read as |
 |---|---|
 | the 20 amino acids | themselves; lower case (soft masking, insert states) is the same residue |
-| `U` selenocysteine, `O` pyrrolysine | `C` and `K`, their nearest kin, by models and distances; files keep them |
+| `U` selenocysteine, `O` pyrrolysine | `C` and `K`, their closest relatives, in models and distances; files keep them |
 | `B` `Z` `J` `X` | unknown: token `X` for models, missing data for distances |
 | `*` | at the end a stop codon, dropped; inside a sequence unknown, as `X` |
 | `-` `.` | gaps: dropped wherever sequences are used unaligned |
