@@ -43,7 +43,7 @@ SMALLER = {
     r"(phylocli train (?!--resume).*)": r"\1 --steps 2 --set batch.pairs=8 --set validation.pairs=8",
     r"(phylocli sweep .*)": r"\1 --set batch.pairs=8 --set validation.pairs=8 --set encoder.preset=tiny",
     r"--seeds 0,1,2": "--seeds 0",
-    r"--families 20 --tips 45 --length 150": "--families 2 --tips 8 --length 60",
+    r"--number 20 --tips 45 --length 150": "--number 2 --tips 8 --length 60",
     r"--tips 200": "--tips 12",
     r"-n 10000": "-n 20",
 }
