@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,9 @@ class Command:
 
 @dataclass
 class Count:
-    """What came of the interruptions of one command."""
+    """What came of the interruptions of one command, and how long it takes, in seconds."""
 
+    seconds: float = 0.0
     runs: int = 0
     interrupted: int = 0
     different: list[str] = field(default_factory=list)
@@ -200,9 +201,11 @@ def _services() -> Iterator[dict[str, str]]:
 def interrupt(command: Command, folder: Path, launcher: Launcher, env: dict[str, str], moments: int, seed: int) -> Count:
     """Interrupt a command at random moments, start it again each time, and count what is not as it should be.
 
-    Runs that end before the signal comes do not count as interruptions; there are at most twice as many runs.
+    Runs that end before the signal comes do not count as interruptions; there are at most twice as many runs. Counts are
+    kept after each, and the next call goes on from there.
     """
-    rng = random.Random(seed)
+    kept = folder.with_name(f"{folder.name}-{moments}-{seed}.json")
+    count = Count(**json.loads(kept.read_text())) if kept.is_file() else Count()
     inputs, whole = folder / "inputs", folder / "whole"
     inputs.mkdir(parents=True)
     command.prepare(inputs, launcher)
@@ -211,10 +214,10 @@ def interrupt(command: Command, folder: Path, launcher: Launcher, env: dict[str,
     undisturbed = launcher.run(command.arguments, whole, own)
     _must(undisturbed)
     wanted = contents(whole, command.results)
-    count, seconds = Count(), undisturbed.seconds
+    count.seconds = count.seconds or undisturbed.seconds
     while count.interrupted < moments and count.runs < 2 * moments:
         signum = SIGNALS[count.interrupted % len(SIGNALS)]
-        at = rng.uniform(0.02, 1.0) * seconds
+        at = random.Random(f"{seed} {count.runs}").uniform(0.02, 1.0) * count.seconds
         label = f"{signum.name} at {at:.2f} s"
         place = folder / "disturbed"
         shutil.copytree(inputs, place)
@@ -222,7 +225,7 @@ def interrupt(command: Command, folder: Path, launcher: Launcher, env: dict[str,
         count.runs += 1
         count.interrupted += first.code != 0
         if first.code == 0:
-            seconds = min(seconds, first.seconds)
+            count.seconds = min(count.seconds, first.seconds)
         left = _parts(place)
         again = launcher.run(command.arguments, place, own)
         if left and signum != signal.SIGKILL and not command.partial:
@@ -238,6 +241,8 @@ def interrupt(command: Command, folder: Path, launcher: Launcher, env: dict[str,
         count.orphans += [f"{label}: {line}" for line in first.orphans + again.orphans]
         count.tracebacks += [f"{label}: {e.output[-600:]}" for e in (first, again) if e.traceback]
         shutil.rmtree(place)
+        kept.write_text(json.dumps(asdict(count)))
+    kept.unlink(missing_ok=True)
     return count
 
 
