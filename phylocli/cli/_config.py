@@ -13,7 +13,7 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from phylocli.cli import escaped
+from phylocli.cli._help import escaped
 from phylocli.config.assignments import nested, parse_assignment
 from phylocli.config.base import Cli, Config, Layer, choices, nested_class
 

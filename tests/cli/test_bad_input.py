@@ -163,7 +163,7 @@ def test_a_very_long_sequence_and_one_of_unknowns_are_embedded(cli, model):
 
 def test_head_ends_the_pipe_quietly():
     code = (
-        "import typer; from phylocli.cli import guarded\n"
+        "import typer; from phylocli.cli._process import guarded\n"
         "def command():\n"
         "    for _ in range(100_000): print('x' * 80)\n"
         "app = typer.Typer(); app.command()(guarded(command)); app()\n"
@@ -197,12 +197,13 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(reader, tmp_path):
 READS = """
 import typer
 from phylocli import cli
+from phylocli.cli._process import guarded
 from phylocli.formats.streams import open_input, open_output
 def command(target: str):
     with open_output(target) as out, open_input("-") as stream:
         out.write(b"read: " + stream.read())
 app = typer.Typer()
-app.command()(cli.guarded(command))
+app.command()(guarded(command))
 cli.build = lambda: app
 cli.main()
 """

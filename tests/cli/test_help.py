@@ -39,7 +39,7 @@ try:
 except SystemExit as end:
     assert end.code in (0, None), end.code
 rooms = {{name.split(".")[1] for name in sys.modules if name.startswith("phylocli.")}}
-commands = [name for name in sys.modules if name.startswith("phylocli.cli.")]
+commands = [name for name in sys.modules if name.startswith("phylocli.cli.") and not name.startswith("phylocli.cli._")]
 print([name for name in {HEAVY!r} if name in sys.modules], sorted(rooms), commands, file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
