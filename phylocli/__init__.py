@@ -1,13 +1,15 @@
-"""phylocli: from a protein family's name to embeddings that carry function.
+"""phylocli: protein families, their trees, and embeddings learned from evolution.
 
-Every stage of the command line is one function call here:
+Every stage of the command line is one function here:
 
 >>> import phylocli
 >>> families = phylocli.read_families("examples/families.sto")
 >>> trees = phylocli.infer_trees(phylocli.align_families(families))
->>> pairs = phylocli.sample_pairs(trees, min_dist=0.5, max_dist=1.5, number=1000, seed=0)  # a polars frame
+>>> pairs = phylocli.sample_pairs(trees, min_dist=0.5)  # a polars frame
+>>> table = phylocli.load_model("default").embed(["MKTAYIAKQR", "MKVLA"])  # .numpy() (N, D), .to_polars(), .write(path)
+>>> report = phylocli.probe(table, labels)  # doctest: +SKIP
 
-Names are resolved when first used, so `import phylocli` is quick and loads no heavy library.
+Names are loaded when first used, so `import phylocli` is fast and imports no heavy library.
 """
 
 import lazy_loader

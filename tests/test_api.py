@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import phylocli
@@ -37,19 +38,42 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = phylocli.nonsense
 
 
-def test_the_chain_in_python(examples):
-    families = [f for f in phylocli.read_families(examples / "families.sto") if f.accession == "PF05893"]
-    trees = list(phylocli.infer_trees(phylocli.align_families(families)))
-    assert sorted(trees[0].require_tree().tip_names()) == sorted(families[0].ids)
-    frame = phylocli.sample_pairs(trees, number=20, seed=0)
-    assert frame.height == 20
-    sampler = phylocli.PairSampler(trees[0].require_tree())
-    assert sampler.n_tips == len(families[0])
+@pytest.fixture
+def small(tmp_path, monkeypatch, examples):
+    """A working folder with a few small families and labels of their members."""
+    monkeypatch.chdir(tmp_path)
+    families = [f for f in phylocli.read_families(examples / "families.sto") if len(f) < 14]
+    (tmp_path / "examples").mkdir()
+    phylocli.write_families(families, "examples/families.sto")
+    return families
+
+
+def test_the_chain_in_five_lines(small):
+    sequences = [sequence for family in small for sequence in family.sequences()]
+    labels = pl.DataFrame({"id": [s.id for s in sequences], "family": [f.accession for f in small for _ in f.ids]})
+
+    families = phylocli.read_families("examples/families.sto")
+    trees = phylocli.infer_trees(phylocli.align_families(families))
+    pairs = phylocli.sample_pairs(trees, min_dist=0.5)
+    table = phylocli.load_model("default").embed(sequences)
+    report = phylocli.probe(table, labels, replicates=200, projection="none")
+
+    assert set(pairs["family"]) <= {family.accession for family in small}
+    assert pairs["distance"].min() >= 0.5
+    assert table.numpy().shape == (len(sequences), 1024)
+    assert table.to_polars().columns[0] == "id"
+    assert "retrieval" in report.to_polars()["task"].to_list()
+
+
+def test_the_example_of_the_package_runs(small):
+    assert doctest.testmod(phylocli).failed == 0
 
 
 CLIENT = """
 from collections.abc import Iterator
 from typing import assert_type
+
+import polars as pl
 
 import phylocli
 
@@ -57,7 +81,10 @@ families = phylocli.read_families("families.sto")
 assert_type(families, Iterator[phylocli.Family])
 trees = phylocli.infer_trees(phylocli.align_families(families))
 assert_type(trees, Iterator[phylocli.Family])
-assert_type(phylocli.read_embeddings("globins.parquet"), phylocli.EmbeddingTable)
+assert_type(phylocli.sample_pairs(trees, min_dist=0.5), pl.DataFrame)
+table = phylocli.load_model("default").embed(["MKV"])
+assert_type(table, phylocli.EmbeddingTable)
+assert_type(phylocli.probe(table, "labels.tsv"), phylocli.Metrics)
 assert_type(phylocli.__version__, str)
 phylocli.read_familes("families.sto")
 """
