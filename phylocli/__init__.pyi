@@ -23,6 +23,7 @@ from .probe import Metrics as Metrics
 from .probe import draw_map as draw_map
 from .probe import probe as probe
 from .probe import run_probes as run_probes
+from .search import search as search
 from .search import search_file as search_file
 from .simulate import simulate_families as simulate_families
 from .store import Store as Store

@@ -15,13 +15,14 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from phylocli.config.mi_estimate import MiEstimateConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.embed import Embedder
 from phylocli.encoders import pad_batch
 from phylocli.formats import Family
 from phylocli.formats.streams import write_text
-from phylocli.mi import Paired, Settings, estimate
+from phylocli.mi import Paired, estimate
 from phylocli.models.model import Model
 from phylocli.probe import Dataset, Embedding, evaluate
 from phylocli.train.data.compiled import Cache
@@ -113,9 +114,9 @@ def _information(model: Model, config: dict[str, Any], inputs: Sequence[Path], s
     a, b = _vectors(model, pairs.a), _vectors(model, pairs.b)
     model.eval()
     data = Paired([str(row) for row in range(len(a))], a, b)
-    settings = Settings(estimators=ESTIMATORS, steps=STEPS, control=False, replicates=100, seed=seed)
+    estimation = MiEstimateConfig(estimators=ESTIMATORS, steps=STEPS, control=False, replicates=100, seed=seed)
     found: dict[str, Any] = {"pairs": len(a)}
-    for one in estimate(data, settings):
+    for one in estimate(data, estimation):
         name = one.estimator.split(":")[0]
         found[f"nats_{name}"] = one.estimate_nats
         if name == "infonce":

@@ -8,8 +8,8 @@
 
 from __future__ import annotations
 
-from phylocli.mi.benchmark import parse_levels, plan_of, run_benchmark
-from phylocli.mi.estimate import Information, Settings, estimate, run_estimate
+from phylocli.mi.benchmark import plan_of, run_benchmark
+from phylocli.mi.estimate import Information, estimate, run_estimate
 from phylocli.mi.gaussians import Gaussians
 from phylocli.mi.paired import Paired, read_pairs
 from phylocli.mi.staircase import PRESETS, Plan, Row
@@ -21,9 +21,7 @@ __all__ = [
     "Paired",
     "Plan",
     "Row",
-    "Settings",
     "estimate",
-    "parse_levels",
     "plan_of",
     "read_pairs",
     "run_benchmark",

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from phylocli.config.mi_benchmark import MiBenchmarkConfig
 from phylocli.core import console
-from phylocli.core.errors import UsageError
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import benchmark_schema, summary_schema, write_table
@@ -17,29 +17,19 @@ from phylocli.mi.summary import summarise, table
 from phylocli.mi.write import format_for, write_rows
 
 
-def plan_of(preset: str, **changes: Any) -> Plan:
-    """Return a preset with what differs from it; None and empty lists change nothing.
+def plan_of(config: MiBenchmarkConfig | None = None, **options: Any) -> Plan:
+    """Return the preset of a configuration with what differs from it.
+
+    Args:
+        config: options; or give them as keywords.
+        **options: fields of `MiBenchmarkConfig`.
 
     Raises:
-        UsageError: no such preset.
+        UsageError: no such preset, or an option out of range.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"there is no preset named {preset!r}", fix=f"known: {', '.join(PRESETS)}")
-    given = {name: value for name, value in changes.items() if value is not None and value != []}
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return replace(PRESETS[preset], **fields)
-
-
-def parse_levels(text: str | None) -> list[float]:
-    """Return the levels of `2,4,6`; an empty list for None.
-
-    Raises:
-        UsageError: something that is no number of nats.
-    """
-    try:
-        return [float(item) for item in text.split(",")] if text else []
-    except ValueError as error:
-        raise UsageError(f"--levels takes numbers of nats, not {text!r}", fix="for example --levels 2,4,6") from error
+    config = MiBenchmarkConfig.of(config, options)
+    values = {name: getattr(config, name) for name in type(config).model_fields if name != "preset"}
+    return replace(PRESETS[config.preset], **{name: value for name, value in values.items() if value not in (None, ())})
 
 
 def run_benchmark(

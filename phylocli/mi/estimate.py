@@ -1,4 +1,4 @@
-"""How much do two tables of embeddings, or embeddings and labels, know of each other: nats on held-out pairs."""
+"""Mutual information between two tables of embeddings, or embeddings and labels, in nats on held-out pairs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phylocli.config.mi_estimate import MiEstimateConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.critics.base.decoder import Decoder
@@ -26,36 +27,8 @@ from phylocli.statistics.bootstrap import Estimate, interval, replicate
 
 ESTIMATORS = ("infonce", "smile", "jsd")
 LABEL_ESTIMATORS = ("barber-agakov", "infonce")
-CRITICS = ("separable",)
 MOST = 2048
-"""Held-out pairs that are scored against each other at most."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to estimate.
-
-    Attributes:
-        estimators, critics: as `Choice.parse` reads them; empty takes those that fit the data.
-        batch_size: pairs in a training batch.
-        steps: optimiser steps at most.
-        learning_rate: of Adam.
-        stop, held_out: shares of the pairs to stop training by, and to measure on.
-        replicates: of the bootstrap.
-        control: do all of it again with partners shuffled.
-        seed: of everything.
-    """
-
-    estimators: tuple[str, ...] = ()
-    critics: tuple[str, ...] = CRITICS
-    batch_size: int = 128
-    steps: int = 3000
-    learning_rate: float = 5e-4
-    stop: float = 0.15
-    held_out: float = 0.3
-    replicates: int = 200
-    control: bool = True
-    seed: int = 0
+"""Maximum number of held-out pairs that are scored against each other."""
 
 
 @dataclass
@@ -65,10 +38,10 @@ class Information:
     Attributes:
         estimator, critic: as named.
         estimate_nats, low, high: on held-out pairs, with a 95 % interval.
-        ceiling_nats: what the estimate cannot exceed: log K, or H(Y) of labels; None: nothing.
-        control_nats, control_low, control_high: the same with partners shuffled; None where that was not asked for.
+        ceiling_nats: what the estimate cannot exceed: log K, or H(Y) of labels; None: no ceiling.
+        control_nats, control_low, control_high: the same with partners shuffled; None where that was not computed.
         n, groups, n_train: held-out pairs, groups among them, training pairs.
-        at_ceiling: whether the truth may well be higher than what could be measured.
+        at_ceiling: whether the true information may be higher than what can be measured.
     """
 
     estimator: str
@@ -86,7 +59,7 @@ class Information:
     at_ceiling: bool
 
 
-def estimate(data: Paired, settings: Settings = Settings()) -> Iterator[Information]:
+def estimate(data: Paired, config: MiEstimateConfig = MiEstimateConfig()) -> Iterator[Information]:
     """Yield one estimate for each estimator and critic.
 
     The pairs are divided into three parts; the critic learns from one, stops by the second, and the estimate is that of the
@@ -95,22 +68,22 @@ def estimate(data: Paired, settings: Settings = Settings()) -> Iterator[Informat
 
     Args:
         data: the pairs.
-        settings: how.
+        config: options.
 
     Raises:
         UsageError: an estimator or critic that does not exist or does not fit.
         BadInputError: too few groups.
     """
-    methods = methods_for(data, settings)
-    rng = np.random.default_rng(settings.seed)
-    train, stop, test = divide(data, (settings.stop, settings.held_out), rng)
+    methods = methods_for(data, config)
+    rng = np.random.default_rng(config.seed)
+    train, stop, test = divide(data, (config.stop, config.held_out), rng)
     if len(test) > MOST:
         console.info(f"{MOST:,} of {len(test):,} held-out pairs are scored against each other")
         test = test.take(np.sort(rng.permutation(len(test))[:MOST]))
     shuffled = [part.shuffled(rng) for part in (train, stop, test)]
     for estimator, critic in methods:
-        found = _measure(estimator, critic, [train, stop, test], settings)
-        control = _measure(estimator, critic, shuffled, settings) if settings.control else None
+        found = _measure(estimator, critic, [train, stop, test], config)
+        control = _measure(estimator, critic, shuffled, config) if config.control else None
         ceiling = _ceiling(found.method, test)
         value = Information(
             estimator.text,
@@ -131,18 +104,14 @@ def estimate(data: Paired, settings: Settings = Settings()) -> Iterator[Informat
         yield value
 
 
-def methods_for(data: Paired, settings: Settings) -> list[tuple[Choice, Choice]]:
-    """Return the estimators and critics of the settings, or those that fit the data where none are named.
+def methods_for(data: Paired, config: MiEstimateConfig) -> list[tuple[Choice, Choice]]:
+    """Return the estimators and critics of the config, or those that fit the data where none are named.
 
     Raises:
         UsageError: one that does not exist, or sizes out of range.
     """
-    if min(settings.stop, settings.held_out) <= 0 or settings.stop + settings.held_out >= 1:
-        raise UsageError("the shares to stop by and to hold out must leave something to train on")
-    if settings.batch_size < 2 or settings.steps < 1:
-        raise UsageError("a batch needs two pairs, and training one step, at least")
-    names = settings.estimators or (LABEL_ESTIMATORS if data.classes else ESTIMATORS)
-    critics = [Choice.parse(text) for text in settings.critics]
+    names = config.estimators or (LABEL_ESTIMATORS if data.classes else ESTIMATORS)
+    critics = [Choice.parse(text) for text in config.critics]
     if any(critic.name == OPTIMAL for critic in critics):
         raise UsageError("the critic 'optimal' needs a known distribution", fix="it is for 'phylocli mi benchmark'")
     return pairings(parse_estimators(list(names)), critics, "categorical" if data.classes else "gaussian")
@@ -156,9 +125,9 @@ class _Measured:
     high: float
 
 
-def _measure(estimator: Choice, critic: Choice, parts: Sequence[Paired], settings: Settings) -> _Measured:
+def _measure(estimator: Choice, critic: Choice, parts: Sequence[Paired], config: MiEstimateConfig) -> _Measured:
     train, stop, test = parts
-    method = build(estimator, critic, train.a.shape[1], train.b.shape[1], settings.seed)
+    method = build(estimator, critic, train.a.shape[1], train.b.shape[1], config.seed)
     scaled = Scaler(train)
     if isinstance(method.critic, Decoder):
         method.critic.fit_marginal(scaled(train)[1])  # a marginal that is still being learned would look like information
@@ -166,17 +135,17 @@ def _measure(estimator: Choice, critic: Choice, parts: Sequence[Paired], setting
         method,
         scaled(train),
         scaled(stop),
-        batch_size=settings.batch_size,
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
+        batch_size=config.batch_size,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
     )
     console.detail(f"{estimator.text} on {critic.text}: the weights are those of step {step}")
     with torch.no_grad():
         scores = method.scores(*scaled(test))
     statistic = _statistic(method, scores)
     nats = Estimate("nats", statistic(np.arange(len(test))), len(test), statistic=statistic, interval="normal")
-    low, high = interval(nats, replicate(nats, settings.replicates, settings.seed, test.groups))
+    low, high = interval(nats, replicate(nats, config.replicates, config.seed, test.groups))
     return _Measured(method, nats.value, low, high)
 
 
@@ -200,25 +169,25 @@ def label_entropy(data: Paired) -> float | None:
     """Return H(Y) in nats of the labels' frequencies, which no information about them exceeds; None without labels."""
     if data.classes is None:
         return None
-    share = data.b.mean(axis=0, dtype=np.float64)
-    return float(-(share[share > 0] * np.log(share[share > 0])).sum())
+    fraction = data.b.mean(axis=0, dtype=np.float64)
+    return float(-(fraction[fraction > 0] * np.log(fraction[fraction > 0])).sum())
 
 
 def cautions(found: Information, test: Paired) -> list[str]:
-    """Say where an estimate stands at what could be measured at all, and return what was said of that."""
+    """Warn of an estimate that is at the limit of what can be measured; return the warnings of that kind."""
     name = f"{found.estimator} on {found.critic}"
     entropy, said = label_entropy(test), []
     if entropy is not None and found.estimate_nats > 0.95 * entropy:
-        said.append(f"{name} stands at the entropy of the labels, {entropy:.2f} nats: they hold no more")
+        said.append(f"{name} reaches the entropy of the labels, {entropy:.2f} nats, which is the maximum")
     elif found.ceiling_nats is not None and found.ceiling_nats != entropy:
         if found.estimate_nats > found.ceiling_nats - math.log(2):
             said.append(
-                f"{name} stands at its ceiling of {found.ceiling_nats:.2f} nats with {found.n:,} held-out pairs: the "
-                "information may be any amount higher; more pairs, or another estimator, would see more of it"
+                f"{name} reaches its ceiling of {found.ceiling_nats:.2f} nats with {found.n:,} held-out pairs: the "
+                "true information may be much higher; use more pairs, or another estimator"
             )
     elif entropy is None and found.estimate_nats > math.log(found.n) - math.log(2):
         said.append(
-            f"{name} stands at ln {found.n:,} = {math.log(found.n):.2f} nats: no lower bound can be relied on "
+            f"{name} reaches ln {found.n:,} = {math.log(found.n):.2f} nats: no lower bound can be relied on "
             "above about the logarithm of the number of pairs (McAllester & Stratos 2020); it may be too high or too low"
         )
     for text in said:
@@ -236,24 +205,28 @@ def _features(count: int) -> str:
 
 
 def run_estimate(
-    data: Paired, output: PathLike | None = None, *, settings: Settings = Settings(), format: str | None = None
+    data: Paired,
+    output: PathLike | None = None,
+    config: MiEstimateConfig = MiEstimateConfig(),
+    *,
+    format: str | None = None,
 ) -> list[Information]:
     """Estimate, and write a row for each estimator and critic as soon as it is there; see `estimate`.
 
     Args:
         data: from `read_pairs`.
         output: where rows go; `-`/None is standard output.
-        settings: how.
+        config: options.
         format: `json`, `tsv`, `csv`, `parquet` or `arrow`; None takes it from the suffix.
     """
     format_for(output, format)
-    total = len(methods_for(data, settings))
+    total = len(methods_for(data, config))
     what = f"labels of {len(data.classes)} classes" if data.classes else f"vectors of {_features(data.b.shape[1])}"
     console.info(f"{len(data):,} pairs of vectors of {_features(data.a.shape[1])} with {what}")
     found: list[Information] = []
 
     def kept() -> Iterator[dict[str, Any]]:
-        for row in console.progress(estimate(data, settings), "estimating", total, "methods"):
+        for row in console.progress(estimate(data, config), "estimating", total, "methods"):
             found.append(row)
             control = ""
             if row.control_nats is not None:
@@ -264,5 +237,5 @@ def run_estimate(
             yield asdict(row)
 
     write_rows(kept(), output, information_schema(), format)
-    write_sidecar(output, "mi estimate", asdict(settings), settings.seed)
+    write_sidecar(output, "mi estimate", config.to_parameters(), config.seed)
     return found

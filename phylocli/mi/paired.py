@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.mi_estimate import MiEstimateConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import require_columns
-from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.labels import read_label_table
 
@@ -58,44 +58,38 @@ class Paired:
 def read_pairs(
     a: PathLike,
     b: PathLike | None = None,
+    config: MiEstimateConfig | None = None,
     *,
     labels: PathLike | None = None,
-    label: str | None = None,
-    group_by: str | None = None,
-    classes: str | SequenceOf[str] | None = None,
-    quantities: str | SequenceOf[str] | None = None,
-    features: str | SequenceOf[str] | None = None,
-    id_column: str | SequenceOf[str] | None = None,
+    **options: Any,
 ) -> Paired:
     """Read embeddings and what they are paired with.
 
     Args:
         a: a table of embeddings.
-        b: another, of the same ids; None pairs a with a label.
+        b: another, of the same ids; None pairs a with the label column `column`: classes, or a quantity, which is a vector
+            of one feature.
+        config: options; or give them as keywords.
         labels: a table with ids and columns.
-        label: the column that a is paired with: classes, or a quantity, which is a vector of one feature.
-        group_by: the column of groups.
-        classes: columns of labels whose values are names of classes, whatever they look like.
-        quantities: columns of labels whose values are numbers; what is not a number is unknown.
-        features: columns of the embeddings' tables that hold features, or patterns with `*`.
-        id_column: columns of ids, where the tables call them something unusual.
+        **options: fields of `MiEstimateConfig`.
 
     Raises:
         UsageError: neither b nor a label, both, or a column without its table.
         BadInputError: no table, no id in common, fewer than `FEWEST` pairs, or labels that are all one.
     """
+    config = MiEstimateConfig.of(config, options)
+    label, group_by, columns = config.column, config.group_by, config.column_options
     if (b is None) == (label is None):
         raise UsageError(
-            "information is between two things: give a second table, or --labels with --label", fix="one of both"
+            "embeddings need something to be paired with", fix="give either a second table, or --labels with --column"
         )
     if (label or group_by) and labels is None:
-        raise UsageError("the column is in no table", fix="name the table of labels with --labels")
-    options = ColumnOptions.of(id_column, features, classes, quantities)
-    first, name = read_embeddings(a, options), display_name(a)
+        raise UsageError("a label column needs the table of labels", fix="give it with --labels")
+    first, name = read_embeddings(a, columns), display_name(a)
     taken = list(first.taken)
     known: Dataset | None = None
     if labels is not None:
-        frame, ids_taken = read_label_table(labels, options)
+        frame, ids_taken = read_label_table(labels, columns)
         taken.append(ids_taken)
         wanted = list(dict.fromkeys(column for column in (label, group_by) if column))
         require_columns(frame, wanted, display_name(labels), "labels")
@@ -105,17 +99,17 @@ def read_pairs(
             columns=[label] if label else [],
             split_column=None,
             resample_by=group_by,
-            options=options.among(wanted),
+            options=columns.among(wanted),
         )
     if b is not None:
-        second = read_embeddings(b, options)
+        second = read_embeddings(b, columns)
         taken += second.taken
         ids = _common(first.ids, second.ids, name, display_name(b))
         found = Paired(ids, first.vectors_for(ids), second.vectors_for(ids))
     else:
         assert label is not None and known is not None
         found = _with_label(first, known, label, name, display_name(labels))
-    options.check_ids(taken)
+    columns.check_ids(taken)
     if group_by is not None and known is not None:
         codes = known.classes[group_by]
         kept = {item: int(code) for item, code in zip(known.ids, codes, strict=True) if code >= 0}
@@ -143,7 +137,7 @@ def _with_label(first: EmbeddingTable, known: Dataset, label: str, name: str, so
         ids = _common(first.ids, [i for i in known.ids if np.isfinite(values[i])], name, source)
         column = np.array([[values[i]] for i in ids])
         if np.ptp(column) == 0:
-            raise BadInputError(f"{source}: all values of {label!r} are the same", why="they hold no information")
+            raise BadInputError(f"{source}: all values of {label!r} are the same", why="a constant carries no information")
         centred = (column - column.mean()) / column.std()  # in double precision: years and ids are large beside their spread
         return Paired(ids, first.vectors_for(ids), centred.astype(np.float32))
     if label not in known.classes:
@@ -153,7 +147,7 @@ def _with_label(first: EmbeddingTable, known: Dataset, label: str, name: str, so
     ids = _common(first.ids, list(class_of), name, source)
     present, codes = np.unique([class_of[i] for i in ids], return_inverse=True)
     if len(present) < 2:
-        raise BadInputError(f"{source}: all labels in {label!r} are the same", why="they hold no information")
+        raise BadInputError(f"{source}: all labels in {label!r} are the same", why="a constant carries no information")
     names = [known.class_names[label][code] for code in present]
     return Paired(ids, first.vectors_for(ids), np.eye(len(names), dtype=np.float32)[codes], names)
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from phylocli.core.callable_module import make_callable
 from phylocli.formats.embeddings import read_embeddings
 from phylocli.probe.baselines import baseline
 from phylocli.probe.evaluate import evaluate, task_names
@@ -33,3 +34,5 @@ __all__ = [
     "run_probes",
     "task_names",
 ]
+
+make_callable(__name__, probe)

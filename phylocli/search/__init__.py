@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from phylocli.core.callable_module import make_callable
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search.alignment import Comparison, Gaps, Standardised, align_residues
 from phylocli.search.background import Background, background_of
@@ -35,3 +36,5 @@ __all__ = [
     "search_file",
     "unit",
 ]
+
+make_callable(__name__, search)

@@ -124,6 +124,14 @@ def search(
         BadInputError: tables of different models, residues instead of sequences, ids without a sequence, `max_evalue` where
             there are no E-values.
         MissingDependencyError: `approximate` without usearch.
+
+    Examples:
+        >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
+        >>> hits = phylocli.search("examples/globins.fasta", table, number=3)
+        >>> hits.columns
+        ['query', 'target', 'rank', 'cosine', 'evalue']
+        >>> hits["target"][0] == hits["query"][0]  # a protein finds itself first
+        True
     """
     import polars as pl
 

@@ -16,12 +16,12 @@ from typer.testing import Result
 from phylocli.mi import Gaussians
 
 COLUMNS = ["estimator", "critic", "batch_size", "dimension", "true_nats", "estimate_nats", "sd", "transform"]
-FAST = ("--critic", "separable:hidden=16", "--critic", "optimal", "--steps", 5, "--evaluations", 20)
+FAST = ("--critics", "separable:hidden=16", "--critics", "optimal", "--steps", 5, "--evaluations", 20)
 
 
 def test_benchmark_writes_rows_a_figure_and_a_summary(phylocli: Callable[..., object], tmp_path: Path) -> None:
     done = phylocli(
-        "mi", "benchmark", "--estimator", "infonce", "--estimator", "barber-agakov", "--levels", "1,10", *FAST,
+        "mi", "benchmark", "--estimators", "infonce", "--estimators", "barber-agakov", "--levels", "1,10", *FAST,
         "--format", "json", "--figure", "stairs.html", "--figure", "stairs.svg", "--summary", "summary.tsv",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -39,7 +39,7 @@ def test_benchmark_writes_rows_a_figure_and_a_summary(phylocli: Callable[..., ob
 
 
 def test_benchmark_gives_the_same_bytes_in_every_table_format(cli: Callable[..., Result], tmp_path: Path) -> None:
-    options = ("mi", "benchmark", "--estimator", "jsd", "--levels", "1", *FAST, "--seed", 3)
+    options = ("mi", "benchmark", "--estimators", "jsd", "--levels", "1", *FAST, "--seed", 3)
     first, again = (cli(*options).stdout for _ in range(2))
     assert first == again and first.splitlines()[0].split("\t") == COLUMNS
     assert cli(*options, "-o", tmp_path / "rows.parquet").exit_code == 0
@@ -64,7 +64,7 @@ def tables(tmp_path: Path) -> Path:
 
 def test_estimate_between_tables(phylocli: Callable[..., object], tables: Path) -> None:
     done = phylocli(
-        "mi", "estimate", "a.parquet", "b.parquet", "--estimator", "infonce", "--steps", 400, "--replicates", 40,
+        "mi", "estimate", "a.parquet", "b.parquet", "--estimators", "infonce", "--steps", 400, "--replicates", 40,
         "--labels", "labels.tsv", "--group-by", "group", "--format", "json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -78,8 +78,8 @@ def test_estimate_between_tables(phylocli: Callable[..., object], tables: Path) 
 
 def test_estimate_of_a_label(cli: Callable[..., Result], tables: Path) -> None:
     done = cli(
-        "mi", "estimate", tables / "a.parquet", "--labels", tables / "labels.tsv", "--label", "side",
-        "--estimator", "barber-agakov", "--replicates", 20, "--no-control",
+        "mi", "estimate", tables / "a.parquet", "--labels", tables / "labels.tsv", "--column", "side",
+        "--estimators", "barber-agakov", "--replicates", 20, "--no-control",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     head, values = (line.split("\t") for line in done.stdout.splitlines())
@@ -91,14 +91,14 @@ def test_estimate_of_a_label(cli: Callable[..., Result], tables: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["benchmark", "--estimator", "infonse"], 2, "did you mean 'infonce'"),
-        (["benchmark", "--levels", "two"], 2, "--levels takes numbers"),
+        (["benchmark", "--estimators", "infonse"], 2, "did you mean 'infonce'"),
+        (["benchmark", "--levels", "two"], 2, "is not a list of numbers"),
         (["benchmark", "--figure", "stairs.gif"], 2, "a figure ends in"),
         (["benchmark", "--format", "xml"], 2, "no format named 'xml'"),
         (["estimate", "a.parquet"], 2, "a second table"),
         (["estimate", "a.parquet", "missing.parquet"], 65, "no such file"),
         (["estimate", "a.parquet", "other.parquet"], 65, "have no id in common"),
-        (["estimate", "a.parquet", "b.parquet", "--critic", "optimal"], 2, "known distribution"),
+        (["estimate", "a.parquet", "b.parquet", "--critics", "optimal"], 2, "known distribution"),
     ],
 )
 def test_what_cannot_be_done_is_explained(

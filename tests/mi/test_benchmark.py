@@ -204,7 +204,7 @@ def test_the_same_rows_give_the_same_picture(suffix: str, tmp_path: Path) -> Non
 def test_presets_are_what_they_say_and_wrong_names_are_usage_errors(tmp_path: Path) -> None:
     assert PRESETS["full"].steps == 4000 and PRESETS["full"].levels == (2.0, 4.0, 6.0, 8.0, 10.0)
     assert total_batches(PRESETS["quick"]) < total_batches(PRESETS["full"]) / 20
-    assert plan_of("quick", estimators=None, critics=[], steps=3).steps == 3
+    assert plan_of(steps=3).steps == 3
     for changes in (
         {"estimators": ("siglip",)},
         {"estimators": ("infonse",)},
@@ -217,7 +217,7 @@ def test_presets_are_what_they_say_and_wrong_names_are_usage_errors(tmp_path: Pa
         with pytest.raises(UsageError):
             list(run(replace(SMALL, **changes)))
     with pytest.raises(UsageError, match="preset"):
-        plan_of("slow")
+        plan_of(preset="slow")
     with pytest.raises(UsageError, match="figure ends in"):
         run_benchmark(SMALL, tmp_path / "rows.tsv", figures=["figure.gif"])
     assert not list(tmp_path.iterdir())

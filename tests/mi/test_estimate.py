@@ -11,14 +11,15 @@ import polars as pl
 import pytest
 import torch
 
+from phylocli.config.mi_estimate import MiEstimateConfig
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.mi import Gaussians, Information, Paired, Settings, estimate, read_pairs
+from phylocli.mi import Gaussians, Information, Paired, estimate, read_pairs
 from phylocli.mi.estimate import cautions, label_entropy
 from phylocli.mi.learn import Scaler, fit
 from phylocli.mi.methods import Choice, build
 from phylocli.mi.paired import divide
 
-QUICK = Settings(critics=("separable:hidden=64",), steps=300, learning_rate=1e-3, replicates=40)
+QUICK = MiEstimateConfig(critics=("separable:hidden=64",), steps=300, learning_rate=1e-3, replicates=40)
 
 
 def gaussian_pairs(n: int, nats: float, dimension: int = 3, seed: int = 0) -> Paired:
@@ -26,8 +27,8 @@ def gaussian_pairs(n: int, nats: float, dimension: int = 3, seed: int = 0) -> Pa
     return Paired([f"p{i}" for i in range(n)], a.numpy(), b.numpy())
 
 
-def with_settings(**changes: object) -> Settings:
-    return Settings(**{**vars(QUICK), **changes})
+def with_settings(**changes: object) -> MiEstimateConfig:
+    return QUICK.updated(**changes)
 
 
 def test_gaussians_give_their_information_and_shuffled_partners_none() -> None:
@@ -114,7 +115,7 @@ def test_infonce_of_a_table_with_itself_stands_at_its_ceiling(capsys: pytest.Cap
     data = Paired([f"p{i}" for i in range(400)], a, a.copy())
     (row,) = estimate(data, with_settings(estimators=("infonce",), control=False))
     assert row.at_ceiling and row.estimate_nats <= math.log(120)
-    assert "infonce on separable:hidden=64 stands at its ceiling of 4.79 nats" in capsys.readouterr().err
+    assert "infonce on separable:hidden=64 reaches its ceiling of 4.79 nats" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_infonce_of_a_table_with_itself_stands_at_its_ceiling(capsys: pytest.Cap
     [
         ({}, False, ""),
         ({"estimate_nats": 4.5}, True, "McAllester & Stratos 2020"),
-        ({"estimate_nats": 2.6, "ceiling_nats": 3.0}, True, "stands at its ceiling of 3.00 nats"),
+        ({"estimate_nats": 2.6, "ceiling_nats": 3.0}, True, "reaches its ceiling of 3.00 nats"),
         ({"estimate_nats": 2.2, "ceiling_nats": 3.0}, False, ""),
         ({"control_nats": 0.4, "control_low": 0.1}, False, "shuffled partners give 0.40 nats"),
     ],
@@ -206,7 +207,7 @@ def test_tables_are_joined_by_id_whatever_their_order(tmp_path: Path, capsys: py
     grouped = read_pairs(a, b, labels=labels, group_by="family")
     assert len(grouped) == 60 and grouped.groups is not None
     assert [grouped.groups[grouped.ids.index(f"s{i}")] for i in range(3)] == [0, 1, 2]
-    labelled = read_pairs(a, labels=labels, label="family")
+    labelled = read_pairs(a, labels=labels, column="family")
     assert labelled.classes == ["x", "y", "z"] and labelled.b.sum(0).tolist() == [20, 20, 20]
 
 
@@ -222,9 +223,9 @@ def test_tables_that_cannot_be_paired_are_explained(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="20 pairs are too few"):
         read_pairs(a, few)
     with pytest.raises(UsageError, match="cannot serve as labels"):
-        read_pairs(a, labels=labels, label="family")
+        read_pairs(a, labels=labels, column="family")
     with pytest.raises(BadInputError, match="lacks the column"):
-        read_pairs(a, labels=labels, label="clan")
+        read_pairs(a, labels=labels, column="clan")
     with pytest.raises(UsageError, match="second table"):
         read_pairs(a)
     with pytest.raises(UsageError, match="--labels"):

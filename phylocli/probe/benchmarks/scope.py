@@ -1,4 +1,4 @@
-"""SCOPe: find relatives by family, superfamily and fold, from a table or an ASTRAL FASTA file."""
+"""SCOPe: find homologs by family, superfamily and fold, from a table or an ASTRAL FASTA file."""
 
 from __future__ import annotations
 

@@ -63,10 +63,10 @@ def folds(data: Dataset, rows: IntArray, seed: int, codes: IntArray | None = Non
             else:
                 parts = list(GroupKFold(count, shuffle=True, random_state=seed).split(rows, groups=groups))
         elif codes is not None:
-            said = f"{FOLDS}-fold cross-validation, stratified; relatives may be in two folds"
+            said = f"{FOLDS}-fold cross-validation, stratified; homologs may be in two folds"
             parts = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(rows, codes))
         else:
-            said = f"{FOLDS}-fold cross-validation; relatives may be in two folds"
+            said = f"{FOLDS}-fold cross-validation; homologs may be in two folds"
             parts = list(KFold(FOLDS, shuffle=True, random_state=seed).split(rows))
     if len(rows) > ONE_FOLD:
         parts = parts[:1]

@@ -30,7 +30,7 @@ def logistic(x: npt.NDArray[Any], y: IntArray, penalty: float, start: Any = None
         y: codes, shape (n,).
         penalty: scikit-learn's C.
         start: an earlier result on like features, which a regression of many classes starts from.
-        tolerance: of a regression of many classes, as a share of its loss.
+        tolerance: of a regression of many classes, as a fraction of its loss.
     """
     if len(np.unique(y)) > MANY_CLASSES:
         start = start if isinstance(start, SoftmaxRegression) else None

@@ -26,7 +26,7 @@ class SoftmaxRegression:
         y: codes, shape (n,).
         penalty: scikit-learn's C: the minimum is that of |weights|²/2 + C · the sum of cross entropies.
         steps: of L-BFGS at most.
-        tolerance: it stops where a step lowers the loss by less than this share of it.
+        tolerance: it stops where a step lowers the loss by less than this fraction of it.
         start: a regression on the same features, maybe with other classes, whose weights are started from.
     """
 

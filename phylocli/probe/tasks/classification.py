@@ -24,7 +24,7 @@ ORDER = 30
 TITLE = "Classification"
 METRICS = {
     "accuracy": Metric(
-        "Share of sequences that a logistic regression on the embeddings classifies correctly. Its penalty is chosen on "
+        "Fraction of sequences that a logistic regression on the embeddings classifies correctly. Its penalty is chosen on "
         "validation items, never on those that are scored. Chance: always the largest class."
     ),
     "macro-F1": Metric(
@@ -46,10 +46,10 @@ METRICS = {
         "lower",
     ),
     "top-5 accuracy": Metric(
-        "Share of sequences whose class is among the five that the logistic regression finds likeliest."
+        "Fraction of sequences whose class is among the five that the logistic regression finds likeliest."
     ),
     "5-NN accuracy": Metric(
-        "Share of sequences classified correctly by their five nearest neighbours in the training part (cosine, votes "
+        "Fraction of sequences classified correctly by their five nearest neighbours in the training part (cosine, votes "
         "weighted by distance): no training at all, so it shows what the distances themselves know."
     ),
 }

@@ -18,7 +18,7 @@ ORDER = 120
 TITLE = "Geometry"
 METRICS = {
     "alignment": Metric(
-        "Mean squared distance between relatives on the unit sphere: 0 where relatives coincide, 2 where they are "
+        "Mean squared distance between homologs on the unit sphere: 0 where homologs coincide, 2 where they are "
         "orthogonal. Lower is closer, but a collapsed embedding has 0 too: read it with uniformity "
         "(Wang & Isola 2020, arXiv:2005.10242).",
         None,
@@ -166,4 +166,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
                 bounds=(0.0, np.inf),
             )
         )
-    return Measurement(estimates, note=f"{n:,} sequences; relatives share a {level}")
+    return Measurement(estimates, note=f"{n:,} sequences; homologs share a {level}")

@@ -1,4 +1,4 @@
-"""Tell pairs of relatives from pairs of strangers by one threshold on the similarity for all pairs."""
+"""Separate homologous from unrelated pairs by one threshold on the similarity of all pairs."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ def _bin_name(low: float, high: float) -> str:
 
 METRICS = {
     "AUROC": Metric(
-        "Chance that a pair of relatives is more similar than a pair of strangers: 1 is perfect, 0.5 knows nothing. Unlike "
-        "in retrieval, similarities of different queries must be on one scale. The bootstrap draws queries."
+        "Probability that a pair of homologs is more similar than an unrelated pair: 1 is perfect, 0.5 is random. Unlike "
+        "in retrieval, similarities of different queries must be on one scale. The bootstrap resamples queries."
     ),
     "precision at half recall": Metric(
-        "Share of relatives among pairs above the similarity that half of the relatives reach, where relatives and "
-        "strangers are equally many."
+        "Fraction of homologs among pairs above the similarity that half of the homologs reach, with as many "
+        "unrelated pairs as homologous ones."
     ),
     **{
         _bin_name(*edges): Metric(
-            "The AUROC of those relatives whose identity in a global alignment (BLOSUM62, over the shorter sequence) lies "
-            "in this range, against all strangers."
+            "The AUROC of those homologs whose identity in a global alignment (BLOSUM62, over the shorter sequence) lies "
+            "in this range, against all unrelated pairs."
         )
         for edges in IDENTITY_BINS
     },
 }
 MAX_QUERIES = 1_000
 PARTNERS = 10
-"""Relatives, and as many strangers, drawn for a query at most."""
+"""Maximum number of homologs, and of unrelated partners, sampled per query."""
 MAX_ALIGNED = 2_000
 MIN_IN_BIN = 30
 REPLICATES = 500
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the levels of retrieval: those where some item has a relative, and some has a stranger."""
+    """Return the levels of retrieval: those where some item has a homolog, and some has a unrelated item."""
     return [c for c in retrieval.levels(data) if len(_pairs(data, c, 0)[0])]
 
 
 def _pairs(data: Dataset, level: str, seed: int) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
-    """Return the rows of queries and partners, and which pairs are relatives; as many relatives as strangers a query."""
+    """Return the rows of queries and partners, and which pairs are homologs; as many homologs as unrelated a query."""
     rows = retrieval.judged_rows(data, level)
     queries = subsample(retrieval.queries(data, level), MAX_QUERIES, seed)
     here, finer, coarse = retrieval.judged_levels(data, level, rows)
@@ -71,10 +71,10 @@ def _pairs(data: Dataset, level: str, seed: int) -> tuple[IntArray, IntArray, np
     second: list[IntArray] = []
     truth: list[npt.NDArray[np.bool_]] = []
     for row, at in zip(queries, place, strict=True):
-        relatives = np.flatnonzero((here == here[at]) & (finer != finer[at]))
-        strangers = np.flatnonzero(coarse != coarse[at])
-        count = min(PARTNERS, len(relatives), len(strangers))
-        for pool, related in ((relatives, True), (strangers, False)):
+        homologs = np.flatnonzero((here == here[at]) & (finer != finer[at]))
+        unrelated = np.flatnonzero(coarse != coarse[at])
+        count = min(PARTNERS, len(homologs), len(unrelated))
+        for pool, related in ((homologs, True), (unrelated, False)):
             second.append(rows[rng.choice(pool, count, replace=False)])
             truth.append(np.full(count, related))
         first.append(np.full(2 * count, row))
@@ -122,4 +122,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
                 keep[inside] = True
                 estimates.append(estimate(_bin_name(low, high), keep, 0.5))
     curve = {"ROC": Ranked(scores, truth, owner, n).roc()}
-    return Measurement(estimates, curve, f"{truth.sum():,} pairs of relatives and as many of strangers, of {n:,} queries")
+    return Measurement(estimates, curve, f"{truth.sum():,} homologous pairs and as many unrelated ones, of {n:,} queries")

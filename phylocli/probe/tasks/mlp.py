@@ -22,8 +22,8 @@ ORDER = 40
 TITLE = "Classification by a perceptron"
 METRICS = {
     "accuracy": Metric(
-        "Share of sequences that a perceptron with one hidden layer of 256 units on the embeddings classifies correctly; it "
-        "stops when its accuracy on a tenth of the training part no longer rises (its loss, where classes are small). "
+        "Fraction of sequences that a perceptron with one hidden layer of 256 units on the embeddings classifies correctly; "
+        "training stops when accuracy on a tenth of the training part no longer rises (loss, where classes are small). "
         "Chance: always the largest class."
     ),
     "macro-F1": Metric("F1 of each class by the same perceptron, averaged over classes."),

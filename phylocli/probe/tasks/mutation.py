@@ -22,15 +22,15 @@ METRICS = {
         "0 none. Nothing is learned from the measurements. The interval is over variants."
     ),
     "family-centroid Spearman": Metric(
-        "The same with the distance to the mean embedding of the wild type's relatives: items of its family in the labels "
-        "(all, where no families are named) that are no variants."
+        "The same with the distance to the mean embedding of the wild type's homologs: items of its family in the labels "
+        "(all, where no families are named) that are not variants."
     ),
     "by number of mutations": Metric(
         "The same for minus the number of mutations, which needs no embedding: what any embedding must beat.", None
     ),
 }
 MIN_VARIANTS = 20
-MIN_RELATIVES = 5
+MIN_HOMOLOGS = 5
 
 
 def levels(data: Dataset) -> list[str]:
@@ -71,17 +71,17 @@ def _figure(metric: str, nearness: list[FloatArray], values: list[FloatArray], g
 
 
 def _centroid(data: Dataset, embedding: Embedding, parent: int) -> FloatArray | None:
-    """Return the mean embedding of a wild type's relatives that are no variants, None where they are too few."""
+    """Return the mean embedding of a wild type's homologs that are not variants, None where they are too few."""
     assert data.wild_type is not None
     family = data.classes.get("family", np.zeros(len(data), dtype=np.int64))  # one family where none are named
     if family[parent] < 0:
         return None
     mutated = data.mutations > 0 if data.mutations is not None else np.zeros(len(data), dtype=bool)
-    relatives = np.flatnonzero((family == family[parent]) & (data.wild_type < 0) & ~mutated)
-    relatives = relatives[relatives != parent]
-    if len(relatives) < MIN_RELATIVES:
+    homologs = np.flatnonzero((family == family[parent]) & (data.wild_type < 0) & ~mutated)
+    homologs = homologs[homologs != parent]
+    if len(homologs) < MIN_HOMOLOGS:
         return None
-    return embedding.vectors[relatives].astype(np.float64).mean(axis=0)
+    return embedding.vectors[homologs].astype(np.float64).mean(axis=0)
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:

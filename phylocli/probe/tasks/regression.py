@@ -19,7 +19,7 @@ ORDER = 60
 TITLE = "Regression"
 METRICS = {
     "Spearman": Metric("Rank correlation of predicted and measured values: 1 is perfect order, 0 none."),
-    "R²": Metric("Share of the variance that the prediction explains: 1 is perfect, 0 is no better than the mean."),
+    "R²": Metric("Fraction of the variance that the prediction explains: 1 is perfect, 0 is no better than the mean."),
     "RMSE": Metric("Root of the mean squared error, in the unit of the label.", "lower"),
     "k-NN Spearman": Metric(
         "Rank correlation where the prediction is the mean of the nearest neighbours in the training part (cosine, weighted "

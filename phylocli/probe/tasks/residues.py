@@ -23,7 +23,7 @@ ORDER = 70
 TITLE = "Residues"
 METRICS = {
     "residue accuracy": Metric(
-        "Share of residues whose label is predicted, over all residues of the scored sequences (Q3 for three states of "
+        "Fraction of residues whose label is predicted, over all residues of the scored sequences (Q3 for three states of "
         "secondary structure, Q8 for eight). The bootstrap draws whole sequences. Chance: always the most frequent label."
     ),
     "residue macro-F1": Metric("F1 of each label over all residues, averaged over labels, so that rare ones count as much."),

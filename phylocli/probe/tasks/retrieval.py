@@ -1,4 +1,4 @@
-"""Search with each sequence among all others, by cosine similarity, and see whether its relatives come first."""
+"""Search with each sequence among all others, by cosine similarity, and see whether its homologs rank first."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ORDER = 10
 TITLE = "Retrieval"
 METRICS = {
     "sensitivity to first FP": Metric(
-        "Share of a query's relatives that rank above the first false positive, averaged over queries; 1 is perfect. In a "
-        "hierarchy a false positive is a hit outside the coarsest level (another fold), closer relatives than the level "
-        "asks for are ignored, and hits between are neither right nor wrong, as in the SCOP benchmarks of MMseqs2 and "
+        "Fraction of a query's homologs that rank above the first false positive, averaged over queries; 1 is perfect. In a "
+        "hierarchy a false positive is a hit outside the coarsest level (another fold), homologs closer than the level "
+        "requires are ignored, and hits between are neither right nor wrong, as in the SCOP benchmarks of MMseqs2 and "
         "Foldseek (van Kempen et al. 2023, doi:10.1038/s41587-023-01773-0)."
     ),
     "ROC5": Metric(
@@ -29,11 +29,12 @@ METRICS = {
         "perfect (Gribskov & Robinson 1996, doi:10.1016/S0097-8485(96)80004-0). Up to the first it is the sensitivity above."
     ),
     "top-1 accuracy": Metric(
-        "Share of queries whose nearest neighbour, closer relatives than the level asks for left out, has the query's label."
+        "Fraction of queries whose nearest neighbour has the query's label; homologs closer than the level requires are "
+        "ignored."
     ),
-    "recall at 10": Metric("Share of queries with at least one relative among the ten nearest neighbours."),
+    "recall at 10": Metric("Fraction of queries with at least one homolog among the ten nearest neighbours."),
     "mean average precision": Metric(
-        "Average precision of the ranking of all others, averaged over queries: 1 where all relatives come first."
+        "Average precision of the ranking of all others, averaged over queries: 1 if all homologs rank first."
     ),
 }
 RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
@@ -94,7 +95,7 @@ def queries(data: Dataset, level: str) -> IntArray:
     rows = judged_rows(data, level)
     codes, finer, _ = judged_levels(data, level, rows)
     same = np.bincount(codes, minlength=1)[codes]
-    # Members that share both the class and the finer class are no relatives at this level (nor is the item itself).
+    # Members that share both the class and the finer class are not homologs at this level (nor is the item itself).
     _, pair = np.unique(np.stack([codes, finer]), axis=1, return_inverse=True)
     close = np.bincount(pair.ravel())[pair.ravel()]
     return rows[(same - close > 0) & (data.classes[level][rows] >= 0)]
@@ -136,7 +137,7 @@ def _members(codes: IntArray) -> dict[int, IntArray]:
 
 
 def sensitivities(positive: npt.NDArray[np.float32], false: npt.NDArray[np.float32], n: int) -> FloatArray:
-    """Return the shares of relevant items above the first, second, … n-th false positive, shape (n,).
+    """Return the fractions of relevant items above the first, second, … n-th false positive, shape (n,).
 
     Their mean is ROCₙ. Ties count as ranked below the false positive; with fewer than n of these, the rest of the ranking is
     taken as found, but never items without a score (−inf).
@@ -193,14 +194,14 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     n = len(asked)
     sensitivity, roc, top, precision, first = (np.zeros(n) for _ in range(5))
     relevant, others, wrong = np.zeros(n), np.zeros(n), np.zeros(n)
-    peers, kin = _members(here), _members(coarse)
+    peers, homologs = _members(here), _members(coarse)
     step = max(1, SEARCH_BLOCK // len(rows))
     for start in range(0, n, step):
         part = place[start : start + step]
         scores = similarity(rows[part])
         for offset, query in enumerate(part):
             score = scores[offset]
-            same, close = peers[here[query]], kin[coarse[query]]
+            same, close = peers[here[query]], homologs[coarse[query]]
             own = score[same]
             positive = own[finer[same] != finer[query]]
             at = start + offset

@@ -18,14 +18,14 @@ ORDER = 100
 TITLE = "Branching within families"
 METRICS = {
     "quartet distance": Metric(
-        "Share of the four-member subtrees that the family's tree resolves and the embeddings' tree (neighbour joining on "
-        "cosine distances) has differently, averaged over families: 0 is the same branching, 2/3 a random one. Families of "
-        "many members are sampled. The interval is over families.",
+        "Fraction of the four-member subtrees that the family's tree resolves and the embeddings' tree (neighbour joining "
+        "on cosine distances) resolves differently, averaged over families: 0 is the same branching, 2/3 a random one. "
+        "Large families are sampled. The interval is over families.",
         "lower",
     ),
     "Robinson–Foulds distance": Metric(
-        "Share of the splits of both trees that only one has, averaged over families: 0 is the same branching. Harsher than "
-        "quartets: one member in the wrong place breaks many splits, and random trees have about 1.",
+        "Fraction of the splits of both trees that only one has, averaged over families: 0 is the same branching. Stricter "
+        "than quartets: one member in the wrong place breaks many splits, and random trees have about 1.",
         "lower",
     ),
 }

@@ -64,7 +64,7 @@ def test_a_label_is_a_quantity_or_classes_to_mi_as_to_probe(
     table: Path, values: list[object], options: dict[str, str], classes: list[str] | None, width: int
 ) -> None:
     labels = written(table.parent / "l.tsv", k=values)
-    data = read_pairs(table, labels=labels, label="k", **options)  # type: ignore[arg-type]
+    data = read_pairs(table, labels=labels, column="k", **options)  # type: ignore[arg-type]
     assert data.classes == classes and data.b.shape == (60, width)
     if classes is None:
         numbers = np.asarray(values, dtype=float)
@@ -85,7 +85,7 @@ def test_a_label_that_tells_nothing_is_an_error_in_mi_instead_of_no_information(
 ) -> None:
     labels = written(table.parent / "l.tsv", k=values)
     with pytest.raises((UsageError, BadInputError), match=said):
-        read_pairs(table, labels=labels, label="k")
+        read_pairs(table, labels=labels, column="k")
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])

@@ -1,0 +1,18 @@
+"""Rooms that are named like their function: `phylocli.probe(table, labels)` works also once `phylocli.probe` is imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def make_callable(name: str, function: Callable[..., Any]) -> None:
+    """Let a call of an imported module be a call of one of its functions.
+
+    Args:
+        name: of the module.
+        function: of the same name as the module, which importing the module hides in the package above it.
+    """
+    sys.modules[name].__class__ = type("CallableModule", (ModuleType,), {"__call__": staticmethod(function)})
