@@ -154,6 +154,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "alignment.fasta").write_text("".join(f">{i}\n{r}\n" for i, r in zip(family.ids, family.rows, strict=True)))
     labels = [(name, f.accession) for f in small for name in f.ids]
     (folder / "labels.tsv").write_text("id\tfamily\n" + "".join(f"{a}\t{b}\n" for a, b in labels))
+    species = "".join(f"{name}\t{name.split('/')[0].rpartition('_')[2]}\n" for name, _ in labels)
+    (folder / "species.tsv").write_text("id\tspecies\n" + species)
     for line in (
         "phylocli tree examples/families.sto -o trees.sto",
         "phylocli tree PF01073.sto --format newick -o topology.nwk",
@@ -191,9 +193,9 @@ def run(line: str, folder: Path) -> None:
                 Path(target).write_bytes(data)
 
 
-# README and "How do I" in every run of the suite, the others with `make slow`.
+# README in every run of the suite, the others with `make slow`.
 RUN = [
-    pytest.param(page, id=page.name, marks=[] if page.name in ("README.md", "howto.md") else [pytest.mark.slow])
+    pytest.param(page, id=page.name, marks=[] if page.name == "README.md" else [pytest.mark.slow])
     for page in PAGES
     if page.name != "extending.md" and commands_of(page)
 ]
