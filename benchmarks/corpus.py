@@ -55,7 +55,6 @@ def write_input(path: Path, families: int, members: int, length: int) -> None:
 
 def stage(name: str, path: Path, cache: Path, batches: int) -> None:
     """Do one stage in this process and print what it took, as JSON."""
-    from phylocli import recipes
     from phylocli.core import console
     from phylocli.train.data.compiled import open_compiled
     from phylocli.train.data.loading import load_corpus
@@ -66,8 +65,10 @@ def stage(name: str, path: Path, cache: Path, batches: int) -> None:
     if name in ("compile", "open"):
         open_compiled([path], cache=cache)
     elif name != "import":
-        settings = recipes.merge(recipes.load("simclr").settings, {"batch": {"pairs": PAIRS}}, "benchmark")
-        corpus = load_corpus([path], settings, 0, cache=cache)
+        from phylocli.config.train import TrainConfig
+
+        settings = TrainConfig.of(None, {"batch": {"pairs": PAIRS}})
+        corpus = load_corpus([path], settings, cache=cache)
         if name == "draw":
             wall, cpu = time.monotonic(), time.process_time()  # of the batches alone
             residues = sum(corpus.batch(step).residues for step in range(batches))
@@ -104,32 +105,30 @@ def waiting(steps: int = 20) -> None:
     """Print what share of the time steps wait for their batches, on the example families."""
     import torch
 
-    from phylocli import recipes
+    from phylocli.config.train import TrainConfig
     from phylocli.core import console
     from phylocli.formats import read_families, write_families
     from phylocli.train.data.loading import load_corpus
-    from phylocli.train.data.prefetcher import made_ahead
-    from phylocli.train.task import Learner
+    from phylocli.train.data.prefetcher import prefetched
+    from phylocli.train.task import ContrastiveTask
     from phylocli.tree import infer_trees
 
     console.show_messages(console.QUIET)
     torch.set_num_threads(1)
-    settings = recipes.load("simclr").settings
+    settings = TrainConfig.of(None, {"recipe": "simclr"})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trees.sto"
         write_families(infer_trees(read_families(ROOT / "examples" / "families.sto")), path)
-        corpus = load_corpus([path], settings, 0, cache=Path(folder) / "cache")
-        learner = Learner(settings, 0)
+        corpus = load_corpus([path], settings, cache=Path(folder) / "cache")
+        task = ContrastiveTask(settings)
 
         def train(batch: object) -> None:
-            learner.zero_grad()
-            learner(batch)["loss"].backward()
+            task.zero_grad()
+            task(batch)["loss"].backward()
 
         for step in range(2):
             train(corpus.batch(step))
-        print(
-            f"{steps} steps of {corpus.pairs} pairs of the example families, {learner.model.config['encoder']}, one thread"
-        )
+        print(f"{steps} steps of {corpus.pairs} pairs of the example families, {task.model.config.encoder}, one thread")
         spent, begun = 0.0, time.monotonic()
         for step in range(steps):
             before = time.monotonic()
@@ -138,7 +137,7 @@ def waiting(steps: int = 20) -> None:
             train(batch)
         print(f"{'made in the step':20s} {spent / (time.monotonic() - begun):7.2%} of the time waited for data")
         for workers, title in ((0, "by a thread"), (1, "by a process")):
-            with made_ahead(corpus, range(steps + 1), workers) as batches:
+            with prefetched(corpus, range(steps + 1), workers) as batches:
                 train(next(batches))  # what starting takes is not looked at
                 batches.take_waited()
                 begun = time.monotonic()

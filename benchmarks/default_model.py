@@ -21,17 +21,18 @@ import polars as pl
 from experiments import fewer
 
 import phylocli
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.formats.tables import read_table
 from phylocli.models.model import Model
 from phylocli.probe import NamedSource
 from phylocli.probe.inputs.tables import parse_source
-from phylocli.recipes import load as load_recipe
 from phylocli.search import fit_homology
 from phylocli.search.residue_plda import FILE
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.finalize.steps import complete
-from phylocli.train.task import Learner, choose_precision
+from phylocli.train.finalize import finalization_steps
+from phylocli.train.parallel.execution import choose_precision
+from phylocli.train.task import ContrastiveTask
 
 FIRST = [
     "encoder.pooling_parameters.features=512",
@@ -69,14 +70,14 @@ def trained(families: Path, run: Path, steps: int, seed: int, processes: int, ch
 def untrained_but_fitted(run: Path, target: Path) -> Path:
     """Return a model of random weights with the run's kernel means and whitening fitted to it: what these alone give."""
     if not target.is_dir():
-        recipe = load_recipe(run / "config.toml")
-        recipe.settings["encoder"].update(start="", start_share=0.0)
-        inputs = [run.parent / Path(name).name for name in recipe.inputs]
-        learner = Learner(recipe.settings, recipe.seed)
-        learner.precision = choose_precision("auto", learner.device)
-        corpus = load_corpus(inputs, recipe.settings, recipe.seed)
-        complete(learner, corpus, recipe.settings)
-        learner.model.save(target)
+        config = TrainConfig.read(run / "config.toml").updated(encoder={"start": "", "average_coefficient": 0.0})
+        inputs = [run.parent / Path(name).name for name in config.inputs]
+        task = ContrastiveTask(config)
+        task.execution.precision = choose_precision("auto", task.device)
+        corpus = load_corpus(inputs, config)
+        for step in finalization_steps(config):
+            step.fit(task, corpus)
+        task.model.save(target)
     return target
 
 
@@ -115,7 +116,7 @@ def main() -> None:
         training = with_trees(sources, folder / "train.sto.gz", options.families)
         run = folder / "run"
         begun = trained(training, folder / "first", options.first, options.seed, options.processes, [*FIRST, *options.set])
-        further = [f"encoder.start={begun}", "encoder.start_share=0.5", *options.set]
+        further = [f"encoder.start={begun}", "encoder.average_coefficient=0.5", *options.set]
         model = trained(training, run, options.steps, options.seed, options.processes, further)
         if not (model / FILE).is_file():  # what `search --rerank residues` aligns by
             fit_homology(Model.load(model), phylocli.read_families(training)).save(model)

@@ -19,14 +19,19 @@ import polars as pl
 from default_model import labels_of, with_trees
 
 import phylocli
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
-from phylocli.recipes import load as load_recipe
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.finalize.steps import complete
-from phylocli.train.task import choose_precision, load_learner
+from phylocli.train.finalize import finalization_steps
+from phylocli.train.parallel.execution import choose_precision
+from phylocli.train.run_folder import load_task
 
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
-    "second run": {"encoder": {"start_share": 0.0}, "kernel": {"features": 0}, "whitening": {"power": 0.5, "dimension": 0}},
+    "second run": {
+        "encoder": {"average_coefficient": 0.0},
+        "kernel": {"features": 0},
+        "whitening": {"power": 0.5, "dimension": 0},
+    },
     "average": {"kernel": {"features": 0}, "whitening": {"power": 0.5, "dimension": 0}},
     "average, kernel means": {"whitening": {"power": 0.5, "dimension": 0}},
     "… to 1,024 features": {"whitening": {"power": 0.5}},
@@ -36,15 +41,13 @@ VARIANTS: dict[str, dict[str, dict[str, float]]] = {
 def finished(run: Path, target: Path, changes: dict[str, dict[str, float]]) -> Path:
     """Make a model of a run's last checkpoint, with other settings of what comes after it."""
     if not target.is_dir():
-        recipe = load_recipe(run / "config.toml")
-        settings = recipe.settings
-        for table, values in changes.items():
-            settings[table].update(values)
-        learner = load_learner(run)
-        learner.precision = choose_precision("auto", learner.device)
-        corpus = load_corpus([run.parent / Path(name).name for name in recipe.inputs], settings, recipe.seed)
-        complete(learner, corpus, settings)
-        learner.model.save(target)
+        config = TrainConfig.read(run / "config.toml").updated(**changes)
+        task = load_task(run)
+        task.execution.precision = choose_precision("auto", task.device)
+        corpus = load_corpus([run.parent / Path(name).name for name in config.inputs], config)
+        for step in finalization_steps(config):
+            step.fit(task, corpus)
+        task.model.save(target)
     return target
 
 

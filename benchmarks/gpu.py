@@ -33,6 +33,7 @@ from rich.table import Table
 
 from phylocli import models, recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core import console, plugins
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
 from phylocli.embed import Embedder
@@ -44,10 +45,11 @@ from phylocli.search.exact import nearest
 from phylocli.simulate import IndelModel, Settings, TreeModel, simulate
 from phylocli.train.compilation import compile_encoder
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.parallel.strategy import Engine
+from phylocli.train.parallel.execution import choose_precision
+from phylocli.train.parallel.strategy import Strategy
 from phylocli.train.report import flops
 from phylocli.train.report.throughput import peak_rate
-from phylocli.train.task import Learner, choose_precision
+from phylocli.train.task import ContrastiveTask
 from phylocli.tree.likelihood import interchange, local_support, refine_trees
 
 SECONDS = 8 * 60
@@ -120,11 +122,11 @@ class Benchmark:
             "where": worst,
         }
 
-    def corpus(self, recipe: str, changes: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    def corpus(self, recipe: str, changes: dict[str, Any]) -> tuple[TrainConfig, Any]:
         """Return the settings of a run and its corpus."""
-        config = recipes.merge(recipes.load(recipe).settings, nested(changes), "benchmark")
-        every_view = Learner(config, 0).needs.views == "all"
-        return config, load_corpus([self.path], config, 0, every_view=every_view, cache=False)
+        config = TrainConfig.of(None, {"recipe": recipe, **nested(changes)})
+        every_view = ContrastiveTask(config).requirements.views == "all"
+        return config, load_corpus([self.path], config, every_view=every_view, cache=False)
 
     def step(self, recipe: str, encoder: str = "convolutional") -> Row:
         """Compare loss and gradients of a step."""
@@ -135,14 +137,14 @@ class Benchmark:
         config, corpus = self.corpus(recipe, changes)
         found = []
         for device in (torch.device("cpu"), self.device):
-            learner = Learner(config, 0)
-            engine = Engine(learner, corpus, config["optimiser"], device)
-            learner.train()
-            terms = engine.gradients([corpus.batch(0)])
-            gradient = torch.cat([p.grad.flatten().cpu() for p in learner.parameters() if p.grad is not None])
-            engine.clip(1.0)
-            engine.optimiser.step()
-            learner.after_step()
+            task = ContrastiveTask(config)
+            strategy = Strategy(task, config.optimiser, device)
+            task.train()
+            terms = strategy.gradients([corpus.batch(0)])
+            gradient = torch.cat([p.grad.flatten().cpu() for p in task.parameters() if p.grad is not None])
+            strategy.clip(1.0)
+            strategy.optimiser.step()
+            task.after_step()
             found.append((float(terms["loss"]), gradient))
         (loss, gradient), (other_loss, other) = found
         return self.agrees({"loss": apart(other_loss, loss), "gradient": apart(other, gradient)}, 1e-3)
@@ -207,24 +209,24 @@ class Benchmark:
     def training(self, preset: str, compiled: bool) -> Row:
         """Measure steps of the default recipe's kind in the device's own precision."""
         pairs = 8 if self.quick else 256
-        changes = {"encoder.preset": preset, "batch.pairs": pairs, "batch.tokens": 65_536, "view.crop.max_length": 180}
+        changes = {"encoder.preset": preset, "batch.pairs": pairs, "batch.max_tokens": 65_536, "view.crop.max_length": 180}
         config, corpus = self.corpus("simclr", changes)
-        learner = Learner(config, 0)
-        learner.precision = choose_precision("auto", self.device)
-        work = flops.count(learner.model)
-        engine = Engine(learner, corpus, config["optimiser"], self.device)
+        task = ContrastiveTask(config)
+        task.execution.precision = choose_precision("auto", self.device)
+        work = flops.count(task.model)
+        strategy = Strategy(task, config.optimiser, self.device)
         batches = [corpus.batch(i) for i in range(2 if self.quick else 16)]
         began = time.monotonic()
         if compiled:
-            compile_encoder(learner, batches[0])
-        learner.train()
+            compile_encoder(task, batches[0])
+        task.train()
 
         def step(number: int) -> float:
-            engine.gradients([batches[number % len(batches)]])
-            engine.clip(1.0)
-            engine.optimiser.step()
-            learner.after_step()
-            return flops.of_batch(work, learner, batches[number % len(batches)])
+            strategy.gradients([batches[number % len(batches)]])
+            strategy.clip(1.0)
+            strategy.optimiser.step()
+            task.after_step()
+            return flops.of_batch(work, task, batches[number % len(batches)])
 
         for number in range(2 if self.quick else len(batches)):  # every shape once
             step(number)
@@ -242,8 +244,8 @@ class Benchmark:
         seconds = time.perf_counter() - start
         return {
             "residues_per_second": round(residues / seconds),
-            "mfu": round(operations / seconds / peak_rate(self.device, learner.precision), 4),
-            "precision": str(learner.precision).removeprefix("torch."),
+            "mfu": round(operations / seconds / peak_rate(self.device, task.execution.precision), 4),
+            "precision": str(task.execution.precision).removeprefix("torch."),
             "steps_per_second": round(number / seconds, 2),
             "warm_up_seconds": round(warm, 1),
             **self.memory(),

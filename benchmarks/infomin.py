@@ -22,7 +22,7 @@ from phylocli.infomin import QUALITIES, analyse
 
 SETTINGS = {
     "batch.pairs": 32,
-    "batch.clan_share": 0.0,
+    "batch.cross_family_fraction": 0.0,
     "encoder.pooling_parameters.features": 512,
     "kernel.features": 0,
     "whitening.power": 0.0,

@@ -22,18 +22,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from phylocli import recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core.alphabet import encode_tokens
 from phylocli.formats import read_families
 from phylocli.train.data.types import PairBatch
-from phylocli.train.task import Learner, choose_precision
+from phylocli.train.parallel.execution import choose_precision
+from phylocli.train.task import ContrastiveTask
 
 MODES = {
     "kept": {},
-    "cached": {"batch.cache": True},
-    "recomputed": {"batch.recompute": True},
-    "both": {"batch.cache": True, "batch.recompute": True},
+    "cached": {"batch.grad_cache": True},
+    "recomputed": {"batch.activation_checkpointing": True},
+    "both": {"batch.grad_cache": True, "batch.activation_checkpointing": True},
 }
 
 
@@ -55,18 +56,18 @@ def peak() -> float:
 def step(options: argparse.Namespace, mode: str, pairs: int) -> dict[str, Any]:
     """Do one step and return its memory (MiB), CPU seconds and where its gradients were written."""
     torch.set_num_threads(options.threads)
-    changes = {"encoder.preset": options.preset, "encoder.parameters.dropout": 0.1, "batch.tokens": options.tokens}
-    settings = recipes.merge(recipes.load("simclr").settings, nested({**changes, **MODES[mode]}), "benchmark")
-    learner = Learner(settings, 0)
-    learner.precision = choose_precision(options.precision, learner.device)
-    learner(batch_of(options.families, 8, options.length))["loss"].backward()  # what is loaded and set up once
-    learner.zero_grad()
+    changes = {"encoder.preset": options.preset, "encoder.parameters.dropout": 0.1, "batch.max_tokens": options.tokens}
+    settings = TrainConfig.of(None, {"recipe": "simclr", **nested({**changes, **MODES[mode]})})
+    task = ContrastiveTask(settings)
+    task.execution.precision = choose_precision(options.precision, task.device)
+    task(batch_of(options.families, 8, options.length))["loss"].backward()  # what is loaded and set up once
+    task.zero_grad()
     batch = batch_of(options.families, pairs, options.length)
     torch.manual_seed(1)
     before, start = peak(), time.process_time()
-    learner(batch)["loss"].backward()
+    task(batch)["loss"].backward()
     seconds, memory = time.process_time() - start, peak() - before
-    gradient = torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None])
+    gradient = torch.cat([p.grad.flatten() for p in task.parameters() if p.grad is not None])
     np.save(options.gradients, gradient.numpy())
     return {"memory": memory, "seconds": seconds, "residues": batch.residues}
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 
 import polars as pl
 import torch
 
 from phylocli import recipes
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.alphabet import encode_tokens
 from phylocli.encoders import pad_batch
@@ -32,7 +32,7 @@ from phylocli.pairs import Split, split_clades
 from phylocli.statistics import effective_rank
 from phylocli.train import train_model
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.task import Learner
+from phylocli.train.task import ContrastiveTask
 from phylocli.train.validation import collapsed_loss, retrieval
 from phylocli.tree import infer_trees
 
@@ -68,11 +68,11 @@ def run(recipe: str, trees: Path, folder: Path, steps: int, seed: int, preset: s
         "validation.every": steps, "validation.split": str(split_path(trees, seed)),
     }  # fmt: skip
     model = Model.load(train_model([trees], folder, recipe=recipe, steps=steps, seed=seed, device="cpu", settings=settings))
-    config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    config = TrainConfig.read(folder / "config.toml")
     metrics = pl.read_parquet(folder / "metrics.parquet")
     last = metrics.row(-1, named=True)
-    every = Learner(config, seed).needs.views == "all"
-    corpus = load_corpus([trees], config, seed, every_view=every)
+    every = ContrastiveTask(config).requirements.views == "all"
+    corpus = load_corpus([trees], config, every_view=every)
     found, rank = homologs(model, trees, corpus.split())
     return {
         "loss": metrics["loss"][-20:].mean(),  # type: ignore[dict-item]

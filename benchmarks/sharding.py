@@ -21,20 +21,21 @@ from pathlib import Path
 
 import torch
 
-from phylocli import recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.parallel.fsdp import ShardedEngine
-from phylocli.train.parallel.strategy import Engine
+from phylocli.train.parallel.execution import Execution, choose_precision
+from phylocli.train.parallel.fsdp import ShardedStrategy
+from phylocli.train.parallel.strategy import Strategy
 from phylocli.train.parallel.world import joined
-from phylocli.train.task import Learner, choose_precision
+from phylocli.train.task import ContrastiveTask
 
 MODES = {
-    "whole": (Engine, {}),
-    "whole, recomputed": (Engine, {"batch.recompute": True}),
-    "in parts": (ShardedEngine, {}),
-    "in parts, recomputed": (ShardedEngine, {"batch.recompute": True}),
+    "whole": (Strategy, {}),
+    "whole, recomputed": (Strategy, {"batch.activation_checkpointing": True}),
+    "in parts": (ShardedStrategy, {}),
+    "in parts, recomputed": (ShardedStrategy, {"batch.activation_checkpointing": True}),
 }
 STEPS = 3
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "262144"}  # otherwise glibc keeps what is freed, and its heap is measured
@@ -60,25 +61,31 @@ def steps(options: argparse.Namespace) -> None:
         "batch.pairs": options.pairs,
         **changes,
     }
-    config = recipes.merge(recipes.load("simclr").settings, nested(changes), "benchmark")
+    config = TrainConfig.of(None, {"recipe": "simclr", **nested(changes)})
     device = torch.device("cpu")
     with joined(device) as world:
-        corpus = load_corpus([options.families], config, 0)
+        corpus = load_corpus([options.families], config)
         corpus.batch(0)
         before = peak()
-        learner = Learner(config, 0)
-        learner.world, learner.precision = world, choose_precision(options.precision, device)
-        engine = kind(learner, corpus, config["optimiser"], device)
+        task = ContrastiveTask(config)
+        task.execution = Execution(
+            config.batch.max_tokens,
+            config.batch.grad_cache,
+            choose_precision(options.precision, device),
+            world,
+            sharded=kind is ShardedStrategy,
+        )
+        strategy = kind(task, config.optimiser, device)
         for step in range(STEPS):
             if step == 1:
                 start = time.process_time()
-            engine.gradients([corpus.batch(step)])
-            engine.clip(1.0)
-            engine.optimiser.step()
+            strategy.gradients([corpus.batch(step)])
+            strategy.clip(1.0)
+            strategy.optimiser.step()
         seconds = (time.process_time() - start) / (STEPS - 1)
         memory, seconds = world.highest(peak() - before, seconds)
         if world.main:
-            print(json.dumps({"weights": learner.model.size, "memory": memory, "seconds": seconds}))
+            print(json.dumps({"weights": task.model.size, "memory": memory, "seconds": seconds}))
 
 
 def main() -> None:

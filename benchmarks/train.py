@@ -24,14 +24,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli import recipes
+from phylocli.config.train import TrainConfig
 from phylocli.core.alphabet import VOCABULARY_SIZE, encode_tokens
 from phylocli.encoders import pad_batch
 from phylocli.encoders.convolutional import Encoder
 from phylocli.formats import read_families
 from phylocli.train.compilation import compile_encoder
 from phylocli.train.data.types import PairBatch
-from phylocli.train.task import Learner, choose_precision
+from phylocli.train.parallel.execution import choose_precision
+from phylocli.train.task import ContrastiveTask
 
 
 class PlainEncoder(nn.Module):
@@ -168,15 +169,15 @@ def main() -> None:
         optimiser.zero_grad()
         return batch.residues
 
-    def our_step(learner: Learner, optimiser: torch.optim.Optimizer) -> int:
+    def our_step(task: ContrastiveTask, optimiser: torch.optim.Optimizer) -> int:
         batch = batches[next(turn) % len(batches)]
         optimiser.zero_grad()
-        learner(batch)["loss"].backward()
+        task(batch)["loss"].backward()
         optimiser.step()
         return batch.residues
 
     size = sum(p.numel() for p in new()[0]["encoder"].parameters())
-    settings = recipes.merge(recipes.load("simclr").settings, {"encoder": {"preset": options.preset}}, "benchmark")
+    settings = TrainConfig.of(None, {"recipe": "simclr", **{"encoder": {"preset": options.preset}}})
     start = new()
     rows = [("plain PyTorch, padded, float32", rate(lambda: plain_step(*start), options.seconds), torch.float32)]
     if criterion is not None:
@@ -188,17 +189,17 @@ def main() -> None:
         print("lightly is not installed: its loop is left out")
     kinds = [("fp32", False), ("auto", False), *([("auto", True)] if options.compile else [])]
     for precision, compiled in kinds:
-        learner = Learner(settings, 0).train()
-        learner.precision = choose_precision(precision, torch.device("cpu"))
-        if precision == "auto" and learner.precision == torch.float32:
+        task = ContrastiveTask(settings).train()
+        task.execution.precision = choose_precision(precision, torch.device("cpu"))
+        if precision == "auto" and task.execution.precision == torch.float32:
             continue
-        optimiser = torch.optim.AdamW(learner.parameters(), lr=1e-3)
+        optimiser = torch.optim.AdamW(task.parameters(), lr=1e-3)
         name = f"phylocli, {'float32' if precision == 'fp32' else 'bfloat16'}{', compiled' if compiled else ''}"
         if compiled:
-            compile_encoder(learner, batches[0])
+            compile_encoder(task, batches[0])
             for _ in range(2 * len(batches)):
-                our_step(learner, optimiser)
-        rows.append((name, rate(lambda: our_step(learner, optimiser), options.seconds), learner.precision))  # noqa: B023
+                our_step(task, optimiser)
+        rows.append((name, rate(lambda: our_step(task, optimiser), options.seconds), task.execution.precision))  # noqa: B023
 
     others = {name.split(",")[0]: value for name, value, _ in rows if not name.startswith("phylocli")}
     print(

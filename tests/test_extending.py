@@ -115,8 +115,8 @@ def test_a_name_of_two_packages_is_an_error_that_names_both(tmp_path: Path, monk
         plugins.ENCODERS.load("transformer")
     assert plugins.ENCODERS.load("recurrent")
     with pytest.raises(UsageError, match=r"recipe 'simclr' is provided by phylocli and by other-package 1.0"):
-        recipes.load("simclr")
-    assert recipes.load("moco").name == "moco"
+        recipes.read("simclr")
+    assert recipes.read("moco").name == "moco"
 
 
 @pytest.mark.parametrize(
@@ -150,5 +150,5 @@ def test_a_recipe_whose_file_is_missing_is_an_error_that_names_its_package(
     install(tmp_path, "bare-package", {"phylocli.recipes": {"absent": "bare_package"}})
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(PhylocliError, match=r"'absent' of bare-package 1.0 is missing: no absent.toml in bare_package"):
-        recipes.load("absent")
-    assert recipes.load("simclr").name == "simclr"
+        recipes.read("absent")
+    assert recipes.read("simclr").name == "simclr"

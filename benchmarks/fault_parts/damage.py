@@ -129,7 +129,7 @@ def _read_model(folder: Path) -> str:
 
     model = Model.load(folder / "model")
     weights = {name: value.numpy() for name, value in sorted(model.state_dict().items())}
-    return _digest(*(x for pair in weights.items() for x in pair), sorted(model.config.items(), key=str))
+    return _digest(*(x for pair in weights.items() for x in pair), sorted(model.config.to_json().items(), key=str))
 
 
 def _embed(folder: Path, target: str, **options: Any) -> None:

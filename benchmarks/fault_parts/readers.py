@@ -76,9 +76,9 @@ def _hmm(path: Path) -> object:
 
 
 def _recipe(path: Path) -> object:
-    from phylocli.recipes import load
+    from phylocli.config.train import TrainConfig
 
-    return load(path)
+    return TrainConfig.read(path)
 
 
 def _run_config(path: Path) -> object:

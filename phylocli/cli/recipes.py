@@ -35,6 +35,11 @@ def command(
     if action == "list" and name is None:
         typer.echo(recipes.listing(), nl=False)
     elif action == "show" and name is not None:
-        typer.echo(recipes.describe(recipes.load(name)), nl=False)
+        import tomli_w
+
+        from phylocli.config.train import TrainConfig
+
+        settings = TrainConfig.of(None, {"recipe": name}).to_toml()
+        typer.echo(tomli_w.dumps({key: settings[key] for key in settings if key not in ("inputs", "seed")}), nl=False)
     else:
         raise UsageError("recipes takes list, or show and a name", fix="for example: phylocli recipes show simclr")

@@ -52,25 +52,27 @@ def command(
     """Train every combination of recipes, settings and seeds on the same families, which are compiled once.
 
     DIR gets runs/ (a run folder each), results.tsv and .parquet (a row each), summary.tsv and .parquet (means and 95 %
-    intervals over seeds), sweep.svg and sweep.html. The same command skips what is done, goes on with what was interrupted,
+    intervals over seeds), sweep.svg and sweep.html. The same command skips what is done, resumes what was interrupted,
     and tries again what failed; a failed run stops no other.
     """
+    from phylocli.config import layers
     from phylocli.config.assignments import parse_assignment
-    from phylocli.recipes import layers
     from phylocli.train import sweep as room
 
+    changes = dict(parse_assignment(text) for text in settings or [])
+    source = str(changes.get("view.name", "phylogenetic")).split("+")[0]
     variations = [room.vary(text) for text in vary or []]
     room.sweep(
         list(inputs),
         output,
         recipes=recipe or [],
-        variations=[*variations, room.bands(bands)] if bands else variations,
+        variations=[*variations, room.bands(bands, source)] if bands else variations,
         seeds=room.seeds(seeds),
-        settings=dict(parse_assignment(text) for text in settings or []),
+        settings=changes,
         steps=steps,
         device=device,
         jobs=jobs,
         metric=metric,
-        layers=layers.collect(),
+        layers=layers.collect("train"),
         cache=cache or True,
     )

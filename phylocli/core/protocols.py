@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 class ViewPlugin(Protocol):
     """A view: what makes two sequences a positive pair.
 
-    Optional: `ALPHABETS`, the alphabets it works on, `("protein",)` or `("dna",)`; without it, both.
+    Optional: `ALPHABETS`, the alphabets it works on, `("protein",)` or `("dna",)`; without it, both. `DRAWS_MEMBERS = True`:
+    it draws whole members, so that it can also take them from a pairs table. A source with parameters `min_dist` and
+    `max_dist` works with `sweep --bands`.
     """
 
     @property
@@ -56,7 +58,7 @@ class EncoderClass(Protocol):
     `forward(tokens, mask, layer=None)`: tokens (N, L) int64, mask (N, L) bool, True on residues → residues (N, L, D), after
     `layer` layers (0 … depth; None: all). A sequence's rows do not depend on the rest of the batch.
 
-    Optional: `recompute` (bool; activation checkpointing is possible), `blocks` (the modules to shard one by one),
+    Optional: `activation_checkpointing` (bool, settable), `blocks` (the modules to shard one by one),
     `description` (the parameters that build it again, where it starts from a checkpoint).
     """
 
@@ -103,8 +105,9 @@ class CriticPlugin(Protocol):
 class ObjectiveClass(Protocol):
     """The class of an objective, an `nn.Module`.
 
-    Optional: an attribute `needs` (`phylocli.objectives.Needs`), parameters `dimension` and `features` of `__init__`, a
-    method `after_step()`; a function `bound(scores, negatives)` in the module makes it an estimator of mutual information.
+    Optional: an attribute `requirements` (`phylocli.objectives.Requirements`), parameters `dimension` and `features` of
+    `__init__`, a method `after_step()`; a function `bound(scores, negatives)` in the module makes it an estimator of mutual
+    information.
     """
 
     def __call__(self, critic: nn.Module, **parameters: Any) -> nn.Module:

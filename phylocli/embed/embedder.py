@@ -6,7 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,16 +49,16 @@ def with_pooling(model: Model, pool: str | None) -> Model:
     Raises:
         UsageError: no such pooling, or one that has learned weights, which this model lacks.
     """
-    if pool is None or pool == model.config["pooling"]:
+    if pool is None or pool == model.config.pooling:
         return model
     pooling = build_pooling(pool, int(model.encoder.dimension))
     if any(True for _ in pooling.parameters()):
         raise UsageError(
             f"the model has no weights for the pooling {pool!r}",
-            why=f"that pooling is learned, and the model was trained with {model.config['pooling']!r}",
+            why=f"that pooling is learned, and the model was trained with {model.config.pooling!r}",
             fix="use mean or max, or train a model with it",
         )
-    other = Model({**model.plain_config, "pooling": pool, "pooling_parameters": {}})
+    other = Model(replace(model.config.before_fitting(), pooling=pool, pooling_parameters={}))
     other.encoder = model.encoder
     return other.to(model.device).eval()
 
@@ -67,11 +67,11 @@ def untrained(model: Model, seed: int = 0) -> Model:
     """Return a model of the same architecture and pooling with random weights: the baseline that training must beat."""
     config = model.config
     return Model.create(
-        config["encoder"],
+        config.encoder,
         preset=next(iter(type(model.encoder).PRESETS)),
-        parameters=config["parameters"],
-        pooling=config["pooling"],
-        pooling_parameters=config["pooling_parameters"],
+        parameters=dict(config.parameters),
+        pooling=config.pooling,
+        pooling_parameters=dict(config.pooling_parameters),
         seed=seed,
         alphabet=model.alphabet,
     ).eval()
@@ -238,8 +238,8 @@ def table_metadata(model: Model, layer: int | None) -> dict[str, str]:
     return {
         "phylocli.version": __version__,
         "phylocli.model": model.fingerprint,
-        "phylocli.encoder": str(model.config["encoder"]),
-        "phylocli.pooling": str(model.config["pooling"]),
+        "phylocli.encoder": str(model.config.encoder),
+        "phylocli.pooling": str(model.config.pooling),
         "phylocli.layer": str(model.depth if layer is None else layer),
     }
 

@@ -84,7 +84,7 @@ def embed_file(
         **config.to_parameters(),
         "model": named,
         "fingerprint": loaded.fingerprint,
-        "pooling": loaded.config["pooling"],
+        "pooling": loaded.config.pooling,
         "device": ",".join(map(str, places)),
     }
     if folder is None:

@@ -63,7 +63,7 @@ def load(checkpoint: str, revision: str) -> tuple[Any, list[str]]:
     """Return the backbone of a checkpoint in float32, and its letters.
 
     Raises:
-        BadInputError: it is no ESM-2, or not in safetensors.
+        BadInputError: it is not ESM-2, or not in safetensors.
         MissingDependencyError: transformers is not installed.
         ServiceError: the hub cannot be reached, or has no such checkpoint.
         UsageError: this can be neither a folder nor a name on the hub.
@@ -103,7 +103,7 @@ def load(checkpoint: str, revision: str) -> tuple[Any, list[str]]:
     return _without_contacts(model), vocabulary
 
 
-def recompute(model: Any, wanted: bool) -> None:
+def set_activation_checkpointing(model: Any, wanted: bool) -> None:
     """Let a backbone compute activations again in the backward pass, or keep them."""
     kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # the older word
     if wanted:
@@ -120,7 +120,7 @@ def _check(folder: Path) -> None:
         raise BadInputError(f"{folder} holds no checkpoint", why=str(error), fix="name a folder with config.json") from error
     if kind != "esm" or positions != "rotary" or folding:
         raise BadInputError(
-            f"{folder} is no ESM-2",
+            f"{folder} is not an ESM-2 checkpoint",
             why=f"its config.json says model_type {kind!r}, position_embedding_type {positions!r}",
             fix="name an ESM-2 checkpoint, for example facebook/esm2_t6_8M_UR50D",
         )
@@ -143,10 +143,10 @@ def _download(name: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
     except HFValidationError as error:
-        raise UsageError(f"there is no folder {name}, and no checkpoint on the hub can be called that") from error
+        raise UsageError(f"{name!r} is neither a folder nor a valid name on the Hugging Face hub") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise ServiceError(
-            f"the checkpoint {name} is no folder here and does not come from the Hugging Face hub",
+            f"the checkpoint {name} is not a folder and could not be downloaded from the Hugging Face hub",
             why=str(error).strip().split("\n", 1)[0],
             fix="check name and network, or copy the checkpoint's folder here and name that",
         ) from error

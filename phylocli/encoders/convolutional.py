@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
-from phylocli.encoders.base.activation_checkpointing import through
+from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -64,14 +64,14 @@ class Encoder(nn.Module):
         depth: number of blocks.
         kernel: residues that a block looks at, odd.
         max_dilation: the dilations go 1, 2, 4, … up to this and start again.
-        dropout: share of features zeroed after the token embedding and before the last normalisation, in training only.
+        dropout: fraction of features zeroed after the token embedding and before the last normalisation, in training only.
 
     Raises:
         UsageError: an even kernel, or a size below 1.
     """
 
     PRESETS = PRESETS
-    recompute = False  # activations are computed again in the backward pass, block by block
+    activation_checkpointing = False  # block by block
 
     def __init__(
         self,
@@ -108,5 +108,5 @@ class Encoder(nn.Module):
         layout = Layout(mask)
         x = self.dropout(self.embed(layout.flatten(tokens)))
         for block in list(self.blocks)[:layer]:
-            x = through(block, x, layout, recompute=self.recompute)
+            x = checkpointed(block, x, layout, enabled=self.activation_checkpointing)
         return layout.unflatten(self.norm(self.dropout(x)))

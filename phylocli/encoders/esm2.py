@@ -75,7 +75,7 @@ class Encoder(nn.Module):
 
     Raises:
         UsageError: no checkpoint named, an unknown mode, or a rank below 1.
-        BadInputError: the checkpoint is no ESM-2, or not in safetensors.
+        BadInputError: the checkpoint is not ESM-2, or not in safetensors.
         MissingDependencyError: transformers is not installed.
         ServiceError: the hub cannot be reached, or has no such checkpoint.
     """
@@ -118,7 +118,7 @@ class Encoder(nn.Module):
             "vocabulary": vocabulary,
         }
         self.mode = mode
-        self._recompute = False
+        self._activation_checkpointing = False
         self.depth = int(config.num_hidden_layers)
         self.dimension = project or int(config.hidden_size)
         self.start, self.end, self.padding = (vocabulary.index(word) for word in ("<cls>", "<eos>", "<pad>"))
@@ -139,14 +139,14 @@ class Encoder(nn.Module):
         return self.backbone.encoder.layer
 
     @property
-    def recompute(self) -> bool:
+    def activation_checkpointing(self) -> bool:
         """Whether activations are computed again in the backward pass, layer by layer."""
-        return self._recompute
+        return self._activation_checkpointing
 
-    @recompute.setter
-    def recompute(self, wanted: bool) -> None:
-        checkpoints.recompute(self.backbone, wanted)
-        self._recompute = wanted
+    @activation_checkpointing.setter
+    def activation_checkpointing(self, wanted: bool) -> None:
+        checkpoints.set_activation_checkpointing(self.backbone, wanted)
+        self._activation_checkpointing = wanted
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation; a frozen backbone stays in evaluation."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
 from phylocli.encoders import convolutional, transformer
-from phylocli.encoders.base.activation_checkpointing import through
+from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -34,14 +34,14 @@ class Encoder(nn.Module):
         heads: attention heads; width / heads must be even.
         kernel: residues that a convolution looks at, odd.
         max_dilation: the dilations of the convolutions go 1, 2, 4, … up to this and start again.
-        dropout: share of features zeroed after the token embedding and before the last normalisation, in training only.
+        dropout: fraction of features zeroed after the token embedding and before the last normalisation, in training only.
 
     Raises:
         UsageError: an even kernel, a size below 1, or a width that does not split among the heads.
     """
 
     PRESETS = PRESETS
-    recompute = False  # activations are computed again in the backward pass, block by block
+    activation_checkpointing = False  # block by block
 
     def __init__(
         self,
@@ -81,5 +81,5 @@ class Encoder(nn.Module):
         x = self.dropout(self.embed(layout.flatten(tokens)))
         for block in list(self.blocks)[:layer]:
             further = (mask, positions) if isinstance(block, transformer.Block) else ()
-            x = through(block, x, layout, *further, recompute=self.recompute)
+            x = checkpointed(block, x, layout, *further, enabled=self.activation_checkpointing)
         return layout.unflatten(self.norm(self.dropout(x)))

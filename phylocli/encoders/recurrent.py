@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
-from phylocli.encoders.base.activation_checkpointing import through
+from phylocli.encoders.base.activation_checkpointing import checkpointed
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 64, "depth": 2},  # 0.04 M parameters
@@ -58,14 +58,14 @@ class Encoder(nn.Module):
     Args:
         width: features D of a residue, even: half from each direction.
         depth: number of layers.
-        dropout: share of features zeroed after the token embedding and before the last normalisation, in training only.
+        dropout: fraction of features zeroed after the token embedding and before the last normalisation, in training only.
 
     Raises:
         UsageError: an odd width, or a size below 1.
     """
 
     PRESETS = PRESETS
-    recompute = False  # activations are computed again in the backward pass, layer by layer
+    activation_checkpointing = False  # layer by layer
 
     def __init__(self, *, width: int = 192, depth: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Encoder(nn.Module):
         with torch.autocast(tokens.device.type, enabled=False):  # the recurrence adds up rounding over hundreds of steps
             x = self.dropout(self.embed(tokens))
             for norm, reader in list(zip(self.norms, self.readers, strict=True))[:layer]:
-                x = through(_read, x, mirrored, norm, reader, recompute=self.recompute)
+                x = checkpointed(_read, x, mirrored, norm, reader, enabled=self.activation_checkpointing)
             return self.norm(self.dropout(x))
 
 

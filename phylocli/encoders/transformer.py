@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
-from phylocli.encoders.base.activation_checkpointing import through
+from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -76,14 +76,14 @@ class Encoder(nn.Module):
         depth: number of blocks.
         heads: attention heads; width / heads must be even.
         expansion: features inside the perceptron, as a multiple of width.
-        dropout: share of features zeroed after the token embedding and before the last normalisation, in training only.
+        dropout: fraction of features zeroed after the token embedding and before the last normalisation, in training only.
 
     Raises:
         UsageError: the width does not split among the heads.
     """
 
     PRESETS = PRESETS
-    recompute = False  # activations are computed again in the backward pass, block by block
+    activation_checkpointing = False  # block by block
 
     def __init__(
         self, *, width: int = 128, depth: int = 4, heads: int = 4, expansion: float = 4.0, dropout: float = 0.0
@@ -105,5 +105,5 @@ class Encoder(nn.Module):
         positions = rotary(tokens.shape[1], self.features, tokens.device)
         x = self.dropout(self.embed(layout.flatten(tokens)))
         for block in list(self.blocks)[:layer]:
-            x = through(block, x, layout, mask, positions, recompute=self.recompute)
+            x = checkpointed(block, x, layout, mask, positions, enabled=self.activation_checkpointing)
         return layout.unflatten(self.norm(self.dropout(x)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import polars as pl
 import torch
 
 from phylocli.config.mi_estimate import MiEstimateConfig
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.embed import Embedder
@@ -27,7 +27,7 @@ from phylocli.models.model import Model
 from phylocli.probe import Dataset, Embedding, evaluate
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.run_folder import MODEL
+from phylocli.train.run_folder import CONFIG, MODEL
 
 QUALITIES = {
     "retrieval": ("retrieval", "family", "sensitivity to first FP"),
@@ -81,9 +81,9 @@ def measure(
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if {name: found.get(name) for name in key} == key:
             return found
-    config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    config = TrainConfig.read(run / CONFIG).updated(seed=seed)
     with _silence():
-        values = {**key, **_information(model, config, inputs, seed, cache), **_quality(model, scored)}
+        values = {**key, **_information(model, config, inputs, cache), **_quality(model, scored)}
     write_text(path, json.dumps(values, indent=1) + "\n")
     return values
 
@@ -103,18 +103,18 @@ def _vectors(model: Model, tokens: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArr
     return found
 
 
-def _information(model: Model, config: dict[str, Any], inputs: Sequence[Path], seed: int, cache: Cache) -> dict[str, Any]:
+def _information(model: Model, config: TrainConfig, inputs: Sequence[Path], cache: Cache) -> dict[str, Any]:
     """Return nats between held-out views by each estimator."""
-    pairs = load_corpus(list(inputs), config, seed, cache=cache).validation(PAIRS)
+    pairs = load_corpus(inputs, config, cache=cache).validation(PAIRS)
     if pairs is None:
         raise UsageError("no members are held out", fix="train with validation.fraction above 0, on larger families")
     # Dropout is a view only while the encoder drops.
-    model.train(config["view"]["name"] == "dropout")
-    torch.manual_seed(seed)
+    model.train(config.view.name == "dropout")
+    torch.manual_seed(config.seed)
     a, b = _vectors(model, pairs.a), _vectors(model, pairs.b)
     model.eval()
     data = Paired([str(row) for row in range(len(a))], a, b)
-    estimation = MiEstimateConfig(estimators=ESTIMATORS, steps=STEPS, control=False, replicates=100, seed=seed)
+    estimation = MiEstimateConfig(estimators=ESTIMATORS, steps=STEPS, control=False, replicates=100, seed=config.seed)
     found: dict[str, Any] = {"pairs": len(a)}
     for one in estimate(data, estimation):
         name = one.estimator.split(":")[0]

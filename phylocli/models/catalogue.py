@@ -140,11 +140,11 @@ def find(model: PathLike | None = None) -> Path:
     if name == DEFAULT:
         raise UsageError(
             "no model is named, and this installation ships none" if model is None else "this installation ships no model",
-            fix="train one with 'phylocli train families.sto -o run' and say --model run/model",
+            fix="train one with 'phylocli train families.sto -o run' and use --model run/model",
         )
     near = difflib.get_close_matches(name, known, n=1)
     raise UsageError(
-        f"there is no model named {name!r}, and no folder",
+        f"{name!r} is neither a model nor a folder",
         fix=(f"did you mean {near[0]!r}? " if near else "")
         + (f"known: {', '.join(known)}; or name the folder of a model" if known else "name the folder of a model"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from phylocli.core.plugins import ENCODERS
 from phylocli.encoders.poolings import build_pooling
 from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, note_input
 from phylocli.models import catalogue
+from phylocli.models.config import ModelConfig
 from phylocli.models.device import choose_device
 from phylocli.models.kernel_features import KernelMean
 from phylocli.models.whitening import Whitening
@@ -37,15 +39,13 @@ class Model(nn.Module):
     """An encoder and its pooling: tokens (N, L) → embeddings (N, D).
 
     Args:
-        config: `encoder` (name), `parameters` (of the encoder), `pooling` (name), `pooling_parameters`, and for nucleotides
-            `alphabet`, for a model with kernel means `kernel` (their number), for a whitened one `whitened` (the power), and
-            `whitened_to` where that leads to fewer features. Make one with `Model.create` or `Model.load`.
+        config: how to build it. Make a model with `Model.create` or `Model.load`.
 
     Attributes:
         config: as given, with every parameter spelled out.
         encoder: the architecture, `phylocli.encoders.<name>.Encoder`.
         pooling: the pooling module.
-        kernel: kernel means of the residues, put beside what the pooling gives; None where the model has none.
+        kernel: kernel features of the residues, concatenated to the pooled ones; None where the model has none.
         whitening: the affine map after both; None where the model has none.
         folder: where it was loaded from; None where it was made.
 
@@ -58,19 +58,20 @@ class Model(nn.Module):
 
     folder: Path | None = None
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        module = ENCODERS.load(config["encoder"])
-        self.encoder = plugins.make("encoder", config["encoder"], module.Encoder, parameters=config["parameters"])
-        self.pooling = build_pooling(config["pooling"], self.encoder.dimension, config["pooling_parameters"])
-        kernel, whitened = config.get("kernel"), config.get("whitened")
-        self.kernel = KernelMean(self.encoder.dimension, kernel) if kernel else None
-        self.whitening = Whitening(sum(self.blocks), config.get("whitened_to", 0)) if whitened else None
-        # An encoder that starts from something that may be gone tomorrow says how to build it without.
-        self.config = {**config, "parameters": getattr(self.encoder, "description", config["parameters"])}
+        module = ENCODERS.load(config.encoder)
         alphabets = getattr(module, "ALPHABETS", ALPHABETS)
-        if self.alphabet not in alphabets:
-            raise UsageError(f"the encoder {config['encoder']!r} knows no {self.alphabet}", fix=f"it reads {alphabets[0]}")
+        if config.alphabet not in alphabets:
+            raise UsageError(
+                f"the encoder {config.encoder!r} does not read {config.alphabet}", fix=f"it reads {' and '.join(alphabets)}"
+            )
+        self.encoder = plugins.make("encoder", config.encoder, module.Encoder, parameters=config.parameters)
+        self.pooling = build_pooling(config.pooling, self.encoder.dimension, dict(config.pooling_parameters))
+        self.kernel = KernelMean(self.encoder.dimension, config.kernel) if config.kernel else None
+        self.whitening = Whitening(sum(self.blocks), config.whitened_to) if config.whitened else None
+        # An encoder that starts from a checkpoint, which may be gone tomorrow, says how to build it without.
+        self.config = replace(config, parameters=getattr(self.encoder, "description", config.parameters))
 
     @classmethod
     def create(
@@ -101,27 +102,21 @@ class Model(nn.Module):
         presets = ENCODERS.load(encoder).Encoder.PRESETS
         if preset not in presets:
             raise UsageError(f"the encoder {encoder!r} has no preset {preset!r}", fix=f"it has: {', '.join(presets)}")
-        config = {
-            "encoder": encoder.replace("_", "-"),
-            "parameters": {**presets[preset], **(parameters or {})},
-            "pooling": pooling,
-            "pooling_parameters": dict(pooling_parameters or {}),
-        }
-        if check_alphabet(alphabet) != "protein":
-            config["alphabet"] = alphabet
+        config = ModelConfig(
+            encoder=encoder.replace("_", "-"),
+            parameters={**presets[preset], **(parameters or {})},
+            pooling=pooling,
+            pooling_parameters=dict(pooling_parameters or {}),
+            alphabet=check_alphabet(alphabet),
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(config)
 
     @property
-    def plain_config(self) -> dict[str, Any]:
-        """The configuration without what was fitted after training: kernel means and whitening."""
-        return {key: value for key, value in self.config.items() if key not in ("kernel", "whitened", "whitened_to")}
-
-    @property
     def alphabet(self) -> str:
         """What the tokens stand for: `protein` or `dna`."""
-        return str(self.config.get("alphabet", "protein"))
+        return self.config.alphabet
 
     @property
     def blocks(self) -> list[int]:
@@ -163,7 +158,7 @@ class Model(nn.Module):
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the configuration and the weights (as float32): two models of one fingerprint embed alike."""
-        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self.config.to_json(), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
@@ -198,7 +193,7 @@ class Model(nn.Module):
         self.kernel, self.whitening = KernelMean(self.encoder.dimension, features), None
         self.kernel.fit(mean, axes, width, seed)
         self.kernel.to(self.device)
-        self.config = {**self.plain_config, "kernel": features}
+        self.config = replace(self.config.before_fitting(), kernel=features)
 
     def whiten(self, vectors: Tensor, family: Tensor, power: float, floor: float, dimension: int = 0) -> None:
         """Fit the map that is applied after pooling from here on, see `Whitening.fit`.
@@ -212,18 +207,15 @@ class Model(nn.Module):
         self.whitening = Whitening(sum(self.blocks), dimension)
         self.whitening.fit(vectors, family, power, floor, self.blocks if len(self.blocks) > 1 else None)
         self.whitening.to(self.device)
-        kernel = {"kernel": self.blocks[1]} if self.kernel is not None else {}
-        self.config = {**self.plain_config, **kernel, "whitened": power}
-        if dimension:
-            self.config["whitened_to"] = dimension
+        self.config = replace(self.config, whitened=power, whitened_to=dimension)
 
     @torch.no_grad()
-    def blend(self, other: Model, share: float) -> bool:
+    def blend(self, other: Model, coefficient: float) -> bool:
         """Move the weights towards another model's: the encoder's, and the pooling's where both pool alike.
 
         Args:
             other: whose encoder is of the same kind and size.
-            share: of the other's weights in the result, 0 … 1; 1 takes them over.
+            coefficient: of the other's weights in the result, 0 … 1; 1 takes them over.
 
         Returns:
             Whether the pooling's were moved too.
@@ -233,12 +225,13 @@ class Model(nn.Module):
         """
         if self.alphabet != other.alphabet:
             raise UsageError(f"{other.folder or 'that model'} reads {other.alphabet}, not {self.alphabet}")
-        alike = all(self.config[key] == other.config[key] for key in ("pooling", "pooling_parameters"))
+        ours, theirs_config = self.config, other.config
+        alike = (ours.pooling, ours.pooling_parameters) == (theirs_config.pooling, theirs_config.pooling_parameters)
         for name in ("encoder", "pooling") if alike else ("encoder",):
             own, theirs = getattr(self, name), getattr(other, name).state_dict()
             before = own.state_dict()
             mixed = {  # what does not fit is left as it is, for load_state_dict to find
-                key: before[key].lerp(value.to(before[key]), share)
+                key: before[key].lerp(value.to(before[key]), coefficient)
                 if value.is_floating_point() and getattr(before.get(key), "shape", None) == value.shape
                 else value
                 for key, value in theirs.items()
@@ -246,10 +239,10 @@ class Model(nn.Module):
             try:
                 own.load_state_dict(mixed)
             except RuntimeError as error:
-                sizes = ", ".join(f"{key}={value}" for key, value in other.config["parameters"].items())
+                sizes = ", ".join(f"{key}={value}" for key, value in theirs_config.parameters.items())
                 raise UsageError(
-                    f"{self.config['encoder']} cannot start from the weights of {other.folder or 'that model'}",
-                    why=f"its encoder is {other.config['encoder']} with {sizes}",
+                    f"{ours.encoder} cannot start from the weights of {other.folder or 'that model'}",
+                    why=f"its encoder is {theirs_config.encoder} with {sizes}",
                     fix="train an encoder of the same kind and size",
                 ) from error
         return alike
@@ -267,13 +260,13 @@ class Model(nn.Module):
             half: write the weights as float16, half the size (relative precision 2⁻¹¹); `load` makes them float32 again.
 
         Raises:
-            UsageError: the folder holds something that is no model.
+            UsageError: the folder holds something else than a model.
         """
         from safetensors.torch import save
 
         target = Path(folder)
         if target.is_dir() and any(target.iterdir()) and not (target / CONFIG).is_file():
-            raise UsageError(f"{target} holds something that is no model", fix="name an empty or a new folder")
+            raise UsageError(f"{target} is not empty and does not contain a model", fix="name an empty or a new folder")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         if half:
             weights = {name for name, _ in self.named_parameters()}  # buffers are tables: frequencies need all their digits
@@ -283,7 +276,7 @@ class Model(nn.Module):
             (part / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
             description = {
                 "format": FORMAT,
-                **self.config,
+                **self.config.to_json(),
                 "dimension": self.dimension,
                 "weights_sha256": file_sha256(part / WEIGHTS),
             }
@@ -294,8 +287,8 @@ class Model(nn.Module):
 
     def _plain_card(self) -> str:
         return (
-            f"# A phylocli model\n\n{self.config['encoder']} encoder, {self.size:,} parameters, {self.dimension} features, "
-            f"{self.config['pooling']} pooling.\n\nFingerprint: `{self.fingerprint}`\n"
+            f"# A phylocli model\n\n{self.config.encoder} encoder, {self.size:,} parameters, {self.dimension} features, "
+            f"{self.config.pooling} pooling.\n\nFingerprint: `{self.fingerprint}`\n"
         )
 
     @classmethod
@@ -311,21 +304,12 @@ class Model(nn.Module):
         path = catalogue.folders().get(source, Path(source)) if isinstance(source, str) else Path(source)
         if not (path / CONFIG).is_file():
             raise BadInputError(
-                f"{path} is no model folder: it has no {CONFIG}",
+                f"{path} is not a model folder: it has no {CONFIG}",
                 fix="name the 'model' folder of a training run" if path.is_dir() else "check the path",
             )
         try:
             description = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-            kinds = {"encoder": str, "parameters": dict, "pooling": str, "pooling_parameters": dict}
-            config = {key: description[key] for key in kinds}
-            wrong = next((key for key, kind in kinds.items() if not isinstance(config[key], kind)), None)
-            if wrong is not None:
-                raise TypeError(f"{wrong} is {config[wrong]!r:.100}")
-            if description.get("whitened"):
-                config["whitened"] = float(description["whitened"])
-            config.update({key: int(description[key]) for key in ("kernel", "whitened_to") if description.get(key)})
-            if "alphabet" in description:
-                config["alphabet"] = check_alphabet(description["alphabet"])
+            config = ModelConfig.from_json(description)
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, UsageError) as error:
             raise BadInputError(f"{path / CONFIG} does not describe a model", why=repr(error), fix=_AGAIN) from error
         if description.get("format") != FORMAT:
@@ -345,7 +329,7 @@ class Model(nn.Module):
         note_input(weights)
         try:
             shapes = _shapes(weights)
-            _check_numbers(config, shapes)
+            _check_numbers(config.to_json(), shapes)
             with torch.random.fork_rng(devices=[]):
                 with torch.device("meta"):  # nothing is allocated before it is known that the file fills it
                     _check_shapes(cls(config), shapes)

@@ -44,10 +44,10 @@ class Whitening(nn.Module):
     ) -> None:
         """Fit within-family covariance normalisation and, where the map leads to fewer features, a discriminant analysis.
 
-        Directions in which members of one family differ as much as strangers do say nothing of the family. With the mean μ
-        of all vectors and the average covariance W within families, the map is x ↦ (x - μ) · W^(-power): at 1/2 it makes
-        that covariance the identity, so that cosine and distance weigh each direction by how little relatives differ in
-        it. That is within-class covariance normalisation (Hatch, Kajarekar & Stolcke 2006, Within-class covariance
+        Directions in which members of one family differ as much as unrelated sequences carry no information on it. With
+        the mean μ of all vectors and the average covariance W within families, the map is x ↦ (x - μ) · W^(-power): at 1/2
+        it makes that covariance the identity, so that cosine and distance weigh each direction by how little homologs
+        differ in it. That is within-class covariance normalisation (Hatch, Kajarekar & Stolcke 2006, Within-class covariance
         normalization for SVM-based speaker recognition, Interspeech), the half of a linear discriminant analysis that
         keeps all dimensions. The other half, where fewer are asked for: of the mapped vectors, the axes along which the
         families' means differ most.
@@ -56,7 +56,7 @@ class Whitening(nn.Module):
             vectors: (N, F).
             family: code of each vector's family, (N,). Families of one vector take no part in W.
             power: 0 subtracts the mean only, 0.5 whitens.
-            floor: eigenvalues of W count as at least this share of the largest one, so that a direction which few vectors
+            floor: eigenvalues of W count as at least this fraction of the largest one, so that a direction which few vectors
                 know of is not blown up.
             blocks: numbers of features, F in all, that come from different sources: each block is brought to the same
                 spread first, for the floor's sake.

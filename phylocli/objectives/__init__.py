@@ -19,9 +19,9 @@ from torch import nn
 
 from phylocli.core import plugins
 from phylocli.core.plugins import OBJECTIVES
+from phylocli.objectives.base.batch import Batch
 from phylocli.objectives.base.estimator import Estimator, estimators
-from phylocli.objectives.base.masking import Batch
-from phylocli.objectives.base.requirements import Needs, ViewBatch
+from phylocli.objectives.base.requirements import Requirements, requirements_of
 
 
 def build_objective(
@@ -50,10 +50,4 @@ def build_objective(
     return plugins.make("objective", name, made, critic, parameters=parameters or {}, **sizes)
 
 
-def needs_of(objective: nn.Module) -> Needs:
-    """Return what an objective asks of the learner: its attribute `needs`, or two views where it has none."""
-    found = getattr(objective, "needs", None)
-    return found if isinstance(found, Needs) else Needs()
-
-
-__all__ = ["Batch", "Estimator", "Needs", "ViewBatch", "build_objective", "estimators", "needs_of"]
+__all__ = ["Batch", "Estimator", "Requirements", "build_objective", "estimators", "requirements_of"]

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.objectives.base.masking import Batch, logmeanexp
+from phylocli.objectives.base.batch import Batch
+from phylocli.objectives.base.masking import logmeanexp
 
 
 def alignment(a: Tensor, b: Tensor, power: float = 2.0) -> Tensor:

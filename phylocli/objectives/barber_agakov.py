@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
 from phylocli.critics.base.decoder import Decoder
+from phylocli.objectives.base.batch import Batch
 from phylocli.objectives.base.estimator import Estimator
-from phylocli.objectives.base.masking import Batch, positives
-from phylocli.objectives.base.requirements import Needs
+from phylocli.objectives.base.masking import positives
+from phylocli.objectives.base.requirements import Requirements
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class Objective(Estimator):
             )
         self.decoder = critic
         self.entropy = entropy
-        self.needs = Needs(negatives=False)
+        self.requirements = Requirements(negatives=False)
 
     def scores(self, a: Tensor, b: Tensor) -> Tensor:
         """Return log q(b | a) - log m(b), or log q(b | a) + H(b), (N, M)."""

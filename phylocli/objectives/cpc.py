@@ -3,7 +3,7 @@
     z_t = encoder(segment t),   c_t = GRU(z_1 … z_t),   f_k(x_{t+k}, c_t) = exp( z_{t+k}ᵀ W_k c_t ),   k = 1 … steps
     loss = mean over sequences, t and k of  -log  f_k(x_{t+k}, c_t) / Σⱼ f_k(xⱼ, c_t)
 
-with j over the true segment and all segments of the batch's other sequences that are no kin (`within`: of the sequence
+with j over the true segment and all segments of the batch's other sequences that are unrelated (`within`: of the sequence
 itself too). van den Oord, Li & Vinyals 2018, arXiv 1807.03748, equations 3 and 4. Each segment is encoded by itself, so
 that no encoder sees what it shall predict. The recurrent unit and the W_k are thrown away after training.
 """
@@ -13,10 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from phylocli.objectives.base.predictive_coding import Ahead, Score
+from phylocli.objectives.base.predictive_coding import PredictiveCoding, Score
 
 
-class Objective(Ahead):
+class Objective(PredictiveCoding):
     """Contrastive predictive coding.
 
     Args:

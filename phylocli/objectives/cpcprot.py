@@ -3,7 +3,7 @@
     loss = mean over sequences, t ≥ first and k of  -log  exp s(c_t, z_{t+k}) / Σⱼ exp s(c_t, z^j_{t+k})
 
 with z from patches of 11 residues, each encoded by itself, c_t from a GRU over z_1 … z_t, one critic s for all k
-(theirs: the dot product, without parameters), and j over the sequence itself and those of the batch that are no kin, at
+(theirs: the dot product, without parameters), and j over the sequence itself and unrelated ones of the batch, at
 the same place. Lu, Zhang, Ghassemi & Moses 2020, doi:10.1101/2020.09.04.283929: information between a protein's global
 context and its later local patches, by InfoNCE. Their defaults are four steps ahead and a context as wide as a patch's
 vector. The recurrent unit is thrown away after training.
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from phylocli.objectives.base.predictive_coding import Ahead, Score
+from phylocli.objectives.base.predictive_coding import PredictiveCoding, Score
 
 
-class Objective(Ahead):
+class Objective(PredictiveCoding):
     """Information between context and later patches, on a critic's scores (in the paper: `dot`).
 
     Args:

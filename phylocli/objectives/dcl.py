@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.objectives.base.masking import Batch, logsumexp, mean, positives
+from phylocli.objectives.base.batch import Batch
+from phylocli.objectives.base.masking import logsumexp, mean, positives
 
 
 class Objective(nn.Module):

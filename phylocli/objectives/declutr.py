@@ -4,7 +4,7 @@
 
 Giorgi, Nitski, Wang & Bader 2021, arXiv 2006.03659, section 3. The first view is the anchor, all others are its
 positives (view `spans`), which the mean makes one, after Saunshi et al. 2019 (arXiv 1902.09229). Left out: several
-anchors of one sequence, for spans of kin are no negatives here; and their masked language modelling beside the
+anchors of one sequence, for spans of homologs are not negatives here; and their masked language modelling beside the
 contrast.
 """
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.objectives import nt_xent
-from phylocli.objectives.base.masking import Batch
-from phylocli.objectives.base.requirements import Needs, more_of
+from phylocli.objectives.base.batch import Batch
+from phylocli.objectives.base.requirements import Requirements
 
 
 class Objective(nt_xent.Objective):
@@ -27,8 +27,8 @@ class Objective(nt_xent.Objective):
 
     def __init__(self, critic: nn.Module) -> None:
         super().__init__(critic)
-        self.needs = Needs(views="all")
+        self.requirements = Requirements(views="all")
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss`, `bound` (nats) and its `ceiling`, from anchors a and positives b and `batch.more` (each (N, D))."""
-        return super().forward(a, torch.stack([b, *more_of(batch)]).mean(0), batch)
+        return super().forward(a, torch.stack([b, *batch.more]).mean(0), batch)

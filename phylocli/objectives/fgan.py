@@ -27,7 +27,7 @@ def row(divergence: str) -> Divergence:
         UsageError: no such divergence.
     """
     if divergence not in DIVERGENCES:
-        raise UsageError(f"there is no divergence {divergence!r} in the table", fix=f"known: {', '.join(DIVERGENCES)}")
+        raise UsageError(f"unknown f-divergence {divergence!r}", fix=f"available: {', '.join(DIVERGENCES)}")
     return DIVERGENCES[divergence]
 
 

@@ -9,8 +9,8 @@ the uniform prior:
     D = E_prior[ log d(u) ] + E_x[ log(1 - d(σ(E(x)))) ],   maximised by d, minimised by the encoder
 
 Hjelm et al. 2019, arXiv 1808.06670, equations 2 to 8; their DIM(G) has α, β, γ = 1, 0, 1, DIM(L) 0, 1, 0.1. Negatives
-are the residues of the batch's other sequences that are no kin. For I(E(x); x) they feed the whole feature map to the
-critic; proteins differ in length, so the mean of a perceptron over the residues stands for it here (as in deep sets;
+are the residues of the batch's other sequences that are unrelated. For I(E(x); x) they feed the whole feature map to the
+critic; proteins differ in length, so the mean of a perceptron over the residues takes its place here (as in deep sets;
 Zaheer et al. 2017, arXiv 1703.06114).
 """
 
@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives.base.masking import Batch, logsumexp
-from phylocli.objectives.base.requirements import Needs, may_contrast, residues_of
+from phylocli.objectives.base.batch import Batch, residues_of
+from phylocli.objectives.base.masking import logsumexp
+from phylocli.objectives.base.requirements import Requirements
 
 ESTIMATORS = ("jsd", "infonce", "dv")
 
 
-def _share(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def _residue_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the weight of each residue within its sequence, (N, L); rows sum to 1."""
     there = mask.to(dtype)
     return there / there.sum(1, keepdim=True).clamp(min=1)
@@ -45,19 +46,19 @@ def information(scores: Tensor, mask: Tensor, free: Tensor, estimator: str) -> T
             probability of a residue among the negative ones and itself, which is at most 0. Residues of a sequence weigh the
             same and sequences weigh the same.
     """
-    share = _share(mask, scores.dtype)
+    weight = _residue_weights(mask, scores.dtype)
     own = scores.diagonal(dim1=0, dim2=1).T  # (N, L)
     pairs = free.sum().clamp(min=1)
 
     def positive(values: Tensor) -> Tensor:
-        return (values * share).sum(1).mean()
+        return (values * weight).sum(1).mean()
 
     if estimator == "jsd":
-        against = (F.softplus(scores) * share).sum(2)
+        against = (F.softplus(scores) * weight).sum(2)
         return positive(-F.softplus(-own)) - against.masked_fill(~free, 0).sum() / pairs
     allowed = free[:, :, None] & mask
     if estimator == "dv":
-        weighted = scores + share.clamp(min=torch.finfo(scores.dtype).tiny).log() - pairs.to(scores.dtype).log()
+        weighted = scores + weight.clamp(min=torch.finfo(scores.dtype).tiny).log() - pairs.to(scores.dtype).log()
         return positive(own) - torch.where(allowed.any(), logsumexp(weighted, allowed), 0)
     against = logsumexp(scores.flatten(1), allowed.flatten(1), dim=1)[:, None]
     return positive(own - torch.logaddexp(own, against))
@@ -74,7 +75,7 @@ class Objective(nn.Module):
         local: β.
         prior: γ.
         estimator: `jsd`, `infonce` or `dv`.
-        hidden: features of the discriminator and of the perceptron that stands for the whole sequence.
+        hidden: features of the discriminator and of the perceptron that represents the whole sequence.
 
     Raises:
         UsageError: no such estimator, or vectors and residues of different size.
@@ -107,7 +108,7 @@ class Objective(nn.Module):
             self.discriminator = nn.Sequential(
                 nn.Linear(dimension, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
             )
-        self.needs = Needs(views="first", residues=True)
+        self.requirements = Requirements(views="first", residues=True)
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss` and the terms `global`, `local` (information) and `prior` (D), from a (N, D) and residues (N, L, F).
@@ -115,11 +116,11 @@ class Objective(nn.Module):
         The discriminator learns from the same backward pass: its own loss has the value 0 in `loss`.
         """
         residues, mask = residues_of(batch)
-        free = may_contrast(batch, batch.family, batch.clan)
+        free = batch.negatives_among(batch.family, batch.clan)
         terms: dict[str, Tensor] = {}
         loss = a.new_zeros(())
         if self.weights["global"]:
-            whole = torch.einsum("nld,nl->nd", self.whole(residues), _share(mask, residues.dtype))
+            whole = torch.einsum("nld,nl->nd", self.whole(residues), _residue_weights(mask, residues.dtype))
             scores = self.critic(a, whole)[:, :, None]
             terms["global"] = information(scores, torch.ones_like(mask[:, :1]), free, self.estimator)
             loss = loss - self.weights["global"] * terms["global"]

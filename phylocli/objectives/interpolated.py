@@ -42,9 +42,9 @@ def bound(scores: Tensor, negatives: Tensor, *, alpha: float = 0.5, log_baseline
     itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     # log Σ over candidates but one: stable, because the sum always keeps the true partner's own term.
     total = logsumexp(scores, negatives | itself, dim=1)[:, None]
-    share = (scores - total).masked_fill(~negatives, -math.inf).exp()
+    part = (scores - total).masked_fill(~negatives, -math.inf).exp()
     floor = (positives(scores)[:, None] - total).exp()
-    without = total + torch.maximum(1 - share, floor).log()
+    without = total + torch.maximum(1 - part, floor).log()
     joint = positives(scores)[:, None] - _log_mix(without - count.log(), alpha, log_baseline)
     # Each row's average over its negatives, then the average over rows.
     joint_mean = mean((joint.masked_fill(~negatives, 0).sum(1) / count[:, 0])[:, None], usable[:, None])

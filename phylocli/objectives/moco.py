@@ -1,15 +1,15 @@
 """MoCo: find the partner's key among a queue of keys from earlier steps, made by a slowly moving encoder (He 2020).
 
-    loss = mean over i of  -log  exp s(qᵢ, kᵢ) / ( exp s(qᵢ, kᵢ) + Σ_{k in queue, no kin of i} exp s(qᵢ, k) )
+    loss = mean over i of  -log  exp s(qᵢ, kᵢ) / ( exp s(qᵢ, kᵢ) + Σ_{k in queue, unrelated to i} exp s(qᵢ, k) )
 
 with qᵢ = aᵢ from the encoder and kᵢ = bᵢ from its momentum copy, θ_k ← m θ_k + (1 - m) θ_q after each step; the batch's
-keys enter the queue after the step, so its own other keys are no negatives. He et al. 2020, arXiv 1911.05722, equations
+keys enter the queue after the step, so its own other keys are not negatives. He et al. 2020, arXiv 1911.05722, equations
 1 and 2 and algorithm 1; s is the cosine over a temperature of 0.07. MoCo v2 (Chen, Fan, Girshick & He 2020, arXiv
 2003.04297) is the same loss with a perceptron as head, a temperature of 0.2 and stronger views; v1's head is one linear
 layer, which the encoder's last one takes the place of.
 
-Keys carry family and clan codes, so kin are no negatives in the queue either. Places of the queue that nothing has been
-put in yet are left out, where the authors fill them with random vectors: the first steps have fewer negatives instead
+Keys carry family and clan codes, so homologs are not negatives in the queue either. Slots of the queue that are still
+empty are left out, where the authors fill them with random vectors: the first steps have fewer negatives instead
 of meaningless ones. The authors shuffle samples among devices lest batch normalisation tell a key from others; nothing
 here normalises over a batch (all encoders use layer normalisation), so there is nothing to shuffle.
 """
@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives.base.masking import Batch, logsumexp, positives
-from phylocli.objectives.base.memory_bank import Queue
-from phylocli.objectives.base.requirements import Needs
+from phylocli.objectives.base.batch import Batch
+from phylocli.objectives.base.masking import logsumexp, positives
+from phylocli.objectives.base.memory_bank import MemoryBank
+from phylocli.objectives.base.requirements import Requirements
 
 
 class Objective(nn.Module):
@@ -40,8 +41,8 @@ class Objective(nn.Module):
         if queue < 1 or not 0 <= momentum < 1:
             raise UsageError(f"MoCo cannot have a queue of {queue} and a momentum of {momentum}", fix="0 ≤ momentum < 1")
         self.critic = critic
-        self.queue = Queue(queue, dimension)
-        self.needs = Needs(momentum=momentum, negatives=False)
+        self.queue = MemoryBank(queue, dimension)
+        self.requirements = Requirements(momentum=momentum, negatives=False)
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss`, `bound` (InfoNCE in nats) and its `ceiling`, from a and b (N, D); b takes no gradient."""
@@ -53,7 +54,7 @@ class Objective(nn.Module):
         log_probability = own - logsumexp(scores, candidates, dim=1)
         ceiling = candidates.sum(1).to(a.dtype).log()
         if self.training:
-            self.queue.put(b, batch)
+            self.queue.add(b, batch)
         return {
             "loss": -log_probability.mean(),
             "bound": (log_probability + ceiling).mean().detach(),

@@ -54,7 +54,7 @@ class Objective(Estimator):
         if ratio < 0:
             raise UsageError(f"the ratio of noise to pairs cannot be {ratio}", fix="0 takes all of the batch")
         if form not in ("binary", "ranking"):
-            raise UsageError(f"there is no form {form!r} of NCE", fix="known: binary, ranking")
+            raise UsageError(f"unknown form of NCE {form!r}", fix="available: binary, ranking")
         self.ratio = ratio or None
         self.ranking = form == "ranking"
 

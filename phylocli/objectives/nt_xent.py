@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from phylocli.objectives.base.masking import Batch, contrast
+from phylocli.objectives.base.batch import Batch
+from phylocli.objectives.base.masking import contrast
 
 
 class Objective(nn.Module):
@@ -25,7 +26,7 @@ class Objective(nn.Module):
         """Return `loss`, `bound` (InfoNCE in nats) and its `ceiling`, from a and b (N, D)."""
         z, partner = torch.cat([a, b]), torch.cat([b, a])
         n = len(a)
-        # Columns are rolled by N, so that the partner of view i stands on the diagonal.
+        # Columns are rolled by N, so that the partner of view i is on the diagonal.
         scores = self.critic(z, partner)
         negatives = batch.twice().negatives().roll(n, dims=1)
         log_probability, ceiling = contrast(scores, negatives)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.objectives.base.masking import Batch, positives
+from phylocli.objectives.base.batch import Batch
+from phylocli.objectives.base.masking import positives
 
 
 class Objective(nn.Module):

@@ -2,10 +2,10 @@
 
     loss = mean over i of  -log  exp s(aᵢ, bᵢ) / Σⱼ ( exp s(aᵢ, bⱼ) + w^[i = j] exp s(aᵢ, hⱼ) )
 
-with j over i itself and, for b, those that are no kin. Gao, Yao & Chen 2021, arXiv 2104.08821, equation 5, with the
+with j over i itself and, for b, those that are unrelated. Gao, Yao & Chen 2021, arXiv 2104.08821, equation 5, with the
 weight of one's own hard negative from their appendix (w = 1 is equation 5). They take pairs and contradictions of a
 data set of inference; here homologs are the pairs, and the hard negative h is a decoy of b (view `decoy`): it has b's
-composition and is no homolog of anything, so all decoys are negatives of all. s is the cosine over 0.05.
+composition and has no homolog, so all decoys are negatives of all. s is the cosine over 0.05.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives.base.masking import Batch, logsumexp, positives
-from phylocli.objectives.base.requirements import Needs, more_of
+from phylocli.objectives.base.batch import Batch
+from phylocli.objectives.base.masking import logsumexp, positives
+from phylocli.objectives.base.requirements import Requirements
 
 
 class Objective(nn.Module):
@@ -34,7 +35,7 @@ class Objective(nn.Module):
             raise UsageError(f"the weight of hard negatives must be above 0, not {weight}")
         self.critic = critic
         self.log_weight = math.log(weight)
-        self.needs = Needs(views="all", negatives=False)
+        self.requirements = Requirements(views="all", negatives=False)
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss`, `bound` (nats) and its `ceiling`, from a, b and the decoys `batch.more` (each (N, D)).
@@ -42,7 +43,7 @@ class Objective(nn.Module):
         Raises:
             UsageError: there is no third view.
         """
-        decoys = more_of(batch)
+        decoys = batch.more
         if not decoys:
             raise UsageError(
                 "supervised SimCSE needs hard negatives, and the view makes none",

@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from phylocli.objectives.base.masking import Batch, logsumexp
+from phylocli.objectives.base.batch import Batch
+from phylocli.objectives.base.masking import logsumexp
 
 
 class Objective(nn.Module):
@@ -27,6 +28,6 @@ class Objective(nn.Module):
         z, both = torch.cat([a, b]), batch.twice()
         scores = self.critic(z, z)
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-        kin = (both.family[:, None] == both.family[None]) & ~itself
-        log_probability = scores - logsumexp(scores, kin | both.negatives(), dim=1)[:, None]
-        return {"loss": -(log_probability.masked_fill(~kin, 0).sum(1) / kin.sum(1)).mean()}
+        homologs = (both.family[:, None] == both.family[None]) & ~itself
+        log_probability = scores - logsumexp(scores, homologs | both.negatives(), dim=1)[:, None]
+        return {"loss": -(log_probability.masked_fill(~homologs, 0).sum(1) / homologs.sum(1)).mean()}

@@ -9,9 +9,9 @@ equations 2 to 6: τ = 0.1, ε = 0.05, three iterations. Prototypes are put back
 gradient in the first `freeze` steps. With a queue, features of earlier steps take part in finding the codes, which
 small batches need.
 
-There are no negatives to mask; what can push kin apart is the balance of the codes. So kin share one sample's mass:
-with `kin_mass` each family or clan in the batch (and queue) weighs the same whatever its number of members, and where
-there are no more prototypes than these, balance asks of none that it be split.
+There are no negatives to mask; what can push homologs apart is the balance of the codes. So homologs share one sample's
+mass: with `homolog_weight` each family or clan in the batch (and queue) weighs the same whatever its number of members, and
+with no more prototypes than these, balance does not require that any be split.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives.base.masking import Batch
-from phylocli.objectives.base.memory_bank import Queue
-from phylocli.objectives.base.requirements import Needs, kin_weights, more_of
+from phylocli.objectives.base.batch import Batch
+from phylocli.objectives.base.masking import homolog_weights
+from phylocli.objectives.base.memory_bank import MemoryBank
+from phylocli.objectives.base.requirements import Requirements
 from phylocli.objectives.base.sinkhorn import sinkhorn
 
 
@@ -39,7 +40,7 @@ class Objective(nn.Module):
         iterations: of Sinkhorn–Knopp.
         freeze: steps in which the prototypes stay as they are.
         queue: features of each large view that are kept for finding codes; 0: none.
-        kin_mass: see above; False: each sample weighs the same, as in the paper.
+        homolog_weight: see above; False: each sample weighs the same, as in the paper.
     """
 
     prototypes: nn.Parameter
@@ -56,7 +57,7 @@ class Objective(nn.Module):
         iterations: int = 3,
         freeze: int = 30,
         queue: int = 0,
-        kin_mass: bool = True,
+        homolog_weight: bool = True,
     ) -> None:
         super().__init__()
         if min(prototypes, iterations) < 1 or min(temperature, epsilon) <= 0 or queue < 0:
@@ -64,16 +65,16 @@ class Objective(nn.Module):
         self.prototypes = nn.Parameter(F.normalize(torch.randn(prototypes, dimension), dim=1))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.temperature, self.epsilon, self.iterations, self.freeze = temperature, epsilon, iterations, freeze
-        self.kin_mass = kin_mass
-        self.queues = nn.ModuleList(Queue(queue, dimension) for _ in range(2 if queue else 0))
-        self.needs = Needs(views="all")
+        self.homolog_weight = homolog_weight
+        self.queues = nn.ModuleList(MemoryBank(queue, dimension) for _ in range(2 if queue else 0))
+        self.requirements = Requirements(views="all")
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss` and `code_entropy` (nats, of the prototypes that codes use on average; at most log K).
 
         a and b are the large views (N, D); `batch.more` may hold small ones.
         """
-        views = [F.normalize(z, dim=1) for z in (a, b, *more_of(batch))]
+        views = [F.normalize(z, dim=1) for z in (a, b, *batch.more)]
         frozen = (self.steps < self.freeze).to(a.dtype)
         centres = self.prototypes.detach() * frozen + self.prototypes * (1 - frozen)
         scores = [z @ centres.T for z in views]
@@ -94,15 +95,15 @@ class Objective(nn.Module):
             family, clan = torch.cat([family, queue.family]), torch.cat([clan, queue.clan])
             there = torch.cat([there, queue.filled()])
             if self.training:
-                queue.put(z, batch)
+                queue.add(z, batch)
         weights = there / there.sum()
-        if self.kin_mass:
-            weights = kin_weights(family, clan) * there
+        if self.homolog_weight:
+            weights = homolog_weights(family, clan) * there
             weights = weights / weights.sum()
         return sinkhorn(scores, self.epsilon, self.iterations, weights)[: len(z)]
 
-    def _queues(self) -> list[Queue]:
-        return [queue for queue in self.queues if isinstance(queue, Queue)]
+    def _queues(self) -> list[MemoryBank]:
+        return [queue for queue in self.queues if isinstance(queue, MemoryBank)]
 
     @torch.no_grad()
     def after_step(self) -> None:

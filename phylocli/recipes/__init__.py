@@ -1,10 +1,12 @@
-"""Published methods as combinations of view, encoder, critic, objective and schedule: one TOML file each, no code."""
+"""Published methods as combinations of view, encoder, critic, objective and schedule: one TOML file each, no code.
+
+A recipe states what differs from the defaults of `phylocli.config.train.TrainConfig`.
+"""
 
 from __future__ import annotations
 
 import difflib
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,92 +14,68 @@ from phylocli.core import plugins
 from phylocli.core.errors import UsageError
 from phylocli.formats.streams import PathLike
 from phylocli.formats.toml import read_toml
-from phylocli.recipes._settings import merge
 
 _FOLDER = Path(__file__).parent
 
-_ABOUT = ("recipe", "idea", "paper")
-_RUN = ("seed", "inputs", "phylocli")  # a finished run's config.toml is a recipe too
 
-
-@dataclass
+@dataclass(frozen=True)
 class Recipe:
-    """A recipe.
+    """A recipe's file.
 
     Attributes:
         name: as the user types it.
         idea: one line.
         paper: where it was published.
-        settings: nested settings, every one of them, defaults included.
-        inputs: what was trained on, where the recipe is the config.toml of a run; else empty.
-        seed: of that run; else 0.
+        values: nested settings that it states.
+        where: the file or the recipe, for messages.
+        is_run: it is the config.toml of a run, with its inputs and its seed.
     """
 
     name: str
     idea: str
     paper: str
-    settings: dict[str, Any]
-    inputs: list[str] = field(default_factory=list)
-    seed: int = 0
+    values: dict[str, Any]
+    where: str
+    is_run: bool
 
 
 def names() -> list[str]:
     """Return the names of the recipes that phylocli and installed packages bring, sorted."""
-    own = {f.stem for f in _FOLDER.glob("*.toml") if not f.stem.startswith("_")}
+    own = {f.stem for f in _FOLDER.glob("*.toml")}
     return sorted(own | {*plugins.recipe_names()})
 
 
-def defaults() -> dict[str, Any]:
-    """Return every setting with its default."""
-    return tomllib.loads((_FOLDER / "_defaults.toml").read_text(encoding="utf-8"))
-
-
-def load(recipe: PathLike) -> Recipe:
+def read(recipe: PathLike) -> Recipe:
     """Return a recipe by its name or from a TOML file, for example the `config.toml` of a run.
 
     Raises:
-        UsageError: no such recipe, or a setting that does not exist or is of the wrong kind.
+        UsageError: no such recipe.
         BadInputError: the file is not there or not TOML.
     """
     text = str(recipe)
-    if text in names():
+    known = names()
+    if text in known:
         path = plugins.recipe_file(text, _FOLDER / f"{text}.toml")
     elif text.endswith(".toml") or "/" in text:
         path = Path(text)
     else:
-        near = difflib.get_close_matches(text, names(), n=1)
+        near = difflib.get_close_matches(text, known, n=1)
         raise UsageError(
             f"unknown recipe {text!r}",
             fix=(f"did you mean {near[0]!r}? " if near else "")
-            + f"available: {', '.join(names())}, or the path of a .toml file",
+            + f"available: {', '.join(known)}, or the path of a .toml file",
         )
     content = read_toml(path)
-    about = {key: content.pop(key, "") for key in _ABOUT}
-    run = {key: content.pop(key, None) for key in _RUN}
-    settings = merge(defaults(), content, f"recipe {text}" if text in names() else str(path))
-    name = about["recipe"] or path.stem
-    return Recipe(name, about["idea"], about["paper"], settings, list(run["inputs"] or []), int(run["seed"] or 0))
+    name, idea, paper = (content.pop(key, "") for key in ("recipe", "idea", "paper"))
+    content.pop("phylocli", None)  # the version that a run was made with
+    where = f"recipe {text}" if text in known else str(path)
+    return Recipe(name or path.stem, idea, paper, content, where, "inputs" in content)
 
 
 def listing() -> str:
     """Return a table of all recipes, tab-separated with a header: recipe, idea, paper."""
-    rows = [load(name) for name in names()]
+    rows = [read(name) for name in names()]
     return "recipe\tidea\tpaper\n" + "".join(f"{r.name}\t{r.idea}\t{r.paper}\n" for r in rows)
 
 
-def describe(recipe: Recipe) -> str:
-    """Return a recipe as TOML with every setting spelled out: a start for one's own."""
-    import tomli_w
-
-    return tomli_w.dumps({"recipe": recipe.name, "idea": recipe.idea, "paper": recipe.paper, **recipe.settings})
-
-
-__all__ = [
-    "Recipe",
-    "defaults",
-    "describe",
-    "listing",
-    "load",
-    "merge",
-    "names",
-]
+__all__ = ["Recipe", "listing", "names", "read"]

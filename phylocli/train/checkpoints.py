@@ -22,8 +22,8 @@ SMALLER_IS_BETTER = ("val_loss",)
 _NAME = re.compile(r"^step-(\d{8})\.pt$")
 
 
-WEIGHTS = ("learner", "optimiser")
-"""What of a state is large: `phylocli.train.parallel.strategy` makes it, and deals it out."""
+WEIGHTS = ("task", "optimiser")
+"""What of a state is large: `phylocli.train.parallel.strategy` makes it, and sends it tensor by tensor."""
 
 
 def from_main(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
@@ -31,7 +31,7 @@ def from_main(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[s
 
     Args:
         world: the processes of the run.
-        load: gives the state, or None where there is none.
+        load: gives the state, or None without one.
 
     Raises:
         ElsewhereError: in the others, where rank 0 failed.
@@ -126,13 +126,13 @@ def found(folder: Path) -> list[Path]:
 
 
 def load_latest(folder: Path, sound: Iterable[str] = ()) -> dict[str, Any] | None:
-    """Return the state of the newest checkpoint that can be read, None where there is none.
+    """Return the state of the newest checkpoint that can be read; None without one.
 
     Only plain data are read (`weights_only`): a checkpoint cannot run code.
 
     Args:
         folder: the run's `checkpoints/`.
-        sound: names of weights of the learner; checkpoints in which one of them is NaN or infinite are skipped.
+        sound: names of weights of the task; checkpoints in which one of them is NaN or infinite are skipped.
 
     Raises:
         BadInputError: there are checkpoints, and none can be read.
@@ -141,7 +141,7 @@ def load_latest(folder: Path, sound: Iterable[str] = ()) -> dict[str, Any] | Non
     names = list(sound)
     for path in reversed(paths):
         state = _read(path)
-        if state is not None and all(state["learner"][name].isfinite().all() for name in names):
+        if state is not None and all(state["task"][name].isfinite().all() for name in names):
             return state
     if paths:
         raise BadInputError(
@@ -155,7 +155,7 @@ def load_latest(folder: Path, sound: Iterable[str] = ()) -> dict[str, Any] | Non
 def _read(path: Path) -> dict[str, Any] | None:
     """Return the state in a file; None, with a warning, where it is damaged."""
     try:
-        # torch.load does not look at the checksums in the file.
+        # torch.load does not check the checksums in the file.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
@@ -165,4 +165,15 @@ def _read(path: Path) -> dict[str, Any] | None:
         lines = str(error).strip().splitlines()
         console.warning(f"{path} is damaged and is skipped ({lines[0] if lines else type(error).__name__})")
         return None
+    return _upgraded(state)
+
+
+def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a checkpoint of an earlier version under today's names."""
+    if "learner" in state:
+        weights = state.pop("learner")
+        state["task"] = {re.sub(r"^slow\.", "momentum_encoder.", name): value for name, value in weights.items()}
+    if "memory" in state:
+        memory = state.pop("memory")
+        state["execution"] = {"max_tokens": memory["tokens"], "grad_cache": memory["cache"]}
     return state

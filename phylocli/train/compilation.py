@@ -5,32 +5,31 @@ from __future__ import annotations
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.train.data.types import PairBatch
-from phylocli.train.dry_run import leaves_out
-from phylocli.train.task import Learner
+from phylocli.train.task import ContrastiveTask
 
 
-def compile_encoder(learner: Learner, pairs: PairBatch) -> None:
-    """Compile the encoder of a learner in place, and try it; what it computes stays the same but for rounding.
+def compile_encoder(task: ContrastiveTask, pairs: PairBatch) -> None:
+    """Compile the encoder of a task in place, and try it; what it computes stays the same but for rounding.
 
     Lengths and numbers of residues differ from batch to batch, so shapes are left open. The encoder is compiled as a whole:
     its blocks one by one are as many compilations of one function, more than torch allows.
 
     Args:
-        learner: on its device, with its precision.
-        pairs: to try it on; the learner is left as it was.
+        task: on its device, with its precision.
+        pairs: to try it on; the task is left as it was.
 
     Raises:
         UsageError: it cannot be compiled here, or is cut among processes.
     """
-    if learner.sharded:
-        raise UsageError("an encoder in parts is not compiled", fix="say --set compile=false or --set batch.shard=false")
+    if task.execution.sharded:
+        raise UsageError("a sharded encoder cannot be compiled", fix="use --set compile=false or --set batch.shard=false")
     console.info("compiling the encoder; the first steps are slow")
-    learner.model.encoder.compile(dynamic=True)
+    task.model.encoder.compile(dynamic=True)
     try:
-        leaves_out(learner, pairs)
+        task.leaves_weights_out(pairs)
     except Exception as error:  # of a compiler and its surroundings: there is no end to their kinds
         raise UsageError(
             "torch.compile cannot compile the encoder here",
             why=(str(error).strip() or type(error).__name__).splitlines()[0],
-            fix="say --set compile=false; on a CPU torch.compile needs a C++ compiler",
+            fix="use --set compile=false; on a CPU torch.compile needs a C++ compiler",
         ) from error

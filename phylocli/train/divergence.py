@@ -1,4 +1,4 @@
-"""When a run has gone wrong: a loss that is no number, or embeddings that are all alike."""
+"""Divergence: a loss that is not finite, or an encoder that has collapsed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENOUGH = 8
 
 
 class DivergedError(PhylocliError):
-    """The loss or the gradient is no number any more, or the encoder has collapsed."""
+    """The loss or the gradient is not finite, or the encoder has collapsed."""
 
 
 _FIX = (
@@ -28,7 +28,7 @@ _FIX = (
 
 
 def check_finite(row: dict[str, Any]) -> None:
-    """Raise where loss or gradient of a step are no numbers.
+    """Check that loss and gradient of a step are finite.
 
     Raises:
         DivergedError: they are not.
@@ -43,7 +43,7 @@ def check_finite(row: dict[str, Any]) -> None:
 
 
 def check_collapse(row: dict[str, Any], dimension: int) -> None:
-    """Raise where the embeddings of held-out members are all alike, or lie on a line.
+    """Check that the embeddings of held-out members are not all alike, or on a line.
 
     Args:
         row: with `step`, `val_rank` and `val_uniformity`.

@@ -26,8 +26,8 @@ def random_state(device: torch.device) -> dict[str, Any]:
     return {"random": torch.get_rng_state(), "random_cuda": cuda}
 
 
-def put_back(states: Sequence[dict[str, Any]], world: World, device: torch.device, seed: int, step: int) -> None:
-    """Take this process's own of the states of all processes; where there is none, seed it by the step.
+def restore(states: Sequence[dict[str, Any]], world: World, device: torch.device, seed: int, step: int) -> None:
+    """Restore this process's own of the states of all processes; without one, seed it by the step.
 
     Args:
         states: as `random_state` gave them, by rank.
@@ -38,7 +38,7 @@ def put_back(states: Sequence[dict[str, Any]], world: World, device: torch.devic
     """
     if len(states) != world.size:
         console.warning(
-            f"the run was done by {len(states)} processes and goes on with {world.size}: batches and gradients are "
+            f"the run was done by {len(states)} processes and is resumed with {world.size}: batches and gradients are "
             "the same, random numbers inside the encoder (dropout) are not"
         )
         if world.rank >= len(states):

@@ -2,69 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from phylocli import recipes
-from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike, locks
 from phylocli.models.model import Model
-from phylocli.recipes.layers import Layer, option
+from phylocli.pairs import Split
 from phylocli.train import checkpoints
 from phylocli.train.data.batch_sampler import Corpus
-from phylocli.train.settings import check
+from phylocli.train.task import ContrastiveTask
 
 CONFIG, METRICS, CHECKPOINTS, PROVENANCE, MODEL = "config.toml", "metrics.parquet", "checkpoints", "provenance.json", "model"
 SPLIT = "split.parquet"
 """Which members are trained on and which are held out; see `phylocli.pairs.Split`."""
 
-# They change nothing of what comes out: a run may go on with others.
-_NO_MATTER = {"batch.workers", "batch.shard"}
+_NOT_DECISIVE = {"batch.workers", "batch.shard"}
+"""Settings on which the result does not depend: a run may be resumed with others."""
 
 
-def resolve(
-    inputs: list[PathLike],
-    recipe: PathLike | None,
-    steps: int | None,
-    seed: int | None,
-    settings: dict[str, Any],
-    layers: Sequence[Layer] = (),
-) -> dict[str, Any]:
-    """Return the run's configuration: recipe, then the layers, then settings, every value spelled out.
-
-    The config.toml of a run is complete: no layer changes what it says.
-    """
-    found = recipes.load(recipe or option(layers, "recipe") or "simclr")
-    if found.inputs:
-        if layers:
-            console.info(f"{recipe} states every setting; {', '.join(layer.where for layer in layers)} are not looked at")
-        layers = ()
-    config = found.settings
-    for layer in layers:
-        config = recipes.merge(config, layer.settings, layer.where)
-        console.detail(f"{layer.count} settings from {layer.where}")
-    config = recipes.merge(config, nested(settings), "--set")
-    if steps is not None:
-        config["steps"] = steps
-    if seed is None:
-        seed = option(layers, "seed")
-    seed = found.seed if seed is None else seed
-    sources = [str(source) for source in inputs] or found.inputs
-    if not sources:
-        raise UsageError("there is nothing to train on", fix="name pairs tables or family records with trees")
-    about = {"recipe": found.name, "idea": found.idea, "paper": found.paper}
-    whole = {**about, "inputs": sources, "seed": seed, **config}
-    check(whole)
-    return whole
-
-
-def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
+def open_run(folder: Path, config: TrainConfig, resume: bool) -> dict[str, Any] | None:
     """Return the state to go on from, None for a new run.
 
     Raises:
@@ -92,44 +55,31 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool) -> dict[str, An
     return state
 
 
-def changed(folder: Path, config: dict[str, Any]) -> list[str]:
+def changed(folder: Path, config: TrainConfig) -> list[str]:
     """Return which settings that matter differ from those of the run in a folder, as `name = value in the run`, sorted.
-
-    Args:
-        folder: of a run.
-        config: every setting, resolved.
 
     Raises:
         BadInputError, UsageError: the run's config.toml is damaged.
     """
-    before = recipes.load(folder / CONFIG)  # settings that are newer than the run have their defaults there
-    about = {"recipe": before.name, "idea": before.idea, "paper": before.paper, "inputs": before.inputs, "seed": before.seed}
-    old = {**about, **before.settings}
-    names = [name for name in _differences(old, config) if name not in _NO_MATTER and not name.startswith("log.")]
-    return [f"{name} = {_shown(old, name)}" for name in sorted(names)]
+    old, new = (dict(_flat(c.to_toml())) for c in (TrainConfig.read(folder / CONFIG), config))
+    names = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    decisive = sorted(name for name in names - _NOT_DECISIVE if not name.startswith("log."))
+    return [f"{name} = {old.get(name, 'its default')}" for name in decisive]
 
 
-def _shown(config: dict[str, Any], name: str) -> str:
-    value: Any = config
-    for key in name.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return "its default" if value is None else str(value)
+def _flat(values: dict[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{at}{key}.")
+        else:
+            yield f"{at}{key}", value
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], at: str = "") -> Iterator[str]:
-    for key in {*old, *new}:
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            yield from _differences(a, b, f"{at}{key}.")
-        elif a != b:
-            yield f"{at}{key}"
-
-
-def model_card(config: dict[str, Any], corpus: Corpus, model: Model, rows: list[dict[str, Any]]) -> str:
+def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[dict[str, Any]]) -> str:
     """Return the model card: what the model is, what it was trained on, what it reached on held-out members."""
     checked = [row for row in rows if row.get("val_bound") is not None]
-    run = config["recipe"]
-    encoder, pooling = model.config["encoder"], model.config["pooling"]
+    run = config.recipe
+    encoder, pooling = model.config.encoder, model.config.pooling
     figures = "No members were held out."
     if checked:
         row = checked[-1]
@@ -139,11 +89,11 @@ def model_card(config: dict[str, Any], corpus: Corpus, model: Model, rows: list[
             f"the same family {row['val_retrieval']:.3f}, effective rank {row['val_rank']:.1f} of {model.dimension}."
         )
     sizes = np.array([f.size for f in corpus.families])
-    inputs = ", ".join(f"`{Path(source).name}`" for source in config["inputs"])
+    inputs = ", ".join(f"`{Path(source).name}`" for source in config.inputs)
     return f"""# A phylocli model
 
 - Encoder: {encoder}, {model.size:,} parameters, {model.dimension} features, {pooling} pooling.
-- Recipe: `{run}` ({config["idea"] or "own"}), {config["steps"]} steps of {corpus.pairs} pairs, seed {config["seed"]}.
+- Recipe: `{run}` ({config.idea or "own"}), {config.steps} steps of {corpus.pairs} pairs, seed {config.seed}.
 - Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from
 {inputs}.
 - {figures}
@@ -152,3 +102,38 @@ def model_card(config: dict[str, Any], corpus: Corpus, model: Model, rows: list[
 Every setting is in config.toml of the run, the checksums of the inputs are in its provenance.json. The model knows what
 lies in these families; what it says of proteins unlike them is untested.
 """
+
+
+def save_split(path: Path, split: Split, *, resumed: bool) -> None:
+    """Save which members are trained on and which are held out.
+
+    Raises:
+        UsageError: a run that is resumed began with another split.
+    """
+    if resumed and path.is_file() and Split.read(path).digest() != split.digest():
+        raise UsageError(
+            f"the run began with another split, {path}", why="a member cannot change sides in mid-run", fix="start a new run"
+        )
+    split.write(path)
+
+
+def load_task(folder: PathLike, *, trained: bool = True) -> ContrastiveTask:
+    """Return the task of a run folder: the model with head, critic and objective, as its last checkpoint left them.
+
+    Args:
+        folder: of a run.
+        trained: False: as the run began.
+
+    Raises:
+        BadInputError: no run there, or no checkpoint that can be read.
+    """
+    path = Path(folder)
+    if not (path / CONFIG).is_file():
+        raise BadInputError(f"{path} is not a run folder", fix="name the folder that was given to 'phylocli train -o'")
+    task = ContrastiveTask(TrainConfig.read(path / CONFIG))
+    if trained:
+        state = checkpoints.load_latest(path / CHECKPOINTS)
+        if state is None:
+            raise BadInputError(f"{path} has no checkpoint yet", fix="train for some steps first")
+        task.load_state_dict(state["task"])
+    return task

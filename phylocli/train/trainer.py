@@ -1,62 +1,76 @@
 """Training, from inputs to a model folder.
 
-A run folder holds config.toml (every setting, resolved), metrics.parquet (one row a step), checkpoints/, provenance.json
-and, when the run is done, model/. Batches are functions of the seed and the step, so a run that was stopped goes on
-exactly as if it had not been. What happens here happens once; the steps themselves are those of `phylocli.train.loop`.
+A run folder holds config.toml (every settingd), metrics.parquet (one row a step), checkpoints/, provenance.json
+and, when the run is done, model/. Batches are functions of the seed and the step, so a run that was stopped resumes exactly
+as if it had not been. What is here happens once a run; the steps are in `phylocli.train.loop`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from phylocli.config.assignments import nested
+from phylocli.config.base import Config
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, locks, write_text
 from phylocli.models.device import choose_device
-from phylocli.pairs import Split
-from phylocli.recipes.layers import Layer, option
-from phylocli.train import checkpoints
+from phylocli.train import checkpoints, divergence
+from phylocli.train.checks import check_config
 from phylocli.train.compilation import compile_encoder
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.divergence import DivergedError
-from phylocli.train.finalize.steps import check_completion
-from phylocli.train.loop import Run
-from phylocli.train.parallel.strategy import Engine
+from phylocli.train.finalize import finalization_steps
+from phylocli.train.loop import TrainingLoop
+from phylocli.train.optimiser import Schedule
+from phylocli.train.parallel.execution import Execution, choose_precision
+from phylocli.train.parallel.strategy import Strategy
 from phylocli.train.parallel.world import ElsewhereError, World, device_name, joined
 from phylocli.train.randomness import own_random_state
 from phylocli.train.report import flops
 from phylocli.train.report.metrics import MetricsLog
+from phylocli.train.report.step_log import Row, StepLog
 from phylocli.train.report.throughput import Meter
-from phylocli.train.run_folder import CONFIG, METRICS, MODEL, PROVENANCE, SPLIT, open_run, resolve
+from phylocli.train.run_folder import (
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    MODEL,
+    PROVENANCE,
+    SPLIT,
+    model_card,
+    open_run,
+    save_split,
+)
 from phylocli.train.signals import Stopped, stop_signals
-from phylocli.train.task import Learner, choose_precision
+from phylocli.train.state import TrainState
+from phylocli.train.task import ContrastiveTask
 
 __all__ = ["DivergedError", "Stopped", "train_model"]
 
 
 def train_model(
-    inputs: list[PathLike],
+    inputs: Sequence[PathLike],
     output: PathLike,
+    config: TrainConfig | None = None,
     *,
-    recipe: PathLike | None = None,
-    steps: int | None = None,
-    seed: int | None = None,
-    device: str | None = None,
     resume: bool = False,
-    settings: dict[str, Any] | None = None,
-    layers: Sequence[Layer] = (),
     cache: Cache = True,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Path:
     """Train an encoder on homolog pairs.
 
@@ -64,18 +78,13 @@ def train_model(
         inputs: family records with trees (pairs are then drawn fresh at every step), or pairs tables. With none, those
             of the run that is resumed, or of the run whose config.toml is the recipe.
         output: the run folder.
-        recipe: a recipe's name or the path of a TOML file, such as the config.toml of another run; None takes that of the
-            layers, else `simclr`.
-        steps: optimiser steps; None takes the recipe's.
-        seed: of weights, splits and batches; None takes that of the run whose config.toml is the recipe, or of the layers,
-            else 0. On a CPU, same inputs, seed and thread count give the same model.
-        device: `auto`, `cpu`, `cuda` or `mps`; None takes that of the layers, else `auto`.
-        resume: go on from the last checkpoint of `output`; where there is none, start.
-        settings: over the recipe's, by dotted names (`{"critic.temperature": 0.05}`) or nested.
-        layers: settings between the recipe's and these, as `phylocli.recipes.layers.collect` finds them in the user's and
-            the project's files and in the environment. Without any, none of these is looked at.
+        config: every setting; None: that of the recipe `simclr`. On a CPU, same inputs, configuration and thread count give
+            the same model.
+        resume: continue from the last checkpoint of `output`, or start if there is none.
         cache: the folder where compiled families are kept, for later runs; True takes the user's (`$PHYLOCLI_CACHE`), False
             compiles them for this run only.
+        settings: over the configuration, by dotted names: `{"critic.temperature": 0.05}`.
+        options: fields of `TrainConfig` over the configuration, such as `recipe="moco"`, `steps=1000`, `seed=1`.
 
     Returns:
         The model folder, `output/model`.
@@ -85,8 +94,7 @@ def train_model(
             resuming; nothing to resume.
         InUseError: another process trains in the run folder.
         BadInputError: inputs that hold no usable family.
-        DivergedError: the loss became infinite or not a number, or all embeddings alike (unless `on_divergence` says
-            otherwise).
+        DivergedError: the loss became infinite or NaN, or the encoder collapsed (unless `on_divergence` says otherwise).
         Stopped: interrupted; a checkpoint is saved.
 
     Examples:
@@ -96,28 +104,36 @@ def train_model(
         (1, 64)
     """
     folder = Path(output)
+    options = {name: value for name, value in options.items() if value is not None}
+    given = TrainConfig.of(config, Config.merge(options, nested(dict(settings or {}))))
 
-    def resolved() -> dict[str, Any]:
-        again = resume and not inputs and (folder / CONFIG).is_file()
-        if resume and not inputs and recipe is None and not again:
-            raise UsageError(
-                f"{folder} holds no run to resume: it has no {CONFIG}",
-                fix="check the name of the folder, or name inputs to start a run there",
-            )
-        return resolve(inputs, folder / CONFIG if again else recipe, steps, None if again else seed, settings or {}, layers)
+    def resolved() -> TrainConfig:
+        config = given
+        if resume and not inputs:
+            if (folder / CONFIG).is_file():
+                config = given.based_on(folder / CONFIG)
+            elif not given.inputs:
+                raise UsageError(
+                    f"{folder} is not a run to resume: it has no {CONFIG}",
+                    fix="check the name of the folder, or name inputs to start a run there",
+                )
+        if inputs:
+            config = config.updated(inputs=tuple(map(str, inputs)))
+        check_config(config)
+        return config
 
     limit_threads()
-    target = choose_device(device_name(device or option(layers, "device") or "auto"))
-    with joined(target) as world, contextlib.ExitStack() as held:
-        config = world.on_main(resolved)
+    device = choose_device(device_name(given.device))
+    with joined(device) as world, contextlib.ExitStack() as held:
+        config = TrainConfig.model_validate(world.on_main(lambda: resolved().model_dump()))
         world.on_main(lambda: held.enter_context(locks.exclusive(folder)))
         state = checkpoints.from_main(world, lambda: open_run(folder, config, resume))
-        done = state is not None and state["step"] >= config["steps"]
+        done = state is not None and state["step"] >= config.steps
         if done and world.on_main((folder / MODEL / "config.json").is_file):
-            console.info(f"{folder} has done all its {config['steps']} steps; its model is {folder / MODEL}")
+            console.info(f"{folder} has done all its {config.steps} steps; its model is {folder / MODEL}")
             return folder / MODEL
         try:
-            return _train(folder, config, state, target, world, cache)
+            return _train(folder, config, state, device, world, cache)
         except (Stopped, DivergedError) as error:
             if world.main:
                 raise
@@ -127,74 +143,82 @@ def train_model(
 
 
 def _train(
-    folder: Path, config: dict[str, Any], state: dict[str, Any] | None, target: torch.device, world: World, cache: Cache
+    folder: Path, config: TrainConfig, saved: dict[str, Any] | None, device: torch.device, world: World, cache: Cache
 ) -> Path:
-    """Do the run, from its last state or from the start, and return the model folder; as one of the processes."""
-    if world.size > 1 and "-" in config["inputs"]:
+    """Do the run, from a saved state or from the start, and return the model folder; as one of the processes."""
+    if world.size > 1 and "-" in config.inputs:
         raise UsageError("several processes cannot read standard input", fix="write the families to a file first")
-    learner = Learner(config, config["seed"])
-    learner.world = world
-    corpus = load_corpus(config["inputs"], config, config["seed"], every_view=learner.needs.views == "all", cache=cache)
-    learner.precision = choose_precision(config["precision"], target)
+    batch = config.batch
+    precision = choose_precision(config.precision, device)
+    task = ContrastiveTask(config, Execution(batch.max_tokens, batch.grad_cache, precision, world, sharded=batch.shard))
+    corpus = load_corpus(config.inputs, config, every_view=task.requirements.views == "all", cache=cache)
     world.check_same("families", lambda: repr([(f.label, f.clan, f.size) for f in corpus.families]).encode())
     if corpus.pairs < world.size:
-        raise UsageError(f"{corpus.pairs} pairs a step are too few for {world.size} processes", fix="give more: batch.pairs")
-    check_completion(learner, corpus, config)
+        raise UsageError(f"{corpus.pairs} pairs a step are too few for {world.size} processes", fix="raise batch.pairs")
+    final_steps = finalization_steps(config)
+    for final in final_steps:
+        final.check(task, corpus)
     # One process counts for all: it takes a second copy of the model, on the host.
-    work = flops.Work(*world.on_main(lambda: astuple(flops.count(learner.model)))) if config["log"]["mfu"] else None
-    engine = _engine(learner, corpus, config, target)
-    _check_contrast(learner, corpus)
-    if config["compile"]:
-        compile_encoder(learner, corpus.batch(0))
-    held_out = corpus.validation(config["validation"]["pairs"])
-    _say_what_is_trained(learner, corpus, held_out is not None)
+    work = flops.Work(*world.on_main(lambda: astuple(flops.count(task.model)))) if config.log.mfu else None
+    strategy = _strategy(task, corpus, config, device)
+    _check_contrast(task, corpus)
+    if config.compile:
+        compile_encoder(task, corpus.batch(0))
+    held_out = corpus.validation(config.validation.pairs)
+    _say_what_is_trained(task, corpus, held_out is not None)
 
-    if state is None and world.main:
+    if saved is None and world.main:
         import tomli_w
 
-        write_text(folder / CONFIG, tomli_w.dumps({**config, "phylocli": versions()["phylocli"]}))
+        write_text(folder / CONFIG, tomli_w.dumps({**config.to_toml(), "phylocli": versions()["phylocli"]}))
         write_text(
-            folder / PROVENANCE, json.dumps(provenance("train", config, config["seed"]), indent=2, default=str) + "\n"
+            folder / PROVENANCE, json.dumps(provenance("train", config.to_toml(), config.seed), indent=2, default=str) + "\n"
         )
-    world.on_main(lambda: _save_split(folder / SPLIT, corpus, resumed=state is not None))
-    metrics = MetricsLog(folder / METRICS, upto=state["step"] if state else 0)
-    with own_random_state(config["seed"], world.rank, target), stop_signals(again=world.size == 1) as stop:
-        meter = Meter(learner, work, processes=world.size)
-        run = Run(folder, config, corpus, engine, metrics, meter, held_out, stop)
-        start = 0
-        if state is not None:
-            start = run.restore(state)
-            console.info(f"going on after step {start}")
-        elif config["on_divergence"] == "rollback":
-            run.save(0)  # something to go back to
-        while True:
+    world.on_main(lambda: save_split(folder / SPLIT, corpus.split(), resumed=saved is not None))
+
+    def check(row: Row) -> None:
+        if config.on_divergence != "continue":
+            divergence.check_finite(row)
+
+    metrics = MetricsLog(folder / METRICS, upto=saved["step"] if saved else 0)
+    rates = config.optimiser
+    with own_random_state(config.seed, world.rank, device), stop_signals(again=world.size == 1) as stop:
+        log = StepLog(metrics, Meter(task, work, processes=world.size), world, check)
+        state = TrainState(task, strategy.optimiser, Schedule(config.steps, rates.learning_rate, rates.warmup, rates.final))
+        loop = TrainingLoop(folder, config, corpus, strategy, state, log, held_out, stop)
+        if saved is not None:
+            state.restore(saved, strategy)
+            console.info(f"resuming after step {state.step}")
+        elif config.on_divergence == "rollback":
+            loop.save()  # something to go back to
+        while state.step < config.steps:
             try:
-                run.steps(start)
-                break
+                loop.run()
             except DivergedError as error:
-                if config["on_divergence"] != "rollback":
+                if config.on_divergence != "rollback":
                     raise
-                start = run.roll_back(error)
-    return run.finish()
+                loop.roll_back(error)
+
+        # After the last checkpoint: a run that dies in between finds all steps done and writes its model when resumed.
+        if config.checkpoints.model == "best" and math.isfinite(state.best):
+            best = checkpoints.from_main(world, lambda: checkpoints.load_best(folder / CHECKPOINTS))
+            assert best is not None
+            strategy.restore_task(best)
+            console.info(f"the model is that of step {best['step']}, the best by {config.checkpoints.best}")
+        if world.main or task.execution.sharded:
+            for final in final_steps:
+                final.fit(task, corpus)
+        model = strategy.model()
+        if model is not None:
+            with loop.resumable():
+                model.save(folder / MODEL, model_card(config, corpus, model, metrics.rows))
+            console.info(f"the model is {folder / MODEL} ({model.dimension} features)")
+    return folder / MODEL
 
 
-def _save_split(path: Path, corpus: Corpus, *, resumed: bool) -> None:
-    """Save who is trained on and who is held out.
-
-    Raises:
-        UsageError: a run that is resumed began with another split.
-    """
-    split = corpus.split()
-    if resumed and path.is_file() and Split.read(path).digest() != split.digest():
-        raise UsageError(
-            f"the run began with another split, {path}", why="a member cannot change sides in mid-run", fix="start a new run"
-        )
-    split.write(path)
-
-
-def _check_contrast(learner: Learner, corpus: Corpus) -> None:
+def _check_contrast(task: ContrastiveTask, corpus: Corpus) -> None:
     """Raise a UsageError where the objective contrasts the pairs of a batch, and no two of them may be contrasted."""
-    if learner.needs.negatives and not learner.codes(corpus.batch(0)).negatives().any():
+    if task.requirements.negatives and not task.objective_batch(corpus.batch(0)).negatives().any():
         raise UsageError(
             f"a batch of {corpus.pairs} pairs has no negatives, so there is nothing to learn from",
             why="pairs of one family or clan are never contrasted with each other",
@@ -202,30 +226,30 @@ def _check_contrast(learner: Learner, corpus: Corpus) -> None:
         )
 
 
-def _engine(learner: Learner, corpus: Corpus, config: dict[str, Any], target: torch.device) -> Engine:
-    if not config["batch"]["shard"]:
-        return Engine(learner, corpus, config["optimiser"], target)
-    from phylocli.train.parallel.fsdp import ShardedEngine  # sharded tensors take a second to import
+def _strategy(task: ContrastiveTask, corpus: Corpus, config: TrainConfig, device: torch.device) -> Strategy:
+    if not task.execution.sharded:
+        return Strategy(task, config.optimiser, device, lambda: task.leaves_weights_out(corpus.batch(0)))
+    from phylocli.train.parallel.fsdp import ShardedStrategy  # sharded tensors take a second to import
 
-    return ShardedEngine(learner, corpus, config["optimiser"], target)
+    return ShardedStrategy(task, config.optimiser, device)
 
 
-def _say_what_is_trained(learner: Learner, corpus: Corpus, validated: bool) -> None:
-    families = corpus.families
+def _say_what_is_trained(task: ContrastiveTask, corpus: Corpus, validated: bool) -> None:
+    families, execution = corpus.families, task.execution
     sequences = sum(f.size for f in families)
-    kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}[learner.precision]
-    processes = f", {learner.world.size} processes" if learner.world.size > 1 else ""
-    processes += ", each with its part of the encoder" if learner.sharded else ""
-    size, trained = learner.model.size, learner.model.trained_size
+    kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}[execution.precision]
+    processes = f", {execution.world.size} processes" if execution.world.size > 1 else ""
+    processes += ", the encoder sharded among them" if execution.sharded else ""
+    size, trained = task.model.size, task.model.trained_size
     weights = f"{size:,} weights" if trained == size else f"{trained:,} of {size:,} weights"
     console.info(
-        f"training {learner.model.config['encoder']} ({weights}) on {len(families)} families, "
-        f"{sequences:,} sequences, {learner.device.type} in {kind}{processes}"
+        f"training {task.model.config.encoder} ({weights}) on {len(families)} families, "
+        f"{sequences:,} sequences, {task.device.type} in {kind}{processes}"
     )
     if trained == 0:
         console.warning(
-            "nothing of the model is trained, only the head, which is thrown away; for a frozen encoder say "
-            "encoder.parameters.project=128 or encoder.pooling=attention"
+            "the model has no trainable weights; only the head is trained, and it is discarded. To train a frozen encoder's "
+            "output, use encoder.parameters.project=128 or encoder.pooling=attention"
         )
     if not validated:
         console.info("no family is large enough to hold members out; there will be no validation")

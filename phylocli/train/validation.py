@@ -10,19 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phylocli.formats.streams import PathLike
-from phylocli.objectives import Batch, ViewBatch
+from phylocli.objectives import Batch
 from phylocli.objectives.align_uniform import alignment, uniformity
 from phylocli.objectives.base.masking import contrast
-from phylocli.objectives.base.memory_bank import Queue
+from phylocli.objectives.base.memory_bank import MemoryBank
 from phylocli.objectives.infonce import bound as infonce_bound
 from phylocli.statistics import effective_rank
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.types import PairBatch
-from phylocli.train.task import Learner, load_learner
+from phylocli.train.run_folder import load_task
+from phylocli.train.task import ContrastiveTask
 
 
 def retrieval(x: Tensor, family: Tensor) -> Tensor:
-    """Return the share of vectors x (N, D) whose nearest other vector (cosine) is of the same family, codes (N,)."""
+    """Return the fraction of vectors x (N, D) whose nearest other vector (cosine) is of the same family, codes (N,)."""
     x = F.normalize(x, dim=-1)
     similarity = (x @ x.T).fill_diagonal_(-2)
     return (family[similarity.argmax(1)] == family).double().mean()
@@ -33,7 +34,7 @@ def flattened(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> tuple
 
     Args:
         objective: left as it is.
-        a, b, batch: as `Learner.represent` gives them.
+        a, b, batch: as `ContrastiveTask.forward_views` gives them.
     """
 
     def flat(x: Tensor) -> Tensor:
@@ -42,12 +43,11 @@ def flattened(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> tuple
     mean = torch.cat([a, b]).mean(0)
     objective = copy.deepcopy(objective).eval()
     for part in objective.modules():
-        if isinstance(part, Queue):
+        if isinstance(part, MemoryBank):
             part.vectors.copy_(mean.expand_as(part.vectors))
-    if isinstance(batch, ViewBatch):
-        kept = {name: getattr(batch, name) for name in ("residues", "segments")}
-        same = {name: flat(x) for name, x in kept.items() if x is not None}
-        batch = replace(batch, more=[mean.expand_as(x) for x in batch.more], **same)
+    kept = {name: getattr(batch, name) for name in ("residues", "segments")}
+    same = {name: flat(x) for name, x in kept.items() if x is not None}
+    batch = replace(batch, more=[mean.expand_as(x) for x in batch.more], **same)
     return objective, (mean.expand_as(a), mean.expand_as(b), batch)
 
 
@@ -60,7 +60,7 @@ def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[
 
     Args:
         objective: left as it is.
-        a, b, batch: as `Learner.represent` gives them.
+        a, b, batch: as `ContrastiveTask.forward_views` gives them.
     """
     objective, inputs = flattened(objective, a, b, batch)
     with torch.random.fork_rng(devices=[a.device] if a.device.type == "cuda" else []):
@@ -79,11 +79,11 @@ def collapsed_loss(folder: PathLike, corpus: Corpus, step: int) -> float:
         step: whose pairs, the first is 0.
     """
     pairs = corpus.batch(step)
-    first, last = (load_learner(folder, trained=trained).eval() for trained in (False, True))
+    first, last = (load_task(folder, trained=trained).eval() for trained in (False, True))
     with torch.no_grad():
         for empty, full in zip(first.buffers(), last.buffers(), strict=True):
             empty.copy_(full)  # queues, which are empty at first
-        represented = [(x.objective, x.represent(pairs)) for x in (first, last)]
+        represented = [(x.objective, x.forward_views(pairs)) for x in (first, last)]
     return min(_fitted(objective, *them) for objective, them in represented)
 
 
@@ -105,28 +105,28 @@ def _fitted(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch, rounds: in
 
 
 @torch.no_grad()
-def validate(learner: Learner, pairs: PairBatch) -> dict[str, float]:
-    """Measure the learner on held-out pairs.
+def validate(task: ContrastiveTask, pairs: PairBatch) -> dict[str, float]:
+    """Measure the task on held-out pairs.
 
     Args:
-        learner: in evaluation mode while this runs.
+        task: in evaluation mode while this runs.
         pairs: held-out pairs.
 
     Returns:
         `val_loss`: the objective; `val_collapsed`: the same where all vectors are equal; `val_bound`: InfoNCE in nats by the
-        run's critic, all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: share of pairs whose
+        run's critic, all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: fraction of pairs whose
         partner scores highest among its negatives; and of the embeddings, before the head: `val_retrieval`,
         `val_alignment`, `val_uniformity`, `val_rank`.
     """
-    was_training = learner.training
-    learner.eval()
+    was_training = task.training
+    task.eval()
     try:
-        represented = learner.represent(pairs)
-        terms = learner.objective(*represented)
-        embedded = learner.embed(pairs.a + pairs.b)
-        a, b = learner.head(embedded).split(len(pairs))
-        codes = learner.codes(pairs)
-        scores = learner.critic(a, b)
+        represented = task.forward_views(pairs)
+        terms = task.objective(*represented)
+        embedded = task.embed(pairs.a + pairs.b)
+        a, b = task.head(embedded).split(len(pairs))
+        codes = task.objective_batch(pairs)
+        scores = task.critic(a, b)
         every = Batch.of_pairs(len(pairs), device=scores.device).negatives()
         masked = scores.masked_fill(~(codes.negatives() | ~every), -torch.inf)
         own = torch.arange(len(pairs), device=scores.device)
@@ -134,7 +134,7 @@ def validate(learner: Learner, pairs: PairBatch) -> dict[str, float]:
         among = Batch.of_families(torch.from_numpy(pairs.family).to(scores.device)).twice()
         values = {
             "val_loss": terms["loss"],
-            "val_collapsed": collapsed(learner.objective, *represented)["loss"],
+            "val_collapsed": collapsed(task.objective, *represented)["loss"],
             "val_bound": infonce_bound(scores, every),
             "val_ceiling": contrast(scores, every)[1].mean(),
             "val_accuracy": (masked.argmax(1) == own).double().mean(),
@@ -145,4 +145,4 @@ def validate(learner: Learner, pairs: PairBatch) -> dict[str, float]:
         }
         return {name: float(value) for name, value in values.items()}
     finally:
-        learner.train(was_training)
+        task.train(was_training)

@@ -1,7 +1,7 @@
 """Views: what makes two sequences "the same". One file a view; they compose, as in `phylogenetic+crop`.
 
 A source makes pairs from a family; a transform alters each sequence of a pair, independently; an addition makes one more
-view, from the second of the pair. At most one source stands in a composition, at its front; without one the source is
+view, from the second of the pair. A composition has at most one source, at its front; without one the source is
 `identity`, the same sequence twice.
 """
 

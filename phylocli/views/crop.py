@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from phylocli.core.errors import UsageError
-from phylocli.views.base.contracts import Tokens, check_share
+from phylocli.views.base.contracts import Tokens, check_fraction
 
 KIND = "transform"
 DISTANCE = "0"
@@ -20,8 +20,8 @@ DISTANCE = "0"
 class Crop:
     """Keeps a random contiguous part.
 
-    The share that is kept is uniform between `min_fraction` and `max_fraction` of the length (rounded up), and its place is
-    uniform among all that fit. No part is shorter than `min_length` residues, or the whole sequence where that is shorter;
+    The kept fraction is uniform between `min_fraction` and `max_fraction` of the length (rounded up), its place uniform
+    among all that fit. No part is shorter than `min_length` residues, or the whole sequence where that is shorter;
     none is longer than `max_length`, so that long proteins do not take most of a model's time.
     """
 
@@ -30,8 +30,8 @@ class Crop:
     def __init__(
         self, min_fraction: float = 0.5, max_fraction: float = 1.0, min_length: int = 1, max_length: float = math.inf
     ) -> None:
-        self.low = check_share(min_fraction, "min_fraction", zero=False)
-        self.high = check_share(max_fraction, "max_fraction", zero=False)
+        self.low = check_fraction(min_fraction, "min_fraction", zero=False)
+        self.high = check_fraction(max_fraction, "max_fraction", zero=False)
         if self.low > self.high:
             raise UsageError(
                 f"the view crop cannot keep from {self.low:g} to {self.high:g}", fix="min_fraction ≤ max_fraction"

@@ -1,4 +1,4 @@
-"""Nucleotides: a site with more or less of what stands beside it in the genome.
+"""Nucleotides: a site with more or less of its neighbourhood in the genome.
 
 A regulatory site is the same site whether 10 or 100 nucleotides of its surroundings come with it, and wherever in the window
 it lies (windows shifted and widened about a site as augmentation: Cao & Zhang, Bioinformatics 35:1837, 2019; flanks of the

@@ -29,7 +29,7 @@ class _Prepared:
 
     @functools.cached_property
     def hmm(self) -> Any:
-        """The family's HMM, built when it is first drawn from: training looks through all families before that."""
+        """The family's HMM, built when it is first drawn from: training indexes all families before that."""
         from phylocli.hmmer import build_hmm
 
         return build_hmm(self._family)
@@ -37,7 +37,7 @@ class _Prepared:
     def _emit(self, random: Any) -> Tokens:
         while True:
             emitted = self.hmm.emit_sequence(random)
-            # A path through delete states alone emits nothing; such a sequence is no view.
+            # A path through delete states alone emits nothing; such a sequence is not a view.
             if len(emitted.sequence):
                 return encode_tokens(self.hmm.alphabet.decode(emitted.sequence))
 

@@ -1,4 +1,4 @@
-"""A share of the residues hidden behind the mask token.
+"""A fraction of the residues hidden behind the mask token.
 
 No residue changes, so the evolutionary distance between the two views is 0.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from phylocli.core.alphabet import MASK
-from phylocli.views.base.contracts import Tokens, check_share
+from phylocli.views.base.contracts import Tokens, check_fraction
 
 KIND = "transform"
 DISTANCE = "0"
@@ -20,7 +20,7 @@ class Masking:
     expected_distance = 0.0
 
     def __init__(self, fraction: float = 0.15) -> None:
-        self.fraction = check_share(fraction, "fraction")
+        self.fraction = check_fraction(fraction, "fraction")
 
     def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
         """Return the sequence with masks."""

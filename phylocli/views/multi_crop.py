@@ -45,9 +45,9 @@ class MultiCrop:
     """Draws members uniformly, and two parts of each.
 
     Args:
-        small: how many small crops stand beside the two large ones.
-        large_fraction: least share of the sequence that a large crop keeps; the largest is all of it.
-        small_fraction: least share that a small crop keeps; the largest is `large_fraction`.
+        small: number of small crops beside the two large ones.
+        large_fraction: smallest fraction of the sequence that a large crop keeps; the largest is all of it.
+        small_fraction: smallest fraction that a small crop keeps; the largest is `large_fraction`.
         min_length: of a small crop, in residues.
         max_length: of a large crop, in residues.
     """

@@ -23,6 +23,7 @@ from phylocli.views.base.contracts import Pairs, Tokens, check_band, member_toke
 
 KIND = "source"
 DISTANCE = "patristic, from min_dist to max_dist"
+DRAWS_MEMBERS = True  # so rows of a pairs table can take the place of its pairs
 
 
 class _Prepared:
@@ -44,7 +45,7 @@ class Phylogenetic:
     Args:
         min_dist, max_dist: the band, ends included, in `unit`.
         unit: `substitutions`, expected per site, or `relative`: 1 is the median of the family's pair distances.
-        weighting: `uniform`: each pair is equally likely; `per-sequence`: each member that has a partner, then each of its
+        scheme: `uniform`: each pair is equally likely; `per-sequence`: each member that has a partner, then each of its
             partners; `log-distance`: distances spread evenly on a logarithmic scale.
         relation: `any`, `orthologs` or `paralogs`, by species overlap (`pairs.relations`).
         species_pattern: regular expression of the species within an id; None reads UniProt's names.
@@ -55,16 +56,16 @@ class Phylogenetic:
         min_dist: float = 0.0,
         max_dist: float = math.inf,
         unit: str = "substitutions",
-        weighting: str = "uniform",
+        scheme: str = "uniform",
         relation: str = "any",
         species_pattern: str | None = None,
     ) -> None:
         low, high = check_band(min_dist, max_dist, "phylogenetic")
-        if weighting == "per-family":
+        if scheme == "per-family":
             raise UsageError(
                 "the view phylogenetic draws from one family at a time", fix="use uniform, per-sequence or log-distance"
             )
-        asked = {"min_dist": low, "max_dist": high, "unit": unit, "scheme": weighting, "number": 1, "replace": True}
+        asked = {"min_dist": low, "max_dist": high, "unit": unit, "scheme": scheme, "number": 1, "replace": True}
         self.config = SamplingConfig.of(None, {**asked, "relation": relation, "species_pattern": species_pattern})
         self._species = SpeciesRule.read(None, species_pattern)
 
@@ -88,9 +89,9 @@ def make(
     min_dist: float = 0.0,
     max_dist: float = math.inf,
     unit: str = "substitutions",
-    weighting: str = "uniform",
+    scheme: str = "uniform",
     relation: str = "any",
     species_pattern: str | None = None,
 ) -> Phylogenetic:
     """Return the view; see `Phylogenetic`."""
-    return Phylogenetic(min_dist, max_dist, unit, weighting, relation, species_pattern)
+    return Phylogenetic(min_dist, max_dist, unit, scheme, relation, species_pattern)

@@ -1,7 +1,7 @@
 """Two sequences drawn independently from the family's position-specific frequencies.
 
 Augmentation by a family's profile, as Asgari et al. (2019) draw it. At every match column a view has a gap (no residue)
-with the weighted share of gaps there, else a residue with its frequency. Sequences are weighted by position (Henikoff &
+with the weighted fraction of gaps there, else a residue with its frequency. Sequences are weighted by position (Henikoff &
 Henikoff, J. Mol. Biol. 243:574, 1994), and the frequencies are smoothed towards LG's stationary ones by pseudocounts.
 Unlike emission from an HMM no insertions come, and neighbouring gaps know nothing of each other. The distance between the
 two views is not defined.
@@ -25,7 +25,7 @@ DISTANCE = "not defined"
 def position_weights(states: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Return Henikoff's position-based weights of the rows of an alignment, shape (n,), summing to 1.
 
-    In every column each kind of residue shares out one unit equally, and each row that has it gets its part of that.
+    In every column one unit is divided equally among the kinds of residues, and each part among the rows of that kind.
 
     Args:
         states: shape (n, columns), 0–19 and `MISSING`.

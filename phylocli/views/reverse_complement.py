@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from phylocli.core.alphabet import COMPLEMENT
-from phylocli.views.base.contracts import Tokens, check_share
+from phylocli.views.base.contracts import Tokens, check_fraction
 
 KIND = "transform"
 ALPHABETS = ("dna",)
@@ -27,7 +27,7 @@ class ReverseComplement:
     expected_distance = 0.0
 
     def __init__(self, probability: float = 0.5) -> None:
-        self.probability = check_share(probability, "probability")
+        self.probability = check_fraction(probability, "probability")
 
     def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
         """Return the sequence or its reverse complement."""

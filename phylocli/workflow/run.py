@@ -11,8 +11,10 @@ from typing import IO, Any
 
 import tomli_w
 
+from phylocli.config.assignments import nested
 from phylocli.config.pairs import PairsConfig
 from phylocli.config.run import DEFAULT_PAIRS, RunConfig
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families, write_families
@@ -164,13 +166,7 @@ class Chain:
         return Stage("split", split, (self.trees,), {**fractions, "seed": seed}, outputs)
 
     def _validation_fraction(self) -> float:
-        from phylocli import recipes
-        from phylocli.config.assignments import nested
-
-        found = recipes.load(self.config.train.get("recipe", "simclr")).settings
-        options = {key: value for key, value in self.config.train.items() if key not in _OPTIONS}
-        settings = recipes.merge(found, nested(_flat(options)), "[train]")
-        return float(settings["validation"]["fraction"])
+        return TrainConfig.of(None, nested(_flat(self.config.train))).validation.fraction
 
     def _sampling(self, config: PairsConfig) -> Stage:
         def sample(resuming: bool) -> None:
@@ -210,11 +206,10 @@ class Chain:
             options = {"validation.split": str(self.split), **band, **options}
             if self.negatives in sources:
                 options.setdefault("batch.hard_negatives", str(self.negatives))
-            chosen = {key: options.pop(key) for key in _OPTIONS if key in options}
             if not resuming and self.run.exists():
                 shutil.rmtree(self.run)
             resume = resuming and self.run.exists()
-            train_model([source], self.run, seed=config.seed, resume=resume, settings=options, **chosen)
+            train_model([source], self.run, seed=config.seed, resume=resume, settings=options)
 
         parameters = {**config.train, "band": band, "alphabet": config.alphabet, "seed": config.seed}
         return Stage("train", fit, tuple(sources), parameters, tuple(self.model / part for part in MODEL_FILES))
@@ -245,16 +240,13 @@ class Chain:
         return Stage("probe", probe, inputs, config.identity(), outputs)
 
 
-_OPTIONS = ("recipe", "steps", "device")
-
-
 def _band(pairs: PairsConfig) -> dict[str, Any]:
     """Return what `[pairs]` says of the distances, as parameters of the view that samples them during training."""
     names = ("min_dist", "max_dist", "unit", "relation", "species_pattern")
     given = {f"view.phylogenetic.{name}": getattr(pairs, name) for name in names if name in pairs.model_fields_set}
     if "scheme" in pairs.model_fields_set:
         # Batches take families equally often, whatever the scheme.
-        given["view.phylogenetic.weighting"] = "uniform" if pairs.scheme == "per-family" else pairs.scheme
+        given["view.phylogenetic.scheme"] = "uniform" if pairs.scheme == "per-family" else pairs.scheme
     return given
 
 

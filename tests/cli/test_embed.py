@@ -94,4 +94,4 @@ def test_bad_input_ends_with_65_and_says_why(phylocli: Run, model: Path, data: b
 
 def test_a_model_that_is_none_is_said(phylocli: Run, tmp_path: Path) -> None:
     done = phylocli("embed", "--model", tmp_path, input=b">a\nMK\n")
-    assert done.returncode == 65 and b"is no model folder" in done.stderr
+    assert done.returncode == 65 and b"is not a model folder" in done.stderr

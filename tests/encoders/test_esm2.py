@@ -108,8 +108,8 @@ def test_a_low_rank_update_is_w_plus_ba(checkpoint: Path) -> None:
 def test_recomputed_activations_give_the_same_gradient(parameters: dict[str, Any], checkpoint: Path) -> None:
     def gradients(recompute: bool) -> list[torch.Tensor]:
         model = build(checkpoint, **parameters).train()
-        model.encoder.recompute = recompute
-        assert model.encoder.recompute is recompute
+        model.encoder.activation_checkpointing = recompute
+        assert model.encoder.activation_checkpointing is recompute
         model(*pad_batch([encode_tokens(s) for s in SEQUENCES])).square().sum().backward()
         return [p.grad for p in model.parameters() if p.grad is not None]
 
@@ -171,7 +171,7 @@ def test_a_frozen_model_with_nothing_to_train_is_pointed_out(
     parameters = {"checkpoint": str(checkpoint), "mode": "frozen"}
     settings = {"encoder": {"name": "esm2", "parameters": parameters}, "batch.pairs": 4}
     train_model([tmp_path / "families.sto"], tmp_path / "run", steps=1, device="cpu", settings=settings)
-    assert "nothing of the model is trained" in capsys.readouterr().err
+    assert "the model has no trainable weights" in capsys.readouterr().err
 
 
 def test_without_transformers_the_message_says_how_to_get_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +209,8 @@ def emptied(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: change(f, model_type="bert"), "no ESM-2"),
-        (lambda f: change(f, position_embedding_type="absolute"), "no ESM-2"),
+        (lambda f: change(f, model_type="bert"), "not an ESM-2"),
+        (lambda f: change(f, position_embedding_type="absolute"), "not an ESM-2"),
         (lambda f: (f / "config.json").unlink(), "no checkpoint"),
         (unsafe, "safetensors"),
         (emptied, "lacks weights"),

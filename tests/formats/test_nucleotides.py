@@ -221,7 +221,7 @@ def test_a_model_of_nucleotides_from_training_to_embeddings(genome: str, tmp_pat
     inputs = regions(genome, tmp_path)
     folder = train_model(inputs, tmp_path / "run", steps=2, settings=DNA)
     model = Model.load(folder)
-    assert model.alphabet == "dna" and "alphabet" not in Model.create(preset="tiny").config
+    assert model.alphabet == "dna" and "alphabet" not in Model.create(preset="tiny").config.to_json()
     out = tmp_path / "emb.parquet"
     done = cli("embed", inputs[0], "--model", folder, "-o", out)
     assert done.exit_code == 0, done.stderr

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import ttest_rel
 
+from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed import Embedder
 from phylocli.formats import read_families, write_families
@@ -25,8 +25,6 @@ from phylocli.infomin.comparing import compare
 from phylocli.models.model import Model
 from phylocli.pairs import Split
 from phylocli.probe import probe
-from phylocli.recipes import load as load_recipe
-from phylocli.recipes import merge
 from phylocli.train.data.loading import load_corpus
 
 
@@ -35,9 +33,9 @@ def families(simulate: Callable[..., Family]) -> list[Family]:
     return [simulate(f"PF0000{k}", 24, seed=k) for k in range(3)]
 
 
-def settings_of(view: str, parameters: dict[str, float]) -> dict[str, Any]:
+def settings_of(view: str, parameters: dict[str, float]) -> TrainConfig:
     changes = {"view": {"name": view, view: parameters}, "validation": {"fraction": 0.3}, "batch": {"pairs": 8}}
-    return merge(load_recipe("simclr").settings, changes, "test")
+    return TrainConfig.of(None, changes)
 
 
 def test_views_are_matched_to_the_bands_mean_distance(families: list[Family]) -> None:
@@ -133,7 +131,7 @@ def test_no_view_is_scored_on_members_that_it_was_trained_on(
     monkeypatch.setattr(analysis, "measure", recorded)
     # Of the nearest band, what is held out of a family has no pair: left to itself, training would hold nobody out there.
     alone = settings_of("phylogenetic", {"max_dist": 0.3})
-    unheld = load_corpus([tmp_path / "trees.sto"], alone, 0, cache=False).split()
+    unheld = load_corpus([tmp_path / "trees.sto"], alone, cache=False).split()
     assert any(not unheld.ids(family.label, "validation") for family in families)
     analyse(
         tmp_path / "trees.sto", tmp_path / "a", bands=[(0, 0.3), (0.3, 3)], views=["crop"], steps=1, seeds=[0, 1],

@@ -52,7 +52,7 @@ def test_names_and_folders_go_through_one_door(shelf: Path, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     shutil.copytree(shelf / "another", "default")
     assert models.find("default") == shelf / "default" and models.find("./default") == Path("./default")
-    assert models.load("./default").config["encoder"] == "recurrent"
+    assert models.load("./default").config.encoder == "recurrent"
     with pytest.raises(UsageError, match="did you mean 'default'"):
         models.find("defualt")
     with pytest.raises(BadInputError, match="check the path"):

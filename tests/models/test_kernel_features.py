@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,10 +152,10 @@ def test_a_model_with_kernel_means_is_saved_loaded_and_embeds_in_windows_and_by_
 def test_a_whitening_fitted_again_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
     model = fitted_model(30)
     with torch.no_grad():
-        plain = model.plain_config
+        plain = model.config.before_fitting()
         vectors = torch.from_numpy(np.random.default_rng(2).normal(size=(240, 64))).float()
         model.whiten(vectors, torch.arange(240) // 3, 0.5, 1e-3)
-    assert model.config == {**plain, "kernel": 40, "whitened": 0.5}
+    assert model.config == replace(plain, kernel=40, whitened=0.5)
     assert Model.load(model.save(tmp_path / "model")).dimension == model.dimension == 64
 
 

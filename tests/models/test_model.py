@@ -163,13 +163,13 @@ def test_a_saved_model_comes_back_whole(tmp_path) -> None:
 
 def test_saving_never_replaces_a_folder_that_is_no_model(tmp_path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="no model"):
+    with pytest.raises(UsageError, match="does not contain a model"):
         small("convolutional").save(tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 
 
 def test_damaged_or_foreign_models_are_refused(tmp_path) -> None:
-    with pytest.raises(BadInputError, match="no model folder"):
+    with pytest.raises(BadInputError, match="not a model folder"):
         Model.load(tmp_path)
     folder = small("convolutional").save(tmp_path / "model")
     weights = folder / "model.safetensors"

@@ -254,7 +254,7 @@ def test_at_most_m_negatives_are_kept_and_never_kin(family: list[int], m: int) -
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_kin_are_never_pushed_apart_by_any_divergence(name: str) -> None:
+def test_homologs_are_never_pushed_apart_by_any_divergence(name: str) -> None:
     scores, negatives = random_scores().requires_grad_(), batch().negatives()
     (slope,) = torch.autograd.grad(objective("fgan", divergence=name).terms(scores, negatives)["loss"], scores)
     itself = torch.eye(6, dtype=torch.bool)
@@ -263,7 +263,7 @@ def test_kin_are_never_pushed_apart_by_any_divergence(name: str) -> None:
     assert (slope[itself] < 0).all()
 
 
-def test_scores_of_kin_that_overflow_do_not_reach_the_gradient() -> None:
+def test_scores_of_homologs_that_overflow_do_not_reach_the_gradient() -> None:
     for name in ("kl", "hellinger", "jeffrey"):
         scores = random_scores().float()
         scores[2, 3] = scores[3, 2] = 500.0  # one family

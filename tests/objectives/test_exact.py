@@ -15,12 +15,25 @@ from torch import Tensor
 from phylocli.core import plugins
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
-from phylocli.objectives import Batch, Needs, build_objective, dv, infonce, interpolated, jsd, needs_of, nwj, smile
+from phylocli.objectives import (
+    Batch,
+    Requirements,
+    build_objective,
+    dv,
+    infonce,
+    interpolated,
+    jsd,
+    nwj,
+    requirements_of,
+    smile,
+)
 
 # Those that ask for nothing besides a and b; the others are in test_objectives_views.py.
 DECODER = build_critic("gaussian", 5)  # barber-agakov takes no other critic
 ALL = {name: build_objective(name, DECODER, dimension=5, features=5) for name in plugins.OBJECTIVES.names()}
-OBJECTIVES = [name for name, objective in ALL.items() if replace(needs_of(objective), negatives=True) == Needs()]
+OBJECTIVES = [
+    name for name, objective in ALL.items() if replace(requirements_of(objective), negatives=True) == Requirements()
+]
 WITHOUT_NEGATIVES = ("nt-xent", "supcon", "align-uniform", "barber-agakov")  # or with more than one matrix of scores
 FAMILY = [0, 1, 2, 2, 3, 4]
 CLAN = [-1, 7, -1, -1, 7, -1]  # families 1 and 3 are of one clan
@@ -107,10 +120,10 @@ def test_supcon_averages_the_log_probability_over_the_family() -> None:
     n = len(FAMILY)
     total = 0.0
     for i in range(2 * n):
-        kin = [k for k in range(2 * n) if k != i and FAMILY[k % n] == FAMILY[i % n]]
-        candidates = kin + [k for k in range(2 * n) if may_contrast(i, k)]
+        homologs = [k for k in range(2 * n) if k != i and FAMILY[k % n] == FAMILY[i % n]]
+        candidates = homologs + [k for k in range(2 * n) if may_contrast(i, k)]
         log_sum = math.log(sum(math.exp(similarity(z[i], z[k])) for k in candidates))
-        total -= sum(similarity(z[i], z[k]) - log_sum for k in kin) / len(kin)
+        total -= sum(similarity(z[i], z[k]) - log_sum for k in homologs) / len(homologs)
     assert loss_of("supcon") == pytest.approx(total / (2 * n), rel=1e-6)
 
 
@@ -246,22 +259,22 @@ class Recorded(torch.nn.Module):
 
 
 @pytest.mark.parametrize("name", [n for n in OBJECTIVES if n not in WITHOUT_NEGATIVES])
-def test_kin_are_never_pushed_apart(name: str) -> None:
+def test_homologs_are_never_pushed_apart(name: str) -> None:
     critic = Recorded()
     a, b = (v.requires_grad_() for v in views())
     build_objective(name, critic).double()(a, b, batch())["loss"].backward()
     gradient = critic.scores.grad
     assert gradient is not None
     negatives = batch().negatives()
-    kin = ~negatives & ~torch.eye(6, dtype=torch.bool)
-    assert kin.any()
-    assert gradient[kin].abs().max() == 0
+    homologs = ~negatives & ~torch.eye(6, dtype=torch.bool)
+    assert homologs.any()
+    assert gradient[homologs].abs().max() == 0
     assert (gradient.diagonal() < 0).all()  # true pairs are pulled together
     assert (gradient[negatives] > 0).all()  # negatives are pushed apart
 
 
 @pytest.mark.parametrize("name", ["nt-xent", "supcon"])
-def test_kin_are_never_pushed_apart_among_all_views(name: str) -> None:
+def test_homologs_are_never_pushed_apart_among_all_views(name: str) -> None:
     critic = Recorded()
     a, b = (v.requires_grad_() for v in views())
     build_objective(name, critic)(a, b, batch())["loss"].backward()
@@ -273,7 +286,7 @@ def test_kin_are_never_pushed_apart_among_all_views(name: str) -> None:
     assert (gradient[negatives] > 0).all()
     family = torch.tensor(FAMILY).repeat(2)
     partner = torch.eye(12, dtype=torch.bool).roll(6, dims=1)
-    # Supervised contrast balances the pulls among several kin, so a kin can have either sign there; a clan has none.
+    # Supervised contrast balances the pulls among several homologs, so one can have either sign there; a clan has none.
     without = ~negatives & ~partner if name == "nt-xent" else ~negatives & (family[:, None] != family[None])
     assert without.any()
     assert gradient[without].abs().max() == 0

@@ -10,7 +10,7 @@ from pytorch_metric_learning import losses
 from torch import Tensor
 
 from phylocli.critics import build_critic
-from phylocli.objectives import Batch, ViewBatch, build_objective
+from phylocli.objectives import Batch, build_objective
 
 N, D, TEMPERATURE = 12, 7, 0.2
 
@@ -47,5 +47,5 @@ def test_supcon_is_pytorch_metric_learnings() -> None:
 def test_declutr_is_pytorch_metric_learnings_nt_xent_on_averaged_positives() -> None:
     a, b, c = normal(0), normal(1), normal(2)
     theirs = losses.NTXentLoss(temperature=TEMPERATURE)(torch.cat([a, (b + c) / 2]), torch.arange(N).repeat(2))
-    batch = ViewBatch(torch.arange(N), torch.full((N,), -1), more=[c])
+    batch = Batch.of_families(torch.arange(N), torch.full((N,), -1), more=[c])
     the_same(build("declutr")(a, b, batch)["loss"], theirs, a, b, c)

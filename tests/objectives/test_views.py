@@ -1,4 +1,4 @@
-"""Objectives that ask for more than two vectors: against slow obvious versions, kin, and what lasts from step to step."""
+"""Objectives that ask for more than two vectors: against slow versions, homologs, and what lasts from step to step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
-from phylocli.objectives import Batch, ViewBatch, build_objective
-from phylocli.objectives.base.memory_bank import Queue
+from phylocli.objectives import Batch, build_objective
+from phylocli.objectives.base.memory_bank import MemoryBank
 from phylocli.objectives.base.sinkhorn import sinkhorn
 from phylocli.objectives.infomax import information
 
@@ -30,8 +30,8 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def batch(**more: object) -> ViewBatch:
-    return ViewBatch(torch.tensor(FAMILY), torch.tensor(CLAN), **more)
+def batch(**more: object) -> Batch:
+    return Batch.of_families(torch.tensor(FAMILY), torch.tensor(CLAN), **more)
 
 
 def pair() -> tuple[Tensor, Tensor]:
@@ -58,24 +58,26 @@ def log_softmax_of_first(scores: list[float]) -> float:
 
 
 def test_a_queue_keeps_the_last_vectors_with_their_codes() -> None:
-    queue = Queue(5, 2)
+    queue = MemoryBank(5, 2)
     for turn in range(4):
         vectors = torch.full((3, 2), float(turn))
-        queue.put(vectors, Batch(torch.tensor([10 * turn, 10 * turn + 1, 10 * turn + 2]), torch.tensor([-1, -1, turn])))
+        queue.add(
+            vectors, Batch.of_families(torch.tensor([10 * turn, 10 * turn + 1, 10 * turn + 2]), torch.tensor([-1, -1, turn]))
+        )
         assert queue.filled().sum() == min(5, 3 * turn)  # nothing enters before the end of the step
         queue.flush()
     assert sorted(queue.family.tolist()) == [21, 22, 30, 31, 32]
     assert sorted(queue.vectors[:, 0].tolist()) == [2, 2, 3, 3, 3]
     at = dict(zip(queue.family.tolist(), queue.clan.tolist(), strict=True))
     assert at == {21: -1, 22: 2, 30: -1, 31: -1, 32: 3}
-    queue.put(torch.arange(16.0).view(8, 2), Batch.of_pairs(8))
+    queue.add(torch.arange(16.0).view(8, 2), Batch.of_pairs(8))
     queue.flush()
     assert sorted(queue.family.tolist()) == [3, 4, 5, 6, 7]
 
 
-def test_the_queues_kin_and_empty_places_are_no_negatives() -> None:
-    queue = Queue(4, 2)
-    queue.put(torch.ones(3, 2), Batch(torch.tensor([2, 9, 8]), torch.tensor([-1, 7, 5])))
+def test_homologs_in_the_bank_and_empty_slots_are_not_negatives() -> None:
+    queue = MemoryBank(4, 2)
+    queue.add(torch.ones(3, 2), Batch.of_families(torch.tensor([2, 9, 8]), torch.tensor([-1, 7, 5])))
     queue.flush()
     expected = [[True, True, True, False], [True, False, True, False], [False, True, True, False]]
     assert queue.negatives(batch())[:3].tolist() == expected
@@ -171,7 +173,7 @@ def test_sinkhorn_tends_to_the_optimal_transport_plan() -> None:
 
 
 def test_swav_predicts_each_large_views_codes_from_all_other_views() -> None:
-    objective = build("swav", prototypes=3, freeze=0, kin_mass=False)
+    objective = build("swav", prototypes=3, freeze=0, homolog_weight=False)
     views = [normal(N, D, seed=s) for s in range(4)]
     found = objective(views[0], views[1], batch(more=views[2:]))["loss"]
     z = [v / v.norm(dim=1, keepdim=True) for v in views]
@@ -217,25 +219,25 @@ def test_prototypes_stay_for_the_first_steps_and_have_length_one() -> None:
         assert torch.allclose(objective.prototypes, start) == (step < 2)
 
 
-def test_kin_share_the_mass_of_one_sample() -> None:
-    objective = build("swav", prototypes=2, kin_mass=True, iterations=500)
+def test_homologs_share_the_mass_of_one_sample() -> None:
+    objective = build("swav", prototypes=2, homolog_weight=True, iterations=500)
     # Five members of one family and one of another, each like one prototype: balance must not split the family.
     centres = torch.eye(2, D, dtype=torch.float64)
     objective.prototypes.data.copy_(centres)
     a = torch.stack([centres[0]] * 5 + [centres[1]])
-    codes = ViewBatch(torch.tensor([0] * 5 + [1]), torch.full((6,), -1))
+    codes = Batch.of_families(torch.tensor([0] * 5 + [1]), torch.full((6,), -1))
     scores = a @ centres.T
     together = objective._codes(0, a, scores, codes)
-    objective.kin_mass = False
+    objective.homolog_weight = False
     apart = objective._codes(0, a, scores, codes)
     assert (together[:5, 0] > 0.99).all()
     assert torch.allclose(apart[:5, 0], torch.full((5,), 0.6, dtype=torch.float64), atol=0.02)  # 3 of 6 samples a prototype
 
 
 def test_swavs_queue_takes_part_in_the_codes_but_not_in_the_loss() -> None:
-    objective = build("swav", prototypes=3, freeze=0, queue=12, kin_mass=False)
+    objective = build("swav", prototypes=3, freeze=0, queue=12, homolog_weight=False)
     a, b = pair()
-    alone = build("swav", prototypes=3, freeze=0, kin_mass=False)
+    alone = build("swav", prototypes=3, freeze=0, homolog_weight=False)
     assert objective(a, b, batch())["loss"].item() == pytest.approx(alone(a, b, batch())["loss"].item())
     objective.after_step()
     alone.load_state_dict({k: v for k, v in objective.state_dict().items() if "queue" not in k})
@@ -279,13 +281,13 @@ def test_declutr_is_nt_xent_with_the_mean_of_the_positives() -> None:
 # --- segments
 
 
-def segmented() -> ViewBatch:
+def segmented() -> Batch:
     present = torch.tensor([[True] * n + [False] * (T - n) for n in (4, 3, 4, 1, 2, 4)])
     return batch(segments=normal(N, T, D, seed=3), present=present)
 
 
 def slow_ahead(
-    objective: torch.nn.Module, made: ViewBatch, score: object, first: int, steps: int, *, everywhere: bool, within: bool
+    objective: torch.nn.Module, made: Batch, score: object, first: int, steps: int, *, everywhere: bool, within: bool
 ) -> float:
     z, present = made.segments, made.present
     total, count = 0.0, 0
@@ -298,8 +300,8 @@ def slow_ahead(
                 scores = [score(k, context[t], z[i, t + k])]
                 for j in range(N):
                     for u in range(T):
-                        kin = not may_contrast(i, j)
-                        if not present[j, u] or (j == i and u == t + k) or (kin and not (within and j == i)):
+                        homologs = not may_contrast(i, j)
+                        if not present[j, u] or (j == i and u == t + k) or (homologs and not (within and j == i)):
                             continue
                         if j == i or everywhere or u == t + k:
                             scores.append(score(k, context[t], z[j, u]))
@@ -360,7 +362,7 @@ def test_sequences_of_one_segment_give_nothing_to_predict(name: str) -> None:
 # --- Deep InfoMax
 
 
-def with_residues() -> tuple[Tensor, ViewBatch]:
+def with_residues() -> tuple[Tensor, Batch]:
     lengths = (7, 3, 5, 1, 6, 2)
     mask = torch.tensor([[True] * n + [False] * (L - n) for n in lengths])
     return normal(N, D, seed=4), batch(residues=normal(N, L, D, seed=5), mask=mask)
@@ -470,7 +472,7 @@ def test_wrong_parameters_are_usage_errors(name: str, parameters: dict[str, obje
         build(name, **parameters)
 
 
-# --- for all of them: kin, and gradients
+# --- for all of them: homologs, and gradients
 
 
 def loss_of(name: str, a: Tensor, b: Tensor, family: Tensor, clan: Tensor, extra: Tensor) -> Tensor:
@@ -478,7 +480,7 @@ def loss_of(name: str, a: Tensor, b: Tensor, family: Tensor, clan: Tensor, extra
     objective = build(name, "dot", **({"queue": 16} if name == "moco" else {}))
     present = torch.ones(len(a), T, dtype=torch.bool)
     more = [] if name in ("moco", "infomax") else [extra[:, 0]]
-    made = ViewBatch(family, clan, more, extra, present, extra, present)
+    made = Batch.of_families(family, clan, more=more, residues=extra, mask=present, segments=extra, present=present)
     if name == "moco":
         objective(b, b, made)
         objective.after_step()
@@ -487,7 +489,7 @@ def loss_of(name: str, a: Tensor, b: Tensor, family: Tensor, clan: Tensor, extra
 
 
 @pytest.mark.parametrize("name", ["moco", "simcse-supervised", "declutr", "cpc", "cpcprot", "infomax"])
-def test_without_kin_a_batch_is_contrasted_and_kin_of_family_or_clan_change_the_loss_alike(name: str) -> None:
+def test_without_homologs_a_batch_is_contrasted_and_those_of_family_or_clan_change_the_loss_alike(name: str) -> None:
     a, b = pair()
     extra = normal(N, T, D, seed=9)
     none = torch.full((N,), -1)

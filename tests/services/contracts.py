@@ -26,7 +26,7 @@ from phylocli.families.searching import Settings as FamilySettings
 from phylocli.formats import Sequence
 from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree
-from phylocli.objectives import ViewBatch, build_objective, needs_of
+from phylocli.objectives import Batch, build_objective, requirements_of
 from phylocli.probe import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.tree.settings import Settings as TreeSettings
@@ -130,13 +130,13 @@ def check_objective(plugin: Any, name: str) -> None:
     torch.manual_seed(0)
     critic = build_critic("gaussian" if name == "barber-agakov" else "cosine", features)
     objective = build_objective(name, critic, dimension=features, features=features)
-    needs = needs_of(objective)
+    wanted = requirements_of(objective)
     assert isinstance(objective, nn.Module)
     torch.manual_seed(1)
-    a, b = (torch.randn(n, 0 if needs.views == "none" else features, requires_grad=True) for _ in range(2))
+    a, b = (torch.randn(n, 0 if wanted.views == "none" else features, requires_grad=True) for _ in range(2))
     residues = torch.randn(n, length, features, requires_grad=True)
     mask = torch.ones(n, length, dtype=torch.bool)
-    batch = ViewBatch(torch.arange(n), torch.full((n,), -1))
+    batch = Batch.of_families(torch.arange(n), distance=torch.rand(n))
     batch.more = [torch.randn(n, features) for _ in range(2)]
     batch.residues, batch.mask, batch.segments, batch.present = residues, mask, residues, mask
     objective(a, b, batch)

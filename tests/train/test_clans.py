@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 import torch
 
-from phylocli import recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core.alphabet import decode_tokens
 from phylocli.core.errors import UsageError
 from phylocli.encoders import pad_batch
@@ -29,7 +29,7 @@ Simulate = Callable[..., Family]
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load("simclr").settings, nested({"batch.pairs": 12, **changes}), "test")
+    return TrainConfig.of(None, {"recipe": "simclr", **nested({"batch.pairs": 12, **changes})})
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def stockholm(families: list[Family], tmp_path: Path) -> Path:
 
 def test_a_share_of_the_pairs_reaches_across_the_families_of_a_clan(families: list[Family], stockholm: Path) -> None:
     owner = {row.replace("-", ""): f.label for f in families for row in f.rows}
-    corpus = load_corpus([stockholm], settings(**{"view.name": "phylogenetic", "batch.clan_share": 0.5}), 0)
+    corpus = load_corpus([stockholm], settings(**{"view.name": "phylogenetic", "batch.cross_family_fraction": 0.5}))
     clan = {f.label: f.clan for f in corpus.families}
     across: collections.Counter[str] = collections.Counter()
     within: collections.Counter[str] = collections.Counter()
@@ -66,7 +66,9 @@ def test_a_share_of_the_pairs_reaches_across_the_families_of_a_clan(families: li
 
 
 def test_without_a_share_no_pair_reaches_across_and_batches_stay_what_they_were(stockholm: Path) -> None:
-    plain, with_share = (load_corpus([stockholm], settings(**{"batch.clan_share": s}), 0).batch(5) for s in (0.0, 0.5))
+    plain, with_share = (
+        load_corpus([stockholm], settings(**{"batch.cross_family_fraction": s})).batch(5) for s in (0.0, 0.5)
+    )
     assert np.isfinite(plain.distance).all()
     same = np.isfinite(with_share.distance)
     assert 0 < (~same).sum() < len(same)
@@ -97,7 +99,7 @@ def trained(source: Path, folder: Path, steps: int = 4, **changes: Any) -> Path:
 
 def members_of(stockholm: Path) -> tuple[list[Tokens], torch.Tensor]:
     """Return what training sees of the families, and the family of each."""
-    corpus = load_corpus([stockholm], settings(), 0)
+    corpus = load_corpus([stockholm], settings())
     members = [(code, tokens) for code, source in enumerate(corpus.families) for tokens in source.members().tokens]
     assert len(members) < 120  # some are held out
     return [tokens for _, tokens in members], torch.tensor([code for code, _ in members])
@@ -106,7 +108,7 @@ def members_of(stockholm: Path) -> tuple[list[Tokens], torch.Tensor]:
 def test_the_default_models_recipe_trains_makes_kernel_means_and_whitens(stockholm: Path, tmp_path: Path) -> None:
     folder = trained(stockholm, tmp_path / "run")
     model = Model.load(folder)
-    assert model.config["whitened"] == 0.5 and model.blocks == [32, 16] and model.dimension == 48
+    assert model.config.whitened == 0.5 and model.blocks == [32, 16] and model.dimension == 48
     # 20 members a family were asked for, all of them or nearly so: among training members the covariance is the identity.
     tokens, code = members_of(stockholm)
     with torch.no_grad():
@@ -125,7 +127,7 @@ def test_the_kernel_compares_on_the_axes_of_training_members_alone(stockholm: Pa
     torch.testing.assert_close(wider.frequencies, 10 * kernel.frequencies, rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
     few = list(read_families(stockholm))
     changed = [f.subset(f.ids) for f in few]
-    corpus = load_corpus([stockholm], settings(), 0)
+    corpus = load_corpus([stockholm], settings())
     seen = {decode_tokens(t) for source in corpus.families for t in source.members().tokens}
     for family in changed:  # what is held out says something else now, and its length and columns stay
         for k, row in enumerate(family.rows):
@@ -150,13 +152,13 @@ def test_a_whitening_to_fewer_features_and_one_for_which_there_are_too_few_famil
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"whitening.power": 2.0}, "whitening.power is 2"),
+        ({"whitening.power": 2.0}, "whitening.power must be at most 1"),
         ({"whitening.dimension": 49}, "whitening.dimension is 49"),
         ({"whitening.power": 0.0}, "require whitening"),
-        ({"kernel.width": 0.0}, "kernel.width is 0"),
-        ({"encoder.start": "no-such-model"}, "no model named"),
-        ({"encoder.start_share": 0.5}, "start_share is 0.5"),
-        ({"encoder.start": "default", "encoder.start_share": 1.5}, "start_share is 1.5"),
+        ({"kernel.width": 0.0}, "kernel.width must be above 0"),
+        ({"encoder.start": "no-such-model"}, "neither a model nor a folder"),
+        ({"encoder.average_coefficient": 0.5}, "average_coefficient needs encoder.start"),
+        ({"encoder.start": "default", "encoder.average_coefficient": 1.5}, "average_coefficient must be at most 1"),
     ],
 )
 def test_what_could_not_be_fitted_at_the_end_is_refused_at_the_start(
@@ -199,7 +201,9 @@ def test_a_run_starts_from_another_models_weights(stockholm: Path, tmp_path: Pat
 def test_the_weights_at_the_end_may_be_the_average_of_both_ends_of_a_run(stockholm: Path, tmp_path: Path) -> None:
     first = trained(stockholm, tmp_path / "first", steps=8)
     there, halfway = (
-        Model.load(trained(stockholm, tmp_path / f"{share}", **{"encoder.start": str(first), "encoder.start_share": share}))
+        Model.load(
+            trained(stockholm, tmp_path / f"{share}", **{"encoder.start": str(first), "encoder.average_coefficient": share})
+        )
         for share in (0.0, 0.25)
     )
     begin, end = Model.load(first).state_dict(), there.state_dict()

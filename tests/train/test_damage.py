@@ -50,8 +50,8 @@ def same(one: Any, two: Any) -> bool:
 def test_a_damaged_checkpoint_is_skipped_by_name_and_never_taken_for_another_state(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old = {"learner": {"weight": torch.randn(40, 3)}, "progress": {"best": 0.5, "names": ["a", "b"]}}
-    new = {"learner": {"weight": torch.randn(40, 3)}, "progress": {"best": 0.75, "names": ["c"]}}
+    old = {"task": {"weight": torch.randn(40, 3)}, "progress": {"best": 0.5, "names": ["a", "b"]}}
+    new = {"task": {"weight": torch.randn(40, 3)}, "progress": {"best": 0.75, "names": ["c"]}}
     checkpoints.save(tmp_path, 1, old, 2)
     path = checkpoints.save(tmp_path, 2, new, 2)
     skipped = 0
@@ -192,7 +192,7 @@ def test_a_disk_that_takes_no_checkpoint_ends_a_run_with_what_to_do_and_what_is_
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
-    state = {"learner": {"weight": torch.zeros(100_000)}}
+    state = {"task": {"weight": torch.zeros(100_000)}}
     checkpoints.save_best(tmp_path, 1, state)
     with no_file_larger_than(50_000), pytest.raises(PhylocliError, match="larger than allowed"):
         checkpoints.save_best(tmp_path, 2, state)

@@ -23,25 +23,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from phylocli import models, recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core import plugins
 from phylocli.core.plugins import CRITICS
 from phylocli.critics import build_critic
 from phylocli.embed import Embedder
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
-from phylocli.objectives import build_objective, needs_of
+from phylocli.objectives import build_objective, requirements_of
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.parallel.strategy import Engine
-from phylocli.train.task import Learner
+from phylocli.train.parallel.strategy import Strategy
+from phylocli.train.task import ContrastiveTask
 from phylocli.train.validation import validate
 from phylocli.tree.likelihood.forest import BinaryTree, Forest, SitePatterns
 from phylocli.tree.likelihood.pruning import Pruner
 from phylocli.tree.likelihood.shape import exact_rates, fit_shape
 from phylocli.tree.models import substitution_model
 
-SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "batch.tokens": 512}
+SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "batch.max_tokens": 512}
 OBJECTIVES = plugins.OBJECTIVES.names()
 ENCODERS = [name for name in plugins.ENCODERS.names() if name != "esm2"]
 
@@ -137,35 +138,35 @@ def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def made(families: Path) -> Callable[..., tuple[Learner, Corpus, dict[str, Any]]]:
-    def make(recipe: str = "simclr", **changes: Any) -> tuple[Learner, Corpus, dict[str, Any]]:
+def made(families: Path) -> Callable[..., tuple[ContrastiveTask, Corpus, dict[str, Any]]]:
+    def make(recipe: str = "simclr", **changes: Any) -> tuple[ContrastiveTask, Corpus, dict[str, Any]]:
         changed = nested({**SMALL, **{name.replace("__", "."): value for name, value in changes.items()}})
-        config = recipes.merge(recipes.load(recipe).settings, changed, "test")
-        learner = Learner(config, 0)
-        return learner, load_corpus([families], config, 0, every_view=learner.needs.views == "all"), config
+        config = TrainConfig.of(None, {"recipe": recipe, **changed})
+        task = ContrastiveTask(config)
+        return task, load_corpus([families], config, every_view=task.requirements.views == "all"), config
 
     return make
 
 
 def step_twice(
-    learner: Learner, corpus: Corpus, config: dict[str, Any], elsewhere: Elsewhere, patch: pytest.MonkeyPatch
+    task: ContrastiveTask, corpus: Corpus, config: dict[str, Any], elsewhere: Elsewhere, patch: pytest.MonkeyPatch
 ) -> None:
     """Do two steps of two batches as a run does them; check that what they give is on the device."""
     batches = [[corpus.batch(0), corpus.batch(1)], [corpus.batch(2), corpus.batch(3)]]
     with elsewhere as device:
-        engine = Engine(learner, corpus, config["optimiser"], device)
-        assert learner.device == device
+        strategy = Strategy(task, config.optimiser, device)
+        assert task.device == device
         if device.type == "cuda":  # the backward pass asks the driver for streams, even for fake tensors; on `meta` it runs
-            trained = [p for p in learner.parameters() if p.requires_grad]
+            trained = [p for p in task.parameters() if p.requires_grad]
             patch.setattr(torch.Tensor, "backward", lambda _: [setattr(p, "grad", torch.empty_like(p)) for p in trained])
-        learner.train()
+        task.train()
         for pairs in batches:
-            terms = engine.gradients(pairs)
+            terms = strategy.gradients(pairs)
             assert {value.device for value in terms.values()} == {device}
-            assert engine.clip(1.0).device == device
-            assert any(p.grad is not None for p in learner.parameters())
-            engine.optimiser.step()
-            learner.after_step()
+            assert strategy.clip(1.0).device == device
+            assert any(p.grad is not None for p in task.parameters())
+            strategy.optimiser.step()
+            task.after_step()
 
 
 def test_the_stand_ins_notice_what_would_go_wrong_or_wait_on_a_gpu(elsewhere: Elsewhere) -> None:
@@ -193,10 +194,13 @@ def test_steps_of_every_recipe_stay_on_the_device(
 def test_steps_of_every_encoder_stay_on_the_device(
     encoder: str, how: str, made: Callable[..., Any], elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes: dict[str, Any] = {"cache": {"batch__cache": True}, "recompute": {"batch__recompute": True}}.get(how, {})
-    learner, corpus, config = made(encoder__name=encoder, encoder__parameters__dropout=0.1, **changes)
-    learner.precision = torch.bfloat16 if how == "bf16" else torch.float32
-    step_twice(learner, corpus, config, elsewhere, monkeypatch)
+    changes: dict[str, Any] = {
+        "cache": {"batch__grad_cache": True},
+        "recompute": {"batch__activation_checkpointing": True},
+    }.get(how, {})
+    task, corpus, config = made(encoder__name=encoder, encoder__parameters__dropout=0.1, **changes)
+    task.execution.precision = torch.bfloat16 if how == "bf16" else torch.float32
+    step_twice(task, corpus, config, elsewhere, monkeypatch)
 
 
 @pytest.mark.parametrize("mode", ["frozen", "lora", "full"])
@@ -221,7 +225,7 @@ def test_steps_of_every_objective_stay_on_the_device(
     objective: str, made: Callable[..., Any], elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     critic = build_critic("gaussian", 8)
-    views = needs_of(build_objective(objective, critic, dimension=8, features=8)).views
+    views = requirements_of(build_objective(objective, critic, dimension=8, features=8)).views
     changes = {"critic__name": "gaussian"} if objective == "barber-agakov" else {}
     if views == "all":
         changes["view__name"] = "phylogenetic+crop+decoy"
@@ -276,7 +280,7 @@ def test_embedding_moves_what_it_needs_to_the_device(monkeypatch: pytest.MonkeyP
 def test_validation_stays_on_the_device_until_its_figures_are_read(
     made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learner, corpus, _ = made()
+    task, corpus, _ = made()
     pairs = corpus.batch(0)
     read: list[torch.device] = []
 
@@ -287,7 +291,7 @@ def test_validation_stays_on_the_device_until_its_figures_are_read(
     with _meta() as device, monkeypatch.context() as patch:
         patch.setattr(torch.Tensor, "__float__", lambda tensor: float(fetched(tensor)[()].numpy()))
         patch.setattr(torch.Tensor, "cpu", fetched)
-        figures = validate(learner.to(device), pairs)
+        figures = validate(task.to(device), pairs)
     assert len(read) == len(figures) and set(read) == {device}  # each once, at the end
     assert all(value == 1 for name, value in figures.items() if name != "val_rank")
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from phylocli import recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -21,7 +21,8 @@ from phylocli.models.model import Model
 from phylocli.train import checkpoints, divergence, train_model
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.divergence import DivergedError
-from phylocli.train.task import Learner, load_learner
+from phylocli.train.run_folder import load_task
+from phylocli.train.task import ContrastiveTask
 
 SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",
@@ -108,8 +109,8 @@ def test_a_checkpoint_with_spoilt_weights_is_no_place_to_go_back_to(families: Pa
     folder = tmp_path / "run" / "checkpoints"
     state = checkpoints.load_latest(folder)
     assert state is not None and state["step"] == 4
-    name = next(iter(dict(load_learner(tmp_path / "run").named_parameters())))
-    state["learner"][name].fill_(float("nan"))
+    name = next(iter(dict(load_task(tmp_path / "run").named_parameters())))
+    state["task"][name].fill_(float("nan"))
     checkpoints.save(folder, 4, {k: v for k, v in state.items() if k != "step"}, keep=2)
     sound = checkpoints.load_latest(folder, sound=[name])
     assert sound is not None and sound["step"] == 2
@@ -118,20 +119,20 @@ def test_a_checkpoint_with_spoilt_weights_is_no_place_to_go_back_to(families: Pa
 def test_continue_passes_over_a_bad_step_and_keeps_the_queue_clean(
     families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, calls = Learner.forward, []
+    real, calls = ContrastiveTask.forward, []
 
-    def forward(self: Learner, pairs: Any) -> dict[str, Tensor]:
+    def forward(self: ContrastiveTask, pairs: Any) -> dict[str, Tensor]:
         terms = real(self, pairs)
         calls.append(1)
         return {**terms, "loss": terms["loss"] * float("nan")} if len(calls) == 3 else terms
 
-    monkeypatch.setattr(Learner, "forward", forward)
+    monkeypatch.setattr(ContrastiveTask, "forward", forward)
     metrics = train(families, tmp_path / "run", 5, recipe="moco", on_divergence="continue")
     assert metrics["loss"].is_nan().to_list() == [False, False, True, False, False]
-    assert "step 3 is passed over" in capsys.readouterr().err
-    learner = load_learner(tmp_path / "run")
-    assert learner.objective.queue.filled().sum() == 4 * 12
-    assert all(p.isfinite().all() for p in learner.parameters())
+    assert "at step 3; skipping the update" in capsys.readouterr().err
+    task = load_task(tmp_path / "run")
+    assert task.objective.queue.filled().sum() == 4 * 12
+    assert all(p.isfinite().all() for p in task.parameters())
 
 
 def test_alignment_alone_collapses_and_that_is_noticed(families: Path, tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_the_best_state_is_kept_and_can_become_the_model(families: Path, tmp_pat
     assert best["step"] == 1 + figures.index(max(figures))  # the first of equals
     assert [p.name for p in checkpoints.found(folder)] == ["step-00000009.pt"]
     weights = Model.load(tmp_path / "run" / "model").state_dict()
-    assert all(torch.equal(value, best["learner"][f"model.{name}"]) for name, value in weights.items())
+    assert all(torch.equal(value, best["task"][f"model.{name}"]) for name, value in weights.items())
     last = train(families, tmp_path / "last", 3, **{"checkpoints.best": ""})
     assert last.height == 3 and not (tmp_path / "last" / "checkpoints" / "best.pt").exists()
     with pytest.raises(BadInputError, match="cannot be read"):
@@ -189,12 +190,12 @@ def test_several_batches_make_one_step_of_their_average_gradient(families: Path,
     metrics = train(families, tmp_path / "run", 3, **{"batch.accumulate": 2, "validation.fraction": 0.0})
     assert metrics["pairs"].to_list() == [24] * 3
     changes = {**SMALL, "validation.fraction": 0.0}
-    config = recipes.merge(recipes.load("simclr").settings, nested(changes), "test")
-    learner, corpus = Learner(config, 0), load_corpus([families], config, 0)
-    losses = [learner(corpus.batch(step))["loss"] for step in (0, 1)]
+    config = TrainConfig.of(None, {"recipe": "simclr", **nested(changes)})
+    task, corpus = ContrastiveTask(config), load_corpus([families], config)
+    losses = [task(corpus.batch(step))["loss"] for step in (0, 1)]
     assert metrics["loss"][0] == pytest.approx(sum(losses).item() / 2, rel=1e-6)
     (sum(losses) / 2).backward()
-    norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+    norm = torch.nn.utils.clip_grad_norm_(task.parameters(), 1.0)
     assert metrics["gradient_norm"][0] == pytest.approx(norm.item(), rel=1e-5)
     cut = tmp_path / "cut"
     shutil.copytree(tmp_path / "run", cut)

@@ -16,17 +16,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from phylocli import recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
-from phylocli.objectives import Batch, Needs, ViewBatch, build_objective, needs_of
+from phylocli.objectives import Batch, Requirements, build_objective, requirements_of
 from phylocli.train import checkpoints, train_model
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.task import Learner
+from phylocli.train.task import ContrastiveTask
 
 SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "validation.fraction": 0.0, "precision": "fp32"}
 
@@ -39,7 +39,7 @@ def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathF
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load("simclr").settings, nested({**SMALL, **changes}), "test")
+    return TrainConfig.of(None, {"recipe": "simclr", **nested({**SMALL, **changes})})
 
 
 def test_weights_move_by_less_than_bfloat16_can_tell(families: Path, tmp_path: Path) -> None:
@@ -49,12 +49,12 @@ def test_weights_move_by_less_than_bfloat16_can_tell(families: Path, tmp_path: P
     first, last = (
         torch.load(tmp_path / "run" / "checkpoints" / f"step-0000000{step}.pt", weights_only=True) for step in (1, 2)
     )
-    moved = {name: (last["learner"][name] - value).abs() for name, value in first["learner"].items() if value.ndim == 2}
+    moved = {name: (last["task"][name] - value).abs() for name, value in first["task"].items() if value.ndim == 2}
     looks = [name for name in moved if name.endswith("look.weight")]
     assert looks and all((moved[name] > 0).float().mean() > 0.9 for name in looks)
     for name in looks:
         assert moved[name].max() < 1e-5
-        still = (first["learner"][name].bfloat16() == last["learner"][name].bfloat16()).float().mean()
+        still = (first["task"][name].bfloat16() == last["task"][name].bfloat16()).float().mean()
         assert still > 0.95, name
     assert all(
         value.dtype == torch.float32
@@ -66,28 +66,26 @@ def test_weights_move_by_less_than_bfloat16_can_tell(families: Path, tmp_path: P
 
 def test_a_maximum_length_holds_and_without_one_nothing_is_cut(families: Path) -> None:
     for crop, longest in (({"view.crop.max_length": 40}, 40), ({"view.name": "phylogenetic"}, 90)):
-        config = settings(**crop, **{"batch.tokens": 64})  # fewer than a whole sequence has
-        learner, corpus = Learner(config, 0), load_corpus([families], config, 0)
+        config = settings(**crop, **{"batch.max_tokens": 64})  # fewer than a whole sequence has
+        task, corpus = ContrastiveTask(config), load_corpus([families], config)
         seen: list[int] = []
-        learner.model.encoder.register_forward_pre_hook(
-            lambda _, inputs, seen=seen: seen.append(int(inputs[1].sum(1).max()))
-        )
+        task.model.encoder.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(int(inputs[1].sum(1).max())))
         pairs = corpus.batch(0)
-        learner(pairs)
+        task(pairs)
         assert max(map(len, pairs.a + pairs.b)) == max(seen) == longest
 
 
 def test_no_family_comes_twice_into_a_batch_that_could_do_without(families: Path) -> None:
-    corpus = load_corpus([families], settings(), 0)
+    corpus = load_corpus([families], settings())
     for step in range(20):
         chosen = corpus.batch(step).family
         assert len(np.unique(chosen)) == len(chosen) == 8
     # Where there are more pairs than families, two of one family are never each other's negatives.
-    corpus = load_corpus([families], settings(**{"batch.pairs": 20}), 0)
+    corpus = load_corpus([families], settings(**{"batch.pairs": 20}))
     pairs = corpus.batch(0)
-    negatives = Learner(settings(), 0).codes(pairs).negatives()
-    kin = pairs.family[:, None] == pairs.family[None]
-    assert kin.sum() > 20 and not negatives[torch.from_numpy(kin)].any()
+    negatives = ContrastiveTask(settings()).objective_batch(pairs).negatives()
+    homologs = pairs.family[:, None] == pairs.family[None]
+    assert homologs.sum() > 20 and not negatives[torch.from_numpy(homologs)].any()
 
 
 ONE_WAY = {  # by their definition: a queue or a decoder has a direction
@@ -97,7 +95,7 @@ ONE_WAY = {  # by their definition: a queue or a decoder has a direction
 
 def plain(objective: torch.nn.Module) -> bool:
     """Return whether an objective takes vectors of whole views and nothing else."""
-    return replace(needs_of(objective), negatives=True) in (Needs(), Needs(views="all"))
+    return replace(requirements_of(objective), negatives=True) in (Requirements(), Requirements(views="all"))
 
 
 PLAIN = [
@@ -136,7 +134,7 @@ def test_no_loss_builds_a_vector_for_every_pair_of_pairs(name: str) -> None:
     critic = "gaussian" if name == "barber-agakov" else "cosine"
     objective = build_objective(name, build_critic(critic, dimension), dimension=dimension, features=dimension)
     a, b = torch.randn(2, n, dimension).requires_grad_().unbind()
-    batch = ViewBatch(torch.arange(n), torch.full((n,), -1), more=[torch.randn(n, dimension)])
+    batch = Batch.of_families(torch.arange(n), torch.full((n,), -1), more=[torch.randn(n, dimension)])
     with Largest() as largest:
         objective(a, b, batch)["loss"].backward()
     weights = max((p.numel() for p in objective.parameters()), default=0)

@@ -21,18 +21,18 @@ import polars as pl
 import pytest
 import torch
 
-from phylocli import recipes
+from phylocli.config.train import OptimiserConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import CRITICS, OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
 from phylocli.models.model import Model
-from phylocli.objectives import Needs, build_objective, needs_of
+from phylocli.objectives import Requirements, build_objective, requirements_of
 from phylocli.pairs import Split
 from phylocli.train import checkpoints, train_model
 from phylocli.train.divergence import DivergedError
-from phylocli.train.optimiser import learning_rate
+from phylocli.train.optimiser import Schedule
 from phylocli.train.report.metrics import VALIDATION
 
 SMALL: dict[str, Any] = {
@@ -76,7 +76,7 @@ def test_a_run_folder_holds_what_the_design_says(families: Path, tmp_path: Path)
     assert [p.name for p in checkpoints.found(tmp_path / "run" / "checkpoints")] == ["step-00000008.pt", "step-00000010.pt"]
     config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
     assert config["encoder"]["preset"] == "tiny"
-    assert config["optimiser"] == recipes.defaults()["optimiser"]
+    assert config["optimiser"] == OptimiserConfig().model_dump()
     record = json.loads((tmp_path / "run" / "provenance.json").read_text())
     assert record["stage"] == "train"
     assert "fingerprint" in (model / "MODEL_CARD.md").read_text().lower()
@@ -105,8 +105,8 @@ def test_training_tells_held_out_members_apart_better_than_it_began(families: Pa
 
 
 def test_the_learning_rate_rises_then_falls_along_a_cosine() -> None:
-    schedule = {"learning_rate": 0.01, "warmup": 0.1, "final": 0.1}
-    rates = [learning_rate(step, 100, schedule) for step in range(1, 101)]
+    schedule = Schedule(100, learning_rate=0.01, warmup=0.1, final=0.1)
+    rates = [schedule.rate(step) for step in range(1, 101)]
     assert rates[0] == pytest.approx(0.001)
     assert rates[9] == max(rates) == pytest.approx(0.01)
     assert rates[54] == pytest.approx((0.01 + 0.001) / 2)
@@ -146,7 +146,7 @@ def test_a_killed_run_goes_on_exactly(recipe: str, families: Path, tmp_path: Pat
     resumed = command(families, tmp_path / "killed", "--recipe", recipe, "--resume")
     said = resumed.communicate()[1].decode()
     assert resumed.returncode == 0, said
-    assert "going on after step" in said
+    assert "resuming after step" in said
     assert not list((tmp_path / "killed").rglob(".*"))  # neither a lock nor temporary files
     assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
     one, two = (Model.load(tmp_path / name / "model") for name in ("whole", "killed"))
@@ -273,8 +273,8 @@ def test_divergence_is_noticed_and_explained(families: Path, tmp_path: Path) -> 
 PLAIN = [
     name
     for name in OBJECTIVES.names()
-    if replace(needs_of(build_objective(name, build_critic("gaussian", 5), dimension=5, features=5)), negatives=True)
-    == Needs()
+    if replace(requirements_of(build_objective(name, build_critic("gaussian", 5), dimension=5, features=5)), negatives=True)
+    == Requirements()
 ]
 
 
@@ -303,7 +303,7 @@ def test_bf16_training_keeps_float32_weights_and_follows_the_float32_curve(famil
     assert losses(tmp_path / "bf16") == pytest.approx(losses(tmp_path / "fp32"), rel=0.05)
     state = checkpoints.load_latest(tmp_path / "bf16" / "checkpoints")
     assert state is not None
-    assert {t.dtype for t in state["learner"].values()} == {torch.float32}
+    assert {t.dtype for t in state["task"].values()} == {torch.float32}
     first = Model.load(tmp_path / "bf16" / "model").fingerprint
     assert first != Model.create(preset="tiny", seed=0).fingerprint
 
@@ -311,14 +311,14 @@ def test_bf16_training_keeps_float32_weights_and_follows_the_float32_curve(famil
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch.pears": 3}, "did you mean 'batch.pairs'"),
+        ({"batch.pears": 3}, "did you mean 'pairs'"),
         ({"batch.pairs": "many"}, "must be a whole number"),
-        ({"checkpoints.keep": 0}, "give a number from 1"),
+        ({"checkpoints.keep": 0}, "must be at least 1"),
         ({"critic.temprature": 0.1}, "did you mean 'temperature'"),
         ({"encoder.name": "resnet"}, "unknown encoder"),
-        ({"precision": "fp8"}, "choose one of auto, fp32, bf16"),
+        ({"precision": "fp8"}, "must be auto, fp32 or bf16"),
         ({"view.crop.size": 3}, "no parameter 'size'"),
-        ({"validation.fraction": 1.5}, "below 1"),
+        ({"validation.fraction": 1.5}, "must be below 1"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""What objectives ask of the learner: momentum copies, residues, segments, further views, and all of it in checkpoints."""
+"""What objectives ask of the task: momentum copies, residues, segments, further views, and all of it in checkpoints."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 import torch
 
-from phylocli import recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
 from phylocli.encoders import pad_batch
 from phylocli.formats import write_families
@@ -23,7 +23,7 @@ from phylocli.pairs import sample_pairs
 from phylocli.train import checkpoints, train_model
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.task import Learner
+from phylocli.train.task import ContrastiveTask
 from phylocli.train.validation import collapsed, validate
 
 SMALL: dict[str, Any] = {
@@ -49,13 +49,13 @@ def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathF
 
 
 def settings(recipe: str, **changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load(recipe).settings, nested({**SMALL, **changes}), "test")
+    return TrainConfig.of(None, {"recipe": recipe, **nested({**SMALL, **changes})})
 
 
-def made(recipe: str, families: Path, **changes: Any) -> tuple[Learner, Corpus]:
+def made(recipe: str, families: Path, **changes: Any) -> tuple[ContrastiveTask, Corpus]:
     config = settings(recipe, **changes)
-    learner = Learner(config, 0)
-    return learner, load_corpus([families], config, 0, every_view=learner.needs.views == "all")
+    task = ContrastiveTask(config)
+    return task, load_corpus([families], config, every_view=task.requirements.views == "all")
 
 
 @pytest.mark.parametrize("recipe", ASKING)
@@ -71,68 +71,68 @@ def test_a_resumed_run_goes_on_exactly(recipe: str, families: Path, tmp_path: Pa
     assert one == two
     first, second = (checkpoints.load_latest(run / "checkpoints") for run in (whole, cut))
     assert first is not None and second is not None
-    assert first["learner"].keys() == second["learner"].keys()
-    for name, value in first["learner"].items():
-        assert torch.equal(value, second["learner"][name]), name
+    assert first["task"].keys() == second["task"].keys()
+    for name, value in first["task"].items():
+        assert torch.equal(value, second["task"][name]), name
 
 
 def test_the_momentum_copy_is_a_moving_average_that_makes_the_keys(families: Path) -> None:
-    learner, corpus = made("moco-v2", families)
+    task, corpus = made("moco-v2", families)
     pairs = corpus.batch(0)
-    assert learner.slow is not None
-    optimiser = torch.optim.SGD(learner.parameters(), lr=0.5)
-    average = {name: value.clone() for name, value in learner.slow.state_dict().items()}
+    assert task.momentum_encoder is not None
+    optimiser = torch.optim.SGD(task.parameters(), lr=0.5)
+    average = {name: value.clone() for name, value in task.momentum_encoder.state_dict().items()}
     for step in range(3):
-        a, b, _ = learner.represent(pairs)
+        a, b, _ = task.forward_views(pairs)
         assert not b.requires_grad and a.requires_grad
         optimiser.zero_grad()
-        learner(pairs)["loss"].backward()
-        assert all(p.grad is None for p in learner.slow.parameters())
+        task(pairs)["loss"].backward()
+        assert all(p.grad is None for p in task.momentum_encoder.parameters())
         optimiser.step()
-        learner.after_step()
-        now = {**learner.model.state_dict(prefix="model."), **learner.head.state_dict(prefix="head.")}
+        task.after_step()
+        now = {**task.model.state_dict(prefix="model."), **task.head.state_dict(prefix="head.")}
         for name, value in average.items():
             value.copy_(0.99 * value + 0.01 * now[name])
-            assert torch.allclose(learner.slow.state_dict()[name], value, atol=1e-6)
-        assert step or learner.objective.queue.filled().sum() == len(pairs)
-    keys = learner.slow["head"](learner.slow["model"](*pad_batch(pairs.b)))
-    assert torch.allclose(learner.represent(pairs)[1], keys, atol=1e-5)
-    assert not torch.allclose(keys, learner.head(learner.embed(pairs.b)), atol=1e-3)
+            assert torch.allclose(task.momentum_encoder.state_dict()[name], value, atol=1e-6)
+        assert step or task.objective.queue.filled().sum() == len(pairs)
+    keys = task.momentum_encoder["head"](task.momentum_encoder["model"](*pad_batch(pairs.b)))
+    assert torch.allclose(task.forward_views(pairs)[1], keys, atol=1e-5)
+    assert not torch.allclose(keys, task.head(task.embed(pairs.b)), atol=1e-3)
 
 
 def test_segments_are_encoded_each_by_itself(families: Path) -> None:
-    learner, corpus = made("cpc", families)
+    task, corpus = made("cpc", families)
     pairs = corpus.batch(0)
     pairs.a[0] = pairs.a[0][:5]  # shorter than a segment: one segment
-    a, b, batch = learner.represent(pairs)
+    a, b, batch = task.forward_views(pairs)
     assert a.shape == b.shape == (12, 0)
     assert batch.present.sum(1).tolist() == [max(1, len(s) // 16) for s in pairs.a]
     for i, sequence in enumerate(pairs.a):
         for t in range(int(batch.present[i].sum())):
-            alone = learner.embed([sequence[16 * t : 16 * (t + 1)]])[0]
+            alone = task.embed([sequence[16 * t : 16 * (t + 1)]])[0]
             assert torch.allclose(batch.segments[i, t], alone, atol=1e-5)
     assert (batch.segments[~batch.present] == 0).all()
 
 
 def test_residues_come_in_the_order_of_the_sequences(families: Path) -> None:
-    learner, corpus = made("infomax", families, **{"batch.tokens": 100})
+    task, corpus = made("infomax", families, **{"batch.max_tokens": 100})
     pairs = corpus.batch(0)
-    a, b, batch = learner.represent(pairs)
+    a, b, batch = task.forward_views(pairs)
     assert a is b
     assert batch.mask.sum(1).tolist() == [len(s) for s in pairs.a]
     for i, sequence in enumerate(pairs.a):
-        alone = learner.model.residues(*pad_batch([sequence]))[0]
+        alone = task.model.residues(*pad_batch([sequence]))[0]
         assert torch.allclose(batch.residues[i, : len(sequence)], alone, atol=1e-5)
         assert torch.allclose(a[i], alone.mean(0), atol=1e-5)
 
 
 def test_further_views_are_drawn_for_those_that_ask(families: Path, tmp_path: Path) -> None:
-    learner, corpus = made("swav", families)
+    task, corpus = made("swav", families)
     pairs = corpus.batch(0)
     assert len(pairs.more) == 4 and all(len(view) == 12 for view in pairs.more)
-    _, _, batch = learner.represent(pairs)
+    _, _, batch = task.forward_views(pairs)
     assert [x.shape for x in batch.more] == [(12, 128)] * 4
-    assert torch.allclose(batch.more[2], learner.head(learner.embed(pairs.more[2])), atol=1e-5)
+    assert torch.allclose(batch.more[2], task.head(task.embed(pairs.more[2])), atol=1e-5)
     assert pairs.residues == sum(len(t) for view in (pairs.a, pairs.b, *pairs.more) for t in view)
     _, plain = made("simclr", families, **{"view.name": "phylogenetic+decoy"})
     assert plain.batch(0).more == []
@@ -143,33 +143,33 @@ def test_further_views_are_drawn_for_those_that_ask(families: Path, tmp_path: Pa
     drawn = made("simcse-supervised", table)[1].batch(0)
     assert all(sorted(x.tolist()) == sorted(y.tolist()) for x, y in zip(drawn.b, drawn.more[0], strict=True))
     with pytest.raises(UsageError, match="decoy"):
-        learner, corpus = made("simcse-supervised", families, **{"view.name": "phylogenetic"})
-        learner(corpus.batch(0))
+        task, corpus = made("simcse-supervised", families, **{"view.name": "phylogenetic"})
+        task(corpus.batch(0))
 
 
-def test_where_only_the_pair_itself_is_kin_its_code_is_its_own_in_the_whole_run(families: Path) -> None:
-    learner, corpus = made("moco", families, **{"batch.negatives": "pair", "objective.queue": 100})
+def test_where_only_the_pair_itself_is_no_negative_its_code_is_unique_in_the_run(families: Path) -> None:
+    task, corpus = made("moco", families, **{"batch.negatives": "pair", "objective.queue": 100})
     for step in range(3):
-        learner(corpus.batch(step))
-        learner.after_step()
-    assert sorted(learner.objective.queue.family[:36].tolist()) == list(range(36))
-    assert learner.objective.queue.negatives(learner.codes(corpus.batch(3))).sum() == 12 * 36
+        task(corpus.batch(step))
+        task.after_step()
+    assert sorted(task.objective.queue.family[:36].tolist()) == list(range(36))
+    assert task.objective.queue.negatives(task.objective_batch(corpus.batch(3))).sum() == 12 * 36
 
 
 @pytest.mark.parametrize("recipe", ["simclr", "moco", "simcse-supervised", "declutr", "cpc", "cpcprot", "clip"])
 def test_a_collapsed_encoder_has_the_log_of_the_number_of_candidates(recipe: str, families: Path) -> None:
-    learner, corpus = made(recipe, families)
-    learner(corpus.batch(0))
-    learner.after_step()
-    terms = collapsed(learner.objective, *learner.represent(corpus.batch(1)))
+    task, corpus = made(recipe, families)
+    task(corpus.batch(0))
+    task.after_step()
+    terms = collapsed(task.objective, *task.forward_views(corpus.batch(1)))
     assert float(terms["loss"]) == pytest.approx(float(terms["ceiling"]), rel=2e-3)
-    before = {name: value.clone() for name, value in learner.state_dict().items()}
-    values = validate(learner, corpus.validation(12))
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    values = validate(task, corpus.validation(12))
     assert values["val_collapsed"] > 0
-    assert all(torch.equal(value, learner.state_dict()[name]) for name, value in before.items())
+    assert all(torch.equal(value, task.state_dict()[name]) for name, value in before.items())
 
 
 def test_a_collapsed_encoder_has_at_least_the_log_of_the_number_of_prototypes(families: Path) -> None:
-    learner, corpus = made("swav", families)
-    found = float(collapsed(learner.objective, *learner.represent(corpus.batch(0)))["loss"])
+    task, corpus = made("swav", families)
+    found = float(collapsed(task.objective, *task.forward_views(corpus.batch(0)))["loss"])
     assert math.log(32) <= found < math.log(32) + 1

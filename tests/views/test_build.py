@@ -32,13 +32,13 @@ def test_pairs_of_members_come_with_their_patristic_distance():
 
 def test_the_band_may_be_relative_and_the_law_another():
     median = 0.75  # of 0.3, 0.5, 0.7, 0.8, 1.0, 1.1
-    settings = {"min_dist": 0.9, "max_dist": 1.1, "unit": "relative", "weighting": "log-distance"}
+    settings = {"min_dist": 0.9, "max_dist": 1.1, "unit": "relative", "scheme": "log-distance"}
     _, _, distance = (
         views.build("phylogenetic", {"phylogenetic": settings}).prepare(family()).draw(50, np.random.default_rng(0))
     )
     assert {round(d, 9) for d in distance.tolist()} == {0.7, 0.8}
     assert 0.9 * median < 0.7 and 1.1 * median > 0.8
-    settings = {"max_dist": 0.6, "weighting": "per-sequence"}
+    settings = {"max_dist": 0.6, "scheme": "per-sequence"}
     _, _, distance = (
         views.build("phylogenetic", {"phylogenetic": settings}).prepare(family()).draw(50, np.random.default_rng(0))
     )
@@ -97,7 +97,7 @@ def test_drawing_never_changes_the_family():
         ("crop", {"crop": {"min_fraction": "much"}}, "must be a number"),
         ("substitution", {"substitution": {"matrix": "pam"}}, "blosum62"),
         ("phylogenetic", {"phylogenetic": {"min_dist": 2, "max_dist": 1}}, "min_dist ≤ max_dist"),
-        ("phylogenetic", {"phylogenetic": {"weighting": "per-family"}}, "one family at a time"),
+        ("phylogenetic", {"phylogenetic": {"scheme": "per-family"}}, "one family at a time"),
         ("phylogenetic", {"phylogenetic": {"unit": "years"}}, "relative"),
     ],
 )

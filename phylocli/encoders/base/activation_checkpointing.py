@@ -1,4 +1,4 @@
-"""Activation checkpointing: what a block computed is forgotten and computed again in the backward pass."""
+"""Activation checkpointing: a block's activations are dropped and computed again in the backward pass."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
-def through(block: Callable[..., Tensor], *inputs: Any, recompute: bool) -> Tensor:
-    """Return what a block makes of its inputs.
+def checkpointed(block: Callable[..., Tensor], *inputs: Any, enabled: bool) -> Tensor:
+    """Return the output of one of an encoder's blocks.
 
     Args:
-        block: one of an encoder's.
-        inputs: what it takes.
-        recompute: keep only the inputs for the backward pass (Chen et al. 2016, arXiv 1604.06174): memory for one block's
-            activations instead of all blocks', for one more forward pass. The random state is that of the first pass.
+        block: of the encoder.
+        inputs: of the block.
+        enabled: keep only the inputs for the backward pass (Chen et al. 2016, arXiv 1604.06174): memory for one block's
+            activations instead of all blocks', for one more forward pass, with the random state of the first.
     """
-    if recompute and torch.is_grad_enabled():
+    if enabled and torch.is_grad_enabled():
         return checkpoint(block, *inputs, use_reentrant=False)
     return block(*inputs)

@@ -21,8 +21,8 @@ ROWS = 1024
 def mean_of(features: Callable[[Tensor], Tensor], residues: Tensor, mask: Tensor) -> Tensor:
     """Return the average over residues of many features of each, (N, F).
 
-    On a CPU, without gradients, the features are made for one sequence at a time and never leave the cache; padding is not
-    looked at. That is half the time of making them for all.
+    On a CPU, without gradients, the features are made for one sequence at a time and never leave the cache; padding is
+    skipped. That is half the time of making them for all.
 
     Args:
         features: residues (…, R) → (…, F), each by itself.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from phylocli.core.plugins import OBJECTIVES
-from phylocli.objectives.base.masking import Batch
+from phylocli.objectives.base.batch import Batch
 
 
 class Estimator(nn.Module):
@@ -31,7 +31,7 @@ class Estimator(nn.Module):
         return {"loss": -value, "bound": value.detach()}
 
     def scores(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return what `terms` and `bound` look at, (N, M), for a (N, D) and b (M, D)."""
+        """Return the scores that `terms` and `bound` take, (N, M), for a (N, D) and b (M, D)."""
         return self.critic(a, b)
 
     def best_scores(self, log_ratio: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class Estimator(nn.Module):
         return log_ratio
 
     def ceiling(self, negatives: Tensor) -> float | None:
-        """Return the greatest value in nats that the estimate can take with this mask (N, N); None where there is none."""
+        """Return the greatest value in nats that the estimate can take with this mask (N, N); None if unlimited."""
         return None
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -7,46 +7,27 @@ left out of every sum; only the pair itself is positive (but for supervised cont
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-@dataclass
-class Batch:
-    """What objectives know of N pairs besides their vectors.
+def negative_mask(family: Tensor, clan: Tensor, other_family: Tensor, other_clan: Tensor) -> Tensor:
+    """Return which of M others are negatives of N pairs, by their codes (N,) and (M,): neither family nor clan is shared.
 
-    Attributes:
-        family: a code for each pair's family, (N,) int64.
-        clan: a code for each pair's clan, (N,) int64, negative where the family belongs to none.
+    Returns:
+        (N, M) bool.
     """
+    homologs = family[:, None] == other_family[None]
+    homologs |= (clan[:, None] == other_clan[None]) & (clan[:, None] >= 0)
+    return ~homologs
 
-    family: Tensor
-    clan: Tensor
 
-    @classmethod
-    def of_families(cls, family: Tensor, clan: Tensor | None = None) -> Batch:
-        """Return a batch from family codes (N,) and, where there are any, clan codes (N,)."""
-        return cls(family, torch.full_like(family, -1) if clan is None else clan)
-
-    @classmethod
-    def of_pairs(cls, n: int, device: torch.device | str = "cpu") -> Batch:
-        """Return a batch of n independent pairs: each is the negative of all others."""
-        return cls.of_families(torch.arange(n, device=device))
-
-    def __len__(self) -> int:
-        return len(self.family)
-
-    def twice(self) -> Batch:
-        """Return the batch for a and b stacked, (2N,)."""
-        return Batch(self.family.repeat(2), self.clan.repeat(2))
-
-    def negatives(self) -> Tensor:
-        """Return which pairs may be contrasted, (N, N) bool: neither of one family nor of one clan. Symmetric."""
-        kin = self.family[:, None] == self.family[None]
-        kin |= (self.clan[:, None] == self.clan[None]) & (self.clan[:, None] >= 0)
-        return ~kin
+def homolog_weights(family: Tensor, clan: Tensor) -> Tensor:
+    """Return a weight for each of N pairs: 1 / the number of its homologs in the batch and itself, scaled to sum 1, (N,)."""
+    homologs = ~negative_mask(family, clan, family, clan)
+    weight = 1 / homologs.sum(1).to(torch.float64)
+    return weight / weight.sum()
 
 
 def positives(scores: Tensor) -> Tensor:

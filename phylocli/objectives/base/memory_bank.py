@@ -1,21 +1,20 @@
-"""A queue of vectors of earlier steps, with the codes by which kin are told; part of every checkpoint."""
+"""A memory bank: vectors of earlier steps with the codes of their families and clans; part of every checkpoint."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from phylocli.objectives.base.masking import Batch
-from phylocli.objectives.base.requirements import may_contrast
+from phylocli.objectives.base.batch import Batch
 
 EMPTY = -1
 
 
-class Queue(nn.Module):
-    """The last `size` vectors that were put in.
+class MemoryBank(nn.Module):
+    """A first-in-first-out queue of the last `size` vectors.
 
-    What is put in during a step waits until `flush`, so that a batch never meets its own vectors, however many parts it was
-    computed in. Waiting vectors are not saved: checkpoints are written between steps.
+    What is added during a step is pending until `flush`, so that a batch never meets its own vectors, however many parts it
+    was computed in. Pending vectors are not saved: checkpoints are written between steps.
 
     Args:
         size: vectors.
@@ -33,34 +32,34 @@ class Queue(nn.Module):
         self.register_buffer("family", torch.full((size,), EMPTY))
         self.register_buffer("clan", torch.full((size,), EMPTY))
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))
-        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def filled(self) -> Tensor:
-        """Return which places hold a vector, (size,) bool."""
+        """Return which slots hold a vector, (size,) bool."""
         return self.family != EMPTY
 
     def negatives(self, batch: Batch) -> Tensor:
-        """Return which of the queue's vectors are negatives of the batch's pairs, (N, size) bool: there, and no kin."""
-        return may_contrast(batch, self.family, self.clan) & self.filled()
+        """Return which vectors are negatives of the batch's pairs, (N, size) bool: filled slots, no homologs."""
+        return batch.negatives_among(self.family, self.clan) & self.filled()
 
-    def put(self, vectors: Tensor, batch: Batch) -> None:
-        """Let vectors (N, D) of a batch wait for the end of the step."""
-        self._waiting.append((vectors.detach(), batch.family, batch.clan))
+    def add(self, vectors: Tensor, batch: Batch) -> None:
+        """Keep vectors (N, D) of a batch pending until the end of the step."""
+        self._pending.append((vectors.detach(), batch.family, batch.clan))
 
     @torch.no_grad()
     def flush(self) -> None:
-        """Take in what waits; the oldest leave."""
-        for waiting in self._waiting:
-            vectors, family, clan = (part[-len(self) :] for part in waiting)
+        """Store the pending vectors in place of the oldest."""
+        for pending in self._pending:
+            vectors, family, clan = (part[-len(self) :] for part in pending)
             at = (self.place + torch.arange(len(vectors), device=vectors.device)) % len(self)
             self.vectors[at] = vectors.to(self.vectors.dtype)
             self.family[at], self.clan[at] = family, clan
             self.place.copy_((self.place + len(vectors)) % len(self))
-        self._waiting.clear()
+        self._pending.clear()
 
-    def clear(self) -> None:
-        """Drop what waits."""
-        self._waiting.clear()
+    def discard_pending(self) -> None:
+        """Drop the pending vectors."""
+        self._pending.clear()

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.objectives.base.masking import Batch, logsumexp
-from phylocli.objectives.base.requirements import Needs, may_contrast, segments_of
+from phylocli.objectives.base.batch import Batch, segments_of
+from phylocli.objectives.base.masking import logsumexp
+from phylocli.objectives.base.requirements import Requirements
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
 
-class Ahead(nn.Module):
+class PredictiveCoding(nn.Module):
     """Contrasts a segment z_{t+k} with other segments, given the context c_t of a GRU over z_1 … z_t.
 
     A subclass gives `score(k)`: contexts (P, C) and segments (M, F) → scores (P, M).
@@ -25,7 +26,7 @@ class Ahead(nn.Module):
         steps: k = 1 … steps segments ahead.
         segment: residues of a segment.
         first: contexts start after so many segments.
-        everywhere: negatives are all segments of sequences that are no kin; False: only those at the same place t + k.
+        everywhere: negatives are all segments of unrelated sequences; False: only those at the same place t + k.
         within: segments at other places of the sequence itself are negatives, too.
     """
 
@@ -37,7 +38,7 @@ class Ahead(nn.Module):
             raise UsageError("context, steps, segment and the first context must be at least 1")
         self.reader = nn.GRU(features, context, batch_first=True)
         self.steps, self.first, self.everywhere, self.within = steps, first, everywhere, within
-        self.needs = Needs(views="none", segments=segment, negatives=not within)
+        self.requirements = Requirements(views="none", segments=segment, negatives=not within)
 
     def score(self, k: int) -> Score:
         """Return the scores of segments k steps ahead of their contexts."""
@@ -51,7 +52,7 @@ class Ahead(nn.Module):
         segments, present = segments_of(batch)
         # Segments fill each row from the left and the GRU reads from the left, so it never meets padding before the end.
         context = self.reader(segments)[0]
-        free = may_contrast(batch, batch.family, batch.clan)
+        free = batch.negatives_among(batch.family, batch.clan)
         lost, ceilings, counts = [segments.sum() * 0], [segments.new_zeros(())], [segments.new_zeros(())]
         for k in range(1, self.steps + 1):
             start = self.first + k - 1  # the first segment that is predicted

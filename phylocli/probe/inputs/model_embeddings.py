@@ -67,7 +67,7 @@ def embed_items(
             vectors[rows] = embedder.pooled([sequences[ids[i]] for i in rows])
             bar.advance(len(rows))
     metadata = table_metadata(model, layer)
-    said = f"{model.config['encoder']}, {model.size:,} parameters"
+    said = f"{model.config.encoder}, {model.size:,} parameters"
     return Embedding(name, ids, vectors, said, metadata, baseline=baseline, residues=ModelResidues(embedder, sequences))
 
 

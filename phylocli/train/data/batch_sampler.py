@@ -23,12 +23,12 @@ _ORDER, _VIEWS, _VALIDATION, _HARD, _CLAN = 1, 2, 3, 4, 5
 
 
 class Corpus:
-    """The families that are trained on, and the law by which batches are drawn from them.
+    """The families that are trained on, and how batches are sampled from them.
 
-    With at least as many families as a batch has pairs, families are dealt without replacement: in each round every
-    family comes up once, in a new order, and what does not fill a batch at the round's end is dealt anew, so a family is
-    in a batch at most once. With fewer families each gives the same number of pairs to every batch, give or take one, by
-    lot. A `family_power` other than 0 draws families with a probability in proportion to size ** family_power instead
+    With at least as many families as a batch has pairs, families are sampled without replacement: in each round every
+    family comes up once, in a new order, and what does not fill a batch at the round's end is shuffled again, so a family is
+    in a batch at most once. With fewer families each gives the same number of pairs to every batch, give or take one, at
+    random. A `family_power` other than 0 draws families with a probability in proportion to size ** family_power instead
     (without replacement within a batch as long as there are enough).
 
     Args:
@@ -39,7 +39,7 @@ class Corpus:
         family_power: see above.
         every_view: draw all views that there are, not only a pair.
         hard: brings hard negatives of a batch's families into it.
-        clan_share: of the pairs of families that have others of their clan in the corpus, whose partner is a member of one
+        cross_family_fraction: of the pairs, in families with others of their clan in the corpus, whose partner is of one
             of those: remote homologs, at no known distance.
         split: gives which members are trained on and which are held out.
 
@@ -57,13 +57,13 @@ class Corpus:
         family_power: float = 0.0,
         every_view: bool = False,
         hard: HardNegatives | None = None,
-        clan_share: float = 0.0,
+        cross_family_fraction: float = 0.0,
         split: Callable[[], Split] | None = None,
     ) -> None:
         self.families = families
         self._split = split
         self.hard = hard
-        self.clan_share = clan_share
+        self.cross_family_fraction = cross_family_fraction
         self.every_view = every_view
         self.pairs = pairs or min(256, max(32, 2 * len(families)))
         self.seed = seed
@@ -73,7 +73,7 @@ class Corpus:
         size = np.array([f.size for f in families], dtype=np.float64)
         weight = size**family_power
         self._weight: npt.NDArray[np.float64] | None = weight / weight.sum() if family_power else None
-        self._kin = {c: k for c in set(self._clan.tolist()) - {-1} if len(k := np.flatnonzero(self._clan == c)) > 1}
+        self._homologs = {c: k for c in set(self._clan.tolist()) - {-1} if len(k := np.flatnonzero(self._clan == c)) > 1}
         self._check_negatives()
 
     def _check_negatives(self) -> None:
@@ -82,13 +82,13 @@ class Corpus:
             raise UsageError(
                 f"there is only one family to train on ({names}), so no pair has a negative",
                 why="members of one family are homologous and are never contrasted with each other",
-                fix="add families, or say --set batch.negatives=pair to contrast the members of the family",
+                fix="add families, or use --set batch.negatives=pair to contrast the members of the family",
             )
         if self.negatives == "clan" and len(set(self._clan.tolist())) == 1 and self._clan[0] >= 0:
             raise UsageError(
                 f"all families ({names}) belong to the clan {self.families[0].clan}, so no pair has a negative",
                 why="families of one clan are homologous and are never contrasted with each other",
-                fix="add families of other clans, or say --set batch.negatives=family to contrast families of one clan",
+                fix="add families of other clans, or use --set batch.negatives=family to contrast families of one clan",
             )
 
     def split(self) -> Split:
@@ -98,10 +98,10 @@ class Corpus:
 
     def chosen(self, step: int) -> npt.NDArray[np.int64]:
         """Return the indices of the families of a step's pairs, (pairs,)."""
-        dealt = self._dealt(step)
-        return dealt if self.hard is None else self.hard.arrange(dealt, np.random.default_rng([self.seed, _HARD, step]))
+        sampled = self._sampled(step)
+        return sampled if self.hard is None else self.hard.arrange(sampled, np.random.default_rng([self.seed, _HARD, step]))
 
-    def _dealt(self, step: int) -> npt.NDArray[np.int64]:
+    def _sampled(self, step: int) -> npt.NDArray[np.int64]:
         families, pairs = len(self.families), self.pairs
         if self._weight is not None:
             rng = np.random.default_rng([self.seed, _ORDER, step])
@@ -119,16 +119,16 @@ class Corpus:
         rng = np.random.default_rng([self.seed, _VIEWS, step])
         drawn = self._draw([(f.training, i) for i, f in enumerate(self.families)], self.chosen(step), rng)
         drawn.first = step * self.pairs
-        if self.clan_share:
+        if self.cross_family_fraction:
             self._reach_across(drawn, np.random.default_rng([self.seed, _CLAN, step]))
         return drawn
 
     def _reach_across(self, drawn: PairBatch, rng: np.random.Generator) -> None:
         """Give some pairs a partner of another family of their clan."""
         for k, (family, clan) in enumerate(zip(drawn.family.tolist(), drawn.clan.tolist(), strict=True)):
-            if clan not in self._kin or rng.random() >= self.clan_share:
+            if clan not in self._homologs or rng.random() >= self.cross_family_fraction:
                 continue
-            others = self._kin[clan][self._kin[clan] != family]
+            others = self._homologs[clan][self._homologs[clan] != family]
             _, b, _ = self.families[rng.choice(others)].training.draw(1, rng)
             drawn.b[k], drawn.distance[k] = b[0], np.nan
 

@@ -1,4 +1,4 @@
-"""What a view can draw from which family of a data set: looked up once, and kept beside the arrays."""
+"""The index of families: what a view can draw from each family of a data set; made once, and kept beside the arrays."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Drawing:
     @property
     def band(self) -> tuple[float, float]:
         """The band of distances that selects among the rows of a pairs table."""
-        band = self.parameters.get("phylogenetic", {})
+        band = self.parameters.get(self.view.spec.split("+")[0], {})
         return float(band.get("min_dist", 0.0)), float(band.get("max_dist", np.inf))
 
 
@@ -79,7 +79,7 @@ def write_survey(path: Path, survey: Survey) -> None:
 
 
 def read_survey(path: Path, compiled: Compiled) -> Survey | None:
-    """Return a survey of a data set, None where there is none that can be read."""
+    """Return a survey of a data set, None if none can be read."""
     try:
         with np.load(path, allow_pickle=False) as found:
             sizes, parts, validates = found["sizes"], found["parts"], found["validates"]

@@ -1,8 +1,8 @@
 """Hard negatives in training: batches in which families meet those that are most easily taken for them.
 
 A negative is only as good as it is in the same batch: with thousands of families and batches of some hundred pairs, the
-hardest negatives of a family would hardly ever meet it. So a share of each batch is given to hard negatives of the families
-that make up the rest. Who is a negative of whom is still decided by the objective's mask: never the same family or clan.
+hardest negatives of a family would hardly ever meet it. So a fraction of each batch is given to hard negatives of the
+families that make up the rest. Who is whose negative is still decided by the objective's mask.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class HardNegatives:
 
     Args:
         neighbours: for each family the indices of its hard negatives.
-        share: of a batch that hard negatives make up, 0 to below 1.
+        fraction: of a batch that hard negatives make up, 0 to below 1.
     """
 
-    def __init__(self, neighbours: list[Ints], share: float = 0.5) -> None:
-        self.neighbours, self.share = neighbours, share
+    def __init__(self, neighbours: list[Ints], fraction: float = 0.5) -> None:
+        self.neighbours, self.fraction = neighbours, fraction
 
     def arrange(self, chosen: Ints, rng: np.random.Generator) -> Ints:
         """Return a batch of the same size: some of the families chosen, and hard negatives of these in place of the others.
@@ -46,7 +46,7 @@ class HardNegatives:
         """
         size = len(chosen)
         order = rng.permutation(size)
-        kept = chosen[order[: max(1, size - round(self.share * size))]]
+        kept = chosen[order[: max(1, size - round(self.fraction * size))]]
         rest = chosen[order[len(kept) :]].tolist()
         anchors = [k for k in dict.fromkeys(kept.tolist()) if len(self.neighbours[k])]
         if not anchors:
@@ -64,16 +64,16 @@ class HardNegatives:
         return np.concatenate([kept, np.array(added, dtype=np.int64)])
 
 
-def load_hard_negatives(source: PathLike, families: list[FamilySource], share: float) -> HardNegatives:
+def load_hard_negatives(source: PathLike, families: list[FamilySource], fraction: float) -> HardNegatives:
     """Read the hard negatives of a corpus from a table with the columns `family` and `negative`.
 
-    Rows that name a family beyond the corpus are passed over; so are, with a warning, those that name two families of one
+    Rows that name a family beyond the corpus are skipped; so are, with a warning, those that name two families of one
     clan, which are never negatives.
 
     Args:
         source: as `phylocli pairs --hard-negatives` writes it.
         families: of the corpus.
-        share: of a batch.
+        fraction: of a batch.
 
     Raises:
         BadInputError: no such columns, or no row for these families.
@@ -92,7 +92,7 @@ def load_hard_negatives(source: PathLike, families: list[FamilySource], share: f
             continue
         found[a].append(b)
     if relatives:
-        console.warning(f"{name}: {relatives} rows name two families of one clan; they are passed over")
+        console.warning(f"{name}: {relatives} rows name two families of one clan; skipping them")
     have = sum(bool(near) for near in found)
     if have == 0:
         raise BadInputError(
@@ -101,6 +101,6 @@ def load_hard_negatives(source: PathLike, families: list[FamilySource], share: f
             fix="make it from the same families: phylocli pairs FAMILIES --hard-negatives profile",
         )
     console.info(
-        f"hard negatives: {have} of {len(families)} families have some, and bring them into {share:.0%} of each batch"
+        f"hard negatives: {have} of {len(families)} families have some, and bring them into {fraction:.0%} of each batch"
     )
-    return HardNegatives([np.array(sorted(set(near)), dtype=np.int64) for near in found], share)
+    return HardNegatives([np.array(sorted(set(near)), dtype=np.int64) for near in found], fraction)

@@ -1,12 +1,13 @@
-"""From inputs to a corpus: families are compiled, looked through for what the view can draw from, and the others named."""
+"""From inputs to a corpus: families are compiled and indexed for the view; those that it cannot use are reported."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from phylocli import views
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
@@ -20,17 +21,14 @@ from phylocli.train.data.prepared_families import Draws, LazyPrepared
 from phylocli.train.data.types import FamilySource
 
 
-def load_corpus(
-    inputs: list[PathLike], settings: dict[str, Any], seed: int, *, every_view: bool = False, cache: Cache = True
-) -> Corpus:
+def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: bool = False, cache: Cache = True) -> Corpus:
     """Compile families with trees and pairs tables, or find them compiled, and return the corpus.
 
     Families from which no pair can be drawn (a single member, no pair in the band) are left out with a note.
 
     Args:
         inputs: Stockholm records, or pairs tables as TSV, CSV, Parquet or Arrow; `-` is standard input.
-        settings: of the run: `alphabet`, `view`, `batch`, `validation`.
-        seed: of the splits and of all draws.
+        config: of the run; its seed is that of the splits and of all draws.
         every_view: draw all views that there are, not only a pair.
         cache: where compiled families are kept; True: in the user's cache, False: nowhere.
 
@@ -38,27 +36,26 @@ def load_corpus(
         BadInputError: unreadable, or no family left.
         UsageError: an unknown view, or one that does not fit the inputs; a member not in the split; no possible negatives.
     """
-    parameters = dict(settings["view"])
-    view = views.build(parameters.pop("name"), parameters, settings["alphabet"])
-    fraction, given = settings["validation"]["fraction"], settings["validation"]["split"]
-    split = Split.read(split_path(given, seed)) if given else None
-    compiled = open_compiled(inputs, settings["alphabet"], cache)
+    view = views.build(config.view.name, config.view.parameters, config.alphabet)
+    fraction, given = config.validation.fraction, config.validation.split
+    split = Split.read(split_path(given, config.seed)) if given else None
+    compiled = open_compiled(list(inputs), config.alphabet, cache)
     if compiled.nucleotides:
-        NucleotideCheck(settings["alphabet"], SAY_DNA).warn(compiled.nucleotides[0])
-    draws = Draws(compiled, Drawing(view, parameters, fraction, seed, split))
+        NucleotideCheck(config.alphabet, SAY_DNA).warn(compiled.nucleotides[0])
+    draws = Draws(compiled, Drawing(view, config.view.parameters, fraction, config.seed, split))
     _say_what_is_left_out(compiled, draws.survey)
     usable = [_source(draws, index) for index in range(compiled.families) if draws.survey.sizes[index]]
-    batch = settings["batch"]
-    hard = load_hard_negatives(batch["hard_negatives"], usable, batch["hard_share"]) if batch["hard_negatives"] else None
+    batch = config.batch
+    hard = load_hard_negatives(batch.hard_negatives, usable, batch.hard_negative_fraction) if batch.hard_negatives else None
     return Corpus(
         usable,
-        pairs=batch["pairs"],
-        seed=seed,
-        negatives=batch["negatives"],
-        family_power=batch["family_power"],
+        pairs=batch.pairs,
+        seed=config.seed,
+        negatives=batch.negatives,
+        family_power=batch.family_power,
         every_view=every_view,
         hard=hard,
-        clan_share=batch["clan_share"],
+        cross_family_fraction=batch.cross_family_fraction,
         split=draws.split,
     )
 
@@ -96,7 +93,7 @@ def _say_what_is_left_out(compiled: Compiled, survey: Survey) -> None:
         if len(survey.reasons) == 1 and known:
             raise known[0]
         raise BadInputError(
-            "there is no family to train on",
+            "no family can be trained on",
             why=f"of {compiled.families} families " + "; ".join(f"{len(v)} {k}" for k, v in skipped.items()),
             fix=next((r.fix or r.what for r in known), "give families of two or more members"),
         )

@@ -49,11 +49,12 @@ def table_held_out(family: CompiledFamily, pairs: PairsOf, drawing: Drawing) -> 
         UsageError: the view does not draw from tables.
     """
     names = drawing.view.spec.split("+")
-    if names[0] != "phylogenetic" and VIEWS.load(names[0]).KIND == "source":
+    source = VIEWS.load(names[0])
+    if source.KIND == "source" and not getattr(source, "DRAWS_MEMBERS", False):
         raise UsageError(
             f"the view {names[0]!r} cannot be drawn from {pairs.source}",
             why="a pairs table holds its pairs already; only the transforms of a view apply to it",
-            fix="give families with trees, or a view that starts with 'phylogenetic'",
+            fix="give families with trees, or a view whose source draws members, such as 'phylogenetic'",
         )
     kept = pairs.members[in_band(pairs, drawing.band)]
     if len(kept) == 0:
@@ -62,7 +63,7 @@ def table_held_out(family: CompiledFamily, pairs: PairsOf, drawing: Drawing) -> 
         raise EmptyBandError(what)
     out = np.zeros(len(family), dtype=bool)
     if drawing.fraction > 0:
-        # In the order in which they first stand in the band's rows, all of `a` and then of `b`.
+        # In the order of their first row in the band, all of `a` and then of `b`.
         found, first = np.unique(kept.T.ravel(), return_index=True)
         members = found[np.argsort(first)]
         order = np.random.default_rng(drawing.seed).permutation(len(members))

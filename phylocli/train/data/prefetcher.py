@@ -52,7 +52,7 @@ def _death_explained() -> Iterator[None]:
         ) from error
 
 
-class Ahead:
+class Prefetcher:
     """The batches of some steps, one after the other.
 
     Args:
@@ -95,7 +95,7 @@ class Ahead:
 
 
 @contextlib.contextmanager
-def made_ahead(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Ahead]:
+def prefetched(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Prefetcher]:
     """Give the batches of some steps, made ahead; no thread or process of it outlives the block.
 
     What goes wrong with a batch is raised where the batch is asked for; with processes, the error's cause shows where in the
@@ -109,12 +109,12 @@ def made_ahead(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Ahead
     if workers == 0:
         with ThreadPoolExecutor(1, thread_name_prefix="phylocli-batches") as pool:
             try:
-                yield Ahead(pool, corpus.batch, steps, 2)
+                yield Prefetcher(pool, corpus.batch, steps, 2)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
         return
     with WorkerPool(workers, _start_worker, (corpus,), grace=0) as processes:
-        yield Ahead(processes, _make, steps, 2 * workers)
+        yield Prefetcher(processes, _make, steps, 2 * workers)
 
 
 _corpus: Corpus | None = None  # of this worker process

@@ -132,7 +132,7 @@ class Draws:
         folder = self.compiled.folder / "surveys"
         folder.mkdir(exist_ok=True)
         path = folder / f"{self.drawing.key()}.npz"
-        with locks.waiting(folder / "lock", "looks through these families"):
+        with locks.waiting(folder / "lock", "indexes these families"):
             found = read_survey(path, self.compiled)
             if found is None:
                 found = self._look_through()
@@ -145,7 +145,7 @@ class Draws:
         sizes = np.zeros(compiled.families, dtype=np.int64)
         validates = np.zeros(compiled.families, dtype=bool)
         reasons: dict[int, tuple[str, BadInputError]] = {}
-        with console.progress_task("looking through families", total=compiled.families) as bar:
+        with console.progress_task("indexing families", total=compiled.families) as bar:
             for index in range(compiled.families):
                 try:
                     found, validates[index] = self._look_at(index)

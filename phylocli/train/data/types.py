@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ class Members:
 
     Attributes:
         tokens: of each, without gaps.
-        columns: the match column that each residue of each stands in, from 0, and -1 for none; None where the family is
+        columns: the match column of each residue of each, from 0, and -1 for none; None where the family is
             not aligned.
     """
 
@@ -33,7 +33,7 @@ class FamilySource:
 
     Attributes:
         label: accession or name.
-        clan: accession, empty where there is none.
+        clan: accession; empty without one.
         size: members that training sees.
         training: where pairs are drawn from.
         held_out: where validation pairs are drawn from; None where the family is too small to hold members out.
@@ -56,7 +56,7 @@ class PairBatch:
         a, b: token arrays of the N first and the N second views.
         distance: evolutionary distance of each pair, substitutions per site, (N,), NaN where undefined.
         family: code of each pair's family, (N,) int64.
-        clan: code of each pair's clan, (N,) int64, -1 where there is none.
+        clan: code of each pair's clan, (N,) int64, -1 without one.
         negatives: `clan`, `family` or `pair`: who may be contrasted.
         more: the third and further views, N token arrays each, where the objective asks for them.
         first: number of the first pair among all that the run draws.
@@ -74,6 +74,23 @@ class PairBatch:
     def __len__(self) -> int:
         return len(self.a)
 
+    def first_pairs(self, n: int) -> PairBatch:
+        """Return the first n pairs."""
+        return replace(
+            self,
+            a=self.a[:n],
+            b=self.b[:n],
+            more=[view[:n] for view in self.more],
+            distance=self.distance[:n],
+            family=self.family[:n],
+            clan=self.clan[:n],
+        )
+
+    @property
+    def longest(self) -> int:
+        """Residues of the longest view."""
+        return max(len(tokens) for view in (self.a, self.b, *self.more) for tokens in view)
+
     @property
     def residues(self) -> int:
         """Residues of all views."""
@@ -81,7 +98,7 @@ class PairBatch:
 
 
 def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Return indices in groups of similar length, each at most `tokens` with padding (a longer one stands alone)."""
+    """Return indices in groups of similar length, each at most `tokens` with padding (a longer one by itself)."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     groups: list[list[int]] = []
     for i in order:  # ascending, so that the newest sequence is the widest of its group

@@ -1,77 +1,73 @@
-"""After the last step: the map that weighs an embedding's directions by how little relatives differ in them."""
+"""Whitening: an affine map that weighs an embedding's directions by how little homologs differ in them."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from phylocli.config.train import WhiteningConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from phylocli.train.data.batch_sampler import Corpus
-    from phylocli.train.task import Learner
+from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.task import ContrastiveTask
 
 WHITENING = 6  # stream of random numbers, apart from those of `phylocli.train.data.batch_sampler`
 
 FEWEST = 2.0  # vectors a feature: with fewer the covariance is mostly noise
 
 
-def check_whitening(corpus: Corpus, settings: dict[str, Any], features: int) -> None:
-    """Raise, before a run starts, where at its end no whitening could be fitted.
-
-    Args:
-        corpus: of the run.
-        settings: `whitening`.
-        features: number of features that are whitened.
-
-    Raises:
-        UsageError: settings that make no sense.
-    """
-    power, dimension = settings["power"], settings["dimension"]
-    if power == 0:
-        return
-    if not 0 <= dimension <= features:
-        raise UsageError(f"whitening.dimension is {dimension}", fix=f"give 0 (all {features} features), or up to {features}")
-    if 0 < dimension < features and dimension >= len(corpus.families):
-        console.warning(
-            f"whitening will keep all {features} features: {len(corpus.families)} families have not the {dimension} axes "
-            "between their means that whitening.dimension asks for"
-        )
-
-
-@torch.no_grad()
-def whiten(learner: Learner, corpus: Corpus, settings: dict[str, Any]) -> None:
-    """Fit the model's whitening on whole sequences of training members; held-out members take no part.
+@dataclass(frozen=True)
+class FamilyWhitening:
+    """Fits the model's whitening on whole sequences of training members.
 
     The map is used on whole sequences, so it is fitted on them, whatever parts of them training saw.
 
-    Args:
-        learner: whose model is fitted; the model embeds with the map from here on.
-        corpus: of the run.
-        settings: `whitening`: `power`, `vectors`, `floor`, `dimension`; nothing is done where power is 0.
+    Attributes:
+        config: of the map, and of what it is fitted on.
+        kernel_features: that the step before adds to the model's features.
     """
-    power, floor, vectors, dimension = (settings[key] for key in ("power", "floor", "vectors", "dimension"))
-    if power == 0:
-        return
-    learner.eval()
-    each = max(2, math.ceil(vectors / len(corpus.families)))
-    found: list[torch.Tensor] = []
-    family: list[int] = []
-    for code, source in enumerate(corpus.families):
-        members = source.members().tokens
-        rng = np.random.default_rng([corpus.seed, WHITENING, code])
-        chosen = [members[k] for k in np.sort(rng.permutation(len(members))[:each])]
-        found.append(learner.embed(chosen).cpu())
-        family += [code] * len(chosen)
-    features = learner.model.dimension
-    if dimension >= min(features, len(corpus.families)):
-        dimension = 0
-    if len(family) < FEWEST * features:
-        console.warning(f"whitening {features} features with {len(family):,} vectors is mostly noise")
-    learner.model.whiten(torch.cat(found), torch.tensor(family), power, floor, dimension)
-    shown = f", {features} features to {dimension}" if dimension else ""
-    console.info(f"whitened by the covariance within families of {len(family):,} members (power {power:g}{shown})")
+
+    config: WhiteningConfig
+    kernel_features: int = 0
+
+    def check(self, task: ContrastiveTask, corpus: Corpus) -> None:
+        """Raise a UsageError where the map would lead to more features than there are."""
+        features, families = task.model.dimension + self.kernel_features, len(corpus.families)
+        dimension = self.config.dimension
+        if dimension > features:
+            raise UsageError(
+                f"whitening.dimension is {dimension}", fix=f"give 0 (all {features} features), or up to {features}"
+            )
+        if 0 < dimension < features and dimension >= families:
+            console.warning(
+                f"whitening will keep all {features} features: whitening.dimension asks for {dimension} axes between family "
+                f"means, and there are {families} families"
+            )
+
+    @torch.no_grad()
+    def fit(self, task: ContrastiveTask, corpus: Corpus) -> None:
+        """Fit the map; the model embeds with it from here on."""
+        task.eval()
+        each = max(2, math.ceil(self.config.vectors / len(corpus.families)))
+        found: list[torch.Tensor] = []
+        family: list[int] = []
+        for code, source in enumerate(corpus.families):
+            members = source.members().tokens
+            rng = np.random.default_rng([corpus.seed, WHITENING, code])
+            chosen = [members[k] for k in np.sort(rng.permutation(len(members))[:each])]
+            found.append(task.embed(chosen).cpu())
+            family += [code] * len(chosen)
+        features = task.model.dimension
+        dimension = self.config.dimension
+        if dimension >= min(features, len(corpus.families)):
+            dimension = 0
+        if len(family) < FEWEST * features:
+            console.warning(f"{len(family):,} vectors are too few to whiten {features} features reliably")
+        task.model.whiten(torch.cat(found), torch.tensor(family), self.config.power, self.config.floor, dimension)
+        shown = f", {features} features to {dimension}" if dimension else ""
+        console.info(
+            f"whitened by the covariance within families of {len(family):,} members (power {self.config.power:g}{shown})"
+        )

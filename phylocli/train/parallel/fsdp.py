@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,49 +20,46 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from phylocli.config.train import OptimiserConfig
 from phylocli.core.errors import UsageError
 from phylocli.models.model import Model
-from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.types import PairBatch
 from phylocli.train.optimiser import make_optimiser
-from phylocli.train.parallel.strategy import Engine
-from phylocli.train.task import Learner
+from phylocli.train.parallel.strategy import Strategy, Trainable
 
 
-class ShardedEngine(Engine):
-    """Trains a learner whose encoder is cut among the processes; all of them call everything here together.
+class ShardedStrategy(Strategy):
+    """Trains a task whose encoder is sharded among the processes; all of them call everything here together.
 
     Args:
-        learner: in the memory of the host; block after block goes to the device, cut.
-        corpus, settings, device: as `Engine` takes them.
+        task: in the memory of the host; block after block goes to the device, sharded.
+        config, device: as `Strategy` takes them.
 
     Raises:
         UsageError: one process alone, or an encoder that does not name its blocks.
     """
 
-    def __init__(self, learner: Learner, corpus: Corpus, settings: dict[str, Any], device: torch.device) -> None:
-        size = learner.world.size
+    def __init__(self, task: Trainable, config: OptimiserConfig, device: torch.device) -> None:
+        size = task.execution.world.size
         if size == 1:
             raise UsageError(
-                "batch.shard cuts the encoder among several processes, and this is one alone",
-                fix="start it with torchrun --nproc-per-node N -m phylocli train …, or say --set batch.shard=false",
+                "batch.shard shards the encoder among several processes, and there is only one",
+                fix="start it with torchrun --nproc-per-node N -m phylocli train …, or use --set batch.shard=false",
             )
         mesh = init_device_mesh(device.type, (size,))
-        _shard(learner.model, mesh)
-        if learner.slow is not None:
-            _shard(cast(Model, learner.slow["model"]), mesh)
-        learner.sharded = True
-        super().__init__(learner, corpus, settings, device)
-        trained = [p for p in learner.parameters() if p.requires_grad]
+        for model in task.models():
+            _shard(model, mesh)
+        super().__init__(task, config, device)
+        trained = [p for p in task.parameters() if p.requires_grad]
         self.parts, self.wholes = [p for p in trained if _is_part(p)], [p for p in trained if not _is_part(p)]
 
     @functools.cached_property
     def trained(self) -> nn.Module:
-        """The learner, the encoder's gradients added up over all processes."""
-        return self.learner
+        """The task; the encoder's gradients are averaged over all processes."""
+        return self.task
 
     def gradients(self, batches: Sequence[PairBatch]) -> dict[str, Tensor]:
-        """Compute the average gradient of some batches, as `Engine.gradients`."""
+        """Compute the average gradient of some batches, as `Strategy.gradients`."""
         terms = super().gradients(batches)
         found = [p.grad for p in self.wholes if p.grad is not None]
         if found:  # one message for all of them
@@ -73,40 +70,40 @@ class ShardedEngine(Engine):
                 gradient.copy_(mean.view_as(gradient))
         return terms
 
-    def clip(self, most: float) -> Tensor:
-        """Scale the gradient of all weights together, as `Engine.clip`."""
+    def clip(self, largest: float) -> Tensor:
+        """Scale the gradient of all weights together, as `Strategy.clip`."""
         # Whole tensors and parts may not meet in one list.
         kinds = [kind for kind in (self.parts, self.wholes) if any(p.grad is not None for p in kind)]
         norms = [nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None]) for kind in kinds]
         total = torch.stack([n.full_tensor() if isinstance(n, DTensor) else n for n in norms]).norm()
         for kind in kinds:
-            nn.utils.clip_grads_with_norm_(kind, most, total)
+            nn.utils.clip_grads_with_norm_(kind, largest, total)
         return total
 
     def model(self) -> Model | None:
         """Put the trained model together in the memory of rank 0's host; None elsewhere."""
-        state = {name: _whole(value) for name, value in self.learner.model.state_dict().items()}
+        state = {name: _whole(value) for name, value in self.task.model.state_dict().items()}
         if not self.world.main:
             return None
         with torch.random.fork_rng(devices=[]):
-            model = Model(self.learner.model.config)
+            model = Model(self.task.model.config)
         model.load_state_dict(state)
         return model.eval()
 
     def state(self) -> dict[str, Any]:
-        """Return `learner` and `optimiser`, whole, on rank 0, in the memory of its host; nothing elsewhere."""
-        learner = {name: _whole(value) for name, value in self.learner.state_dict().items()}
+        """Return `task` and `optimiser`, whole, on rank 0, in the memory of its host; nothing elsewhere."""
+        task = {name: _whole(value) for name, value in self.task.state_dict().items()}
         own = self.optimiser.state_dict()
         moments = {i: {name: _whole(value) for name, value in entry.items()} for i, entry in own["state"].items()}
         if not self.world.main:
             return {}
-        # Weights are numbered group by group, the encoder's come first in a learner: the numbers are those of one process.
+        # Weights are numbered group by group, the encoder's come first in a task: the numbers are those of one process.
         parts, wholes = own["param_groups"][::2], own["param_groups"][1::2]
         groups = [{**a, "params": a["params"] + b["params"]} for a, b in zip(parts, wholes, strict=True)]
-        return {"learner": learner, "optimiser": {"state": moments, "param_groups": groups}}
+        return {"task": task, "optimiser": {"state": moments, "param_groups": groups}}
 
-    def _make_optimiser(self, settings: dict[str, Any]) -> torch.optim.Optimizer:
-        return make_optimiser(list(self.learner.parameters()), settings, apart=_is_part)
+    def _make_optimiser(self, config: OptimiserConfig) -> torch.optim.Optimizer:
+        return make_optimiser(list(self.task.parameters()), config, apart=_is_part)
 
     def _own_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = self.optimiser.state_dict()["param_groups"]
@@ -127,8 +124,8 @@ def _shard(model: Model, mesh: DeviceMesh) -> None:
     blocks = getattr(model.encoder, "blocks", None)
     if blocks is None:
         raise UsageError(
-            f"the encoder {model.config['encoder']!r} cannot be sharded (batch.shard): it names no blocks",
-            fix="say --set batch.shard=false",
+            f"the encoder {model.config.encoder!r} cannot be sharded (batch.shard): it has no `blocks`",
+            fix="use --set batch.shard=false",
         )
     # The encoder's output may be a view. That matters to those who write into it, and nobody here does.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")

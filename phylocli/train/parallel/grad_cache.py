@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from phylocli.encoders import pad_batch
 from phylocli.models.model import Model
 from phylocli.train.data.types import chunks_by_length
+from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.world import ALONE, World
 from phylocli.views import Tokens
 
@@ -41,33 +42,22 @@ class Encoded:
 
 
 def encode(
-    model: Model,
-    sequences: Sequence[Tokens],
-    *,
-    tokens: int,
-    precision: torch.dtype = torch.float32,
-    cache: bool = False,
-    keep: bool = False,
-    world: World = ALONE,
-    sharded: bool = False,
+    model: Model, sequences: Sequence[Tokens], execution: Execution, *, keep_residues: bool = False, world: World = ALONE
 ) -> Encoded:
     """Return the vectors of at least one sequence.
 
     Args:
         model: on the device that the result shall be on.
         sequences: token arrays.
-        tokens: that go through the encoder at once, padding included; see `chunks_by_length`.
-        precision: of the encoder's products.
-        cache: compute activations again in the backward pass instead of keeping them, see above.
-        keep: give residues, too.
+        execution: how. If sharded, all processes go through the encoder equally often.
+        keep_residues: return the residues, too.
         world: the processes that share the work; each gets the whole result.
-        sharded: the encoder is cut among processes, see `phylocli.train.parallel.fsdp`: all go through it equally often.
     """
-
     lengths = [len(s) for s in sequences]
     width = max(lengths)
+    max_tokens, precision, sharded = execution.max_tokens, execution.precision, execution.sharded
     exact = torch.promote_types(next(model.parameters()).dtype, torch.float32)
-    cache = cache and torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
+    cache = execution.grad_cache and torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
 
     def group(batch: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         # Each weight is used once, so that there is nothing to win by keeping its bf16 copy until the end.
@@ -75,25 +65,25 @@ def encode(
         with bf16:
             residues = model.residues(batch, mask)
             pooled = model.pool(residues, mask).to(exact)
-        return (pooled, F.pad(residues.to(exact), (0, 0, 0, width - mask.shape[1]))) if keep else (pooled,)
+        return (pooled, F.pad(residues.to(exact), (0, 0, 0, width - mask.shape[1]))) if keep_residues else (pooled,)
 
-    shares = world.shares(lengths)
-    mine = [sequences[i] for i in shares[world.rank]]
-    groups = chunks_by_length([len(s) for s in mine], tokens)
+    parts = world.partition(lengths)
+    mine = [sequences[i] for i in parts[world.rank]]
+    groups = chunks_by_length([len(s) for s in mine], max_tokens)
     if sharded:
-        rounds = max(len(chunks_by_length([lengths[i] for i in share], tokens)) for share in shares)
+        rounds = max(len(chunks_by_length([lengths[i] for i in part], max_tokens)) for part in parts)
         groups += [groups[0][:1]] * (rounds - len(groups))  # what is done again is cut off below, and has no gradient
     found: list[tuple[Tensor, ...]] = []
     for at in groups:
         padded = pad_batch([mine[i] for i in at], model.device)
         found.append(_cached(group, *padded, whole_pass=sharded) if cache else group(*padded))
-    # Shares are in ascending length, and so are groups: rows come as in the shares, one rank's after the other's.
-    counts = [len(share) for share in shares]
+    # Parts are in ascending length, and so are groups: rows come as in the parts, one rank's after the other's.
+    counts = [len(part) for part in parts]
     place = torch.empty(len(sequences), dtype=torch.int64)
-    place[[i for share in shares for i in share]] = torch.arange(len(sequences))
+    place[[i for part in parts for i in part]] = torch.arange(len(sequences))
     order = place.to(model.device, non_blocking=True)
-    whole = [world.gather(torch.cat(parts)[: len(mine)], counts)[order] for parts in zip(*found, strict=True)]
-    if not keep:
+    whole = [world.gather(torch.cat(rows)[: len(mine)], counts)[order] for rows in zip(*found, strict=True)]
+    if not keep_residues:
         return Encoded(whole[0])
     mask = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
     return Encoded(whole[0], whole[1], mask.to(model.device, non_blocking=True))

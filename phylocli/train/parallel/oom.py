@@ -1,17 +1,15 @@
-"""When memory runs out in a step: it is done again in smaller parts, with the same numbers."""
+"""Out of memory: the step is done again with less at once, with the same numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
 from phylocli.core import console
 from phylocli.core.errors import PhylocliError
-from phylocli.train.data.types import PairBatch
-from phylocli.train.dry_run import put_back, snapshot
-from phylocli.train.task import Learner
+from phylocli.train.parallel.execution import Execution
 
 T = TypeVar("T")
 
@@ -23,64 +21,66 @@ class OutOfMemoryError(PhylocliError):
     """A step does not fit, however small its parts are."""
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that a device or the machine has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
     )
 
 
-def fitted(learner: Learner, batches: Sequence[PairBatch], step: Callable[[], T]) -> T:
+def retry_smaller(step: Callable[[], T], undo: Callable[[], None], execution: Execution, longest: int) -> T:
     """Return what a step gives; where memory runs out, do it again with less at once.
 
-    First gradients are cached, then `learner.tokens` is halved, until each sequence goes through the encoder alone; that
-    holds for the rest of the run. Objective and random state are put back before each try, so the result is that of a
-    step with these settings from the start: the same but for rounding, and for dropout, whose numbers are dealt anew.
+    First gradients are cached, then `max_tokens` is halved, until each sequence goes through the encoder alone; that
+    holds for the rest of the run. The result is that of a step with these settings from the start: the same but for
+    rounding, and for dropout, whose random numbers are drawn in another order.
 
     Args:
-        learner: whose gradients the step computes from none.
-        batches: of the step.
-        step: may be done again; changes nothing but gradients, what waits for queues, and buffers of the objective.
+        step: may be done again after `undo`.
+        undo: restores all that a step changes besides gradients.
+        execution: how the step is computed; changed here.
+        longest: residues of the longest sequence of the step.
 
     Raises:
         OutOfMemoryError: not even the smallest parts fit, or other processes take part, which cannot go back.
     """
-    was = snapshot(learner)
     while True:
         try:
             return step()
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not ran_out(error):
+            if not is_out_of_memory(error):
                 raise
             reason = str(error).split("\n", 1)[0]
         # Not in the handler: the traceback holds the tensors of the failed try.
-        if learner.device.type == "cuda":
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        _shrink(learner, max(len(s) for b in batches for view in (b.a, b.b, *b.more) for s in view), reason)
-        put_back(learner, was)
+        _shrink(execution, longest, reason)
+        undo()
 
 
-def _shrink(learner: Learner, longest: int, reason: str) -> None:
-    """Let the learner hold less at once; say so.
+def _shrink(execution: Execution, longest: int, reason: str) -> None:
+    """Compute less at once from here on.
 
     Raises:
-        OutOfMemoryError: it cannot.
+        OutOfMemoryError: that is not possible.
     """
-    if learner.world.size > 1:
+    if execution.world.size > 1:
         raise OutOfMemoryError(
-            f"process {learner.world.rank} of {learner.world.size} is out of memory",
+            f"process {execution.world.rank} of {execution.world.size} is out of memory",
             why=f"{reason}; several processes cannot repeat a step",
-            fix="resume with --set batch.cache=true and a smaller batch.tokens in a new run, or fewer batch.pairs",
+            fix="start a new run with --set batch.grad_cache=true and a smaller batch.max_tokens, or fewer batch.pairs",
         )
-    if not learner.cache:
-        learner.cache = True
-        console.warning(f"out of memory; gradients are cached from here on, {learner.tokens:,} tokens at once (batch.cache)")
+    if not execution.grad_cache:
+        execution.grad_cache = True
+        console.warning(
+            f"out of memory; caching gradients from here on, {execution.max_tokens:,} tokens at once (batch.grad_cache)"
+        )
         return
-    if learner.tokens <= longest:
+    if execution.max_tokens <= longest:
         raise OutOfMemoryError(
             "out of memory with one sequence at a time",
             why=reason,
-            fix="take fewer pairs (batch.pairs), shorter crops (view.crop.max_length) or a smaller encoder",
+            fix="use fewer pairs (batch.pairs), shorter crops (view.crop.max_length) or a smaller encoder",
         )
-    learner.tokens = max(longest, learner.tokens // 2)
-    console.warning(f"out of memory; {learner.tokens:,} tokens at once from here on (batch.tokens)")
+    execution.max_tokens = max(longest, execution.max_tokens // 2)
+    console.warning(f"out of memory; {execution.max_tokens:,} tokens at once from here on (batch.max_tokens)")

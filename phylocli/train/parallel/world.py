@@ -1,6 +1,6 @@
-"""One run on several processes, as torchrun starts them: each encodes its share, all see all vectors, rank 0 writes.
+"""One run on several processes, as torchrun starts them: each encodes its part, all see all vectors, rank 0 writes.
 
-A batch is a function of seed and step, so every process knows all of it. It encodes its share of the sequences and gets
+A batch is a function of seed and step, so every process knows all of it. It encodes its part of the sequences and gets
 the vectors of the others; head and objective then see what one process would see, whatever they do with it: negatives,
 queues, codes and moving averages are those of the whole batch, and the same everywhere. On the way back each process
 takes the gradient of its own vectors, and DistributedDataParallel adds up what the encoder makes of them. The loss is
@@ -53,10 +53,10 @@ class World:
         """Whether this process writes and talks."""
         return self.rank == 0
 
-    def shares(self, lengths: Sequence[int]) -> list[list[int]]:
+    def partition(self, lengths: Sequence[int]) -> list[list[int]]:
         """Return which sequences each process encodes, as indices in ascending length; every one comes once.
 
-        They are dealt by length, so that all processes have about as many residues.
+        They are distributed by length, so that all processes have about as many residues.
         """
         order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
         return [order[rank :: self.size] for rank in range(self.size)]
@@ -206,7 +206,7 @@ def device_name(name: str) -> str:
     if name == "cuda" and place >= torch.cuda.device_count():
         raise UsageError(
             f"process {place} of this machine has no GPU: there are {torch.cuda.device_count()}",
-            fix="start as many processes as there are GPUs (torchrun --nproc-per-node), or say --device cpu",
+            fix="start as many processes as there are GPUs (torchrun --nproc-per-node), or use --device cpu",
         )
     return f"cuda:{place}" if name == "cuda" else name
 
@@ -236,18 +236,18 @@ def joined(device: torch.device) -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def replicated(module: nn.Module, *, loose: bool) -> nn.Module:
+def replicated(module: nn.Module, *, find_unused: bool) -> nn.Module:
     """Return a module that does as `module`, and whose gradients are added up over the processes in the backward pass.
 
     Args:
         module: with the same weights in all processes.
-        loose: a step may leave some weights without a gradient; they are then looked for each time.
+        find_unused: a step may leave some weights without a gradient; they are then looked for each time.
     """
     # Buffers are the same everywhere already, and large where they are queues.
     name = "forward_sync_buffers"
     if name not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
         name = "broadcast_buffers"  # its name before torch 2.13
-    options: dict[str, Any] = {name: False, "find_unused_parameters": loose}
+    options: dict[str, Any] = {name: False, "find_unused_parameters": find_unused}
     return nn.parallel.DistributedDataParallel(module, **options)
 
 

@@ -13,7 +13,7 @@ from phylocli.core.alphabet import FIRST_RESIDUE
 from phylocli.encoders import pad_batch
 from phylocli.models.model import Model
 from phylocli.train.data.types import PairBatch
-from phylocli.train.task import Learner
+from phylocli.train.task import ContrastiveTask
 
 _LENGTHS = (4, 8, 12)
 
@@ -48,8 +48,8 @@ class Work:
 def count(model: Model) -> Work:
     """Return what a model's embedding of a sequence costs; takes three short sequences through a copy of it."""
     twin = copy.deepcopy(model).cpu().train()  # there only residues are computed, and every operation has its own kernel
-    if hasattr(twin.encoder, "recompute"):
-        twin.encoder.recompute = False
+    if hasattr(twin.encoder, "activation_checkpointing"):
+        twin.encoder.activation_checkpointing = False
     pairs = [_count(twin, length) for length in _LENGTHS]
     powers = np.vander(np.array(_LENGTHS, dtype=np.float64), 3, increasing=True)
     (a, d), (b, e), (c, f) = np.linalg.solve(powers, np.array(pairs)).tolist()
@@ -70,19 +70,16 @@ def _count(model: Model, length: int) -> tuple[float, float]:
     return forward, float(counter.get_total_flops())
 
 
-def of_batch(work: Work, learner: Learner, pairs: PairBatch) -> float:
+def of_batch(work: Work, task: ContrastiveTask, pairs: PairBatch) -> float:
     """Return the operations that the model spends on a batch; head, critic and objective, far smaller, do not count.
 
     Momentum copies of the model go forward only.
     """
-    needs = learner.needs
     total = 0.0
-    if needs.segments:
-        size = needs.segments
-        cut = [n for s in pairs.a for n in ([size] * (len(s) // size) or [len(s)])]
-        total += work.of(cut)
-    if needs.views == "none":
+    if size := task.requirements.segments:
+        total += work.of([len(part) for parts in task.segments(pairs.a, size) for part in parts])
+    if task.requirements.views == "none":
         return total
-    others = {"first": [], "pair": [pairs.b], "all": [pairs.b, *pairs.more]}[needs.views]
     total += work.of([len(s) for s in pairs.a])
-    return total + work.of([len(s) for view in others for s in view], trained=learner.slow is None)
+    further = [len(s) for view in task.further_views(pairs) for s in view]
+    return total + work.of(further, trained=task.momentum_encoder is None)

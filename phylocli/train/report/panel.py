@@ -38,8 +38,8 @@ def trend(values: list[float], width: int = _TREND) -> str:
     return "".join(_BLOCKS[round((v - low) / step)] for v in values)
 
 
-def _bar(share: float, width: int) -> str:
-    full = round(min(max(share, 0.0), 1.0) * width)
+def _bar(fraction: float, width: int) -> str:
+    full = round(min(max(fraction, 0.0), 1.0) * width)
     return "█" * full + "░" * (width - full)
 
 
@@ -81,9 +81,9 @@ class Panel:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return what there is to say, as label and text."""
-        share = self.step / max(self.steps, 1)
+        done = self.step / max(self.steps, 1)
         left = f"{duration(self.left)} left" if math.isfinite(self.left) else "starting"
-        found = [("step", f"{_bar(share, _TREND)} {self.step}/{self.steps} · {left}")]
+        found = [("step", f"{_bar(done, _TREND)} {self.step}/{self.steps} · {left}")]
         if self.row:
             found.append(("loss", f"{trend(self.losses)} {self.row['loss']:.3f}".strip()))
         bound, ceiling = self.row.get("bound"), self.row.get("ceiling")

@@ -1,4 +1,4 @@
-"""How fast training is: residues a second, and the share of the device's rate of matrix products that the model gets."""
+"""How fast training is: residues a second, and the fraction of the device's matrix-product rate that the model uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from phylocli.core import console
 from phylocli.train.data.types import PairBatch
 from phylocli.train.report import flops
-from phylocli.train.task import Learner
+from phylocli.train.task import ContrastiveTask
 
 # Dense bfloat16 products without sparsity, operations a second, by the makers' data sheets; the first name that fits.
 _DATA_SHEETS = (
@@ -77,16 +77,16 @@ class Meter:
     model FLOP utilisation (Chowdhery et al. 2022, arXiv 2204.02311), is their rate by the device's rate of matrix products.
 
     Args:
-        learner: on its device, with its precision.
+        task: on its device, with its precision.
         work: of its model, as `flops.count` gives it; None leaves out `flops` and `mfu`.
         processes: that share each batch.
     """
 
-    def __init__(self, learner: Learner, work: flops.Work | None, *, processes: int = 1) -> None:
-        self.learner, self.work = learner, work
+    def __init__(self, task: ContrastiveTask, work: flops.Work | None, *, processes: int = 1) -> None:
+        self.task, self.work = task, work
         if work is not None:
-            self.peak = peak_rate(learner.device, learner.precision) * processes
-            console.detail(f"matrix products: {self.peak / 1e9:,.0f} GFLOP/s, the rate that mfu is a share of")
+            self.peak = peak_rate(task.device, task.execution.precision) * processes
+            console.detail(f"matrix products: {self.peak / 1e9:,.0f} GFLOP/s, the rate that mfu refers to")
         self.start()
 
     def start(self) -> None:
@@ -96,7 +96,7 @@ class Meter:
     def note(self, row: dict[str, Any], batches: list[PairBatch]) -> None:
         """Note a step's operations in its row."""
         if self.work is not None:
-            row["flops"] = sum(flops.of_batch(self.work, self.learner, pairs) for pairs in batches)
+            row["flops"] = sum(flops.of_batch(self.work, self.task, pairs) for pairs in batches)
 
     def settle(self, rows: list[dict[str, Any]]) -> None:
         """Fill in the rates of the steps since the last time; the device must be done with them."""

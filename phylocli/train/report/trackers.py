@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from phylocli.config.train import LogConfig, TrainConfig
 from phylocli.core.errors import MissingDependencyError, ServiceError
 
 Track = Callable[[dict[str, Any]], None]
@@ -18,22 +19,22 @@ Track = Callable[[dict[str, Any]], None]
 TENSORBOARD, WANDB = "tensorboard", "wandb"
 
 
-def check(settings: dict[str, Any]) -> None:
-    """Look whether what the table `log` of a run's settings asks for is installed.
+def check(config: LogConfig) -> None:
+    """Check that what a run's table `log` asks for is installed.
 
     Raises:
         MissingDependencyError: it is not.
     """
-    for name, wanted in ((TENSORBOARD, settings[TENSORBOARD]), (WANDB, settings[WANDB])):
+    for name, wanted in ((TENSORBOARD, config.tensorboard), (WANDB, config.wandb)):
         spec = importlib.util.find_spec(name) if wanted else None
-        if wanted and (spec is None or spec.origin is None):  # a mere folder of that name is no package
+        if wanted and (spec is None or spec.origin is None):  # a mere folder of that name is not a package
             raise MissingDependencyError(
                 f"log.{name} is set, and {name} is not installed", fix=f"pip install 'phylocli[{name}]'"
             )
 
 
 @contextlib.contextmanager
-def tracking(folder: Path, config: dict[str, Any], start: int = 0, *, main: bool = True) -> Iterator[list[Track]]:
+def tracking(folder: Path, config: TrainConfig, start: int = 0, *, main: bool = True) -> Iterator[list[Track]]:
     """Open the trackers that a run's settings ask for, and close them with the block.
 
     Args:
@@ -47,9 +48,9 @@ def tracking(folder: Path, config: dict[str, Any], start: int = 0, *, main: bool
     """
     with contextlib.ExitStack() as stack:
         found: list[Track] = []
-        if main and config["log"][TENSORBOARD]:
+        if main and config.log.tensorboard:
             found.append(stack.enter_context(_tensorboard(folder / TENSORBOARD, start)))
-        if main and config["log"][WANDB]:
+        if main and config.log.wandb:
             found.append(stack.enter_context(_wandb(folder, config)))
         yield found
 
@@ -76,27 +77,27 @@ def _tensorboard(folder: Path, start: int) -> Iterator[Track]:
 
 
 @contextlib.contextmanager
-def _wandb(folder: Path, config: dict[str, Any]) -> Iterator[Track]:
+def _wandb(folder: Path, config: TrainConfig) -> Iterator[Track]:
     import wandb
 
-    note = folder / "wandb-run"  # a run that goes on is the same run there
+    note = folder / "wandb-run"  # a resumed run is the same run there
     if not note.is_file():
         note.write_text(secrets.token_hex(8) + "\n", encoding="utf-8")
     try:
         run = wandb.init(
-            project=config["log"][WANDB],
+            project=config.log.wandb,
             name=folder.resolve().name,
             id=note.read_text(encoding="utf-8").strip(),
             resume="allow",
             dir=str(folder),
-            config=config,
+            config=config.to_toml(),
             settings=wandb.Settings(silent=True, console="off"),
         )
     except wandb.Error as error:
         raise ServiceError(
             "Weights & Biases does not take the run",
             why=str(error).strip().split("\n", 1)[0],
-            fix="say 'wandb login', or set WANDB_MODE=offline and 'wandb sync' later",
+            fix="run 'wandb login', or set WANDB_MODE=offline and 'wandb sync' later",
         ) from error
     run.define_metric("*", step_metric="step")  # a run that rolls back goes through steps again
 

@@ -55,7 +55,7 @@ class Planned:
 
 
 def vary(text: str) -> Variation:
-    """Return the variation that `key=a,b,c` names; a value that holds a comma stands in quotes or brackets.
+    """Return the variation that `key=a,b,c` names; quote or bracket a value that contains a comma.
 
     Raises:
         UsageError: no `=`, no value, or the same value twice.
@@ -65,11 +65,15 @@ def vary(text: str) -> Variation:
     return _checked(Variation(key, values, tuple({key: value} for value in values)), text)
 
 
-def bands(text: str) -> Variation:
+def bands(text: str, source: str = "phylogenetic") -> Variation:
     """Return the variation that `0:0.5,0.5:1` names: bands of patristic distance that pairs are drawn from.
 
+    Args:
+        text: the bands.
+        source: the view with the parameters `min_dist` and `max_dist`.
+
     Raises:
-        UsageError: that is no list of bands.
+        UsageError: not a list of bands.
     """
     found = []
     for part in text.split(","):
@@ -79,8 +83,10 @@ def bands(text: str) -> Variation:
             if not 0 <= low < high:
                 raise ValueError
         except ValueError:
-            raise UsageError(f"{part!r} is no band", fix="write --bands 0:0.5,0.5:1, in substitutions per site") from None
-        found.append({"view.phylogenetic.min_dist": low, "view.phylogenetic.max_dist": high})
+            raise UsageError(
+                f"{part!r} is not a distance band", fix="write --bands 0:0.5,0.5:1, in substitutions per site"
+            ) from None
+        found.append({f"view.{source}.min_dist": low, f"view.{source}.max_dist": high})
     return _checked(Variation("band", tuple(text.split(",")), tuple(found)), text)
 
 
@@ -88,7 +94,7 @@ def seeds(text: str) -> list[int]:
     """Return the seeds that `0,1,2` names.
 
     Raises:
-        UsageError: one that is no whole number from 0.
+        UsageError: one that is not a whole number from 0.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
@@ -97,7 +103,7 @@ def seeds(text: str) -> list[int]:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Yield what stands between the commas that are neither in brackets nor in quotes."""
+    """Yield the parts between commas that are neither in brackets nor in quotes."""
     depth, quote, start = 0, "", 0
     for at, letter in enumerate(text):
         if quote:

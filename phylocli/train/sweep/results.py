@@ -26,7 +26,7 @@ LEVEL = 0.95
 def check_metric(name: str) -> None:
     """Raise a UsageError where the results have no such column."""
     if name not in METRIC_COLUMNS:
-        raise UsageError(f"there is no figure named {name!r}", fix=f"choose one of {', '.join(METRIC_COLUMNS)}")
+        raise UsageError(f"unknown metric {name!r}", fix=f"available: {', '.join(METRIC_COLUMNS)}")
 
 
 def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) -> pl.DataFrame:
@@ -34,7 +34,7 @@ def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) ->
 
     Columns: `run` (its folder), `recipe`, one for each variation, `seed`, `setting` (all but the seed, in words), `status`
     (`done`, `failed`, `interrupted`, `waiting`), `error`, `steps` done, `seconds` they took, and for each validation figure
-    `final_…` (after the last step) and `best_…`; null where there is none.
+    `final_…` (after the last step) and `best_…`; null if missing.
 
     Args:
         runs: of the sweep.

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phylocli.config.assignments import nested
+from phylocli.config.base import Layer
+from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.core.processes import WorkerPool
 from phylocli.core.threads import limit_threads, threads_each
 from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, locks, write_text
-from phylocli.recipes.layers import Layer, option
+from phylocli.train.checks import check_config
 from phylocli.train.data.compiled import Cache, open_compiled
-from phylocli.train.run_folder import CONFIG, changed, resolve
+from phylocli.train.run_folder import CONFIG, changed
 from phylocli.train.sweep import results
 from phylocli.train.sweep.plan import Planned, Variation, plan
 
@@ -35,9 +38,7 @@ class Job:
     run: Planned
     inputs: list[str]
     folder: Path
-    steps: int | None
-    device: str | None
-    layers: tuple[Layer, ...]
+    config: TrainConfig
     cache: Cache
     threads: int
 
@@ -69,7 +70,7 @@ def sweep(
 
     The folder gets `runs/`, one run folder each, `results.parquet` and `results.tsv` (one row a run), `summary.parquet` and
     `summary.tsv` (means and 95 % intervals over seeds), `sweep.svg` and `sweep.html`. Calling again skips the runs that
-    are done and goes on with those that were interrupted, exactly; more seeds or values may be named then.
+    are done and resumes those that were interrupted, exactly; more seeds or values may be named then.
 
     Args:
         inputs: family records with trees, or pairs tables.
@@ -98,15 +99,20 @@ def sweep(
         raise UsageError("a sweep reads its inputs several times", fix="name files with families")
     results.check_metric(metric)
     settings = settings or {}
-    runs = plan(recipes or [option(layers, "recipe") or "simclr"], variations, seeds, settings)
+    named = [layer.values["recipe"] for layer in layers if "recipe" in layer.values]
+    runs = plan(recipes or [str(named[-1]) if named else "simclr"], variations, seeds, settings)
+    options = {name: value for name, value in (("steps", steps), ("device", device)) if value is not None}
     # What cannot work is said before anything is computed.
-    configs = [resolve(inputs, run.recipe, steps, run.seed, run.settings, layers) for run in runs]
+    configs = [_config(run, inputs, options, layers) for run in runs]
     with locks.exclusive(folder):
         _check_unchanged(runs, configs, folder)
-        open_compiled(inputs, configs[0]["alphabet"], cache)
+        open_compiled(inputs, configs[0].alphabet, cache)
         sources = [str(source) for source in inputs]
         threads = threads_each(jobs) if jobs > 1 else 0
-        todo = [Job(run, sources, folder / RUNS / run.name, steps, device, tuple(layers), cache, threads) for run in runs]
+        todo = [
+            Job(run, sources, folder / RUNS / run.name, config, cache, threads)
+            for run, config in zip(runs, configs, strict=True)
+        ]
         about = {"recipes": sorted({run.recipe for run in runs}), "vary": {v.name: list(v.values) for v in variations}}
         facts = provenance("sweep", {**about, "seeds": list(seeds), "settings": settings, "steps": steps}, 0)
         write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
@@ -123,7 +129,15 @@ def sweep(
     return frame
 
 
-def _check_unchanged(runs: list[Planned], configs: list[dict[str, Any]], folder: Path) -> None:
+def _config(run: Planned, inputs: Sequence[PathLike], options: dict[str, Any], layers: Sequence[Layer]) -> TrainConfig:
+    """Return the configuration of a run, checked."""
+    own = Layer("", {**options, "recipe": run.recipe, "seed": run.seed, "inputs": tuple(map(str, inputs))})
+    config = TrainConfig.layered([*layers, own, Layer("--set", nested(run.settings))])
+    check_config(config)
+    return config
+
+
+def _check_unchanged(runs: list[Planned], configs: list[TrainConfig], folder: Path) -> None:
     """Raise where a run that is there was started with other settings: its results are not those asked for."""
     for run, config in zip(runs, configs, strict=True):
         there = folder / RUNS / run.name
@@ -184,20 +198,8 @@ def perform(job: Job) -> Outcome:
     from phylocli.train.trainer import train_model
 
     limit_threads(job.threads)
-    run = job.run
     try:
-        train_model(
-            list(job.inputs),
-            job.folder,
-            recipe=run.recipe,
-            steps=job.steps,
-            seed=run.seed,
-            device=job.device,
-            resume=True,
-            settings=run.settings,
-            layers=job.layers,
-            cache=job.cache,
-        )
+        train_model(job.inputs, job.folder, job.config, resume=True, cache=job.cache)
     except Stopped as stopped:
         return Outcome(stopped=stopped.exit_code)
     except PhylocliError as error:

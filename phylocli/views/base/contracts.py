@@ -65,7 +65,7 @@ def member_tokens(family: Family) -> dict[str, Tokens]:
     """Return the tokens of every member by id, in the family's order.
 
     Raises:
-        BadInputError: a member without residues, or with a letter that is none.
+        BadInputError: a member without residues, or with an invalid letter.
     """
     tokens = dict(zip(family.ids, family.encoded(), strict=True))
     for name, found in tokens.items():
@@ -77,7 +77,7 @@ def member_tokens(family: Family) -> dict[str, Tokens]:
 
 
 def require_aligned(family: Family, view: str) -> None:
-    """Raise where a view needs an alignment and the family is none.
+    """Raise if a view needs an alignment and the family is not aligned.
 
     Raises:
         BadInputError: the family is not aligned.
@@ -86,8 +86,8 @@ def require_aligned(family: Family, view: str) -> None:
         raise BadInputError(f"{family.label} is not aligned, and the view {view} needs columns", fix="use 'phylocli align'")
 
 
-def check_share(value: float, name: str, *, zero: bool = True) -> float:
-    """Return a share between 0 and 1.
+def check_fraction(value: float, name: str, *, zero: bool = True) -> float:
+    """Return a fraction between 0 and 1.
 
     Raises:
         UsageError: it is not.
@@ -102,7 +102,7 @@ def check_band(low: float, high: float, view: str) -> tuple[float, float]:
     """Return a band of distances, 0 ≤ low ≤ high.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not one.
     """
     low, high = float(low), float(high)
     if not 0 <= low <= high:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from phylocli.config.assignments import parse_assignment
 from phylocli.core import console
 from phylocli.core.alphabet import ALPHABETS, decode_tokens
 from phylocli.core.errors import PhylocliError, UsageError
@@ -41,7 +42,7 @@ def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int
         seed: same families and seed, same pairs.
 
     Yields:
-        Tables of `views_schema()`, one a family; families without a pair in the band are passed over and named on stderr.
+        Tables of `views_schema()`, one a family; families without a pair in the band are skipped and named on stderr.
 
     Raises:
         UsageError: n is below 1.
@@ -59,7 +60,7 @@ def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int
         try:
             prepared = composed.prepare(family)
         except EmptyBandError as error:
-            console.info(f"passed over: {error.what}")
+            console.info(f"skipping {error.what}")
             last = error
             continue
         a, b, distance = prepared.draw(n, rng)
@@ -83,23 +84,17 @@ def parse_settings(settings: Iterable[str], spec: str) -> dict[str, dict[str, An
     """Return parameters by view from texts such as `crop.min_fraction=0.3`, or `min_fraction=0.3` where there is one view.
 
     Raises:
-        UsageError: a text is no setting.
+        UsageError: a text is not an assignment.
     """
-    import ast
-
     names = [name.strip().replace("_", "-") for name in spec.split("+")]
     found: dict[str, dict[str, Any]] = {}
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        view, dot, parameter = key.partition(".")
+        key, value = parse_assignment(setting)
+        view, dot, parameter = key.removeprefix("view.").partition(".")
         if not dot and len(names) == 1:
             view, parameter = names[0], key
-        if not equals or not parameter:
-            raise UsageError(f"{setting!r} is no setting", fix=f"write it as {names[0]}.PARAMETER=VALUE")
-        try:
-            value = float(text) if text.strip().lower() in ("inf", "infinity") else ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            value = text
+        if not parameter:
+            raise UsageError(f"{setting!r} names no view", fix=f"write it as {names[0]}.PARAMETER=VALUE")
         found.setdefault(view, {})[parameter] = value
     return found
 

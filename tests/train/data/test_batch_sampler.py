@@ -1,4 +1,4 @@
-"""Training data: who is in a batch, what is held out, what is left out and said, and how inputs are told apart."""
+"""Training data: who is in a batch, what is held out, what is left out and said, and how inputs are recognised."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phylocli import recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core.alphabet import decode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import write_families
@@ -21,14 +21,14 @@ from phylocli.formats.tables import pairs_schema, write_table
 from phylocli.pairs import Split, sample_pairs
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.data.prefetcher import made_ahead
+from phylocli.train.data.prefetcher import prefetched
 from phylocli.train.data.types import chunks_by_length
 
 Simulate = Callable[..., Family]
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load("simclr").settings, nested({"batch.pairs": 8, **changes}), "test")
+    return TrainConfig.of(None, {"recipe": "simclr", **nested({"batch.pairs": 8, **changes})})
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def owners(families: list[Family]) -> dict[str, str]:
 
 
 def test_a_batch_holds_true_pairs_and_their_codes(families: list[Family], stockholm: Path) -> None:
-    corpus = load_corpus([stockholm], settings(**{"view.name": "phylogenetic"}), 0)
+    corpus = load_corpus([stockholm], settings(**{"view.name": "phylogenetic"}))
     batch = corpus.batch(3)
     owner = owners(families)
     assert len(batch) == len(batch.a) == len(batch.b) == 8
@@ -69,8 +69,8 @@ def test_a_batch_holds_true_pairs_and_their_codes(families: list[Family], stockh
 
 def test_batches_are_functions_of_seed_and_step(stockholm: Path) -> None:
     def drawn(seed: int, steps: range) -> list[bytes]:
-        corpus = load_corpus([stockholm], settings(), seed)
-        with made_ahead(corpus, steps) as batches:
+        corpus = load_corpus([stockholm], settings().updated(seed=seed))
+        with prefetched(corpus, steps) as batches:
             return [b"".join(t.tobytes() for t in p.a + p.b) for p in batches]
 
     whole = drawn(0, range(6))
@@ -83,7 +83,7 @@ def test_the_order_of_inputs_does_not_matter(families: list[Family], tmp_path: P
     parts = [tmp_path / "a.sto", tmp_path / "b.sto"]
     write_families(families[:2], parts[0])
     write_families(families[2:], parts[1])
-    one, two = (load_corpus(list(order), settings(), 0).batch(0) for order in (parts, parts[::-1]))
+    one, two = (load_corpus(list(order), settings()).batch(0) for order in (parts, parts[::-1]))
     assert [t.tobytes() for t in one.a] == [t.tobytes() for t in two.a]
 
 
@@ -146,9 +146,8 @@ def drawn(corpus: Corpus, steps: int) -> set[bytes]:
 def test_the_split_of_a_corpus_says_who_is_trained_on_and_who_is_validated_on(
     band: dict[str, float], families: list[Family], stockholm: Path
 ) -> None:
-    corpus = load_corpus(
-        [stockholm], settings(**{"validation.fraction": 0.3, "view.name": "phylogenetic", "view.phylogenetic": band}), 0
-    )
+    changes = {"validation.fraction": 0.3, "view.name": "phylogenetic", "view.phylogenetic": band}
+    corpus = load_corpus([stockholm], settings(**changes))
     split = corpus.split()
     train, validation = (sequences_of(families, split, part) for part in ("train", "validation"))
     assert train and train.isdisjoint(validation)
@@ -166,7 +165,7 @@ def test_a_split_that_is_given_is_kept_whatever_the_view_can_draw(
     given.write(tmp_path / "seed-7.parquet")
     view = {"view.name": "phylogenetic", "view.phylogenetic": band}
     named = {**view, "validation.split": str(tmp_path / "seed-{seed}.parquet")}
-    corpus = load_corpus([stockholm], settings(**named), 7)
+    corpus = load_corpus([stockholm], settings(**named).updated(seed=7))
     split = corpus.split()
     used = set(split.table["family"])
     assert all(
@@ -178,7 +177,7 @@ def test_a_split_that_is_given_is_kept_whatever_the_view_can_draw(
     assert held_out is None or {t.tobytes() for t in held_out.a + held_out.b} <= validation
     if not band:
         assert held_out is not None and drawn(corpus, 200) == train
-    other = load_corpus([stockholm], settings(**view), 7)
+    other = load_corpus([stockholm], settings(**view).updated(seed=7))
     assert other.split().digest() != split.digest()  # the survey of one split is not taken for that of another
 
 
@@ -186,11 +185,11 @@ def test_a_split_that_lacks_a_member_is_refused(families: list[Family], stockhol
     some = Split.of((f, [("train", f.ids[1:])]) for f in families)
     some.write(tmp_path / "split.tsv")
     with pytest.raises(UsageError, match=r"the split does not list 'PF\d+/0'"):
-        load_corpus([stockholm], settings(**{"validation.split": str(tmp_path / "split.tsv")}), 0)
+        load_corpus([stockholm], settings(**{"validation.split": str(tmp_path / "split.tsv")}))
 
 
 def test_held_out_members_never_train(families: list[Family], stockholm: Path) -> None:
-    corpus = load_corpus([stockholm], settings(**{"validation.fraction": 0.3, "view.name": "phylogenetic"}), 0)
+    corpus = load_corpus([stockholm], settings(**{"validation.fraction": 0.3, "view.name": "phylogenetic"}))
     held_out = corpus.validation(64)
     assert held_out is not None
     out = {t.tobytes() for t in held_out.a + held_out.b}
@@ -204,7 +203,7 @@ def test_held_out_members_never_train(families: list[Family], stockholm: Path) -
 
 
 def test_held_out_sequences_of_a_table_never_train(table: Path) -> None:
-    corpus = load_corpus([table], settings(**{"validation.fraction": 0.3, "view.name": "phylogenetic"}), 0)
+    corpus = load_corpus([table], settings(**{"validation.fraction": 0.3, "view.name": "phylogenetic"}))
     held_out = corpus.validation(64)
     assert held_out is not None
     out = {t.tobytes() for t in held_out.a + held_out.b}
@@ -216,24 +215,24 @@ def test_tables_of_every_format_give_the_same_batches(form: str, table: Path, tm
     from phylocli.formats.tables import read_table
 
     write_table(read_table(table), tmp_path / f"other.{form}", pairs_schema())
-    one, two = (load_corpus([p], settings(), 0).batch(5) for p in (table, tmp_path / f"other.{form}"))
+    one, two = (load_corpus([p], settings()).batch(5) for p in (table, tmp_path / f"other.{form}"))
     assert [t.tobytes() for t in one.a + one.b] == [t.tobytes() for t in two.a + two.b]
     assert np.allclose(one.distance, two.distance)
 
 
 def test_the_band_selects_among_a_tables_rows(table: Path) -> None:
     changes = {"view.phylogenetic": {"min_dist": 1.0, "max_dist": 1.5}}
-    corpus = load_corpus([table], settings(**changes), 0)
+    corpus = load_corpus([table], settings(**changes))
     assert all(((b.distance >= 1.0) & (b.distance <= 1.5)).all() for b in (corpus.batch(s) for s in range(5)))
 
 
 def test_a_table_takes_transforms_but_no_other_source(table: Path) -> None:
-    corpus = load_corpus([table], settings(**{"view.crop": {"max_length": 20}}), 0)
+    corpus = load_corpus([table], settings(**{"view.crop": {"max_length": 20}}))
     assert max(len(t) for t in corpus.batch(0).a) == 20
     with pytest.raises(UsageError, match="min_length ≤ max_length"):
-        load_corpus([table], settings(**{"view.crop": {"min_length": 30, "max_length": 20}}), 0)
+        load_corpus([table], settings(**{"view.crop": {"min_length": 30, "max_length": 20}}))
     with pytest.raises(UsageError, match="identity"):
-        load_corpus([table], settings(**{"view.name": "identity+crop"}), 0)
+        load_corpus([table], settings(**{"view.name": "identity+crop"}))
 
 
 def test_families_that_give_no_pair_are_left_out_with_a_note(
@@ -243,7 +242,7 @@ def test_families_that_give_no_pair_are_left_out_with_a_note(
     far = simulate("PF00009", 2, seed=1)
     far.tree = NewickTree("('PF00009/0':5,'PF00009/1':5);")
     write_families([simulate("PF00001", 9), simulate("PF00002", 9), single, far], tmp_path / "f.sto")
-    corpus = load_corpus([tmp_path / "f.sto"], settings(**{"view.phylogenetic": {"max_dist": 3.0}}), 0)
+    corpus = load_corpus([tmp_path / "f.sto"], settings(**{"view.phylogenetic": {"max_dist": 3.0}}))
     assert [f.label for f in corpus.families] == ["PF00001", "PF00002"]
     said = capsys.readouterr().err
     assert "1 of 4 families have fewer than two members (PF99999)" in said
@@ -252,14 +251,14 @@ def test_families_that_give_no_pair_are_left_out_with_a_note(
 
 def test_no_usable_family_is_an_error(simulate: Simulate, tmp_path: Path) -> None:
     write_families([Family(["x"], ["ACDEFGH"], accession="PF99999")], tmp_path / "single.sto")
-    with pytest.raises(BadInputError, match="no family to train on"):
-        load_corpus([tmp_path / "single.sto"], settings(), 0)
+    with pytest.raises(BadInputError, match="no family can be trained on"):
+        load_corpus([tmp_path / "single.sto"], settings())
     treeless = [simulate("PF00001", 5), simulate("PF00002", 5)]
     for family in treeless:
         family.tree = None
     write_families(treeless, tmp_path / "treeless.sto")
     with pytest.raises(BadInputError, match="phylocli tree"):
-        load_corpus([tmp_path / "treeless.sto"], settings(), 0)
+        load_corpus([tmp_path / "treeless.sto"], settings())
 
 
 def test_views_without_phylogeny_need_no_tree(simulate: Simulate, tmp_path: Path) -> None:
@@ -267,21 +266,21 @@ def test_views_without_phylogeny_need_no_tree(simulate: Simulate, tmp_path: Path
     for family in treeless:
         family.tree = None
     write_families(treeless, tmp_path / "treeless.sto")
-    corpus = load_corpus([tmp_path / "treeless.sto"], settings(**{"view.name": "crop"}), 0)
+    corpus = load_corpus([tmp_path / "treeless.sto"], settings(**{"view.name": "crop"}))
     assert len(corpus.batch(0)) == 8
     assert corpus.validation(4) is not None
 
 
 def test_nothing_to_contrast_is_an_error_that_says_what_to_do(simulate: Simulate, tmp_path: Path) -> None:
-    one, kin = simulate("PF00001", 9, clan="CL0001"), simulate("PF00002", 9, clan="CL0001")
+    one, homologs = simulate("PF00001", 9, clan="CL0001"), simulate("PF00002", 9, clan="CL0001")
     write_families([one], tmp_path / "one.sto")
     with pytest.raises(UsageError, match="only one family"):
-        load_corpus([tmp_path / "one.sto"], settings(), 0)
-    assert len(load_corpus([tmp_path / "one.sto"], settings(**{"batch.negatives": "pair"}), 0).batch(0)) == 8
-    write_families([one, kin], tmp_path / "clan.sto")
+        load_corpus([tmp_path / "one.sto"], settings())
+    assert len(load_corpus([tmp_path / "one.sto"], settings(**{"batch.negatives": "pair"})).batch(0)) == 8
+    write_families([one, homologs], tmp_path / "clan.sto")
     with pytest.raises(UsageError, match="CL0001"):
-        load_corpus([tmp_path / "clan.sto"], settings(), 0)
-    assert load_corpus([tmp_path / "clan.sto"], settings(**{"batch.negatives": "family"}), 0)
+        load_corpus([tmp_path / "clan.sto"], settings())
+    assert load_corpus([tmp_path / "clan.sto"], settings(**{"batch.negatives": "family"}))
 
 
 @pytest.mark.parametrize(
@@ -296,12 +295,12 @@ def test_nothing_to_contrast_is_an_error_that_says_what_to_do(simulate: Simulate
 def test_bad_tables_name_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text(text)
     with pytest.raises(BadInputError, match=message):
-        load_corpus([tmp_path / "pairs.tsv"], settings(), 0)
+        load_corpus([tmp_path / "pairs.tsv"], settings())
 
 
 def test_a_family_in_two_inputs_is_an_error(stockholm: Path, table: Path) -> None:
     with pytest.raises(BadInputError, match="comes twice"):
-        load_corpus([stockholm, table], settings(), 0)
+        load_corpus([stockholm, table], settings())
 
 
 def test_groups_by_length_hold_everything_once_and_keep_to_the_budget() -> None:

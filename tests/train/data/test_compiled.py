@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from phylocli import recipes, views
+from phylocli import views
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
@@ -50,7 +51,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    return recipes.merge(recipes.load("simclr").settings, nested({"batch.pairs": 8, **changes}), "test")
+    return TrainConfig.of(None, {"recipe": "simclr", **nested({"batch.pairs": 8, **changes})})
 
 
 def same(one: Any, two: Any) -> bool:
@@ -130,10 +131,10 @@ def test_the_second_run_reuses_what_the_first_compiled(
     assert losses[0] == losses[1] == losses[2]
     assert all(str(stockholm) in (tmp_path / run / "provenance.json").read_text() for run in ("one", "two", "three"))
     # Other seeds, bands and recipes share the data set; other inputs do not.
-    load_corpus([stockholm], settings(**{"view.phylogenetic": {"max_dist": 1.0}}), 5)
+    load_corpus([stockholm], settings(**{"view.phylogenetic": {"max_dist": 1.0}}).updated(seed=5))
     assert cache.contents(default_root())[0] == 1
     write_families(families[1:], stockholm)
-    assert len(load_corpus([stockholm], settings(), 0).families) == 4
+    assert len(load_corpus([stockholm], settings()).families) == 4
     assert cache.contents(default_root())[0] == 2
 
 
@@ -141,7 +142,7 @@ def test_the_second_run_reuses_what_the_first_compiled(
 def test_damage_is_seen_and_the_families_compiled_again(
     harm: str, stockholm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = [tokens.copy() for tokens in load_corpus([stockholm], settings(), 0).batch(0).a]  # not parts of the file
+    before = [tokens.copy() for tokens in load_corpus([stockholm], settings()).batch(0).a]  # not parts of the file
     folder = open_compiled([stockholm]).folder
     tokens = folder / "tokens.bin"
     if harm == "shorter":
@@ -154,11 +155,11 @@ def test_damage_is_seen_and_the_families_compiled_again(
         (folder / "manifest.json").write_text("{")
     else:
         (folder / "families.json").unlink()
-    assert same(load_corpus([stockholm], settings(), 0).batch(0).a, before)
+    assert same(load_corpus([stockholm], settings()).batch(0).a, before)
     assert "compiled again" in capsys.readouterr().err
     survey = next((folder / "surveys").glob("*.npz"))
     survey.write_bytes(survey.read_bytes()[:50])
-    assert same(load_corpus([stockholm], settings(), 0).batch(0).a, before)
+    assert same(load_corpus([stockholm], settings()).batch(0).a, before)
 
 
 def test_a_build_that_fails_or_is_killed_leaves_nothing_that_is_used(
@@ -215,7 +216,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(
 
 
 def test_few_families_are_held_at_a_time_and_draws_do_not_depend_on_it(stockholm: Path) -> None:
-    corpus = load_corpus([stockholm], settings(), 0)
+    corpus = load_corpus([stockholm], settings())
     expected = [corpus.batch(step) for step in range(4)]
     draws = corpus.families[0].training.draws  # type: ignore[attr-defined]
     assert len(draws._kept) > 1

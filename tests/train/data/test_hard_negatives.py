@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from phylocli import recipes
+from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -59,7 +59,7 @@ def test_every_family_still_has_its_turn() -> None:
 
 @pytest.fixture
 def data(simulate: Callable[..., Family], tmp_path: Path) -> tuple[Path, Path]:
-    """Twenty-four families, the first four of one clan; a table that also names clan-mates and strangers."""
+    """Twenty-four families, the first four of one clan; a table that also names clan-mates and unrelated families."""
     families, table = tmp_path / "families.sto", tmp_path / "negatives.tsv"
     write_families([simulate(f"PF{k:05d}", 8, clan="CL0001" if k < 4 else "") for k in range(24)], families)
     rows = [(f"PF{k:05d}", f"PF{(k + 4) % 24:05d}") for k in range(24)] + [("PF00000", "PF00001"), ("PF00000", "PF77777")]
@@ -69,7 +69,7 @@ def data(simulate: Callable[..., Family], tmp_path: Path) -> tuple[Path, Path]:
 
 def corpus_of(families: Path, table: Path | str) -> Corpus:
     values = {"view": {"name": "phylogenetic"}, "batch": {"pairs": 6, "hard_negatives": str(table)}}
-    return load_corpus([families], recipes.merge(recipes.defaults(), values, "test"), 0)
+    return load_corpus([families], TrainConfig.of(None, values))
 
 
 def test_a_run_meets_its_hard_negatives_and_never_contrasts_a_clan(data: tuple[Path, Path], capsys) -> None:
@@ -81,15 +81,15 @@ def test_a_run_meets_its_hard_negatives_and_never_contrasts_a_clan(data: tuple[P
         batch = corpus.batch(step)
         again = corpus.batch(step)
         assert batch.family.tolist() == again.family.tolist()
-        mask = Batch(torch.from_numpy(batch.family), torch.from_numpy(batch.clan)).negatives().numpy()
+        mask = Batch.of_families(torch.from_numpy(batch.family), torch.from_numpy(batch.clan)).negatives().numpy()
         for source, kind in ((corpus, True), (plain, False)):
             members = set(source.batch(step).family.tolist())
             met[kind] += sum((k + 4) % 24 in members for k in members)
         clan = batch.family < 4
         assert not mask[np.ix_(clan, clan)].any()
         hard = (batch.family[:, None] + 4) % 24 == batch.family[None]
-        kin = clan[:, None] & clan[None]
-        assert mask[hard & ~kin].all()
+        homologs = clan[:, None] & clan[None]
+        assert mask[hard & ~homologs].all()
     assert met[True] >= 60 * 3 > 1.3 * met[False]  # each of the three that bring one meets it
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phylocli import recipes
+from phylocli.config.train import TrainConfig
 from phylocli.core.errors import PhylocliError
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.train.data import prefetcher
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.data.prefetcher import Ahead, choose_workers, made_ahead
+from phylocli.train.data.prefetcher import Prefetcher, choose_workers, prefetched
 from phylocli.train.data.types import PairBatch
 
 
@@ -41,8 +41,8 @@ class Broken(Corpus):
 @pytest.fixture
 def corpus(simulate: Callable[..., Family], tmp_path: Path) -> Corpus:
     write_families([simulate(f"PF{i:05d}", 20) for i in range(4)], tmp_path / "f.sto")
-    settings = recipes.merge(recipes.load("simclr").settings, {"batch": {"pairs": 8}}, "test")
-    return load_corpus([tmp_path / "f.sto"], settings, 0)
+    settings = TrainConfig.of(None, {"recipe": "simclr", **{"batch": {"pairs": 8}}})
+    return load_corpus([tmp_path / "f.sto"], settings)
 
 
 def contents(batch: PairBatch) -> tuple[bytes, ...]:
@@ -58,7 +58,7 @@ def test_a_thread_and_processes_make_the_same_batches_in_order_and_end(corpus: C
     expected = [contents(corpus.batch(step)) for step in range(2, 9)]
     before = children()
     for workers in (0, 2):
-        with made_ahead(corpus, range(2, 9), workers) as batches:
+        with prefetched(corpus, range(2, 9), workers) as batches:
             assert [contents(batch) for batch in batches] == expected
             assert batches.take_waited() > 0
             assert batches.take_waited() == 0
@@ -69,22 +69,22 @@ def test_a_thread_and_processes_make_the_same_batches_in_order_and_end(corpus: C
 
 def test_what_goes_wrong_with_a_batch_is_raised_with_its_cause(corpus: Corpus) -> None:
     before = children()
-    with made_ahead(Broken(corpus), range(8), 0) as batches:
+    with prefetched(Broken(corpus), range(8), 0) as batches:
         first = [next(batches) for _ in range(3)]
         assert contents(first[2]) == contents(corpus.batch(2))
         with pytest.raises(ZeroDivisionError, match="batch 3"):
             next(batches)
-    with pytest.raises(ZeroDivisionError, match="batch 3") as caught, made_ahead(Broken(corpus), range(3, 8), 1) as batches:
+    with pytest.raises(ZeroDivisionError, match="batch 3") as caught, prefetched(Broken(corpus), range(3, 8), 1) as batches:
         next(batches)
     assert "in batch" in str(caught.value.__cause__)  # the worker's own trace
-    with pytest.raises(PhylocliError, match="died"), made_ahead(Broken(corpus), range(4, 8), 1) as batches:
+    with pytest.raises(PhylocliError, match="died"), prefetched(Broken(corpus), range(4, 8), 1) as batches:
         list(batches)
     assert children() == before
 
 
 def test_a_worker_that_dies_between_two_batches_is_an_error_with_a_way_out(corpus: Corpus) -> None:
     before = children()
-    with pytest.raises(PhylocliError, match="died") as caught, made_ahead(corpus, range(8), 1) as batches:
+    with pytest.raises(PhylocliError, match="died") as caught, prefetched(corpus, range(8), 1) as batches:
         next(batches)
         pool, ready = batches._pool, list(batches._waiting)
         assert isinstance(pool, ProcessPoolExecutor)
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_between_two_batches_is_an_error_with_a_way_out(corpu
 
 def test_workers_end_with_a_trainer_that_is_killed(corpus: Corpus, tmp_path: Path) -> None:
     def trainer() -> None:
-        with made_ahead(corpus, range(1000), 1) as batches:
+        with prefetched(corpus, range(1000), 1) as batches:
             next(batches)
             pool = batches._pool
             assert isinstance(pool, ProcessPoolExecutor)
@@ -140,6 +140,6 @@ def test_no_more_is_made_ahead_than_asked_for() -> None:
         return PairBatch([], [], np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
     with ThreadPoolExecutor(1) as pool:
-        batches = Ahead(pool, make, range(10), 3)
+        batches = Prefetcher(pool, make, range(10), 3)
         next(batches)
     assert made == [0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""What the processes of test_train_distributed.py run: gradients of several steps for every case, and what each rank saw.
+"""What the processes of test_world.py run: gradients of several steps for every case, and what each rank saw.
 
 torchrun … ranks_gradients.py CASES.json OUTPUT
 """
@@ -13,32 +13,32 @@ from typing import Any
 import pytest
 import torch
 
-from phylocli import recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.dry_run import leaves_out
+from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.world import World, joined, replicated
-from phylocli.train.task import Learner
+from phylocli.train.task import ContrastiveTask
 
 
 def steps(case: dict[str, Any], world: World) -> dict[str, torch.Tensor]:
     """Return the gradients of two steps of a case as vectors, its terms, and what its objective keeps from step to step."""
-    config = recipes.merge(recipes.load(case["recipe"]).settings, nested(case["settings"]), "test")
-    learner = Learner(config, 0)
-    learner.world = world
-    corpus = load_corpus([case["families"]], config, 0, every_view=learner.needs.views == "all")
-    trained = learner if world.size == 1 else replicated(learner, loose=leaves_out(learner, corpus.batch(0)))
+    config = TrainConfig.of(None, {"recipe": case["recipe"], **nested(case["settings"])})
+    batch = config.batch
+    task = ContrastiveTask(config, Execution(batch.max_tokens, batch.grad_cache, world=world))
+    corpus = load_corpus([case["families"]], config, every_view=task.requirements.views == "all")
+    trained = task if world.size == 1 else replicated(task, find_unused=task.leaves_weights_out(corpus.batch(0)))
     found: dict[str, torch.Tensor] = {}
     for step in (0, 1):  # the second meets queues with something in them
-        learner.zero_grad()
+        task.zero_grad()
         terms = trained(corpus.batch(step))
         terms["loss"].backward()
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in learner.parameters() if p.requires_grad]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in task.parameters() if p.requires_grad]
         found[f"gradient {step}"] = torch.cat([g.flatten() for g in grads])
         found |= {f"{name} {step}": value.detach() for name, value in terms.items()}
-        learner.after_step()
-    found |= {f"kept {name}": value.double() for name, value in learner.objective.named_buffers()}
+        task.after_step()
+    found |= {f"kept {name}": value.double() for name, value in task.objective.named_buffers()}
     found["residues"] = torch.tensor(sum(map(len, corpus.batch(0).a)))
     return found
 
@@ -47,7 +47,7 @@ def main() -> None:
     cases = json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(1)
     with joined(torch.device("cpu")) as world:
-        shares = world.shares([5, 3, 9, 3, 4])
+        shares = world.partition([5, 3, 9, 3, 4])
         everyone = world.collect({"share": shares[world.rank], "rank": world.rank})
         with pytest.raises(UsageError, match="different pairs"):
             world.check_same("pairs", lambda: bytes(world.rank))

@@ -41,26 +41,26 @@ SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",
     "encoder.parameters.dropout": 0.0,
     "batch.pairs": 9,
-    "batch.tokens": 300,
+    "batch.max_tokens": 300,
     "batch.accumulate": 1,
     "validation.fraction": 0.2,
     "optimiser.clip": 0.5,  # below the gradient's norm, so that it is clipped
     "optimiser.learning_rate": 1e-4,
     "precision": "fp32",
 }
-BOTH = {"batch.cache": True, "batch.recompute": True}
+BOTH = {"batch.grad_cache": True, "batch.activation_checkpointing": True}
 FEW: dict[str, tuple[str, dict[str, Any]]] = {
     "attention pooling": ("simclr", {"encoder.name": "transformer", "encoder.pooling": "attention"}),
-    "recomputed": ("simclr", {"encoder.name": "recurrent", "batch.recompute": True, "batch.accumulate": 2}),
-    "momentum and a queue": ("moco", {"objective.queue": 36, "batch.tokens": 50}),  # sequences one by one: 5 and 4
-    "segments, cached": ("declutr", {"encoder.name": "hybrid", "batch.cache": True}),
+    "recomputed": ("simclr", {"encoder.name": "recurrent", "batch.activation_checkpointing": True, "batch.accumulate": 2}),
+    "momentum and a queue": ("moco", {"objective.queue": 36, "batch.max_tokens": 50}),  # sequences one by one: 5 and 4
+    "segments, cached": ("declutr", {"encoder.name": "hybrid", "batch.grad_cache": True}),
     "bf16": ("simclr", {"precision": "bf16", **BOTH}),
 }
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "residues": ("cpc", {}),
     **{f"{name} both": ("simclr", {"encoder.name": name, **BOTH}) for name in ("convolutional", "transformer", "recurrent")},
     "esm2 frozen": ("simclr", {"encoder.parameters.mode": "frozen", "encoder.parameters.project": 12}),
-    "esm2 lora": ("simclr", {"encoder.parameters.mode": "lora", "batch.recompute": True}),
+    "esm2 lora": ("simclr", {"encoder.parameters.mode": "lora", "batch.activation_checkpointing": True}),
     "esm2 full": ("simclr", {"encoder.parameters.mode": "full", **BOTH}),
 }
 
@@ -141,13 +141,13 @@ def test_steps_in_parts_are_those_of_one_process(compared: Comparison) -> None:
                 assert error(ranks[0][key], value) < tolerance, (name, key)
                 assert all(torch.equal(other[key], ranks[0][key]) for other in ranks[1:]), (name, key)
         state, expected = ranks[0]["state"], true["state"]
-        assert error(flat(state["learner"]), flat(expected["learner"])) < tolerance, name
+        assert error(flat(state["task"]), flat(expected["task"])) < tolerance, name
         assert error(flat(ranks[0]["model"]), flat(true["model"])) < tolerance, name
         assert error(flat(moments(state)), flat(moments(expected))) < tolerance, name
         # The form of a checkpoint does not tell how it was made.
         assert state["optimiser"]["param_groups"] == expected["optimiser"]["param_groups"]
         assert {k: v.shape for k, v in moments(state).items()} == {k: v.shape for k, v in moments(expected).items()}
-        assert list(state["learner"]) == list(expected["learner"])
+        assert list(state["task"]) == list(expected["task"])
 
 
 def test_each_process_holds_its_part_alone(compared: Comparison) -> None:
@@ -199,16 +199,16 @@ def test_a_run_goes_on_in_parts_and_whole_again(families: Path, tmp_path: Path, 
     done = launching.torchrun(2, *command)
     talk = done.stderr.decode()
     assert done.returncode == 0, talk
-    assert "going on after step 2" in talk and "2 processes, each with its part" in talk
+    assert "resuming after step 2" in talk and "2 processes, the encoder sharded" in talk
     launching.same_metrics(whole, mixed, rel=1e-5, abs=1e-6)
     cut_back(mixed, 4)  # that of the processes with parts
     capsys.readouterr()
     train_model([], mixed, device="cpu", resume=True, settings={"batch.shard": False})
-    assert "was done by 2 processes and goes on with 1" in capsys.readouterr().err
+    assert "was done by 2 processes and is resumed with 1" in capsys.readouterr().err
     launching.same_metrics(whole, mixed, rel=1e-5, abs=1e-6)
     found, true = (load_file(run / "model" / "model.safetensors") for run in (mixed, whole))
     assert list(found) == list(true) and error(flat(found), flat(true)) < 1e-4
-    assert Model.load(mixed / "model").config["whitened"] == 0.5
+    assert Model.load(mixed / "model").config.whitened == 0.5
 
 
 def test_one_process_alone_has_nothing_to_share(families: Path, tmp_path: Path) -> None:
@@ -223,5 +223,5 @@ def test_an_encoder_that_names_no_blocks_is_refused() -> None:
 
     model = Model.create(preset="tiny")
     model.encoder = nn.Identity()
-    with pytest.raises(UsageError, match="names no blocks"):
+    with pytest.raises(UsageError, match="has no `blocks`"):
         sharding._shard(model, None)  # type: ignore[arg-type]

@@ -10,25 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from phylocli import recipes
 from phylocli.config.assignments import nested
+from phylocli.config.train import TrainConfig
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
-from phylocli.objectives import Needs, build_objective, needs_of
-from phylocli.objectives.base.memory_bank import Queue
+from phylocli.objectives import Requirements, build_objective, requirements_of
+from phylocli.objectives.base.memory_bank import MemoryBank
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.types import PairBatch
-from phylocli.train.dry_run import leaves_out
-from phylocli.train.task import Learner
+from phylocli.train.task import ContrastiveTask
 
 SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",
     "encoder.parameters.dropout": 0.2,
     "batch.pairs": 12,
-    "batch.tokens": 150,  # some three sequences at once
+    "batch.max_tokens": 150,  # some three sequences at once
     "validation.fraction": 0.0,
     "precision": "fp32",
 }
@@ -46,20 +45,20 @@ def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathF
     return path
 
 
-def made(recipe: str, families: Path, **changes: Any) -> tuple[Learner, Corpus]:
+def made(recipe: str, families: Path, **changes: Any) -> tuple[ContrastiveTask, Corpus]:
     queue = {"objective.queue": 30} if recipe in ("moco", "swav") else {}
     values = nested({**SMALL, **queue, **changes})
-    config = recipes.merge(recipes.load(recipe).settings, values, "test")
-    learner = Learner(config, 0)
-    return learner, load_corpus([families], config, 0, every_view=learner.needs.views == "all")
+    config = TrainConfig.of(None, {"recipe": recipe, **values})
+    task = ContrastiveTask(config)
+    return task, load_corpus([families], config, every_view=task.requirements.views == "all")
 
 
-def gradients(learner: Learner, pairs: PairBatch, dtype: torch.dtype = torch.float32) -> Tensor:
+def gradients(task: ContrastiveTask, pairs: PairBatch, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the gradient of a batch's loss with respect to everything that is trained, as one vector."""
-    learner.to(dtype).zero_grad()
+    task.to(dtype).zero_grad()
     torch.manual_seed(7)
-    learner(pairs)["loss"].backward()
-    return torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in learner.parameters()])
+    task(pairs)["loss"].backward()
+    return torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in task.parameters()])
 
 
 def error(found: Tensor, true: Tensor) -> float:
@@ -69,27 +68,29 @@ def error(found: Tensor, true: Tensor) -> float:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_cached_gradients_are_those_of_the_whole_batch_with_dropout(recipe: str, families: Path) -> None:
     """Every recipe: vectors, queues, prototypes, residues and segments."""
-    learner, corpus = made(recipe, families)
+    task, corpus = made(recipe, families)
     for step in (0, 1):  # the second meets a queue with something in it
         pairs = corpus.batch(step)
-        learner.cache = False
-        whole = gradients(learner, pairs)
-        learner.pass_over()
-        learner.cache = True
-        assert error(gradients(learner, pairs), whole) < 1e-5
-        learner.after_step()
+        task.cache = False
+        whole = gradients(task, pairs)
+        task.discard_pending()
+        task.cache = True
+        assert error(gradients(task, pairs), whole) < 1e-5
+        task.after_step()
     assert whole.norm() > 0  # at step 0 a queue is empty, and the gradient 0
 
 
 @pytest.mark.parametrize("encoder", ["convolutional", "transformer", "hybrid", "recurrent"])
 def test_recomputed_gradients_are_those_of_kept_activations(encoder: str, families: Path) -> None:
-    learner, corpus = made("simclr", families, **{"encoder.name": encoder, "encoder.parameters.dropout": 0.2})
+    task, corpus = made("simclr", families, **{"encoder.name": encoder, "encoder.parameters.dropout": 0.2})
     again, _ = made(
-        "simclr", families, **{"encoder.name": encoder, "encoder.parameters.dropout": 0.2, "batch.recompute": True}
+        "simclr",
+        families,
+        **{"encoder.name": encoder, "encoder.parameters.dropout": 0.2, "batch.activation_checkpointing": True},
     )
     pairs = corpus.batch(0)
-    whole = gradients(learner, pairs)
-    assert learner.model.encoder.recompute is False and again.model.encoder.recompute is True
+    whole = gradients(task, pairs)
+    assert task.model.encoder.activation_checkpointing is False and again.model.encoder.activation_checkpointing is True
     assert error(gradients(again, pairs), whole) < 1e-5
     again.cache = True  # both at once
     assert error(gradients(again, pairs), whole) < 1e-5
@@ -97,21 +98,21 @@ def test_recomputed_gradients_are_those_of_kept_activations(encoder: str, famili
 
 def test_in_double_precision_only_rounding_is_left_and_dropout_matters(families: Path) -> None:
     """In double precision nothing but the order of summation is left; without the same dropout the gradient is another."""
-    learner, corpus = made("simclr", families)
+    task, corpus = made("simclr", families)
     pairs = corpus.batch(0)
-    whole = gradients(learner, pairs, torch.float64)
-    learner.cache = True
-    assert error(gradients(learner, pairs, torch.float64), whole) < 1e-12
+    whole = gradients(task, pairs, torch.float64)
+    task.cache = True
+    assert error(gradients(task, pairs, torch.float64), whole) < 1e-12
     torch.manual_seed(8)
-    learner.zero_grad()
-    learner(pairs)["loss"].backward()
-    other = torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None])
+    task.zero_grad()
+    task(pairs)["loss"].backward()
+    other = torch.cat([p.grad.flatten() for p in task.parameters() if p.grad is not None])
     assert error(other, whole) > 1e-2
 
 
 def test_only_one_group_is_held_with_its_activations(families: Path) -> None:
     """Count what is alive between forward and backward: activations of the encoder's blocks only without caching."""
-    learner, corpus = made("simclr", families)
+    task, corpus = made("simclr", families)
     saved: list[int] = []
 
     def note(x: Tensor) -> Tensor:
@@ -120,22 +121,24 @@ def test_only_one_group_is_held_with_its_activations(families: Path) -> None:
 
     held = {}
     for cache in (False, True):
-        learner.cache = cache
+        task.cache = cache
         saved.clear()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-            learner(corpus.batch(0))
+            task(corpus.batch(0))
         held[cache] = sum(saved)
     assert held[True] < 0.2 * held[False]
 
 
 def test_what_objectives_may_ask_for_was_tested_above() -> None:
-    def kind(needs: Needs) -> tuple[Any, ...]:
+    def kind(needs: Requirements) -> tuple[Any, ...]:
         return needs.views, needs.momentum is not None, needs.residues, needs.segments > 0
 
-    tested = {kind(needs_of(Learner(recipes.load(recipe).settings, 0).objective)) for recipe in RECIPES}
+    tested = {
+        kind(requirements_of(ContrastiveTask(TrainConfig.of(None, {"recipe": recipe})).objective)) for recipe in RECIPES
+    }
     for name in OBJECTIVES.names():
         critic = build_critic("gaussian", 5)  # the one that all objectives take
-        assert kind(needs_of(build_objective(name, critic, dimension=5, features=5))) in tested, name
+        assert kind(requirements_of(build_objective(name, critic, dimension=5, features=5))) in tested, name
 
 
 def test_a_trial_tells_which_weights_get_no_gradient_and_leaves_no_trace(families: Path) -> None:
@@ -145,16 +148,14 @@ def test_a_trial_tells_which_weights_get_no_gradient_and_leaves_no_trace(familie
         ("swav", {"critic.name": "separable"}, True),  # prototypes take the critic's place
         ("cpc", {}, True),
     ):
-        learner, corpus = made(recipe, families, **changes)
-        before = {name: value.clone() for name, value in learner.state_dict().items()}
+        task, corpus = made(recipe, families, **changes)
+        before = {name: value.clone() for name, value in task.state_dict().items()}
         torch.manual_seed(3)
-        assert leaves_out(learner, corpus.batch(0)) is expected, recipe
+        assert task.leaves_weights_out(corpus.batch(0)) is expected, recipe
         assert torch.initial_seed() == 3 and torch.equal(
             torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(3))
         )
-        assert all(
-            torch.equal(value, before[name]) for name, value in learner.state_dict().items() if not value.isnan().any()
-        )
-        assert all(p.grad is None for p in learner.parameters())
-        learner.after_step()  # nothing waits for the queue
-        assert all(not part.filled().any() for part in learner.modules() if isinstance(part, Queue))
+        assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items() if not value.isnan().any())
+        assert all(p.grad is None for p in task.parameters())
+        task.after_step()  # nothing waits for the queue
+        assert all(not part.filled().any() for part in task.modules() if isinstance(part, MemoryBank))

@@ -17,12 +17,12 @@ from phylocli.encoders.convolutional import Encoder
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.train import checkpoints, train_model
-from phylocli.train.parallel.oom import OutOfMemoryError, ran_out
+from phylocli.train.parallel.oom import OutOfMemoryError, is_out_of_memory
 
 SETTINGS: dict[str, Any] = {
     "encoder.preset": "tiny",
     "batch.pairs": 12,
-    "batch.tokens": 4000,
+    "batch.max_tokens": 4000,
     "validation.fraction": 0.0,
     "checkpoints.every": 2,
     "precision": "fp32",
@@ -78,16 +78,16 @@ def test_parts_are_halved_until_a_step_fits_and_stay_so_when_the_run_goes_on(
     encoder_that: Callable[..., list[int]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    small = {"batch.cache": True, "batch.tokens": 250}
+    small = {"batch.grad_cache": True, "batch.max_tokens": 250}
     true = train(families, tmp_path / "true", **small)
     asked = encoder_that(lambda tokens, call: tokens > 400, error)
     found = train(families, tmp_path / "run")
     said = capsys.readouterr().err
     assert found == pytest.approx(true, rel=1e-6)
-    assert said.count("gradients are cached from here on") == 1
+    assert said.count("caching gradients from here on") == 1
     assert [said.count(f"{tokens} tokens at once") for tokens in ("2,000", "1,000", "500", "250")] == [1] * 4
     state = checkpoints.load_latest(tmp_path / "run" / "checkpoints")
-    assert state is not None and state["memory"] == {"tokens": 250, "cache": True}
+    assert state is not None and state["execution"] == {"max_tokens": 250, "grad_cache": True}
     (tmp_path / "run" / "checkpoints" / "step-00000004.pt").unlink()
     shutil.rmtree(tmp_path / "run" / "model")
     asked.clear()
@@ -100,13 +100,13 @@ def test_what_a_failed_try_changed_is_put_back(
     families: Path, tmp_path: Path, encoder_that: Callable[..., list[int]]
 ) -> None:
     """MINE's moving average and dropout's random numbers: the step fails on the way back, after the objective was there."""
-    mine = {"objective.name": "mine", "batch.cache": True, "batch.tokens": 4000, "encoder.parameters.dropout": 0.2}
+    mine = {"objective.name": "mine", "batch.grad_cache": True, "batch.max_tokens": 4000, "encoder.parameters.dropout": 0.2}
     calls = encoder_that(lambda tokens, call: False, GPU)
-    true = train(families, tmp_path / "true", **{**mine, "batch.cache": False})
+    true = train(families, tmp_path / "true", **{**mine, "batch.grad_cache": False})
     assert len(calls) == 4  # one a step
     # With dropout only the same groups give the same numbers: gradients are cached, and nothing is halved.
     encoder_that(lambda tokens, call: call == 3, GPU)
-    found = train(families, tmp_path / "run", **{**mine, "batch.cache": False})
+    found = train(families, tmp_path / "run", **{**mine, "batch.grad_cache": False})
     assert found == pytest.approx(true, rel=1e-6)
     failing = encoder_that(lambda tokens, call: call in (2, 4), GPU)  # of a cached step the second call is the way back
     with_cache = train(families, tmp_path / "cached", 2, **{**mine, "encoder.parameters.dropout": 0.0})
@@ -125,7 +125,7 @@ def test_a_step_that_cannot_fit_ends_the_run_with_a_reason(
 
 
 def test_other_errors_are_not_taken_for_it(families: Path, tmp_path: Path, encoder_that: Callable[..., list[int]]) -> None:
-    assert ran_out(GPU) and ran_out(CPU) and not ran_out(ValueError("not enough memory"))
+    assert is_out_of_memory(GPU) and is_out_of_memory(CPU) and not is_out_of_memory(ValueError("not enough memory"))
     encoder_that(lambda tokens, call: call == 2, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
         train(families, tmp_path / "run")

@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",
     "encoder.parameters.dropout": 0.0,
     "batch.pairs": 14,
-    "batch.tokens": 300,
+    "batch.max_tokens": 300,
     "validation.fraction": 0.0,
     "precision": "fp32",
 }
@@ -87,9 +87,9 @@ def cases(families: Path) -> dict[str, dict[str, Any]]:
         if name in ("moco", "swav"):
             settings["objective.queue"] = 36
         if name in ("infonce", "moco"):
-            settings |= {"critic.name": "cosine", "critic.learned": True, "batch.cache": True}
+            settings |= {"critic.name": "cosine", "critic.learned": True, "batch.grad_cache": True}
         if name in ("moco", "siglip"):
-            settings["batch.recompute"] = True
+            settings["batch.activation_checkpointing"] = True
         found[name] = {"recipe": recipe, "settings": settings, "families": str(families)}
     return found
 
@@ -210,7 +210,7 @@ def test_torchrun_trains_as_one_process_does_and_goes_on_after_a_stop(
     assert done.returncode == 0, done.stderr.decode()
     same_metrics(one, several, rel=1e-5, abs=1e-6)
     talk = done.stderr.decode()
-    assert talk.count("going on after step") == talk.count("the model is") == 1  # rank 0 alone talks
+    assert talk.count("resuming after step") == talk.count("the model is") == 1  # rank 0 alone talks
     assert f"{ranks} processes" in talk and "warning" not in talk.lower()
     a, b = (load_file(run / "model" / "model.safetensors") for run in (one, several))
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
@@ -228,5 +228,5 @@ def test_a_run_of_two_processes_goes_on_with_one_and_says_so(
     torch.save({**state, "ranks": state["ranks"] * 2}, path)
     capsys.readouterr()
     train_model([], tmp_path / "run", device="cpu", resume=True)
-    assert "was done by 2 processes and goes on with 1" in capsys.readouterr().err
+    assert "was done by 2 processes and is resumed with 1" in capsys.readouterr().err
     assert pl.read_parquet(tmp_path / "run" / "metrics.parquet")["loss"].to_list() == losses

@@ -14,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from phylocli import recipes
+from phylocli.config.train import TrainConfig
 from phylocli.encoders import pad_batch
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -23,7 +23,7 @@ from phylocli.train import train_model
 from phylocli.train.data.types import PairBatch
 from phylocli.train.report import flops, throughput
 from phylocli.train.report.throughput import Meter, peak_rate
-from phylocli.train.task import Learner
+from phylocli.train.task import ContrastiveTask
 
 LENGTHS = [3, 40, 17, 17]
 
@@ -52,7 +52,7 @@ def test_the_forward_pass_has_the_operations_of_its_closed_form(name: str) -> No
     model = Model.create(name, preset="tiny")
     work = flops.count(model)
     for length in (1, 60, 1000):
-        assert work.of([length], trained=False) == pytest.approx(closed_form(name, model.config["parameters"], length))
+        assert work.of([length], trained=False) == pytest.approx(closed_form(name, model.config.parameters, length))
     backward = work.of([1000]) - work.of([1000], trained=False)
     assert backward == pytest.approx(2 * work.of([1000], trained=False), rel=0.01)
 
@@ -66,8 +66,8 @@ def test_three_lengths_tell_what_the_counter_counts_at_any(name: str) -> None:
             model(*pad_batch([sequence])).sum().backward()
         expected += counter.get_total_flops()
     model.zero_grad()
-    if hasattr(model.encoder, "recompute"):
-        model.encoder.recompute = True  # what is computed twice to save memory counts once
+    if hasattr(model.encoder, "activation_checkpointing"):
+        model.encoder.activation_checkpointing = True  # what is computed twice to save memory counts once
     assert flops.count(model).of(LENGTHS) == pytest.approx(expected)
     assert all(p.grad is None for p in model.parameters())  # counted on a copy
 
@@ -92,18 +92,18 @@ def test_a_batch_costs_what_its_objective_embeds(recipe: str, trained: list[int]
     changes: dict[str, Any] = {"encoder": {"preset": "tiny"}}
     if recipe == "cpcprot":
         changes["objective"] = {"segment": 11}
-    learner = Learner(recipes.merge(recipes.load(recipe).settings, changes, "test"), 0)
-    work = flops.count(learner.model)
+    task = ContrastiveTask(TrainConfig.of(None, {"recipe": recipe, **changes}))
+    work = flops.count(task.model)
     expected = work.of(trained) + work.of(forward, trained=False)
-    assert flops.of_batch(work, learner, batch(LENGTHS)) == pytest.approx(expected)
+    assert flops.of_batch(work, task, batch(LENGTHS)) == pytest.approx(expected)
 
 
 def test_rates_are_averages_since_the_device_was_last_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "peak_rate", lambda *_: 1e9)
-    learner = Learner(recipes.merge(recipes.load("simclr").settings, {"encoder": {"preset": "tiny"}}, "test"), 0)
+    task = ContrastiveTask(TrainConfig.of(None, {"recipe": "simclr", **{"encoder": {"preset": "tiny"}}}))
     clock = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    meter = Meter(learner, flops.count(learner.model), processes=2)
+    meter = Meter(task, flops.count(task.model), processes=2)
     rows: list[dict[str, Any]] = [{"residues": 100}, {"residues": 300}]
     for row in rows:
         meter.note(row, [batch(LENGTHS)])

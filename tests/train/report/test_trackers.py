@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from phylocli.config.train import TrainConfig
 from phylocli.core.errors import MissingDependencyError
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -78,7 +79,7 @@ def test_tensorboard_reads_back_every_row(families: Path, tmp_path: Path) -> Non
 def test_what_a_killed_process_tracked_is_dropped_when_the_run_goes_on(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    config = {"log": {"tensorboard": True, "wandb": ""}}
+    config = TrainConfig.of(None, {"log": {"tensorboard": True}})
     with tracking(tmp_path, config) as [track]:
         for step in (1, 2, 3):
             track({"step": step, "loss": 1.0})

@@ -1,0 +1,383 @@
+"""Options of `phylocli train`: every setting of a training run. Recipes, TOML files, state what they want otherwise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+
+from phylocli import recipes
+from phylocli.config.base import Cli, Config, Layer
+from phylocli.config.types import Alphabet, Count, Device, Fraction, Seed
+from phylocli.core import console
+from phylocli.core.errors import UsageError
+
+Number = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, lt=math.inf)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Finite = Annotated[float, Field(gt=-math.inf, lt=math.inf)]
+
+Metric = Literal["", "val_loss", "val_bound", "val_accuracy", "val_retrieval", "val_rank"]
+
+
+def _today(values: Any, table: str, old: str, new: str) -> Any:
+    """Return a table in which a parameter of a plugin has its present name."""
+    if not isinstance(values, dict) or old not in values:
+        return values
+    console.warning(f"{table}.{old} is now called {table}.{new}; the old name will be removed")
+    return {(new if key == old else key): value for key, value in values.items()}
+
+
+class Plugin(Config):
+    """The name of a plugin and, beside it, the plugin's own parameters, which the plugin checks."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The plugin's own parameters, as far as they are given."""
+        return dict(self.model_extra or {})
+
+
+class ViewConfig(Plugin):
+    """What makes two sequences a positive pair. Each part of the view has a table for its parameters: `[view.crop]`."""
+
+    name: str = "phylogenetic+crop"
+    """A source of pairs and the transforms after it, joined by `+`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "phylogenetic" not in values:
+            return values
+        return {**values, "phylogenetic": _today(values["phylogenetic"], "view.phylogenetic", "weighting", "scheme")}
+
+
+class EncoderConfig(Config):
+    """The encoder and its pooling."""
+
+    name: str = "convolutional"
+    """Name of the architecture."""
+    preset: str = "small"
+    """One of its sizes."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Of the architecture, over those of the preset."""
+    pooling: str = "mean"
+    """Name of the pooling."""
+    pooling_parameters: dict[str, Any] = Field(default_factory=dict)
+    """Of the pooling."""
+    start: str = ""
+    """A model, by name or folder, whose weights the encoder starts with; its pooling too, if both models pool alike."""
+    average_coefficient: Annotated[Fraction, Cli(formerly=("start_share",))] = 0.0
+    """Coefficient of those weights in an average with the trained ones, taken after training (WiSE-FT)."""
+
+
+class HeadConfig(Config):
+    """The projection head between embedding and objective; it is discarded after training."""
+
+    hidden: Number = 256
+    """Hidden units of the perceptron; 0: no head."""
+    dimension: Count = 128
+    """Features of its output."""
+    norm: bool = False
+    """Batch normalisation before the head: removes the mean that all embeddings share."""
+
+
+class CriticConfig(Plugin):
+    """How two vectors are scored."""
+
+    name: str = "cosine"
+    """Name of the critic."""
+
+
+class ObjectiveConfig(Plugin):
+    """What is minimised."""
+
+    name: str = "infonce"
+    """Name of the objective."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        return _today(values, "objective", "kin_mass", "homolog_weight")
+
+
+class OptimiserConfig(Config):
+    """AdamW; the learning rate rises linearly, then falls along half a cosine."""
+
+    learning_rate: Positive = 0.002
+    """Highest learning rate."""
+    weight_decay: Annotated[float, Field(ge=0, lt=math.inf)] = 0.05
+    """Of matrices only."""
+    beta1: BelowOne = 0.9
+    """Of the first moment."""
+    beta2: BelowOne = 0.98
+    """Of the second moment."""
+    warmup: Fraction = 0.05
+    """Fraction of the steps in which the rate rises."""
+    final: Fraction = 0.05
+    """Fraction of the highest rate that is left at the end."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient."""
+
+
+class BatchConfig(Config):
+    """Which pairs make a step, and how it is computed."""
+
+    pairs: Number = 0
+    """Pairs in a batch; 0: twice the number of families, but at least 32 and at most 256."""
+    accumulate: Count = 1
+    """Batches whose gradients make one step; negatives come from the pair's own batch."""
+    max_tokens: Annotated[int, Field(ge=1), Cli(formerly=("tokens",))] = 16384
+    """Residues that go through the encoder at once, padding included."""
+    grad_cache: Annotated[bool, Cli(formerly=("cache",))] = False
+    """Gradient caching: keep the activations of that many residues only, and encode twice; exact."""
+    activation_checkpointing: Annotated[bool, Cli(formerly=("recompute",))] = False
+    """Keep only the input of each of the encoder's blocks, and compute it twice."""
+    shard: bool = False
+    """Under torchrun: each process keeps a part of the encoder's weights, gradients and optimiser state (FSDP)."""
+    workers: Annotated[int, Field(ge=-1)] = -1
+    """Processes that make batches; 0: a thread; -1: a thread on a CPU, up to four processes beside a GPU."""
+    negatives: Literal["clan", "family", "pair"] = "clan"
+    """Who is not a negative: members of one clan (or family), of one family, or only the pair itself."""
+    family_power: Finite = 0.0
+    """Families are drawn in proportion to size ** family_power; 0: each equally often."""
+    cross_family_fraction: Annotated[Fraction, Cli(formerly=("clan_share",))] = 0.0
+    """Fraction of the pairs, in families with others of their clan, whose partner comes from one of those."""
+    hard_negatives: str = ""
+    """A table from 'phylocli pairs --hard-negatives': its families meet in batches."""
+    hard_negative_fraction: Annotated[BelowOne, Cli(formerly=("hard_share",))] = 0.5
+    """Fraction of a batch that hard negatives make up, if there is such a table."""
+
+
+class KernelConfig(Config):
+    """After training: kernel features of the residues beside the pooled features; needs aligned families and whitening."""
+
+    features: Number = 0
+    """Random Fourier features; 0: none."""
+    axes: Count = 64
+    """Axes of residues, along which homologs agree most, on which the kernel compares."""
+    width: Positive = 0.08
+    """Of the Gaussian kernel's frequencies, per unit of an axis."""
+
+
+class WhiteningConfig(Config):
+    """After training: an affine map that weighs directions by how little members of one family differ in them."""
+
+    power: Fraction = 0.0
+    """0: none; 0.5: the covariance within families becomes the identity."""
+    vectors: Annotated[int, Field(ge=2)] = 12000
+    """Training members that it is fitted on, whole; the same number of each family."""
+    floor: Annotated[float, Field(gt=0, le=1)] = 0.001
+    """Smallest fraction of the largest eigenvalue that counts."""
+    dimension: Number = 0
+    """Features that it leads to, by axes between family means, if there are as many; 0: all."""
+
+
+class ValidationConfig(Config):
+    """What is held out, and how often it is measured."""
+
+    fraction: BelowOne = 0.1
+    """Fraction of each family's members that is held out, as whole clades; 0: no validation."""
+    split: str = ""
+    """A table (family, id, part) of who is held out instead, from 'phylocli pairs --holdout'; `{seed}`: the run's seed."""
+    pairs: Annotated[int, Field(ge=2)] = 128
+    """Held-out pairs."""
+    every: Count = 100
+    """Steps between validations."""
+
+
+class CheckpointsConfig(Config):
+    """When the state is saved, and which becomes the model."""
+
+    every: Count = 100
+    """Steps between checkpoints."""
+    keep: Count = 2
+    """Number of checkpoints that are kept."""
+    best: Metric = "val_accuracy"
+    """Metric by which the best state is kept as best.pt; empty: none."""
+    model: Literal["last", "best"] = "last"
+    """Which state becomes the model."""
+
+
+class LogConfig(Config):
+    """What is recorded besides metrics.parquet."""
+
+    mfu: bool = True
+    """Columns flops and mfu: fraction of the device's matrix-product rate (FLOP utilisation), measured at the start."""
+    tensorboard: bool = False
+    """Write every row to TensorBoard too, in the run folder's tensorboard/."""
+    wandb: str = ""
+    """Log every row to this project of Weights & Biases too."""
+
+
+class TrainConfig(Config):
+    """Every setting of a training run.
+
+    The values come, each beating the one before, from the defaults, the recipe, and the layers of `layered`. Where a layer
+    names another plugin, the parameters that earlier layers gave to the old one go.
+    """
+
+    table: ClassVar[str] = "train"
+
+    recipe: Annotated[str, Cli("--config", "--recipe", metavar="NAME|FILE")] = "simclr"
+    """A recipe (see 'phylocli recipes'), or a TOML file; the config.toml of a run repeats it, with its inputs and seed."""
+    idea: Annotated[str, Cli(shown=False)] = ""
+    """What the recipe does, in one line."""
+    paper: Annotated[str, Cli(shown=False)] = ""
+    """Where it was published."""
+    inputs: Annotated[tuple[str, ...], Cli(shown=False)] = ()
+    """What is trained on."""
+    seed: Seed = 0
+    steps: Annotated[int, Field(ge=1), Cli(metavar="N")] = 600
+    """Optimiser steps."""
+    device: Annotated[Device, Cli(decisive=False)] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Cli(shown=False)] = "auto"
+    """Of the encoder's products; bf16: autocast, weights stay float32; auto: bf16 where the device is good at it."""
+    compile: Annotated[bool, Cli(shown=False)] = False
+    """Compile the encoder with torch.compile: faster steps after a slow first one."""
+    alphabet: Annotated[Alphabet, Cli(shown=False)] = "protein"
+    """What the letters stand for."""
+    on_divergence: Annotated[Literal["stop", "rollback", "continue"], Cli()] = "stop"
+    """If the loss is not finite or the encoder collapses: stop; go back to the last checkpoint with half the learning rate;
+    or skip such steps."""
+    view: ViewConfig = ViewConfig(crop={"min_fraction": 0.3, "max_length": 128})  # type: ignore[call-arg]
+    """What makes two sequences a positive pair."""
+    encoder: EncoderConfig = EncoderConfig()
+    """The encoder and its pooling."""
+    head: HeadConfig = HeadConfig()
+    """The projection head."""
+    critic: CriticConfig = CriticConfig()
+    """How two vectors are scored."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    """What is minimised."""
+    optimiser: OptimiserConfig = OptimiserConfig()
+    """AdamW and its learning rate."""
+    batch: BatchConfig = BatchConfig()
+    """Which pairs make a step."""
+    kernel: KernelConfig = KernelConfig()
+    """Kernel features, fitted after training."""
+    whitening: WhiteningConfig = WhiteningConfig()
+    """The whitening, fitted after training."""
+    validation: ValidationConfig = ValidationConfig()
+    """What is held out."""
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    """When the state is saved."""
+    log: LogConfig = LogConfig()
+    """What is recorded."""
+
+    _layers: tuple[Layer, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def of(cls, config: Self | None, options: Mapping[str, Any]) -> Self:
+        """Return the configuration of a Python call; see `Config.of`. The layers of a given one stay as they were."""
+        if config is None:
+            return cls.layered([Layer("", dict(options))])
+        if not options:
+            return config
+        layers = config._layers or (Layer("", config.model_dump(exclude_unset=True)),)
+        return cls.layered([*layers, Layer("", dict(options))])
+
+    @classmethod
+    def layered(cls, layers: Iterable[Layer]) -> Self:
+        """Return the configuration of the recipe that the layers name, and of the layers over it.
+
+        The config.toml of a run is complete: files and the environment change nothing of what it says.
+
+        Raises:
+            UsageError: an unknown recipe or option, or a value out of range.
+            BadInputError: a recipe's file that cannot be read.
+        """
+        layers = given = [layer for layer in layers if layer.values]
+        named = next((layer.values["recipe"] for layer in reversed(layers) if "recipe" in layer.values), "simclr")
+        if not isinstance(named, str | Path):
+            raise UsageError(f"recipe must be a name or a file, not {named!r}")
+        recipe = recipes.read(named)
+        if recipe.is_run:
+            kept = [layer for layer in layers if not (layer.where.startswith("$") or layer.where.endswith("]"))]
+            ignored = [layer.where for layer in layers if layer not in kept]
+            if ignored:
+                console.info(f"{named} is the complete configuration of a run; ignoring {', '.join(ignored)}")
+            layers = kept
+        defaults = {name: cls.model_fields[name].default.model_dump() for name in _PLUGIN_TABLES}
+        about = Layer("", {"recipe": recipe.name, "idea": recipe.idea, "paper": recipe.paper})
+        config = super().layered([Layer("", defaults), Layer(recipe.where, recipe.values), *layers, about])
+        config._layers = tuple(given)
+        return config
+
+    @classmethod
+    def merge(cls, base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+        """Return nested values with changes applied; where a plugin is replaced, its parameters go."""
+        base = dict(base)
+        for table in _PLUGIN_TABLES:
+            old, new = base.get(table), changes.get(table)
+            if isinstance(old, dict) and isinstance(new, dict):
+                base[table] = _without_replaced(table, old, new)
+        return Config.merge(base, changes)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the configuration of a run from its config.toml.
+
+        Raises:
+            BadInputError, UsageError: the file is damaged, or not a configuration.
+        """
+        return cls.of(None, {"recipe": path})
+
+    def based_on(self, path: Path) -> Self:
+        """Return the configuration of a run's config.toml with the options of this one over it, but for its recipe."""
+        layers = [Layer(x.where, {k: v for k, v in x.values.items() if k != "recipe"}, x.names) for x in self._layers]
+        return type(self).layered([Layer("", {"recipe": path}), *layers])
+
+    def to_toml(self) -> dict[str, Any]:
+        """Return all settings as config.toml holds them; the device is not among them, for a run may change it."""
+        return {**self.model_dump(exclude={"device"}), "inputs": list(self.inputs)}
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the settings, wherever they come from."""
+        return isinstance(other, TrainConfig) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.encoder.average_coefficient and (not self.encoder.start or self.batch.shard):
+            raise UsageError(
+                "encoder.average_coefficient needs encoder.start, and an encoder that is not sharded",
+                why="it is the coefficient of the weights of encoder.start in the final model",
+                fix="set encoder.start, and batch.shard=false",
+            )
+        if self.checkpoints.model == "best" and not self.checkpoints.best:
+            raise UsageError(
+                "checkpoints.model is 'best', but checkpoints.best is empty",
+                fix="name a metric, or use the last",
+            )
+        if self.kernel.features and self.whitening.power == 0:
+            raise UsageError(
+                "kernel features require whitening",
+                why="without it they all point in nearly the same direction",
+                fix="use --set whitening.power=0.5, or kernel.features=0",
+            )
+        if self.head.norm and self.batch.pairs == 1:
+            raise UsageError(
+                "head.norm needs at least two pairs in a batch", why="it is a batch normalisation", fix="raise batch.pairs"
+            )
+        return self
+
+
+_PLUGIN_TABLES = ("view", "encoder", "critic", "objective")
+
+
+def _without_replaced(table: str, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a table without the parameters of plugins that `new` replaces."""
+    replaced = "name" in new and new["name"] != old.get("name")
+    if table == "encoder":
+        repooled = "pooling" in new and new["pooling"] != old.get("pooling")
+        return {**old, **({"parameters": {}} if replaced else {}), **({"pooling_parameters": {}} if repooled else {})}
+    if not replaced:
+        return old
+    parts = str(new["name"]).split("+") if table == "view" else []
+    return {key: value for key, value in old.items() if key in parts}

@@ -1,0 +1,86 @@
+"""What an objective knows of N pairs besides the vectors of their two views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phylocli.objectives.base.masking import negative_mask
+
+
+@dataclass
+class Batch:
+    """N pairs, and what else the objective asked for by its requirements.
+
+    Attributes:
+        family: a code for each pair's family, (N,) int64.
+        clan: a code for each pair's clan, (N,) int64, negative where the family belongs to none.
+        distance: evolutionary distance between the two views, expected substitutions per site, (N,) floating point; NaN
+            where it is undefined.
+        more: vectors of the third and further views, each (N, D), in the order of the view room.
+        residues: of the first view, (N, L, F), before pooling and head.
+        mask: which of these there are, (N, L) bool; they fill each row from the left.
+        segments: pooled vectors of the first view's segments, (N, T, F), before the head.
+        present: which of these there are, (N, T) bool; they fill each row from the left.
+    """
+
+    family: Tensor
+    clan: Tensor
+    distance: Tensor
+    more: list[Tensor] = field(default_factory=list)
+    residues: Tensor | None = None
+    mask: Tensor | None = None
+    segments: Tensor | None = None
+    present: Tensor | None = None
+
+    @classmethod
+    def of_families(cls, family: Tensor, clan: Tensor | None = None, distance: Tensor | None = None, **others: Any) -> Batch:
+        """Return a batch from family codes (N,) and, where there are any, clan codes and distances (N,)."""
+        clan = torch.full_like(family, -1) if clan is None else clan
+        distance = torch.full(family.shape, torch.nan, device=family.device) if distance is None else distance
+        return cls(family, clan, distance, **others)
+
+    @classmethod
+    def of_pairs(cls, n: int, device: torch.device | str = "cpu") -> Batch:
+        """Return a batch of n independent pairs: each is the negative of all others."""
+        return cls.of_families(torch.arange(n, device=device))
+
+    def __len__(self) -> int:
+        return len(self.family)
+
+    def twice(self) -> Batch:
+        """Return the batch for a and b stacked, (2N,)."""
+        return Batch(self.family.repeat(2), self.clan.repeat(2), self.distance.repeat(2))
+
+    def negatives(self) -> Tensor:
+        """Return which pairs may be contrasted, (N, N) bool: neither of one family nor of one clan. Symmetric."""
+        return self.negatives_among(self.family, self.clan)
+
+    def negatives_among(self, family: Tensor, clan: Tensor) -> Tensor:
+        """Return which of M others, by their codes (M,), are negatives of the pairs, (N, M) bool: no homologs."""
+        return negative_mask(self.family, self.clan, family, clan)
+
+
+def residues_of(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return residues (N, L, F) and their mask (N, L).
+
+    Raises:
+        TypeError: the batch has none: the objective's requirements do not ask for them.
+    """
+    if batch.residues is None or batch.mask is None:
+        raise TypeError("the batch has no residues; request them with Requirements(residues=True)")
+    return batch.residues, batch.mask
+
+
+def segments_of(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return segments (N, T, F) and their mask (N, T).
+
+    Raises:
+        TypeError: the batch has none: the objective's requirements do not ask for them.
+    """
+    if batch.segments is None or batch.present is None:
+        raise TypeError("the batch has no segments; request them with Requirements(segments=…)")
+    return batch.segments, batch.present

@@ -1,0 +1,33 @@
+"""Checks before a run starts that need more than its configuration: of plugins, their parameters, and optional packages."""
+
+from __future__ import annotations
+
+from phylocli import views
+from phylocli.config.train import TrainConfig
+from phylocli.core import plugins
+from phylocli.core.errors import UsageError
+from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES, POOLINGS
+from phylocli.train.report import trackers
+
+
+def check_config(config: TrainConfig) -> None:
+    """Check that every plugin exists and has the parameters that it is given, and that there is something to train on.
+
+    Raises:
+        UsageError: a plugin, a preset or a parameter that does not exist, a value of another type, or no inputs.
+        MissingDependencyError: a tracker that is not installed.
+    """
+    critic, objective, encoder = config.critic, config.objective, config.encoder
+    plugins.check_parameters("critic", critic.name, CRITICS.load(critic.name).Critic, critic.parameters)
+    plugins.check_parameters("objective", objective.name, OBJECTIVES.load(objective.name).Objective, objective.parameters)
+    made = ENCODERS.load(encoder.name).Encoder
+    if encoder.preset not in made.PRESETS:
+        presets = ", ".join(made.PRESETS)
+        raise UsageError(f"the encoder {encoder.name!r} has no preset {encoder.preset!r}", fix=f"available: {presets}")
+    plugins.check_parameters("encoder", encoder.name, made, encoder.parameters)
+    pooling = POOLINGS.load(encoder.pooling).Pooling
+    plugins.check_parameters("pooling", encoder.pooling, pooling, encoder.pooling_parameters)
+    views.build(config.view.name, config.view.parameters, config.alphabet)
+    trackers.check(config.log)
+    if not config.inputs:
+        raise UsageError("there is nothing to train on", fix="name family records with trees, or pairs tables")

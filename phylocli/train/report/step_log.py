@@ -1,0 +1,93 @@
+"""What becomes of a step: its row of metrics, from the device to the file, the trackers and the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from phylocli.config.train import TrainConfig
+from phylocli.core import console
+from phylocli.train.data.types import PairBatch
+from phylocli.train.parallel.world import World
+from phylocli.train.report.metrics import MetricsLog, Reporter
+from phylocli.train.report.throughput import Meter
+from phylocli.train.report.trackers import tracking
+
+Row = dict[str, Any]
+
+
+class StepLog:
+    """Collects the rows of steps.
+
+    On a GPU the host waits for the device only now and then. Until `settle`, the rows since the last time are pending: their
+    losses are still being computed.
+
+    Args:
+        metrics: the table that rows go to.
+        meter: measures how fast steps are.
+        world: the processes of the run; all take the rows of rank 0, so that all judge alike.
+        check: raises where a settled row says that training has diverged.
+    """
+
+    def __init__(self, metrics: MetricsLog, meter: Meter, world: World, check: Callable[[Row], None]) -> None:
+        self.metrics, self.meter, self.world, self.check = metrics, meter, world, check
+        self._pending: list[tuple[Row, dict[str, Tensor]]] = []
+        self._spent = self._waited = 0.0
+
+    @contextlib.contextmanager
+    def open(self, folder: Path, config: TrainConfig, start: int) -> Iterator[None]:
+        """Show progress and feed the trackers while the block runs; `start` steps are done."""
+        self._pending.clear()
+        self._spent = self._waited = 0.0
+        with (
+            Reporter(config.steps, start) as self._reporter,
+            tracking(folder, config, start, main=self.world.main) as self.metrics.trackers,
+        ):
+            self._before = time.monotonic()
+            self.meter.start()
+            yield
+            console.info(f"waited for data {self._waited / max(self._spent, 1e-9):.1%} of the time")
+
+    def add(self, step: int, rate: float, batches: list[PairBatch], terms: dict[str, Tensor], norm: Tensor) -> Row:
+        """Add a step: its learning rate, its batches, its named terms and the norm of its gradient. Return its row."""
+        row: Row = {"step": step, "loss": None, "learning_rate": rate, "gradient_norm": None}
+        row.update(pairs=sum(map(len, batches)), residues=sum(pairs.residues for pairs in batches))
+        self.meter.note(row, batches)
+        self._pending.append((row, {**terms, "gradient_norm": norm.detach()}))
+        return row
+
+    def settle(self) -> None:
+        """Wait for the device, and complete the pending rows.
+
+        Raises:
+            DivergedError: a loss or a gradient is not finite.
+        """
+        rows = [row for row, _ in self._pending]
+        for row, terms in self._pending:
+            row.update({name: float(value) for name, value in terms.items()})
+        for row, same in zip(rows, self.world.from_main(rows), strict=True):
+            row.update(same)
+        self.meter.settle(rows)
+        for row in rows:
+            self.check(row)
+            self.metrics.append(row)
+        self._pending.clear()
+
+    def show(self, row: Row, waited: float, *, important: bool) -> None:
+        """Note how long a step took, `waited` seconds of it for data, and show it."""
+        now = time.monotonic()
+        row["seconds"], row["waited"], self._before = now - self._before, waited, now
+        self._spent, self._waited = self._spent + row["seconds"], self._waited + waited
+        self._reporter.step(row, important=important)
+        if not self._pending:
+            self.metrics.publish()
+
+    def end_step(self) -> None:
+        """Leave what was done since the last step, such as writing a checkpoint, out of the measured speed."""
+        if not self._pending:
+            self.meter.start()
