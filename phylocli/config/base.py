@@ -148,7 +148,7 @@ class Config(BaseModel):
         merged: dict[str, Any] = {}
         names: dict[str, str] = {}
         for layer in layers:
-            values = _located(cls, _renamed(cls, layer.values, layer), layer.folder)
+            values = _renamed(cls, located(cls, layer).values, layer)
             for key in _leaves(values):
                 names[key] = layer.name_of(key)
             merged = cls.merge(merged, values)
@@ -252,10 +252,14 @@ def _renamed(cls: type[Config], values: Mapping[str, Any], layer: Layer) -> dict
     return found
 
 
-def _located(cls: type[Config], values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    """Return values with the paths of existing files as seen from the working folder."""
-    if folder is None:
-        return dict(values)
+def located(cls: type[Config], layer: Layer) -> Layer:
+    """Return a layer with the paths of existing files as seen from the working folder."""
+    if layer.folder is None:
+        return layer
+    return Layer(layer.where, _located(cls, layer.values, layer.folder), layer.names)
+
+
+def _located(cls: type[Config], values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     found = dict(values)
     for name, value in values.items():
         field = cls.model_fields.get(name)
@@ -266,7 +270,7 @@ def _located(cls: type[Config], values: Mapping[str, Any], folder: Path | None) 
             found[name] = _located(below, value, folder)
         elif Cli.of(field).file or Path in (field.annotation, *typing.get_args(field.annotation)):
             parts = value if isinstance(value, list | tuple) else [value]
-            paths = [str(folder / str(part)) if (folder / str(part)).exists() else part for part in parts]
+            paths = [str(folder / str(part)) if part and (folder / str(part)).exists() else part for part in parts]
             found[name] = paths if isinstance(value, list | tuple) else paths[0]
     return found
 
@@ -361,4 +365,4 @@ def _plain(value: Any) -> Any:
     return value
 
 
-__all__ = ["Cli", "Config", "Layer", "choices", "nested_class", "unknown"]
+__all__ = ["Cli", "Config", "Layer", "choices", "located", "nested_class", "unknown"]

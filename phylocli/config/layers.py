@@ -73,9 +73,6 @@ def from_file(path: Path, table: str) -> Layer:
         if not isinstance(value, dict):
             raise UsageError(f"{path}: {key!r} must be a table, not {value!r}", fix=f"write [{key}] and its options below")
     values = content.get(table, {})
-    recipe = values.get("recipe")
-    if isinstance(recipe, str) and recipe.endswith(".toml"):  # a file is named as seen from the one that names it
-        values = {**values, "recipe": str(path.parent / recipe)}
     return Layer(f"{path}: [{table}]", values, folder=path.parent)
 
 

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from phylocli.config import layers
 from phylocli.config.align import AlignConfig
+from phylocli.config.assignments import nested
 from phylocli.config.base import Cli, Config, Layer, nested_class
 from phylocli.config.embed import EmbedConfig
 from phylocli.config.fetch import FetchConfig
 from phylocli.config.pairs import PairsConfig
 from phylocli.config.probe import ProbeConfig
+from phylocli.config.train import TrainConfig
 from phylocli.config.tree import TreeConfig
 from phylocli.config.types import Alphabet, Seed
 from phylocli.core.errors import UsageError
@@ -61,7 +63,7 @@ class RunConfig(Config):
     """Options of 'phylocli tree'."""
     pairs: PairsConfig = PairsConfig()
     """Options of 'phylocli pairs'."""
-    train: Annotated[dict[str, Any], Cli(shown=False)] = Field(default={})
+    train: TrainConfig = Field(default={}, validate_default=True)
     """Options of 'phylocli train'."""
     embed: EmbedConfig = EmbedConfig()
     """Options of 'phylocli embed'."""
@@ -88,10 +90,19 @@ class RunConfig(Config):
     @property
     def trains_on_pairs(self) -> bool:
         """Whether training reads a table of pairs."""
-        if self.train_on is not None:
-            return self.train_on == "pairs"
-        default = PairsConfig()
-        return any(getattr(self.pairs, name) != getattr(default, name) for name in ONLY_BY_TABLE)
+        return _trains_on_pairs(self.train_on, self.pairs)
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _train_of_recipe(cls, value: Any, info: ValidationInfo) -> Any:
+        """Return the training that `[train]` describes: its recipe, the distances of `[pairs]`, and its own options."""
+        pairs = info.data.get("pairs")
+        if isinstance(value, TrainConfig) or not isinstance(value, Mapping) or pairs is None:
+            return value
+        own = Layer("[train]", nested(dict(value)))
+        config, band = TrainConfig.layered([own]), _band(pairs)
+        samples = "phylogenetic" in config.view.name.split("+") and not _trains_on_pairs(info.data.get("train_on"), pairs)
+        return TrainConfig.layered([Layer("[pairs]", {"view": {"phylogenetic": band}}), own]) if band and samples else config
 
     @model_validator(mode="before")
     @classmethod
@@ -118,16 +129,33 @@ class RunConfig(Config):
                 "Nucleotide trees cannot be inferred with an amino acid substitution model",
                 fix='set [tree] model = "p", or infer trees with another program and give them to pairs and train',
             )
-        if self.train.get("alphabet", self.alphabet) != self.alphabet:
+        if self.train.alphabet != self.alphabet:
             raise UsageError("[train] alphabet differs from the run's", fix="set alphabet once, above all tables")
         if self.train_on == "trees":
-            default = PairsConfig()
-            table_only = [name for name in ONLY_BY_TABLE if getattr(self.pairs, name) != getattr(default, name)]
+            table_only = _only_by_table(self.pairs)
             if table_only:
                 raise UsageError(
                     f"training on trees cannot follow [pairs] {table_only[0]}", fix="leave it out, or set train_on = 'pairs'"
                 )
         return self
+
+
+def _only_by_table(pairs: PairsConfig) -> list[str]:
+    default = PairsConfig()
+    return [name for name in ONLY_BY_TABLE if getattr(pairs, name) != getattr(default, name)]
+
+
+def _trains_on_pairs(train_on: str | None, pairs: PairsConfig) -> bool:
+    return bool(_only_by_table(pairs)) if train_on is None else train_on == "pairs"
+
+
+def _band(pairs: PairsConfig) -> dict[str, Any]:
+    """Return what `[pairs]` says of the distances, as parameters of the view that samples pairs during training."""
+    names, default = ("min_dist", "max_dist", "unit", "relation", "species_pattern", "scheme"), PairsConfig()
+    given = {name: value for name in names if (value := getattr(pairs, name)) != getattr(default, name)}
+    if given.get("scheme") == "per-family":
+        given["scheme"] = "uniform"  # batches take families equally often as it is
+    return given
 
 
 def _placed(layer: Layer, stage: str) -> Layer:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from phylocli import recipes
-from phylocli.config.base import Cli, Config, Layer
+from phylocli.config.base import Cli, Config, Layer, located
 from phylocli.config.types import Alphabet, Count, Device, Fraction, Seed
 from phylocli.core import console
 from phylocli.core.errors import UsageError
@@ -147,7 +147,7 @@ class BatchConfig(Config):
     """Families are drawn in proportion to size ** family_power; 0: each equally often."""
     cross_family_fraction: Annotated[Fraction, Cli(formerly=("clan_share",))] = 0.0
     """Fraction of the pairs, in families with others of their clan, whose partner comes from one of those."""
-    hard_negatives: str = ""
+    hard_negatives: Annotated[str, Cli(file=True)] = ""
     """A table from 'phylocli pairs --hard-negatives': its families meet in batches."""
     hard_negative_fraction: Annotated[BelowOne, Cli(formerly=("hard_share",))] = 0.5
     """Fraction of a batch that hard negatives make up, if there is such a table."""
@@ -182,7 +182,7 @@ class ValidationConfig(Config):
 
     fraction: BelowOne = 0.1
     """Fraction of each family's members that is held out, as whole clades; 0: no validation."""
-    split: str = ""
+    split: Annotated[str, Cli(file=True)] = ""
     """A table (family, id, part) of who is held out instead, from 'phylocli pairs --holdout'; `{seed}`: the run's seed."""
     pairs: Annotated[int, Field(ge=2)] = 128
     """Held-out pairs."""
@@ -223,7 +223,7 @@ class TrainConfig(Config):
 
     table: ClassVar[str] = "train"
 
-    recipe: Annotated[str, Cli("--config", "--recipe", metavar="NAME|FILE")] = "simclr"
+    recipe: Annotated[str, Cli("--config", "--recipe", metavar="NAME|FILE", file=True)] = "simclr"
     """A recipe (see 'phylocli recipes'), or a TOML file; the config.toml of a run repeats it, with its inputs and seed."""
     idea: Annotated[str, Cli(shown=False)] = ""
     """What the recipe does, in one line."""
@@ -291,7 +291,7 @@ class TrainConfig(Config):
             UsageError: an unknown recipe or option, or a value out of range.
             BadInputError: a recipe's file that cannot be read.
         """
-        layers = given = [layer for layer in layers if layer.values]
+        layers = given = [located(cls, layer) for layer in layers if layer.values]
         named = next((layer.values["recipe"] for layer in reversed(layers) if "recipe" in layer.values), "simclr")
         if not isinstance(named, str | Path):
             raise UsageError(f"recipe must be a name or a file, not {named!r}")

@@ -7,14 +7,12 @@ import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import tomli_w
 
-from phylocli.config.assignments import nested
 from phylocli.config.pairs import PairsConfig
 from phylocli.config.run import DEFAULT_PAIRS, RunConfig
-from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families, write_families
@@ -154,7 +152,7 @@ class Chain:
         return Stage("tree", infer, (self.aligned,), config.identity(), (self.trees,))
 
     def _splitting(self) -> Stage:
-        fractions = {"test": self.config.holdout.fraction, "validation": self._validation_fraction()}
+        fractions = {"test": self.config.holdout.fraction, "validation": self.config.train.validation.fraction}
         seed = self.config.seed
 
         def split(resuming: bool) -> None:
@@ -164,9 +162,6 @@ class Chain:
 
         outputs = (self.split, self.train, self.members, self.labels)
         return Stage("split", split, (self.trees,), {**fractions, "seed": seed}, outputs)
-
-    def _validation_fraction(self) -> float:
-        return TrainConfig.of(None, nested(_flat(self.config.train))).validation.fraction
 
     def _sampling(self, config: PairsConfig) -> Stage:
         def sample(resuming: bool) -> None:
@@ -197,21 +192,20 @@ class Chain:
         config = self.config
         source = self.pairs if config.trains_on_pairs else self.train
         sources = [source, self.split, *([self.negatives] if config.pairs.hard_negatives is not None else [])]
-        band = {} if config.trains_on_pairs else _band(config.pairs)
+        train = config.train
+        if self.negatives in sources and not train.batch.hard_negatives:
+            train = train.updated(batch={"hard_negatives": str(self.negatives)})
 
         def fit(resuming: bool) -> None:
             from phylocli.train import train_model
 
-            options = {"alphabet": config.alphabet, **_flat(config.train)}
-            options = {"validation.split": str(self.split), **band, **options}
-            if self.negatives in sources:
-                options.setdefault("batch.hard_negatives", str(self.negatives))
+            chosen = train if train.validation.split else train.updated(validation={"split": str(self.split)})
             if not resuming and self.run.exists():
                 shutil.rmtree(self.run)
-            resume = resuming and self.run.exists()
-            train_model([source], self.run, seed=config.seed, resume=resume, settings=options)
+            train_model([source], self.run, chosen, resume=resuming and self.run.exists())
 
-        parameters = {**config.train, "band": band, "alphabet": config.alphabet, "seed": config.seed}
+        # The table of negatives is an input, wherever the run lies.
+        parameters = config.train.identity()
         return Stage("train", fit, tuple(sources), parameters, tuple(self.model / part for part in MODEL_FILES))
 
     def _embedding(self) -> Stage:
@@ -238,16 +232,6 @@ class Chain:
         inputs = (self.trained, self.untrained, self.members, self.labels, self.trees)
         outputs = tuple(self.report / name for name in ("report.html", "report.json", "metrics.parquet"))
         return Stage("probe", probe, inputs, config.identity(), outputs)
-
-
-def _band(pairs: PairsConfig) -> dict[str, Any]:
-    """Return what `[pairs]` says of the distances, as parameters of the view that samples them during training."""
-    names = ("min_dist", "max_dist", "unit", "relation", "species_pattern")
-    given = {f"view.phylogenetic.{name}": getattr(pairs, name) for name in names if name in pairs.model_fields_set}
-    if "scheme" in pairs.model_fields_set:
-        # Batches take families equally often, whatever the scheme.
-        given["view.phylogenetic.scheme"] = "uniform" if pairs.scheme == "per-family" else pairs.scheme
-    return given
 
 
 def _collected(config: RunConfig, store: PathLike | None) -> Iterator[Family]:
@@ -333,14 +317,3 @@ def _validated(family: Family, fraction: float, seed: int) -> set[str]:
         return set()
     chosen = split_clades(family, fraction, seed)
     return chosen if len(chosen) >= 2 and len(family) - len(chosen) >= 2 else set()
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as the dotted keys that `--set` takes."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
