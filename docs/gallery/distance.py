@@ -16,6 +16,7 @@ row = {name: i for i, name in enumerate(table.ids)}
 unit = table.numpy() / np.linalg.norm(table.numpy(), axis=1, keepdims=True)
 cosine = [float(unit[row[a]] @ unit[row[b]]) for a, b in zip(pairs["id_a"], pairs["id_b"], strict=True)]
 
+plt.rcParams["svg.hashsalt"] = "phylocli"  # the same bytes each time
 figure, axes = plt.subplots(figsize=(5, 4))
 axes.scatter(pairs["distance"], cosine, s=8, alpha=0.6)
 axes.set(xlabel="patristic distance (substitutions per site)", ylabel="cosine similarity")

@@ -13,6 +13,7 @@ vectors = phylocli.load_model("default").embed(sequences).numpy()
 left, scale, _ = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
 kinds = np.array([s.id[:3] if s.id[:3] in ("HBA", "HBB", "MYG") else "other" for s in sequences])
 
+plt.rcParams["svg.hashsalt"] = "phylocli"  # the same bytes each time
 figure, axes = plt.subplots(figsize=(5, 4))
 for kind, label in (("HBA", "alpha"), ("HBB", "beta"), ("MYG", "myoglobin"), ("other", "other")):
     rows = kinds == kind

@@ -15,6 +15,7 @@ order = family.tree.tip_names()  # from the top of the drawn tree to its bottom
 vectors = phylocli.load_model("default").embed([letters[name] for name in order]).numpy()
 unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
+plt.rcParams["svg.hashsalt"] = "phylocli"  # the same bytes each time
 figure, axes = plt.subplots(figsize=(6, 5.4))
 image = axes.imshow(unit @ unit.T, cmap="viridis")
 axes.set_yticks(range(0, len(order), 3), [name.split("/")[0] for name in order[::3]], fontsize=6)
