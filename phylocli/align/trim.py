@@ -24,7 +24,7 @@ class Trim:
 
     Attributes:
         match: match columns only.
-        max_gaps: largest share of gaps in a column that stays.
+        max_gaps: largest fraction of gaps in a column that stays.
     """
 
     match: bool = False
@@ -43,12 +43,12 @@ def parse_trim(text: str) -> Trim:
         return Trim(match=True)
     name, _, value = text.partition("=")
     try:
-        share = float(value)
+        fraction = float(value)
     except ValueError:
-        share = -1.0
-    if name != "gappy" or not 0 <= share <= 1:
-        raise UsageError(f"there is no trimming named {text!r}", fix="known: none, match, gappy=X with X from 0 to 1")
-    return Trim(max_gaps=share)
+        fraction = -1.0
+    if name != "gappy" or not 0 <= fraction <= 1:
+        raise UsageError(f"unknown trimming {text!r}", fix="known: none, match, gappy=X with X from 0 to 1")
+    return Trim(max_gaps=fraction)
 
 
 def _gaps(rows: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -72,7 +72,7 @@ def trim_columns(family: Family, rule: Trim) -> Family:
     if rule.match:
         keep &= family.match_columns()
     if not keep.any():
-        raise BadInputError(f"{family.label}: trimming leaves no column", fix="use a milder --trim")
+        raise BadInputError(f"{family.label}: no columns left after trimming", fix="use a milder --trim")
     if keep.all():
         return family
     chosen = np.flatnonzero(keep).tolist()
@@ -118,18 +118,18 @@ def coverage(family: Family) -> npt.NDArray[np.float64]:
 
 
 def drop_uncovered(family: Family, min_coverage: float) -> Family:
-    """Return the family without members that cover a smaller share of the match columns; says which on stderr.
+    """Return the family without members that cover a smaller fraction of the match columns, with a warning.
 
     Raises:
-        UsageError: `min_coverage` is no share.
+        UsageError: `min_coverage` is not from 0 to 1.
         BadInputError: nobody is left.
     """
     if not 0 <= min_coverage <= 1:
-        raise UsageError(f"a coverage of {min_coverage} makes no sense", fix="give a share from 0 to 1")
+        raise UsageError(f"min_coverage must be from 0 to 1, not {min_coverage}")
     if min_coverage == 0:
         return family
     covered = coverage(family)
-    low = [name for name, share in zip(family.ids, covered, strict=True) if share < min_coverage]
+    low = [name for name, fraction in zip(family.ids, covered, strict=True) if fraction < min_coverage]
     if not low:
         return family
     if len(low) == len(family):

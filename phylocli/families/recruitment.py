@@ -1,4 +1,4 @@
-"""Families take in the sequences that one of their members stands for."""
+"""Recruitment: near-duplicates, left out before, join the families of their representatives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from phylocli.families.searching import Hit, Searcher
 
 
 def followers(chosen: npt.NDArray[np.int64]) -> dict[int, list[int]]:
-    """Return the sequences that each representative stands for, itself not, by what `redundancy.representatives` gives."""
+    """Return the near-duplicates of each representative, itself not, by what `redundancy.representatives` gives."""
     found: dict[int, list[int]] = {}
     for index in np.flatnonzero(chosen != np.arange(len(chosen))).tolist():
         found.setdefault(int(chosen[index]), []).append(index)
@@ -22,7 +22,7 @@ def followers(chosen: npt.NDArray[np.int64]) -> dict[int, list[int]]:
 
 
 def star_graph(chosen: npt.NDArray[np.int64]) -> csr_array:
-    """Return the graph of representatives and what they stand for: symmetric, shape (n, n), without a diagonal."""
+    """Return the graph of representatives and their near-duplicates: symmetric, shape (n, n), without a diagonal."""
     left_out = np.flatnonzero(chosen != np.arange(len(chosen)))
     one_way = csr_array((np.ones(len(left_out), dtype=np.int32), (left_out, chosen[left_out])), shape=(len(chosen),) * 2)
     graph: csr_array = (one_way + one_way.T).tocsr()
@@ -31,7 +31,7 @@ def star_graph(chosen: npt.NDArray[np.int64]) -> csr_array:
 
 
 def recruit(ledger: Ledger, searcher: Searcher, chosen: npt.NDArray[np.int64], executor: Executor) -> None:
-    """Search each family's profile against the sequences that its members stand for; the best hit has a residue."""
+    """Search each family's profile against the near-duplicates of its members; the best hit has a residue."""
     left_out = followers(chosen)
 
     def hits_of(number: int) -> list[Hit]:
@@ -40,7 +40,7 @@ def recruit(ledger: Ledger, searcher: Searcher, chosen: npt.NDArray[np.int64], e
         return searcher.covering(group.profile, candidates) if candidates else []
 
     numbers = sorted(ledger.groups)
-    found = console.progress(executor.map(hits_of, numbers), "taking in close kin", total=len(numbers), unit="families")
+    found = console.progress(executor.map(hits_of, numbers), "adding near-duplicates", total=len(numbers), unit="families")
     best = [(number, hit) for number, hits in zip(numbers, found, strict=True) for hit in hits]
     best.sort(key=lambda item: (-item[1].score, item[1].region.sequence, item[1].region.start, item[0]))
     for number, hit in best:

@@ -1,4 +1,4 @@
-"""Sequences that a longer one can stand for: families are grown without them, and have them back at the end.
+"""Near-duplicates of longer sequences: families are grown without them, and have them back at the end.
 
 As Linclust does it (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5), in time linear in the input: each sequence
 is known by a few of its words, those with the lowest hashes; those of similar length that share a word are compared with the

@@ -134,7 +134,7 @@ def import_release(folder: Path, store: Store, *, refresh: bool = False, policy:
                     hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
                     != published[path.name]
                 ):
-                    raise BadInputError(f"{path} is not the file whose checksum md5_checksums says", fix="copy it again")
+                    raise BadInputError(f"{path} does not match its checksum in md5_checksums", fix="copy it again")
     with store.locked(f"release-{number}"):
         came = split_release(
             store,

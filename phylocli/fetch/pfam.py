@@ -49,7 +49,7 @@ class PfamReleases:
         if release != "current":
             found = _RELEASE.fullmatch(release.strip())
             if not found:
-                raise UsageError(f"{release[:40]!r} is not a Pfam release", fix="releases look like 38.2; or say current")
+                raise UsageError(f"{release[:40]!r} is not a Pfam release", fix="for example 38.2, or current")
             return found.group(1)
         if self._offline:
             there = releases_there(self._store.root)
@@ -60,9 +60,7 @@ class PfamReleases:
         number = re.search(r"Pfam release\s*:\s*(\S+)", text)
         pinned = _RELEASE.fullmatch(number.group(1)) if number else None
         if not pinned:
-            raise ServiceError(
-                "the service does not say which Pfam release is the current one", fix="name one with --release"
-            )
+            raise ServiceError("the service does not name the current Pfam release", fix="give one with --release")
         return pinned.group(1)
 
     def file(self, release: str, name: str) -> Path:
@@ -98,7 +96,9 @@ class PfamReleases:
                 text = self._small(f"{folder}/md5_checksums", "md5_checksums")
             except NotServedError as error:
                 raise NotServedError(
-                    f"there is no Pfam release {release}", why=f"{folder} does not exist", fix="name another with --release"
+                    f"Pfam release {release} does not exist",
+                    why=f"{folder} does not exist",
+                    fix="name another with --release",
                 ) from error
             found = {m.group(2): m.group(1) for line in text.splitlines() if (m := _MD5_LINE.fullmatch(line.strip()))}
             if not found:

@@ -157,7 +157,7 @@ def check_alignment(alignment: str) -> None:
     """
     if alignment not in ALIGNMENTS:
         raise UsageError(
-            f"there is no alignment {alignment!r}",
+            f"unknown alignment {alignment!r}",
             why="Pfam serves seed and full alignments only",
-            fix="say --alignment seed or --alignment full",
+            fix="use --alignment seed or --alignment full",
         )

@@ -1,4 +1,4 @@
-"""Believe a body only when it proves to be what was asked for: to its end, of that family, with as many rows as it says."""
+"""Verification of answers: complete, of the family that was asked for, with the declared number of rows."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def _read_one(source: PathLike | None, policy: fasta.DuplicatePolicy, letters: s
                 continue
             residues = sequence.unaligned()
             if not residues:
-                raise BadInputError(f"{sequence.where}: {fasta.shorten(sequence.id)!r} holds gaps only, no residue")
+                raise BadInputError(f"{sequence.where}: {fasta.shorten(sequence.id)!r} has gaps only")
             yield Sequence(kept, residues, sequence.description, sequence.where)
     if count == 0:
         raise fasta.empty_input(name)
@@ -140,7 +140,7 @@ def _records(stream: Input, kind: Kind, name: str, letters: str = "protein") -> 
         return records.genbank(stream, name, letters)
     if kind in OTHERS:
         raise BadInputError(
-            f"{name} looks like {OTHERS[kind]}, and sequences are wanted",
+            f"{name} looks like {OTHERS[kind]}, not sequences",
             fix="give sequences as FASTA or Stockholm (PIR, A3M, FASTQ and GenBank are read too)",
         )
     return (pir if kind == "pir" else fasta).parse(text_lines(stream, name), name)

@@ -39,7 +39,7 @@ class NucleotideCheck:
         """Warn of sequences that are known to look like nucleotides."""
         if self._open:
             self._open = False
-            console.warning(f"{shorten(label)} looks like nucleotides, and is read as protein; {self._fix}")
+            console.warning(f"{shorten(label)} looks like nucleotides but is read as protein; {self._fix}")
 
     def families(self, families: Iterable[Family]) -> Iterator[Family]:
         """Pass families on, and check each."""

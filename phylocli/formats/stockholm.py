@@ -44,7 +44,7 @@ def _positive(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not value > 0:
-        raise BadInputError(f"{where}: the ALPHA line says {shorten(text, 40)!r}, a positive number is expected")
+        raise BadInputError(f"{where}: ALPHA must be a positive number, not {shorten(text, 40)!r}")
     return value
 
 
@@ -108,7 +108,7 @@ class _Record:
         if len(words) != 2:
             raise BadInputError(
                 f"{self.where(number)}: a row is a name and an aligned sequence, not {shorten(line, 60)!r}",
-                why="names must not hold spaces, and the sequence stands on one line",
+                why="names have no spaces, and a sequence is on one line",
             )
         name, letters = words
         self.block_open = True
@@ -154,7 +154,7 @@ class _Record:
                 family.clan = split_accession(text)[0]
             elif tag == "SQ":
                 if not text.isdigit():
-                    raise BadInputError(f"{where}: the SQ line says {shorten(text, 40)!r}, a number is expected")
+                    raise BadInputError(f"{where}: the SQ line is {shorten(text, 40)!r}, not a number")
                 family.declared_size = int(text)
             elif tag == "ALPHA":
                 family.tree_alpha = _positive(text, where)
@@ -314,8 +314,8 @@ def write_family(family: Family, stream: IO[str]) -> None:
     for name in family.ids:
         if not name or name.startswith(("#", "//")) or name.split() != [name]:
             raise BadInputError(
-                f"{family.label}: the id {shorten(name)!r} cannot stand in a Stockholm record",
-                why="there a line that starts with # or // is no sequence, and ids have no spaces",
+                f"{family.label}: the id {shorten(name)!r} is not possible in a Stockholm record",
+                why="there, lines that start with # or // are not sequences, and ids have no spaces",
                 fix="rename the sequence",
             )
     out = ["# STOCKHOLM 1.0\n"]

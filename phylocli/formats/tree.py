@@ -110,7 +110,7 @@ class Tree:
         wanted = set(keep)
         unknown = wanted - set(self.tip_names())
         if unknown or not wanted:
-            raise BadInputError(f"the tree has no tip {min(unknown)!r}" if unknown else "no tip is left after pruning")
+            raise BadInputError(f"the tree has no tip {min(unknown)!r}" if unknown else "no tips left after pruning")
         nodes = len(self.parent)
         parent = self.parent.tolist()
         tip = self.is_tip

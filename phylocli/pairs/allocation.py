@@ -15,7 +15,7 @@ from phylocli.pairs.sampler import distinct_integers
 from phylocli.pairs.types import Draw, Pool
 
 
-class Shares(Protocol):
+class Allocation(Protocol):
     """Divides n draws among families as they come."""
 
     def add(self, pool: Pool, rng: np.random.Generator) -> Draw:
@@ -104,15 +104,15 @@ class Proportional:
         """Return how many of each family's pairs to keep."""
         if not final:
             return self._at_most()
-        return fill_up(np.array(self.available, dtype=np.int64), np.array(self.weights), self.n, rng)
+        return apportion(np.array(self.available, dtype=np.int64), np.array(self.weights), self.n, rng)
 
     def _at_most(self) -> npt.NDArray[np.int64]:
         available, weights = np.array(self.available, dtype=np.int64), np.array(self.weights)
-        level = fill_level(available, weights, self.n)
+        level = water_level(available, weights, self.n)
         return np.minimum(available, np.ceil(np.minimum(level * weights, available)).astype(np.int64) + 1)
 
 
-def fill_level(available: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], n: int) -> float:
+def water_level(available: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], n: int) -> float:
     """Return the level λ at which min(available, λ · weight) sums to n; infinite where there is less than n in all."""
     use = (available > 0) & (weights > 0)
     have, weight = available[use].astype(np.float64), weights[use]
@@ -127,14 +127,14 @@ def fill_level(available: npt.NDArray[np.int64], weights: npt.NDArray[np.float64
     return float(level[np.argmax(level <= full_at[order])])
 
 
-def fill_up(
+def apportion(
     available: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], n: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Return whole numbers in proportion to weights that sum to n, or to all there is, none larger than what is available.
 
     What is left after rounding down goes to the largest remainders; equal ones are left to chance.
     """
-    level = fill_level(available, weights, n)
+    level = water_level(available, weights, n)
     exact = np.where(weights > 0, np.minimum(available, np.where(weights > 0, level, 0) * weights), 0.0)
     sizes = np.floor(exact + 1e-9).astype(np.int64)
     left = min(n, int(available[weights > 0].sum())) - int(sizes.sum())

@@ -1,4 +1,4 @@
-"""Limits on pairs beyond their distance: identity and coverage of the aligned rows, and caps per sequence and per
+"""Filters of pairs beyond their distance: identity and coverage of the aligned rows, and caps per sequence and per
 ancestor."""
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class AlignedRows:
     def __init__(self, family: Family, tips: list[str], alphabet: str = "protein") -> None:
         if not family.aligned:
             raise BadInputError(
-                f"{family.label} is not aligned, so its pairs have no identity or coverage", fix="use 'phylocli align'"
+                f"{family.label} is not aligned, so identity and coverage are undefined", fix="use 'phylocli align'"
             )
         place = {name: k for k, name in enumerate(family.ids)}
         NucleotideCheck(alphabet, SAY_DNA).check(family.rows, family.label)
@@ -134,7 +134,7 @@ def _capped_per_sequence(draw: Draw, n_tips: int, most: int) -> npt.NDArray[np.i
 
 def in_slices(pool: ListedPool, edges: list[Band]) -> Iterator[ListedPool]:
     """Yield a listed pool's pairs slice by slice of distance."""
-    share = pool.total / max(1, len(pool.listed))
+    fraction = pool.total / max(1, len(pool.listed))
     for lo, hi in edges:
         inside = np.flatnonzero((pool.listed.distance >= lo) & (pool.listed.distance <= hi))
-        yield ListedPool(pool.listed.part(inside), replace=pool.replace, total=round(len(inside) * share))
+        yield ListedPool(pool.listed.part(inside), replace=pool.replace, total=round(len(inside) * fraction))

@@ -186,7 +186,7 @@ class PairSampler:
         """
         total = self.count(lo, hi)
         if total == 0 and n > 0:
-            raise EmptyBandError(f"no pair of tips lies at a distance from {lo:g} to {hi:g}", why=self.describe())
+            raise EmptyBandError(f"no pairs with distance {lo:g} to {hi:g}", why=self.describe())
         ranks = rng.integers(0, total, size=n) if replace else distinct_integers(total, min(n, total), rng)
         return self.unrank(lo, hi, ranks)
 
@@ -275,7 +275,7 @@ class PairSampler:
         low, median, high = self.quantiles([0.25, 0.5, 0.75])
         top = self.tree.diameter()
         return (
-            f"the {self.n_tips} members lie up to {top:.3g} apart: "
+            f"the {self.n_tips} members are up to {top:.3g} apart: "
             f"a quarter of all pairs below {low:.3g}, half below {median:.3g}, three quarters below {high:.3g}"
         )
 

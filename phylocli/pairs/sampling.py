@@ -16,7 +16,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.formats.species import SpeciesRule
 from phylocli.formats.tree import Tree
-from phylocli.pairs.allocation import ByPairs, ByWeight, Proportional, Shares
+from phylocli.pairs.allocation import Allocation, ByPairs, ByWeight, Proportional
 from phylocli.pairs.bands import Band, bands_of, numbers_by_band, warn_if_narrow
 from phylocli.pairs.filters import in_slices, limited_pool
 from phylocli.pairs.patristic import Patristic
@@ -121,7 +121,7 @@ class StreamSampler:
         self.label = label
         self.counts = _Counts()
         self._rng = np.random.default_rng(config.seed)
-        self._shares = [_shares(config, n) for n in numbers_by_band(config) if n is not None]
+        self._allocations = [_allocation(config, n) for n in numbers_by_band(config) if n is not None]
         self._members: list[_Members] = []
         self._held: list[list[Draw]] = []  # per family, per band
         self._stored = 0
@@ -165,7 +165,7 @@ class StreamSampler:
                     counts.written += len(draw)
                     yield _frame(members, _related(draw, relations))
             return
-        drawn = (shares.add(pool, self._rng) for shares, pool in zip(self._shares, pools, strict=True))
+        drawn = (allocation.add(pool, self._rng) for allocation, pool in zip(self._allocations, pools, strict=True))
         held = [_related(draw, relations) for draw in drawn]
         used[:] = False
         for draw in held:
@@ -208,7 +208,7 @@ class StreamSampler:
 
     def _trim(self, *, final: bool) -> None:
         self._stored = 0
-        sizes = [shares.sizes(self._rng, final=final).tolist() for shares in self._shares]
+        sizes = [allocation.sizes(self._rng, final=final).tolist() for allocation in self._allocations]
         for k, held in enumerate(self._held):
             for band, draw in enumerate(held):
                 if sizes[band][k] < len(draw):
@@ -308,7 +308,7 @@ def _related(draw: Draw, relations: Relations) -> Draw:
     return replace(draw, relation=relations.codes(draw.i, draw.j))
 
 
-def _shares(config: SamplingConfig, n: int) -> Shares:
+def _allocation(config: SamplingConfig, n: int) -> Allocation:
     if config.scheme == "per-family":
         return Proportional(n, equal=True, replace=config.replace)
     if config.replace:

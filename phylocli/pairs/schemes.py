@@ -1,4 +1,4 @@
-"""The laws by which pairs of one family are drawn, each as a pool: how many pairs there are, and drawing from them."""
+"""Sampling schemes within one family, each as a pool: how many pairs there are, and drawing from them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from phylocli.pairs.allocation import fill_up
+from phylocli.pairs.allocation import apportion
 from phylocli.pairs.sampler import PairSampler, distinct_integers
 from phylocli.pairs.types import CHUNK_ROWS, Draw, Pool
 
 LISTED_UP_TO = 4_000_000
-"""Bands of at most this many pairs may be listed in full where a law needs it (100 MB)."""
+"""Bands of at most this many pairs may be listed in full where a scheme needs it (100 MB)."""
 LOG_SLICES = 20
 LOG_DECADES = 3
 
@@ -98,7 +98,7 @@ class LogDistancePool:
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
         """Draw n pairs."""
         available = np.array([n if self.replace and p.total else p.total for p in self.slices], dtype=np.int64)
-        sizes = fill_up(available, np.ones(len(available)), n, rng)
+        sizes = apportion(available, np.ones(len(available)), n, rng)
         drawn = Draw.joined([pool.draw(int(size), rng) for pool, size in zip(self.slices, sizes, strict=True)])
         return drawn.part(rng.permutation(len(drawn)))
 
@@ -142,7 +142,7 @@ class PerSequencePool:
 
 
 class PerSequenceRowPool:
-    """The law of `PerSequencePool` for bands too full to list: a row of distances for each sequence drawn, O(n) each."""
+    """The scheme of `PerSequencePool` for bands too large to list: a row of distances for each sequence drawn, O(n) each."""
 
     def __init__(self, sampler: PairSampler, lo: float, hi: float, *, replace: bool = False) -> None:
         self.sampler, self.lo, self.hi, self.replace = sampler, lo, hi, replace
@@ -168,7 +168,7 @@ class PerSequenceRowPool:
         if n == 0:
             return Draw.joined([])
         tip = self._have_partner[rng.integers(0, len(self._have_partner), n)]
-        share = rng.random(n)
+        fraction = rng.random(n)
         partner = np.empty(n, dtype=np.int64)
         every = np.arange(self.sampler.n_tips)
         order = np.argsort(tip, kind="stable")
@@ -181,7 +181,7 @@ class PerSequenceRowPool:
             inside &= self.sampler.qualifies(np.full(len(every), own), every)
             inside[own] = False
             candidates = np.flatnonzero(inside)
-            partner[places] = candidates[(share[places] * len(candidates)).astype(np.int64)]
+            partner[places] = candidates[(fraction[places] * len(candidates)).astype(np.int64)]
         i, j = np.minimum(tip, partner), np.maximum(tip, partner)
         return Draw(i, j, self.sampler.distance(i, j))
 
@@ -190,13 +190,13 @@ class PerSequenceRowPool:
         yield from UniformPool(self.sampler, self.lo, self.hi).chunks()
 
 
-def band_pool(sampler: PairSampler, band: tuple[float, float], law: str, *, replace: bool = False) -> Pool:
+def band_pool(sampler: PairSampler, band: tuple[float, float], scheme: str, *, replace: bool = False) -> Pool:
     """Return a family's pairs in a band, ready to be drawn by a sampling scheme of `SamplingConfig`."""
-    if law == "log-distance":
+    if scheme == "log-distance":
         slices = LogDistancePool.edges(*band, sampler.tree.diameter())
         return LogDistancePool([UniformPool(sampler, lo, hi, replace=replace) for lo, hi in slices])
     plain = UniformPool(sampler, *band, replace=replace)
-    if law != "per-sequence":
+    if scheme != "per-sequence":
         return plain
     if plain.total > LISTED_UP_TO:
         return PerSequenceRowPool(sampler, *band, replace=replace)

@@ -1,4 +1,4 @@
-"""Splits without leaks: what is held out shares no family, no clan, or no clade with what is not."""
+"""Splits without leakage: held-out members have no family, clan or clade in common with the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
     """Choose members to hold out, as whole clades, each behind a long branch.
 
-    A clade is all that stands on one side of a branch. Every path from a held-out member to any other member crosses the
+    A clade is everything on one side of a branch. Every path from a held-out member to any other member crosses the
     branch above its clade, so the length of that branch is a lower bound of the distance between them: no near twin of a
     held-out member stays behind. Clades are drawn with a probability in proportion to size × branch length, among those of
     at most the number of members still wanted whose branch is at least as long as half of all branches of the tree; where
@@ -31,7 +31,7 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
 
     Args:
         family: with a tree.
-        fraction: the share of members to hold out, above 0 and below 1.
+        fraction: of members to hold out, above 0 and below 1.
         seed: same family and seed, same choice.
 
     Returns:
@@ -43,7 +43,7 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
         BadInputError: no tree, or one without branch lengths.
     """
     if not 0 < fraction < 1:
-        raise UsageError(f"a share of {fraction:g} cannot be held out", fix="give a number above 0 and below 1")
+        raise UsageError(f"the held-out fraction must be above 0 and below 1, not {fraction:g}")
     tree = family.require_tree()
     patristic = Patristic(tree)
     n = patristic.n_tips
@@ -176,14 +176,14 @@ class Split:
 
 
 def check_fractions(fractions: tuple[float, ...]) -> tuple[float, float, float]:
-    """Return the shares of training, validation and test data, summing to 1.
+    """Return the fractions of training, validation and test data, summing to 1.
 
     Raises:
-        UsageError: not three shares, a negative one, none for training, or a sum other than 1.
+        UsageError: not three fractions, a negative one, none for training, or a sum other than 1.
     """
     if len(fractions) != 3 or min(fractions) < 0 or fractions[0] <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise UsageError(
-            f"{', '.join(f'{f:g}' for f in fractions)} are no shares of train, validation and test",
+            f"{', '.join(f'{f:g}' for f in fractions)} are not fractions of train, validation and test",
             fix="give three numbers that sum to 1, as in 0.8,0.1,0.1",
         )
     train, validation, test = fractions
@@ -200,7 +200,7 @@ def split_family(
         kind: `families`: each family goes to one part as a whole. `clans`: all families of a clan go to the same part.
             `clades`: each family is divided by `split_clades`, test first, then validation from what is left; validation
             and test are held out from training and test from validation.
-        fractions: shares of train, validation and test. For `families` and `clans` they are probabilities: the part is read
+        fractions: of train, validation and test. For `families` and `clans` they are probabilities: the part is read
             off a hash of accession and seed, so it depends on nothing else, least of all on which other families there are.
         seed: same seed, same split.
 
@@ -208,7 +208,7 @@ def split_family(
         UsageError: no such kind.
     """
     if kind not in HOLDOUTS:
-        raise UsageError(f"there is no split by {kind!r}", fix=f"known: {', '.join(HOLDOUTS)}")
+        raise UsageError(f"unknown kind of split {kind!r}", fix=f"known: {', '.join(HOLDOUTS)}")
     if kind != "clades":
         group = (kind == "clans" and family.clan) or family.label
         yield _part_of(group, fractions, seed), family
@@ -216,8 +216,8 @@ def split_family(
     _, validation, test = fractions
     rest = family
     held: list[tuple[str, Family]] = []
-    for name, share in (("test", test), ("validation", validation / (1 - test))):
-        ids = split_clades(rest, share, seed) if share > 0 and len(rest) > 1 else set()
+    for name, part in (("test", test), ("validation", validation / (1 - test))):
+        ids = split_clades(rest, part, seed) if part > 0 and len(rest) > 1 else set()
         if ids:
             held.append((name, family.subset(ids)))
             rest = rest.subset([k for k in rest.ids if k not in ids])

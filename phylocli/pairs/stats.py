@@ -28,10 +28,10 @@ class Distribution:
         members, pairs: how many there are; of a relation, if one was asked for.
         in_band: pairs in the band that was asked for (the sum over bins where there are several).
         mean_partners: over the members that have a partner in the band, the mean number of partners.
-        top_ancestors: share of the band's pairs that meet at the ten nodes of the tree where most do; 0 where there are
+        top_ancestors: fraction of the band's pairs that meet at the ten nodes of the tree where most do; 0 where there are
         none. members_in_band: members that have a partner in the band.
         unit: `substitutions` per site or `relative` to the median; of the numbers below.
-        quantiles: distances by the share of pairs below them; exact up to 512 members, else of 100,000 uniform pairs.
+        quantiles: distances by the fraction of pairs below them; exact up to 512 members, else of 100,000 uniform pairs.
         edges, counts: a histogram, exact: `counts[k]` pairs lie from `edges[k]` on, below `edges[k + 1]`.
     """
 
@@ -78,7 +78,7 @@ def distributions(families: Iterable[Family], config: SamplingConfig) -> Iterato
     species = SpeciesRule.read(config.species, config.species_pattern)
     for family in families:
         if len(family) < 2:
-            console.info(f"{family.label} has one member, so there is no distance to describe")
+            console.info(f"{family.label} has one member and so no distances")
             continue
         sampler, _, _ = related_sampler(family, config.relation, species)
         top = sampler.tree.diameter()

@@ -50,7 +50,7 @@ class Pool(Protocol):
 
     Attributes:
         total: how many different pairs there are.
-        weight: the family's weight where a law first chooses a family.
+        weight: the family's weight where a scheme first chooses a family.
     """
 
     total: int

@@ -1,4 +1,4 @@
-"""Writing what is drawn: one table, the three tables of a split, or a description of the distances."""
+"""Writing sampled pairs: one table, the three tables of a split, or a description of the distances."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from phylocli.pairs.stats import distributions
 def write_pairs(
     families: Iterable[Family], target: PathLike | None, config: SamplingConfig, table_format: TableFormat | None = None
 ) -> int:
-    """Draw pairs into one table and return how many; see `iter_pairs`."""
+    """Sample pairs into one table and return how many; see `iter_pairs`."""
     warn_if_narrow(config)
     drawer = StreamSampler(config)
     with TableWriter(target, pairs_schema(), table_format) as writer:
@@ -51,10 +51,10 @@ def write_split(
     config: PairsConfig,
     table_format: TableFormat | None = None,
 ) -> dict[str, int]:
-    """Divide families into train, validation and test, and draw pairs within each part.
+    """Divide families into train, validation and test, and sample pairs within each part.
 
     Writes `NAME.train.EXT`, `NAME.validation.EXT` and `NAME.test.EXT`, and the division itself, `NAME.split.tsv`, with the
-    columns family, clan, id, part. The number of pairs asked for is shared out by the fractions.
+    columns family, clan, id, part. The number of pairs is divided by the fractions.
 
     Args:
         families: with trees.
@@ -70,24 +70,24 @@ def write_split(
         EmptyBandError: no part has a pair in the band.
     """
     if target is None or str(target) == STDIO:
-        raise UsageError("a split is three tables, which standard output cannot hold", fix="name them with -o FILE")
+        raise UsageError("a split is three tables and cannot go to standard output", fix="name an output with -o")
     if config.holdout is None:
-        raise UsageError("a split needs to know what is held out", fix="give holdout: families, clans or clades")
-    shares = check_fractions(config.fractions)
+        raise UsageError("no kind of holdout given", fix="set holdout to families, clans or clades")
+    fractions = check_fractions(config.fractions)
     warn_if_narrow(config)
-    parts = [part for part, share in zip(PARTS, shares, strict=True) if share > 0]
+    parts = [part for part, fraction in zip(PARTS, fractions, strict=True) if fraction > 0]
     written: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
         drawers, writers = {}, {}
-        for part, share in zip(PARTS, shares, strict=True):
+        for part, fraction in zip(PARTS, fractions, strict=True):
             if part in parts:
-                number = None if config.number is None else max(1, round(config.number * share))
+                number = None if config.number is None else max(1, round(config.number * fraction))
                 drawers[part] = StreamSampler(config.updated(number=number), part)
                 writers[part] = stack.enter_context(TableWriter(split_path(target, part), pairs_schema(), table_format))
         listing = stack.enter_context(open_text_output(_listing_path(target)))
         listing.write("family\tclan\tid\tpart\n")
         for family in families:
-            for part, members in split_family(family, config.holdout, shares, config.seed):
+            for part, members in split_family(family, config.holdout, fractions, config.seed):
                 listing.writelines(f"{members.label}\t{members.clan}\t{name}\t{part}\n" for name in members.ids)
                 for frame in drawers[part].add(members, family):
                     writers[part].write(frame)
@@ -98,7 +98,7 @@ def write_split(
                     writers[part].write(frame)
             except EmptyBandError as error:
                 reasons.append(error)
-                console.warning(f"the part {part} has no pair: {error.what}")
+                console.warning(f"no pairs in the part {part}: {error.what}")
             written[part] = writers[part].rows
         if not any(written.values()):
             raise reasons[0]

@@ -35,14 +35,14 @@ class IndelModel:
     Attributes:
         insertion: λ, insertions per site and substitution.
         deletion: μ, deletions per site and substitution.
-        law: of their lengths: `power` or `geometric`.
+        law: distribution of their lengths: `power` or `geometric`.
         parameter: the exponent a of the power law, or the mean of the (uncut) geometric one.
         longest: residues; lengths are cut there.
         mean: the mean length, residues.
         weights: the probability of each length from 1 on, shape (longest,).
 
     Raises:
-        UsageError: a rate, law or parameter that makes no sense.
+        UsageError: a rate, distribution or parameter out of range.
     """
 
     insertion: float = 0.01
@@ -57,21 +57,21 @@ class IndelModel:
     def __post_init__(self) -> None:
         for rate, what in ((self.insertion, "insertions"), (self.deletion, "deletions")):
             if not 0 <= rate < np.inf:
-                raise UsageError(f"the rate of {what} is {rate:g}", fix="give a number from 0, per substitution")
+                raise UsageError(f"the rate of {what} must be at least 0, not {rate:g}", fix="it is per substitution")
         if self.law not in LAWS:
-            raise UsageError(f"there is no law of indel lengths named {self.law!r}", fix=f"known: {', '.join(LAWS)}")
+            raise UsageError(f"unknown distribution of indel lengths {self.law!r}", fix=f"known: {', '.join(LAWS)}")
         if self.longest < 1:
             raise UsageError(f"the longest indel has {self.longest} residues", fix="give 1 or more")
         lengths = np.arange(1, self.longest + 1, dtype=np.float64)
         if self.law == "power":
             if not 0 <= self.parameter < np.inf:
                 raise UsageError(
-                    f"the exponent of indel lengths is {self.parameter:g}", fix="give a number from 0; 1.7 is usual"
+                    f"the exponent of indel lengths must be at least 0, not {self.parameter:g}", fix="1.7 is usual"
                 )
             weights = lengths**-self.parameter
         else:
             if not 1 <= self.parameter < np.inf:
-                raise UsageError(f"the mean indel length is {self.parameter:g}", fix="give a number from 1")
+                raise UsageError(f"the mean indel length must be at least 1, not {self.parameter:g}")
             weights = (1 - 1 / self.parameter) ** (lengths - 1)
         weights /= weights.sum()
         object.__setattr__(self, "weights", weights)

@@ -54,7 +54,7 @@ class TreeModel:
 
     def __post_init__(self) -> None:
         if self.process not in PROCESSES:
-            raise UsageError(f"there is no process named {self.process!r}", fix=f"known: {', '.join(PROCESSES)}")
+            raise UsageError(f"unknown tree process {self.process!r}", fix=f"known: {', '.join(PROCESSES)}")
         if not 2 <= self.tips[0] <= self.tips[1]:
             raise UsageError(f"a family cannot have {_shown(self.tips)} members", fix="give 2 or more")
 
@@ -193,7 +193,7 @@ def parse_law(text: str) -> tuple[str, float]:
         return law, float(parameter)
     except ValueError:
         raise UsageError(
-            f"{text!r} is no law of indel lengths", fix="write power:EXPONENT or geometric:MEAN, as in power:1.7"
+            f"{text!r} is not a distribution of indel lengths", fix="write power:EXPONENT or geometric:MEAN, as in power:1.7"
         ) from None
 
 
@@ -235,5 +235,5 @@ def read_trees(source: PathLike) -> tuple[Tree, ...]:
             )
         trees.append(tree)
     if not trees:
-        raise BadInputError(f"{name} holds no tree", fix="give trees as Newick")
+        raise BadInputError(f"{name} has no trees", fix="give trees as Newick")
     return tuple(trees)

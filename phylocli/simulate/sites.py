@@ -16,12 +16,12 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RateModel:
-    """The law of site rates, the mean of which is 1.
+    """The distribution of site rates, with mean 1.
 
     Attributes:
         alpha: shape of Γ(α, 1/α); infinite for equal rates.
         categories: classes of equal probability at their mean rates (Yang, J. Mol. Evol. 39:306, 1994); 0: Γ itself.
-        invariant: share of sites that never change; the others are the faster for it, by 1/(1 − share).
+        invariant: fraction of sites that never change; the others are faster by 1/(1 − fraction).
 
     Raises:
         UsageError: a value that makes no sense.
@@ -33,11 +33,14 @@ class RateModel:
 
     def __post_init__(self) -> None:
         if not self.alpha > 0:
-            raise UsageError(f"the shape α of the Γ distribution is {self.alpha:g}", fix="give a positive number, or inf")
+            raise UsageError(f"the shape α of the Γ distribution must be positive, not {self.alpha:g}")
         if self.categories < 0:
-            raise UsageError(f"{self.categories} rate categories make no sense", fix="give 1 or more, or 0 for Γ itself")
+            raise UsageError(
+                f"the number of rate categories must not be negative, not {self.categories}",
+                fix="0 means continuous Γ rates",
+            )
         if not 0 <= self.invariant < 1:
-            raise UsageError(f"a share of {self.invariant:g} of the sites cannot be invariant", fix="give 0 to below 1")
+            raise UsageError(f"the fraction of invariant sites must be at least 0 and below 1, not {self.invariant:g}")
 
     def draw(self, sites: int, rng: np.random.Generator) -> Floats:
         """Return the rates of sites, shape (sites,)."""
@@ -71,11 +74,9 @@ class Motifs:
 
     def __post_init__(self) -> None:
         if self.count < 0 or self.length < 1:
-            raise UsageError(
-                f"{self.count} motifs of {self.length} residues make no sense", fix="give whole numbers above 0"
-            )
+            raise UsageError(f"number and length of motifs must be at least 1, not {self.count} and {self.length}")
         if not 0 <= self.rate <= 1:
-            raise UsageError(f"the rate of motifs is {self.rate:g}", fix="give a share of the other sites' rate, 0 to 1")
+            raise UsageError(f"the relative rate of motifs must be from 0 to 1, not {self.rate:g}")
 
     def place(self, columns: int, rng: np.random.Generator) -> Ints:
         """Return the motif that each residue at the root belongs to, from 1 on, 0 for none, shape (columns,).

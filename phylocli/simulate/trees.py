@@ -43,7 +43,7 @@ def birth_death(
             fix="give 0 ≤ extinction ≤ speciation, and a speciation above 0",
         )
     if not 0 < sampling <= 1:
-        raise UsageError(f"a share of {sampling:g} of the survivors cannot be sampled", fix="give a number above 0, up to 1")
+        raise UsageError(f"the sampled fraction must be above 0 and at most 1, not {sampling:g}")
     birth, death = sampling * speciation, extinction - speciation * (1 - sampling)
     uniform = rng.random(_at_least_two(tips))
     # The inverse of F(t) = λ(1 − exp(−(λ−μ)t)) / (λ − μ exp(−(λ−μ)t)), which has a limit where the rates are equal.
@@ -68,7 +68,7 @@ def coalescent(tips: int, rng: np.random.Generator, *, growth: float = 0.0) -> T
         UsageError: a negative growth, under which lineages need not ever meet.
     """
     if not 0 <= growth < np.inf:
-        raise UsageError(f"the population's growth is {growth:g}", fix="give a number from 0")
+        raise UsageError(f"the growth rate must be at least 0, not {growth:g}")
     lineages = np.arange(_at_least_two(tips), 1, -1.0)
     times = np.cumsum(rng.exponential(2 / (lineages * (lineages - 1))))
     if growth > 0:  # the constant process runs on the clock (exp(growth·t) − 1)/growth
@@ -104,7 +104,7 @@ def relaxed(tree: Tree, spread: float, rng: np.random.Generator) -> Tree:
         UsageError: a negative spread.
     """
     if not 0 <= spread < np.inf:
-        raise UsageError(f"the spread of log rates is {spread:g}", fix="give a number from 0")
+        raise UsageError(f"the spread of log rates must be at least 0, not {spread:g}")
     rate = np.exp(rng.normal(-(spread**2) / 2, spread, len(tree)))
     return Tree(tree.parent, tree.length * rate, tree.names)
 
@@ -124,7 +124,7 @@ def scaled(tree: Tree, *, height: float | None = None, mean_distance: float | No
     if wanted is None:
         return tree
     if height is not None and mean_distance is not None:
-        raise UsageError("a height and a mean distance are both given", fix="leave one out")
+        raise UsageError("both a height and a mean distance are given", fix="leave one out")
     now = mean_patristic(tree) if height is None else float(tree.root_distances()[tree.is_tip].mean())
     if not 0 < wanted < np.inf or not now > 0:
         raise UsageError(
@@ -152,7 +152,7 @@ def tips_below(tree: Tree) -> npt.NDArray[np.int64]:
 
 def _at_least_two(tips: int) -> int:
     if tips < 2:
-        raise UsageError(f"a tree of {tips} tips has no pair", fix="give 2 tips or more")
+        raise UsageError(f"a tree needs at least 2 tips, not {tips}")
     return tips
 
 

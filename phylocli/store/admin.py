@@ -1,4 +1,4 @@
-"""What `phylocli store` says and does: the inventory, the summary, export and removal."""
+"""What `phylocli store` does: the inventory, the summary, export and removal."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def report_findings(findings: list[Finding], *, removed: bool = False) -> None:
         if not finding.harmful:
             console.warning(f"{finding.path} {finding.what}")
     if not harmful:
-        console.info("all is well")
+        console.info("no problems found")
         return
     lines = "\n".join(f"  {finding.path}: {finding.what}" for finding in harmful)
     raise BadInputError(
@@ -163,7 +163,7 @@ def export_families(
         BadInputError: a family that is not there, or an empty store.
     """
     if format not in ("stockholm", "fasta"):
-        raise UsageError(f"there is no format {format!r} to export", fix="known: stockholm, fasta")
+        raise UsageError(f"unknown export format {format!r}", fix="known: stockholm, fasta")
     named = chosen(store, accessions, clans)
     if not named:
         raise BadInputError(

@@ -22,9 +22,9 @@ def check_family(family: Family, accession: str | None, name: str) -> None:
     if accession is not None and family.accession != accession:
         raise BadInputError(f"{name} holds {family.accession or 'a record without accession'}, not {accession}")
     if family.declared_size is None:
-        raise BadInputError(f"{name} does not say how many sequences it has (no SQ line)")
+        raise BadInputError(f"{name} has no SQ line with its number of sequences")
     if family.declared_size != len(family):
-        raise BadInputError(f"{name} has {len(family)} sequences and says it has {family.declared_size}")
+        raise BadInputError(f"{name} has {len(family)} sequences, but its SQ line has {family.declared_size}")
 
 
 def file_md5(path: Path) -> str:
@@ -43,7 +43,7 @@ def check_profile(text: bytes, accession: str | None, name: str) -> None:
     if not lines or not lines[0].startswith(b"HMMER3/f"):
         raise BadInputError(f"{name} is not a HMMER3 profile")
     if lines[-1].strip() != b"//" or lines.count(b"//") != 1:
-        raise BadInputError(f"{name} is not one whole profile: it does not end with its only '//'")
+        raise BadInputError(f"{name} is not one complete profile: it does not end with its only '//'")
     fields: dict[bytes, str] = {}
     last_node = 0
     body = False
@@ -62,4 +62,4 @@ def check_profile(text: bytes, accession: str | None, name: str) -> None:
         raise BadInputError(f"{name} holds {held or 'a profile without accession'}, not {accession}")
     length = fields.get(b"LENG", "")
     if not length.isdigit() or int(length) != last_node:
-        raise BadInputError(f"{name} has {last_node} nodes and says it has {length or 'none'}")
+        raise BadInputError(f"{name} has {last_node} nodes, but LENG is {length or 'missing'}")

@@ -1,4 +1,4 @@
-"""What a store holds, told from the heads of its records: fast enough for a whole release."""
+"""The contents of a store, from the heads of its records: fast enough for a whole release."""
 
 from __future__ import annotations
 

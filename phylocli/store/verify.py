@@ -67,7 +67,7 @@ def verify_store(store: Store, accessions: Iterable[str] | None = None, *, remov
 def _family(store: Store, accession: str) -> Iterator[Finding]:
     path = store.family_path(accession)
     if not path.is_file():
-        yield Finding(path, "is not there")
+        yield Finding(path, "is missing")
         return
     yield from _checksum(path)
     try:
@@ -95,16 +95,16 @@ def _profile(store: Store, accession: str) -> Iterator[Finding]:
 def _checksum(path: Path) -> Iterator[Finding]:
     published = read_sidecar(path).get("output", {}).get("sha256")
     if not published:
-        yield Finding(path, "has no provenance beside it", harmful=False)
+        yield Finding(path, "has no provenance record", harmful=False)
     elif file_sha256(path) != published:
-        yield Finding(path, "is not the file that its provenance tells of: its checksum is another")
+        yield Finding(path, "does not match the checksum in its provenance record")
 
 
 def _releases(store: Store) -> Iterator[Finding]:
     for path in sorted((store.root / "releases").glob("*/*.gz")):
         published = read_sidecar(path).get("source", {}).get("md5")
         if published is not None and file_md5(path) != published:
-            yield Finding(path, "is not the file that the release publishes: its checksum is another")
+            yield Finding(path, "does not match the checksum that the release publishes")
 
 
 def _leftovers(store: Store) -> Iterator[Finding]:
@@ -113,7 +113,7 @@ def _leftovers(store: Store) -> Iterator[Finding]:
     for folder in ("families", "profiles", "clans", "staging"):
         for path in sorted((store.root / folder).rglob("*.part")):
             if time.time() - path.stat().st_mtime > _HOUR:  # younger ones may be another process's work
-                yield Finding(path, "was left behind by a run that was killed", harmful=False)
+                yield Finding(path, "left behind by a run that was killed", harmful=False)
 
 
 __all__ = ["Finding", "verify_store"]

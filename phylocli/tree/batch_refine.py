@@ -82,7 +82,7 @@ def _prepared(family: Family, columns: str, settings: Settings) -> Family | _Wai
     groups = _collapse.unique_rows(states)
     if len(groups) < 3 or not fits_memory(states):
         if len(groups) >= 3:
-            console.warning(f"{family.label}: too large for memory, lengths stay")
+            console.warning(f"{family.label}: too large for memory; branch lengths are kept")
         return family
     different = states[[group[0] for group in groups]]
     number = {names[group[0]]: str(i) for i, group in enumerate(groups)}

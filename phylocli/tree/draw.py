@@ -80,7 +80,7 @@ def check_target(target: PathLike) -> None:
         UsageError: a suffix that names no picture format.
     """
     if str(target) != STDIO and Path(target).suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{target} names no picture format", fix=f"end the name with {', '.join(SUFFIXES)}, or say -")
+        raise UsageError(f"unknown picture format: {target}", fix=f"use a suffix of {', '.join(SUFFIXES)}, or - for text")
 
 
 def _named(target: PathLike, label: str) -> Path:
@@ -191,7 +191,7 @@ def draw_text(tree: Tree, width: int | None = None) -> str:
     if count > MAX_TEXT_TIPS:
         chosen = np.linspace(0, count - 1, MAX_TEXT_TIPS).round().astype(int)
         tree = tree.prune([tree.names[i] for i in tree.tips()[chosen]])
-        console.info(f"the picture shows {MAX_TEXT_TIPS} of {count} tips")
+        console.info(f"showing {MAX_TEXT_TIPS} of {count} tips")
     label_width = min(max(len(name) for name in tree.tip_names()), max(width // 3, 8))
     room = max(width - label_width - 2, 10)
     depth = tree.root_distances()

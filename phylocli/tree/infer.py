@@ -236,7 +236,7 @@ def _as_aligned(family: Family) -> Family:
         raise BadInputError(f"{family.label} is not aligned", fix="run it through 'phylocli align' first")
     if family.aligned:
         return family
-    console.detail(f"{family.label}: no gaps, and all rows have one length: taken as aligned")
+    console.detail(f"{family.label}: no gaps and rows of one length: taken as aligned")
     return replace(family, aligned=True)
 
 
@@ -336,7 +336,7 @@ def _present(outgroup: tuple[str, ...], family: Family) -> tuple[str, ...]:
     members = set(family.ids)
     present = tuple(name for name in outgroup if name in members)
     if outgroup and not present:
-        console.warning(f"no member of {family.label} is in the outgroup; rooted as --root says")
+        console.warning(f"no member of {family.label} is in the outgroup; rooted by --root")
     return present
 
 
@@ -354,7 +354,7 @@ def _infer_states(
     if uses_distances and len(states) > MATRIX_UP_TO:
         raise UsageError(
             f"{label}: {len(states)} different sequences are too many for the engine {name}",
-            why=f"the distances between them would take {len(states) ** 2 * 20 / 1e9:.0f} GB",
+            why=f"the distance matrix would take {len(states) ** 2 * 20 / 1e9:.0f} GB",
             fix="use --engine veryfasttree (pip install 'phylocli[trees]')",
         )
     console.detail(f"{label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")

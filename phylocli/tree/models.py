@@ -198,9 +198,12 @@ def discrete_gamma(alpha: float, categories: int = 4) -> Array:
     from scipy.special import gammainc, gammaincinv
 
     if not alpha > 0:
-        raise UsageError(f"the shape α of the Γ distribution is {alpha}", fix="give a positive number, for example 1")
+        raise UsageError(
+            f"the shape α of the Γ distribution must be positive, not {alpha}",
+            fix="1 means moderate rate variation; inf equal rates",
+        )
     if categories < 1:
-        raise UsageError(f"{categories} rate categories make no sense", fix="give 1 or more; 4 is usual")
+        raise UsageError(f"the number of rate categories must be at least 1, not {categories}", fix="4 is usual")
     if np.isinf(alpha):
         return np.ones(categories)
     bounds = gammaincinv(alpha, np.arange(1, categories) / categories)
@@ -236,7 +239,7 @@ def substitution_model(name: str) -> SubstitutionModel:
         equal = np.ones((STATES, STATES)) - np.eye(STATES)
         return SubstitutionModel.from_exchangeabilities(key, equal, np.ones(STATES) / STATES)
     if key not in _NUMBERS:
-        raise UsageError(f"there is no substitution model named {name!r}", fix=f"known: {', '.join(MODELS)}")
+        raise UsageError(f"unknown substitution model {name!r}", fix=f"known: {', '.join(MODELS)}")
     exchangeabilities, frequencies = _NUMBERS[key]
     pi = np.array([float(word) for word in frequencies.split()])
     return SubstitutionModel.from_exchangeabilities(key, _lower_triangle(exchangeabilities), pi)

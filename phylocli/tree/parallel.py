@@ -89,7 +89,7 @@ def _attempt(
     except PhylocliError as error:
         return error
     except OutOfTime:
-        return PhylocliError(f"{family.label}: stopped after {timeout:g} s", fix="give it more with --timeout")
+        return PhylocliError(f"{family.label}: stopped after {timeout:g} s", fix="raise --timeout")
     except MemoryError:
         return PhylocliError(f"{family.label}: out of memory", fix="use --engine veryfasttree, or fewer --jobs")
 

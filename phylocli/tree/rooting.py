@@ -36,7 +36,7 @@ def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -
         BadInputError: an outgroup tip that is not in the tree, or an outgroup that is all of it.
     """
     if method not in METHODS:
-        raise UsageError(f"there is no rooting named {method!r}", fix=f"known: {', '.join(METHODS)}")
+        raise UsageError(f"unknown rooting {method!r}", fix=f"known: {', '.join(METHODS)}")
     if method == "none" and not outgroup:
         return tree
     tree = tree.merge_unary()
@@ -185,10 +185,10 @@ def _outgroup_root(tree: Tree, outgroup: set[str]) -> Tree:
     if unknown:
         raise BadInputError(f"the outgroup {shorten(min(unknown))!r} is not in the tree", fix="give ids of members")
     if len(outgroup) == len(names):
-        raise BadInputError("the outgroup is the whole family, so nothing is left to root", fix="name fewer members")
+        raise BadInputError("the outgroup is the whole family", fix="name fewer members")
     node, is_clade = _branch_of(tree, outgroup)
     if not is_clade:
-        console.warning("the outgroup is no clade of the tree; the root goes above the smallest clade that holds it")
+        console.warning("The outgroup is not monophyletic; rooting above the smallest clade that contains it")
     return reroot(tree, node, float(tree.length[node]) / 2)
 
 

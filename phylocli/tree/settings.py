@@ -1,4 +1,4 @@
-"""What every tree engine is told, and what it gives back."""
+"""What a tree engine is given, what it has, and what it returns."""
 
 from __future__ import annotations
 

@@ -84,9 +84,7 @@ def add_support(
         values = 100 * split_frequencies(tree, others)
         return _labelled(tree, values, 0), f"bootstrap support ({measure.replicates} replicates)"
     if not fits_memory(states):
-        console.warning(
-            f"{len(states)} sequences of {states.shape[1]} columns: no support values, they would not fit memory"
-        )
+        console.warning(f"{len(states)} sequences of {states.shape[1]} columns: no support values: too large for memory")
         return tree, "no support: too large"
     from phylocli.tree.likelihood import local_support
 

@@ -16,13 +16,13 @@ from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import TableFormat, negatives_schema, write_table
 from phylocli.pairs.negatives import (
-    Sketch,
+    FamilySummary,
     allowed_pairs,
     group_scores,
     negatives_table,
     profile_scores,
     read_groups,
-    sketches_of,
+    summaries_of,
 )
 
 
@@ -60,29 +60,29 @@ def write_negatives(
         )
     by = "profile" if how == "profile" else "model" if how in named or path.is_dir() else "group"
     groups = read_groups(path) if by == "group" else {}
-    sketches = sketches_of(families, profile=by != "group")
+    summaries = summaries_of(families, profile=by != "group")
     if by == "group":
-        scores, allowed = group_scores(sketches, groups), allowed_pairs(sketches)
+        scores, allowed = group_scores(summaries, groups), allowed_pairs(summaries)
     else:
-        scores, homologous = profile_scores(sketches)
-        allowed = allowed_pairs(sketches, homologous)
+        scores, homologous = profile_scores(summaries)
+        allowed = allowed_pairs(summaries, homologous)
         if by == "model":
-            scores = _model_scores(sketches, how)
-    table = negatives_table(sketches, scores, allowed, by=by, count=count, seed=seed)
+            scores = _model_scores(summaries, how)
+    table = negatives_table(summaries, scores, allowed, by=by, count=count, seed=seed)
     write_table(table, target, negatives_schema(), table_format)
     write_sidecar(target, "pairs", {"hard_negatives": how, "count": count}, seed)
     console.info(f"Found {table.height:,} hard negatives of {table['family'].n_unique():,} families by {by}")
     return table.height
 
 
-def _model_scores(sketches: list[Sketch], name: str) -> npt.NDArray[np.float64]:
+def _model_scores(summaries: list[FamilySummary], name: str) -> npt.NDArray[np.float64]:
     """Return the cosine between the mean embeddings of families, (F, F)."""
     from phylocli.embed import embed_sequences
     from phylocli.formats import Sequence
 
     model = models.load(name)
-    members = (Sequence(f"{i}:{k}", s) for i, sketch in enumerate(sketches) for k, s in enumerate(sketch.members))
-    total = np.zeros((len(sketches), model.dimension))
+    members = (Sequence(f"{i}:{k}", s) for i, summary in enumerate(summaries) for k, s in enumerate(summary.members))
+    total = np.zeros((len(summaries), model.dimension))
     for ids, _, vectors in embed_sequences(members, model):
         norm = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         np.add.at(total, [int(name.partition(":")[0]) for name in ids], norm)

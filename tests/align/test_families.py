@@ -154,7 +154,7 @@ def test_given_rows_stay_as_they_are_and_keep_their_columns_features(globins: Fa
 def test_unknown_methods_and_rules_are_usage_errors(globins: Family) -> None:
     with pytest.raises(UsageError, match="did you mean 'famsa'"):
         align(globins, engine="fasma")
-    with pytest.raises(UsageError, match="no trimming"):
+    with pytest.raises(UsageError, match="unknown trimming"):
         align(globins, trim="all")
 
 

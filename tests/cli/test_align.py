@@ -60,10 +60,10 @@ def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path
     ("arguments", "code", "said"),
     [
         (["--engine", "clustal"], 2, b"unknown aligner 'clustal'"),
-        (["--trim", "gappy=7"], 2, b"no trimming"),
+        (["--trim", "gappy=7"], 2, b"unknown trimming"),
         (["--min-coverage", "9"], 2, b"--min-coverage"),
         (["--hmm", "/nowhere.hmm"], 65, b"no such file"),
-        (["--on-duplicate", "ignore"], 2, b"no duplicate policy"),
+        (["--on-duplicate", "ignore"], 2, b"unknown duplicate policy"),
     ],
 )
 def test_what_makes_no_sense_ends_with_its_exit_code(

@@ -290,7 +290,7 @@ def test_the_advice_on_a_duplicate_id_names_options_that_there_are(
     words = command.split()
     done = cli(*words, tmp_path / "dup.fasta")
     assert done.exit_code == 65, done.stderr
-    assert "the id 'a' was there before" in done.stderr
+    assert "the id 'a' occurs twice" in done.stderr
     fix = done.stderr.split("fix: ", 1)[1]
     named = re.sub(r"'phylocli [^']*'", "", fix)  # what is within quotes is another command
     help_text = cli(*(word for word in words if not word.startswith("-")), "--help").stdout

@@ -95,7 +95,7 @@ def test_singletons_are_listed_or_left_out(cli, fasta, tmp_path):
     ("content", "options", "code", "says"),
     [
         (b"", [], 65, "is empty"),
-        (b">a\nMKV\n>a\nMKL\n", [], 65, "was there before"),
+        (b">a\nMKV\n>a\nMKL\n", [], 65, "occurs twice"),
         (b">a\nMK1V\n", [], 65, "position 3"),
         (b"not a sequence\n", [], 65, "FASTA"),
         (b">a\n" + b"A" * 100_001, [], 65, "residues"),

@@ -127,6 +127,6 @@ def test_a_family_runs_through_the_chain(phylocli: Run, standin: Standin) -> Non
         assert result.returncode == 0, result.stderr
         data = result.stdout
     header, *rows = data.decode().splitlines()
-    assert header.split("\t") == ["family", "clan", "id_a", "id_b", "distance", "seq_a", "seq_b"]
+    assert header.split("\t") == ["family", "clan", "id_a", "id_b", "distance", "relation", "seq_a", "seq_b"]
     assert {row.split("\t")[0] for row in rows} == {"PF01073", "PF02460"}
     assert all(float(row.split("\t")[4]) >= 0.5 for row in rows)

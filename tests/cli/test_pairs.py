@@ -92,7 +92,7 @@ def test_bins_schemes_and_filters_are_understood_together(phylocli, families):
     [
         (["--min-dist", 9], RECORD, 65, b"PF90001: no pairs with distance 9 substitutions per site or more"),
         (["--min-dist", 2, "--max-dist", 1], RECORD, 2, b"no band from 2 to 1"),
-        (["--holdout", "clades"], RECORD, 2, b"-o FILE"),
+        (["--holdout", "clades"], RECORD, 2, b"name an output with -o"),
         (["--scheme", "fair", "-n", 3], RECORD, 2, b"per-sequence"),
         ([], RECORD.replace(b"#=GF NH", b"#=GF XX"), 65, b"phylocli tree"),
         ([], RECORD.replace(b"a/1-4:", b"z:"), 65, b"do not match"),

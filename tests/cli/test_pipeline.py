@@ -34,7 +34,7 @@ def test_the_shell_pipeline_against_the_service(standin, tmp_path):
     done = subprocess.run(["bash", "-c", command], capture_output=True, env=environment, check=False, timeout=300)
     assert done.returncode == 0, done.stderr.decode()
     table = pl.read_csv(done.stdout, separator="\t", quote_char=None)
-    assert table.columns == ["family", "clan", "id_a", "id_b", "distance", "seq_a", "seq_b"]
+    assert table.columns == ["family", "clan", "id_a", "id_b", "distance", "relation", "seq_a", "seq_b"]
     assert table.height == 500
     assert set(table["family"]) == {"PF00042", "PF05893"}
     assert table["distance"].min() >= 0.5

@@ -100,7 +100,7 @@ def test_pir_is_read_without_its_descriptions(tmp_path):
         (">P1;a\ntext\n*\n", "no residues"),
         (">P1;\ntext\nAC*\n", "not a PIR header"),
         (">P1;a\ntext\nAC*\n>b\nAC\n", "line 4.*not a PIR header"),
-        (">P1;a\ntext\nAC*\n>P1;a\ntext\nAC*\n", "'a' was there before"),
+        (">P1;a\ntext\nAC*\n>P1;a\ntext\nAC*\n", "'a' occurs twice"),
         (">P1;a\ntext\nA/C*\n", "'/' at position 2"),
     ],
 )

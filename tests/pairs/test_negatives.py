@@ -9,42 +9,42 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families
 from phylocli.formats.tables import negatives_schema, read_table
 from phylocli.pairs.negatives import (
-    Sketch,
+    FamilySummary,
     allowed_pairs,
     group_scores,
     negatives_table,
     profile_scores,
     read_groups,
-    sketches_of,
+    summaries_of,
 )
 from phylocli.workflow.negatives import write_negatives
 
 
-def sketches(*clans: str) -> list[Sketch]:
-    return [Sketch(f"F{k}", clan, ["MKV"]) for k, clan in enumerate(clans)]
+def summaries(*clans: str) -> list[FamilySummary]:
+    return [FamilySummary(f"F{k}", clan, ["MKV"]) for k, clan in enumerate(clans)]
 
 
 def test_neither_itself_nor_its_clan_nor_a_homolog_is_a_negative() -> None:
     homologous = np.zeros((5, 5), dtype=bool)
     homologous[3, 4] = homologous[4, 3] = True
-    allowed = allowed_pairs(sketches("CL1", "CL1", "CL2", "", ""), homologous)
+    allowed = allowed_pairs(summaries("CL1", "CL1", "CL2", "", ""), homologous)
     expected = ~np.eye(5, dtype=bool)
     expected[0, 1] = expected[1, 0] = expected[3, 4] = expected[4, 3] = False
     assert (allowed == expected).all()
-    assert allowed_pairs(sketches("", ""))[0, 1]  # no clan is no common clan
+    assert allowed_pairs(summaries("", ""))[0, 1]  # no clan is no common clan
 
 
 def test_the_nearest_come_first_and_ties_are_broken_by_lot() -> None:
     rng = np.random.default_rng(0)
-    found = sketches(*[f"CL{k % 4}" for k in range(12)])
+    found = summaries(*[f"CL{k % 4}" for k in range(12)])
     scores = rng.normal(size=(12, 12))
     scores = scores + scores.T
     allowed = allowed_pairs(found)
     table = negatives_table(found, scores, allowed, by="profile", count=3)
     assert table.columns == negatives_schema().names and table.height == 36
-    for i, sketch in enumerate(found):
+    for i, summary in enumerate(found):
         brute = sorted((j for j in range(12) if j % 4 != i % 4), key=lambda j: -scores[i, j])[:3]
-        rows = table.filter(table["family"] == sketch.label)
+        rows = table.filter(table["family"] == summary.label)
         assert rows["negative"].to_list() == [f"F{j}" for j in brute] and rows["rank"].to_list() == [1, 2, 3]
     assert (table["clan"] != table["negative_clan"]).all()
     level = np.zeros((12, 12))
@@ -55,7 +55,7 @@ def test_the_nearest_come_first_and_ties_are_broken_by_lot() -> None:
 def test_groups_hold_other_clans_only(tmp_path) -> None:
     path = tmp_path / "groups.tsv"
     path.write_text("family\tgroup\nF0\tbarrel\nF1\tbarrel\nF2\tbarrel\nF3\tother\nF9\tbarrel\n")
-    found = sketches("CL1", "CL1", "CL2", "CL3", "")
+    found = summaries("CL1", "CL1", "CL2", "CL3", "")
     table = negatives_table(found, group_scores(found, read_groups(path)), allowed_pairs(found), by="group", count=5)
     assert set(zip(table["family"], table["negative"], strict=True)) == {
         ("F0", "F2"), ("F1", "F2"), ("F2", "F0"), ("F2", "F1")
@@ -73,7 +73,7 @@ def test_profiles_find_a_family_in_its_own_half(examples) -> None:
     globins = families[0]
     half = globins.subset(globins.ids[::2])
     half.accession, half.clan = "PF99999", ""
-    found = sketches_of([*families, half], profile=True)
+    found = summaries_of([*families, half], profile=True)
     scores, homologous = profile_scores(found)
     np.testing.assert_array_equal(scores, scores.T)
     assert homologous[0, 3] and not homologous[0, 1] and not homologous[1, 2]
@@ -83,11 +83,11 @@ def test_profiles_find_a_family_in_its_own_half(examples) -> None:
 
 def test_one_family_or_one_clan_has_no_negatives(examples) -> None:
     families = list(read_families(examples / "families.sto"))[:2]
-    with pytest.raises(BadInputError, match="only one"):
-        sketches_of(families[:1], profile=False)
+    with pytest.raises(BadInputError, match="at least two families"):
+        summaries_of(families[:1], profile=False)
     with pytest.raises(BadInputError, match="twice"):
-        sketches_of([families[0], families[0]], profile=False)
-    kin = sketches("CL1", "CL1")
+        summaries_of([families[0], families[0]], profile=False)
+    kin = summaries("CL1", "CL1")
     with pytest.raises(BadInputError, match="hard negative"):
         negatives_table(kin, np.zeros((2, 2)), allowed_pairs(kin), by="profile", count=1)
     with pytest.raises(UsageError, match="profile"):

@@ -14,7 +14,7 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree, parse
 from phylocli.pairs import EmptyBandError, PairSampler, iter_pairs, sample_pairs
-from phylocli.pairs.allocation import ByPairs, Proportional, fill_up, hypergeometric
+from phylocli.pairs.allocation import ByPairs, Proportional, apportion, hypergeometric
 from phylocli.pairs.filters import AlignedRows
 from phylocli.pairs.schemes import Draw, LogDistancePool, PerSequencePool, PerSequenceRowPool, UniformPool
 
@@ -406,7 +406,7 @@ def test_ranges_are_read_as_written():
 def test_shares_are_in_proportion_and_sum_up(families, n, seed):
     available = np.array([a for a, _ in families])
     weights = np.array([w for _, w in families])
-    sizes = fill_up(available, weights, n, np.random.default_rng(seed))
+    sizes = apportion(available, weights, n, np.random.default_rng(seed))
     assert sizes.sum() == min(n, available[weights > 0].sum())
     assert (sizes >= 0).all() and (sizes <= available).all() and (sizes[weights == 0] == 0).all()
     short = (sizes < available) & (weights > 0)

@@ -81,7 +81,7 @@ def test_the_side_away_from_the_root_and_the_one_towards_it_may_both_be_held_out
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])
 def test_a_share_outside_0_to_1_is_refused(fraction):
-    with pytest.raises(UsageError, match="cannot be held out"):
+    with pytest.raises(UsageError, match="held-out fraction must be"):
         split_clades(make_family("PF1", 5, 0), fraction, 0)
 
 

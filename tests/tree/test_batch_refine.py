@@ -131,7 +131,7 @@ def test_what_cannot_be_refined(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInputError, match="has no tree"):
         list(refine_many([family]))
     [given] = infer_trees([family], refine=False)
-    with pytest.raises(UsageError, match="no substitution model"):
+    with pytest.raises(UsageError, match="unknown substitution model"):
         list(refine_many([given], model="kimura"))
     with pytest.raises(UsageError):
         list(refine_many([given], device="abacus"))

@@ -58,7 +58,7 @@ def dawdle(family: Family, seconds: float) -> Family:
 def test_a_family_over_its_time_fails_and_the_rest_go_on(jobs: int) -> None:
     results = list(ordered_map(dawdle, families(3), 30.0, jobs, timeout=0.5))
     assert [type(result) for _, result in results] == [Family, PhylocliError, Family]
-    assert str(results[1][1]) == "PF1: stopped after 0.5 s\nfix: give it more with --timeout"
+    assert str(results[1][1]) == "PF1: stopped after 0.5 s\nfix: raise --timeout"
 
 
 def test_time_is_limited_outside_the_main_thread_too() -> None:

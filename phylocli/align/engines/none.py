@@ -19,7 +19,7 @@ def align(family: Family, settings: Settings) -> Aligned:
         check_residues(row, name, family.where)
     if len({len(row) for row in family.rows}) != 1:
         raise BadInputError(
-            f"{family.label}: rows have different lengths, so this is no alignment",
+            f"{family.label}: rows have different lengths: not an alignment",
             fix="use --engine profile or --engine famsa",
         )
     return Aligned(list(family.rows), family.column_features.get("RF", ""), "as given")

@@ -99,6 +99,6 @@ def _pick(family: Family, known: dict[str, Any], path: PathLike, what: str) -> A
         return next(iter(different.values()))
     raise BadInputError(
         f"{path} has no {what} for {family.label}",
-        why=f"it holds {len(different)}, and none has the family's accession or name",
+        why=f"none of its {len(different)} has the family's accession or name",
         fix=f"give a file with one {what}, or one that names the family",
     )

@@ -79,7 +79,7 @@ def _program() -> str:
     found = shutil.which(PROGRAM)
     if found is None:
         raise MissingDependencyError(
-            "the engine 'mmseqs' needs MMseqs2, and there is no program 'mmseqs' on PATH",
+            "the engine 'mmseqs' needs MMseqs2, which is not on PATH",
             fix="conda install -c bioconda mmseqs2, or apt install mmseqs2, or use --engine profile",
         )
     return found

@@ -27,9 +27,9 @@ def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
     """Return the families of a pool: regions of sequences, each residue in one at most."""
     chosen = representatives(pool)
     searched = np.flatnonzero(chosen == np.arange(len(pool)))
-    console.detail(f"{len(pool) - len(searched)} sequences are close kin of a longer one; they join its families at the end")
+    console.detail(f"{len(pool) - len(searched)} near-duplicates of longer sequences join their families at the end")
     graph = neighbour_graph(pool, executor, searched)
-    console.detail(f"{graph.nnz // 2} pairs of sequences share enough words to be compared")
+    console.detail(f"{graph.nnz // 2} candidate pairs by spaced seeds")
     ledger, searcher = Ledger(pool, settings), Searcher(pool, settings)
     Grouping(ledger, searcher, graph).run(executor)
     if len(searched) < len(pool):

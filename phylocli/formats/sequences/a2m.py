@@ -56,7 +56,7 @@ def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str]
     for name, row in zip(ids, letters, strict=True):
         insert, match = _kinds(row)
         if not (insert | match).all():
-            raise BadInputError(f"{where}: the row of {shorten(name)!r} holds a letter that A2M does not know")
+            raise BadInputError(f"{where}: the row of {shorten(name)!r} has a letter that is not part of A2M")
         matches = int(match.sum())
         if width < 0:
             width = matches

@@ -51,7 +51,7 @@ def parse_on_duplicate(text: str) -> OnDuplicate:
         UsageError: no such policy.
     """
     if text not in ("error", "keep-first", "rename"):
-        raise UsageError(f"there is no duplicate policy named {text!r}", fix="known: error, keep-first, rename")
+        raise UsageError(f"unknown duplicate policy {text!r}", fix="known: error, keep-first, rename")
     return text  # type: ignore[return-value]
 
 
@@ -91,8 +91,8 @@ class DuplicatePolicy:
             return name
         if self.policy == "error":
             raise DuplicateIdError(
-                f"{where}: the id {shorten(name)!r} was there before",
-                why="results are joined by id, so two records of one id cannot be told apart",
+                f"{where}: the id {shorten(name)!r} occurs twice",
+                why="results are joined by id, so two records of one id cannot be distinguished",
                 fix=self.fix,
             )
         if self.policy == "keep-first":

@@ -65,7 +65,7 @@ def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
         where = f"{name}, record {count} ({shorten(record.id)})"
         is_protein = record.annotations.get("molecule_type") == "protein"
         if is_protein and letters != "protein":
-            raise BadInputError(f"{where} is a protein, and nucleotides are wanted", fix="use a model of proteins")
+            raise BadInputError(f"{where} is a protein, but nucleotides are needed", fix="use a model of proteins")
         if is_protein or letters != "protein":
             yield Sequence(record.id, _letters(record.seq, where), record.description, where)
             continue
@@ -86,10 +86,10 @@ def _letters(sequence: Any, where: str) -> str:
         letters = str(sequence)
     except UndefinedSequenceError as error:
         raise BadInputError(
-            f"{where} holds no sequence", why="it only says where the sequence is", fix="fetch the record with its sequence"
+            f"{where} has no sequence", why="it only refers to one", fix="fetch the record with its sequence"
         ) from error
     if not letters:
-        raise BadInputError(f"{where} holds no sequence", fix="remove the empty record, or fetch it again")
+        raise BadInputError(f"{where} has no sequence", fix="remove the empty record, or fetch it again")
     return letters
 
 

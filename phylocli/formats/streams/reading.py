@@ -96,7 +96,7 @@ def explain_read_error(error: OSError, name: str) -> PhylocliError:
     if error.errno == errno.ENOENT:
         return BadInputError(f"{name}: no such file", fix="check the path")
     if error.errno == errno.EISDIR:
-        return BadInputError(f"{name} is a folder, a file is needed")
+        return BadInputError(f"{name} is a folder, not a file")
     if error.errno in (errno.EACCES, errno.EPERM):
         return BadInputError(f"{name}: permission denied")
     if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR):

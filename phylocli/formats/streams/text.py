@@ -138,7 +138,7 @@ def text_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
         for number, line in enumerate(text, 1):
             if "\0" in line:
                 raise BadInputError(
-                    f"{name}, line {number}: holds zero bytes; this is not a text file",
+                    f"{name}, line {number}: contains zero bytes; this is not a text file",
                     fix="give sequences as FASTA or Stockholm",
                 )
             yield number, line.removesuffix("\n")

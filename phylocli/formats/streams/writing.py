@@ -144,7 +144,7 @@ def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
         return
     target = _place(path)
     if target.is_dir() or os.fspath(path).endswith("/"):
-        raise UsageError(f"{path} is a folder, and the output is a file", fix=f"name a file in it: {target / 'NAME'}")
+        raise UsageError(f"{path} is a folder, but the output is a file", fix=f"name a file in it: {target / 'NAME'}")
     with _explained(target, path):
         if target.exists() and not os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError(errno.EACCES, "the file is write-protected", str(target))
@@ -236,7 +236,7 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
     """
     target = _place(path)
     if target.exists() and not target.is_dir():
-        raise UsageError(f"{path} is a file, and the output is a folder", fix="name another folder")
+        raise UsageError(f"{path} is a file, but the output is a folder", fix="name another folder")
     old = target.with_name(fitting_name(f".{target.name}", ".old"))
     with _explained(target, path), _claimed(target, path, folder=True) as part:
         if old.exists() and not target.exists():

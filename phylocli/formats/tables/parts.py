@@ -36,7 +36,7 @@ def read_manifest(folder: PathLike) -> dict[str, Any]:
             raise BadInputError(f"{path} has the format {found['format']!r}", why=f"this version reads {FORMAT!r}")
         return found
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{path} is no manifest of a table in parts", why=str(error)) from error
+        raise BadInputError(f"{path} is not a manifest of a table in parts", why=str(error)) from error
 
 
 def missing_parts(folder: PathLike, parts: int) -> list[int]:

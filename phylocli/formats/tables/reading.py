@@ -82,7 +82,7 @@ def explained(name: str) -> Iterator[None]:
         raise BadInputError(
             f"{name} cannot be read as a table",
             why=shorten(str(error).split("\n", 1)[0], 200) or type(error).__name__,
-            fix="the file is damaged or not whole: write or copy it again",
+            fix="the file is damaged or incomplete: write or copy it again",
         ) from error
 
 

@@ -165,5 +165,5 @@ def parse_format(text: str | None) -> TableFormat | None:
     if text is None:
         return None
     if text not in ("tsv", "csv", "parquet", "arrow"):
-        raise UsageError(f"there is no table format named {text!r}", fix="known: tsv, csv, parquet, arrow")
+        raise UsageError(f"unknown table format {text!r}", fix="known: tsv, csv, parquet, arrow")
     return text  # type: ignore[return-value]

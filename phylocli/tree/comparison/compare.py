@@ -109,5 +109,5 @@ def _steps(tree: Tree, names: list[str]) -> IntArray:
 def _common_names(a: Tree, b: Tree) -> list[str]:
     first, second = sorted(a.tip_names()), sorted(b.tip_names())
     if first != second:
-        raise UsageError("the trees do not have the same tips", fix="prune both to the tips they share")
+        raise UsageError("the trees do not have the same tips", fix="prune both to their common tips")
     return first

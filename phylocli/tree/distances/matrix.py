@@ -74,7 +74,7 @@ def parse_model(text: str) -> str:
     """
     name, _, rates = text.strip().lower().partition("+")
     if name not in DISTANCES or not (rates == "" or (name in MODELS and rates.rstrip("0123456789") in ("g", "γ"))):
-        raise UsageError(f"there is no distance or model named {text!r}", fix=f"known: {', '.join(DISTANCES)}")
+        raise UsageError(f"unknown distance or model {text!r}", fix=f"known: {', '.join(DISTANCES)}")
     return name
 
 
@@ -160,7 +160,10 @@ def distance_tiles(
     shapes, features = None, COUNTS
     if name not in FORMULAS:
         if not alpha > 0:
-            raise UsageError(f"the shape α of the Γ distribution is {alpha}", fix="give a positive number, for example 1")
+            raise UsageError(
+                f"the shape α of the Γ distribution must be positive, not {alpha}",
+                fix="1 means moderate rate variation; inf equal rates",
+            )
         shapes = curves(name, alpha, max_distance)
         features = shapes.features
     n, columns = states.shape

@@ -38,10 +38,10 @@ def run(program: str, arguments: Sequence[str], *, folder: Path, timeout: float 
     try:
         done = run_program([program, *arguments], folder=folder, timeout=timeout, environment={"OMP_NUM_THREADS": "1"})
     except TimeoutError as error:
-        raise PhylocliError(str(error), fix="give it more with --timeout, or use --engine bme") from None
+        raise PhylocliError(str(error), fix="raise --timeout, or use --engine bme") from None
     except OSError as error:
         raise PhylocliError(f"{name} cannot be started", why=str(error)) from error
     if done.returncode != 0:
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise PhylocliError(f"{name} ended with status {done.returncode}", why=" | ".join(said[-3:]) or None)
+        raise PhylocliError(f"{name} failed with exit status {done.returncode}", why=" | ".join(said[-3:]) or None)
     return done.stdout, done.stderr

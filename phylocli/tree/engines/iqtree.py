@@ -73,7 +73,7 @@ def _by_program(path: str, alignment: Path, settings: Settings) -> tuple[str, st
     _external.run(path, ["-s", alignment.name, *options], folder=alignment.parent, timeout=settings.timeout)
     outcome = alignment.with_name(f"{alignment.name}.treefile")
     if not outcome.is_file():
-        raise PhylocliError("IQ-TREE ended well but wrote no tree", fix="use --engine bme")
+        raise PhylocliError("IQ-TREE wrote no tree", fix="use --engine bme")
     report = alignment.with_name(f"{alignment.name}.iqtree").read_text(encoding="utf-8", errors="replace")
     version = re.search(r"IQ-TREE (\d[\w.]*)", report)
     model = re.search(r"Model of substitution: (\S+)", report)
@@ -94,7 +94,7 @@ def _by_package(alignment: Path, settings: Settings) -> tuple[str, str, float | 
     try:
         found = json.loads(out.strip().splitlines()[-1])
     except (IndexError, json.JSONDecodeError) as error:
-        raise PhylocliError("piqtree ended well but gave no tree", fix="use --engine bme") from error
+        raise PhylocliError("piqtree returned no tree", fix="use --engine bme") from error
     shape = f" (α = {found['alpha']:.3f})" if found["alpha"] is not None else ""
     description = f"IQ-TREE {found['version']} by piqtree, {found['model']}{shape}, seed {settings.seed + 1}"
     return found["newick"], description, found["alpha"]

@@ -88,7 +88,7 @@ def batched(
         UsageError: no such precision.
     """
     if precision not in _DTYPES:
-        raise UsageError(f"there is no precision {precision!r}", fix="'single' or 'double'")
+        raise UsageError(f"unknown precision {precision!r}", fix="'single' or 'double'")
     dtype = _DTYPES[precision]
     limit = MAX_BYTES[device.type] if max_bytes is None else max_bytes
 
@@ -131,7 +131,7 @@ def device_named(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"there is no device {name!r}", why=str(error), fix="'cpu' or 'cuda'") from None
+        raise UsageError(f"unknown device {name!r}", why=str(error), fix="'cpu' or 'cuda'") from None
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"likelihoods need double precision, which {name!r} lacks", fix="use 'cpu' or 'cuda'")
     if device.type == "cuda" and not torch.cuda.is_available():

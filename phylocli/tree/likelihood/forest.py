@@ -419,5 +419,5 @@ def rows_of_tips(tree: Tree, names: Sequence[str], states: npt.NDArray[np.uint8]
         raise BadInputError(f"tip {missing[0]!r} of the tree has no row in the alignment ({len(missing)} such tips)")
     if len(tips) < len(names):
         over = min(set(names) - set(tips))
-        raise BadInputError(f"row {over!r} of the alignment is no tip of the tree ({len(names) - len(tips)} such rows)")
+        raise BadInputError(f"row {over!r} of the alignment is not a tip of the tree ({len(names) - len(tips)} such rows)")
     return states[[row[name] for name in tips]]

@@ -57,7 +57,7 @@ def test_hostile_ids_survive(tmp_path, name):
         (b"\x89PNG\r\n\x1a\n\0\0", "PNG"),
         (b">a\nAC\0D\n", "zero bytes"),
         (b"%PDF-1.4", "PDF"),
-        (b">a\nAC\n>a\nAD\n", "line 3.*'a' was there before"),
+        (b">a\nAC\n>a\nAD\n", "line 3.*'a' occurs twice"),
     ],
 )
 def test_what_is_no_fasta_is_refused_with_the_place(tmp_path, data, said):

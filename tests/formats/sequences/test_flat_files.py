@@ -51,7 +51,7 @@ def test_genpept_records_are_sequences_themselves(tmp_path: Path) -> None:
     SeqIO.write(record, tmp_path / "p.gp", "genbank")
     (found,) = read_sequences(tmp_path / "p.gp")
     assert (found.id, found.residues) == ("P1.1", "MKTAYIA")
-    with pytest.raises(BadInputError, match="nucleotides are wanted"):
+    with pytest.raises(BadInputError, match="nucleotides are needed"):
         list(read_sequences(tmp_path / "p.gp", letters="dna"))
 
 
@@ -67,7 +67,7 @@ def test_fastq_is_read_compressed_or_not_on_any_number_of_lines(tmp_path: Path) 
         (b"@r1\nMK\n+\nI\n", "after read 0: not FASTQ"),
         (b"@r1\nMK\n+\nII\n@r2\nM", "after read 1: not FASTQ"),
         (b"@r1\n\n+\n\n", "no letters"),
-        (b"LOCUS       X 8 bp DNA\nORIGIN\n", "not GenBank|holds no sequence|is empty"),
+        (b"LOCUS       X 8 bp DNA\nORIGIN\n", "not GenBank|has no sequence|is empty"),
         (b"LOCUS       X          100 aa            linear   UNK\nDEFINITION  x\n//\n", "not GenBank"),
     ],
 )
@@ -81,7 +81,7 @@ def test_several_inputs_are_one_with_one_rule_for_ids(tmp_path: Path) -> None:
     (tmp_path / "a.fasta").write_text(">x\nMK\n>y\nMKV\n")
     (tmp_path / "b.fastq").write_text("@x\nMA\n+\nII\n")
     both = [tmp_path / "a.fasta", tmp_path / "b.fastq"]
-    with pytest.raises(BadInputError, match="'x' was there before"):
+    with pytest.raises(BadInputError, match="'x' occurs twice"):
         list(read_sequences(both))
     assert [s.id for s in read_sequences(both, on_duplicate="rename")] == ["x", "y", "x.2"]
 

@@ -19,6 +19,7 @@ def pairs():
             "id_a": ["a/1-3", 'q"uote'],
             "id_b": ["b", "=1+1"],
             "distance": [0.1, 1 / 3],
+            "relation": ["ortholog", "unknown"],
             "seq_a": ["ACD", "AC"],
             "seq_b": ["ACE", "AD"],
         }

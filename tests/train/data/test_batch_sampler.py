@@ -44,7 +44,6 @@ def stockholm(families: list[Family], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(families: list[Family], tmp_path: Path) -> Path:
-
     frame = sample_pairs(families, number=2000, seed=0)
     write_table(frame, tmp_path / "pairs.parquet", pairs_schema())
     return tmp_path / "pairs.parquet"

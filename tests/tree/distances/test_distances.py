@@ -242,7 +242,7 @@ def test_model_names_are_read_as_users_write_them() -> None:
     ]
     for bad in ("lgg", "kimura+g", "lg+i", "lg+", ""):
         if bad != "lg+":
-            with pytest.raises(UsageError, match="no distance or model"):
+            with pytest.raises(UsageError, match="unknown distance or model"):
                 parse_model(bad)
     with pytest.raises(UsageError, match="shape"):
         distance_matrix(encode_states(["ACDEF", "ACDEW"]), alpha=-1)

@@ -102,7 +102,7 @@ def test_letters_are_in_the_order_of_the_alphabet() -> None:
 
 
 def test_an_unknown_model_and_a_bad_shape_are_usage_errors() -> None:
-    with pytest.raises(UsageError, match="no substitution model"):
+    with pytest.raises(UsageError, match="unknown substitution model"):
         substitution_model("lgg")
     with pytest.raises(UsageError, match="shape"):
         discrete_gamma(0.0)

@@ -342,13 +342,13 @@ def test_what_does_not_fit_together_is_named() -> None:
     states = random_states(4, 10, seed=0)
     with pytest.raises(BadInputError, match="tip 'd' of the tree has no row"):
         log_likelihood(tree, list("abc"), states[:3])
-    with pytest.raises(BadInputError, match="row 'e' of the alignment is no tip"):
+    with pytest.raises(BadInputError, match="row 'e' of the alignment is not a tip"):
         log_likelihood(tree, list("abcde"), random_states(5, 10, seed=0))
     with pytest.raises(BadInputError, match="row 'a' occurs twice"):
         log_likelihood(tree, list("abca"), states)
     with pytest.raises(BadInputError, match="tip 'a' occurs twice"):
         log_likelihood(newick.parse("(a:1,a:1,b:1);"), list("ab"), states[:2])
-    with pytest.raises(UsageError, match="no substitution model"):
+    with pytest.raises(UsageError, match="unknown substitution model"):
         refine_trees([tree], [list("abcd")], [states], model="dayhoff")
     with pytest.raises(UsageError, match="precision"):
         refine_trees([tree], [list("abcd")], [states], precision="half")
