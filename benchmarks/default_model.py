@@ -27,7 +27,7 @@ from phylocli.formats.tables import read_table
 from phylocli.models.model import Model
 from phylocli.probe import NamedSource
 from phylocli.probe.inputs.tables import parse_source
-from phylocli.search import fit_homology
+from phylocli.search import fit_residue_plda
 from phylocli.search.residue_plda import FILE
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.finalize import finalization_steps
@@ -119,7 +119,7 @@ def main() -> None:
         further = [f"encoder.start={begun}", "encoder.average_coefficient=0.5", *options.set]
         model = trained(training, run, options.steps, options.seed, options.processes, further)
         if not (model / FILE).is_file():  # what `search --rerank residues` aligns by
-            fit_homology(Model.load(model), phylocli.read_families(training)).save(model)
+            fit_residue_plda(Model.load(model), phylocli.read_families(training)).save(model)
         for part in (folder / "first", run):
             metrics = read_table(part / "metrics.parquet")
             print(f"{part.name}: {metrics['residues'].sum():,} residues in {metrics['seconds'].sum() / 60:.1f} minutes")

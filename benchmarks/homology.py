@@ -14,7 +14,7 @@ import time
 
 from phylocli import models
 from phylocli.formats import read_families
-from phylocli.search import fit_homology
+from phylocli.search import fit_residue_plda
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     folder = models.find(options.model)
     start = time.process_time()
     families = itertools.chain.from_iterable(read_families(path) for path in options.families)
-    fitted = fit_homology(models.load(folder), families, layers=options.layers, dimension=options.dimension)
+    fitted = fit_residue_plda(models.load(folder), families, layers=options.layers, dimension=options.dimension)
     path = fitted.save(options.output or folder)
     print(f"{path}: {time.process_time() - start:.0f} CPU seconds; correlations {fitted.correlation[:5].round(3)} …")
 

@@ -87,7 +87,7 @@ def search(embedder: Embedder, queries: list[str], table: EmbeddingTable, k: int
     start = time.process_time()
     vectors = unit(Embedder(embedder.model).pooled(queries))
     hits = nearest(vectors, table, k)
-    evalues = len(table) * np.exp(background(embedder).log_chances(vectors, hits.cosines))
+    evalues = len(table) * np.exp(background(embedder).log_p_values(vectors, hits.cosines))
     return hits, evalues, time.process_time() - start
 
 

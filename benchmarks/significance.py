@@ -51,9 +51,9 @@ def collect(data: Path) -> tuple[list[str], np.ndarray]:
     return sequences + proteins.to_list(), np.concatenate([numbers, np.full(PROTEINS, -1)])
 
 
-def report(name: str, log_chances: np.ndarray, same: np.ndarray) -> None:
+def report(name: str, log_p_values: np.ndarray, same: np.ndarray) -> None:
     """Print observed hits for each size of table and E-value, expected ones being the E-value (at most all rows)."""
-    unrelated, related = np.exp(log_chances[~same]), np.exp(log_chances[same])
+    unrelated, related = np.exp(log_p_values[~same]), np.exp(log_p_values[same])
     for rows in ROWS:
         cells = []
         for evalue in EVALUES:
@@ -113,7 +113,7 @@ def main() -> None:
     print(f"{'':<30}{'rows':>10}" + "".join(f"{f'E ≤ {evalue:g}':>18}" for evalue in EVALUES))
     for name, queries in kinds.items():
         own = unit(embedder.pooled(queries))
-        report(f"cosine, {name}", known.log_chances(own, own @ vectors.T), same)
+        report(f"cosine, {name}", known.log_p_values(own, own @ vectors.T), same)
         if options.residues:
             some = slice(options.residues)
             found = aligned(embedder, known, queries[some], own[some], rows, vectors, same[some])

@@ -12,6 +12,9 @@ Every stage of the command line is one function here:
 Names are loaded when first used, so `import phylocli` is fast and imports no heavy library.
 """
 
+import sys
+from typing import Any
+
 import lazy_loader
 
 from phylocli.core.threads import set_environment
@@ -21,4 +24,16 @@ set_environment()
 __version__ = "0.1.0"
 
 # The names are in __init__.pyi, once for type checkers and for here.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+# `phylocli.probe` and `phylocli.search` are rooms that can be called (core.callable_module), not functions that hide rooms.
+globals().pop("__lazy_shadowed__", None)
+
+
+def __getattr__(name: str) -> Any:
+    value = _load(name)
+    room = sys.modules.get(f"{__name__}.{name}")
+    if room is None:
+        return value
+    globals()[name] = room
+    return room

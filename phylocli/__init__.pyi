@@ -21,10 +21,10 @@ from .pairs import Split as Split
 from .pairs import sample_pairs as sample_pairs
 from .probe import Metrics as Metrics
 from .probe import draw_map as draw_map
-from .probe import probe as probe
 from .probe import run_probes as run_probes
-from .search import search as search
+from .probe.pipeline import probe as probe
 from .search import search_file as search_file
+from .search.pipeline import search as search
 from .simulate import simulate_families as simulate_families
 from .store import Store as Store
 from .train import train_model as train_model

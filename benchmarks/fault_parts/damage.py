@@ -188,9 +188,9 @@ def _make_homology(folder: Path) -> list[Path]:
 
 def _read_homology(folder: Path) -> str:
     from phylocli.models.model import Model
-    from phylocli.search.residue_plda import load_homology
+    from phylocli.search.residue_plda import load_residue_plda
 
-    found = load_homology(Model.load(folder / "default"))
+    found = load_residue_plda(Model.load(folder / "default"))
     return _digest(*vars(found).values()) if found is not None else "left alone"
 
 

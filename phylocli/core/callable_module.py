@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -9,10 +10,13 @@ from typing import Any
 
 
 def make_callable(name: str, function: Callable[..., Any]) -> None:
-    """Let a call of an imported module be a call of one of its functions.
+    """Let a call of an imported module be a call of one of its functions, whose documentation it shows.
 
     Args:
         name: of the module.
         function: of the same name as the module, which importing the module hides in the package above it.
     """
-    sys.modules[name].__class__ = type("CallableModule", (ModuleType,), {"__call__": staticmethod(function)})
+    module = sys.modules[name]
+    module.__class__ = type("CallableModule", (ModuleType,), {"__call__": staticmethod(function)})
+    module.__doc__ = function.__doc__
+    module.__dict__["__signature__"] = inspect.signature(function)

@@ -47,7 +47,7 @@ def free_bytes(path: PathLike) -> int:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people say it.
+    """Return a number of bytes for people.
 
     >>> size(12_300_000_000)
     '12.3 GB'
@@ -68,6 +68,6 @@ def check_space(path: PathLike, needed: int) -> None:
     if needed > free:
         raise PhylocliError(
             f"{path} would take about {size(needed)}, and {size(free)} are free there",
-            fix="write to another disk with -o, say --half, or leave out --per-residue",
+            fix="write to another disk with -o, use --half, or leave out --per-residue",
         )
     (console.info if needed > 1e9 else console.detail)(f"{path} will take about {size(needed)} of {size(free)} free")

@@ -32,9 +32,7 @@ def as_sequences(given: Sequences, letters: str = "protein") -> Iterator[Sequenc
     """
     if isinstance(given, str | os.PathLike):
         if isinstance(given, str) and given.isalpha() and not Path(given).exists():
-            raise BadInputError(
-                f"there is no file {shorten(given, 40)!r}", fix="give sequences as a list, also a single one"
-            )
+            raise BadInputError(f"there is no file {shorten(given, 40)!r}", fix="give even one sequence as a list")
         yield from read_sequences(given, letters=letters)
         return
     policy = DuplicatePolicy(fix="give each sequence an id of its own")

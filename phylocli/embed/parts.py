@@ -80,7 +80,7 @@ def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -
             raise UsageError(
                 f"{folder} holds embeddings with other settings",
                 why=f"{key} is {found['settings'].get(key)!r} there, and {settings[key]!r} now",
-                fix="name another folder, or say what it was made with",
+                fix="name another folder, or use its settings",
             )
         if checksum and found.get("input", checksum) != checksum:
             raise _other_input(folder)
@@ -122,7 +122,7 @@ def write_parts(
         maker: the model and the settings.
         shard: which parts are computed.
         size: sequences of a part.
-        meter: told of what is done.
+        meter: counts what is done.
         checksum: of the input, where it is known beforehand. Else (a pipe) it is compared at the end, and what was computed
             is removed where it is another.
 

@@ -15,7 +15,7 @@ EVERY = 60.0
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: `40 s`, `12 min`, `3 h 20 min`.
+    """Return a time for people: `40 s`, `12 min`, `3 h 20 min`.
 
     >>> duration(12_000)
     '3 h 20 min'
@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
 
 
 class Meter:
-    """Counts what has been embedded and says so on stderr.
+    """Counts what has been embedded and reports it.
 
     Args:
         survey: how much there is; None where it cannot be known.

@@ -52,7 +52,7 @@ class Tabulator:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the table says of itself."""
+        """The table's metadata."""
         found = table_metadata(self.model, self.layer)
         if self.untrained is not None:
             found["phylocli.untrained_seed"] = str(self.untrained)

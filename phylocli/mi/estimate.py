@@ -194,7 +194,7 @@ def cautions(found: Information, test: Paired) -> list[str]:
         console.warning(text)
     if found.control_low is not None and found.control_low > 0:
         console.warning(
-            f"{name}: shuffled partners give {found.control_nats:.2f} nats where there is no information, so its "
+            f"{name}: shuffled partners, which share no information, give {found.control_nats:.2f} nats, so its "
             "estimate is too high by about as much"
         )
     return said

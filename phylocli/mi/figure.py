@@ -1,4 +1,4 @@
-"""The staircase figure: what each estimator says while the true information rises step by step."""
+"""The staircase figure: the estimates of each estimator while the true information increases in steps."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def parse_estimators(texts: list[str]) -> list[Choice]:
     """Return estimators by name.
 
     Raises:
-        UsageError: an objective that is no estimator, or does not exist.
+        UsageError: an objective that is not an estimator, or does not exist.
     """
     choices = [Choice.parse(text) for text in texts]
     known = estimators()

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from phylocli.core.callable_module import make_callable
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.search.alignment import Comparison, Gaps, Standardised, align_residues
+from phylocli.search.alignment import Comparison, Gaps, StandardisedCosine, align_residues
 from phylocli.search.background import Background, background_of
 from phylocli.search.database import open_table, unit
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.pipeline import search, search_file
 from phylocli.search.queries import Queries, read_queries
-from phylocli.search.residue_plda import Homology, fit_homology, load_homology
+from phylocli.search.residue_plda import ResiduePLDA, fit_residue_plda, load_residue_plda
 
 __all__ = [
     "Background",
     "Comparison",
     "EmbeddingTable",
     "Gaps",
-    "Homology",
     "Neighbours",
     "Queries",
-    "Standardised",
+    "ResiduePLDA",
+    "StandardisedCosine",
     "align_residues",
     "background_of",
-    "fit_homology",
-    "load_homology",
+    "fit_residue_plda",
+    "load_residue_plda",
     "nearest",
     "open_table",
     "read_queries",

@@ -1,11 +1,12 @@
 """Local alignment of residue embeddings: Smith & Waterman with a score for each pair of residues at hand.
 
-The score of aligning residue i with residue j comes from their embeddings, by a `Comparison`: log odds of homology where a
-model has them (`homology`), else how much their cosine stands out (`Standardised`). The alignment is local, with affine gaps
-(Smith & Waterman 1981, doi:10.1016/0022-2836(81)90087-5; Gotoh 1982, doi:10.1016/0022-2836(82)90398-9).
+The score of aligning residue i with residue j comes from their embeddings, by a `Comparison`: the log-likelihood ratio of
+homology where the model has a residue PLDA (`residue_plda`), else their standardised cosine (`StandardisedCosine`). The
+alignment is local, with affine gaps (Smith & Waterman 1981, doi:10.1016/0022-2836(81)90087-5; Gotoh 1982,
+doi:10.1016/0022-2836(82)90398-9).
 
-Many targets are aligned at once: the recursion runs along anti-diagonals, whose cells do not depend on each other, over all
-targets of a batch.
+Many targets are aligned at once: the recursion runs along anti-diagonals, whose cells do not depend on each other, over
+all targets of a batch.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Comparison(Protocol):
 
 
 @dataclass(frozen=True)
-class Standardised:
+class StandardisedCosine:
     """Cosines in standard deviations from the mean of their row and from that of their column, averaged, less a threshold.
 
     What resembles everything then resembles nothing. It needs no fit, so it serves any model (Pantolini et al. 2024,

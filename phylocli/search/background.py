@@ -25,7 +25,7 @@ from phylocli.formats import read_sequences
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search.database import FloatArray, unit
-from phylocli.search.evalues import Floats, log_chances, sample_rows
+from phylocli.search.evalues import Floats, log_p_values, sample_rows
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
@@ -37,10 +37,10 @@ REVERSED = "reversed-"
 """Ids of reversed sequences begin so."""
 
 SIZE = 4096
-"""Rows of a table that stand in where a model has no background."""
+"""Number of rows of a table that are used where a model has no background."""
 
 FEWEST = 1000
-"""With fewer rows than this, a table cannot stand in."""
+"""Minimum number of rows of a table for that."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Background:
 
     Attributes:
         vectors: unit vectors (m, D).
-        sequences: their residues, (m,); empty where rows of a table stand in.
+        sequences: their residues, (m,); empty where rows of a table are used.
         reversed: whether a sequence is a reversed one, (m,).
     """
 
@@ -57,9 +57,9 @@ class Background:
     sequences: list[str]
     reversed: np.ndarray
 
-    def log_chances(self, queries: FloatArray, cosines: FloatArray) -> Floats:
-        """Return the logarithm of the chance that an unrelated protein is as near, see `significance.log_chances`."""
-        return log_chances(queries, cosines, self.vectors)
+    def log_p_values(self, queries: FloatArray, cosines: FloatArray) -> Floats:
+        """Return the log p-values of cosines, see `significance.log_p_values`."""
+        return log_p_values(queries, cosines, self.vectors)
 
     def nearest_reversed(self, query: FloatArray, count: int) -> list[str]:
         """Return the sequences that are nearest to a query (D,) among those that are certain to be no homologs of it."""

@@ -1,10 +1,10 @@
 """E-values of the alignment of residue embeddings and of the cosine together.
 
-1. The query is aligned with the 128 reversed proteins of the background that are nearest to it by cosine: related to it by
-   composition at most. A Gumbel distribution, which depends on both lengths, is fitted to these scores (`extreme`), as
-   Pearson 1998 (doi:10.1006/jmbi.1997.1525) does with the scores of a library. It gives a p-value to each hit's score, among
-   proteins that are near.
-2. The p-value of the cosine (`significance`) and that of the alignment are combined: p = (p₁ · p₂)^(1 / c). Their sum of
+1. The query is aligned with the 128 reversed proteins of the background that are nearest to it by cosine: related to it
+   by composition at most. A Gumbel distribution, which depends on both lengths, is fitted to these scores (`gumbel`), as
+   Pearson 1998 (doi:10.1006/jmbi.1997.1525) does with the scores of a library. It gives the p-value of each hit's score,
+   among proteins that are near.
+2. The p-value of the cosine (`evalues`) and that of the alignment are combined: p = (p₁ · p₂)^(1 / c). Their sum of
    logarithms is Fisher's statistic, scaled as for dependent p-values (Brown 1975, doi:10.2307/2529826), for what has the
    composition of the query is near to it and aligns with it: c = 2 would be right if one followed from the other.
 
@@ -28,7 +28,7 @@ ALIGNED = 128
 
 
 DEPENDENCE = 1.7
-"""c, chosen so that reversed and shuffled domains of SCOPe's validation folds have as many hits as E-values say."""
+"""c, chosen so that reversed and shuffled domains of SCOPe's validation folds have as many hits as the E-values predict."""
 
 
 class CombinedEvalues:
@@ -59,8 +59,8 @@ class CombinedEvalues:
             return scores, np.full(len(targets), np.nan)
         unrelated = self._background.nearest_reversed(vector, ALIGNED)
         null = fit_gumbel(self._aligner(query, unrelated), cells(query, unrelated))
-        product = null.log_chances(scores, cells(query, targets))
-        product += self._background.log_chances(vector[None], cosines[None])[0]
+        product = null.log_p_values(scores, cells(query, targets))
+        product += self._background.log_p_values(vector[None], cosines[None])[0]
         return scores, self._rows * np.exp(product / DEPENDENCE)
 
 

@@ -34,7 +34,7 @@ class Gumbel:
     rate: float
     log_size: float
 
-    def log_chances(self, scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]) -> Floats:
+    def log_p_values(self, scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]) -> Floats:
         """Return ln P(S ≥ s) of unrelated pairs.
 
         Args:

@@ -276,7 +276,7 @@ def _own_rows(queries: Queries, table: EmbeddingTable) -> npt.NDArray[np.int64]:
 
 
 def _background(table: EmbeddingTable, embedder: Embedder | None, model: PathLike | None, device: str) -> Background | None:
-    """Return the background of the table's model; rows of the table stand in where there is none, None if they are few."""
+    """Return the background of the table's model; rows of the table are used where there is none, None if they are few."""
     if embedder is None and MODEL in table.metadata:
         try:
             embedder = embedder_of(table, model, device)
@@ -303,8 +303,8 @@ def _evalues(background: Background | None, queries: Queries, found: Neighbours,
     """Return the E-values of cosines (n, k): NaN where there is no background, all rows where there is no hit."""
     if background is None:
         return np.full(found.cosines.shape, np.nan)
-    chances = background.log_chances(queries.vectors, found.cosines)
-    return np.where(np.isfinite(found.cosines), rows * np.exp(chances), rows)
+    log_p = background.log_p_values(queries.vectors, found.cosines)
+    return np.where(np.isfinite(found.cosines), rows * np.exp(log_p), rows)
 
 
 def _short(value: float) -> float | None:

@@ -43,7 +43,7 @@ class Queries:
 
 
 def holds_sequences(source: PathLike | None) -> bool:
-    """Return whether an input holds sequences rather than a table; standard input is taken for sequences.
+    """Return whether an input holds sequences rather than a table; standard input is expected to be sequences.
 
     Raises:
         BadInputError: no such file.
@@ -117,7 +117,7 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
     wanted = table.metadata.get(MODEL)
     if wanted is None:
         raise BadInputError(
-            f"{table.name} does not say which model made it, so sequences cannot be embedded alike",
+            f"{table.name} does not name the model that made it, so the queries cannot be embedded",
             fix="make it with 'phylocli embed', or give the queries as a table of embeddings too",
         )
     place = choose_device(device)

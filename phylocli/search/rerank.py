@@ -19,9 +19,9 @@ from phylocli.formats import read_sequences
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
 from phylocli.hmmer import SearchOptions, phmmer
-from phylocli.search.alignment import Comparison, Standardised, align_residues
+from phylocli.search.alignment import Comparison, StandardisedCosine, align_residues
 from phylocli.search.database import FloatArray, unit
-from phylocli.search.residue_plda import features_of, load_homology
+from phylocli.search.residue_plda import features_of, load_residue_plda
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
@@ -102,9 +102,9 @@ class ResidueScores:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._homology = load_homology(embedder.model)
-        self.comparison: Comparison = self._homology or Standardised()
-        if self._homology is None:
+        self._plda = load_residue_plda(embedder.model)
+        self.comparison: Comparison = self._plda or StandardisedCosine()
+        if self._plda is None:
             console.info("this model has no residue PLDA: residues are compared by standardised cosines")
         self._kept: OrderedDict[str, FloatArray] = OrderedDict()
         self._bytes = 0
@@ -122,9 +122,9 @@ class ResidueScores:
 
     def coordinates(self, sequences: SequenceOf[str]) -> list[FloatArray]:
         """Return the residues of each sequence as the comparison takes them, (L, D)."""
-        if self._homology is not None:
-            features = features_of(self._embedder, self._homology.layers, sequences)
-            return [self._homology(values) for values in features]
+        if self._plda is not None:
+            features = features_of(self._embedder, self._plda.layers, sequences)
+            return [self._plda(values) for values in features]
         return [in_embedding(values, self._embedder) for values in self._embedder.residues(sequences)]
 
     def _residues(self, targets: SequenceOf[str]) -> list[FloatArray]:

@@ -1,11 +1,11 @@
-"""How much likelier two residues are homologous than not, judged by their embeddings: scores for alignments.
+"""Residue PLDA: the log-likelihood ratio that two residues are homologous, given their embeddings; scores for alignments.
 
 A substitution matrix says for two amino acids how much likelier they are to stand in one column of an alignment than side
-by side by chance, as a logarithm of odds. Here the same is asked of two embeddings, which know the residue's surroundings.
-Both hypotheses are Gaussian: each alignment column has a mean, drawn from N(μ, B), and its residues scatter around it by
-N(0, W). Then the log odds that x and y share a column rather than being of two are a quadratic form in x and y, given by μ,
-B and W alone (probabilistic linear discriminant analysis: Ioffe 2006, doi:10.1007/11744085_41; Prince & Elder 2007,
-doi:10.1109/ICCV.2007.4409052). B and W are estimated from aligned families; nothing is trained by steps.
+by side by chance, as a logarithm of odds. Here the same is computed for two embeddings, which depend on the residue's
+context. Both hypotheses are Gaussian: each alignment column has a mean, drawn from N(μ, B), and its residues scatter
+around it by N(0, W). Then the log odds that x and y share a column rather than being of two are a quadratic form in x and
+y, given by μ, B and W alone (probabilistic linear discriminant analysis: Ioffe 2006, doi:10.1007/11744085_41; Prince &
+Elder 2007, doi:10.1109/ICCV.2007.4409052). B and W are estimated from aligned families; nothing is trained by steps.
 
 In the axes that make W the identity and B diagonal (ψ), and with each axis scaled to variance 1, two residues of one
 column correlate by r = ψ / (1 + ψ), and
@@ -48,7 +48,7 @@ GAPS = Gaps(opening=4.0, extension=0.5)
 
 
 @dataclass(frozen=True)
-class Homology:
+class ResiduePLDA:
     """Log odds of homology of two residues.
 
     Attributes:
@@ -101,7 +101,7 @@ class Homology:
         return Path(folder) / FILE
 
 
-def load_homology(model: Model) -> Homology | None:
+def load_residue_plda(model: Model) -> ResiduePLDA | None:
     """Return what belongs to a model that was loaded from a folder; None where nothing was fitted, or for other weights.
 
     Raises:
@@ -116,7 +116,7 @@ def load_homology(model: Model) -> Homology | None:
         described: dict[str, Any] = json.loads(metadata["homology"])
         layers, gaps = tuple(described["layers"]), Gaps(*described["gaps"])
         numbers = {key: described[key] for key in ("fingerprint", "scale", "offset")}
-        found = Homology(layers, arrays["mean"], arrays["axes"], arrays["correlation"], **numbers, gaps=gaps)
+        found = ResiduePLDA(layers, arrays["mean"], arrays["axes"], arrays["correlation"], **numbers, gaps=gaps)
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{path} is damaged", why=str(error), fix=fix) from error
     if found.fingerprint != model.fingerprint:
@@ -133,7 +133,7 @@ def features_of(embedder: Embedder, layers: tuple[int, ...], sequences: Sequence
     return [np.concatenate(parts, axis=1) for parts in zip(*found, strict=True)]
 
 
-def fit_homology(
+def fit_residue_plda(
     model: Model,
     families: Iterable[Family],
     *,
@@ -141,7 +141,7 @@ def fit_homology(
     dimension: int = 64,
     members: int = MEMBERS,
     seed: int = 0,
-) -> Homology:
+) -> ResiduePLDA:
     """Fit log odds of homology to a model: one pass over aligned families, two covariances, one eigenvalue problem.
 
     Args:
@@ -171,4 +171,4 @@ def fit_homology(
     fitted = fit_axes(parts(), dimension)
     console.info(f"homology of residues: {fitted.residues:,} residues, layers {', '.join(map(str, chosen))}")
     mean, axes, correlation = (values.astype(np.float32) for values in (fitted.mean, fitted.axes, fitted.correlation))
-    return Homology(chosen, mean, axes, correlation, model.fingerprint)
+    return ResiduePLDA(chosen, mean, axes, correlation, model.fingerprint)

@@ -16,9 +16,9 @@ from phylocli.embed import Embedder
 from phylocli.formats import read_families
 from phylocli.models.model import Model
 from phylocli.search import alignment, unit
-from phylocli.search.alignment import Gaps, Standardised, align_residues
+from phylocli.search.alignment import Gaps, StandardisedCosine, align_residues
 from phylocli.search.rerank import ResidueScores
-from phylocli.search.residue_plda import FILE, Homology, features_of, fit_homology, load_homology
+from phylocli.search.residue_plda import FILE, ResiduePLDA, features_of, fit_residue_plda, load_residue_plda
 
 
 def brute_force(scores: np.ndarray, gaps: Gaps) -> float:
@@ -64,7 +64,7 @@ def test_standardised_cosines_are_those_of_each_pair_alone() -> None:
     query, *targets = (unit(rng.normal(size=(n, 6))) for n in (9, 12, 5))
     block = np.zeros((2, 12, 6), dtype=np.float32)
     block[0], block[1, :5] = targets
-    found = Standardised(threshold=0.7).scores(query, block, np.array([12, 5]))
+    found = StandardisedCosine(threshold=0.7).scores(query, block, np.array([12, 5]))
     for index, target in enumerate(targets):
         cosines = (query @ target.T).astype(np.float64)
         by_row = (cosines - cosines.mean(1, keepdims=True)) / cosines.std(1, keepdims=True)
@@ -80,7 +80,7 @@ def test_log_odds_are_those_of_the_two_gaussian_hypotheses() -> None:
 
     psi, vectors = scipy.linalg.eigh(between, within)
     mean = rng.normal(size=size)
-    model = Homology((1,), mean, vectors / np.sqrt(1 + psi), psi / (1 + psi), "", scale=0.5, offset=0.25)
+    model = ResiduePLDA((1,), mean, vectors / np.sqrt(1 + psi), psi / (1 + psi), "", scale=0.5, offset=0.25)
     x, y = rng.normal(size=(2, 4, size)) * 2
     found = model.scores(model(x), model(y)[None], np.array([4]))[:, 0]
     total = between + within
@@ -94,7 +94,7 @@ def test_log_odds_are_those_of_the_two_gaussian_hypotheses() -> None:
 def test_what_is_fitted_tells_aligned_residues_from_others(examples: Path, tmp_path: Path) -> None:
     model = Model.load(Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "model"))
     families = list(read_families(examples / "families.sto"))
-    fitted = fit_homology(model, families[:-2], members=6, dimension=24)
+    fitted = fit_residue_plda(model, families[:-2], members=6, dimension=24)
     assert fitted.layers == (2, 4) and (np.diff(fitted.correlation) <= 0).all()
     above = []
     for family in families[-2:]:  # which the fit did not see
@@ -106,22 +106,22 @@ def test_what_is_fitted_tells_aligned_residues_from_others(examples: Path, tmp_p
     assert min(above) > 0.75
 
     fitted.save(tmp_path / "model")
-    again = load_homology(model)
+    again = load_residue_plda(model)
     assert again is not None and again.gaps == fitted.gaps and np.array_equal(again.axes, fitted.axes)
     with pytest.raises(UsageError, match="too few aligned residues"):
-        fit_homology(model, families[:1], members=1)
+        fit_residue_plda(model, families[:1], members=1)
     other = Model.load(Model.create("convolutional", preset="tiny", seed=1).save(tmp_path / "other"))
     fitted.save(tmp_path / "other")
-    assert load_homology(other) is None  # the file is of other weights
+    assert load_residue_plda(other) is None  # the file is of other weights
     (tmp_path / "other" / FILE).write_bytes(b"not a table")
     with pytest.raises(BadInputError, match="is damaged"):
-        load_homology(other)
+        load_residue_plda(other)
 
 
 def test_a_model_without_log_odds_compares_by_cosines_and_a_protein_is_nearest_to_itself(examples: Path) -> None:
     model = Model.create("convolutional", preset="tiny", seed=0).eval()
     look = ResidueScores(Embedder(model))
-    assert isinstance(look.comparison, Standardised) and load_homology(model) is None
+    assert isinstance(look.comparison, StandardisedCosine) and load_residue_plda(model) is None
     members = [s.residues for s in next(iter(read_families(examples / "families.sto"))).sequences()[:6]]
     scores = look(members[2], members)
     assert scores.argmax() == 2 and np.allclose(scores, look(members[2], members[::-1])[::-1], atol=1e-3)

@@ -17,7 +17,7 @@ from phylocli.models.model import Model
 from phylocli.search import Background, EmbeddingTable, background, background_of, unit
 from phylocli.search.background import background_of_table
 from phylocli.search.combined_evalues import CombinedEvalues, cells
-from phylocli.search.evalues import CENSORED, EXCEEDANCES, log_chances, stretch, tail
+from phylocli.search.evalues import CENSORED, EXCEEDANCES, fisher_z, log_p_values, log_survival
 from phylocli.search.gumbel import Gumbel, fit_gumbel
 from phylocli.search.rerank import ResidueScores, align
 
@@ -35,7 +35,7 @@ def test_p_values_are_as_frequent_as_they_say(family: stats.rv_continuous) -> No
     rng = np.random.default_rng(0)
     background = family.rvs(size=(300, 4096), random_state=rng)
     scores = family.rvs(size=(300, 3000), random_state=rng)
-    chances = np.exp(tail(background, scores))
+    chances = np.exp(log_survival(background, scores))
     for chance in (0.5, 0.1, 0.01):
         assert np.mean(chances <= chance) == pytest.approx(chance, rel=0.1)
     for chance in (1e-3, 1e-4):  # of 900,000; a normal tail is taken for a longer one, which is safe
@@ -50,10 +50,10 @@ def test_the_tail_is_the_censored_exponential_fit_of_its_definition() -> None:
     scale = (top[CENSORED:].sum() + CENSORED * top[CENSORED]) / (EXCEEDANCES - CENSORED)
     scores = np.array([[ordered[100], threshold + 0.1, threshold + 7]])
     expected = np.log([101 / 500, *(EXCEEDANCES / 500 * np.exp(-np.array([0.1, 7]) / scale))])
-    assert np.allclose(tail(background, scores)[0], expected)
+    assert np.allclose(log_survival(background, scores)[0], expected)
     relatives = background.copy()
     relatives[0, background[0].argsort()[-CENSORED:]] += 50  # relatives of the query change nothing
-    assert np.array_equal(tail(relatives, scores), tail(background, scores))
+    assert np.array_equal(log_survival(relatives, scores), log_survival(background, scores))
 
 
 @given(st.integers(0, 10_000), st.integers(EXCEEDANCES + 1, 60), st.integers(1, 3))
@@ -61,7 +61,7 @@ def test_p_values_fall_with_the_score_and_are_never_nan(seed: int, count: int, v
     rng = np.random.default_rng(seed)
     background = rng.integers(-values, values + 1, (2, count)).astype(np.float64)  # many are equal, at times all
     scores = np.linspace(-5, 5, 41)[None].repeat(2, axis=0)
-    chances = tail(background, scores)
+    chances = log_survival(background, scores)
     assert np.isfinite(chances).all() and (chances <= 0).all() and (np.diff(chances, axis=1) <= 0).all()
 
 
@@ -77,12 +77,12 @@ def cone(rng: np.random.Generator, count: int) -> np.ndarray:
 def test_evalues_count_unrelated_rows_in_tables_of_any_size_with_and_without_relatives(rows: int) -> None:
     rng = np.random.default_rng(0)
     null, queries, vectors = cone(rng, 4096), cone(rng, 400), cone(rng, 10_000)
-    chances = np.exp(log_chances(queries, queries @ vectors.T, null))
+    chances = np.exp(log_p_values(queries, queries @ vectors.T, null))
     related = unit(queries + 0.02 * rng.normal(size=queries.shape))
     for threshold in (0.1, 1.0, min(10.0, rows / 2)):
         hits = rows * np.mean(rows * chances <= threshold)  # of tables of so many rows, on average
         assert threshold / 2 < hits < 2 * threshold
-    own = np.exp(log_chances(queries, (queries * related).sum(axis=1)[:, None], null))
+    own = np.exp(log_p_values(queries, (queries * related).sum(axis=1)[:, None], null))
     assert np.median(rows * own) < 1e-3 * rows / 10_000  # relatives stand out; how many there are changes nothing
 
 
@@ -90,11 +90,11 @@ def test_an_evalue_depends_on_the_query_and_the_target_alone() -> None:
     rng = np.random.default_rng(2)
     null, queries = cone(rng, 500), cone(rng, 40)
     cosines = (queries @ cone(rng, 30).T).astype(np.float32)
-    together = log_chances(queries, cosines, null)
+    together = log_p_values(queries, cosines, null)
     for row in (0, 17, 39):
-        alone = log_chances(queries[row : row + 1], cosines[row : row + 1, 5:6], null)
+        alone = log_p_values(queries[row : row + 1], cosines[row : row + 1, 5:6], null)
         assert alone[0, 0] == pytest.approx(together[row, 5], abs=1e-3)  # float32 products differ with their shapes
-    assert log_chances(queries[:1], np.array([[-np.inf]]), null)[0, 0] == 0  # no hit: the chance is 1
+    assert log_p_values(queries[:1], np.array([[-np.inf]]), null)[0, 0] == 0  # no hit: the chance is 1
 
 
 @pytest.mark.parametrize("dimension", [1, 2])
@@ -102,8 +102,8 @@ def test_vectors_of_one_or_two_features_have_evalues(dimension: int) -> None:
     rng = np.random.default_rng(3)
     null = unit(rng.normal(size=(200, dimension)))
     with np.errstate(all="raise", under="ignore"):
-        found = log_chances(null[:5], null[:5] @ null.T, null)
-        assert np.isfinite(log_chances(np.zeros((1, dimension), np.float32), np.zeros((1, 3), np.float32), null)).all()
+        found = log_p_values(null[:5], null[:5] @ null.T, null)
+        assert np.isfinite(log_p_values(np.zeros((1, dimension), np.float32), np.zeros((1, 3), np.float32), null)).all()
     assert np.isfinite(found).all()
     if dimension == 1:
         assert np.exp(found[0, 0]) == pytest.approx(np.mean(null[:, 0] == null[0, 0]))  # half of all is as near as can be
@@ -168,7 +168,7 @@ def test_rows_of_a_table_stand_in_for_a_background_if_they_are_many() -> None:
     found = background_of_table(many)
     assert found is not None and len(found.vectors) == 4096
     queries = cone(rng, 200)
-    hits = np.mean(5000 * np.exp(found.log_chances(queries, queries @ many.take(range(5000)).T)) <= 1) * 5000
+    hits = np.mean(5000 * np.exp(found.log_p_values(queries, queries @ many.take(range(5000)).T)) <= 1) * 5000
     assert 0.5 < hits < 2
 
 
@@ -183,7 +183,7 @@ def test_evalues_hold_on_real_proteins_of_different_clans(examples: Path) -> Non
     vectors = unit(embedder.pooled([residues for _, residues in members]))
     known = background_of(embedder)
     assert known is not None
-    evalues = len(vectors) * np.exp(known.log_chances(vectors, vectors @ vectors.T))
+    evalues = len(vectors) * np.exp(known.log_p_values(vectors, vectors @ vectors.T))
     false = group[:, None] != group[None]
     for threshold in (10.0, 3.0, 1.0):
         assert (false & (evalues <= threshold)).sum(axis=1).mean() < 2 * threshold
@@ -201,14 +201,14 @@ def test_the_gumbel_fit_finds_the_distribution_that_scores_were_drawn_from() -> 
     found = fit_gumbel(scores, pairs)
     assert found.rate == pytest.approx(true.rate, rel=0.02) and found.log_size == pytest.approx(true.log_size, abs=0.15)
     for chance in (0.5, 0.01, 0.001):
-        assert np.mean(np.exp(found.log_chances(scores, pairs)) <= chance) == pytest.approx(chance, rel=0.3)
-    near, far = (found.log_chances(np.array([s]), np.array([1e4]))[0] for s in (2000.0, 2000 + 1 / found.rate))
+        assert np.mean(np.exp(found.log_p_values(scores, pairs)) <= chance) == pytest.approx(chance, rel=0.3)
+    near, far = (found.log_p_values(np.array([s]), np.array([1e4]))[0] for s in (2000.0, 2000 + 1 / found.rate))
     assert near - far == pytest.approx(1) and far < -1000  # no digits are lost however far out
 
 
 @pytest.mark.parametrize("scores", [np.zeros(128), np.full(128, 3.0), np.r_[np.zeros(127), 1.0]])
 def test_equal_scores_of_unrelated_pairs_still_give_p_values(scores: np.ndarray) -> None:
-    found = fit_gumbel(scores, np.full(len(scores), 100.0)).log_chances(np.array([0.0, 2, 5, 50]), np.full(4, 100.0))
+    found = fit_gumbel(scores, np.full(len(scores), 100.0)).log_p_values(np.array([0.0, 2, 5, 50]), np.full(4, 100.0))
     assert np.isfinite(found).all() and (np.diff(found) <= 0).all() and found[-1] < -10
 
 
@@ -247,4 +247,4 @@ def test_alignment_is_phmmers_with_the_tables_size(examples: Path) -> None:
 
 
 def test_stretched_cosines_end_where_a_search_tells_them_apart() -> None:
-    assert stretch(np.array([1.0, 2.0])) == pytest.approx([np.arctanh(1 - 2.0**-21)] * 2)
+    assert fisher_z(np.array([1.0, 2.0])) == pytest.approx([np.arctanh(1 - 2.0**-21)] * 2)

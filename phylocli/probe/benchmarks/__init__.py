@@ -37,7 +37,7 @@ def load_benchmark(name: str, folder: Path, part: str | None = None) -> Benchmar
     """
     module = BENCHMARKS.load(name)
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder", fix="name the folder of the benchmark's files with --data")
+        raise UsageError(f"{folder} is not a folder", fix="name the folder of the benchmark's files with --data")
     if part is not None and part not in module.PARTS:
         raise UsageError(f"{name} has no part {part!r}", fix=f"its parts are {', '.join(module.PARTS)}")
     found: Benchmark = module.load(folder, part or module.PARTS[0])

@@ -64,9 +64,9 @@ def read_json(path: Path, *needed: str) -> list[dict[str, Any]]:
         try:
             records = json.loads(stream.read())
         except ValueError as error:
-            raise BadInputError(f"{path.name} is no JSON", why=str(error)) from error
+            raise BadInputError(f"{path.name} is not JSON", why=str(error)) from error
     if not isinstance(records, list) or not records or not all(isinstance(r, dict) for r in records):
-        raise BadInputError(f"{path.name} is no list of records")
+        raise BadInputError(f"{path.name} is not a list of records")
     for place, record in enumerate(records):
         missing = [name for name in needed if name not in record]
         if missing:
@@ -75,7 +75,7 @@ def read_json(path: Path, *needed: str) -> list[dict[str, Any]]:
 
 
 def is_json(path: Path) -> bool:
-    """Return whether a file's name says that it is JSON, compressed or not."""
+    """Return whether a file is JSON by its name, compressed or not."""
     return ".json" in path.suffixes[-2:]
 
 

@@ -50,7 +50,7 @@ def read_netsurfp(path: Path) -> pl.DataFrame:
         raise BadInputError(f"{path.name} cannot be read as NPZ", why=str(error)) from error
     if data.ndim != 3 or data.shape[2] != COLUMNS or len(data) != len(names):
         raise BadInputError(
-            f"{path.name} is no data set of NetSurfP-2",
+            f"{path.name} is not a dataset of NetSurfP-2",
             why=f"'data' has shape {data.shape}, and there are {len(names)} 'pdbids'",
             fix=f"'data' must be (proteins, residues, {COLUMNS})",
         )

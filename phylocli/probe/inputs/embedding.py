@@ -24,10 +24,10 @@ class Embedding:
         ids: one a row, unique.
         vectors: shape (n, D), float32.
         source: where it came from: a file's name, or what was computed.
-        metadata: what the file says of itself (model fingerprint, pooling, layer).
+        metadata: of the file (model fingerprint, pooling, layer).
         baseline: whether it was computed here to compare with.
         residues: gives the embeddings of residues, where there are any; `vectors` are then their means.
-        only_residues: whether the vectors of whole sequences are no concern (another embedding has the same).
+        only_residues: evaluate only the residues (another embedding has the same vectors of sequences).
         search: scores of rows against rows, for a baseline that searches and has no vectors.
     """
 

@@ -47,7 +47,7 @@ MUTATION_COLUMNS = ("mutations", "mutation", "mutant", "variant", "variants")
 """Names of columns of mutations, in any case."""
 
 NO_LABELS = ("sequence", "seq", "mutated_sequence", "description", "length")
-"""Names of columns that are not labels unless the user says so, in any case."""
+"""Names of columns that are not labels unless the user names them, in any case."""
 
 _SEPARATOR = re.compile(r"\s*[;,|]\s*")
 _LIST = re.compile(r"\[(.*)\]|\((.*)\)|\{(.*)\}|c\((.*)\)", re.DOTALL)
@@ -104,13 +104,13 @@ def read_column(
 
     Args:
         series: as it was read: of texts, numbers, truth values or lists.
-        options: what the user says.
+        options: how the user wants it to be interpreted.
         lengths: of the items' sequences, where there are sequences.
         named: whether the user asks for this column, whatever it is called.
         groups: whether it is to name groups, and so holds classes.
 
     Raises:
-        UsageError: the user says that it holds what it cannot.
+        UsageError: the user asks for an interpretation that does not fit.
     """
     import polars as pl
 
@@ -132,7 +132,7 @@ def read_column(
         role: Role = "mask of residues" if mask else "labels of residues"
         return Column(name, role, "one letter for each residue of the sequence", series.to_list())
     if not named and name.lower() in NO_LABELS:
-        return Column(name, "ignored", "by its name; name it with --label, --classes or --quantities")
+        return Column(name, "ignored", "by its name; name it with --columns, --classes or --quantities")
     listed = _lists_of(series) if texts is None else _lists_of_texts(texts)
     if listed is not None:
         terms = _terms(listed)
@@ -246,7 +246,7 @@ def _lists_of_texts(texts: pl.Series) -> list[list[str] | None] | None:
 
 
 def terms_of(texts: SequenceOf[str | None]) -> Terms | None:
-    """Return the terms of a column whose values are lists (`GO:0003677;GO:0005515`), None where it is no such column.
+    """Return the terms of a column whose values are lists (`GO:0003677;GO:0005515`), None where it is not such a column.
 
     Values are split at `;`, `,` and `|`. It is a column of terms where some values list several, no term holds a blank
     (prose does), and terms are shared: there are fewer of them than mentions. Where every value has the same number of parts

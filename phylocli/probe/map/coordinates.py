@@ -32,7 +32,7 @@ def resolve_method(method: str, points: int) -> str:
         MissingDependencyError: UMAP is asked for and not installed.
     """
     if method not in METHODS:
-        raise UsageError(f"there is no projection named {method!r}", fix=f"known: {', '.join(METHODS)}")
+        raise UsageError(f"unknown projection {method!r}", fix=f"known: {', '.join(METHODS)}")
     found = find_spec("umap")
     installed = found is not None and found.origin is not None  # numba's cache stays behind as a folder when it is removed
     if method == "umap" and not installed:

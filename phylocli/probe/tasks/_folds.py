@@ -14,7 +14,7 @@ IntArray = npt.NDArray[np.int64]
 
 FOLDS = 5
 ONE_FOLD = 25_000
-"""Beyond so many items one fold is learned and scored: 5,000 scored items say enough, and five take five times as long."""
+"""Beyond so many items one fold is learned and scored: 5,000 scored items are enough."""
 
 
 @dataclass

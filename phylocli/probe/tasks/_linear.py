@@ -19,7 +19,7 @@ MANY_CLASSES = 100
 
 
 ROUGH = 1e-3
-"""Tolerance of a fit of many classes that only has to be told from fits with other penalties: a third of the time."""
+"""Tolerance of a fit that is only compared with fits of other penalties: a third of the time."""
 
 
 def logistic(x: npt.NDArray[Any], y: IntArray, penalty: float, start: Any = None, tolerance: float = 1e-5) -> Any:

@@ -131,7 +131,7 @@ def _neighbours(unit: Float32Array, fold: Fold, member: Any) -> Float32Array:
 def _predicted(
     x: Float32Array, unit: Float32Array, terms: Terms, fold: Fold, seed: int
 ) -> tuple[Float32Array, Float32Array, Float32Array]:
-    """Return what the regression, the neighbours and the mere frequencies say of the scored proteins, (test, terms) each."""
+    """Return the predictions of regression, neighbours and term frequencies for scored proteins, (test, terms) each."""
     member = terms.member.astype(np.float32)
     frequency = np.asarray(member[fold.train].mean(axis=0)).ravel()
     # Terms beyond the most frequent ones, and those that nobody in the training part has, are never predicted.

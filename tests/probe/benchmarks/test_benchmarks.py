@@ -55,7 +55,7 @@ def test_every_benchmark_says_what_it_is_and_misses_its_files(tmp_path: Path) ->
             load_benchmark(name, tmp_path)
     with pytest.raises(UsageError, match="no part 'nonsense'"):
         load_benchmark("scope", tmp_path, "nonsense")
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         load_benchmark("scope", tmp_path / "missing")
 
 
@@ -144,7 +144,7 @@ def test_secondary_structure_as_netsurfp_publishes_it(tmp_path: Path) -> None:
     data = Dataset.from_labels(cb513.frame, "cb513", columns=cb513.columns)
     assert set(data.residue_labels) == {"ss3", "ss8"} and data.residue_mask is not None
     np.savez(tmp_path / "Train_HHblits.npz", data=np.zeros((2, 5, 57)), pdbids=np.array(["a", "b"]))
-    with pytest.raises(BadInputError, match=r"Train_HHblits.npz is no data set of NetSurfP-2"):
+    with pytest.raises(BadInputError, match=r"Train_HHblits.npz is not a dataset of NetSurfP-2"):
         load_benchmark("secondary-structure", tmp_path)
     (tmp_path / "Train_HHblits.npz").write_bytes(b"PK nonsense")
     with pytest.raises(BadInputError, match="cannot be read as NPZ"):
@@ -157,7 +157,7 @@ def test_json_of_something_else_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"stability_train.json: record 1 has no field 'stability_score'"):
         load_benchmark("tape-stability", tmp_path)
     (tmp_path / "stability_train.json").write_text("{")
-    with pytest.raises(BadInputError, match="is no JSON"):
+    with pytest.raises(BadInputError, match="is not JSON"):
         load_benchmark("tape-stability", tmp_path)
 
 
