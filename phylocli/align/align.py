@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -19,6 +20,8 @@ from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike
+
+logger = logging.getLogger(__name__)
 
 
 def align_families(
@@ -70,7 +73,7 @@ def _align_each(
     start, members = time.monotonic(), 0
     for family in console.progress(NucleotideCheck().families(families), "alignments", unit="families"):
         members += len(family)
-        console.detail(f"{family.label}: aligning {len(family)} sequences, engine {config.engine}")
+        logger.debug(f"{family.label}: aligning {len(family)} sequences, engine {config.engine}")
         try:
             aligned = _aligned(engine, family, config.engine, settings)
             kept = trim_columns(drop_uncovered(aligned, config.min_coverage), rule)
@@ -83,7 +86,7 @@ def _align_each(
             failures.done += 1
         yield kept
     seconds = time.monotonic() - start
-    console.detail(f"aligned {members:,} sequences in {seconds:.1f} s, {members / max(seconds, 1e-9):,.0f} a second")
+    logger.debug(f"aligned {members:,} sequences in {seconds:.1f} s, {members / max(seconds, 1e-9):,.0f} a second")
 
 
 def _aligned(engine: AlignerPlugin, family: Family, name: str, settings: Settings) -> Family:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from phylocli.cli._options import Input, Output
 from phylocli.config.families import FamiliesConfig
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = [
     "phylocli families proteins.fasta -o families.sto --members members.tsv",
@@ -40,7 +43,6 @@ def command(
     are of domains: a protein may be in several, each time with a part of it, named id/from-to. The same sequences give the
     same families, whatever their order and the number of threads.
     """
-    from phylocli.core import console
     from phylocli.families import find_families
     from phylocli.families.write import check_store, write_members, write_records
     from phylocli.formats import read_sequences
@@ -51,4 +53,4 @@ def command(
         write_records(found, output, store, config, replace=replace)
         if members is not None:
             write_members(found, members, config)
-        console.info(found.summary())
+        logger.info(found.summary())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from phylocli.cli._options import LabelsOption
 from phylocli.config.map import MapConfig
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = [
     "phylocli map emb.parquet -o map.html",
@@ -32,8 +35,7 @@ def command(
     The page works offline: pan, zoom, hover for id and label, click in the legend, search for an id. UMAP needs the extra
     'map' (umap-learn); without it t-SNE is used.
     """
-    from phylocli.core import console
     from phylocli.probe import draw_map
 
     page = draw_map(embeddings, output, config, labels=labels)
-    console.info(f"{len(page.ids):,} points: {output}")
+    logger.info(f"{len(page.ids):,} points: {output}")

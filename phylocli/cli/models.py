@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = ["phylocli models", "phylocli models show default", "phylocli models show run/model"]
 
@@ -19,12 +22,11 @@ def command(
     config.json is a model. Without --model, commands use 'default'.
     """
     from phylocli import models
-    from phylocli.core import console
     from phylocli.core.errors import UsageError
 
     if action == "list" and name is None:
         if not models.named():
-            console.info("This installation has no model; train one with 'phylocli train families.sto -o run'")
+            logger.info("This installation has no model; train one with 'phylocli train families.sto -o run'")
         typer.echo(models.listing(), nl=False)
     elif action == "show" and name is not None:
         typer.echo(models.card(name), nl=False)

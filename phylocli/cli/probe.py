@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from phylocli.cli._options import LabelsOption
 from phylocli.config.probe import ProbeConfig
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = [
     "phylocli probe emb.parquet --labels labels.tsv --sequences seqs.fasta -o report",
@@ -67,7 +70,6 @@ def command(
     Writes a folder with report.html (one file, works offline), report.json and metrics.parquet. Every value has a 95 %
     confidence interval; the first table (or model) is compared with each other one and with baselines on the same items.
     """
-    from phylocli.core import console
     from phylocli.core.errors import UsageError
     from phylocli.probe import explain_inputs, run_probes
     from phylocli.probe.inputs.tables import parse_source
@@ -82,4 +84,4 @@ def command(
         raise UsageError("the report needs a folder", fix="name one with -o, or use --explain")
     models = [parse_source(text) for text in model or []]
     run_probes(tables, labels, output, config, models=models, sequences=sequences, trees=trees, data=data)
-    console.info(f"report: {output / 'report.html'}")
+    logger.info(f"report: {output / 'report.html'}")

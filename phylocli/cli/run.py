@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from phylocli.cli._options import StoreOption
 from phylocli.config.run import RunConfig
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = [
     "phylocli run examples/demo.toml -o demo",
@@ -31,8 +34,7 @@ def command(
     A stage whose inputs and options are unchanged is skipped; an interrupted run resumes where it stopped. Every option of a
     stage can be set: in its table of the configuration, [tree] for example, or by --set tree.engine=nj.
     """
-    from phylocli.core import console
     from phylocli.workflow import run_chain
 
     report = run_chain(config, output, store=store)
-    console.info(f"\nThe report is at {report.resolve()}")
+    logger.info(f"\nThe report is at {report.resolve()}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
 
 from phylocli.cli._options import ClanOption, Output, StoreOption
 from phylocli.core.plugins import ALIGNERS
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = [
     "phylocli store ls --clan CL0090",
@@ -74,12 +77,11 @@ def import_(
     Pfam-A.seed.gz is imported as a release.
     """
     from phylocli.align import align_families
-    from phylocli.core import console
     from phylocli.fetch import import_families
     from phylocli.store import Store
 
     if method is not None:
-        console.warning("--method is now called --engine; the old name will be removed")
+        logger.warning("--method is now called --engine; the old name will be removed")
         engine = method
     target = Store(store)
     count = import_families(
@@ -88,7 +90,7 @@ def import_(
         align=lambda family: next(align_families([family], engine=engine)),
         replace_existing=replace,
     )
-    console.info(f"{count:,} famil{'y' if count == 1 else 'ies'} imported into {target.root}")
+    logger.info(f"{count:,} famil{'y' if count == 1 else 'ies'} imported into {target.root}")
 
 
 @app.command("export")

@@ -14,6 +14,7 @@ Choices are `Literal[...]`, ranges are `Field(ge=..., le=...)`, and what only th
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,8 +25,9 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from phylocli.core import console
 from phylocli.core.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 
 class Cli:
@@ -246,7 +248,7 @@ def _renamed(cls: type[Config], values: Mapping[str, Any], layer: Layer) -> dict
             name = today[key]
             written = layer.name_of(key)
             new = f"--{name.replace('_', '-')}" if written.startswith("--") else name
-            console.warning(f"{written} is now called {new}; the old name will be removed")
+            logger.warning(f"{written} is now called {new}; the old name will be removed")
         below = nested_class(cls.model_fields[name]) if name in cls.model_fields else None
         found[name] = _renamed(below, value, layer) if below is not None and isinstance(value, Mapping) else value
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,8 +13,9 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from phylocli import recipes
 from phylocli.config.base import Cli, Config, Layer, located
 from phylocli.config.types import Alphabet, Count, Device, Fraction, Seed
-from phylocli.core import console
 from phylocli.core.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 Number = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, lt=math.inf)]
@@ -27,7 +29,7 @@ def _today(values: Any, table: str, old: str, new: str) -> Any:
     """Return a table in which a parameter of a plugin has its present name."""
     if not isinstance(values, dict) or old not in values:
         return values
-    console.warning(f"{table}.{old} is now called {table}.{new}; the old name will be removed")
+    logger.warning(f"{table}.{old} is now called {table}.{new}; the old name will be removed")
     return {(new if key == old else key): value for key, value in values.items()}
 
 
@@ -300,7 +302,7 @@ class TrainConfig(Config):
             kept = [layer for layer in layers if not (layer.where.startswith("$") or layer.where.endswith("]"))]
             ignored = [layer.where for layer in layers if layer not in kept]
             if ignored:
-                console.info(f"{named} is the complete configuration of a run; ignoring {', '.join(ignored)}")
+                logger.info(f"{named} is the complete configuration of a run; ignoring {', '.join(ignored)}")
             layers = kept
         defaults = {name: cls.model_fields[name].default.model_dump() for name in _PLUGIN_TABLES}
         about = Layer("", {"recipe": recipe.name, "idea": recipe.idea, "paper": recipe.paper})

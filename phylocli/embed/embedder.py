@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
@@ -13,7 +14,6 @@ import numpy.typing as npt
 import torch
 
 from phylocli import models
-from phylocli.core import console
 from phylocli.core.alphabet import check_residues, encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.batching import spans, token_batches, windows
@@ -25,6 +25,8 @@ from phylocli.formats.nucleotides import OTHER_MODEL, NucleotideCheck
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
 from phylocli.models.model import Model
+
+logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -284,12 +286,12 @@ class _Watch:
 
     def report(self) -> None:
         if self.unknown:
-            console.warning(
+            logger.warning(
                 f"{len(self.unknown)} sequences consist of unknown residues only, first {shorten(self.unknown[0])!r}; "
                 "their embeddings depend on nothing but the length"
             )
         if self.long:
-            console.info(
+            logger.info(
                 f"{len(self.long)} sequences of more than {self.window:,} residues were computed in overlapping windows"
             )
 

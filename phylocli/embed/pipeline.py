@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 from phylocli import models
 from phylocli.config.embed import EmbedConfig, Shard
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.processes import WorkerPool
 from phylocli.core.threads import limit_threads
@@ -28,6 +28,8 @@ from phylocli.formats.streams import STDIO, PathLike, is_file, locks, note_input
 from phylocli.formats.tables import TableFormat, TableWriter, format_of, has_format
 from phylocli.models.device import choose_device
 from phylocli.models.model import Model
+
+logger = logging.getLogger(__name__)
 
 
 def embed_file(
@@ -115,7 +117,7 @@ def _devices(text: str, *, several: bool) -> list[str]:
     if named == ["auto"] and torch.cuda.device_count() > 1:
         if several:
             return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        console.info("one GPU is used; several share the work where the output is a folder (-o FOLDER)")
+        logger.info("one GPU is used; several share the work where the output is a folder (-o FOLDER)")
     if len(named) > 1 and not several:
         raise UsageError("several devices share the parts of a folder, and the output is one table", fix="give -o FOLDER")
     return named
@@ -152,7 +154,7 @@ def _forecast(known: Survey, maker: Tabulator, format: TableFormat) -> int:
 
 def _say_done(meter: Meter, maker: Tabulator, output: PathLike | None) -> None:
     speed = f"{meter.residues:,} residues in {duration(meter.seconds)}"
-    console.info(f"{meter.sequences:,} sequences, {maker.dimension} features each, {speed}: {output}")
+    logger.info(f"{meter.sequences:,} sequences, {maker.dimension} features each, {speed}: {output}")
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def _many_parts(
         for source in job.sources:
             note_input(str(source))
         count = known.sequences
-    console.info(f"{computed} parts computed: {job.folder}")
+    logger.info(f"{computed} parts computed: {job.folder}")
     record = provenance("embed", {**parameters, "shard": str(shard), "shard_size": job.size}, maker.untrained)
     name = f"provenance-{shard.index + 1}-of-{shard.count}.json"
     write_text(job.folder / name, json.dumps(record, indent=2, default=str) + "\n")

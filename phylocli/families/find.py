@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from phylocli.config.families import FamiliesConfig
-from phylocli.core import alphabet, console
+from phylocli.core import alphabet
 from phylocli.core.errors import BadInputError
 from phylocli.core.plugins import FAMILY_ENGINES
 from phylocli.core.threads import available_cores
@@ -25,6 +26,8 @@ from phylocli.hmmer import align_to
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = logging.getLogger(__name__)
 
 _RECORDS_AT_ONCE = 32
 
@@ -177,7 +180,7 @@ def find_families(sequences: Iterable[Sequence], config: FamiliesConfig | None =
     repeated = [name for ids in pool.ids for name in ids]
     if len(set(repeated)) < len(repeated):
         raise BadInputError("an id occurs more than once", fix="make the ids unique: members are named by them")
-    console.detail(f"{len(repeated)} sequences, {len(pool)} of them different, {int(pool.offsets[-1])} residues")
+    logger.debug(f"{len(repeated)} sequences, {len(pool)} of them different, {int(pool.offsets[-1])} residues")
     executor = ThreadPoolExecutor(settings.threads)
     try:
         groups = method.group(pool, settings, executor)

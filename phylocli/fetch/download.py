@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -17,6 +18,8 @@ from phylocli.fetch.http import Client, Reply, TransientError
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.streams import write_text
 from phylocli.store import read_sidecar
+
+logger = logging.getLogger(__name__)
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _PROGRESS = 1 << 20  # bytes that a broken transfer must have brought to earn a fresh set of attempts
@@ -46,7 +49,7 @@ def download(client: Client, url: str, target: Path, *, md5: str | None, source:
     """
     held = read_sidecar(target).get("source", {})
     if target.is_file() and held.get("url") == url and held.get("bytes") == target.stat().st_size and held.get("md5") == md5:
-        console.detail(f"{target} is there already")
+        logger.debug(f"{target} is there already")
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     transfer = _Transfer(client, url, target, md5)
@@ -60,7 +63,7 @@ def download(client: Client, url: str, target: Path, *, md5: str | None, source:
         except ServiceError:
             if transfer.size() < before + _PROGRESS or transfer.refused:
                 raise
-            console.info(f"{target.name}: going on after {transfer.size():,} bytes")
+            logger.info(f"{target.name}: going on after {transfer.size():,} bytes")
     record = {
         "stage": "fetch",
         "source": {
@@ -136,7 +139,7 @@ class _Transfer:
         if reply.status != 200:
             raise TransientError(f"the server answers {reply.status}")
         if have:
-            console.info(f"{self.name}: the server starts again from the first byte")
+            logger.info(f"{self.name}: the server starts again from the first byte")
         self._restart()
         length = reply.headers.get("Content-Length", "")
         etag = reply.headers.get("ETag", "")

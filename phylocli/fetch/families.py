@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.store import Store, is_safe
+
+logger = logging.getLogger(__name__)
 
 _MANY = 50  # families beyond which a release file is the better way: InterPro takes seconds for each
 
@@ -134,9 +137,9 @@ class _Fetcher:
     def _announce(self, missing: int, there: int) -> None:
         word = "family" if missing == 1 else "families"
         also = f"; {there} already there" if there else ""
-        console.info(f"fetching {missing} {word} from InterPro into the store {self.store.root}{also}")
+        logger.info(f"fetching {missing} {word} from InterPro into the store {self.store.root}{also}")
         if missing > _MANY:
-            console.info("that many come faster from a release: --release current")
+            logger.info("that many come faster from a release: --release current")
 
     def _out_of_release(self, release: str, listed: list[Wanted], clans: list[str]) -> list[Wanted]:
         """Bring what is missing into the store from a release's files, and return what was asked for."""
@@ -210,7 +213,7 @@ class _Fetcher:
             except (ServiceError, BadInputError) as error:
                 self.failures.append(Failure(clan, error))
                 continue
-            console.info(f"{clan} has {len(members)} famil{'y' if len(members) == 1 else 'ies'}")
+            logger.info(f"{clan} has {len(members)} famil{'y' if len(members) == 1 else 'ies'}")
             for member in members:
                 yield _wanted(member, self.store)
 
@@ -243,7 +246,7 @@ class _Fetcher:
         except BadInputError as error:
             if self.offline or self.release:
                 raise
-            console.warning(f"{error.what}; fetching {wanted.accession} anew")
+            logger.warning(f"{error.what}; fetching {wanted.accession} anew")
         self._fetch(wanted)
         return self.store.read(wanted.accession)
 
@@ -280,7 +283,7 @@ class _Fetcher:
 
     def _compare_version(self, wanted: Wanted, family: Family) -> None:
         if wanted.version and wanted.version != family.version:
-            console.warning(
+            logger.warning(
                 f"{wanted.accession}.{wanted.version} was asked for; what came is "
                 + (f"{family.accession}.{family.version}" if family.version else "a record without a version")
             )
@@ -354,5 +357,5 @@ def fetch_members(
         with open_text_output(output) as stream:
             fasta.write(all_of_them(), stream, width=60)
     write_sidecar(output, "fetch", {"members": [w.accession for w in listed]}, source={"service": "InterPro"})
-    console.info(f"{count:,} domains of {len(listed)} famil{'y' if len(listed) == 1 else 'ies'}")
+    logger.info(f"{count:,} domains of {len(listed)} famil{'y' if len(listed) == 1 else 'ies'}")
     return count

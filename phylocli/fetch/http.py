@@ -7,6 +7,7 @@ import datetime
 import email.utils
 import io
 import json
+import logging
 import random
 import tempfile
 import threading
@@ -25,6 +26,8 @@ from phylocli.core import console
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
 from phylocli.fetch.retry_policy import Policy
 from phylocli.fetch.verify import unpacked
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -218,7 +221,7 @@ class Client:
                     ) from error
                 seconds = error.wait if error.wait is not None else self._backoff(number)
                 number += 1
-                show = console.info if seconds >= 10 else console.detail
+                show = logger.info if seconds >= 10 else logger.debug
                 show(f"{what}: {error}; attempt {number} of {policy.attempts} in {seconds:.0f} s")
             self.wait(seconds)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, ServiceError
 from phylocli.fetch.release import Release
 from phylocli.formats import write_families
@@ -13,6 +13,8 @@ from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
 from phylocli.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 def write_fetched(families: Iterable[Family], output: PathLike | None, parameters: dict[str, object]) -> int:
@@ -53,7 +55,7 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
 
             write_families(all_of_them(), output)
             write_sidecar(output, "fetch", parameters)
-    console.info(f"{count} famil{'y' if count == 1 else 'ies'}")
+    logger.info(f"{count} famil{'y' if count == 1 else 'ies'}")
     if failure:
         raise failure[0]
     return count
@@ -68,7 +70,7 @@ def write_release(came: Release, store: Store, output: PathLike | None, paramete
     splits = [("alignments", came.alignments), *([("profiles", came.profiles)] if came.profiles else [])]
     for what, split in splits:
         there = len(split.families) - len(split.skipped) - split.written
-        console.info(f"Pfam {came.release}: {split.written:,} {what} written, {there:,} already there")
+        logger.info(f"Pfam {came.release}: {split.written:,} {what} written, {there:,} already there")
     if output is not None:
         skipped = came.alignments.skipped
         write_families((store.read(a) for a in came.alignments.families if a not in skipped), output)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.fetch.http import Client
 from phylocli.fetch.retry_policy import Policy, default_policy
@@ -15,6 +15,8 @@ from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.formats.tables import TableWriter, labels_schema
+
+logger = logging.getLogger(__name__)
 
 _ROWS = 2000
 
@@ -64,9 +66,9 @@ def fetch_proteins(
             labelled = _write_labels(rows, annotations)
             write_sidecar(annotations, "fetch", parameters, source=source)
             if labelled != count:
-                console.warning(f"{count:,} sequences, {labelled:,} annotations")
+                logger.warning(f"{count:,} sequences, {labelled:,} annotations")
     release = f" {service.release}" if service.release else ""
-    console.info(f"{count:,} protein{'' if count == 1 else 's'} of UniProt{release}")
+    logger.info(f"{count:,} protein{'' if count == 1 else 's'} of UniProt{release}")
     if missing:
         lines = [f"  {accession:<12} {why}" for accession, why in missing.items()]
         raise BadInputError(f"{len(missing)} of {len(named)} did not come:\n" + "\n".join(lines))

@@ -7,6 +7,7 @@ whole, and the service says how many results there are.
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from phylocli.fetch.http import Client, Reply, TransientError, next_page
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import Sequence, shorten
 from phylocli.formats.streams import text_lines
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -208,7 +211,7 @@ class UniProt:
             missing[accession] = "UniProt has no sequence of it (any more)"
             return None
         if _accession(found[0].id) != accession:
-            console.warning(f"{accession} is {_accession(found[0].id)} now")
+            logger.warning(f"{accession} is {_accession(found[0].id)} now")
         return found[0]
 
     def _judge(self, reply: Reply, what: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats.family import Family
+
+logger = logging.getLogger(__name__)
 
 _LISTED = 50
 
@@ -37,7 +39,7 @@ class Failures:
     def add(self, family: str, error: PhylocliError) -> None:
         """Note a failure; `-v` prints it at once."""
         self.items.append(Failure(family, error))
-        console.detail(f"{family}: {error.what}")
+        logger.debug(f"{family}: {error.what}")
 
     def unless_all(self, families: Iterator[Family]) -> Iterator[Family]:
         """Yield the families, and raise at the end where none succeeded, so that the output is not made at all."""
@@ -58,9 +60,9 @@ class Failures:
             raise self.items[0].error
         for item in self.items[:_LISTED]:
             what, why = item.error.what, item.error.why
-            console.warning((what if item.family in what else f"{item.family}: {what}") + (f" ({why})" if why else ""))
+            logger.warning((what if item.family in what else f"{item.family}: {what}") + (f" ({why})" if why else ""))
         if len(self.items) > _LISTED:
-            console.warning(f"… and {len(self.items) - _LISTED} more")
+            logger.warning(f"… and {len(self.items) - _LISTED} more")
         kind = BadInputError if all(isinstance(item.error, BadInputError) for item in self.items) else PhylocliError
         total = self.done + len(self.items)
         raise kind(f"{len(self.items)} of {total} families {self.outcome}; {self.done} written")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ from phylocli.train.data.loading import split_path
 from phylocli.train.sweep import plan, sweep
 from phylocli.train.sweep.results import interval
 from phylocli.tree import infer_trees
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.fraction": 0.2, "log.mfu": False}
 """Defaults of all runs: short ones, whose differences are those of the views."""
@@ -122,7 +125,7 @@ def analyse(
         parameters = {**config.to_parameters(), **given}
         facts = provenance("infomin", parameters, min(seeds))
         write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
-        console.info(f"figure: {folder / 'infomin.svg'}, table: {folder / 'infomin.tsv'}")
+        logger.info(f"figure: {folder / 'infomin.svg'}, table: {folder / 'infomin.tsv'}")
         return summary
 
 
@@ -189,7 +192,7 @@ def _with_trees(families: PathLike, folder: Path) -> tuple[Path, list[Family]]:
         content = hashlib.file_digest(stream, "sha256").hexdigest()
     made = folder / f"trees-{content[:12]}.sto"
     if not made.is_file():
-        console.info(f"{source.name}: inferring trees")
+        logger.info(f"{source.name}: inferring trees")
         made.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(made) as path:
             write_families(infer_trees(iter(records)), path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,6 +16,8 @@ from phylocli.mi import figure, staircase
 from phylocli.mi.staircase import PRESETS, Plan, Row
 from phylocli.mi.summary import summarise, table
 from phylocli.mi.write import format_for, write_rows
+
+logger = logging.getLogger(__name__)
 
 
 def plan_of(config: MiBenchmarkConfig | None = None, **options: Any) -> Plan:
@@ -59,7 +62,7 @@ def run_benchmark(
     for path in figures:
         figure.check_target(path)
     total = staircase.total_batches(plan)
-    console.info(f"{len(plan.methods())} methods, {len(plan.levels)} levels, {total:,} batches of {plan.batch_size} pairs")
+    logger.info(f"{len(plan.methods())} methods, {len(plan.levels)} levels, {total:,} batches of {plan.batch_size} pairs")
     rows: list[Row] = []
 
     def kept() -> Iterator[dict[str, Any]]:
@@ -75,7 +78,7 @@ def run_benchmark(
         write_table(summarise(rows), summary, summary_schema())
     for path in figures:
         figure.draw(rows, path)
-    console.info("bias (nats), variance and mean squared error (nats²)")
+    logger.info("bias (nats), variance and mean squared error (nats²)")
     for line in table(rows):
-        console.info(line)
+        logger.info(line)
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.config.mi_estimate import MiEstimateConfig
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.sequences.fasta import shorten
@@ -17,6 +17,8 @@ from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import require_columns
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.labels import read_label_table
+
+logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -115,7 +117,7 @@ def read_pairs(
         kept = {item: int(code) for item, code in zip(known.ids, codes, strict=True) if code >= 0}
         rows = np.array([row for row, i in enumerate(found.ids) if i in kept], dtype=np.int64)
         if len(rows) < len(found):
-            console.warning(f"{len(found) - len(rows):,} of {len(found):,} pairs have no {group_by} and are left out")
+            logger.warning(f"{len(found) - len(rows):,} of {len(found):,} pairs have no {group_by} and are left out")
         found = found.take(rows)
         found.groups = np.unique([kept[i] for i in found.ids], return_inverse=True)[1].astype(np.int64)
     if len(found) < FEWEST:
@@ -166,7 +168,7 @@ def _common(first: list[str], second: list[str], name: str, other: str) -> list[
         (len(known) - len(ids), other, next((i for i in second if i not in set(ids)), "")),
     ):
         if count:
-            console.warning(f"{count:,} ids of {ours} are not in the other table and left out, {shorten(example)!r} for one")
+            logger.warning(f"{count:,} ids of {ours} are not in the other table and left out, {shorten(example)!r} for one")
     return ids
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike
+
+logger = logging.getLogger(__name__)
 
 DEFAULT = "default"
 """The model that is taken where none is named."""
@@ -74,7 +76,7 @@ def available() -> list[ModelEntry]:
         try:
             found.append(entry(name))
         except BadInputError as error:
-            console.warning(f"{error.what} ({error.why})")
+            logger.warning(f"{error.what} ({error.why})")
     return found
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 from phylocli.config.pairs import SamplingConfig
-from phylocli.core import console
 from phylocli.pairs.sampler import PairSampler
+
+logger = logging.getLogger(__name__)
 
 NARROW = 1.15
 """Bands whose ends differ by less than this factor mean little: log distances of good trees scatter by about 13 %."""
@@ -54,7 +56,7 @@ def warn_if_narrow(config: SamplingConfig) -> None:
     """Warn of bands that are narrower than inferred trees resolve."""
     for lo, hi in config.bins or ((config.min_dist, config.max_dist),):
         if lo > 0 and hi < NARROW * lo:
-            console.warning(
+            logger.warning(
                 f"The band from {lo:g} to {hi:g} is narrower than inferred trees resolve: distances in a good tree scatter "
                 "by about 13 % around the true ones, so bands should be at least 15 % wide"
             )

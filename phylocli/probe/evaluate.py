@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
@@ -30,6 +31,8 @@ from phylocli.probe.report.data import (
 )
 from phylocli.probe.report.projection import project
 from phylocli.statistics.bootstrap import Estimate, holm, interval, paired_difference, replicate
+
+logger = logging.getLogger(__name__)
 
 CHANCE = "chance"
 """How rows call the chance level in the metrics table."""
@@ -191,7 +194,7 @@ def _leakage(data: Dataset, seed: int) -> Leakage | None:
         return None
     found = find_leakage(scored, training, seed)
     if found.near_duplicates:
-        console.warning(
+        logger.warning(
             f"{found.near_duplicates:,} of {found.compared:,} scored sequences are near-duplicates of training sequences "
             "(identity of 0.9 or more)\nfix: split by clades, families or identity clusters, so that no homolog of a scored "
             "sequence is trained on"
@@ -230,7 +233,7 @@ class _Scorer:
         chance: dict[str, float] = {}
         for embedding in self.embeddings:
             if applies_to(task.probe, embedding):
-                console.detail(f"{task.name}, {level}: {embedding.name}")
+                logger.debug(f"{task.name}, {level}: {embedding.name}")
                 self._measure(task, level, embedding, first, chance)
             advance()
         for metric, value in chance.items():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phylocli.config.probe import ProbeConfig
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import BASELINES, PROBES
 from phylocli.formats.provenance import provenance
@@ -26,6 +26,8 @@ from phylocli.probe.metrics import Metrics, check_target
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = logging.getLogger(__name__)
 
 ModelSource = PathLike | Model | NamedSource
 
@@ -87,7 +89,7 @@ def probe(
     )
     wanted = _chosen_baselines(config, sequences=spec.sequences is not None, model=bool(named_models))
     if not wanted and spec.sequences is None and len(read.embeddings) == 1:
-        console.warning(
+        logger.warning(
             "No baseline: results cannot be interpreted on their own\nfix: give --sequences FASTA, or a second table"
         )
     if named_models and spec.sequences is None:
@@ -104,7 +106,7 @@ def probe(
         trees=spec.trees,
     )
     if labels is not None:
-        console.info(f"{spec.source}: {labelled(items)}")
+        logger.info(f"{spec.source}: {labelled(items)}")
     computed = [*_model_embeddings(named_models, items, wanted, config)]
     tables = [*computed, *(table.aligned_to(items.ids) for table in read.embeddings)]
     tables += _baselines(wanted, items, tables[0] if tables else None)

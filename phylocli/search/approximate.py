@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from phylocli.formats.streams import atomic_path, file_sha256, write_text
 from phylocli.search.database import FloatArray, IntArray
 from phylocli.search.evalues import sample_rows
 from phylocli.search.exact import SCALE, Neighbours, nearest
+
+logger = logging.getLogger(__name__)
 
 CHECKED = 200
 """Rows whose neighbours are sought both ways when a graph is built."""
@@ -105,17 +108,15 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
         try:
             known = json.loads(record.read_text(encoding="utf-8"))
             if known["table"] != identity:
-                console.info(f"{path} is of another table, and is built anew")
+                logger.info(f"{path} is of another table, and is built anew")
             elif known.get("sha256") == file_sha256(path):
                 index = Index.restore(str(path), view=True)
-                console.info(f"{path}: finds {known['recall']:.1%} of the true {CHECKED_K} nearest")
+                logger.info(f"{path}: finds {known['recall']:.1%} of the true {CHECKED_K} nearest")
                 return Graph(index, float(known["recall"]))
             else:
-                console.warning(f"{path} is damaged (its checksum is another), and is built anew")
+                logger.warning(f"{path} is damaged (its checksum is another), and is built anew")
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            console.warning(
-                f"{path} is damaged, and is built anew ({str(error).splitlines()[0] if str(error) else 'empty'})"
-            )
+            logger.warning(f"{path} is damaged, and is built anew ({str(error).splitlines()[0] if str(error) else 'empty'})")
     index = Index(
         ndim=table.dimension,
         metric="cos",
@@ -133,7 +134,7 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
         index.save(str(part))
     about = {"table": identity, "recall": graph.recall, "sha256": file_sha256(path)}
     write_text(record, json.dumps(about, indent=2) + "\n")
-    console.info(f"{path}: finds {graph.recall:.1%} of the true {CHECKED_K} nearest")
+    logger.info(f"{path}: finds {graph.recall:.1%} of the true {CHECKED_K} nearest")
     return graph
 
 

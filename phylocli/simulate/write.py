@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Literal
 
 from phylocli.config.simulate import SimulateConfig
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats import stockholm
 from phylocli.formats.provenance import write_sidecar
@@ -19,6 +19,8 @@ from phylocli.simulate.settings import Settings
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = logging.getLogger(__name__)
 
 Format = Literal["stockholm", "fasta", "newick"]
 
@@ -67,7 +69,7 @@ def write_simulated(
         write_sidecar(path, "simulate", parameters, config.seed)
     kind = "one family" if n == 1 else f"{n:,} families"
     wide = f", {columns / n:,.0f} columns" if format == "stockholm" else ""
-    console.info(f"simulated {kind}: {members:,} sequences of {residues / members:,.0f} residues on average{wide}")
+    logger.info(f"simulated {kind}: {members:,} sequences of {residues / members:,.0f} residues on average{wide}")
     return members
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterable
@@ -10,10 +11,11 @@ from typing import IO, Any, cast
 
 import torch
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path
 from phylocli.train.parallel.world import World
+
+logger = logging.getLogger(__name__)
 
 BEST = "best.pt"
 FIGURES = ("val_loss", "val_bound", "val_accuracy", "val_retrieval", "val_rank")
@@ -163,7 +165,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  what a damaged file makes of zipfile, pickle and torch has no end of kinds
         lines = str(error).strip().splitlines()
-        console.warning(f"{path} is damaged and is skipped ({lines[0] if lines else type(error).__name__})")
+        logger.warning(f"{path} is damaged and is skipped ({lines[0] if lines else type(error).__name__})")
         return None
     return _upgraded(state)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from phylocli.core import console
+import logging
+
 from phylocli.core.errors import UsageError
 from phylocli.train.data.types import PairBatch
 from phylocli.train.task import ContrastiveTask
+
+logger = logging.getLogger(__name__)
 
 
 def compile_encoder(task: ContrastiveTask, pairs: PairBatch) -> None:
@@ -23,7 +26,7 @@ def compile_encoder(task: ContrastiveTask, pairs: PairBatch) -> None:
     """
     if task.execution.sharded:
         raise UsageError("a sharded encoder cannot be compiled", fix="use --set compile=false or --set batch.shard=false")
-    console.info("compiling the encoder; the first steps are slow")
+    logger.info("compiling the encoder; the first steps are slow")
     task.model.encoder.compile(dynamic=True)
     try:
         task.leaves_weights_out(pairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import math
 import os
 import shlex
@@ -15,7 +16,6 @@ from pathlib import Path
 from torch import Tensor
 
 from phylocli.config.train import TrainConfig
-from phylocli.core import console
 from phylocli.formats.streams import OutputError
 from phylocli.train import checkpoints, divergence
 from phylocli.train.data.batch_sampler import Corpus
@@ -29,6 +29,8 @@ from phylocli.train.run_folder import CHECKPOINTS
 from phylocli.train.signals import Stop
 from phylocli.train.state import TrainState
 from phylocli.train.validation import validate
+
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_WRITES = 30.0
 
@@ -133,7 +135,7 @@ class TrainingLoop:
             return True
         if not self.strategy.world.any(not (norm.isfinite() & loss.isfinite())):
             return True
-        console.warning(f"Loss is {float(loss):g}, gradient norm {float(norm):g} at step {step}; skipping the update")
+        logger.warning(f"Loss is {float(loss):g}, gradient norm {float(norm):g} at step {step}; skipping the update")
         return False
 
     @functools.cached_property
@@ -154,7 +156,7 @@ class TrainingLoop:
         except DivergedError as error:
             if self.config.on_divergence != "continue":
                 raise
-            console.warning(error.what)
+            logger.warning(error.what)
         metric = self.config.checkpoints.best
         value = row[metric] * (-1 if metric in checkpoints.SMALLER_IS_BETTER else 1) if metric else -math.inf
         if value > self.state.best:
@@ -189,7 +191,7 @@ class TrainingLoop:
         self.log.metrics.forget(state.step)
         state.task.discard_pending()
         self.save()  # a run that is killed from here on remembers the lower rate
-        console.warning(f"{error.what}; going back to step {state.step} with {scale:g} times the learning rate")
+        logger.warning(f"{error.what}; going back to step {state.step} with {scale:g} times the learning rate")
 
     @contextlib.contextmanager
     def resumable(self) -> Iterator[None]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
-from phylocli.core import console
 from phylocli.train.parallel.world import World, stream
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -37,7 +39,7 @@ def restore(states: Sequence[dict[str, Any]], world: World, device: torch.device
         step: after which they were saved.
     """
     if len(states) != world.size:
-        console.warning(
+        logger.warning(
             f"the run was done by {len(states)} processes and is resumed with {world.size}: batches and gradients are "
             "the same, random numbers inside the encoder (dropout) are not"
         )

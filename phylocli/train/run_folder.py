@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from phylocli.config.train import TrainConfig
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike, locks
@@ -18,6 +18,8 @@ from phylocli.pairs import Split
 from phylocli.train import checkpoints
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.task import ContrastiveTask
+
+logger = logging.getLogger(__name__)
 
 CONFIG, METRICS, CHECKPOINTS, PROVENANCE, MODEL = "config.toml", "metrics.parquet", "checkpoints", "provenance.json", "model"
 SPLIT = "split.parquet"
@@ -37,7 +39,7 @@ def open_run(folder: Path, config: TrainConfig, resume: bool) -> dict[str, Any] 
         raise UsageError(f"{folder} is a file", fix="name a folder for the run with -o")
     if not folder.is_dir() or locks.is_empty(folder):
         if resume:
-            console.info(f"{folder} holds no run yet; starting one")
+            logger.info(f"{folder} holds no run yet; starting one")
         return None
     if not (folder / CONFIG).is_file():
         raise UsageError(f"{folder} is not empty and holds no run", fix="name an empty or a new folder with -o")
@@ -51,7 +53,7 @@ def open_run(folder: Path, config: TrainConfig, resume: bool) -> dict[str, Any] 
         )
     state = checkpoints.load_latest(folder / CHECKPOINTS)
     if state is None:
-        console.info(f"{folder} has no checkpoint yet; starting again")
+        logger.info(f"{folder} has no checkpoint yet; starting again")
     return state
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import cast
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from phylocli import models
 from phylocli.config.train import TrainConfig
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
 from phylocli.models.model import Model
@@ -27,6 +27,8 @@ from phylocli.train.parallel.grad_cache import Encoded, encode
 from phylocli.train.parallel.strategy import Trainable
 from phylocli.train.parallel.world import ALONE, local, stream
 from phylocli.views import Tokens
+
+logger = logging.getLogger(__name__)
 
 
 class ContrastiveTask(Trainable):
@@ -60,7 +62,7 @@ class ContrastiveTask(Trainable):
         )
         if encoder.start:
             pooled = self.model.blend(models.load(encoder.start), 1.0)
-            console.detail(f"the encoder starts as that of {encoder.start}{', and so does its pooling' * pooled}")
+            logger.debug(f"the encoder starts as that of {encoder.start}{', and so does its pooling' * pooled}")
         if batch.activation_checkpointing:
             if not hasattr(self.model.encoder, "activation_checkpointing"):
                 raise UsageError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
@@ -20,7 +21,6 @@ import torch
 from phylocli.config.assignments import nested
 from phylocli.config.base import Config
 from phylocli.config.train import TrainConfig
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
 from phylocli.formats.provenance import provenance, versions
@@ -58,6 +58,8 @@ from phylocli.train.run_folder import (
 from phylocli.train.signals import Stopped, stop_signals
 from phylocli.train.state import TrainState
 from phylocli.train.task import ContrastiveTask
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["DivergedError", "Stopped", "train_model"]
 
@@ -130,7 +132,7 @@ def train_model(
         state = checkpoints.from_main(world, lambda: open_run(folder, config, resume))
         done = state is not None and state["step"] >= config.steps
         if done and world.on_main((folder / MODEL / "config.json").is_file):
-            console.info(f"{folder} has done all its {config.steps} steps; its model is {folder / MODEL}")
+            logger.info(f"{folder} has done all its {config.steps} steps; its model is {folder / MODEL}")
             return folder / MODEL
         try:
             return _train(folder, config, state, device, world, cache)
@@ -188,7 +190,7 @@ def _train(
         loop = TrainingLoop(folder, config, corpus, strategy, state, log, held_out, stop)
         if saved is not None:
             state.restore(saved, strategy)
-            console.info(f"resuming after step {state.step}")
+            logger.info(f"resuming after step {state.step}")
         elif config.on_divergence == "rollback":
             loop.save()  # something to go back to
         while state.step < config.steps:
@@ -204,7 +206,7 @@ def _train(
             best = checkpoints.from_main(world, lambda: checkpoints.load_best(folder / CHECKPOINTS))
             assert best is not None
             strategy.restore_task(best)
-            console.info(f"the model is that of step {best['step']}, the best by {config.checkpoints.best}")
+            logger.info(f"the model is that of step {best['step']}, the best by {config.checkpoints.best}")
         if world.main or task.execution.sharded:
             for final in final_steps:
                 final.fit(task, corpus)
@@ -212,7 +214,7 @@ def _train(
         if model is not None:
             with loop.resumable():
                 model.save(folder / MODEL, model_card(config, corpus, model, metrics.rows))
-            console.info(f"the model is {folder / MODEL} ({model.dimension} features)")
+            logger.info(f"the model is {folder / MODEL} ({model.dimension} features)")
     return folder / MODEL
 
 
@@ -242,14 +244,14 @@ def _say_what_is_trained(task: ContrastiveTask, corpus: Corpus, validated: bool)
     processes += ", the encoder sharded among them" if execution.sharded else ""
     size, trained = task.model.size, task.model.trained_size
     weights = f"{size:,} weights" if trained == size else f"{trained:,} of {size:,} weights"
-    console.info(
+    logger.info(
         f"training {task.model.config.encoder} ({weights}) on {len(families)} families, "
         f"{sequences:,} sequences, {task.device.type} in {kind}{processes}"
     )
     if trained == 0:
-        console.warning(
+        logger.warning(
             "the model has no trainable weights; only the head is trained, and it is discarded. To train a frozen encoder's "
             "output, use encoder.parameters.project=128 or encoder.pooling=attention"
         )
     if not validated:
-        console.info("no family is large enough to hold members out; there will be no validation")
+        logger.info("no family is large enough to hold members out; there will be no validation")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.formats.tree import Tree
 from phylocli.tree.models import MODELS
 from phylocli.tree.settings import Inferred, Settings, shape
 
 if TYPE_CHECKING:
     from phylocli.tree.likelihood import Refined
+
+logger = logging.getLogger(__name__)
 
 MOST_BYTES = 8e9
 """Larger families keep their lengths: partial likelihoods would take more memory than this."""
@@ -54,7 +56,7 @@ def refine(
     from phylocli.tree.likelihood import refine_trees
 
     if not fits_memory(states):
-        console.warning(
+        logger.warning(
             f"{len(states)} sequences of {states.shape[1]} columns: branch lengths stay those of the distance tree, "
             f"their likelihood would take more than {MOST_BYTES / 1e9:.0f} GB"
         )

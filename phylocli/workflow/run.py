@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ import tomli_w
 
 from phylocli.config.pairs import PairsConfig
 from phylocli.config.run import DEFAULT_PAIRS, RunConfig
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
@@ -22,6 +22,8 @@ from phylocli.formats.sequences import fasta
 from phylocli.formats.streams import PathLike, locks, open_text_output, write_text
 from phylocli.formats.tables import TableWriter, pairs_schema
 from phylocli.workflow.stages import Ledger, Stage
+
+logger = logging.getLogger(__name__)
 
 _ACCESSION = re.compile(r"^PF\d{5}(\.\d+)?$")
 MODEL_FILES = ("config.json", "model.safetensors")
@@ -303,7 +305,7 @@ def write_split(chain: Chain, test: float, validation: float, seed: int) -> None
     table = pl.DataFrame(rows, schema=["family", "clan", "id", "part"], orient="row")
     Split(table).write(chain.split)
     sizes = {part: table.filter(pl.col("part") == part).height for part in ("train", "validation", "test")}
-    console.info(
+    logger.info(
         f"split: {sizes['train']} members to train on, {sizes['validation']} to validate on, {sizes['test']} to test on, as "
         "whole clades"
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from phylocli.config.fetch import FetchConfig
 from phylocli.config.tree import TreeConfig
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
@@ -15,6 +15,8 @@ from phylocli.formats.sequences.fasta import OnDuplicate
 from phylocli.formats.stockholm import OnFailure
 from phylocli.formats.streams import PathLike
 from phylocli.store import Store
+
+logger = logging.getLogger(__name__)
 
 Stage = Literal["fetch", "tree"]
 
@@ -63,7 +65,7 @@ def families(
         if upto == "tree" and not found.has_tree:
             from phylocli.tree import infer_trees
 
-            console.info(f"{found.label}: no tree in the store yet, inferring one")
+            logger.info(f"{found.label}: no tree in the store yet, inferring one")
             config = TreeConfig.layered(TreeConfig.gather({}))
             for done in infer_trees([found], config):
                 shelf.write(done, "tree", config.to_parameters())
@@ -85,7 +87,7 @@ def _stored(
             yield shelf.read(accession)
     missing = [a for a in accessions if a.split(".")[0] not in shelf]
     if missing:
-        console.info(f"fetching {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}: not in the store {shelf.root}")
+        logger.info(f"fetching {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}: not in the store {shelf.root}")
     if accessions or clans:
         from phylocli.fetch import fetch_families
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from phylocli import __version__
-from phylocli.core import console
 from phylocli.formats.streams import file_sha256, recording_inputs, write_text
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Ledger:
             try:
                 self.entries = json.loads(self.path.read_text(encoding="utf-8"))
             except ValueError:
-                console.warning(f"{self.path} is damaged; all stages run again")
+                logger.warning(f"{self.path} is damaged; all stages run again")
 
     def is_done(self, stage: Stage, key: str) -> bool:
         """Return whether the stage ended with this key and its outputs are still what they were."""
@@ -76,10 +78,10 @@ class Ledger:
         """Run the stage unless it is done; return whether it ran."""
         key = stage.key()
         if self.is_done(stage, key):
-            console.info(f"{stage.name}: unchanged, skipped")
+            logger.info(f"{stage.name}: unchanged, skipped")
             return False
         resuming = self.was_started(stage, key)
-        console.info(f"{stage.name}: {'resuming' if resuming else 'running'}")
+        logger.info(f"{stage.name}: {'resuming' if resuming else 'running'}")
         self.entries[stage.name] = {"key": key, "done": False}
         self._save()
         start = time.monotonic()
@@ -93,5 +95,5 @@ class Ledger:
             "outputs": {path.name: file_sha256(path) for path in stage.outputs},
         }
         self._save()
-        console.info(f"{stage.name}: done in {seconds:.1f} s")
+        logger.info(f"{stage.name}: done in {seconds:.1f} s")
         return True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats import tables
 from phylocli.formats.embeddings.arrays import is_npz, read_hdf5, read_npz
@@ -32,6 +32,8 @@ from phylocli.formats.tables.values import texts_of
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = logging.getLogger(__name__)
 
 
 def read_embeddings(
@@ -93,7 +95,7 @@ def _report(table: EmbeddingTable) -> None:
     left = [taken.column or "(no name)" for taken in table.taken if taken.role == "ignored" and taken.column != "length"]
     text += f"; not used: {span(left)}" if left else ""
     # A column of vectors speaks for itself.
-    (console.info if "columns" in features.why else console.detail)(text)
+    (logger.info if "columns" in features.why else logger.debug)(text)
 
 
 def _plain(source: PathLike) -> bool:

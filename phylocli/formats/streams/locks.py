@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -17,9 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from phylocli.core import console
 from phylocli.core.errors import PhylocliError
 from phylocli.formats.streams import PathLike, explain_os_error
+
+logger = logging.getLogger(__name__)
 
 NAME = ".lock"
 _PARTS = ".*.part"  # temporary names of `phylocli.formats.streams`
@@ -101,7 +103,7 @@ def waiting(path: PathLike, what: str) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             if what:
-                console.info(f"another process {what}; waiting for it")
+                logger.info(f"another process {what}; waiting for it")
             lock.acquire(poll_interval=0.05)
     except OSError as error:
         raise explain_os_error(error, path) from error
@@ -116,7 +118,7 @@ def _note(path: Path, folder: Path) -> None:
     before = _read(path)
     host = socket.gethostname()
     if before and before.get("host") != host:
-        console.warning(
+        logger.warning(
             f"{folder} was in use by process {before.get('pid')} on {before.get('host')}, which seems to be dead; "
             "if it is still running, stop one of the two"
         )

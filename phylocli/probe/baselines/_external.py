@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from phylocli.core import alphabet, console
+from phylocli.core import alphabet
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.core.processes import run_program
 from phylocli.probe.baselines._hits import Hits, Search
+
+logger = logging.getLogger(__name__)
 
 Commands = Callable[[str, str, str, str, str, int], list[list[str]]]
 
@@ -42,7 +45,7 @@ def external_search(program: str, commands: Commands, install: str) -> Search:
                 text = "".join(f">{i}\n{alphabet.degap(s).upper()}\n" for i, s in enumerate(sequences))
                 file.write_text(text, encoding="ascii")
             for command in commands(path, str(query), str(target), str(out), folder, len(targets)):
-                console.detail(f"running {' '.join(command)}")
+                logger.debug(f"running {' '.join(command)}")
                 done = run_program(command)
                 if done.returncode != 0:
                     said = (done.stderr or done.stdout).strip().splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.config.probe import Grouping, IdentityClusters
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.tables.columns import ColumnOptions, Taken
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from phylocli.formats import Family
+
+logger = logging.getLogger(__name__)
 
 IntArray = npt.NDArray[np.int64]
 
@@ -271,7 +273,7 @@ class _Labels:
         if (counts > 1).sum() >= 1 and len(class_names) >= 2 and shared >= 0.05 * (codes >= 0).sum():
             self.classes[found.name], self.class_names[found.name] = codes, class_names
             if "values are not numbers" in found.why and not named:
-                console.warning(
+                logger.warning(
                     f"{self.name}: the column {found.name!r} is interpreted as classes ({found.why})\n"
                     f"fix: --quantities {found.name}"
                 )
@@ -296,7 +298,7 @@ def _group_by_identity(
                 f"{grouping} needs the sequence of every item, and {shorten(missing)!r} has none", fix="give --sequences"
             )
         codes = identity_clusters([sequences[item] for item in ids], grouping.threshold)
-        console.info(f"{grouping}: {len(ids):,} items in {codes.max() + 1:,} clusters")
+        logger.info(f"{grouping}: {len(ids):,} items in {codes.max() + 1:,} clusters")
         found[str(grouping)] = codes
     return found
 
@@ -326,7 +328,7 @@ def _read_mutations(ids: SequenceOf[str], frame: pl.DataFrame, name: str) -> tup
     elif counts is not None:
         originals = np.flatnonzero(counts == 0)
         if len(originals) != 1:
-            console.warning(
+            logger.warning(
                 f"{name}: {len(originals):,} items have no mutation in {column!r}, so the wild type is not known\n"
                 f"fix: keep one row without mutations, or name each variant's wild type in a column '{WILD_TYPE_COLUMN}'"
             )

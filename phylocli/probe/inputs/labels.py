@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_sequences
 from phylocli.formats.embeddings.table import checked_ids
@@ -20,6 +20,8 @@ from phylocli.probe.inputs.label_types import MUTATION_COLUMNS, is_text
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = logging.getLogger(__name__)
 
 SEQUENCE_COLUMNS = ("sequence", "mutated_sequence")
 
@@ -81,7 +83,7 @@ def read_label_table(
     for column in (*options.classes, *options.quantities):
         if column not in frame.columns:
             raise UsageError(f"{name} has no column {column!r}", fix=f"its columns are {', '.join(frame.columns)}")
-    console.detail(f"{name}: {frame.height:,} rows, ids in {chosen.column!r} ({chosen.why})")
+    logger.debug(f"{name}: {frame.height:,} rows, ids in {chosen.column!r} ({chosen.why})")
     return _with_sequence(frame), chosen
 
 

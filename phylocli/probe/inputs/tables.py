@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phylocli.config.probe import ProbeConfig
-from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.sequences.fasta import shorten
@@ -20,6 +20,8 @@ from phylocli.probe.inputs.labels import read_label_table
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = logging.getLogger(__name__)
 
 SAME_IDS = "use the same ids in both; --id-column names the column that holds them"
 
@@ -99,7 +101,7 @@ def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: di
                 fix=SAME_IDS,
             )
         if shared < len(known) or shared < frame.height:
-            console.info(
+            logger.info(
                 f"{embedding.name}: {shared:,} of {len(known):,} embeddings have labels ({frame.height:,} rows of labels)"
             )
         frame = frame.filter(pl.col("id").is_in(list(known)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 import polars as pl
 
 from phylocli.config.map import MapConfig
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.sequences.fasta import shorten
@@ -24,6 +24,8 @@ from phylocli.probe.inputs.tables import SAME_IDS
 from phylocli.probe.map.coordinates import place_points, resolve_method
 from phylocli.probe.map.page import MapPage, render_map
 from phylocli.statistics.sampling import subsample
+
+logger = logging.getLogger(__name__)
 
 
 def draw_map(
@@ -70,13 +72,13 @@ def draw_map(
         raise UsageError("--column names a label column, and no labels are given", fix="give --labels TABLE")
     rows = subsample(np.arange(len(table.ids)), limit, config.seed)
     if len(rows) < len(table.ids):
-        console.info(f"{len(rows):,} of {len(table.ids):,} embeddings are drawn, a random subset")
+        logger.info(f"{len(rows):,} of {len(table.ids):,} embeddings are drawn, a random subset")
     ids = [table.ids[row] for row in rows]
     coloured = _label_column(labels, column, ids, options_of_columns, taken) if labels is not None else None
     if labels is None:
         options_of_columns.check_ids(taken)
     used = resolve_method(config.projection, len(rows))
-    console.detail(f"placing {len(rows):,} points by {used}")
+    logger.debug(f"placing {len(rows):,} points by {used}")
     points, caption = place_points(table.vectors[rows], used, config.seed)
     if points is None:
         raise BadInputError(f"{table.source} cannot be drawn", why=caption)
@@ -124,7 +126,7 @@ def _label_column(
             fix=SAME_IDS,
         )
     if shared < len(ids):
-        console.info(f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in the labels")
+        logger.info(f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in the labels")
     chosen = column or next((c for c in HIERARCHY if c in known), None) or next(iter(known), None)
     if chosen is None:
         raise UsageError(f"{name} has no label column")
@@ -134,7 +136,7 @@ def _label_column(
         found.texts = [", ".join(found.terms.names[term] for term in terms) or None for terms in member]
     elif found.texts is None and found.values is None:
         raise UsageError(f"{name}: the column {chosen!r} cannot colour the points", why=found.why)
-    console.info(f"{name}: the column {chosen!r} holds {found.role} ({found.why})")
+    logger.info(f"{name}: the column {chosen!r} holds {found.role} ({found.why})")
     return found
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
-from phylocli.core import console
 from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.map.coordinates import check_projection, place_points, resolve_method
 from phylocli.probe.report.data import Projection
 from phylocli.statistics.sampling import subsample
+
+logger = logging.getLogger(__name__)
 
 MAX_POINTS = 1_500
 MAX_COLOURS = 10
@@ -84,7 +87,7 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
     for embedding in chosen:
         points, said = place_points(embedding.vectors[rows], used, seed)
         if points is None:
-            console.warning(f"no map of {embedding.name}: {said}")
+            logger.warning(f"no map of {embedding.name}: {said}")
             continue
         x, y = points.T
         maps.append(

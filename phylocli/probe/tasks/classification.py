@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
@@ -16,6 +16,8 @@ from phylocli.probe.tasks._linear import MANY_CLASSES, ROUGH, logistic
 from phylocli.statistics.bootstrap import Estimate, mean_estimate
 from phylocli.statistics.ranking import RankedClasses
 from phylocli.statistics.sampling import subsample
+
+logger = logging.getLogger(__name__)
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -103,7 +105,7 @@ def levels(data: Dataset) -> list[str]:
             seen = seen[split == "train"]
         classes = len(np.unique(seen))
         if classes > MAX_CLASSES:
-            console.warning(f"{column} has {classes:,} classes; a linear probe is fitted up to {MAX_CLASSES:,}")
+            logger.warning(f"{column} has {classes:,} classes; a linear probe is fitted up to {MAX_CLASSES:,}")
         elif classes >= 2:
             found.append(column)
     return found

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
-from phylocli.core import console
 from phylocli.pairs import Patristic
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
 from phylocli.statistics.bootstrap import mean_estimate
 from phylocli.statistics.sampling import subsample
+
+logger = logging.getLogger(__name__)
 
 ORDER = 90
 TITLE = "Evolution within families"
@@ -31,7 +34,7 @@ def levels(data: Dataset) -> list[str]:
     known = set(_names(data))
     usable = sum(len(known.intersection(f.ids)) >= MIN_MEMBERS for f in data.trees)
     if data.trees and usable < 2:
-        console.warning(
+        logger.warning(
             f"{usable} of {len(data.trees)} trees have at least {MIN_MEMBERS} members with embeddings; two are needed"
         )
     return ["family"] if usable >= 2 else []

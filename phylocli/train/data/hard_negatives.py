@@ -7,18 +7,20 @@ families that make up the rest. Who is whose negative is still decided by the ob
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import read_table, require_columns
 
 if TYPE_CHECKING:
     from phylocli.train.data.types import FamilySource
+
+logger = logging.getLogger(__name__)
 
 Ints = npt.NDArray[np.int64]
 
@@ -92,7 +94,7 @@ def load_hard_negatives(source: PathLike, families: list[FamilySource], fraction
             continue
         found[a].append(b)
     if relatives:
-        console.warning(f"{name}: {relatives} rows name two families of one clan; skipping them")
+        logger.warning(f"{name}: {relatives} rows name two families of one clan; skipping them")
     have = sum(bool(near) for near in found)
     if have == 0:
         raise BadInputError(
@@ -100,7 +102,7 @@ def load_hard_negatives(source: PathLike, families: list[FamilySource], fraction
             why=f"it names {', '.join(map(str, table['family'].head(3)))}, …" if table.height else "it is empty",
             fix="make it from the same families: phylocli pairs FAMILIES --hard-negatives profile",
         )
-    console.info(
+    logger.info(
         f"hard negatives: {have} of {len(families)} families have some, and bring them into {fraction:.0%} of each batch"
     )
     return HardNegatives([np.array(sorted(set(near)), dtype=np.int64) for near in found], fraction)

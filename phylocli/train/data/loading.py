@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from phylocli import views
 from phylocli.config.train import TrainConfig
-from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.formats.streams import PathLike
@@ -19,6 +19,8 @@ from phylocli.train.data.family_index import EMPTY, FEW, Drawing, Survey
 from phylocli.train.data.hard_negatives import load_hard_negatives
 from phylocli.train.data.prepared_families import Draws, LazyPrepared
 from phylocli.train.data.types import FamilySource
+
+logger = logging.getLogger(__name__)
 
 
 def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: bool = False, cache: Cache = True) -> Corpus:
@@ -85,10 +87,10 @@ def _say_what_is_left_out(compiled: Compiled, survey: Survey) -> None:
         skipped.setdefault(kinds.get(kind, "cannot be used"), []).append(compiled.labels[index])
     for why, labels in skipped.items():
         shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
-        console.info(f"left out: {len(labels)} of {compiled.families} families {why} ({shown})")
+        logger.info(f"left out: {len(labels)} of {compiled.families} families {why} ({shown})")
     known = [error for kind, error in survey.reasons.values() if kind != FEW]
     for reason in known:
-        console.detail(str(reason))
+        logger.debug(str(reason))
     if not survey.sizes.any():
         if len(survey.reasons) == 1 and known:
             raise known[0]

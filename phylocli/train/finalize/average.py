@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from phylocli import models
-from phylocli.core import console
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.task import ContrastiveTask
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,4 +33,4 @@ class WeightAverage:
     def fit(self, task: ContrastiveTask, corpus: Corpus) -> None:
         """Average the weights."""
         task.model.blend(models.load(self.start), self.coefficient)
-        console.info(f"averaged the weights with those of {self.start} (coefficient {self.coefficient:g})")
+        logger.info(f"averaged the weights with those of {self.start} (coefficient {self.coefficient:g})")

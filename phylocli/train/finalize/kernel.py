@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,12 +11,13 @@ import numpy.typing as npt
 import torch
 
 from phylocli.config.train import KernelConfig
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.statistics.plda import MEMBERS, check_freedom, fit_axes, freedom_of
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.types import Members
 from phylocli.train.task import ContrastiveTask
+
+logger = logging.getLogger(__name__)
 
 KERNEL = 7  # stream of random numbers, apart from those of `phylocli.train.data.batch_sampler` and the whitening
 
@@ -45,7 +47,7 @@ class KernelFeatures:
         found = fit_axes(((task.embed_residues(tokens), columns) for tokens, columns in _sampled(corpus)), self.config.axes)
         mean, axes = torch.from_numpy(found.mean), torch.from_numpy(found.axes)
         task.model.add_kernel(self.config.features, mean, axes, self.config.width, corpus.seed)
-        console.info(
+        logger.info(
             f"kernel features: {self.config.features} random features on {axes.shape[1]} axes of {found.residues:,} "
             f"residues, along which homologs correlate by up to {found.correlation[0]:.2f}"
         )

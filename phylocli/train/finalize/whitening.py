@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 
 from phylocli.config.train import WhiteningConfig
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.task import ContrastiveTask
+
+logger = logging.getLogger(__name__)
 
 WHITENING = 6  # stream of random numbers, apart from those of `phylocli.train.data.batch_sampler`
 
@@ -42,7 +44,7 @@ class FamilyWhitening:
                 f"whitening.dimension is {dimension}", fix=f"give 0 (all {features} features), or up to {features}"
             )
         if 0 < dimension < features and dimension >= families:
-            console.warning(
+            logger.warning(
                 f"whitening will keep all {features} features: whitening.dimension asks for {dimension} axes between family "
                 f"means, and there are {families} families"
             )
@@ -65,9 +67,9 @@ class FamilyWhitening:
         if dimension >= min(features, len(corpus.families)):
             dimension = 0
         if len(family) < FEWEST * features:
-            console.warning(f"{len(family):,} vectors are too few to whiten {features} features reliably")
+            logger.warning(f"{len(family):,} vectors are too few to whiten {features} features reliably")
         task.model.whiten(torch.cat(found), torch.tensor(family), self.config.power, self.config.floor, dimension)
         shown = f", {features} features to {dimension}" if dimension else ""
-        console.info(
+        logger.info(
             f"whitened by the covariance within families of {len(family):,} members (power {self.config.power:g}{shown})"
         )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
-from phylocli.core import console
 from phylocli.core.errors import PhylocliError
 from phylocli.train.parallel.execution import Execution
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -72,7 +74,7 @@ def _shrink(execution: Execution, longest: int, reason: str) -> None:
         )
     if not execution.grad_cache:
         execution.grad_cache = True
-        console.warning(
+        logger.warning(
             f"out of memory; caching gradients from here on, {execution.max_tokens:,} tokens at once (batch.grad_cache)"
         )
         return
@@ -83,4 +85,4 @@ def _shrink(execution: Execution, longest: int, reason: str) -> None:
             fix="use fewer pairs (batch.pairs), shorter crops (view.crop.max_length) or a smaller encoder",
         )
     execution.max_tokens = max(longest, execution.max_tokens // 2)
-    console.warning(f"out of memory; {execution.max_tokens:,} tokens at once from here on (batch.max_tokens)")
+    logger.warning(f"out of memory; {execution.max_tokens:,} tokens at once from here on (batch.max_tokens)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path
 from phylocli.train.report.panel import Panel, duration, live, validation
 from phylocli.train.report.trackers import Track
+
+logger = logging.getLogger(__name__)
 
 PLAIN_SECONDS = 15.0
 
@@ -57,7 +60,7 @@ class MetricsLog:
             try:
                 self.rows = read_metrics(path).filter(pl.col("step") <= upto).to_dicts()
             except BadInputError as error:
-                console.warning(f"{error.what} ({error.why}); the metrics of the steps up to {upto} are lost")
+                logger.warning(f"{error.what} ({error.why}); the metrics of the steps up to {upto} are lost")
         self._published = len(self.rows)
 
     def append(self, row: dict[str, Any]) -> None:
@@ -148,7 +151,7 @@ class Reporter:
         seconds = max(now - self.began, 1e-9)
         text = line(row, self.steps, self.residues / seconds)
         left = seconds / (row["step"] - self.done) * (self.steps - row["step"])
-        console.info(text if row["step"] == self.steps else f"{text} · {duration(left)} left")
+        logger.info(text if row["step"] == self.steps else f"{text} · {duration(left)} left")
         self.said = now
 
 

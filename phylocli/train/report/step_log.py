@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 from torch import Tensor
 
 from phylocli.config.train import TrainConfig
-from phylocli.core import console
 from phylocli.train.data.types import PairBatch
 from phylocli.train.parallel.world import World
 from phylocli.train.report.metrics import MetricsLog, Reporter
 from phylocli.train.report.throughput import Meter
 from phylocli.train.report.trackers import tracking
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -51,7 +53,7 @@ class StepLog:
             self._before = time.monotonic()
             self.meter.start()
             yield
-            console.info(f"waited for data {self._waited / max(self._spent, 1e-9):.1%} of the time")
+            logger.info(f"waited for data {self._waited / max(self._spent, 1e-9):.1%} of the time")
 
     def add(self, step: int, rate: float, batches: list[PairBatch], terms: dict[str, Tensor], norm: Tensor) -> Row:
         """Add a step: its learning rate, its batches, its named terms and the norm of its gradient. Return its row."""

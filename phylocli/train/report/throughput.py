@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from typing import Any
 
 import torch
 
-from phylocli.core import console
 from phylocli.train.data.types import PairBatch
 from phylocli.train.report import flops
 from phylocli.train.task import ContrastiveTask
+
+logger = logging.getLogger(__name__)
+
 
 # Dense bfloat16 products without sparsity, operations a second, by the makers' data sheets; the first name that fits.
 _DATA_SHEETS = (
@@ -86,7 +89,7 @@ class Meter:
         self.task, self.work = task, work
         if work is not None:
             self.peak = peak_rate(task.device, task.execution.precision) * processes
-            console.detail(f"matrix products: {self.peak / 1e9:,.0f} GFLOP/s, the rate that mfu refers to")
+            logger.debug(f"matrix products: {self.peak / 1e9:,.0f} GFLOP/s, the rate that mfu refers to")
         self.start()
 
     def start(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +28,8 @@ from phylocli.train.sweep.plan import Planned, Variation, plan
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = logging.getLogger(__name__)
 
 RUNS = "runs"
 
@@ -121,7 +124,7 @@ def sweep(
             for job, outcome in _in_processes(todo, jobs) if jobs > 1 else _one_by_one(todo):
                 outcomes[job.run.name] = outcome
                 if outcome.error:
-                    console.warning(f"{job.run.name} failed: {outcome.error}")
+                    logger.warning(f"{job.run.name} failed: {outcome.error}")
         finally:
             frame = results.collect(runs, folder / RUNS, {name: found.error for name, found in outcomes.items()})
             results.write(frame, folder, metric, [v.name for v in variations])
@@ -159,7 +162,7 @@ def _say_how_it_ended(runs: list[Planned], outcomes: dict[str, Outcome], folder:
         done = sum(outcome == Outcome() for outcome in outcomes.values())
         what = f"stopped; {done} of {len(runs)} runs are done, and what is under way has a checkpoint"
         raise Stopped(what, fix="go on with the same command", exit_code=codes[0])
-    console.info(f"results: {shlex.quote(str(folder / 'results.tsv'))}, figure: {shlex.quote(str(folder / 'sweep.html'))}")
+    logger.info(f"results: {shlex.quote(str(folder / 'results.tsv'))}, figure: {shlex.quote(str(folder / 'sweep.html'))}")
     if failed:
         name, error = next(iter(failed.items()))
         raise PhylocliError(
@@ -169,7 +172,7 @@ def _say_how_it_ended(runs: list[Planned], outcomes: dict[str, Outcome], folder:
 
 def _one_by_one(jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
     for number, job in enumerate(jobs, 1):
-        console.info(f"run {number} of {len(jobs)}: {job.run.name}")
+        logger.info(f"run {number} of {len(jobs)}: {job.run.name}")
         outcome = perform(job)
         yield job, outcome
         if outcome.stopped is not None:
@@ -185,7 +188,7 @@ def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
                 outcome = future.result()
             except BrokenProcessPool:
                 outcome = Outcome("its process died; the system may have ended it for lack of memory")
-            console.info(f"run {number} of {len(jobs)} has ended: {job.run.name}")
+            logger.info(f"run {number} of {len(jobs)} has ended: {job.run.name}")
             yield job, outcome
             if outcome.stopped is not None:
                 pool.end()

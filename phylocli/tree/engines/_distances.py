@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.tree.distances.matrix import distance_matrix_report, fill_undefined
 from phylocli.tree.settings import Settings, describe_model, shape
 from phylocli.tree.skbio import import_skbio
+
+logger = logging.getLogger(__name__)
 
 SINGLE_ABOVE = 2_000
 """Larger families have their matrix, and what scikit-bio makes of it, in single precision: half the memory and time."""
@@ -33,6 +35,6 @@ def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, s
         description += f", {report.saturated} of {report.pairs} pairs saturated"
     if filled:
         description += f", {filled} of {report.pairs} pairs share too few columns and go by way of others"
-    console.detail(f"distances: {description}")
+    logger.debug(f"distances: {description}")
     ids = [str(i) for i in range(len(states))]
     return import_skbio().DistanceMatrix(matrix, ids, validate=False), description, alpha

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from phylocli.config.assignments import parse_assignment
-from phylocli.core import console
 from phylocli.core.alphabet import ALPHABETS, decode_tokens
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.core.plugins import VIEWS
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from phylocli.views import Composed
+
+logger = logging.getLogger(__name__)
 
 
 def views_schema() -> pa.Schema:
@@ -60,7 +62,7 @@ def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int
         try:
             prepared = composed.prepare(family)
         except EmptyBandError as error:
-            console.info(f"skipping {error.what}")
+            logger.info(f"skipping {error.what}")
             last = error
             continue
         a, b, distance = prepared.draw(n, rng)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -18,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from phylocli import __version__
-from phylocli.core import console
 from phylocli.formats.streams import (
     InputRecord,
     PathLike,
@@ -33,6 +33,8 @@ from phylocli.formats.streams import (
 from phylocli.train.data.compiled.arrays import DamagedError, read_manifest, verify
 from phylocli.train.data.compiled.build import compile_inputs
 from phylocli.train.data.compiled.reader import Compiled
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 2
 """Of the arrays; another number, another key, so that what an older version wrote is not read."""
@@ -79,7 +81,7 @@ def open_compiled(inputs: list[PathLike], alphabet: str = "protein", cache: Cach
                 (root / "corpora").joinpath(f".{os.getpid()}").touch()
                 (root / "corpora").joinpath(f".{os.getpid()}").unlink()
             except OSError as error:
-                console.warning(
+                logger.warning(
                     f"the cache {root} cannot be written ({error.strerror}); families are compiled for this run only"
                 )
                 root = None
@@ -103,14 +105,14 @@ def _cached(sources: list[tuple[Path, str]], root: Path, key: str, alphabet: str
         if folder.exists():
             try:
                 verify(folder)
-                console.info(f"families: compiled before, in {folder}")
+                logger.info(f"families: compiled before, in {folder}")
             except DamagedError as error:
-                console.warning(f"{error.what}; the families are compiled again")
+                logger.warning(f"{error.what}; the families are compiled again")
                 shutil.rmtree(folder)
         if not folder.exists():
             _clear(root, key)
             _build(sources, folder, alphabet, facts)
-            console.info(f"families: compiled in {folder}")
+            logger.info(f"families: compiled in {folder}")
         (folder / "used").touch()
         return Compiled(folder)
 
