@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.core.alphabet import GAPS
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.sequences.fasta import shorten
+
+logger = logging.getLogger(__name__)
 
 KEPT_TAG = "KR"
 """`#=GS <id> KR 3-20,22-150`: the residues of the untrimmed sequence, counted from 1, that a trimmed row holds."""
@@ -137,7 +139,7 @@ def drop_uncovered(family: Family, min_coverage: float) -> Family:
             f"{family.label}: no member covers {min_coverage:g} of the match columns (the best covers {covered.max():.2f})",
             fix="lower --min-coverage",
         )
-    console.warning(
+    logger.warning(
         f"{family.label}: left out {len(low)} of {len(family)} members that cover less than {min_coverage:g} of the match "
         f"columns, first {shorten(low[0])!r}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -25,6 +26,8 @@ from phylocli.formats.sequences.a2m import SUFFIXES as A2M_SUFFIXES
 from phylocli.formats.streams import PACKED, PathLike, display_name, open_input
 from phylocli.store import Store, is_safe
 from phylocli.store.integrity import check_family
+
+logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".fasta", ".fa", ".faa", ".fas", ".afa", ".sto", ".stk", ".stockholm", *A2M_SUFFIXES)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -105,11 +108,11 @@ def import_families(
 def _report_present(store: Store, accession: str, family: Family) -> None:
     """Print that a family is in the store already, as a warning where it is another one."""
     if _members(store.read(accession)) == _members(family):
-        console.info(f"{accession} is in the store already; --replace writes it anew")
+        logger.info(f"{accession} is in the store already; --replace writes it anew")
         return
     known = store.origin(accession).get("source") or {}
     origin = known.get("file") or known.get("service") or "an unknown source"
-    console.warning(
+    logger.warning(
         f"{accession} was not imported: the store has another family of this name, from {origin}; --replace replaces it"
     )
 
@@ -147,7 +150,7 @@ def import_release(folder: Path, store: Store, *, refresh: bool = False, policy:
             refresh=refresh,
         )
     for accession, why in came.alignments.skipped.items():
-        console.warning(f"left out {accession}: {why}")
+        logger.warning(f"left out {accession}: {why}")
     return came
 
 
@@ -174,7 +177,7 @@ def _release_number(folder: Path) -> str:
 def _published(folder: Path) -> dict[str, str]:
     path = folder / "md5_checksums"
     if not path.is_file():
-        console.warning(f"{folder} has no md5_checksums; its files are taken as they are")
+        logger.warning(f"{folder} has no md5_checksums; its files are taken as they are")
         return {}
     lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
     return {words[1]: words[0] for words in lines if len(words) == 2}
@@ -225,7 +228,7 @@ def _aligned(family: Family, accession: str, align: Align | None) -> Family:
         return replace(family, rows=[family.sequences()[0].residues], aligned=True)
     if align is None:
         raise BadInputError(f"{accession} is not aligned, and the store holds alignments", fix="use 'phylocli align' first")
-    console.info(f"{accession} is not aligned; aligning it")
+    logger.info(f"{accession} is not aligned; aligning it")
     return align(family)
 
 

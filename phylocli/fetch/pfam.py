@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
-from phylocli.core import console
 from phylocli.core.errors import ServiceError, UsageError
 from phylocli.fetch.download import NotServedError, download
 from phylocli.fetch.http import Client, TransientError
 from phylocli.formats.stockholm import split_accession
 from phylocli.store import Store
 from phylocli.store.inventory import releases_there
+
+logger = logging.getLogger(__name__)
 
 CLANS = "Pfam-A.clans.tsv.gz"
 PROFILES = "Pfam-A.hmm.gz"
@@ -77,7 +79,7 @@ class PfamReleases:
         folder = f"{self._base}/releases/Pfam{release}"
         md5 = self._md5(release, folder).get(name)
         if md5 is None:
-            console.warning(f"Pfam {release} publishes no checksum of {name}")
+            logger.warning(f"Pfam {release} publishes no checksum of {name}")
         return download(
             self._client, f"{folder}/{name}", target, md5=md5, source={"service": "Pfam", "release": release, "file": name}
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.fetch.http import Client
 from phylocli.fetch.pfam import ALIGNMENTS, CLANS, PROFILES, PfamReleases
@@ -15,6 +15,8 @@ from phylocli.fetch.retry_policy import Policy, default_policy
 from phylocli.fetch.services import find_services
 from phylocli.fetch.split import Split, clans_of, split_alignments, split_profiles
 from phylocli.store import Store, read_sidecar
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -76,7 +78,7 @@ def fetch_release(
     with Client(policy) as client:
         service = PfamReleases(client, find_services(pfam=base_url).pfam, store, offline=offline)
         number = service.resolve(release)
-        console.info(f"Pfam {number} into the store {store.root}")
+        logger.info(f"Pfam {number} into the store {store.root}")
         with store.locked(f"release-{number}"):
             clan_list = service.file(number, CLANS) if only is None or clans else None
             alignments = service.file(number, ALIGNMENTS[alignment])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 
-from phylocli.core import console
 from phylocli.core.alphabet import looks_like_nucleotides
 from phylocli.formats.family import Family
 from phylocli.formats.sequences.fasta import Sequence, shorten
+
+logger = logging.getLogger(__name__)
 
 TRANSLATE = "translate them first"
 OTHER_MODEL = "translate them first, or use a model of nucleotides"
@@ -39,7 +41,7 @@ class NucleotideCheck:
         """Warn of sequences that are known to look like nucleotides."""
         if self._open:
             self._open = False
-            console.warning(f"{shorten(label)} looks like nucleotides but is read as protein; {self._fix}")
+            logger.warning(f"{shorten(label)} looks like nucleotides but is read as protein; {self._fix}")
 
     def families(self, families: Iterable[Family]) -> Iterator[Family]:
         """Pass families on, and check each."""

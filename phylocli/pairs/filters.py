@@ -3,13 +3,13 @@ ancestor."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from phylocli.config.pairs import SamplingConfig
-from phylocli.core import console
 from phylocli.core.alphabet import MISSING, encode_states
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
@@ -19,6 +19,8 @@ from phylocli.pairs.sampler import PairSampler, distinct_integers
 from phylocli.pairs.schemes import LISTED_UP_TO, ListedPool, UniformPool
 from phylocli.pairs.types import CHUNK_ROWS, Draw
 from phylocli.statistics import identity_of_rows
+
+logger = logging.getLogger(__name__)
 
 _CELLS = 4_000_000  # residues compared at a time
 _EXAMINED = 1_000_000  # pairs at least, of a band that is not looked through in full
@@ -89,7 +91,7 @@ def limited_pool(
         examined = len(ranks)
         chunks = (ranks[k : k + CHUNK_ROWS] for k in range(0, examined, CHUNK_ROWS))
         listed = Draw.joined([_passing(Draw(*sampler.unrank(*band, part)), rows, config) for part in chunks])
-        console.detail(f"{family.label}: examined {examined:,} of the {total:,} pairs in the band, {len(listed):,} pass")
+        logger.debug(f"{family.label}: examined {examined:,} of the {total:,} pairs in the band, {len(listed):,} pass")
     listed = listed.part(rng.permutation(len(listed)))
     if config.max_per_ancestor is not None:
         listed = listed.part(_first_of_each(sampler.tree.ancestor(listed.i, listed.j), config.max_per_ancestor))

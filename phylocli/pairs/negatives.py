@@ -8,6 +8,7 @@ negatives of each other, nor are two whose profiles find each other: what is hom
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike, display_name
@@ -24,6 +24,8 @@ from phylocli.hmmer import SearchOptions, build_hmm, hmmsearch
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
@@ -100,9 +102,9 @@ def allowed_pairs(summaries: list[FamilySummary], homologous: npt.NDArray[np.boo
     if homologous is not None:
         found = np.argwhere(np.triu(allowed & homologous, 1))
         for i, j in found[:5].tolist():
-            console.info(f"{summaries[i].label} and {summaries[j].label} look homologous: not negatives of each other")
+            logger.info(f"{summaries[i].label} and {summaries[j].label} look homologous: not negatives of each other")
         if len(found) > 5:
-            console.info(f"… and {len(found) - 5} more pairs of families")
+            logger.info(f"… and {len(found) - 5} more pairs of families")
         allowed &= ~homologous
     return allowed
 
@@ -184,7 +186,7 @@ def negatives_table(
         )
     if without:
         shown = ", ".join(without[:3]) + (", …" if len(without) > 3 else "")
-        console.info(f"{len(without)} of {len(summaries)} families have no hard negative ({shown})")
+        logger.info(f"{len(without)} of {len(summaries)} families have no hard negative ({shown})")
     columns = ["family", "clan", "negative", "negative_clan", "rank", "score", "by"]
     return pl.DataFrame(rows, schema=columns, orient="row")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from phylocli.config.pairs import SamplingConfig
-from phylocli.core import console
 from phylocli.formats.family import Family
 from phylocli.formats.species import SpeciesRule
 from phylocli.pairs.bands import bands_of
 from phylocli.pairs.sampling import related_sampler
+
+logger = logging.getLogger(__name__)
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 BINS = 16
@@ -78,7 +80,7 @@ def distributions(families: Iterable[Family], config: SamplingConfig) -> Iterato
     species = SpeciesRule.read(config.species, config.species_pattern)
     for family in families:
         if len(family) < 2:
-            console.info(f"{family.label} has one member and so no distances")
+            logger.info(f"{family.label} has one member and so no distances")
             continue
         sampler, _, _ = related_sampler(family, config.relation, species)
         top = sampler.tree.diameter()

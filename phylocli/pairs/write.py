@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from phylocli.config.pairs import PairsConfig, SamplingConfig
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
@@ -20,6 +20,8 @@ from phylocli.pairs.sampler import EmptyBandError
 from phylocli.pairs.sampling import StreamSampler
 from phylocli.pairs.splits import PARTS, check_fractions, split_family
 from phylocli.pairs.stats import distributions
+
+logger = logging.getLogger(__name__)
 
 
 def write_pairs(
@@ -98,7 +100,7 @@ def write_split(
                     writers[part].write(frame)
             except EmptyBandError as error:
                 reasons.append(error)
-                console.warning(f"no pairs in the part {part}: {error.what}")
+                logger.warning(f"no pairs in the part {part}: {error.what}")
             written[part] = writers[part].rows
         if not any(written.values()):
             raise reasons[0]
@@ -127,4 +129,4 @@ def write_distributions(families: Iterable[Family], target: PathLike | None, con
                 stream.write(text + "\n")
             else:
                 stream.write(json.dumps(found.as_json()) + "\n")
-                console.info(text)
+                logger.info(text)

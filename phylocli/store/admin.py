@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from phylocli.formats.tables import TableWriter
 from phylocli.store.inventory import Entry, folder_bytes, inventory_schema, read_entry, releases_there
 from phylocli.store.store import Store
 from phylocli.store.verify import Finding
+
+logger = logging.getLogger(__name__)
 
 _ROWS = 1000
 
@@ -68,7 +71,7 @@ def write_inventory(
                 writer.write(pa.Table.from_pylist(rows, schema))
                 rows = []
         writer.write(pa.Table.from_pylist(rows, schema))
-    console.info(f"{len(named):,} famil{'y' if len(named) == 1 else 'ies'} in {store.root}")
+    logger.info(f"{len(named):,} famil{'y' if len(named) == 1 else 'ies'} in {store.root}")
     return len(named)
 
 
@@ -77,7 +80,7 @@ def _entries(store: Store, accessions: list[str]) -> Iterator[Entry]:
         try:
             yield read_entry(store.root, accession)
         except BadInputError as error:
-            console.warning(str(error))
+            logger.warning(str(error))
             yield Entry(accession)
 
 
@@ -137,9 +140,9 @@ def report_findings(findings: list[Finding], *, removed: bool = False) -> None:
     harmful = [finding for finding in findings if finding.harmful]
     for finding in findings:
         if not finding.harmful:
-            console.warning(f"{finding.path} {finding.what}")
+            logger.warning(f"{finding.path} {finding.what}")
     if not harmful:
-        console.info("no problems found")
+        logger.info("no problems found")
         return
     lines = "\n".join(f"  {finding.path}: {finding.what}" for finding in harmful)
     raise BadInputError(
@@ -176,7 +179,7 @@ def export_families(
         with open_text_output(output) as stream:
             fasta.write((sequence for family in families for sequence in family.sequences()), stream)
     write_sidecar(output, "store export", {"families": len(named), "format": format})
-    console.info(f"exported {len(named):,} famil{'y' if len(named) == 1 else 'ies'} from {store.root}")
+    logger.info(f"exported {len(named):,} famil{'y' if len(named) == 1 else 'ies'} from {store.root}")
     return len(named)
 
 
@@ -208,9 +211,9 @@ def remove_families(
             raise BadInputError(f"the store {store.root} has no files of Pfam {release}")
         with store.locked(f"release-{release}"):
             shutil.rmtree(folder)
-        console.info(f"removed the files of Pfam {release}")
+        logger.info(f"removed the files of Pfam {release}")
     if named:
-        console.info(f"removed {len(named):,} famil{'y' if len(named) == 1 else 'ies'} from {store.root}")
+        logger.info(f"removed {len(named):,} famil{'y' if len(named) == 1 else 'ies'} from {store.root}")
     return len(named)
 
 

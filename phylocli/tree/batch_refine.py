@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.formats.family import Family
 from phylocli.formats.tree import Tree
 from phylocli.tree import deduplicate as _collapse
 from phylocli.tree.refinement import fits_memory, one_thread, schedule, words_for
 from phylocli.tree.rooting import root as rooted
 from phylocli.tree.settings import Settings, shape
+
+logger = logging.getLogger(__name__)
 
 _WINDOW = {"cpu": 64, "cuda": 1024}  # families read ahead: enough to find some of like size for every batch
 
@@ -82,7 +84,7 @@ def _prepared(family: Family, columns: str, settings: Settings) -> Family | _Wai
     groups = _collapse.unique_rows(states)
     if len(groups) < 3 or not fits_memory(states):
         if len(groups) >= 3:
-            console.warning(f"{family.label}: too large for memory; branch lengths are kept")
+            logger.warning(f"{family.label}: too large for memory; branch lengths are kept")
         return family
     different = states[[group[0] for group in groups]]
     number = {names[group[0]]: str(i) for i, group in enumerate(groups)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import sys
@@ -11,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import STDIO, PathLike, atomic_path
 from phylocli.formats.tree import Tree
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".svg", ".png", ".pdf")
 MAX_LABELS = 250
@@ -191,7 +193,7 @@ def draw_text(tree: Tree, width: int | None = None) -> str:
     if count > MAX_TEXT_TIPS:
         chosen = np.linspace(0, count - 1, MAX_TEXT_TIPS).round().astype(int)
         tree = tree.prune([tree.names[i] for i in tree.tips()[chosen]])
-        console.info(f"showing {MAX_TEXT_TIPS} of {count} tips")
+        logger.info(f"showing {MAX_TEXT_TIPS} of {count} tips")
     label_width = min(max(len(name) for name in tree.tip_names()), max(width // 3, 8))
     room = max(width - label_width - 2, 10)
     depth = tree.root_distances()

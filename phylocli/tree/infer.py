@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -41,6 +42,8 @@ from phylocli.tree.refinement import refine as refine_lengths
 from phylocli.tree.rooting import root
 from phylocli.tree.settings import Inferred, Settings, describe_model, shape
 from phylocli.tree.support import add_support, parse_support
+
+logger = logging.getLogger(__name__)
 
 MATRIX_UP_TO = 20_000
 """Distance engines refuse larger families: matrix and averages between all subtrees would take more than 8 GB."""
@@ -195,7 +198,7 @@ def _announce_rule() -> None:
             f"{largest} for families of up to {limit:,} different sequences, and above, as neither VeryFastTree nor "
             "FastTree is installed"
         )
-    console.info(f"engine auto: {', '.join(parts)}")
+    logger.info(f"engine auto: {', '.join(parts)}")
 
 
 def prepare(config: TreeConfig) -> None:
@@ -236,7 +239,7 @@ def _as_aligned(family: Family) -> Family:
         raise BadInputError(f"{family.label} is not aligned", fix="run it through 'phylocli align' first")
     if family.aligned:
         return family
-    console.detail(f"{family.label}: no gaps and rows of one length: taken as aligned")
+    logger.debug(f"{family.label}: no gaps and rows of one length: taken as aligned")
     return replace(family, aligned=True)
 
 
@@ -275,7 +278,7 @@ def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
     if not keep.all():
         lost = [name for name, kept in zip(family.ids, keep, strict=True) if not kept]
         why = "no residue in the columns used" if min_coverage == 0 else f"a coverage under {min_coverage:g}"
-        console.warning(
+        logger.warning(
             f"{family.label}: left out {len(lost)} of {len(family)} members with {why}, first {shorten(lost[0])!r}"
         )
         family = family.with_tree(None).subset([name for name, kept in zip(family.ids, keep, strict=True) if kept])
@@ -317,7 +320,7 @@ def _comparable(usable: Usable, config: TreeConfig) -> Usable:
     kept = sorted(at for row, of in zip(rows, group.tolist(), strict=True) if of == largest for at in row)
     ids = {names[at] for at in kept}
     lost = [name for name in family.ids if name not in ids]
-    console.warning(
+    logger.warning(
         f"{family.label}: left out {len(lost)} of {len(names)} members that do not share {which} with the others, "
         f"first {shorten(lost[0])!r}; {fix} to keep them"
     )
@@ -336,7 +339,7 @@ def _present(outgroup: tuple[str, ...], family: Family) -> tuple[str, ...]:
     members = set(family.ids)
     present = tuple(name for name in outgroup if name in members)
     if outgroup and not present:
-        console.warning(f"no member of {family.label} is in the outgroup; rooted by --root")
+        logger.warning(f"no member of {family.label} is in the outgroup; rooted by --root")
     return present
 
 
@@ -357,7 +360,7 @@ def _infer_states(
             why=f"the distance matrix would take {len(states) ** 2 * 20 / 1e9:.0f} GB",
             fix="use --engine veryfasttree (pip install 'phylocli[trees]')",
         )
-    console.detail(f"{label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
+    logger.debug(f"{label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
     mends = refines(settings.model) and (uses_distances if config.refine is None else config.refine)
     with one_thread() if mends else contextlib.nullcontext():  # loads PyTorch, which speeds distances too
         tree, description, alpha = module.infer(states, settings)

@@ -5,15 +5,17 @@ Rooting moves no path length between tips, only what counts as an ancestor.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.tree import Tree, is_support
+
+logger = logging.getLogger(__name__)
 
 METHODS = ("midpoint", "minvar", "none")
 """The names that `root` takes."""
@@ -188,7 +190,7 @@ def _outgroup_root(tree: Tree, outgroup: set[str]) -> Tree:
         raise BadInputError("the outgroup is the whole family", fix="name fewer members")
     node, is_clade = _branch_of(tree, outgroup)
     if not is_clade:
-        console.warning("The outgroup is not monophyletic; rooting above the smallest clade that contains it")
+        logger.warning("The outgroup is not monophyletic; rooting above the smallest clade that contains it")
     return reroot(tree, node, float(tree.length[node]) / 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.protocols import TreeEnginePlugin
 from phylocli.formats.tree import Tree, is_support
@@ -17,6 +17,8 @@ from phylocli.tree import deduplicate as _collapse
 from phylocli.tree.comparison.splits import split_frequencies
 from phylocli.tree.refinement import fits_memory, one_thread
 from phylocli.tree.settings import Settings, shape
+
+logger = logging.getLogger(__name__)
 
 METHODS = {"abayes": 0, "alrt": 1000, "bootstrap": 100}
 """Measures of support, and the replicates they take by default; `abayes` takes none."""
@@ -84,7 +86,7 @@ def add_support(
         values = 100 * split_frequencies(tree, others)
         return _labelled(tree, values, 0), f"bootstrap support ({measure.replicates} replicates)"
     if not fits_memory(states):
-        console.warning(f"{len(states)} sequences of {states.shape[1]} columns: no support values: too large for memory")
+        logger.warning(f"{len(states)} sequences of {states.shape[1]} columns: no support values: too large for memory")
         return tree, "no support: too large"
     from phylocli.tree.likelihood import local_support
 

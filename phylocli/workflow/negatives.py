@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli import models
-from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
@@ -24,6 +24,8 @@ from phylocli.pairs.negatives import (
     read_groups,
     summaries_of,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def write_negatives(
@@ -71,7 +73,7 @@ def write_negatives(
     table = negatives_table(summaries, scores, allowed, by=by, count=count, seed=seed)
     write_table(table, target, negatives_schema(), table_format)
     write_sidecar(target, "pairs", {"hard_negatives": how, "count": count}, seed)
-    console.info(f"Found {table.height:,} hard negatives of {table['family'].n_unique():,} families by {by}")
+    logger.info(f"Found {table.height:,} hard negatives of {table['family'].n_unique():,} families by {by}")
     return table.height
 
 

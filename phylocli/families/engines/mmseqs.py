@@ -7,6 +7,7 @@ several domains is in the family of its like, and never in those of its parts.
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ from phylocli.core.processes import run_program
 from phylocli.families.pool import Pool
 from phylocli.families.residue_assignment import Group
 from phylocli.families.searching import Hit, Region, Searcher, Settings, rows_of
+
+logger = logging.getLogger(__name__)
 
 PROGRAM = "mmseqs"
 # Most sensitive: seven times slower than the default, and still fast.
@@ -56,7 +59,7 @@ def cluster(pool: Pool, settings: Settings) -> list[list[int]]:
         command = [program, "easy-cluster", str(source), str(Path(folder, "out")), str(Path(folder, "tmp"))]
         command += ["-s", _SENSITIVITY, "-e", str(settings.evalue), "-c", str(settings.coverage), "--cov-mode", "0"]
         command += ["--cluster-reassign", "1", "--threads", str(settings.threads), "-v", "1"]
-        console.detail(f"running {' '.join(command)}")
+        logger.debug(f"running {' '.join(command)}")
         done = run_program(command)
         table = Path(folder, "out_cluster.tsv")
         if done.returncode != 0 or not table.is_file():

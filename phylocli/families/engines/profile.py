@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Executor
 
 import numpy as np
 
-from phylocli.core import console
 from phylocli.families.grouping import Grouping
 from phylocli.families.merging import join_pieces
 from phylocli.families.pool import Pool
@@ -16,6 +16,8 @@ from phylocli.families.redundancy import representatives
 from phylocli.families.residue_assignment import Group, Ledger
 from phylocli.families.searching import Searcher, Settings
 from phylocli.formats.provenance import versions
+
+logger = logging.getLogger(__name__)
 
 
 def describe() -> str:
@@ -27,9 +29,9 @@ def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
     """Return the families of a pool: regions of sequences, each residue in one at most."""
     chosen = representatives(pool)
     searched = np.flatnonzero(chosen == np.arange(len(pool)))
-    console.detail(f"{len(pool) - len(searched)} near-duplicates of longer sequences join their families at the end")
+    logger.debug(f"{len(pool) - len(searched)} near-duplicates of longer sequences join their families at the end")
     graph = neighbour_graph(pool, executor, searched)
-    console.detail(f"{graph.nnz // 2} candidate pairs by spaced seeds")
+    logger.debug(f"{graph.nnz // 2} candidate pairs by spaced seeds")
     ledger, searcher = Ledger(pool, settings), Searcher(pool, settings)
     Grouping(ledger, searcher, graph).run(executor)
     if len(searched) < len(pool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Literal
@@ -9,6 +10,8 @@ from typing import IO, BinaryIO, Literal
 from phylocli.core import alphabet
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
+
+logger = logging.getLogger(__name__)
 
 OnDuplicate = Literal["error", "keep-first", "rename"]
 
@@ -186,13 +189,12 @@ def accepted(
 
 def policy_report(policy: DuplicatePolicy) -> None:
     """Say on stderr what a duplicate policy has dropped or renamed."""
-    from phylocli.core import console
 
     if policy.dropped:
-        console.warning(f"dropped {len(policy.dropped)} later records of ids seen before, first {policy.dropped[0]!r}")
+        logger.warning(f"dropped {len(policy.dropped)} later records of ids seen before, first {policy.dropped[0]!r}")
     if policy.renamed:
         new, old = next(iter(policy.renamed.items()))
-        console.warning(f"renamed {len(policy.renamed)} duplicate ids, first {old!r} to {new!r}")
+        logger.warning(f"renamed {len(policy.renamed)} duplicate ids, first {old!r} to {new!r}")
 
 
 def empty_input(name: str) -> BadInputError:

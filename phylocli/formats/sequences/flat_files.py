@@ -11,14 +11,16 @@ the record itself is the sequence.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.sequences.fasta import Sequence, shorten
 from phylocli.formats.streams import text_stream
+
+logger = logging.getLogger(__name__)
 
 
 def fastq(stream: BinaryIO, name: str) -> Iterator[Sequence]:
@@ -76,7 +78,7 @@ def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
             else:
                 yield _protein(record, feature, number, where)
     if pseudo:
-        console.info(f"{name}: {pseudo} pseudogenes have no protein and were left out")
+        logger.info(f"{name}: {pseudo} pseudogenes have no protein and were left out")
 
 
 def _letters(sequence: Any, where: str) -> str:

@@ -8,6 +8,7 @@ import errno
 import gzip
 import hashlib
 import io
+import logging
 import lzma
 import re
 import sys
@@ -22,6 +23,8 @@ from phylocli.formats.streams.compression import zstd
 from phylocli.formats.streams.paths import STDIO, PathLike
 from phylocli.formats.streams.recording import InputRecord, _recorder
 from phylocli.formats.streams.text import display_name, text_lines
+
+logger = logging.getLogger(__name__)
 
 BOMB_RATIO = 200
 """Compressed inputs that expand to more than so many times their size are refused, from `BOMB_SIZE` bytes on.
@@ -203,9 +206,7 @@ def open_input(source: PathLike | None) -> Iterator[Input]:
     with contextlib.ExitStack() as stack:
         if source is None or str(source) == STDIO:
             if sys.stdin.isatty():
-                from phylocli.core import console
-
-                console.info("reading from the terminal; end with Ctrl-D (or name a file)")
+                logger.info("reading from the terminal; end with Ctrl-D (or name a file)")
             raw: BinaryIO = sys.stdin.buffer
         else:
             try:
