@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
-from phylocli.core import console
 from phylocli.core.errors import PhylocliError
 from phylocli.embed.inputs import Survey
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import TableFormat
+
+logger = logging.getLogger(__name__)
 
 TEXT_BYTES = 12
 """Of one number as text, with the blank after it: nine digits, sign, point."""
@@ -70,4 +72,4 @@ def check_space(path: PathLike, needed: int) -> None:
             f"{path} would take about {size(needed)}, and {size(free)} are free there",
             fix="write to another disk with -o, use --half, or leave out --per-residue",
         )
-    (console.info if needed > 1e9 else console.detail)(f"{path} will take about {size(needed)} of {size(free)} free")
+    (logger.info if needed > 1e9 else logger.debug)(f"{path} will take about {size(needed)} of {size(free)} free")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
@@ -11,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, shorten
 from phylocli.formats.streams import STDIO, PathLike, recording_inputs
+
+logger = logging.getLogger(__name__)
 
 Sources = PathLike | SequenceOf[PathLike | None] | None
 
@@ -115,5 +117,5 @@ def survey(
             residues += len(sequence.residues)
             id_letters += len(sequence.id)
             checksum.add(sequence)
-    console.detail(f"{sequences:,} sequences, {residues:,} residues")
+    logger.debug(f"{sequences:,} sequences, {residues:,} residues")
     return Survey(sequences, residues, id_letters, str(checksum))

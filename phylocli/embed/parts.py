@@ -7,12 +7,12 @@ is there is done. Shard k of n is the parts k - 1, k - 1 + n, …; every process
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from phylocli.config.embed import Shard
-from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.inputs import Checksum
 from phylocli.embed.throughput import Meter
@@ -21,6 +21,8 @@ from phylocli.formats import Sequence
 from phylocli.formats.streams import locks, write_text
 from phylocli.formats.tables import TableWriter, read_parquet_metadata
 from phylocli.formats.tables.parts import FORMAT, MANIFEST, is_part_beyond, is_parts, missing_parts, part_path, read_manifest
+
+logger = logging.getLogger(__name__)
 
 SHARD_SIZE = {False: 50_000, True: 1_000}
 """Sequences of a part: of embeddings of sequences, and of residues."""
@@ -158,7 +160,7 @@ def write_parts(
         _write_manifest(folder, complete)
     missing = missing_parts(folder, parts)
     if missing:
-        console.info(f"{folder}: {len(missing)} of {parts} parts are still to come, by other shards")
+        logger.info(f"{folder}: {len(missing)} of {parts} parts are still to come, by other shards")
     return len(computed), parts
 
 
@@ -168,7 +170,7 @@ def _is_done(path: Path, part: list[Sequence]) -> bool:
     try:
         found = read_parquet_metadata(path).get("phylocli.input")
     except BadInputError as error:
-        console.warning(f"{path} is damaged, and is computed again ({error.why})")
+        logger.warning(f"{path} is damaged, and is computed again ({error.why})")
         return False
     if found != digest(part):
         raise _other_input(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from types import TracebackType
@@ -9,6 +10,8 @@ from typing import Self
 
 from phylocli.core import console
 from phylocli.embed.inputs import Survey
+
+logger = logging.getLogger(__name__)
 
 EVERY = 60.0
 """Seconds between two lines where no terminal shows a bar."""
@@ -63,7 +66,7 @@ class Meter:
         self._bar.update(description=f"{self._label}embedding, {self.rate:,.0f} residues/s")
         if not console.progress_is_shown() and time.monotonic() - self._said > EVERY:
             self._said = time.monotonic()
-            console.info(self.line())
+            logger.info(self.line())
 
     def skipped(self, sequences: int, residues: int) -> None:
         """Note sequences that need no work: embedded by an earlier run, or some other process's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,8 @@ from phylocli.mi.paired import IntArray, Paired, divide
 from phylocli.mi.write import format_for, write_rows
 from phylocli.objectives import Batch, Estimator
 from phylocli.statistics.bootstrap import Estimate, interval, replicate
+
+logger = logging.getLogger(__name__)
 
 ESTIMATORS = ("infonce", "smile", "jsd")
 LABEL_ESTIMATORS = ("barber-agakov", "infonce")
@@ -78,7 +81,7 @@ def estimate(data: Paired, config: MiEstimateConfig = MiEstimateConfig()) -> Ite
     rng = np.random.default_rng(config.seed)
     train, stop, test = divide(data, (config.stop, config.held_out), rng)
     if len(test) > MOST:
-        console.info(f"{MOST:,} of {len(test):,} held-out pairs are scored against each other")
+        logger.info(f"{MOST:,} of {len(test):,} held-out pairs are scored against each other")
         test = test.take(np.sort(rng.permutation(len(test))[:MOST]))
     shuffled = [part.shuffled(rng) for part in (train, stop, test)]
     for estimator, critic in methods:
@@ -140,7 +143,7 @@ def _measure(estimator: Choice, critic: Choice, parts: Sequence[Paired], config:
         learning_rate=config.learning_rate,
         seed=config.seed,
     )
-    console.detail(f"{estimator.text} on {critic.text}: the weights are those of step {step}")
+    logger.debug(f"{estimator.text} on {critic.text}: the weights are those of step {step}")
     with torch.no_grad():
         scores = method.scores(*scaled(test))
     statistic = _statistic(method, scores)
@@ -191,9 +194,9 @@ def cautions(found: Information, test: Paired) -> list[str]:
             "above about the logarithm of the number of pairs (McAllester & Stratos 2020); it may be too high or too low"
         )
     for text in said:
-        console.warning(text)
+        logger.warning(text)
     if found.control_low is not None and found.control_low > 0:
-        console.warning(
+        logger.warning(
             f"{name}: shuffled partners, which share no information, give {found.control_nats:.2f} nats, so its "
             "estimate is too high by about as much"
         )
@@ -222,7 +225,7 @@ def run_estimate(
     format_for(output, format)
     total = len(methods_for(data, config))
     what = f"labels of {len(data.classes)} classes" if data.classes else f"vectors of {_features(data.b.shape[1])}"
-    console.info(f"{len(data):,} pairs of vectors of {_features(data.a.shape[1])} with {what}")
+    logger.info(f"{len(data):,} pairs of vectors of {_features(data.a.shape[1])} with {what}")
     found: list[Information] = []
 
     def kept() -> Iterator[dict[str, Any]]:
@@ -233,7 +236,7 @@ def run_estimate(
                 control = f"; shuffled {row.control_nats:.2f} ({row.control_low:.2f} to {row.control_high:.2f})"
             most = "" if row.ceiling_nats is None else f", at most {row.ceiling_nats:.2f}"
             interval_ = f"{row.low:.2f} to {row.high:.2f}"
-            console.info(f"{row.estimator} on {row.critic}: {row.estimate_nats:.2f} nats ({interval_}){most}{control}")
+            logger.info(f"{row.estimator} on {row.critic}: {row.estimate_nats:.2f} nats ({interval_}){most}{control}")
             yield asdict(row)
 
     write_rows(kept(), output, information_schema(), format)

@@ -12,6 +12,7 @@ computes them and writes them there.
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ from phylocli.search.evalues import Floats, log_p_values, sample_rows
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
+
+logger = logging.getLogger(__name__)
 
 SEQUENCES = Path(__file__).with_name("background.fasta.gz")
 """The sequences of the background."""
@@ -126,7 +129,7 @@ def _compute(embedder: Embedder, sequences: list[str]) -> FloatArray:
     from phylocli.embed import Embedder
 
     total = sum(map(len, sequences))
-    console.info(f"embedding the {len(sequences):,} proteins against which E-values are measured, once for this model")
+    logger.info(f"embedding the {len(sequences):,} proteins against which E-values are measured, once for this model")
     with console.progress_task("background", total, unit="residues") as bar:
         return unit(Embedder(embedder.model, embedder.layer, embedder.max_tokens, on_batch=bar.advance).pooled(sequences))
 
@@ -145,7 +148,7 @@ def _save(path: Path, embedder: Embedder, vectors: Quantised) -> None:
     try:
         write_arrays(path, {"vectors": vectors[0], "scales": vectors[1]}, _identity(embedder))
     except PhylocliError as error:
-        console.info(f"the background is not kept, and the next search computes it again: {error}")
+        logger.info(f"the background is not kept, and the next search computes it again: {error}")
 
 
 def _load(path: Path, embedder: Embedder) -> Quantised | None:

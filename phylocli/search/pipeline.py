@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from phylocli.embed import Embedder
     from phylocli.embed.inputs import Sequences
+
+logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
@@ -172,7 +175,7 @@ def search_file(
     parameters = {**config.to_parameters(), "table": str(table), "model": found.table.metadata.get("phylocli.model")}
     write_sidecar(output, "search", parameters)
     if output is not None and str(output) != STDIO:
-        console.info(f"{writer.rows:,} hits: {output}")
+        logger.info(f"{writer.rows:,} hits: {output}")
     return writer.rows
 
 
@@ -203,7 +206,7 @@ class _Search:
         if config.reranks and (self.queries.letters is None or embedder is None):
             raise UsageError("Reranking needs the query sequences", fix="give the queries as FASTA")
         rows = len(self.table)
-        console.info(f"{len(self.queries.ids):,} queries against {rows:,} rows")
+        logger.info(f"{len(self.queries.ids):,} queries against {rows:,} rows")
         own = _own_rows(self.queries, self.table) if config.exclude_self else None
         width = max(config.number, config.candidates or config.number)
         self._found = (
@@ -283,12 +286,12 @@ def _background(table: EmbeddingTable, embedder: Embedder | None, model: PathLik
         except PhylocliError as error:
             if model is not None:
                 raise
-            console.info(f"{error}: its background of unrelated proteins cannot be used")
+            logger.info(f"{error}: its background of unrelated proteins cannot be used")
     found = background_of(embedder) if embedder is not None else None
     if found is not None:
         return found
     found = background_of_table(table)
-    console.warning(
+    logger.warning(
         "no background of unrelated proteins for the model of this table: "
         + (
             f"no E-values, for it has fewer than {FEWEST:,} rows"

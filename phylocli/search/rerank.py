@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import OrderedDict
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.formats import read_sequences
@@ -25,6 +25,8 @@ from phylocli.search.residue_plda import features_of, load_residue_plda
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
+
+logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
@@ -105,7 +107,7 @@ class ResidueScores:
         self._plda = load_residue_plda(embedder.model)
         self.comparison: Comparison = self._plda or StandardisedCosine()
         if self._plda is None:
-            console.info("this model has no residue PLDA: residues are compared by standardised cosines")
+            logger.info("this model has no residue PLDA: residues are compared by standardised cosines")
         self._kept: OrderedDict[str, FloatArray] = OrderedDict()
         self._bytes = 0
 

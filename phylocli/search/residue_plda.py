@@ -20,6 +20,7 @@ cost something, before gaps are paid for.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.family import Family
@@ -40,6 +40,8 @@ from phylocli.statistics.plda import MEMBERS, fit_axes
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
     from phylocli.models.model import Model
+
+logger = logging.getLogger(__name__)
 
 FILE = "homology.safetensors"
 """In the folder of the model that it belongs to."""
@@ -120,7 +122,7 @@ def load_residue_plda(model: Model) -> ResiduePLDA | None:
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{path} is damaged", why=str(error), fix=fix) from error
     if found.fingerprint != model.fingerprint:
-        console.warning(f"{path} was fitted to a model with other weights, and is left alone")
+        logger.warning(f"{path} was fitted to a model with other weights, and is left alone")
         return None
     return found
 
@@ -169,6 +171,6 @@ def fit_residue_plda(
             yield found, np.concatenate([columns[i] for i in picked]).astype(np.int64)
 
     fitted = fit_axes(parts(), dimension)
-    console.info(f"homology of residues: {fitted.residues:,} residues, layers {', '.join(map(str, chosen))}")
+    logger.info(f"homology of residues: {fitted.residues:,} residues, layers {', '.join(map(str, chosen))}")
     mean, axes, correlation = (values.astype(np.float32) for values in (fitted.mean, fitted.axes, fitted.correlation))
     return ResiduePLDA(chosen, mean, axes, correlation, model.fingerprint)
