@@ -95,25 +95,6 @@ def progress_is_shown() -> bool:
     return wanted and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _logger() -> logging.Logger:
-    return logging.getLogger(sys._getframe(2).f_globals.get("__name__", "phylocli"))
-
-
-def info(text: str) -> None:
-    """Log what is being done, as the module that calls."""
-    _logger().info(text)
-
-
-def detail(text: str) -> None:
-    """Log a detail, as the module that calls."""
-    _logger().debug(text)
-
-
-def warning(text: str) -> None:
-    """Log that a result may not be what the user expects, as the module that calls."""
-    _logger().warning(text)
-
-
 class ProgressTask(Protocol):
     """One progress bar."""
 

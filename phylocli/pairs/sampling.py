@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.config.pairs import SamplingConfig
-from phylocli.core import console
 from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
@@ -27,6 +27,8 @@ from phylocli.pairs.types import CHUNK_ROWS, Draw, Pool
 
 if TYPE_CHECKING:
     import polars as pl
+
+logger = logging.getLogger(__name__)
 
 
 def sample_pairs(families: Iterable[Family], config: SamplingConfig | None = None, **options: Any) -> pl.DataFrame:
@@ -148,7 +150,7 @@ class StreamSampler:
         total = sum(pool.total for pool in pools)
         counts.pairs += total
         counts.is_estimate |= any(getattr(pool, "is_sample", False) for pool in pools)
-        console.detail(f"{family.label}: {total:,} of {sampler.n_pairs:,} pairs {config.describe()}")
+        logger.debug(f"{family.label}: {total:,} of {sampler.n_pairs:,} pairs {config.describe()}")
         if total == 0:
             reason = EmptyBandError(
                 f"{family.label}: no pairs {config.describe()}",
@@ -233,18 +235,18 @@ class StreamSampler:
             )
         families = f" in {counts.families} families" if counts.families > 1 else ""
         about = "about " if counts.is_estimate else ""
-        console.info(f"{where}Found {about}{counts.pairs:,} pairs{families} {config.describe()}")
+        logger.info(f"{where}Found {about}{counts.pairs:,} pairs{families} {config.describe()}")
         if counts.empty:
             shown = ", ".join(counts.empty[:3]) + (", …" if len(counts.empty) > 3 else "")
             who = "one family has" if len(counts.empty) == 1 else f"{len(counts.empty)} families have"
-            console.info(f"{where}{who} no such pairs ({shown})")
+            logger.info(f"{where}{who} no such pairs ({shown})")
         if config.number is not None and counts.written < config.number:
             if counts.written == counts.pairs:
                 rest = "" if config.is_capped else "; use --replace to sample with replacement"
                 shortage = f"but only {counts.written:,} exist in this range{rest}"
             else:
                 shortage = f"but sampled {counts.written:,}: some bands or families have too few"
-            console.info(f"{where}Requested {config.number:,} pairs {shortage}")
+            logger.info(f"{where}Requested {config.number:,} pairs {shortage}")
 
 
 def sampler_of(label: str, tree: Tree) -> PairSampler:
@@ -263,7 +265,7 @@ def _prepared(label: str, tree: Tree) -> Patristic:
         raise BadInputError(f"{label}: {error.what}", error.why, error.fix) from error
     for count, kind in ((prepared.n_missing, "no length"), (prepared.n_negative, "a negative length")):
         if count:
-            console.warning(f"{label}: {count} branches of the tree have {kind}; they count as 0")
+            logger.warning(f"{label}: {count} branches of the tree have {kind}; they count as 0")
     return prepared
 
 
