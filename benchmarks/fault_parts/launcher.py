@@ -44,6 +44,9 @@ for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
         os.setsid()
+        for each in (signal.SIGTERM, signal.SIGHUP):  # nohup has it ignored
+            signal.signal(each, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if task["ordinary"]:
             give_up_privileges()
         os.chdir(task["cwd"])
