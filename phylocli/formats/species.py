@@ -40,7 +40,8 @@ class SpeciesRule:
 
     @classmethod
     def read(cls, table: PathLike | None = None, pattern: str | None = None) -> SpeciesRule:
-        """Return the rule that a user asks for: a table with the columns `id` and `species`, a pattern, or UniProt's names.
+        """Return the rule that a user asks for: a table with the columns `id` and `species` (or `organism`, as
+        `fetch --annotations` writes it), a pattern, or UniProt's names.
 
         Raises:
             UsageError: both are given, or the pattern is not a regular expression.
@@ -49,9 +50,10 @@ class SpeciesRule:
         if table is None:
             return cls(pattern=pattern or MNEMONIC)
         frame = read_table(table, typed=False)
-        require_columns(frame, ["id", "species"], str(table), "a table of species")
+        column = "organism" if "organism" in frame.columns and "species" not in frame.columns else "species"
+        require_columns(frame, ["id", column], str(table), "a table of species")
         found: dict[str, str] = {}
-        for name, species in frame.select("id", "species").iter_rows():
+        for name, species in frame.select("id", column).iter_rows():
             known = "" if species is None else str(species)
             if name is not None and found.setdefault(str(name), known) != known:
                 raise BadInputError(f"{table}: {name!r} has two species, {found[str(name)]!r} and {known!r}")

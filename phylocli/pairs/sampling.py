@@ -231,7 +231,9 @@ class StreamSampler:
             raise EmptyBandError(
                 f"{where}No pairs {config.describe()} in any of {counts.families} families",
                 why=f"for example {counts.last.what}; {counts.last.why}" if counts.last else None,
-                fix="choose a wider band; --stats shows what there is",
+                fix=counts.last.fix
+                if counts.last and config.relation != "any"
+                else "choose a wider band; --stats shows what there is",
             )
         families = f" in {counts.families} families" if counts.families > 1 else ""
         about = "about " if counts.is_estimate else ""

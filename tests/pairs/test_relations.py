@@ -183,6 +183,8 @@ def test_species_come_from_uniprot_names_a_table_or_a_pattern(tmp_path) -> None:
         "",
         "",
     ]
+    table.write_text("id\torganism\nA\tHomo sapiens\n")
+    assert SpeciesRule.read(table)("A/1-9") == "Homo sapiens"
     assert SpeciesRule.read(pattern=r"^(\w+?)\|")("9606|x") == "9606"
     assert SpeciesRule.read(pattern="^[a-z]{3}")("hsa1") == "hsa"
 
@@ -203,6 +205,8 @@ def test_a_family_without_known_species_says_what_would_help() -> None:
     with pytest.raises(EmptyBandError, match="known species") as caught:
         drawn([family], relation="orthologs")
     assert "--species" in str(caught.value)
+    with pytest.raises(EmptyBandError, match="--species TABLE"):
+        drawn([family, family_of(parse("((x:1,y:1):1,z:1);"), "PF2")], relation="paralogs")
     assert set(drawn([family])["relation"]) == {"unknown"} <= set(RELATIONS)
 
 
