@@ -29,7 +29,7 @@ def command(
             metavar="[INPUT…]", help="Family records with trees (Stockholm), or pairs tables; '-' is standard input."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of RUN_DIR.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint of RUN_DIR.")] = False,
     cache: _options.CacheOption = None,
     no_cache: _options.NoCacheOption = False,
 ) -> None:
