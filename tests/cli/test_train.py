@@ -109,5 +109,5 @@ def test_files_and_environment_set_what_the_command_line_does_not(phylocli: Run,
     losses = [pl.read_parquet(tmp_path / run / "metrics.parquet")["loss"].to_list() for run in ("run", "again")]
     assert losses[0] == losses[1]
     shown = phylocli("doctor", env=places).stdout.decode()
-    assert f"{tmp_path}/phylocli.toml: 2 settings of training" in shown
+    assert f"{tmp_path}/phylocli.toml: options of train" in shown
     assert "$PHYLOCLI_TRAIN__BATCH__ACCUMULATE" in shown

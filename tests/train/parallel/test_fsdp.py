@@ -212,7 +212,7 @@ def test_a_run_goes_on_in_parts_and_whole_again(families: Path, tmp_path: Path, 
 
 
 def test_one_process_alone_has_nothing_to_share(families: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="one alone") as caught:
+    with pytest.raises(UsageError, match="there is only one") as caught:
         train_model([families], tmp_path / "run", steps=2, device="cpu", settings={**SMALL, "batch.shard": True})
     assert "torchrun" in str(caught.value.fix)
     assert not (tmp_path / "run").exists()
