@@ -155,7 +155,7 @@ def test_what_cannot_work_is_said_before_anything_is_computed(families: Path, tm
         (UsageError, {"recipes": ["simclr", "simcrl"]}, "did you mean"),
         (UsageError, {"variations": [room.vary("batch.pears=1,2")]}, "'pears'"),
         (UsageError, {"variations": [room.vary("critic.temp=0.05,0.1")]}, "no parameter 'temp'"),
-        (UsageError, {"variations": [room.vary("optimiser.learning_rate=0.1,-1")]}, "learning_rate is -1"),
+        (UsageError, {"variations": [room.vary("optimiser.learning_rate=0.1,-1")]}, "learning_rate must be above 0"),
         (UsageError, {"metric": "val_accuracy"}, "final_val_accuracy"),
         (UsageError, {"inputs": ["-"]}, "several times"),
         (BadInputError, {"inputs": [tmp_path / "none.sto"]}, "no such file"),
