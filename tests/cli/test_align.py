@@ -63,7 +63,7 @@ def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path
         (["--trim", "gappy=7"], 2, b"unknown trimming"),
         (["--min-coverage", "9"], 2, b"--min-coverage"),
         (["--hmm", "/nowhere.hmm"], 65, b"no such file"),
-        (["--on-duplicate", "ignore"], 2, b"unknown duplicate policy"),
+        (["--on-duplicate", "ignore"], 2, b"--on-duplicate must be error, keep-first or rename"),
     ],
 )
 def test_what_makes_no_sense_ends_with_its_exit_code(
