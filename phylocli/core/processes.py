@@ -89,7 +89,7 @@ class WorkerPool(ProcessPoolExecutor):
     def end(self) -> None:
         """Ask the workers to end, kill those that take longer than the grace, and wait for them."""
         self._called_off.value = True
-        processes = list((self._processes or {}).values())
+        processes, manager = list((self._processes or {}).values()), self._executor_manager_thread
         for process in processes:
             process.kill() if self._grace == 0 else process.terminate()
         self.shutdown(wait=False, cancel_futures=True)
@@ -100,6 +100,8 @@ class WorkerPool(ProcessPoolExecutor):
                 process.kill()
         for process in processes:
             process.join()
+        if manager is not None:
+            manager.join()  # it may be the one that has noticed a worker's death, and multiprocessing not know of it yet
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:

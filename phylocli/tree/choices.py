@@ -67,12 +67,12 @@ def check_config(config: TreeConfig) -> None:
         )
     if config.nni and not refines(model):
         raise UsageError(
-            f"nni needs a likelihood, which the model {model!r} has not", fix="leave out nni, or use the model lg"
+            f"nni needs a likelihood, and the model {model!r} has none", fix="leave out nni, or use the model lg"
         )
     measure = parse_support(config.support)
     if measure is not None and measure.name != "bootstrap" and not refines(model):
         raise UsageError(
-            f"{measure.name} support needs a likelihood, which the model {model!r} has not",
+            f"{measure.name} support needs a likelihood, and the model {model!r} has none",
             fix="use --support bootstrap, or --model lg",
         )
     if measure is not None and measure.name == "bootstrap" and named is not None and not named.uses_distances:

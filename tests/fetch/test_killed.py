@@ -51,8 +51,12 @@ def untouched(standin: Standin, spawn: Spawn, tmp_path: Path) -> tuple[dict[str,
 
 
 def is_whole_so_far(there: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
-    """Whether everything under its own name is what it will be in the end."""
-    return all(data == wanted[name] for name, data in there.items() if name.startswith(("families/", "profiles/", "clans/")))
+    """Whether everything under its own name, which a temporary file has not, is what it will be in the end."""
+    return all(
+        data == wanted[name]
+        for name, data in there.items()
+        if name.startswith(("families/", "profiles/", "clans/")) and not Path(name).name.startswith(".")
+    )
 
 
 def check(standin: Standin, spawn: Spawn, tmp_path: Path, kills: int, seed: int) -> None:

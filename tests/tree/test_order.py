@@ -17,7 +17,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.pairs import iter_pairs
-from phylocli.pairs.negatives import Sketch
+from phylocli.pairs.negatives import FamilySummary
 from phylocli.pairs.splits import split_clades
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import deduplicate as _collapse
@@ -183,5 +183,5 @@ def test_pairs_and_clades_of_a_seed_do_not_depend_on_the_order_of_members() -> N
 
 def test_the_members_that_stand_for_a_family_do_not_depend_on_their_order() -> None:
     family = gappy(50, 60, 6)
-    sketches = [Sketch.of(each, profile=False) for each in (family, shuffled(family, 1))]
-    assert sketches[0].members == sketches[1].members
+    summaries = [FamilySummary.of(each, profile=False) for each in (family, shuffled(family, 1))]
+    assert summaries[0].members == summaries[1].members

@@ -71,10 +71,10 @@ def test_cached_gradients_are_those_of_the_whole_batch_with_dropout(recipe: str,
     task, corpus = made(recipe, families)
     for step in (0, 1):  # the second meets a queue with something in it
         pairs = corpus.batch(step)
-        task.cache = False
+        task.execution.grad_cache = False
         whole = gradients(task, pairs)
         task.discard_pending()
-        task.cache = True
+        task.execution.grad_cache = True
         assert error(gradients(task, pairs), whole) < 1e-5
         task.after_step()
     assert whole.norm() > 0  # at step 0 a queue is empty, and the gradient 0
@@ -92,7 +92,7 @@ def test_recomputed_gradients_are_those_of_kept_activations(encoder: str, famili
     whole = gradients(task, pairs)
     assert task.model.encoder.activation_checkpointing is False and again.model.encoder.activation_checkpointing is True
     assert error(gradients(again, pairs), whole) < 1e-5
-    again.cache = True  # both at once
+    again.execution.grad_cache = True  # both at once
     assert error(gradients(again, pairs), whole) < 1e-5
 
 
@@ -101,7 +101,7 @@ def test_in_double_precision_only_rounding_is_left_and_dropout_matters(families:
     task, corpus = made("simclr", families)
     pairs = corpus.batch(0)
     whole = gradients(task, pairs, torch.float64)
-    task.cache = True
+    task.execution.grad_cache = True
     assert error(gradients(task, pairs, torch.float64), whole) < 1e-12
     torch.manual_seed(8)
     task.zero_grad()
@@ -121,7 +121,7 @@ def test_only_one_group_is_held_with_its_activations(families: Path) -> None:
 
     held = {}
     for cache in (False, True):
-        task.cache = cache
+        task.execution.grad_cache = cache
         saved.clear()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
             task(corpus.batch(0))

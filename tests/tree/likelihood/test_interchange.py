@@ -148,5 +148,5 @@ def test_infer_trees_makes_interchanges_on_request() -> None:
 @pytest.mark.parametrize("options", [{"refine": False}, {"model": "kimura"}])
 def test_interchanges_need_the_likelihood(options: dict[str, object]) -> None:
     family = Family(["a", "b"], ["MKV", "MKI"])
-    with pytest.raises(UsageError, match="need the likelihood"):
+    with pytest.raises(UsageError, match="nni needs"):
         list(infer_trees([family], nni=True, **options))  # type: ignore[arg-type]
