@@ -89,7 +89,8 @@ class WorkerPool(ProcessPoolExecutor):
     def end(self) -> None:
         """Ask the workers to end, kill those that take longer than the grace, and wait for them."""
         self._called_off.value = True
-        processes, manager = list((self._processes or {}).values()), self._executor_manager_thread
+        processes = list((self._processes or {}).values())
+        manager: threading.Thread | None = getattr(self, "_executor_manager_thread", None)
         for process in processes:
             process.kill() if self._grace == 0 else process.terminate()
         self.shutdown(wait=False, cancel_futures=True)

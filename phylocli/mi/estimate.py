@@ -33,6 +33,9 @@ LABEL_ESTIMATORS = ("barber-agakov", "infonce")
 MOST = 2048
 """Maximum number of held-out pairs that are scored against each other."""
 
+_NEGLIGIBLE = 0.005
+"""Nats that messages round to zero."""
+
 
 @dataclass
 class Information:
@@ -195,7 +198,7 @@ def cautions(found: Information, test: Paired) -> list[str]:
         )
     for text in said:
         logger.warning(text)
-    if found.control_low is not None and found.control_low > 0:
+    if found.control_low is not None and found.control_low > _NEGLIGIBLE:
         logger.warning(
             f"{name}: shuffled partners, which share no information, give {found.control_nats:.2f} nats, so its "
             "estimate is too high by about as much"

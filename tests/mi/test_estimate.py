@@ -125,6 +125,7 @@ def test_infonce_of_a_table_with_itself_stands_at_its_ceiling(capsys: pytest.Cap
         ({"estimate_nats": 4.5}, True, "McAllester & Stratos 2020"),
         ({"estimate_nats": 2.6, "ceiling_nats": 3.0}, True, "reaches its ceiling of 3.00 nats"),
         ({"estimate_nats": 2.2, "ceiling_nats": 3.0}, False, ""),
+        ({"control_nats": 0.003, "control_low": 0.001}, False, ""),
         ({"control_nats": 0.4, "control_low": 0.1}, False, "shuffled partners, which share no information, give 0.40 nats"),
     ],
 )
