@@ -21,6 +21,7 @@ from phylocli.cli import build
 from phylocli.core import plugins
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.core.plugins import KINDS, Kind
+from phylocli.probe.evaluate import task_names
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -140,6 +141,20 @@ def test_a_plugin_that_does_not_work_is_an_error_that_names_its_package(
         plugins.ENCODERS.load("broken")
     assert "broken-package 1.0" in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_a_probe_that_does_not_load_is_left_out_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken_probe.py").write_text("raise ImportError('of something else')\n")
+    install(tmp_path, "broken-package", {"phylocli.probes": {"a-broken-one": "broken_probe"}})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = task_names()
+    assert "a-broken-one" not in found and "retrieval" in found
+    assert "a-broken-one" in caplog.text and "broken-package 1.0" in caplog.text
+    with pytest.raises(PhylocliError, match=r"broken-package 1\.0"):
+        plugins.PROBES.load("a_broken_one")
+    assert plugins.POOLINGS.summary("generalised_mean") == plugins.POOLINGS.summary("generalised-mean") != ""
 
 
 def test_a_recipe_whose_file_is_missing_is_an_error_that_names_its_package(

@@ -60,7 +60,8 @@ def build(cls: type[Config], context: typer.Context, values: dict[str, Any]) -> 
     """
     given: dict[str, Any] = {}
     names: dict[str, str] = {}
-    for name, option in _options(cls).items():
+    typed_order = {name: place for place, name in enumerate(context.params)}  # of --replace and --no-replace the last wins
+    for name, option in sorted(_options(cls).items(), key=lambda item: typed_order[item[0]]):
         value = values.pop(name)
         if _was_typed(context, name):
             key = name if option.is_old else option.field

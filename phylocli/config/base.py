@@ -346,12 +346,15 @@ def _for_toml(value: Any) -> Any:
 
 
 def _has_nan(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return any(_has_nan(part) for part in value)
+    if isinstance(value, Mapping):
+        return any(map(_has_nan, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_nan, value))
     return isinstance(value, float) and math.isnan(value)
 
 
 def _either(words: Sequence[str]) -> str:
+    words = [word or "''" for word in words]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 

@@ -61,7 +61,8 @@ class Kind(Generic[P]):
 
     def summary(self, name: str) -> str:
         """Return the first line of a plugin's docstring, without importing it; empty where its source cannot be found."""
-        path = self._files().get(name) or _source(_installed(self.group)[name][0].module)
+        wanted = name.replace("_", "-")
+        path = self._files().get(wanted) or _source(_installed(self.group)[wanted][0].module)
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path else None
         return (doc or "").split("\n", 1)[0].rstrip(".")
 
@@ -285,5 +286,5 @@ def make(kind: str, name: str, maker: Callable[..., T], *given: Any, parameters:
         raise UsageError(
             f"the {kind} {name!r} cannot be made with {shown}",
             why=(str(error).strip() or type(error).__name__).splitlines()[0],
-            fix="give values within the range of each parameter",
+            fix="give values within the range of each parameter" if parameters else None,
         ) from error

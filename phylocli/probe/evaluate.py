@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from phylocli.core import console
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.core.plugins import PROBES
 from phylocli.core.protocols import ProbePlugin
 from phylocli.probe.evaluation_spec import TITLE
@@ -104,8 +104,14 @@ def evaluate(
 
 
 def task_names() -> list[str]:
-    """Return the names of all probes, in the order of the report."""
-    return sorted(PROBES.names(), key=lambda name: (getattr(PROBES.load(name), "ORDER", 1000), name))
+    """Return the names of all probes, in the order of the report; without those of other packages that do not load."""
+    order: dict[str, int] = {}
+    for name in PROBES.names():
+        try:
+            order[name] = getattr(PROBES.load(name), "ORDER", 1000)
+        except PhylocliError as error:
+            logger.warning(f"Skipping the probe {name!r}: {error.what}")
+    return sorted(order, key=lambda name: (order[name], name))
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def _applicable(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) 
         UsageError: a probe that is named and does not exist or does not apply; or none applies.
     """
     chosen: list[_Task] = []
-    for name in tasks or task_names():
+    for name in [task.replace("_", "-") for task in tasks or task_names()]:
         probe = PROBES.load(name)
         if not tasks and getattr(probe, "ON_REQUEST", False):
             continue

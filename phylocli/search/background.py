@@ -61,7 +61,7 @@ class Background:
     reversed: np.ndarray
 
     def log_p_values(self, queries: FloatArray, cosines: FloatArray) -> Floats:
-        """Return the log p-values of cosines, see `significance.log_p_values`."""
+        """Return the log p-values of cosines, see `evalues.log_p_values`."""
         return log_p_values(queries, cosines, self.vectors)
 
     def nearest_reversed(self, query: FloatArray, count: int) -> list[str]:

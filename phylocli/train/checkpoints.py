@@ -49,7 +49,7 @@ def from_main(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[s
     return whole if world.main else others
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int, every: int = 1) -> Path:
+def save(folder: Path, step: int, state: dict[str, Any], keep: int, every: int) -> Path:
     """Write the state after `step` steps, and remove all but the last `keep` checkpoints.
 
     Older checkpoints that are not multiples of `every`, which interruptions leave, are removed first: a run that was

@@ -168,11 +168,11 @@ class TrainingLoop:
 
     def save(self) -> None:
         """Write the metrics, then the checkpoint: a checkpoint's steps are always in the metrics."""
-        saved = self.state.capture(self.strategy)
+        saved, kept = self.state.capture(self.strategy), self.config.checkpoints
         if self.strategy.world.main:
             with self.resumable():
                 self.log.metrics.write()
-                checkpoints.save(self.folder / CHECKPOINTS, self.state.step, saved, self.config.checkpoints.keep)
+                checkpoints.save(self.folder / CHECKPOINTS, self.state.step, saved, kept.keep, kept.every)
 
     def roll_back(self, error: DivergedError) -> None:
         """Go back to the last checkpoint with half the learning rate.

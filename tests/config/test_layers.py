@@ -107,6 +107,11 @@ def test_an_error_in_the_environment_names_the_variable() -> None:
         PairsConfig.layered(layers.from_environment({"PHYLOCLI_PAIRS__MIN_IDENTTY": "1"}, "pairs"))
 
 
+def test_of_a_switch_and_its_opposite_the_last_wins(sampled: Callable[..., dict[str, object]]) -> None:
+    assert sampled("--replace", "--no-replace")["replace"] is False
+    assert sampled("--no-replace", "--replace", "-n", "3")["replace"] is True
+
+
 def test_a_file_that_is_not_toml_is_named(places: tuple[Path, Path]) -> None:
     places[0].write_text("[pairs\n")
     with pytest.raises(BadInputError, match=r"config.toml is not TOML"):

@@ -64,6 +64,8 @@ def test_a_number_out_of_its_range_is_a_usage_error_that_names_it(name: str, val
     ("settings", "message"),
     [
         ({"precision": "fp16"}, "precision must be auto, fp32 or bf16"),
+        ({"checkpoints": {"best": "nothing"}}, "checkpoints.best must be '', "),
+        ({"encoder": {"parameters": {"dropout": float("nan")}}}, "encoder.parameters"),
         ({"alphabet": "rna"}, "alphabet must be protein or dna"),
         ({"batch.negatives": "none"}, "batch.negatives must be clan, family or pair"),
         ({"steps": 1.5}, "steps must be a whole number"),

@@ -52,8 +52,8 @@ def test_a_damaged_checkpoint_is_skipped_by_name_and_never_taken_for_another_sta
 ) -> None:
     old = {"task": {"weight": torch.randn(40, 3)}, "progress": {"best": 0.5, "names": ["a", "b"]}}
     new = {"task": {"weight": torch.randn(40, 3)}, "progress": {"best": 0.75, "names": ["c"]}}
-    checkpoints.save(tmp_path, 1, old, 2)
-    path = checkpoints.save(tmp_path, 2, new, 2)
+    checkpoints.save(tmp_path, 1, old, 2, 1)
+    path = checkpoints.save(tmp_path, 2, new, 2, 1)
     skipped = 0
     for how in damaged(path):
         found = checkpoints.load_latest(tmp_path)

@@ -111,7 +111,7 @@ def test_a_checkpoint_with_spoilt_weights_is_no_place_to_go_back_to(families: Pa
     assert state is not None and state["step"] == 4
     name = next(iter(dict(load_task(tmp_path / "run").named_parameters())))
     state["task"][name].fill_(float("nan"))
-    checkpoints.save(folder, 4, {k: v for k, v in state.items() if k != "step"}, keep=2)
+    checkpoints.save(folder, 4, {k: v for k, v in state.items() if k != "step"}, keep=2, every=1)
     sound = checkpoints.load_latest(folder, sound=[name])
     assert sound is not None and sound["step"] == 2
 

@@ -34,6 +34,7 @@ from phylocli.train import checkpoints, train_model
 from phylocli.train.divergence import DivergedError
 from phylocli.train.optimiser import Schedule
 from phylocli.train.report.metrics import VALIDATION
+from phylocli.train.signals import Stop, Stopped
 
 SMALL: dict[str, Any] = {
     "encoder.preset": "tiny",
@@ -193,6 +194,21 @@ def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_says_how_to_go_on(
     assert f"stopped after step {state['step']} of 100000" in said
     assert len(losses(tmp_path / "run")) == state["step"]
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_run_that_was_stopped_and_resumed_ends_with_the_checkpoints_of_one_that_was_not(
+    families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**SMALL, "validation.fraction": 0.0, "checkpoints.every": 4, "checkpoints.keep": 3}
+    train_model([families], tmp_path / "whole", steps=10, device="cpu", settings=settings)
+    asked = iter([False] * 5 + [True])
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="step 6"):
+        patch.setattr(Stop, "agreed", lambda stop, world: setattr(stop, "signal", signal.SIGTERM) or next(asked))
+        train_model([families], tmp_path / "run", steps=10, device="cpu", settings=settings)
+    assert [path.stem[-2:] for path in checkpoints.found(tmp_path / "run" / "checkpoints")] == ["04", "06"]
+    train_model([families], tmp_path / "run", steps=10, device="cpu", settings=settings, resume=True)
+    names = [{path.name for path in checkpoints.found(tmp_path / run / "checkpoints")} for run in ("whole", "run")]
+    assert names[0] == names[1]
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_pickles_are_never_run(
