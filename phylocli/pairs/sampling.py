@@ -235,7 +235,8 @@ class StreamSampler:
                 if counts.last and config.relation != "any"
                 else "choose a wider band; --stats shows what there is",
             )
-        families = f" in {counts.families} families" if counts.families > 1 else ""
+        some = f"{counts.families - len(counts.empty)} of " if counts.empty else ""
+        families = f" in {some}{counts.families} families" if counts.families > 1 else ""
         about = "about " if counts.is_estimate else ""
         logger.info(f"{where}Found {about}{counts.pairs:,} pairs{families} {config.describe()}")
         if counts.empty:
