@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 # The names are in __init__.pyi, once for type checkers and for here.
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-# `phylocli.probe` and `phylocli.search` are rooms that can be called (core.callable_module), not functions that hide rooms.
+# `phylocli.probe` and `phylocli.search` are packages that can be called (core.callable_module); no function hides them.
 globals().pop("__lazy_shadowed__", None)
 
 

@@ -1,1 +1,1 @@
-"""What every room uses: errors, alphabets, messages, the registry of plugins, processes and threads."""
+"""What every package below `phylocli` uses: errors, alphabets, messages, the registry of plugins, processes and threads."""

@@ -1,7 +1,7 @@
 """Plugins: a new view, encoder, critic, objective, pooling, engine, probe, baseline or benchmark is one file.
 
-A built-in plugin is a file in its room; the word that the user types is the file's name, with `-` for `_`. Another package
-adds one by an entry point in the group of the kind, whose name is the word and whose value is the module:
+A built-in plugin is a file in the package of its kind; the word that the user types is the file's name, with `-` for `_`.
+Another package adds one by an entry point in the group of the kind, whose name is the word and whose value is the module:
 
     [project.entry-points."phylocli.encoders"]
     wavenet = "my_package.wavenet"

@@ -1,4 +1,4 @@
-"""What a plugin of each kind provides: one `Protocol` a kind, met by a module (a file of a room, or another package's).
+"""What a plugin of each kind provides: one `Protocol` a kind, met by a module (built in, or another package's).
 
 Parts that a protocol names are required; loading a plugin that lacks one is an error. Optional parts are listed in the
 docstring. `docs/extending.md` has a complete example of each kind.

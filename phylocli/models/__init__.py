@@ -1,7 +1,7 @@
 """Models: an encoder with its pooling, the folder that holds them, and every `--model NAME|FOLDER` through one door.
 
 A model is a folder (config.json, model.safetensors, MODEL_CARD.md), its name the folder's. Those that come with phylocli are
-in this room. Further folders of models can be named in the environment variable PHYLOCLI_MODELS; they come first.
+in this package. Further folders of models can be named in the environment variable PHYLOCLI_MODELS; they come first.
 
 >>> from phylocli import models
 >>> model = models.load("default")  # verified, on the CPU

@@ -35,7 +35,7 @@ def build_objective(
     """Return the objective `name` on a critic's scores.
 
     Args:
-        name: of a file in this room.
+        name: of a file in this package.
         critic: scores (N, M) for a (N, D) and b (M, D).
         parameters: the objective's own.
         dimension, features: of a and b, and of residues and segments; for objectives that have weights or a queue, which

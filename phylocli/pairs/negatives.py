@@ -122,7 +122,10 @@ def read_groups(source: PathLike) -> dict[str, str]:
         if family is None or group is None:
             continue
         if groups.setdefault(str(family), str(group)) != str(group):
-            raise BadInputError(f"{name}: family {family} is in two groups, {groups[str(family)]} and {group}")
+            raise BadInputError(
+                f"{name}: family {family} is in two groups, {groups[str(family)]} and {group}",
+                fix="keep one row for each family",
+            )
     return groups
 
 

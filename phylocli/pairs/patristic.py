@@ -37,7 +37,7 @@ class Patristic:
         tip = tree.is_tip
         self.n_tips, self.n_nodes = int(tip.sum()), len(tree)
         if self.n_tips < 2:
-            raise BadInputError("the tree has one tip; a pair needs two")
+            raise BadInputError("the tree has one tip; a pair needs two", fix="leave out families of one member")
         lengths = tree.length[1:]
         missing = np.isnan(lengths)
         if missing.all():
@@ -47,7 +47,10 @@ class Patristic:
             )
         if np.isinf(lengths).any():
             at = int(np.flatnonzero(np.isinf(lengths))[0]) + 1
-            raise BadInputError(f"the tree has an infinite branch length (node {tree.names[at] or at})")
+            raise BadInputError(
+                f"the tree has an infinite branch length (node {tree.names[at] or at})",
+                fix="infer the tree anew with 'phylocli tree'",
+            )
         self.n_missing = int(missing.sum())
         self.n_negative = int((lengths < 0).sum())
         cleaned = np.maximum(np.nan_to_num(tree.length, nan=0.0), 0.0)

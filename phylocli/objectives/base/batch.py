@@ -20,7 +20,7 @@ class Batch:
         clan: a code for each pair's clan, (N,) int64, negative where the family belongs to none.
         distance: evolutionary distance between the two views, expected substitutions per site, (N,) floating point; NaN
             where it is undefined.
-        more: vectors of the third and further views, each (N, D), in the order of the view room.
+        more: vectors of the third and further views, each (N, D), in the order of the view.
         residues: of the first view, (N, L, F), before pooling and head.
         mask: which of these there are, (N, L) bool; they fill each row from the left.
         segments: pooled vectors of the first view's segments, (N, T, F), before the head.
