@@ -243,7 +243,7 @@ class Client:
         Raises:
             TransientError: no connection, no answer in time.
             ServiceError: the server's certificate cannot be verified, or a redirect leads away from HTTPS.
-            UsageError: the URL is none.
+            UsageError: not a URL.
         """
         self._take_turn()
         try:

@@ -222,7 +222,7 @@ def parse(
             begin and end must be clear in any case.
 
     Raises:
-        BadInputError: no header, a row that is none, rows or annotations of different lengths, duplicate ids, no `//` at
+        BadInputError: no header, a malformed row, rows or annotations of different lengths, duplicate ids, no `//` at
             the end.
     """
     record: _Record | None = None

@@ -36,7 +36,7 @@ class Graph:
     """The graph of one table.
 
     Attributes:
-        recall: share of the true 20 nearest that it finds, measured with rows of the table.
+        recall: fraction of the true 20 nearest that it finds, measured with rows of the table.
     """
 
     def __init__(self, index: Any, recall: float) -> None:
@@ -139,7 +139,7 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
 
 
 def _recall(index: Any, table: EmbeddingTable) -> float:
-    """Return the share of true neighbours that the graph finds, for some rows of the table."""
+    """Return the fraction of true neighbours that the graph finds, for some rows of the table."""
     rows = sample_rows(len(table), CHECKED)
     queries = table.take(rows)
     k = min(CHECKED_K, len(table))

@@ -4,7 +4,7 @@ The model of INDELible (Fletcher & Yang, Mol. Biol. Evol. 26:1879, 2009): in a s
 rate λ·(L + 1), in any gap alike, and deletions at the rate μ·(L − 1 + mean length), in such a way that each residue is hit
 by each kind of deletion equally often, those at the ends included. Rates are per substitution, as branch lengths are.
 Lengths follow a power law, P(k) ∝ k^−a up to a longest (Benner, Cohen & Gonnet, J. Mol. Biol. 229:1065, 1993, find a ≈ 1.7
-between protein pairs), or a geometric law. What is inserted comes from the equilibrium frequencies.
+between protein pairs), or a geometric distribution. What is inserted comes from the equilibrium frequencies.
 
 With the mean length m of both, L changes by λ·m·(L + 1) − μ·m·L per unit of time: at equal rates it is all but constant.
 Events that would cut into a motif, or delete the last residue, do not happen.

@@ -183,10 +183,10 @@ def _shown(amount: Amount) -> str:
 
 
 def parse_law(text: str) -> tuple[str, float]:
-    """Return law and parameter of a text such as `power:1.7` or `geometric:2.5`.
+    """Return distribution and parameter of a text such as `power:1.7` or `geometric:2.5`.
 
     Raises:
-        UsageError: the text is none.
+        UsageError: the text does not have this form.
     """
     law, _, parameter = text.partition(":")
     try:

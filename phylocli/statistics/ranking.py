@@ -65,7 +65,7 @@ class Ranked:
         return float(np.sum(gained * right / np.maximum(right + wrong, 1e-300)) / right[-1])
 
     def precision_at(self, recall: float, index: IntArray | None = None) -> float:
-        """Return the precision at the highest score down to which this share of the relevant items is found."""
+        """Return the precision at the highest score down to which this fraction of the relevant items is found."""
         right, wrong = self._curve(index)
         if not len(right) or right[-1] == 0:
             return float("nan")

@@ -14,7 +14,7 @@ from phylocli.formats.family import Family
 from phylocli.hmmer import plain, restore
 
 OCCUPANCY = 0.5
-"""Columns in which at least this share of members has a residue are match states, as in HMMER's `symfrac`."""
+"""Columns in which at least this fraction of members has a residue are match states, as in HMMER's `symfrac`."""
 
 
 def align(family: Family, settings: Settings) -> Aligned:

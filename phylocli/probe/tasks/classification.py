@@ -179,7 +179,7 @@ def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int
     scores = []
     for penalty in PENALTIES:
         models.append(logistic(learned, codes[inner], penalty, models[-1] if models else None, ROUGH))
-        # Equally accurate ones are told apart by how sure they are of what is right.
+        # Ties in accuracy are broken by the probability of the true class.
         own = _own_log(_known_probabilities(models[-1], held), codes[valid])
         scores.append((models[-1].score(held, codes[valid]), own.mean()))
     best = max(range(len(scores)), key=scores.__getitem__)

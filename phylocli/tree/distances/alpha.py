@@ -45,7 +45,7 @@ def estimate_alpha(
         model: name of a substitution model.
         seed: for the choice of pairs where there are more than `pairs`.
         pairs: how many pairs to use; more than some hundreds change little.
-        shrinkage: share of the way to α = 1, in log α; 0 gives the maximum itself.
+        shrinkage: fraction of the way to α = 1, in log α; 0 gives the maximum itself.
         max_distance: as in `distance_matrix`.
     """
     counts = _counts(states, *_choose(len(states), pairs, seed))

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 FORMULAS = ("kimura", "p")
-"""Distances that are a formula of the share of differing columns, without a model of which residue replaces which."""
+"""Distances that are a formula of the proportion of differing columns, without a model of which residue replaces which."""
 
 DISTANCES = (*MODELS, *FORMULAS)
 """All names that `distance_matrix` takes."""
@@ -84,7 +84,7 @@ class Tile(NamedTuple):
     Attributes:
         rows, columns: which rows of the alignment its sides stand for.
         distance: shape (rows, columns), NaN where a pair shares too few columns; float64.
-        saturated: which pairs are at `max_distance`, shape (rows, columns); not told for `p`.
+        saturated: which pairs are at `max_distance`, shape (rows, columns); not reported for `p`.
     """
 
     rows: slice
@@ -102,7 +102,7 @@ def distance_matrix(
     max_distance: float = MAX_DISTANCE,
     dtype: npt.DTypeLike = np.float64,
 ) -> npt.NDArray[np.floating[Any]]:
-    """Return the distances between all rows, shape (n, n), expected substitutions per site (`p`: share of differences).
+    """Return the distances between all rows, shape (n, n), expected substitutions per site (`p`: proportion of differences).
 
     Args:
         states: alignment as `alphabet.encode_states` gives it, shape (n, columns). Columns in which either row of a pair has

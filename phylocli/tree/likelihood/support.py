@@ -41,7 +41,7 @@ class LocalSupport:
     Attributes:
         abayes: posterior probability of the branch above each node, shape (nodes,), 1/3 where the data say nothing. NaN
             above tips and the root, and where a branch only cuts off a tip.
-        sh_alrt: share of resampled alignments that speak for it, 0 to 1, shape (nodes,); NaN as above.
+        sh_alrt: fraction of resampled alignments that speak for it, 0 to 1, shape (nodes,); NaN as above.
         gain: log likelihood of the tree's resolution less that of the better of the two others, shape (nodes,).
     """
 
