@@ -238,6 +238,21 @@ def simulate() -> Callable[..., Family]:
     return simulate_family
 
 
+@pytest.fixture(scope="session")
+def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A new file of simulated families, of which the first `in_clan` are of one clan: `simulated_file(6, members=20)`."""
+
+    def write(count: int, members: int, *, in_clan: int = 0, length: int = 60) -> Path:
+        from phylocli.formats import write_families
+
+        path = tmp_path_factory.mktemp("simulated") / "families.sto"
+        labels = [(f"PF{i:05d}", "CL0001" if i < in_clan else "") for i in range(count)]
+        write_families([simulate_family(label, members, clan=clan, length=length) for label, clan in labels], path)
+        return path
+
+    return write
+
+
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 

@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
-
 Run = Callable[..., Any]
 
 
 @pytest.fixture
-def families(simulate: Callable[..., Family], tmp_path: Path) -> Path:
-    write_families([simulate(f"PF{i:05d}", 20) for i in range(3)], tmp_path / "families.sto")
-    return tmp_path / "families.sto"
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(3, members=20)
 
 
 def test_runs_that_fail_are_named_and_the_others_are_done(phylocli: Run, families: Path, tmp_path: Path) -> None:

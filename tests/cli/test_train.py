@@ -10,8 +10,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.models.model import Model
 
 Run = Callable[..., Any]
@@ -19,10 +17,8 @@ QUICK = ["--steps", "4", "--device", "cpu", "--set", "encoder.preset=tiny", "--s
 
 
 @pytest.fixture
-def families(simulate: Callable[..., Family], tmp_path: Path) -> Path:
-    path = tmp_path / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 24) for i in range(3)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(3, members=24)
 
 
 def test_families_with_trees_give_a_model(phylocli: Run, families: Path, tmp_path: Path) -> None:

@@ -14,8 +14,6 @@ from phylocli.config.train import TrainConfig
 from phylocli.core import plugins
 from phylocli.core.errors import EXIT_USAGE, PhylocliError, UsageError
 from phylocli.core.plugins import CRITICS, ENCODERS, Kind
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.train import train_model
 from phylocli.train.checks import check_config
 
@@ -65,9 +63,8 @@ def test_values_that_only_the_library_below_refuses_are_usage_errors(
 
 
 @pytest.fixture
-def families(simulate: Callable[..., Family], tmp_path: Path) -> Path:
-    write_families([simulate(f"PF{i:05d}", 12) for i in range(3)], tmp_path / "families.sto")
-    return tmp_path / "families.sto"
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(3, members=12)
 
 
 TINY = {"encoder.preset": "tiny", "validation.fraction": 0.0, "log.mfu": False, "batch.pairs": 1}

@@ -28,8 +28,6 @@ from phylocli.core import plugins
 from phylocli.core.plugins import CRITICS
 from phylocli.critics import build_critic
 from phylocli.embed import Embedder
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.objectives import build_objective, requirements_of
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.train.data.batch_sampler import Corpus
@@ -131,10 +129,8 @@ def elsewhere(request: pytest.FixtureRequest) -> Elsewhere:
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 12, clan="CL0001" if i < 2 else "") for i in range(4)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(4, members=12, in_clan=2)
 
 
 @pytest.fixture(scope="module")

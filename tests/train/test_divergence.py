@@ -39,10 +39,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 20) for i in range(6)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(6, members=20)
 
 
 def train(families: Path, run: Path, steps: int, **changes: Any) -> pl.DataFrame:

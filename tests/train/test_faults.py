@@ -21,8 +21,6 @@ from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.objectives import Batch, Requirements, build_objective, requirements_of
 from phylocli.train import checkpoints, train_model
 from phylocli.train.data.loading import load_corpus
@@ -32,10 +30,8 @@ SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "validation
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 16, clan="CL0001" if i < 2 else "", length=90) for i in range(8)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(8, members=16, in_clan=2, length=90)
 
 
 def settings(**changes: Any) -> dict[str, Any]:

@@ -25,8 +25,7 @@ from phylocli.config.train import OptimiserConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import CRITICS, OBJECTIVES
 from phylocli.critics import build_critic
-from phylocli.formats import read_families, write_families
-from phylocli.formats.family import Family
+from phylocli.formats import read_families
 from phylocli.models.model import Model
 from phylocli.objectives import Requirements, build_objective, requirements_of
 from phylocli.pairs import Split
@@ -51,10 +50,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 24, clan="CL0001" if i < 2 else "") for i in range(6)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(6, members=24, in_clan=2)
 
 
 def losses(run: Path) -> list[float]:

@@ -16,8 +16,6 @@ from phylocli.config.assignments import nested
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
 from phylocli.encoders import pad_batch
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.formats.tables import pairs_schema, write_table
 from phylocli.pairs import sample_pairs
 from phylocli.train import checkpoints, train_model
@@ -42,10 +40,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 20, clan="CL0001" if i < 2 else "") for i in range(6)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(6, members=20, in_clan=2)
 
 
 def settings(recipe: str, **changes: Any) -> dict[str, Any]:

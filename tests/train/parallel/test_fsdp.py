@@ -17,8 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from phylocli.core.errors import UsageError
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.models.model import Model
 from phylocli.train import checkpoints, train_model
 from phylocli.train.parallel.world import World
@@ -66,10 +64,8 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 20, clan="CL0001" if i < 2 else "") for i in range(7)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(7, members=20, in_clan=2)
 
 
 def made(cases: dict[str, tuple[str, dict[str, Any]]], families: Path, checkpoint: Path | None) -> dict[str, dict[str, Any]]:

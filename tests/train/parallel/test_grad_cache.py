@@ -14,8 +14,6 @@ from phylocli.config.assignments import nested
 from phylocli.config.train import TrainConfig
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.critics import build_critic
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.objectives import Requirements, build_objective, requirements_of
 from phylocli.objectives.base.memory_bank import MemoryBank
 from phylocli.train.data.batch_sampler import Corpus
@@ -39,10 +37,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 20, clan="CL0001" if i < 2 else "") for i in range(6)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(6, members=20, in_clan=2)
 
 
 def made(recipe: str, families: Path, **changes: Any) -> tuple[ContrastiveTask, Corpus]:

@@ -14,8 +14,6 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from phylocli.encoders.convolutional import Encoder
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.train import checkpoints, train_model
 from phylocli.train.parallel.oom import OutOfMemoryError, is_out_of_memory
 
@@ -30,10 +28,8 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 20) for i in range(6)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(6, members=20)
 
 
 Fails = Callable[[int, int], bool]

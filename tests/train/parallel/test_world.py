@@ -21,8 +21,6 @@ import torch
 from safetensors.torch import load_file
 
 from phylocli.core.plugins import OBJECTIVES
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.train import train_model
 from phylocli.train.parallel.world import World
 
@@ -70,10 +68,8 @@ def torchrun(ranks: int, *args: object) -> subprocess.CompletedProcess[bytes]:
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 20, clan="CL0001" if i < 2 else "") for i in range(7)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(7, members=20, in_clan=2)
 
 
 def cases(families: Path) -> dict[str, dict[str, Any]]:

@@ -13,8 +13,6 @@ import pytest
 
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import MissingDependencyError
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.train import train_model
 from phylocli.train.report.metrics import MetricsLog
 from phylocli.train.report.trackers import named, tracking
@@ -30,10 +28,8 @@ QUICK: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def families(simulate: Callable[..., Family], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "families.sto"
-    write_families([simulate(f"PF{i:05d}", 24) for i in range(3)], path)
-    return path
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(3, members=24)
 
 
 def figures(folder: Path) -> dict[tuple[str, int], float]:

@@ -16,8 +16,6 @@ import polars as pl
 import pytest
 
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
-from phylocli.formats import write_families
-from phylocli.formats.family import Family
 from phylocli.formats.streams import locks
 from phylocli.train import sweep as room
 from phylocli.train.sweep.plan import Planned
@@ -100,9 +98,8 @@ def test_results_hold_final_and_best_figures_and_the_summary_their_means(tmp_pat
 
 
 @pytest.fixture
-def families(simulate: Callable[..., Family], tmp_path: Path) -> Path:
-    write_families([simulate(f"PF{i:05d}", 20) for i in range(3)], tmp_path / "f.sto")
-    return tmp_path / "f.sto"
+def families(simulated_file: Callable[..., Path]) -> Path:
+    return simulated_file(3, members=20)
 
 
 def losses(folder: Path, run: str) -> list[float]:
