@@ -136,10 +136,10 @@ class _Fetcher:
 
     def _announce(self, missing: int, there: int) -> None:
         word = "family" if missing == 1 else "families"
-        also = f"; {there} already there" if there else ""
+        also = f"; {there} already in the store" if there else ""
         logger.info(f"fetching {missing} {word} from InterPro into the store {self.store.root}{also}")
         if missing > _MANY:
-            logger.info("that many come faster from a release: --release current")
+            logger.info("for this many families, --release current is faster")
 
     def _out_of_release(self, release: str, listed: list[Wanted], clans: list[str]) -> list[Wanted]:
         """Bring what is missing into the store from a release's files, and return what was asked for."""
@@ -284,13 +284,13 @@ class _Fetcher:
     def _compare_version(self, wanted: Wanted, family: Family) -> None:
         if wanted.version and wanted.version != family.version:
             logger.warning(
-                f"{wanted.accession}.{wanted.version} was asked for; what came is "
+                f"requested {wanted.accession}.{wanted.version}, received "
                 + (f"{family.accession}.{family.version}" if family.version else "a record without a version")
             )
 
 
 def _not_there(store: Store) -> ServiceError:
-    return ServiceError(f"not in the store {store.root}, and --offline forbids to fetch it")
+    return ServiceError(f"not in the store {store.root}, and --offline does not allow a download")
 
 
 def raise_failures(failures: list[Failure], asked: int) -> None:
@@ -313,8 +313,8 @@ def raise_failures(failures: list[Failure], asked: int) -> None:
         reason = failure.error.what + (f" ({failure.error.why})" if failure.error.why else "")
         lines.append(f"  {failure.accession:<8} {reason}" + (f"; {failure.error.fix}" if failure.error.fix else ""))
     raise kind(
-        f"{len(failures)} of {asked} did not come:\n" + "\n".join(lines),
-        fix="the others are in the store; run the same command again for the rest" if service else None,
+        f"{len(failures)} of {asked} could not be fetched:\n" + "\n".join(lines),
+        fix="the others are in the store; run the command again for the rest" if service else None,
     )
 
 

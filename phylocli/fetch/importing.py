@@ -108,7 +108,7 @@ def import_families(
 def _report_present(store: Store, accession: str, family: Family) -> None:
     """Print that a family is in the store already, as a warning where it is another one."""
     if _members(store.read(accession)) == _members(family):
-        logger.info(f"{accession} is in the store already; --replace writes it anew")
+        logger.info(f"{accession} is already in the store; use --replace to overwrite it")
         return
     known = store.origin(accession).get("source") or {}
     origin = known.get("file") or known.get("service") or "an unknown source"

@@ -70,7 +70,7 @@ def write_release(came: Release, store: Store, output: PathLike | None, paramete
     splits = [("alignments", came.alignments), *([("profiles", came.profiles)] if came.profiles else [])]
     for what, split in splits:
         there = len(split.families) - len(split.skipped) - split.written
-        logger.info(f"Pfam {came.release}: {split.written:,} {what} written, {there:,} already there")
+        logger.info(f"Pfam {came.release}: {split.written:,} {what} written, {there:,} already in the store")
     if output is not None:
         skipped = came.alignments.skipped
         write_families((store.read(a) for a in came.alignments.families if a not in skipped), output)

@@ -74,7 +74,7 @@ class PfamReleases:
         target = self._store.release_path(release) / name
         if self._offline:
             if not target.is_file():
-                raise ServiceError(f"{target} is not there, and --offline forbids to fetch it")
+                raise ServiceError(f"{target} is not there, and --offline does not allow a download")
             return target
         folder = f"{self._base}/releases/Pfam{release}"
         md5 = self._md5(release, folder).get(name)

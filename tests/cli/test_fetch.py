@@ -42,7 +42,7 @@ def test_a_file_is_written_whole_with_its_provenance(cli: Run, standin: Standin,
     result = cli("fetch", *options, "--base-url", standin.interpro, env={"PHYLOCLI_FETCH_PATIENCE": "0.001"})
     assert result.exit_code == 0, result.stderr_bytes
     assert result.stdout_bytes == b""
-    assert b"PF00278.1 was asked for; what came is PF00278.15" in result.stderr_bytes
+    assert b"requested PF00278.1, received PF00278.15" in result.stderr_bytes
     assert [f.accession for f in read_families(tmp_path / "out.sto.gz")] == ["PF00134", "PF00278", "PF00042"]
     assert json.loads((tmp_path / "out.sto.gz.provenance.json").read_text())["stage"] == "fetch"
 
@@ -51,7 +51,7 @@ def test_one_failure_loses_nothing_else_and_ends_with_69(cli: Run, standin: Stan
     standin.always("/PF00076/", html)
     result = cli("fetch", "PF00042", "PF00076", "PF99999", "-o", tmp_path / "out.sto")
     assert result.exit_code == 69
-    assert b"2 of 3 did not come" in result.stderr_bytes
+    assert b"2 of 3 could not be fetched" in result.stderr_bytes
     assert b"HTML page" in result.stderr_bytes
     assert [f.accession for f in read_families(tmp_path / "out.sto")] == ["PF00042"]
 
@@ -85,7 +85,7 @@ def test_the_whole_of_pfam_goes_to_the_store_and_a_second_run_fetches_nothing(
     before = len(standin.requests)
     again = phylocli("fetch", "--all", "--release", "38.2", "--offline", "-o", "all.sto.gz")
     assert again.returncode == 0, again.stderr
-    assert b"14 already there" in again.stderr
+    assert b"14 already in the store" in again.stderr
     assert len(standin.requests) == before
     assert len(list(read_families(tmp_path / "all.sto.gz"))) == 14
 

@@ -126,7 +126,7 @@ def test_the_request_has_no_version_and_a_different_one_is_said(
 ) -> None:
     fetch(standin, store, "PF00042.26")
     assert standin.count("PF00042.") == 0
-    assert "PF00042.26 was asked for; what came is PF00042.27" in capsys.readouterr().err
+    assert "requested PF00042.26, received PF00042.27" in capsys.readouterr().err
     fetch(standin, store, "PF00042.27")
     assert "asked for" not in capsys.readouterr().err
 
@@ -301,14 +301,14 @@ def test_a_body_larger_than_the_cap_is_refused(standin: Standin, store: Store) -
     assert nothing_was_kept(store)
 
 
-def test_a_body_that_unpacks_to_more_than_the_cap_is_refused(standin: Standin, store: Store) -> None:
+def test_body_that_decompresses_beyond_the_limit_is_refused(standin: Standin, store: Store) -> None:
     standin.always(SEED, body(gzip.compress(b"# STOCKHOLM 1.0\n" + b"\n" * 2_000_000)))
     with pytest.raises(ServiceError, match="unpack to more than 100,000 bytes"):
         fetch(standin, store, "PF00042", policy=Policy(max_unpacked=100_000, attempts=1).scaled(0.001))
     assert nothing_was_kept(store)
 
 
-def test_a_name_from_the_network_never_becomes_a_path(standin: Standin, store: Store) -> None:
+def test_name_from_the_network_never_becomes_a_path(standin: Standin, store: Store) -> None:
     evil = repacked(lambda text: text.replace(b"PF00042.27", b"../../../etc/PF00042"))
     standin.always(SEED, evil)
     with pytest.raises(ServiceError):
@@ -359,7 +359,7 @@ def test_the_failure_of_one_does_not_lose_the_others(standin: Standin, store: St
     assert found == ["PF00042", "PF00134"]
     assert store.accessions() == found
     text = str(caught.value)
-    assert "2 of 4 did not come" in text
+    assert "2 of 4 could not be fetched" in text
     assert "PF00076" in text
     assert "PF99999" in text
 
@@ -494,7 +494,7 @@ def certificate(tmp_path: Path) -> Path:
 
 
 @pytest.mark.needs("openssl")
-def test_a_certificate_that_nobody_vouches_for_is_refused_and_a_bundle_makes_it_good(
+def test_untrusted_certificate_is_refused_and_ca_bundle_is_accepted(
     certificate: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -509,7 +509,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_and_a_bundle_makes_it_
         assert len(fetch(server, store, "PF00042")) == 1
 
 
-def test_a_redirect_away_from_https_is_not_believed(
+def test_redirect_from_https_to_http_is_refused(
     certificate: Path, standin: Standin, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))

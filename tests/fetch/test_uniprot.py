@@ -139,7 +139,7 @@ def test_accessions_come_in_their_order_merged_ones_under_their_new_name(
 
 
 def test_accessions_that_do_not_exist_are_named_and_lose_nothing(standin: Standin, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="2 of 3 did not come") as caught:
+    with pytest.raises(BadInputError, match="2 of 3 could not be fetched") as caught:
         fetch(tmp_path / "x.fasta", query=None, accessions=["P00001", "Q99998", "globin"])
     assert "Q99998" in str(caught.value)
     assert "not a UniProt accession" in str(caught.value)

@@ -208,7 +208,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_with_the_checkpoints_of_one_tha
     assert names[0] == names[1]
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_pickles_are_never_run(
+def test_damaged_checkpoint_is_skipped_and_pickles_are_never_loaded(
     families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train_model([families], tmp_path / "run", steps=8, device="cpu", settings=SMALL)

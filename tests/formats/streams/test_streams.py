@@ -178,7 +178,7 @@ def test_zstd_frames_that_are_to_be_skipped_are(tmp_path):
 
 
 @pytest.mark.parametrize("pack", PACK.values(), ids=PACK)
-def test_a_decompression_bomb_is_refused_before_it_fills_memory(tmp_path, pack, monkeypatch):
+def test_decompression_bomb_is_refused_before_it_fills_memory(tmp_path, pack, monkeypatch):
     monkeypatch.setattr("phylocli.formats.streams.reading.BOMB_SIZE", 1 << 20)
     bomb = pack(b">a\n" + b"A" * (1 << 26))
     tracemalloc.start()

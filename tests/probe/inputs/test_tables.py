@@ -210,7 +210,7 @@ def test_a_baseline_must_exist() -> None:
         baseline("onehot", ["a"], ["MK"])
 
 
-def test_esm_folders_are_read_and_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
+def test_esm_folders_are_read_and_only_tensors_are_unpickled(tmp_path: Path) -> None:
     import pickle
 
     import torch

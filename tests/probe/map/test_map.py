@@ -70,7 +70,7 @@ def sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def test_the_page_holds_every_point_and_nothing_that_runs_but_its_own_script(tmp_path: Path) -> None:
+def test_page_contains_every_point_and_no_foreign_script(tmp_path: Path) -> None:
     source = labels(tmp_path / "labels.parquet")
     drawn = draw_map(table(), tmp_path / "map.html", labels=source, projection="pca", title=HOSTILE[1])
     page = Page((tmp_path / "map.html").read_text())

@@ -132,7 +132,7 @@ def test_the_policy_names_the_style_sheet_that_is_there(report: Path) -> None:
     assert f"style-src &#39;sha256-{digest}&#39;" in page or f"style-src 'sha256-{digest}'" in page
 
 
-def test_hostile_names_are_text(tmp_path: Path) -> None:
+def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     n = 60
     rng = np.random.default_rng(0)
     ids = [f"{HOSTILE[i % len(HOSTILE)]}{i}" for i in range(n)]
