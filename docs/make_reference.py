@@ -19,6 +19,7 @@ import phylocli
 from phylocli.cli import load, modules, names
 from phylocli.config.base import Cli, Config, nested_class
 from phylocli.core.plugins import KINDS
+from phylocli.formats.input_formats import FORMATS
 
 OUT = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/make_reference.py from the code; do not edit. -->\n\n"
@@ -177,10 +178,33 @@ def plugin_page() -> str:
     return "".join(parts)
 
 
+def format_page() -> str:
+    """Return the page of all formats that are read."""
+    parts = [
+        GENERATED,
+        "# Input formats\n\nThe format of an input is known by how its content starts, and by its suffix only where the "
+        "table says so. More in [formats and policies](../formats.md).\n",
+    ]
+    for title, held in (
+        ("Sequences and families", "sequences"),
+        ("Tables", "table"),
+        ("Tables of embeddings only", "vectors"),
+    ):
+        parts.append(f"\n## {title}\n\n| format | known by | suffixes in a folder of families |\n|---|---|---|\n")
+        for known in FORMATS:
+            if known.holds == held:
+                parts.append(
+                    f"| {known.name} | {known.known_by} | {', '.join(f'`{suffix}`' for suffix in known.suffixes)} |\n"
+                )
+    refused = ", ".join(known.phrase for known in FORMATS if known.holds == "other" and known.start)
+    parts.append(f"\nRefused by name where sequences are expected: {refused}, tables and the like.\n")
+    return "".join(parts)
+
+
 def pages() -> dict[str, str]:
     """Return all pages by file name."""
     importlib.import_module("phylocli")
-    return {"commands.md": command_page(), "api.md": api_page(), "plugins.md": plugin_page()}
+    return {"commands.md": command_page(), "api.md": api_page(), "plugins.md": plugin_page(), "formats.md": format_page()}
 
 
 def main() -> int:

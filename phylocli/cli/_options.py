@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from phylocli.formats.input_formats import SEQUENCE_FORMATS
+
 
 def _models(incomplete: str) -> list[str]:
     from phylocli import models
@@ -22,7 +24,10 @@ def _stored(context: typer.Context, incomplete: str) -> list[str]:
 
 Input = Annotated[
     str | None,
-    typer.Argument(metavar="INPUT|-", help="File to read, compressed or not; '-' or nothing is standard input."),
+    typer.Argument(
+        metavar="INPUT|-",
+        help=f"Families or sequences ({SEQUENCE_FORMATS}), compressed or not; '-' or nothing is standard input.",
+    ),
 ]
 Output = Annotated[
     str | None,

@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Align the sequences of each family.
 
-    Reads FASTA or Stockholm, writes Stockholm: match columns in upper case and '-', insert columns in lower case and '.',
+    Writes Stockholm: match columns in upper case and '-', insert columns in lower case and '.',
     with '#=GC RF' over the match columns. The engine 'profile' uses the HMM of --hmm, or one built from --seed-alignment,
     or the store's, or one built from the record's own alignment. A family that fails does not stop the others: failures are
     listed at the end, with a non-zero exit code.

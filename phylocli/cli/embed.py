@@ -8,6 +8,7 @@ import typer
 
 from phylocli.cli._options import ModelOption, TableFormatOption
 from phylocli.config.embed import EmbedConfig
+from phylocli.formats.input_formats import SEQUENCE_FORMATS
 
 EXAMPLES = [
     "phylocli embed seqs.fasta -o emb.parquet",
@@ -24,8 +25,8 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[INPUT|-]...",
-            help="FASTA, Stockholm, FASTQ or GenBank, compressed or not; patterns such as '*.faa'; '-' or nothing is "
-            "standard input.",
+            help=f"Sequences: {SEQUENCE_FORMATS}, compressed or not; patterns such as '*.faa'; '-' or nothing is standard "
+            "input.",
         ),
     ] = None,
     output: Annotated[

@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Group unlabelled sequences into homologous families.
 
-    Reads FASTA or Stockholm, writes one aligned Stockholm record a family, largest first: FAM00001, FAM00002, …. Families
+    Writes one aligned Stockholm record a family, largest first: FAM00001, FAM00002, …. Families
     are of domains: a protein may be in several, each time with a part of it, named id/from-to. The same sequences give the
     same families, whatever their order and the number of threads.
     """

@@ -8,6 +8,7 @@ import typer
 
 from phylocli.cli._options import ModelOption, Output, TableFormatOption
 from phylocli.config.search import SearchConfig
+from phylocli.formats.input_formats import SEQUENCE_FORMATS
 
 EXAMPLES = [
     "phylocli embed db.fasta -o db.parquet && phylocli search query.fasta db.parquet -k 20 > hits.tsv",
@@ -24,7 +25,7 @@ def command(
         str,
         typer.Argument(
             metavar="QUERIES|-",
-            help="Sequences (FASTA, Stockholm, FASTQ, GenBank), embedded by the table's model, or a table of embeddings.",
+            help=f"Sequences ({SEQUENCE_FORMATS}), embedded by the table's model, or a table of embeddings.",
         ),
     ],
     table: Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from phylocli.cli._options import ClanOption, Output, StoreOption
 from phylocli.core.plugins import ALIGNERS
+from phylocli.formats.input_formats import SEQUENCE_FORMATS
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def verify(
 @app.command("import")
 def import_(
     sources: Annotated[
-        list[str], typer.Argument(metavar="PATH|-", help="Stockholm, FASTA or A2M; folders of them; a Pfam release.")
+        list[str], typer.Argument(metavar="PATH|-", help=f"Files ({SEQUENCE_FORMATS}); folders of them; a Pfam release.")
     ],
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite families that are in the store already.")] = False,
     engine: Annotated[
@@ -73,7 +74,7 @@ def import_(
 ) -> None:
     """Import families from files.
 
-    A Stockholm file may have any number of records; a FASTA or A2M file is one family, named by its file. A folder with
+    A Stockholm file may have any number of records; any other is one family, named by its file. A folder with
     Pfam-A.seed.gz is imported as a release.
     """
     from phylocli.align import align_families

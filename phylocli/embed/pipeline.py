@@ -46,7 +46,7 @@ def embed_file(
     Files are read once before the work begins: errors in them, and an output that does not fit on the disk, are found then.
 
     Args:
-        source: FASTA, Stockholm, FASTQ or GenBank, compressed or not; `-`/None is standard input. Several are read as one;
+        source: files of sequences in any format of `read_sequences`; `-`/None is standard input. Several are read as one;
             patterns (`*.faa`) stand for the files that they match.
         output: table, its format by suffix; `-`/None is standard output (TSV unless `format` is given). A folder
             (there already, or written with a slash at its end, or with `shard` or `shard_size`) gets Parquet parts and a

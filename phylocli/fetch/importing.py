@@ -20,16 +20,15 @@ from phylocli.fetch.retry_policy import Policy, default_policy
 from phylocli.formats import read_families, stem
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
+from phylocli.formats.input_formats import FAMILY_SUFFIXES
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.provenance import provenance
-from phylocli.formats.sequences.a2m import SUFFIXES as A2M_SUFFIXES
-from phylocli.formats.streams import PACKED, PathLike, display_name, open_input
+from phylocli.formats.streams import PathLike, display_name, open_input, suffix_of
 from phylocli.store import Store, is_safe
 from phylocli.store.integrity import check_family
 
 logger = logging.getLogger(__name__)
 
-_SUFFIXES = (".fasta", ".fa", ".faa", ".fas", ".afa", ".sto", ".stk", ".stockholm", *A2M_SUFFIXES)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 Align = Callable[[Family], Family]
@@ -46,8 +45,8 @@ def import_families(
     """Put families into the store and return how many were written.
 
     Args:
-        sources: files (Stockholm, FASTA, A2M) or `-`/None for standard input; folders of such files, one family each; or a
-            folder that holds a Pfam release as it is served (`Pfam-A.seed.gz`, …).
+        sources: files of any format of sequences, or `-`/None for standard input; folders of such files, one family each; or
+            a folder that holds a Pfam release as it is served (`Pfam-A.seed.gz`, …).
         store: where they go. A family is named by its accession, else its name, else its file.
         align: called for families that are not aligned; None refuses them.
         replace_existing: write also families that the store had before.
@@ -185,14 +184,13 @@ def _published(folder: Path) -> dict[str, str]:
 
 def _files(folder: Path) -> list[PathLike | None]:
     def fits(path: Path) -> bool:
-        name = path.name.lower()
-        for packed in PACKED:
-            name = name.removesuffix(packed)
-        return path.is_file() and not path.name.startswith(".") and name.endswith(_SUFFIXES)
+        return path.is_file() and not path.name.startswith(".") and suffix_of(path) in FAMILY_SUFFIXES
 
     found: list[PathLike | None] = [path for path in sorted(folder.iterdir()) if fits(path)]
     if not found:
-        raise BadInputError(f"{folder} holds no families", fix=f"files of one family each, named {', '.join(_SUFFIXES)}")
+        raise BadInputError(
+            f"{folder} holds no families", fix=f"files of one family each, named {', '.join(FAMILY_SUFFIXES)}"
+        )
     return found
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
-from pathlib import PurePath
 from typing import cast
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
-from phylocli.formats.sequences import a2m, fasta, pir
-from phylocli.formats.sequences import flat_files as records
+from phylocli.formats.input_formats import A2M, EMPTY, SEQUENCE_FORMATS, STOCKHOLM, TEXT, InputFormat, sniff
+from phylocli.formats.sequences import a2m, fasta
 from phylocli.formats.sequences.fasta import OnDuplicate, Sequence
-from phylocli.formats.sniffing import OTHERS, Kind, sniff
-from phylocli.formats.streams import PACKED, STDIO, Input, PathLike, display_name, open_input, open_text_output, text_lines
+from phylocli.formats.streams import (
+    STDIO,
+    Input,
+    PathLike,
+    display_name,
+    open_input,
+    open_text_output,
+    suffix_of,
+    text_lines,
+    unpacked_name,
+)
 
 __all__ = ["Family", "Sequence", "read_families", "read_sequences", "write_families"]
 
@@ -44,15 +52,15 @@ def read_families(
     """
     name = display_name(source)
     with open_input(source) as stream:
-        kind = sniff(stream)
-        if kind == "stockholm":
+        found = sniff(stream)
+        if found is STOCKHOLM:
             yield from stockholm.read_stream(stream, name, on_duplicate=on_duplicate, on_failure=on_failure)
             return
-        members = list(fasta.accepted(_records(stream, kind, name), name, on_duplicate, fasta.FAMILIES_FIX))
+        members = list(fasta.accepted(_records(stream, found, name), name, on_duplicate, fasta.FAMILIES_FIX))
     ids = [member.id for member in members]
     rows = [member.residues for member in members]
     title = stem(source)
-    if (_suffix(name) in a2m.SUFFIXES and a2m.has_match_columns(rows)) or a2m.is_a3m(rows):
+    if (suffix_of(name) in A2M.suffixes and a2m.has_match_columns(rows)) or a2m.is_a3m(rows):
         rows, reference = a2m.fill_inserts(ids, rows, name)
         yield Family(ids, rows, name=title, column_features={"RF": reference}, where=name)
         return
@@ -68,13 +76,7 @@ def stem(source: PathLike | None) -> str:
     """
     if source is None or str(source) == STDIO:
         return ""
-    path = PurePath(display_name(source))
-    return (PurePath(path.stem) if path.suffix.lower() in PACKED else path).stem
-
-
-def _suffix(name: str) -> str:
-    path = PurePath(name)
-    return (PurePath(path.stem) if path.suffix.lower() in PACKED else path).suffix.lower()
+    return unpacked_name(display_name(source)).stem
 
 
 def read_sequences(
@@ -87,8 +89,8 @@ def read_sequences(
     """Yield unaligned sequences of files or a pipe: checked, upper case, without gaps.
 
     Args:
-        source: FASTA, PIR, A2M, A3M, Stockholm, FASTQ or GenBank, known by content, compressed or not; `-`/None is standard
-            input. Several are read one after the other, as if they were one file.
+        source: any format of sequences in `phylocli.formats.input_formats`, known by content, compressed or not; `-`/None
+            is standard input. Several are read one after the other, as if they were one file.
         on_duplicate: what to do with an id that was there before.
         letters: `protein` or `dna`: of GenBank's nucleotide records, their proteins or themselves are taken.
         report: say on stderr which duplicates were dropped or renamed.
@@ -125,25 +127,17 @@ def _read_one(source: PathLike | None, policy: fasta.DuplicatePolicy, letters: s
         raise fasta.empty_input(name)
 
 
-def _records(stream: Input, kind: Kind, name: str, letters: str = "protein") -> Iterable[Sequence]:
-    """Return the records of a stream of that kind.
+def _records(stream: Input, found: InputFormat, name: str, letters: str = "protein") -> Iterable[Sequence]:
+    """Return the records of an input of that format.
 
     Raises:
-        BadInputError: the kind holds no sequences, or not in a form that is read.
+        BadInputError: it holds no sequences, or not in a form that is read.
     """
-    if kind == "stockholm":
-        # Within a record a name is unique; across records the same rule holds as in FASTA.
-        return (s for f in stockholm.read_stream(stream, name) for s in f.sequences())
-    if kind == "fastq":
-        return records.fastq(stream, name)
-    if kind == "genbank":
-        return records.genbank(stream, name, letters)
-    if kind in OTHERS:
-        raise BadInputError(
-            f"{name} looks like {OTHERS[kind]}, not sequences",
-            fix="give sequences as FASTA or Stockholm (PIR, A3M, FASTQ and GenBank are read too)",
-        )
-    return (pir if kind == "pir" else fasta).parse(text_lines(stream, name), name)
+    if found.read is not None:
+        return found.read(stream, name, letters)
+    if found is EMPTY or found is TEXT:
+        return fasta.parse(text_lines(stream, name), name)  # which says what is missing
+    raise BadInputError(f"{name} looks like {found.phrase}, not sequences", fix=f"give {SEQUENCE_FORMATS}")
 
 
 def write_families(families: Iterable[Family], target: PathLike | None) -> int:

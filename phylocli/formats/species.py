@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats.streams import PathLike
-from phylocli.formats.tables import read_table, require_columns
+from phylocli.core.errors import UsageError
 
 MNEMONIC = r"^(?:(?:sp|tr)\|[^|]*\|)?[A-Z0-9]{1,10}_([A-Z][A-Z0-9]{2,4})(?:/\d+-\d+)?$"
 """UniProt entry names, as `HBA_HUMAN/7-107` and `sp|P69905|HBA_HUMAN`.
@@ -23,41 +21,21 @@ class SpeciesRule:
     Args:
         table: species by id. An id with coordinates, `ID/7-107`, that is not listed is looked up as `ID`. Ids that are not
             in the table have no known species.
-        pattern: regular expression that is searched in the id; its first group, or the whole match, is the species.
+        pattern: regular expression that is searched in the id; its first group, or the whole match, is the species. None
+            reads UniProt's names.
 
     Raises:
         UsageError: both are given, or the pattern is not a regular expression.
     """
 
-    def __init__(self, table: Mapping[str, str] | None = None, pattern: str = MNEMONIC) -> None:
-        if table is not None and pattern != MNEMONIC:
+    def __init__(self, table: Mapping[str, str] | None = None, pattern: str | None = None) -> None:
+        if table is not None and pattern is not None:
             raise UsageError("species comes from a table or from a pattern, not from both", fix="leave out one of them")
         self.table = table
         try:
-            self.pattern = re.compile(pattern)
+            self.pattern = re.compile(pattern or MNEMONIC)
         except re.error as error:
             raise UsageError(f"{pattern!r} is not a regular expression", why=str(error)) from None
-
-    @classmethod
-    def read(cls, table: PathLike | None = None, pattern: str | None = None) -> SpeciesRule:
-        """Return the rule that a user asks for: a table with the columns `id` and `species` (or `organism`, as
-        `fetch --annotations` writes it), a pattern, or UniProt's names.
-
-        Raises:
-            UsageError: both are given, or the pattern is not a regular expression.
-            BadInputError: no such columns, or an id with two species.
-        """
-        if table is None:
-            return cls(pattern=pattern or MNEMONIC)
-        frame = read_table(table, typed=False)
-        column = "organism" if "organism" in frame.columns and "species" not in frame.columns else "species"
-        require_columns(frame, ["id", column], str(table), "a table of species")
-        found: dict[str, str] = {}
-        for name, species in frame.select("id", column).iter_rows():
-            known = "" if species is None else str(species)
-            if name is not None and found.setdefault(str(name), known) != known:
-                raise BadInputError(f"{table}: {name!r} has two species, {found[str(name)]!r} and {known!r}")
-        return cls(found, pattern or MNEMONIC)
 
     def __call__(self, name: str) -> str:
         """Return the species of an id."""

@@ -15,6 +15,7 @@ from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.formats.species import SpeciesRule
+from phylocli.formats.tables.species import species_rule
 from phylocli.formats.tree import Tree
 from phylocli.pairs.allocation import Allocation, ByPairs, ByWeight, Proportional
 from phylocli.pairs.bands import Band, bands_of, numbers_by_band, warn_if_narrow
@@ -127,7 +128,7 @@ class StreamSampler:
         self._members: list[_Members] = []
         self._held: list[list[Draw]] = []  # per family, per band
         self._stored = 0
-        self._species = SpeciesRule.read(config.species, config.species_pattern)
+        self._species = species_rule(config.species, config.species_pattern)
 
     def add(self, family: Family, whole: Family | None = None) -> Iterator[pl.DataFrame]:
         """Take a family in; yield its pairs where no number of pairs was asked for.

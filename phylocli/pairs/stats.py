@@ -11,7 +11,7 @@ import numpy as np
 
 from phylocli.config.pairs import SamplingConfig
 from phylocli.formats.family import Family
-from phylocli.formats.species import SpeciesRule
+from phylocli.formats.tables.species import species_rule
 from phylocli.pairs.bands import bands_of
 from phylocli.pairs.sampling import related_sampler
 
@@ -77,7 +77,7 @@ def distributions(families: Iterable[Family], config: SamplingConfig) -> Iterato
     Raises:
         BadInputError: a family without a tree, or whose tree does not fit its members.
     """
-    species = SpeciesRule.read(config.species, config.species_pattern)
+    species = species_rule(config.species, config.species_pattern)
     for family in families:
         if len(family) < 2:
             logger.info(f"{family.label} has one member and so no distances")

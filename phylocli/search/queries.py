@@ -13,9 +13,9 @@ from phylocli import models
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.formats.input_formats import sniff_file
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.provenance import sidecar_path
-from phylocli.formats.sniffing import SEQUENCES, sniff_file
 from phylocli.formats.streams import STDIO, PathLike
 from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.formats.tables.parts import is_parts
@@ -52,7 +52,7 @@ def holds_sequences(source: PathLike | None) -> bool:
         return True
     if Path(source).is_dir():
         return False
-    return sniff_file(source) in SEQUENCES
+    return sniff_file(source).holds == "sequences"
 
 
 def read_queries(
@@ -66,8 +66,7 @@ def read_queries(
     """Return the queries, and for sequences what embedded them.
 
     Args:
-        source: sequences (in memory, or FASTA, Stockholm, FASTQ, GenBank) or a table of embeddings; `-`/None is standard
-            input.
+        source: sequences (in memory, or a file of any sequence format) or a table of embeddings; `-`/None is standard input.
         table: to be searched.
         model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
         device: to embed on.

@@ -67,7 +67,7 @@ class Phylogenetic:
             )
         asked = {"min_dist": low, "max_dist": high, "unit": unit, "scheme": scheme, "number": 1, "replace": True}
         self.config = SamplingConfig.of(None, {**asked, "relation": relation, "species_pattern": species_pattern})
-        self._species = SpeciesRule.read(None, species_pattern)
+        self._species = SpeciesRule(pattern=species_pattern)
 
     def prepare(self, family: Family) -> _Prepared:
         """Return the family ready for drawing.

@@ -16,6 +16,7 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Family
 from phylocli.formats.newick import parse
 from phylocli.formats.species import SpeciesRule
+from phylocli.formats.tables.species import species_rule
 from phylocli.formats.tree import Tree
 from phylocli.pairs import EmptyBandError, PairSampler, sample_pairs, split_family
 from phylocli.pairs.patristic import Patristic
@@ -177,23 +178,23 @@ def test_species_come_from_uniprot_names_a_table_or_a_pattern(tmp_path) -> None:
     assert [rule(name) for name in names] == ["HUMAN", "HUMAN", "MOUSE", "", "", ""]
     table = tmp_path / "species.tsv"
     table.write_text("id\tspecies\nA\tHomo sapiens\nB/1-9\tMus musculus\n")
-    rule = SpeciesRule.read(table)
+    rule = species_rule(table)
     assert [rule(name) for name in ["A/1-9", "A", "B/1-9", "B", "HBA_HUMAN"]] == ["Homo sapiens"] * 2 + [
         "Mus musculus",
         "",
         "",
     ]
     table.write_text("id\torganism\nA\tHomo sapiens\n")
-    assert SpeciesRule.read(table)("A/1-9") == "Homo sapiens"
-    assert SpeciesRule.read(pattern=r"^(\w+?)\|")("9606|x") == "9606"
-    assert SpeciesRule.read(pattern="^[a-z]{3}")("hsa1") == "hsa"
+    assert species_rule(table)("A/1-9") == "Homo sapiens"
+    assert species_rule(pattern=r"^(\w+?)\|")("9606|x") == "9606"
+    assert species_rule(pattern="^[a-z]{3}")("hsa1") == "hsa"
 
 
 def test_rules_of_species_that_make_no_sense_are_refused(tmp_path) -> None:
     table = tmp_path / "species.tsv"
     table.write_text("id\tspecies\nA\tx\nA\ty\n")
     with pytest.raises(BadInputError, match="'A' has two species"):
-        SpeciesRule.read(table)
+        species_rule(table)
     with pytest.raises(UsageError, match="not a regular expression"):
         drawn([], species_pattern="(")
     with pytest.raises(UsageError, match="excludes"):

@@ -23,8 +23,8 @@ from phylocli.formats.embeddings.table import (
     unit,
     vectors_of,
 )
+from phylocli.formats.input_formats import HDF5, NUMPY, PARQUET, sniff_file
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.sniffing import sniff_file
 from phylocli.formats.streams import STDIO, PathLike, display_name, note_input
 from phylocli.formats.tables.columns import ColumnOptions, Taken, feature_columns, id_column, span
 from phylocli.formats.tables.parts import is_parts, part_files
@@ -70,12 +70,12 @@ def read_embeddings(
     elif is_folder(Path(source)):
         found = _from_arrays(*read_folder(Path(source)), name, "files of tensors, one a sequence")
     else:
-        kind = sniff_file(source)
-        if kind == "parquet" and _plain(source):
+        form = sniff_file(source)
+        if form is PARQUET and _plain(source):
             found = _from_parquet([Path(source)], name, options)
-        elif kind == "numpy" and is_npz(source):
+        elif form is NUMPY and is_npz(source):
             found = _from_arrays(*read_npz(source), name, "NPZ arrays")
-        elif kind == "hdf5":
+        elif form is HDF5:
             found = _from_arrays(*read_hdf5(source), name, "HDF5 datasets")
         else:
             found = _from_frame(tables.read_table(source), name, options)

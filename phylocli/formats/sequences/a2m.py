@@ -14,7 +14,6 @@ import numpy.typing as npt
 from phylocli.core.errors import BadInputError
 from phylocli.formats.sequences.fasta import shorten
 
-SUFFIXES = (".a2m", ".a3m")
 _INSERTS = re.compile("[a-z.]+")
 
 MOST_CELLS = 1 << 27

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Literal
 
@@ -12,6 +12,9 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
 logger = logging.getLogger(__name__)
+
+ParseLines = Callable[[Iterable[tuple[int, str]], str], Iterator["Sequence"]]
+"""Parses numbered lines; the text is the input's name, for messages."""
 
 OnDuplicate = Literal["error", "keep-first", "rename"]
 

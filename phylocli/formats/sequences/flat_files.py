@@ -23,7 +23,7 @@ from phylocli.formats.streams import text_stream
 logger = logging.getLogger(__name__)
 
 
-def fastq(stream: BinaryIO, name: str) -> Iterator[Sequence]:
+def fastq(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
     """Yield the reads of a FASTQ stream.
 
     Raises:
@@ -33,13 +33,13 @@ def fastq(stream: BinaryIO, name: str) -> Iterator[Sequence]:
 
     count = 0
     try:
-        for header, letters, _ in FastqGeneralIterator(text_stream(stream, name)):
+        for header, read, _ in FastqGeneralIterator(text_stream(stream, name)):
             count += 1
             where = f"{name}, read {count}"
             words = header.replace("\t", " ").split(" ", 1)
-            if not words[0] or not letters:
+            if not words[0] or not read:
                 raise BadInputError(f"{where}: has no {'letters' if words[0] else 'id'}", fix="remove the read, or mend it")
-            yield Sequence(words[0], letters, words[1].strip() if len(words) > 1 else "", where)
+            yield Sequence(words[0], read, words[1].strip() if len(words) > 1 else "", where)
     except ValueError as error:
         raise BadInputError(f"{name}, after read {count}: not FASTQ, or cut short", why=str(error)) from error
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from phylocli.formats.streams.paths import NAME_BYTES, PACKED, STDIO, PathLike, fitting_name, is_file
+from phylocli.formats.streams.paths import (
+    NAME_BYTES,
+    PACKED,
+    STDIO,
+    PathLike,
+    fitting_name,
+    is_file,
+    suffix_of,
+    unpacked_name,
+)
 from phylocli.formats.streams.reading import Input, explain_read_error, open_input, read_text
 from phylocli.formats.streams.recording import (
     InputRecord,
@@ -49,7 +58,9 @@ __all__ = [
     "record_input",
     "recorded_inputs",
     "recording_inputs",
+    "suffix_of",
     "text_lines",
     "text_stream",
+    "unpacked_name",
     "write_text",
 ]

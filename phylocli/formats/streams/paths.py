@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 
 PathLike = str | os.PathLike[str]
 STDIO = "-"
@@ -25,6 +25,17 @@ def fitting_name(name: str, suffix: str) -> str:
         return name + suffix
     digest = hashlib.sha256(data).hexdigest()[:12]
     return data[: room - len(digest) - 1].decode("utf-8", "ignore") + f"-{digest}{suffix}"
+
+
+def unpacked_name(path: PathLike) -> PurePath:
+    """Return a path without the suffix of a compression: `gene.aln.fa` of `gene.aln.fa.gz`."""
+    named = PurePath(path)
+    return named.with_suffix("") if named.suffix.lower() in PACKED else named
+
+
+def suffix_of(path: PathLike) -> str:
+    """Return a file's suffix in lower case, that of a compression aside: `.fa` of `gene.aln.FA.gz`."""
+    return unpacked_name(path).suffix.lower()
 
 
 def is_file(target: PathLike | None) -> bool:

@@ -7,8 +7,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from phylocli.core.errors import BadInputError
+from phylocli.formats.input_formats import (
+    ARROW,
+    ARROW_STREAM,
+    EMPTY,
+    PARQUET,
+    TABLE_FORMATS,
+    InputFormat,
+    format_of,
+)
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.sniffing import Kind, kind_of
 from phylocli.formats.streams import PathLike, display_name, open_input
 from phylocli.formats.tables.delimited import read_delimited
 from phylocli.formats.tables.values import numbers_of, texts_of
@@ -16,19 +24,6 @@ from phylocli.formats.tables.values import numbers_of, texts_of
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
-
-
-_NO_TABLES: dict[Kind, str] = {
-    "hdf5": "an HDF5 file",
-    "numpy": "a ZIP archive, NumPy array or spreadsheet",
-    "fasta": "a FASTA file",
-    "pir": "a PIR file",
-    "stockholm": "a Stockholm file",
-    "genbank": "a GenBank file",
-    "json": "a JSON file",
-    "markup": "a web page or XML file",
-}
-"""Kinds of files that cannot be a table, as messages call them; a column's name may begin as other kinds do."""
 
 
 def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
@@ -45,13 +40,13 @@ def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
     name = display_name(source)
     with open_input(source) as stream:
         data = stream.read()
-    kind = kind_of(data[:4096])
-    if kind == "empty":
+    found = format_of(data[:4096])
+    if found is EMPTY:
         raise BadInputError(f"{name} is empty", fix="check the path, or the command before the pipe")
-    if kind in ("parquet", "arrow", "arrow-stream"):
-        return arrow_frame(_read_arrow(data, kind, name), name)
-    if kind in _NO_TABLES:
-        raise BadInputError(f"{name} is {_NO_TABLES[kind]}, not a table", fix="give Parquet, Arrow, TSV or CSV")
+    if found in (PARQUET, ARROW, ARROW_STREAM):
+        return arrow_frame(_read_arrow(data, found, name), name)
+    if found.unmistakable:
+        raise BadInputError(f"{name} is {found.phrase}, not a table", fix=f"give {TABLE_FORMATS}")
     frame, separator = read_delimited(data, name)
     comma = separator == ";"  # what separates fields where the comma is the decimal mark
     if typed:
@@ -59,15 +54,15 @@ def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
     return frame.select(_with_points(column) for column in frame) if comma else frame
 
 
-def _read_arrow(data: bytes, kind: Kind, name: str) -> pa.Table:
+def _read_arrow(data: bytes, found: InputFormat, name: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with explained(name):
         buffer = pa.BufferReader(data)
-        if kind == "parquet":
+        if found is PARQUET:
             return pq.read_table(buffer, page_checksum_verification=True)
-        reader = pa.ipc.open_file(buffer) if kind == "arrow" else pa.ipc.open_stream(buffer)
+        reader = pa.ipc.open_file(buffer) if found is ARROW else pa.ipc.open_stream(buffer)
         return reader.read_all()
 
 

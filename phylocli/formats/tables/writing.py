@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from phylocli.core.errors import UsageError
-from phylocli.formats.streams import PACKED, STDIO, PathLike, atomic_path, is_file, open_output
+from phylocli.formats.streams import STDIO, PathLike, atomic_path, is_file, open_output, suffix_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,7 +36,7 @@ def format_of(path: PathLike | None, default: TableFormat = "tsv") -> TableForma
     """
     if path is None or str(path) == STDIO or str(path).startswith("/dev/"):
         return default
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix and suffix not in _SUFFIXES:
         raise UsageError(
             f"{path}: tables are not written as {suffix}",
@@ -48,12 +47,7 @@ def format_of(path: PathLike | None, default: TableFormat = "tsv") -> TableForma
 
 def has_format(path: PathLike) -> bool:
     """Return whether a path's suffix names a table format."""
-    return _suffix(path) in _SUFFIXES
-
-
-def _suffix(path: PathLike) -> str:
-    name = Path(path)
-    return (Path(name.stem) if name.suffix.lower() in PACKED else name).suffix.lower()
+    return suffix_of(path) in _SUFFIXES
 
 
 class TableWriter:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import read_sequences
 from phylocli.formats.embeddings.table import checked_ids
+from phylocli.formats.input_formats import FASTA, sniff_file
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.sniffing import sniff_file
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import read_table
 from phylocli.formats.tables.columns import ColumnOptions, Taken, id_column
@@ -65,7 +65,7 @@ def read_label_table(
     name = labels_name(source)
     if isinstance(source, pl.DataFrame):
         frame = source
-    elif Path(source).is_file() and sniff_file(source) == "fasta":  # a pipe is read once: tables only
+    elif Path(source).is_file() and sniff_file(source) is FASTA:  # a pipe is read once: tables only
         return _scope_labels(source, name), Taken("header", "ids", "FASTA with SCOPe's classification")
     else:
         frame = read_table(source, typed=False)

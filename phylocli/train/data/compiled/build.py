@@ -15,7 +15,7 @@ from phylocli.core.alphabet import check_residues, degap, encode_tokens, looks_l
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats import read_families
 from phylocli.formats.family import Family
-from phylocli.formats.sniffing import TABLES, sniff_file
+from phylocli.formats.input_formats import sniff_file
 from phylocli.formats.tables import read_table, require_columns
 from phylocli.train.data.compiled.arrays import ArrayWriter
 
@@ -84,7 +84,7 @@ def compile_inputs(inputs: list[tuple[Path, str]], folder: Path, alphabet: str, 
 
 
 def _rows(path: Path, name: str, writer: ArrayWriter, alphabet: str) -> Iterator[dict[str, Any]]:
-    if sniff_file(path) in TABLES:
+    if sniff_file(path).holds == "table":
         yield from _from_table(read_table(path), name, writer, alphabet)
         return
     for family in read_families(path):

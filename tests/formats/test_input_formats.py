@@ -12,58 +12,75 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phylocli.core.errors import BadInputError, PhylocliError
-from phylocli.formats import Family, newick, read_families, read_sequences, sniffing
+from phylocli.formats import Family, newick, read_families, read_sequences
+from phylocli.formats.input_formats import FORMATS, InputFormat, format_of, sniff_file
 from phylocli.formats.sequences import a2m
-from phylocli.formats.sniffing import Kind, kind_of, sniff_file
+from phylocli.formats.tables import read_table
 
-STARTS: dict[Kind, list[bytes]] = {
+STARTS: dict[str, list[bytes]] = {
     "empty": [b"", b" \n\n"],
-    "fasta": [b">a\nAC\n", b"\n >a\nAC\n", b"#158\t1\n>a\nAC\n", b"; a comment\n# another\n\n>a\nAC\n", b">P1 x\nAC\n"],
-    "pir": [b">P1;CRAB\nA chain\nACDE*\n", b"#x\n>F1;x\n"],
-    "stockholm": [b"# STOCKHOLM 1.0\n", b"\n# STOCKHOLM 1.0\n>a\n"],
-    "fastq": [b"@r1\nAC\n+\nII\n"],
-    "genbank": [b"LOCUS       X\n"],
-    "newick": [b"(a,b);", b"[&R] (a,b);"],
-    "clustal": [b"CLUSTAL W (1.8)\n"],
-    "nexus": [b"#NEXUS\nbegin data;\n"],
-    "phylip": [b" 5 42\nTurkey    AAGC\n"],
-    "embl": [b"ID   X56734; SV 1;\n"],
-    "hmm": [b"HMMER3/f [3.1b2]\n"],
-    "structure": [b"HEADER    OXYGEN\n", b"ATOM      1  N\n", b"data_1ABC\n"],
-    "json": [b'{"a": 1}', b"[1]"],
-    "markup": [b"<!doctype html>"],
-    "parquet": [b"PAR1...."],
-    "arrow": [b"ARROW1\0\0"],
-    "arrow-stream": [b"\xff\xff\xff\xff\x10\0\0\0"],
-    "hdf5": [b"\x89HDF\r\n\x1a\n"],
-    "numpy": [b"\x93NUMPY\x01", b"PK\x03\x04"],
-    "table": [b"id\tclass\n", b"id,class\n"],
+    "FASTA": [b">a\nAC\n", b"\n >a\nAC\n", b"#158\t1\n>a\nAC\n", b"; a comment\n# another\n\n>a\nAC\n", b">P1 x\nAC\n"],
+    "PIR": [b">P1;CRAB\nA chain\nACDE*\n", b"#x\n>F1;x\n"],
+    "Stockholm": [b"# STOCKHOLM 1.0\n", b"\n# STOCKHOLM 1.0\n>a\n"],
+    "FASTQ": [b"@r1\nAC\n+\nII\n"],
+    "GenBank": [b"LOCUS       X\n"],
+    "Newick": [b"(a,b);", b"[&R] (a,b);"],
+    "Clustal": [b"CLUSTAL W (1.8)\n"],
+    "NEXUS": [b"#NEXUS\nbegin data;\n"],
+    "PHYLIP": [b" 5 42\nTurkey    AAGC\n"],
+    "EMBL": [b"ID   X56734; SV 1;\n"],
+    "HMMER": [b"HMMER3/f [3.1b2]\n"],
+    "PDB": [b"HEADER    OXYGEN\n", b"ATOM      1  N\n", b"data_1ABC\n"],
+    "JSON": [b'{"a": 1}', b"[1]"],
+    "XML": [b"<!doctype html>"],
+    "Parquet": [b"PAR1...."],
+    "Arrow IPC": [b"ARROW1\0\0"],
+    "Arrow IPC stream": [b"\xff\xff\xff\xff\x10\0\0\0"],
+    "HDF5": [b"\x89HDF\r\n\x1a\n"],
+    "NPZ": [b"\x93NUMPY\x01", b"PK\x03\x04"],
+    "TSV, CSV": [b"id\tclass\n", b"id,class\n"],
     "text": [b"hello\n"],
 }
+BY_NAME: dict[str, InputFormat] = {known.name: known for known in FORMATS}
 
 
 @pytest.mark.parametrize(("kind", "head"), [(kind, head) for kind, heads in STARTS.items() for head in heads])
-def test_kinds_are_known_by_content_however_saved(tmp_path, kind, head):
-    binary = kind in ("parquet", "arrow", "arrow-stream", "hdf5", "numpy")
+def test_formats_are_known_by_content_however_saved(tmp_path, kind, head):
+    binary = bool(BY_NAME[kind].magic)
     ways = [head] if binary else [head, b"\xef\xbb\xbf" + head, head.replace(b"\n", b"\r\n"), head.decode().encode("utf-16")]
     for data in ways:
-        assert kind_of(data) == kind
+        assert format_of(data).name == kind
         (tmp_path / "in.gz").write_bytes(gzip.compress(data))
-        assert sniff_file(tmp_path / "in.gz") == kind
+        assert sniff_file(tmp_path / "in.gz").name == kind
 
 
-def test_every_kind_has_an_example():
-    from typing import get_args
+def test_every_format_that_is_known_by_content_has_an_example():
+    assert len(BY_NAME) == len(FORMATS)
+    assert {f.name for f in FORMATS if not f.suffixes or f.start} == set(STARTS)
 
-    assert set(STARTS) == set(get_args(Kind))
 
-
-@pytest.mark.parametrize("kind", sniffing.OTHERS)
+@pytest.mark.parametrize("name", [f.name for f in FORMATS if f.read is None and f.name not in ("empty", "text")])
 @pytest.mark.parametrize("read", [read_families, read_sequences])
-def test_files_of_another_kind_are_refused_by_its_name(tmp_path, kind, read):
-    (tmp_path / "in").write_bytes(STARTS[kind][0])
-    with pytest.raises(BadInputError, match=sniffing.OTHERS[kind].split(" (")[0]):
+def test_files_of_another_format_are_refused_by_its_name(tmp_path, name, read):
+    (tmp_path / "in").write_bytes(STARTS[name][0])
+    with pytest.raises(BadInputError, match=BY_NAME[name].phrase.split(" (")[0]):
         list(read(tmp_path / "in"))
+
+
+@pytest.mark.parametrize(
+    "name", [f.name for f in FORMATS if f.unmistakable and f.holds != "table" and f.name != "empty" and f.start]
+)
+def test_unmistakable_formats_are_refused_as_tables_by_name(tmp_path, name):
+    (tmp_path / "in").write_bytes(STARTS[name][0])
+    with pytest.raises(BadInputError, match=f"{BY_NAME[name].phrase}, not a table"):
+        read_table(tmp_path / "in")
+
+
+@pytest.mark.parametrize("name", [f.name for f in FORMATS if not f.unmistakable and f.start])
+def test_a_table_may_have_a_header_that_starts_like_another_format(tmp_path, name):
+    start = STARTS[name][0].decode().split("\n")[0].replace(",", "").strip()
+    (tmp_path / "in.tsv").write_text(f"{start}\tb\n1\t2\n")
+    assert read_table(tmp_path / "in.tsv").width == 2
 
 
 # ---- PIR ----

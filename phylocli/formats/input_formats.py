@@ -1,0 +1,187 @@
+"""Every format that an input can have: its names, how its content starts, its suffixes, what it holds and what reads it.
+
+Sniffing, reading, messages, help texts and docs/reference/formats.md derive from `FORMATS`. To add a format, add one
+`InputFormat` there, before the formats whose start also fits its files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from phylocli.formats import stockholm
+from phylocli.formats.sequences import fasta, flat_files, pir
+from phylocli.formats.sequences.fasta import Sequence
+from phylocli.formats.streams import Input, PathLike, decode_head, open_input, text_lines
+
+Content = Literal["sequences", "table", "vectors", "other"]
+
+
+class ReadSequences(Protocol):
+    """Reads the records of an open, decompressed input; ids may repeat, letters and lengths are not checked."""
+
+    def __call__(self, stream: Input, name: str, letters: str) -> Iterable[Sequence]:
+        """Yield the sequences, with the gaps that the file has.
+
+        Args:
+            stream: from which nothing has been read.
+            name: of the input, for messages.
+            letters: `protein` or `dna`, where a format holds both.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    r"""A format of inputs.
+
+    Attributes:
+        name: its name in help texts and lists, `FASTA`.
+        phrase: what messages call a file of it, `a FASTA file`.
+        holds: `sequences` (read by `read_sequences` and `read_families`), `table` (by `read_table`), `vectors` (by
+            `read_embeddings` only) or `other`.
+        magic: bytes with which a file starts, one of them.
+        start: regular expression that fits the decoded text from its first letter that is no white space.
+        suffixes: in a folder of families, files with them are read. A format without `magic` and `start` is known by them.
+        read: of a format that holds sequences; None where `read_families` has its own way.
+        unmistakable: no table starts like this. The name of a table's first column may start like other formats.
+    """
+
+    name: str
+    phrase: str
+    holds: Content = "other"
+    magic: tuple[bytes, ...] = ()
+    start: str | None = None
+    suffixes: tuple[str, ...] = ()
+    read: ReadSequences | None = None
+    unmistakable: bool = True
+
+    @property
+    def known_by(self) -> str:
+        """How an input is known to be of this format, for the reference page."""
+        if self.magic or self.start:
+            return "content"
+        return "suffix" if self.suffixes else "a header with tabs or commas"
+
+
+def _by_lines(parse: fasta.ParseLines) -> ReadSequences:
+    return lambda stream, name, letters: parse(text_lines(stream, name), name)
+
+
+def _read_stockholm(stream: Input, name: str, letters: str) -> Iterable[Sequence]:
+    # Within a record a name is unique; across records the same rule holds as in FASTA.
+    return (sequence for family in stockholm.read_stream(stream, name) for sequence in family.sequences())
+
+
+_COMMENTS = r"(?:[#;].*\n\s*)*"
+
+EMPTY = InputFormat("empty", "empty")
+TEXT = InputFormat("text", "a text file", unmistakable=False)
+TABLE_TEXT = InputFormat("TSV, CSV", "a table", "table", unmistakable=False)
+STOCKHOLM = InputFormat(
+    "Stockholm",
+    "a Stockholm file",
+    "sequences",
+    start=r"# STOCKHOLM",
+    suffixes=(".sto", ".stk", ".stockholm"),
+    read=_read_stockholm,
+)
+PIR = InputFormat(
+    "PIR", "a PIR file", "sequences", start=_COMMENTS + pir.HEADER.pattern, suffixes=(".pir",), read=_by_lines(pir.parse)
+)
+FASTA = InputFormat(
+    "FASTA",
+    "a FASTA file",
+    "sequences",
+    start=_COMMENTS + ">",
+    suffixes=(".fasta", ".fa", ".faa", ".fas", ".afa"),
+    read=_by_lines(fasta.parse),
+)
+A2M = InputFormat("A2M, A3M", "an A2M file", "sequences", suffixes=(".a2m", ".a3m"), read=FASTA.read)
+PARQUET = InputFormat("Parquet", "a Parquet file", "table", magic=(b"PAR1",))
+ARROW = InputFormat("Arrow IPC", "an Arrow file", "table", magic=(b"ARROW1",))
+ARROW_STREAM = InputFormat("Arrow IPC stream", "an Arrow stream", "table", magic=(b"\xff\xff\xff\xff",))
+HDF5 = InputFormat("HDF5", "an HDF5 file", "vectors", magic=(b"\x89HDF",))
+NUMPY = InputFormat("NPZ", "a ZIP archive, NumPy array or spreadsheet", "vectors", magic=(b"\x93NUMPY", b"PK\x03\x04"))
+
+FORMATS: tuple[InputFormat, ...] = (
+    PARQUET,
+    ARROW,
+    ARROW_STREAM,
+    HDF5,
+    NUMPY,
+    STOCKHOLM,  # starts with '#', as comments before FASTA do
+    InputFormat("NEXUS", "a NEXUS file", start=r"#NEXUS"),
+    PIR,
+    FASTA,
+    A2M,
+    InputFormat("FASTQ", "a FASTQ file", "sequences", start=r"@", read=flat_files.fastq, unmistakable=False),
+    InputFormat("GenBank", "a GenBank file", "sequences", start=r"LOCUS ", read=flat_files.genbank),
+    InputFormat("Clustal", "a Clustal alignment", start=r"CLUSTAL|MUSCLE|PROBCONS", unmistakable=False),
+    InputFormat("HMMER", "a profile HMM", start=r"HMMER\d", unmistakable=False),
+    InputFormat("EMBL", "an EMBL or UniProt flat file", start=r"ID   ", unmistakable=False),
+    InputFormat("PDB", "a protein structure (PDB or mmCIF)", start=r"HEADER    |ATOM  |REMARK |data_", unmistakable=False),
+    InputFormat("PHYLIP", "a PHYLIP alignment", start=r"\d+[ \t]+\d+[ \t]*\n", unmistakable=False),
+    InputFormat("Newick", "a Newick tree", start=r"(?:\[[^\]]*\]\s*)?\(", unmistakable=False),
+    InputFormat("JSON", "a JSON file", start=r"[{\[]"),
+    InputFormat("XML", "a web page or XML file", start=r"<"),
+    TABLE_TEXT,
+    TEXT,
+    EMPTY,
+)
+"""All formats; the first whose start fits an input is taken."""
+
+
+def names_of(*held: Content, last: str = "or") -> str:
+    """Return the names of the formats that hold one of these, as a list in a sentence: `FASTA, PIR or GenBank`.
+
+    Examples:
+        >>> from phylocli.formats.input_formats import names_of
+        >>> names_of("vectors")
+        'HDF5 or NPZ'
+    """
+    names = sorted({name for f in FORMATS if f.holds in held for name in f.name.split(", ")}, key=_common_first)
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def _common_first(name: str) -> tuple[bool, str]:
+    return name not in ("FASTA", "Stockholm", "Parquet"), name.lower()
+
+
+SEQUENCE_FORMATS = names_of("sequences")
+"""For help texts and fixes: the formats of sequences."""
+TABLE_FORMATS = names_of("table")
+FAMILY_SUFFIXES = tuple(suffix for f in FORMATS for suffix in f.suffixes)
+"""Of files that hold a family each, in folders."""
+
+
+def format_of(head: bytes) -> InputFormat:
+    """Return the format of a decompressed file that starts with these bytes: its first line or more."""
+    for known in FORMATS:
+        if head.startswith(known.magic):
+            return known
+    text = decode_head(head).lstrip()
+    if not text:
+        return EMPTY
+    for known in FORMATS:
+        if known.start is not None and re.match(known.start, text):
+            return known
+    line = text.split("\n", 1)[0]
+    return TABLE_TEXT if "\t" in line or "," in line else TEXT
+
+
+def sniff(stream: Input) -> InputFormat:
+    """Return the format of an open input from which nothing has been read."""
+    return format_of(stream.peek())
+
+
+def sniff_file(source: PathLike) -> InputFormat:
+    """Return the format of a file, compressed or not.
+
+    Raises:
+        BadInputError: no such file, or damaged.
+    """
+    with open_input(source) as stream:
+        return sniff(stream)

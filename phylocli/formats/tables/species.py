@@ -1,0 +1,29 @@
+"""The species of sequences by id, from a table."""
+
+from __future__ import annotations
+
+from phylocli.core.errors import BadInputError
+from phylocli.formats.species import SpeciesRule
+from phylocli.formats.streams import PathLike
+from phylocli.formats.tables.reading import read_table, require_columns
+
+
+def species_rule(table: PathLike | None = None, pattern: str | None = None) -> SpeciesRule:
+    """Return the rule that a user asks for: a table with the columns `id` and `species` (or `organism`, as
+    `fetch --annotations` writes it), a pattern, or UniProt's names.
+
+    Raises:
+        UsageError: both are given, or the pattern is not a regular expression.
+        BadInputError: no such columns, or an id with two species.
+    """
+    if table is None:
+        return SpeciesRule(pattern=pattern)
+    frame = read_table(table, typed=False)
+    column = "organism" if "organism" in frame.columns and "species" not in frame.columns else "species"
+    require_columns(frame, ["id", column], str(table), "a table of species")
+    found: dict[str, str] = {}
+    for name, species in frame.select("id", column).iter_rows():
+        known = "" if species is None else str(species)
+        if name is not None and found.setdefault(str(name), known) != known:
+            raise BadInputError(f"{table}: {name!r} has two species, {found[str(name)]!r} and {known!r}")
+    return SpeciesRule(found, pattern)
