@@ -50,6 +50,7 @@ ClanOption = Annotated[
     typer.Option("--clan", metavar="CL", help="Use all families of this clan; may be repeated."),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Use all families of the store.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only families that are in the store; do not fetch any.")]
 StoreOption = Annotated[
     Path | None,
     typer.Option("--store", metavar="DIR", envvar="PHYLOCLI_STORE", help="Family store (default: user data folder)."),

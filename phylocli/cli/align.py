@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phylocli.cli._options import AllOption, ClanOption, FamilyOption, Input, Output, StoreOption
+from phylocli.cli._options import AllOption, ClanOption, FamilyOption, Input, OfflineOption, Output, StoreOption
 from phylocli.config.align import AlignConfig
 
 EXAMPLES = [
@@ -20,6 +20,7 @@ def command(
     family: FamilyOption = None,
     clan: ClanOption = None,
     all_: AllOption = False,
+    offline: OfflineOption = False,
     store: StoreOption = None,
 ) -> None:
     """Align the sequences of each family.
@@ -43,6 +44,7 @@ def command(
         clan=clan,
         all_=all_,
         store=store,
+        offline=offline,
         upto="fetch",
         on_duplicate=config.on_duplicate,
         on_failure=failures.add,

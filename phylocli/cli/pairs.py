@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import AllOption, ClanOption, FamilyOption, Input, Output, StoreOption, TableFormatOption
+from phylocli.cli._options import (
+    AllOption,
+    ClanOption,
+    FamilyOption,
+    Input,
+    OfflineOption,
+    Output,
+    StoreOption,
+    TableFormatOption,
+)
 from phylocli.config.pairs import PairsConfig
 
 EXAMPLES = [
@@ -26,6 +35,7 @@ def command(
     family: FamilyOption = None,
     clan: ClanOption = None,
     all_families: AllOption = False,
+    offline: OfflineOption = False,
     store: StoreOption = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="Describe the distances instead: a histogram, and JSON in a pipe.")
@@ -45,7 +55,7 @@ def command(
 
     table_format = parse_format(format)
     needed: Stage = "tree" if config.hard_negatives is None else "fetch"  # negatives are found without trees
-    source = families(input, family=family, clan=clan, all_=all_families, store=store, upto=needed)
+    source = families(input, family=family, clan=clan, all_=all_families, store=store, offline=offline, upto=needed)
     if config.hard_negatives is not None:
         write_negatives(
             source, output, config.hard_negatives, count=config.negatives, seed=config.seed, table_format=table_format

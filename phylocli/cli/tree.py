@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import AllOption, ClanOption, FamilyOption, Input, Output, StoreOption
+from phylocli.cli._options import AllOption, ClanOption, FamilyOption, Input, OfflineOption, Output, StoreOption
 from phylocli.config.tree import TreeConfig
 
 EXAMPLES = [
@@ -35,6 +35,7 @@ def command(
     family: FamilyOption = None,
     clan: ClanOption = None,
     all_: AllOption = False,
+    offline: OfflineOption = False,
     store: StoreOption = None,
 ) -> None:
     """Infer a phylogenetic tree for each family.
@@ -51,7 +52,9 @@ def command(
 
     to_store = bool(family or clan or all_) and output is None
     failures = Failures("got no tree")
-    source = families(input, family=family, clan=clan, all_=all_, store=store, upto="fetch", on_failure=failures.add)
+    source = families(
+        input, family=family, clan=clan, all_=all_, store=store, offline=offline, upto="fetch", on_failure=failures.add
+    )
     if tree is not None:
         trees = attach_trees(source, tree, config, failures=failures)
     else:

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import AllOption, ClanOption, FamilyOption, Output, Seed, StoreOption
+from phylocli.cli._options import AllOption, ClanOption, FamilyOption, OfflineOption, Output, Seed, StoreOption
 
 EXAMPLES = [
     "phylocli views",
@@ -29,6 +29,7 @@ def command(
     family: FamilyOption = None,
     clan: ClanOption = None,
     all_families: AllOption = False,
+    offline: OfflineOption = False,
     store: StoreOption = None,
     number: Annotated[int, typer.Option("-n", "--number", metavar="N", help="Pairs of each family.")] = 3,
     settings: Annotated[
@@ -62,7 +63,7 @@ def command(
         return
     table_format = parse_format(format)
     composed = build(name, parse_settings(settings or [], name), alphabet)
-    source = families(input, family=family, clan=clan, all_=all_families, store=store, upto="tree")
+    source = families(input, family=family, clan=clan, all_=all_families, store=store, offline=offline, upto="tree")
     with TableWriter(output, views_schema(), table_format) as writer:
         for frame in draw_views(source, composed, number, seed):
             writer.write(frame)

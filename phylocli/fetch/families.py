@@ -13,6 +13,7 @@ from phylocli.config.fetch import FetchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError, UsageError
 from phylocli.fetch.accessions import Wanted, parse_clan, parse_family, unique
+from phylocli.fetch.connection import UnreachableError
 from phylocli.fetch.http import Client
 from phylocli.fetch.interpro import DeadFamilyError, InterPro, UnknownFamilyError
 from phylocli.fetch.pfam import CLANS, PfamReleases
@@ -196,6 +197,8 @@ class _Fetcher:
                 except (ServiceError, BadInputError) as error:
                     self.failures.append(Failure(wanted.accession, error))
                     in_a_row = in_a_row + 1 if isinstance(error, ServiceError) else 0
+                    if isinstance(error, UnreachableError):
+                        in_a_row = self.policy.give_up_after  # no family after this one has a better chance
                     if in_a_row == self.policy.give_up_after:
                         self.client.stop()
                     continue
@@ -290,7 +293,10 @@ class _Fetcher:
 
 
 def _not_there(store: Store) -> ServiceError:
-    return ServiceError(f"not in the store {store.root}, and --offline does not allow a download")
+    return ServiceError(
+        f"not in the store {store.root}, and --offline does not allow a download",
+        fix="fetch it once without --offline, or import it: phylocli store import FILE",
+    )
 
 
 def raise_failures(failures: list[Failure], asked: int) -> None:
@@ -302,6 +308,10 @@ def raise_failures(failures: list[Failure], asked: int) -> None:
     """
     if not failures:
         return
+    unreachable = next((failure.error for failure in failures if isinstance(failure.error, UnreachableError)), None)
+    if unreachable is not None:
+        without = ", ".join(failure.accession for failure in failures[:5]) + (" …" if len(failures) > 5 else "")
+        raise UnreachableError(f"{unreachable.what}; not fetched: {without}", fix=unreachable.fix)
     service = any(isinstance(failure.error, ServiceError) for failure in failures)
     kind = ServiceError if service else BadInputError
     if len(failures) == 1 and asked == 1:

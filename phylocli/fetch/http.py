@@ -24,6 +24,7 @@ from requests.adapters import HTTPAdapter
 from phylocli import __version__
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
+from phylocli.fetch.connection import explain_no_connection, root_cause
 from phylocli.fetch.retry_policy import Policy
 from phylocli.fetch.verify import unpacked
 
@@ -77,7 +78,7 @@ class Reply:
             except urllib3.exceptions.IncompleteRead as error:
                 raise TransientError(f"the body broke off after {size:,} bytes") from error
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise TransientError(f"the body broke off after {size:,} bytes: {_short(error)}") from error
+                raise TransientError(f"the body broke off after {size:,} bytes: {root_cause(error)}") from error
             if not data:
                 break
             size += len(data)
@@ -172,6 +173,7 @@ class Client:
         self.policy = policy
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
+        self._answered: set[str] = set()  # hosts that have answered: with them, a lost connection may come back
         self._pace = threading.Lock()
         self._next_start = 0.0
         self._stopped = threading.Event()
@@ -241,11 +243,13 @@ class Client:
         """Open one request and give its answer, whatever its status.
 
         Raises:
-            TransientError: no connection, no answer in time.
+            TransientError: the connection broke, or no answer in time.
+            UnreachableError: no connection to a host that has not answered before.
             ServiceError: the server's certificate cannot be verified, or a redirect leads away from HTTPS.
             UsageError: not a URL.
         """
         self._take_turn()
+        host = urlsplit(url).netloc
         try:
             response = self._session().get(
                 url,
@@ -256,8 +260,8 @@ class Client:
             )
         except requests.exceptions.SSLError as error:
             raise ServiceError(
-                f"the certificate of {urlsplit(url).netloc} could not be verified",
-                why=_short(error),
+                f"the certificate of {host} could not be verified",
+                why=root_cause(error),
                 fix="behind a proxy with a certificate of its own, name its bundle in REQUESTS_CA_BUNDLE",
             ) from error
         except (
@@ -265,11 +269,19 @@ class Client:
             requests.exceptions.MissingSchema,
             requests.exceptions.InvalidSchema,
         ) as error:
-            raise UsageError(f"{url!r} is not an address that can be fetched", why=_short(error)) from error
-        except requests.exceptions.Timeout as error:
-            raise TransientError(f"{urlsplit(url).netloc} did not answer in time") from error
+            raise UsageError(f"{url!r} is not an address that can be fetched", why=str(error)) from error
+        except requests.exceptions.ReadTimeout as error:
+            raise TransientError(f"{host} did not answer in time") from error
+        except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+            failure = explain_no_connection(error, url, host, self.policy.connect_timeout)
+            if failure is None:
+                raise TransientError(f"the connection to {host} broke: {root_cause(error)}") from error
+            if host in self._answered:
+                raise TransientError(failure.what) from error
+            raise failure from error
         except requests.exceptions.RequestException as error:
-            raise TransientError(f"no connection to {urlsplit(url).netloc}: {_short(error)}") from error
+            raise TransientError(f"the request to {host} failed: {root_cause(error)}") from error
+        self._answered.add(host)
         with response:
             if url.startswith("https:") and not response.url.startswith("https:"):
                 raise ServiceError(f"{url} leads to {response.url}, which is not encrypted; it was not followed")
@@ -304,8 +316,8 @@ class Client:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
-            # Only the connection is retried here; everything after it is judged by `attempt`, which knows the answers.
-            retry = urllib3.Retry(total=None, connect=1, read=0, status=0, other=0, redirect=5, backoff_factor=0.1)
+            # Nothing is retried here: `attempt` judges failures, and knows which of them may pass.
+            retry = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(max_retries=retry))
             session.headers["User-Agent"] = USER_AGENT
@@ -343,7 +355,3 @@ def _look(content: bytes) -> str:
     if head.startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
     return repr(content[:40].decode("utf-8", "replace"))
-
-
-def _short(error: BaseException) -> str:
-    return str(error).split("\n", 1)[0][:200]

@@ -55,7 +55,8 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
 
             write_families(all_of_them(), output)
             write_sidecar(output, "fetch", parameters)
-    logger.info(f"{count} famil{'y' if count == 1 else 'ies'}")
+    if count or not failure:
+        logger.info(f"{count} famil{'y' if count == 1 else 'ies'}")
     if failure:
         raise failure[0]
     return count

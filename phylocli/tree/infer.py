@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import math
 from collections import Counter
@@ -83,9 +82,9 @@ def infer_trees(
     check_config(config)
     from phylocli.tree.parallel import ordered_map
 
-    if config.engine == "auto":
-        _announce_rule()
     checked = NucleotideCheck().families(families)
+    if config.engine == "auto":
+        checked = _announcing_engine(checked, config)
     results = ordered_map(infer_tree, checked, config, config.jobs, config.timeout, prepare)
     yield from _sorted_out(console.progress(results, "trees", unit="families"), failures)
 
@@ -186,19 +185,18 @@ def _rooted(family: Family, tree: Tree, note: str, alpha: float | None, config: 
     return family.with_tree(tree, f"{note}, root {'outgroup' if outgroup else config.root}", alpha=alpha)
 
 
-@functools.cache
-def _announce_rule() -> None:
-    """Print once which engines `auto` chooses from."""
-    *smaller, (limit, largest) = automatic_engines()
-    parts = [f"{name} for families of up to {up_to:,} different sequences" for up_to, name in smaller]
-    if math.isinf(limit):
-        parts.append(f"{largest} above")
-    else:
-        parts.append(
-            f"{largest} for families of up to {limit:,} different sequences, and above, as neither VeryFastTree nor "
-            "FastTree is installed"
-        )
-    logger.info(f"engine auto: {', '.join(parts)}")
+def _announcing_engine(families: Iterable[Family], config: TreeConfig) -> Iterator[Family]:
+    """Yield families, and log which engine `auto` takes for large ones, at the first of them."""
+    usual, announced = choose_engine(0, config), False
+    limit = max((limit for limit, name in automatic_engines() if name == usual), default=math.inf)
+    for family in families:
+        if not announced and len(family) > limit:
+            announced = True
+            engine = choose_engine(len(family), config)
+            above = f"above {limit:,.0f} different sequences"
+            missing = ": neither VeryFastTree nor FastTree is installed" if engine == usual else ""
+            logger.info(f"{family.label} has {len(family):,} members; engine {engine} {above}{missing}")
+        yield family
 
 
 def prepare(config: TreeConfig) -> None:

@@ -32,6 +32,7 @@ def families(
     on_duplicate: OnDuplicate = "error",
     on_failure: OnFailure | None = None,
     fetch: FetchConfig | None = None,
+    offline: bool = False,
 ) -> Iterator[Family]:
     """Yield families from a file or pipe, or those of the store that the options name.
 
@@ -48,6 +49,7 @@ def families(
         on_duplicate: policy for repeated ids in the stream.
         on_failure: called with records of the stream that are damaged, see `read_families`; None raises.
         fetch: how families that are not in the store are fetched; None: as files and the environment configure `fetch`.
+        offline: fetch nothing: families that are not in the store are named in a ServiceError.
 
     Raises:
         UsageError: both a source and families are named.
@@ -61,7 +63,7 @@ def families(
             fix="give either the file, or --family, --clan or --all",
         )
     shelf = Store(store)
-    for found in _stored(shelf, family or (), clan or (), all_, fetch):
+    for found in _stored(shelf, family or (), clan or (), all_, fetch, offline):
         if upto == "tree" and not found.has_tree:
             from phylocli.tree import infer_trees
 
@@ -75,7 +77,7 @@ def families(
 
 
 def _stored(
-    shelf: Store, accessions: Sequence[str], clans: Sequence[str], all_: bool, fetch: FetchConfig | None
+    shelf: Store, accessions: Sequence[str], clans: Sequence[str], all_: bool, fetch: FetchConfig | None, offline: bool
 ) -> Iterator[Family]:
     if all_:
         known = shelf.accessions()
@@ -85,11 +87,10 @@ def _stored(
             )
         for accession in known:
             yield shelf.read(accession)
-    missing = [a for a in accessions if a.split(".")[0] not in shelf]
-    if missing:
-        logger.info(f"fetching {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}: not in the store {shelf.root}")
     if accessions or clans:
         from phylocli.fetch import fetch_families
 
         config = fetch or FetchConfig.layered(FetchConfig.gather({}))
+        if offline:
+            config = config.updated(offline=True)
         yield from fetch_families(list(accessions), config, clans=list(clans), store=shelf)

@@ -377,11 +377,6 @@ def test_a_service_that_is_down_is_not_asked_for_every_family(standin: Standin, 
     assert len(standin.requests) < 2 * 20
 
 
-def test_no_server_at_all(store: Store) -> None:
-    with pytest.raises(ServiceError, match="no connection to"):
-        list(fetch_families(["PF00042"], store=store, base_url="http://127.0.0.1:9/", policy=FAST))
-
-
 # ---- offline ----
 
 

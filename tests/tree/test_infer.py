@@ -328,6 +328,16 @@ def test_auto_is_bme_for_small_families_and_veryfasttree_above(monkeypatch: pyte
     assert choose_engine(2_001, config) == "bme"
 
 
+def test_the_engine_that_auto_takes_is_announced_for_a_large_family_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(infer, "automatic_engines", lambda: [(10.0, "bme"), (float("inf"), "veryfasttree")])
+    monkeypatch.setattr(infer, "choose_engine", lambda size, _: "bme" if size <= 10 else "veryfasttree")
+    families = [Family([str(i) for i in range(n)], ["MKV"] * n, name=f"of {n}") for n in (4, 12, 13)]
+    assert list(infer._announcing_engine(families, TreeConfig())) == families
+    assert capsys.readouterr().err == "of 12 has 12 members; engine veryfasttree above 10 different sequences\n"
+
+
 def test_a_missing_program_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(veryfasttree, "program", lambda: None)
     family, _ = simulated(5, 50)
