@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -278,6 +279,28 @@ def phylocli(tmp_path: Path) -> Run:
             check=False,
             **options,  # type: ignore[call-overload]
         )
+
+    return run  # type: ignore[return-value]
+
+
+@pytest.fixture
+def on_terminal(tmp_path: Path) -> Run:
+    """Run the real command with standard output on a terminal: `on_terminal("embed", path)`; streams as text."""
+    import pty
+
+    def run(*args: object) -> subprocess.CompletedProcess[str]:
+        keyboard, screen = pty.openpty()
+        environment = {**os.environ, "PHYLOCLI_STORE": str(tmp_path / "store"), "NO_COLOR": "1", "COLUMNS": "120"}
+        command = [sys.executable, "-m", "phylocli", *map(str, args)]
+        with subprocess.Popen(command, stdin=screen, stdout=screen, stderr=subprocess.PIPE, env=environment, cwd=tmp_path) as p:
+            os.close(screen)
+            _, errors = p.communicate(timeout=300)
+        shown = bytearray()
+        with contextlib.suppress(OSError):  # EIO is the end of a terminal
+            while data := os.read(keyboard, 65536):
+                shown += data
+        os.close(keyboard)
+        return subprocess.CompletedProcess(command, p.returncode, shown.decode(), errors.decode())
 
     return run  # type: ignore[return-value]
 

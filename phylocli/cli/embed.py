@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from phylocli.cli._options import ModelOption, TableFormatOption
 from phylocli.config.embed import EmbedConfig
+from phylocli.core.errors import UsageError
 from phylocli.formats.input_formats import SEQUENCE_FORMATS
 
 EXAMPLES = [
@@ -45,6 +47,11 @@ def command(
     depend on the other sequences or the batch. With -o FOLDER/ the result is written in parts, and an interrupted run
     continues where it stopped; --shard divides the parts among machines.
     """
+    if output is None and sys.stdout.isatty():
+        raise UsageError(
+            "an embedding is a row of hundreds of numbers, and the output is a terminal",
+            fix="name a file, as in -o emb.parquet; '-o -' prints them even so",
+        )
     from phylocli.embed import embed_file
     from phylocli.formats.tables import parse_format
 

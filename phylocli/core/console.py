@@ -1,7 +1,8 @@
-"""Messages and progress bars on stderr, for the command line. Data never pass through here.
+"""Messages and progress on stderr, for the command line. Data never pass through here.
 
 Library code logs (`logger = logging.getLogger(__name__)`); what is shown is up to the program that uses it. The command line
-shows it by `show_messages`, as much as `-q` and `-v` say, with progress bars where stderr is a terminal.
+shows it by `show_messages`, as much as `-q` and `-v` say, with progress bars where stderr is a terminal, and else with one
+line of progress a minute.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -24,7 +26,11 @@ T = TypeVar("T")
 SILENT, QUIET, NORMAL, VERBOSE = logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG
 """Levels of messages: only errors, for one of several processes that do the same; also warnings; messages; details."""
 
+EVERY = 60.0
+"""Seconds between two lines of progress where no terminal shows bars."""
+
 _package = logging.getLogger("phylocli")
+logger = logging.getLogger(__name__)
 _console: Console | None = None
 
 
@@ -95,20 +101,102 @@ def progress_is_shown() -> bool:
     return wanted and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def duration(seconds: float) -> str:
+    """Return a time for people: `40 s`, `12 min`, `3 h 20 min`.
+
+    >>> duration(12_000)
+    '3 h 20 min'
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class ProgressTask(Protocol):
-    """One progress bar."""
+    """One piece of work whose progress is shown."""
 
     def advance(self, amount: float = 1) -> None:
         """Move on by `amount` units."""
 
     def update(self, *, total: float | None = None, description: str | None = None) -> None:
-        """Change what the bar says."""
+        """Change what is shown."""
 
 
 class _SilentTask:
     def advance(self, amount: float = 1) -> None: ...
 
     def update(self, *, total: float | None = None, description: str | None = None) -> None: ...
+
+
+class _LoggedTask:
+    """Progress as words, for a log."""
+
+    def __init__(self, description: str, total: float | None, unit: str) -> None:
+        self._description, self._total, self._unit = description, total, unit
+        self._done = 0.0
+        self._start = time.monotonic()
+
+    def advance(self, amount: float = 1) -> None:
+        self._done += amount
+
+    def update(self, *, total: float | None = None, description: str | None = None) -> None:
+        self._total = self._total if total is None else total
+        self._description = description or self._description
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self._start
+        if not self._done:
+            return f"{self._description}: {duration(seconds)} so far"
+        many = [self._done] if self._total is None else [self._done, self._total]
+        if self._unit == "bytes":
+            amount = " of ".join(f"{size / 1e6:,.1f}" for size in many) + " MB"
+        else:
+            amount = f"{' of '.join(f'{n:,.0f}' for n in many)} {self._unit}".rstrip()
+        if self._total is None:
+            return f"{self._description}: {amount} in {duration(seconds)}"
+        left = max(0.0, self._total - self._done) * seconds / self._done
+        return f"{self._description}: {amount}, {duration(left)} left"
+
+
+class _Reporter:
+    """Logs one line a minute about all that runs: from a thread, so that it also reports a step that takes long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tasks: list[_LoggedTask] = []
+        self._ended = threading.Event()
+        self._due = 0.0
+
+    def add(self, task: _LoggedTask) -> None:
+        """Report a task until it is removed."""
+        with self._lock:
+            self._tasks.append(task)
+            if len(self._tasks) > 1:
+                return
+            now = time.monotonic()
+            # Many short tasks are one long command: between them the minute goes on.
+            self._due = now + EVERY if not self._due or now > self._due + EVERY else max(self._due, now + EVERY / 60)
+            self._ended = threading.Event()
+            threading.Thread(target=self._run, args=(self._ended,), daemon=True, name="progress").start()
+
+    def remove(self, task: _LoggedTask) -> None:
+        """Report a task no more."""
+        with self._lock:
+            self._tasks.remove(task)
+            if not self._tasks:
+                self._ended.set()
+
+    def _run(self, ended: threading.Event) -> None:
+        while not ended.wait(max(0.0, self._due - time.monotonic())):
+            with self._lock:
+                lines = [str(task) for task in self._tasks]
+            self._due = time.monotonic() + EVERY
+            if lines:
+                logger.info("; ".join(lines))
+
+
+_reporter = _Reporter()
 
 
 class _Display:
@@ -179,13 +267,21 @@ def _bars() -> Progress:
 
 @contextmanager
 def progress_task(description: str, total: float | None = None, unit: str = "") -> Iterator[ProgressTask]:
-    """Show one progress bar for the length of the block; does nothing where no terminal would show it.
+    """Show the progress of the block: a bar on a terminal, else a line a minute; nothing where no messages are shown.
 
     Blocks may be nested and may run in several threads: each has its own bar. The unit `bytes` is shown in kB, MB and GB,
     with the rate.
     """
-    if not progress_is_shown():
+    if not messages_are_shown() or _package.level > NORMAL:
         yield _SilentTask()
+        return
+    if not progress_is_shown():
+        logged = _LoggedTask(description, total, unit)
+        _reporter.add(logged)
+        try:
+            yield logged
+        finally:
+            _reporter.remove(logged)
         return
     bars, number = _display.add(description, total, unit)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from phylocli import models
 from phylocli.config.embed import EmbedConfig, Shard
+from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.processes import WorkerPool
 from phylocli.core.threads import limit_threads
@@ -19,7 +20,7 @@ from phylocli.embed.embedder import untrained as random_weights
 from phylocli.embed.embedder import with_pooling
 from phylocli.embed.inputs import Sources, Survey, expand, survey
 from phylocli.embed.parts import SHARD_SIZE, open_folder, write_parts
-from phylocli.embed.throughput import Meter, duration
+from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import Tabulator
 from phylocli.formats import read_sequences
 from phylocli.formats.provenance import provenance, write_sidecar
@@ -153,7 +154,7 @@ def _forecast(known: Survey, maker: Tabulator, format: TableFormat) -> int:
 
 
 def _say_done(meter: Meter, maker: Tabulator, output: PathLike | None) -> None:
-    speed = f"{meter.residues:,} residues in {duration(meter.seconds)}"
+    speed = f"{meter.residues:,} residues in {console.duration(meter.seconds)}"
     logger.info(f"{meter.sequences:,} sequences, {maker.dimension} features each, {speed}: {output}")
 
 

@@ -198,7 +198,8 @@ def _leakage(data: Dataset, seed: int) -> Leakage | None:
     )
     if not scored or not training:
         return None
-    found = find_leakage(scored, training, seed)
+    with console.progress_task("comparing scored and training sequences"):
+        found = find_leakage(scored, training, seed)
     if found.near_duplicates:
         logger.warning(
             f"{found.near_duplicates:,} of {found.compared:,} scored sequences are near-duplicates of training sequences "

@@ -27,6 +27,12 @@ def test_a_fasta_file_becomes_a_parquet_table(phylocli: Run, examples: Path, mod
     assert (tmp_path / "emb.parquet.provenance.json").exists()
 
 
+def test_numbers_are_not_poured_out_on_a_terminal(on_terminal: Run, examples: Path, model: Path) -> None:
+    done = on_terminal("embed", examples / "globins.fasta", "--model", model)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "-o emb.parquet" in done.stderr
+
+
 def test_pipes_carry_tsv_and_arrow_of_the_same_numbers(phylocli: Run, examples: Path, model: Path) -> None:
     data = (examples / "globins.fasta").read_bytes()
     tsv = phylocli("embed", "-q", "--model", model, input=data)

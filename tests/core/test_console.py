@@ -2,9 +2,11 @@
 
 import io
 import logging
+import re
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from rich.console import Console
@@ -108,3 +110,71 @@ def test_as_a_library_messages_go_where_the_program_says_and_no_bar_is_drawn(cap
 def test_importing_the_package_sets_up_no_handler():
     code = "import logging, phylocli; print(logging.getLogger('phylocli').handlers, logging.root.handlers)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[] []\n"
+
+
+def wait_for(said, capsys):
+    """Return what was printed once it contains a text."""
+    printed = ""
+    for _ in range(200):
+        printed += capsys.readouterr().err
+        if said in printed:
+            return printed
+        time.sleep(0.02)
+    raise AssertionError(f"{said!r} was not printed, but {printed!r}")
+
+
+def test_a_log_gets_one_line_a_minute_about_all_that_runs_even_where_nothing_moves(monkeypatch, capsys):
+    monkeypatch.setattr(console, "EVERY", 0.2)
+    monkeypatch.setattr(console, "_reporter", console._Reporter())
+    with console.progress_task("families", total=40, unit="families") as outer:
+        outer.advance(10)
+        with console.progress_task("placing 1,000 points"):
+            printed = wait_for("placing", capsys)
+            assert re.fullmatch(r"(families: 10 of 40 families, \d s left; placing 1,000 points: \d s so far\n)+", printed)
+            assert wait_for("placing", capsys).count("\n") == 1
+
+
+def test_many_short_tasks_are_reported_like_a_long_one(monkeypatch, capsys):
+    monkeypatch.setattr(console, "EVERY", 0.3)
+    monkeypatch.setattr(console, "_reporter", console._Reporter())
+    start = time.monotonic()
+    while time.monotonic() - start < 1.0:
+        with console.progress_task("one of many", total=2):
+            time.sleep(0.05)
+    assert 2 <= capsys.readouterr().err.count("one of many") <= 3
+
+
+@pytest.mark.parametrize("level", [console.QUIET, None])
+def test_quiet_commands_and_programs_that_show_no_messages_log_no_progress(level, monkeypatch, capsys):
+    monkeypatch.setattr(console, "EVERY", 0.05)
+    if level is None:
+        console.hide_messages()
+    else:
+        console.show_messages(level)
+    with console.progress_task("work", total=2) as task:
+        task.advance()
+        time.sleep(0.2)
+    assert capsys.readouterr().err == ""
+    assert not any(thread.name == "progress" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(
+    ("total", "unit", "done", "said"),
+    [
+        (100, "rows", 20, "work: 20 of 100 rows, 40 s left"),
+        (None, "rows", 20_000, "work: 20,000 rows in 10 s"),
+        (4_000_000, "bytes", 1_000_000, "work: 1.0 of 4.0 MB, 30 s left"),
+        (100, "rows", 0, "work: 10 s so far"),
+    ],
+)
+def test_a_line_of_progress_says_how_far_and_how_long(total, unit, done, said, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    task = console._LoggedTask("work", total, unit)
+    task.advance(done)
+    now[0] = 10.0
+    assert str(task) == said
+
+
+def test_times_are_rounded_for_people():
+    assert [console.duration(s) for s in (5, 99, 300, 12_000)] == ["5 s", "99 s", "5 min", "3 h 20 min"]

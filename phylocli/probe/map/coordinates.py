@@ -8,12 +8,14 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core import console
 from phylocli.core.errors import MissingDependencyError, UsageError
 from phylocli.formats.embeddings import unit
 
 FloatArray = npt.NDArray[np.float64]
 
 METHODS = ("auto", "umap", "tsne", "pca")
+METHOD_NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 COMPONENTS = 50
 """Principal components that UMAP and t-SNE look at."""
 FEW = 200
@@ -77,7 +79,8 @@ def place_points(vectors: npt.NDArray[np.float32], method: str, seed: int) -> tu
     directions = unit(vectors)
     if np.ptp(directions, axis=0).max() <= FLAT:
         return None, "all embeddings point the same way, so that their cosines are all 1"
-    found = coordinates(directions, method, seed)
+    with console.progress_task(f"placing {len(vectors):,} points by {METHOD_NAMES.get(method, method)}"):
+        found = coordinates(directions, method, seed)
     if not np.isfinite(found).all():
         found, method = coordinates(directions, "pca", seed), "pca"
     return found, describe_method(method, len(vectors))

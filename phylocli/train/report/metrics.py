@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path
-from phylocli.train.report.panel import Panel, duration, live, validation
+from phylocli.train.report.panel import Panel, live, validation
 from phylocli.train.report.trackers import Track
 
 logger = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Reporter:
         seconds = max(now - self.began, 1e-9)
         text = line(row, self.steps, self.residues / seconds)
         left = seconds / (row["step"] - self.done) * (self.steps - row["step"])
-        logger.info(text if row["step"] == self.steps else f"{text} · {duration(left)} left")
+        logger.info(text if row["step"] == self.steps else f"{text} · {console.duration(left)} left")
         self.said = now
 
 

@@ -18,13 +18,6 @@ _TREND = 32
 _SMOOTH = 0.1  # weight of the newest step in what is averaged
 
 
-def duration(seconds: float) -> str:
-    """Return a time in words: seconds, minutes or hours."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def trend(values: list[float], width: int = _TREND) -> str:
     """Return a line of blocks, the highest for the largest value; means of equal stretches where there are many values."""
     values = [v for v in values if math.isfinite(v)]
@@ -82,7 +75,7 @@ class Panel:
     def lines(self) -> list[tuple[str, str]]:
         """Return what there is to say, as label and text."""
         done = self.step / max(self.steps, 1)
-        left = f"{duration(self.left)} left" if math.isfinite(self.left) else "starting"
+        left = f"{console.duration(self.left)} left" if math.isfinite(self.left) else "starting"
         found = [("step", f"{_bar(done, _TREND)} {self.step}/{self.steps} · {left}")]
         if self.row:
             found.append(("loss", f"{trend(self.losses)} {self.row['loss']:.3f}".strip()))

@@ -19,7 +19,7 @@ from phylocli.core import console
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.train.report.metrics import Reporter
-from phylocli.train.report.panel import Panel, duration, trend
+from phylocli.train.report.panel import Panel, trend
 
 
 def row(step: int, **more: Any) -> dict[str, Any]:
@@ -78,11 +78,10 @@ def test_the_panel_says_where_the_run_is(monkeypatch: pytest.MonkeyPatch) -> Non
     assert said["held out"] == "step 50: 3.10 of 4.85 nats, accuracy 0.50, retrieval 0.90, rank 34"
 
 
-def test_trends_and_durations() -> None:
+def test_trends() -> None:
     assert trend([1.0]) == "" and trend([2.0, 2.0]) == "▁▁"
     assert trend([0.0, 1.0, float("nan"), 7.0]) == "▁▂█"
     assert trend([float(i) for i in range(800)], width=8) == "▁▂▃▄▅▆▇█"
-    assert [duration(s) for s in (5, 600, 7200)] == ["5 s", "10 min", "2.0 h"]
 
 
 @pytest.mark.parametrize(
