@@ -292,7 +292,8 @@ def on_terminal(tmp_path: Path) -> Run:
         keyboard, screen = pty.openpty()
         environment = {**os.environ, "PHYLOCLI_STORE": str(tmp_path / "store"), "NO_COLOR": "1", "COLUMNS": "120"}
         command = [sys.executable, "-m", "phylocli", *map(str, args)]
-        with subprocess.Popen(command, stdin=screen, stdout=screen, stderr=subprocess.PIPE, env=environment, cwd=tmp_path) as p:
+        streams = {"stdin": screen, "stdout": screen, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, **streams, env=environment, cwd=tmp_path) as p:
             os.close(screen)
             _, errors = p.communicate(timeout=300)
         shown = bytearray()
