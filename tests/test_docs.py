@@ -1,9 +1,11 @@
 """The documentation says what the code does."""
 
+import importlib
 import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +25,17 @@ def test_links_between_pages_lead_somewhere():
             if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists():
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
     assert not broken
+
+
+def test_python_blocks_of_pages_import_existing_names():
+    missing = []
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for module, names in re.findall(r"^from (phylocli[\w.]*) import ([\w, ]+)", block, re.MULTILINE):
+                for name in names.split(", "):
+                    if not hasattr(importlib.import_module(module), name) and not find_spec(f"{module}.{name}"):
+                        missing.append(f"{page.name}: from {module} import {name}")
+    assert not missing
 
 
 def test_the_tests_that_reliability_names_are_there():
