@@ -137,6 +137,7 @@ class SearchOptions:
         filters: use HMMER's acceleration filters (MSV, Viterbi, Forward, bias); False scores every target in full.
         threads: CPU threads; 0 takes all.
         seed: of HMMER's random numbers; results do not depend on threads.
+        domains: return the alignments of each hit, too.
     """
 
     evalue: float = 10.0
@@ -144,6 +145,7 @@ class SearchOptions:
     filters: bool = True
     threads: int = 1
     seed: int = 42
+    domains: bool = False
 
     def pipeline(self, background: Background | None = None) -> Pipeline:
         """Return HMMER's search pipeline with these options."""
@@ -156,6 +158,20 @@ class SearchOptions:
         return {**thresholds, "Z": self.database_size, "seed": self.seed, **({} if self.filters else _NO_FILTER)}
 
 
+class Domain(NamedTuple):
+    """A local alignment of a query with a target.
+
+    Attributes:
+        score: bits of the domain alone.
+        evalue: of the domain, as if it were the whole hit (HMMER's independent E-value).
+        pairs: places of the aligned residues in query (or profile) and target, counted from 0; shape (pairs, 2).
+    """
+
+    score: float
+    evalue: float
+    pairs: npt.NDArray[np.int64]
+
+
 class Hits(NamedTuple):
     """What one query found, best first.
 
@@ -163,11 +179,13 @@ class Hits(NamedTuple):
         target: index of each target, shape (hits,).
         score: bits, shape (hits,).
         evalue: of the whole sequence, shape (hits,).
+        domains: of each hit, the best first; empty where they were not asked for.
     """
 
     target: npt.NDArray[np.int64]
     score: npt.NDArray[np.float64]
     evalue: npt.NDArray[np.float64]
+    domains: list[list[Domain]]
 
 
 def phmmer(queries: Iterable[str], targets: Iterable[str], options: SearchOptions = SearchOptions()) -> Iterator[Hits]:
@@ -175,7 +193,8 @@ def phmmer(queries: Iterable[str], targets: Iterable[str], options: SearchOption
     import pyhmmer
 
     asked: Any = digital_block(queries)
-    return map(_hits, pyhmmer.phmmer(asked, digital_block(targets), cpus=options.threads, **options._options()))
+    found = pyhmmer.phmmer(asked, digital_block(targets), cpus=options.threads, **options._options())
+    return (_hits(hits, options.domains) for hits in found)
 
 
 def hmmsearch(hmms: Iterable[HMM], targets: Iterable[str], options: SearchOptions = SearchOptions()) -> Iterator[Hits]:
@@ -183,10 +202,21 @@ def hmmsearch(hmms: Iterable[HMM], targets: Iterable[str], options: SearchOption
     import pyhmmer
 
     asked: Any = list(hmms)
-    return map(_hits, pyhmmer.hmmsearch(asked, digital_block(targets), cpus=options.threads, **options._options()))
+    found = pyhmmer.hmmsearch(asked, digital_block(targets), cpus=options.threads, **options._options())
+    return (_hits(hits, options.domains) for hits in found)
 
 
-def _hits(found: Any) -> Hits:
+def _hits(found: Any, domains: bool) -> Hits:
     rows = [(int(hit.name), hit.score, hit.evalue) for hit in found]
     target, score, evalue = zip(*rows, strict=True) if rows else ((), (), ())
-    return Hits(np.array(target, dtype=np.int64), np.array(score, dtype=float), np.array(evalue, dtype=float))
+    parts = [sorted(map(_domain, hit.domains), key=lambda d: -d.score) for hit in found] if domains else []
+    return Hits(np.array(target, dtype=np.int64), np.array(score, dtype=float), np.array(evalue, dtype=float), parts)
+
+
+def _domain(found: Any) -> Domain:
+    """Return a domain: columns that hold a residue of both are its pairs."""
+    alignment = found.alignment
+    ours, theirs = (np.array(list(row)) for row in (alignment.hmm_sequence, alignment.target_sequence))
+    ours, theirs = ours != ".", theirs != "-"
+    at = alignment.hmm_from - 1 + np.cumsum(ours) - 1, alignment.target_from - 1 + np.cumsum(theirs) - 1
+    return Domain(found.score, found.i_evalue, np.stack(at, axis=1)[ours & theirs].astype(np.int64))

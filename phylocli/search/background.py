@@ -6,7 +6,7 @@ and no homologs; the real domains stand for what proteins have in common without
 them.
 
 Their vectors belong to a model. They lie in its folder (`background.safetensors`); where they are missing, the first search
-computes them and writes them there.
+computes them and writes them there, or, where it may not or the pooling is not the model's own, into the user's cache.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from phylocli.core.errors import PhylocliError
 from phylocli.formats import read_sequences
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.formats.streams import cache_folder
 from phylocli.search.database import FloatArray, unit
 from phylocli.search.evalues import Floats, log_p_values, sample_rows
 
@@ -77,7 +78,7 @@ class Background:
 
 
 def background_of(embedder: Embedder) -> Background | None:
-    """Return the background of a model, read from its folder, or computed and, if possible, written there.
+    """Return the background of a model, read from its folder or the user's cache, or computed and, if possible, kept there.
 
     None for models of nucleotides: the sequences of the background are proteins.
 
@@ -87,12 +88,11 @@ def background_of(embedder: Embedder) -> Background | None:
     if embedder.model.alphabet != "protein":
         return None
     ids, sequences = _read_sequences()
-    path = _path(embedder)
-    vectors = None if path is None else _load(path, embedder)
+    places = _places(embedder)
+    vectors = next((found for place in places if (found := _load(place, embedder)) is not None), None)
     if vectors is None:
         vectors = _quantised(_compute(embedder, sequences))
-        if path is not None:
-            _save(path, embedder, vectors)
+        _save(places, embedder, vectors)
     values, scales = vectors
     marks = np.array([name.startswith(REVERSED) for name in ids])
     return Background(unit(values * scales[:, None]), sequences, marks)
@@ -113,11 +113,12 @@ def _read_sequences() -> tuple[list[str], list[str]]:
     return [sequence.id for sequence in found], [sequence.residues for sequence in found]
 
 
-def _path(embedder: Embedder) -> Path | None:
-    folder = embedder.model.folder
-    if folder is None:
-        return None
-    return folder / ("background.safetensors" if embedder.layer is None else f"background-layer{embedder.layer}.safetensors")
+def _places(embedder: Embedder) -> list[Path]:
+    """Return the files that may hold the vectors of a model: the one in its folder first, then the one in the cache."""
+    model = embedder.model
+    layer = "" if embedder.layer in (None, model.depth) else f"-layer{embedder.layer}"
+    cached = cache_folder() / "backgrounds" / f"{model.fingerprint[:32]}{layer}.safetensors"
+    return [cached] if model.folder is None else [model.folder / f"background{layer}.safetensors", cached]
 
 
 def _identity(embedder: Embedder) -> dict[str, str]:
@@ -144,11 +145,17 @@ def _quantised(vectors: FloatArray) -> Quantised:
     return values.astype(np.int8), scales.astype(np.float32)
 
 
-def _save(path: Path, embedder: Embedder, vectors: Quantised) -> None:
-    try:
-        write_arrays(path, {"vectors": vectors[0], "scales": vectors[1]}, _identity(embedder))
-    except PhylocliError as error:
-        logger.info(f"the background is not kept, and the next search computes it again: {error}")
+def _save(places: list[Path], embedder: Embedder, vectors: Quantised) -> None:
+    """Write the vectors into the first of some files that can be written."""
+    for place in places:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_arrays(place, {"vectors": vectors[0], "scales": vectors[1]}, _identity(embedder))
+        except (OSError, PhylocliError) as error:
+            logger.debug(f"{place}: {error}")
+        else:
+            return
+    logger.info("the background is not kept, and the next search computes it again: no folder for it can be written")
 
 
 def _load(path: Path, embedder: Embedder) -> Quantised | None:

@@ -88,12 +88,14 @@ def diagnose() -> list[Finding]:
 
 
 def _cache() -> list[Finding]:
+    from phylocli.formats.streams import cache_folder
+
     try:
         from phylocli.train.data.compiled import cache
     except ImportError:  # torch is not there, and named above
         return []
-    corpora, size = cache.contents(cache.default_root())
-    return [Finding("cache", str(cache.default_root()), "ok", f"{corpora} compiled data sets, {size / 1e6:,.0f} MB")]
+    corpora, size = cache.contents(cache_folder())
+    return [Finding("cache", str(cache_folder()), "ok", f"{corpora} compiled data sets, {size / 1e6:,.0f} MB")]
 
 
 def _configuration() -> list[Finding]:

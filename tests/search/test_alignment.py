@@ -16,7 +16,7 @@ from phylocli.embed import Embedder
 from phylocli.formats import read_families
 from phylocli.models.model import Model
 from phylocli.search import alignment, unit
-from phylocli.search.alignment import Gaps, StandardisedCosine, align_residues
+from phylocli.search.alignment import Gaps, StandardisedCosine, align_residues, residue_paths
 from phylocli.search.rerank import ResidueScores
 from phylocli.search.residue_plda import FILE, ResiduePLDA, features_of, fit_residue_plda, load_residue_plda
 
@@ -57,6 +57,35 @@ def test_alignments_are_those_of_brute_force_whatever_the_batch(
         found = align_residues(query, targets, given_scores)
     expected = [brute_force(query @ given_scores.table @ target.T, gaps) for target in targets]
     assert found.tolist() == expected  # whole numbers: exact
+
+
+def score_of(pairs: np.ndarray, scores: np.ndarray, gaps: Gaps) -> float:
+    """What an alignment scores: its pairs, less its gaps."""
+    skipped = np.diff(pairs, axis=0).reshape(-1) - 1
+    assert (skipped >= 0).all()
+    costs = gaps.opening + (skipped[skipped > 0] - 1) * gaps.extension
+    return float(scores[pairs[:, 0], pairs[:, 1]].sum() - costs.sum())
+
+
+@given(st.integers(0, 10_000), st.integers(1, 14), st.lists(st.integers(1, 14), min_size=1, max_size=6), st.integers(1, 400))
+def test_paths_have_the_score_of_brute_force_and_begin_and_end_with_pairs_that_count(
+    seed: int, rows: int, lengths: list[int], cells: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    gaps = Gaps(float(rng.integers(1, 6)), float(rng.integers(0, 2)))
+    given_scores = Given(rng.integers(-4, 5, (5, 5)), gaps)
+    letters = np.eye(5, dtype=np.float32)
+    query, *targets = (letters[rng.integers(0, 5, n)] for n in (rows, *lengths))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "CELLS", cells)
+        found = residue_paths(query, targets, given_scores)
+    for target, pairs in zip(targets, found, strict=True):
+        scores = query @ given_scores.table @ target.T
+        if len(pairs):
+            assert score_of(pairs, scores, gaps) == brute_force(scores, gaps)  # whole numbers: exact
+            assert scores[tuple(pairs[0])] > 0 and scores[tuple(pairs[-1])] > 0
+        else:
+            assert brute_force(scores, gaps) == 0
 
 
 def test_standardised_cosines_are_those_of_each_pair_alone() -> None:

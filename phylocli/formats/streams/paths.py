@@ -38,6 +38,16 @@ def suffix_of(path: PathLike) -> str:
     return unpacked_name(path).suffix.lower()
 
 
+def cache_folder() -> Path:
+    """Return the folder of what can be computed again: `$PHYLOCLI_CACHE`, else the platform's user cache folder."""
+    named = os.environ.get("PHYLOCLI_CACHE")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("phylocli", appauthor=False))
+
+
 def is_file(target: PathLike | None) -> bool:
     """Return whether an output is a file: written atomically, with its provenance beside it.
 

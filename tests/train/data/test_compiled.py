@@ -22,10 +22,10 @@ from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
-from phylocli.formats.streams import recording_inputs
+from phylocli.formats.streams import cache_folder, recording_inputs
 from phylocli.pairs import split_clades
 from phylocli.train import train_model
-from phylocli.train.data.compiled import arrays, cache, default_root, open_compiled
+from phylocli.train.data.compiled import arrays, cache, open_compiled
 from phylocli.train.data.family_index import Drawing
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.data.prepared_families import Draws
@@ -76,7 +76,7 @@ def in_processes(work: Callable[[], object], folder: Path, count: int = 1) -> tu
 
 def test_a_compiled_family_is_the_record(examples: Path) -> None:
     compiled = open_compiled([examples / "families.sto"])
-    assert default_root() in compiled.folder.parents
+    assert cache_folder() in compiled.folder.parents
     records = sorted(read_families(examples / "families.sto"), key=lambda f: f.label)
     assert compiled.labels == [f.label for f in records]
     for index, record in enumerate(records):
@@ -132,10 +132,10 @@ def test_the_second_run_reuses_what_the_first_compiled(
     assert all(str(stockholm) in (tmp_path / run / "provenance.json").read_text() for run in ("one", "two", "three"))
     # Other seeds, bands and recipes share the data set; other inputs do not.
     load_corpus([stockholm], settings(**{"view.phylogenetic": {"max_dist": 1.0}}).updated(seed=5))
-    assert cache.contents(default_root())[0] == 1
+    assert cache.contents(cache_folder())[0] == 1
     write_families(families[1:], stockholm)
     assert len(load_corpus([stockholm], settings()).families) == 4
-    assert cache.contents(default_root())[0] == 2
+    assert cache.contents(cache_folder())[0] == 2
 
 
 @pytest.mark.parametrize("harm", ["shorter", "other", "manifest", "missing"])

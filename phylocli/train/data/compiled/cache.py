@@ -23,6 +23,7 @@ from phylocli.formats.streams import (
     InputRecord,
     PathLike,
     atomic_directory,
+    cache_folder,
     display_name,
     file_sha256,
     locks,
@@ -45,16 +46,6 @@ Cache = PathLike | bool
 """A folder; True: the default one; False: none, compiled data go when the run ends."""
 
 
-def default_root() -> Path:
-    """Return the cache's folder: `$PHYLOCLI_CACHE`, else the platform's user cache folder."""
-    named = os.environ.get("PHYLOCLI_CACHE")
-    if named:
-        return Path(named)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("phylocli", appauthor=False))
-
-
 def open_compiled(inputs: list[PathLike], alphabet: str = "protein", cache: Cache = True) -> Compiled:
     """Return the families of some inputs as arrays, compiled now or before.
 
@@ -74,7 +65,7 @@ def open_compiled(inputs: list[PathLike], alphabet: str = "protein", cache: Cach
             "alphabet": alphabet,
             "inputs": sorted([_fingerprint(*source), Path(source[1]).name] for source in sources),
         }
-        root = default_root() if cache is True else None if cache is False else Path(cache)
+        root = cache_folder() if cache is True else None if cache is False else Path(cache)
         if root is not None:
             try:
                 (root / "corpora").mkdir(parents=True, exist_ok=True)
@@ -163,4 +154,4 @@ def _at_rest(source: PathLike) -> Iterator[tuple[Path, str]]:
         yield Path(copy.name), name
 
 
-__all__ = ["Cache", "contents", "default_root", "open_compiled", "read_manifest"]
+__all__ = ["Cache", "contents", "open_compiled", "read_manifest"]

@@ -1,0 +1,64 @@
+"""What a local alignment says of a hit: one line of BLAST's tabular output, one row of a table of hits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+UNKNOWN = frozenset(b"X*")
+"""Letters that are identical to nothing, not even to themselves (see `statistics.identity`)."""
+
+
+@dataclass(frozen=True)
+class LocalAlignment:
+    """A local alignment of a query with a target (a high-scoring segment pair); a hit has one for each domain that aligns.
+
+    Attributes:
+        bits: normalised score: with m residues in the query and n in the target, m · n · 2^-bits alignments as good are
+            expected by chance.
+        pairs: places of the aligned residues in query and target, counted from 0, both rising; (n, 2), n at least 1.
+        identical: pairs of equal residues; unknown ones (X) are equal to nothing.
+    """
+
+    bits: float
+    pairs: npt.NDArray[np.int64]
+    identical: int
+
+    @classmethod
+    def of(cls, bits: float, pairs: npt.NDArray[np.int64], query: str, target: str) -> LocalAlignment:
+        """Return the alignment of these pairs of residues of two unaligned sequences."""
+        letters = (np.frombuffer(text.encode(), np.uint8) for text in (query, target))
+        ours, theirs = (values[places] for values, places in zip(letters, pairs.T, strict=True))
+        return cls(bits, pairs, int(np.count_nonzero((ours == theirs) & ~np.isin(ours, list(UNKNOWN)))))
+
+    @property
+    def query_range(self) -> tuple[int, int]:
+        """First and last aligned residue of the query, counted from 1."""
+        return int(self.pairs[0, 0]) + 1, int(self.pairs[-1, 0]) + 1
+
+    @property
+    def target_range(self) -> tuple[int, int]:
+        """First and last aligned residue of the target, counted from 1."""
+        return int(self.pairs[0, 1]) + 1, int(self.pairs[-1, 1]) + 1
+
+    @property
+    def mismatches(self) -> int:
+        """Pairs of residues that are not identical."""
+        return len(self.pairs) - self.identical
+
+    @property
+    def gap_openings(self) -> int:
+        """Number of gaps, however long."""
+        return int(np.count_nonzero(np.diff(self.pairs, axis=0) > 1))
+
+    @property
+    def length(self) -> int:
+        """Number of columns, gaps included."""
+        return len(self.pairs) + int((np.diff(self.pairs, axis=0) - 1).sum())
+
+    @property
+    def identity(self) -> float:
+        """Fraction of columns, gaps included, whose residues are identical: BLAST's."""
+        return self.identical / self.length
