@@ -347,7 +347,7 @@ def phylocli_spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[by
 
 @pytest.fixture
 def small_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Path) -> Path:
-    """Let search measure E-values against 150 sequences: the 4,096 that ship take a new model some seconds."""
+    """Let search measure E-values against 150 sequences: the 2,560 that ship take a new model some seconds."""
     import numpy as np
 
     from phylocli.formats import read_sequences

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from phylocli.formats import Family, read_families
-from phylocli.hmmer import SearchOptions, align_to, build_hmm, hmmsearch, phmmer
+from phylocli.hmmer import SearchOptions, align_to, build_hmm, digital_block, hmmsearch, phmmer
 
 
 @pytest.fixture(scope="module")
@@ -47,5 +47,30 @@ def test_hits_are_those_of_pyhmmer(globins: Family) -> None:
         int(hit.name): (hit.score, hit.evalue) for hit in next(iter(pyhmmer.hmmsearch([hmm], block, E=1e-3, Z=1000)))
     }
     [found] = hmmsearch([hmm], members, SearchOptions(evalue=1e-3, database_size=1000))
-    assert {t: (s, e) for t, s, e in zip(*found, strict=True)} == expected
+    assert {t: (s, e) for t, s, e in zip(*found[:3], strict=True)} == expected
     assert (np.diff(found.score) <= 0).all()
+
+
+def test_domains_are_the_columns_of_hmmers_own_alignments(globins: Family) -> None:
+    """A target of two copies has two domains; their pairs are those of the rows that HMMER prints."""
+    import pyhmmer
+
+    query = globins.sequences()[0].residues
+    target = "GGSGGSGGS" + query[:-3] + "PGPGSPGPGSPGPGS" + query[4:45] + query[48:]
+    (hits,) = phmmer([query], [target, query], SearchOptions(domains=True, filters=False))
+    found = dict(zip(hits.target.tolist(), hits.domains, strict=True))
+    assert [len(found[i]) for i in (0, 1)] == [2, 1]
+    assert np.array_equal(found[1][0].pairs[:, 0], found[1][0].pairs[:, 1])
+    first, second = sorted(found[0], key=lambda domain: int(domain.pairs[0, 1]))
+    assert first.pairs[0, 1] - first.pairs[0, 0] == 9 and np.all(np.diff(first.pairs, axis=0) == 1)
+    assert (np.diff(second.pairs[:, 0]) == 4).sum() == 1 and (np.diff(second.pairs[:, 1]) == 1).all()  # three left out
+    equal = [query[i] == target[j] for domain in (first, second) for i, j in domain.pairs.tolist()]
+    assert np.mean(equal) > 0.95  # ends may run a residue or two into the linkers
+    (raw,) = pyhmmer.phmmer(digital_block([query]), digital_block([target]), cpus=1)
+    for domain, own in zip(
+        sorted(found[0], key=lambda d: -d.score), sorted(raw[0].domains, key=lambda d: -d.score), strict=True
+    ):
+        assert domain.score == pytest.approx(own.score, abs=0.1)
+        alignment = own.alignment
+        assert (domain.pairs[0] + 1).tolist() == [alignment.hmm_from, alignment.target_from]
+        assert (domain.pairs[-1] + 1).tolist() == [alignment.hmm_to, alignment.target_to]

@@ -42,7 +42,7 @@ def command(
     """Find the nearest proteins of a table of embeddings: query, target, rank, cosine, evalue.
 
     evalue: the number of unrelated rows expected to be as similar to this query by chance. It is estimated from the query's
-    cosines with 4,096 unrelated proteins that ship with phylocli, and depends only on the query, the target, the model and
+    cosines with 2,560 unrelated proteins that ship with phylocli, and depends only on the query, the target, the model and
     the number of rows. Hits far below 1 are unlikely to be due to chance.
 
     --rerank residues finds many more homologs: it aligns the hits, and residues_evalue is the number of unrelated rows

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from phylocli.core.errors import BadInputError
-from phylocli.embed import Embedder
+from phylocli.embed import Embedder, with_pooling
 from phylocli.formats import read_families, read_sequences
 from phylocli.models.model import Model
 from phylocli.search import Background, EmbeddingTable, background, background_of, unit
@@ -76,7 +76,7 @@ def cone(rng: np.random.Generator, count: int) -> np.ndarray:
 @pytest.mark.parametrize("rows", [10, 100, 10_000])
 def test_evalues_count_unrelated_rows_in_tables_of_any_size_with_and_without_relatives(rows: int) -> None:
     rng = np.random.default_rng(0)
-    null, queries, vectors = cone(rng, 4096), cone(rng, 400), cone(rng, 10_000)
+    null, queries, vectors = cone(rng, 2560), cone(rng, 400), cone(rng, 10_000)
     chances = np.exp(log_p_values(queries, queries @ vectors.T, null))
     related = unit(queries + 0.02 * rng.normal(size=queries.shape))
     for threshold in (0.1, 1.0, min(10.0, rows / 2)):
@@ -134,6 +134,32 @@ def test_a_background_is_computed_once_for_a_model_and_kept_in_its_folder(
         background_of(Embedder(Model.load(folder)))
 
 
+def test_the_last_layer_by_number_has_the_models_own_background(small_background: Path, tmp_path: Path) -> None:
+    """Tables name the layer that they are of; of the last one no second file is made."""
+    folder = Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "model")
+    model = Model.load(folder)
+    first, last = background_of(Embedder(model)), background_of(Embedder(model, layer=model.depth))
+    assert first is not None and last is not None and np.array_equal(first.vectors, last.vectors)
+    assert [path.name for path in folder.glob("background*")] == ["background.safetensors"]
+
+
+def test_where_a_models_folder_takes_no_background_the_cache_does(
+    small_background: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHYLOCLI_CACHE", str(tmp_path / "cache"))
+    model = Model.load(Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "model"))
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "folder", tmp_path / "query.fasta" / "model")  # below a file: not even root can write there
+        (tmp_path / "query.fasta").touch()
+        assert background_of(Embedder(model)) is not None
+    other = with_pooling(model, "max")
+    assert background_of(Embedder(other)) is not None
+    kept = sorted(path.name for path in (tmp_path / "cache" / "backgrounds").iterdir())
+    assert kept == sorted(f"{m.fingerprint[:32]}.safetensors" for m in (model, other))
+    monkeypatch.setattr(background, "_compute", lambda *_: pytest.fail("computed again"))
+    assert background_of(Embedder(other)) is not None
+
+
 def test_a_background_of_other_weights_or_sequences_is_replaced(small_background: Path, tmp_path: Path) -> None:
     folders = [Model.create("convolutional", preset="tiny", seed=s).save(tmp_path / str(s)) for s in (0, 1)]
     found = [background_of(Embedder(Model.load(folder))) for folder in folders]
@@ -156,9 +182,9 @@ def test_the_default_models_background_ships_with_it_and_holds_no_family_twice()
     folder = models.find()
     assert (folder / "background.safetensors").is_file()
     found = list(read_sequences(background.SEQUENCES))
-    assert len(found) == 4096 and len({s.residues for s in found}) == 4096
+    assert len(found) == 2560 and len({s.residues for s in found}) == 2560
     shipped = background._load(folder / "background.safetensors", Embedder(models.load()))
-    assert shipped is not None and shipped[0].shape == (4096, 1024)  # of these weights and these sequences
+    assert shipped is not None and shipped[0].shape == (2560, 1024)  # of these weights and these sequences
 
 
 def test_rows_of_a_table_stand_in_for_a_background_if_they_are_many() -> None:
