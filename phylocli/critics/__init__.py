@@ -1,4 +1,4 @@
-"""One critic a file: two batches a (N, D) and b (M, D) → scores (N, M), the higher the likelier they are a true pair."""
+"""One critic per file: two batches a (N, D) and b (M, D) → scores (N, M), higher for more likely positive pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def build_critic(name: str, dimension: int, parameters: dict[str, Any] | None = 
     """Return the critic `name` for vectors of `dimension` features.
 
     Raises:
-        UsageError: no such critic, a parameter that it does not have, or a value out of range.
+        UsageError: no such critic, an unknown parameter, or a value out of range.
     """
     return plugins.make("critic", name, CRITICS.load(name).Critic, dimension, parameters=parameters or {})
 

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class Critic(nn.Module):
-    """s(a, b) = aᵀ W b, W starting as the identity over √D (van den Oord, Li & Vinyals 2018, arXiv 1807.03748).
+    """s(a, b) = aᵀ W b, with W initialised as the identity over √D (van den Oord, Li & Vinyals 2018, arXiv 1807.03748).
 
     Args:
         dimension: features D of a.
-        other: features of b; 0: those of a.
+        other: features of b; 0: the same as a.
     """
 
     def __init__(self, dimension: int, *, other: int = 0) -> None:

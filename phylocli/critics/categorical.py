@@ -1,4 +1,4 @@
-"""A categorical decoder, that is a classifier: the log probability of the label b given a."""
+"""A categorical decoder (a classifier): the log probability of the label b given a."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Critic(Decoder):
     Args:
         dimension: features of a.
         hidden: features of the hidden layers; 0: a linear classifier (multinomial logistic regression).
-        other: classes; 0: as many as a has features.
+        other: number of classes; 0: the number of features of a.
     """
 
     def __init__(self, dimension: int, *, hidden: int = 256, other: int = 0) -> None:
         super().__init__()
         classes = other or dimension
         layers = perceptron(dimension, hidden, classes) if hidden else nn.Sequential(nn.Linear(dimension, classes))
-        quieten(layers[-1])  # at first a tells nothing, and the decoder is the marginal
+        quieten(layers[-1])  # initially independent of a: the decoder starts as the marginal
         self.decoder = layers
         self.frequency = nn.Parameter(torch.zeros(classes))
 
@@ -31,10 +31,10 @@ class Critic(Decoder):
         return torch.log_softmax(self.frequency + self.decoder(a), dim=1) @ b.T
 
     def marginal(self, b: Tensor) -> Tensor:
-        """Return the log frequency of the labels b (M, classes), (M,), as learned: the decoder that sees no a."""
+        """Return the learned log frequency of the labels b (M, classes), (M,): a decoder independent of a."""
         return b @ torch.log_softmax(self.frequency, dim=0)
 
     @torch.no_grad()
     def fit_marginal(self, b: Tensor) -> None:
-        """Take the frequencies of the labels b (M, classes), half a label added to each so that none has none."""
+        """Set the frequencies to those of the labels b (M, classes), with a pseudocount of one half per class."""
         self.frequency.copy_(((b.sum(0) + 0.5) / (len(b) + 0.5 * b.shape[1])).log())

@@ -1,4 +1,4 @@
-"""A perceptron on both vectors joined, evaluated block by block."""
+"""A perceptron on the two concatenated vectors, evaluated in blocks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch.utils.checkpoint import checkpoint
 
 
 class Critic(nn.Module):
-    """s(a, b) = f([a, b]) with a perceptron f of two hidden layers, the most general of the critics.
+    """s(a, b) = f([a, b]) with a perceptron f of two hidden layers, the most general critic.
 
-    The first layer is linear in a and in b, so it is computed once for each vector, not once for each pair; the rest
-    runs on blocks of rows and is computed again in the backward pass, so memory grows with block · M · hidden and not
-    with N · M · hidden.
+    The first layer is linear in a and in b, so it is computed once per vector instead of once per pair. The other layers are
+    evaluated on blocks of rows and recomputed in the backward pass, so memory grows with block · M · hidden instead of N · M
+    · hidden.
 
     Args:
         dimension: features of a.
         hidden: features of the hidden layers.
-        block: pairs that are evaluated at once.
-        other: features of b; 0: those of a.
+        block: number of pairs evaluated at a time.
+        other: features of b; 0: the same as a.
     """
 
     def __init__(self, dimension: int, *, hidden: int = 256, block: int = 16384, other: int = 0) -> None:

@@ -13,8 +13,8 @@ class Critic(Scaled):
 
     Args:
         dimension: features of a vector (any).
-        temperature: τ, or where it starts.
-        learned: train log(1/τ) along; 1/τ is kept at most 100.
+        temperature: τ, or its initial value.
+        learned: train log(1/τ); 1/τ is at most 100.
     """
 
     def __init__(self, dimension: int, *, temperature: float = 0.1, learned: bool = False) -> None:

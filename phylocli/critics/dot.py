@@ -9,12 +9,12 @@ from phylocli.critics.base.temperature import Scaled
 
 
 class Critic(Scaled):
-    """s(a, b) = aᵀ b · scale, that is over a temperature of 1/scale.
+    """s(a, b) = aᵀ b · scale, that is, a temperature of 1/scale.
 
     Args:
         dimension: features of a vector (any).
-        scale: a factor, or where it starts; `dimension ** -0.5` keeps the scores of random vectors near variance 1.
-        learned: train its logarithm along; it is kept at most 100.
+        scale: a factor, or its initial value; `dimension ** -0.5` keeps the scores of random vectors near variance 1.
+        learned: train the logarithm of the scale, which is at most 100.
     """
 
     def __init__(self, dimension: int, *, scale: float = 1.0, learned: bool = False) -> None:

@@ -14,23 +14,24 @@ LOG_2_PI = math.log(2 * math.pi)
 
 
 class Critic(Decoder):
-    """s(a, b) = log N(b; μ(a), diag σ²(a)), μ and log σ by a perceptron (Barber & Agakov 2003; Poole et al. 2019).
+    """s(a, b) = log N(b; μ(a), diag σ²(a)), with μ and log σ computed by a perceptron (Barber & Agakov 2003; Poole et al.
+    2019).
 
-    Not symmetric in a and b. The distance is expanded into products of matrices, so no vector is copied for every pair.
+    Not symmetric in a and b. The distance is expanded into matrix products, so no vector is copied for every pair.
 
     Args:
         dimension: features of a.
         hidden: features of the hidden layers.
-        other: features of b; 0: those of a.
+        other: features of b; 0: the same as a.
     """
 
-    MOST = 7.0  # |log σ|: densities of a few points must not run away
+    MOST = 7.0  # |log σ|: limits the density of a few points
 
     def __init__(self, dimension: int, *, hidden: int = 256, other: int = 0) -> None:
         super().__init__()
         self.size = other or dimension
         self.decoder = perceptron(dimension, hidden, 2 * self.size)
-        quieten(self.decoder[-1])  # at first a tells nothing, and the decoder is the marginal
+        quieten(self.decoder[-1])  # initially independent of a: the decoder starts as the marginal
         self.mean = nn.Parameter(torch.zeros(self.size))
         self.log_scale = nn.Parameter(torch.zeros(self.size))
 
@@ -40,12 +41,12 @@ class Critic(Decoder):
         return _log_density(self.mean + shift, self._bounded(self.log_scale + log_scale), b)
 
     def marginal(self, b: Tensor) -> Tensor:
-        """Return log N(b; m, diag s²), (M,), with m and s learned: the decoder that sees no a."""
+        """Return log N(b; m, diag s²), (M,), with learned m and s: a decoder independent of a."""
         return _log_density(self.mean[None], self._bounded(self.log_scale[None]), b)[0]
 
     @torch.no_grad()
     def fit_marginal(self, b: Tensor) -> None:
-        """Take mean and standard deviation of b (M, D)."""
+        """Set m and s to the mean and standard deviation of b (M, D)."""
         self.mean.copy_(b.mean(0))
         log_scale = b.std(0, correction=0).clamp(min=1e-6).log().clamp(-0.99 * self.MOST, 0.99 * self.MOST)
         self.log_scale.copy_(self.MOST * torch.atanh(log_scale / self.MOST))

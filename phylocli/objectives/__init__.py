@@ -1,4 +1,4 @@
-"""One objective a file: two batches of true pairs a (N, D), b (N, D) → named terms, of which `loss` is minimised.
+"""One objective per file: two batches of positive pairs a (N, D), b (N, D) → named terms, of which `loss` is minimised.
 
 >>> from phylocli.critics import build_critic
 >>> from phylocli.objectives import Batch, build_objective
@@ -6,8 +6,8 @@
 >>> terms = objective(a, b, Batch.of_families(family, clan))
 >>> terms["loss"].backward()
 
-Files with a function `bound(scores, negatives)` are estimators of mutual information: the score matrix (N, N) of any
-critic, true pairs on the diagonal, gives nats. Their objectives are `Estimator`s.
+Files with a function `bound(scores, negatives)` are estimators of mutual information: they map the score matrix (N, N) of
+any critic, with positive pairs on the diagonal, to nats. Their objectives are `Estimator`s.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def build_objective(
     """Return the objective `name` on a critic's scores.
 
     Args:
-        name: of a file in this package.
+        name: of a file in this package, or of a plugin.
         critic: scores (N, M) for a (N, D) and b (M, D).
         parameters: the objective's own.
-        dimension, features: of a and b, and of residues and segments; for objectives that have weights or a queue, which
-            name them as parameters.
+        dimension, features: of a and b, and of residues and segments; passed to objectives that name them as parameters,
+        because they have weights or a queue.
 
     Raises:
-        UsageError: no such objective, a parameter that it does not have, or a value out of range.
+        UsageError: no such objective, an unknown parameter, or a value out of range.
     """
     made = OBJECTIVES.load(name).Objective
     known = inspect.signature(made).parameters

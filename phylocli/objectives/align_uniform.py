@@ -31,7 +31,7 @@ class Objective(nn.Module):
     """Alignment plus weighted uniformity.
 
     Args:
-        critic: not used; the objective is made of distances.
+        critic: not used; the objective depends on distances only.
         power: α.
         scale: t.
         weight: λ.

@@ -1,17 +1,17 @@
-"""Barber–Agakov: how much better a decoder guesses b when it sees a (Barber & Agakov 2003).
+"""Barber–Agakov: how much a decoder's prediction of b improves given a (Barber & Agakov 2003).
 
     I(a; b) = H(b) - H(b | a) ≥ H(b) + E_pairs[ log q(b | a) ]
 
 Barber & Agakov 2003, The IM algorithm (NeurIPS 16), equation 3; Poole et al. 2019, arXiv 1905.06922, equation 2. The gap is
-E KL( p(b | a) ‖ q(b | a) ). The critic must be a decoder: scores that are log densities, as `gaussian` and `categorical`
-give. The entropy H(b) is not in the data: where it is known, give it, and the value is a lower bound in nats. Without it
-the value is the decoder's gain over the marginal m(b) that it learns beside,
+E KL( p(b | a) ‖ q(b | a) ). The critic must be a decoder: its scores are log densities, as in `gaussian` and `categorical`.
+With the entropy H(b), which cannot be computed from the data, the value is a lower bound in nats. Without it, the value is
+the decoder's gain over a learned marginal m(b),
 
     E_pairs[ log q(b | a) - log m(b) ] = I(a; b) - E KL( p(b | a) ‖ q(b | a) ) + KL( p(b) ‖ m(b) ),
 
-no strict bound: it may exceed I by how badly m fits the marginal. It is 0 at best where a tells nothing, for m is one of
-the q's; it is the usable information of Xu et al. 2020 (arXiv 2002.10689) for this family of decoders. For labels, m is
-the table of their frequencies, and the last term vanishes as 1/n.
+not a strict bound: it may exceed I if m fits the marginal badly. It is at most 0 if a is uninformative, because m is one of
+the q's; it is the usable information of Xu et al. 2020 (arXiv 2002.10689) for this family of decoders. For labels, m is the
+table of their frequencies, and the last term vanishes as 1/n.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from phylocli.objectives.base.requirements import Requirements
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:
-    """Return the mean of the true pairs' scores log q(b | a) / m(b), or log q(b | a) + H(b), a scalar in nats."""
+    """Return the mean score of the true pairs, log q(b | a) / m(b) or log q(b | a) + H(b), a scalar in nats."""
     return positives(scores).mean()
 
 
@@ -36,7 +36,7 @@ class Objective(Estimator):
 
     Args:
         critic: a decoder (`gaussian`, `categorical`).
-        entropy: H(b) in nats where it is known; None gives the gain over the learned marginal.
+        entropy: H(b) in nats if known; None gives the gain over the learned marginal.
     """
 
     def __init__(self, critic: nn.Module, *, entropy: float | None = None) -> None:
@@ -45,7 +45,7 @@ class Objective(Estimator):
             raise UsageError(
                 "barber-agakov needs a critic that is a decoder",
                 why="its scores must be log densities of b given a",
-                fix="take the critic gaussian, or categorical for labels",
+                fix="use the critic gaussian, or categorical for labels",
             )
         self.decoder = critic
         self.entropy = entropy
@@ -60,7 +60,7 @@ class Objective(Estimator):
         return bound(scores, negatives)
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss` and `bound`, from a and b (N, D). Negatives have no part in it."""
+        """Return `loss` and `bound`, from a and b (N, D). Negatives are not used."""
         decoded, marginal = positives(self.critic(a, b)).mean(), self.decoder.marginal(b).mean()
         value = decoded + (self.entropy if self.entropy is not None else -marginal)
         return {"loss": -(decoded + marginal), "bound": value.detach()}

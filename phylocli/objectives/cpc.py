@@ -1,11 +1,11 @@
-"""Contrastive predictive coding: from the first segments of a sequence, tell which segment follows (van den Oord 2018).
+"""Contrastive predictive coding: predict from the first segments of a sequence which one follows (van den Oord 2018).
 
     z_t = encoder(segment t),   c_t = GRU(z_1 … z_t),   f_k(x_{t+k}, c_t) = exp( z_{t+k}ᵀ W_k c_t ),   k = 1 … steps
     loss = mean over sequences, t and k of  -log  f_k(x_{t+k}, c_t) / Σⱼ f_k(xⱼ, c_t)
 
-with j over the true segment and all segments of the batch's other sequences that are unrelated (`within`: of the sequence
-itself too). van den Oord, Li & Vinyals 2018, arXiv 1807.03748, equations 3 and 4. Each segment is encoded by itself, so
-that no encoder sees what it shall predict. The recurrent unit and the W_k are thrown away after training.
+with j over the true segment and all segments of unrelated sequences of the batch (`within`: also of the sequence itself).
+van den Oord, Li & Vinyals 2018, arXiv 1807.03748, equations 3 and 4. Each segment is encoded separately, so the encoder
+never sees what it must predict. The recurrent unit and the W_k are discarded after training.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Objective(PredictiveCoding):
     """Contrastive predictive coding.
 
     Args:
-        critic: not used; the W_k take its place.
+        critic: not used; replaced by the W_k.
         features: of a segment.
         context: features of c_t.
         steps: largest k.
-        segment: residues of a segment; what is left at the end of a sequence is not used.
+        segment: residues per segment; a shorter rest at the end of a sequence is ignored.
         within: other segments of the sequence itself are negatives.
     """
 

@@ -2,11 +2,11 @@
 
     loss = mean over sequences, t ≥ first and k of  -log  exp s(c_t, z_{t+k}) / Σⱼ exp s(c_t, z^j_{t+k})
 
-with z from patches of 11 residues, each encoded by itself, c_t from a GRU over z_1 … z_t, one critic s for all k
-(theirs: the dot product, without parameters), and j over the sequence itself and unrelated ones of the batch, at
-the same place. Lu, Zhang, Ghassemi & Moses 2020, doi:10.1101/2020.09.04.283929: information between a protein's global
-context and its later local patches, by InfoNCE. Their defaults are four steps ahead and a context as wide as a patch's
-vector. The recurrent unit is thrown away after training.
+with z from patches of 11 residues, each encoded separately, c_t from a GRU over z_1 … z_t, one critic s for all k (in the
+paper: the dot product, without parameters), and j over the sequence itself and unrelated ones of the batch, at the same
+position. Lu, Zhang, Ghassemi & Moses 2020, doi:10.1101/2020.09.04.283929: information between a protein's global context and
+its later local patches, by InfoNCE. The paper's defaults are four steps ahead and a context as wide as the vector of a
+patch. The recurrent unit is discarded after training.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Objective(PredictiveCoding):
         critic: scores (P, M) of contexts (P, F) and patches (M, F).
         features: of a patch and of the context.
         steps: patches ahead.
-        segment: residues of a patch; what is left at the end of a sequence is not used.
-        first: the context starts after so many patches.
+        segment: residues per patch; a shorter rest at the end of a sequence is ignored.
+        first: number of patches before the first context.
     """
 
     def __init__(self, critic: nn.Module, *, features: int, steps: int = 4, segment: int = 11, first: int = 2) -> None:

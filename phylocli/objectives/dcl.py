@@ -1,8 +1,8 @@
-"""Decoupled contrastive loss: InfoNCE without the true pair in the denominator, for small batches (Yeh 2022).
+"""Decoupled contrastive loss: InfoNCE without the positive pair in the denominator, for small batches (Yeh 2022).
 
     loss = mean over i of  -s(aᵢ, bᵢ) + log Σ_{j in negatives of i} exp s(aᵢ, bⱼ),   in both directions
 
-Yeh et al. 2022, arXiv 2110.06848: without the coupling, easy pairs no longer shrink the gradient of their negatives.
+Yeh et al. 2022, arXiv 2110.06848: without this coupling, easy pairs no longer reduce the gradient of their negatives.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from phylocli.objectives.base.masking import logsumexp, mean, positives
 
 
 class Objective(nn.Module):
-    """Decoupled contrast on a critic's scores. Pairs without any negative in the batch are left out."""
+    """Decoupled contrastive loss on a critic's scores. Pairs without any negative in the batch are ignored."""
 
     def __init__(self, critic: nn.Module) -> None:
         super().__init__()

@@ -1,11 +1,10 @@
-"""DeCLUTR: an anchor span against the mean of the spans near it, among all 2N (Giorgi 2021).
+"""DeCLUTR: an anchor span against the mean of spans near it, among all 2N vectors (Giorgi 2021).
 
     loss = NT-Xent between the anchors' vectors and  b̄ᵢ = mean over the positives p of i of e(p)
 
-Giorgi, Nitski, Wang & Bader 2021, arXiv 2006.03659, section 3. The first view is the anchor, all others are its
-positives (view `spans`), which the mean makes one, after Saunshi et al. 2019 (arXiv 1902.09229). Left out: several
-anchors of one sequence, for spans of homologs are not negatives here; and their masked language modelling beside the
-contrast.
+Giorgi, Nitski, Wang & Bader 2021, arXiv 2006.03659, section 3. The first view is the anchor; all others are its positives
+(view `spans`), which are averaged, after Saunshi et al. 2019 (arXiv 1902.09229). Not implemented: several anchors per
+sequence, since spans of homologs are not negatives here, and the additional masked language modelling.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     loss = InfoNCE + weight · mean over pairs with a distance of ( (1 - cos(aᵢ, bᵢ)) - t(dᵢ) )²,   t(d) = 1 - exp(-d / scale)
 
 with d in expected substitutions per site. Like the observed difference between two sequences, t saturates: under a Poisson
-model the probability that a site has changed at all is 1 - exp(-d) (Zuckerkandl & Pauling 1965,
-doi:10.1016/B978-1-4832-2734-4.50017-6). Distances of different families are unknown, and only contrasted.
+model the probability that a site has changed is 1 - exp(-d) (Zuckerkandl & Pauling 1965,
+doi:10.1016/B978-1-4832-2734-4.50017-6). Distances between families are unknown; such pairs are only contrasted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Objective(infonce.Objective):
         self.weight, self.scale = weight, scale
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return InfoNCE's terms and `regression`, from a and b (N, D); pairs without a distance are not in it."""
+        """Return InfoNCE's terms and `regression`, from a and b (N, D); pairs without a distance are excluded from it."""
         terms = super().forward(a, b, batch)
         known = batch.distance.isfinite()
         target = 1 - torch.exp(-batch.distance.nan_to_num(0.0) / self.scale)

@@ -1,10 +1,10 @@
-"""InfoNCE whose pairs are weighed by evolutionary distance: remote homologs count more, or less, than close ones.
+"""InfoNCE with pairs weighted by evolutionary distance: remote homologs count more, or less, than close ones.
 
     loss = Σᵢ wᵢ · -log  exp s(aᵢ, bᵢ) / Σⱼ exp s(aᵢ, bⱼ),   wᵢ ∝ (offset + dᵢ)^power,   Σᵢ wᵢ = 1
 
 with j over the true partner and the negatives, in both directions, and d in expected substitutions per site. A power of 0 is
-InfoNCE (van den Oord 2018, arXiv 1807.03748); above 0, pairs that sequence similarity alone cannot tell weigh more. A pair
-without a distance has the mean weight of the others.
+InfoNCE (van den Oord 2018, arXiv 1807.03748); a power above 0 emphasises pairs that sequence similarity alone does not
+reveal. A pair without a distance has the mean weight of the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Objective(nn.Module):
     Args:
         critic: scores (N, N).
         power: of the distance; negative values favour close homologs.
-        offset: added to each distance, expected substitutions per site, so that identical sequences count too.
+        offset: added to each distance, expected substitutions per site, so that identical sequences have weight too.
     """
 
     def __init__(self, critic: nn.Module, *, power: float = 1.0, offset: float = 0.1) -> None:

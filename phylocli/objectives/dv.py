@@ -2,8 +2,8 @@
 
     I(a; b) ≥ E_pairs[ s ] - log E_negatives[ exp s ]
 
-Donsker & Varadhan 1983, doi:10.1002/cpa.3160360204. The logarithm of a batch's average underestimates, so that the
-estimate is too high on average; `mine` corrects the gradient. Best critic: log p(a, b) / p(a) p(b) + any constant.
+Donsker & Varadhan 1983, doi:10.1002/cpa.3160360204. The logarithm of a batch average is too low on average, so the estimate
+is too high; `mine` corrects the gradient. Best critic: log p(a, b) / p(a) p(b) + any constant.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Deep InfoMax: a sequence's vector knows its residues, and is spread like a prior (Hjelm 2019).
+"""Deep InfoMax: information between a sequence's vector and its residues, with a prior on the vector (Hjelm 2019).
 
     maximise  α · I(E(x); x) + β · mean over residues l of I(E(x); C_l(x)) - γ · D(prior, E(x))
 
-with C_l(x) the residues' vectors, E(x) the sequence's vector, both informations by a critic: Jensen–Shannon,
-Donsker–Varadhan or InfoNCE, and the last term the game between the encoder and a discriminator that tells σ(E(x)) from
-the uniform prior:
+with C_l(x) the residue vectors and E(x) the sequence vector. Both informations are estimated with a critic by
+Jensen–Shannon, Donsker–Varadhan or InfoNCE. The last term is a game between the encoder and a discriminator that separates
+σ(E(x)) from the uniform prior:
 
     D = E_prior[ log d(u) ] + E_x[ log(1 - d(σ(E(x)))) ],   maximised by d, minimised by the encoder
 
-Hjelm et al. 2019, arXiv 1808.06670, equations 2 to 8; their DIM(G) has α, β, γ = 1, 0, 1, DIM(L) 0, 1, 0.1. Negatives
-are the residues of the batch's other sequences that are unrelated. For I(E(x); x) they feed the whole feature map to the
-critic; proteins differ in length, so the mean of a perceptron over the residues takes its place here (as in deep sets;
-Zaheer et al. 2017, arXiv 1703.06114).
+Hjelm et al. 2019, arXiv 1808.06670, equations 2 to 8; their DIM(G) has α, β, γ = 1, 0, 1, DIM(L) 0, 1, 0.1. Negatives are
+the residues of unrelated sequences of the batch. For I(E(x); x) the authors feed the whole feature map to the critic;
+because proteins differ in length, it is replaced by the mean of a perceptron over the residues (as in deep sets; Zaheer et
+al. 2017, arXiv 1703.06114).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def information(scores: Tensor, mask: Tensor, free: Tensor, estimator: str) -> T
 
     Args:
         scores: of vector i and residue l of sequence j, (N, N, L).
-        mask: which residues there are, (N, L).
-        free: who may be contrasted, (N, N).
-        estimator: `jsd`: E[-softplus(-s)] - E₋[softplus(s)]; `dv`: E[s] - log E₋[exp s]; `infonce`: the mean log
-            probability of a residue among the negative ones and itself, which is at most 0. Residues of a sequence weigh the
-            same and sequences weigh the same.
+        mask: residues that exist (not padding), (N, L).
+        free: pairs of sequences that may be contrasted, (N, N).
+        estimator: `jsd`: E[-softplus(-s)] - E₋[softplus(s)]; `dv`: E[s] - log E₋[exp s]; `infonce`: the mean log probability
+            of a residue among itself and the negatives, at most 0. Residues within a sequence and sequences have equal
+            weights.
     """
     weight = _residue_weights(mask, scores.dtype)
     own = scores.diagonal(dim1=0, dim2=1).T  # (N, L)
@@ -65,7 +65,7 @@ def information(scores: Tensor, mask: Tensor, free: Tensor, estimator: str) -> T
 
 
 class Objective(nn.Module):
-    """Deep InfoMax on a critic's scores (theirs: encode and dot, which is `separable`).
+    """Deep InfoMax on a critic's scores (in the paper: encode and dot, which is `separable`).
 
     Args:
         critic: scores (N, M) of sequences' vectors (N, D) and residues' vectors (M, D).
@@ -97,7 +97,7 @@ class Objective(nn.Module):
         if estimator not in ESTIMATORS:
             raise UsageError(f"Deep InfoMax has no estimator {estimator!r}", fix=f"choose one of {', '.join(ESTIMATORS)}")
         if min(glob, local, prior) < 0 or glob + local == 0:
-            raise UsageError("Deep InfoMax needs weights from 0, and a global or a local one above 0")
+            raise UsageError("Deep InfoMax needs weights of at least 0, and a global or local one above 0")
         self.critic = critic
         self.weights = {"global": glob, "local": local, "prior": prior}
         self.estimator = estimator
@@ -113,7 +113,7 @@ class Objective(nn.Module):
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss` and the terms `global`, `local` (information) and `prior` (D), from a (N, D) and residues (N, L, F).
 
-        The discriminator learns from the same backward pass: its own loss has the value 0 in `loss`.
+        The discriminator is trained by the same backward pass: its own loss contributes the value 0 to `loss`.
         """
         residues, mask = residues_of(batch)
         free = batch.negatives_among(batch.family, batch.clan)

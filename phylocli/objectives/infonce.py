@@ -1,14 +1,14 @@
-"""InfoNCE: find the true partner among the batch's negatives (van den Oord 2018).
+"""InfoNCE: identify the true partner among the negatives of the batch (van den Oord 2018).
 
     I(a; b) ≥ E[ log  exp s(aᵢ, bᵢ) / ( 1/K Σⱼ exp s(aᵢ, bⱼ) ) ],   at most log K
 
-with j over the true partner and K - 1 negatives: all that the batch has, or m of them, so that K = m + 1 as in contrastive
-predictive coding, whatever the size of the batch.
+with j over the true partner and K - 1 negatives: all negatives of the batch, or m of them, so that K = m + 1 as in
+contrastive predictive coding, independent of the batch size.
 
-van den Oord, Li & Vinyals 2018, arXiv 1807.03748, equations 4 and 5; that it is a bound: Poole et al. 2019, arXiv
-1905.06922, equation 10. The symmetric form averages this over "b given a" and "a given b"; with a learned temperature
-that is CLIP's loss (Radford et al. 2021, arXiv 2103.00020). The loss is the cross entropy, that is log K minus the bound.
-Best critic: log p(b | a) / p(b) + any function of a; for the symmetric form, + any constant.
+van den Oord, Li & Vinyals 2018, arXiv 1807.03748, equations 4 and 5; proof of the bound: Poole et al. 2019, arXiv
+1905.06922, equation 10. The symmetric form is the mean over "b given a" and "a given b"; with a learned temperature it is
+CLIP's loss (Radford et al. 2021, arXiv 2103.00020). The loss is the cross entropy, that is, log K minus the bound. Best
+critic: log p(b | a) / p(b) + any function of a; for the symmetric form, + any constant.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def bound(scores: Tensor, negatives: Tensor, *, symmetric: bool = True, m: int |
 
     Args:
         scores: true pairs on the diagonal.
-        negatives: who may be whose negative.
+        negatives: mask of the pairs that may be contrasted.
         symmetric: the mean over both directions; False: each a against the b's only.
-        m: negatives a pair, or as many as there are where they are fewer; None takes all. They are the next ones in the
-            batch, which is as good as drawing them, for the batch's order is random, and needs no random numbers.
+        m: negatives per pair, or all if there are fewer; None takes all. The next ones in the batch are taken: the order of
+            the batch is random, so this is equivalent to sampling and needs no random numbers.
     """
     log_probability, ceiling = contrast(scores, at_most(negatives, m))
     value = (log_probability + ceiling).mean()
@@ -41,13 +41,13 @@ class Objective(Estimator):
     Args:
         critic: scores (N, N).
         symmetric: contrast in both directions; False: each a against the b's only.
-        negatives: m; 0 takes all that the batch has.
+        negatives: m; 0 takes all negatives of the batch.
     """
 
     def __init__(self, critic: nn.Module, *, symmetric: bool = True, negatives: int = 0) -> None:
         super().__init__(critic)
         if negatives < 0:
-            raise UsageError(f"InfoNCE needs one negative at least, not {negatives}", fix="0 takes all of the batch")
+            raise UsageError(f"InfoNCE needs at least one negative, not {negatives}", fix="0 takes all of the batch")
         self.symmetric = symmetric
         self.m = negatives or None
 

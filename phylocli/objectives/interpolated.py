@@ -1,11 +1,11 @@
-"""The α-bound between NWJ (α = 0) and InfoNCE (α = 1): bias against variance by a dial (Poole 2019).
+"""The α-bound between NWJ (α = 0) and InfoNCE (α = 1): a trade-off of bias and variance (Poole 2019).
 
     I(a; b) ≥ 1 + E_pairs[ s - log m ] - E_negatives[ exp(s) / m ],   m = α · 1/K Σ_k exp s(a, b_k) + (1 - α) · q
 
-K candidates b_k: in the first term the true partner and K - 1 negatives, in the second K negatives. For both to hold K
-alike, the first term leaves out one negative, and is averaged over which. Poole et al. 2019, arXiv 1905.06922, equation
-11. With q = 1, α = 0 is NWJ for s + 1. The first term is at most log(K/α), so the whole at most log K for α = 1, and
-1 + log(K/α) below. Best critic with q = 1: the log density ratio.
+K candidates b_k: in the first term the true partner and K - 1 negatives, in the second K negatives. To have the same K in
+both, the first term leaves out one negative, averaged over the choice. Poole et al. 2019, arXiv 1905.06922, equation 11.
+With q = 1, α = 0 is NWJ for s + 1. The first term is at most log(K/α), so the whole is at most log K for α = 1, and 1 +
+log(K/α) below. Best critic with q = 1: the log density ratio.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def bound(scores: Tensor, negatives: Tensor, *, alpha: float = 0.5, log_baseline
 
     Args:
         scores: true pairs on the diagonal.
-        negatives: rows without any negative are left out.
+        negatives: rows without any negative are ignored.
         alpha: in [0, 1].
         log_baseline: log q.
     """
     usable = negatives.any(1)
     count = negatives.sum(1, keepdim=True).clamp(min=1).to(scores.dtype)
     itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    # log Σ over candidates but one: stable, because the sum always keeps the true partner's own term.
+    # log Σ over all candidates except one: stable, because the sum always contains the true partner's own term.
     total = logsumexp(scores, negatives | itself, dim=1)[:, None]
     part = (scores - total).masked_fill(~negatives, -math.inf).exp()
     floor = (positives(scores)[:, None] - total).exp()
@@ -65,7 +65,7 @@ class Objective(Estimator):
     def __init__(self, critic: nn.Module, *, alpha: float = 0.5, log_baseline: float = 0.0) -> None:
         super().__init__(critic)
         if not 0 <= alpha <= 1:
-            raise UsageError(f"alpha lies between 0 and 1, not at {alpha}")
+            raise UsageError(f"alpha must be between 0 and 1, not {alpha}")
         self.alpha = alpha
         self.log_baseline = log_baseline
 

@@ -1,4 +1,4 @@
-"""Jensen–Shannon, Deep InfoMax's objective: steady gradients, no bound in nats of its own (Hjelm 2019).
+"""Jensen–Shannon objective of Deep InfoMax: stable gradients, but not itself a bound in nats (Hjelm 2019).
 
     maximise  E_pairs[ -softplus(-s) ] - E_negatives[ softplus(s) ]
 
@@ -18,7 +18,7 @@ from phylocli.objectives.base.masking import LOG_2, mean, positives
 
 
 def loss(scores: Tensor, negatives: Tensor) -> Tensor:
-    """Return E_pairs[ softplus(-s) ] + E_negatives[ softplus(s) ], a scalar, 2 log 2 for a critic that says nothing."""
+    """Return E_pairs[ softplus(-s) ] + E_negatives[ softplus(s) ], a scalar, 2 log 2 for an uninformative critic."""
     return F.softplus(-positives(scores)).mean() + mean(F.softplus(scores), negatives)
 
 
@@ -28,7 +28,7 @@ def divergence(scores: Tensor, negatives: Tensor) -> Tensor:
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:
-    """Return NWJ's bound in nats for a critic that was trained by this objective, a scalar."""
+    """Return NWJ's bound in nats for a critic trained by this objective, a scalar."""
     return nwj.bound(scores + 1, negatives)
 
 

@@ -3,8 +3,8 @@
     value:     E_pairs[ s ] - log E_negatives[ exp s ]
     gradient:  E_pairs[ ∇s ] - E_negatives[ exp(s) ∇s ] / η,    η ← decay · η + (1 - decay) · E_negatives[ exp s ]
 
-Belghazi et al. 2018, arXiv 1801.04062, section 3.2. η is held as a logarithm, is part of the checkpoint, and starts at
-the first batch's value.
+Belghazi et al. 2018, arXiv 1801.04062, section 3.2. η is stored as a logarithm, is part of the checkpoint, and is
+initialised with the value of the first batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Objective(Estimator):
     def __init__(self, critic: nn.Module, *, decay: float = 0.99) -> None:
         super().__init__(critic)
         if not 0 <= decay < 1:
-            raise UsageError(f"MINE's decay lies between 0 and 1, not at {decay}")
+            raise UsageError(f"MINE's decay must be between 0 and 1, not {decay}")
         self.decay = decay
         self.register_buffer("log_average", torch.tensor(float("nan")))
 
@@ -42,11 +42,11 @@ class Objective(Estimator):
         return bound(scores, negatives)
 
     def terms(self, scores: Tensor, negatives: Tensor) -> dict[str, Tensor]:
-        """Return `loss`, whose value is Donsker–Varadhan's and whose gradient is corrected, and `bound`."""
+        """Return `loss`, which has the value of Donsker–Varadhan's loss and a corrected gradient, and `bound`."""
         value = self.bound(scores, negatives)
         now = logmeanexp(scores, negatives)
         self._update(now.detach())
-        # Its value is cancelled; its gradient is E[exp(s) ∇s] / η.
+        # The value of this term cancels; its gradient is E[exp(s) ∇s] / η.
         average = self.log_average.to(now.dtype)
         marginal = (now - torch.where(average.isnan(), now.detach(), average)).exp()  # NaN: evaluated before any training
         surrogate = positives(scores).mean() - marginal

@@ -1,10 +1,9 @@
-"""MINE-f: MINE from the f-divergence form instead of Donsker–Varadhan's, with a gradient that needs no correction.
+"""MINE-f: MINE with the f-divergence form instead of Donsker–Varadhan's, whose gradient needs no correction.
 
     I(a; b) ≥ E_pairs[ s ] - E_negatives[ exp(s - 1) ]
 
 Belghazi et al. 2018, arXiv 1801.04062, section 2.1, after Ruderman et al. 2012, arXiv 1206.4611. There is no logarithm
-around the average, so a batch's gradient is right on average as it stands. The same numbers as `nwj`, under the name that
-the papers on MINE use.
+around the average, so the gradient of a batch is unbiased. Identical to `nwj`, under the name used in the papers on MINE.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""MoCo: find the partner's key among a queue of keys from earlier steps, made by a slowly moving encoder (He 2020).
+"""MoCo: find the partner's key among a queue of keys of earlier steps, from a momentum encoder (He 2020).
 
     loss = mean over i of  -log  exp s(qᵢ, kᵢ) / ( exp s(qᵢ, kᵢ) + Σ_{k in queue, unrelated to i} exp s(qᵢ, k) )
 
-with qᵢ = aᵢ from the encoder and kᵢ = bᵢ from its momentum copy, θ_k ← m θ_k + (1 - m) θ_q after each step; the batch's
-keys enter the queue after the step, so its own other keys are not negatives. He et al. 2020, arXiv 1911.05722, equations
-1 and 2 and algorithm 1; s is the cosine over a temperature of 0.07. MoCo v2 (Chen, Fan, Girshick & He 2020, arXiv
-2003.04297) is the same loss with a perceptron as head, a temperature of 0.2 and stronger views; v1's head is one linear
-layer, which the encoder's last one takes the place of.
+with qᵢ = aᵢ from the encoder and kᵢ = bᵢ from the momentum encoder, θ_k ← m θ_k + (1 - m) θ_q after each step. The keys of
+the batch enter the queue after the step, so other keys of the same batch are not negatives. He et al. 2020, arXiv
+1911.05722, equations 1 and 2 and algorithm 1; s is the cosine over a temperature of 0.07. MoCo v2 (Chen, Fan, Girshick & He
+2020, arXiv 2003.04297) is the same loss with a perceptron as head, a temperature of 0.2 and stronger views; v1's head is one
+linear layer, replaced here by the last layer of the encoder.
 
-Keys carry family and clan codes, so homologs are not negatives in the queue either. Slots of the queue that are still
-empty are left out, where the authors fill them with random vectors: the first steps have fewer negatives instead
-of meaningless ones. The authors shuffle samples among devices lest batch normalisation tell a key from others; nothing
-here normalises over a batch (all encoders use layer normalisation), so there is nothing to shuffle.
+Keys carry family and clan codes, so homologs in the queue are not negatives either. Empty slots of the queue are ignored,
+whereas the authors fill them with random vectors: the first steps have fewer negatives instead of meaningless ones. The
+authors shuffle samples among devices because batch normalisation could reveal a key; no encoder here normalises over a batch
+(all use layer normalisation), so nothing is shuffled.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from phylocli.objectives.base.requirements import Requirements
 
 
 class Objective(nn.Module):
-    """Contrast with a queue, on a critic's scores (in the paper: `cosine`).
+    """Contrastive loss with a queue, on a critic's scores (in the paper: `cosine`).
 
     Args:
         critic: scores (N, M).
         dimension: features of a and b.
-        queue: keys that are kept.
+        queue: number of keys.
         momentum: m.
     """
 
@@ -62,5 +62,5 @@ class Objective(nn.Module):
         }
 
     def after_step(self) -> None:
-        """Let the step's keys into the queue."""
+        """Add the keys of the step to the queue."""
         self.queue.flush()

@@ -1,13 +1,13 @@
-"""Noise-contrastive estimation: is it a pair or noise, with ν noise samples to a pair (Gutmann & Hyvärinen 2010).
+"""Noise-contrastive estimation: classify pairs against ν noise samples per pair (Gutmann & Hyvärinen 2010).
 
     binary:   maximise  E_pairs[ log σ(s - log ν) ] + ν E_negatives[ log(1 - σ(s - log ν)) ]
     ranking:  maximise  E[ log  exp s(aᵢ, bᵢ) / Σⱼ exp s(aᵢ, bⱼ) ]
 
-Gutmann & Hyvärinen 2010, AISTATS (PMLR 9:297), equations 3 to 5, with their noise density p(a) p(b) and their
-ln p_m - ln p_n as the score; 2012, JMLR 13:307, for a ratio ν other than 1. The best critic of the binary form is the log
-density ratio itself, normalised, whatever ν, so NWJ evaluated with s + 1 gives nats. The ranking form (Jozefowicz et al.
-2016, arXiv 1602.02410; compared with the binary one by Ma & Collins 2018, arXiv 1809.01812) is InfoNCE's one-sided loss,
-and is read by InfoNCE. With ν = 1 the binary form is `jsd`.
+Gutmann & Hyvärinen 2010, AISTATS (PMLR 9:297), equations 3 to 5, with the noise density p(a) p(b) and the score ln p_m - ln
+p_n; 2012, JMLR 13:307, for a ratio ν other than 1. The best critic of the binary form is the normalised log density ratio
+for any ν, so NWJ evaluated with s + 1 gives nats. The ranking form (Jozefowicz et al. 2016, arXiv 1602.02410; compared with
+the binary one by Ma & Collins 2018, arXiv 1809.01812) is InfoNCE's one-sided loss, evaluated by InfoNCE. With ν = 1 the
+binary form is `jsd`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def loss(scores: Tensor, negatives: Tensor, *, ratio: float | None = None) -> Te
     Args:
         scores: (N, N), true pairs on the diagonal.
         negatives: the noise, (N, N).
-        ratio: ν; None takes the number of negatives that the batch has for each pair.
+        ratio: ν; None takes the number of negatives per pair in the batch.
     """
     nu = (negatives.sum() / len(scores)).clamp(min=1) if ratio is None else torch.tensor(ratio)
     shifted = scores - nu.to(scores).log()
@@ -36,7 +36,7 @@ def loss(scores: Tensor, negatives: Tensor, *, ratio: float | None = None) -> Te
 
 
 def bound(scores: Tensor, negatives: Tensor) -> Tensor:
-    """Return NWJ's bound in nats for a critic that was trained by the binary form, a scalar."""
+    """Return NWJ's bound in nats for a critic trained by the binary form, a scalar."""
     return nwj.bound(scores + 1, negatives)
 
 
@@ -45,7 +45,7 @@ class Objective(Estimator):
 
     Args:
         critic: scores (N, N).
-        ratio: ν of the binary form; 0 takes the number of negatives that each pair has.
+        ratio: ν of the binary form; 0 takes the number of negatives of each pair.
         form: `binary` or `ranking`.
     """
 

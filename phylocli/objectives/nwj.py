@@ -1,4 +1,4 @@
-"""NWJ, the f-GAN bound for the Kullback–Leibler divergence (Nguyen 2010): unbiased, of high variance.
+"""NWJ, the f-GAN bound for the Kullback–Leibler divergence (Nguyen 2010): unbiased, with high variance.
 
     I(a; b) ≥ E_pairs[ s ] - E_negatives[ exp(s - 1) ]
 

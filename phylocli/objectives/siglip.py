@@ -1,9 +1,9 @@
-"""Sigmoid loss: every pair of the batch is a yes-or-no question (SigLIP, Zhai 2023).
+"""Sigmoid loss: a binary classification of every pair of the batch (SigLIP, Zhai 2023).
 
     loss = -1/N Σ_{i, j} log σ( y_ij (s(aᵢ, bⱼ) + β) ),   y = 1 for true pairs, -1 for negatives, β learned
 
-Zhai et al. 2023, arXiv 2303.15343; use it with a cosine critic of learned temperature, 0.1 at first. With N pairs one
-question in N has the answer yes, so β should start near -log N (theirs: -10 for batches of 32,768).
+Zhai et al. 2023, arXiv 2303.15343; use it with a cosine critic with learned temperature, initially 0.1. With N pairs, one in
+N is positive, so β should start near -log N (in the paper: -10 for batches of 32,768).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Objective(nn.Module):
 
     Args:
         critic: scores (N, N).
-        bias: where β starts.
+        bias: initial value of β.
     """
 
     def __init__(self, critic: nn.Module, *, bias: float = -math.log(128)) -> None:

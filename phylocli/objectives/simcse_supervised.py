@@ -1,11 +1,11 @@
-"""Supervised SimCSE: find the homolog among the batch's others and a hard negative for each of them (Gao 2021).
+"""Supervised SimCSE: identify the homolog among the others of the batch and a hard negative for each of them (Gao 2021).
 
     loss = mean over i of  -log  exp s(aᵢ, bᵢ) / Σⱼ ( exp s(aᵢ, bⱼ) + w^[i = j] exp s(aᵢ, hⱼ) )
 
-with j over i itself and, for b, those that are unrelated. Gao, Yao & Chen 2021, arXiv 2104.08821, equation 5, with the
-weight of one's own hard negative from their appendix (w = 1 is equation 5). They take pairs and contradictions of a
-data set of inference; here homologs are the pairs, and the hard negative h is a decoy of b (view `decoy`): it has b's
-composition and has no homolog, so all decoys are negatives of all. s is the cosine over 0.05.
+with j over i itself and, for b, the unrelated ones. Gao, Yao & Chen 2021, arXiv 2104.08821, equation 5, with the weight of
+the pair's own hard negative from their appendix (w = 1 is equation 5). In the paper, pairs and contradictions come from
+natural-language inference; here pairs are homologs, and the hard negative h is a decoy of b (view `decoy`): it has the
+composition of b and no homologs, so every decoy is a negative of every sequence. s is the cosine over 0.05.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from phylocli.objectives.base.requirements import Requirements
 
 
 class Objective(nn.Module):
-    """Contrast with hard negatives, on a critic's scores (in the paper: `cosine`).
+    """Contrastive loss with hard negatives, on a critic's scores (in the paper: `cosine`).
 
     Args:
         critic: scores (N, N).
-        weight: w of one's own hard negative.
+        weight: w, of the pair's own hard negative.
     """
 
     def __init__(self, critic: nn.Module, *, weight: float = 1.0) -> None:
@@ -41,13 +41,13 @@ class Objective(nn.Module):
         """Return `loss`, `bound` (nats) and its `ceiling`, from a, b and the decoys `batch.more` (each (N, D)).
 
         Raises:
-            UsageError: there is no third view.
+            UsageError: the view has no third sequence.
         """
         decoys = batch.more
         if not decoys:
             raise UsageError(
-                "supervised SimCSE needs hard negatives, and the view makes none",
-                fix="add a view that does, for example --set view.name=phylogenetic+crop+decoy",
+                "supervised SimCSE needs hard negatives, which this view does not make",
+                fix="add a view that makes them, for example --set view.name=phylogenetic+crop+decoy",
             )
         itself = torch.eye(len(a), dtype=torch.bool, device=a.device)
         scores, allowed = [self.critic(a, b)], [batch.negatives() | itself]

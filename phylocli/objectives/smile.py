@@ -2,8 +2,8 @@
 
     value:  E_pairs[ s ] - log E_negatives[ clip(exp s, e^-τ, e^τ) ]
 
-Song & Ermon 2020, arXiv 1910.06222, equation 18. Clipping bounds the variance by e^τ and costs some bias. The critic learns
-from the Jensen–Shannon objective, as theirs does; the value that is reported is the clipped one.
+Song & Ermon 2020, arXiv 1910.06222, equation 18. Clipping bounds the variance by e^τ and adds some bias. The critic is
+trained with the Jensen–Shannon objective, as in the paper; the reported value is the clipped one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from phylocli.objectives.base.masking import logmeanexp, positives
 
 
 def bound(scores: Tensor, negatives: Tensor, *, clip: float = 5.0) -> Tensor:
-    """Return the estimate in nats, a scalar, from scores (N, N) and the mask of negatives (N, N); no strict bound."""
+    """Return the estimate in nats, a scalar, from scores (N, N) and the mask of negatives (N, N); not a strict bound."""
     return positives(scores).mean() - logmeanexp(scores.clamp(-clip, clip), negatives)
 
 

@@ -3,15 +3,14 @@
     loss = mean over large views s of  mean over other views t of  -Σₖ q_s^(k) log p_t^(k)
     p_t = softmax(zₜᵀ C / τ),   Q = argmax over the transportation polytope of Tr(Qᵀ Cᵀ Z) + ε H(Q)
 
-z and the K prototypes C have length 1. The first two views are the large ones whose codes q are computed, from scores
-without gradient, by Sinkhorn–Knopp; all views predict them, the small ones too. Caron et al. 2020, arXiv 2006.09882,
-equations 2 to 6: τ = 0.1, ε = 0.05, three iterations. Prototypes are put back to length 1 after each step, and get no
-gradient in the first `freeze` steps. With a queue, features of earlier steps take part in finding the codes, which
-small batches need.
+z and the K prototypes C have length 1. The first two views are large; their codes q are computed by Sinkhorn–Knopp from
+scores without gradient, and predicted from all views, including the small ones. Caron et al. 2020, arXiv 2006.09882,
+equations 2 to 6: τ = 0.1, ε = 0.05, three iterations. Prototypes are normalised after each step, and are fixed in the first
+`freeze` steps. With a queue, features of earlier steps are included when computing codes, which small batches need.
 
-There are no negatives to mask; what can push homologs apart is the balance of the codes. So homologs share one sample's
-mass: with `homolog_weight` each family or clan in the batch (and queue) weighs the same whatever its number of members, and
-with no more prototypes than these, balance does not require that any be split.
+There are no negatives to mask, but balancing the codes can push homologs apart. Therefore homologs share the weight of one
+sample: with `homolog_weight`, each family or clan in the batch (and queue) has the same weight regardless of its number of
+members, and if there are no more prototypes than these, no family has to be split for balance.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ class Objective(nn.Module):
     """Swapped prediction of balanced codes.
 
     Args:
-        critic: not used; prototypes take its place.
+        critic: not used; replaced by prototypes.
         dimension: features of a view's vector.
         prototypes: K.
         temperature: τ.
         epsilon: ε.
         iterations: of Sinkhorn–Knopp.
-        freeze: steps in which the prototypes stay as they are.
-        queue: features of each large view that are kept for finding codes; 0: none.
-        homolog_weight: see above; False: each sample weighs the same, as in the paper.
+        freeze: number of initial steps in which the prototypes are fixed.
+        queue: features of each large view that are kept for computing codes; 0: none.
+        homolog_weight: see above; False: all samples have the same weight, as in the paper.
     """
 
     prototypes: nn.Parameter
@@ -107,7 +106,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Put the prototypes back to length 1 and let the step's features into the queues."""
+        """Normalise the prototypes and add the features of the step to the queues."""
         self.prototypes.copy_(F.normalize(self.prototypes, dim=1))
         self.steps += 1
         for queue in self._queues():

@@ -1,4 +1,4 @@
-"""Statistics that several stages report, each defined once: effective rank, sequence identity."""
+"""Statistics used by several stages, each defined once: effective rank, sequence identity, bootstrap, ranking."""
 
 from __future__ import annotations
 

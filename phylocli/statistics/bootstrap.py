@@ -1,7 +1,7 @@
-"""Estimates and how sure they are: bootstrap intervals, paired differences, correction for many comparisons.
+"""Estimates with uncertainty: bootstrap intervals, paired differences, correction for multiple comparisons.
 
-Every task gives its results as `Estimate`s: a value, and how to compute it again from a resample of the items that it stands
-on. Two embeddings are resampled with the same draws, so that what is hard for both cancels in their difference.
+Every task returns `Estimate`s: a value, and a way to recompute it from a resample of its items. Two embeddings are resampled
+with the same draws, so that items that are difficult for both cancel in the difference.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _TAIL = (1 - LEVEL) / 2
 
 @dataclass
 class Estimate:
-    """One estimate of an evaluation, and how to compute it again on a resample.
+    """One estimate of an evaluation, and how to recompute it on a resample.
 
     Attributes:
         metric: its name, a key of the task's `METRICS`.
-        value: the estimate itself.
-        n: the number of items it stands on (queries, test items, families).
-        items: per-item values whose mean is `value`, shape (n,); None where the estimate is no mean.
-        statistic: the estimate of the items with these indices (drawn from 0 … n−1 with replacement); None where `items` is
+        value: the estimate.
+        n: number of items (queries, test items, families).
+        items: per-item values whose mean is `value`, shape (n,); None if the estimate is not a mean.
+        statistic: the estimate of the items with these indices (sampled from 0 … n−1 with replacement); None if `items` is
             given.
-        rows: the row of the dataset that each item is, shape (n,); None where items are something else (families).
-        chance: what no knowledge at all gives; None where that has no meaning.
+        rows: the row of the dataset of each item, shape (n,); None if items are something else (families).
+        chance: the expected value of an uninformative embedding; None if this has no meaning.
         interval: `percentile` of the replicates, or `normal`: the value ± 1.96 standard deviations of the replicates, for
             statistics that repeated items bias (clusterings, ranks of matrices).
-        replicates: at most this many replicates, for statistics that are slow to compute.
-        bounds: the least and the greatest value that the statistic can take; a normal interval ends there.
+        replicates: maximum number of replicates, for statistics that are slow to compute.
+        bounds: minimum and maximum of the statistic; a normal interval is clipped to them.
     """
 
     metric: str
@@ -52,21 +52,21 @@ class Estimate:
 
 
 def mean_estimate(metric: str, items: npt.ArrayLike, rows: IntArray | None = None, chance: float | None = None) -> Estimate:
-    """Return the estimate that is the mean of per-item values; NaN where there are no items."""
+    """Return the estimate that is the mean of per-item values; NaN if there are no items."""
     values = np.asarray(items, dtype=np.float64)
     value = float(values.mean()) if len(values) else float("nan")
     return Estimate(metric, value, len(values), items=values, rows=rows, chance=chance)
 
 
 def resamples(n: int, replicates: int, seed: int, groups: IntArray | None = None) -> Iterator[IntArray]:
-    """Yield `replicates` arrays of indices drawn with replacement from 0 … n−1.
+    """Yield `replicates` arrays of indices sampled with replacement from 0 … n−1.
 
     Args:
         n: number of items.
         replicates: number of arrays.
-        seed: the same seed and n give the same draws: this is what pairs two embeddings.
-        groups: group code of each item, shape (n,): whole groups are drawn instead of items, as many as there are, so
-            that relatives stay together (the cluster bootstrap; Field & Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x).
+        seed: the same seed and n give the same draws, which pairs two embeddings.
+        groups: group code of each item, shape (n,): whole groups are sampled instead of items, as many as there are, so that
+            relatives stay together (the cluster bootstrap; Field & Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x).
     """
     rng = np.random.default_rng([seed, n])
     if groups is None:
@@ -81,7 +81,7 @@ def resamples(n: int, replicates: int, seed: int, groups: IntArray | None = None
 
 
 def replicate(estimate: Estimate, replicates: int, seed: int, groups: IntArray | None = None) -> FloatArray:
-    """Return the estimate on each resample, shape (replicates,) or fewer where the estimate asks for fewer."""
+    """Return the estimate on each resample, shape (replicates,) or fewer if the estimate limits their number."""
     count = min(replicates, estimate.replicates or replicates)
     if estimate.n == 0:
         return np.full(count, np.nan)
@@ -94,10 +94,10 @@ def replicate(estimate: Estimate, replicates: int, seed: int, groups: IntArray |
 
 
 def interval(estimate: Estimate, replicates: FloatArray) -> tuple[float, float]:
-    """Return the 95 % interval of a estimate from its replicates.
+    """Return the 95 % interval of an estimate from its replicates.
 
-    A mean of items that are all 0 or all 1 has replicates without spread; its interval is the exact binomial one
-    (Clopper & Pearson 1934), so that three right answers of three are not called certain.
+    If all items are 0 or all are 1, the replicates have no variance and the interval is the exact binomial one (Clopper &
+    Pearson 1934), so that three correct answers out of three do not count as certain.
     """
     found = replicates[np.isfinite(replicates)]
     if estimate.n < 2 or len(found) < 2 or not np.isfinite(estimate.value):
@@ -112,7 +112,7 @@ def interval(estimate: Estimate, replicates: FloatArray) -> tuple[float, float]:
         least, greatest = estimate.bounds
         return max(estimate.value - half, least), min(estimate.value + half, greatest)
     low, high = np.quantile(found, [_TAIL, 1 - _TAIL])
-    # The percentile interval of a skewed statistic may miss the value itself by a hair.
+    # The percentile interval of a skewed statistic may narrowly miss the value itself.
     return min(float(low), estimate.value), max(float(high), estimate.value)
 
 
@@ -122,7 +122,7 @@ class Difference:
 
     Attributes:
         value, low, high: the difference and its 95 % interval.
-        p: two-sided, for "there is no difference", not corrected.
+        p: two-sided p-value of "there is no difference", not corrected.
     """
 
     value: float
@@ -136,14 +136,14 @@ def paired_difference(
 ) -> Difference:
     """Return the difference a − b of one estimate on the same items, from replicates on the same draws.
 
-    The standard error is the standard deviation of the replicates' differences; interval and p-value are Student's, with
-    one degree of freedom fewer than there are independent units (items, or groups where groups are drawn). Where every
-    replicate gives the same difference, p is that of the sign test, 2^(1−units).
+    The standard error is the standard deviation of the replicates' differences; interval and p-value are Student's, with one
+    degree of freedom fewer than there are independent units (items, or groups if groups are sampled). If every replicate
+    gives the same difference, p is that of the sign test, 2^(1−units).
 
     Args:
         a, b: the two estimates.
         replicates_a, replicates_b: from `replicate` with one seed.
-        units: the number of things that were drawn.
+        units: number of sampled units.
     """
     from scipy.stats import t
 
@@ -160,7 +160,8 @@ def paired_difference(
 
 
 def holm(p: npt.ArrayLike) -> FloatArray:
-    """Return p-values corrected for many comparisons (Holm 1979, Scand. J. Statist. 6:65); NaN stays NaN and is not counted.
+    """Return p-values corrected for multiple comparisons (Holm 1979, Scand. J. Statist. 6:65); NaN stays NaN and is not
+    counted.
 
     Args:
         p: uncorrected p-values, shape (comparisons,).

@@ -1,12 +1,13 @@
 """Sequence identity of two sequences, or of two rows of an alignment.
 
-There is no one percentage of identity: May 2004 (Structure 12:737, doi:10.1016/j.str.2004.04.001) and Raghava & Barton 2006
-(BMC Bioinformatics 7:415, doi:10.1186/1471-2105-7-415) compare four, which differ in the denominator. Two are used here, and
-every figure says which: identical residues over aligned pairs of residues (their PID2), and over the residues of the shorter
-sequence (their PID3). The second does not call a fragment's chance overlap of a few residues a near copy.
+Percent identity is not uniquely defined: May 2004 (Structure 12:737, doi:10.1016/j.str.2004.04.001) and Raghava & Barton
+2006 (BMC Bioinformatics 7:415, doi:10.1186/1471-2105-7-415) compare four definitions, which differ in the denominator. Two
+are used here, and every figure says which: identical residues over aligned pairs of residues (their PID2), and over the
+residues of the shorter sequence (their PID3). With the second, a chance overlap of a few residues does not make a fragment a
+near-duplicate.
 
-Letters are read by the policy of `phylocli.core.alphabet` (U as C, O as K). Unknown residues (X, N) are identical to
-nothing.
+Letters are read by the policy of `phylocli.core.alphabet` (U as C, O as K). Unknown residues (X, N) are never identical to
+anything.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def _aligner(alphabet: str) -> Any:
 
 
 def identity(a: str, b: str, alphabet: str = "protein", *, of: Literal["aligned", "shorter"] = "aligned") -> float:
-    """Return the sequence identity of two sequences in a global alignment whose end gaps are free, 0 to 1.
+    """Return the sequence identity of two sequences in a global alignment with free end gaps, 0 to 1.
 
-    Proteins are aligned under BLOSUM62 with −11 to open a gap and −1 to extend it; nucleotides with 2 for a match, −3 for a
-    mismatch, −5 and −2 for gaps (Biopython's `PairwiseAligner`).
+    Proteins are aligned with BLOSUM62, gap open −11 and gap extend −1; nucleotides with match 2, mismatch −3, and gaps −5
+    and −2 (Biopython's `PairwiseAligner`).
 
     Args:
         a, b: letters; gaps are dropped.
@@ -62,13 +63,13 @@ def identity(a: str, b: str, alphabet: str = "protein", *, of: Literal["aligned"
 def identity_of_rows(
     a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return the identity of pairs of aligned rows, and the number of aligned residues that it is over, shapes (m,).
+    """Return the identity of pairs of aligned rows, and the number of aligned residues, shapes (m,).
 
-    It is 0 where no column has a known residue of both.
+    The identity is 0 if no column has a known residue in both.
 
     Args:
-        a, b: states of the rows as `phylocli.core.alphabet.encode_states` gives them, shape (m, columns); gaps and unknown
-            residues are missing.
+        a, b: states of the rows as returned by `phylocli.core.alphabet.encode_states`, shape (m, columns); gaps and unknown
+        residues are missing.
     """
     both = (a != MISSING) & (b != MISSING)
     aligned = both.sum(axis=1)

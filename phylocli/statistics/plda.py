@@ -1,9 +1,9 @@
 """Axes along which homologous residues agree, in closed form from aligned families.
 
-Each alignment column has a mean, drawn from N(μ, B), and its residues scatter around it by N(0, W) (probabilistic linear
+Each alignment column has a mean, distributed as N(μ, B), and its residues deviate from it by N(0, W) (probabilistic linear
 discriminant analysis: Ioffe 2006, doi:10.1007/11744085_41; Prince & Elder 2007, doi:10.1109/ICCV.2007.4409052). B and W are
-estimated by moments. In the axes that make W the identity and B diagonal (ψ), and with each axis scaled to variance 1, two
-residues of one column correlate by ψ / (1 + ψ).
+estimated by moments. In the axes that make W the identity and B diagonal (ψ), with each axis scaled to variance 1, two
+residues of one column have the correlation ψ / (1 + ψ).
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from phylocli.core.errors import UsageError
 Floats = npt.NDArray[np.float64]
 
 MEMBERS = 4
-"""Members of a family to use, drawn at random: columns count alike, however many sequences they have."""
+"""Number of members sampled per family: columns have equal weights, regardless of the number of sequences."""
 
 FLOOR = 1e-3
-"""Share of W's mean variance that is added to each variance, so that no direction seems to be without scatter."""
+"""Fraction of W's mean variance that is added to each variance, so that no direction has zero variance."""
 
 FEWEST = 20
-"""Residues a feature, beyond the first of their columns, that a fit needs."""
+"""Number of residues per feature, beyond the first of their columns, that a fit needs."""
 
 
 @dataclass(frozen=True)
 class HomologousAxes:
-    """What residues are compared on.
+    """Axes for comparing residues.
 
     Attributes:
         mean: of the features of residues, (F,).
         axes: (F, d); (features - mean) · axes has variance 1 and no correlation.
         correlation: of two residues of one column along each axis, (d,), descending.
-        residues: number that they were fitted to.
+        residues: number of residues in the fit.
     """
 
     mean: Floats
@@ -47,7 +47,7 @@ class HomologousAxes:
 
 
 class _Moments:
-    """Sums from which the mean and the two covariances are made."""
+    """Sums from which the mean and the two covariances are computed."""
 
     def __init__(self, features: int) -> None:
         self.total, self.within = np.zeros((features, features)), np.zeros((features, features))
@@ -55,7 +55,7 @@ class _Moments:
         self.residues = self.freedom = 0
 
     def add(self, features: npt.NDArray[Any], columns: npt.NDArray[Any]) -> None:
-        """Count one family's residues, (n, F), the columns of which are given, -1 for none."""
+        """Add the residues of one family, (n, F), with the column of each, -1 for none."""
         x = features.astype(np.float64)
         self.total += x.T @ x
         self.sum += x.sum(axis=0)
@@ -66,36 +66,36 @@ class _Moments:
             return
         _, starts, code, count = np.unique(columns[order], return_index=True, return_inverse=True, return_counts=True)
         means = np.add.reduceat(x[order], starts, axis=0) / count[:, None]
-        apart = x[order] - means[code]  # nothing, where a column has one residue
+        apart = x[order] - means[code]  # zero for a column with one residue
         self.within += apart.T @ apart
         self.freedom += int((count - 1).sum())
 
 
 def freedom_of(columns: npt.NDArray[Any]) -> int:
-    """Return the number of residues beyond the first of their columns, of one family's residues' columns (-1 for none)."""
+    """Return the number of residues beyond the first of their columns, given the column of each residue (-1 for none)."""
     inside = columns[columns >= 0]
     return len(inside) - len(np.unique(inside))
 
 
 def check_freedom(freedom: int, features: int) -> None:
-    """Raise where there are too few residues for a fit.
+    """Raise an error if there are too few residues for a fit.
 
     Raises:
-        UsageError: there are.
+        UsageError: too few residues.
     """
     if freedom < FEWEST * features:
         raise UsageError(
-            "there are too few aligned residues to fit covariances of",
+            "too few aligned residues to estimate covariances",
             why=f"{freedom:,} beyond the first of their columns, for {features} features",
             fix="give hundreds of aligned families",
         )
 
 
 def fit_axes(families: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]], dimension: int) -> HomologousAxes:
-    """Fit axes: one pass over families, two covariances, one eigenvalue problem.
+    """Fit axes in one pass over families: two covariances and one eigenvalue problem.
 
     Args:
-        families: of each, the features of residues (n, F), and the match column of each residue (n,), -1 for none.
+        families: for each, the residue features (n, F), and the match column of each residue (n,), -1 for none.
         dimension: axes kept, those with the largest ψ; at most F.
 
     Raises:

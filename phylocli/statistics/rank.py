@@ -14,7 +14,7 @@ NOISE = 1e-12
 def effective_rank(vectors: npt.NDArray[np.floating[Any]]) -> float:
     """Return the effective rank of centred vectors, exp(−Σ p log p) with p the singular values over their sum.
 
-    It is between 1 (one direction) and min(n − 1, D) (all directions alike), and 0 where all vectors are equal.
+    It is between 1 (one direction) and min(n − 1, D) (all directions equal), and 0 if all vectors are equal.
 
     Args:
         vectors: shape (n, D).

@@ -1,4 +1,4 @@
-"""Area under ROC and average precision of items that can be weighted, so that a bootstrap needs no new sort."""
+"""Area under the ROC curve and average precision of weighted items, so that a bootstrap needs no new sort."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ IntArray = npt.NDArray[np.int64]
 
 
 class Ranked:
-    """Items with scores, some of them relevant; sorted once.
+    """Items with scores, some of them relevant, sorted once.
 
     Args:
         scores: shape (m,); −inf ranks last.
         relevant: truth values, shape (m,).
-        owners: the unit of the bootstrap (a query, a protein) that each item belongs to, shape (m,), codes 0 … units−1.
+        owners: the bootstrap unit (a query, a protein) of each item, shape (m,), codes 0 … units−1.
         units: number of units.
     """
 
@@ -27,12 +27,12 @@ class Ranked:
         self._truth = truth[order]
         self._owners = np.asarray(owners)[order]
         self._units = units
-        # The last item of each run of equal scores: figures are read off there only.
+        # The last item of each run of equal scores: curves are evaluated only there.
         descending = values[order]
         self._ends = np.flatnonzero(np.r_[descending[1:] != descending[:-1], True]) if len(values) else np.zeros(0, int)
 
     def _curve(self, index: IntArray | None) -> tuple[FloatArray, FloatArray]:
-        """Return relevant and irrelevant items found down to each distinct score, of a resample of units."""
+        """Return the number of relevant and irrelevant items down to each distinct score, of a resample of units."""
         if index is None:
             weights = np.ones(len(self._truth))
         else:
@@ -41,14 +41,14 @@ class Ranked:
         return right[self._ends], wrong[self._ends]
 
     def auroc(self, index: IntArray | None = None) -> float:
-        """Return the chance that a relevant item scores higher than an irrelevant one, ties counted half."""
+        """Return the probability that a relevant item scores higher than an irrelevant one, ties counted half."""
         right, wrong = self._curve(index)
         if not len(right) or right[-1] == 0 or wrong[-1] == 0:
             return float("nan")
         return float(np.trapezoid(np.r_[0.0, right], np.r_[0.0, wrong]) / (right[-1] * wrong[-1]))
 
     def roc(self, points: int = 100) -> tuple[list[float], list[float]]:
-        """Return the curve of the shares of irrelevant and relevant items found, at most so many points of it."""
+        """Return the curve of the fractions of irrelevant and relevant items found, with at most this number of points."""
         right, wrong = self._curve(None)
         if not len(right) or right[-1] == 0 or wrong[-1] == 0:
             return [], []
@@ -88,7 +88,7 @@ class RankedClasses:
         self._classes = [Ranked(scores[:, c], relevant[:, c], owners, n) for c in present]
 
     def average_precision(self, index: IntArray | None = None) -> float:
-        """Return the mean over classes of the average precision, of a resample of items if there is one."""
+        """Return the mean over classes of the average precision, of a resample of items if one is given."""
         found = np.array([ranked.average_precision(index) for ranked in self._classes])
         known = found[np.isfinite(found)]
         return float(known.mean()) if len(known) else float("nan")

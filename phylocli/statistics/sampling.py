@@ -1,4 +1,4 @@
-"""Random subsets that the same seed draws again."""
+"""Reproducible random subsets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 def subsample(rows: IntArray, most: int, seed: int) -> IntArray:
-    """Return at most `most` of these rows, drawn without replacement, in their order."""
+    """Return at most `most` of these rows, sampled without replacement, in their original order."""
     if len(rows) <= most:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))

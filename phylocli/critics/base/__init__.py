@@ -1,1 +1,1 @@
-"""What critics share."""
+"""Base classes of critics."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Decoder(nn.Module):
-    """A critic with scores log q(b | a), and beside it a density m(b) of the same kind that sees no a."""
+    """A critic with scores log q(b | a), and a density m(b) of the same kind that is independent of a."""
 
     def marginal(self, b: Tensor) -> Tensor:
         """Return log m(b), (M,), for b (M, D)."""
@@ -15,5 +15,5 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def fit_marginal(self, b: Tensor) -> None:
-        """Give m the parameters that make b (M, D) likeliest, where all of b is at hand before training."""
+        """Fit m to b (M, D) by maximum likelihood, if all of b is available before training."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What critics with layers of their own share."""
+"""Layers shared by critics."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def perceptron(dimension: int, hidden: int, output: int) -> nn.Sequential:
 
 @torch.no_grad()
 def quieten(last: nn.Module, factor: float = 0.01) -> None:
-    """Scale the weights of a last layer, and its bias, so that what it gives starts near 0."""
+    """Scale down the weights and bias of a last layer, so that its outputs start near 0."""
     for parameter in last.parameters():
         parameter.mul_(factor)

@@ -14,8 +14,8 @@ class Scaled(nn.Module):
     """Holds log(1/τ), as a parameter or as a constant.
 
     Args:
-        temperature: τ, or where it starts.
-        learned: train log(1/τ) along; 1/τ is kept at most 100, as in CLIP (Radford et al. 2021, arXiv 2103.00020).
+        temperature: τ, or its initial value.
+        learned: train log(1/τ); 1/τ is at most 100, as in CLIP (Radford et al. 2021, arXiv 2103.00020).
 
     Raises:
         UsageError: a temperature that is not above 0.
@@ -35,5 +35,5 @@ class Scaled(nn.Module):
         self.learned = learned
 
     def scaled(self, similarity: Tensor) -> Tensor:
-        """Return similarities over the temperature, of the same shape."""
+        """Return similarities divided by the temperature, of the same shape."""
         return similarity * (self.log_scale.clamp(max=self.MOST) if self.learned else self.log_scale).exp()

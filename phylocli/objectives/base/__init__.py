@@ -1,1 +1,1 @@
-"""What objectives share: the batch, masks, requirements, memory banks, estimators."""
+"""Base of the objectives: the batch, masks, requirements, memory banks, estimators."""

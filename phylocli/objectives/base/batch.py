@@ -1,4 +1,4 @@
-"""What an objective knows of N pairs besides the vectors of their two views."""
+"""The data of N pairs that an objective receives besides the vectors of their two views."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from phylocli.objectives.base.masking import negative_mask
 
 @dataclass
 class Batch:
-    """N pairs, and what else the objective asked for by its requirements.
+    """N pairs, with the data requested by the requirements of the objective.
 
     Attributes:
         family: a code for each pair's family, (N,) int64.
-        clan: a code for each pair's clan, (N,) int64, negative where the family belongs to none.
+        clan: a code for each pair's clan, (N,) int64, negative if the family has no clan.
         distance: evolutionary distance between the two views, expected substitutions per site, (N,) floating point; NaN
             where it is undefined.
         more: vectors of the third and further views, each (N, D), in the order of the view.
         residues: of the first view, (N, L, F), before pooling and head.
-        mask: which of these there are, (N, L) bool; they fill each row from the left.
+        mask: which residues exist, (N, L) bool; rows are filled from the left.
         segments: pooled vectors of the first view's segments, (N, T, F), before the head.
-        present: which of these there are, (N, T) bool; they fill each row from the left.
+        present: which segments exist, (N, T) bool; rows are filled from the left.
     """
 
     family: Tensor
@@ -38,7 +38,7 @@ class Batch:
 
     @classmethod
     def of_families(cls, family: Tensor, clan: Tensor | None = None, distance: Tensor | None = None, **others: Any) -> Batch:
-        """Return a batch from family codes (N,) and, where there are any, clan codes and distances (N,)."""
+        """Return a batch from family codes (N,) and, optionally, clan codes and distances (N,)."""
         clan = torch.full_like(family, -1) if clan is None else clan
         distance = torch.full(family.shape, torch.nan, device=family.device) if distance is None else distance
         return cls(family, clan, distance, **others)
@@ -56,7 +56,7 @@ class Batch:
         return Batch(self.family.repeat(2), self.clan.repeat(2), self.distance.repeat(2))
 
     def negatives(self) -> Tensor:
-        """Return which pairs may be contrasted, (N, N) bool: neither of one family nor of one clan. Symmetric."""
+        """Return which pairs may be contrasted, (N, N) bool: pairs that share neither family nor clan. Symmetric."""
         return self.negatives_among(self.family, self.clan)
 
     def negatives_among(self, family: Tensor, clan: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def residues_of(batch: Batch) -> tuple[Tensor, Tensor]:
     """Return residues (N, L, F) and their mask (N, L).
 
     Raises:
-        TypeError: the batch has none: the objective's requirements do not ask for them.
+        TypeError: the batch has none, because the objective's requirements do not include them.
     """
     if batch.residues is None or batch.mask is None:
         raise TypeError("the batch has no residues; request them with Requirements(residues=True)")
@@ -79,7 +79,7 @@ def segments_of(batch: Batch) -> tuple[Tensor, Tensor]:
     """Return segments (N, T, F) and their mask (N, T).
 
     Raises:
-        TypeError: the batch has none: the objective's requirements do not ask for them.
+        TypeError: the batch has none, because the objective's requirements do not include them.
     """
     if batch.segments is None or batch.present is None:
         raise TypeError("the batch has no segments; request them with Requirements(segments=…)")

@@ -1,12 +1,11 @@
-"""The f-divergences of the f-GAN table, each with its convex conjugate, output activation and critical value.
+"""The f-divergences of f-GAN, each with its convex conjugate, output activation and critical value.
 
     D_f(P ‖ Q) = E_Q[ f(p/q) ],   f(1) = 0,   f*(t) = sup over u ≥ 0 of  t u - f(u)
 
-Nowozin, Cseke & Tomioka 2016, arXiv 1606.00709, tables 1, 2 and 6. Three remarks on the table. Its activations are taken
-increasing here, so that a high score always means "a pair" (its -exp(v) and 1 - exp(v) become -exp(-v) and 1 - exp(-v);
-only the sign of the score changes). Its conjugate of Pearson's f, t²/4 + t, is that over all real u; over u ≥ 0 it is
-flat at -1 below t = -2, which is the tighter of the two. And its generator of Jensen–Shannon gives twice the divergence
-as usually defined, so at most 2 log 2.
+Nowozin, Cseke & Tomioka 2016, arXiv 1606.00709, tables 1, 2 and 6, with three differences. Activations are increasing here,
+so that a high score always means "a pair" (-exp(v) and 1 - exp(v) become -exp(-v) and 1 - exp(-v); only the sign of the
+score changes). Their conjugate of Pearson's f, t²/4 + t, is over all real u; over u ≥ 0 it is constant, -1, below t = -2,
+which is tighter. Their generator of Jensen–Shannon gives twice the usual divergence, so at most 2 log 2.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Divergence:
-    """One row of the table; all functions are element by element.
+    """One row of the table; all functions are elementwise.
 
     Attributes:
-        name: as users type it.
+        name: the name used in options.
         f: the generator, of u > 0.
-        activation: g(v), which takes any score into the domain of the conjugate.
+        activation: g(v), which maps any score into the domain of the conjugate.
         conjugate: f*(t).
-        penalty: f*(g(v)), simplified: what a negative's score costs.
-        critical: f'(1): a t above it says "more likely a pair than not".
-        domain: of the conjugate, lowest and highest t.
+        penalty: f*(g(v)), simplified: the penalty of a negative's score.
+        critical: f'(1): t above it means "more likely a pair than not".
+        domain: of the conjugate, minimum and maximum t.
         best: the best scores v, with g(v) = f'(r), from log r.
         log_ratio: log r from the best scores; None where they do not determine it.
     """
@@ -58,7 +57,7 @@ def _same(v: Tensor) -> Tensor:
 def log_lambert(c: Tensor) -> Tensor:
     """Return x with x + exp(x) = c, the logarithm of Lambert's W(exp c), for any real c, of the same shape.
 
-    Newton's method from the right of the root, where it falls monotonically; c may be far too large for exp(c).
+    Newton's method from the right of the root, where it decreases monotonically; c may be far too large for exp(c).
     """
     with torch.no_grad():
         x = torch.where(c < 1, c, c.clamp(min=1).log())

@@ -1,4 +1,4 @@
-"""What estimators of mutual information share: they see a critic's scores, and nothing else of a and b."""
+"""Base class of estimators of mutual information, which are functions of a critic's scores only."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from phylocli.objectives.base.batch import Batch
 
 
 class Estimator(nn.Module):
-    """An objective that is a function of the scores (N, N) of all pairs and of who may be whose negative.
+    """An objective that is a function of the scores (N, N) of all pairs and the mask of negatives.
 
-    A subclass gives `bound`, and `terms` where the loss is something else than the bound with its sign changed.
+    A subclass defines `bound`, and `terms` if the loss is not the negative bound.
 
     Args:
         critic: a (N, D), b (M, D) → scores (N, M).
@@ -22,7 +22,7 @@ class Estimator(nn.Module):
         self.critic = critic
 
     def bound(self, scores: Tensor, negatives: Tensor) -> Tensor:
-        """Return the estimate in nats, a scalar, from scores (N, N), true pairs on the diagonal, and the mask (N, N)."""
+        """Return the estimate in nats, a scalar, from scores (N, N) with true pairs on the diagonal, and the mask (N, N)."""
         raise NotImplementedError
 
     def terms(self, scores: Tensor, negatives: Tensor) -> dict[str, Tensor]:
@@ -35,18 +35,18 @@ class Estimator(nn.Module):
         return self.critic(a, b)
 
     def best_scores(self, log_ratio: Tensor) -> Tensor:
-        """Return the scores of the best critic where log p(a, b) / p(a) p(b) is known, of the same shape."""
+        """Return the scores of the best critic, given log p(a, b) / p(a) p(b), of the same shape."""
         return log_ratio
 
     def ceiling(self, negatives: Tensor) -> float | None:
-        """Return the greatest value in nats that the estimate can take with this mask (N, N); None if unlimited."""
+        """Return the maximum of the estimate in nats with this mask (N, N); None if unlimited."""
         return None
 
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return `loss`, `bound` (nats) and what else the estimator has to say, from a and b (N, D)."""
+        """Return `loss`, `bound` (nats) and further terms of the estimator, from a and b (N, D)."""
         return self.terms(self.scores(a, b), batch.negatives())
 
 
 def estimators() -> list[str]:
-    """Return the names of the objectives that estimate mutual information, sorted: those with a function `bound`."""
+    """Return the sorted names of the objectives that estimate mutual information, that is, define a function `bound`."""
     return [name for name in OBJECTIVES.names() if hasattr(OBJECTIVES.load(name), "bound")]

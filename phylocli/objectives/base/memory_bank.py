@@ -13,11 +13,11 @@ EMPTY = -1
 class MemoryBank(nn.Module):
     """A first-in-first-out queue of the last `size` vectors.
 
-    What is added during a step is pending until `flush`, so that a batch never meets its own vectors, however many parts it
-    was computed in. Pending vectors are not saved: checkpoints are written between steps.
+    Vectors added during a step are pending until `flush`, so a batch is never contrasted with its own vectors, even if it is
+    computed in several parts. Pending vectors are not saved: checkpoints are written between steps.
 
     Args:
-        size: vectors.
+        size: number of vectors.
         dimension: features D of a vector.
     """
 
@@ -42,7 +42,7 @@ class MemoryBank(nn.Module):
         return self.family != EMPTY
 
     def negatives(self, batch: Batch) -> Tensor:
-        """Return which vectors are negatives of the batch's pairs, (N, size) bool: filled slots, no homologs."""
+        """Return the vectors that are negatives of the batch's pairs, (N, size) bool: filled slots, no homologs."""
         return batch.negatives_among(self.family, self.clan) & self.filled()
 
     def add(self, vectors: Tensor, batch: Batch) -> None:
@@ -51,7 +51,7 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def flush(self) -> None:
-        """Store the pending vectors in place of the oldest."""
+        """Replace the oldest vectors by the pending ones."""
         for pending in self._pending:
             vectors, family, clan = (part[-len(self) :] for part in pending)
             at = (self.place + torch.arange(len(vectors), device=vectors.device)) % len(self)

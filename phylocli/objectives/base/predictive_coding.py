@@ -1,4 +1,4 @@
-"""Predicting later segments of a sequence from what came before: what CPC and CPCProt share."""
+"""Base of CPC and CPCProt: predicting later segments of a sequence from earlier ones."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Score = Callable[[Tensor, Tensor], Tensor]
 class PredictiveCoding(nn.Module):
     """Contrasts a segment z_{t+k} with other segments, given the context c_t of a GRU over z_1 … z_t.
 
-    A subclass gives `score(k)`: contexts (P, C) and segments (M, F) → scores (P, M).
+    A subclass defines `score(k)`: contexts (P, C) and segments (M, F) → scores (P, M).
 
     Args:
         features: of a segment.
         context: features of the context.
         steps: k = 1 … steps segments ahead.
-        segment: residues of a segment.
-        first: contexts start after so many segments.
-        everywhere: negatives are all segments of unrelated sequences; False: only those at the same place t + k.
-        within: segments at other places of the sequence itself are negatives, too.
+        segment: residues per segment.
+        first: number of segments before the first context.
+        everywhere: negatives are all segments of unrelated sequences; False: only those at the same position t + k.
+        within: segments at other positions of the same sequence are negatives, too.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class PredictiveCoding(nn.Module):
     def forward(self, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return `loss`, `bound` (nats, averaged over all steps ahead) and its `ceiling`, from `batch.segments` (N, T, F).
 
-        Where no sequence of the batch has enough segments, all three are 0.
+        If no sequence of the batch has enough segments, all three are 0.
         """
         segments, present = segments_of(batch)
-        # Segments fill each row from the left and the GRU reads from the left, so it never meets padding before the end.
+        # Segments fill each row from the left and the GRU reads from the left, so padding has no influence.
         context = self.reader(segments)[0]
         free = batch.negatives_among(batch.family, batch.clan)
         lost, ceilings, counts = [segments.sum() * 0], [segments.new_zeros(())], [segments.new_zeros(())]
@@ -72,10 +72,10 @@ class PredictiveCoding(nn.Module):
         return {"loss": loss, "bound": (ceiling - loss).detach(), "ceiling": ceiling}
 
     def _candidates(self, free: Tensor, present: Tensor, start: int) -> Tensor:
-        """Return for each context which segments are contrasted, the true one included, (N, contexts, N, T) bool."""
+        """Return for each context the candidate segments, including the true one, (N, contexts, N, T) bool."""
         n, length = present.shape
         place = torch.arange(length, device=present.device)
-        at = (place[None] == place[start:, None])[None, :, None]  # (1, contexts, 1, T): the place that is predicted
+        at = (place[None] == place[start:, None])[None, :, None]  # (1, contexts, 1, T): the predicted position
         itself = torch.eye(n, dtype=torch.bool, device=present.device)[:, None, :, None]
         others = free[:, None, :, None] & (at | self.everywhere)
         return present & (others | itself & (at | self.within))

@@ -12,14 +12,15 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int, weights: Tensor | 
     """Return the assignment of N samples to K prototypes that uses all prototypes equally, (N, K), each row of sum 1.
 
     It is Q = argmax ⟨Q, scores⟩ + ε H(Q) over the couplings whose columns sum to 1/K and whose rows sum to the weights,
-    found by scaling columns and rows in turn, and then divided by the weights. The last scaling is that of the rows, so rows
-    are exact and columns as good as the iterations. As ε → 0 it becomes the optimal transport plan.
+    computed by scaling columns and rows alternately, and then divided by the weights. Rows are scaled last, so row sums are
+    exact and column sums converge with the iterations. As ε → 0 it becomes the optimal transport plan.
 
     Args:
         scores: (N, K).
         epsilon: ε, the smoothness.
-        iterations: scalings of columns and rows.
-        weights: mass of each sample, (N,), of sum 1; None: 1/N. A sample of mass 0 takes no part, and its own row is void.
+        iterations: number of scalings of columns and rows.
+        weights: weight of each sample, (N,), of sum 1; None: 1/N. A sample of weight 0 has no influence, and its own row is
+            undefined.
     """
     n, k = scores.shape
     mass = torch.full_like(scores[:, 0], 1 / n) if weights is None else weights.to(scores.dtype)
