@@ -18,14 +18,15 @@ import logging
 import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from phylocli.core.errors import UsageError
+from phylocli.config.layers import Layer, collect, leaves
+from phylocli.core.errors import UsageError, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -80,33 +81,6 @@ class Cli:
         return cls(*found.pop("flags", ()), **found)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """The values that one place gives: a file, a variable of the environment, the command line.
-
-    Attributes:
-        where: the place, for messages.
-        values: nested as in TOML.
-        names: how the user wrote a key that is not called `where: key`, by the dotted key: `{"number": "-n"}`.
-        folder: paths of existing files are relative to it; None: to the working folder.
-    """
-
-    where: str
-    values: dict[str, Any]
-    names: Mapping[str, str] = field(default_factory=dict)
-    folder: Path | None = None
-
-    def below(self, table: str) -> Layer:
-        """Return the layer as one of a configuration that has this layer's own as its table."""
-        names = {f"{table}.{key}": self.name_of(key) for key in _leaves(self.values)}
-        return Layer(self.where, {table: self.values}, names, self.folder)
-
-    def name_of(self, key: str) -> str:
-        """Return a dotted key as the user wrote it, with the place."""
-        place = self.where if self.where.endswith("]") else f"{self.where}:"
-        return self.names.get(key) or (f"{place} {key}" if self.where else key)
-
-
 class Config(BaseModel):
     """Base of the configurations. Immutable; unknown keys are errors; NaN is refused everywhere."""
 
@@ -136,9 +110,7 @@ class Config(BaseModel):
         Args:
             arguments: what the command line gives beside options of the configuration, by the command's parameters.
         """
-        from phylocli.config import layers
-
-        return layers.collect(cls.table)
+        return collect(cls.table)
 
     @classmethod
     def layered(cls, layers: Iterable[Layer]) -> Self:
@@ -149,13 +121,13 @@ class Config(BaseModel):
         """
         merged: dict[str, Any] = {}
         names: dict[str, str] = {}
-        for layer in layers:
-            values = _renamed(cls, located(cls, layer).values, layer)
-            for key in _leaves(values):
+        present = [replace(layer, values=_renamed(cls, located(cls, layer).values, layer)) for layer in layers]
+        for layer in present:
+            for key in leaves(layer.values):
                 names[key] = layer.name_of(key)
-            merged = cls.merge(merged, values)
+            merged = cls.merge(merged, layer.values)
         try:
-            return cls.model_validate(merged)
+            return cls.model_validate(merged, context=present)  # for validators that want to know who said what
         except ValidationError as error:
             raise _usage_error(cls, error, names) from error
 
@@ -223,21 +195,6 @@ def _literals(annotation: Any) -> list[Any]:
     return [choice for part in typing.get_args(annotation) for choice in _literals(part)]
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for a word that does not exist, with the nearest spelling.
-
-    Args:
-        what: the sentence's beginning, which the word ends: `there is no option`.
-        name: the word.
-        known: the words that there are.
-    """
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return UsageError(
-        f"{what} {name!r}", fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known) or 'none'}"
-    )
-
-
 def _renamed(cls: type[Config], values: Mapping[str, Any], layer: Layer) -> dict[str, Any]:
     """Return values under today's names of their fields, with a warning for each earlier name."""
     today = {old: name for name, field in cls.model_fields.items() for old in Cli.of(field).formerly}
@@ -258,7 +215,7 @@ def located(cls: type[Config], layer: Layer) -> Layer:
     """Return a layer with the paths of existing files as seen from the working folder."""
     if layer.folder is None:
         return layer
-    return Layer(layer.where, _located(cls, layer.values, layer.folder), layer.names)
+    return replace(layer, values=_located(cls, layer.values, layer.folder), folder=None)
 
 
 def _located(cls: type[Config], values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -275,13 +232,6 @@ def _located(cls: type[Config], values: Mapping[str, Any], folder: Path) -> dict
             paths = [str(folder / str(part)) if part and (folder / str(part)).exists() else part for part in parts]
             found[name] = paths if isinstance(value, list | tuple) else paths[0]
     return found
-
-
-def _leaves(values: Mapping[str, Any], at: str = "") -> Iterable[str]:
-    for key, value in values.items():
-        yield at + key
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{at}{key}.")
 
 
 _KINDS = {
@@ -307,7 +257,7 @@ def _usage_error(cls: type[Config], error: ValidationError, names: Mapping[str, 
         table = holder.table or ".".join([part for part in (cls.table, *path[:-1]) if part])
         place = f"{where}: " if where else f"{shown}: " if shown != ".".join(path) else ""
         owner = f"[{table}] has" if path[:-1] or table != "run" else "there is"  # a run's file has its options at the top
-        return unknown(f"{place}{owner} no option", path[-1], holder.model_fields)
+        return unknown_name(f"{place}{owner} no option", path[-1], holder.model_fields)
     if kind == "literal_error" and field is not None:
         known = choices(field)
         near = difflib.get_close_matches(str(value), known, n=1)
@@ -370,4 +320,4 @@ def _plain(value: Any) -> Any:
     return value
 
 
-__all__ = ["Cli", "Config", "Layer", "choices", "located", "nested_class", "unknown"]
+__all__ = ["Cli", "Config", "Layer", "choices", "located", "nested_class"]

@@ -9,17 +9,63 @@ the environment names an option in capitals with two underscores for each dot: `
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from phylocli.config.assignments import nested, parse_value
-from phylocli.config.base import Layer, unknown
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import UsageError, unknown_name
 from phylocli.formats.toml import read_toml
 
 PROJECT_FILE = "phylocli.toml"
 
 _NO_STAGE = ("assignments", "base", "layers", "types")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The values that one place gives: a file, a variable of the environment, the command line.
+
+    Attributes:
+        where: the place, for messages.
+        values: nested as in TOML.
+        names: how the user wrote a key that is not called `where: key`, by the dotted key: `{"number": "-n"}`.
+        folder: paths of existing files are relative to it; None: to the working folder.
+        ambient: it holds for every command: the user's or the project's file, or the environment.
+    """
+
+    where: str
+    values: dict[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    ambient: bool = False
+
+    def below(self, table: str) -> Layer:
+        """Return the layer as one of a configuration that has this layer's own as its table."""
+        names = {f"{table}.{key}": self.name_of(key) for key in leaves(self.values)}
+        return replace(self, values={table: self.values}, names=names)
+
+    def of_table(self, table: str) -> Layer:
+        """Return what the layer says of one table, as a layer of that table's own configuration."""
+        given = self.values.get(table)
+        values = nested(dict(given)) if isinstance(given, Mapping) else {}
+        names = {key: self.names.get(f"{table}.{key}", "") for key in leaves(values)}
+        where = f"{self.where}: [{table}]" if self.where else f"[{table}]"
+        return replace(self, where=where, values=values, names={key: name for key, name in names.items() if name})
+
+    def name_of(self, key: str) -> str:
+        """Return a dotted key as the user wrote it, with the place."""
+        place = self.where if self.where.endswith("]") else f"{self.where}:"
+        return self.names.get(key) or (f"{place} {key}" if self.where else key)
+
+
+def leaves(values: Mapping[str, Any], at: str = "") -> Iterable[str]:
+    """Yield the dotted keys of nested values, those of tables too."""
+    for key, value in values.items():
+        yield at + key
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{at}{key}.")
 
 
 def tables() -> list[str]:
@@ -69,11 +115,11 @@ def from_file(path: Path, table: str) -> Layer:
     content = read_toml(path)
     for key, value in content.items():
         if key not in tables():
-            raise unknown(f"{path}: there is no table", key, tables())
+            raise unknown_name(f"{path}: there is no table", key, tables())
         if not isinstance(value, dict):
             raise UsageError(f"{path}: {key!r} must be a table, not {value!r}", fix=f"write [{key}] and its options below")
     values = content.get(table, {})
-    return Layer(f"{path}: [{table}]", values, folder=path.parent)
+    return Layer(f"{path}: [{table}]", values, folder=path.parent, ambient=True)
 
 
 def from_environment(environment: Mapping[str, str], table: str) -> list[Layer]:
@@ -86,8 +132,19 @@ def from_environment(environment: Mapping[str, str], table: str) -> list[Layer]:
             if parts[0] == "view" and len(parts) > 1 and parts[1] != "name":
                 parts[1] = parts[1].replace("_", "-")  # a variable cannot hold the hyphen of a view's name
             key = ".".join(parts)
-            found.append(Layer(f"${variable}", nested({key: parse_value(environment[variable])}), {key: f"${variable}"}))
+            values = nested({key: parse_value(environment[variable])})
+            found.append(Layer(f"${variable}", values, {key: f"${variable}"}, ambient=True))
     return found
 
 
-__all__ = ["PROJECT_FILE", "collect", "from_environment", "from_file", "project_file", "tables", "user_file"]
+__all__ = [
+    "PROJECT_FILE",
+    "Layer",
+    "collect",
+    "from_environment",
+    "from_file",
+    "leaves",
+    "project_file",
+    "tables",
+    "user_file",
+]

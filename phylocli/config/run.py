@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,25 +12,29 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from phylocli.config import layers
 from phylocli.config.align import AlignConfig
-from phylocli.config.assignments import nested
 from phylocli.config.base import Cli, Config, Layer, nested_class
 from phylocli.config.embed import EmbedConfig
 from phylocli.config.fetch import FetchConfig
-from phylocli.config.pairs import PairsConfig
+from phylocli.config.pairs import PairsConfig, SamplingConfig
 from phylocli.config.probe import ProbeConfig
 from phylocli.config.train import TrainConfig
 from phylocli.config.tree import TreeConfig
 from phylocli.config.types import Alphabet, Seed
 from phylocli.core.errors import UsageError
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_PAIRS = 50_000
 """Rows of the table of pairs, where one is needed and no number is given."""
 
-ONLY_BY_TABLE = (
-    *("bins", "quantiles", "replace", "species", "max_per_sequence", "max_per_ancestor"),
-    *("min_identity", "max_identity", "min_coverage"),
-)
-"""Options of `[pairs]` that pairs sampled during training cannot follow."""
+SHARED = ("seed", "alphabet")
+"""Options of a run that hold for the stages which do not set their own."""
+
+OF_VIEW = ("min_dist", "max_dist", "unit", "relation", "species_pattern", "scheme")
+"""Options of `[pairs]` that pairs sampled during training follow too."""
+
+ONLY_BY_TABLE = tuple(name for name in SamplingConfig.model_fields if name not in (*OF_VIEW, *SHARED, "number"))
+"""Options of `[pairs]` that they cannot follow."""
 
 
 class HoldoutConfig(Config):
@@ -63,7 +68,7 @@ class RunConfig(Config):
     """Options of 'phylocli tree'."""
     pairs: PairsConfig = PairsConfig()
     """Options of 'phylocli pairs'."""
-    train: TrainConfig = Field(default={}, validate_default=True)
+    train: TrainConfig = Field(default_factory=dict, validate_default=True)
     """Options of 'phylocli train'."""
     embed: EmbedConfig = EmbedConfig()
     """Options of 'phylocli embed'."""
@@ -99,10 +104,13 @@ class RunConfig(Config):
         pairs = info.data.get("pairs")
         if isinstance(value, TrainConfig) or not isinstance(value, Mapping) or pairs is None:
             return value
-        own = Layer("[train]", nested(dict(value)))
-        config, band = TrainConfig.layered([own]), _band(pairs)
+        shared = Layer("", {key: value[key] for key in SHARED if key in value})
+        own = [shared, *(layer.of_table("train") for layer in info.context or [Layer("", {"train": value})])]
+        config, band = TrainConfig.layered(own), _band(pairs)
         samples = "phylogenetic" in config.view.name.split("+") and not _trains_on_pairs(info.data.get("train_on"), pairs)
-        return TrainConfig.layered([Layer("[pairs]", {"view": {"phylogenetic": band}}), own]) if band and samples else config
+        if band and samples:
+            config = TrainConfig.layered([Layer("[pairs]", {"view": {"phylogenetic": band}}), *own])
+        return config
 
     @model_validator(mode="before")
     @classmethod
@@ -115,7 +123,7 @@ class RunConfig(Config):
             below, given = nested_class(field), values.get(name, {})
             if below is None or not isinstance(given, dict):
                 continue
-            shared = {key: values[key] for key in ("seed", "alphabet") if key in values and key in below.model_fields}
+            shared = {key: values[key] for key in SHARED if key in values and key in below.model_fields}
             values[name] = {**shared, **given}
         pairs = values.get("pairs")
         if isinstance(pairs, dict) and pairs.get("number") is None and ("scheme" in pairs or pairs.get("replace")):
@@ -131,6 +139,8 @@ class RunConfig(Config):
             )
         if self.train.alphabet != self.alphabet:
             raise UsageError("[train] alphabet differs from the run's", fix="set alphabet once, above all tables")
+        if self.pairs.holdout is not None:
+            logger.warning("[pairs] holdout is not used: a run holds out clades, by [holdout] fraction")
         if self.train_on == "trees":
             table_only = _only_by_table(self.pairs)
             if table_only:
@@ -151,8 +161,8 @@ def _trains_on_pairs(train_on: str | None, pairs: PairsConfig) -> bool:
 
 def _band(pairs: PairsConfig) -> dict[str, Any]:
     """Return what `[pairs]` says of the distances, as parameters of the view that samples pairs during training."""
-    names, default = ("min_dist", "max_dist", "unit", "relation", "species_pattern", "scheme"), PairsConfig()
-    given = {name: value for name in names if (value := getattr(pairs, name)) != getattr(default, name)}
+    default = PairsConfig()
+    given = {name: value for name in OF_VIEW if (value := getattr(pairs, name)) != getattr(default, name)}
     if given.get("scheme") == "per-family":
         given["scheme"] = "uniform"  # batches take families equally often as it is
     return given

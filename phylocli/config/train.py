@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -299,7 +300,7 @@ class TrainConfig(Config):
             raise UsageError(f"recipe must be a name or a file, not {named!r}")
         recipe = recipes.read(named)
         if recipe.is_run:
-            kept = [layer for layer in layers if not (layer.where.startswith("$") or layer.where.endswith("]"))]
+            kept = [layer for layer in layers if not layer.ambient]
             ignored = [layer.where for layer in layers if layer not in kept]
             if ignored:
                 logger.info(f"{named} is the complete configuration of a run; ignoring {', '.join(ignored)}")
@@ -331,7 +332,7 @@ class TrainConfig(Config):
 
     def based_on(self, path: Path) -> Self:
         """Return the configuration of a run's config.toml with the options of this one over it, but for its recipe."""
-        layers = [Layer(x.where, {k: v for k, v in x.values.items() if k != "recipe"}, x.names) for x in self._layers]
+        layers = [replace(x, values={k: v for k, v in x.values.items() if k != "recipe"}) for x in self._layers]
         return type(self).layered([Layer("", {"recipe": path}), *layers])
 
     def to_toml(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, unknown_name
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 """The 20 amino acids in alphabetical order of their letters: the order of every 20-state matrix in phylocli."""
@@ -106,7 +106,7 @@ def check_alphabet(name: str) -> str:
         UsageError: it is neither `protein` nor `dna`.
     """
     if name not in ALPHABETS:
-        raise UsageError(f"there is no alphabet named {name!r}", fix=f"known: {', '.join(ALPHABETS)}")
+        raise unknown_name("unknown alphabet", name, ALPHABETS)
     return name
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -66,3 +68,22 @@ class ServiceError(PhylocliError):
 
 class MissingDependencyError(PhylocliError):
     """An optional engine or package is needed and not installed."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str], *, more: str = "") -> UsageError:
+    """Return the error for a name that does not exist, with the nearest spelling and those that do.
+
+    Args:
+        what: how the sentence that the name ends begins: `unknown rooting`, `there is no option`.
+        name: as the user wrote it.
+        known: the names that there are.
+        more: what may be written beside them: `, or a file`.
+    """
+    import difflib
+
+    known = [*known]
+    near = difflib.get_close_matches(name, known, n=1)
+    return UsageError(
+        f"{what} {name!r}",
+        fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known) or 'none'}{more}",
+    )

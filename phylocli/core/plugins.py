@@ -16,7 +16,6 @@ are read from the source text, so that listing imports nothing.
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import importlib
 import importlib.machinery
@@ -31,7 +30,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from phylocli.core import protocols
-from phylocli.core.errors import PhylocliError, UsageError
+from phylocli.core.errors import PhylocliError, UsageError, unknown_name
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -81,12 +80,7 @@ class Kind(Generic[P]):
         wanted = name.replace("_", "-")
         origins = self.origins(wanted)
         if not origins:
-            known = self.names()
-            near = difflib.get_close_matches(wanted, known, n=1)
-            raise UsageError(
-                f"unknown {self.noun} {name!r}",
-                fix=(f"did you mean {near[0]!r}? " if near else "") + f"available: {', '.join(known)}",
-            )
+            raise unknown_name(f"unknown {self.noun}", wanted, self.names())
         if len(origins) > 1:
             raise _clash(self.noun, wanted, origins)
         if wanted in self._files():
@@ -244,11 +238,7 @@ def check_parameters(kind: str, name: str, make: Callable[..., Any], parameters:
     known = {key: found for key, found in every.items() if found.default is not found.empty}  # the others the program gives
     for key, value in parameters.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise UsageError(
-                f"the {kind} {name!r} has no parameter {key!r}",
-                fix=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known) or 'none'}",
-            )
+            raise unknown_name(f"the {kind} {name!r} has no parameter", key, known)
         words = _annotated_types(known[key].annotation)
         types = [_TYPES.get(word) for word in words]
         if value is None or any(found is None for found in types):

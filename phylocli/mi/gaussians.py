@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import UsageError, unknown_name
 
 TRANSFORMS = ("none", "cubic")
 EULER_GAMMA = 0.5772156649015329
@@ -38,7 +38,7 @@ class Gaussians:
         if self.dimension < 1 or not 0 <= self.nats < math.inf:
             raise UsageError(f"there are no Gaussians of {self.dimension} components that share {self.nats} nats")
         if self.transform not in TRANSFORMS:
-            raise UsageError(f"there is no transform named {self.transform!r}", fix=f"known: {', '.join(TRANSFORMS)}")
+            raise unknown_name("unknown transform", self.transform, TRANSFORMS)
 
     @property
     def correlation(self) -> float:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import unknown_name
 from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.formats.tables import TableWriter, format_of, parse_format
 
@@ -26,7 +26,7 @@ def format_for(target: PathLike | None, format: str | None) -> str:
     if format is None:
         return "json" if target is not None and str(target).endswith(".json") else format_of(target)
     if format not in FORMATS:
-        raise UsageError(f"there is no format named {format!r}", fix=f"known: {', '.join(FORMATS)}")
+        raise unknown_name("unknown format", format, FORMATS)
     return format
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import math
@@ -10,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.formats.streams import PathLike
 
 logger = logging.getLogger(__name__)
@@ -144,12 +143,7 @@ def find(model: PathLike | None = None) -> Path:
             "no model is named, and this installation ships none" if model is None else "this installation ships no model",
             fix="train one with 'phylocli train families.sto -o run' and use --model run/model",
         )
-    near = difflib.get_close_matches(name, known, n=1)
-    raise UsageError(
-        f"{name!r} is neither a model nor a folder",
-        fix=(f"did you mean {near[0]!r}? " if near else "")
-        + (f"known: {', '.join(known)}; or name the folder of a model" if known else "name the folder of a model"),
-    )
+    raise unknown_name("there is no model or folder", name, known, more="; or the folder of a model")
 
 
 def card(model: PathLike | None = None) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import UsageError, unknown_name
 from phylocli.objectives import nwj
 from phylocli.objectives.base.divergences import DIVERGENCES, Divergence
 from phylocli.objectives.base.estimator import Estimator
@@ -27,7 +27,7 @@ def row(divergence: str) -> Divergence:
         UsageError: no such divergence.
     """
     if divergence not in DIVERGENCES:
-        raise UsageError(f"unknown f-divergence {divergence!r}", fix=f"available: {', '.join(DIVERGENCES)}")
+        raise unknown_name("unknown f-divergence", divergence, DIVERGENCES)
     return DIVERGENCES[divergence]
 
 

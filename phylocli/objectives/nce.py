@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import UsageError, unknown_name
 from phylocli.objectives import infonce, nwj
 from phylocli.objectives.base.estimator import Estimator
 from phylocli.objectives.base.masking import contrast, mean, positives
@@ -40,6 +40,9 @@ def bound(scores: Tensor, negatives: Tensor) -> Tensor:
     return nwj.bound(scores + 1, negatives)
 
 
+FORMS = ("binary", "ranking")
+
+
 class Objective(Estimator):
     """Noise-contrastive estimation on a critic's scores: `loss` and `bound` (nats).
 
@@ -53,8 +56,8 @@ class Objective(Estimator):
         super().__init__(critic)
         if ratio < 0:
             raise UsageError(f"the ratio of noise to pairs cannot be {ratio}", fix="0 takes all of the batch")
-        if form not in ("binary", "ranking"):
-            raise UsageError(f"unknown form of NCE {form!r}", fix="available: binary, ranking")
+        if form not in FORMS:
+            raise unknown_name("unknown form of NCE", form, FORMS)
         self.ratio = ratio or None
         self.ranking = form == "ranking"
 

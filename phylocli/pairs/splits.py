@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import read_table, require_columns, split_schema, write_table
@@ -208,7 +208,7 @@ def split_family(
         UsageError: no such kind.
     """
     if kind not in HOLDOUTS:
-        raise UsageError(f"unknown kind of split {kind!r}", fix=f"known: {', '.join(HOLDOUTS)}")
+        raise unknown_name("unknown kind of split", kind, HOLDOUTS)
     if kind != "clades":
         group = (kind == "clans" and family.clan) or family.label
         yield _part_of(group, fractions, seed), family

@@ -5,13 +5,12 @@ A recipe states what differs from the defaults of `phylocli.config.train.TrainCo
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phylocli.core import plugins
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import unknown_name
 from phylocli.formats.streams import PathLike
 from phylocli.formats.toml import read_toml
 
@@ -59,12 +58,7 @@ def read(recipe: PathLike) -> Recipe:
     elif text.endswith(".toml") or "/" in text:
         path = Path(text)
     else:
-        near = difflib.get_close_matches(text, known, n=1)
-        raise UsageError(
-            f"unknown recipe {text!r}",
-            fix=(f"did you mean {near[0]!r}? " if near else "")
-            + f"available: {', '.join(known)}, or the path of a .toml file",
-        )
+        raise unknown_name("unknown recipe", text, known, more=", or the path of a .toml file")
     content = read_toml(path)
     name, idea, paper = (content.pop(key, "") for key in ("recipe", "idea", "paper"))
     content.pop("phylocli", None)  # the version that a run was made with

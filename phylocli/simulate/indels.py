@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core.errors import PhylocliError, UsageError
+from phylocli.core.errors import PhylocliError, UsageError, unknown_name
 from phylocli.formats.tree import Tree
 
 Ints = npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ class IndelModel:
             if not 0 <= rate < np.inf:
                 raise UsageError(f"the rate of {what} must be at least 0, not {rate:g}", fix="it is per substitution")
         if self.law not in LAWS:
-            raise UsageError(f"unknown distribution of indel lengths {self.law!r}", fix=f"known: {', '.join(LAWS)}")
+            raise unknown_name("unknown distribution of indel lengths", self.law, LAWS)
         if self.longest < 1:
             raise UsageError(f"the longest indel has {self.longest} residues", fix="give 1 or more")
         lengths = np.arange(1, self.longest + 1, dtype=np.float64)

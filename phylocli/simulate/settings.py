@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS, encode_states
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.formats import newick, read_sequences
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.streams import PathLike, display_name
@@ -54,7 +54,7 @@ class TreeModel:
 
     def __post_init__(self) -> None:
         if self.process not in PROCESSES:
-            raise UsageError(f"unknown tree process {self.process!r}", fix=f"known: {', '.join(PROCESSES)}")
+            raise unknown_name("unknown tree process", self.process, PROCESSES)
         if not 2 <= self.tips[0] <= self.tips[1]:
             raise UsageError(f"a family cannot have {_shown(self.tips)} members", fix="give 2 or more")
 

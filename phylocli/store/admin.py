@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from phylocli.core import console
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.formats import write_families
 from phylocli.formats.provenance import sidecar_path, write_sidecar
 from phylocli.formats.sequences import fasta
@@ -23,6 +23,7 @@ from phylocli.store.verify import Finding
 logger = logging.getLogger(__name__)
 
 _ROWS = 1000
+EXPORT_FORMATS = ("stockholm", "fasta")
 
 
 def chosen(store: Store, accessions: Sequence[str] | None, clans: Sequence[str] | None) -> list[str]:
@@ -165,8 +166,8 @@ def export_families(
         UsageError: no such format.
         BadInputError: a family that is not there, or an empty store.
     """
-    if format not in ("stockholm", "fasta"):
-        raise UsageError(f"unknown export format {format!r}", fix="known: stockholm, fasta")
+    if format not in EXPORT_FORMATS:
+        raise unknown_name("unknown export format", format, EXPORT_FORMATS)
     named = chosen(store, accessions, clans)
     if not named:
         raise BadInputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from phylocli import views
 from phylocli.config.train import TrainConfig
 from phylocli.core import plugins
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import UsageError, unknown_name
 from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES, POOLINGS
 from phylocli.train.report import trackers
 
@@ -22,8 +22,7 @@ def check_config(config: TrainConfig) -> None:
     plugins.check_parameters("objective", objective.name, OBJECTIVES.load(objective.name).Objective, objective.parameters)
     made = ENCODERS.load(encoder.name).Encoder
     if encoder.preset not in made.PRESETS:
-        presets = ", ".join(made.PRESETS)
-        raise UsageError(f"the encoder {encoder.name!r} has no preset {encoder.preset!r}", fix=f"available: {presets}")
+        raise unknown_name(f"the encoder {encoder.name!r} has no preset", encoder.preset, made.PRESETS)
     plugins.check_parameters("encoder", encoder.name, made, encoder.parameters)
     pooling = POOLINGS.load(encoder.pooling).Pooling
     plugins.check_parameters("pooling", encoder.pooling, pooling, encoder.pooling_parameters)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import UsageError, unknown_name
 
 STATES = 20
 Array = npt.NDArray[np.float64]
@@ -239,7 +239,7 @@ def substitution_model(name: str) -> SubstitutionModel:
         equal = np.ones((STATES, STATES)) - np.eye(STATES)
         return SubstitutionModel.from_exchangeabilities(key, equal, np.ones(STATES) / STATES)
     if key not in _NUMBERS:
-        raise UsageError(f"unknown substitution model {name!r}", fix=f"known: {', '.join(MODELS)}")
+        raise unknown_name("unknown substitution model", name, MODELS)
     exchangeabilities, frequencies = _NUMBERS[key]
     pi = np.array([float(word) for word in frequencies.split()])
     return SubstitutionModel.from_exchangeabilities(key, _lower_triangle(exchangeabilities), pi)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from phylocli.config.tree import TreeConfig
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import unknown_name
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
@@ -38,7 +38,7 @@ def write_trees(
         UsageError: no such format.
     """
     if format not in FORMATS:
-        raise UsageError(f"unknown tree format {format!r}", fix=f"known: {', '.join(FORMATS)}")
+        raise unknown_name("unknown tree format", format, FORMATS)
     count = 0
     if to_store:
         shelf = Store(store)

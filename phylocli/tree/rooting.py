@@ -11,7 +11,7 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, unknown_name
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.tree import Tree, is_support
 
@@ -38,7 +38,7 @@ def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -
         BadInputError: an outgroup tip that is not in the tree, or an outgroup that is all of it.
     """
     if method not in METHODS:
-        raise UsageError(f"unknown rooting {method!r}", fix=f"known: {', '.join(METHODS)}")
+        raise unknown_name("unknown rooting", method, METHODS)
     if method == "none" and not outgroup:
         return tree
     tree = tree.merge_unary()

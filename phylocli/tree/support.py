@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import UsageError, unknown_name
 from phylocli.core.protocols import TreeEnginePlugin
 from phylocli.formats.tree import Tree, is_support
 from phylocli.tree import deduplicate as _collapse
@@ -46,7 +46,7 @@ def parse_support(text: str) -> Measure | None:
         return None
     name, _, number = text.partition("=")
     if name not in METHODS:
-        raise UsageError(f"unknown branch support {name!r}", fix=f"known: none, {', '.join(METHODS)}")
+        raise unknown_name("unknown branch support", name, ("none", *METHODS))
     if not number and "=" not in text:
         return Measure(name, METHODS[name])
     if not METHODS[name]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.alphabet import AMINO_ACIDS, FIRST_RESIDUE, UNKNOWN
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import unknown_name
 from phylocli.simulate.substitutions import alias_tables
 from phylocli.views.base.contracts import Tokens, check_distance
 
@@ -68,8 +68,8 @@ class Substitution:
 
     def __init__(self, distance: float = 0.5, matrix: Matrix = "uniform") -> None:
         self.distance = check_distance(distance, "distance")
-        if matrix not in ("uniform", "blosum62"):
-            raise UsageError(f"the view substitution knows no matrix {matrix!r}", fix="known: uniform, blosum62")
+        if matrix not in get_args(Matrix):
+            raise unknown_name("the view substitution has no matrix", matrix, get_args(Matrix))
         from scipy.linalg import expm
 
         rates = exchange(matrix) - np.eye(20)

@@ -156,7 +156,7 @@ def test_a_whitening_to_fewer_features_and_one_for_which_there_are_too_few_famil
         ({"whitening.dimension": 49}, "whitening.dimension is 49"),
         ({"whitening.power": 0.0}, "require whitening"),
         ({"kernel.width": 0.0}, "kernel.width must be above 0"),
-        ({"encoder.start": "no-such-model"}, "neither a model nor a folder"),
+        ({"encoder.start": "no-such-model"}, "no model or folder"),
         ({"encoder.average_coefficient": 0.5}, "average_coefficient needs encoder.start"),
         ({"encoder.start": "default", "encoder.average_coefficient": 1.5}, "average_coefficient must be at most 1"),
     ],

@@ -3,8 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from phylocli.config.run import RunConfig, of_arguments, of_file
+from phylocli.config.layers import Layer
+from phylocli.config.pairs import SamplingConfig
+from phylocli.config.run import OF_VIEW, ONLY_BY_TABLE, RunConfig, of_arguments, of_file
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.views.phylogenetic import Phylogenetic
 from phylocli.workflow.run import Chain
 from phylocli.workflow.stages import Ledger, Stage
 
@@ -195,6 +198,39 @@ def test_a_run_trains_on_a_table_where_only_a_table_can_follow(tmp_path, text, o
 def test_limits_that_training_on_trees_cannot_follow_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"cannot follow \[pairs\] min_identity"):
         load(write(tmp_path, 'families = ["PF00042"]\ntrain_on = "trees"\n[pairs]\nmin_identity = 0.3\n'))
+
+
+def test_every_option_of_pairs_is_followed_by_the_view_or_makes_a_run_train_on_a_table(tmp_path, caplog):
+    """A new option of sampling belongs to one of the two; none is dropped without a word."""
+    from inspect import signature
+
+    assert set(OF_VIEW) == set(signature(Phylogenetic).parameters)
+    assert {*OF_VIEW, *ONLY_BY_TABLE, "number", "seed", "alphabet"} == set(SamplingConfig.model_fields)
+    load(write(tmp_path, 'families = ["PF00042"]\n[pairs]\nholdout = "clans"\n'))
+    assert "[pairs] holdout is not used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[train]\nstepz = 3\n", r"run\.toml: \[train\] has no option 'stepz'"),
+        ("[train.optimiser]\nwarmup = 2\n", r"run\.toml: \[train\] optimiser\.warmup must be at most 1, not 2"),
+        ('[train]\n"batch.pairs" = "a"\n', r"run\.toml: \[train\] batch\.pairs must be a whole number"),
+        ("train = 3\n", r"run\.toml: train must be a table"),
+    ],
+)
+def test_options_of_training_are_checked_with_the_place_in_a_runs_file(tmp_path, text, said):
+    with pytest.raises(UsageError, match=said):
+        load(write(tmp_path, ("" if "[" in text else text) + 'families = ["PF00042"]\n' + (text if "[" in text else "")))
+
+
+def test_options_of_training_keep_the_names_of_the_command_line_and_the_environment(tmp_path, monkeypatch):
+    families = Layer("", {"families": ["PF00042"]})
+    with pytest.raises(UsageError, match=r"^--set train\.steps must be a whole number"):
+        RunConfig.layered([families, Layer("--set", {"train": {"steps": "x"}}, {"train.steps": "--set train.steps"})])
+    monkeypatch.setenv("PHYLOCLI_TRAIN__STEPS", "x")
+    with pytest.raises(UsageError, match=r"^\$PHYLOCLI_TRAIN__STEPS must be a whole number"):
+        RunConfig.layered([*RunConfig.gather({}), families])
 
 
 def test_seed_and_alphabet_are_set_once_for_all_stages(tmp_path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, BinaryIO, Literal
+from typing import IO, BinaryIO, Literal, get_args
 
 from phylocli.core import alphabet
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, unknown_name
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
 logger = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ def parse_on_duplicate(text: str) -> OnDuplicate:
     Raises:
         UsageError: no such policy.
     """
-    if text not in ("error", "keep-first", "rename"):
-        raise UsageError(f"unknown duplicate policy {text!r}", fix="known: error, keep-first, rename")
+    if text not in get_args(OnDuplicate):
+        raise unknown_name("unknown duplicate policy", text, get_args(OnDuplicate))
     return text  # type: ignore[return-value]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import UsageError, unknown_name
 from phylocli.formats.streams import STDIO, PathLike, atomic_path, is_file, open_output, suffix_of
 
 if TYPE_CHECKING:
@@ -158,6 +158,6 @@ def parse_format(text: str | None) -> TableFormat | None:
     """
     if text is None:
         return None
-    if text not in ("tsv", "csv", "parquet", "arrow"):
-        raise UsageError(f"unknown table format {text!r}", fix="known: tsv, csv, parquet, arrow")
+    if text not in get_args(TableFormat):
+        raise unknown_name("unknown table format", text, get_args(TableFormat))
     return text  # type: ignore[return-value]

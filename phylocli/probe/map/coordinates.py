@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core import console
-from phylocli.core.errors import MissingDependencyError, UsageError
+from phylocli.core.errors import MissingDependencyError, unknown_name
 from phylocli.formats.embeddings import unit
 
 FloatArray = npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ def resolve_method(method: str, points: int) -> str:
         MissingDependencyError: UMAP is asked for and not installed.
     """
     if method not in METHODS:
-        raise UsageError(f"unknown projection {method!r}", fix=f"known: {', '.join(METHODS)}")
+        raise unknown_name("unknown projection", method, METHODS)
     found = find_spec("umap")
     installed = found is not None and found.origin is not None  # numba's cache stays behind as a folder when it is removed
     if method == "umap" and not installed:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.errors import BadInputError, unknown_name
 from phylocli.formats.streams import atomic_path, write_text
 from phylocli.train.checkpoints import FIGURES, SMALLER_IS_BETTER
 from phylocli.train.report.metrics import read_metrics
@@ -26,7 +26,7 @@ LEVEL = 0.95
 def check_metric(name: str) -> None:
     """Raise a UsageError where the results have no such column."""
     if name not in METRIC_COLUMNS:
-        raise UsageError(f"unknown metric {name!r}", fix=f"available: {', '.join(METRIC_COLUMNS)}")
+        raise unknown_name("unknown metric", name, METRIC_COLUMNS)
 
 
 def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) -> pl.DataFrame:

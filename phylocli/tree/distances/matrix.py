@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core.errors import UsageError
+from phylocli.core.errors import UsageError, unknown_name
 from phylocli.tree.distances.pairwise_likelihood import CODES, COUNTS, MIN_DISTANCE, Single, curves
 from phylocli.tree.models import MODELS, STATES, substitution_model
 
@@ -74,7 +74,7 @@ def parse_model(text: str) -> str:
     """
     name, _, rates = text.strip().lower().partition("+")
     if name not in DISTANCES or not (rates == "" or (name in MODELS and rates.rstrip("0123456789") in ("g", "γ"))):
-        raise UsageError(f"unknown distance or model {text!r}", fix=f"known: {', '.join(DISTANCES)}")
+        raise unknown_name("unknown distance or model", text, DISTANCES)
     return name
 
 

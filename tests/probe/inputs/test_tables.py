@@ -206,7 +206,7 @@ def test_one_hot_holds_what_varies_position_by_position(monkeypatch: pytest.Monk
 
 
 def test_a_baseline_must_exist() -> None:
-    with pytest.raises(UsageError, match="available: composition"):
+    with pytest.raises(UsageError, match="known: composition"):
         baseline("onehot", ["a"], ["MK"])
 
 
