@@ -22,6 +22,7 @@ from phylocli.core import plugins
 from phylocli.core.errors import PhylocliError, UsageError
 from phylocli.core.plugins import KINDS, Kind
 from phylocli.probe.evaluate import task_names
+from phylocli.workflow.doctor import diagnose
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -84,6 +85,15 @@ def test_the_page_adds_one_of_each_kind() -> None:
     assert {(room.replace("/", "."), group) for room, group in table} == kinds
 
 
+def test_the_page_names_every_optional_attribute_that_the_code_reads() -> None:
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "phylocli").rglob("*.py") if path.parent.name != "cli"
+    )
+    read = set(re.findall(r'getattr\(\w[^,]*, "([A-Z_]+)"', code))
+    assert {"ALPHABETS", "DRAWS_MEMBERS", "ORDER"} <= read
+    assert not {name for name in read if f"`{name} = " not in PAGE}
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.noun)
 def test_the_plugins_of_the_page_meet_the_contract_and_are_listed(kind: Kind[Any], site: Path) -> None:
     (name,) = ENTRY_POINTS[kind.group]
@@ -141,6 +151,42 @@ def test_a_plugin_that_does_not_work_is_an_error_that_names_its_package(
         plugins.ENCODERS.load("broken")
     assert "broken-package 1.0" in str(caught.value)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "said"),
+    [
+        ({}, PhylocliError, r"of broken-package 1\.0 fails with its default parameters.*KeyError: 'width'"),
+        ({"layers": 3}, PhylocliError, r"of broken-package 1\.0 fails with its default parameters.*KeyError: 'width'"),
+        ({"width": 2, "layers": -1}, UsageError, r"does not work with width=2, layers=-1.*ValueError: too few"),
+    ],
+)
+def test_a_constructor_that_fails_is_the_plugins_fault_unless_its_defaults_work(
+    parameters: dict[str, int], error: type[PhylocliError], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = 5 if "width" in parameters else 0
+    body = "    if not width:\n        {}['width']\n    if layers < 1:\n        raise ValueError('too few')\n"
+    (tmp_path / "broken_view.py").write_text(f"def make(width: int = {default}, layers: int = 2):\n{body}")
+    install(tmp_path, "broken-package", {"phylocli.views": {"broken": "broken_view"}})
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_view", raising=False)
+    with pytest.raises(PhylocliError, match=re.compile(said, re.DOTALL)) as caught:
+        plugins.VIEWS.make("broken", importlib.import_module("broken_view").make, parameters=parameters)
+    assert type(caught.value) is error
+
+
+def test_doctor_lists_the_plugins_of_other_packages_and_what_is_wrong_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_baseline.py").write_text("def embed(name, ids, sequences):\n    raise NotImplementedError\n")
+    groups = {"phylocli.baselines": {"mine": "a_baseline"}, "phylocli.probes": {"lost": "no_such_module"}}
+    install(tmp_path, "good-package", {**groups, "phylocli.recipes": {"absent": "a_baseline"}})
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {f.name: f for f in diagnose() if f.group == "plugins of other packages"}
+    assert (found["baseline mine"].state, found["baseline mine"].detail) == ("ok", "good-package 1.0")
+    assert found["probe lost"].state == "unusable" and "No module named 'no_such_module'" in found["probe lost"].detail
+    assert found["recipe absent"].state == "unusable" and "no absent.toml" in found["recipe absent"].detail
+    assert "probe retrieval" not in found  # it is no other package's
 
 
 def test_a_probe_that_does_not_load_is_left_out_unless_it_is_named(

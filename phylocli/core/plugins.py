@@ -87,6 +87,67 @@ class Kind(Generic[P]):
             return cast(P, importlib.import_module(f"phylocli.{self.room}.{wanted.replace('-', '_')}"))
         return self._load_installed(wanted, _installed(self.group)[wanted][0], origins[0])
 
+    def check_parameters(self, name: str, maker: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
+        """Check names and types of the parameters that the user gives to a plugin, by the signature of what makes it.
+
+        Args:
+            name: of the plugin.
+            maker: takes the parameters by their names.
+            parameters: that the user gives.
+
+        Raises:
+            UsageError: a parameter that does not exist, a value of another type, or NaN.
+        """
+        every = inspect.signature(maker).parameters
+        known = {key: found for key, found in every.items() if found.default is not found.empty}  # the program gives others
+        for key, value in parameters.items():
+            if key not in known:
+                raise unknown_name(f"the {self.noun} {name!r} has no parameter", key, known)
+            words = _annotated_types(known[key].annotation)
+            types = [_TYPES.get(word) for word in words]
+            if value is None or any(found is None for found in types):
+                continue  # the plugin checks what is not a plain type
+            fits = any(isinstance(value, found) and (isinstance(value, bool) == (bool in found)) for found in types if found)
+            if not fits or (isinstance(value, float) and math.isnan(value)):
+                wanted = " or ".join(_WORDS[word] for word in words)
+                raise UsageError(f"{key} of the {self.noun} {name!r} must be {wanted}, not {value!r}")
+
+    def make(
+        self, name: str, maker: Callable[..., T], *given: Any, parameters: Mapping[str, Any] | None = None, **more: Any
+    ) -> T:
+        """Return what a plugin makes of the parameters that the user gives.
+
+        Args:
+            name: of the plugin.
+            maker: its class or function.
+            given, more: arguments that do not come from the user.
+            parameters: that the user gives.
+
+        Raises:
+            UsageError: parameters that the plugin does not have, or values that it cannot work with.
+            PhylocliError: the plugin fails with its own defaults too: the fault is the plugin's.
+        """
+        parameters = parameters or {}
+        self.check_parameters(name, maker, parameters)
+        try:
+            return maker(*given, **more, **parameters)
+        except PhylocliError:
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            if parameters and _works(maker, *given, **more):
+                shown = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
+                raise UsageError(
+                    f"the {self.noun} {name!r} does not work with {shown}",
+                    why=why,
+                    fix="give values within the range of each parameter",
+                ) from error
+            raise PhylocliError(
+                f"the {self.noun} {name!r} of {' and '.join(self.origins(name))} fails with its default parameters",
+                why=why,
+                fix="report it to the authors of the plugin",
+            ) from error
+
     def _files(self) -> dict[str, Path]:
         files = _PACKAGE.joinpath(*self.room.split(".")).glob("*.py")
         return {f.stem.replace("_", "-"): f for f in files if not f.stem.startswith("_")}
@@ -150,6 +211,11 @@ def recipe_names() -> list[str]:
     return sorted(_installed(RECIPES))
 
 
+def recipe_origins(name: str) -> list[str]:
+    """Return which other packages provide a recipe, such as `my-package 1.0`."""
+    return [_distribution(entry) for entry in _installed(RECIPES).get(name, [])]
+
+
 def recipe_file(name: str, built_in: Path) -> Path:
     """Return the file of a recipe that exists: the built-in one, or another package's.
 
@@ -158,7 +224,7 @@ def recipe_file(name: str, built_in: Path) -> Path:
         PhylocliError: a package that does not hold the file that it declares.
     """
     entries = _installed(RECIPES).get(name, [])
-    origins = ["phylocli"] * built_in.is_file() + [_distribution(entry) for entry in entries]
+    origins = ["phylocli"] * built_in.is_file() + recipe_origins(name)
     if len(origins) > 1:
         raise _clash("recipe", name, origins)
     if not entries:
@@ -222,59 +288,15 @@ _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bo
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word"}
 
 
-def check_parameters(kind: str, name: str, make: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
-    """Check names and types of the parameters that the user gives to a plugin, by the signature of what makes it.
-
-    Args:
-        kind: of plugin, for messages.
-        name: of the plugin.
-        make: takes the parameters by their names.
-        parameters: that the user gives.
-
-    Raises:
-        UsageError: a parameter that does not exist, a value of another type, or NaN.
-    """
-    every = inspect.signature(make).parameters
-    known = {key: found for key, found in every.items() if found.default is not found.empty}  # the others the program gives
-    for key, value in parameters.items():
-        if key not in known:
-            raise unknown_name(f"the {kind} {name!r} has no parameter", key, known)
-        words = _annotated_types(known[key].annotation)
-        types = [_TYPES.get(word) for word in words]
-        if value is None or any(found is None for found in types):
-            continue  # the plugin checks what is not a plain type
-        fits = any(isinstance(value, found) and (isinstance(value, bool) == (bool in found)) for found in types if found)
-        if not fits or (isinstance(value, float) and math.isnan(value)):
-            wanted = " or ".join(_WORDS[word] for word in words)
-            raise UsageError(f"{key} of the {kind} {name!r} must be {wanted}, not {value!r}")
-
-
 def _annotated_types(annotation: Any) -> list[str]:
     """Return the names of the types of an annotation, `["int"]` for `int`, `"int"` and `int | None`."""
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     return [word.strip() for word in text.split("|") if word.strip() != "None"]
 
 
-def make(kind: str, name: str, maker: Callable[..., T], *given: Any, parameters: Mapping[str, Any], **more: Any) -> T:
-    """Return what a plugin makes of the parameters that the user gives.
-
-    Args:
-        kind: of plugin, for messages.
-        name: of the plugin.
-        maker: its class or function.
-        given, more: arguments that do not come from the user.
-        parameters: that the user gives.
-
-    Raises:
-        UsageError: parameters that the plugin does not have, or values that it cannot work with.
-    """
-    check_parameters(kind, name, maker, parameters)
+def _works(maker: Callable[..., Any], *given: Any, **more: Any) -> bool:
     try:
-        return maker(*given, **more, **parameters)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
-        shown = ", ".join(f"{key}={value!r}" for key, value in parameters.items()) or "its defaults"
-        raise UsageError(
-            f"the {kind} {name!r} cannot be made with {shown}",
-            why=(str(error).strip() or type(error).__name__).splitlines()[0],
-            fix="give values within the range of each parameter" if parameters else None,
-        ) from error
+        maker(*given, **more)
+    except Exception:  # noqa: BLE001  whatever a plugin raises
+        return False
+    return True

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from phylocli.core import plugins
 from phylocli.core.plugins import CRITICS
 
 
@@ -16,7 +15,7 @@ def build_critic(name: str, dimension: int, parameters: dict[str, Any] | None = 
     Raises:
         UsageError: no such critic, an unknown parameter, or a value out of range.
     """
-    return plugins.make("critic", name, CRITICS.load(name).Critic, dimension, parameters=parameters or {})
+    return CRITICS.make(name, CRITICS.load(name).Critic, dimension, parameters=parameters)
 
 
 __all__ = ["build_critic"]

@@ -12,7 +12,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from phylocli.core import plugins
 from phylocli.core.alphabet import ALPHABETS, check_alphabet
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import ENCODERS
@@ -66,7 +65,7 @@ class Model(nn.Module):
             raise UsageError(
                 f"the encoder {config.encoder!r} does not read {config.alphabet}", fix=f"it reads {' and '.join(alphabets)}"
             )
-        self.encoder = plugins.make("encoder", config.encoder, module.Encoder, parameters=config.parameters)
+        self.encoder = ENCODERS.make(config.encoder, module.Encoder, parameters=config.parameters)
         self.pooling = build_pooling(config.pooling, self.encoder.dimension, dict(config.pooling_parameters))
         self.kernel = KernelMean(self.encoder.dimension, config.kernel) if config.kernel else None
         self.whitening = Whitening(sum(self.blocks), config.whitened_to) if config.whitened else None

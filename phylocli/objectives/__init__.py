@@ -17,7 +17,6 @@ from typing import Any
 
 from torch import nn
 
-from phylocli.core import plugins
 from phylocli.core.plugins import OBJECTIVES
 from phylocli.objectives.base.batch import Batch
 from phylocli.objectives.base.estimator import Estimator, estimators
@@ -47,7 +46,7 @@ def build_objective(
     made = OBJECTIVES.load(name).Objective
     known = inspect.signature(made).parameters
     sizes = {key: value for key, value in (("dimension", dimension), ("features", features)) if key in known}
-    return plugins.make("objective", name, made, critic, parameters=parameters or {}, **sizes)
+    return OBJECTIVES.make(name, made, critic, parameters=parameters, **sizes)
 
 
 __all__ = ["Batch", "Estimator", "Requirements", "build_objective", "estimators", "requirements_of"]

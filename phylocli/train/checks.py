@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from phylocli import views
 from phylocli.config.train import TrainConfig
-from phylocli.core import plugins
 from phylocli.core.errors import UsageError, unknown_name
 from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES, POOLINGS
 from phylocli.train.report import trackers
@@ -18,14 +17,14 @@ def check_config(config: TrainConfig) -> None:
         MissingDependencyError: a tracker that is not installed.
     """
     critic, objective, encoder = config.critic, config.objective, config.encoder
-    plugins.check_parameters("critic", critic.name, CRITICS.load(critic.name).Critic, critic.parameters)
-    plugins.check_parameters("objective", objective.name, OBJECTIVES.load(objective.name).Objective, objective.parameters)
+    CRITICS.check_parameters(critic.name, CRITICS.load(critic.name).Critic, critic.parameters)
+    OBJECTIVES.check_parameters(objective.name, OBJECTIVES.load(objective.name).Objective, objective.parameters)
     made = ENCODERS.load(encoder.name).Encoder
     if encoder.preset not in made.PRESETS:
         raise unknown_name(f"the encoder {encoder.name!r} has no preset", encoder.preset, made.PRESETS)
-    plugins.check_parameters("encoder", encoder.name, made, encoder.parameters)
+    ENCODERS.check_parameters(encoder.name, made, encoder.parameters)
     pooling = POOLINGS.load(encoder.pooling).Pooling
-    plugins.check_parameters("pooling", encoder.pooling, pooling, encoder.pooling_parameters)
+    POOLINGS.check_parameters(encoder.pooling, pooling, encoder.pooling_parameters)
     views.build(config.view.name, config.view.parameters, config.alphabet)
     trackers.check(config.log)
     if not config.inputs:

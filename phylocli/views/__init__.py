@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core import plugins
 from phylocli.core.alphabet import ALPHABETS, check_alphabet
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import VIEWS
@@ -111,7 +110,7 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None, 
                 why=f"it works on {' and '.join(alphabets)}",
                 fix="choose another view, or another alphabet",
             )
-        made = plugins.make("view", name, module.make, parameters=given.get(name, {}))
+        made = VIEWS.make(name, module.make, parameters=given.get(name))
         if module.KIND == "transform":
             transforms.append(made)
         elif module.KIND == "addition":

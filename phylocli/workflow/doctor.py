@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from phylocli.core import plugins
 from phylocli.core.errors import PhylocliError
 from phylocli.core.threads import available_cores
 
@@ -84,17 +87,41 @@ def diagnose() -> list[Finding]:
     found += _models()
     store = Store()
     found.append(Finding("store", str(store.root), "ok", f"{len(store.accessions())} families"))
-    return found + _cache() + _configuration()
+    return found + _cache() + _plugins() + _configuration()
+
+
+def _plugins() -> list[Finding]:
+    """Return the plugins of other packages; those that do not load are unusable."""
+    from phylocli import recipes
+
+    group = "plugins of other packages"
+    found = []
+    for kind in plugins.KINDS:
+        for name in kind.names():
+            origins = kind.origins(name)
+            if origins != ["phylocli"]:
+                found.append(_loaded(group, f"{kind.noun} {name}", origins, functools.partial(kind.load, name)))
+    for name in plugins.recipe_names():
+        found.append(_loaded(group, f"recipe {name}", plugins.recipe_origins(name), functools.partial(recipes.read, name)))
+    return found
+
+
+def _loaded(group: str, name: str, origins: list[str], load: Callable[[], object]) -> Finding:
+    try:
+        load()
+    except PhylocliError as error:
+        return Finding(group, name, "unusable", f"{error.what}: {error.why}" if error.why else error.what)
+    return Finding(group, name, "ok", origins[0])
 
 
 def _cache() -> list[Finding]:
     from phylocli.formats.streams import cache_folder
 
     try:
-        from phylocli.train.data.compiled import cache
+        from phylocli.train.data.compiled import contents
     except ImportError:  # torch is not there, and named above
         return []
-    corpora, size = cache.contents(cache_folder())
+    corpora, size = contents(cache_folder())
     return [Finding("cache", str(cache_folder()), "ok", f"{corpora} compiled data sets, {size / 1e6:,.0f} MB")]
 
 

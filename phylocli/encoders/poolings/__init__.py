@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from phylocli.core import plugins
+from phylocli.core.plugins import POOLINGS
 
 
 def build_pooling(name: str, dimension: int, parameters: dict[str, Any] | None = None) -> nn.Module:
@@ -15,8 +15,8 @@ def build_pooling(name: str, dimension: int, parameters: dict[str, Any] | None =
     Raises:
         UsageError: no such pooling, a parameter that it does not have, or a value out of range.
     """
-    made = plugins.POOLINGS.load(name).Pooling
-    return plugins.make("pooling", name, made, dimension, parameters=parameters or {})
+    made = POOLINGS.load(name).Pooling
+    return POOLINGS.make(name, made, dimension, parameters=parameters)
 
 
 __all__ = ["build_pooling"]

@@ -8,8 +8,7 @@ import numpy.typing as npt
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import VIEWS
 from phylocli.pairs import EmptyBandError
-from phylocli.train.data.compiled import CompiledFamily
-from phylocli.train.data.compiled.reader import PairsOf
+from phylocli.train.data.compiled import CompiledFamily, PairsOf
 from phylocli.train.data.family_index import Drawing
 from phylocli.views import Composed, Pairs, Tokens
 

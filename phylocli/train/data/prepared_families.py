@@ -17,8 +17,7 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.streams import locks
 from phylocli.pairs import PARTS, EmptyBandError, Split, split_clades
-from phylocli.train.data.compiled import Compiled, CompiledFamily
-from phylocli.train.data.compiled.reader import PairsOf
+from phylocli.train.data.compiled import Compiled, CompiledFamily, PairsOf
 from phylocli.train.data.family_index import (
     EMPTY,
     FEW,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from phylocli.train.data.compiled.cache import Cache, open_compiled
+from phylocli.train.data.compiled.cache import Cache, contents, open_compiled
 from phylocli.train.data.compiled.family import CompiledFamily
-from phylocli.train.data.compiled.reader import Compiled
+from phylocli.train.data.compiled.reader import Compiled, PairsOf
 
-__all__ = ["Cache", "Compiled", "CompiledFamily", "open_compiled"]
+__all__ = ["Cache", "Compiled", "CompiledFamily", "PairsOf", "contents", "open_compiled"]
