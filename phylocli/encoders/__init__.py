@@ -1,4 +1,4 @@
-"""One architecture a file: tokens (N, L) → residues (N, L, D); poolings make one vector of these (`encoders.poolings`).
+"""One architecture per file: tokens (N, L) → residues (N, L, D); `encoders.poolings` reduce these to one vector.
 
 The model, an encoder with its pooling, is `phylocli.models.Model`.
 """

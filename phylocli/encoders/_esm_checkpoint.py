@@ -1,4 +1,4 @@
-"""Checkpoints of ESM-2: from a folder or the hub to a module of transformers, and its letters."""
+"""ESM-2 checkpoints: from a folder or the hub to a transformers module, and its letters."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ VOCABULARY = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPNKQFYMHWCXBUZO.-"
 
 _FILES = ["config.json", "vocab.txt", "*.safetensors", "*.safetensors.index.json"]
 
-# What of a configuration says nothing of the architecture.
+# Fields of a configuration that do not describe the architecture.
 _NO_ARCHITECTURE = ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype", "vocab_list")
 
 
 def letters(vocabulary: list[str]) -> Tensor:
-    """Return the backbone's token for each of ours, shape (VOCABULARY_SIZE,) int64."""
+    """Return the backbone's token for each token of phylocli, shape (VOCABULARY_SIZE,) int64."""
     table = torch.full((VOCABULARY_SIZE,), vocabulary.index("X"))
     for token, word in ((PAD, "<pad>"), (BOS, "<cls>"), (EOS, "<eos>"), (MASK, "<mask>"), (UNKNOWN, "X")):
         table[token] = vocabulary.index(word)
@@ -37,7 +37,7 @@ def letters(vocabulary: list[str]) -> Tensor:
 
 
 def describe(config: Any) -> dict[str, Any]:
-    """Return transformers' configuration of a backbone as plain data, all that `build` needs."""
+    """Return the transformers configuration of a backbone as plain data, as needed by `build`."""
     words = json.loads(config.to_json_string(use_diff=True))
     return {key: value for key, value in words.items() if key not in _NO_ARCHITECTURE}
 
@@ -47,7 +47,7 @@ def build(description: dict[str, Any]) -> Any:
 
     Raises:
         MissingDependencyError: transformers is not installed.
-        UsageError: transformers does not take the description.
+        UsageError: transformers rejects the description.
     """
     transformers = _transformers()
     try:
@@ -55,7 +55,7 @@ def build(description: dict[str, Any]) -> Any:
             config = transformers.EsmConfig.from_dict(dict(description))
             model = transformers.EsmModel._from_config(config, add_pooling_layer=False, attn_implementation="sdpa")
     except (ValueError, TypeError, KeyError) as error:
-        raise UsageError("this describes no backbone", why=str(error).split("\n", 1)[0]) from error
+        raise UsageError("this is not a valid description of a backbone", why=str(error).split("\n", 1)[0]) from error
     return _without_contacts(model)
 
 
@@ -63,10 +63,10 @@ def load(checkpoint: str, revision: str) -> tuple[Any, list[str]]:
     """Return the backbone of a checkpoint in float32, and its letters.
 
     Raises:
-        BadInputError: it is not ESM-2, or not in safetensors.
+        BadInputError: the checkpoint is not ESM-2, or not in safetensors.
         MissingDependencyError: transformers is not installed.
         ServiceError: the hub cannot be reached, or has no such checkpoint.
-        UsageError: this can be neither a folder nor a name on the hub.
+        UsageError: the name is neither a folder nor valid on the hub.
     """
     from safetensors import SafetensorError
 
@@ -104,8 +104,8 @@ def load(checkpoint: str, revision: str) -> tuple[Any, list[str]]:
 
 
 def set_activation_checkpointing(model: Any, wanted: bool) -> None:
-    """Let a backbone compute activations again in the backward pass, or keep them."""
-    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # the older word
+    """Recompute activations of a backbone in the backward pass, or keep them."""
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # older name
     if wanted:
         getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
     else:
@@ -117,7 +117,9 @@ def _check(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind, positions, folding = (config.get(k) for k in ("model_type", "position_embedding_type", "is_folding_model"))
     except (OSError, ValueError, AttributeError) as error:
-        raise BadInputError(f"{folder} holds no checkpoint", why=str(error), fix="name a folder with config.json") from error
+        raise BadInputError(
+            f"{folder} contains no checkpoint", why=str(error), fix="name a folder with config.json"
+        ) from error
     if kind != "esm" or positions != "rotary" or folding:
         raise BadInputError(
             f"{folder} is not an ESM-2 checkpoint",
@@ -126,7 +128,7 @@ def _check(folder: Path) -> None:
         )
     if not any(folder.glob("*.safetensors")):
         raise BadInputError(
-            f"{folder} holds no weights in safetensors",
+            f"{folder} contains no weights in safetensors",
             why="other formats can run code when they are read",
             fix="save it again with save_pretrained of a recent transformers",
         )
@@ -170,7 +172,7 @@ def _transformers() -> Any:
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep transformers from talking: what of a checkpoint is not used (its language-model head) is no news."""
+    """Silence transformers, which would report unused weights of a checkpoint (its language-model head)."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -1,13 +1,13 @@
-"""Dilated residual convolutions (ByteNet/CARP line): fast, linear in length.
+"""Dilated residual convolutions (as in ByteNet and CARP): fast, linear in length.
 
-Each block normalises, looks at `kernel` residues spaced `dilation` apart, and adds its result to the stream:
+Each block normalises, takes `kernel` residues spaced `dilation` apart, and adds its result to the residual stream:
 
     x ← x + W₂ · gelu(W₁ · [h(t - 2d) … h(t) … h(t + 2d)] + b₁) + b₂,   h = LayerNorm(x)
 
-with the dilations 1, 2, 4, … repeating in cycles. That is ByteNet's residual block (Kalchbrenner et al. 2016, arXiv
-1610.10099) as CARP (Yang, Fusi & Lu 2024, doi:10.1016/j.cels.2024.01.008) uses it for proteins, with the convolution and
-the expansion merged into one wide product: two large matrix products a block instead of three narrow ones and a third of
-the normalisations, which suits CPUs. The convolution is a gather of shifted rows and one matrix product, on residues
+with the dilations 1, 2, 4, … repeating in cycles. This is ByteNet's residual block (Kalchbrenner et al. 2016, arXiv
+1610.10099) as used by CARP for proteins (Yang, Fusi & Lu 2024, doi:10.1016/j.cels.2024.01.008), with the convolution and the
+expansion merged into one wide product: two large matrix products per block instead of three narrow ones, and a third of the
+normalisations, which is faster on CPUs. The convolution is a gather of shifted rows and one matrix product, on residues
 only, so padding costs nothing.
 """
 
@@ -41,16 +41,16 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.look = nn.Linear(kernel * width, hidden)
         self.back = nn.Linear(hidden, width)
-        # The stream's variance stays near 1 however deep the encoder is.
+        # Keeps the variance of the residual stream near 1 at any depth.
         nn.init.normal_(self.back.weight, std=(hidden * depth) ** -0.5)
         nn.init.zeros_(self.back.bias)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Return the stream (T, width) after this block."""
+        """Return the residual stream (T, width) after this block."""
         h = self.norm(x)
         if torch.is_autocast_enabled(h.device.type):
-            h = h.to(torch.get_autocast_dtype(h.device.type))  # the gather then moves half the bytes
-        h = F.pad(h, (0, 0, 0, 1))  # row T: what lies beyond a sequence's ends
+            h = h.to(torch.get_autocast_dtype(h.device.type))  # halves the memory traffic of the gather
+        h = F.pad(h, (0, 0, 0, 1))  # row T: positions beyond the ends of a sequence
         taps = F.embedding(layout.neighbours(self.offsets), h, padding_idx=len(layout))
         return x + self.back(F.gelu(self.look(taps.flatten(1))))
 
@@ -62,8 +62,8 @@ class Encoder(nn.Module):
         width: features D of a residue.
         hidden: features inside a block.
         depth: number of blocks.
-        kernel: residues that a block looks at, odd.
-        max_dilation: the dilations go 1, 2, 4, … up to this and start again.
+        kernel: number of residues that a block takes as input, odd.
+        max_dilation: the dilations are 1, 2, 4, … up to this, then start again.
         dropout: fraction of features zeroed after the token embedding and before the last normalisation, in training only.
 
     Raises:
@@ -103,7 +103,7 @@ class Encoder(nn.Module):
             layer: stop after this many blocks, 0 … depth; None is all of them.
 
         Returns:
-            (N, L, D); a sequence's rows do not depend on what else is in the batch. Rows of padding are void.
+            (N, L, D); the rows of a sequence do not depend on the rest of the batch. Rows of padding are undefined.
         """
         layout = Layout(mask)
         x = self.dropout(self.embed(layout.flatten(tokens)))

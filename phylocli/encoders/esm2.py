@@ -1,8 +1,8 @@
-"""ESM-2 checkpoints (Lin et al. 2023) as the backbone: frozen, with low-rank updates, or trained as a whole.
+"""ESM-2 checkpoints (Lin et al. 2023) as the backbone: frozen, with low-rank updates, or fully trained.
 
-The architecture is that of Hugging Face's transformers (`pip install 'phylocli[esm]'`); a checkpoint is a folder, or a name
-on the Hugging Face hub, which is then downloaded once. Lin et al. 2023, doi:10.1126/science.ade2574; low-rank updates: Hu
-et al. 2021, arXiv 2106.09685. Only safetensors are read: a checkpoint cannot run code.
+The architecture is that of Hugging Face transformers (`pip install 'phylocli[esm]'`); a checkpoint is a folder, or a name on
+the Hugging Face hub, which is downloaded once. Lin et al. 2023, doi:10.1126/science.ade2574; low-rank updates: Hu et al.
+2021, arXiv 2106.09685. Only safetensors are read: a checkpoint cannot run code.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "large": {"checkpoint": "facebook/esm2_t33_650M_UR50D"},  # 651 M, 1280
 }
 
-# The attention's four products in each layer, by their names in transformers.
+# The four projections of the attention in each layer, by their names in transformers.
 _ADAPTED = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")
 
 
 class LowRank(nn.Module):
-    """A linear map that stays as it is, and a trained update of low rank beside it: W x + b + (alpha / rank) B A x.
+    """A fixed linear map plus a trained low-rank update: W x + b + (alpha / rank) B A x.
 
-    B starts at zero, so that the first step sees the checkpoint itself (Hu et al. 2021, section 4.1).
+    B is initialised with zeros, so the first step uses the unchanged checkpoint (Hu et al. 2021, section 4.1).
 
     Args:
         base: the map.
@@ -58,15 +58,15 @@ class Encoder(nn.Module):
 
     Args:
         checkpoint: a folder with config.json and model.safetensors as transformers saves them, or a name on the hub.
-        mode: `frozen`: the backbone stays as it is; `lora`: low-rank updates of the attention's four products are trained;
-            `full`: everything is.
+        mode: `frozen`: the backbone is not trained; `lora`: low-rank updates of the attention's four projections are
+            trained; `full`: all weights are trained.
         rank: of the updates.
         alpha: scale of the updates, divided by the rank.
-        project: features of a perceptron on each residue after the backbone, trained in every mode and part of the model;
-            0: none. A frozen backbone learns nothing without it, or without a pooling that has weights.
+        project: features of a perceptron on each residue after the backbone, trained in every mode and part of the model; 0:
+            none. A frozen backbone cannot learn without it, or without a pooling that has weights.
         revision: of the checkpoint on the hub, a branch, tag or commit.
-        backbone: the architecture in transformers' words; with it no checkpoint is read and weights are random. A saved
-            model states it, and so needs neither checkpoint nor hub.
+        backbone: the architecture as a transformers configuration; with it no checkpoint is read and weights are random. A
+            saved model contains it, and therefore needs neither checkpoint nor hub.
         vocabulary: the backbone's letters in the order of its tokens, with `backbone`.
 
     Attributes:
@@ -100,7 +100,9 @@ class Encoder(nn.Module):
         if rank < 1 or project < 0:
             raise UsageError("the rank must be at least 1, and project at least 0")
         if backbone is None and not checkpoint:
-            raise UsageError("esm2 needs a checkpoint", fix="name a folder or one on the hub: encoder.parameters.checkpoint")
+            raise UsageError(
+                "esm2 needs a checkpoint", fix="set encoder.parameters.checkpoint to a folder or a name on the hub"
+            )
         if backbone is None:
             self.backbone, vocabulary = checkpoints.load(checkpoint, revision)
         else:
@@ -135,12 +137,12 @@ class Encoder(nn.Module):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The backbone's layers."""
+        """The layers of the backbone."""
         return self.backbone.encoder.layer
 
     @property
     def activation_checkpointing(self) -> bool:
-        """Whether activations are computed again in the backward pass, layer by layer."""
+        """Whether activations are recomputed in the backward pass, layer by layer."""
         return self._activation_checkpointing
 
     @activation_checkpointing.setter
@@ -158,8 +160,8 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Encode residues; arguments and result as in `convolutional`.
 
-        Layers before the last are the backbone's as they are, without its last normalisation (as `repr_layers` of ESM), and
-        the projection follows whichever is taken.
+        Layers before the last are those of the backbone, without its final normalisation (as `repr_layers` of ESM); the
+        projection is applied to the selected layer.
         """
         n, width = tokens.shape
         lengths = mask.sum(1, keepdim=True)

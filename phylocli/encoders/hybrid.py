@@ -1,7 +1,7 @@
-"""Dilated convolutions with an attention block after every few: local patterns first, then their company.
+"""Dilated convolutions with interspersed attention blocks: local patterns and their context.
 
-The convolutions are those of `convolutional`, the attention that of `transformer`; the convolutions see positions, so
-few attention blocks are enough.
+The convolutions are those of `convolutional`, the attention is that of `transformer`. The convolutions encode positions, so
+few attention blocks suffice.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Encoder(nn.Module):
-    """Convolutions and attention in turn.
+    """Alternating convolutions and attention.
 
     Args:
         width: features D of a residue.
         depth: number of blocks of both kinds.
-        every: each so-many-th block is attention.
+        every: every n-th block is attention.
         heads: attention heads; width / heads must be even.
-        kernel: residues that a convolution looks at, odd.
-        max_dilation: the dilations of the convolutions go 1, 2, 4, … up to this and start again.
+        kernel: number of residues that a convolution takes as input, odd.
+        max_dilation: the dilations of the convolutions are 1, 2, 4, … up to this, then start again.
         dropout: fraction of features zeroed after the token embedding and before the last normalisation, in training only.
 
     Raises:
-        UsageError: an even kernel, a size below 1, or a width that does not split among the heads.
+        UsageError: an even kernel, a size below 1, or a width that cannot be divided among the heads.
     """
 
     PRESETS = PRESETS

@@ -1,9 +1,9 @@
-"""Gated recurrent units reading in both directions (CPCProt's line).
+"""Bidirectional gated recurrent units (as in CPCProt).
 
-Each layer normalises, reads the sequence with one GRU (Cho et al. 2014, arXiv 1406.1078) from either end, and adds what
-they say, side by side, to the stream. CPCProt (Lu et al. 2020, doi:10.1101/2020.09.04.283929) reads in one direction,
-because it predicts what comes next; an embedding may look both ways. Steps follow each other, so it is slow for its
-size.
+Each layer normalises, reads the sequence with one GRU (Cho et al. 2014, arXiv 1406.1078) per direction, and adds the
+concatenated outputs to the residual stream. CPCProt (Lu et al. 2020, doi:10.1101/2020.09.04.283929) reads in one direction,
+because it predicts the following residues; an embedding may use both. The recurrence is sequential, so this encoder is slow
+for its size.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Reader(nn.Module):
-    """A GRU from either end of each sequence, what they say side by side.
+    """One GRU per direction, outputs concatenated.
 
-    Padding follows the residues in both directions, so that it changes nothing, and no length has to be known to the host.
+    Padding follows the residues in both directions, so it has no influence, and the host needs to know no length.
     """
 
     def __init__(self, width: int) -> None:
@@ -38,14 +38,15 @@ class Reader(nn.Module):
         self.register_load_state_dict_pre_hook(_from_one_module)
 
     def forward(self, x: Tensor, mirrored: Tensor) -> Tensor:
-        """Return (N, L, width) from x (N, L, width); `mirrored` (N, L) is the place of each residue from the other end."""
+        """Return (N, L, width) from x (N, L, width); `mirrored` (N, L) is the position of each residue from the other
+        end."""
         turned = mirrored[..., None]
         back = self.backwards(x.gather(1, turned.expand_as(x)))[0]
         return torch.cat([self.forwards(x)[0], back.gather(1, turned.expand_as(back))], dim=2)
 
 
 def _from_one_module(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Take weights over from models of 0.1, where both directions were one bidirectional GRU."""
+    """Convert weights of models of version 0.1, where both directions were one bidirectional GRU."""
     for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
         if f"{prefix}{name}" in state:
             state[f"{prefix}forwards.{name}"] = state.pop(f"{prefix}{name}")
@@ -81,14 +82,14 @@ class Encoder(nn.Module):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """Where nearly all weights are."""
+        """The layers, which contain nearly all weights."""
         return self.readers
 
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Encode residues; arguments and result as in `convolutional`."""
         place, lengths = torch.arange(tokens.shape[1], device=tokens.device), mask.sum(1, keepdim=True)
-        mirrored = torch.where(mask, lengths - 1 - place, place)  # (N, L): each sequence from its own end, padding as it is
-        with torch.autocast(tokens.device.type, enabled=False):  # the recurrence adds up rounding over hundreds of steps
+        mirrored = torch.where(mask, lengths - 1 - place, place)  # (N, L): positions from the end; padding unchanged
+        with torch.autocast(tokens.device.type, enabled=False):  # rounding errors accumulate over hundreds of steps
             x = self.dropout(self.embed(tokens))
             for norm, reader in list(zip(self.norms, self.readers, strict=True))[:layer]:
                 x = checkpointed(_read, x, mirrored, norm, reader, enabled=self.activation_checkpointing)
@@ -96,5 +97,5 @@ class Encoder(nn.Module):
 
 
 def _read(x: Tensor, mirrored: Tensor, norm: nn.Module, reader: nn.Module) -> Tensor:
-    """Return the stream (N, L, width) after a layer."""
+    """Return the residual stream (N, L, width) after a layer."""
     return x + reader(norm(x), mirrored)

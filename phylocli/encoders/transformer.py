@@ -1,8 +1,8 @@
-"""Transformer with rotary positions and fused attention: every residue sees every other.
+"""Transformer with rotary position embeddings and fused attention.
 
-Each block normalises first (Xiong et al. 2020, arXiv 2002.04745): attention with rotary positions (Su et al. 2021, arXiv
-2104.09864), then a perceptron. Attention runs through PyTorch's fused kernels on padded rows; everything else on
-residues only. Time and, without a fused kernel, memory grow with the square of the length.
+Pre-normalised blocks (Xiong et al. 2020, arXiv 2002.04745): attention with rotary position embeddings (Su et al. 2021, arXiv
+2104.09864), then a perceptron. Attention uses PyTorch's fused kernels on padded rows; all else is computed on residues only.
+Time and, without a fused kernel, memory are quadratic in the length.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def rotary(length: int, features: int, device: torch.device, base: float = 10000.0) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines of the rotary positions 0 … length - 1, each (length, features / 2), float32."""
+    """Return cosines and sines of the rotary embeddings of positions 0 … length - 1, each (length, features / 2),
+    float32."""
     rate = base ** (-torch.arange(0, features, 2, device=device, dtype=torch.float32) / features)
     angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rate
     return angle.cos(), angle.sin()
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Return x (…, L, features) with the first and second half of its features turned as pairs by each position's angles."""
+    """Return x (…, L, features) with the two halves of its features rotated as pairs by the angles of each position."""
     first, second = x.float().chunk(2, dim=-1)
     turned = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
     return turned.to(x.dtype)
@@ -57,7 +58,7 @@ class Block(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, layout: Layout, mask: Tensor, positions: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the stream (T, width) after this block; mask is (N, L), positions as `rotary` gives them."""
+        """Return the residual stream (T, width) after this block; mask is (N, L), positions as returned by `rotary`."""
         n, length = mask.shape
         split = layout.unflatten(self.query_key_value(self.norm(x))).view(n, length, 3, self.heads, -1)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # each (N, heads, L, features)
@@ -79,7 +80,7 @@ class Encoder(nn.Module):
         dropout: fraction of features zeroed after the token embedding and before the last normalisation, in training only.
 
     Raises:
-        UsageError: the width does not split among the heads.
+        UsageError: the width cannot be divided among the heads.
     """
 
     PRESETS = PRESETS

@@ -1,7 +1,7 @@
-"""Models: an encoder with its pooling, the folder that holds them, and every `--model NAME|FOLDER` through one door.
+"""Models: an encoder with its pooling, the folder that stores them, and the lookup of `--model NAME|FOLDER`.
 
-A model is a folder (config.json, model.safetensors, MODEL_CARD.md), its name the folder's. Those that come with phylocli are
-in this package. Further folders of models can be named in the environment variable PHYLOCLI_MODELS; they come first.
+A model is a folder (config.json, model.safetensors, MODEL_CARD.md), named like the folder. The models of phylocli are in
+this package. The environment variable PHYLOCLI_MODELS names further folders of models, which take precedence.
 
 >>> from phylocli import models
 >>> model = models.load("default")  # verified, on the CPU

@@ -1,4 +1,4 @@
-"""Which models there are, and where. Listing reads no weights."""
+"""The available models and their folders. Listing reads no weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phylocli.formats.streams import PathLike
 logger = logging.getLogger(__name__)
 
 DEFAULT = "default"
-"""The model that is taken where none is named."""
+"""Name of the model used by default."""
 
 VARIABLE = "PHYLOCLI_MODELS"
 """Environment variable: folders with further models, separated as in PATH."""
@@ -27,13 +27,13 @@ _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "MODEL_CARD.md"
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model that can be named.
+    """A model that is available by name.
 
     Attributes:
         name: what the user types.
-        folder: where it lies.
+        folder: its folder.
         encoder: its architecture.
-        parameters: number of weights; what was fitted after training (kernel means, a whitening) is not among them.
+        parameters: number of weights, without those fitted after training (kernel means, whitening).
         features: D, the length of an embedding.
         bytes: size of the weights' file.
         summary: the first sentence of its card.
@@ -49,13 +49,13 @@ class ModelEntry:
 
 
 def roots() -> list[Path]:
-    """Return the folders that are searched for models, in order: those of PHYLOCLI_MODELS, then the package's own."""
+    """Return the folders searched for models, in order: those of PHYLOCLI_MODELS, then the package's own."""
     named = [Path(part).expanduser() for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
     return [*named, _ROOM]
 
 
 def folders() -> dict[str, Path]:
-    """Return the folders of all models that can be named, by name."""
+    """Return the folders of all models available by name."""
     found: dict[str, Path] = {}
     for root in roots():
         if root.is_dir():
@@ -66,7 +66,7 @@ def folders() -> dict[str, Path]:
 
 
 def available() -> list[ModelEntry]:
-    """Return the models that can be named, `default` first. Reads their descriptions, not their weights.
+    """Return the models available by name, `default` first. Reads their descriptions, not their weights.
 
     A model that is damaged is left out, with a warning.
     """
@@ -80,12 +80,12 @@ def available() -> list[ModelEntry]:
 
 
 def named() -> list[str]:
-    """Return the names that models have, `default` first, whether they are sound or not."""
+    """Return the names of models, `default` first, including damaged ones."""
     return list(folders())
 
 
 def entry(name: str) -> ModelEntry:
-    """Return what is known of a model that can be named.
+    """Return the description of a model that is available by name.
 
     Raises:
         BadInputError: it is damaged.
@@ -125,8 +125,8 @@ def find(model: PathLike | None = None) -> Path:
     """Return the folder of a model.
 
     Args:
-        model: a name, or a folder; None is `default`. A folder in the working directory that has a model's name is
-            written with a slash: `./default`.
+        model: a name, or a folder; None is `default`. A folder in the working directory with the name of a model is written
+            with a slash: `./default`.
 
     Raises:
         UsageError: no model of that name, or no default model in this installation.
@@ -137,10 +137,12 @@ def find(model: PathLike | None = None) -> Path:
         return known[name]
     path = Path(name)
     if path.exists() or (model is not None and (os.sep in name or "/" in name)):
-        return path  # what is wrong with it, loading says
+        return path  # errors are reported on loading
     if name == DEFAULT:
         raise UsageError(
-            "no model is named, and this installation ships none" if model is None else "this installation ships no model",
+            "no model given, and this installation includes none"
+            if model is None
+            else "this installation includes no model",
             fix="train one with 'phylocli train families.sto -o run' and use --model run/model",
         )
     raise unknown_name("there is no model or folder", name, known, more="; or the folder of a model")

@@ -1,4 +1,4 @@
-"""What config.json of a model folder says: how to build the model whose weights lie beside it."""
+"""The content of config.json of a model folder: how to build the model."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from phylocli.core.alphabet import check_alphabet
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """How to build a model.
+    """The architecture of a model.
 
     Attributes:
         encoder: name of the architecture.
-        parameters: of the encoder, every one of them.
+        parameters: all parameters of the encoder.
         pooling: its name.
         pooling_parameters: of the pooling.
-        alphabet: what the tokens stand for, `protein` or `dna`.
-        kernel: number of kernel features beside the pooled ones; 0: none.
-        whitened: power of the whitening that was fitted; 0: none.
-        whitened_to: features that the whitening leads to; 0: as many as before.
+        alphabet: alphabet of the tokens, `protein` or `dna`.
+        kernel: number of kernel features concatenated to the pooled ones; 0: none.
+        whitened: power of the fitted whitening; 0: none.
+        whitened_to: output features of the whitening; 0: unchanged.
     """
 
     encoder: str
@@ -35,7 +35,7 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Return the configuration that config.json holds; fields of other purposes are ignored.
+        """Return the configuration in config.json; fields for other purposes are ignored.
 
         Raises:
             KeyError, TypeError, ValueError, UsageError: it does not describe a model.
@@ -50,7 +50,7 @@ class ModelConfig:
         return cls(**{key: content[key] for key in kinds}, alphabet=alphabet, **fitted)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as config.json holds it: what is not there (nucleotides, fitted maps) is left out."""
+        """Return it in the form of config.json, without default values (protein alphabet, no fitted maps)."""
         optional = {
             "alphabet": self.alphabet if self.alphabet != "protein" else None,
             "kernel": self.kernel,

@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Choice of the device."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from phylocli.core.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that a name stands for; `auto` takes CUDA, then MPS, then the CPU.
+    """Return the device with this name; `auto` selects CUDA, then MPS, then the CPU.
 
     Raises:
-        UsageError: no such device, or it is not there.
+        UsageError: an unknown or unavailable device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -22,6 +22,6 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(
             f"the device {name!r} cannot be used",
             why=str(error).split("\n", 1)[0],
-            fix="choose auto, cpu, cuda or mps; 'phylocli doctor' lists what there is",
+            fix="choose auto, cpu, cuda or mps; 'phylocli doctor' lists the available ones",
         ) from error
     return device

@@ -1,9 +1,9 @@
-"""Kernel means of residues: what a sequence's residues are like as a whole, not on average only.
+"""Kernel means of residues: the distribution of a sequence's residue vectors instead of their average only.
 
-The kernel mean embedding of a set of vectors (Smola, Gretton, Song & Schölkopf 2007, doi:10.1007/978-3-540-75225-7_5) is
-the average of k(x, ·) over its members; the product of two of them is the average of k over all pairs of a residue of one
-sequence with a residue of the other. With a Gaussian kernel it tells sets apart that have the same mean. It is made finite
-by random Fourier features (Rahimi & Recht 2007, Random features for large-scale kernel machines, NeurIPS):
+The kernel mean embedding of a set of vectors (Smola, Gretton, Song & Schölkopf 2007, doi:10.1007/978-3-540-75225-7_5) is the
+average of k(x, ·) over its members; the product of two of them is the average of k over all pairs of residues, one from each
+sequence. With a Gaussian kernel it distinguishes sets that have the same mean. Random Fourier features give a finite
+approximation (Rahimi & Recht 2007, Random features for large-scale kernel machines, NeurIPS):
 
     k(x, y) = exp(-½ w² |x - y|²) ≈ 2/D Σ cos(x · f + b) cos(y · f + b),   f from N(0, w² I), b uniform in [0, 2π).
 """
@@ -28,8 +28,8 @@ class KernelMean(nn.Module):
         features: number D of random Fourier features.
 
     Attributes:
-        frequencies: (R, D), zero until it is fitted.
-        phases: (D,), zero until it is fitted.
+        frequencies: (R, D), zero before `fit`.
+        phases: (D,), zero before `fit`.
     """
 
     frequencies: Tensor
@@ -47,13 +47,13 @@ class KernelMean(nn.Module):
 
     @torch.no_grad()
     def fit(self, mean: Tensor, axes: Tensor, width: float, seed: int) -> None:
-        """Draw the frequencies of a Gaussian kernel on (x - mean) · axes.
+        """Sample the frequencies of a Gaussian kernel on (x - mean) · axes.
 
         Args:
             mean: of residues, (R,).
-            axes: on which residues are compared, (R, d).
+            axes: axes on which residues are compared, (R, d).
             width: w of the kernel above, per unit of an axis.
-            seed: of the draws.
+            seed: random seed.
         """
         rng = np.random.default_rng(seed)
         drawn = torch.from_numpy(rng.normal(size=(axes.shape[1], len(self.phases))))

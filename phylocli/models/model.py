@@ -1,4 +1,4 @@
-"""The model: an encoder and its pooling, and the folder that holds them."""
+"""The model: an encoder and its pooling, and the folder that stores them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _AGAIN = "copy the model folder again, or train the model again"
 
 
 def _checksum(description: dict[str, Any]) -> str:
-    """Return the SHA-256 of what config.json says, but for that checksum itself."""
+    """Return the SHA-256 of the content of config.json, without that checksum itself."""
     rest = {key: value for key, value in description.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -38,15 +38,15 @@ class Model(nn.Module):
     """An encoder and its pooling: tokens (N, L) → embeddings (N, D).
 
     Args:
-        config: how to build it. Make a model with `Model.create` or `Model.load`.
+        config: the architecture. Make a model with `Model.create` or `Model.load`.
 
     Attributes:
-        config: as given, with every parameter spelled out.
+        config: as given, with all parameters resolved.
         encoder: the architecture, `phylocli.encoders.<name>.Encoder`.
         pooling: the pooling module.
-        kernel: kernel features of the residues, concatenated to the pooled ones; None where the model has none.
-        whitening: the affine map after both; None where the model has none.
-        folder: where it was loaded from; None where it was made.
+        kernel: kernel features of the residues, concatenated to the pooled ones; None if the model has none.
+        whitening: the affine map after both; None if the model has none.
+        folder: the folder that it was loaded from; None if it was created.
 
     Examples:
         >>> model = phylocli.Model.create("convolutional", preset="tiny", pooling="mean", seed=0)
@@ -69,7 +69,7 @@ class Model(nn.Module):
         self.pooling = build_pooling(config.pooling, self.encoder.dimension, dict(config.pooling_parameters))
         self.kernel = KernelMean(self.encoder.dimension, config.kernel) if config.kernel else None
         self.whitening = Whitening(sum(self.blocks), config.whitened_to) if config.whitened else None
-        # An encoder that starts from a checkpoint, which may be gone tomorrow, says how to build it without.
+        # An encoder that starts from a checkpoint, which may be deleted later, describes how to build it without.
         self.config = replace(config, parameters=getattr(self.encoder, "description", config.parameters))
 
     @classmethod
@@ -87,13 +87,13 @@ class Model(nn.Module):
         """Return a model with random weights; the same arguments give the same weights.
 
         Args:
-            encoder: name of an architecture.
+            encoder: name of the architecture.
             preset: one of its sizes.
-            parameters: of the encoder, over those of the preset.
+            parameters: of the encoder, overriding those of the preset.
             pooling: name of a pooling.
             pooling_parameters: of the pooling.
-            seed: of the initial weights. torch's global random state is left as it was.
-            alphabet: what its tokens stand for, `protein` or `dna`.
+            seed: of the initial weights. torch's global random state is not changed.
+            alphabet: alphabet of its tokens, `protein` or `dna`.
 
         Raises:
             UsageError: no such encoder, preset, pooling, parameter or alphabet.
@@ -114,22 +114,22 @@ class Model(nn.Module):
 
     @property
     def alphabet(self) -> str:
-        """What the tokens stand for: `protein` or `dna`."""
+        """The alphabet of the tokens: `protein` or `dna`."""
         return self.config.alphabet
 
     @property
     def blocks(self) -> list[int]:
-        """Numbers of features that the pooling gives and, where there are any, of kernel means."""
+        """Numbers of features of the pooling and, if there are any, of the kernel means."""
         pooled = int(getattr(self.pooling, "dimension", self.encoder.dimension))
         return [pooled] if self.kernel is None else [pooled, len(self.kernel.phases)]
 
     @property
     def dimension(self) -> int:
-        """Number of features D of an embedding; a residue's is `encoder.dimension`."""
+        """Number of features D of an embedding; that of a residue is `encoder.dimension`."""
         return self.dimension_of(None)
 
     def dimension_of(self, layer: int | None) -> int:
-        """Return the number of features of an embedding that is made of a layer's residues; None is the last layer."""
+        """Return the number of features of an embedding pooled from a layer's residues; None is the last layer."""
         if layer not in (None, self.depth):
             return self.blocks[0]
         return sum(self.blocks) if self.whitening is None else self.whitening.dimension
@@ -146,17 +146,18 @@ class Model(nn.Module):
 
     @property
     def trained_size(self) -> int:
-        """Number of weights that training changes: all of them but in an encoder with frozen parts."""
+        """Number of weights that training changes: all except frozen parts of the encoder."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the configuration and the weights (as float32): two models of one fingerprint embed alike."""
+        """SHA-256 of the configuration and the weights (as float32): models with equal fingerprints give equal
+        embeddings."""
         digest = hashlib.sha256(json.dumps(self.config.to_json(), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
@@ -164,26 +165,27 @@ class Model(nn.Module):
         return digest.hexdigest()
 
     def residues(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
-        """Return an embedding for every residue, (N, L, D); rows of padding are void.
+        """Return an embedding for every residue, (N, L, D); rows of padding are undefined.
 
         Args:
-            tokens: (N, L) int64, as `alphabet.encode_tokens` and `pad_batch` give.
+            tokens: (N, L) int64, as returned by `alphabet.encode_tokens` and `pad_batch`.
             mask: (N, L) bool, True on residues, which fill each row from the left.
-            layer: take the output of this layer, 0 … depth; None is the last.
+            layer: return the output of this layer, 0 … depth; None is the last.
         """
         return self.encoder(tokens, mask, layer)
 
     def pool(self, residues: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
-        """Return one vector a sequence, (N, D), from residues (N, L, R) of a layer and their mask (N, L); None: the last."""
+        """Return one vector per sequence, (N, D), from residues (N, L, R) of a layer and their mask (N, L); None: the
+        last."""
         pooled: Tensor = self.pooling(residues, mask)
         if layer not in (None, self.depth):
-            return pooled  # what was fitted knows the last layer's residues, and nothing of another one's
+            return pooled  # kernel means and whitening were fitted to the last layer only
         if self.kernel is not None:
             pooled = torch.cat([pooled.float(), self.kernel(residues, mask)], dim=1)
         return pooled if self.whitening is None else self.whitening(pooled)
 
     def add_kernel(self, features: int, mean: Tensor, axes: Tensor, width: float, seed: int) -> None:
-        """Put kernel means of the residues beside the pooled features from here on, see `KernelMean.fit`.
+        """Concatenate kernel means of the residues to the pooled features from now on, see `KernelMean.fit`.
 
         Args:
             features: number of random Fourier features.
@@ -195,13 +197,13 @@ class Model(nn.Module):
         self.config = replace(self.config.before_fitting(), kernel=features)
 
     def whiten(self, vectors: Tensor, family: Tensor, power: float, floor: float, dimension: int = 0) -> None:
-        """Fit the map that is applied after pooling from here on, see `Whitening.fit`.
+        """Fit the map that is applied after pooling from now on, see `Whitening.fit`.
 
         Args:
-            vectors: (N, F), as `forward` gives them without that map.
-            family: code of each vector's family, (N,).
+            vectors: (N, F), as returned by `forward` without that map.
+            family: family code of each vector, (N,).
             power, floor: of the map.
-            dimension: number of features that it leads to; 0: all.
+            dimension: output features of the map; 0: all.
         """
         self.whitening = Whitening(sum(self.blocks), dimension)
         self.whitening.fit(vectors, family, power, floor, self.blocks if len(self.blocks) > 1 else None)
@@ -210,17 +212,17 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def blend(self, other: Model, coefficient: float) -> bool:
-        """Move the weights towards another model's: the encoder's, and the pooling's where both pool alike.
+        """Move the weights towards those of another model: the encoder's, and the pooling's if both are of the same kind.
 
         Args:
-            other: whose encoder is of the same kind and size.
-            coefficient: of the other's weights in the result, 0 … 1; 1 takes them over.
+            other: a model whose encoder is of the same kind and size.
+            coefficient: weight of the other model in the result, 0 … 1; 1 copies it.
 
         Returns:
-            Whether the pooling's were moved too.
+            Whether the weights of the pooling were moved too.
 
         Raises:
-            UsageError: the two encoders are not of one kind and size, or read other letters.
+            UsageError: the encoders differ in kind, size or alphabet.
         """
         if self.alphabet != other.alphabet:
             raise UsageError(f"{other.folder or 'that model'} reads {other.alphabet}, not {self.alphabet}")
@@ -229,7 +231,7 @@ class Model(nn.Module):
         for name in ("encoder", "pooling") if alike else ("encoder",):
             own, theirs = getattr(self, name), getattr(other, name).state_dict()
             before = own.state_dict()
-            mixed = {  # what does not fit is left as it is, for load_state_dict to find
+            mixed = {  # tensors that do not match are left unchanged and reported by load_state_dict
                 key: before[key].lerp(value.to(before[key]), coefficient)
                 if value.is_floating_point() and getattr(before.get(key), "shape", None) == value.shape
                 else value
@@ -240,26 +242,26 @@ class Model(nn.Module):
             except RuntimeError as error:
                 sizes = ", ".join(f"{key}={value}" for key, value in theirs_config.parameters.items())
                 raise UsageError(
-                    f"{ours.encoder} cannot start from the weights of {other.folder or 'that model'}",
+                    f"cannot initialise {ours.encoder} with the weights of {other.folder or 'that model'}",
                     why=f"its encoder is {theirs_config.encoder} with {sizes}",
                     fix="train an encoder of the same kind and size",
                 ) from error
         return alike
 
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
-        """Return one embedding a sequence, (N, D); arguments as `residues`."""
+        """Return one embedding per sequence, (N, D); arguments as in `residues`."""
         return self.pool(self.residues(tokens, mask, layer), mask, layer)
 
     def save(self, folder: PathLike, card: str | None = None, *, half: bool = False) -> Path:
-        """Write the model as a folder, all or nothing: config.json, model.safetensors, MODEL_CARD.md.
+        """Write the model atomically as a folder: config.json, model.safetensors, MODEL_CARD.md.
 
         Args:
-            folder: a model that is there is replaced; any other folder with content is not.
-            card: the model card in Markdown; None writes a plain one.
+            folder: an existing model is replaced; any other folder with content is not.
+            card: the model card in Markdown; None writes a minimal one.
             half: write the weights as float16, half the size (relative precision 2⁻¹¹); `load` makes them float32 again.
 
         Raises:
-            UsageError: the folder holds something else than a model.
+            UsageError: the folder contains something other than a model.
         """
         from safetensors.torch import save
 
@@ -268,10 +270,10 @@ class Model(nn.Module):
             raise UsageError(f"{target} is not empty and does not contain a model", fix="name an empty or a new folder")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         if half:
-            weights = {name for name, _ in self.named_parameters()}  # buffers are tables: frequencies need all their digits
+            weights = {name for name, _ in self.named_parameters()}  # buffers (frequencies, tables) need full precision
             tensors = {name: tensor.half() if name in weights else tensor for name, tensor in tensors.items()}
         with atomic_directory(target) as part:
-            # Not `save_file`, whose error does not say that the disk is full in any way that code could read.
+            # Not `save_file`, whose error for a full disk cannot be recognised.
             (part / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
             description = {
                 "format": FORMAT,
@@ -292,10 +294,10 @@ class Model(nn.Module):
 
     @classmethod
     def load(cls, source: PathLike, device: torch.device | str = "cpu") -> Self:
-        """Return a model by name (a `str`) or folder, its weights checked against their checksum, ready to embed (`eval`).
+        """Return a model by name (a `str`) or folder, with verified checksum, ready to embed (`eval`).
 
         Raises:
-            BadInputError: no model there, a model of another format, or weights that are damaged or do not fit.
+            BadInputError: no model there, a model of another format, or damaged or mismatched weights.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -330,7 +332,7 @@ class Model(nn.Module):
             shapes = _shapes(weights)
             _check_numbers(config.to_json(), shapes)
             with torch.random.fork_rng(devices=[]):
-                with torch.device("meta"):  # nothing is allocated before it is known that the file fills it
+                with torch.device("meta"):  # allocates nothing until the shapes are checked against the file
                     _check_shapes(cls(config), shapes)
                 model = cls(config)
             model.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
@@ -342,10 +344,10 @@ class Model(nn.Module):
 
 
 def load(model: PathLike | None = None, device: str = "cpu") -> Model:
-    """Return a model by name (a `str`) or folder, its weights checked against their checksum, ready for embedding.
+    """Return a model by name (a `str`) or folder, with verified checksum, ready for embedding.
 
     Args:
-        model: as `catalogue.find` takes it.
+        model: as in `catalogue.find`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
 
     Raises:
@@ -357,13 +359,13 @@ def load(model: PathLike | None = None, device: str = "cpu") -> Model:
 
 
 _OF_BAD_VALUES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError)
-"""What building a module from values of wrong kinds may raise."""
+"""Exceptions raised by building a module from values of wrong types."""
 
 _LAYERS = ("depth", "num_hidden_layers")
-"""Numbers of a configuration that count layers, each of at least one tensor."""
+"""Configuration values that count layers, each with at least one tensor."""
 
 _SMALL = 8192
-"""Numbers of a configuration up to this are not compared with the weights: dilations, numbers of positions."""
+"""Configuration values up to this are not compared with the weights: dilations, numbers of positions."""
 
 
 def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
@@ -375,7 +377,7 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _check_numbers(config: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Refuse numbers that no tensor of the file bears out, before a module of that size is built.
+    """Refuse numbers that do not match any tensor of the file, before a module of that size is built.
 
     Raises:
         ValueError: a number that is not finite, or an integer above all sizes and numbers of tensors.

@@ -1,4 +1,4 @@
-"""The last step of a model that asks for it: an affine map fitted after training, from features to what is compared."""
+"""An optional last step of a model: an affine map fitted after training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Whitening(nn.Module):
     """x ↦ (x - mean) · matrix, in float32.
 
     Args:
-        features: number F of features before.
-        dimension: number D after; 0: as many.
+        features: number F of input features.
+        dimension: number D of output features; 0: as many.
 
     Attributes:
-        mean: (F,), zero until it is fitted.
-        matrix: (F, D), ones on the diagonal until it is fitted.
+        mean: (F,), zero before `fit`.
+        matrix: (F, D), identity before `fit`.
     """
 
     mean: Tensor
@@ -42,24 +42,24 @@ class Whitening(nn.Module):
     def fit(
         self, vectors: Tensor, family: Tensor, power: float, floor: float = 1e-3, blocks: Sequence[int] | None = None
     ) -> None:
-        """Fit within-family covariance normalisation and, where the map leads to fewer features, a discriminant analysis.
+        """Fit within-family covariance normalisation and, if the map has fewer output features, a discriminant analysis.
 
-        Directions in which members of one family differ as much as unrelated sequences carry no information on it. With
-        the mean μ of all vectors and the average covariance W within families, the map is x ↦ (x - μ) · W^(-power): at 1/2
-        it makes that covariance the identity, so that cosine and distance weigh each direction by how little homologs
-        differ in it. That is within-class covariance normalisation (Hatch, Kajarekar & Stolcke 2006, Within-class covariance
-        normalization for SVM-based speaker recognition, Interspeech), the half of a linear discriminant analysis that
-        keeps all dimensions. The other half, where fewer are asked for: of the mapped vectors, the axes along which the
-        families' means differ most.
+        Directions in which members of one family differ as much as unrelated sequences carry no information about the
+        family. With the mean μ of all vectors and the average within-family covariance W, the map is x ↦ (x - μ) ·
+        W^(-power). With power 1/2 it makes that covariance the identity, so that cosine and distance weight each direction
+        by how little homologs differ in it. This is within-class covariance normalisation (Hatch, Kajarekar & Stolcke 2006,
+        Within-class covariance normalization for SVM-based speaker recognition, Interspeech), the half of a linear
+        discriminant analysis that keeps all dimensions. The other half, for fewer output features: the axes of the mapped
+        vectors along which family means differ most.
 
         Args:
             vectors: (N, F).
-            family: code of each vector's family, (N,). Families of one vector take no part in W.
+            family: family code of each vector, (N,). Families with one vector do not contribute to W.
             power: 0 subtracts the mean only, 0.5 whitens.
-            floor: eigenvalues of W count as at least this fraction of the largest one, so that a direction which few vectors
-                know of is not blown up.
-            blocks: numbers of features, F in all, that come from different sources: each block is brought to the same
-                spread first, for the floor's sake.
+            floor: eigenvalues of W are at least this fraction of the largest one, so that directions with little variance
+                are not amplified.
+            blocks: numbers of features, F in total, from different sources: blocks are scaled to equal variance first,
+                because of the floor.
         """
         x = vectors.double()
         mean = x.mean(0)

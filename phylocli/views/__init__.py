@@ -1,8 +1,8 @@
-"""Views: what makes two sequences "the same". One file a view; they compose, as in `phylogenetic+crop`.
+"""Views: how positive pairs are made. One file per view; views compose, as in `phylogenetic+crop`.
 
-A source makes pairs from a family; a transform alters each sequence of a pair, independently; an addition makes one more
-view, from the second of the pair. A composition has at most one source, at its front; without one the source is
-`identity`, the same sequence twice.
+A source makes pairs from a family; a transform alters each sequence of a pair independently; an addition makes one more view
+from the second sequence of the pair. A composition has at most one source, in first place; the default source is `identity`,
+the same sequence twice.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class _ComposedPrepared:
 
 
 class Composed:
-    """A source and the transforms and additions that follow it; itself a source.
+    """A source with transforms and additions; itself a source.
 
-    The distance of a pair is that of the source plus what the transforms are expected to put between the two views.
-    Additions come after all transforms, and only where all views are asked for (`draw_all`).
+    The distance of a pair is that of the source plus the expected distances of the transforms. Additions are applied after
+    all transforms, and only if all views are requested (`draw_all`).
 
     Attributes:
         spec: the composition as text, for example `phylogenetic+crop`.
         source, transforms, additions: its parts.
-        alphabet: what families are read as, `protein` or `dna`.
+        alphabet: the alphabet of families, `protein` or `dna`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Composed:
         self._nucleotides = NucleotideCheck(alphabet, SAY_DNA)
 
     def prepare(self, family: Family) -> Prepared:
-        """Return the family ready for drawing; see `Source.prepare`."""
+        """Return the prepared family; see `Source.prepare`."""
         if family.looks_like_nucleotides():
             self._nucleotides.warn(family.label)
         read = family if family.alphabet == self.alphabet else replace(family, alphabet=self.alphabet)
@@ -74,30 +74,30 @@ class Composed:
         return _ComposedPrepared(prepared, self) if self.transforms or self.additions else prepared
 
     def transformed(self, views: list[list[Tokens]], rng: np.random.Generator) -> list[list[Tokens]]:
-        """Return views with all transforms applied to every sequence, each by itself."""
+        """Return views with all transforms applied independently to every sequence."""
         for transform in self.transforms:
             views = [[transform(tokens, rng) for tokens in view] for view in views]
         return views
 
 
 def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None, alphabet: str = "protein") -> Composed:
-    """Return the views that a text such as `phylogenetic+crop` names.
+    """Return the composition of views described by a text such as `phylogenetic+crop`.
 
     Args:
         spec: names of views, joined by `+`.
-        parameters: for a view's name its parameters, for example `{"crop": {"min_fraction": 0.3}}`.
+        parameters: parameters by view, for example `{"crop": {"min_fraction": 0.3}}`.
         alphabet: `protein` or `dna`.
 
     Raises:
-        UsageError: no such view, parameter or alphabet, two sources, parameters for a view that is not there, a view of the
-            other alphabet.
+        UsageError: an unknown view, parameter or alphabet, two sources, parameters for a view that is not in the
+            composition, or a view for the other alphabet.
     """
     check_alphabet(alphabet)
     names = [name.strip().replace("_", "-") for name in spec.split("+")]
     given = {name.replace("_", "-"): dict(values) for name, values in (parameters or {}).items()}
     unused = sorted(set(given) - set(names))
     if unused:
-        raise UsageError(f"parameters are given for the view {unused[0]!r}, which {spec!r} does not hold")
+        raise UsageError(f"parameters are given for the view {unused[0]!r}, which is not part of {spec!r}")
     source: Source | None = None
     transforms: list[Transform] = []
     additions: list[Transform] = []
@@ -122,7 +122,7 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None, 
                 f"{name!r} makes pairs from a family, so it can only come first in {spec!r}",
                 fix=f"write {'+'.join([name, *(n for n in names if n != name)])!r}"
                 if source is None
-                else "name one source only",
+                else "give only one source",
             )
     if source is None:
         source = VIEWS.load("identity").make()

@@ -1,10 +1,10 @@
-"""A member against a reconstructed ancestor of it: the most probable sequence at an inner node of the family's tree.
+"""A member against a reconstructed ancestor: the most probable sequence at an inner node of the family's tree.
 
-The ancestor is the marginal maximum-likelihood reconstruction under LG+Γ (Yang, Kumar & Nei, Genetics 141:1641, 1995) over
-the match columns; whether it has a residue in a column at all is decided likewise, by a two-state process of presence and
-absence. What is reconstructed is smoother than any real ancestor was: each column takes its likeliest state. The distance
-between the two views is the path from the inner node to the member. Which inner nodes are ancestors depends on the tree's
-root.
+The ancestor is the marginal maximum-likelihood reconstruction under LG+Γ (Yang, Kumar & Nei, Genetics 141:1641, 1995) on the
+match columns; the presence of a residue in a column is reconstructed in the same way, by a two-state process of presence and
+absence. Reconstructions vary less than real ancestors, since each column has its most probable state. The distance between
+the two views is the path length from the inner node to the member. Which inner nodes are ancestors depends on the root of
+the tree.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ DISTANCE = "path length between the two in the tree"
 
 
 class Lineages:
-    """All (ancestor, tip) pairs of a tree whose path length lies in a band, numbered without listing them.
+    """All (ancestor, tip) pairs of a tree whose path length is in a band, numbered without listing them.
 
-    Lengths are not negative, so the ancestors of a tip that lie in the band are neighbours on the way to the root: two
-    searches by doubling steps find where they begin and end.
+    Lengths are not negative, so the ancestors of a tip in the band are consecutive nodes on the path to the root: two
+    searches with doubling steps find its ends.
 
     Args:
-        tree: with lengths not negative.
+        tree: with non-negative lengths.
         lo, hi: the band, ends included.
     """
 
@@ -57,7 +57,7 @@ class Lineages:
         self._depth = depth
 
     def _steps(self, depth: Floats, level: npt.NDArray[np.int64], bound: float, *, strict: bool) -> npt.NDArray[np.int64]:
-        """Return how far up from each tip the path length stays below the bound (or at it, unless strict)."""
+        """Return how many steps up from each tip the path length stays below the bound (or at it, unless strict)."""
         node, steps = self.tips.copy(), np.zeros(len(self.tips), dtype=np.int64)
         for power in range(len(self._up) - 1, -1, -1):
             higher = self._up[power][node]
@@ -65,7 +65,7 @@ class Lineages:
             goes = (level[self.tips] - steps >= 1 << power) & ((path < bound) if strict else (path <= bound))
             node = np.where(goes, higher, node)
             steps += np.where(goes, 1 << power, 0)
-        if strict:  # the tip itself lies at 0, which need not be below the bound
+        if strict:  # the tip itself has length 0, which may not be below the bound
             return np.where(bound > 0, steps, -1)
         return steps
 
@@ -97,12 +97,12 @@ class _Prepared:
 
 
 class Ancestor:
-    """Draws uniformly, with replacement, from all pairs of a member and an inner node above it at a path length in a band.
+    """Samples uniformly, with replacement, from all pairs of a member and an inner node above it at a path length in a band.
 
     Args:
         min_dist, max_dist: the band, ends included, expected substitutions per site.
         model, alpha: `lg`, `wag`, `jtt` or `poisson`, and the shape of Γ (four categories; infinite for equal rates).
-        gap_rate: changes between presence and absence of a column per substitution.
+        gap_rate: presence/absence changes of a column per substitution.
     """
 
     def __init__(
@@ -121,7 +121,8 @@ class Ancestor:
             raise UsageError("the view ancestor cannot explain gaps at a gap_rate of 0", fix="give a number above 0")
 
     def reconstruct(self, family: Family) -> dict[int, Tokens]:
-        """Return the most probable sequence at every inner node of the family's tree, by node; at least one residue each."""
+        """Return the most probable sequence at every inner node of the family's tree, by node; each has at least one
+        residue."""
         tree = _cleaned(family.require_tree())
         place = {name: k for k, name in enumerate(family.ids)}
         order = [place[name] for name in tree.tip_names()]
@@ -137,11 +138,11 @@ class Ancestor:
         return {int(node): best[node][present[node]] for node in np.flatnonzero(~tree.is_tip)}
 
     def prepare(self, family: Family) -> _Prepared:
-        """Return the family ready for drawing; takes O(members · columns) time and memory.
+        """Return the prepared family; takes O(members · columns) time and memory.
 
         Raises:
             EmptyBandError: no member has an ancestor in the band.
-            BadInputError: not aligned, no tree, or one without branch lengths.
+            BadInputError: not aligned, no tree, or no branch lengths.
         """
         require_aligned(family, "ancestor")
         sampler = sampler_of(family.label, family.require_tree())
@@ -158,7 +159,7 @@ class Ancestor:
 
 
 class _TwoStates:
-    """P(t) of a process between presence and absence, with one change per unit of time and `rate`."""
+    """P(t) of a process between presence and absence, with one change per unit of time times `rate`."""
 
     def __init__(self, frequencies: Floats, rate: float) -> None:
         self.frequencies = frequencies

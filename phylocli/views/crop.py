@@ -1,7 +1,7 @@
 """A contiguous part of the sequence.
 
-Contrasting two random crops of one sequence is the classical augmentation of contrastive pretraining without evolution. No
-residue changes, so the evolutionary distance between the two views is 0; what they share is the overlap.
+Contrasting two random crops of one sequence is the standard augmentation of contrastive pretraining without evolution. No
+residue changes, so the evolutionary distance between the two views is 0; they share the overlap.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ DISTANCE = "0"
 class Crop:
     """Keeps a random contiguous part.
 
-    The kept fraction is uniform between `min_fraction` and `max_fraction` of the length (rounded up), its place uniform
-    among all that fit. No part is shorter than `min_length` residues, or the whole sequence where that is shorter;
-    none is longer than `max_length`, so that long proteins do not take most of a model's time.
+    The kept fraction is uniform between `min_fraction` and `max_fraction` of the length (rounded up), its position uniform
+    among all that fit. A crop has at least `min_length` residues, or the whole sequence if that is shorter, and at most
+    `max_length`, which limits the time for long proteins.
     """
 
     expected_distance = 0.0
@@ -44,7 +44,7 @@ class Crop:
             )
 
     def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
-        """Return the part that is kept."""
+        """Return the kept part."""
         length = len(tokens)
         share, place = rng.random(2).tolist()
         keep = -int(-(self.low + (self.high - self.low) * share) * length // 1)

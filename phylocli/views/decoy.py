@@ -1,8 +1,8 @@
-"""One more view: the second sequence shuffled, a hard negative that composition cannot tell from it.
+"""An additional view: the second sequence shuffled, a hard negative of the same composition.
 
-Residues are shuffled within windows, so the decoy keeps length, overall and local composition and loses everything else,
-as the local shuffles do by which similarity scores are judged (RDF2; Pearson & Lipman 1988, doi:10.1073/pnas.85.8.2444).
-Only objectives that ask for all views see it.
+Residues are shuffled within windows, so the decoy keeps length and global and local composition, and nothing else, like the
+local shuffles used to assess similarity scores (RDF2; Pearson & Lipman 1988, doi:10.1073/pnas.85.8.2444). Only objectives
+that use all views get it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ DISTANCE = "not a homolog: none"
 
 
 class Decoy:
-    """Shuffles the residues within consecutive windows, the first of which is of random length.
+    """Shuffles residues within consecutive windows, the first of which has random length.
 
     Args:
-        window: residues; 0 shuffles the whole sequence.
+        window: window length in residues; 0 shuffles the whole sequence.
     """
 
     expected_distance = 0.0
@@ -31,7 +31,7 @@ class Decoy:
             raise UsageError(f"the view decoy cannot shuffle windows of {self.window}", fix="give 2 or more, or 0 for none")
 
     def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
-        """Return the decoy, as long as the sequence."""
+        """Return the decoy, of the same length as the sequence."""
         if not self.window:
             return rng.permutation(tokens)
         start = int(rng.integers(self.window))

@@ -1,7 +1,7 @@
-"""The sequence as it is: the encoder's own dropout makes the two views differ (SimCSE).
+"""The unchanged sequence: the encoder's own dropout makes the two views differ (SimCSE).
 
 Gao, Yao & Chen, "SimCSE: simple contrastive learning of sentence embeddings", EMNLP 2021. Needs an encoder with dropout in
-training mode; without one the two views are equal. The evolutionary distance between them is 0.
+training mode; otherwise the two views are identical. The evolutionary distance between them is 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DISTANCE = "0"
 
 
 class Dropout:
-    """Leaves the sequence as it is."""
+    """Returns the sequence unchanged."""
 
     expected_distance = 0.0
 

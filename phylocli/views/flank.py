@@ -1,9 +1,9 @@
-"""Nucleotides: a site with more or less of its neighbourhood in the genome.
+"""Nucleotides: a site with more or less of its genomic neighbourhood.
 
-A regulatory site is the same site whether 10 or 100 nucleotides of its surroundings come with it, and wherever in the window
-it lies (windows shifted and widened about a site as augmentation: Cao & Zhang, Bioinformatics 35:1837, 2019; flanks of the
-regions of interest: Kopp et al., Nat. Commun. 11:3488, 2020). The input holds each site with `context` nucleotides on
-either side, as `bedtools slop` and `getfasta` cut them out. Nothing changes, so the distance between the two views is 0.
+A regulatory site is the same whether it is given with 10 or 100 nucleotides of its surroundings, and at any position in the
+window (shifted and widened windows as augmentation: Cao & Zhang, Bioinformatics 35:1837, 2019; flanks of regions of
+interest: Kopp et al., Nat. Commun. 11:3488, 2020). The input contains each site with `context` nucleotides on either side,
+as extracted by `bedtools slop` and `getfasta`. No nucleotide changes, so the distance between the two views is 0.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ DISTANCE = "0"
 
 
 class Flank:
-    """Keeps the site and a random number of nucleotides on each side of it, drawn uniformly for each side by itself.
+    """Keeps the site and a random number of nucleotides on each side, sampled uniformly and independently.
 
     Args:
-        context: nucleotides on either side of the site that the input holds.
-        min_flank, max_flank: how many are kept, at least and at most; by default none to all. A negative number cuts that
-            many off the site itself, of which one nucleotide always stays.
+        context: number of nucleotides on either side of the site in the input.
+        min_flank, max_flank: minimum and maximum number kept; by default 0 to all. A negative number removes that many from
+        the site itself, of which at least one nucleotide remains.
     """
 
     expected_distance = 0.0
@@ -35,11 +35,11 @@ class Flank:
         if self.context < 0 or not self.least <= self.most <= self.context:
             raise UsageError(
                 f"the view flank cannot keep {self.least} to {self.most} of {self.context} nucleotides",
-                fix="give the context that the input holds, and min_flank ≤ max_flank ≤ context",
+                fix="set context to the number in the input, and min_flank ≤ max_flank ≤ context",
             )
 
     def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
-        """Return the part that is kept.
+        """Return the kept part.
 
         Raises:
             BadInputError: the sequence is not longer than its two flanks.
@@ -47,12 +47,12 @@ class Flank:
         length = len(tokens)
         if length <= 2 * self.context:
             raise BadInputError(
-                f"a sequence of {length} nucleotides holds no site between two flanks of {self.context}",
+                f"a sequence of {length} nucleotides contains no site between two flanks of {self.context}",
                 fix="give the sites with their surroundings, or a smaller flank.context",
             )
         left, right = rng.integers(self.least, self.most + 1, 2).tolist()
         start, end = self.context - left, length - self.context + right
-        if start >= end:  # more was cut off than there is
+        if start >= end:  # more was removed than the site has
             start = min(max(start, self.context), length - self.context - 1)
             end = start + 1
         return tokens[start:end]

@@ -1,9 +1,9 @@
-"""Two sequences drawn independently from the family's profile HMM.
+"""Two sequences emitted independently from the family's profile HMM.
 
-The HMM is built from the family's alignment by pyhmmer as HMMER's hmmbuild does, with its prior and its effective number of
-sequences; sequences are emitted from the core model, from its first to its last state, so insertions and deletions come with
-them. Columns are drawn independently of each other: what a profile knows of a family is what each position likes, and that
-is all that such a pair shares. The distance between the two views is not defined.
+The HMM is built from the family's alignment by pyhmmer as in HMMER's hmmbuild, with its prior and its effective number of
+sequences; sequences are emitted from the first to the last state of the core model, including insertions and deletions.
+Columns are independent: a profile represents the preferences of each position, and these are all that such a pair shares.
+The distance between the two views is not defined.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Prepared:
 
     @functools.cached_property
     def hmm(self) -> Any:
-        """The family's HMM, built when it is first drawn from: training indexes all families before that."""
+        """The family's HMM, built on first use, because training indexes all families before."""
         from phylocli.hmmer import build_hmm
 
         return build_hmm(self._family)
@@ -37,7 +37,7 @@ class _Prepared:
     def _emit(self, random: Any) -> Tokens:
         while True:
             emitted = self.hmm.emit_sequence(random)
-            # A path through delete states alone emits nothing; such a sequence is not a view.
+            # A path of delete states only emits nothing and is not a view.
             if len(emitted.sequence):
                 return encode_tokens(self.hmm.alphabet.decode(emitted.sequence))
 
@@ -50,17 +50,17 @@ class _Prepared:
 
 
 class HmmEmission:
-    """Draws pairs of emissions from a family's HMM."""
+    """Samples pairs of emissions from a family's HMM."""
 
     def prepare(self, family: Family) -> _Prepared:
-        """Return the family ready for drawing.
+        """Return the prepared family.
 
         Raises:
             BadInputError: the family is not aligned, or has no match column.
         """
         require_aligned(family, "hmm-emission")
         if not family.match_columns().any():
-            raise BadInputError(f"{family.label} has no match column, so HMMER can make no model of it")
+            raise BadInputError(f"{family.label} has no match column, so no HMM can be built from it")
         return _Prepared(family)
 
 

@@ -1,4 +1,4 @@
-"""The same sequence twice: what transforms start from.
+"""The same sequence twice, the starting point of transforms.
 
 The distance between the two views is 0 before any transform.
 """
@@ -24,10 +24,10 @@ class _Prepared:
 
 
 class Identity:
-    """Draws members uniformly, with replacement, each paired with itself."""
+    """Samples members uniformly, with replacement, each paired with itself."""
 
     def prepare(self, family: Family) -> _Prepared:
-        """Return the family ready for drawing."""
+        """Return the prepared family."""
         return _Prepared(list(member_tokens(family).values()))
 
 

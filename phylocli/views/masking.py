@@ -1,4 +1,4 @@
-"""A fraction of the residues hidden behind the mask token.
+"""A fraction of the residues replaced by the mask token.
 
 No residue changes, so the evolutionary distance between the two views is 0.
 """
@@ -15,7 +15,7 @@ DISTANCE = "0"
 
 
 class Masking:
-    """Hides each residue with the probability `fraction`, independently."""
+    """Masks each residue with probability `fraction`, independently."""
 
     expected_distance = 0.0
 

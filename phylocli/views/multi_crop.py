@@ -1,8 +1,8 @@
-"""A large part of a sequence against another large or a small part of it.
+"""A large crop of a sequence against another large or a small one.
 
-After the multi-crop of SwAV (Caron et al., NeurIPS 2020), where each of two large crops is matched with the other large
-crop and with `small` small ones: a pair drawn here is one of those matches, each equally likely; an objective that asks for
-all views gets the two large crops and then the small ones. No residue changes, so the distance is 0.
+After the multi-crop of SwAV (Caron et al., NeurIPS 2020), where each of two large crops is matched with the other large crop
+and with `small` small ones: a pair is one of these matches, all equally likely; an objective that uses all views gets the
+two large crops and then the small ones. No residue changes, so the distance is 0.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class _Prepared:
 
 
 class MultiCrop:
-    """Draws members uniformly, and two parts of each.
+    """Samples members uniformly, and two crops of each.
 
     Args:
-        small: number of small crops beside the two large ones.
-        large_fraction: smallest fraction of the sequence that a large crop keeps; the largest is all of it.
-        small_fraction: smallest fraction that a small crop keeps; the largest is `large_fraction`.
+        small: number of small crops in addition to the two large ones.
+        large_fraction: minimum fraction of the sequence in a large crop; the maximum is the whole sequence.
+        small_fraction: minimum fraction in a small crop; the maximum is `large_fraction`.
         min_length: of a small crop, in residues.
         max_length: of a large crop, in residues.
     """
@@ -62,12 +62,12 @@ class MultiCrop:
     ) -> None:
         self.small = int(small)
         if self.small < 0:
-            raise UsageError(f"the view multi-crop cannot take {self.small} small crops", fix="give a number from 0")
+            raise UsageError(f"the view multi-crop cannot take {self.small} small crops", fix="give a number of at least 0")
         self.large_crop = Crop(large_fraction, 1.0, min_length, max_length)
         self.small_crop = Crop(small_fraction, large_fraction, min_length, max_length)
 
     def prepare(self, family: Family) -> _Prepared:
-        """Return the family ready for drawing."""
+        """Return the prepared family."""
         return _Prepared(self, list(member_tokens(family).values()))
 
 

@@ -1,7 +1,7 @@
 """Two members of a family at a chosen distance in its tree.
 
-Evolution itself is the augmentation: it has tried these changes and kept the function. The distance between the two views
-is their patristic distance, exact in the family's tree.
+Evolution itself is the augmentation: its substitutions have preserved the function. The distance between the two views is
+their patristic distance, exact in the family's tree.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from phylocli.views.base.contracts import Pairs, Tokens, check_band, member_toke
 
 KIND = "source"
 DISTANCE = "patristic, from min_dist to max_dist"
-DRAWS_MEMBERS = True  # so rows of a pairs table can take the place of its pairs
+DRAWS_MEMBERS = True  # so its pairs can be replaced by rows of a pairs table
 
 
 class _Prepared:
@@ -32,7 +32,7 @@ class _Prepared:
 
     def draw(self, n: int, rng: np.random.Generator) -> Pairs:
         drawn = self.pool.draw(n, rng)
-        # Drawn pairs are unordered, i < j in the tree's order; which of the two comes first is decided here.
+        # Sampled pairs are unordered, i < j in tree order; choose here which one comes first.
         swap = rng.random(n) < 0.5
         first, second = np.where(swap, drawn.j, drawn.i).tolist(), np.where(swap, drawn.i, drawn.j).tolist()
         tokens = self.tokens
@@ -40,15 +40,15 @@ class _Prepared:
 
 
 class Phylogenetic:
-    """Draws pairs of members, with replacement, from all whose patristic distance lies in [min_dist, max_dist].
+    """Samples pairs of members, with replacement, from all pairs with patristic distance in [min_dist, max_dist].
 
     Args:
         min_dist, max_dist: the band, ends included, in `unit`.
         unit: `substitutions`, expected per site, or `relative`: 1 is the median of the family's pair distances.
-        scheme: `uniform`: each pair is equally likely; `per-sequence`: each member that has a partner, then each of its
-            partners; `log-distance`: distances spread evenly on a logarithmic scale.
+        scheme: `uniform`: each pair is equally likely; `per-sequence`: each member with a partner is equally likely, then
+            each of its partners; `log-distance`: distances are spread evenly on a logarithmic scale.
         relation: `any`, `orthologs` or `paralogs`, by species overlap (`pairs.relations`).
-        species_pattern: regular expression of the species within an id; None reads UniProt's names.
+        species_pattern: regular expression for the species within an id; None reads UniProt entry names.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Phylogenetic:
         low, high = check_band(min_dist, max_dist, "phylogenetic")
         if scheme == "per-family":
             raise UsageError(
-                "the view phylogenetic draws from one family at a time", fix="use uniform, per-sequence or log-distance"
+                "the view phylogenetic samples from one family at a time", fix="use uniform, per-sequence or log-distance"
             )
         asked = {"min_dist": low, "max_dist": high, "unit": unit, "scheme": scheme, "number": 1, "replace": True}
         self.config = SamplingConfig.of(None, {**asked, "relation": relation, "species_pattern": species_pattern})
         self._species = SpeciesRule(pattern=species_pattern)
 
     def prepare(self, family: Family) -> _Prepared:
-        """Return the family ready for drawing.
+        """Return the prepared family.
 
         Raises:
-            EmptyBandError: no two members lie in the band (a trainer may pass such a family over).
-            BadInputError: no tree, one without branch lengths, or one member only.
+            EmptyBandError: no two members are in the band (training may skip such a family).
+            BadInputError: no tree, no branch lengths, or only one member.
         """
         tokens = member_tokens(family)
         sampler, tips, _ = related_sampler(family, self.config.relation, self._species)

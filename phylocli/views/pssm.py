@@ -1,10 +1,9 @@
-"""Two sequences drawn independently from the family's position-specific frequencies.
+"""Two sequences sampled independently from the family's position-specific frequencies.
 
-Augmentation by a family's profile, as Asgari et al. (2019) draw it. At every match column a view has a gap (no residue)
-with the weighted fraction of gaps there, else a residue with its frequency. Sequences are weighted by position (Henikoff &
-Henikoff, J. Mol. Biol. 243:574, 1994), and the frequencies are smoothed towards LG's stationary ones by pseudocounts.
-Unlike emission from an HMM no insertions come, and neighbouring gaps know nothing of each other. The distance between the
-two views is not defined.
+Augmentation by a family's profile, as in Asgari et al. (2019). At every match column a view has a gap (no residue) with the
+weighted frequency of gaps, else a residue with its frequency. Sequences have position-based weights (Henikoff & Henikoff, J.
+Mol. Biol. 243:574, 1994), and frequencies are smoothed towards LG's stationary ones by pseudocounts. Unlike HMM emissions,
+there are no insertions, and neighbouring gaps are independent. The distance between the two views is not defined.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ DISTANCE = "not defined"
 def position_weights(states: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Return Henikoff's position-based weights of the rows of an alignment, shape (n,), summing to 1.
 
-    In every column one unit is divided equally among the kinds of residues, and each part among the rows of that kind.
+    In every column, a weight of one is divided equally among the residue types, and each share among the rows of that type.
 
     Args:
         states: shape (n, columns), 0–19 and `MISSING`.
@@ -48,7 +47,7 @@ class _Prepared:
             chosen = rng.random((n - len(found), len(self.cumulative), 1))
             states = (chosen >= self.cumulative).sum(axis=2).astype(np.uint8)
             rows = (row[row < MISSING] + np.uint8(FIRST_RESIDUE) for row in states)
-            found += [row for row in rows if len(row)]  # gaps only make no view
+            found += [row for row in rows if len(row)]  # skip sequences of gaps only
         return found
 
     def draw(self, n: int, rng: np.random.Generator) -> Pairs:
@@ -57,16 +56,18 @@ class _Prepared:
 
 
 class Pssm:
-    """Draws pairs of sequences from a family's position-specific frequencies.
+    """Samples pairs of sequences from a family's position-specific frequencies.
 
     Args:
-        pseudocount: weight of the background in a column, in sequences; the family weighs as many as it has members.
+        pseudocount: weight of the background in a column, in sequences; the weight of the family is its number of members.
     """
 
     def __init__(self, pseudocount: float = 1.0) -> None:
         self.pseudocount = float(pseudocount)
         if not 0 <= self.pseudocount < np.inf:
-            raise UsageError(f"the view pssm cannot add {self.pseudocount:g} pseudocounts", fix="give a number from 0")
+            raise UsageError(
+                f"the view pssm cannot add {self.pseudocount:g} pseudocounts", fix="give a number of at least 0"
+            )
 
     def frequencies(self, family: Family) -> npt.NDArray[np.float64]:
         """Return the probabilities of the 20 residues and of a gap at every match column, shape (columns, 21)."""
@@ -83,7 +84,7 @@ class Pssm:
         return np.column_stack([residues * present[:, None], 1 - present])
 
     def prepare(self, family: Family) -> _Prepared:
-        """Return the family ready for drawing.
+        """Return the prepared family.
 
         Raises:
             BadInputError: the family is not aligned, or has no match column with a residue.

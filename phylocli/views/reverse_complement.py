@@ -1,8 +1,8 @@
 """Nucleotides: the other strand, read from its own start.
 
-Double-stranded DNA has no preferred strand, so a sequence and its reverse complement say the same (as an augmentation: Cao &
-Zhang, Bioinformatics 35:1837, 2019; Kopp et al., Nat. Commun. 11:3488, 2020). IUPAC's ambiguity codes are complemented as
-sets of nucleotides. Nothing has changed, so the evolutionary distance between the two views is 0.
+Double-stranded DNA has no preferred strand, so a sequence and its reverse complement carry the same information (as an
+augmentation: Cao & Zhang, Bioinformatics 35:1837, 2019; Kopp et al., Nat. Commun. 11:3488, 2020). IUPAC ambiguity codes are
+complemented as sets of nucleotides. Nothing changes, so the evolutionary distance between the two views is 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DISTANCE = "0"
 
 
 class ReverseComplement:
-    """Takes the other strand with a probability, for each view by itself.
+    """Takes the other strand with a given probability, independently for each view.
 
     Args:
         probability: 0.5 leaves half of all pairs on the same strand.
@@ -35,7 +35,7 @@ class ReverseComplement:
 
 
 def reverse_complement(tokens: Tokens) -> Tokens:
-    """Return the tokens of the other strand; masks and unknown nucleotides stay what they are."""
+    """Return the tokens of the other strand; masks and unknown nucleotides are unchanged."""
     return COMPLEMENT[tokens[::-1]]
 
 

@@ -1,12 +1,12 @@
-"""A member against a copy of it that evolved along a branch of chosen length, under LG+Γ with insertions and deletions.
+"""A member against a copy that evolved along a branch of chosen length, under LG+Γ with insertions and deletions.
 
-Simulated evolution in the place of real homologs (Kumar & Cowen, Bioinformatics 25:1602, 2009, train profile HMMs so).
-Sites change independently under LG, at rates from Γ; what sets the copies apart from real homologs at the same distance is
-that no site is constrained by what the protein does. The distance between the two views is the branch's length.
+Simulated evolution instead of real homologs (Kumar & Cowen, Bioinformatics 25:1602, 2009, train profile HMMs in this way).
+Sites change independently under LG, with rates from Γ. Unlike in real homologs at the same distance, no site is constrained
+by the function of the protein. The distance between the two views is the length of the branch.
 
-Insertions and deletions, each half of the events, come at `indel_rate` times the rate of substitutions, by the model of
-`phylocli.simulate`: anywhere in the sequence alike, lengths by a power law with the exponent −1.7 up to 50 residues.
-They do not count as distance.
+Insertions and deletions, each half of the events, occur at `indel_rate` times the substitution rate, with the model of
+`phylocli.simulate`: uniformly over the sequence, with power-law lengths (exponent −1.7) up to 50 residues. They do not count
+as distance.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from phylocli.views.base.contracts import Pairs, Tokens, check_band, check_dista
 
 KIND = "source"
 ALPHABETS = ("protein",)
-DISTANCE = "the branch's length, uniform from min_dist to max_dist"
+DISTANCE = "length of the branch, uniform from min_dist to max_dist"
 
 
 class Simulated:
-    """Draws members uniformly, and a branch length for each uniformly from [min_dist, max_dist].
+    """Samples members uniformly, and for each a branch length uniformly from [min_dist, max_dist].
 
-    The rate of a site is drawn anew for every branch.
+    Site rates are sampled anew for every branch.
 
     Args:
         min_dist, max_dist: lengths of the branch, expected substitutions per site.
@@ -53,11 +53,11 @@ class Simulated:
         self.indels = IndelModel(rate / 2, rate / 2)
 
     def substitute(self, tokens: Tokens, time: npt.ArrayLike, rng: np.random.Generator) -> Tokens:
-        """Return a sequence after some time; unknown residues and masks stay.
+        """Return a sequence after a given time; unknown residues and masks are unchanged.
 
         Args:
             tokens: shape (L,).
-            time: expected substitutions per site, one for all residues or one each, shape (L,).
+            time: expected substitutions per site, one value or one per residue, shape (L,).
             rng: random numbers.
         """
         result = tokens.copy()
@@ -67,7 +67,7 @@ class Simulated:
         return result
 
     def insert_and_delete(self, tokens: Tokens, time: float, rng: np.random.Generator) -> Tokens:
-        """Return a sequence after the insertions and deletions of `time`; at least one residue stays."""
+        """Return a sequence after the insertions and deletions of `time`; at least one residue remains."""
         inserted = [tokens]
 
         def insert(left: int, length: int) -> npt.NDArray[np.int64]:
@@ -79,14 +79,14 @@ class Simulated:
         return np.concatenate(inserted)[sites]
 
     def evolve(self, sequences: list[Tokens], time: npt.NDArray[np.float64], rng: np.random.Generator) -> list[Tokens]:
-        """Return n sequences as they are at the ends of branches of n lengths, shape (n,)."""
+        """Return n sequences at the ends of branches of n lengths, shape (n,)."""
         lengths = [len(tokens) for tokens in sequences]
         together = self.substitute(np.concatenate(sequences), np.repeat(time, lengths), rng)
         parts = np.split(together, np.cumsum(lengths)[:-1])
         return [self.insert_and_delete(tokens, t, rng) for tokens, t in zip(parts, time.tolist(), strict=True)]
 
     def prepare(self, family: Family) -> _Prepared:
-        """Return the family ready for drawing."""
+        """Return the prepared family."""
         return _Prepared(self, list(member_tokens(family).values()))
 
 

@@ -1,8 +1,9 @@
-"""Spans of one sequence, near each other: a longer anchor and shorter ones that overlap, adjoin or lie within it.
+"""Spans of one sequence that are close to each other: a longer anchor and shorter spans that overlap, adjoin or are within
+it.
 
-After DeCLUTR (Giorgi et al., ACL 2021): lengths from Beta distributions, Beta(4, 2) for the anchor and Beta(2, 4) for the
-others, each of whose starts is uniform from one length before the anchor to its end. A pair is the anchor and one other; an
-objective that asks for all views gets the anchor and `positives` others. No residue changes, so the distance is 0.
+After DeCLUTR (Giorgi et al., ACL 2021): lengths are distributed as Beta(4, 2) for the anchor and Beta(2, 4) for the others,
+whose starts are uniform from one length before the anchor to its end. A pair is the anchor and one other span; an objective
+that uses all views gets the anchor and `positives` others. No residue changes, so the distance is 0.
 """
 
 from __future__ import annotations
@@ -49,25 +50,25 @@ class _Prepared:
 
 
 class Spans:
-    """Draws members uniformly, and spans of each.
+    """Samples members uniformly, and spans of each.
 
     Args:
-        min_length, max_length: of a span, in residues; shorter sequences bound them.
-        positives: spans beside the anchor where all views are asked for.
+        min_length, max_length: of a span, in residues; limited by shorter sequences.
+        positives: number of spans in addition to the anchor if all views are used.
     """
 
     def __init__(self, min_length: int = 16, max_length: int = 512, positives: int = 2) -> None:
         self.min_length, self.max_length, self.positives = int(min_length), int(max_length), int(positives)
         if self.positives < 1:
-            raise UsageError(f"the view spans cannot draw {positives} positives", fix="give a number from 1")
+            raise UsageError(f"the view spans cannot use {positives} positives", fix="give at least 1")
         if not 1 <= self.min_length <= self.max_length:
             raise UsageError(
-                f"the view spans cannot draw {self.min_length} to {self.max_length} residues",
+                f"the view spans cannot use lengths from {self.min_length} to {self.max_length} residues",
                 fix="give 1 ≤ min_length ≤ max_length",
             )
 
     def prepare(self, family: Family) -> _Prepared:
-        """Return the family ready for drawing."""
+        """Return the prepared family."""
         return _Prepared(self, list(member_tokens(family).values()))
 
 

@@ -1,7 +1,7 @@
-"""Random substitutions: each residue replaced along a chosen evolutionary distance, uniformly or as BLOSUM62 favours.
+"""Random substitutions: residues are replaced at a chosen evolutionary distance, uniformly or with BLOSUM62 weights.
 
-The noise that Koide et al. (2018) and others used in the place of evolution. Sites change independently and alike, at a
-rate of 1: no site is conserved, which is what sets it apart from real homologs at the same distance.
+Noise used by Koide et al. (2018) and others instead of evolution. Sites change independently at the same rate, 1: unlike in
+real homologs at the same distance, no site is conserved.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Matrix = Literal["uniform", "blosum62"]
 def exchange(matrix: str) -> npt.NDArray[np.float64]:
     """Return the probability of each new residue, given that residue a is replaced, shape (20, 20), rows a; diagonal 0.
 
-    `uniform`: 1/19 each. `blosum62`: in proportion to p(b)·2^(S(a, b)/2), the frequency of b opposite a in the aligned
-    blocks that the half-bit scores S stand for, with the background p of Henikoff & Henikoff (PNAS 89:10915, 1992) that
-    they imply.
+    `uniform`: 1/19 each. `blosum62`: in proportion to p(b)·2^(S(a, b)/2), the frequency of b aligned with a in the blocks
+    from which the half-bit scores S were derived, with the background p of Henikoff & Henikoff (PNAS 89:10915, 1992) implied
+    by the scores.
     """
     if matrix == "uniform":
         rates = np.full((20, 20), 1 / 19)
@@ -47,19 +47,19 @@ def exchange(matrix: str) -> npt.NDArray[np.float64]:
 
 
 def _implied_background(odds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    # Joint frequencies p(a)·p(b)·odds(a, b) must have p as margins: odds · p = 1 in every row, as far as rounded scores
-    # allow.
+    # Joint frequencies p(a)·p(b)·odds(a, b) must have p as margins: odds · p = 1 in every row, up to the rounding of the
+    # scores.
     background = np.linalg.lstsq(odds, np.ones(20), rcond=None)[0]
     background = np.maximum(background, 1e-3)
     return background / background.sum()
 
 
 class Substitution:
-    """Lets each residue evolve for half the distance, so that two views of one sequence lie the whole distance apart.
+    """Evolves each residue for half the distance, so that two views of one sequence have the full distance.
 
-    Replacements come as a Poisson process of rate 1 per site, each to a residue drawn from `exchange(matrix)`; several may
-    fall on one site. With `uniform` that is the 20-state Jukes–Cantor process: a site differs from its start after a time t
-    with the probability 19/20·(1 − exp(−20/19·t)). Unknown residues and masks stay.
+    Replacements are a Poisson process of rate 1 per site, each to a residue sampled from `exchange(matrix)`; a site may be
+    replaced several times. With `uniform` this is the 20-state Jukes–Cantor process: after a time t a site differs with
+    probability 19/20·(1 − exp(−20/19·t)). Unknown residues and masks are unchanged.
 
     Args:
         distance: between the two views, expected substitutions per site; each view takes half.
@@ -74,7 +74,7 @@ class Substitution:
 
         rates = exchange(matrix) - np.eye(20)
         self.transition: npt.NDArray[np.float64] = expm(rates * self.distance / 2)
-        # Most sites stay as they are, so it is asked first whether a site changes, and only then into what.
+        # Most sites do not change, so first sample whether a site changes, then the new residue.
         self._stays = np.ones(256)
         self._stays[FIRST_RESIDUE:UNKNOWN] = np.diag(self.transition)
         changed = self.transition - np.diag(np.diag(self.transition))
@@ -90,7 +90,7 @@ class Substitution:
         """Return the sequence after half the distance."""
         result = tokens.copy()
         places = np.flatnonzero(rng.random(len(tokens)) >= self._stays[tokens])
-        # Walker's alias method: one random number gives both a column and the place within it.
+        # Walker's alias method: one random number gives both a column and the position within it.
         drawn = 20 * rng.random(len(places))
         column = drawn.astype(np.intp)
         cell = 20 * (tokens[places].astype(np.intp) - FIRST_RESIDUE) + column

@@ -1,1 +1,1 @@
-"""What encoders share: batches of unequal lengths, averages, activation checkpointing."""
+"""Base of the encoders: batches of unequal lengths, averages, activation checkpointing."""

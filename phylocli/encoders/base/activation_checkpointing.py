@@ -1,4 +1,4 @@
-"""Activation checkpointing: a block's activations are dropped and computed again in the backward pass."""
+"""Activation checkpointing: activations of a block are discarded and recomputed in the backward pass."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def checkpointed(block: Callable[..., Tensor], *inputs: Any, enabled: bool) -> T
     Args:
         block: of the encoder.
         inputs: of the block.
-        enabled: keep only the inputs for the backward pass (Chen et al. 2016, arXiv 1604.06174): memory for one block's
-            activations instead of all blocks', for one more forward pass, with the random state of the first.
+        enabled: keep only the inputs for the backward pass (Chen et al. 2016, arXiv 1604.06174). This needs memory for the
+            activations of one block instead of all, and one more forward pass, with the same random state.
     """
     if enabled and torch.is_grad_enabled():
         return checkpoint(block, *inputs, use_reentrant=False)

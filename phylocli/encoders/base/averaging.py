@@ -1,4 +1,4 @@
-"""Averages over residues, blind to padding."""
+"""Averages over residues, independent of padding."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 ROWS = 1024
-"""Residues, the features of which are held at once where no gradient is wanted: few enough to stay in a core's cache."""
+"""Number of residues whose features are held at a time without gradients: few enough to stay in a core's cache."""
 
 
 def mean_of(features: Callable[[Tensor], Tensor], residues: Tensor, mask: Tensor) -> Tensor:
     """Return the average over residues of many features of each, (N, F).
 
-    On a CPU, without gradients, the features are made for one sequence at a time and never leave the cache; padding is
-    skipped. That is half the time of making them for all.
+    On a CPU without gradients, features are computed for one sequence at a time and stay in the cache; padding is skipped.
+    This takes half the time of computing them all at once.
 
     Args:
-        features: residues (…, R) → (…, F), each by itself.
+        features: residues (…, R) → (…, F), elementwise over residues.
         residues: (N, L, R).
         mask: (N, L), True on residues, which fill each row from the left.
     """

@@ -1,4 +1,4 @@
-"""Batches of sequences of many lengths, and how encoders compute on them without computing on padding."""
+"""Batches of sequences of different lengths, computed without work on padding."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def pad_batch(sequences: Sequence[npt.NDArray[Any]], device: torch.device | str 
 
 
 class Layout:
-    """Where the residues of a padded batch lie in the flat (T, D) form in which encoders compute.
+    """Positions of the residues of a padded batch in the flat (T, D) form used for computation.
 
-    On the CPU only the residues themselves are kept, one sequence after the other (T = their number), so that padding
-    costs nothing. On other devices counting them would make the host wait for the device, so padding stays (T = N · L)
-    and only its results are void. Both forms run through the same code.
+    On the CPU only the residues are kept, one sequence after the other (T = their number), so padding costs nothing. On
+    other devices counting them would synchronise host and device, so padding is kept (T = N · L) and its results are
+    ignored. The same code handles both forms.
 
     Args:
         mask: (N, L) bool, True on residues, which fill each row from the left.
@@ -59,13 +59,13 @@ class Layout:
         return flat if self.rows is None else flat.index_select(0, self.rows)
 
     def unflatten(self, x: Tensor) -> Tensor:
-        """Return a flat (T, D) tensor as (N, L, D), zero on padding where it was left out."""
+        """Return a flat (T, D) tensor as (N, L, D), zero on padding that was removed."""
         if self.rows is not None:
             x = x.new_zeros(self.batch * self.width, x.shape[1]).index_copy(0, self.rows, x)
         return x.view(self.batch, self.width, x.shape[1])
 
     def neighbours(self, offsets: tuple[int, ...]) -> Tensor:
-        """Return for each flat row the rows that lie `offsets` residues further along its sequence, shape (T, offsets).
+        """Return for each flat row the rows `offsets` residues further along its sequence, shape (T, offsets).
 
         Beyond either end of the sequence the index is T: one row past the last, which the caller fills with zeros.
         """

@@ -1,4 +1,4 @@
-"""One pooling a file: residues (N, L, D) → one vector a sequence (N, D), blind to padding."""
+"""One pooling per file: residues (N, L, D) → one vector per sequence (N, D), independent of padding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def build_pooling(name: str, dimension: int, parameters: dict[str, Any] | None =
     """Return a pooling for residues of `dimension` features.
 
     Raises:
-        UsageError: no such pooling, a parameter that it does not have, or a value out of range.
+        UsageError: no such pooling, an unknown parameter, or a value out of range.
     """
     made = POOLINGS.load(name).Pooling
     return POOLINGS.make(name, made, dimension, parameters=parameters)

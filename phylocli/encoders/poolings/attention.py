@@ -9,9 +9,9 @@ from phylocli.core.errors import UsageError
 
 
 class Pooling(nn.Module):
-    """A weighted average whose weights are a softmax of learned scores, one set of weights a head.
+    """A weighted average whose weights are a softmax of learned scores, one set of weights per head.
 
-    The D features are split among the heads, so the result has D features whatever their number.
+    The D features are split among the heads, so the result has D features for any number of heads.
     """
 
     def __init__(self, dimension: int, heads: int = 4) -> None:

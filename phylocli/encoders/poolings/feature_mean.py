@@ -1,4 +1,4 @@
-"""The average over residues of learned features of each (expanded mean pooling)."""
+"""The average over residues of learned features (expanded mean pooling)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from phylocli.encoders.base.averaging import mean_of
 
 
 class Pooling(nn.Module):
-    """The average over residues of learned features of each: mean of gelu(W·x + b), as many features as one likes.
+    """The average over residues of learned features: mean of gelu(W·x + b), with any number of features.
 
-    An average of D values says little of what a sequence holds; wider, it comes nearer to a bag of learned motifs. The
-    encoder itself stays as narrow, and as fast, as it was.
+    The average of D values carries little information about a sequence; with more features it approaches a bag of learned
+    motifs. The encoder itself stays narrow and fast.
     """
 
     def __init__(self, dimension: int, features: int = 512) -> None:

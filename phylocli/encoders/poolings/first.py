@@ -1,4 +1,4 @@
-"""The first residue's vector, for encoders that gather the sequence there (CLS)."""
+"""The vector of the first residue, for encoders that collect the sequence there (CLS)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Pooling(nn.Module):
-    """The first residue's vector (for encoders that gather the sequence there)."""
+    """The vector of the first residue (for encoders that collect the sequence there)."""
 
     def __init__(self, dimension: int) -> None:
         super().__init__()

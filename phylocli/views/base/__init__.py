@@ -1,1 +1,1 @@
-"""What views share: contracts, and a preview of what they draw."""
+"""Base of the views: contracts, and a preview of their samples."""

@@ -1,7 +1,7 @@
-"""Marginal reconstruction of the states at a tree's inner nodes.
+"""Marginal reconstruction of states at the inner nodes of a tree.
 
-Yang, Kumar & Nei, Genetics 141:1641 (1995): the posterior probability of each state at a node given all tips, by partial
-likelihoods from below and from above (Felsenstein 1981), averaged over categories of site rates.
+Yang, Kumar & Nei, Genetics 141:1641 (1995): the posterior probability of each state at a node given all tips, from partial
+likelihoods below and above the node (Felsenstein 1981), averaged over categories of site rates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from phylocli.formats.tree import Tree
 
 Floats = npt.NDArray[np.float64]
 
-_BYTES = 1 << 28  # of partial likelihoods at a time; what all columns at once would take grows with the tree
+_BYTES = 1 << 28  # of partial likelihoods at a time; for all columns it would grow with the tree
 
 
 def marginal_posteriors(
@@ -25,11 +25,11 @@ def marginal_posteriors(
     frequencies: Floats,
     rates: Floats,
 ) -> tuple[npt.NDArray[np.float32], Floats]:
-    """Return the probabilities of the states at every node, and the log likelihood of every column.
+    """Return the state probabilities at every node, and the log likelihood of every column.
 
     Args:
-        tree: branch lengths not negative, in the time unit of `transition`.
-        states: of the tips in depth-first order, shape (tips, columns); values from k on, the number of states, are missing.
+        tree: with non-negative branch lengths, in the time unit of `transition`.
+        states: of the tips in depth-first order, shape (tips, columns); values from k on (the number of states) are missing.
         transition: from times, shape (m,), to P(t), shape (m, k, k), rows from, columns to; reversible.
         frequencies: stationary, shape (k,).
         rates: of equally probable categories, shape (categories,).
@@ -56,8 +56,8 @@ def _block(
     seen = np.vstack([np.eye(k), np.ones(k)])[np.minimum(states, k)]  # (tips, columns, k)
     below = np.ones((nodes, categories, columns, k))
     below[tree.tips()] = seen[:, None]
-    scale = np.zeros((nodes, categories, columns))  # natural logarithms taken out of `below`
-    message = np.ones((nodes, categories, columns, k))  # what a node tells its parent
+    scale = np.zeros((nodes, categories, columns))  # logarithms of the factors removed from `below`
+    message = np.ones((nodes, categories, columns, k))  # from a node to its parent
     for node in range(nodes - 1, 0, -1):
         largest = np.maximum(below[node].max(axis=-1), 1e-300)
         below[node] /= largest[..., None]
@@ -78,7 +78,7 @@ def _block(
         joint /= np.maximum(joint.sum(axis=-1, keepdims=True), 1e-300)
         posterior[node] = (weight[..., None] * joint).sum(axis=0)
         found = children[node]
-        # Everything but one child, without dividing: products of what comes before it and after it among its sisters.
+        # Product over all children but one, without division: products of the siblings before and after it.
         before = [above[node]]
         for child in found[:-1]:
             before.append(before[-1] * message[child])
@@ -86,7 +86,7 @@ def _block(
         for place in range(len(found) - 1, -1, -1):
             child = found[place]
             rest = before[place] * after
-            rest = rest @ matrices[:, child]  # reversible or not: from the parent's state to the child's
+            rest = rest @ matrices[:, child]  # from the parent's state to the child's, also if not reversible
             above[child] = rest / np.maximum(rest.max(axis=-1, keepdims=True), 1e-300)
             after = after * message[child]
             after /= np.maximum(after.max(axis=-1, keepdims=True), 1e-300)

@@ -1,4 +1,4 @@
-"""What views share: the two kinds, tokens of a family's members, and checks of parameters."""
+"""Base of the views: their kinds, tokens of a family's members, and checks of parameters."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Pairs = tuple[list[Tokens], list[Tokens], npt.NDArray[np.float64]]
 
 
 class Prepared(Protocol):
-    """A family made ready to draw pairs of views from."""
+    """A family prepared for sampling pairs of views."""
 
     def draw(self, n: int, rng: np.random.Generator) -> Pairs:
-        """Draw n pairs of views.
+        """Sample n pairs of views.
 
         Returns:
             n token arrays, their n partners, and the evolutionary distance of each pair, expected substitutions per site,
-            shape (n,); NaN where it is not defined. Arrays may be shared with the family: never write to them.
+            shape (n,); NaN if undefined. Arrays may be shared with the family and must not be modified.
         """
 
 
 def draw_all(prepared: Prepared, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
-    """Draw n times every view that a prepared family offers: its own `draw_all` where it has one, else its pairs.
+    """Sample all views n times: by the prepared family's `draw_all` if it has one, else pairs.
 
     Returns:
-        V ≥ 2 lists of n token arrays, the two of a pair first, and the distance between those two, (n,).
+        V ≥ 2 lists of n token arrays, the two of a pair first, and the distance between these two, (n,).
     """
     if hasattr(prepared, "draw_all"):
         return prepared.draw_all(n, rng)
@@ -43,7 +43,7 @@ class Source(Protocol):
     """A view that makes pairs from a family."""
 
     def prepare(self, family: Family) -> Prepared:
-        """Return the family ready for drawing.
+        """Return the prepared family.
 
         Raises:
             BadInputError: the family lacks what the view needs (a tree, two members, a pair in the band).
@@ -55,29 +55,27 @@ class Transform(Protocol):
 
     @property
     def expected_distance(self) -> float:
-        """Evolutionary distance that it puts between two copies of one sequence, substitutions per site; NaN: undefined."""
+        """Evolutionary distance that it adds between two copies of one sequence, substitutions per site; NaN: undefined."""
 
     def __call__(self, tokens: Tokens, rng: np.random.Generator) -> Tokens:
-        """Return the altered sequence, at least one token long; the input is left as it is."""
+        """Return the altered sequence, at least one token long; the input is not modified."""
 
 
 def member_tokens(family: Family) -> dict[str, Tokens]:
     """Return the tokens of every member by id, in the family's order.
 
     Raises:
-        BadInputError: a member without residues, or with an invalid letter.
+        BadInputError: a member has no residues, or an invalid letter.
     """
     tokens = dict(zip(family.ids, family.encoded(), strict=True))
     for name, found in tokens.items():
         if len(found) == 0:
-            raise BadInputError(
-                f"{family.label}: {shorten(name)!r} holds gaps only, no residue", fix="leave it out of the family"
-            )
+            raise BadInputError(f"{family.label}: {shorten(name)!r} contains only gaps", fix="remove it from the family")
     return tokens
 
 
 def require_aligned(family: Family, view: str) -> None:
-    """Raise if a view needs an alignment and the family is not aligned.
+    """Raise an error if a view needs an alignment and the family is not aligned.
 
     Raises:
         BadInputError: the family is not aligned.
@@ -90,7 +88,7 @@ def check_fraction(value: float, name: str, *, zero: bool = True) -> float:
     """Return a fraction between 0 and 1.
 
     Raises:
-        UsageError: it is not.
+        UsageError: the value is out of range.
     """
     value = float(value)
     if not 0 <= value <= 1 or (value == 0 and not zero):
@@ -102,21 +100,21 @@ def check_band(low: float, high: float, view: str) -> tuple[float, float]:
     """Return a band of distances, 0 ≤ low ≤ high.
 
     Raises:
-        UsageError: it is not one.
+        UsageError: the band is invalid.
     """
     low, high = float(low), float(high)
     if not 0 <= low <= high:
-        raise UsageError(f"the view {view} cannot draw from {low:g} to {high:g}", fix="give 0 ≤ min_dist ≤ max_dist")
+        raise UsageError(f"the view {view} cannot use the band {low:g} to {high:g}", fix="give 0 ≤ min_dist ≤ max_dist")
     return low, high
 
 
 def check_distance(value: float, name: str) -> float:
-    """Return a distance, finite and not negative.
+    """Return a finite, non-negative distance.
 
     Raises:
-        UsageError: it is not.
+        UsageError: the value is out of range.
     """
     value = float(value)
     if not 0 <= value < np.inf:
-        raise UsageError(f"the view's {name} is {value:g}", fix="give a distance from 0, expected substitutions per site")
+        raise UsageError(f"the view's {name} is {value:g}", fix="give a distance of at least 0, in substitutions per site")
     return value

@@ -1,4 +1,4 @@
-"""Looking at views: a few pairs that a composition draws, as a table."""
+"""Preview of views: a few pairs from a composition, as a table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def views_schema() -> pa.Schema:
-    """Drawn views: one row a pair; `distance` in expected substitutions per site, `identity` of a global alignment."""
+    """Sampled views: one row per pair; `distance` in expected substitutions per site, `identity` of a global alignment."""
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
@@ -35,16 +35,16 @@ def views_schema() -> pa.Schema:
 
 
 def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int) -> Iterator[pl.DataFrame]:
-    """Draw n pairs of views of each family.
+    """Sample n pairs of views of each family.
 
     Args:
-        families: what the composition's source needs of them.
+        families: with the data that the composition's source needs.
         composed: the views.
-        n: pairs of each family.
+        n: number of pairs per family.
         seed: same families and seed, same pairs.
 
     Yields:
-        Tables of `views_schema()`, one a family; families without a pair in the band are skipped and named on stderr.
+        Tables of `views_schema()`, one per family; families without a pair in the band are skipped and named on stderr.
 
     Raises:
         UsageError: n is below 1.
@@ -54,7 +54,7 @@ def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int
     import polars as pl
 
     if n < 1:
-        raise UsageError(f"{n} pairs cannot be drawn", fix="give -n a number from 1")
+        raise UsageError(f"cannot sample {n} pairs", fix="give -n a number of at least 1")
     rng = np.random.default_rng(seed)
     last: PhylocliError | None = None
     drawn = 0
@@ -83,7 +83,7 @@ def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int
 
 
 def parse_settings(settings: Iterable[str], spec: str) -> dict[str, dict[str, Any]]:
-    """Return parameters by view from texts such as `crop.min_fraction=0.3`, or `min_fraction=0.3` where there is one view.
+    """Return parameters by view from texts such as `crop.min_fraction=0.3`, or `min_fraction=0.3` if there is one view.
 
     Raises:
         UsageError: a text is not an assignment.
@@ -102,7 +102,7 @@ def parse_settings(settings: Iterable[str], spec: str) -> dict[str, dict[str, An
 
 
 def listing() -> list[str]:
-    """Return a line for each view: its name, kind, parameters with their defaults, distance and alphabets, what it does."""
+    """Return one line per view: name, kind, parameters with defaults, distance, alphabets, and summary."""
     import inspect
 
     lines = []
