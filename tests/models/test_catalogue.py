@@ -61,7 +61,7 @@ def test_names_and_folders_go_through_one_door(shelf: Path, tmp_path: Path, monk
 
 def test_without_a_default_model_the_error_says_what_to_do(shelf: Path) -> None:
     shutil.rmtree(shelf / "default")
-    with pytest.raises(UsageError, match=r"ships none[\s\S]*phylocli train .* --model run/model"):
+    with pytest.raises(UsageError, match=r"includes none[\s\S]*phylocli train .* --model run/model"):
         models.load()
     assert next(f for f in diagnose() if f.group == "models").state == "optional"
 

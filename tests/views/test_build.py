@@ -91,7 +91,7 @@ def test_drawing_never_changes_the_family():
         ("phylogenic", {}, "did you mean 'phylogenetic'"),
         ("crop+phylogenetic", {}, "phylogenetic+crop"),
         ("phylogenetic+identity", {}, "one source"),
-        ("crop", {"masking": {}}, "which 'crop' does not hold"),
+        ("crop", {"masking": {}}, "which is not part of 'crop'"),
         ("crop", {"crop": {"share": 1}}, "known: min_fraction"),
         ("crop", {"crop": {"min_fraction": 1.5}}, "from 0 to 1"),
         ("crop", {"crop": {"min_fraction": "much"}}, "must be a number"),
