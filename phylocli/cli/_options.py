@@ -41,7 +41,7 @@ FamilyOption = Annotated[
     typer.Option(
         "--family",
         metavar="ACC",
-        help="Use this family of the store; may be repeated. Missing earlier stages run first.",
+        help="Use this family of the store, by accession or name; may be repeated. Missing earlier stages run first.",
         autocompletion=_stored,
     ),
 ]

@@ -11,6 +11,8 @@ from phylocli.config.fetch import FetchConfig
 
 EXAMPLES = [
     "phylocli fetch PF00042 | phylocli align | phylocli tree > globins.sto",
+    "phylocli fetch globin",
+    "phylocli fetch IPR000971 P68871 'EGF-like domain' -o families.sto",
     "phylocli fetch PF00042.27 PF00076 --profile -o families.sto.gz",
     "phylocli fetch --clan CL0090 --alignment full --store ./store",
     "phylocli fetch --all --release 38.2 --store ./pfam",
@@ -24,7 +26,11 @@ def command(
     config: FetchConfig,
     accessions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PF00042", help="Pfam accessions; a version (PF00042.27) is checked against the service's."),
+        typer.Argument(
+            metavar="[FAMILY]...",
+            help="Pfam accession (PF00042, PF00042.27), name (globin), clan, or an accession of InterPro, CDD, PANTHER, "
+            "PROSITE or UniProt, which stands for its Pfam families.",
+        ),
     ] = None,
     clan: ClanOption = None,
     all_: Annotated[bool, typer.Option("--all", help="All of Pfam, with profiles; resumable.")] = False,
@@ -50,7 +56,8 @@ def command(
 ) -> None:
     """Get families from Pfam and InterPro into the store, or proteins from UniProt; verified and resumable.
 
-    Every family is kept in the store, and is not fetched again without --refresh. Without -o, records go to standard output
+    A name that is that of one family stands for it; otherwise the families that have it in their names are listed. Every
+    family is kept in the store, and is not fetched again without --refresh. Without -o, records go to standard output
     if that is a pipe or a file; those of --all go to the store only.
     """
     from phylocli.fetch import Request, fetch

@@ -1,4 +1,4 @@
-"""Accessions as users write them: `PF00042`, `pf00042.27`, `CL0090`, a file of them."""
+"""Families as users name them: `PF00042`, `pf00042.27`, `CL0090`, `IPR000971`, `P68871`, `globin`, a file of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,78 @@ _FAMILY = re.compile(r"(PF\d{5})(?:\.(\d+))?", re.ASCII)
 _CLAN = re.compile(r"(CL\d{4})(?:\.\d+)?", re.ASCII)
 
 
+FAMILIES_LOOK_LIKE = "an accession such as PF00042, or a name such as globin"
+PROTEIN = re.compile(r"([OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(-[0-9]{1,3})?", re.ASCII)
+"""An accession of UniProt, and the isoform."""
+_OTHERS = (
+    ("interpro", r"IPR[0-9]{6}"),
+    ("cdd", r"[CS]D[0-9]{5}"),
+    ("panther", r"PTHR[0-9]{5}(:SF[0-9]{1,4})?"),
+    ("prosite", r"PS[0-9]{5}"),
+    ("smart", r"SM[0-9]{5}"),
+    ("ssf", r"SSF[0-9]{5,6}"),
+    ("cathgene3d", r"G3DSA:[0-9]\.[0-9]{2,3}\.[0-9]{1,4}\.[0-9]{2,5}"),
+    ("prints", r"PR[0-9]{5}"),
+    ("pirsf", r"PIRSF[0-9]{6}"),
+    ("hamap", r"MF_[0-9]{5}(_[AB])?"),
+    ("ncbifam", r"TIGR[0-9]{5}|NF[0-9]{6}"),
+    ("sfld", r"SFLD[FGS][0-9]{5}"),
+)
+"""Databases whose accessions InterPro knows, as its API calls them."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A family that was asked for: its accession, and the version where one was named."""
 
     accession: str
     version: str = ""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An accession of another database than Pfam, from which InterPro knows the way to Pfam.
+
+    Attributes:
+        database: as InterPro's API calls it; `uniprot` for a protein.
+        accession: as the database writes it.
+    """
+
+    database: str
+    accession: str
+
+
+@dataclass(frozen=True)
+class Name:
+    """What may be the name of a family, or part of it."""
+
+    text: str
+
+
+def recognise(text: str) -> Wanted | Foreign | Name:
+    """Return what a text names.
+
+    Raises:
+        UsageError: it begins as a Pfam accession and is none, or it has no letter.
+    """
+    given = text.strip()
+    upper = given.upper()
+    if _FAMILY.fullmatch(upper) or re.match(r"PF\d", upper):
+        return parse_family(given)
+    for database, pattern in _OTHERS:
+        if re.fullmatch(pattern, upper, re.ASCII):
+            return Foreign(database, upper.lower() if database == "cdd" else upper)
+    protein = PROTEIN.fullmatch(upper)
+    if protein:
+        return Foreign("uniprot", protein.group(1))
+    if len(given) < 2 or not any(letter.isalpha() for letter in given) or not given.isprintable():
+        raise UsageError(f"{shorten(text, 40)!r} names no family", fix=f"give {FAMILIES_LOOK_LIKE}")
+    return Name(given)
+
+
+def is_clan(text: str) -> bool:
+    """Return whether a text is the accession of a Pfam clan."""
+    return _CLAN.fullmatch(text.strip().upper()) is not None
 
 
 def parse_family(text: str) -> Wanted:
@@ -32,7 +98,6 @@ def parse_family(text: str) -> Wanted:
     if not found:
         raise UsageError(
             f"{shorten(text, 40)!r} is not a Pfam accession",
-            why="the services know families by accession only, not by name",
             fix="accessions look like PF00042 or PF00042.27",
         )
     return Wanted(found.group(1), found.group(2) or "")

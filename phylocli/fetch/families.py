@@ -7,12 +7,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from phylocli.config.fetch import FetchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError, UsageError
-from phylocli.fetch.accessions import Wanted, parse_clan, parse_family, unique
+from phylocli.fetch import lookup
+from phylocli.fetch.accessions import FAMILIES_LOOK_LIKE, Foreign, Name, Wanted, is_clan, parse_clan, recognise, unique
 from phylocli.fetch.connection import UnreachableError
 from phylocli.fetch.http import Client
 from phylocli.fetch.interpro import DeadFamilyError, InterPro, UnknownFamilyError
@@ -22,6 +24,7 @@ from phylocli.fetch.retry_policy import Policy, default_policy
 from phylocli.fetch.services import Services, find_services
 from phylocli.fetch.split import clans_of
 from phylocli.fetch.thread_pool import Workers
+from phylocli.fetch.uniprot import UniProt
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences import fasta
@@ -57,7 +60,9 @@ def fetch_families(
     `SQ` line says. The order is that of the request; the families of a clan come by accession.
 
     Args:
-        accessions: `PF00042`, or with a version, which is compared with what came; or any name that the store has.
+        accessions: `PF00042`, or with a version, which is compared with what came; a name, `globin`; an accession of
+            InterPro, one of its member databases or UniProt, which stands for its Pfam families; a clan; any accession that
+            the store has.
         config: which alignments, and from where; its fields may also be given as keywords, such as `release="38.2"`. From a
             release, its files are fetched once, so this is the way to many families; InterPro serves the current one only.
             `base_url` is the address of the InterPro API, or with `release` of the folder of Pfam releases; None:
@@ -68,8 +73,8 @@ def fetch_families(
         options: fields of `FetchConfig`.
 
     Raises:
-        UsageError: a text that is no accession, an alignment that is not served, nothing asked for.
-        BadInputError: after all others were yielded: families that do not exist, or do no more.
+        UsageError: a text that names nothing, an alignment that is not served, nothing asked for.
+        BadInputError: after all others were yielded: families that do not exist, or do no more; names of none or of several.
         ServiceError: after all others were yielded: families that the service did not give, or that are not in the store
             when offline.
 
@@ -80,22 +85,20 @@ def fetch_families(
     """
     config = FetchConfig.of(config, options)
     store = store or Store()
-    listed = [_wanted(text, store) for text in accessions]
-    clan_list = list(dict.fromkeys(parse_clan(text) for text in clans))
-    if not listed and not clan_list:
-        raise UsageError("no family was named", fix="give accessions such as PF00042, or --clan CL0090")
+    named = list(accessions)
+    queries = [_query(text, store) for text in named if not is_clan(text)]
+    clan_list = list(dict.fromkeys(parse_clan(text) for text in [*(text for text in named if is_clan(text)), *clans]))
+    if not queries and not clan_list:
+        raise UsageError("no family was named", fix=f"give {FAMILIES_LOOK_LIKE}, or --clan CL0090")
     services = find_services(pfam=config.base_url) if config.release else find_services(interpro=config.base_url)
     fetcher = _Fetcher(store, services, config, policy or default_policy())
-    return fetcher.run(listed, clan_list)
+    return fetcher.run(queries, clan_list)
 
 
-def _wanted(text: str, store: Store) -> Wanted:
-    try:
-        return parse_family(text)
-    except UsageError:
-        if is_safe(text) and text in store:
-            return Wanted(text)  # the user's own family, imported
-        raise
+def _query(text: str, store: Store) -> Wanted | Foreign | Name:
+    if is_safe(text) and text in store:
+        return Wanted(text)  # it may be the user's own family, imported
+    return recognise(text)
 
 
 class _Fetcher:
@@ -112,20 +115,21 @@ class _Fetcher:
         self.policy = policy
         self.client = Client(policy)
         self.service = InterPro(self.client, services.interpro)
+        self.proteins = UniProt(self.client, services.uniprot)
         self.failures: list[Failure] = []
         self.asked = 0
         self._asking = threading.Lock()
         self._release_of_interpro: str | None = None
 
-    def run(self, listed: list[Wanted], clans: list[str]) -> Iterator[Family]:
+    def run(self, queries: list[Wanted | Foreign | Name], clans: list[str]) -> Iterator[Family]:
         with self.client:
             if self.release:
-                families = self._out_of_release(self.release, listed, clans)
+                families = self._out_of_release(self.release, queries, clans)
                 missing: list[Wanted] = []
             else:
-                families = unique([*listed, *self._members(clans, self._clan)])
+                families = unique([*self._resolved(queries), *self._members(clans, self._clan)])
                 missing = [w for w in families if not self._is_there(w)]
-            self.asked = len(families) + sum(failure.accession in clans for failure in self.failures)
+            self.asked = len(families) + len(self.failures)
             if self.offline:
                 for wanted in missing:
                     self.failures.append(Failure(wanted.accession, _not_there(self.store)))
@@ -135,6 +139,44 @@ class _Fetcher:
             yield from self._in_order(families, missing)
         raise_failures(self.failures, self.asked)
 
+    def _resolved(
+        self, queries: list[Wanted | Foreign | Name], release: tuple[str, Path | None] = ("", None)
+    ) -> Iterator[Wanted]:
+        """Yield the families that the queries stand for; those that stand for none become failures.
+
+        Args:
+            queries: in the order of the request.
+            release: its number, and the list of its families, where they come from one.
+        """
+        for query in queries:
+            if isinstance(query, Wanted):
+                yield query
+                continue
+            try:
+                yield from self._looked_up(query, release)
+            except (ServiceError, BadInputError) as error:
+                text = query.text if isinstance(query, Name) else query.accession
+                self.failures.append(Failure(text, error))
+
+    def _looked_up(self, query: Foreign | Name, release: tuple[str, Path | None]) -> list[Wanted]:
+        number, listing = release
+        if isinstance(query, Name) and listing is not None:
+            return [lookup.among(query.text, lookup.of_release(listing), f"Pfam {number}")]
+        if self.offline:
+            if isinstance(query, Name):
+                return [lookup.among(query.text, lookup.of_store(self.store), f"the store {self.store.root}")]
+            raise ServiceError(
+                f"which families {query.accession} stands for is looked up at InterPro, which --offline does not allow",
+                fix="name the families by their Pfam accessions",
+            )
+        try:
+            return lookup.in_interpro(query, self.service, self.proteins)
+        except UnreachableError:
+            if isinstance(query, Name):
+                with contextlib.suppress(lookup.UnknownNameError):
+                    return [lookup.among(query.text, lookup.of_store(self.store), "the store")]
+            raise
+
     def _announce(self, missing: int, there: int) -> None:
         word = "family" if missing == 1 else "families"
         also = f"; {there} already in the store" if there else ""
@@ -142,21 +184,23 @@ class _Fetcher:
         if missing > _MANY:
             logger.info("for this many families, --release current is faster")
 
-    def _out_of_release(self, release: str, listed: list[Wanted], clans: list[str]) -> list[Wanted]:
+    def _out_of_release(self, release: str, queries: list[Wanted | Foreign | Name], clans: list[str]) -> list[Wanted]:
         """Bring what is missing into the store from a release's files, and return what was asked for."""
         service = PfamReleases(self.client, self.services.pfam, self.store, offline=self.offline)
         number = service.resolve(release)
         in_clans: dict[str, list[str]] = {}
-        if clans:
+        listing: Path | None = None
+        if clans or any(isinstance(query, Name) for query in queries):
             with self.store.locked(f"release-{number}"):
-                in_clans = clans_of(service.file(number, CLANS))
+                listing = service.file(number, CLANS)
+                in_clans = clans_of(listing)
 
         def members(clan: str) -> list[str]:
             if clan not in in_clans:
                 raise UnknownFamilyError(f"Pfam {number} has no clan {clan}")
             return in_clans[clan]
 
-        families = unique([*listed, *self._members(clans, members)])
+        families = unique([*self._resolved(queries, (number, listing)), *self._members(clans, members)])
         missing = [w.accession for w in families if not self._is_there(w, number)]
         if not missing:
             return families
@@ -218,7 +262,7 @@ class _Fetcher:
                 continue
             logger.info(f"{clan} has {len(members)} famil{'y' if len(members) == 1 else 'ies'}")
             for member in members:
-                yield _wanted(member, self.store)
+                yield Wanted(member)
 
     def _clan(self, clan: str) -> list[str]:
         known = self.store.clan_members(clan, kept_only=not self.offline)
@@ -321,7 +365,8 @@ def raise_failures(failures: list[Failure], asked: int) -> None:
     lines = []
     for failure in failures:
         reason = failure.error.what + (f" ({failure.error.why})" if failure.error.why else "")
-        lines.append(f"  {failure.accession:<8} {reason}" + (f"; {failure.error.fix}" if failure.error.fix else ""))
+        fix = f"; {failure.error.fix}" if failure.error.fix else ""
+        lines.append(f"  {failure.accession:<8} {reason}{fix}".replace("\n", "\n    "))
     raise kind(
         f"{len(failures)} of {asked} could not be fetched:\n" + "\n".join(lines),
         fix="the others are in the store; run the command again for the rest" if service else None,
@@ -340,7 +385,7 @@ def fetch_members(
     These are the members that InterPro knows, far more than an alignment's; they are not kept in the store.
 
     Args:
-        accessions: families.
+        accessions: families, as of `fetch_families`.
         output: FASTA file, or `-`/None for standard output.
         base_url: the InterPro API's address; None takes `$PHYLOCLI_INTERPRO_URL`, else EBI's.
         policy: waits, retries and caps; None takes the default.
@@ -350,10 +395,16 @@ def fetch_members(
         BadInputError: a family that does not exist.
         ServiceError: not all of them came; nothing is written to a file then.
     """
-    listed = unique(parse_family(text) for text in accessions)
+    queries = [recognise(text) for text in accessions]
     count = 0
     with Client(policy or default_policy()) as client:
-        service = InterPro(client, find_services(interpro=base_url).interpro)
+        services = find_services(interpro=base_url)
+        service, proteins = InterPro(client, services.interpro), UniProt(client, services.uniprot)
+        listed = unique(
+            family
+            for q in queries
+            for family in ([q] if isinstance(q, Wanted) else lookup.in_interpro(q, service, proteins))
+        )
 
         def all_of_them() -> Iterator[Sequence]:
             nonlocal count

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
+from urllib.parse import urlencode
 
 from phylocli.core.errors import BadInputError, ServiceError
 from phylocli.fetch.accessions import Wanted
@@ -24,6 +25,7 @@ from phylocli.formats.sequences.fasta import Sequence
 _LACKS = "list index out of range"
 _NO_MEMBER = "is not a valid"
 _PAGE = 200
+_SEARCHED = 5  # pages of a search that are looked at: no name is part of so many others
 
 
 class UnknownFamilyError(BadInputError):
@@ -88,8 +90,8 @@ class InterPro:
 
         return self._client.attempt(what, once)
 
-    def entry(self, accession: str) -> dict[str, Any]:
-        """Return a family's metadata.
+    def entry(self, accession: str, database: str = "pfam") -> dict[str, Any]:
+        """Return the metadata of an entry: of a family, of InterPro's own, or of another member database.
 
         Raises:
             UnknownFamilyError, DeadFamilyError: there is none, or no more.
@@ -98,11 +100,72 @@ class InterPro:
         what = f"the entry of {accession}"
 
         def once() -> dict[str, Any]:
-            with self._client.open(f"{self._base}/entry/pfam/{accession}/", accept="application/json") as reply:
+            url = f"{self._base}/entry/{database}/{accession}/"
+            with self._client.open(url, accept="application/json") as reply:
                 self._judge(reply, what, accession)
                 return _object(_object(reply.json(), what).get("metadata"), what)
 
         return self._client.attempt(what, once)
+
+    def search(self, text: str, database: str = "pfam") -> list[dict[str, Any]]:
+        """Return the entries that have a text in their accession, name or short name: `metadata` with `short_name`, each.
+
+        Args:
+            text: in any case.
+            database: `pfam`, `interpro` or another member.
+
+        Raises:
+            ServiceError: the service did not give them.
+        """
+        asked = urlencode({"search": text, "extra_fields": "short_name", "page_size": _PAGE})
+        return self._listing(f"entry/{database}/?{asked}", f"the search for {text!r}")
+
+    def families_of_protein(self, accession: str) -> list[dict[str, Any]]:
+        """Return the `metadata` of the Pfam families in a protein of UniProt, by accession.
+
+        Raises:
+            UnknownFamilyError: InterPro has no such protein.
+            ServiceError: the service did not give them.
+        """
+        path = f"entry/pfam/protein/uniprot/{accession}/?page_size={_PAGE}"
+        found = self._listing(path, f"the families of {accession}")
+        if not found:
+            self.protein(accession)
+        return found
+
+    def protein(self, name: str) -> str:
+        """Return the accession of a protein of UniProt that is named by accession or entry name, such as `HBB_HUMAN`.
+
+        Raises:
+            UnknownFamilyError: InterPro has no such protein.
+            ServiceError: the service did not give it.
+        """
+        what = f"the protein {name}"
+
+        def once() -> str:
+            with self._client.open(f"{self._base}/protein/uniprot/{name}/", accept="application/json") as reply:
+                if reply.status == 204:
+                    raise UnknownFamilyError(f"InterPro has no protein {name}")
+                self._judge(reply, what, name)
+                return str(_object(_object(reply.json(), what).get("metadata"), what).get("accession", ""))
+
+        return self._client.attempt(what, once)
+
+    def _listing(self, path: str, what: str) -> list[dict[str, Any]]:
+        """Return a listing of entries, the `metadata` and extra fields of each; none at all is an empty list."""
+        first = f"{self._base}/{path}"
+        found: list[dict[str, Any]] = []
+        link = first
+        for _ in range(_SEARCHED):
+            page = self._page(link, what)
+            for result in page["results"]:
+                entry = _object(result, what)
+                found.append({**_object(entry.get("metadata"), what), **(entry.get("extra_fields") or {})})
+            if not page.get("next"):
+                break
+            link = next_page(str(page["next"]), first)
+            self._client.wait(self._policy.page_pause)
+        return found
 
     def clan(self, clan: str) -> list[str]:
         """Return the accessions of a clan's families, sorted.
@@ -184,10 +247,14 @@ class InterPro:
         if count is not None and proteins != count:
             raise ServiceError(f"{what}: {proteins} came, the service announced {count}", fix="try again later")
 
-    def _page(self, link: str, what: str, accession: str) -> dict[str, Any]:
+    def _page(self, link: str, what: str, accession: str | None = None) -> dict[str, Any]:
+        """Return a page of a listing; without an accession, one that may be empty."""
+
         def once() -> dict[str, Any]:
             with self._client.open(link, accept="application/json") as reply:
-                self._judge(reply, what, accession)
+                if reply.status == 204 and accession is None:
+                    return {"results": []}
+                self._judge(reply, what, accession or what)
                 page = _object(reply.json(), what)
             if not isinstance(page.get("results"), list):
                 raise TransientError("the answer has no results")

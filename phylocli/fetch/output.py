@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -12,37 +13,38 @@ from phylocli.formats import write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
-from phylocli.store import Store
+from phylocli.store import Store, default_root
 
 logger = logging.getLogger(__name__)
 
 
-def write_fetched(families: Iterable[Family], output: PathLike | None, parameters: dict[str, object]) -> int:
+def write_fetched(families: Iterable[Family], output: PathLike | None, parameters: dict[str, object], store: Store) -> int:
     """Write families as they come and return how many; the failure of some does not lose the others.
 
     Args:
         families: an iterator that may end in a `ServiceError` or `BadInputError`, as `fetch_families` gives.
-        output: a path, or `-` for standard output; None is standard output too, unless that is a terminal: nobody wants to
-            see alignments scroll by, and the store has them.
+        output: a path, or `-` for standard output; None is standard output too, unless that is a terminal: the store has the
+            records, and the log says where, and what to do next.
         parameters: for the provenance.
+        store: where the families are.
 
     Raises:
         ServiceError, BadInputError: what the iterator ended with, after everything before it has been written.
     """
     failure: list[ServiceError | BadInputError] = []
-    count = 0
+    accessions: list[str] = []
 
     def others() -> Iterator[Family]:
-        nonlocal count
         try:
             for family in families:
-                count += 1
+                accessions.append(family.accession or family.name)
                 yield family
         except (ServiceError, BadInputError) as error:
             failure.append(error)
 
     source = others()
-    if output is None and sys.stdout.isatty():
+    on_terminal = output is None and sys.stdout.isatty()
+    if on_terminal:
         for _ in source:
             pass
     else:
@@ -55,11 +57,31 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
 
             write_families(all_of_them(), output)
             write_sidecar(output, "fetch", parameters)
+    count = len(accessions)
     if count or not failure:
         logger.info(f"{count} famil{'y' if count == 1 else 'ies'}")
+    if on_terminal and count:
+        _say_next(accessions, store)
     if failure:
         raise failure[0]
     return count
+
+
+def _say_next(accessions: list[str], store: Store) -> None:
+    """Log where the families are, and the commands that go on with them."""
+    several = len(accessions) > 1
+    where = store.root / "families" if several else store.family_path(accessions[0])
+    of_store = "" if store.root == default_root() else f" --store {shlex.quote(str(store.root))}"
+    few = accessions if len(accessions) < 4 else []  # of more, the whole store
+    chosen = "".join(f" --family {accession}" for accession in few) or " --all"
+    steps = {
+        f"phylocli tree{chosen}{of_store} -o trees.sto": "infer trees" if several else "infer its tree",
+        f"phylocli store export{''.join(f' {a}' for a in few)}{of_store} -o families.sto": "write records to a file",
+    }
+    width = max(map(len, steps))
+    logger.info(f"in the store: {where}")
+    for place, (command, meaning) in enumerate(steps.items()):
+        logger.info(f"{'     ' if place else 'next:'} {command:<{width}}   {meaning}")
 
 
 def write_release(came: Release, store: Store, output: PathLike | None, parameters: dict[str, object]) -> int:

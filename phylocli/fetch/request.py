@@ -21,7 +21,7 @@ class Request:
     """One request, of one of four kinds.
 
     Attributes:
-        accessions: families, `PF00042` or `PF00042.27`.
+        accessions: families, `PF00042` or `PF00042.27`, or names and other accessions, as of `fetch_families`.
         clans: all families of these clans.
         from_file: a list of accessions of families, or `-`.
         members: the domains of those families in all of UniProt, in place of their alignments.
@@ -115,4 +115,4 @@ def fetch(
         return
     families = fetch_families(named, config, clans=request.clans, store=place)
     parameters = {"accessions": named, "clans": request.clans, **parameters, "release": config.release}
-    write_fetched(families, output, parameters)
+    write_fetched(families, output, parameters, place)

@@ -18,6 +18,7 @@ from requests.utils import parse_header_links
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
+from phylocli.fetch.accessions import PROTEIN
 from phylocli.fetch.http import Client, Reply, TransientError, next_page
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import Sequence, shorten
@@ -29,7 +30,6 @@ T = TypeVar("T")
 
 PAGE = 500  # the most that one page can have
 _BATCH = 200  # accessions in one address; the service takes 1,000, proxies not always so long an address
-_ACCESSION = re.compile(r"([OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(-[0-9]{1,3})?", re.ASCII)
 _RESIDUES = re.compile(r"[A-Z]+", re.ASCII)
 _BROKEN = "Error encountered when streaming data"
 FIELDS = ("accession", "id", "reviewed", "length", "organism_name", "organism_id", "ec", "go_id", "xref_pfam")
@@ -227,7 +227,7 @@ def _batches(accessions: Iterable[str], missing: dict[str, str]) -> Iterator[lis
     seen: set[str] = set()
     for text in accessions:
         accession = text.strip().upper()
-        if not _ACCESSION.fullmatch(accession):
+        if not PROTEIN.fullmatch(accession):
             missing[text] = "not a UniProt accession"
         elif accession not in seen:
             seen.add(accession)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,32 @@ def test_a_family_that_does_not_exist_ends_with_65(cli: Run, standin: Standin, t
     assert not (tmp_path / "out.sto").exists()
 
 
-def test_a_name_is_refused_as_usage(cli: Run, standin: Standin) -> None:
-    result = cli("fetch", "Globin")
-    assert result.exit_code == 2
-    assert b"PF00042" in result.stderr_bytes
+def test_a_name_and_accessions_of_other_databases_bring_their_families(cli: Run, standin: Standin) -> None:
+    result = cli("fetch", "globin", "SM00360", "CL0065")
+    assert result.exit_code == 0, result.stderr
+    found = re.findall("^#=GF AC   (.*)$", result.stdout, re.MULTILINE)
+    assert found == ["PF00042.27", "PF00076.13", "PF00134.25"]
+    assert "globin: PF00042 (Globin)" in result.stderr
+    assert "SM00360 (SMART, IPR000504): PF00076 (RNA recognition motif)" in result.stderr
+
+
+def test_a_name_of_no_family_lists_those_that_have_it_in_theirs(cli: Run, standin: Standin) -> None:
+    result = cli("fetch", "cyclin")
+    assert result.exit_code == 65
+    assert result.stdout == ""
+    assert "no family of Pfam is called 'cyclin'; one has it in its name:\n  PF00134  Cyclin_N  Cyclin" in result.stderr
+    assert "phylocli fetch PF00134" in result.stderr
+
+
+def test_a_terminal_gets_the_place_of_the_record_and_what_to_do_next(
+    on_terminal: Run, standin: Standin, tmp_path: Path
+) -> None:
+    result = on_terminal("fetch", "PF00042")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert f"in the store: {tmp_path / 'store' / 'families' / 'PF00042.sto.gz'}\n" in result.stderr
+    assert "next: phylocli tree --family PF00042 -o trees.sto" in result.stderr
+    assert "      phylocli store export PF00042 -o families.sto" in result.stderr
 
 
 def test_a_service_that_is_down_ends_with_69_and_offline_needs_none(cli: Run, standin: Standin) -> None:

@@ -392,9 +392,9 @@ def test_offline_reads_the_store_and_says_what_is_missing(standin: Standin, stor
 # ---- the request itself ----
 
 
-@pytest.mark.parametrize("text", ["Globin", "PF42", "PF00042.x", "IPR000971", "PF00042/../x", ""])
-def test_what_is_no_accession_is_refused_before_any_request(standin: Standin, store: Store, text: str) -> None:
-    with pytest.raises(UsageError, match="not a Pfam accession"):
+@pytest.mark.parametrize("text", ["PF42", "PF00042.x", "PF00042/../x", "", "x", "42", "glo\nbin"])
+def test_what_names_nothing_is_refused_before_any_request(standin: Standin, store: Store, text: str) -> None:
+    with pytest.raises(UsageError, match=r"not a Pfam accession|names no family"):
         fetch(standin, store, text)
     assert not standin.requests
 

@@ -36,6 +36,43 @@ DEAD = {"PF00101": ("PF00042", "2019-05-01")}  # removed from Pfam: (replacement
 NAMES = {"PF00042": "27"}  # versions for families of the examples that carry none
 
 
+_GLOBINS = {"accession": "IPR000971", "children": [{"accession": "IPR002335", "children": []}]}
+# Entries of InterPro: names (long, short), signatures by member database, hierarchy.
+INTERPRO: dict[str, tuple[tuple[str, str], dict[str, dict[str, str]], dict[str, Any]]] = {
+    "IPR000971": (("Globin", "Globin"), {"pfam": {"PF00042": "Globin"}, "profile": {"PS01033": "Globin family"}}, _GLOBINS),
+    "IPR002335": (
+        ("Myoglobin", "Myoglobin"),
+        {"prints": {"PR00613": "MYOGLOBIN"}, "panther": {"PTHR47132": "MYOGLOBIN"}, "cdd": {"cd08926": "Mb"}},
+        _GLOBINS,
+    ),
+    "IPR000504": (
+        ("RNA recognition motif domain", "RRM_dom"),
+        {"pfam": {"PF00076": "RNA recognition motif"}, "smart": {"SM00360": "RRM"}, "profile": {"PS50102": "RRM"}},
+        {"accession": "IPR000504", "children": []},
+    ),
+    "IPR022644": (
+        ("Orn/DAP/Arg decarboxylase 2, N-terminal", "De-COase2_N"),
+        {"pfam": {"PF00278": "Pyridoxal-dependent decarboxylase", "PF02784": "Pyridoxal-dependent decarboxylase, N"}},
+        {"accession": "IPR022644", "children": []},
+    ),
+    "IPR022657": (
+        ("Orn/DAP/Arg decarboxylase 2, conserved site", "De-COase2_CS"),
+        {"prosite": {"PS00879": "ODR_DC_2_2"}},
+        {"accession": "IPR022657", "children": []},
+    ),
+}
+UNINTEGRATED = {"cdd": {"cd01040": "Mb-like"}, "panther": {"PTHR47132:SF1": "MYOGLOBIN"}}
+MEMBERS = {
+    "interpro": r"IPR\d{6}", "cdd": r"[cs]d\d{5}", "panther": r"PTHR\d{5}(:SF\d{1,4})?", "prosite": r"PS\d{5}",
+    "profile": r"PS\d{5}", "smart": r"SM\d{5}", "prints": r"PR\d{5}", "pirsf": r"PIRSF\d{6}", "ssf": r"SSF\d{5,6}",
+}  # fmt: skip
+
+
+def _integrated(accession: str) -> str | None:
+    """The entry of InterPro that a family is part of."""
+    return next((entry for entry, (_, found, _) in INTERPRO.items() if accession in found.get("pfam", {})), None)
+
+
 @lru_cache
 def example_families() -> dict[str, Family]:
     """The real families, by accession, each with a version as Pfam's own records have."""
@@ -340,9 +377,15 @@ class Standin:
             return Answer(proteins[accession].fasta(), kind="text/plain;format=fasta", headers=dict(_UNIPROT))
         if path == "search":
             family = re.search(r"xref:pfam-(PF\d{5})", query.get("query", ""))
-            if not family:
+            named = re.search(r"protein_name:\(([^()]+)\)", query.get("query", ""))
+            if family:
+                hits = [p for p in proteins.values() if family.group(1) in p.pfam]
+            elif named:
+                hits = [p for p in proteins.values() if named.group(1).lower() in p.name.lower()]
+            else:
                 return _messages("query parameter has an invalid syntax", 400)
-            hits = [p for p in proteins.values() if family.group(1) in p.pfam]
+            if "reviewed:true" in query["query"]:
+                hits = [p for p in hits if p.reviewed]
         elif path == "accessions":
             wanted = query.get("accessions", "").split(",")
             if len(wanted) > 1000:
@@ -424,12 +467,87 @@ class Standin:
             return self._entry(found.group(1), request.query)
         if found := re.fullmatch(r"/protein/uniprot/entry/pfam/(PF\d{5})/", path):
             return self._proteins(found.group(1), request.query)
+        if found := re.fullmatch(r"/entry/(pfam|interpro)/", path):
+            return self._search(found.group(1), request.query)
+        if found := re.fullmatch(r"/entry/pfam/protein/uniprot/([^/]+)/", path):
+            return self._families_of_protein(found.group(1))
+        if found := re.fullmatch(r"/protein/uniprot/([^/]+)/", path):
+            return self._protein(found.group(1))
+        if found := re.fullmatch(r"/entry/([a-z0-9]+)/([^/]+)/", path):
+            return self._other_entry(*found.groups())
         return _json({"Error": "no such endpoint"}, 404)
+
+    def _search(self, database: str, query: dict[str, str]) -> Answer:
+        """Entries that have the text in their accession, name or short name, in any case."""
+        fields = (query.get("extra_fields") or "").split(",")
+        if any(field not in ("", "short_name", "counters") for field in fields):
+            return _json({"Error": f"{fields[0]} is not a valid field to to be included. Allowed fields : accession"}, 404)
+        if database == "pfam":
+            rows = [(f.accession, f.description, f.name, _integrated(f.accession), None) for f in self.families.values()]
+        else:
+            rows = [(a, *names, None, signatures) for a, (names, signatures, _) in INTERPRO.items()]
+        text = query.get("search", "").lower()
+        found = []
+        for accession, name, short, integrated, members in sorted(rows):
+            if text in f"{accession}\n{name}\n{short}".lower():
+                about = {"accession": accession, "name": name or short, "source_database": database, "type": "domain"}
+                about |= {"integrated": integrated, "member_databases": members, "go_terms": None}
+                extra = {"extra_fields": {"short_name": short}} if "short_name" in fields else {}
+                found.append({"metadata": about, **extra})
+        return self._page(found, query)
+
+    def _families_of_protein(self, accession: str) -> Answer:
+        protein = self.proteins().get(accession)
+        family = self.families.get(protein.pfam) if protein else None
+        if protein is None or family is None:
+            return _nothing()
+        about = {"accession": family.accession, "name": family.description, "source_database": "pfam", "type": "domain"}
+        about |= {"integrated": _integrated(family.accession), "member_databases": None, "go_terms": None}
+        return self._page([{"metadata": about, "proteins": [{"accession": accession.lower()}]}], {})
+
+    def _page(self, results: list[dict[str, Any]], query: dict[str, str]) -> Answer:
+        if not results:
+            return _nothing()
+        size, start = int(query.get("page_size", "20")), int(query.get("cursor", "0"))
+        more = start + size < len(results)
+        link = "http://internal.invalid:8007/interpro/api/entry/?" + urlencode({**query, "cursor": start + size})
+        page = results[start : start + size]
+        return _json({"count": len(results), "next": link if more else None, "previous": None, "results": page})
+
+    def _protein(self, name: str) -> Answer:
+        proteins = self.proteins()
+        if name in proteins:
+            return _json({"metadata": {"accession": name, "id": proteins[name].entry, "source_database": "reviewed"}})
+        accession = next((a for a, protein in proteins.items() if protein.entry == name), None)
+        if accession is None:
+            return _nothing()
+        return Answer(b"", 302, headers={"Location": f"{self.interpro}/protein/uniprot/{accession}/"})
+
+    def _other_entry(self, database: str, accession: str) -> Answer:
+        """An entry of InterPro, or of a member database."""
+        pattern = MEMBERS.get(database, "")
+        if not re.fullmatch(pattern, accession, re.IGNORECASE):
+            return _json({"Error": f"{accession.upper()} is not a valid {database} accession"}, 404)
+        if database == "interpro":
+            if accession not in INTERPRO:
+                return _nothing()
+            (name, short), signatures, hierarchy = INTERPRO[accession]
+            about = {"name": {"name": name, "short": short}, "member_databases": signatures, "integrated": None}
+            return _json({"metadata": {"accession": accession, **about, "hierarchy": hierarchy}}, headers=_VERSIONS)
+        known = {**UNINTEGRATED.get(database, {})}
+        home = None
+        for entry, (_, signatures, _) in INTERPRO.items():
+            if accession in signatures.get(database, {}):
+                known, home = signatures[database], entry
+        if accession not in known:
+            return _nothing()
+        about = {"name": {"name": known[accession], "short": None}, "member_databases": None, "integrated": home}
+        return _json({"metadata": {"accession": accession, **about, "hierarchy": None}}, headers=_VERSIONS)
 
     def _clan(self, clan: str) -> Answer:
         members = [f for f in self.families.values() if f.clan == clan]
         if not members:
-            return Answer(b"", 204, headers={"Content-Length": "42"}, no_body=True)
+            return _nothing()
         nodes = [
             {"accession": f.accession, "short_name": f.name, "name": f.description, "type": "domain", "score": 1.0}
             for f in members
@@ -447,7 +565,7 @@ class Standin:
             if accession in self.dead:
                 day = self.dead[accession][1]
                 return _json({"accession": accession.lower(), "deletion_date": f"{day}T00:00:00Z", "history": {}}, 410)
-            return Answer(b"", 204, headers={"Content-Length": "2"}, no_body=True)
+            return _nothing()
         if annotation is None:
             metadata = {
                 "accession": accession,
@@ -471,7 +589,7 @@ class Standin:
     def _proteins(self, accession: str, query: dict[str, str]) -> Answer:
         family = self.families.get(accession)
         if family is None:
-            return Answer(b"", 204, headers={"Content-Length": "2"}, no_body=True)
+            return _nothing()
         size = int(query.get("page_size", "20"))
         if size > 200:
             return _json({"Error": "page_size is too large"}, 404)
@@ -504,6 +622,11 @@ class Protein:
     number: int
 
     @property
+    def name(self) -> str:
+        """What it is called."""
+        return next((name for code, name in _PROTEIN_NAMES.items() if self.entry.startswith(code)), f"Protein {self.number}")
+
+    @property
     def reviewed(self) -> bool:
         """Whether it is of Swiss-Prot."""
         return self.number % 3 != 2
@@ -512,7 +635,7 @@ class Protein:
         """Its record."""
         lines = "\n".join(self.residues[i : i + 60] for i in range(0, len(self.residues), 60))
         head = f"{'sp' if self.reviewed else 'tr'}|{self.accession}|{self.entry}"
-        return f">{head} Protein {self.number} OS=Homo sapiens OX=9606 PE=1 SV=1\n{lines}\n".encode()
+        return f">{head} {self.name} OS=Homo sapiens OX=9606 PE=1 SV=1\n{lines}\n".encode()
 
     def column(self, field: str) -> str:
         """A column of the table."""
@@ -530,6 +653,7 @@ class Protein:
         }[field]
 
 
+_PROTEIN_NAMES = {"MYG_": "Myoglobin", "HBA": "Hemoglobin subunit alpha", "HBB": "Hemoglobin subunit beta"}
 _COLUMNS = {
     "accession": "Entry",
     "id": "Entry Name",
@@ -542,6 +666,10 @@ _COLUMNS = {
     "xref_pfam": "Pfam",
 }
 _UNIPROT = {"X-UniProt-Release": "2025_04", "X-UniProt-Release-Date": "15-October-2025"}
+
+
+def _nothing() -> Answer:
+    return Answer(b"", 204, headers={"Content-Length": "42"}, no_body=True)
 
 
 def _messages(text: str, code: int) -> Answer:

@@ -1,0 +1,296 @@
+"""Names, and accessions of InterPro, CDD, PANTHER, PROSITE, UniProt and others, to the Pfam families that they stand for."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from phylocli.core.errors import BadInputError, ServiceError, UsageError
+from phylocli.fetch.accessions import Foreign, Name, Wanted
+from phylocli.fetch.interpro import InterPro, UnknownFamilyError
+from phylocli.fetch.uniprot import UniProt
+from phylocli.fetch.verify import unpacked
+from phylocli.store import Store
+from phylocli.store.inventory import read_entry
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 20  # candidates that a message lists
+_PROTEINS = 100  # that are looked at for a name that no family has
+_FAMILY = re.compile(r"PF[0-9]{5}", re.ASCII)
+_ENTRY_NAME = re.compile(r"[A-Z0-9]{1,10}_[A-Z0-9]{3,5}", re.ASCII)
+_NAMES = {
+    "interpro": "InterPro", "cdd": "CDD", "panther": "PANTHER", "prosite": "PROSITE", "profile": "PROSITE",
+    "smart": "SMART", "ssf": "SUPERFAMILY", "cathgene3d": "CATH-Gene3D", "prints": "PRINTS", "pirsf": "PIRSF",
+    "hamap": "HAMAP", "ncbifam": "NCBIfam", "sfld": "SFLD",
+}  # fmt: skip
+
+
+class UnknownNameError(BadInputError):
+    """No family is called so, or it cannot be told which one is meant."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A family that a name may stand for.
+
+    Attributes:
+        accession: of Pfam.
+        name: short name, `Globin`.
+        title: long name, `Bacterial-like globin`.
+    """
+
+    accession: str
+    name: str
+    title: str = ""
+
+    def is_called(self, text: str) -> bool:
+        """Return whether the text is its name or title, in any case, with any of blank, `_` and `-` for each other."""
+        return _plain(text) in (_plain(self.name), _plain(self.title))
+
+    def contains(self, text: str) -> bool:
+        """Return whether the text is part of its accession, name or title, spelled as for `is_called`."""
+        return any(_plain(text) in _plain(part) for part in (self.accession, self.name, self.title))
+
+
+def in_interpro(query: Name | Foreign, service: InterPro, proteins: UniProt) -> list[Wanted]:
+    """Return the families that a query stands for, by InterPro.
+
+    Args:
+        query: a name, or an accession of another database.
+        service: says which families there are.
+        proteins: are asked for what a name may stand for that no family has.
+
+    Raises:
+        UnknownNameError: none, or several; the message lists candidates.
+        ServiceError: the service did not answer.
+    """
+    if isinstance(query, Name):
+        return _by_name(query.text, service, proteins)
+    if query.database == "uniprot":
+        return _of_protein(query.accession, service)
+    return _of_entry(query, service)
+
+
+def among(text: str, candidates: Iterable[Candidate], where: str) -> Wanted:
+    """Return the only family of some that is called so.
+
+    Args:
+        text: the name.
+        candidates: all families that there are.
+        where: they are, for the message.
+
+    Raises:
+        UnknownNameError: none, or several; the message lists candidates.
+    """
+    return _only(text, [candidate for candidate in candidates if candidate.contains(text)], where)
+
+
+def of_release(path: Path) -> Iterator[Candidate]:
+    """Yield the families of a Pfam release by its `Pfam-A.clans.tsv.gz`."""
+    with path.open("rb") as raw:
+        for line in unpacked(cast(BinaryIO, raw), 1 << 30):
+            columns = line.decode("utf-8", "replace").rstrip("\r\n").split("\t")
+            if len(columns) >= 5 and _FAMILY.fullmatch(columns[0]):
+                yield Candidate(columns[0], columns[3], columns[4])
+
+
+def of_store(store: Store) -> Iterator[Candidate]:
+    """Yield the families of a store."""
+    for accession in store.accessions():
+        yield Candidate(accession, read_entry(store.root, accession).name)
+
+
+def _by_name(text: str, service: InterPro, proteins: UniProt) -> list[Wanted]:
+    found = _candidates(service.search(text))
+    longest = max(re.split(r"[\s_-]+", text), key=len)
+    if not found and longest != text:  # the service takes a blank, `_` and `-` for different letters
+        found = [candidate for candidate in _candidates(service.search(longest)) if candidate.contains(text)]
+    if not found and _ENTRY_NAME.fullmatch(text.upper()):
+        try:
+            return _of_protein(service.protein(text.upper()), service)
+        except UnknownFamilyError:
+            pass  # it looks like the name of a protein, and is none
+    if not found:
+        raise _nothing(text, service, proteins)
+    return [_only(text, found, "Pfam")]
+
+
+def _nothing(text: str, service: InterPro, proteins: UniProt) -> UnknownNameError:
+    """Return the error for a name that is in no family's, with what has it in its name: entries of InterPro, or proteins."""
+    lines = []
+    for entry in service.search(text, "interpro"):
+        of = f"(InterPro {entry.get('accession')}, {entry.get('name')})"
+        lines += [f"  {accession}  {name}  {of}" for accession, name in (_signatures(entry).get("pfam") or {}).items()]
+    if lines:
+        found = "; entries of InterPro that have it in theirs consist of these"
+    else:
+        lines = _families_of_proteins(text, proteins)
+        found = "; proteins of Swiss-Prot that have it in theirs have domains of these"
+    if lines:
+        return UnknownNameError(
+            f"no family of Pfam has {text!r} in its name{found}:\n" + "\n".join(lines[:_SHOWN]),
+            fix=f"name one by its accession, as in: phylocli fetch {lines[0].split()[0]}",
+        )
+    return UnknownNameError(
+        f"nothing in Pfam, InterPro and Swiss-Prot has {text!r} in its name",
+        fix="try another word, or find proteins by --uniprot 'QUERY'",
+    )
+
+
+def _families_of_proteins(text: str, proteins: UniProt) -> list[str]:
+    """Return the families of the first reviewed proteins with a text in their names, the most frequent first, as lines."""
+    words = re.sub(r"[^\w\s-]", " ", text)
+    counts: Counter[str] = Counter()
+    number = 0
+    with contextlib.suppress(ServiceError, UsageError):  # it is only to help
+        for protein in itertools.islice(proteins.annotations(f"(protein_name:({words})) AND (reviewed:true)"), _PROTEINS):
+            number += 1
+            counts.update(set(protein.pfam))
+    return [f"  {accession}  ({count} of {number} proteins)" for accession, count in counts.most_common()]
+
+
+def _of_protein(accession: str, service: InterPro) -> list[Wanted]:
+    try:
+        found = _candidates(service.families_of_protein(accession))
+    except UnknownFamilyError as error:
+        raise UnknownNameError(error.what, fix="check the accession at www.uniprot.org") from error
+    if not found:
+        raise UnknownNameError(
+            f"the protein {accession} has no domain of a Pfam family",
+            fix="fetch the protein itself with 'phylocli fetch --accessions FILE', its accession in the file",
+        )
+    listed = ", ".join(f"{one.accession} ({one.name or one.title})" for one in found)
+    logger.info(f"{accession} is a protein; its Pfam families: {listed}")
+    return [Wanted(one.accession) for one in found]
+
+
+def _of_entry(query: Foreign, service: InterPro) -> list[Wanted]:
+    name = _NAMES[query.database]
+    own = _entry(query, service)
+    entry, over = own, query.accession
+    if query.database != "interpro":
+        integrated = str(own.get("integrated") or "").upper()
+        if not integrated and ":SF" in query.accession:  # of a subfamily of PANTHER, the family
+            own = _entry(Foreign("panther", query.accession.partition(":")[0]), service)
+            integrated = str(own.get("integrated") or "").upper()
+        if not integrated:
+            raise UnknownNameError(
+                f"{query.accession} ({name}, {_title(own)}) is in no InterPro entry, so its Pfam family is unknown",
+                fix=f"search by name, as in: phylocli fetch {_word(_title(own))}",
+            )
+        entry, over = service.entry(integrated, "interpro"), integrated
+    families = _signatures(entry).get("pfam") or {}
+    if not families:
+        part = "" if over == query.accession else f"{query.accession} ({name}) is part of "
+        others = ", ".join(a for members in _signatures(entry).values() for a in members)
+        raise UnknownNameError(
+            f"{part}{over} ({_title(entry)}){', which' if part else ''} has no Pfam family"
+            + (f"; its signatures: {others}" if others else ""),
+            fix=_parents_with_families(entry, over, service)
+            or f"search by name, as in: phylocli fetch {_word(_title(entry))}",
+        )
+    by = "" if over == query.accession else f", {over}"
+    listed = ", ".join(f"{accession} ({title})" for accession, title in families.items())
+    logger.info(f"{query.accession} ({name}{by}): {listed}")
+    return [Wanted(accession.upper()) for accession in families if _FAMILY.fullmatch(accession.upper())]
+
+
+def _entry(query: Foreign, service: InterPro) -> dict[str, Any]:
+    """Return an entry's metadata; PROSITE's accessions are of two databases in InterPro, patterns and profiles."""
+    databases = ("prosite", "profile") if query.database == "prosite" else (query.database,)
+    for database in databases:
+        try:
+            return service.entry(query.accession, database)
+        except UnknownFamilyError as error:
+            unknown = error
+    kind = "entry" if query.database == "interpro" else f"{_NAMES[query.database]} entry"
+    raise UnknownNameError(f"InterPro has no {kind} {query.accession}", unknown.why)
+
+
+def _parents_with_families(entry: dict[str, Any], accession: str, service: InterPro) -> str | None:
+    """Return what to fetch instead of an entry without families: those of the nearest entry above it that has some."""
+    for parent in reversed(_path_to(entry.get("hierarchy") or {}, accession)):
+        above = service.entry(parent, "interpro")
+        families = _signatures(above).get("pfam") or {}
+        if families:
+            return f"its parent {parent} ({_title(above)}) has {', '.join(families)}: phylocli fetch {' '.join(families)}"
+    return None
+
+
+def _path_to(node: dict[str, Any], accession: str) -> list[str]:
+    """Return the accessions above an entry in a hierarchy, from the root down; empty where it is not in it."""
+    for child in node.get("children") or []:
+        own = str(node.get("accession", ""))
+        if child.get("accession") == accession:
+            return [own]
+        below = _path_to(child, accession)
+        if below:
+            return [own, *below]
+    return []
+
+
+def _candidates(found: Iterable[dict[str, Any]]) -> list[Candidate]:
+    """Return families of a listing; what is no accession of Pfam is left out."""
+    rows = [(str(m.get("accession", "")).upper(), str(m.get("short_name") or ""), str(m.get("name") or "")) for m in found]
+    return [Candidate(*row) for row in rows if _FAMILY.fullmatch(row[0])]
+
+
+def _only(text: str, found: list[Candidate], where: str) -> Wanted:
+    """Return the only candidate that is called so.
+
+    Raises:
+        UnknownNameError: none or several; with those that contain the text.
+    """
+    exact = [candidate for candidate in found if candidate.is_called(text)]
+    if len(exact) == 1:
+        only = exact[0]
+        others = len(found) - 1
+        more = f"; {others:,} other name{'s have' if others > 1 else ' has'} it too" if others else ""
+        logger.info(f"{text}: {only.accession} ({only.name or only.title}){more}")
+        return Wanted(only.accession)
+    listed = exact or found
+    if not listed:
+        raise UnknownNameError(f"no family of {where} has {text!r} in its name")
+    width = max(len(candidate.name) for candidate in listed[:_SHOWN])
+    lines = [f"  {one.accession}  {one.name:<{width}}  {one.title}".rstrip() for one in listed[:_SHOWN]]
+    total = len(listed)
+    if total > _SHOWN:
+        lines.append(f"  … and {total - _SHOWN:,} more")
+    what = f"{total:,} families are called {text!r}" if exact else f"no family of {where} is called {text!r}; "
+    if not exact:
+        what += "one has it in its name" if total == 1 else f"{total:,} have it in their names"
+    raise UnknownNameError(
+        f"{what}:\n" + "\n".join(lines), fix=f"name one by its accession, as in: phylocli fetch {listed[0].accession}"
+    )
+
+
+def _signatures(entry: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the signatures of an InterPro entry: names by accession, by member database."""
+    return entry.get("member_databases") or {}
+
+
+def _title(entry: dict[str, Any]) -> str:
+    """Return an entry's name; in listings it is a text, in an entry of its own long and short."""
+    name = entry.get("name")
+    return str(name.get("name") or name.get("short") or "") if isinstance(name, dict) else str(name or "")
+
+
+def _word(title: str) -> str:
+    """Return the longest word of a title, in lower case: a search that may find something."""
+    word = max(re.findall(r"[a-z]+", title.lower()), key=len, default="")
+    return word if len(word) > 4 else "globin"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_-]+", " ", text.strip()).casefold()
+
+
+__all__ = ["Candidate", "UnknownNameError", "among", "in_interpro", "of_release", "of_store"]
