@@ -1,4 +1,4 @@
-"""Alignments: one method a file, and what they share."""
+"""Alignments: one engine per file, and shared code."""
 
 from __future__ import annotations
 

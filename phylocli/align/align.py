@@ -1,4 +1,4 @@
-"""From families to aligned families: what every engine needs before and after it."""
+"""Alignment of families: checks before and after the engine."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def align_families(
     failures: Failures | None = None,
     **options: Any,
 ) -> Iterator[Family]:
-    """Yield each family aligned, in the order of the input; names and their order are kept exactly.
+    """Yield each family aligned, in input order; names and their order are unchanged.
 
     Match columns are upper case and `-`, insert columns lower case and `.`, and `#=GC RF` marks match columns.
 
     Args:
         families: aligned or not.
-        config: how; its fields may also be given as keywords, such as `engine="famsa"`.
-        store: the store's folder, whose profiles the engine `profile` uses where neither `hmm` nor `seed_alignment` is
-            given; None: it builds them from the records' own alignments.
+        config: options; its fields may also be given as keywords, such as `engine="famsa"`.
+        store: folder of the store, whose profiles are used by the engine `profile` if neither `hmm` nor `seed_alignment` is
+            given; None: profiles are built from the records' own alignments.
         failures: collects families that fail; None raises the first failure.
         options: fields of `AlignConfig`.
 
     Raises:
-        UsageError: an engine or trimming that does not exist.
+        UsageError: an unknown engine or trimming.
         BadInputError: a family that cannot be aligned by this engine.
         MissingDependencyError: the engine's library is not installed.
 
@@ -90,7 +90,7 @@ def _align_each(
 
 
 def _aligned(engine: AlignerPlugin, family: Family, name: str, settings: Settings) -> Family:
-    """Return a family as the engine aligns it."""
+    """Return a family aligned by the engine."""
     rows, reference, description = engine.align(family, settings)
     bare = family.with_tree(None)
     aligned = replace(
@@ -101,6 +101,6 @@ def _aligned(engine: AlignerPlugin, family: Family, name: str, settings: Setting
         residue_features={} if rows != family.rows else family.residue_features,
         column_features={"RF": reference} if reference else {},
     )
-    if name == "none":  # columns are as they were, so what is said of them stays
+    if name == "none":  # columns are unchanged, so their annotation is kept
         aligned = replace(aligned, column_features=family.column_features)
     return aligned

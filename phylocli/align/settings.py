@@ -1,4 +1,4 @@
-"""What an aligner is given, and what it returns."""
+"""Input settings and output of an aligner."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Settings:
 
     Attributes:
         hmm: file of profile HMMs (HMMER3), one for all families or one for each by accession or name.
-        seed_alignment: file of alignments that HMMs are built from, likewise.
-        store: the store's folder, whose profiles serve where `hmm` and `seed_alignment` are not given; None looks nowhere.
-        threads: CPU threads; 0 takes all.
+        seed_alignment: file of alignments to build HMMs from, selected in the same way.
+        store: folder of the store, whose profiles are used if `hmm` and `seed_alignment` are not given; None: not used.
+        threads: CPU threads; 0 uses all cores.
     """
 
     hmm: PathLike | None = None
@@ -26,7 +26,7 @@ class Settings:
 
 
 class Aligned(NamedTuple):
-    """What an aligner returns: one row a member, in their order, which columns are match states, and how it was done."""
+    """The output of an aligner: one row per member, in their order, the match columns, and a description."""
 
     rows: list[str]
     reference: str

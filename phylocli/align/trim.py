@@ -1,4 +1,4 @@
-"""Trimming columns, leaving out fragments, and remembering which residues a trimmed row still holds."""
+"""Trimming of columns, removal of fragments, and the residues that remain in a trimmed row."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from phylocli.formats.sequences.fasta import shorten
 logger = logging.getLogger(__name__)
 
 KEPT_TAG = "KR"
-"""`#=GS <id> KR 3-20,22-150`: the residues of the untrimmed sequence, counted from 1, that a trimmed row holds."""
+"""`#=GS <id> KR 3-20,22-150`: the residues of a trimmed row, counted from 1 in the untrimmed sequence."""
 
 
 @dataclass(frozen=True)
 class Trim:
-    """Which columns stay.
+    """The columns to keep.
 
     Attributes:
         match: match columns only.
-        max_gaps: largest fraction of gaps in a column that stays.
+        max_gaps: maximum fraction of gaps in a column.
     """
 
     match: bool = False
@@ -34,10 +34,10 @@ class Trim:
 
 
 def parse_trim(text: str) -> Trim:
-    """Return the rule that `none`, `match` or `gappy=0.9` names.
+    """Return the rule described by `none`, `match` or `gappy=0.9`.
 
     Raises:
-        UsageError: none of these.
+        UsageError: not one of these.
     """
     if text == "none":
         return Trim()
@@ -59,10 +59,10 @@ def _gaps(rows: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def trim_columns(family: Family, rule: Trim) -> Family:
-    """Return an aligned family with only the columns that the rule keeps, and a map to the residues that were there.
+    """Return an aligned family with only the columns that the rule keeps, and a record of the remaining residues.
 
-    Where columns with residues go, `#=GS <id> KR` gives each row's residues that stayed, as ranges counted from 1 in the
-    sequence before trimming.
+    If columns with residues are removed, `#=GS <id> KR` lists the remaining residues of each row, as ranges counted from 1
+    in the sequence before trimming.
 
     Raises:
         BadInputError: no column is left.
@@ -100,7 +100,7 @@ def trim_columns(family: Family, rule: Trim) -> Family:
 
 
 def residue_ranges(gap: npt.NDArray[np.bool_], keep: npt.NDArray[np.bool_]) -> str | None:
-    """Return a row's residues in kept columns as ranges counted from 1 (`3-20,22-150`), None where all were kept."""
+    """Return a row's residues in kept columns as ranges counted from 1 (`3-20,22-150`), None if all were kept."""
     positions = np.cumsum(~gap)
     kept = positions[keep & ~gap]
     if len(kept) == (positions[-1] if len(positions) else 0):
@@ -113,18 +113,18 @@ def residue_ranges(gap: npt.NDArray[np.bool_], keep: npt.NDArray[np.bool_]) -> s
 
 
 def coverage(family: Family) -> npt.NDArray[np.float64]:
-    """Return the fraction of match columns in which each member has a residue, shape (n,); 0 where there is none."""
+    """Return the fraction of match columns in which each member has a residue, shape (n,); 0 if there are none."""
     match = family.match_columns()
     fraction: npt.NDArray[np.float64] = (~_gaps(family.rows)[:, match]).sum(axis=1) / max(match.sum(), 1)
     return fraction
 
 
 def drop_uncovered(family: Family, min_coverage: float) -> Family:
-    """Return the family without members that cover a smaller fraction of the match columns, with a warning.
+    """Return the family without members whose coverage of the match columns is too low, with a warning.
 
     Raises:
-        UsageError: `min_coverage` is not from 0 to 1.
-        BadInputError: nobody is left.
+        UsageError: `min_coverage` is not between 0 and 1.
+        BadInputError: no member is left.
     """
     if not 0 <= min_coverage <= 1:
         raise UsageError(f"min_coverage must be from 0 to 1, not {min_coverage}")

@@ -1,4 +1,4 @@
-"""InfoMin analysis: which views make good embeddings, against how much the two views share (Tian et al. 2020).
+"""InfoMin analysis: embedding quality against the information shared by two views (Tian et al. 2020).
 
 >>> from phylocli.infomin import analyse
 >>> table = analyse("examples/families.sto", "infomin", steps=200, seeds=[0, 1, 2])

@@ -1,4 +1,4 @@
-"""The analysis: trains and measures the runs that are missing, and writes tables and figure."""
+"""The analysis: trains and evaluates missing runs, and writes tables and figure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from phylocli.tree import infer_trees
 logger = logging.getLogger(__name__)
 
 SETTINGS = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.fraction": 0.2, "log.mfu": False}
-"""Defaults of all runs: short ones, whose differences are those of the views."""
+"""Default settings of all runs: short ones that differ only in their views."""
 SCORED = 3
 """Minimum number of held-out members of a family."""
 HELD_OUT = {"train": False, "validation": True}
@@ -52,29 +52,29 @@ def analyse(
     cache: Cache = True,
     **options: Any,
 ) -> pl.DataFrame:
-    """Train one short run per view and seed, and compare embedding quality with the nats that the two views share.
+    """Train one short run per view and seed, and compare embedding quality with the information shared by the two views.
 
-    The folder gets `sweep/` (a run folder each, see `phylocli.train.sweep`), `runs.tsv` and `.parquet` (a row a run),
-    `infomin.tsv` and `.parquet` (a row a view: means and 95 % intervals over seeds, Student's t), `comparisons.tsv` and
-    `.parquet` (bands against other views, paired by seed), `infomin.svg` and `infomin.html`. Calling again does only what
-    is left to do.
+    The folder contains `sweep/` (one run folder per run, see `phylocli.train.sweep`), `runs.tsv` and `.parquet` (one row per
+    run), `infomin.tsv` and `.parquet` (one row per view: means and 95 % intervals over seeds, Student's t),
+    `comparisons.tsv` and `.parquet` (bands against other views, paired by seed), `infomin.svg` and `infomin.html`. Another
+    call only does the remaining work.
 
     Args:
         families: Stockholm records; missing trees are inferred.
         output: the folder.
-        config: options; or give them as keywords. Views with a distance parameter are matched to each band's mean.
-        settings: training options of all runs, by dotted names, over `SETTINGS`.
-        evaluate: family records that quality is measured on; None takes the held-out members of the same families.
-        cache: where compiled families are kept, as in `train_model`.
+        config: options; may also be given as keywords. Views with a distance parameter are matched to the mean of each band.
+        settings: training options of all runs, by dotted names, overriding `SETTINGS`.
+        evaluate: family records on which quality is measured; None uses the held-out members of the same families.
+        cache: cache of compiled families, as in `train_model`.
         **options: fields of `InfominConfig`.
 
     Returns:
         The rows of `infomin.tsv`.
 
     Raises:
-        UsageError: no such view or recipe, or an option out of range.
+        UsageError: an unknown view or recipe, or an option out of range.
         BadInputError: families that cannot be read, or a band without pairs.
-        InUseError: another process works in the folder.
+        InUseError: another process uses the folder.
         PhylocliError: runs failed; the others are kept.
     """
     config = InfominConfig.of(config, options)
@@ -130,10 +130,10 @@ def analyse(
 
 
 def _save_splits(folder: Path, families: Sequence[Family], seeds: Sequence[int], fraction: float) -> str:
-    """Decide for each seed who is held out, save it, and return the pattern of the files' names.
+    """Choose the held-out members for each seed, save them, and return the pattern of the file names.
 
-    A view takes no part in the decision: the members that one view is scored on are those that no other was trained on, so
-    that differences between views are measured on the same sequences.
+    The choice does not depend on the view: the members used for evaluation were not used for training with any view, so
+    differences between views are measured on the same sequences.
 
     Raises:
         UsageError: the fraction is not between 0 and 1.
@@ -148,7 +148,7 @@ def _save_splits(folder: Path, families: Sequence[Family], seeds: Sequence[int],
 
 
 def _parts(family: Family, fraction: float, seed: int) -> list[tuple[str, list[str]]]:
-    # A family is ranked and ordered by three members at least, and trained on with two.
+    # At least three members are needed for ranking and correlation within a family, and two for training.
     out = split_clades(family, fraction, seed) if len(family) >= SCORED + 2 else set()
     if len(out) < SCORED or len(family) - len(out) < 2:
         out = set()
@@ -156,7 +156,7 @@ def _parts(family: Family, fraction: float, seed: int) -> list[tuple[str, list[s
 
 
 def _measured(tasks: Sequence[tuple[Path, Path, list[Family], int, Cache]], jobs: int) -> Iterator[dict[str, Any]]:
-    """Yield what `measure` gives of each run, in order."""
+    """Yield the result of `measure` for each run, in order."""
     with console.progress_task("measuring", len(tasks)) as bar, contextlib.ExitStack() as stack:
         if jobs > 1:
             pool = stack.enter_context(WorkerPool(jobs, _begin, (jobs,)))
@@ -177,13 +177,13 @@ def _measure_run(run: Path, source: Path, scored: list[Family], seed: int, cache
 
 
 def held_out(families: Sequence[Family], split: Split) -> list[Family]:
-    """Return the held-out members of families, as families of their own."""
+    """Return the held-out members of each family as a family."""
     found = [split.members(family, "validation") for family in families]
     return [family for family in found if family is not None]
 
 
 def _with_trees(families: PathLike, folder: Path) -> tuple[Path, list[Family]]:
-    """Return the file of families with trees, and the families; missing trees are inferred once for each content."""
+    """Return the file of families with trees, and the families; missing trees are inferred once per content."""
     source = Path(families)
     records = list(read_families(source))
     if all(family.has_tree for family in records):
@@ -200,7 +200,7 @@ def _with_trees(families: PathLike, folder: Path) -> tuple[Path, list[Family]]:
 
 
 def summarise(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
-    """Return a row a view: mean, low and high over seeds of nats and of each measure of quality; NaN is null."""
+    """Return one row per view: mean, low and high over seeds of nats and of each quality metric; NaN becomes null."""
     columns = [c for c in table.columns if c.startswith("nats_")] + list(QUALITIES)
     rows = []
     for cell in cells:

@@ -1,4 +1,4 @@
-"""The views that are compared: bands of branch distance, and other views at the bands' mean distances."""
+"""The compared views: bands of branch distance, and other views at the mean distances of the bands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from phylocli.pairs import PairSampler
 from phylocli.train.sweep import Variation
 
 _DRAWN = 400
-# Encoders do not drop unless they are told to, and then the two views would be equal; the rate is that of SimCSE.
+# Encoders have no dropout by default, and the two views would be equal; the rate is that of SimCSE.
 _NEEDED: dict[str, dict[str, Any]] = {"dropout": {"encoder.parameters.dropout": 0.1}}
 
 
@@ -25,9 +25,9 @@ class Cell:
     """One view.
 
     Attributes:
-        name: in the table and the figure: a band such as `0:0.25`, or a view, with its distance where it has one.
-        kind: `phylogenetic`, or the other view's name.
-        distance: mean distance of the two views, substitutions per site; None where it is not defined.
+        name: in the table and the figure: a band such as `0:0.25`, or a view, with its distance if it has one.
+        kind: `phylogenetic`, or the name of the other view.
+        distance: mean distance of the two views, substitutions per site; None if undefined.
         settings: of the training run, by dotted names.
     """
 
@@ -52,10 +52,10 @@ def band_cells(bands: Sequence[tuple[float, float]], families: Sequence[Family])
 
 
 def mean_distance(families: Sequence[Family], low: float, high: float) -> float:
-    """Return the mean patristic distance of pairs in a band, averaged over the families that have some.
+    """Return the mean patristic distance of pairs in a band, averaged over the families that have any.
 
     Raises:
-        BadInputError: none has.
+        BadInputError: no family has any.
     """
     means = []
     for family in families:
@@ -70,14 +70,14 @@ def mean_distance(families: Sequence[Family], low: float, high: float) -> float:
 
 
 def view_cells(names: Sequence[str], distances: Sequence[float]) -> list[Cell]:
-    """Return cells of other views: one for each distance where the view has a distance to set, else one.
+    """Return cells of other views: one per distance if the view has a distance parameter, else one.
 
     Args:
         names: of views other than `phylogenetic`.
-        distances: mean distances of the bands, which views with a distance are matched to.
+        distances: mean distances of the bands, to which views with a distance are matched.
 
     Raises:
-        UsageError: no such view, or one that does not give a pair of views.
+        UsageError: an unknown view, or one that does not make pairs.
     """
     found = []
     for name in dict.fromkeys(given.replace("_", "-") for given in names):
@@ -85,7 +85,7 @@ def view_cells(names: Sequence[str], distances: Sequence[float]) -> list[Cell]:
             raise UsageError("the phylogenetic view is compared band by band", fix="name its bands with --bands")
         module = VIEWS.load(name)
         if module.KIND == "addition":
-            raise UsageError(f"the view {name!r} makes no pair", fix="see 'phylocli views' for sources and transforms")
+            raise UsageError(f"the view {name!r} makes no pairs", fix="see 'phylocli views' for sources and transforms")
         views.build(name)
         table = f"view.{name}"
         if name == "substitution":
@@ -99,10 +99,10 @@ def view_cells(names: Sequence[str], distances: Sequence[float]) -> list[Cell]:
 
 
 def as_variation(cells: Sequence[Cell], settings: dict[str, Any]) -> Variation:
-    """Return the cells as what a sweep varies.
+    """Return the cells as the variation of a sweep.
 
     Args:
-        cells: one a value.
+        cells: one per value.
         settings: of all runs; they override those of a cell, except for the view.
     """
     chosen = [{k: v for k, v in cell.settings.items() if k.startswith("view.") or k not in settings} for cell in cells]

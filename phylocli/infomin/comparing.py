@@ -1,4 +1,4 @@
-"""Homologs against the other views: paired differences over seeds."""
+"""Homologs against other views: paired differences over seeds."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from phylocli.train.sweep.results import interval
 
 
 def compare(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
-    """Return how much better each band does than each other view, seed by seed, for each measure of quality.
+    """Return the difference in quality between each band and each other view, seed by seed, for each metric.
 
-    Runs of one seed hold out the same members and start from the same weights, so the difference is theirs to compare. A
-    view that is matched to bands by distance is compared with the band whose distance it has, the others with all bands.
+    Runs with the same seed hold out the same members and start from the same weights, so their differences are paired. A
+    view that is matched to bands by distance is compared with the band of its distance, the others with all bands.
 
     Args:
-        table: a row a run, as `analyse` writes it: `view`, `seed` and the measures of quality.
+        table: one row per run, as written by `analyse`: `view`, `seed` and the quality metrics.
         cells: all views.
 
     Returns:
         `band`, `view`, `quality`, `seeds`, `difference` (the band's minus the view's), `low` and `high` (95 %, Student's t;
-        null for one seed), `p` (paired t test, two-sided) and `p_holm`, corrected for all rows of one measure.
+        null for one seed), `p` (paired t test, two-sided) and `p_holm`, corrected over all rows of one metric.
     """
     rows: list[dict[str, Any]] = []
     for quality in QUALITIES:

@@ -1,4 +1,4 @@
-"""The figure: quality against nats, bands joined by a line in the order of distance, other views as labelled points."""
+"""The plot of quality against nats: bands joined by a line in order of distance, other views as labelled points."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ NAMES = {
     "hmm-emission": "HMM emission",
 }
 AXES = {
-    "retrieval": "sensitivity to the first false positive, family",
-    "clan": "sensitivity to the first false positive, clan",
+    "retrieval": "sensitivity up to the first false positive, family",
+    "clan": "sensitivity up to the first false positive, clan",
     "patristic": "rank correlation with patristic distance",
 }
 
 
 def draw(table: pl.DataFrame, summary: pl.DataFrame, differences: pl.DataFrame, quality: str) -> tuple[str, str]:
-    """Return the figure as SVG, and as a self-contained page with its numbers.
+    """Return the figure as SVG, and as a self-contained page with its values.
 
     Args:
-        table: one row a run.
-        summary: one row a view, in order; bands first.
+        table: one row per run.
+        summary: one row per view, in order; bands first.
         differences: bands against other views.
-        quality: column that is the vertical axis.
+        quality: column for the vertical axis.
     """
     svg = figure_as_svg(_figure(table, summary, quality))
     return svg, _page(summary, differences.filter(pl.col("quality") == quality), quality, svg[svg.index("<svg") :])

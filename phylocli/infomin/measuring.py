@@ -1,4 +1,4 @@
-"""What one run gives: nats that held-out views share, and the quality of held-out members' embeddings."""
+"""Evaluation of one run: mutual information of held-out views, and embedding quality of held-out members."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ QUALITIES = {
     "clan": ("retrieval", "superfamily", "sensitivity to first FP"),
     "patristic": ("patristic", None, "patristic correlation"),
 }
-"""Measures of quality by name: the probe's task, level (None: its only one) and metric."""
+"""Quality metrics by name: the probe's task, level (None: its only one) and metric."""
 ESTIMATORS = ("infonce", "smile:clip=5")
-"""NWJ's exponential has no bound: on held-out pairs of wide embeddings it gave minus a hundred million nats."""
+"""NWJ is excluded: its exponential is unbounded and gave minus a hundred million nats on held-out pairs of wide
+embeddings."""
 PAIRS = 1200
 STEPS = 400
 MEASURED = "infomin.json"
 SETTLED = ("model", "estimators", "asked", "steps", "on")
-"""What a measurement depends on: where one of these differs, it is made again."""
+"""Dependencies of a measurement: if one of them changes, it is repeated."""
 
 
 def measure(
@@ -52,26 +53,26 @@ def measure(
     *,
     cache: Cache = True,
 ) -> dict[str, Any]:
-    """Return the figures of one trained run; what was measured before is read from its folder.
+    """Return the metrics of one trained run; earlier results are read from its folder.
 
-    Information is that between the run's own embeddings of the two views, of pairs drawn from held-out members: a lower
-    bound of what the views share (data processing). Critics are trained on some of these pairs and the estimate is that of
-    others (`phylocli.mi.estimate`); its ceiling is log K for InfoNCE. Quality is that of the probes.
+    The mutual information is that between the run's own embeddings of the two views of held-out pairs: a lower bound on the
+    information shared by the views (data processing inequality). Critics are trained on some of these pairs and evaluated on
+    others (`phylocli.mi.estimate`); the ceiling of InfoNCE is log K. Quality is measured by the probes.
 
     Args:
-        run: folder of a training run that is done.
-        inputs: what it was trained on.
-        scored: families with trees that quality is measured on; the run has not been trained on any of these members.
+        run: folder of a completed training run.
+        inputs: the inputs of the run.
+        scored: families with trees on which quality is measured; the run was not trained on any of their members.
         seed: of the run.
-        cache: where compiled families are kept, as in `train_model`.
+        cache: cache of compiled families, as in `train_model`.
 
     Returns:
-        `nats_<estimator>`, `ceiling_nats`, `pairs`, `distance` (mean of the pairs drawn, None where undefined), and for each
-        of `QUALITIES` its value or None; `members` that quality was measured on.
+        `nats_<estimator>`, `ceiling_nats`, `pairs`, `distance` (mean of the sampled pairs, None if undefined), and for each
+        of `QUALITIES` its value or None; `members`: number of members on which quality was measured.
 
     Raises:
-        UsageError: the run held nobody out.
-        BadInputError: too few members are held out to measure on.
+        UsageError: the run has no held-out members.
+        BadInputError: too few held-out members.
     """
     model = Model.load(run / MODEL)
     on = hashlib.sha256("".join(f.tree.to_newick() if f.tree else "" for f in scored).encode()).hexdigest()
@@ -89,7 +90,7 @@ def measure(
 
 
 def _silence() -> contextlib.AbstractContextManager[None]:
-    # Training has reported on the families already; a baseline is not asked for here.
+    # Training has already reported on the families, and no baseline is needed here.
     return contextlib.nullcontext() if console.level() == console.VERBOSE else console.at_level(console.SILENT)
 
 
@@ -104,11 +105,11 @@ def _vectors(model: Model, tokens: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArr
 
 
 def _information(model: Model, config: TrainConfig, inputs: Sequence[Path], cache: Cache) -> dict[str, Any]:
-    """Return nats between held-out views by each estimator."""
+    """Return the mutual information of held-out views in nats, by estimator."""
     pairs = load_corpus(inputs, config, cache=cache).validation(PAIRS)
     if pairs is None:
         raise UsageError("no members are held out", fix="train with validation.fraction above 0, on larger families")
-    # Dropout is a view only while the encoder drops.
+    # Dropout is a view only if the encoder is in training mode.
     model.train(config.view.name == "dropout")
     torch.manual_seed(config.seed)
     a, b = _vectors(model, pairs.a), _vectors(model, pairs.b)
@@ -126,7 +127,7 @@ def _information(model: Model, config: TrainConfig, inputs: Sequence[Path], cach
 
 
 def _quality(model: Model, families: Sequence[Family]) -> dict[str, Any]:
-    """Return the probes' figures on whole members of these families."""
+    """Return the probe metrics on whole members of these families."""
     rows = [
         (s.id, family.accession or family.label, family.clan or family.accession or family.label, s.residues)
         for family in families

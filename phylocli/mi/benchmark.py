@@ -1,4 +1,4 @@
-"""The benchmark as a command: rows as they come, then the figure and the summary."""
+"""The benchmark command: rows as they are computed, then the figure and the summary."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 def plan_of(config: MiBenchmarkConfig | None = None, **options: Any) -> Plan:
-    """Return the preset of a configuration with what differs from it.
+    """Return the preset of a configuration, with the fields that override it.
 
     Args:
-        config: options; or give them as keywords.
+        config: options; may also be given as keywords.
         **options: fields of `MiBenchmarkConfig`.
 
     Raises:
@@ -43,20 +43,20 @@ def run_benchmark(
     figures: Sequence[PathLike] = (),
     summary: PathLike | None = None,
 ) -> list[Row]:
-    """Run estimators against Gaussians of known information; write a row for each as soon as it is there.
+    """Run estimators on Gaussians with known information; write each row as soon as it is computed.
 
     Args:
-        plan: what to do; see `plan_of`.
-        output: where rows go; `-`/None is standard output.
+        plan: see `plan_of`.
+        output: path of the rows; `-`/None is standard output.
         format: `json`, `tsv`, `csv`, `parquet` or `arrow`; None takes it from the suffix.
-        figures: pictures of the staircase, `.svg`, `.png`, `.pdf` or `.html` each.
-        summary: a table of bias, variance and mean squared error.
+        figures: paths of the staircase plot, `.svg`, `.png`, `.pdf` or `.html`.
+        summary: path of a table of bias, variance and mean squared error.
 
     Returns:
         The rows, with their traces.
 
     Raises:
-        UsageError: an estimator, critic, transform, format or suffix that does not exist.
+        UsageError: an unknown estimator, critic, transform, format or suffix.
     """
     format_for(output, format)
     for path in figures:

@@ -34,7 +34,7 @@ MOST = 2048
 """Maximum number of held-out pairs that are scored against each other."""
 
 _NEGLIGIBLE = 0.005
-"""Nats that messages round to zero."""
+"""Values in nats that messages round to zero."""
 
 
 @dataclass
@@ -42,12 +42,12 @@ class Information:
     """One estimate.
 
     Attributes:
-        estimator, critic: as named.
+        estimator, critic: as named in the options.
         estimate_nats, low, high: on held-out pairs, with a 95 % interval.
-        ceiling_nats: what the estimate cannot exceed: log K, or H(Y) of labels; None: no ceiling.
-        control_nats, control_low, control_high: the same with partners shuffled; None where that was not computed.
-        n, groups, n_train: held-out pairs, groups among them, training pairs.
-        at_ceiling: whether the true information may be higher than what can be measured.
+        ceiling_nats: the maximum of the estimate: log K, or H(Y) of labels; None: no maximum.
+        control_nats, control_low, control_high: the same with partners shuffled; None if not computed.
+        n, groups, n_train: number of held-out pairs, groups among them, and training pairs.
+        at_ceiling: whether the true information may be higher than the measurable maximum.
     """
 
     estimator: str
@@ -68,16 +68,16 @@ class Information:
 def estimate(data: Paired, config: MiEstimateConfig = MiEstimateConfig()) -> Iterator[Information]:
     """Yield one estimate for each estimator and critic.
 
-    The pairs are divided into three parts; the critic learns from one, stops by the second, and the estimate is that of the
-    third, all of its pairs against each other. Groups stay whole. The interval is the estimate ± 1.96 standard deviations
-    over bootstrap resamples of the held-out pairs (of groups, where there are), a pair and its copy never being negatives.
+    The pairs are divided into three parts: the critic is trained on one, stopped by the second, and evaluated on the third,
+    all pairs against each other. Groups stay whole. The interval is the estimate ± 1.96 standard deviations over bootstrap
+    resamples of the held-out pairs (or groups, if given); a pair and its copies are never negatives.
 
     Args:
         data: the pairs.
         config: options.
 
     Raises:
-        UsageError: an estimator or critic that does not exist or does not fit.
+        UsageError: an unknown or unsuitable estimator or critic.
         BadInputError: too few groups.
     """
     methods = methods_for(data, config)
@@ -111,10 +111,10 @@ def estimate(data: Paired, config: MiEstimateConfig = MiEstimateConfig()) -> Ite
 
 
 def methods_for(data: Paired, config: MiEstimateConfig) -> list[tuple[Choice, Choice]]:
-    """Return the estimators and critics of the config, or those that fit the data where none are named.
+    """Return the estimators and critics of the configuration, or by default those suited to the data.
 
     Raises:
-        UsageError: one that does not exist, or sizes out of range.
+        UsageError: an unknown name, or sizes out of range.
     """
     names = config.estimators or (LABEL_ESTIMATORS if data.classes else ESTIMATORS)
     critics = [Choice.parse(text) for text in config.critics]
@@ -136,7 +136,7 @@ def _measure(estimator: Choice, critic: Choice, parts: Sequence[Paired], config:
     method = build(estimator, critic, train.a.shape[1], train.b.shape[1], config.seed)
     scaled = Scaler(train)
     if isinstance(method.critic, Decoder):
-        method.critic.fit_marginal(scaled(train)[1])  # a marginal that is still being learned would look like information
+        method.critic.fit_marginal(scaled(train)[1])  # a marginal still being learned would appear as information
     step = fit(
         method,
         scaled(train),
@@ -158,7 +158,7 @@ def _measure(estimator: Choice, critic: Choice, parts: Sequence[Paired], config:
 def _statistic(method: Estimator, scores: Tensor) -> Any:
     def value(rows: IntArray) -> float:
         index = torch.from_numpy(rows)
-        # Drawn twice, a pair is no negative of itself.
+        # A pair that is sampled twice is not a negative of itself.
         return float(method.bound(scores[index][:, index], index[:, None] != index[None]))
 
     return value
@@ -172,7 +172,7 @@ def _ceiling(method: Estimator, test: Paired) -> float | None:
 
 
 def label_entropy(data: Paired) -> float | None:
-    """Return H(Y) in nats of the labels' frequencies, which no information about them exceeds; None without labels."""
+    """Return H(Y) in nats of the label frequencies, the maximum of the information about them; None without labels."""
     if data.classes is None:
         return None
     fraction = data.b.mean(axis=0, dtype=np.float64)
@@ -180,7 +180,7 @@ def label_entropy(data: Paired) -> float | None:
 
 
 def cautions(found: Information, test: Paired) -> list[str]:
-    """Warn of an estimate that is at the limit of what can be measured; return the warnings of that kind."""
+    """Warn of an estimate at the limit of what can be measured; return these warnings."""
     name = f"{found.estimator} on {found.critic}"
     entropy, said = label_entropy(test), []
     if entropy is not None and found.estimate_nats > 0.95 * entropy:
@@ -193,15 +193,15 @@ def cautions(found: Information, test: Paired) -> list[str]:
             )
     elif entropy is None and found.estimate_nats > math.log(found.n) - math.log(2):
         said.append(
-            f"{name} reaches ln {found.n:,} = {math.log(found.n):.2f} nats: no lower bound can be relied on "
+            f"{name} reaches ln {found.n:,} = {math.log(found.n):.2f} nats: no lower bound is reliable "
             "above about the logarithm of the number of pairs (McAllester & Stratos 2020); it may be too high or too low"
         )
     for text in said:
         logger.warning(text)
     if found.control_low is not None and found.control_low > _NEGLIGIBLE:
         logger.warning(
-            f"{name}: shuffled partners, which share no information, give {found.control_nats:.2f} nats, so its "
-            "estimate is too high by about as much"
+            f"{name}: shuffled partners, which share no information, give {found.control_nats:.2f} nats, so the "
+            "estimate is probably too high by as much"
         )
     return said
 
@@ -217,11 +217,11 @@ def run_estimate(
     *,
     format: str | None = None,
 ) -> list[Information]:
-    """Estimate, and write a row for each estimator and critic as soon as it is there; see `estimate`.
+    """Estimate, and write each estimate as soon as it is computed; see `estimate`.
 
     Args:
         data: from `read_pairs`.
-        output: where rows go; `-`/None is standard output.
+        output: path of the rows; `-`/None is standard output.
         config: options.
         format: `json`, `tsv`, `csv`, `parquet` or `arrow`; None takes it from the suffix.
     """

@@ -1,4 +1,4 @@
-"""The staircase figure: the estimates of each estimator while the true information increases in steps."""
+"""The staircase plot: estimates of each estimator while the true information increases in steps."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ SUFFIXES = (".svg", ".png", ".pdf", ".html")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 COLUMNS = 4
 POINTS = 75
-"""Windows that a critic's trace is drawn in, over all levels."""
+"""Number of windows in a critic's trace, over all levels."""
 
 
 def check_target(path: PathLike) -> None:
-    """Raise a UsageError where the suffix names no picture format."""
+    """Raise a UsageError if the suffix is not a figure format."""
     if Path(path).suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path}: a figure ends in one of {', '.join(SUFFIXES)}")
+        raise UsageError(f"{path}: the suffix of a figure must be one of {', '.join(SUFFIXES)}")
 
 
 def draw(rows: Sequence[Row], path: PathLike) -> None:
-    """Draw the figure of Poole et al. 2019 (arXiv 1905.06922, figure 2) and Song & Ermon 2020 (arXiv 1910.06222, figure 1).
+    """Plot as in Poole et al. 2019 (arXiv 1905.06922, figure 2) and Song & Ermon 2020 (arXiv 1910.06222, figure 1).
 
-    One panel an estimator. Black: the true information; dashed: log N; in colour, one critic each: the median over a
-    window of training batches, and a band from the 10th to the 90th percentile. A critic that is not trained shows as the
-    mean of each level and a band of one standard deviation.
+    One panel per estimator. Black: the true information; dashed: log N; colours: critics, with the median over a window of
+    training batches and a band from the 10th to the 90th percentile. A critic that is not trained is shown as the mean of
+    each level and a band of one standard deviation.
 
     Args:
         rows: of one run of the benchmark, with their traces.
@@ -50,7 +50,7 @@ def draw(rows: Sequence[Row], path: PathLike) -> None:
         write_text(path, picture if suffix == ".svg" else _page(rows, picture[picture.index("<svg") :]))
         return
     with atomic_path(path) as part:
-        # The same rows give the same bytes: no date.
+        # No date, so that the same rows give the same bytes.
         figure.savefig(part, format=suffix[1:], dpi=130, metadata={"CreationDate": None} if suffix == ".pdf" else None)
 
 
@@ -80,7 +80,7 @@ def _figure(rows: Sequence[Row]) -> Any:
             panel.set_title(title, fontsize=8.5, loc="left")
     highest = max(row.true_nats for row in rows)
     panels[0][0].set_ylim(-0.1 * highest, 1.4 * highest)
-    figure.supxlabel("training batches; the true information rises at each step of the black line", fontsize=9)
+    figure.supxlabel("training batches; the true information increases at each step of the black line", fontsize=9)
     figure.supylabel("nats", fontsize=9)
     handles = [_handle(colour) for colour in colours.values()]
     figure.legend(handles, list(colours), loc="outside upper center", ncols=len(colours), fontsize=8.5, frameon=False)
@@ -105,7 +105,7 @@ def _panel(panel: Any, rows: list[Row], colours: dict[str, str]) -> None:
         panel.plot(x, middle, color=colours[critic], linewidth=1.3, zorder=4)
         panel.fill_between(x, low, high, color=colours[critic], alpha=0.18, linewidth=0, zorder=2)
         if not any(row.estimate_nats >= 0 for row in chosen):
-            text = f"{critic} lies below"
+            text = f"{critic} is below"
             panel.text(0.02, 0.03 + 0.1 * below, text, transform=panel.transAxes, fontsize=7.5, color=colours[critic])
             below += 1
     panel.tick_params(labelsize=7.5)
@@ -119,7 +119,7 @@ def _shown(row: Row, left: float, width: int, levels: list[float]) -> np.ndarray
         ends = np.array([left, left + width])
         return np.hstack([np.vstack([ends, *(np.full(2, row.estimate_nats + k * row.sd) for k in (0, -1, 1))]), gap])
     windows = min(max(2, POINTS // len(levels)), len(row.trace))
-    # Far off the panel is far enough: a curve must not leave the range of the renderer's numbers.
+    # Clip curves far outside the panel to the range of the renderer's numbers.
     far = 10 * max(levels)
     parts = np.array_split(np.nan_to_num(row.trace, nan=-far, neginf=-far, posinf=far), windows)
     stops = np.cumsum([len(part) for part in parts])
@@ -136,7 +136,7 @@ def _page(rows: Sequence[Row], svg: str) -> str:
         for cells in (line.strip("|").split("|") for line in table(rows)[2:])
     )
     head = Markup("").join(Markup("<th>{}</th>").format(cell.strip()) for cell in table(rows)[0].strip("|").split("|"))
-    sizes = f"{rows[0].batch_size} pairs a batch, {rows[0].dimension} components"
+    sizes = f"{rows[0].batch_size} pairs per batch, {rows[0].dimension} components"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Estimators of mutual information</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">

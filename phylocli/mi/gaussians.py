@@ -1,4 +1,4 @@
-"""Correlated Gaussians: pairs whose mutual information is known, and the log density ratio that no critic can better."""
+"""Correlated Gaussians: pairs with known mutual information, and their log density ratio, the optimal critic."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ EULER_GAMMA = 0.5772156649015329
 
 @dataclass(frozen=True)
 class Gaussians:
-    """Pairs (x, y) of vectors, component by component standard normal with correlation ρ, and independent otherwise.
+    """Pairs (x, y) of vectors with standard normal components; corresponding components have correlation ρ, others 0.
 
-    I(x; y) = -D/2 log(1 - ρ²). `cubic` gives y³ instead of y, component by component: one-to-one, so with the same
-    information, but with heavy tails and no longer Gaussian (Poole et al. 2019, arXiv 1905.06922, section 3).
+    I(x; y) = -D/2 log(1 - ρ²). `cubic` replaces y by y³, component by component: a bijection, so the information is
+    unchanged, but with heavy tails and no longer Gaussian (Poole et al. 2019, arXiv 1905.06922, section 3).
 
     Attributes:
         dimension: D.
@@ -61,7 +61,7 @@ class Gaussians:
         return x, y**3 if self.transform == "cubic" else y
 
     def log_ratio(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return log p(x, y) / p(x) p(y), (N, M), float64, for x (N, D) and y (M, D): the best critic there is."""
+        """Return log p(x, y) / p(x) p(y), (N, M), float64, for x (N, D) and y (M, D): the optimal critic."""
         x, y = x.double(), y.double()
         if self.transform == "cubic":
             y = y.sign() * y.abs() ** (1 / 3)

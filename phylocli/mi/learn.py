@@ -1,4 +1,4 @@
-"""Training an estimator's critic on some pairs, stopped by others."""
+"""Training of an estimator's critic on some pairs, with early stopping on others."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from phylocli.mi.paired import Paired
 from phylocli.objectives import Batch, Estimator
 
 CHECK = 50
-"""Steps between looks at the pairs to stop by."""
+"""Number of steps between evaluations on the pairs for stopping."""
 PATIENCE = 10
-"""Looks without improvement after which training ends."""
+"""Number of evaluations without improvement after which training ends."""
 
 
 class Scaler:
-    """Shifts and scales features by what training pairs have, which changes no information; one-hot labels stay.
+    """Standardises features by the training pairs, which does not change the information; one-hot labels are unchanged.
 
     Args:
         train: the training pairs.
@@ -49,19 +49,19 @@ def fit(
     learning_rate: float,
     seed: int,
 ) -> int:
-    """Train by Adam until the loss on the pairs to stop by has not fallen for a while; keep the best weights.
+    """Train with Adam until the loss on the pairs for stopping has not decreased for a while; keep the best weights.
 
     Args:
-        method: is changed.
+        method: modified in place.
         train: a and b of the training pairs.
-        stop: of the pairs to stop by.
-        batch_size: pairs a batch, at most as many as there are.
-        steps: at most.
+        stop: a and b of the pairs for stopping.
+        batch_size: pairs per batch, at most as many as there are.
+        steps: maximum number of steps.
         learning_rate: of Adam.
-        seed: of the batches' order.
+        seed: of the order of batches.
 
     Returns:
-        The step that the weights are of; 0 where training helped nothing.
+        The step of the best weights; 0 if training never helped.
     """
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(method.parameters(), lr=learning_rate)
@@ -91,7 +91,7 @@ def fit(
 
 @torch.no_grad()
 def held_out_loss(method: Estimator, pairs: tuple[Tensor, Tensor], batch_size: int) -> float:
-    """Return the mean loss over blocks of about `batch_size` pairs; infinity where it is no number."""
+    """Return the mean loss over blocks of about `batch_size` pairs; infinity if it is NaN."""
     method.eval()
     blocks = max(1, round(len(pairs[0]) / batch_size))
     values = [

@@ -1,4 +1,4 @@
-"""An estimator on a critic, each as the user names it: `infonce`, `smile:clip=1`, `fgan:divergence=pearson`."""
+"""An estimator with a critic, each given as text: `infonce`, `smile:clip=1`, `fgan:divergence=pearson`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Choice:
     """A plugin and its parameters.
 
     Attributes:
-        text: as the user typed it.
+        text: as given by the user.
         name: of the plugin.
         parameters: the plugin's own.
     """
@@ -35,7 +35,7 @@ class Choice:
 
     @classmethod
     def parse(cls, text: str) -> Choice:
-        """Return the choice that `name` or `name:key=value,key=value` names.
+        """Return the choice described by `name` or `name:key=value,key=value`.
 
         Raises:
             UsageError: a parameter without a value.
@@ -48,7 +48,7 @@ def parse_estimators(texts: list[str]) -> list[Choice]:
     """Return estimators by name.
 
     Raises:
-        UsageError: an objective that is not an estimator, or does not exist.
+        UsageError: an unknown name, or an objective that is not an estimator.
     """
     choices = [Choice.parse(text) for text in texts]
     known = estimators()
@@ -62,13 +62,13 @@ def parse_estimators(texts: list[str]) -> list[Choice]:
 
 
 def pairings(chosen: list[Choice], critics: list[Choice], decoder: str) -> list[tuple[Choice, Choice]]:
-    """Return every estimator with every critic that it can use.
+    """Return every combination of an estimator and a critic that it can use.
 
-    Barber–Agakov needs a decoder: it takes those among the critics, and `decoder` where there is none. A decoder is also
-    a critic like others, so the other estimators take it where it is named.
+    Barber–Agakov needs a decoder: it uses those among the critics, or `decoder` if there is none. A decoder is also an
+    ordinary critic, so the other estimators use it if it is named.
 
     Raises:
-        UsageError: a critic that does not exist.
+        UsageError: an unknown critic.
     """
     decoders = [c for c in critics if c.name != OPTIMAL and issubclass(cast(type, CRITICS.load(c.name).Critic), Decoder)]
     found = []
@@ -84,27 +84,27 @@ def pairings(chosen: list[Choice], critics: list[Choice], decoder: str) -> list[
 def build(
     estimator: Choice, critic: Choice, dimension: int, other: int, seed: int, *, entropy: float | None = None
 ) -> Estimator:
-    """Return an estimator on a new critic.
+    """Return an estimator with a new critic.
 
     Args:
-        estimator: which.
-        critic: which.
+        estimator: name and parameters.
+        critic: name and parameters.
         dimension: features of a.
         other: features of b.
         seed: of the critic's weights.
-        entropy: H(b), for Barber–Agakov, where it is known.
+        entropy: H(b), for Barber–Agakov, if known.
 
     Raises:
-        UsageError: a parameter that does not exist, a critic that cannot compare vectors of different widths, or an
-            estimator that cannot be read in nats (f-GAN's total variation).
+        UsageError: an unknown parameter, a critic that cannot compare vectors of different widths, or an estimator that has
+            no value in nats (f-GAN's total variation).
     """
     parameters = dict(critic.parameters)
     if "other" in inspect.signature(CRITICS.load(critic.name).Critic).parameters:
         parameters["other"] = other
     elif dimension != other:
         raise UsageError(
-            f"the critic {critic.name} compares vectors of one width, and these have {dimension} and {other} features",
-            fix="take separable, concatenated or bilinear",
+            f"the critic {critic.name} compares vectors of equal width, but these have {dimension} and {other} features",
+            fix="use separable, concatenated or bilinear",
         )
     own = dict(estimator.parameters)
     if estimator.name == DECODED and entropy is not None:
@@ -113,5 +113,5 @@ def build(
         torch.manual_seed(seed)
         built = build_objective(estimator.name, build_critic(critic.name, dimension, parameters), own)
     assert isinstance(built, Estimator)
-    built.bound(torch.zeros(2, 2), ~torch.eye(2, dtype=torch.bool))  # said before training, not after
+    built.bound(torch.zeros(2, 2), ~torch.eye(2, dtype=torch.bool))  # fail before training, not after
     return built

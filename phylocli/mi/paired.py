@@ -1,4 +1,5 @@
-"""What `estimate` reads: two tables of embeddings, or embeddings and labels, joined by id; and how it divides them."""
+"""The data of `estimate`: two tables of embeddings, or embeddings and labels, joined by id, and their division into
+parts."""
 
 from __future__ import annotations
 
@@ -24,18 +25,18 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 FEWEST = 50
-"""With fewer pairs nothing can be learned, held out and measured."""
+"""Minimum number of pairs for training, stopping and evaluation."""
 
 
 @dataclass
 class Paired:
-    """n pairs of which the information is asked.
+    """n pairs whose mutual information is to be estimated.
 
     Attributes:
-        ids: one a pair.
-        a, b: vectors (n, D) and (n, E); b is one-hot where it stands for classes.
-        classes: their names, where b stands for classes, else None.
-        groups: code of each pair's group (n,), where pairs of one group are not independent of each other; else None.
+        ids: one per pair.
+        a, b: vectors (n, D) and (n, E); b is one-hot for classes.
+        classes: class names if b represents classes, else None.
+        groups: group code of each pair (n,), if pairs of one group are not independent; else None.
     """
 
     ids: list[str]
@@ -48,12 +49,12 @@ class Paired:
         return len(self.ids)
 
     def take(self, rows: IntArray) -> Paired:
-        """Return some of the pairs, in this order."""
+        """Return a subset of the pairs, in this order."""
         groups = None if self.groups is None else self.groups[rows]
         return Paired([self.ids[row] for row in rows], self.a[rows], self.b[rows], self.classes, groups)
 
     def shuffled(self, rng: np.random.Generator) -> Paired:
-        """Return the same a's and b's with partners drawn anew, so that they share nothing."""
+        """Return the pairs with partners shuffled, so that a and b are independent."""
         return Paired(self.ids, self.a, self.b[rng.permutation(len(self))], self.classes, self.groups)
 
 
@@ -65,19 +66,19 @@ def read_pairs(
     labels: PathLike | None = None,
     **options: Any,
 ) -> Paired:
-    """Read embeddings and what they are paired with.
+    """Read embeddings and their partners.
 
     Args:
         a: a table of embeddings.
         b: another, of the same ids; None pairs a with the label column `column`: classes, or a quantity, which is a vector
             of one feature.
-        config: options; or give them as keywords.
+        config: options; may also be given as keywords.
         labels: a table with ids and columns.
         **options: fields of `MiEstimateConfig`.
 
     Raises:
         UsageError: neither b nor a label, both, or a column without its table.
-        BadInputError: no table, no id in common, fewer than `FEWEST` pairs, or labels that are all one.
+        BadInputError: not a table, no common id, fewer than `FEWEST` pairs, or labels that are all the same.
     """
     config = MiEstimateConfig.of(config, options)
     label, group_by, columns = config.column, config.group_by, config.column_options
@@ -122,7 +123,7 @@ def read_pairs(
         found.groups = np.unique([kept[i] for i in found.ids], return_inverse=True)[1].astype(np.int64)
     if len(found) < FEWEST:
         raise BadInputError(
-            f"{len(found)} pairs are too few to learn from some and measure on others", why=f"{FEWEST} at least"
+            f"{len(found)} pairs are too few to divide into training and held-out pairs", why=f"at least {FEWEST} are needed"
         )
     return found
 
@@ -131,8 +132,8 @@ def _with_label(first: EmbeddingTable, known: Dataset, label: str, name: str, so
     """Return embeddings paired with a column: classes as one-hot vectors, a quantity as a vector of one feature.
 
     Raises:
-        UsageError: a column of several labels an item, or of residues.
-        BadInputError: values that are all the same, or no id in common.
+        UsageError: a column with several labels per item, or of residues.
+        BadInputError: values that are all the same, or no common id.
     """
     if label in known.values:
         values = dict(zip(known.ids, known.values[label].tolist(), strict=True))
@@ -140,11 +141,13 @@ def _with_label(first: EmbeddingTable, known: Dataset, label: str, name: str, so
         column = np.array([[values[i]] for i in ids])
         if np.ptp(column) == 0:
             raise BadInputError(f"{source}: all values of {label!r} are the same", why="a constant carries no information")
-        centred = (column - column.mean()) / column.std()  # in double precision: years and ids are large beside their spread
+        centred = (
+            column - column.mean()
+        ) / column.std()  # double precision: years and ids are large relative to their spread
         return Paired(ids, first.vectors_for(ids), centred.astype(np.float32))
     if label not in known.classes:
         why = next((f"{role}: {why}" for column, role, why in known.taken if column == label), None)
-        raise UsageError(f"{source}: the column {label!r} holds neither classes nor a quantity", why=why)
+        raise UsageError(f"{source}: the column {label!r} is neither classes nor a quantity", why=why)
     class_of = {i: int(code) for i, code in zip(known.ids, known.classes[label], strict=True) if code >= 0}
     ids = _common(first.ids, list(class_of), name, source)
     present, codes = np.unique([class_of[i] for i in ids], return_inverse=True)
@@ -160,24 +163,28 @@ def _common(first: list[str], second: list[str], name: str, other: str) -> list[
     if not ids:
         raise BadInputError(
             f"{name} and {other} have no id in common",
-            why=f"ids are like {shorten(first[0])!r} in the one and {shorten(second[0])!r} in the other" if second else None,
-            fix="both must name sequences alike; --id-column names the column of ids",
+            why=f"ids are like {shorten(first[0])!r} in the first and {shorten(second[0])!r} in the second"
+            if second
+            else None,
+            fix="both must use the same ids; --id-column names the column of ids",
         )
     for count, ours, example in (
         (len(first) - len(ids), name, next((i for i in first if i not in known), "")),
         (len(known) - len(ids), other, next((i for i in second if i not in set(ids)), "")),
     ):
         if count:
-            logger.warning(f"{count:,} ids of {ours} are not in the other table and left out, {shorten(example)!r} for one")
+            logger.warning(
+                f"{count:,} ids of {ours} are not in the other table and are left out, such as {shorten(example)!r}"
+            )
     return ids
 
 
 def divide(data: Paired, shares: tuple[float, float], rng: np.random.Generator) -> tuple[Paired, Paired, Paired]:
-    """Divide pairs at random into three parts: to train, to stop by, and to measure on; groups stay whole.
+    """Divide pairs at random into three parts, for training, stopping and evaluation; groups stay whole.
 
     Args:
         data: the pairs.
-        shares: of the part to stop by and of the part to measure on.
+        shares: fractions of the parts for stopping and evaluation.
         rng: random numbers.
 
     Raises:
@@ -186,15 +193,15 @@ def divide(data: Paired, shares: tuple[float, float], rng: np.random.Generator) 
     units = np.arange(len(data)) if data.groups is None else data.groups
     order = rng.permutation(units.max() + 1)
     if len(order) < 3:
-        raise BadInputError("the pairs are of fewer than three groups", why="each of the three parts needs whole groups")
+        raise BadInputError("the pairs have fewer than three groups", why="each of the three parts needs whole groups")
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     rows = np.argsort(rank[units], kind="stable")
-    # Each row stands where its unit begins, so that a unit is never cut.
+    # Each row has the position at which its unit starts, so that units are never divided.
     place = np.searchsorted(rank[units][rows], rank[units][rows], side="left")
     valid, test = shares[0] * len(data), sum(shares) * len(data)
     part = np.where(place < valid, 1, np.where(place < test, 2, 0))
     if len(set(part.tolist())) < 3:
-        raise BadInputError("one group holds nearly all pairs, so that the three parts cannot all have some")
+        raise BadInputError("one group contains nearly all pairs, so they cannot be divided into three parts")
     train, stop, held_out = (data.take(np.sort(rows[part == k])) for k in (0, 1, 2))
     return train, stop, held_out

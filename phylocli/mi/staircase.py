@@ -1,4 +1,4 @@
-"""The benchmark of Poole et al. 2019: estimators against Gaussians whose information rises step by step."""
+"""The benchmark of Poole et al. 2019: estimators on Gaussians whose information increases in steps."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ ESTIMATORS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What the benchmark does.
+    """The settings of the benchmark.
 
     Attributes:
-        estimators, critics: as `Choice.parse` reads them; the critic `optimal` is the true log density ratio.
+        estimators, critics: texts for `Choice.parse`; the critic `optimal` is the true log density ratio.
         transforms: of `gaussians.TRANSFORMS`.
-        levels: true information in nats, one step of the staircase each; a critic keeps its weights from step to step.
+        levels: true information in nats, one per step of the staircase; a critic keeps its weights from step to step.
         dimension: components of x and of y.
-        batch_size: pairs N in a batch, in training and for the figures.
-        steps: optimiser steps on each level, every one on fresh pairs.
-        evaluations: fresh batches after a level's steps, whose mean and standard deviation are the figures.
-        repeats: how often all of it is done, each time with other weights and pairs; the batches are pooled.
+        batch_size: number N of pairs per batch, in training and evaluation.
+        steps: optimiser steps on each level, each on new pairs.
+        evaluations: number of new batches after the steps of a level, over which mean and standard deviation are computed.
+        repeats: number of repetitions with different weights and pairs; their batches are pooled.
         learning_rate: of Adam, as in the paper.
-        seed: of everything.
+        seed: of all random numbers.
     """
 
     estimators: tuple[str, ...] = ESTIMATORS
@@ -52,13 +52,13 @@ class Plan:
     seed: int = 0
 
     def methods(self) -> list[tuple[Choice, Choice]]:
-        """Return every estimator with every critic that it can use.
+        """Return every combination of an estimator and a critic that it can use.
 
         Raises:
-            UsageError: an estimator or a critic that does not exist, or a size out of range.
+            UsageError: an unknown estimator or critic, or a size out of range.
         """
         if self.batch_size < 2 or self.steps < 1 or self.evaluations < 2 or self.repeats < 1 or not self.levels:
-            raise UsageError("the benchmark needs 2 pairs a batch, 2 evaluations, and one of everything else, at least")
+            raise UsageError("the benchmark needs at least 2 pairs per batch, 2 evaluations, and one of everything else")
         critics = [Choice.parse(text) for text in self.critics]
         return pairings(parse_estimators(list(self.estimators)), critics, "gaussian")
 
@@ -77,16 +77,16 @@ PRESETS = {
 
 @dataclass
 class Row:
-    """One estimator on one critic at one level.
+    """One estimator with one critic at one level.
 
     Attributes:
-        estimator, critic: as the user named them.
+        estimator, critic: as given by the user.
         batch_size: pairs in a batch.
         dimension: components of x and of y.
         true_nats: the information.
         estimate_nats, sd: mean and standard deviation of the estimate over fresh batches.
         transform: of y.
-        trace: the estimate on every batch of training, before its step, so on pairs not seen before; of the first repeat.
+        trace: the estimate on every training batch before its step, hence on unseen pairs; of the first repeat.
     """
 
     estimator: str
@@ -101,14 +101,14 @@ class Row:
 
 
 def run(plan: Plan, advance: Callable[[int], None] = lambda steps: None) -> Iterator[Row]:
-    """Yield one row after the other: by transform, estimator, critic and level.
+    """Yield the rows in order of transform, estimator, critic and level.
 
     Args:
-        plan: what to do.
-        advance: is told of batches done, `total_batches` of them in all.
+        plan: the settings.
+        advance: called with the number of batches done, `total_batches` of them in total.
 
     Raises:
-        UsageError: an estimator, critic or transform that does not exist.
+        UsageError: an unknown estimator, critic or transform.
     """
     methods = plan.methods()
     stairs = [[Gaussians(plan.dimension, nats, transform) for nats in plan.levels] for transform in plan.transforms]
@@ -118,7 +118,7 @@ def run(plan: Plan, advance: Callable[[int], None] = lambda steps: None) -> Iter
             for together in zip(*repeats, strict=True):
                 values = np.concatenate([figures for _, figures, _ in together])
                 level = together[0][0]
-                with np.errstate(invalid="ignore"):  # an overflow in one batch: the mean is infinite, the sd no number
+                with np.errstate(invalid="ignore"):  # an overflow in one batch gives an infinite mean and a NaN sd
                     sd = float(values.std(ddof=1))
                 yield Row(
                     estimator.text,
@@ -134,7 +134,7 @@ def run(plan: Plan, advance: Callable[[int], None] = lambda steps: None) -> Iter
 
 
 def total_batches(plan: Plan) -> int:
-    """Return how many batches `run` goes through."""
+    """Return the number of batches in `run`."""
     learned = sum(critic.name != OPTIMAL for _, critic in plan.methods())
     every = len(plan.methods()) * plan.evaluations + learned * plan.steps
     return len(plan.transforms) * len(plan.levels) * plan.repeats * every
@@ -146,7 +146,7 @@ Step = tuple[Gaussians, np.ndarray, np.ndarray]
 def _climb(
     plan: Plan, estimator: Choice, critic: Choice, levels: list[Gaussians], repeat: int, advance: Callable[[int], None]
 ) -> Iterator[Step]:
-    """Yield for each level the estimates on fresh batches, (evaluations,), and those on the way, (steps,) or (0,)."""
+    """Yield for each level the estimates on new batches, (evaluations,), and those during training, (steps,) or (0,)."""
     negatives = Batch.of_pairs(plan.batch_size).negatives()
     optimal = critic.name == OPTIMAL
     method = _on_true_ratio(estimator) if optimal else _new(plan, estimator, critic, levels[0], repeat)
@@ -170,7 +170,7 @@ def _climb(
 
 
 def _generator(plan: Plan, level: Gaussians, number: int, repeat: int) -> torch.Generator:
-    # Without the estimator and the critic: all see the same pairs.
+    # Independent of the estimator and the critic: all use the same pairs.
     state = np.random.SeedSequence([plan.seed, repeat, number, zlib.crc32(level.transform.encode())])
     return torch.Generator().manual_seed(int(state.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
@@ -181,7 +181,7 @@ def _new(plan: Plan, estimator: Choice, critic: Choice, level: Gaussians, repeat
 
 
 class _NoCritic(torch.nn.Module):
-    """Stands where the scores come from elsewhere."""
+    """Placeholder for a critic if scores come from elsewhere."""
 
 
 def _on_true_ratio(estimator: Choice) -> Estimator:
@@ -209,7 +209,7 @@ def _train(
 
 
 def _step(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    # The exponential of NWJ may overflow in a batch; that batch teaches nothing.
+    # The exponential of NWJ may overflow in a batch; that batch is skipped.
     if math.isfinite(loss.item()):
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

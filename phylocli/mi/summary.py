@@ -1,4 +1,4 @@
-"""Bias, variance and mean squared error of the benchmark's rows, as a table for programs and as one to read."""
+"""Bias, variance and mean squared error of the benchmark's rows, as a data frame and as Markdown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def summarise(rows: Sequence[Row]) -> pl.DataFrame:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Return the summary as lines of Markdown: a line for each method; bias, variance, mean squared error at each level."""
+    """Return the summary as lines of Markdown, one per method: bias, variance and mean squared error at each level."""
     levels = list(dict.fromkeys(row.true_nats for row in rows))
     figures = {row[:4]: row[4:] for row in summarise(rows).iter_rows()}
     heads = [f"{level:g} nats" for level in levels]

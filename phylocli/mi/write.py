@@ -1,4 +1,4 @@
-"""Writing rows of figures as they come: JSON for people and scripts, tables for everything else."""
+"""Writing rows as they are computed: JSON for people and scripts, and table formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMATS = ("json", "tsv", "csv", "parquet", "arrow")
 
 
 def format_for(target: PathLike | None, format: str | None) -> str:
-    """Return the format that is asked for, or else the one that the suffix names; TSV for standard output.
+    """Return the requested format, or the format of the suffix; TSV for standard output.
 
     Raises:
         UsageError: no such format.
@@ -31,13 +31,13 @@ def format_for(target: PathLike | None, format: str | None) -> str:
 
 
 def write_rows(rows: Iterable[dict[str, Any]], target: PathLike | None, schema: pa.Schema, format: str | None = None) -> int:
-    """Write rows one by one, each as soon as it is there, and return how many.
+    """Write rows one by one as soon as they are available, and return their number.
 
     Args:
-        rows: with the schema's columns.
+        rows: with the columns of the schema.
         target: a path, or `-`/None for standard output.
         schema: the columns.
-        format: of `FORMATS`; JSON is a list of objects, one a line, where what is no number (an overflow) is null.
+        format: of `FORMATS`; JSON is a list of objects, one per line, with null for values that are not finite.
     """
     chosen = format_for(target, format)
     if chosen == "json":

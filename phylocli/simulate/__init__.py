@@ -1,4 +1,4 @@
-"""Simulated families: trees, and sequences that evolve along them, with the truth known."""
+"""Simulated families: trees, and sequences evolved along them, with known truth."""
 
 from __future__ import annotations
 

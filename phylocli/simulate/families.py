@@ -1,4 +1,4 @@
-"""Whole families: a tree, the sequences that evolved along it, their true alignment, and what is true of each column."""
+"""Simulated families: a tree, the sequences evolved along it, their true alignment, and the truth about each column."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from phylocli.simulate.substitutions import Substitutions
 from phylocli.simulate.trees import tips_below
 
 _LETTERS = np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)
-_CELLS = 1 << 25  # tips × sites cells that are laid out at once
+_CELLS = 1 << 25  # tips × sites cells laid out at a time
 MOST_LETTERS = 4_000_000_000
 
 
@@ -33,7 +33,7 @@ class SimulatedFamily:
         family: its members, with the true tree; the rows are the true alignment, or plain sequences.
         rates: of each column of the true alignment, relative to the mean over the sites of the root, shape (columns,).
         motif: the motif of each column, from 1 on, 0 for none, shape (columns,).
-        ancestral: which columns hold sites that the root had; the others were inserted, shape (columns,).
+        ancestral: columns of sites present at the root; the others were inserted, shape (columns,).
     """
 
     family: Family
@@ -43,17 +43,17 @@ class SimulatedFamily:
 
 
 def simulate_families(config: SimulateConfig | None = None, **options: Any) -> Iterator[SimulatedFamily]:
-    """Simulate families whose tree, alignment and site rates are known, each along a tree of its own.
+    """Simulate families whose tree, alignment and site rates are known, each along its own tree.
 
     Args:
-        config: how; its fields may also be given as keywords, such as `number=20, tips=(10, 50)`. Family k depends on the
-            seed and k alone.
+        config: options; its fields may also be given as keywords, such as `number=20, tips=(10, 50)`. Family k depends only
+            on the seed and k.
         options: fields of `SimulateConfig`.
 
     Raises:
-        UsageError: rates that give no tree, motifs that do not fit.
+        UsageError: rates for which there is no tree, or motifs that do not fit.
         BadInputError: a file of trees or sequences that cannot be read.
-        PhylocliError: a true alignment of more letters than fit into memory.
+        PhylocliError: a true alignment with more letters than fit into memory.
 
     Examples:
         >>> (simulated,) = phylocli.simulate_families(tips=5, length=40, seed=1)
@@ -67,18 +67,18 @@ def simulate_families(config: SimulateConfig | None = None, **options: Any) -> I
 def simulate(
     settings: Settings | None = None, n: int = 1, seed: int = 0, *, aligned: bool = True, prefix: str = "SIM"
 ) -> Iterator[SimulatedFamily]:
-    """Simulate families by settings whose parts are objects; see `simulate_families`.
+    """Simulate families from settings whose parts are objects; see `simulate_families`.
 
     Args:
-        settings: of trees, sites and sequences; None takes the defaults.
-        n: how many families; family k depends on the seed and k alone.
+        settings: of trees, sites and sequences; None uses the defaults.
+        n: number of families; family k depends only on the seed and k.
         seed: same settings and seed, same families.
-        aligned: whether rows are the true alignment; without it large families with many insertions take less memory.
-        prefix: of accessions (`SIM00001`, …); members are `SIM00001_1`, …, or as the tips of a given tree are named.
+        aligned: whether rows are the true alignment; False needs less memory for large families with many insertions.
+        prefix: of accessions (`SIM00001`, …); members are named `SIM00001_1`, …, or like the tips of a given tree.
 
     Raises:
-        UsageError: rates that give no tree, motifs that do not fit.
-        PhylocliError: a true alignment of more letters than fit into memory.
+        UsageError: rates for which there is no tree, or motifs that do not fit.
+        PhylocliError: a true alignment with more letters than fit into memory.
     """
     settings = settings or Settings()
     for index in range(n):
@@ -136,7 +136,7 @@ def _column_features(
 
 
 class _Blocks:
-    """The states of inserted sites: each block of them evolves in the part of the tree below its branch."""
+    """The states of inserted sites: each block evolves in the subtree below its branch."""
 
     def __init__(
         self,
@@ -157,13 +157,13 @@ class _Blocks:
         sizes = _subtree_sizes(tree)
         for block in insertions:
             start, end = block.node, block.node + int(sizes[block.node])
-            # At the end of the branch on which they arose the residues are as in equilibrium, wherever on it that was.
+            # At the end of the branch, inserted residues are in equilibrium, regardless of when they arose on it.
             own = rates[block.first : block.first + block.length]
             parent = tree.parent[start:end] - start
             self.states.append(process.along(parent, tree.length[start:end], own, rng)[is_tip[start:end]])
 
     def lay(self, full: npt.NDArray[np.uint8], start: int) -> None:
-        """Write the states of these blocks into a matrix of the tips from `start` on, columns being ids of sites."""
+        """Write the states of these blocks from `start` on into a matrix of the tips whose columns are site ids."""
         end = start + len(full)
         for k in np.flatnonzero((self.first_tip < end) & (self.end_tip > start)).tolist():
             block, first = self.insertions[k], int(self.first_tip[k])

@@ -1,13 +1,14 @@
-"""Insertions and deletions along a tree, and the true alignment that they leave.
+"""Insertions and deletions along a tree, and the resulting true alignment.
 
-The model of INDELible (Fletcher & Yang, Mol. Biol. Evol. 26:1879, 2009): in a sequence of L residues insertions come at the
-rate λ·(L + 1), in any gap alike, and deletions at the rate μ·(L − 1 + mean length), in such a way that each residue is hit
-by each kind of deletion equally often, those at the ends included. Rates are per substitution, as branch lengths are.
-Lengths follow a power law, P(k) ∝ k^−a up to a longest (Benner, Cohen & Gonnet, J. Mol. Biol. 229:1065, 1993, find a ≈ 1.7
-between protein pairs), or a geometric distribution. What is inserted comes from the equilibrium frequencies.
+The model of INDELible (Fletcher & Yang, Mol. Biol. Evol. 26:1879, 2009): in a sequence of L residues, insertions occur at
+the rate λ·(L + 1), uniformly over all gaps between residues, and deletions at the rate μ·(L − 1 + mean length), such that
+each residue, including those at the ends, is hit equally often by deletions of each length. Rates are per substitution, as
+branch lengths are. Lengths follow a truncated power law, P(k) ∝ k^−a (Benner, Cohen & Gonnet, J. Mol. Biol. 229:1065, 1993,
+find a ≈ 1.7 between protein pairs), or a geometric distribution. Inserted residues are sampled from the equilibrium
+frequencies.
 
-With the mean length m of both, L changes by λ·m·(L + 1) − μ·m·L per unit of time: at equal rates it is all but constant.
-Events that would cut into a motif, or delete the last residue, do not happen.
+With the mean length m of both, L changes by λ·m·(L + 1) − μ·m·L per unit of time: at equal rates it is nearly constant.
+Events that would split a motif, or delete the last residue, are skipped.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from phylocli.formats.tree import Tree
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-LAWS = ("power", "geometric")
+DISTRIBUTIONS = ("power", "geometric")
 MOST_RESIDUES = 50_000
-"""Residues that a sequence may grow to, or four times those of the root: titin, the longest protein known, has 35,000."""
+"""Maximum length of a sequence, or four times that of the root: titin, the longest known protein, has 35,000 residues."""
 
 
 @dataclass(frozen=True)
 class IndelModel:
-    """How often insertions and deletions come, and how long they are.
+    """Rates and lengths of insertions and deletions.
 
     Attributes:
         insertion: λ, insertions per site and substitution.
         deletion: μ, deletions per site and substitution.
-        law: distribution of their lengths: `power` or `geometric`.
-        parameter: the exponent a of the power law, or the mean of the (uncut) geometric one.
-        longest: residues; lengths are cut there.
+        distribution: distribution of their lengths: `power` or `geometric`.
+        parameter: the exponent a of the power law, or the mean of the (untruncated) geometric distribution.
+        longest: maximum length in residues.
         mean: the mean length, residues.
         weights: the probability of each length from 1 on, shape (longest,).
 
@@ -47,7 +48,7 @@ class IndelModel:
 
     insertion: float = 0.01
     deletion: float = 0.01
-    law: str = "power"
+    distribution: str = "power"
     parameter: float = 1.7
     longest: int = 50
     mean: float = field(init=False, repr=False, compare=False)
@@ -58,12 +59,12 @@ class IndelModel:
         for rate, what in ((self.insertion, "insertions"), (self.deletion, "deletions")):
             if not 0 <= rate < np.inf:
                 raise UsageError(f"the rate of {what} must be at least 0, not {rate:g}", fix="it is per substitution")
-        if self.law not in LAWS:
-            raise unknown_name("unknown distribution of indel lengths", self.law, LAWS)
+        if self.distribution not in DISTRIBUTIONS:
+            raise unknown_name("unknown distribution of indel lengths", self.distribution, DISTRIBUTIONS)
         if self.longest < 1:
             raise UsageError(f"the longest indel has {self.longest} residues", fix="give 1 or more")
         lengths = np.arange(1, self.longest + 1, dtype=np.float64)
-        if self.law == "power":
+        if self.distribution == "power":
             if not 0 <= self.parameter < np.inf:
                 raise UsageError(
                     f"the exponent of indel lengths must be at least 0, not {self.parameter:g}", fix="1.7 is usual"
@@ -80,7 +81,7 @@ class IndelModel:
 
     @property
     def is_off(self) -> bool:
-        """Whether nothing is ever inserted or deleted."""
+        """Whether all rates are zero."""
         return self.insertion == 0 and self.deletion == 0
 
     def evolve(
@@ -92,18 +93,18 @@ class IndelModel:
         motif: Ints | None = None,
         most: float = np.inf,
     ) -> Ints:
-        """Return the sites of a sequence after some time (the same array where nothing happened).
+        """Return the sites of a sequence after a given time (the same array if there was no event).
 
         Args:
             sites: ids of its sites, in order.
             time: branch length, expected substitutions per site.
             rng: random numbers.
             insert: called with the site to the left (−1 at the start) and a length; returns the ids of the new sites.
-            motif: for each of the first ids the motif that it belongs to, 0 for none; ids beyond belong to none.
-            most: residues that the sequence may grow to.
+            motif: the motif of each of the first ids, 0 for none; further ids have none.
+            most: maximum length of the sequence in residues.
 
         Raises:
-            PhylocliError: it grows beyond that.
+            PhylocliError: the sequence grows beyond that.
         """
         mean, (lengths, biased) = self.mean, self._laws
         while True:
@@ -127,9 +128,9 @@ class IndelModel:
                     new = insert(int(sites[place - 1]) if place else -1, length)
                     sites = np.concatenate([sites[:place], new, sites[place:]])
             else:
-                # A deletion of k residues has L − 1 + k places, so longer ones are a little more frequent than P(k).
-                law = lengths if rng.random() * (size - 1 + mean) < size - 1 else biased
-                length = _draw(law, rng)
+                # A deletion of k residues has L − 1 + k positions, so longer ones are slightly more frequent than P(k).
+                cumulative = lengths if rng.random() * (size - 1 + mean) < size - 1 else biased
+                length = _draw(cumulative, rng)
                 start = int(rng.integers(1 - length, size))
                 first, last = max(0, start), min(size, start + length)
                 if last - first < size and not _holds_motif(sites[first:last], motif):
@@ -172,14 +173,14 @@ class History:
         tree: branch lengths in expected substitutions per site.
         columns: residues at the root.
         model: of insertions and deletions.
-        motif: for each residue at the root the motif it belongs to, 0 for none, shape (columns,).
+        motif: the motif of each residue at the root, 0 for none, shape (columns,).
         rng: random numbers.
 
     Attributes:
-        sites: for each tip, in depth-first order, the ids of its sites; branches without events share arrays.
+        sites: for each tip, in depth-first order, the ids of its sites; tips without events share arrays.
         insertions: in the order of their ids.
-        order: all ids as they stand in the alignment, those that no tip has left out.
-        size: how many ids there are.
+        order: all ids in alignment order, without those that no tip has.
+        size: total number of ids.
 
     Raises:
         PhylocliError: a sequence grows beyond `MOST_RESIDUES`.
@@ -188,7 +189,7 @@ class History:
     def __init__(self, tree: Tree, columns: int, model: IndelModel, motif: Ints, rng: np.random.Generator) -> None:
         self.insertions: list[Insertion] = []
         self.size = columns
-        # The alignment's order as a linked list: what follows each id; position 0 is what comes first.
+        # The order of the alignment as a linked list: the successor of each id; position 0 is the start.
         self._next = [*range(columns), -1]
         parent, length = tree.parent.tolist(), tree.length.tolist()
         all_sites = [np.arange(columns)] * len(tree)

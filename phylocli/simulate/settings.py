@@ -1,4 +1,4 @@
-"""What is to be simulated: every setting with its default, checked once."""
+"""Settings of a simulation with defaults and checks."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ PROCESSES = ("birth-death", "coalescent")
 
 @dataclass(frozen=True)
 class TreeModel:
-    """How trees come about.
+    """The distribution of trees.
 
     Attributes:
         process: `birth-death` or `coalescent`.
-        tips: least and most; each family draws its number uniformly.
+        tips: minimum and maximum; the number is sampled uniformly for each family.
         speciation, extinction, sampling: of `birth_death`.
         growth: of `coalescent`.
         relaxed: standard deviation of the log rate of branches; 0 is a strict clock.
-        height, mean_distance: what the tree is stretched to, substitutions per site; None twice: not stretched.
-        given: trees to use in place of random ones, one after the other; they are stretched and relaxed alike.
+        height, mean_distance: size that the tree is scaled to, substitutions per site; if both are None, it is not scaled.
+        given: trees to use instead of random ones, in order; scaled and relaxed in the same way.
 
     Raises:
-        UsageError: a process or number that makes no sense.
+        UsageError: an unknown process, or a number out of range.
     """
 
     process: str = "birth-death"
@@ -59,7 +59,7 @@ class TreeModel:
             raise UsageError(f"a family cannot have {_shown(self.tips)} members", fix="give 2 or more")
 
     def draw(self, index: int, rng: np.random.Generator) -> Tree:
-        """Return the tree of the family of that index, from 0."""
+        """Return the tree of the family with this index, from 0."""
         if self.given:
             tree = self.given[index % len(self.given)]
         else:
@@ -74,7 +74,7 @@ class TreeModel:
         return scaled(tree, height=self.height, mean_distance=self.mean_distance)
 
     def describe(self) -> str:
-        """Return the model in words, for a family's note."""
+        """Return a description of the model for a family's note."""
         if self.given:
             parts = ["given"]
         elif self.process == "coalescent":
@@ -90,13 +90,14 @@ class TreeModel:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a simulated family follows.
+    """All settings of a simulated family.
 
     Attributes:
-        tree: how trees come about.
-        length: residues at the root, least and most; each family draws its number uniformly.
+        tree: the distribution of trees.
+        length: residues at the root, minimum and maximum; sampled uniformly for each family.
         model: name of the substitution model.
-        frequencies: of the 20 amino acids in equilibrium, in the order of `alphabet.AMINO_ACIDS`; None: the model's.
+        frequencies: equilibrium frequencies of the 20 amino acids, in the order of `alphabet.AMINO_ACIDS`; None: the
+            model's.
         rates, motifs, indels: of the sites.
     """
 
@@ -115,19 +116,20 @@ class Settings:
 
     @classmethod
     def of(cls, config: SimulateConfig) -> Settings:
-        """Return the settings of a configuration, with the files read that it names.
+        """Return the settings of a configuration; reads the files that it names.
 
-        Without a size, random trees get a mean distance of 1 and given ones keep theirs; a mean distance of 0 keeps any.
+        By default, random trees are scaled to a mean distance of 1 and given ones are not scaled; a mean distance of 0
+        disables scaling.
 
         Raises:
             BadInputError: a file of trees or sequences that cannot be read.
-            UsageError: values that do not fit together.
+            UsageError: incompatible values.
         """
         given = read_trees(config.tree) if config.tree is not None else ()
         mean_distance = config.mean_distance
         if mean_distance is None and config.height is None and not given:
             mean_distance = 1.0
-        law, parameter = parse_law(config.indel_lengths)
+        distribution, parameter = parse_distribution(config.indel_lengths)
         half = config.indels / 2
         return cls(
             tree=TreeModel(
@@ -150,14 +152,14 @@ class Settings:
             indels=IndelModel(
                 half if config.insertions is None else config.insertions,
                 half if config.deletions is None else config.deletions,
-                law,
+                distribution,
                 parameter,
                 config.max_indel,
             ),
         )
 
     def substitution_model(self) -> SubstitutionModel:
-        """Return the substitution model with the equilibrium frequencies asked for."""
+        """Return the substitution model with the given equilibrium frequencies."""
         model = substitution_model(self.model)
         if self.frequencies is None:
             return model
@@ -165,14 +167,14 @@ class Settings:
         return SubstitutionModel.from_exchangeabilities(f"{model.name}+f", model.exchangeabilities, pi)
 
     def describe(self) -> str:
-        """Return how sequences evolve in words, for a family's note."""
+        """Return a description of sequence evolution for a family's note."""
         indels, rates, motifs = self.indels, self.rates, self.motifs
         gamma = "equal rates" if math.isinf(rates.alpha) else f"gamma alpha={rates.alpha:g}"
         gamma += f" categories={rates.categories}" if rates.categories and not math.isinf(rates.alpha) else ""
         parts = [self.substitution_model().name, gamma, f"invariant={rates.invariant:g}"]
         parts.append(f"insertions={indels.insertion:g} deletions={indels.deletion:g} per substitution")
         if not indels.is_off:
-            parts.append(f"lengths {indels.law}:{indels.parameter:g} up to {indels.longest}")
+            parts.append(f"lengths {indels.distribution}:{indels.parameter:g} up to {indels.longest}")
         if motifs.count:
             parts.append(f"motifs: {motifs.count} of {motifs.length} residues at {motifs.rate:g} of the rate")
         return ", ".join(parts)
@@ -182,15 +184,15 @@ def _shown(amount: Amount) -> str:
     return f"{amount[0]}" if amount[0] == amount[1] else f"{amount[0]} to {amount[1]}"
 
 
-def parse_law(text: str) -> tuple[str, float]:
+def parse_distribution(text: str) -> tuple[str, float]:
     """Return distribution and parameter of a text such as `power:1.7` or `geometric:2.5`.
 
     Raises:
         UsageError: the text does not have this form.
     """
-    law, _, parameter = text.partition(":")
+    distribution, _, parameter = text.partition(":")
     try:
-        return law, float(parameter)
+        return distribution, float(parameter)
     except ValueError:
         raise UsageError(
             f"{text!r} is not a distribution of indel lengths", fix="write power:EXPONENT or geometric:MEAN, as in power:1.7"
@@ -198,9 +200,9 @@ def parse_law(text: str) -> tuple[str, float]:
 
 
 def read_frequencies(text: str) -> tuple[float, ...] | None:
-    """Return the equilibrium frequencies that a text names: `model` (None), `equal`, or a file of sequences.
+    """Return the equilibrium frequencies described by a text: `model` (None), `equal`, or a file of sequences.
 
-    Of a file's sequences (FASTA, Stockholm) they are the composition, each amino acid counted once more than it is there.
+    For a file (FASTA, Stockholm) they are the composition of its sequences, with a pseudocount of one per amino acid.
 
     Raises:
         BadInputError: the file cannot be read.
@@ -216,10 +218,10 @@ def read_frequencies(text: str) -> tuple[float, ...] | None:
 
 
 def read_trees(source: PathLike) -> tuple[Tree, ...]:
-    """Return the trees of a Newick file, which end with `;` each.
+    """Return the trees of a Newick file, each ending with `;`.
 
     Raises:
-        BadInputError: not Newick, fewer than two tips, tips of one name or none, branches of no or a negative length.
+        BadInputError: not Newick, fewer than two tips, missing or duplicate tip names, missing or negative branch lengths.
     """
     name = display_name(source)
     trees = []
@@ -227,7 +229,7 @@ def read_trees(source: PathLike) -> tuple[Tree, ...]:
         what = f"tree {number} of {name}"
         tips = tree.tip_names()
         if len(tips) < 2 or len(set(tips)) < len(tips) or "" in tips:
-            raise BadInputError(f"{what} needs two tips or more, each with a name of its own")
+            raise BadInputError(f"{what} needs at least two tips with distinct names")
         length: npt.NDArray[np.float64] = tree.length[1:]
         if not (np.isfinite(length) & (length >= 0)).all():
             raise BadInputError(

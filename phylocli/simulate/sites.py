@@ -1,4 +1,4 @@
-"""How fast each site evolves: Γ-distributed rates, invariant sites, and motifs under purifying selection."""
+"""Rates of sites: Γ-distributed rates, invariant sites, and motifs under purifying selection."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class RateModel:
 
     Attributes:
         alpha: shape of Γ(α, 1/α); infinite for equal rates.
-        categories: classes of equal probability at their mean rates (Yang, J. Mol. Evol. 39:306, 1994); 0: Γ itself.
-        invariant: fraction of sites that never change; the others are faster by 1/(1 − fraction).
+        categories: number of equally probable categories, represented by their mean rates (Yang, J. Mol. Evol. 39:306,
+            1994); 0: continuous Γ.
+        invariant: fraction of sites that never change; the rates of the others are multiplied by 1/(1 − fraction).
 
     Raises:
-        UsageError: a value that makes no sense.
+        UsageError: a value out of range.
     """
 
     alpha: float = 1.0
@@ -57,15 +58,15 @@ class RateModel:
 
 @dataclass(frozen=True)
 class Motifs:
-    """Conserved blocks: sites that evolve slowly and that no insertion or deletion cuts.
+    """Conserved blocks: slow sites without insertions and deletions.
 
     Attributes:
-        count: blocks a family.
-        length: residues a block.
-        rate: by which the rates of their sites are multiplied; 0: they never change.
+        count: number of blocks per family.
+        length: residues per block.
+        rate: factor for the rates of their sites; 0: they never change.
 
     Raises:
-        UsageError: a value that makes no sense.
+        UsageError: a value out of range.
     """
 
     count: int = 0
@@ -79,12 +80,12 @@ class Motifs:
             raise UsageError(f"the relative rate of motifs must be from 0 to 1, not {self.rate:g}")
 
     def place(self, columns: int, rng: np.random.Generator) -> Ints:
-        """Return the motif that each residue at the root belongs to, from 1 on, 0 for none, shape (columns,).
+        """Return the motif of each residue at the root, from 1 on, 0 for none, shape (columns,).
 
-        All placements without overlap are equally likely.
+        All non-overlapping placements are equally likely.
 
         Raises:
-            UsageError: they do not fit, or leave no other site.
+            UsageError: the motifs do not fit, or leave no other site.
         """
         motif = np.zeros(columns, dtype=np.int64)
         free = columns - self.count * self.length
@@ -93,7 +94,7 @@ class Motifs:
                 f"{self.count} motifs of {self.length} residues do not fit into {columns}",
                 fix="give fewer or shorter motifs, or longer sequences",
             )
-        # Each motif shrunk to one residue, its place is a choice among those that are left.
+        # With each motif shrunk to one residue, placing them is choosing positions among the remaining ones.
         places = np.sort(rng.choice(free + self.count, self.count, replace=False))
         for number, place in enumerate((places + np.arange(self.count) * (self.length - 1)).tolist(), 1):
             motif[place : place + self.length] = number
@@ -106,13 +107,13 @@ class Motifs:
 
 
 def rate_digits(rates: Floats) -> str:
-    """Return a digit a site: 0 for invariant; 5 for a rate from 1/2 to 1, and one more for each doubling, 1 to 9."""
+    """Return one digit per site: 0 for invariant; 5 for a rate from 1/2 to 1, and one more for each doubling, 1 to 9."""
     classes = np.floor(np.log2(np.maximum(rates, 1e-300))) + 6
     digits = np.where(rates > 0, np.clip(classes, 1, 9), 0).astype(np.uint8)
     return (digits + ord("0")).astype(np.uint8).tobytes().decode()
 
 
 def motif_letters(motif: Ints) -> str:
-    """Return a letter a site: A for the first motif, B for the second (after Z again A), a dot for none."""
+    """Return one letter per site: A for the first motif, B for the second (A again after Z), a dot for none."""
     letters = np.where(motif > 0, ord("A") + (motif - 1) % 26, ord("."))
     return letters.astype(np.uint8).tobytes().decode()

@@ -1,8 +1,9 @@
-"""Substitutions along a tree: a continuous-time Markov chain at every site, exact at any rate and branch length.
+"""Substitutions along a tree: a continuous-time Markov chain at every site, exact for any rate and branch length.
 
-By uniformisation (Jensen, Skand. Aktuarietidskr. 36:87, 1953): with μ the largest rate of leaving a state, a site meets a
-Poisson number of jumps of the mean μ·rate·time, each by the matrix I + Q/μ, in which a state may stay as it is. No matrix
-exponential is needed, so every site can have a rate of its own, and where little happens little is computed.
+By uniformisation (Jensen, Skand. Aktuarietidskr. 36:87, 1953): with μ the largest rate of leaving a state, the number of
+jumps at a site is Poisson with mean μ·rate·time, and each jump follows the matrix I + Q/μ, in which a state may remain
+unchanged. No matrix exponential is needed, so every site can have its own rate, and the work is proportional to the number
+of events.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ States = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 MOST_JUMPS = 1000.0
-"""Expected jumps beyond which a site is at its equilibrium, to less than rounding: more are not made."""
+"""Expected number of jumps above which a site is at equilibrium up to rounding; further jumps are not simulated."""
 
-_CELLS = 1 << 21  # node × column cells that are worked on at once
+_CELLS = 1 << 21  # node × column cells processed at a time
 
 
 def alias_tables(rows: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
-    """Return Walker's alias tables of discrete distributions, one a row (Walker, ACM TOMS 3:253, 1977).
+    """Return Walker's alias tables of discrete distributions, one per row (Walker, ACM TOMS 3:253, 1977).
 
     Args:
         rows: shape (m, k), rows summing to 1.
 
     Returns:
-        For a column chosen uniformly, the probability to keep it and the outcome to take otherwise; shapes (m, k).
+        For a column chosen uniformly, the probability of keeping it and the alternative outcome; shapes (m, k).
     """
     m, k = rows.shape
     share, other = np.ones((m, k)), np.tile(np.arange(k), (m, 1))
@@ -49,10 +50,10 @@ class Substitutions:
     """The substitution process of a model.
 
     Args:
-        model: normalised to one expected substitution per unit of time, as all are.
+        model: normalised to one expected substitution per unit of time.
 
     Attributes:
-        model: the same.
+        model: see above.
         jump_rate: μ, jumps per unit of time at a site of rate 1.
     """
 
@@ -65,15 +66,15 @@ class Substitutions:
         self._start = np.cumsum(model.frequencies)
 
     def equilibrium(self, size: int, rng: np.random.Generator) -> States:
-        """Return states drawn from the stationary frequencies, shape (size,)."""
+        """Return states sampled from the stationary frequencies, shape (size,)."""
         return np.searchsorted(self._start, rng.random(size) * self._start[-1], side="right").clip(max=19).astype(np.uint8)
 
     def evolve(self, states: States, time: Floats, rng: np.random.Generator) -> States:
-        """Return states after some time.
+        """Return states after a given time.
 
         Args:
             states: 0–19, any shape.
-            time: rate × branch length of each, expected substitutions at a site in equilibrium, of the same shape.
+            time: rate × branch length of each state, expected substitutions at a site in equilibrium, of the same shape.
             rng: random numbers.
         """
         found = states.ravel().copy()
@@ -81,7 +82,7 @@ class Substitutions:
         active = np.flatnonzero(jumps)
         left = jumps[active]
         while len(active):
-            # Walker's alias method: one random number gives both a column and the place within it.
+            # Walker's alias method: one random number gives both a column and the position within it.
             drawn = STATES * rng.random(len(active))
             column = drawn.astype(np.uint8)
             cell = STATES * found[active].astype(np.intp) + column
@@ -98,13 +99,13 @@ class Substitutions:
         rates: Floats,
         rng: np.random.Generator,
     ) -> States:
-        """Return the states at all nodes of a tree, shape (nodes, columns), the root's in equilibrium.
+        """Return the states at all nodes of a tree, shape (nodes, columns), with the root in equilibrium.
 
         Nodes of one level of the tree are computed together, in time and memory linear in nodes × columns.
 
         Args:
             parent: parent of each node, in preorder; the first is the root.
-            length: of the branch above each node, expected substitutions per site; the root's is not used.
+            length: of the branch above each node, expected substitutions per site; that of the root is ignored.
             rates: of each column, shape (columns,); the model's own rate is 1.
             rng: random numbers.
         """
@@ -134,7 +135,7 @@ def simulate_states(tree: Tree, columns: int, rng: np.random.Generator, *, model
 
     Args:
         tree: branch lengths in expected substitutions per site.
-        columns: number of sites; each draws its rate from Γ(α, 1/α).
+        columns: number of sites; each samples its rate from Γ(α, 1/α).
         rng: random numbers.
         model: name of a substitution model.
         alpha: shape of Γ; infinite for equal rates.

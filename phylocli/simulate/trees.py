@@ -1,8 +1,8 @@
-"""Random trees: birth–death and coalescent processes of a given number of tips, rates that vary along branches, scale.
+"""Random trees: birth–death and coalescent processes with a given number of tips, relaxed clocks, scaling.
 
-Both processes make all histories of splits equally likely, so a tree is drawn as heights of its splits, put in random order
-between the tips of a row: two neighbours meet at the height between them, and any two tips at the highest one between
-them (a coalescent point process; Popovic, Ann. Appl. Probab. 14:2120, 2004). That takes O(n) steps and no recursion.
+Both processes make all histories of splits equally likely, so a tree is sampled as heights of its splits, placed in random
+order between the tips: two adjacent tips meet at the height between them, and any two tips at the highest one between them
+(a coalescent point process; Popovic, Ann. Appl. Probab. 14:2120, 2004). This takes O(n) steps and no recursion.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def birth_death(
 ) -> Tree:
     """Return the tree of `tips` sampled survivors of a birth–death process, in units of time.
 
-    The time of origin is uniform before its being conditioned on the number of tips. Then the heights of the splits and of
-    the origin are independent draws from one distribution, the origin the largest (Gernhard, J. Theor. Biol. 253:769, 2008);
-    sampling each survivor with the probability ρ is a process with the rates ρλ and μ − λ(1 − ρ) (Stadler, J. Theor. Biol.
-    261:58, 2009). Without extinction this is the Yule process: k lineages wait for the next split an exponential time of
-    the mean 1/(kλ).
+    The time of origin has a uniform prior and is conditioned on the number of tips. Then the heights of the splits and the
+    origin are independent samples from one distribution, with the origin the largest (Gernhard, J. Theor. Biol. 253:769,
+    2008). Sampling each survivor with probability ρ is equivalent to a process with rates ρλ and μ − λ(1 − ρ) (Stadler, J.
+    Theor. Biol. 261:58, 2009). Without extinction this is the Yule process: with k lineages, the time to the next split is
+    exponential with mean 1/(kλ).
 
     Args:
         tips: at least 2.
@@ -35,7 +35,7 @@ def birth_death(
         sampling: ρ, the probability that a survivor is in the tree.
 
     Raises:
-        UsageError: rates for which there is no such tree.
+        UsageError: rates for which there is no tree.
     """
     if not 0 < speciation < np.inf or not 0 <= extinction <= speciation:
         raise UsageError(
@@ -46,7 +46,7 @@ def birth_death(
         raise UsageError(f"the sampled fraction must be above 0 and at most 1, not {sampling:g}")
     birth, death = sampling * speciation, extinction - speciation * (1 - sampling)
     uniform = rng.random(_at_least_two(tips))
-    # The inverse of F(t) = λ(1 − exp(−(λ−μ)t)) / (λ − μ exp(−(λ−μ)t)), which has a limit where the rates are equal.
+    # The inverse of F(t) = λ(1 − exp(−(λ−μ)t)) / (λ − μ exp(−(λ−μ)t)), which has a limit for equal rates.
     net, ratio = birth - death, uniform / (birth - death * uniform)
     heights = -np.log1p(-net * ratio) / net if abs(net) > 1e-9 * birth else ratio
     return _of_heights(np.delete(heights, heights.argmax()))
@@ -55,9 +55,9 @@ def birth_death(
 def coalescent(tips: int, rng: np.random.Generator, *, growth: float = 0.0) -> Tree:
     """Return a tree of Kingman's coalescent, in units of the population's (haploid) size in generations.
 
-    Any two of k lineages meet at the rate 1, so the next meeting is an exponential time of the mean 2/(k(k − 1)) away. In a
-    population that has grown exponentially to its size today, meetings come at the rate exp(growth·t), t the time back
-    (Slatkin & Hudson, Genetics 129:555, 1991): trees become stars.
+    Any two of k lineages coalesce at rate 1, so the time to the next coalescence is exponential with mean 2/(k(k − 1)). In a
+    population that has grown exponentially to its current size, they coalesce at the rate exp(growth·t), with t the time
+    before present (Slatkin & Hudson, Genetics 129:555, 1991): trees become star-like.
 
     Args:
         tips: at least 2.
@@ -65,19 +65,19 @@ def coalescent(tips: int, rng: np.random.Generator, *, growth: float = 0.0) -> T
         growth: rate of exponential growth, per unit of time; 0 is a constant size.
 
     Raises:
-        UsageError: a negative growth, under which lineages need not ever meet.
+        UsageError: a negative growth, with which lineages may never coalesce.
     """
     if not 0 <= growth < np.inf:
         raise UsageError(f"the growth rate must be at least 0, not {growth:g}")
     lineages = np.arange(_at_least_two(tips), 1, -1.0)
     times = np.cumsum(rng.exponential(2 / (lineages * (lineages - 1))))
-    if growth > 0:  # the constant process runs on the clock (exp(growth·t) − 1)/growth
+    if growth > 0:  # the constant process on the time scale (exp(growth·t) − 1)/growth
         times = np.log1p(growth * times) / growth
     return _of_heights(rng.permutation(times))
 
 
 def random_tree(tips: int, rng: np.random.Generator, *, depth: float = 1.0) -> Tree:
-    """Return a tree of Yule topology with independent exponential branch lengths, `depth` the mean path from root to tip.
+    """Return a tree with Yule topology and independent exponential branch lengths, `depth` the mean path from root to tip.
 
     Args:
         tips: at least two, named `s0`, `s1`, … in depth-first order.
@@ -91,7 +91,7 @@ def random_tree(tips: int, rng: np.random.Generator, *, depth: float = 1.0) -> T
 
 
 def relaxed(tree: Tree, spread: float, rng: np.random.Generator) -> Tree:
-    """Return the tree with each branch stretched by a rate of its own, log-normal with the mean 1.
+    """Return the tree with each branch length multiplied by its own rate, log-normal with mean 1.
 
     The uncorrelated relaxed clock of Drummond et al., PLoS Biol. 4:e88 (2006).
 
@@ -110,7 +110,7 @@ def relaxed(tree: Tree, spread: float, rng: np.random.Generator) -> Tree:
 
 
 def scaled(tree: Tree, *, height: float | None = None, mean_distance: float | None = None) -> Tree:
-    """Return the tree with all branches stretched alike, up to a wanted size.
+    """Return the tree with all branch lengths multiplied by one factor, to reach a given size.
 
     Args:
         tree: with branch lengths.
@@ -118,7 +118,7 @@ def scaled(tree: Tree, *, height: float | None = None, mean_distance: float | No
         mean_distance: the mean patristic distance over all pairs of tips. Give at most one of the two.
 
     Raises:
-        UsageError: both are given, one is not positive, or the tree has no length to stretch.
+        UsageError: both are given, one is not positive, or the tree has no lengths to scale.
     """
     wanted = height if mean_distance is None else mean_distance
     if wanted is None:
@@ -134,7 +134,8 @@ def scaled(tree: Tree, *, height: float | None = None, mean_distance: float | No
 
 
 def mean_patristic(tree: Tree) -> float:
-    """Return the mean path length over all pairs of tips, in O(nodes): a branch with k of n tips below serves k(n − k)."""
+    """Return the mean path length over all pairs of tips, in O(nodes): a branch with k of n tips below is on k(n − k)
+    paths."""
     below = tips_below(tree)
     length = np.nan_to_num(tree.length, nan=0.0)
     n = int(below[0])
@@ -142,7 +143,7 @@ def mean_patristic(tree: Tree) -> float:
 
 
 def tips_below(tree: Tree) -> npt.NDArray[np.int64]:
-    """Return how many tips stand at or below each node, shape (nodes,)."""
+    """Return the number of tips at or below each node, shape (nodes,)."""
     count = tree.is_tip.astype(np.int64).tolist()
     parent = tree.parent.tolist()
     for node in range(len(count) - 1, 0, -1):
@@ -157,10 +158,10 @@ def _at_least_two(tips: int) -> int:
 
 
 def _of_heights(heights: Floats) -> Tree:
-    """Return the ultrametric tree of a row of tips, given the heights at which neighbours meet, shape (tips − 1,)."""
+    """Return the ultrametric tree of tips in a row, given the heights at which adjacent ones meet, shape (tips − 1,)."""
     splits = len(heights)
     height = heights.tolist()
-    # The highest split parts the row in two, and so on: the Cartesian tree, built with one stack.
+    # Split at the highest height, recursively: the Cartesian tree, built with one stack.
     left, right = [-1] * splits, [-1] * splits
     stack: list[int] = []
     for split in range(splits):

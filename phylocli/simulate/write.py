@@ -1,4 +1,4 @@
-"""Writing simulated families: Stockholm with the true tree, FASTA without gaps, and a table of the sites' truth."""
+"""Write simulated families: Stockholm with the true tree, FASTA without gaps, and a table of the truth about sites."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Format = Literal["stockholm", "fasta", "newick"]
 def write_simulated(
     config: SimulateConfig, target: PathLike | None, *, format: Format = "stockholm", sites: PathLike | None = None
 ) -> int:
-    """Simulate families and write them one at a time; return how many sequences there are.
+    """Simulate families and write them one at a time; return the number of sequences.
 
     Args:
         config: of the simulation.
         target: a path, or `-`/None for standard output.
-        format: `stockholm` (true alignment and tree), `fasta` (sequences without gaps), or `newick` (trees, one a line).
-        sites: where to write the truth about each column as a table; None: nowhere.
+        format: `stockholm` (true alignment and tree), `fasta` (sequences without gaps), or `newick` (trees, one per line).
+        sites: path of a table with the truth about each column; None: not written.
 
     Raises:
-        UsageError: values that do not fit together, or given tips whose names would occur twice.
+        UsageError: incompatible values, or given tips whose names would occur twice.
     """
     settings, n = Settings.of(config), config.number
     if settings.tree.given and n > len(settings.tree.given) and format == "fasta":
@@ -58,7 +58,7 @@ def write_simulated(
             else:
                 fasta.write((Sequence(name, row) for name, row in zip(family.ids, family.rows, strict=True)), stream)
             if target is None:
-                stream.flush()  # the next stage of a pipe can start on it
+                stream.flush()  # the next stage of a pipe can start
             if table is not None:
                 table.write(_truth(found))
             members += len(family)

@@ -1,4 +1,4 @@
-"""The store: a folder of family records, `families/PF00042.sto.gz`, each complete or not there at all."""
+"""The store: a folder of family records, `families/PF00042.sto.gz`, written atomically."""
 
 from __future__ import annotations
 

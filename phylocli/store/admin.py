@@ -1,4 +1,4 @@
-"""What `phylocli store` does: the inventory, the summary, export and removal."""
+"""Functions of `phylocli store`: inventory, summary, export and removal."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ EXPORT_FORMATS = ("stockholm", "fasta")
 
 
 def chosen(store: Store, accessions: Sequence[str] | None, clans: Sequence[str] | None) -> list[str]:
-    """Return the accessions of the families that are meant: those named and those of the clans, else all.
+    """Return the accessions of the selected families: those named and those of the clans, else all.
 
     Raises:
-        UsageError: the store that is named does not exist.
-        BadInputError: one that is not in the store, or a clan of which none is.
+        UsageError: the given store does not exist.
+        BadInputError: a family that is not in the store, or a clan without families in it.
     """
     store.check_exists()
     if not accessions and not clans:
@@ -55,10 +55,10 @@ def write_inventory(
     accessions: Sequence[str] | None = None,
     clans: Sequence[str] | None = None,
 ) -> int:
-    """Write a table of the store's families, one row each (see `store.inventory.Entry`), and return how many.
+    """Write a table of the store's families, one row each (see `store.inventory.Entry`), and return their number.
 
     Raises:
-        BadInputError: a family that is not there.
+        BadInputError: a family that is not in the store.
     """
     import pyarrow as pa
 
@@ -86,10 +86,10 @@ def _entries(store: Store, accessions: list[str]) -> Iterator[Entry]:
 
 
 def describe(store: Store, accessions: Sequence[str] | None = None) -> Iterator[str]:
-    """Yield lines that tell of families, or of the store as a whole.
+    """Yield lines that describe families, or the store as a whole.
 
     Raises:
-        BadInputError: a family that is not there.
+        BadInputError: a family that is not in the store.
     """
     if accessions:
         for number, accession in enumerate(chosen(store, accessions, None)):
@@ -133,10 +133,10 @@ def _age(time: str) -> str:
 
 
 def report_findings(findings: list[Finding], *, removed: bool = False) -> None:
-    """Print what `verify_store` found.
+    """Print the findings of `verify_store`.
 
     Raises:
-        BadInputError: something is damaged.
+        BadInputError: a file is damaged.
     """
     harmful = [finding for finding in findings if finding.harmful]
     for finding in findings:
@@ -160,11 +160,11 @@ def export_families(
     clans: Sequence[str] | None = None,
     format: str = "stockholm",
 ) -> int:
-    """Write families as Stockholm records, or all their sequences without gaps as FASTA; return how many families.
+    """Write families as Stockholm records, or all their sequences without gaps as FASTA; return the number of families.
 
     Raises:
-        UsageError: no such format.
-        BadInputError: a family that is not there, or an empty store.
+        UsageError: unknown format.
+        BadInputError: a family that is not in the store, or an empty store.
     """
     if format not in EXPORT_FORMATS:
         raise unknown_name("unknown export format", format, EXPORT_FORMATS)
@@ -192,14 +192,14 @@ def remove_families(
     release: str | None = None,
     all_: bool = False,
 ) -> int:
-    """Remove families with their profiles and provenance, or the files of a release; return how many families went.
+    """Remove families with their profiles and provenance, or the files of a release; return the number of families removed.
 
     Raises:
-        UsageError: nothing was named.
-        BadInputError: a family or release that is not there.
+        UsageError: nothing to remove was given.
+        BadInputError: a family or release that is not in the store.
     """
     if not (accessions or clans or release or all_):
-        raise UsageError("nothing was named to be removed", fix="name families, --clan, --release or --all")
+        raise UsageError("nothing to remove was given", fix="name families, --clan, --release or --all")
     named = chosen(store, accessions, clans) if accessions or clans or all_ else []
     with store.locked():
         for accession in named:

@@ -1,4 +1,4 @@
-"""Many records at once: flushed to disk together, then renamed together."""
+"""Bulk writing: records are flushed to disk together, then renamed together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from phylocli.store.names import checked, family_path, profile_path
 
 @contextmanager
 def staged(root: Path, name: str, lock: Callable[[], AbstractContextManager[None]]) -> Iterator[Bulk]:
-    """Give a writer for many records; see `Store.bulk`."""
+    """Yield a writer for many records; see `Store.bulk`."""
     staging = root / "staging" / checked(name)
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -35,7 +35,7 @@ def staged(root: Path, name: str, lock: Callable[[], AbstractContextManager[None
 
 
 class Bulk:
-    """Writes many records of a store: flushed to disk together, then renamed together; see `Store.bulk`."""
+    """Writes many records of a store, flushed to disk together, then renamed together; see `Store.bulk`."""
 
     _FILES = 2048
     _BYTES = 1 << 26
@@ -49,17 +49,17 @@ class Bulk:
         self._size = 0
 
     def family(self, family: Family, sidecar: dict[str, Any]) -> None:
-        """Write a family's record; `sidecar` lacks only the checksum."""
+        """Write a family's record; `sidecar` is complete except for the checksum."""
         text = io.StringIO()
         write_family(family, text)
         packed = io.BytesIO()
-        # As `streams.open_output` writes `.gz`: the same record has the same bytes, however it came here.
+        # As `streams.open_output` writes `.gz`: a record has the same bytes however it was written.
         with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=6, mtime=0) as stream:
             stream.write(text.getvalue().encode())
         self._add(family_path(self._root, family.accession or family.name), packed.getvalue(), sidecar)
 
     def profile(self, accession: str, text: bytes, sidecar: dict[str, Any]) -> None:
-        """Write a family's HMM; `sidecar` lacks only the checksum."""
+        """Write a family's HMM; `sidecar` is complete except for the checksum."""
         self._add(profile_path(self._root, accession), text, sidecar)
 
     def _add(self, path: Path, data: bytes, sidecar: dict[str, Any]) -> None:
@@ -76,10 +76,10 @@ class Bulk:
         self._size += len(data)
 
     def flush(self) -> None:
-        """Put everything that was written so far into its place."""
+        """Move everything written so far into place."""
         if not self._waiting:
             return
-        # From many threads at once, so that the file system can commit many files in one go.
+        # From many threads at once, so that the file system can commit many files together.
         with ThreadPoolExecutor(max_workers=self._THREADS) as pool:
             list(pool.map(_to_disk, (part for part, _ in self._waiting)))
         with self._lock():

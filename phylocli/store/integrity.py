@@ -1,4 +1,4 @@
-"""Whether a record or a profile is whole, and is what its name says."""
+"""Integrity of records and profiles: complete, and with the expected accession."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ _HMM_FIELD = re.compile(rb"^(NAME|ACC|LENG)[ \t]+(\S+)")
 
 
 def check_family(family: Family, accession: str | None, name: str) -> None:
-    """Raise unless a family is the one asked for and is whole.
+    """Raise an error unless a family has the expected accession and is complete.
 
     Raises:
-        BadInputError: another accession, no `SQ` line, or not as many rows as it says.
+        BadInputError: another accession, no `SQ` line, or a different number of rows.
     """
     if accession is not None and family.accession != accession:
-        raise BadInputError(f"{name} holds {family.accession or 'a record without accession'}, not {accession}")
+        raise BadInputError(f"{name} contains {family.accession or 'a record without accession'}, not {accession}")
     if family.declared_size is None:
-        raise BadInputError(f"{name} has no SQ line with its number of sequences")
+        raise BadInputError(f"{name} has no SQ line (number of sequences)")
     if family.declared_size != len(family):
         raise BadInputError(f"{name} has {len(family)} sequences, but its SQ line has {family.declared_size}")
 
 
 def file_md5(path: Path) -> str:
-    """Return the MD5 of a file, which is what Pfam publishes of its files."""
+    """Return the MD5 of a file, as published by Pfam."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def check_profile(text: bytes, accession: str | None, name: str) -> None:
-    """Raise unless a text is one whole HMMER3 profile of the family asked for.
+    """Raise an error unless a text is exactly one complete HMMER3 profile with the expected accession.
 
     Raises:
-        BadInputError: not `HMMER3/f` … `//`, another accession, or not as many nodes as `LENG` says.
+        BadInputError: not `HMMER3/f` … `//`, another accession, or a number of nodes different from `LENG`.
     """
     lines = text.splitlines()
     if not lines or not lines[0].startswith(b"HMMER3/f"):
         raise BadInputError(f"{name} is not a HMMER3 profile")
     if lines[-1].strip() != b"//" or lines.count(b"//") != 1:
-        raise BadInputError(f"{name} is not one complete profile: it does not end with its only '//'")
+        raise BadInputError(f"{name} is not exactly one complete profile: it does not end with its only '//'")
     fields: dict[bytes, str] = {}
     last_node = 0
     body = False
@@ -59,7 +59,7 @@ def check_profile(text: bytes, accession: str | None, name: str) -> None:
             fields.setdefault(found.group(1), found.group(2).decode("latin-1"))
     held = split_accession(fields.get(b"ACC", ""))[0]
     if accession is not None and held != accession:
-        raise BadInputError(f"{name} holds {held or 'a profile without accession'}, not {accession}")
+        raise BadInputError(f"{name} contains {held or 'a profile without accession'}, not {accession}")
     length = fields.get(b"LENG", "")
     if not length.isdigit() or int(length) != last_node:
         raise BadInputError(f"{name} has {last_node} nodes, but LENG is {length or 'missing'}")

@@ -1,4 +1,4 @@
-"""The contents of a store, from the heads of its records: fast enough for a whole release."""
+"""The contents of a store, read from the headers of its records: fast enough for a whole release."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Entry:
-    """A family of a store, as its record's head and its provenance tell.
+    """A family of a store, from the header of its record and its provenance.
 
     Attributes:
-        accession: as the store names it.
+        accession: name in the store.
         version: of the accession.
         name: short name.
         clan: clan accession.
-        sequences: members, as the `SQ` line says.
+        sequences: number of members, from the `SQ` line.
         columns: of the alignment.
-        tree: whether the record carries one.
-        profile: whether its HMM is there.
-        bytes: of the record as it lies on disk.
-        service: where it came from, empty for the user's own.
+        tree: whether the record has a tree.
+        profile: whether its HMM is in the store.
+        bytes: size of the record on disk.
+        service: its source, empty for your own families.
         release: of the service.
-        alignment: `seed` or `full`, as it was asked for.
-        retrieved: when, in ISO format.
+        alignment: `seed` or `full`, as requested.
+        retrieved: time, in ISO format.
     """
 
     accession: str
@@ -53,7 +53,7 @@ class Entry:
 
 
 def inventory_schema() -> pa.Schema:
-    """The table of `store ls`: one row a family, columns as in `Entry`."""
+    """The table of `store ls`: one row per family, columns as in `Entry`."""
     import pyarrow as pa
 
     text, number, flag = pa.string(), pa.int64(), pa.bool_()
@@ -62,7 +62,7 @@ def inventory_schema() -> pa.Schema:
 
 
 def read_entry(root: Path, accession: str) -> Entry:
-    """Return what is known of a family without reading its alignment.
+    """Return the entry of a family without reading its alignment.
 
     Raises:
         BadInputError: its record cannot be read.
@@ -110,7 +110,7 @@ def _note(entry: Entry, line: str) -> None:
 
 
 def folder_bytes(folder: Path) -> Iterator[int]:
-    """Yield the sizes of all files below a folder."""
+    """Yield the sizes of all files in a folder and its subfolders."""
     for path in folder.rglob("*"):
         if path.is_file():
             yield path.stat().st_size
@@ -120,7 +120,7 @@ _RELEASE = re.compile(r"\d{1,3}\.\d{1,3}", re.ASCII)
 
 
 def releases_there(root: Path) -> list[str]:
-    """Return the releases whose files are in a store, the oldest first."""
+    """Return the releases whose files are in a store, oldest first."""
     folder = root / "releases"
     found = [p.name for p in folder.iterdir() if _RELEASE.fullmatch(p.name)] if folder.is_dir() else []
     return sorted(found, key=lambda name: tuple(map(int, name.split("."))))

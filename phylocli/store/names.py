@@ -1,4 +1,4 @@
-"""What may name a file of the store, and where each file lies."""
+"""Valid names in the store, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from phylocli.core.errors import UsageError
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.streams import PathLike
 
-# Names from the network never become paths: an accession in a file name is letters, digits, `_`, `-` and inner dots only.
+# Names from the network never become paths: accessions in file names consist of letters, digits, `_`, `-` and inner dots
+# only.
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -27,12 +28,12 @@ def default_root() -> Path:
 
 
 def family_path(root: Path, accession: str) -> Path:
-    """Return where a family's record lies or would lie; see `Store.family_path`."""
+    """Return the path of a family's record, whether it exists or not; see `Store.family_path`."""
     return root / "families" / f"{checked(accession)}.sto.gz"
 
 
 def profile_path(root: Path, accession: str) -> Path:
-    """Return where a family's HMM lies or would lie; see `Store.profile_path`."""
+    """Return the path of a family's HMM, whether it exists or not; see `Store.profile_path`."""
     return root / "profiles" / f"{checked(accession)}.hmm"
 
 
@@ -42,10 +43,10 @@ def is_safe(name: str) -> bool:
 
 
 def checked(name: str) -> str:
-    """Return a name that can be a file name.
+    """Return a name that is valid as a file name.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: the name is not valid.
     """
     if not is_safe(name):
         raise UsageError(f"{name[:100]!r} cannot name a family of the store", fix="accessions look like PF00042")
@@ -53,7 +54,7 @@ def checked(name: str) -> str:
 
 
 def read_sidecar(artefact: PathLike) -> dict[str, Any]:
-    """Return the provenance beside a file, or {} where there is none that can be read."""
+    """Return the provenance of a file, or {} if there is none that can be read."""
     try:
         found = json.loads(sidecar_path(artefact).read_text(encoding="utf-8"))
     except (OSError, ValueError):

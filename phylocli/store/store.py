@@ -1,7 +1,7 @@
-"""The store: a folder of family records, `families/PF00042.sto.gz`, each complete or not there at all.
+"""The store: a folder of family records, `families/PF00042.sto.gz`, written atomically.
 
-Several processes may use one store at once. A record appears by a rename, so a reader meets the old one or the new one; the
-record and the provenance beside it change together under a lock.
+Several processes may use one store at a time. Records are written by renaming, so readers see either the old or the new
+version; a record and its provenance are changed together under a lock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Store:
     """A folder of family records.
 
     Args:
-        root: the folder; None takes `default_root()`. It need not exist yet.
+        root: the folder; None uses `default_root()`. It need not exist yet.
 
     Examples:
         >>> store = phylocli.Store("families-store")
@@ -39,7 +39,7 @@ class Store:
         self._named = root is not None
 
     def check_exists(self) -> None:
-        """Refuse a folder that was named and does not exist: a misspelt store is not an empty one.
+        """Refuse a store that was named explicitly and does not exist: a misspelt path is not an empty store.
 
         Raises:
             UsageError: it does not exist.
@@ -51,7 +51,7 @@ class Store:
             )
 
     def family_path(self, accession: str) -> Path:
-        """Return where a family's record lies or would lie.
+        """Return the path of a family's record, whether it exists or not.
 
         Raises:
             UsageError: the accession cannot be a file name.
@@ -59,7 +59,7 @@ class Store:
         return family_path(self.root, accession)
 
     def profile_path(self, accession: str) -> Path:
-        """Return where a family's HMM lies or would lie.
+        """Return the path of a family's HMM, whether it exists or not.
 
         Raises:
             UsageError: the accession cannot be a file name.
@@ -67,10 +67,10 @@ class Store:
         return profile_path(self.root, accession)
 
     def release_path(self, release: str) -> Path:
-        """Return the folder of a Pfam release's own files.
+        """Return the folder for the files of a Pfam release.
 
         Raises:
-            UsageError: the release cannot be a folder's name.
+            UsageError: the release cannot be a folder name.
         """
         return self.root / "releases" / checked(release)
 
@@ -78,8 +78,8 @@ class Store:
         return self.family_path(accession).is_file()
 
     def accessions(self) -> list[str]:
-        """Return the accessions of all families there, sorted."""
-        # Hidden names are parts that another process is still writing.
+        """Return the sorted accessions of all families in the store."""
+        # Hidden names are temporary files of other processes.
         found = (self.root / "families").glob("*.sto.gz")
         return sorted(p.name.removesuffix(".sto.gz") for p in found if not p.name.startswith("."))
 
@@ -87,31 +87,31 @@ class Store:
         """Return a family.
 
         Raises:
-            BadInputError: it is not there, or its record is damaged.
+            BadInputError: it is not in the store, or its record is damaged.
         """
         path = self.family_path(accession)
         if not path.is_file():
             raise BadInputError(
                 f"the store {self.root} has no family {accession}", fix=f"get it with 'phylocli fetch {accession}'"
             )
-        family, *more = read_families(path)  # to its end, where the checksum of the compression is
+        family, *more = read_families(path)  # to the end, where the checksum of the compressed file is
         if more:
             raise BadInputError(
-                f"{path} holds {len(more) + 1} records", fix=f"get it again: phylocli fetch --refresh {accession}"
+                f"{path} contains {len(more) + 1} records", fix=f"fetch it again: phylocli fetch --refresh {accession}"
             )
         return family
 
     def write(
         self, family: Family, stage: str, parameters: dict[str, object], *, source: dict[str, Any] | None = None
     ) -> Path:
-        """Write a family's record atomically, with its provenance beside it, and return its path.
+        """Write a family's record and its provenance atomically, and return its path.
 
         Args:
-            family: the family; its accession, else its name, is the name of the file.
+            family: its accession, else its name, is the name of the file.
             stage: the subcommand that made it.
-            parameters: what the subcommand was asked to do.
-            source: for a family from a public service: the URL, release, checksum and time. None keeps what is known of the
-                record that is replaced: a family that gets a tree still comes from where it came from.
+            parameters: options of the subcommand.
+            source: for a family from a public service: the URL, release, checksum and time. None keeps the source of the
+                replaced record, for example when a tree is added.
         """
         path = self.family_path(family.accession or family.name)
         with self.locked():
@@ -123,7 +123,7 @@ class Store:
     def write_profile(
         self, accession: str, text: bytes, parameters: dict[str, object], *, source: dict[str, Any] | None = None
     ) -> Path:
-        """Write a family's HMM atomically, with its provenance beside it, and return its path."""
+        """Write a family's HMM and its provenance atomically, and return its path."""
         path = self.profile_path(accession)
         with self.locked():
             with open_output(path) as stream:
@@ -132,15 +132,15 @@ class Store:
         return path
 
     def origin(self, accession: str) -> dict[str, Any]:
-        """Return the provenance of a family's record as it stands beside it, or {} where there is none that can be read."""
+        """Return the provenance of a family's record, or {} if there is none that can be read."""
         return read_sidecar(self.family_path(accession))
 
     @contextmanager
     def locked(self, name: str = "store") -> Iterator[None]:
-        """Hold one of the store's locks for the length of the block; another process that wants it waits.
+        """Hold one of the store's locks for the duration of the block; other processes that request it wait.
 
         Raises:
-            PhylocliError: the store cannot be written.
+            PhylocliError: the store cannot be written to.
         """
         folder = self.root / "locks"
         what = "" if name == "store" else f"works on {name} in {self.root}"
@@ -151,16 +151,16 @@ class Store:
             except (OSError, OutputError) as error:
                 why = error.why if isinstance(error, OutputError) else error.strerror
                 raise PhylocliError(
-                    f"the store {self.root} cannot be written", why=why, fix="choose another with --store"
+                    f"the store {self.root} cannot be written to", why=why, fix="choose another with --store"
                 ) from error
             yield
 
     @contextmanager
     def bulk(self, name: str) -> Iterator[Bulk]:
-        """Give a writer for many records; what is complete is in the store even where the block ends in an error.
+        """Yield a writer for many records; complete records are in the store even if the block raises an error.
 
         Args:
-            name: of the work. The caller holds the lock of this name, so that leftovers of a run that was killed can go.
+            name: name of the task. The caller holds the lock of this name, so leftovers of a killed run can be removed.
         """
         with staged(self.root, name, self.locked) as writer:
             yield writer
@@ -171,16 +171,16 @@ class Store:
             yield self.read(accession)
 
     def write_clan(self, clan: str, members: list[str]) -> None:
-        """Keep which families a clan has, fetched or not."""
+        """Save the families of a clan, whether fetched or not."""
         path = self.root / "clans" / f"{checked(clan)}.tsv"
         text = "".join(f"{checked(member)}\n" for member in members)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
 
     def clan_members(self, clan: str, *, kept_only: bool = False) -> list[str]:
-        """Return which families a clan has, as `write_clan` kept it, whether they are there or not.
+        """Return the families of a clan saved by `write_clan`, whether in the store or not.
 
-        Where nothing was kept: those that are there, or with `kept_only` none.
+        If none were saved: the families in the store, or with `kept_only` none.
         """
         path = self.root / "clans" / f"{checked(clan)}.tsv"
         if path.is_file():
@@ -188,5 +188,5 @@ class Store:
         return [] if kept_only else self.clan(clan)
 
     def clan(self, clan: str) -> list[str]:
-        """Return the accessions of the families there that belong to a clan."""
+        """Return the accessions of the clan's families in the store."""
         return [accession for accession in self.accessions() if read_entry(self.root, accession).clan == clan]

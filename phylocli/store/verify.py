@@ -1,4 +1,4 @@
-"""Looking the store over: every checksum, every record, every profile, every release file."""
+"""Verification of the store: checksums, records, profiles, release files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in a store that is not as it should be.
+    """A problem in a store.
 
     Attributes:
         path: the file.
-        what: what is wrong with it.
-        harmful: False where nothing would be read wrongly because of it.
+        what: description.
+        harmful: False if no data would be read incorrectly because of it.
     """
 
     path: Path
@@ -33,19 +33,19 @@ class Finding:
 
 
 def verify_store(store: Store, accessions: Iterable[str] | None = None, *, remove: bool = False) -> list[Finding]:
-    """Return what is wrong in a store: nothing, if all is well.
+    """Return the problems in a store.
 
-    Each record is read and held against its checksum, its own count of members, its name, and its tree; each profile
-    against its checksum and its own count of nodes; each release file against its checksum. Leftovers of runs that were
-    killed are harmless and are named.
+    Each record is read and compared with its checksum, its declared number of members, its name, and its tree; each profile
+    with its checksum and its declared number of nodes; each release file with its checksum. Leftovers of killed runs are
+    reported as harmless.
 
     Args:
         store: the store.
-        accessions: only these families; None looks at everything.
-        remove: remove what is wrong, so that the next `fetch` brings it anew.
+        accessions: only these families; None checks everything.
+        remove: remove damaged files, so that the next `fetch` downloads them again.
 
     Raises:
-        UsageError: the store that is named does not exist.
+        UsageError: the given store does not exist.
     """
     store.check_exists()
     named = list(accessions) if accessions is not None else store.accessions()
@@ -74,7 +74,7 @@ def _family(store: Store, accession: str) -> Iterator[Finding]:
         family = store.read(accession)
         check_family(family, None, path.name)
         if accession not in (family.accession, family.name):
-            yield Finding(path, f"holds {family.label}")
+            yield Finding(path, f"contains {family.label}")
         if family.has_tree:
             family.require_tree()
     except BadInputError as error:
@@ -104,7 +104,7 @@ def _releases(store: Store) -> Iterator[Finding]:
     for path in sorted((store.root / "releases").glob("*/*.gz")):
         published = read_sidecar(path).get("source", {}).get("md5")
         if published is not None and file_md5(path) != published:
-            yield Finding(path, "does not match the checksum that the release publishes")
+            yield Finding(path, "does not match the checksum published by the release")
 
 
 def _leftovers(store: Store) -> Iterator[Finding]:
@@ -112,8 +112,8 @@ def _leftovers(store: Store) -> Iterator[Finding]:
 
     for folder in ("families", "profiles", "clans", "staging"):
         for path in sorted((store.root / folder).rglob("*.part")):
-            if time.time() - path.stat().st_mtime > _HOUR:  # younger ones may be another process's work
-                yield Finding(path, "left behind by a run that was killed", harmful=False)
+            if time.time() - path.stat().st_mtime > _HOUR:  # newer ones may belong to a running process
+                yield Finding(path, "left over from a killed run", harmful=False)
 
 
 __all__ = ["Finding", "verify_store"]

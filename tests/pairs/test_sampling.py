@@ -95,15 +95,17 @@ def test_per_sequence_follows_its_law(replace):
     family = FAMILIES[0]
     band = in_band(family, 0.5, 1.5)
     partners = Counter(name for pair in band for name in pair)
-    law = {p: (1 / partners[p[0]] + 1 / partners[p[1]]) / len(partners) for p in band}
-    assert sum(law.values()) == pytest.approx(1)
+    pair_probability = {p: (1 / partners[p[0]] + 1 / partners[p[1]]) / len(partners) for p in band}
+    assert sum(pair_probability.values()) == pytest.approx(1)
     options = {"min_dist": 0.5, "max_dist": 1.5, "scheme": "per-sequence", "replace": replace}
     if replace:
         seen = Counter(pairs_of(drawn([family], number=3000, **options)))
-    else:  # the first pair of a draw without replacement follows the law too
+    else:  # the first pair of a draw without replacement has this distribution too
         seen = Counter(pair for seed in range(600) for pair in pairs_of(drawn([family], number=1, seed=seed, **options)))
     total = sum(seen.values())
-    assert chisquare([seen[p] for p in law], [total * law[p] for p in law]).pvalue > 1e-4
+    assert (
+        chisquare([seen[p] for p in pair_probability], [total * pair_probability[p] for p in pair_probability]).pvalue > 1e-4
+    )
 
 
 def test_per_sequence_by_rows_follows_the_same_law_as_by_list():

@@ -35,9 +35,9 @@ from phylocli.tree.models import substitution_model
 NO_INDELS = IndelModel(0, 0)
 
 
-def fits(counts: np.ndarray, law: np.ndarray) -> bool:
-    """Whether counts follow a law, rare outcomes taken together."""
-    expected = counts.sum() * law / law.sum()
+def fits(counts: np.ndarray, expected_frequencies: np.ndarray) -> bool:
+    """Whether counts follow a distribution, rare outcomes taken together."""
+    expected = counts.sum() * expected_frequencies / expected_frequencies.sum()
     rare = expected < 5
     counts = np.append(counts[~rare], counts[rare].sum())
     expected = np.append(expected[~rare], expected[rare].sum())
@@ -88,11 +88,11 @@ def test_three_tips_at_once_follow_the_tree() -> None:
     model = substitution_model("wag")
     states = simulate_states(tree, 100_000, np.random.default_rng(3), model="wag", alpha=math.inf)
     group = np.array([c in "ILVMFWYCA" for c in AMINO_ACIDS], dtype=int)
-    law = np.zeros((2, 2, 2))
+    expected_frequencies = np.zeros((2, 2, 2))
     matrices = [model.transition(t) @ np.eye(2)[group] for t in (0.3, 0.6, 0.9)]
-    law = np.einsum("x,xi,xj,xk->ijk", model.frequencies, *matrices)
+    expected_frequencies = np.einsum("x,xi,xj,xk->ijk", model.frequencies, *matrices)
     counts = np.bincount(group[states[0]] * 4 + group[states[1]] * 2 + group[states[2]], minlength=8)
-    assert fits(counts, law.ravel())
+    assert fits(counts, expected_frequencies.ravel())
 
 
 def test_site_patterns_under_gamma_rates_and_invariant_sites_are_felsensteins() -> None:
@@ -118,14 +118,14 @@ def test_site_patterns_under_gamma_rates_and_invariant_sites_are_felsensteins() 
         inner = [expm(model.rate_matrix * rate * time) for time in (0.2, 0.1, 0.3)]
         return float(model.frequencies @ ((inner[1] @ ((inner[0] @ (a * b)) * c)) * (inner[2] @ (d * e))))
 
-    law = np.zeros(32)
+    expected_frequencies = np.zeros(32)
     for pattern in range(32):
         classes = [pattern >> k & 1 for k in range(5)]
-        law[pattern] = (1 - invariant) * np.mean([pattern_probability(classes, rate) for rate in rates])
+        expected_frequencies[pattern] = (1 - invariant) * np.mean([pattern_probability(classes, rate) for rate in rates])
         if pattern in (0, 31):
-            law[pattern] += invariant * model.frequencies @ one_class[classes[0]]
-    assert law.sum() == pytest.approx(1)
-    assert fits(counts, law)
+            expected_frequencies[pattern] += invariant * model.frequencies @ one_class[classes[0]]
+    assert expected_frequencies.sum() == pytest.approx(1)
+    assert fits(counts, expected_frequencies)
 
 
 def test_frequencies_asked_for_are_kept() -> None:
@@ -229,14 +229,14 @@ def test_lengths_and_survivors_follow_their_closed_forms(insertion: float, delet
 
 
 def test_laws_of_lengths() -> None:
-    power = IndelModel(law="power", parameter=2.0, longest=10)
+    power = IndelModel(distribution="power", parameter=2.0, longest=10)
     np.testing.assert_allclose(power.weights[3] / power.weights[0], 1 / 16)
-    assert IndelModel(law="geometric", parameter=2.5, longest=1000).mean == pytest.approx(2.5)
+    assert IndelModel(distribution="geometric", parameter=2.5, longest=1000).mean == pytest.approx(2.5)
     for wrong in (
-        {"law": "zipf"},
+        {"distribution": "zipf"},
         {"insertion": -1.0},
         {"longest": 0},
-        {"law": "geometric", "parameter": 0.5},
+        {"distribution": "geometric", "parameter": 0.5},
         {"parameter": math.nan},
     ):
         with pytest.raises(UsageError):

@@ -173,8 +173,8 @@ def test_simulated_branches_follow_lg_gamma():
     for letter in "LWK":
         tokens = encode_tokens(letter * 100_000)
         counts = np.bincount(view.substitute(tokens, 0.8, rng) - FIRST_RESIDUE, minlength=20)
-        law = expected[AMINO_ACIDS.index(letter)]
-        assert chisquare(counts, counts.sum() * law / law.sum()).pvalue > 1e-4
+        probabilities = expected[AMINO_ACIDS.index(letter)]
+        assert chisquare(counts, counts.sum() * probabilities / probabilities.sum()).pvalue > 1e-4
 
 
 def test_indels_come_at_their_rate_in_both_directions():
@@ -184,9 +184,9 @@ def test_indels_come_at_their_rate_in_both_directions():
     changes = np.array([len(view.insert_and_delete(tokens, 1.0, rng)) - 400 for _ in range(2000)])
     # 20 events, half of them insertions: no drift, and a variance of events × mean square length.
     sizes = np.arange(1, 51)
-    law = sizes**-1.7 / (sizes**-1.7).sum()
+    probabilities = sizes**-1.7 / (sizes**-1.7).sum()
     assert changes.mean() == pytest.approx(0, abs=4 * changes.std() / 2000**0.5)
-    assert changes.var() == pytest.approx(20 * (law * sizes**2).sum(), rel=0.15)
+    assert changes.var() == pytest.approx(20 * (probabilities * sizes**2).sum(), rel=0.15)
     assert len(view.insert_and_delete(encode_tokens("MK"), 1000.0, rng)) >= 1
     assert simulated.make(indel_rate=0).insert_and_delete(tokens, 5.0, rng).tolist() == tokens.tolist()
 
@@ -225,14 +225,14 @@ def test_position_weights_are_henikoffs():
 def test_pssm_draws_columns_at_their_frequencies():
     view = pssm.make(pseudocount=0.5)
     family = toy()
-    law = view.frequencies(family)
-    np.testing.assert_allclose(law.sum(axis=1), 1)
+    probabilities = view.frequencies(family)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     a, b, distance = view.prepare(family).draw(6000, np.random.default_rng(0))
     assert np.isnan(distance).all()
     full = [x for x in a + b if len(x) == 12]
     second = np.bincount([x[1] - FIRST_RESIDUE for x in full], minlength=20)
-    np.testing.assert_allclose(second / len(full), law[1, :20], atol=0.02)
-    assert len([x for x in a + b if len(x) == 11]) / 12_000 == pytest.approx(law[9, 20], abs=0.02)
+    np.testing.assert_allclose(second / len(full), probabilities[1, :20], atol=0.02)
+    assert len([x for x in a + b if len(x) == 11]) / 12_000 == pytest.approx(probabilities[9, 20], abs=0.02)
 
 
 def test_hmm_emissions_look_like_the_family(examples):

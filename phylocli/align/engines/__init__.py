@@ -1,6 +1,6 @@
-"""Alignment methods, one a file: `align(family, settings)` gives the family aligned, and one line saying how.
+"""Alignment engines, one per file: `align(family, settings)` returns the aligned family and a description in one line.
 
-A method keeps the members and their order. Match columns are upper case and `-`, insert columns lower case and `.`, and
+An engine keeps the members and their order. Match columns are upper case and `-`, insert columns lower case and `.`, and
 `#=GC RF` marks the match columns with `x`.
 """
 

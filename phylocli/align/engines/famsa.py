@@ -1,4 +1,4 @@
-"""Alignment de novo with FAMSA (pyfamsa): no profile needed, fast up to 100,000 sequences.
+"""De novo alignment with FAMSA (pyfamsa): needs no profile, fast up to 100,000 sequences.
 
 Deorowicz, Debudaj-Grabysz & Gudyś, Sci. Rep. 6:33964 (2016), doi:10.1038/srep33964. Optional:
 `pip install 'phylocli[famsa]'`.
@@ -14,11 +14,11 @@ from phylocli.formats.family import Family
 from phylocli.hmmer import plain, restore
 
 OCCUPANCY = 0.5
-"""Columns in which at least this fraction of members has a residue are match states, as in HMMER's `symfrac`."""
+"""Columns in which at least this fraction of members have a residue are match states, as in HMMER's `symfrac`."""
 
 
 def align(family: Family, settings: Settings) -> Aligned:
-    """Return the members' rows aligned with each other.
+    """Return the aligned rows of the members.
 
     Raises:
         MissingDependencyError: pyfamsa is not installed.

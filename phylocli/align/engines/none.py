@@ -1,4 +1,4 @@
-"""No alignment: the input is aligned already, and is only checked, filtered and trimmed."""
+"""No alignment: aligned input is only checked, filtered and trimmed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from phylocli.formats.family import Family
 
 
 def align(family: Family, settings: Settings) -> Aligned:
-    """Return the rows as they are.
+    """Return the rows unchanged.
 
     Raises:
-        BadInputError: rows of different lengths, or letters that are no residues.
+        BadInputError: rows of different lengths, or invalid letters.
     """
     del settings
     for name, row in zip(family.ids, family.rows, strict=True):
         check_residues(row, name, family.where)
     if len({len(row) for row in family.rows}) != 1:
         raise BadInputError(
-            f"{family.label}: rows have different lengths: not an alignment",
+            f"{family.label}: rows have different lengths, so this is not an alignment",
             fix="use --engine profile or --engine famsa",
         )
     return Aligned(list(family.rows), family.column_features.get("RF", ""), "as given")

@@ -1,8 +1,8 @@
-"""Alignment of every member to the family's profile HMM (HMMER's hmmalign, by pyhmmer).
+"""Alignment of every member to the family's profile HMM (HMMER's hmmalign, via pyhmmer).
 
 Eddy, PLoS Comput. Biol. 7:e1002195 (2011), doi:10.1371/journal.pcbi.1002195; Larralde & Zeller, Bioinformatics 39:btad214
-(2023), doi:10.1093/bioinformatics/btad214. Members are aligned independently of each other, so time and memory are linear in
-their number and a family can grow without changing what is there.
+(2023), doi:10.1093/bioinformatics/btad214. Members are aligned independently, so time and memory are linear in their number,
+and adding members does not change existing rows.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from phylocli.store import Store
 
 
 def align(family: Family, settings: Settings) -> Aligned:
-    """Return the members' rows aligned to the family's HMM.
+    """Return the members' rows, aligned to the family's HMM.
 
-    The HMM is the first that there is of: `settings.hmm`, one built from `settings.seed_alignment`, the store's profile, one
-    built from the family's own alignment.
+    The HMM is the first available of: `settings.hmm`, one built from `settings.seed_alignment`, the profile in the store,
+    one built from the family's own alignment.
 
     Raises:
-        BadInputError: no HMM and nothing to build one from, or files that are no protein HMMs or alignments.
+        BadInputError: no HMM and no alignment to build one from, or files that are not protein HMMs or alignments.
     """
     hmm, origin = _profile(family, settings)
     rows, reference = align_to(hmm, [sequence.residues for sequence in family.sequences()], threads=settings.threads)
@@ -38,7 +38,7 @@ def align(family: Family, settings: Settings) -> Aligned:
 
 
 def _profile(family: Family, settings: Settings) -> tuple[Any, str]:
-    """Return the family's HMM and where it comes from."""
+    """Return the family's HMM and its source."""
     if settings.hmm is not None:
         return _pick(family, _hmms(str(settings.hmm)), settings.hmm, "HMM"), f"HMM {Path(settings.hmm).name}"
     if settings.seed_alignment is not None:
@@ -53,7 +53,7 @@ def _profile(family: Family, settings: Settings) -> tuple[Any, str]:
         return build_hmm(family), "HMM built from the record's alignment"
     raise BadInputError(
         f"{family.label} is not aligned and has no profile HMM to align to",
-        why="the method 'profile' needs the family's HMM, or an alignment of some members to build one from",
+        why="the engine 'profile' needs the family's HMM, or an alignment of some members to build one from",
         fix="give --hmm FILE or --seed-alignment FILE, or align de novo with --engine famsa",
     )
 
@@ -75,7 +75,7 @@ def read_profiles(path: PathLike) -> dict[str, Any]:
     """Return the HMMs of a file by accession (without version) and by name.
 
     Raises:
-        BadInputError: the file cannot be read, is not in HMMER's format, or has an HMM of another alphabet.
+        BadInputError: the file cannot be read, is not in HMMER's format, or has an HMM with another alphabet.
     """
     found: dict[str, Any] = {}
     for hmm in read_hmms(path):
@@ -100,5 +100,5 @@ def _pick(family: Family, known: dict[str, Any], path: PathLike, what: str) -> A
     raise BadInputError(
         f"{path} has no {what} for {family.label}",
         why=f"none of its {len(different)} has the family's accession or name",
-        fix=f"give a file with one {what}, or one that names the family",
+        fix=f"give a file with one {what}, or one with the family's name",
     )
