@@ -39,8 +39,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(STAMP)  ## the package by mypy, a caller's use of every public name by mypy and pyright
 	$(BIN)/mypy
+	$(BIN)/mypy tests/public_api.py
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 imports: $(STAMP)
 	$(BIN)/lint-imports --no-cache

@@ -1,6 +1,7 @@
 import doctest
 import inspect
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,29 +70,15 @@ def test_the_example_of_the_package_runs(small):
     assert doctest.testmod(phylocli).failed == 0
 
 
-CLIENT = """
-from collections.abc import Iterator
-from typing import assert_type
-
-import polars as pl
-
-import phylocli
-
-families = phylocli.read_families("families.sto")
-assert_type(families, Iterator[phylocli.Family])
-trees = phylocli.infer_trees(phylocli.align_families(families))
-assert_type(trees, Iterator[phylocli.Family])
-assert_type(phylocli.sample_pairs(trees, min_dist=0.5), pl.DataFrame)
-table = phylocli.load_model("default").embed(["MKV"])
-assert_type(table, phylocli.EmbeddingTable)
-assert_type(phylocli.probe(table, "labels.tsv"), phylocli.Metrics)
-assert_type(phylocli.__version__, str)
-phylocli.read_familes("families.sto")
-"""
+@pytest.mark.parametrize("name", phylocli.__all__)
+def test_every_name_is_in_the_file_that_type_checkers_read(name):
+    text = (ROOT / "tests" / "public_api.py").read_text(encoding="utf-8")
+    assert re.search(rf"\bphylocli\.{name}\b|import .*\b{name}\b", text)
 
 
-def test_a_type_checker_sees_the_names_and_their_types(tmp_path):
-    (tmp_path / "client.py").write_text(CLIENT)
+def test_a_type_checker_sees_the_names_and_their_types_and_refuses_wrong_ones(tmp_path):
+    wrong = "\nphylocli.read_familes('families.sto')\nphylocli.write_families(3, 'x')\n"
+    (tmp_path / "client.py").write_text((ROOT / "tests" / "public_api.py").read_text(encoding="utf-8") + wrong)
     # The options and the cache of `make types`, so that only the client is new.
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--no-error-summary", tmp_path / "client.py"],
@@ -100,5 +87,6 @@ def test_a_type_checker_sees_the_names_and_their_types(tmp_path):
         text=True,
         check=False,
     )
-    (error,) = [line for line in done.stdout.splitlines() if ": error: " in line]
-    assert 'Module has no attribute "read_familes"' in error
+    misspelt, mistyped = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert 'Module has no attribute "read_familes"' in misspelt
+    assert "incompatible type" in mistyped
