@@ -86,7 +86,8 @@ def _has_more(cls: type[Config]) -> bool:
 def _options(cls: type[Config]) -> dict[str, _Option]:
     """Return the options of a class by the names of the parameters that stand for them."""
     found: dict[str, _Option] = {}
-    for name, field in cls.model_fields.items():
+    own = inspect.get_annotations(cls)  # a stage's own options stand before those that it shares with others
+    for name, field in sorted(cls.model_fields.items(), key=lambda item: item[0] not in own):
         mark = Cli.of(field)
         if not mark.shown or nested_class(field):
             continue

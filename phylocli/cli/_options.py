@@ -10,7 +10,7 @@ import typer
 from phylocli.formats.input_formats import SEQUENCE_FORMATS
 
 
-def _models(incomplete: str) -> list[str]:
+def model_names(incomplete: str) -> list[str]:
     from phylocli import models
 
     return [name for name in models.named() if name.startswith(incomplete)]
@@ -68,7 +68,7 @@ ModelOption = Annotated[
         metavar="NAME|FOLDER",
         help="A model by name ('phylocli models' lists them), or its folder, such as run/model of a training run. "
         "Default: the one that comes with phylocli.",
-        autocompletion=_models,
+        autocompletion=model_names,
     ),
 ]
 LabelsOption = Annotated[

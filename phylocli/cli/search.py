@@ -1,4 +1,4 @@
-"""Find the nearest proteins of a table of embeddings, with E-values."""
+"""Find the nearest proteins of each query, with E-values."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import ModelOption, Output, TableFormatOption
-from phylocli.config.search import SearchConfig
-from phylocli.formats.input_formats import SEQUENCE_FORMATS
+from phylocli.cli._options import Output, model_names
+from phylocli.config.search import ALIGNMENT, SearchConfig
 
 EXAMPLES = [
+    "phylocli search query.fasta proteome.fasta.gz > hits.tsv",
     "phylocli embed db.fasta -o db.parquet && phylocli search query.fasta db.parquet -k 20 > hits.tsv",
     "phylocli search db.parquet db.parquet --exclude-self --max-evalue 0.01 -o neighbours.parquet",
-    "phylocli search query.fasta db.parquet -k 100 --align --sequences db.fasta -o hits.tsv",
+    "phylocli search query.fasta db.fasta -k 100 --align -o hits.m8",
     "phylocli search query.fasta db.parquet --rerank residues --candidates 1000 --sequences db.fasta > hits.tsv",
     "phylocli search query.fasta uniref50/ --approximate -o hits.tsv",
 ]
@@ -25,34 +25,59 @@ def command(
         str,
         typer.Argument(
             metavar="QUERIES|-",
-            help=f"Sequences ({SEQUENCE_FORMATS}), embedded by the table's model, or a table of embeddings.",
+            help="Sequences in any input format, embedded by the targets' model, or a table of embeddings.",
         ),
     ],
-    table: Annotated[
-        str, typer.Argument(metavar="TABLE", help="Target embeddings: a table or folder written by 'phylocli embed'.")
+    targets: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGETS|-",
+            help="A table or folder written by 'phylocli embed', or sequences in any input format, embedded first.",
+        ),
     ],
     output: Output = None,
-    model: ModelOption = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="tsv|csv|parquet|arrow|m8",
+            help="Output format; m8 is BLAST tabular. By default from the suffix, else TSV.",
+        ),
+    ] = None,
     sequences: Annotated[
         str | None,
-        typer.Option("--sequences", metavar="FASTA", help="The target sequences, for --align and --rerank."),
+        typer.Option(
+            "--sequences",
+            metavar="FASTA",
+            help="The target sequences, for --align and --rerank, if TARGETS is a table.",
+            rich_help_panel=ALIGNMENT,
+        ),
     ] = None,
-    format: TableFormatOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME|FOLDER",
+            help="The model of the table, if it is not found by its name; if TARGETS is sequences, the model that embeds "
+            "them (default: the one that comes with phylocli).",
+            autocompletion=model_names,
+        ),
+    ] = None,
 ) -> None:
-    """Find the nearest proteins of a table of embeddings: query, target, rank, cosine, evalue.
+    """Find the nearest proteins of each query: query, target, rank, cosine, evalue.
 
-    evalue: the number of unrelated rows expected to be as similar to this query by chance. It is estimated from the query's
-    cosines with 2,560 unrelated proteins that ship with phylocli, and depends only on the query, the target, the model and
-    the number of rows. Hits far below 1 are unlikely to be due to chance.
+    evalue: the number of unrelated targets expected to be as similar to this query by chance. It is estimated from the
+    query's cosines with 2,560 unrelated proteins that ship with phylocli, and depends only on the query, the target, the
+    model and the number of targets. Hits far below 1 are unlikely to be due to chance.
 
-    --rerank residues finds many more homologs: it aligns the hits, and residues_evalue is the number of unrelated rows
-    expected to be as similar and to align as well. With --align too, both_evalue is the smaller of the two, doubled. Both
-    need the target sequences.
+    --rerank residues finds many more homologs: it aligns the hits, and residues_evalue is the number of unrelated targets
+    expected to be as similar and to align as well. --align does so with phmmer. With both, both_evalue is the smaller of the
+    two, doubled. Aligned hits have positions, identity and bits; --format m8 writes them as BLAST does.
 
-    The search is exact, and equal hits are in the order of the table, unless --approximate is given. --model is needed only
-    if the model that made the table has no name and has been moved.
+    The search is exact, and equal hits are in the order of the targets, unless --approximate is given.
     """
-    from phylocli.formats.tables import parse_format
-    from phylocli.search import search_file
+    from phylocli.search.pipeline import parse_hits_format, search_file
 
-    search_file(queries, table, output, config, model=model, sequences=sequences, format=parse_format(format))
+    parsed = parse_hits_format(format)
+    search_file(queries, targets, output, config, model=model, sequences=sequences, format=parsed)

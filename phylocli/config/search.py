@@ -11,7 +11,8 @@ from phylocli.config.base import Cli
 from phylocli.config.types import Device, Threads
 from phylocli.core.errors import UsageError
 
-RERANKING = "Reranking"
+HITS = "Hits"
+ALIGNMENT = "Alignment"
 
 
 class SearchConfig(TableConfig):
@@ -19,20 +20,24 @@ class SearchConfig(TableConfig):
 
     table: ClassVar[str] = "search"
 
-    number: Annotated[int, Field(ge=1), Cli("-k", "-n", "--number", metavar="K", formerly=("k",))] = 20
+    number: Annotated[int, Field(ge=1), Cli("-k", "-n", "--number", metavar="K", formerly=("k",), panel=HITS)] = 20
     """Maximum number of hits per query."""
-    max_evalue: Annotated[float | None, Field(ge=0), Cli("-e", "--max-evalue", metavar="E")] = None
+    best: Annotated[bool, Cli(panel=HITS)] = False
+    """One row per query: its best hit, and of that the best alignment."""
+    max_evalue: Annotated[float | None, Field(ge=0), Cli("-e", "--max-evalue", metavar="E", panel=HITS)] = None
     """Leave out hits with a larger E-value."""
-    exclude_self: Annotated[bool, Cli(formerly=("no_self",))] = False
+    min_cosine: Annotated[float | None, Field(ge=-1, le=1), Cli(metavar="C", panel=HITS)] = None
+    """Leave out hits with a smaller cosine."""
+    exclude_self: Annotated[bool, Cli(formerly=("no_self",), panel=HITS)] = False
     """Leave out the row with the query's own id."""
+    align: Annotated[bool, Cli(panel=ALIGNMENT)] = False
+    """Align the hits with phmmer and rank them by bit score; with --rerank, by the better E-value of both."""
+    rerank: Annotated[Literal["residues"] | None, Cli(panel=ALIGNMENT)] = None
+    """Align the hits by their residue embeddings, and rank them by the E-value of that."""
+    candidates: Annotated[int | None, Field(ge=1), Cli(metavar="N", panel=ALIGNMENT)] = None
+    """Align the N nearest rows and keep the best K; by default N = K."""
     approximate: Annotated[bool, Cli()] = False
     """Search an HNSW graph beside the table, built at first use: for millions of rows."""
-    align: Annotated[bool, Cli(panel=RERANKING)] = False
-    """Align the hits with phmmer and rank them by bit score; with --rerank, by the better E-value of both."""
-    rerank: Annotated[Literal["residues"] | None, Cli(panel=RERANKING)] = None
-    """Align the hits by their residue embeddings, and rank them by the E-value of that."""
-    candidates: Annotated[int | None, Field(ge=1), Cli(metavar="N", panel=RERANKING)] = None
-    """Align the N nearest rows and keep the best K; by default N = K."""
     device: Device = "auto"
     threads: Threads = 0
 
@@ -46,3 +51,13 @@ class SearchConfig(TableConfig):
     def reranks(self) -> bool:
         """Whether hits are aligned, which takes the sequences of queries and targets."""
         return self.align or self.rerank is not None
+
+    @property
+    def nearest(self) -> int:
+        """Number of nearest rows of a query that are looked at."""
+        return max(self.kept, self.candidates or self.number) if self.reranks else self.kept
+
+    @property
+    def kept(self) -> int:
+        """Number of hits of a query that are kept."""
+        return 1 if self.best else self.number

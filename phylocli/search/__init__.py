@@ -12,8 +12,9 @@ from phylocli.search.alignment import Comparison, Gaps, StandardisedCosine, alig
 from phylocli.search.background import Background, background_of
 from phylocli.search.database import open_table, unit
 from phylocli.search.exact import Neighbours, nearest
+from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.pipeline import search, search_file
-from phylocli.search.queries import Queries, read_queries
+from phylocli.search.queries import Queries
 from phylocli.search.residue_plda import ResiduePLDA, fit_residue_plda, load_residue_plda
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Comparison",
     "EmbeddingTable",
     "Gaps",
+    "LocalAlignment",
     "Neighbours",
     "Queries",
     "ResiduePLDA",
@@ -31,7 +33,6 @@ __all__ = [
     "load_residue_plda",
     "nearest",
     "open_table",
-    "read_queries",
     "search",
     "search_file",
     "unit",

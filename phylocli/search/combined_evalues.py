@@ -14,6 +14,7 @@ E = p · rows of the table. As for cosines, it depends on the query, the target,
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,22 +32,34 @@ DEPENDENCE = 1.7
 """c, chosen so that reversed and shuffled domains of SCOPe's validation folds have as many hits as the E-values predict."""
 
 
+class Combined(NamedTuple):
+    """A query's hits by residue embeddings.
+
+    Attributes:
+        scores: of the alignments, (k,).
+        bits: the same, normalised (`gumbel`), (k,).
+        evalues: of alignment and cosine together, (k,).
+    """
+
+    scores: Floats
+    bits: Floats
+    evalues: Floats
+
+
 class CombinedEvalues:
     """Scores hits by alignment of residue embeddings, and gives E-values to alignment and cosine together.
 
     Args:
         aligner: aligns.
-        background: unrelated proteins with their sequences; None gives no E-values (NaN).
+        background: unrelated proteins with their sequences; None gives no bits and no E-values (NaN).
         rows: of the table.
     """
 
     def __init__(self, aligner: ResidueScores, background: Background | None, rows: int) -> None:
-        self._aligner, self._background, self._rows = aligner, background, rows
+        self.aligner, self._background, self._rows = aligner, background, rows
 
-    def __call__(
-        self, query: str, vector: FloatArray, targets: SequenceOf[str], cosines: FloatArray
-    ) -> tuple[Floats, Floats]:
-        """Return the alignments' scores and the E-values of a query with its hits, (k,) each.
+    def __call__(self, query: str, vector: FloatArray, targets: SequenceOf[str], cosines: FloatArray) -> Combined:
+        """Return scores and E-values of a query with its hits.
 
         Args:
             query: sequence.
@@ -54,14 +67,15 @@ class CombinedEvalues:
             targets: sequences of its hits.
             cosines: of its hits (k,).
         """
-        scores = self._aligner(query, targets)
+        scores = self.aligner(query, targets)
         if self._background is None:
-            return scores, np.full(len(targets), np.nan)
+            unknown = np.full(len(targets), np.nan)
+            return Combined(scores, unknown, unknown)
         unrelated = self._background.nearest_reversed(vector, ALIGNED)
-        null = fit_gumbel(self._aligner(query, unrelated), cells(query, unrelated))
+        null = fit_gumbel(self.aligner(query, unrelated), cells(query, unrelated))
         product = null.log_p_values(scores, cells(query, targets))
         product += self._background.log_p_values(vector[None], cosines[None])[0]
-        return scores, self._rows * np.exp(product / DEPENDENCE)
+        return Combined(scores, null.bits(scores), self._rows * np.exp(product / DEPENDENCE))
 
 
 def cells(query: str, targets: SequenceOf[str]) -> Floats:

@@ -45,6 +45,10 @@ class Gumbel:
         # ln(1 - exp(-y)) is ln y where y is small: no digits are lost, and nothing ends at 0.
         return np.where(log_expected < -20, log_expected, np.log(-np.expm1(-np.exp(np.clip(log_expected, -20, 50)))))
 
+    def bits(self, scores: npt.NDArray[np.floating]) -> Floats:
+        """Return normalised scores in bits, (λs - ln K) / ln 2: L · M · 2^-bits unrelated alignments score as much."""
+        return (self.rate * np.asarray(scores, dtype=np.float64) - self.log_size) / np.log(2)
+
 
 def fit_gumbel(scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]) -> Gumbel:
     """Return the distribution of greatest likelihood.

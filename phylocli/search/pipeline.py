@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from phylocli.config.search import SearchConfig
 from phylocli.core import console
-from phylocli.core.errors import BadInputError, PhylocliError, UsageError
+from phylocli.core.errors import BadInputError, PhylocliError, UsageError, unknown_name
 from phylocli.core.threads import limit_threads
+from phylocli.embed import load_model
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
-from phylocli.formats.streams import STDIO, PathLike
-from phylocli.formats.tables import TableFormat, TableWriter, hits_schema
+from phylocli.formats.streams import STDIO, PathLike, at_rest, suffix_of
+from phylocli.formats.tables import TableFormat, TableWriter, format_of, hits_schema, parse_format
 from phylocli.search.approximate import open_graph
 from phylocli.search.background import FEWEST, Background, background_of, background_of_table
+from phylocli.search.blast_tabular import SUFFIX, BlastTabularWriter
 from phylocli.search.combined_evalues import CombinedEvalues
 from phylocli.search.database import FloatArray, open_table
 from phylocli.search.exact import Neighbours, nearest
-from phylocli.search.queries import MODEL, Queries, embedder_of, read_queries
-from phylocli.search.rerank import ResidueScores, align, read_residues
+from phylocli.search.local_alignment import LocalAlignment
+from phylocli.search.queries import MODEL, Queries, embed_queries, embedder_of, table_queries
+from phylocli.search.rerank import ResidueScores, align, align_domains, read_residues
+from phylocli.search.targets import embed_targets, opened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,8 +44,39 @@ logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
+HitsFormat = TableFormat | Literal["m8"]
+
+
+def parse_hits_format(text: str | None) -> HitsFormat | None:
+    """Return a format of hits by its name; None stays None.
+
+    Raises:
+        UsageError: no such format.
+    """
+    if text is None or text == "m8":
+        return text  # type: ignore[return-value]
+    if text not in get_args(TableFormat):
+        raise unknown_name("unknown format of hits", text, [*get_args(TableFormat), "m8"])
+    return parse_format(text)
+
+
 WRITTEN = 1024
 """Queries whose hits are written at once."""
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """The hits of one query that are kept, best first.
+
+    Attributes:
+        order: their places among those given, (m,).
+        scores: columns of `tables.hits_schema()` for them, (m,) each.
+        alignments: of each hit, the best first.
+    """
+
+    order: npt.NDArray[np.int64]
+    scores: dict[str, Floats]
+    alignments: list[list[LocalAlignment]]
 
 
 @dataclass(frozen=True)
@@ -45,28 +84,26 @@ class _Reranking:
     """How hits are aligned, and how many of them are kept.
 
     Attributes:
-        aligned: by phmmer.
-        combined: by residue embeddings, with E-values.
+        config: of the search.
+        combined: aligns by residue embeddings, with E-values; None: not asked for.
         residues: sequences of the rows that were hit, by id.
         rows: of the table.
-        k: hits that are kept.
-        max_evalue: hits with a larger E-value of residues, or of both alignments, are not.
     """
 
-    aligned: bool
+    config: SearchConfig
     combined: CombinedEvalues | None
     residues: dict[str, str]
     rows: int
-    k: int
-    max_evalue: float | None
 
-    def __bool__(self) -> bool:
-        return self.aligned or self.combined is not None
+    @property
+    def evalue(self) -> str:
+        """The column of E-values that hits are ranked by, and that `max_evalue` applies to."""
+        by_residues = self.combined is not None
+        names = {(False, False): "evalue", (True, False): "residues_evalue", (False, True): "align_evalue"}
+        return names.get((by_residues, self.config.align), "both_evalue")
 
-    def __call__(
-        self, query: str, vector: FloatArray, targets: list[str], cosines: FloatArray
-    ) -> tuple[npt.NDArray[np.int64], dict[str, Floats]]:
-        """Return the order of one query's hits, best first, and the scores that make it, in that order.
+    def __call__(self, query: str, vector: FloatArray, targets: list[str], cosines: FloatArray) -> _Ranked:
+        """Return one query's hits, aligned and ranked.
 
         With phmmer alone, what it aligns comes first, by bits, the rest as it was. With residue embeddings alone, the order
         is that of their E-values (of their scores where there are none). With both, it is that of the smaller of the two
@@ -81,46 +118,66 @@ class _Reranking:
         found: dict[str, Floats] = {}
         keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
         sequences = [self.residues[t] for t in targets]
-        kept = np.ones(len(targets), dtype=np.bool_)
+        bits = np.full(len(targets), np.nan)
         if self.combined is not None:
-            found["residues"], found["residues_evalue"] = self.combined(query, vector, sequences, cosines)
+            found["residues"], bits, found["residues_evalue"] = self.combined(query, vector, sequences, cosines)
             keys += [-found["residues"], found["residues_evalue"]]
-        if self.aligned:
+        if self.config.align:
             found["align_evalue"], found["align_bits"] = align(query, sequences, self.rows)
             keys.append(-np.nan_to_num(found["align_bits"], nan=-np.inf))
-        if self.combined is not None and self.aligned:
+        if self.combined is not None and self.config.align:
             found["both_evalue"] = 2 * np.fmin(found["residues_evalue"], found["align_evalue"])
             keys.append(found["both_evalue"])
-        if self.combined is not None and self.max_evalue is not None:
-            kept = found["both_evalue" if self.aligned else "residues_evalue"] <= self.max_evalue
         order = np.lexsort(keys)
-        order = order[kept[order]][: self.k]
-        return order, {name: values[order] for name, values in found.items()}
+        if self.config.max_evalue is not None:
+            order = order[found[self.evalue][order] <= self.config.max_evalue]
+        order = order[: self.config.kept]
+        scores = {name: values[order] for name, values in found.items()}
+        alignments = self._alignments(query, [sequences[i] for i in order], bits[order], scores)
+        return _Ranked(order, scores, [of[:1] for of in alignments] if self.config.best else alignments)
+
+    def _alignments(
+        self, query: str, targets: list[str], bits: Floats, scores: dict[str, Floats]
+    ) -> list[list[LocalAlignment]]:
+        """Return the local alignments of the hits that are kept: those of the method with the smaller E-value."""
+        by_phmmer = align_domains(query, targets, self.rows) if self.config.align else [[] for _ in targets]
+        if self.combined is None:
+            return by_phmmer
+        paths = self.combined.aligner.paths(query, targets)
+        found = [
+            [LocalAlignment.of(float(b), pairs, query, target)] if len(pairs) else []
+            for b, pairs, target in zip(bits, paths, targets, strict=True)
+        ]
+        if not self.config.align:
+            return found
+        better = scores["align_evalue"] <= scores["residues_evalue"]
+        return [theirs if b else ours for b, theirs, ours in zip(better, by_phmmer, found, strict=True)]
 
 
 def search(
     queries: PathLike | EmbeddingTable | Sequences,
-    targets: PathLike | EmbeddingTable,
+    targets: PathLike | EmbeddingTable | Sequences,
     config: SearchConfig | None = None,
     *,
     model: PathLike | None = None,
     sequences: PathLike | Sequences | None = None,
     **options: Any,
 ) -> pl.DataFrame:
-    """Return the nearest rows of a table for every query.
+    """Return the nearest targets of every query.
 
     Args:
-        queries: sequences (letters, `Sequence`s, pairs, or the path of a file of them), which the table's own model embeds,
+        queries: sequences (letters, `Sequence`s, pairs, or the path of a file of them), which the targets' own model embeds,
             or a table of embeddings of that model.
         targets: embeddings to search in: an `EmbeddingTable`, Parquet or a folder of parts (streamed), or any table that
-            `read_embeddings` reads.
+            `read_embeddings` reads. Or sequences, which are embedded first.
         config: options; or give them as keywords.
-        model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
-        sequences: of the targets, for `rerank` and `align`.
+        model: name or folder of the model. None finds it by the fingerprint that a table carries; where queries and targets
+            are sequences, it is `default`.
+        sequences: of the targets, for `rerank` and `align`, where the targets are a table.
         **options: fields of `SearchConfig`.
 
     Returns:
-        Columns of `tables.hits_schema()`: `query`, `target`, `rank`, `cosine`, `evalue`, and those of reranking.
+        Columns of `tables.hits_schema()`: `query`, `target`, `rank`, `cosine`, `evalue`, and those of alignments.
 
     Raises:
         UsageError: options that do not fit together, a model that is not the table's.
@@ -135,32 +192,35 @@ def search(
         ['query', 'target', 'rank', 'cosine', 'evalue']
         >>> hits["target"][0] == hits["query"][0]  # a protein finds itself first
         True
+        >>> best = phylocli.search("examples/globins.fasta", "examples/globins.fasta", best=True, exclude_self=True)
+        >>> best.height
+        45
     """
     import polars as pl
 
-    found = _Search(queries, targets, SearchConfig.of(config, options), model, sequences)
-    return pl.concat([found.empty(), *found.frames()])
+    with contextlib.closing(_Search(queries, targets, SearchConfig.of(config, options), model, sequences)) as found:
+        return pl.concat([found.empty(), *found.frames()])
 
 
 def search_file(
     queries: PathLike | None,
-    table: PathLike,
+    targets: PathLike | None,
     output: PathLike | None = None,
     config: SearchConfig | None = None,
     *,
     model: PathLike | None = None,
     sequences: PathLike | None = None,
-    format: TableFormat | None = None,
+    format: HitsFormat | None = None,
     **options: Any,
 ) -> int:
-    """Write the nearest rows of a table for every query; return the number of rows written.
+    """Write the nearest targets of every query; return the number of rows written.
 
     Arguments and errors are those of `search`.
 
     Args:
-        queries: `-`/None is standard input.
-        output: table of `tables.hits_schema()`; `-`/None is standard output.
-        format: of the output; None takes it from the suffix.
+        queries, targets: `-`/None is standard input, for one of them.
+        output: table of `tables.hits_schema()`, or BLAST tabular; `-`/None is standard output.
+        format: of the output; None takes it from the suffix (`.m8` is BLAST tabular).
 
     Examples:
         >>> phylocli.load_model("default").embed("examples/globins.fasta").write("globins.parquet")
@@ -168,72 +228,152 @@ def search_file(
         135
     """
     config = SearchConfig.of(config, options)
-    found = _Search(STDIO if queries is None else queries, table, config, model, sequences)
-    with TableWriter(output, found.schema, format) as writer:
-        for frame in found.frames():
-            writer.write(frame)
-    parameters = {**config.to_parameters(), "table": str(table), "model": found.table.metadata.get("phylocli.model")}
-    write_sidecar(output, "search", parameters)
+    queries, targets = (STDIO if source is None else source for source in (queries, targets))
+    if str(queries) == STDIO == str(targets):
+        raise UsageError("standard input cannot be both queries and targets", fix="name a file for one of them")
+    if format is None and output is not None and suffix_of(output) == SUFFIX:
+        format = "m8"
+    if format != "m8":
+        format = format or format_of(output, others=[SUFFIX])  # an unknown suffix is an error before the search
+    with contextlib.closing(_Search(queries, targets, config, model, sequences)) as found:
+        table = BlastTabularWriter(output, found.evalue) if format == "m8" else TableWriter(output, found.schema, format)
+        if format == "m8" and not config.reranks:
+            logger.info("the hits are not aligned: their identities, positions and bits are NA; align them with --align")
+        with table as writer:
+            for frame in found.frames():
+                writer.write(frame)
+        made_by = found.table.metadata.get(MODEL)
+    write_sidecar(output, "search", {**config.to_parameters(), "table": str(targets), "model": made_by})
     if output is not None and str(output) != STDIO:
-        logger.info(f"{writer.rows:,} hits: {output}")
+        logger.info(f"{counted(writer.rows, 'hit')}: {output}")
     return writer.rows
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "query", "queries"), counted(1200, "row")
+    ('1 query', '1,200 rows')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 class _Search:
-    """A search that is prepared: the nearest rows are found, with E-values; `frames` reranks them.
+    """A search that is prepared: the nearest rows are found, with E-values; `frames` aligns them. Close it at the end.
 
     Attributes:
         table: that is searched.
         schema: of the hits.
+        evalue: the column of E-values that the hits are ranked by.
     """
 
     def __init__(
         self,
         queries: PathLike | EmbeddingTable | Sequences,
-        targets: PathLike | EmbeddingTable,
+        targets: PathLike | EmbeddingTable | Sequences,
         config: SearchConfig,
         model: PathLike | None,
         sequences: PathLike | Sequences | None,
     ) -> None:
         limit_threads(config.threads)
-        if config.approximate and isinstance(targets, EmbeddingTable):
+        self._config = config
+        with contextlib.ExitStack() as stack:
+            queries, targets = (self._at_rest(stack, source) for source in (queries, targets))
+            self._prepare(queries, targets, model, sequences, stack)
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Remove what the search has kept on disk."""
+        self._stack.close()
+
+    @staticmethod
+    def _at_rest(stack: contextlib.ExitStack, source: Any) -> Any:
+        """Return an input that can be read twice: what comes by a pipe is copied."""
+        if isinstance(source, str | os.PathLike):
+            return stack.enter_context(at_rest(source))
+        return source if isinstance(source, EmbeddingTable) else list(source)
+
+    def _prepare(
+        self,
+        queries: PathLike | EmbeddingTable | Sequences,
+        targets: PathLike | EmbeddingTable | Sequences,
+        model: PathLike | None,
+        sequences: PathLike | Sequences | None,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        config, options = self._config, self._config.column_options
+        asked, searched = opened(queries, options), opened(targets, options)
+        in_file = isinstance(targets, str | os.PathLike) and isinstance(searched, EmbeddingTable)
+        if config.approximate and not in_file:
             raise UsageError("an approximate search needs a table in a file", fix="write the table, and give its path")
+        if config.reranks and isinstance(asked, EmbeddingTable):
+            raise UsageError("alignment needs the query sequences", fix="give the queries as FASTA")
         if config.reranks and sequences is None:
-            raise UsageError("Reranking needs the target sequences", fix="add --sequences FASTA")
-        options = config.column_options
-        self.table = open_table(targets, options)
-        self.queries, embedder = read_queries(queries, self.table, model=model, device=config.device, options=options)
-        if config.reranks and (self.queries.letters is None or embedder is None):
-            raise UsageError("Reranking needs the query sequences", fix="give the queries as FASTA")
-        rows = len(self.table)
-        logger.info(f"{len(self.queries.ids):,} queries against {rows:,} rows")
+            if isinstance(searched, EmbeddingTable):
+                raise UsageError(
+                    "alignment needs the target sequences", fix="add --sequences FASTA, or search the FASTA file"
+                )
+            sequences = searched
+        embedder: Embedder | None = None
+        if isinstance(searched, EmbeddingTable):
+            self.table = searched
+            if isinstance(asked, EmbeddingTable):
+                self.queries = table_queries(asked, searched)
+            else:
+                embedder = embedder_of(searched, model, config.device)
+                self.queries = embed_queries(asked, embedder)
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="phylocli-")))
+            if isinstance(asked, EmbeddingTable):
+                embedder = embedder_of(asked, model, config.device)
+                self.table = open_table(embed_targets(searched, embedder, folder, model))
+                self.queries = table_queries(asked, self.table)
+            else:
+                embedder = load_model(model, config.device)
+                self.queries = embed_queries(asked, embedder)  # what is wrong with them comes out before the long work
+                self.table = open_table(embed_targets(searched, embedder, folder, model))
+        tables = [table for table in (asked, searched) if isinstance(table, EmbeddingTable)]
+        options.check_ids([taken for table in tables for taken in table.taken])
+        self._find(embedder, model)
+        self._rerank(embedder, sequences)
+
+    def _find(self, embedder: Embedder | None, model: PathLike | None) -> None:
+        """Find the nearest rows, and their E-values."""
+        config, rows = self._config, len(self.table)
+        logger.info(f"{counted(len(self.queries.ids), 'query', 'queries')} against {counted(rows, 'row')}")
         own = _own_rows(self.queries, self.table) if config.exclude_self else None
-        width = max(config.number, config.candidates or config.number)
         self._found = (
             open_graph(self.table, threads=config.threads or 1).nearest(
-                self.queries.vectors, width, leave_out=own, threads=config.threads
+                self.queries.vectors, config.nearest, leave_out=own, threads=config.threads
             )
             if config.approximate
-            else nearest(self.queries.vectors, self.table, width, leave_out=own)
+            else nearest(self.queries.vectors, self.table, config.nearest, leave_out=own)
         )
-        background = _background(self.table, embedder, model, config.device)
-        if background is None and config.max_evalue is not None:
+        self._background = _background(self.table, embedder, model, config.device)
+        if self._background is None and config.max_evalue is not None:
             raise BadInputError(
                 "there are no E-values to compare with --max-evalue",
                 why=f"{self.table.name} has fewer than {FEWEST:,} rows, and its model has no background proteins",
-                fix="leave --max-evalue out, or name the model that made the table with --model",
+                fix="use --min-cosine, or name the model that made the table with --model",
             )
-        self._evalues = _evalues(background, self.queries, self._found, rows)
-        if config.max_evalue is not None and config.rerank is None:
+        self._evalues = _evalues(self._background, self.queries, self._found, rows)
+        if config.max_evalue is not None and not config.reranks:
             self._found.rows[self._evalues > config.max_evalue] = -1
+        if config.min_cosine is not None:
+            self._found.rows[self._found.cosines < config.min_cosine] = -1
+
+    def _rerank(self, embedder: Embedder | None, sequences: PathLike | Sequences | None) -> None:
+        """Prepare the alignment of the hits."""
+        config, background = self._config, self._background
         residues: dict[str, str] = {}
         combined: CombinedEvalues | None = None
         if sequences is not None and config.reranks:
             residues = read_residues({self.table.ids[row] for row in np.unique(self._found.rows) if row >= 0}, sequences)
             if config.rerank is not None and embedder is not None:
                 known = background if background is not None and background.sequences else None
-                combined = CombinedEvalues(ResidueScores(embedder), known, rows)
-        self._reranking = _Reranking(config.align, combined, residues, rows, config.number, config.max_evalue)
+                combined = CombinedEvalues(ResidueScores(embedder), known, len(self.table))
+        self._reranking = _Reranking(config, combined, residues, len(self.table))
+        self.evalue = self._reranking.evalue
         self.schema = hits_schema(residues=combined is not None, aligned=config.align)
 
     def empty(self) -> pl.DataFrame:
@@ -242,35 +382,58 @@ class _Search:
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Yield the hits of `WRITTEN` queries at a time, in the order of the queries."""
-        queries, found, reranking = self.queries, self._found, self._reranking
-        noun = "reranking" if reranking else "writing"
-        with console.progress_task(noun, len(queries.ids), unit="queries") as bar:
+        queries, found = self.queries, self._found
+        with console.progress_task("aligning" if self._config.reranks else "writing", len(queries.ids), "queries") as bar:
             for start in range(0, len(queries.ids), WRITTEN):
                 columns: dict[str, list[Any]] = {name: [] for name in self.schema.names}
                 for query in range(start, min(start + WRITTEN, len(queries.ids))):
-                    kept = np.flatnonzero(found.rows[query] >= 0)
-                    more: dict[str, Floats] = {}
-                    if reranking and len(kept):
-                        assert queries.letters is not None
-                        targets = [self.table.ids[row] for row in found.rows[query, kept]]
-                        cosines = found.cosines[query, kept]
-                        order, more = reranking(queries.letters[query], queries.vectors[query], targets, cosines)
-                        kept = kept[order]
-                    columns["query"] += [queries.ids[query]] * len(kept)
-                    columns["target"] += [self.table.ids[row] for row in found.rows[query, kept]]
-                    columns["rank"] += range(1, len(kept) + 1)
-                    columns["cosine"] += found.cosines[query, kept].astype(np.float64).round(6).tolist()
-                    columns["evalue"] += [_short(value) for value in self._evalues[query, kept]]
-                    for name in self.schema.names[5:]:
-                        columns[name] += [_short(value) for value in more.get(name, np.zeros(0))]
+                    self._add(columns, query, np.flatnonzero(found.rows[query] >= 0))
                     bar.advance()
                 yield self._frame(columns)
+
+    def _add(self, columns: dict[str, list[Any]], query: int, kept: npt.NDArray[np.int64]) -> None:
+        """Add the rows of one query: one for each hit, or, where hits are aligned, one for each local alignment."""
+        queries, found = self.queries, self._found
+        ranked = _Ranked(np.arange(len(kept)), {}, [[] for _ in kept])
+        if self._config.reranks and len(kept):
+            assert queries.letters is not None
+            targets = [self.table.ids[row] for row in found.rows[query, kept]]
+            ranked = self._reranking(queries.letters[query], queries.vectors[query], targets, found.cosines[query, kept])
+        for rank, (place, alignments) in enumerate(zip(kept[ranked.order], ranked.alignments, strict=True)):
+            row = {
+                "query": queries.ids[query],
+                "target": self.table.ids[found.rows[query, place]],
+                "rank": rank + 1,
+                "cosine": round(float(found.cosines[query, place]), 6),
+                "evalue": _short(self._evalues[query, place]),
+                **{name: _short(values[rank]) for name, values in ranked.scores.items()},
+            }
+            rows = [{**row, **_columns(alignment)} for alignment in alignments] or [row]
+            for name, values in columns.items():
+                values += [of.get(name) for of in rows]
 
     def _frame(self, columns: dict[str, list[Any]]) -> pl.DataFrame:
         import polars as pl
 
-        types = {"rank": pl.Int32, "query": pl.String, "target": pl.String}
-        return pl.DataFrame(columns, schema={name: types.get(name, pl.Float64) for name in self.schema.names})
+        frame = pl.from_arrow(self.schema.empty_table())
+        assert isinstance(frame, pl.DataFrame)
+        return pl.DataFrame(columns, schema=frame.schema)
+
+
+def _columns(alignment: LocalAlignment) -> dict[str, float | int | None]:
+    """Return an alignment as columns of `tables.hits_schema()`."""
+    (query_start, query_end), (target_start, target_end) = alignment.query_range, alignment.target_range
+    return {
+        "bits": _short(alignment.bits),
+        "query_start": query_start,
+        "query_end": query_end,
+        "target_start": target_start,
+        "target_end": target_end,
+        "alignment_length": alignment.length,
+        "identity": _short(alignment.identity),
+        "mismatches": alignment.mismatches,
+        "gap_openings": alignment.gap_openings,
+    }
 
 
 def _own_rows(queries: Queries, table: EmbeddingTable) -> npt.NDArray[np.int64]:

@@ -1,9 +1,8 @@
-"""Queries: sequences, embedded by the table's own model, or a table of embeddings of the same model."""
+"""Queries: sequences, embedded as the targets are, or a table of embeddings of the same model."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,11 @@ from phylocli import models
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.input_formats import sniff_file
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.provenance import sidecar_path
-from phylocli.formats.streams import STDIO, PathLike
-from phylocli.formats.tables.columns import ColumnOptions
+from phylocli.formats.streams import PathLike
 from phylocli.formats.tables.parts import is_parts
-from phylocli.search.database import FloatArray, open_table, unit
+from phylocli.search.database import FloatArray, unit
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
@@ -42,54 +39,24 @@ class Queries:
     letters: list[str] | None = None
 
 
-def holds_sequences(source: PathLike | None) -> bool:
-    """Return whether an input holds sequences rather than a table; standard input is expected to be sequences.
+def embed_queries(source: Sequences, embedder: Embedder) -> Queries:
+    """Return sequences, in memory or in a file, as queries.
 
     Raises:
-        BadInputError: no such file.
+        BadInputError: no sequences, or some that cannot be read.
     """
-    if source is None or str(source) == STDIO:
-        return True
-    if Path(source).is_dir():
-        return False
-    return sniff_file(source).holds == "sequences"
-
-
-def read_queries(
-    source: PathLike | EmbeddingTable | Sequences | None,
-    table: EmbeddingTable,
-    *,
-    model: PathLike | None = None,
-    device: str = "auto",
-    options: ColumnOptions = ColumnOptions(),
-) -> tuple[Queries, Embedder | None]:
-    """Return the queries, and for sequences what embedded them.
-
-    Args:
-        source: sequences (in memory, or a file of any sequence format) or a table of embeddings; `-`/None is standard input.
-        table: to be searched.
-        model: name or folder of the table's model; None finds it by the fingerprint that the table carries.
-        device: to embed on.
-        options: how the user wants columns to be interpreted.
-
-    Raises:
-        UsageError: the model is not the one that made the table, or cannot be found.
-        BadInputError: the table does not say which model made it; the two tables are of different models or width.
-    """
-    if isinstance(source, EmbeddingTable) or (isinstance(source, str | os.PathLike) and not holds_sequences(source)):
-        return _from_table(source, table, options), None
-    options.check_ids(table.taken)
-    embedder = embedder_of(table, model, device)
     check = NucleotideCheck(embedder.model.alphabet)
-    given = as_sequences(STDIO if source is None else source, embedder.model.alphabet)
-    found = list(check.sequences(given))
+    found = list(check.sequences(as_sequences(source, embedder.model.alphabet)))
     letters = [sequence.residues for sequence in found]
-    return Queries([sequence.id for sequence in found], unit(embedder.pooled(letters)), letters), embedder
+    return Queries([sequence.id for sequence in found], unit(embedder.pooled(letters)), letters)
 
 
-def _from_table(source: PathLike | EmbeddingTable, table: EmbeddingTable, options: ColumnOptions) -> Queries:
-    found = open_table(source, options)
-    options.check_ids([*found.taken, *table.taken])
+def table_queries(found: EmbeddingTable, table: EmbeddingTable) -> Queries:
+    """Return the rows of a table as queries of another.
+
+    Raises:
+        BadInputError: the two are of different models, layers or numbers of features.
+    """
     for key, noun in ((MODEL, "model"), ("phylocli.layer", "layer")):
         theirs, ours = found.metadata.get(key), table.metadata.get(key)
         if theirs and ours and theirs != ours:
@@ -116,8 +83,8 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
     wanted = table.metadata.get(MODEL)
     if wanted is None:
         raise BadInputError(
-            f"{table.name} does not name the model that made it, so the queries cannot be embedded",
-            fix="make it with 'phylocli embed', or give the queries as a table of embeddings too",
+            f"{table.name} does not name the model that made it, so no sequences can be embedded for it",
+            fix="make it with 'phylocli embed', or give queries and targets as tables of embeddings",
         )
     place = choose_device(device)
     tried = []

@@ -8,6 +8,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,9 @@ from phylocli.formats import read_sequences
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
 from phylocli.hmmer import SearchOptions, phmmer
-from phylocli.search.alignment import Comparison, StandardisedCosine, align_residues
-from phylocli.search.database import FloatArray, unit
+from phylocli.search.alignment import Comparison, StandardisedCosine, align_residues, residue_paths
+from phylocli.search.database import FloatArray, IntArray, unit
+from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.residue_plda import features_of, load_residue_plda
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ Floats = npt.NDArray[np.float64]
 
 KEPT_BYTES = 512 << 20
 """Embeddings of residues that are kept for the next queries."""
+
+INCLUDED = 0.01
+"""Highest E-value of a domain of phmmer's that is reported beside the best one of its target."""
 
 ALIGNED = 256
 """Hits whose residues are embedded at once."""
@@ -68,10 +73,27 @@ def align(query: str, targets: SequenceOf[str], rows: int) -> tuple[Floats, Floa
         targets: sequences of its hits.
         rows: of the table that was searched: E-values are those of a search of all of it.
     """
-    (hits,) = phmmer([query], targets, SearchOptions(evalue=math.inf, database_size=rows, filters=False))
+    (hits,) = phmmer([query], targets, _options(rows))
     evalues, bits = np.full(len(targets), np.nan), np.full(len(targets), np.nan)
     evalues[hits.target], bits[hits.target] = hits.evalue, hits.score
     return evalues, bits
+
+
+def align_domains(query: str, targets: SequenceOf[str], rows: int) -> list[list[LocalAlignment]]:
+    """Return the local alignments of phmmer with a query and each of its hits, the best first; arguments as `align`.
+
+    The best one, and those whose own E-value is at most 0.01, HMMER's threshold for the inclusion of domains.
+    """
+    (hits,) = phmmer([query], targets, replace(_options(rows), domains=True))
+    found: list[list[LocalAlignment]] = [[] for _ in targets]
+    for index, domains in zip(hits.target.tolist(), hits.domains, strict=True):
+        kept = [d for rank, d in enumerate(domains) if rank == 0 or d.evalue <= INCLUDED]
+        found[index] = [LocalAlignment.of(d.score, d.pairs, query, targets[index]) for d in kept]
+    return found
+
+
+def _options(rows: int) -> SearchOptions:
+    return SearchOptions(evalue=math.inf, database_size=rows, filters=False)
 
 
 def in_embedding(residues: FloatArray, embedder: Embedder) -> FloatArray:
@@ -121,6 +143,15 @@ class ResidueScores:
             scores = align_residues(own, self._residues(part), self.comparison)
             found.update(zip(part, scores.tolist(), strict=True))
         return np.array([found[target] for target in targets], dtype=np.float64)
+
+    def paths(self, query: str, targets: SequenceOf[str]) -> list[IntArray]:
+        """Return the best local alignment of a query with each target as pairs of residues, (n, 2), n ≥ 0."""
+        own = self._residues([query])[0]
+        found: list[IntArray] = []
+        for start in range(0, len(targets), ALIGNED):
+            part = targets[start : start + ALIGNED]
+            found += residue_paths(own, self._residues(part), self.comparison)
+        return found
 
     def coordinates(self, sequences: SequenceOf[str]) -> list[FloatArray]:
         """Return the residues of each sequence as the comparison takes them, (L, D)."""

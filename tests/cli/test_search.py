@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import shlex
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ import polars as pl
 import pytest
 
 from phylocli.embed import embed_file
+from phylocli.formats import read_sequences
 from phylocli.models.model import Model
 
 Run = Callable[..., object]
@@ -71,9 +75,11 @@ def test_reranking_adds_columns_and_decides_the_order(
     args = (place / "query.fasta", place / "db.parquet", "-k", 6, "--sequences", examples / "globins.fasta")
     plain = search(*args[:4])
     looked = search(*args, "--rerank", "residues")
-    assert looked.columns[-2:] == ["residues", "residues_evalue"]
+    places = ["bits", "query_start", "query_end", "target_start", "target_end", "alignment_length", "identity"]
+    places += ["mismatches", "gap_openings"]
+    assert looked.columns[5:] == ["residues", "residues_evalue", *places]
     aligned = search(*args, "--align")
-    assert aligned.columns[-2:] == ["align_evalue", "align_bits"] and aligned["align_evalue"].min() < 1e-50
+    assert aligned.columns[5:] == ["align_evalue", "align_bits", *places] and aligned["align_evalue"].min() < 1e-50
     for frame, score, falling in ((looked, "residues_evalue", False), (aligned, "align_bits", True)):
         keys = ["query", "target", "cosine"]
         assert frame.select(keys).sort(keys).equals(plain.select(keys).sort(keys))  # the same hits in another order
@@ -107,6 +113,18 @@ def test_what_cannot_be_compared_is_an_error(
     assert "does not name the model" in cli("search", query, bare).stderr
     assert "its sequences" not in cli("search", query, db, "--align").stderr
     assert cli("search", query, db, "--align").exit_code == 2
+    twice = cli("search", "-", "-", input=query.read_bytes())
+    assert twice.exit_code == 2 and "cannot be both" in twice.stderr
+    unknown = cli("search", query, db, "--format", "blast")
+    assert unknown.exit_code == 2 and "m8" in unknown.stderr
+    suffix = cli("search", query, db, "-o", place / "hits.blast")
+    assert suffix.exit_code == 2 and ".m8" in suffix.stderr
+    model = cli("search", place / "query.parquet", place / "all.fasta", "--model", "other")
+    assert model.exit_code == 2 and "which other is not" in model.stderr
+    (place / "none.fasta").touch()
+    for args in ((place / "none.fasta", place / "all.fasta"), (query, place / "none.fasta"), (query, place / "gone.fasta")):
+        bad = cli("search", *args)
+        assert bad.exit_code == 65 and not bad.stdout and str(args[args[1] != place / "all.fasta"]) in bad.stderr
     assert "candidates needs rerank or align" in cli("search", query, db, "--candidates", 9).stderr
     lacking = cli("search", query, db, "--align", "--sequences", query)
     assert lacking.exit_code == 65 and "lacks" in lacking.stderr
@@ -114,6 +132,67 @@ def test_what_cannot_be_compared_is_an_error(
     (place / "db.parquet.provenance.json").unlink(missing_ok=True)
     lost = cli("search", query, db)
     assert lost.exit_code == 2 and "cannot be found" in lost.stderr and "--model" in lost.stderr
+
+
+def test_sequences_are_searched_like_their_table_whatever_file_or_pipe_they_come_by(
+    search: Callable[..., pl.DataFrame], place: Path, examples: Path
+) -> None:
+    query = place / "query.fasta"
+    options = ("-k", 4, "--model", "mini")
+    expected = search(query, place / "db.parquet", *options)
+    packed = place / "all.fasta.gz"
+    packed.write_bytes(gzip.compress((place / "all.fasta").read_bytes()))
+    aligned = place / "all.sto"
+    rows = [(s.id, s.residues.ljust(200, "-")) for s in read_sequences(place / "all.fasta")]
+    aligned.write_text("# STOCKHOLM 1.0\n" + "".join(f"{name} {row}\n" for name, row in rows) + "//\n")
+    for targets in (place / "all.fasta", packed, aligned):
+        assert search(query, targets, *options).equals(expected)
+    assert search(query, "-", *options, input=packed.read_bytes()).equals(expected)
+    assert search(query, "-", *options, input=(place / "db.parquet").read_bytes()).equals(expected)
+    assert search(place / "query.parquet", place / "all.fasta", *options).equals(expected)
+    sequences = search(query, "-", *options, "--align", input=packed.read_bytes())
+    assert sequences["align_evalue"].drop_nulls().min() < 1e-50
+
+
+def test_a_table_that_comes_by_a_pipe_names_its_model(cli: Run, search: Callable[..., pl.DataFrame], place: Path) -> None:
+    for form in ("arrow", "parquet"):
+        piped = cli("embed", place / "query.fasta", "--model", "mini", "--format", form, "-o", "-")
+        hits = search("-", place / "all.fasta", "-k", 2, input=piped.stdout_bytes)
+        assert hits.equals(search(place / "query.fasta", place / "db.parquet", "-k", 2))
+
+
+def test_the_message_says_how_to_keep_the_embeddings_of_targets(
+    cli: Run, place: Path, small_background: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHYLOCLI_MODELS", str(place / "shelf"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    done = cli("search", place / "query.fasta", place / "all.fasta", "--model", "mini", "-k", 2)
+    (said,) = [line for line in done.stderr.splitlines() if "phylocli embed" in line]
+    assert "45 targets" in said
+    command = shlex.split(said.split("phylocli ")[1])
+    assert command[-2:] == ["-o", "all.parquet"]
+    command[-1] = str(place / "all.parquet")
+    assert cli(*command).exit_code == 0
+    again = cli("search", place / "query.fasta", place / "all.parquet", "-k", 2)
+    assert again.stdout == done.stdout and "embed" not in again.stderr
+    assert not list(tmp_path.glob("phylocli-*"))  # nothing stays behind
+
+
+def test_hits_are_left_out_by_cosine_and_the_best_of_a_query_is_one_row(
+    search: Callable[..., pl.DataFrame], place: Path
+) -> None:
+    args = (place / "query.fasta", place / "db.parquet", "-k", 10)
+    hits = search(*args)
+    bound = hits["cosine"].median()
+    assert search(*args, "--min-cosine", bound).equals(hits.filter(pl.col("cosine") >= bound))
+    assert search(*args, "--best").equals(hits.filter(pl.col("rank") == 1))
+    sequences = ("--rerank", "residues", "--sequences", place / "all.fasta", "--exclude-self")
+    looked, best = search(*args, *sequences), search(*args, *sequences, "--best")
+    assert best.equals(looked.filter(pl.col("rank") == 1)) and best.height == 5
+    aligned = search(*args, "--align", *sequences[2:])
+    bound = aligned["align_evalue"].drop_nulls().median()
+    few = search(*args, "--align", *sequences[2:], "-e", bound * 1.001)
+    assert few.equals(aligned.filter(pl.col("align_evalue") <= bound * 1.001)) and 0 < few.height < aligned.height
 
 
 def test_approximate_search_finds_the_same_few(search: Callable[..., pl.DataFrame], place: Path) -> None:

@@ -43,7 +43,9 @@ def test_hits_are_reranked_by_alignment_of_sequences_in_memory(examples: Path, t
 
 
 def test_what_reranking_lacks_is_named(table: EmbeddingTable) -> None:
-    with pytest.raises(UsageError, match="target sequences"):
+    with pytest.raises(UsageError, match="query sequences"):
         search(table, table, rerank="residues")
+    with pytest.raises(UsageError, match="target sequences"):
+        search(["MKTAYIAKQRQISFVKSHFSRQ"], table, rerank="residues")
     with pytest.raises(UsageError, match="needs a table in a file"):
         search(table, table, approximate=True)

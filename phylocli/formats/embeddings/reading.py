@@ -23,7 +23,7 @@ from phylocli.formats.embeddings.table import (
     unit,
     vectors_of,
 )
-from phylocli.formats.input_formats import HDF5, NUMPY, PARQUET, sniff_file
+from phylocli.formats.input_formats import ARROW, ARROW_STREAM, HDF5, NUMPY, PARQUET, sniff_file
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import STDIO, PathLike, display_name, note_input
 from phylocli.formats.tables.columns import ColumnOptions, Taken, feature_columns, id_column, span
@@ -77,6 +77,9 @@ def read_embeddings(
             found = _from_arrays(*read_npz(source), name, "NPZ arrays")
         elif form is HDF5:
             found = _from_arrays(*read_hdf5(source), name, "HDF5 datasets")
+        elif form in (PARQUET, ARROW, ARROW_STREAM):
+            whole = tables.read_arrow(source)
+            found = _from_frame(tables.arrow_frame(whole, name), name, options, tables.metadata_of(whole.schema))
         else:
             found = _from_frame(tables.read_table(source), name, options)
     if not found.ids:
@@ -161,7 +164,9 @@ def _residues(files: list[Path], name: str, metadata: dict[str, str]) -> Embeddi
     return EmbeddingTable(name, ids, vectors.shape[1], metadata, vectors=vectors, residues=residues, taken=taken)
 
 
-def _from_frame(frame: pl.DataFrame, name: str, options: ColumnOptions) -> EmbeddingTable:
+def _from_frame(
+    frame: pl.DataFrame, name: str, options: ColumnOptions, metadata: dict[str, str] | None = None
+) -> EmbeddingTable:
     if frame.height == 0:
         raise BadInputError(f"{name} holds no rows")
     ids = id_column(frame.schema, name, options)
@@ -171,7 +176,7 @@ def _from_frame(frame: pl.DataFrame, name: str, options: ColumnOptions) -> Embed
             fix="write them as Parquet ('phylocli embed --per-residue -o residues.parquet')",
         )
     chosen, taken = feature_columns(frame.schema, ids.column, name, options)
-    return _table(frame, name, ids, chosen, taken, {})
+    return _table(frame, name, ids, chosen, taken, metadata or {})
 
 
 def _table(

@@ -13,7 +13,7 @@ from phylocli.formats.streams.paths import (
     suffix_of,
     unpacked_name,
 )
-from phylocli.formats.streams.reading import Input, explain_read_error, open_input, read_text
+from phylocli.formats.streams.reading import Input, at_rest, explain_read_error, open_input, read_text
 from phylocli.formats.streams.recording import (
     InputRecord,
     file_sha256,
@@ -41,6 +41,7 @@ __all__ = [
     "InputRecord",
     "OutputError",
     "PathLike",
+    "at_rest",
     "atomic_directory",
     "atomic_path",
     "cache_folder",

@@ -11,7 +11,9 @@ import io
 import logging
 import lzma
 import re
+import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +23,8 @@ from typing import Any, BinaryIO, cast
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats.streams.compression import zstd
 from phylocli.formats.streams.paths import STDIO, PathLike
-from phylocli.formats.streams.recording import InputRecord, _recorder
-from phylocli.formats.streams.text import display_name, text_lines
+from phylocli.formats.streams.recording import InputRecord, _recorder, recording_inputs
+from phylocli.formats.streams.text import COPIES, display_name, text_lines
 
 logger = logging.getLogger(__name__)
 
@@ -214,6 +216,27 @@ def open_input(source: PathLike | None) -> Iterator[Input]:
             except OSError as error:
                 raise explain_read_error(error, name) from error
         yield _decompressed(_Source(raw, name), name)
+
+
+@contextmanager
+def at_rest(source: PathLike | None) -> Iterator[Path]:
+    """Give an input as a file that can be read more than once: its own path, or that of a copy of what comes by a pipe.
+
+    Messages and provenance call the copy by the input's name.
+    """
+    named = None if source is None or str(source) == STDIO else Path(source)
+    if named is not None and (named.is_file() or named.is_dir() or not named.exists()):
+        yield named
+        return
+    with tempfile.NamedTemporaryFile(prefix="phylocli-", suffix=".input") as copy:
+        with recording_inputs(), open_input(source) as stream:  # recorded when the copy is read
+            shutil.copyfileobj(stream, copy)
+        copy.flush()
+        COPIES[copy.name] = display_name(source)
+        try:
+            yield Path(copy.name)
+        finally:
+            del COPIES[copy.name]
 
 
 def read_text(source: PathLike | None) -> str:

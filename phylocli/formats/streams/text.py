@@ -31,11 +31,16 @@ _BINARY_MAGIC = {
 }
 
 
+COPIES: dict[str, str] = {}
+"""Copies of inputs that can be read only once, by their paths: what messages call the inputs."""
+
+
 def display_name(source: PathLike | None) -> str:
     """Return how messages call an input: its path, or `standard input`."""
     if source is None or str(source) == STDIO:
         return "standard input"
-    return decode_text(os.fsencode(source))  # names of files are bytes, of any encoding
+    name = decode_text(os.fsencode(source))  # names of files are bytes, of any encoding
+    return COPIES.get(name, name)
 
 
 def _as_windows_1252(error: UnicodeError) -> tuple[str, int]:

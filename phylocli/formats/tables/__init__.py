@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from phylocli.formats.tables.reading import arrow_frame, explained, read_parquet_metadata, read_table, require_columns
+from phylocli.formats.tables.reading import (
+    arrow_frame,
+    explained,
+    metadata_of,
+    read_arrow,
+    read_parquet_metadata,
+    read_table,
+    require_columns,
+)
 from phylocli.formats.tables.schemas import (
     benchmark_schema,
     embeddings_schema,
@@ -35,10 +43,12 @@ __all__ = [
     "inputs_schema",
     "labels_schema",
     "members_schema",
+    "metadata_of",
     "metrics_schema",
     "negatives_schema",
     "pairs_schema",
     "parse_format",
+    "read_arrow",
     "read_parquet_metadata",
     "read_table",
     "require_columns",

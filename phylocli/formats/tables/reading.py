@@ -54,6 +54,17 @@ def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
     return frame.select(_with_points(column) for column in frame) if comma else frame
 
 
+def read_arrow(source: PathLike) -> pa.Table:
+    """Read a Parquet or Arrow file, compressed or not, as Arrow has it, its metadata included.
+
+    Raises:
+        BadInputError: damaged, or of another format.
+    """
+    with open_input(source) as stream:
+        data = stream.read()
+    return _read_arrow(data, format_of(data[:4096]), display_name(source))
+
+
 def _read_arrow(data: bytes, found: InputFormat, name: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -118,7 +129,12 @@ def read_parquet_metadata(path: PathLike) -> dict[str, str]:
     import pyarrow.parquet as pq
 
     with explained(str(path)):
-        found = pq.read_schema(path).metadata or {}
+        return metadata_of(pq.read_schema(path))
+
+
+def metadata_of(schema: pa.Schema) -> dict[str, str]:
+    """Return the key–value metadata of an Arrow schema, without what Arrow keeps there for itself."""
+    found = schema.metadata or {}
     return {
         k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items() if not k.startswith(b"ARROW:")
     }

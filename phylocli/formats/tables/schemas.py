@@ -62,18 +62,24 @@ def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
     """Hits of a search: one row a query and hit, `rank` 1 the best; `evalue` is that of the cosine.
 
     Where asked for: `residues` and `residues_evalue` (alignment of residue embeddings), `align_evalue` and `align_bits`
-    (phmmer; null: no alignment), and of both, `both_evalue`.
+    (phmmer; null: no alignment), and of both, `both_evalue`. With either, one row a local alignment, those of a hit with the
+    same rank: its `bits`, its place in query and target (from 1, both ends inclusive), the number of its columns
+    (`alignment_length`), the fraction of them that are identical (`identity`), `mismatches` and `gap_openings`.
     """
     import pyarrow as pa
 
-    text, number = pa.string(), pa.float64()
-    fields = [("query", text), ("target", text), ("rank", pa.int32()), ("cosine", number), ("evalue", number)]
+    text, number, count = pa.string(), pa.float64(), pa.int32()
+    fields = [("query", text), ("target", text), ("rank", count), ("cosine", number), ("evalue", number)]
     if residues:
         fields += [("residues", number), ("residues_evalue", number)]
     if aligned:
         fields += [("align_evalue", number), ("align_bits", number)]
     if residues and aligned:
         fields += [("both_evalue", number)]
+    if residues or aligned:
+        fields += [("bits", number), ("query_start", count), ("query_end", count), ("target_start", count)]
+        fields += [("target_end", count), ("alignment_length", count), ("identity", number)]
+        fields += [("mismatches", count), ("gap_openings", count)]
     return pa.schema(fields)
 
 

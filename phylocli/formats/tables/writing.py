@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -28,8 +29,13 @@ _SUFFIXES: dict[str, TableFormat] = {
 }
 
 
-def format_of(path: PathLike | None, default: TableFormat = "tsv") -> TableFormat:
+def format_of(path: PathLike | None, default: TableFormat = "tsv", others: Sequence[str] = ()) -> TableFormat:
     """Return the table format that a path's suffix names (compression suffixes aside); `default` where it has none.
+
+    Args:
+        path: of the output; `-`/None is standard output.
+        default: the format where there is no suffix.
+        others: suffixes that the caller knows besides, for the message.
 
     Raises:
         UsageError: a suffix that names none.
@@ -40,7 +46,7 @@ def format_of(path: PathLike | None, default: TableFormat = "tsv") -> TableForma
     if suffix and suffix not in _SUFFIXES:
         raise UsageError(
             f"{path}: tables are not written as {suffix}",
-            fix=f"use a suffix of {', '.join(_SUFFIXES)} (of text also with .gz, .zst, …), or --format",
+            fix=f"use a suffix of {', '.join((*_SUFFIXES, *others))} (of text also with .gz, .zst, …), or --format",
         )
     return _SUFFIXES.get(suffix, default)
 

@@ -15,13 +15,13 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 from phylocli import __version__
 from phylocli.formats.streams import (
     InputRecord,
     PathLike,
+    at_rest,
     atomic_directory,
     cache_folder,
     display_name,
@@ -58,7 +58,7 @@ def open_compiled(inputs: list[PathLike], alphabet: str = "protein", cache: Cach
         BadInputError: an input that cannot be read, or a family that comes twice.
     """
     with contextlib.ExitStack() as stack:
-        sources = [stack.enter_context(_at_rest(source)) for source in inputs]
+        sources = [(stack.enter_context(at_rest(source)), display_name(source)) for source in inputs]
         facts = {
             "format": FORMAT,
             "version": __version__,
@@ -137,21 +137,6 @@ def _fingerprint(path: Path, name: str) -> str:
     digest = file_sha256(path)
     record_input(InputRecord(name, path.stat().st_size, digest))
     return digest
-
-
-@contextlib.contextmanager
-def _at_rest(source: PathLike) -> Iterator[tuple[Path, str]]:
-    """Give an input as a file that can be read more than once: to hash it, to see what it is, and to read it."""
-    name = display_name(source)
-    path = Path(source)
-    if name != "standard input" and (path.is_file() or not path.exists() or path.is_dir()):
-        yield path, name
-        return
-    with tempfile.NamedTemporaryFile(prefix="phylocli-", suffix=".input") as copy:
-        with recording_inputs(), open_input(source) as stream:
-            shutil.copyfileobj(stream, copy)
-        copy.flush()
-        yield Path(copy.name), name
 
 
 __all__ = ["Cache", "contents", "open_compiled", "read_manifest"]
