@@ -22,6 +22,12 @@ def _stored(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in Store(context.params.get("store")).accessions() if name.startswith(incomplete)]
 
 
+def _embedding_formats(incomplete: str) -> list[str]:
+    from phylocli.formats.tables import EMBEDDINGS
+
+    return [name for name in EMBEDDINGS if name.startswith(incomplete)]
+
+
 Input = Annotated[
     str | None,
     typer.Argument(
@@ -108,4 +114,14 @@ QuantitiesOption = Annotated[
 TableFormatOption = Annotated[
     str | None,
     typer.Option("--format", metavar="tsv|csv|parquet|arrow", help="Table format; by default from the suffix, else TSV."),
+]
+EmbeddingFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="tsv, csv, parquet, arrow, npz, npy, hdf5, pt, or wide-tsv and wide-csv with one column a feature; "
+        "by default from the suffix, else TSV.",
+        autocompletion=_embedding_formats,
+    ),
 ]

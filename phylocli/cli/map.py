@@ -1,4 +1,4 @@
-"""Plot embeddings as an interactive map: one HTML file to pan, zoom and search."""
+"""Plot embeddings as an interactive map: one HTML file to pan, zoom and search; or as a picture."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 EXAMPLES = [
     "phylocli map emb.parquet -o map.html",
     "phylocli map emb.parquet --labels labels.tsv --column family -o map.html",
+    "phylocli map emb.parquet --labels labels.tsv -o map.pdf",
     "phylocli map emb.parquet --labels labels.tsv --projection pca --title 'Globins' -o map.html",
 ]
 NO_ARGS_IS_HELP = True
@@ -28,12 +29,14 @@ def command(
     ],
     *,
     labels: LabelsOption = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="HTML", help="The file to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Page (.html) or picture (.svg, .png, .pdf) to write.")
+    ],
 ) -> None:
-    """Plot an embedding table as an interactive 2-D map.
+    """Plot an embedding table as an interactive 2-D map, or as a picture.
 
-    The page works offline: pan, zoom, hover for id and label, click in the legend, search for an id. UMAP needs the extra
-    'map' (umap-learn); without it t-SNE is used.
+    With -o map.html, a page that works offline: pan, zoom, hover for id and label, click in the legend, search for an id.
+    UMAP needs the extra 'map' (umap-learn); without it t-SNE is used.
     """
     from phylocli.probe import draw_map
 

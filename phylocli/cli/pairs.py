@@ -53,7 +53,7 @@ def command(
     from phylocli.workflow.negatives import write_negatives
     from phylocli.workflow.source import Stage, families
 
-    table_format = parse_format(format)
+    table_format = parse_format(format, output)
     needed: Stage = "tree" if config.hard_negatives is None else "fetch"  # negatives are found without trees
     source = families(input, family=family, clan=clan, all_=all_families, store=store, offline=offline, upto=needed)
     if config.hard_negatives is not None:

@@ -21,13 +21,13 @@ def command(
     config: SimulateConfig,
     output: Output = None,
     format: Annotated[
-        Literal["stockholm", "fasta", "newick"],
+        Literal["stockholm", "fasta", "newick"] | None,
         typer.Option(
             "--format",
             metavar="stockholm|fasta|newick",
-            help="True alignment with the true tree, sequences without gaps, or trees.",
+            help="True alignment with the true tree, sequences without gaps, or trees; by default as the suffix says.",
         ),
-    ] = "stockholm",
+    ] = None,
     sites: Annotated[
         str | None,
         typer.Option("--sites", metavar="FILE", help="Table of the truth for each column: rate, motif, ancestral."),

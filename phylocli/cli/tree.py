@@ -27,8 +27,9 @@ def command(
         Path | None, typer.Option("--tree", help="Take these Newick trees instead of inferring any.", metavar="FILE")
     ] = None,
     format: Annotated[
-        str, typer.Option(help="Records with trees, or trees alone.", metavar="stockholm|newick")
-    ] = "stockholm",
+        str | None,
+        typer.Option(help="Records with trees, or trees alone; by default as the suffix says.", metavar="stockholm|newick"),
+    ] = None,
     draw: Annotated[
         str | None, typer.Option(help="Draw each tree: .svg, .png, .pdf, or - for text in the terminal.", metavar="FILE|-")
     ] = None,

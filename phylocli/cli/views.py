@@ -61,7 +61,7 @@ def command(
         with open_text_output(output) as stream:
             stream.write("view\tkind\tparameters\tdistance\talphabets\tsummary\n" + "\n".join(listing()) + "\n")
         return
-    table_format = parse_format(format)
+    table_format = parse_format(format, output)
     composed = build(name, parse_settings(settings or [], name), alphabet)
     source = families(input, family=family, clan=clan, all_=all_families, store=store, offline=offline, upto="tree")
     with TableWriter(output, views_schema(), table_format) as writer:

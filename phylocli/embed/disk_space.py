@@ -32,7 +32,7 @@ def forecast(survey: Survey, dimension: int, *, half: bool, per_residue: bool, f
         format: of the table.
     """
     rows = survey.residues if per_residue else survey.sequences
-    text = format in ("tsv", "csv")
+    text = format.endswith(("tsv", "csv"))
     value = TEXT_BYTES if text else 2 if half else 4
     ids = survey.id_letters
     if per_residue and text:  # every row repeats the id; Parquet and Arrow write most of them as numbers

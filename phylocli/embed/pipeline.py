@@ -26,7 +26,7 @@ from phylocli.formats import read_sequences
 from phylocli.formats.provenance import provenance, write_sidecar
 from phylocli.formats.sequences.fasta import OnDuplicate
 from phylocli.formats.streams import STDIO, PathLike, is_file, locks, note_input, write_text
-from phylocli.formats.tables import TableFormat, TableWriter, format_of, has_format
+from phylocli.formats.tables import EMBEDDINGS, TableFormat, TableWriter, format_of, has_format
 from phylocli.models.device import choose_device
 from phylocli.models.model import Model
 
@@ -54,7 +54,7 @@ def embed_file(
             manifest; parts that an earlier run has finished are kept.
         config: options; or give them as keywords.
         model: name or folder of a model (`phylocli.models.find`), a model, or None for `default`.
-        format: `tsv`, `csv`, `parquet` or `arrow`; None takes it from the suffix.
+        format: see `TableFormat`; None takes it from the suffix.
         **options: fields of `EmbedConfig`.
 
     Raises:
@@ -72,6 +72,8 @@ def embed_file(
     folder = _folder(output, parts=config.shard is not None or config.shard_size > 0)
     if folder is not None and format not in (None, "parquet"):
         raise UsageError("a folder gets Parquet parts", fix="leave out --format, or name one file with -o")
+    if folder is None:
+        format = format or format_of(output, known=EMBEDDINGS)
     places = [choose_device(name) for name in _devices(config.device, several=folder is not None)]
     named = "given" if isinstance(model, Model) else str(model if model is not None else models.DEFAULT)
     loaded = model if isinstance(model, Model) else models.load(model)
@@ -91,6 +93,7 @@ def embed_file(
         "device": ",".join(map(str, places)),
     }
     if folder is None:
+        assert format is not None
         return _one_table(sources, output, maker, known, config.on_duplicate, format, parameters)
     job = _Job(sources, folder, config.on_duplicate, config.shard_size or SHARD_SIZE[config.per_residue])
     part = config.shard or Shard()
@@ -130,11 +133,10 @@ def _one_table(
     maker: Tabulator,
     known: Survey | None,
     on_duplicate: OnDuplicate,
-    format: TableFormat | None,
+    format: TableFormat,
     parameters: dict[str, Any],
 ) -> int:
     """Write one table; return the number of sequences."""
-    format = format or format_of(output)
     on_disk = output is not None and is_file(output)
     if known is not None and output is not None and on_disk:
         check_space(output, _forecast(known, maker, format))

@@ -11,6 +11,7 @@ from phylocli.core.errors import BadInputError, ServiceError
 from phylocli.fetch.release import Release
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
+from phylocli.formats.output_formats import families_format
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
 from phylocli.store import Store, default_root
@@ -31,6 +32,7 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
     Raises:
         ServiceError, BadInputError: what the iterator ended with, after everything before it has been written.
     """
+    families_format(output)  # refused before anything is fetched
     failure: list[ServiceError | BadInputError] = []
     accessions: list[str] = []
 

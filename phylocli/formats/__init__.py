@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from typing import cast
 
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.input_formats import A2M, EMPTY, SEQUENCE_FORMATS, STOCKHOLM, TEXT, InputFormat, sniff
+from phylocli.formats.output_formats import families_format
 from phylocli.formats.sequences import a2m, fasta
 from phylocli.formats.sequences.fasta import OnDuplicate, Sequence
 from phylocli.formats.streams import (
@@ -143,14 +144,25 @@ def _records(stream: Input, found: InputFormat, name: str, letters: str = "prote
 def write_families(families: Iterable[Family], target: PathLike | None) -> int:
     """Write families as Stockholm records to a path (atomically) or, for `-`/None, to standard output; return how many.
 
+    A name that ends as FASTA's do (`.fasta`, `.afa`, …) gets the rows of one family, with their gaps.
+
+    Raises:
+        UsageError: a suffix of another format; several families into FASTA.
+
     Examples:
         >>> phylocli.write_families(phylocli.read_families("examples/families.sto"), "copy.sto.gz")
         14
     """
+    format = families_format(target)
     count = 0
     with open_text_output(target) as stream:
         for family in families:
-            stockholm.write_family(family, stream)
+            if format == "stockholm":
+                stockholm.write_family(family, stream)
+            elif count:
+                raise UsageError(f"{target}: FASTA holds one family, and there are several", fix="use the suffix .sto")
+            else:
+                fasta.write(map(Sequence, family.ids, family.rows), stream)
             if target is None:
                 stream.flush()  # the next stage of a pipe can start on it
             count += 1

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from phylocli.core.errors import UsageError
-from phylocli.formats.pictures import figure_as_svg
-from phylocli.formats.streams import PathLike, atomic_path, write_text
+from phylocli.formats.pictures import figure_as_svg, picture_format, save_figure
+from phylocli.formats.streams import PathLike, write_text
 from phylocli.mi.staircase import Row
 from phylocli.mi.summary import table
 
-SUFFIXES = (".svg", ".png", ".pdf", ".html")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 COLUMNS = 4
 POINTS = 75
@@ -23,9 +21,8 @@ POINTS = 75
 
 
 def check_target(path: PathLike) -> None:
-    """Raise a UsageError if the suffix is not a figure format."""
-    if Path(path).suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path}: the suffix of a figure must be one of {', '.join(SUFFIXES)}")
+    """Raise a UsageError where the suffix names no picture format."""
+    picture_format(path, ".html")
 
 
 def draw(rows: Sequence[Row], path: PathLike) -> None:
@@ -43,15 +40,12 @@ def draw(rows: Sequence[Row], path: PathLike) -> None:
         UsageError: another suffix.
     """
     check_target(path)
-    suffix = Path(path).suffix.lower()
     figure = _figure(rows)
-    if suffix in (".svg", ".html"):
+    if Path(path).suffix.lower() == ".html":
         picture = figure_as_svg(figure)
-        write_text(path, picture if suffix == ".svg" else _page(rows, picture[picture.index("<svg") :]))
-        return
-    with atomic_path(path) as part:
-        # No date, so that the same rows give the same bytes.
-        figure.savefig(part, format=suffix[1:], dpi=130, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+        write_text(path, _page(rows, picture[picture.index("<svg") :]))
+    else:
+        save_figure(figure, path, dpi=130)
 
 
 def _figure(rows: Sequence[Row]) -> Any:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from phylocli.embed import load_model
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, at_rest, suffix_of
-from phylocli.formats.tables import TableFormat, TableWriter, format_of, hits_schema, parse_format
+from phylocli.formats.tables import TABLES, TableFormat, TableWriter, format_of, hits_schema, parse_format
 from phylocli.search.approximate import open_graph
 from phylocli.search.background import FEWEST, Background, background_of, background_of_table
 from phylocli.search.blast_tabular import SUFFIX, BlastTabularWriter
@@ -55,8 +55,8 @@ def parse_hits_format(text: str | None) -> HitsFormat | None:
     """
     if text is None or text == "m8":
         return text  # type: ignore[return-value]
-    if text not in get_args(TableFormat):
-        raise unknown_name("unknown format of hits", text, [*get_args(TableFormat), "m8"])
+    if text not in TABLES:
+        raise unknown_name("unknown format of hits", text, [*TABLES, "m8"])
     return parse_format(text)
 
 

@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
+from phylocli.formats.pictures import picture_format, save_figure
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.streams import STDIO, PathLike, atomic_path
+from phylocli.formats.streams import STDIO, PathLike
 from phylocli.formats.tree import Tree
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".svg", ".png", ".pdf")
 MAX_LABELS = 250
 """Larger trees are drawn without names: they could not be read."""
 MAX_TEXT_TIPS = 200
@@ -81,8 +80,8 @@ def check_target(target: PathLike) -> None:
     Raises:
         UsageError: a suffix that names no picture format.
     """
-    if str(target) != STDIO and Path(target).suffix.lower() not in SUFFIXES:
-        raise UsageError(f"unknown picture format: {target}", fix=f"use a suffix of {', '.join(SUFFIXES)}, or - for text")
+    if str(target) != STDIO:
+        picture_format(target)
 
 
 def _named(target: PathLike, label: str) -> Path:
@@ -122,7 +121,6 @@ def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
         UsageError: a suffix that names no picture format.
     """
     check_target(path)
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
@@ -173,11 +171,7 @@ def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
     if title:
         heading = f"{title}, {len(tips)} members"
         axes.text(0, -top / row * 0.85, heading, va="top", fontsize=10, weight="bold", parse_math=False)
-    suffix = Path(path).suffix.lower()
-    # The same tree gives the same bytes: no date, and ids in the SVG that do not change from run to run.
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
-    with matplotlib.rc_context({"svg.hashsalt": "phylocli", "svg.fonttype": "none"}), atomic_path(path) as part:
-        figure.savefig(part, format=suffix[1:], dpi=150, metadata=metadata)
+    save_figure(figure, path)
 
 
 def draw_text(tree: Tree, width: int | None = None) -> str:

@@ -8,6 +8,7 @@ from phylocli.config.tree import TreeConfig
 from phylocli.core.errors import unknown_name
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
+from phylocli.formats.output_formats import NEWICK, STOCKHOLM, format_by_suffix
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike, open_text_output
 from phylocli.store import Store
@@ -20,7 +21,7 @@ def write_trees(
     target: PathLike | None,
     config: TreeConfig,
     *,
-    format: str = "stockholm",
+    format: str | None = None,
     store: PathLike | None = None,
     to_store: bool = False,
 ) -> int:
@@ -30,13 +31,14 @@ def write_trees(
         families: what `infer_trees` yields.
         target: a path, or `-`/None for standard output.
         config: for the provenance.
-        format: `stockholm`, or `newick` (one line a family, in their order).
+        format: `stockholm`, or `newick` (one line a family, in their order); None takes it from the suffix.
         store: the store's folder, None for the default.
         to_store: write into the store instead of `target`.
 
     Raises:
         UsageError: no such format.
     """
+    format = format or format_by_suffix(target, STOCKHOLM | NEWICK, "stockholm", what="trees", otherwise="--format")
     if format not in FORMATS:
         raise unknown_name("unknown tree format", format, FORMATS)
     count = 0

@@ -62,7 +62,7 @@ def test_bad_data_end_with_65_and_leave_nothing(cli, reader, tmp_path, data, sai
     source = tmp_path / "bad.input"
     source.write_bytes(data)
     before = sorted(os.listdir(tmp_path))
-    done = cli(*reader, source, "-o", tmp_path / "out.parquet")
+    done = cli(*reader, source, "-o", tmp_path / "out")
     assert done.exit_code == 65, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -177,7 +177,7 @@ def test_head_ends_the_pipe_quietly():
 
 def test_an_interrupt_ends_with_130_and_leaves_nothing(reader, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "phylocli", *reader, "-", "-o", tmp_path / "out.parquet"],
+        [sys.executable, "-m", "phylocli", *reader, "-", "-o", tmp_path / "out"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -13,9 +13,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import feather
 
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
+from phylocli.formats.tables import TableFormat, TableWriter, embeddings_schema, labels_schema
 from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search import open_table
 
@@ -86,13 +88,84 @@ def test_every_format_gives_the_same_ids_and_vectors(tmp_path: Path, name: str) 
     np.testing.assert_allclose(open_table(tmp_path / name).vectors_for(IDS), unit(VECTORS), atol=1e-6)
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "arrow", "tsv", "csv"])
+WRITTEN = ["parquet", "arrow", "feather", "arrows", "tsv", "csv", "npz", "npy", "h5", "hdf5", "pt", "csv.gz", "arrow.zst"]
+
+
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_a_table_that_is_written_is_the_one_that_is_read(tmp_path: Path, suffix: str) -> None:
     EmbeddingTable("x", IDS, 5, {"phylocli.model": "f00"}, vectors=VECTORS).write(tmp_path / f"t.{suffix}")
     found = read_embeddings(tmp_path / f"t.{suffix}")
     assert found.ids == IDS and np.array_equal(found.numpy(), VECTORS)
     assert found.metadata.get("phylocli.model") == ("f00" if suffix in ("parquet", "arrow") else None)
     assert found.to_polars().schema["embedding"] == pl.Array(pl.Float32, 5)
+
+
+@pytest.mark.parametrize("format", ["wide-tsv", "wide-csv"])
+def test_a_wide_table_has_one_column_a_feature(tmp_path: Path, format: TableFormat) -> None:
+    EmbeddingTable("x", IDS, 5, vectors=VECTORS).write(tmp_path / "t.txt", format)
+    separator = "," if format == "wide-csv" else "\t"
+    frame = pl.read_csv(tmp_path / "t.txt", separator=separator, schema_overrides={"d3": pl.Float32})
+    assert frame.columns == ["id", "length", "d1", "d2", "d3", "d4", "d5"]
+    assert np.array_equal(frame["d3"].to_numpy(), VECTORS[:, 2])
+    assert np.array_equal(read_embeddings(tmp_path / "t.txt").numpy(), VECTORS)
+
+
+@pytest.mark.parametrize("suffix", ["arrow", "feather", "ipc"])
+def test_arrow_is_a_file_that_polars_and_pyarrow_open_by_name(tmp_path: Path, suffix: str) -> None:
+    EmbeddingTable("x", IDS, 5, vectors=VECTORS).write(tmp_path / f"t.{suffix}")
+    assert pl.read_ipc(tmp_path / f"t.{suffix}")["id"].to_list() == IDS
+    assert feather.read_table(tmp_path / f"t.{suffix}").column_names == ["id", "length", "embedding"]
+
+
+def test_files_of_arrays_open_in_their_own_libraries(tmp_path: Path) -> None:
+    table = EmbeddingTable("x", IDS, 5, {"phylocli.model": "f00"}, vectors=VECTORS, lengths=[3, 4, 5, 6])
+    for suffix in ("npz", "npy", "h5", "pt"):
+        table.write(tmp_path / f"t.{suffix}")
+    with np.load(tmp_path / "t.npz", allow_pickle=False) as arrays:
+        assert arrays["ids"].tolist() == IDS and arrays["lengths"].tolist() == [3, 4, 5, 6]
+        assert np.array_equal(arrays["embeddings"], VECTORS)
+    assert np.array_equal(np.load(tmp_path / "t.npy", allow_pickle=False), VECTORS)
+    assert (tmp_path / "t.ids.txt").read_text().splitlines() == IDS
+    tensors = torch.load(tmp_path / "t.pt", weights_only=True)
+    assert tensors["ids"] == IDS and torch.equal(tensors["embeddings"], torch.from_numpy(VECTORS))
+    assert tensors["metadata"]["phylocli.model"] == "f00"
+    with h5py.File(tmp_path / "t.h5") as file:
+        assert file["ids"].asstr()[:].tolist() == IDS and np.array_equal(file["embeddings"][:], VECTORS)
+        assert file.attrs["phylocli.model"] == "f00"
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy", "h5", "pt"])
+def test_files_of_arrays_are_the_same_bytes_each_time_and_none_after_an_error(tmp_path: Path, suffix: str) -> None:
+    def write(path: Path, *, fail: bool = False) -> None:
+        with TableWriter(path, embeddings_schema(5)) as writer:
+            writer.write(pl.DataFrame({"id": IDS, "length": [1, 2, 3, 4], "embedding": fixed()}))
+            assert not fail, "on purpose"
+
+    write(tmp_path / f"a.{suffix}")
+    write(tmp_path / f"b.{suffix}")
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(AssertionError, match="on purpose"):
+        write(tmp_path / f"c.{suffix}", fail=True)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_npy_file_without_its_ids_says_where_they_belong(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", VECTORS)
+    with pytest.raises(BadInputError, match=r"there is no t\.ids\.txt with one id"):
+        read_embeddings(tmp_path / "t.npy")
+
+
+def test_formats_of_vectors_are_refused_for_other_tables_and_npy_for_pipes(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot be written as \.npz"):
+        TableWriter(tmp_path / "t.npz", labels_schema())
+    with pytest.raises(UsageError, match="npz holds vectors"):
+        TableWriter(tmp_path / "t", labels_schema(), "npz")
+    with pytest.raises(UsageError, match="npy needs a file"), TableWriter("-", embeddings_schema(5), "npy"):
+        pass
+    packed = TableWriter(tmp_path / "t.npz.gz", embeddings_schema(5))
+    with pytest.raises(UsageError, match="not compressed from outside"), packed:
+        pass
 
 
 def test_what_was_taken_for_features_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,6 +218,6 @@ def test_presets_are_what_they_say_and_wrong_names_are_usage_errors(tmp_path: Pa
             list(run(replace(SMALL, **changes)))
     with pytest.raises(UsageError, match="preset"):
         plan_of(preset="slow")
-    with pytest.raises(UsageError, match="suffix of a figure"):
+    with pytest.raises(UsageError, match="a picture cannot be written"):
         run_benchmark(SMALL, tmp_path / "rows.tsv", figures=["figure.gif"])
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Vectors under names, as NPZ and HDF5 files hold them: arrays `ids` and `embeddings`, or one vector a sequence."""
+"""Vectors under names, as NPZ, NPY and HDF5 files hold them: arrays `ids` and `embeddings`, or one vector a sequence."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from phylocli.core.errors import BadInputError
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, note_input
+from phylocli.formats.tables.array_files import ids_beside
 from phylocli.formats.tables.columns import ID_COLUMNS, VECTOR_COLUMNS
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -31,6 +32,8 @@ _DAMAGE = (
 def read_npz(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
     """Read an NPZ archive: one array of ids and one of embeddings, or one vector a sequence under its id.
 
+    Of an NPY file, which is one array (n, D), the ids are lines of the text file beside it (see `ids_beside`).
+
     Raises:
         BadInputError: a damaged archive, pickled objects, or neither of these forms.
     """
@@ -38,7 +41,7 @@ def read_npz(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
     try:
         found = np.load(source, allow_pickle=False)
         if not isinstance(found, np.lib.npyio.NpzFile):
-            raise ValueError("it is one array, without ids")
+            return _with_ids_beside(source, found)
         with found as archive:
             arrays = {key: archive[key] for key in archive.files}
             if not all(isinstance(array, np.ndarray) for array in arrays.values()):
@@ -50,8 +53,18 @@ def read_npz(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
             why="it holds Python objects, and these are never unpickled" if pickled else _why(error),
             fix="save ids as text (np.array(ids, dtype=str))" if pickled else "write it again with np.savez",
         ) from error
-    return _vectors(
+    return vectors_of_arrays(
         arrays, str(source), "give arrays 'ids' (n,) and 'embeddings' (n, D), or one vector a sequence under its id"
+    )
+
+
+def _with_ids_beside(source: PathLike, vectors: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[Any]]:
+    beside = ids_beside(source)
+    if not beside.is_file():
+        raise ValueError(f"it is one array, without ids: there is no {beside.name} with one id a line")
+    note_input(beside)
+    return vectors_of_arrays(
+        {"ids": np.array(beside.read_text("utf-8").splitlines()), "embeddings": vectors}, str(source), ""
     )
 
 
@@ -88,7 +101,7 @@ def read_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
         raise BadInputError(
             f"{source} cannot be read as HDF5", why=_why(error), fix="write or copy the file again"
         ) from error
-    ids, vectors = _vectors(arrays, str(source), fix)
+    ids, vectors = vectors_of_arrays(arrays, str(source), fix)
     return (ids, vectors) if table else (ids_of_headers(ids), vectors)
 
 
@@ -106,7 +119,7 @@ def ids_of_headers(headers: list[str]) -> list[str]:
     return ids if len(set(ids)) == len(ids) else headers
 
 
-def _vectors(arrays: Arrays, name: str, fix: str) -> tuple[list[str], npt.NDArray[Any]]:
+def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], npt.NDArray[Any]]:
     """Return ids and vectors of either form.
 
     Raises:

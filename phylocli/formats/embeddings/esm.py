@@ -1,9 +1,10 @@
-"""Folders of `.pt` files as ESM's extraction script writes them: one sequence a file, and no code is ever unpickled."""
+"""Files of tensors (`.pt`), from which no code is ever unpickled: ESM's, one sequence a file in a folder, and tables."""
 
 from __future__ import annotations
 
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
-from phylocli.formats.embeddings.arrays import ids_of_headers
-from phylocli.formats.streams import note_input
+from phylocli.formats.embeddings.arrays import ids_of_headers, vectors_of_arrays
+from phylocli.formats.streams import PathLike, note_input
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -47,6 +48,33 @@ def read_folder(folder: Path) -> tuple[list[str], FloatArray]:
             f"{folder}: the files hold vectors of {min(widths)} to {max(widths)} features", fix="keep the files of one model"
         )
     return ids_of_headers(ids), np.stack(vectors)
+
+
+def is_tensors(source: PathLike) -> bool:
+    """Return whether a file is PyTorch's archive of tensors."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def read_tensors(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
+    """Return ids and vectors of one file: a dictionary with `ids` and `embeddings`, or of one vector a sequence.
+
+    Raises:
+        BadInputError: a file that is damaged, holds something else than tensors, numbers and texts, or neither form.
+    """
+    import torch
+
+    note_input(source)
+    record = _load(Path(source))
+    arrays = {
+        str(key): value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else np.array(value)
+        for key, value in record.items()
+        if isinstance(value, torch.Tensor) or (isinstance(value, list) and all(isinstance(part, str) for part in value))
+    }
+    return vectors_of_arrays(arrays, str(source), "save {'ids': [...], 'embeddings': tensor} with torch.save")
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from phylocli.core.errors import BadInputError
 from phylocli.formats import tables
 from phylocli.formats.embeddings.arrays import is_npz, read_hdf5, read_npz
-from phylocli.formats.embeddings.esm import is_folder, read_folder
+from phylocli.formats.embeddings.esm import is_folder, is_tensors, read_folder, read_tensors
 from phylocli.formats.embeddings.table import (
     EmbeddingTable,
     FloatArray,
@@ -41,10 +41,10 @@ def read_embeddings(
 ) -> EmbeddingTable:
     """Read a table of embeddings, the format known by its content.
 
-    Parquet, Arrow, TSV or CSV with columns of ids and features (see `phylocli.formats.tables.columns`); NPZ or HDF5 with
-    `ids` and `embeddings`, or one vector a sequence; a folder of parts as `phylocli embed -o FOLDER/` writes it, or of `.pt`
-    files as ESM's extraction script does. Parquet and parts with a column of vectors are streamed: only their ids are read
-    here.
+    Parquet, Arrow, TSV or CSV with columns of ids and features (see `phylocli.formats.tables.columns`); NPZ, HDF5 or `.pt`
+    with `ids` and `embeddings`, or one vector a sequence; NPY with the ids in a text file beside it; a folder of parts as
+    `phylocli embed -o FOLDER/` writes it, or of `.pt` files as ESM's extraction script does. Parquet and parts with a column
+    of vectors are streamed: only their ids are read here.
 
     Args:
         source: the file or folder; `-`/None is standard input.
@@ -74,7 +74,9 @@ def read_embeddings(
         if form is PARQUET and _plain(source):
             found = _from_parquet([Path(source)], name, options)
         elif form is NUMPY and is_npz(source):
-            found = _from_arrays(*read_npz(source), name, "NPZ arrays")
+            found = _from_arrays(*read_npz(source), name, "NumPy arrays")
+        elif form is NUMPY and is_tensors(source):
+            found = _from_arrays(*read_tensors(source), name, "tensors")
         elif form is HDF5:
             found = _from_arrays(*read_hdf5(source), name, "HDF5 datasets")
         elif form in (PARQUET, ARROW, ARROW_STREAM):

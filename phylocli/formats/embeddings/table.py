@@ -127,7 +127,7 @@ class EmbeddingTable:
         return pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), "length": lengths, "embedding": vectors})
 
     def write(self, path: PathLike, format: TableFormat | None = None) -> None:
-        """Write the table as `phylocli embed` does: Parquet, Arrow, TSV or CSV, by the suffix."""
+        """Write the table as `phylocli embed` does, by the suffix: Parquet, Arrow, TSV, CSV, NPZ, NPY, HDF5 or `.pt`."""
         write_table(self.to_polars(), path, embeddings_schema(self.dimension, metadata=self.metadata), format)
 
 

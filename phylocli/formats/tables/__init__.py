@@ -27,9 +27,20 @@ from phylocli.formats.tables.schemas import (
     split_schema,
     summary_schema,
 )
-from phylocli.formats.tables.writing import TableFormat, TableWriter, format_of, has_format, parse_format, write_table
+from phylocli.formats.tables.writing import (
+    EMBEDDINGS,
+    TABLES,
+    TableFormat,
+    TableWriter,
+    format_of,
+    has_format,
+    parse_format,
+    write_table,
+)
 
 __all__ = [
+    "EMBEDDINGS",
+    "TABLES",
     "TableFormat",
     "TableWriter",
     "arrow_frame",

@@ -1,4 +1,4 @@
-"""Writing tables as Parquet, Arrow IPC, TSV or CSV."""
+"""Writing tables as Parquet, Arrow IPC, TSV or CSV; embeddings also as arrays, or with one column a feature."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from phylocli.core.errors import UsageError, unknown_name
+from phylocli.formats.output_formats import format_by_suffix
 from phylocli.formats.streams import STDIO, PathLike, atomic_path, is_file, open_output, suffix_of
+from phylocli.formats.tables import array_files
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
 
-TableFormat = Literal["tsv", "csv", "parquet", "arrow"]
+TableFormat = Literal["tsv", "csv", "parquet", "arrow", "wide-tsv", "wide-csv", "npz", "npy", "hdf5", "pt"]
+
+TABLES: tuple[TableFormat, ...] = ("tsv", "csv", "parquet", "arrow")
+"""Formats that hold any table."""
+EMBEDDINGS: tuple[TableFormat, ...] = get_args(TableFormat)
+"""Formats of tables with a column of vectors: all."""
 
 _SUFFIXES: dict[str, TableFormat] = {
     ".tsv": "tsv",
@@ -26,34 +33,56 @@ _SUFFIXES: dict[str, TableFormat] = {
     ".arrows": "arrow",
     ".ipc": "arrow",
     ".feather": "arrow",
+    ".npz": "npz",
+    ".npy": "npy",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".pt": "pt",
 }
 
 
-def format_of(path: PathLike | None, default: TableFormat = "tsv", others: Sequence[str] = ()) -> TableFormat:
+def format_of(
+    path: PathLike | None,
+    default: TableFormat = "tsv",
+    *,
+    known: tuple[TableFormat, ...] = TABLES,
+    others: Sequence[str] = (),
+) -> TableFormat:
     """Return the table format that a path's suffix names (compression suffixes aside); `default` where it has none.
 
     Args:
-        path: of the output; `-`/None is standard output.
-        default: the format where there is no suffix.
+        path: the output; `-`/None is standard output.
+        default: the format where no suffix names one.
+        known: the formats in which this table can be written.
         others: suffixes that the caller knows besides, for the message.
 
     Raises:
-        UsageError: a suffix that names none.
+        UsageError: a suffix that names none of them.
     """
-    if path is None or str(path) == STDIO or str(path).startswith("/dev/"):
-        return default
-    suffix = suffix_of(path)
-    if suffix and suffix not in _SUFFIXES:
-        raise UsageError(
-            f"{path}: tables are not written as {suffix}",
-            fix=f"use a suffix of {', '.join((*_SUFFIXES, *others))} (of text also with .gz, .zst, …), or --format",
-        )
-    return _SUFFIXES.get(suffix, default)
+    suffixes = {suffix: format for suffix, format in _SUFFIXES.items() if format in known}
+    what = "embeddings" if known is EMBEDDINGS else "a table of this kind"
+    more = "".join(f"{suffix}, or " for suffix in others)
+    return format_by_suffix(path, suffixes, default, what=what, otherwise=f"{more}--format (text also with .gz, .zst, …)")
 
 
 def has_format(path: PathLike) -> bool:
     """Return whether a path's suffix names a table format."""
     return suffix_of(path) in _SUFFIXES
+
+
+def _vector_column(schema: pa.Schema) -> str | None:
+    """Return the name of the column of vectors, None where there is none."""
+    import pyarrow as pa
+
+    return next((field.name for field in schema if pa.types.is_fixed_size_list(field.type)), None)
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with the values themselves instead of dictionaries of them."""
+    import pyarrow as pa
+
+    fields = (field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema)
+    return pa.schema(list(fields), metadata=schema.metadata)
 
 
 class TableWriter:
@@ -62,16 +91,23 @@ class TableWriter:
     Args:
         target: a path, or `-`/None for standard output.
         schema: the table's columns; batches must have them all.
-        format: `tsv`, `csv`, `parquet` or `arrow` (the IPC stream); None takes it from the suffix.
+        format: see `TableFormat`; None takes it from the suffix. Arrow is a file; in pipes, and as `.arrows`, a stream.
 
     Use as a context manager. TSV is written without quoting: no value may hold a tab or a line end.
+
+    Raises:
+        UsageError: a format that does not exist, or that holds vectors only where the table has none.
     """
 
     def __init__(self, target: PathLike | None, schema: pa.Schema, format: TableFormat | None = None) -> None:
         import contextlib
 
         self.schema = schema
-        self.format: TableFormat = format or format_of(target)
+        self._vectors = _vector_column(schema)
+        known = TABLES if self._vectors is None else EMBEDDINGS
+        self.format: TableFormat = format or format_of(target, known=known)
+        if self.format not in known:
+            raise UsageError(f"{self.format} holds vectors, and this table has none", fix=f"choose {', '.join(TABLES)}")
         self.rows = 0
         self._target = target
         self._stack = contextlib.ExitStack()
@@ -83,7 +119,17 @@ class TableWriter:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if self.format == "parquet" and self._target is not None and is_file(self._target):
+        on_disk = self._target is not None and is_file(self._target)
+        if self.format in array_files.WRITERS:
+            assert self._vectors is not None
+            self._writer = self._stack.enter_context(
+                array_files.ArrayWriter(
+                    STDIO if self._target is None else self._target, self.schema, self._vectors, self.format
+                )
+            )
+            return self
+        if self.format == "parquet" and on_disk:
+            assert self._target is not None
             path = self._stack.enter_context(atomic_path(self._target))
             self._stream = self._stack.enter_context(path.open("wb"))
         else:
@@ -92,7 +138,10 @@ class TableWriter:
             if self.format == "parquet":
                 self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd", write_page_checksum=True)
             elif self.format == "arrow":
-                self._writer = pa.ipc.new_stream(self._stream, self.schema)
+                as_file = on_disk and suffix_of(str(self._target)) != ".arrows"
+                if as_file:  # which has one dictionary a column, and each batch brings its own
+                    self.schema = _plain(self.schema)
+                self._writer = (pa.ipc.new_file if as_file else pa.ipc.new_stream)(self._stream, self.schema)
         except BaseException as error:
             self._stack.__exit__(type(error), error, error.__traceback__)
             raise
@@ -100,13 +149,20 @@ class TableWriter:
 
     @property
     def _separator(self) -> str:
-        return "," if self.format == "csv" else "\t"
+        return "," if self.format in ("csv", "wide-csv") else "\t"
 
     def _head(self) -> None:
         # With the first row, not before: an input that turns out to be bad must leave standard output empty.
         if not self._headed:
-            self._stream.write((self._separator.join(self.schema.names) + "\n").encode())
+            names = [name for column in self.schema for name in self._columns(column)]
+            self._stream.write((self._separator.join(names) + "\n").encode())
             self._headed = True
+
+    def _columns(self, field: pa.Field) -> list[str]:
+        """Return the columns of text that stand for one of the table: of vectors in a wide table, one a feature."""
+        if field.name == self._vectors and self.format.startswith("wide"):
+            return [f"d{number}" for number in range(1, field.type.list_size + 1)]
+        return [field.name]
 
     def write(self, batch: pa.Table | pl.DataFrame) -> None:
         """Append rows."""
@@ -123,17 +179,22 @@ class TableWriter:
         self._head()
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
+        if self._vectors is not None and self.format.startswith("wide"):
+            features = self._columns(self.schema.field(self._vectors))
+            frame = frame.with_columns(pl.col(self._vectors).arr.to_struct(fields=features)).unnest(self._vectors)
+            frame = frame.with_columns(pl.col(features).cast(pl.Float32))
         lists = [name for name, kind in frame.schema.items() if kind in (pl.List, pl.Array)]
         frame = frame.with_columns(
             pl.col(name).cast(pl.List(pl.Float32)).cast(pl.List(pl.String)).list.join(" ") for name in lists
         )
-        style: Literal["never", "necessary"] = "never" if self.format == "tsv" else "necessary"
+        style: Literal["never", "necessary"] = "never" if self._separator == "\t" else "necessary"
         text = frame.write_csv(separator=self._separator, include_header=False, quote_style=style)
         self._stream.write(text.encode())
 
     def flush(self) -> None:
         """Send what is written on its way, for readers of a pipe."""
-        self._stream.flush()
+        if self._stream is not None:
+            self._stream.flush()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -156,14 +217,18 @@ def write_table(frame: pl.DataFrame, target: PathLike | None, schema: pa.Schema,
         writer.write(frame)
 
 
-def parse_format(text: str | None) -> TableFormat | None:
-    """Return a table format by its name; None stays None.
+def parse_format(
+    text: str | None, target: PathLike | None = None, *, known: tuple[TableFormat, ...] = TABLES
+) -> TableFormat | None:
+    """Return a table format by its name; None where nothing is named, once it is known that the target's suffix will do.
 
     Raises:
-        UsageError: no such format.
+        UsageError: none of the known formats.
     """
     if text is None:
+        format_of(target, known=known)
         return None
-    if text not in get_args(TableFormat):
-        raise unknown_name("unknown table format", text, get_args(TableFormat))
-    return text  # type: ignore[return-value]
+    found = next((format for format in known if format == text), None)
+    if found is None:
+        raise unknown_name("unknown table format", text, known)
+    return found

@@ -13,8 +13,9 @@ import polars as pl
 from phylocli.config.map import MapConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
+from phylocli.formats.pictures import picture_format, save_figure
 from phylocli.formats.sequences.fasta import shorten
-from phylocli.formats.streams import PathLike, open_output
+from phylocli.formats.streams import PathLike, is_file, open_output, suffix_of
 from phylocli.formats.tables.columns import ColumnOptions, Taken, is_index
 from phylocli.probe.inputs.dataset import HIERARCHY
 from phylocli.probe.inputs.embedding import Embedding
@@ -23,9 +24,12 @@ from phylocli.probe.inputs.labels import labels_name, read_label_table
 from phylocli.probe.inputs.tables import SAME_IDS
 from phylocli.probe.map.coordinates import place_points, resolve_method
 from phylocli.probe.map.page import MapPage, render_map
+from phylocli.probe.map.picture import map_figure
 from phylocli.statistics.sampling import subsample
 
 logger = logging.getLogger(__name__)
+
+PAGES = (".html", ".htm")
 
 
 def draw_map(
@@ -36,20 +40,20 @@ def draw_map(
     labels: PathLike | pl.DataFrame | None = None,
     **options: Any,
 ) -> MapPage:
-    """Write an interactive map of an embedding table: one HTML file, works offline.
+    """Write a map of an embedding table: one interactive HTML file that works offline, or a picture.
 
     Args:
         embeddings: a table (see `read_embeddings`), or such an object.
-        output: the HTML file.
+        output: an HTML file (`.html`), or a picture (`.svg`, `.png`, `.pdf`).
         config: options; or give them as keywords.
         labels: table, or polars frame, with a column of ids; ids without a row are drawn without a label.
         **options: fields of `MapConfig`.
 
     Returns:
-        What the page shows.
+        What the map shows.
 
     Raises:
-        UsageError: no such projection or column, or too small a limit.
+        UsageError: no such projection or column, too small a limit, or an output of another format.
         BadInputError: tables that cannot be read, fewer than three embeddings, embeddings that all point the same way, no id
             in common with the labels.
         MissingDependencyError: UMAP is asked for and not installed.
@@ -59,6 +63,7 @@ def draw_map(
         >>> page = phylocli.draw_map(table, "globins.html", projection="pca")
     """
     config = MapConfig.of(config, options)
+    picture = picture_format(output, *PAGES) if is_file(output) and suffix_of(output) else None
     options_of_columns, limit, column = config.column_options, config.limit, config.column
     taken: list[Taken] = []
     if isinstance(embeddings, Embedding):
@@ -97,8 +102,11 @@ def draw_map(
         codes=codes,
         values=coloured.values if coloured else None,
     )
-    with open_output(output) as stream:
-        stream.write(render_map(page).encode())
+    if picture is not None:
+        save_figure(map_figure(page), output)
+    else:
+        with open_output(output) as stream:
+            stream.write(render_map(page).encode())
     return page
 
 

@@ -10,8 +10,7 @@
   const ids = data.ids, n = ids.length, at = unpack(data.points, Uint16Array), FULL = 65535;
   const names = data.names || [], codes = data.codes ? unpack(data.codes, Int32Array) : null;
   const values = data.values ? unpack(data.values, Float32Array) : null, ranks = data.ranks ? unpack(data.ranks, Float32Array) : null;
-  const LIGHT = ["#1f77b4", "#e6842a", "#2e9e4f", "#cf3d3e", "#8d69b8", "#8c5a4c", "#dd7bbd", "#6d7a28", "#12a5b8", "#c9a516",
-    "#3f3fbf", "#b04a00", "#0b6b4f", "#ff6f69", "#5b2a86", "#c98f5a", "#a3195b", "#9bbf30", "#5aa9e6", "#7a6a00"];
+  const LIGHT = data.colours;
   const DARK = ["#62aee8", "#f5a55a", "#62c97f", "#f1706e", "#b99be0", "#c09080", "#eea3d5", "#b4c25c", "#4fd0e0", "#e5cb55",
     "#8f8fff", "#e07b39", "#3fbf95", "#ffa19d", "#a678d8", "#e2b98c", "#e05a9a", "#c9e86b", "#9fd0ff", "#bfae3a"];
   const SCALE = ["#4b2a83", "#3c5793", "#287f90", "#239287", "#35a774", "#62b955", "#9fc63a", "#e0cc2f"];
@@ -27,7 +26,7 @@
     return [order, sizes];
   };
   if (codes) {
-    const shown = Math.min(names.length, data.colours), last = names.length > shown ? shown : -1;
+    const shown = Math.min(names.length, LIGHT.length), last = names.length > shown ? shown : -1;
     const total = shown + 2, group = (i) => codes[i] < 0 ? shown + 1 : Math.min(codes[i], shown);
     const [order, starts] = bins(total, group), part = (k) => order.subarray(starts[k], starts[k + 1]);
     for (let k = 0; k < shown; k++) groups.push({ name: names[k], colour: (dark) => (dark ? DARK : LIGHT)[k % LIGHT.length], points: part(k), on: true });

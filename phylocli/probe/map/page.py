@@ -16,8 +16,11 @@ from markupsafe import Markup
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-COLOURS = 20
-"""Number of classes, the largest, with a colour of their own; the others are grey until they are selected."""
+CLASS_COLOURS = (
+    *("#1f77b4", "#e6842a", "#2e9e4f", "#cf3d3e", "#8d69b8", "#8c5a4c", "#dd7bbd", "#6d7a28", "#12a5b8", "#c9a516"),
+    *("#3f3fbf", "#b04a00", "#0b6b4f", "#ff6f69", "#5b2a86", "#c98f5a", "#a3195b", "#9bbf30", "#5aa9e6", "#7a6a00"),
+)
+"""Of the largest classes, on a light ground; the others are grey until they are selected."""
 
 
 def _packed(values: np.ndarray, kind: str) -> str:
@@ -85,7 +88,7 @@ def render_map(page: MapPage) -> str:
         "ids": page.ids,
         "points": _packed(np.round(page.points * 65_535), "u2"),
         "column": page.column,
-        "colours": COLOURS,
+        "colours": CLASS_COLOURS,
     }
     if page.codes is not None:
         data |= {"names": page.names, "codes": _packed(page.codes, "i4")}

@@ -94,7 +94,7 @@ def test_texts_become_numbers_only_where_nothing_is_lost(tmp_path):
 
 @pytest.mark.parametrize("name", ["e.h5", "e.npz", "e.xlsx", "e.json", "e.h5.gz", "E.NPZ", "e.v2"])
 def test_a_suffix_of_no_table_format_is_refused_with_the_list(tmp_path, pairs, name):
-    with pytest.raises(UsageError, match=f"tables are not written as \\.{name.lower().split('.')[1]}") as caught:
+    with pytest.raises(UsageError, match=f"cannot be written as \\.{name.lower().split('.')[1]}") as caught:
         tables.write_table(pairs, tmp_path / name, tables.pairs_schema())
     assert all(suffix in (caught.value.fix or "") for suffix in (".tsv", ".csv", ".parquet", ".arrow", "--format"))
     assert not list(tmp_path.iterdir())
