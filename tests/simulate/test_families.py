@@ -28,7 +28,7 @@ from phylocli.simulate import (
 )
 from phylocli.simulate.families import rate_digits
 from phylocli.simulate.indels import History
-from phylocli.simulate.settings import parse_law, read_frequencies, read_trees
+from phylocli.simulate.settings import parse_distribution, read_frequencies, read_trees
 from phylocli.tree.distances.matrix import distance_matrix
 from phylocli.tree.models import substitution_model
 
@@ -344,13 +344,13 @@ def test_bad_trees_are_refused(text: str, tmp_path) -> None:
 def test_words_of_options() -> None:
     assert SimulateConfig.of(None, {"tips": "5"}).tips == SimulateConfig.of(None, {"tips": 5}).tips == (5, 5)
     assert SimulateConfig.of(None, {"tips": "5:9"}).tips == SimulateConfig.of(None, {"tips": [5, 9]}).tips == (5, 9)
-    assert parse_law("geometric:2.5") == ("geometric", 2.5)
+    assert parse_distribution("geometric:2.5") == ("geometric", 2.5)
     assert read_frequencies("model") is None and read_frequencies("equal") == pytest.approx([0.05] * 20)
     wrong = [
         lambda: SimulateConfig.of(None, {"tips": "many"}),
         lambda: SimulateConfig.of(None, {"tips": 1}),
         lambda: SimulateConfig.of(None, {"length": "9:5"}),
-        lambda: parse_law("power"),
+        lambda: parse_distribution("power"),
         lambda: TreeModel(tips=(1, 1)),
         lambda: TreeModel("bush"),
         lambda: Settings(length=(0, 5)),

@@ -443,5 +443,5 @@ def test_a_flipped_bit_of_a_record_is_noticed_when_it_is_read(store: Store, exam
         with pytest.raises(BadInputError, match=path.name):
             store.read(family.accession)
     path.write_bytes(whole * 2)
-    with pytest.raises(BadInputError, match="holds 2 records"):
+    with pytest.raises(BadInputError, match="contains 2 records"):
         store.read(family.accession)
