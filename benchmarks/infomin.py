@@ -50,7 +50,7 @@ def main() -> None:
         phylocli.write_families((records[k] for k in chosen), some)
     folder = options.output / "infomin"
     table = analyse(
-        some, folder, bands=options.bands, recipe="default-model", steps=options.steps, settings=SETTINGS, evaluate=dev,
+        some, folder, bands=options.bands, recipe="default-model", steps=options.steps, train=SETTINGS, evaluate=dev,
         seeds=[int(seed) for seed in options.seeds.split(",")], jobs=options.jobs,
     )  # fmt: skip
     columns = ["nats_infonce", "nats_smile", *QUALITIES]

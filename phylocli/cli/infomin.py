@@ -25,10 +25,6 @@ def command(
     ],
     *,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the analysis.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A training option of all runs; may be repeated."),
-    ] = None,
     evaluate: Annotated[
         Path | None,
         typer.Option(
@@ -42,14 +38,6 @@ def command(
     InfoMin analysis (Tian et al. 2020). DIR gets infomin.svg, infomin.html, infomin.tsv and .parquet (one row per view),
     runs.tsv and .parquet (one row per run), and the runs themselves; the same command resumes an interrupted analysis.
     """
-    from phylocli.config.assignments import parse_assignment
     from phylocli.infomin import analyse
 
-    analyse(
-        families,
-        output,
-        config,
-        settings=dict(parse_assignment(text) for text in settings or []),
-        evaluate=evaluate,
-        cache=cache or True,
-    )
+    analyse(families, output, config, evaluate=evaluate, cache=cache or True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 from phylocli.core.errors import UsageError
@@ -37,6 +38,14 @@ def parse_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """Return `{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{at}{key}.") if isinstance(value, Mapping) else {at + key: value}
+    return found
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from phylocli.config.assignments import nested
 from phylocli.config.base import Cli, Config
+from phylocli.config.layers import Layer
+from phylocli.config.train import TrainConfig
 from phylocli.config.types import Ranges
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import VIEWS
+
+logger = logging.getLogger(__name__)
 
 
 def _seeds(value: Any) -> Any:
@@ -43,6 +49,25 @@ class InfominConfig(Config):
     """Metric of the figure."""
     jobs: Annotated[int, Field(ge=1), Cli("-j", "--jobs", metavar="N", decisive=False)] = 1
     """Runs at a time."""
+    train: Annotated[dict[str, Any], Cli(shown=False)] = Field(default_factory=dict)
+    """Training options of all runs, by their names in [train]: `--set train.batch.pairs=64`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_training(cls, values: Any) -> Any:
+        """Take training options without the word `train`, their former names, too."""
+        if not isinstance(values, dict):
+            return values
+        old = {
+            key: value for key, value in values.items() if key in TrainConfig.model_fields and key not in cls.model_fields
+        }
+        for key in old:
+            logger.warning(f"{key} of infomin is now called train.{key}; the old name will be removed")
+        train = values.get("train", {})
+        if not isinstance(train, dict):
+            return values
+        rest = {key: value for key, value in values.items() if key not in old}
+        return {**rest, "train": Config.merge(nested(train), old)}
 
     @model_validator(mode="after")
     def _check_bands(self) -> Self:
@@ -51,6 +76,13 @@ class InfominConfig(Config):
                 raise UsageError(
                     f"'{low:g}:{high:g}' is not a distance band", fix="write bands as 0:0.5,0.5:1, in substitutions per site"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_training(self) -> Self:
+        TrainConfig.layered([Layer("", {"recipe": self.recipe}), Layer("[infomin.train]", self.train)])
+        if "split" in self.train.get("validation", {}):
+            raise UsageError("infomin chooses the members that are held out", fix="leave out train.validation.split")
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
@@ -67,6 +68,30 @@ class Family:
     declared_size: int | None = None
     where: str = ""
     alphabet: str = "protein"
+
+    def __post_init__(self) -> None:
+        """Check what a reader checks with the line of the file.
+
+        Raises:
+            BadInputError: an id twice, more or fewer rows than ids, aligned rows of different lengths.
+        """
+        if len(self.ids) != len(self.rows):
+            raise BadInputError(
+                f"{self.label} has {len(self.ids)} ids and {len(self.rows)} rows", fix="give one row for each id"
+            )
+        if len(set(self.ids)) < len(self.ids):
+            name = next(name for name, count in Counter(self.ids).items() if count > 1)
+            raise BadInputError(
+                f"{self.label}: the id {shorten(name)!r} occurs twice", fix="give each member an id of its own"
+            )
+        if self.aligned and len(set(map(len, self.rows))) > 1:
+            name, row = next((name, row) for name, row in zip(self.ids, self.rows, strict=True) if len(row) != self.columns)
+            raise BadInputError(
+                f"{self.label}: the row of {shorten(name)!r} has {len(row)} columns, that of {shorten(self.ids[0])!r} has "
+                f"{self.columns}",
+                why="rows of an alignment have one length",
+                fix="fill up the rows with '-', or give aligned=False for sequences that are not aligned",
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -211,7 +236,7 @@ class Family:
         keep = set(ids)
         unknown = keep - set(self.ids)
         if unknown:
-            raise BadInputError(f"{self.label} has no member {shorten(min(unknown))!r}")
+            raise BadInputError(f"{self.label} has no member {shorten(min(unknown))!r}", fix="choose from its ids")
         index = [i for i, name in enumerate(self.ids) if name in keep]
         tree = self.tree
         if tree is not None and len(index) < len(self.ids):

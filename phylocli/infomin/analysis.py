@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from phylocli.config.assignments import flat
 from phylocli.config.infomin import InfominConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
@@ -36,7 +37,7 @@ from phylocli.tree import infer_trees
 logger = logging.getLogger(__name__)
 
 SETTINGS = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.fraction": 0.2, "log.mfu": False}
-"""Default settings of all runs: short ones that differ only in their views."""
+"""Training options of all runs unless `InfominConfig.train` has them: short runs that differ only in their views."""
 SCORED = 3
 """Minimum number of held-out members of a family."""
 HELD_OUT = {"train": False, "validation": True}
@@ -47,7 +48,6 @@ def analyse(
     output: PathLike,
     config: InfominConfig | None = None,
     *,
-    settings: dict[str, Any] | None = None,
     evaluate: PathLike | None = None,
     cache: Cache = True,
     **options: Any,
@@ -63,7 +63,6 @@ def analyse(
         families: Stockholm records; missing trees are inferred.
         output: the folder.
         config: options; may also be given as keywords. Views with a distance parameter are matched to the mean of each band.
-        settings: training options of all runs, by dotted names, overriding `SETTINGS`.
         evaluate: family records on which quality is measured; None uses the held-out members of the same families.
         cache: cache of compiled families, as in `train_model`.
         **options: fields of `InfominConfig`.
@@ -87,11 +86,7 @@ def analyse(
         elsewhere = None if evaluate is None else _with_trees(evaluate, folder)[1]
         matched = band_cells(config.bands, records)
         cells = [*matched, *view_cells(config.other_views, [cell.distance or 0.0 for cell in matched])]
-        changes = {**SETTINGS, **(settings or {})}
-        if changes.get("validation.split"):
-            raise UsageError(
-                "infomin decides itself which members are held out", fix="leave validation.split out of the settings"
-            )
+        changes = {**SETTINGS, **flat(config.train)}
         pattern = _save_splits(folder, records, seeds, float(changes["validation.fraction"]))
         changes["validation.split"] = pattern
         variation = as_variation(cells, changes)
@@ -121,8 +116,7 @@ def analyse(
         svg, page = draw(table, summary, differences, config.quality)
         write_text(folder / "infomin.svg", svg)
         write_text(folder / "infomin.html", page)
-        given = {"settings": changes, "evaluate": None if evaluate is None else str(evaluate)}
-        parameters = {**config.to_parameters(), **given}
+        parameters = {**config.to_parameters(), "train": changes, "evaluate": None if evaluate is None else str(evaluate)}
         facts = provenance("infomin", parameters, min(seeds))
         write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
         logger.info(f"figure: {folder / 'infomin.svg'}, table: {folder / 'infomin.tsv'}")

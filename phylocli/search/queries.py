@@ -66,7 +66,9 @@ def table_queries(found: EmbeddingTable, table: EmbeddingTable) -> Queries:
                 fix="embed both with one model",
             )
     if found.dimension != table.dimension:
-        raise BadInputError(f"{found.name} has {found.dimension} features, {table.name} {table.dimension}")
+        raise BadInputError(
+            f"{found.name} has {found.dimension} features, {table.name} {table.dimension}", fix="embed both with one model"
+        )
     return Queries(found.ids, found.numpy())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,6 @@ from phylocli.tree.choices import automatic_engines, check_config, choose_engine
 from phylocli.tree.distances.matrix import (
     DISTANCES,
     FORMULAS,
-    distance_matrix_report,
     fill_undefined,
 )
 from phylocli.tree.distances.overlap import least_overlap, overlap_groups
@@ -39,7 +37,7 @@ from phylocli.tree.parallel import Result
 from phylocli.tree.refinement import improve, one_thread, rearrange, refines
 from phylocli.tree.refinement import refine as refine_lengths
 from phylocli.tree.rooting import root
-from phylocli.tree.settings import Inferred, Settings, describe_model, shape
+from phylocli.tree.settings import Inferred, Settings, describe_model, distances_of, shape
 from phylocli.tree.support import add_support, parse_support
 
 logger = logging.getLogger(__name__)
@@ -227,10 +225,7 @@ def infer_tree(family: Family, config: TreeConfig) -> Family:
 
 
 def _as_aligned(family: Family) -> Family:
-    """Return the family as an alignment whose ids are known to be unique, and its letters to be residues and gaps."""
-    if len(set(family.ids)) < len(family):
-        [(twice, _)] = Counter(family.ids).most_common(1)
-        raise BadInputError(f"{family.label}: the id {shorten(twice)!r} occurs twice", fix="make the ids unique")
+    """Return the family as an alignment whose letters are known to be residues and gaps."""
     for name, row in zip(family.ids, family.rows, strict=True):
         check_residues(row, name, family.where)
     if len({len(row) for row in family.rows}) > 1:
@@ -387,13 +382,7 @@ def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float]
     if len(states) == 1:
         return [0.0], "of identical sequences", None
     alpha = shape(states, settings)
-    d, _ = distance_matrix_report(
-        states,
-        model=settings.model,
-        alpha=alpha,
-        min_overlap=settings.min_overlap,
-        max_distance=settings.max_distance,
-    )
+    d, _ = distances_of(states, settings, alpha)
     fill_undefined(d)
     description = f"exact for {len(states)} different sequences, {describe_model(settings, alpha)}"
     if len(states) == 2:

@@ -135,7 +135,7 @@ def test_no_view_is_scored_on_members_that_it_was_trained_on(
     assert any(not unheld.ids(family.label, "validation") for family in families)
     analyse(
         tmp_path / "trees.sto", tmp_path / "a", bands=[(0, 0.3), (0.3, 3)], views=["crop"], steps=1, seeds=[0, 1],
-        settings={"batch.pairs": 8, "validation.pairs": 8, "validation.fraction": 0.3}, cache=False,
+        train={"batch.pairs": 8, "validation.pairs": 8, "validation.fraction": 0.3}, cache=False,
     )  # fmt: skip
     runs = sorted((tmp_path / "a" / "sweep" / "runs").iterdir())
     assert len(runs) == 6
@@ -159,7 +159,7 @@ def test_the_analysis_goes_on_where_it_was_and_gives_the_same_table(
     def run(folder: str) -> pl.DataFrame:
         return analyse(
             tmp_path / "trees.sto", tmp_path / folder, bands=[(0, 2)], views=["substitution"], steps=2, seeds=[0, 1],
-            settings=settings, cache=False,
+            train=settings, cache=False,
         )  # fmt: skip
 
     whole = run("a")

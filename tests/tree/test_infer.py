@@ -21,7 +21,7 @@ from phylocli.formats.tree import Tree, quote
 from phylocli.simulate import random_tree, simulate_states
 from phylocli.tree import infer
 from phylocli.tree.choices import choose_engine
-from phylocli.tree.engines import _distances, _external, iqtree, veryfasttree
+from phylocli.tree.engines import _external, iqtree, veryfasttree
 from phylocli.tree.infer import attach_trees, infer_trees
 
 VERYFASTTREE = pytest.param("veryfasttree", marks=pytest.mark.needs("veryfasttree"))
@@ -389,7 +389,7 @@ def test_a_program_that_fails_says_its_last_words(tmp_path: Path) -> None:
 def test_single_precision_of_large_families_gives_the_same_tree(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     family, _ = simulated(30, 150, seed=4)
     double = infer_one(family, engine=engine, refine=False).require_tree()
-    monkeypatch.setattr(_distances, "SINGLE_ABOVE", 10)
+    monkeypatch.setattr("phylocli.tree.settings.SINGLE_ABOVE", 10)
     single = infer_one(family, engine=engine, refine=False).require_tree()
     assert splits(single) == splits(double)
     expected = distances(double)
@@ -413,7 +413,7 @@ def three() -> Iterator[Family]:
         family, _ = simulated(5, 80, seed=k)
         family.accession = f"PF{k}"
         if k == 1:
-            family.rows[2] = "X" + family.rows[2][:-3]
+            family.aligned, family.rows[2] = False, "X" + family.rows[2][:-3]
         yield family
 
 

@@ -40,8 +40,12 @@ def run(program: str, arguments: Sequence[str], *, folder: Path, timeout: float 
     except TimeoutError as error:
         raise PhylocliError(str(error), fix="raise --timeout, or use --engine bme") from None
     except OSError as error:
-        raise PhylocliError(f"{name} cannot be started", why=str(error)) from error
+        raise PhylocliError(f"{name} cannot be started", why=str(error), fix="reinstall it, or use --engine bme") from error
     if done.returncode != 0:
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise PhylocliError(f"{name} failed with exit status {done.returncode}", why=" | ".join(said[-3:]) or None)
+        raise PhylocliError(
+            f"{name} failed with exit status {done.returncode}",
+            why=" | ".join(said[-3:]) or None,
+            fix="use another engine, for example --engine bme",
+        )
     return done.stdout, done.stderr
