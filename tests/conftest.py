@@ -18,6 +18,7 @@ from hypothesis import is_hypothesis_test, settings
 
 if TYPE_CHECKING:
     from phylocli.formats.family import Family
+from fork_server import ForkServer
 from standin import Standin
 from typer.testing import CliRunner, Result
 
@@ -257,30 +258,35 @@ def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pa
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Start commands in processes that have the large libraries imported."""
+    with ForkServer() as server:
+        yield server
+
+
 @pytest.fixture
-def phylocli(tmp_path: Path) -> Run:
+def phylocli(tmp_path: Path, fork_server: ForkServer) -> Run:
     """Run the real command in a process of its own: `phylocli("pairs", "-", input=b"...")`; streams as bytes."""
 
-    def run(*args: object, input: bytes | None = None, env: dict[str, str] | None = None, **options: object) -> object:
-        environment = {
-            **os.environ,
-            "PHYLOCLI_STORE": str(tmp_path / "store"),
-            "NO_COLOR": "1",
-            "COLUMNS": "120",
-            **(env or {}),
-        }
-        options.setdefault("timeout", 300)
-        options.setdefault("cwd", tmp_path)
-        return subprocess.run(
-            [sys.executable, "-m", "phylocli", *map(str, args)],
-            input=input if input is not None else b"",
-            env=environment,
-            capture_output=True,
-            check=False,
-            **options,  # type: ignore[call-overload]
-        )
+    def run(
+        *args: object,
+        input: bytes = b"",
+        env: dict[str, str] | None = None,
+        cwd: Path = tmp_path,
+        timeout: float = 300,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[bytes]:
+        words = [str(arg) for arg in args]
+        own = {"PHYLOCLI_STORE": str(tmp_path / "store"), "NO_COLOR": "1", "COLUMNS": "120", **(env or {})}
+        environment = {**os.environ, **own}
+        if not options and fork_server.accepts(environment):
+            return fork_server.run(words, input=input, env=environment, cwd=cwd, timeout=timeout)
+        command = [sys.executable, "-m", "phylocli", *words]
+        options = {"input": input, "env": environment, "cwd": cwd, "timeout": timeout, **options}
+        return subprocess.run(command, capture_output=True, check=False, **options)
 
-    return run  # type: ignore[return-value]
+    return run
 
 
 @pytest.fixture
