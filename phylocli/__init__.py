@@ -1,6 +1,6 @@
 """phylocli: protein families, their trees, and embeddings learned from evolution.
 
-Every stage of the command line is one function here:
+Every stage of the command line is a function of this package:
 
 >>> import phylocli
 >>> families = phylocli.read_families("examples/families.sto")
@@ -9,7 +9,7 @@ Every stage of the command line is one function here:
 >>> table = phylocli.load_model("default").embed(["MKTAYIAKQR", "MKVLA"])  # .numpy() (N, D), .to_polars(), .write(path)
 >>> report = phylocli.probe(table, labels)  # doctest: +SKIP
 
-Names are loaded when first used, so `import phylocli` is fast and imports no heavy library.
+Names are loaded on first use, so `import phylocli` is fast and imports no heavy library.
 """
 
 import sys
@@ -23,10 +23,11 @@ set_environment()
 
 __version__ = "0.1.0"
 
-# The names are in __init__.pyi, once for type checkers and for here.
+# The names are defined in __init__.pyi, for type checkers and for this module.
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-# `phylocli.probe` and `phylocli.search` are packages that can be called (core.callable_module); no function hides them.
+# `phylocli.probe` and `phylocli.search` are callable packages (core.callable_module); functions of these names would hide
+# them.
 globals().pop("__lazy_shadowed__", None)
 
 

@@ -3,8 +3,8 @@
 Eddy, PLoS Comput. Biol. 7:e1002195 (2011), doi:10.1371/journal.pcbi.1002195; Larralde & Zeller, Bioinformatics 39:btad214
 (2023), doi:10.1093/bioinformatics/btad214.
 
-One policy of letters for every use: HMMER gets the 20 amino acids and `X`; any other letter (`B`, `J`, `O`, `U`, `Z`, …)
-becomes `X`, and aligned rows get their own letters back. Sequences are named by their index, so no name ever reaches HMMER.
+One policy for letters: HMMER gets the 20 amino acids and `X`; any other letter (`B`, `J`, `O`, `U`, `Z`, …) becomes `X`, and
+aligned rows get their own letters back. Sequences are named by their index, so HMMER never sees names.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _NO_FILTER: dict[str, Any] = {"F1": 1.0, "F2": 1.0, "F3": 1.0, "bias_filter": Fa
 
 
 def plain(sequence: str) -> str:
-    """Return a sequence in which every letter but the 20 amino acids is `X`."""
+    """Return a sequence in which every letter except the 20 amino acids is `X`."""
     return _UNUSUAL.sub("X", sequence)
 
 
 def plain_row(row: str) -> str:
-    """Return an aligned row in upper case with `-` for every gap and `X` for every letter but the 20 amino acids."""
+    """Return an aligned row in upper case with `-` for every gap and `X` for every letter except the 20 amino acids."""
     return "".join("-" if c in "-." else plain(c) for c in row.upper())
 
 
 def restore(row: str, sequence: str) -> str:
-    """Return an aligned row with the letters of `sequence` in place of its own; case is kept."""
+    """Return an aligned row with its letters replaced by those of `sequence`; case is kept."""
     if not _UNUSUAL.search(sequence):
         return row
     letters = iter(sequence)
@@ -56,26 +56,26 @@ def amino() -> Alphabet:
 
 
 def digital(sequence: str, name: str = "query") -> DigitalSequence:
-    """Return an unaligned sequence as HMMER takes it."""
+    """Return an unaligned sequence in HMMER's format."""
     from pyhmmer import easel
 
     return easel.TextSequence(name=name, sequence=plain(sequence)).digitize(amino())
 
 
 def digital_block(sequences: Iterable[str]) -> DigitalSequenceBlock:
-    """Return unaligned sequences as HMMER searches them; each is named by its index."""
+    """Return unaligned sequences in HMMER's format for searches, named by their index."""
     from pyhmmer import easel
 
     return easel.DigitalSequenceBlock(amino(), [digital(sequence, str(i)) for i, sequence in enumerate(sequences)])
 
 
 def digital_msa(rows: Iterable[str], match: npt.NDArray[np.bool_] | None = None, name: str = "family") -> DigitalMSA:
-    """Return aligned rows as HMMER's builder takes them.
+    """Return aligned rows in the format of HMMER's builder.
 
     Args:
-        rows: upper case letters and `-` alone, of one length; see `plain_row`.
-        match: which columns are match states, shape (columns,); None leaves that to HMMER.
-        name: of the model.
+        rows: upper-case letters and `-` only, of equal length; see `plain_row`.
+        match: which columns are match states, shape (columns,); None lets HMMER decide.
+        name: name of the model.
 
     Raises:
         ValueError: rows of different lengths, or none.
@@ -89,7 +89,7 @@ def digital_msa(rows: Iterable[str], match: npt.NDArray[np.bool_] | None = None,
 
 
 def build_hmm(family: Family) -> HMM:
-    """Return a profile HMM built from an aligned family, as hmmbuild does; `#=GC RF` marks its match columns if present.
+    """Return a profile HMM built from an aligned family, as by hmmbuild; `#=GC RF` marks its match columns if present.
 
     Raises:
         BadInputError: HMMER cannot build a model from it.
@@ -105,7 +105,7 @@ def build_hmm(family: Family) -> HMM:
         raise BadInputError(
             f"{family.label}: HMMER cannot build a profile HMM from its alignment",
             why=str(error),
-            fix="give --hmm FILE, or align de novo with --method famsa",
+            fix="give --hmm FILE, or align de novo with --engine famsa",
         ) from error
     return hmm
 
@@ -116,7 +116,7 @@ def align_to(hmm: HMM, sequences: Sequence[str], *, threads: int = 0) -> tuple[l
     Args:
         hmm: of proteins.
         sequences: residues in upper case, without gaps.
-        threads: CPU threads; 0 takes all.
+        threads: CPU threads; 0 uses all cores.
     """
     import pyhmmer
 
@@ -129,15 +129,15 @@ def align_to(hmm: HMM, sequences: Sequence[str], *, threads: int = 0) -> tuple[l
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How HMMER searches.
+    """Options of a HMMER search.
 
     Attributes:
-        evalue: highest E-value of sequences and of domains, for reporting and inclusion; infinite reports everything.
-        database_size: number of sequences that E-values are for; None: those searched.
-        filters: use HMMER's acceleration filters (MSV, Viterbi, Forward, bias); False scores every target in full.
-        threads: CPU threads; 0 takes all.
+        evalue: maximum E-value of sequences and domains, for reporting and inclusion; infinite reports everything.
+        database_size: number of sequences for E-values; None: that of the targets.
+        filters: use HMMER's acceleration filters (MSV, Viterbi, Forward, bias); False scores every target completely.
+        threads: CPU threads; 0 uses all cores.
         seed: of HMMER's random numbers; results do not depend on threads.
-        domains: return the alignments of each hit, too.
+        domains: also return the alignments of each hit.
     """
 
     evalue: float = 10.0
@@ -164,7 +164,7 @@ class Domain(NamedTuple):
     Attributes:
         score: bits of the domain alone.
         evalue: of the domain, as if it were the whole hit (HMMER's independent E-value).
-        pairs: places of the aligned residues in query (or profile) and target, counted from 0; shape (pairs, 2).
+        pairs: positions of the aligned residues in query (or profile) and target, counted from 0; shape (pairs, 2).
     """
 
     score: float
@@ -173,13 +173,13 @@ class Domain(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """What one query found, best first.
+    """The hits of one query, best first.
 
     Attributes:
         target: index of each target, shape (hits,).
         score: bits, shape (hits,).
         evalue: of the whole sequence, shape (hits,).
-        domains: of each hit, the best first; empty where they were not asked for.
+        domains: of each hit, best first; empty if not requested.
     """
 
     target: npt.NDArray[np.int64]
@@ -214,7 +214,7 @@ def _hits(found: Any, domains: bool) -> Hits:
 
 
 def _domain(found: Any) -> Domain:
-    """Return a domain: columns that hold a residue of both are its pairs."""
+    """Return a domain: columns with a residue in both are its pairs."""
     alignment = found.alignment
     ours, theirs = (np.array(list(row)) for row in (alignment.hmm_sequence, alignment.target_sequence))
     ours, theirs = ours != ".", theirs != "-"

@@ -1,4 +1,4 @@
-"""Sequences → embeddings: any length, any number, in input order, the same whatever the batch.
+"""Embedding of sequences: any length, any number, in input order, independent of batches.
 
 >>> from phylocli.embed import embed_file
 >>> embed_file("seqs.fasta", "emb.parquet", model="run/model")

@@ -1,4 +1,4 @@
-"""Who is computed with whom: windows of the input, and within one, batches of like length under a budget of tokens."""
+"""Batching: windows of the input, and within each, batches of similar length under a token budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_WINDOW_SEQUENCES = 20_000
 
 
 def windows(sequences: Iterable[Sequence], residues: int) -> Iterator[list[Sequence]]:
-    """Yield consecutive sequences in lists of about `residues` residues (one longer sequence makes a list of its own)."""
+    """Yield consecutive sequences in lists of about `residues` residues (a longer sequence is in its own list)."""
     window: list[Sequence] = []
     held = 0
     for sequence in sequences:
@@ -27,9 +27,9 @@ def windows(sequences: Iterable[Sequence], residues: int) -> Iterator[list[Seque
 
 
 def token_batches(lengths: SequenceOf[int], budget: int) -> Iterator[list[int]]:
-    """Yield the indices of `lengths` in batches, shortest first, so that count · longest ≤ `budget` in each.
+    """Yield the indices of `lengths` in batches, shortest first, such that count · longest ≤ `budget` in each.
 
-    A single item that is longer than the budget is a batch of its own.
+    An item longer than the budget is in its own batch.
     """
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     batch: list[int] = []
@@ -45,13 +45,13 @@ def token_batches(lengths: SequenceOf[int], budget: int) -> Iterator[list[int]]:
 def spans(length: int, window: int, overlap: int) -> list[tuple[int, int, int, int]]:
     """Return overlapping windows over a long sequence: (start, stop, keep_from, keep_to), positions from 0, ends open.
 
-    Windows are `window` long (the last is moved back to end with the sequence) and overlap by at least `overlap`. Of each
-    window the residues keep_from … keep_to are kept: cuts lie in the middle of overlaps, so that every residue is computed
-    with at least `overlap` // 2 neighbours on each side, or all there are. The kept parts join without gap.
+    Windows are `window` long (the last is shifted to end with the sequence) and overlap by at least `overlap`. Of each
+    window the residues keep_from … keep_to are kept: boundaries are in the middle of overlaps, so every residue is computed
+    with at least `overlap` // 2 neighbours on each side, or all there are. The kept parts adjoin without gaps.
 
     Args:
         length: of the sequence, in residues.
-        window: longest stretch to compute at once.
+        window: maximum length to compute at once.
         overlap: less than `window`.
     """
     if length <= window:

@@ -1,4 +1,4 @@
-"""Does it fit on the disk? Asked before the work begins."""
+"""Estimated size of the output and free disk space, checked before the work begins."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from phylocli.formats.tables import TableFormat
 logger = logging.getLogger(__name__)
 
 TEXT_BYTES = 12
-"""Of one number as text, with the blank after it: nine digits, sign, point."""
+"""Bytes of one number as text with a separator: nine digits, sign, point."""
 
 
 FRAME_BYTES = 6_000
-"""Of a Parquet or Arrow file without rows: schema, metadata, statistics."""
+"""Bytes of a Parquet or Arrow file without rows: schema, metadata, statistics."""
 
 
 def forecast(survey: Survey, dimension: int, *, half: bool, per_residue: bool, format: TableFormat) -> int:
-    """Return about how many bytes a table of embeddings will take, rather too many: numbers of this kind hardly compress.
+    """Return approximately the size of a table of embeddings in bytes, an upper estimate, since embeddings hardly compress.
 
     Args:
-        survey: what will be embedded.
+        survey: the sequences to embed.
         dimension: features D.
         half: float16 instead of float32.
-        per_residue: one row a residue.
+        per_residue: one row per residue.
         format: of the table.
     """
     rows = survey.residues if per_residue else survey.sequences
     text = format.endswith(("tsv", "csv"))
     value = TEXT_BYTES if text else 2 if half else 4
     ids = survey.id_letters
-    if per_residue and text:  # every row repeats the id; Parquet and Arrow write most of them as numbers
+    if per_residue and text:  # every row repeats the id; Parquet and Arrow store most of them as numbers
         ids *= max(1, survey.residues // max(1, survey.sequences))
     return rows * (dimension * value + 8) + ids + (0 if text else FRAME_BYTES)
 
 
 def free_bytes(path: PathLike) -> int:
-    """Return how much may still be written where `path` will be."""
+    """Return the free space at the location of `path`, in bytes."""
     place = Path(path).absolute()
     while not place.exists():
         place = place.parent
@@ -49,7 +49,7 @@ def free_bytes(path: PathLike) -> int:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes for people.
+    """Return a human-readable number of bytes.
 
     >>> size(12_300_000_000)
     '12.3 GB'
@@ -61,15 +61,15 @@ def size(count: int) -> str:
 
 
 def check_space(path: PathLike, needed: int) -> None:
-    """Say how large the output will be, and stop where it cannot fit.
+    """Log the size of the output, and stop if it does not fit.
 
     Raises:
-        PhylocliError: more is needed than is free.
+        PhylocliError: more space is needed than is free.
     """
     free = free_bytes(path)
     if needed > free:
         raise PhylocliError(
-            f"{path} would take about {size(needed)}, and {size(free)} are free there",
+            f"{path} needs about {size(needed)}, but only {size(free)} are free",
             fix="write to another disk with -o, use --half, or leave out --per-residue",
         )
-    (logger.info if needed > 1e9 else logger.debug)(f"{path} will take about {size(needed)} of {size(free)} free")
+    (logger.info if needed > 1e9 else logger.debug)(f"{path} needs about {size(needed)}; {size(free)} are free")

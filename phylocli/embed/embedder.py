@@ -1,4 +1,4 @@
-"""Sequences → embeddings: batching that does not show in the result, long sequences in windows, identical ones once."""
+"""Sequences → embeddings: batching without influence on the result, long sequences in windows, duplicates computed once."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ WINDOW = 8_192
 """Sequences longer than this are computed in windows of this many residues."""
 
 OVERLAP = 2_048
-"""Residues that neighbouring windows share. A residue is computed with at least half of that on either side."""
+"""Overlap of adjacent windows. Every residue is computed with at least half of it on either side."""
 
 MAX_TOKENS = {"cpu": 8_192, "cuda": 131_072, "mps": 32_768}
-"""Tokens (with padding) computed at once, by kind of device."""
+"""Maximum number of tokens (with padding) per batch, by type of device."""
 
 CACHE_BYTES = 64 << 20
-"""Embeddings of sequences that are kept in case the same sequence comes again, in bytes."""
+"""Size of the cache of embeddings of earlier sequences, in bytes."""
 
 
 def with_pooling(model: Model, pool: str | None) -> Model:
-    """Return the model with another pooling, sharing its encoder; None or its own name return the model itself.
+    """Return the model with another pooling, sharing its encoder; None or its own name returns the model itself.
 
-    Kernel means and a whitening were fitted to go with the model's own pooling, and stay behind.
+    Kernel means and whitening were fitted for the model's own pooling, and are dropped.
 
     Raises:
         UsageError: no such pooling, or one that has learned weights, which this model lacks.
@@ -66,7 +66,7 @@ def with_pooling(model: Model, pool: str | None) -> Model:
 
 
 def untrained(model: Model, seed: int = 0) -> Model:
-    """Return a model of the same architecture and pooling with random weights: the baseline that training must beat."""
+    """Return a model of the same architecture and pooling with random weights, as a baseline."""
     config = model.config
     return Model.create(
         config.encoder,
@@ -83,18 +83,18 @@ def untrained(model: Model, seed: int = 0) -> Model:
 class Embedder:
     """Computes embeddings with one model.
 
-    What it returns for a sequence does not depend on its neighbours in a batch (within 1e-5 of its length; floating
-    point sums are not associative). Sequences of more than `window` residues are computed in windows that overlap by
-    `overlap`; each residue's embedding comes from the window in which it lies farthest from a cut, and pooling runs
-    once over the residues of the whole sequence. For an encoder that sees at most `overlap` / 2 residues to either
-    side (all presets of `convolutional`) that is exactly the embedding without windows.
+    The result for a sequence does not depend on its neighbours in a batch (within a relative error of 1e-5; floating-point
+    sums are not associative). Sequences of more than `window` residues are computed in windows that overlap by `overlap`;
+    each residue's embedding comes from the window in which it is farthest from a boundary, and pooling is applied once over
+    the residues of the whole sequence. For an encoder with a receptive field of at most `overlap` / 2 residues on either
+    side (all presets of `convolutional`), the result equals the embedding without windows.
 
     Attributes:
         model: ready for use, on its device.
-        layer: take residues after this layer, 0 … `model.depth`; None is the last.
-        max_tokens: tokens computed at once, with padding; 0 takes what suits the device.
+        layer: use residues after this layer, 0 … `model.depth`; None is the last.
+        max_tokens: maximum number of tokens per batch, with padding; 0 chooses by device.
         window, overlap: for long sequences, in residues.
-        on_batch: called with the number of residues of each batch when it has been computed.
+        on_batch: called with the number of residues of each computed batch.
 
     Examples:
         >>> embedder = phylocli.load_model("default")
@@ -125,18 +125,18 @@ class Embedder:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What a table of its embeddings records: model fingerprint, encoder, pooling, layer, version."""
+        """Metadata of a table of its embeddings: model fingerprint, encoder, pooling, layer, version."""
         return table_metadata(self.model, self.layer)
 
     def embed(self, sequences: Sequences) -> EmbeddingTable:
-        """Embed sequences: the shortest form that does the whole job.
+        """Embed sequences and return a table.
 
         Args:
             sequences: letters, `Sequence`s or (id, letters) pairs, in any order and of any length; or the path of a FASTA,
                 Stockholm, FASTQ or GenBank file. Letters alone are named `seq1`, `seq2`, …
 
         Returns:
-            One embedding a sequence, in the order given: `.numpy()` (N, D), `.to_polars()`, `.write(path)`.
+            One embedding per sequence, in the given order: `.numpy()` (N, D), `.to_polars()`, `.write(path)`.
 
         Raises:
             BadInputError: no sequences, a letter that is not a residue, duplicate ids, a file that cannot be read.
@@ -167,9 +167,9 @@ class Embedder:
         watch.report()
 
     def residues(self, sequences: SequenceOf[str]) -> list[FloatArray]:
-        """Return the residues' embeddings of each sequence, shape (L, D) each, in the order given.
+        """Return the residue embeddings of each sequence, shape (L, D) each, in the given order.
 
-        Identical sequences are computed once, and share one array.
+        Identical sequences are computed once and share one array.
         """
         distinct = list(dict.fromkeys(sequences))
         found = dict(zip(distinct, self._residues_of(distinct), strict=True))
@@ -193,7 +193,7 @@ class Embedder:
 
     @torch.inference_mode()
     def pooled(self, sequences: SequenceOf[str]) -> FloatArray:
-        """Return one embedding a sequence, shape (n, D), in the order given; identical sequences are computed once."""
+        """Return one embedding per sequence, shape (n, D), in the given order; identical sequences are computed once."""
         keys = [hashlib.blake2b(s.encode(), digest_size=16).digest() for s in sequences]
         known: dict[bytes, FloatArray] = {}
         fresh: dict[bytes, str] = {}
@@ -252,7 +252,7 @@ def load_model(model: PathLike | None = None, device: str = "auto", *, layer: in
     Args:
         model: name (`phylocli models` lists them) or folder; None is `default`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        layer: take residues after this layer, 0 … depth; None is the last.
+        layer: use residues after this layer, 0 … depth; None is the last.
 
     Raises:
         UsageError: no such model, device or layer.
@@ -267,7 +267,7 @@ def load_model(model: PathLike | None = None, device: str = "auto", *, layer: in
 
 
 class _Watch:
-    """Passes sequences on, and reports at the end what users should know about them."""
+    """Passes sequences on, and finally warns of special ones."""
 
     def __init__(self, window: int, alphabet: str) -> None:
         self.window, self.alphabet = window, alphabet
@@ -276,7 +276,7 @@ class _Watch:
 
     def __call__(self, sequences: Iterable[Sequence]) -> Iterator[Sequence]:
         for sequence in NucleotideCheck(self.alphabet, OTHER_MODEL).sequences(sequences):
-            if self.alphabet != "protein":  # what reads files knows of proteins only
+            if self.alphabet != "protein":  # readers only know the protein alphabet
                 check_residues(sequence.residues, sequence.id, sequence.where, self.alphabet)
             if not sequence.residues.strip("XBZJ*" if self.alphabet == "protein" else "N"):
                 self.unknown.append(sequence.id)
@@ -288,7 +288,7 @@ class _Watch:
         if self.unknown:
             logger.warning(
                 f"{len(self.unknown)} sequences consist of unknown residues only, first {shorten(self.unknown[0])!r}; "
-                "their embeddings depend on nothing but the length"
+                "their embeddings depend on the length only"
             )
         if self.long:
             logger.info(
@@ -307,18 +307,18 @@ def embed_sequences(
     """Yield (ids, lengths, embeddings) in blocks, in input order, in bounded memory.
 
     Args:
-        sequences: unaligned, as `formats.read_sequences` gives them.
-        model: on the device to compute on.
-        layer: take residues after this layer; None is the last.
-        max_tokens: tokens computed at once; 0 takes what suits the device.
-        on_batch: called with the number of residues of each batch when it has been computed.
+        sequences: unaligned, as from `formats.read_sequences`.
+        model: on the device to use.
+        layer: use residues after this layer; None is the last.
+        max_tokens: maximum number of tokens per batch; 0 chooses by device.
+        on_batch: called with the number of residues of each computed batch.
 
     Yields:
         ids (N), lengths in residues (N), float32 embeddings of shape (N, D).
 
     Raises:
         UsageError: no such layer.
-        BadInputError: a letter that is no nucleotide, where the model is for nucleotides.
+        BadInputError: a letter that is not a nucleotide, for a nucleotide model.
 
     Examples:
         >>> model = phylocli.Model.create("convolutional", preset="tiny", seed=0)
@@ -338,7 +338,7 @@ def embed_residues(
     max_tokens: int = 0,
     on_batch: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Sequence, FloatArray]]:
-    """Yield (sequence, embeddings of its residues (L, D)) in input order; arguments and memory as `embed_sequences`."""
+    """Yield (sequence, its residue embeddings (L, D)) in input order; arguments and memory as in `embed_sequences`."""
     embedder = Embedder(model, layer, max_tokens, on_batch=on_batch)
     watch = _Watch(embedder.window, model.alphabet)
     for block in windows(watch(sequences), 4 * embedder.max_tokens):

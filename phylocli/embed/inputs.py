@@ -1,4 +1,4 @@
-"""What is to be embedded: files, patterns and pipes as one stream, and how much it is, where that can be known."""
+"""Inputs to embed: files, patterns and pipes as one stream, and their size, if it can be known."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Sources = PathLike | SequenceOf[PathLike | None] | None
 
 
 Sequences = PathLike | Iterable[str | Sequence | tuple[str, str]]
-"""Sequences in memory, or the path of a file of them."""
+"""Sequences in memory, or the path of a sequence file."""
 
 
 def as_sequences(given: Sequences, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield unaligned sequences, checked: those of a file, or letters, `Sequence`s and (id, letters) pairs.
+    """Yield unaligned, checked sequences: those of a file, or letters, `Sequence`s and (id, letters) pairs.
 
     Raises:
         BadInputError: a letter that is not a residue, an empty sequence, duplicate ids, a file that cannot be read.
     """
     if isinstance(given, str | os.PathLike):
         if isinstance(given, str) and given.isalpha() and not Path(given).exists():
-            raise BadInputError(f"there is no file {shorten(given, 40)!r}", fix="give even one sequence as a list")
+            raise BadInputError(f"there is no file {shorten(given, 40)!r}", fix="give a single sequence as a list, too")
         yield from read_sequences(given, letters=letters)
         return
-    policy = DuplicatePolicy(fix="give each sequence an id of its own")
+    policy = DuplicatePolicy(fix="give each sequence a unique id")
     for number, one in enumerate(given, start=1):
         if isinstance(one, Sequence):
             sequence = one
@@ -53,7 +53,7 @@ def as_sequences(given: Sequences, letters: str = "protein") -> Iterator[Sequenc
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is to embed: numbers of sequences, of residues, of letters of ids, and the checksum of the whole."""
+    """The size of the input: numbers of sequences, of residues, of letters of ids, and its checksum."""
 
     sequences: int
     residues: int
@@ -62,7 +62,7 @@ class Survey:
 
 
 class Checksum:
-    """A checksum of ids and residues, in their order: what an embedding table is of."""
+    """A checksum of ids and residues in order, which identifies the input of an embedding table."""
 
     def __init__(self) -> None:
         self._found = hashlib.blake2b(digest_size=16)
@@ -76,9 +76,9 @@ class Checksum:
 
 
 def expand(sources: Sources) -> list[PathLike | None]:
-    """Return the inputs one by one, patterns such as `genomes/*.faa.gz` replaced by the files they match, in order of name.
+    """Return the inputs one by one, with patterns such as `genomes/*.faa.gz` replaced by the matching files, sorted by name.
 
-    A name that exists is taken as it is, whatever characters it has.
+    The name of an existing file is never treated as a pattern.
 
     Raises:
         BadInputError: a pattern that matches nothing.
@@ -100,9 +100,9 @@ def expand(sources: Sources) -> list[PathLike | None]:
 def survey(
     sources: SequenceOf[PathLike | None], *, on_duplicate: OnDuplicate = "error", letters: str = "protein"
 ) -> Survey | None:
-    """Read files once through, without computing, and return how much there is; None for pipes, which can be read once only.
+    """Scan files without computing, and return their size; None for pipes, which can be read only once.
 
-    What is wrong with the input comes out here, before hours of work. Reading takes far less time than embedding.
+    Errors in the input are found here, before hours of work. Reading takes far less time than embedding.
 
     Raises:
         BadInputError: as `read_sequences`.
@@ -111,7 +111,7 @@ def survey(
         return None
     sequences = residues = id_letters = 0
     checksum = Checksum()
-    with recording_inputs():  # apart: the inputs of the run are recorded when they are read for good
+    with recording_inputs():  # separate: inputs of the run are recorded when they are read for embedding
         for sequence in read_sequences(sources, on_duplicate=on_duplicate, letters=letters, report=False):
             sequences += 1
             residues += len(sequence.residues)

@@ -1,7 +1,8 @@
-"""Embedding into a folder of parts: resumable after any kill, and shared among processes, GPUs or machines.
+"""Embedding into a folder of parts: resumable after any interruption, and divisible among processes, GPUs or machines.
 
-A part is `shard_size` consecutive sequences, and its bytes depend on them, the model and the settings alone, so a part that
-is there is done. Shard k of n is the parts k - 1, k - 1 + n, …; every process reads the whole input and computes its parts.
+A part contains `shard_size` consecutive sequences, and its bytes depend only on them, the model and the settings, so an
+existing part is complete. Shard k of n consists of the parts k - 1, k - 1 + n, …; every process reads the whole input and
+computes its parts.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from phylocli.formats.tables.parts import FORMAT, MANIFEST, is_part_beyond, is_p
 logger = logging.getLogger(__name__)
 
 SHARD_SIZE = {False: 50_000, True: 1_000}
-"""Sequences of a part: of embeddings of sequences, and of residues."""
+"""Number of sequences per part: for embeddings of sequences, and of residues."""
 
 MAX_PART_RESIDUES = 50_000_000
-"""A part ends here, however few its sequences are: it is held in memory."""
+"""Maximum number of residues in a part, which is held in memory."""
 
 
 def cut(sequences: Iterable[Sequence], size: int) -> Iterator[list[Sequence]]:
-    """Yield the sequences of one part after the other."""
+    """Yield the sequences of each part."""
     part: list[Sequence] = []
     residues = 0
     for sequence in sequences:
@@ -46,7 +47,7 @@ def cut(sequences: Iterable[Sequence], size: int) -> Iterator[list[Sequence]]:
 
 
 def digest(part: Iterable[Sequence]) -> str:
-    """Return the checksum of a part, by which one that is there is known to be of this input."""
+    """Return the checksum of a part, by which an existing part is recognised as one of this input."""
     found = Checksum()
     for sequence in part:
         found.add(sequence)
@@ -54,17 +55,17 @@ def digest(part: Iterable[Sequence]) -> str:
 
 
 def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -> dict[str, Any]:
-    """Write the manifest of a new folder, or check that the one that is there is of the same; return it.
+    """Write the manifest of a new folder, or check that an existing one matches; return it.
 
     Args:
-        folder: of the parts.
+        folder: the folder of parts.
         maker: the model and the settings.
-        size: sequences of a part.
-        checksum: of the whole input; empty where it is not known yet (a pipe).
+        size: number of sequences per part.
+        checksum: of the whole input; empty if not yet known (a pipe).
 
     Raises:
-        UsageError: the folder holds embeddings of another model or with other settings, or something else.
-        BadInputError: the folder holds embeddings of another input.
+        UsageError: the folder contains embeddings of another model or with other settings, or something else.
+        BadInputError: the folder contains embeddings of another input.
     """
     settings = {
         **maker.metadata,
@@ -80,15 +81,15 @@ def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -
         if differ:
             key = differ[0]
             raise UsageError(
-                f"{folder} holds embeddings with other settings",
+                f"{folder} contains embeddings with other settings",
                 why=f"{key} is {found['settings'].get(key)!r} there, and {settings[key]!r} now",
-                fix="name another folder, or use its settings",
+                fix="name another folder, or use the same settings",
             )
         if checksum and found.get("input", checksum) != checksum:
             raise _other_input(folder)
         return found
     if folder.is_dir() and not locks.is_empty(folder):
-        raise UsageError(f"{folder} holds something that is not a table in parts", fix="name an empty or a new folder")
+        raise UsageError(f"{folder} contains something other than a table in parts", fix="name an empty or a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     _write_manifest(folder, wanted)
     return wanted
@@ -100,9 +101,9 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 def _other_input(place: Path) -> BadInputError:
     return BadInputError(
-        f"{place} is not of this input",
-        why="its sequences are others, or in another order",
-        fix="name the same inputs in the same order, or another folder",
+        f"{place} belongs to another input",
+        why="its sequences, or their order, differ",
+        fix="give the same inputs in the same order, or name another folder",
     )
 
 
@@ -116,20 +117,20 @@ def write_parts(
     meter: Meter,
     checksum: str = "",
 ) -> tuple[int, int]:
-    """Compute the parts of a shard that are not there, or damaged; return how many were computed, and how many there are.
+    """Compute the missing or damaged parts of a shard; return the number of parts computed, and of all parts.
 
     Args:
         sequences: the whole input.
-        folder: of the parts; it belongs to one input.
+        folder: the folder of parts; it belongs to one input.
         maker: the model and the settings.
-        shard: which parts are computed.
-        size: sequences of a part.
-        meter: counts what is done.
-        checksum: of the input, where it is known beforehand. Else (a pipe) it is compared at the end, and what was computed
-            is removed where it is another.
+        shard: the parts to compute.
+        size: number of sequences per part.
+        meter: counts the progress.
+        checksum: of the input, if known beforehand. Otherwise (a pipe) it is compared at the end, and the computed parts are
+            removed if it differs.
 
     Raises:
-        BadInputError: the folder, or a part that is there, is of another input.
+        BadInputError: the folder, or an existing part, belongs to another input.
         UsageError: the folder was made with other settings.
     """
     manifest = open_folder(folder, maker, size, checksum)
@@ -150,7 +151,7 @@ def write_parts(
                 writer.write(table)
                 meter.done(count, done)
         computed.append(path)
-    known = read_manifest(folder)  # another shard may have written it since
+    known = read_manifest(folder)  # another shard may have written it in the meantime
     if known.get("input", str(seen)) != str(seen) or is_part_beyond(folder, parts):
         for path in computed:
             path.unlink(missing_ok=True)
@@ -160,7 +161,7 @@ def write_parts(
         _write_manifest(folder, complete)
     missing = missing_parts(folder, parts)
     if missing:
-        logger.info(f"{folder}: {len(missing)} of {parts} parts are still to come, by other shards")
+        logger.info(f"{folder}: {len(missing)} of {parts} parts are missing; other shards compute them")
     return len(computed), parts
 
 
@@ -170,7 +171,7 @@ def _is_done(path: Path, part: list[Sequence]) -> bool:
     try:
         found = read_parquet_metadata(path).get("phylocli.input")
     except BadInputError as error:
-        logger.warning(f"{path} is damaged, and is computed again ({error.why})")
+        logger.warning(f"{path} is damaged and will be recomputed ({error.why})")
         return False
     if found != digest(part):
         raise _other_input(path)

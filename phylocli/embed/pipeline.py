@@ -1,4 +1,4 @@
-"""Files of sequences → tables of embeddings: one table, or a folder of parts."""
+"""Files of sequences → tables of embeddings: a single table, or a folder of parts."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def embed_file(
     format: TableFormat | None = None,
     **options: Any,
 ) -> int:
-    """Embed the sequences of files or a pipe and write them as a table; return how many there were.
+    """Embed the sequences of files or a pipe and write them as a table; return their number.
 
-    Files are read once before the work begins: errors in them, and an output that does not fit on the disk, are found then.
+    Files are scanned first: errors in them, and an output that does not fit on the disk, are found before the work begins.
 
     Args:
         source: files of sequences in any format of `read_sequences`; `-`/None is standard input. Several are read as one;
-            patterns (`*.faa`) stand for the files that they match.
-        output: table, its format by suffix; `-`/None is standard output (TSV unless `format` is given). A folder
-            (there already, or written with a slash at its end, or with `shard` or `shard_size`) gets Parquet parts and a
-            manifest; parts that an earlier run has finished are kept.
-        config: options; or give them as keywords.
+            patterns (`*.faa`) are replaced by the matching files.
+        output: path of the table, with its format by suffix; `-`/None is standard output (TSV unless `format` is given). A
+            folder (existing, or written with a slash at its end, or with `shard` or `shard_size`) gets Parquet parts and a
+            manifest; existing complete parts are kept.
+        config: options; may also be given as keywords.
         model: name or folder of a model (`phylocli.models.find`), a model, or None for `default`.
         format: see `TableFormat`; None takes it from the suffix.
         **options: fields of `EmbedConfig`.
 
     Raises:
-        UsageError: no model, layer, pooling or device of that name; a folder of other settings.
-        BadInputError: no sequences, letters that are none, duplicate ids, a damaged model; a folder of another input.
+        UsageError: an unknown model, layer, pooling or device; a folder with other settings.
+        BadInputError: no sequences, invalid letters, duplicate ids, a damaged model; a folder of another input.
         InUseError: another process computes the same shard of the folder.
         PhylocliError: the output would not fit on the disk.
 
@@ -71,7 +71,7 @@ def embed_file(
     limit_threads(config.threads)
     folder = _folder(output, parts=config.shard is not None or config.shard_size > 0)
     if folder is not None and format not in (None, "parquet"):
-        raise UsageError("a folder gets Parquet parts", fix="leave out --format, or name one file with -o")
+        raise UsageError("a folder contains Parquet parts", fix="omit --format, or name one file with -o")
     if folder is None:
         format = format or format_of(output, known=EMBEDDINGS)
     places = [choose_device(name) for name in _devices(config.device, several=folder is not None)]
@@ -102,7 +102,7 @@ def embed_file(
 
 
 def _folder(output: PathLike | None, *, parts: bool) -> Path | None:
-    """Return the folder that an output names, or None where it names one table."""
+    """Return the folder named as output, or None for a single table."""
     text = STDIO if output is None else os.fspath(output)
     if text.endswith(("/", os.sep)) or (text != STDIO and Path(text).is_dir()):
         return Path(text)
@@ -114,16 +114,16 @@ def _folder(output: PathLike | None, *, parts: bool) -> Path | None:
 
 
 def _devices(text: str, *, several: bool) -> list[str]:
-    """Return the devices to use: those named, or all GPUs where `auto` may take several."""
+    """Return the devices to use: those named, or all GPUs if `auto` may use several."""
     import torch
 
     named = [part.strip() for part in text.split(",")]
     if named == ["auto"] and torch.cuda.device_count() > 1:
         if several:
             return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        logger.info("one GPU is used; several share the work where the output is a folder (-o FOLDER)")
+        logger.info("using one GPU; several can share the work if the output is a folder (-o FOLDER)")
     if len(named) > 1 and not several:
-        raise UsageError("several devices share the parts of a folder, and the output is one table", fix="give -o FOLDER")
+        raise UsageError("several devices can only share the parts of a folder", fix="give -o FOLDER")
     return named
 
 
@@ -136,7 +136,7 @@ def _one_table(
     format: TableFormat,
     parameters: dict[str, Any],
 ) -> int:
-    """Write one table; return the number of sequences."""
+    """Write a single table; return the number of sequences."""
     on_disk = output is not None and is_file(output)
     if known is not None and output is not None and on_disk:
         check_space(output, _forecast(known, maker, format))
@@ -162,7 +162,7 @@ def _say_done(meter: Meter, maker: Tabulator, output: PathLike | None) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """What every process of a folder does."""
+    """The common work of all processes of a folder."""
 
     sources: list[PathLike | None]
     folder: Path
@@ -170,7 +170,7 @@ class _Job:
     size: int
 
     def run(self, maker: Tabulator, shard: Shard, known: Survey | None, label: str = "") -> tuple[int, Meter]:
-        """Compute a shard's missing parts; return how many, and what was measured."""
+        """Compute a shard's missing parts; return their number, and the measurements."""
         sequences = read_sequences(self.sources, on_duplicate=self.on_duplicate, letters=maker.model.alphabet)
         with Meter(known, label) as meter:
             checksum = known.checksum if known is not None else ""
@@ -181,7 +181,7 @@ class _Job:
 
 
 def _work(job: _Job, maker: Tabulator, shard: Shard, known: Survey | None, device: str, threads: int) -> int:
-    """Compute a shard in a process of its own."""
+    """Compute a shard in a separate process."""
     limit_threads(threads)
     maker.model.to(choose_device(device))
     return job.run(maker, shard, known, device)[0]
@@ -190,7 +190,7 @@ def _work(job: _Job, maker: Tabulator, shard: Shard, known: Survey | None, devic
 def _many_parts(
     job: _Job, maker: Tabulator, known: Survey | None, shard: Shard, places: list[str], parameters: dict[str, Any]
 ) -> int:
-    """Write the parts of a shard, a process for each device; return the number of sequences of the whole input."""
+    """Write the parts of a shard with one process per device; return the number of sequences of the whole input."""
     import torch
 
     if known is not None:

@@ -1,4 +1,4 @@
-"""How fast it goes and how long it will take."""
+"""Speed and time left."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from phylocli.embed.inputs import Survey
 
 
 class Meter:
-    """Counts what has been embedded and reports it.
+    """Counts embedded sequences and reports progress.
 
     Args:
-        survey: how much there is; None where it cannot be known.
-        label: before every line, where several processes write to one terminal.
+        survey: size of the input; None if it cannot be known.
+        label: prefix of every line, for several processes that write to one terminal.
     """
 
     def __init__(self, survey: Survey | None = None, label: str = "") -> None:
@@ -28,18 +28,18 @@ class Meter:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._left = self.survey.residues if self.survey else None  # to be computed
+        self._left = self.survey.residues if self.survey else None  # residues to be computed
         self._bar = self._stack.enter_context(console.progress_task(f"{self._label}embedding", self._left, unit="residues"))
         self._start = time.monotonic()
         return self
 
     def computed(self, residues: int) -> None:
-        """Note a batch within a block: moves the bar on before the block is done."""
+        """Count a batch within a block, to advance the bar before the block is done."""
         self._ahead += residues
         self._bar.advance(residues)
 
     def done(self, sequences: int, residues: int) -> None:
-        """Note a block that is done, batches and repeated sequences and all."""
+        """Count a completed block, including repeated sequences."""
         self.sequences += sequences
         self.residues += residues
         self._bar.advance(residues - self._ahead)
@@ -47,7 +47,7 @@ class Meter:
         self._bar.update(description=f"{self._label}embedding, {self.rate:,.0f} residues/s")
 
     def skipped(self, sequences: int, residues: int) -> None:
-        """Note sequences that need no work: embedded by an earlier run, or some other process's."""
+        """Count sequences that need no work because an earlier run or another process has embedded them."""
         self.sequences += sequences
         if self._left is not None:
             self._left -= residues
@@ -55,7 +55,7 @@ class Meter:
 
     @property
     def rate(self) -> float:
-        """Residues a second so far, without those skipped."""
+        """Residues per second so far, without those skipped."""
         return self.residues / max(time.monotonic() - self._start, 1e-9)
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""Sequences → rows: what both one table and a folder of many are written from."""
+"""Sequences → rows, for a single table and for a folder of parts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = 65_536
-"""Rows of residues that are written at once."""
+"""Number of residue rows written at a time."""
 
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
 class Tabulator:
-    """Makes rows of embeddings.
+    """Computes rows of embeddings.
 
     Attributes:
         model: on its device.
-        layer: take residues after this layer; None is the last.
-        per_residue: one row a residue (`tables.residues_schema`) instead of one a sequence.
+        layer: use residues after this layer; None is the last.
+        per_residue: one row per residue (`tables.residues_schema`) instead of one per sequence.
         half: float16.
-        max_tokens: tokens computed at once; 0 takes what suits the device.
-        untrained: seed of the model's random weights, where it has such.
+        max_tokens: maximum number of tokens per batch; 0 chooses by device.
+        untrained: seed of the model's random weights, if it is untrained.
     """
 
     model: Model
@@ -47,7 +47,7 @@ class Tabulator:
 
     @property
     def dimension(self) -> int:
-        """Number of features: of a sequence's embedding, or of a residue's."""
+        """Number of features of a sequence's embedding, or of a residue's."""
         return int(self.model.encoder.dimension) if self.per_residue else self.model.dimension_of(self.layer)
 
     @property
@@ -59,7 +59,7 @@ class Tabulator:
         return found
 
     def schema(self, **more: str) -> pa.Schema:
-        """Return the table's schema; `more` goes into its metadata under `phylocli.`."""
+        """Return the table's schema; `more` is added to its metadata under `phylocli.`."""
         metadata = {**self.metadata, **{f"phylocli.{key}": value for key, value in more.items()}}
         schema_of = residues_schema if self.per_residue else embeddings_schema
         return schema_of(self.dimension, half=self.half, metadata=metadata)
@@ -70,11 +70,11 @@ class Tabulator:
         """Yield (rows, number of sequences, number of residues) in input order, in bounded memory.
 
         Args:
-            sequences: unaligned, checked.
+            sequences: unaligned and checked.
             on_batch: called with the number of residues of each batch that has been computed.
 
         Raises:
-            BadInputError: embeddings that are not finite, or do not fit float16 where that is asked for.
+            BadInputError: embeddings that are not finite, or do not fit float16 if requested.
         """
         return (self._residues if self.per_residue else self._sequences)(sequences, on_batch)
 
@@ -119,15 +119,15 @@ def _vectors(values: npt.NDArray[np.float32], half: bool, ids: list[str]) -> pa.
     """Return the column of embeddings.
 
     Raises:
-        BadInputError: values that are not finite, or that leave the range of float16.
+        BadInputError: values that are not finite, or out of the range of float16.
     """
     import pyarrow as pa
 
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise BadInputError(
-            f"the embedding of {shorten(ids[int(np.argmax(bad))])!r} holds values that are not finite",
-            why=f"{int(bad.sum())} of {len(ids)} rows computed at once hold NaN or infinity, as the model gives them",
+            f"the embedding of {shorten(ids[int(np.argmax(bad))])!r} has values that are not finite",
+            why=f"the model gave NaN or infinity in {int(bad.sum())} of {len(ids)} rows of this batch",
             fix="use another model, or train it again with a lower learning rate",
         )
     written = values
@@ -139,7 +139,7 @@ def _vectors(values: npt.NDArray[np.float32], half: bool, ids: list[str]) -> pa.
             first = int(np.argmax(bad))
             raise BadInputError(
                 f"the embedding of {shorten(ids[first])!r} does not fit half precision",
-                why=f"it holds values of up to {np.abs(values[first]).max():.3g}, and float16 ends at {HALF_MAX:,.0f}",
+                why=f"it has values of up to {np.abs(values[first]).max():.3g}; the maximum of float16 is {HALF_MAX:,.0f}",
                 fix="leave out --half",
             )
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(written).reshape(-1)), values.shape[1])

@@ -1,4 +1,4 @@
-"""Homolog pairs at chosen patristic distances: exact sampling in a band, and splits without leaks."""
+"""Homolog pairs at chosen patristic distances: exact sampling within a band, and splits without leakage."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How many pairs each family gives, decided in one pass over families of which only those seen so far are known.
+"""The number of pairs per family, decided in one pass over the families.
 
-About `n` pairs are held at any time, so a stream of 25,000 families is read once and in bounded memory. A pool's draw is in
-random order, so giving pairs back means keeping the first few of a draw.
+About `n` pairs are held at any time, so a stream of 25,000 families is read once and in bounded memory. The pairs sampled
+from a pool are in random order, so discarding some means keeping the first ones.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from phylocli.pairs.types import Draw, Pool
 
 
 class Allocation(Protocol):
-    """Divides n draws among families as they come."""
+    """Distributes n samples over families as they are added."""
 
     def add(self, pool: Pool, rng: np.random.Generator) -> Draw:
-        """Take the next family in and return the pairs to hold of it."""
+        """Add the next family and return the pairs to hold of it."""
 
     def sizes(self, rng: np.random.Generator, *, final: bool = False) -> npt.NDArray[np.int64]:
-        """Return how many of each family's pairs to keep, shape (families,); `final` when no family is to come."""
+        """Return the number of pairs of each family to keep, shape (families,); `final` if there are no more families."""
 
 
 class _Slots:
-    """n places, each owned by a family; a new family takes some over."""
+    """n slots, each owned by a family; a new family takes over some of them."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -38,9 +38,9 @@ class _Slots:
 
 
 class ByPairs(_Slots):
-    """Every pair of every family equally likely, without replacement.
+    """All pairs of all families are equally likely, without replacement.
 
-    Of n pairs drawn from those of all families so far, the number that are of the newest family is hypergeometric, and the
+    Among n pairs sampled from all families so far, the number of pairs from the newest family is hypergeometric, and the
     rest are a uniform choice among the pairs held before (reservoir sampling by whole families).
     """
 
@@ -49,7 +49,7 @@ class ByPairs(_Slots):
         self.seen = 0
 
     def add(self, pool: Pool, rng: np.random.Generator) -> Draw:
-        """Take the next family in and return the pairs to hold of it."""
+        """Add the next family and return the pairs to hold of it."""
         filled, size = min(self.n, self.seen), min(self.n, self.seen + pool.total)
         new = hypergeometric(pool.total, self.seen, size, rng)
         replaced = new - (size - filled)
@@ -62,14 +62,14 @@ class ByPairs(_Slots):
 
 
 class ByWeight(_Slots):
-    """Each of n draws chooses a family in proportion to its weight, independently of the others."""
+    """Each of n samples chooses a family with probability proportional to its weight, independently of the others."""
 
     def __init__(self, n: int) -> None:
         super().__init__(n)
         self.weight = 0.0
 
     def add(self, pool: Pool, rng: np.random.Generator) -> Draw:
-        """Take the next family in and return the pairs to hold of it."""
+        """Add the next family and return the pairs to hold of it."""
         self.weight += pool.weight
         moved = int(rng.binomial(self.n, pool.weight / self.weight)) if pool.weight > 0 else 0
         self.owner[distinct_integers(self.n, moved, rng)] = self.families
@@ -78,14 +78,14 @@ class ByWeight(_Slots):
 
 
 class Proportional:
-    """As many pairs of each family as its weight says; where one has fewer, the others make up for it in proportion.
+    """The number of pairs of each family is proportional to its weight; if one has fewer, the others make up for it.
 
-    The level to which families are filled only sinks as more of them come, so what is held of a family is always enough.
+    The level to which families are filled only decreases as families are added, so enough pairs are always held.
 
     Args:
-        n: how many draws.
-        equal: all families weigh the same; else by their pools' weights.
-        replace: a family that has pairs has as many as are asked for.
+        n: number of samples.
+        equal: all families have equal weights; else those of their pools.
+        replace: a family that has any pairs has unlimited pairs.
     """
 
     def __init__(self, n: int, *, equal: bool, replace: bool = False) -> None:
@@ -95,13 +95,13 @@ class Proportional:
         self.weights: list[float] = []
 
     def add(self, pool: Pool, rng: np.random.Generator) -> Draw:
-        """Take the next family in and return the pairs to hold of it."""
+        """Add the next family and return the pairs to hold of it."""
         self.available.append(self.n if self.replace and pool.total else pool.total)
         self.weights.append(1.0 if self.equal else pool.weight)
         return pool.draw(int(self._at_most()[-1]), rng)
 
     def sizes(self, rng: np.random.Generator, *, final: bool = False) -> npt.NDArray[np.int64]:
-        """Return how many of each family's pairs to keep."""
+        """Return the number of pairs of each family to keep."""
         if not final:
             return self._at_most()
         return apportion(np.array(self.available, dtype=np.int64), np.array(self.weights), self.n, rng)
@@ -113,14 +113,14 @@ class Proportional:
 
 
 def water_level(available: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], n: int) -> float:
-    """Return the level λ at which min(available, λ · weight) sums to n; infinite where there is less than n in all."""
+    """Return the level λ at which min(available, λ · weight) sums to n; infinite if less than n is available in total."""
     use = (available > 0) & (weights > 0)
     have, weight = available[use].astype(np.float64), weights[use]
     if have.sum() <= n:
         return float("inf")
     full_at = have / weight
     order = np.argsort(full_at)
-    # With the first k families full, the others are at the level (n − what those give) / (weight of the others).
+    # With the first k families full, the level of the others is (n − pairs of those) / (weight of the others).
     given = np.cumsum(have[order]) - have[order]
     open_weight = np.cumsum(weight[order][::-1])[::-1]
     level = (n - given) / open_weight
@@ -130,9 +130,9 @@ def water_level(available: npt.NDArray[np.int64], weights: npt.NDArray[np.float6
 def apportion(
     available: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], n: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Return whole numbers in proportion to weights that sum to n, or to all there is, none larger than what is available.
+    """Return integers proportional to weights that sum to n, or to the total available, none larger than what is available.
 
-    What is left after rounding down goes to the largest remainders; equal ones are left to chance.
+    Remainders after rounding down go to the largest fractional parts; ties are broken at random.
     """
     level = water_level(available, weights, n)
     exact = np.where(weights > 0, np.minimum(available, np.where(weights > 0, level, 0) * weights), 0.0)
@@ -147,7 +147,7 @@ def apportion(
 
 
 def hypergeometric(good: int, bad: int, size: int, rng: np.random.Generator) -> int:
-    """Return how many of `size` items, drawn without replacement from good and bad ones, are good."""
+    """Return the number of good items among `size` items sampled without replacement from good and bad ones."""
     if size == 0 or good == 0:
         return 0
     if bad == 0:

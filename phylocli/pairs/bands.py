@@ -1,4 +1,4 @@
-"""Distance bands in a family's own terms, and how many pairs each is to give."""
+"""Distance bands of a family, and the number of pairs per band."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from phylocli.pairs.sampler import PairSampler
 logger = logging.getLogger(__name__)
 
 NARROW = 1.15
-"""Bands whose ends differ by less than this factor mean little: log distances of good trees scatter by about 13 %."""
+"""Bands whose ends differ by less than this factor are too narrow: log distances of good trees have an error of about 13
+%."""
 
 Band = tuple[float, float]
 
 
 def numbers_by_band(config: SamplingConfig) -> list[int | None]:
-    """Return how many pairs each band is to give: equally many, the first ones one more where the number does not divide."""
+    """Return the number of pairs per band: equally many, with one more for the first ones if the number is not divisible."""
     bands = len(config.bins) if config.bins else 1
     if config.number is None:
         return [None] * bands
@@ -32,8 +33,8 @@ def bands_of(config: SamplingConfig, sampler: PairSampler) -> list[Band]:
         return scale * bound if bound < math.inf else bound
 
     if config.bins:
-        # Bins that touch share a distance. It belongs to the bin of this one distance (x:x) where there is one, else to
-        # the bin that starts there.
+        # Adjacent bins share a distance. It belongs to the bin of exactly this distance (x:x) if there is one, else to the
+        # bin that starts there.
         points = {lo for lo, hi in config.bins if lo == hi}
         starts = {lo for lo, _ in config.bins}
         return [
@@ -53,10 +54,10 @@ def bands_of(config: SamplingConfig, sampler: PairSampler) -> list[Band]:
 
 
 def warn_if_narrow(config: SamplingConfig) -> None:
-    """Warn of bands that are narrower than inferred trees resolve."""
+    """Warn of bands that are narrower than the error of inferred trees."""
     for lo, hi in config.bins or ((config.min_dist, config.max_dist),):
         if lo > 0 and hi < NARROW * lo:
             logger.warning(
-                f"The band from {lo:g} to {hi:g} is narrower than inferred trees resolve: distances in a good tree scatter "
-                "by about 13 % around the true ones, so bands should be at least 15 % wide"
+                f"The band from {lo:g} to {hi:g} is narrower than the error of inferred trees: distances in a good tree "
+                "deviate by about 13 % from the true ones, so bands should be at least 15 % wide"
             )

@@ -1,5 +1,4 @@
-"""Filters of pairs beyond their distance: identity and coverage of the aligned rows, and caps per sequence and per
-ancestor."""
+"""Filters of pairs besides distance: identity and coverage of aligned rows, and limits per sequence and per ancestor."""
 
 from __future__ import annotations
 
@@ -23,15 +22,15 @@ from phylocli.statistics import identity_of_rows
 logger = logging.getLogger(__name__)
 
 _CELLS = 4_000_000  # residues compared at a time
-_EXAMINED = 1_000_000  # pairs at least, of a band that is not looked through in full
+_EXAMINED = 1_000_000  # minimum number of pairs examined in a band that is too large to examine completely
 
 
 class AlignedRows:
-    """A family's rows over its match columns, ready to be compared two by two.
+    """A family's rows over its match columns, prepared for pairwise comparison.
 
     Args:
         family: aligned.
-        tips: its members in the order in which pairs number them.
+        tips: its members in the order of the pairs' numbers.
         alphabet: `protein` or `dna`.
 
     Raises:
@@ -55,7 +54,7 @@ class AlignedRows:
         """Return identity and coverage of pairs, shapes (m,), each from 0 to 1.
 
         Identity is that of `phylocli.statistics.identity_of_rows` over match columns. Coverage is the number of match
-        columns in which both rows have a residue, over those in which the fuller of the two has one.
+        columns in which both rows have a residue, over the larger of the two rows' numbers of residues.
         """
         identity, coverage = np.zeros(len(i)), np.zeros(len(i))
         step = max(1, _CELLS // max(1, self.states.shape[1]))
@@ -70,12 +69,12 @@ class AlignedRows:
 def limited_pool(
     family: Family, tips: list[str], sampler: PairSampler, band: Band, config: SamplingConfig, rng: np.random.Generator
 ) -> ListedPool:
-    """Return the pairs of a band that pass the filters of a configuration, as a list to draw from.
+    """Return the pairs of a band that pass the filters of a configuration, as a list to sample from.
 
-    Bands of up to 4 million pairs are looked through in full. Of larger ones a uniform sample of at least a million pairs
-    is, and what passes is a uniform sample of all that would. Caps apply to the pairs that pass the conditions: at every
-    ancestor at most `max_per_ancestor` pairs, chosen uniformly, are kept; then, in random order, pairs are taken as long as
-    neither sequence has been taken `max_per_sequence` times.
+    Bands of up to 4 million pairs are examined completely. In larger ones a uniform sample of at least a million pairs is
+    examined, and the pairs that pass are a uniform sample of all that would pass. Limits apply to the pairs that pass the
+    other conditions: at every ancestor at most `max_per_ancestor` pairs, chosen uniformly, are kept; then pairs are taken in
+    random order as long as neither sequence occurs in `max_per_sequence` of them.
     """
     total = sampler.count(*band)
     examined = total
@@ -110,7 +109,7 @@ def _passing(draw: Draw, rows: AlignedRows | None, config: SamplingConfig) -> Dr
 
 
 def _first_of_each(group: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """Return the places of the first `most` members of each group, in their order."""
+    """Return the positions of the first `most` members of each group, in their order."""
     order = np.argsort(group, kind="stable")
     sorted_group = group[order]
     starts = np.flatnonzero(np.r_[True, np.diff(sorted_group) != 0]) if len(group) else np.empty(0, dtype=np.int64)
@@ -135,7 +134,7 @@ def _capped_per_sequence(draw: Draw, n_tips: int, most: int) -> npt.NDArray[np.i
 
 
 def in_slices(pool: ListedPool, edges: list[Band]) -> Iterator[ListedPool]:
-    """Yield a listed pool's pairs slice by slice of distance."""
+    """Yield the pairs of a listed pool by slices of distance."""
     fraction = pool.total / max(1, len(pool.listed))
     for lo, hi in edges:
         inside = np.flatnonzero((pool.listed.distance >= lo) & (pool.listed.distance <= hi))

@@ -1,9 +1,9 @@
 """Hard negatives: for each family, the unrelated families that are most similar to it.
 
-Contrast with a family that looks like nothing else teaches little. What is hard is a family that is near without being
-homologous: by profile (scores that fall short of significance), by a model's embeddings, or, where labels are supplied,
-another family of the same group, as in supervised contrast (Khosla et al. 2020). Two families of one clan are never
-negatives of each other, nor are two whose profiles find each other: what is homologous but in no clan yet is common.
+Easy negatives teach an encoder little. A hard negative is a family that is similar without being homologous: by profile
+(scores below significance), by a model's embeddings, or, with labels, another family of the same group, as in supervised
+contrastive learning (Khosla et al. 2020). Two families of one clan are never negatives of each other, nor are two whose
+profiles match each other, because many homologous families are not in a common clan.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float64]
 
 HOMOLOGOUS = 1e-3
-"""E-value of one family's profile against another's members up to which the two count as homologous."""
+"""Maximum E-value of one family's profile against members of another at which the two count as homologous."""
 
 MEMBERS = 20
-"""Members that represent a family, evenly spaced among its sorted sequences; its consensus comes on top."""
+"""Number of members that represent a family, evenly spaced among its sorted sequences; its consensus is added."""
 
 
 @dataclass
 class FamilySummary:
-    """What represents a family when it is compared with others.
+    """The representation of a family for comparison with others.
 
     Attributes:
         label: accession or name.
-        clan: accession, empty where there is none.
+        clan: accession, empty if there is none.
         members: up to `MEMBERS` sequences, without gaps.
-        hmm: its profile, None where it is not aligned.
+        hmm: its profile, None if it is not aligned.
     """
 
     label: str
@@ -57,31 +57,31 @@ class FamilySummary:
         """Return the summary of a family.
 
         Raises:
-            BadInputError: a profile is asked for, and the family is not aligned or gives none.
+            BadInputError: a profile is requested, but the family is not aligned or no profile can be built.
         """
         hmm = None
         if profile:
             if not family.aligned:
                 raise BadInputError(f"{family.label} is not aligned, so it has no profile HMM", fix="use 'phylocli align'")
             hmm = build_hmm(family)
-        sequences = sorted(sequence.residues for sequence in family.sequences())  # the order of members does not matter
+        sequences = sorted(sequence.residues for sequence in family.sequences())  # independent of the order of members
         chosen = np.unique(np.linspace(0, len(sequences) - 1, min(MEMBERS, len(sequences))).astype(int))
         return cls(family.label, family.clan, [sequences[k] for k in chosen.tolist()], hmm)
 
 
 def profile_scores(summaries: list[FamilySummary], *, threads: int = 1) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return how near families are by profile, and which pairs are homologous.
+    """Return the similarity of families by profile, and which pairs are homologous.
 
-    Every profile is compared with every family's consensus and members by HMMER, without filters, so that scores far below
-    significance are there too. E-values are as if the sequences of all families were searched.
+    Every profile is compared by HMMER with the consensus and the members of every family, without filters, so that scores
+    far below significance are included. E-values are those of a search of the sequences of all families.
 
     Args:
         summaries: F families with profiles.
-        threads: CPU threads; 0 takes all.
+        threads: CPU threads; 0 uses all cores.
 
     Returns:
-        The best bit score of either profile against the other's sequences, shape (F, F), symmetric, −inf where there is
-        none; and whether its E-value is at most `HOMOLOGOUS`, shape (F, F).
+        The best bit score of either profile against the other's sequences, shape (F, F), symmetric, −inf if there is none;
+        and whether its E-value is at most `HOMOLOGOUS`, shape (F, F).
     """
     targets = [(k, text) for k, s in enumerate(summaries) for text in (s.hmm.consensus.upper(), *s.members)]
     family = np.array([k for k, _ in targets])
@@ -130,7 +130,7 @@ def read_groups(source: PathLike) -> dict[str, str]:
 
 
 def group_scores(summaries: list[FamilySummary], groups: dict[str, str]) -> Floats:
-    """Return 0 where two families are of one group, −inf elsewhere, (F, F).
+    """Return 0 for two families of one group, −inf otherwise, (F, F).
 
     Raises:
         BadInputError: no family has a group.
@@ -140,7 +140,7 @@ def group_scores(summaries: list[FamilySummary], groups: dict[str, str]) -> Floa
         raise BadInputError(
             "none of the families has a group",
             why=f"the table names {', '.join(list(groups)[:3])}, …" if groups else "the table is empty",
-            fix="give a table with the columns family and group, with families named as here",
+            fix="give a table with the columns family and group, with the same family names",
         )
     return np.where((group[:, None] == group[None, :]) & (group != "")[:, None], 0.0, -np.inf)
 
@@ -148,14 +148,14 @@ def group_scores(summaries: list[FamilySummary], groups: dict[str, str]) -> Floa
 def negatives_table(
     summaries: list[FamilySummary], scores: Floats, allowed: npt.NDArray[np.bool_], *, by: str, count: int, seed: int = 0
 ) -> pl.DataFrame:
-    """Return the `count` nearest allowed families of each family, nearest first; ties at random.
+    """Return the `count` most similar allowed families of each family, most similar first; ties in random order.
 
     Args:
         summaries: F families.
-        scores: how near they are, (F, F); −inf: not at all.
+        scores: similarities, (F, F); −inf: none.
         allowed: which may be negatives of which, (F, F).
-        by: what the scores are, for the table.
-        count: negatives of a family.
+        by: name of the similarity, for the table.
+        count: number of negatives per family.
         seed: for ties.
 
     Returns:
@@ -185,7 +185,7 @@ def negatives_table(
         raise BadInputError(
             "no family has a hard negative",
             why="families of one clan, and families that are homologous by profile, are never negatives of each other",
-            fix="give families of several clans" + (", and groups that hold more than one clan" if by == "group" else ""),
+            fix="give families of several clans" + (", and groups with more than one clan" if by == "group" else ""),
         )
     if without:
         shown = ", ".join(without[:3]) + (", …" if len(without) > 3 else "")
@@ -198,7 +198,7 @@ def summaries_of(families: Iterable[Family], *, profile: bool) -> list[FamilySum
     """Return the summaries of families, each read once.
 
     Raises:
-        BadInputError: a family comes twice, there are fewer than two, or one gives no profile.
+        BadInputError: a family occurs twice, there are fewer than two, or one has no profile.
     """
     found: dict[str, FamilySummary] = {}
     for family in families:

@@ -1,4 +1,4 @@
-"""Patristic distances: the path length between any two tips in O(1), and where in the tree every pair of tips meets."""
+"""Patristic distances: the path length between any two tips in O(1), and the meeting points of all pairs of tips."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ Floats = npt.NDArray[np.float64]
 
 
 class Patristic:
-    """A tree made ready for questions about pairs of tips. Tips are numbered in depth-first order, 0 … n − 1.
+    """A tree prepared for queries about pairs of tips. Tips are numbered in depth-first order, 0 … n − 1.
 
     Attributes:
         n_tips, n_nodes: number of tips, n, and of all nodes.
         depth: path length from the root to each tip, shape (n,).
-        meeting: the node where tips k − 1 and k meet, shape (n,); entry 0 is unused. With nodes in preorder the meeting
-        point
-            (lowest common ancestor) of any tips i < j is the smallest of `meeting[i + 1 : j + 1]`, as an ancestor has a
-            smaller number than all that stands below it.
-        n_missing, n_negative: branches without a length and with a negative one; both count as 0.
+        meeting: the node where tips k − 1 and k meet, shape (n,); entry 0 is unused. With nodes in preorder, the meeting
+            point (lowest common ancestor) of any tips i < j is the smallest of `meeting[i + 1 : j + 1]`, since an ancestor
+            has a smaller number than all nodes below it.
+        n_missing, n_negative: numbers of branches without a length and with a negative one; both count as 0.
 
     Args:
-        tree: lengths in expected substitutions per site. Preparing takes O(n log n) time and memory.
+        tree: lengths in expected substitutions per site. Preparation takes O(n log n) time and memory.
 
     Raises:
         BadInputError: no branch lengths at all, an infinite one, or fewer than two tips.
@@ -54,7 +53,7 @@ class Patristic:
         self.n_missing = int(missing.sum())
         self.n_negative = int((lengths < 0).sum())
         cleaned = np.maximum(np.nan_to_num(tree.length, nan=0.0), 0.0)
-        cleaned[0] = 0.0  # a stem above the root lies on no path between tips
+        cleaned[0] = 0.0  # a stem above the root is on no path between tips
         cleaned_tree = Tree(tree.parent, cleaned, tree.names)
         self._node_depth: Floats = cleaned_tree.root_distances()
         self.depth: Floats = self._node_depth[tip]
@@ -67,12 +66,12 @@ class Patristic:
         last: Ints = first + np.array(below, dtype=np.int64)
         self.first_tip: Ints = first
         self.end_tip: Ints = last
-        # In preorder a first child stands directly behind its parent; every other child starts at a gap between two
-        # neighbouring tips which meet in its parent. So each gap belongs to exactly one such child.
+        # In preorder a first child directly follows its parent; every other child starts at a gap between two adjacent tips
+        # that meet in its parent. So each gap belongs to exactly one such child.
         later = np.flatnonzero(tree.parent[1:] != np.arange(len(parent) - 1)) + 1
         self.meeting: npt.NDArray[np.int32] = np.zeros(self.n_tips, dtype=np.int32)
         self.meeting[first[later]] = tree.parent[later]
-        # Gap k joins the tips [merge_start[k], k) with the tips [k, merge_end[k]): a node of many children is taken as a
+        # Gap k joins the tips [merge_start[k], k) with the tips [k, merge_end[k]): a node with many children is treated as a
         # comb of zero-length branches, which changes no distance and makes every pair of tips meet at exactly one gap.
         self.merge_start: Ints = np.zeros(self.n_tips, dtype=np.int64)
         self.merge_end: Ints = np.zeros(self.n_tips, dtype=np.int64)
@@ -90,7 +89,7 @@ class Patristic:
         return table
 
     def node_depth(self, nodes: npt.NDArray[np.integer[Any]]) -> Floats:
-        """Return the path length from the root to nodes, the shape of `nodes`."""
+        """Return the path length from the root to nodes, in the shape of `nodes`."""
         return self._node_depth[nodes]
 
     def ancestor(self, i: Ints, j: Ints) -> Ints:
@@ -115,7 +114,7 @@ class Patristic:
         """Return the patristic distances of tips i and j, expected substitutions per site, shape (m,).
 
         Raises:
-            IndexError: a tip that does not exist.
+            IndexError: a tip number out of range.
         """
         i, j = np.atleast_1d(np.asarray(i, dtype=np.int64)), np.atleast_1d(np.asarray(j, dtype=np.int64))
         if len(i) and (min(i.min(), j.min()) < 0 or max(i.max(), j.max()) >= self.n_tips):

@@ -1,10 +1,10 @@
 """Orthologs and paralogs: speciation and duplication events of a family's tree, by species overlap.
 
-A node is a duplication if some species occurs below more than one of its children, else a speciation (Huerta-Cepas et al.,
+A node is a duplication if a species occurs below more than one of its children, else a speciation (Huerta-Cepas et al.,
 Genome Biol. 8:R109, 2007, doi:10.1186/gb-2007-8-6-r109; `PhyloTree.get_descendant_evol_events` of ete3). Two sequences are
 orthologs if they diverged at a speciation, paralogs if at a duplication (Fitch, Syst. Zool. 19:99, 1970). A polytomy is one
-event. Tips of unknown species are evidence of nothing: they do not change the event of a node, and their own pairs have the
-relation `unknown`. The tree counts as rooted where it is.
+event. Tips of unknown species are ignored: they do not change the event of a node, and their pairs have the relation
+`unknown`. The given root of the tree is used.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ WANTED = {"orthologs": ORTHOLOG, "paralogs": PARALOG}
 def duplications(tree: Patristic, species: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return which nodes are duplications, shape (nodes,), in O(n log n).
 
-    A species occurs below two children of a node exactly if two of its tips that follow each other in depth-first order
-    have that node as their last common ancestor.
+    A species occurs below two children of a node if and only if two of its tips that are consecutive in depth-first order
+    have that node as their lowest common ancestor.
 
     Args:
         tree: of n tips.
@@ -62,7 +62,7 @@ class Relations:
         """Return the relations of the tree pruned to some tips; events are those of the whole tree.
 
         Args:
-            tree: the pruned tree, of m tips in the order of the whole one.
+            tree: the pruned tree, with m tips in the order of the whole one.
             tips: their numbers in the whole tree, ascending, shape (m,).
         """
         event = np.zeros(tree.n_nodes, dtype=bool)
@@ -79,5 +79,5 @@ class Relations:
         return np.where(self.known[i] & self.known[j], found, UNKNOWN).astype(np.uint8)
 
     def meeting(self, wanted: str) -> npt.NDArray[np.bool_]:
-        """Return the nodes at which `orthologs` or `paralogs` have their last common ancestor, shape (nodes,)."""
+        """Return the nodes that are lowest common ancestors of `orthologs` or `paralogs`, shape (nodes,)."""
         return self.duplication if WANTED[wanted] == PARALOG else ~self.duplication

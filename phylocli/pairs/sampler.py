@@ -15,9 +15,9 @@ from phylocli.pairs.patristic import Floats, Ints, Patristic
 from phylocli.pairs.wavelet import WaveletMatrix
 
 SORTED_UP_TO = 512
-"""Trees of at most this many tips keep all pairs sorted by distance (at most 131,000, 1.6 MB); a draw is a look-up there."""
+"""Trees of at most this many tips keep all pairs sorted by distance (at most 131,000, 1.6 MB); sampling is a look-up."""
 
-_CHUNK = 1 << 17  # queries answered at a time, so that the working arrays stay in the cache
+_CHUNK = 1 << 17  # queries processed at a time, so that working arrays stay in the cache
 _BANDS_KEPT = 32
 
 
@@ -26,7 +26,7 @@ class EmptyBandError(BadInputError):
 
 
 def distinct_integers(total: int, n: int, rng: np.random.Generator) -> Ints:
-    """Return n different integers of 0 … total − 1, every ordered selection equally likely, shape (n,).
+    """Return n distinct integers of 0 … total − 1, every ordered selection equally likely, shape (n,).
 
     Memory is O(n), never O(total), unless n is more than half of total.
     """
@@ -34,7 +34,7 @@ def distinct_integers(total: int, n: int, rng: np.random.Generator) -> Ints:
         raise ValueError(f"{n} different integers below {total} do not exist")
     if 2 * n >= total:
         return rng.permutation(total)[:n]
-    # One after another, repeats thrown away: exactly sampling without replacement.
+    # One after another, discarding duplicates: exactly sampling without replacement.
     found = np.empty(0, dtype=np.int64)
     while len(found) < n:
         more = rng.integers(0, total, size=(n - len(found)) + 16, dtype=np.int64)
@@ -45,25 +45,25 @@ def distinct_integers(total: int, n: int, rng: np.random.Generator) -> Ints:
 
 
 class PairSampler:
-    """Draws pairs of tips whose patristic distance lies in a band [lo, hi], ends included, every pair equally likely.
+    """Samples pairs of tips with patristic distance in a band [lo, hi], ends included, all pairs equally likely.
 
     Small trees keep the sorted list of all pairs. Large trees keep tips in depth-first order with their depths D below the
     root, and a wavelet matrix over the ranks of D. At every meeting point x each tip u of the smaller side is matched with
-    those tips v of the larger side for which lo ≤ D[u] + D[v] − 2·d(x) ≤ hi: a count within a range of positions and a range
-    of ranks. At most n/2·log₂ n such queries number all pairs of the band; drawing is choosing numbers and turning each back
-    into its pair. Preparing: O(n log n); the first draw in a band: O(n log² n); each pair: O(log n).
+    the tips v of the larger side for which lo ≤ D[u] + D[v] − 2·d(x) ≤ hi: a count within a range of positions and a range
+    of ranks. At most n/2·log₂ n such queries enumerate all pairs of the band; a sample is a set of random numbers, each
+    converted to its pair. Preparation: O(n log n); the first sample in a band: O(n log² n); each pair: O(log n).
 
     Args:
         tree: branch lengths in expected substitutions per site; missing and negative ones count as 0.
-        meeting: only pairs whose last common ancestor is one of these nodes, shape (nodes,) (see `relations`); None: all.
-        sorted_up_to: largest number of tips of which all pairs are kept in a list.
+        meeting: only pairs whose lowest common ancestor is one of these nodes, shape (nodes,) (see `relations`); None: all.
+        sorted_up_to: maximum number of tips for which all pairs are kept in a list.
 
     Attributes:
         n_tips: number of tips.
-        tree: prepared distances (`Patristic`); tips are numbered in depth-first order, as `Tree.tip_names()` gives them.
+        tree: prepared distances (`Patristic`); tips are numbered in depth-first order, as in `Tree.tip_names()`.
 
     Raises:
-        BadInputError: one tip only, or no branch lengths.
+        BadInputError: only one tip, or no branch lengths.
 
     Examples:
         >>> rows = ["MKVLAAGIVG", "MKVLSAGIVG", "MRVLSAGLVG", "MRILSPGLVG"]
@@ -110,7 +110,7 @@ class PairSampler:
         left_is_small = gap - start <= end - gap
         small_start, small_end = np.where(left_is_small, start, gap), np.where(left_is_small, gap, end)
         size = small_end - small_start
-        # Query q: a tip of the smaller side and the gap at which its partners lie on the other side.
+        # Query q: a tip of the smaller side and the gap whose other side contains its partners.
         self._query_gap = np.repeat(gap, size).astype(np.int32)
         offset = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
         self._query_tip = (np.repeat(small_start, size) + offset).astype(np.int32)
@@ -123,7 +123,7 @@ class PairSampler:
 
     @property
     def n_pairs(self) -> int:
-        """Number of all pairs that qualify: n·(n − 1)/2 where any pair does."""
+        """Number of all pairs that qualify: n·(n − 1)/2 if every pair does."""
         return self.n_tips * (self.n_tips - 1) // 2 if self.meeting is None else self.count(-1.0, np.inf)
 
     def distance(self, i: npt.ArrayLike, j: npt.ArrayLike) -> Floats:
@@ -131,7 +131,7 @@ class PairSampler:
         return self.tree.distance(i, j)
 
     def qualifies(self, i: Ints, j: Ints) -> npt.NDArray[np.bool_]:
-        """Return which pairs have their last common ancestor at one of the nodes `meeting`, shape (m,)."""
+        """Return which pairs have their lowest common ancestor among the nodes `meeting`, shape (m,)."""
         return np.ones(len(i), dtype=bool) if self.meeting is None else self.meeting[self.tree.ancestor(i, j)]
 
     def count(self, lo: float, hi: float) -> int:
@@ -143,7 +143,7 @@ class PairSampler:
         return int(cumulative[-1]) if len(cumulative) else 0
 
     def unrank(self, lo: float, hi: float, ranks: npt.ArrayLike) -> tuple[Ints, Ints, Floats]:
-        """Return the pairs that carry these numbers among the `count(lo, hi)` pairs of the band.
+        """Return the pairs with these numbers among the `count(lo, hi)` pairs of the band.
 
         Args:
             ranks: shape (m,), each from 0 to count − 1.
@@ -170,19 +170,19 @@ class PairSampler:
     def draw(
         self, n: int, lo: float, hi: float, rng: np.random.Generator, replace: bool = False
     ) -> tuple[Ints, Ints, Floats]:
-        """Draw pairs uniformly from the band, in random order.
+        """Sample pairs uniformly from the band, in random order.
 
         Args:
-            n: how many; without replacement, all pairs of the band where it holds fewer.
+            n: number of pairs; without replacement, all pairs of the band if there are fewer.
             lo, hi: the band, ends included, expected substitutions per site.
-            rng: the source of randomness.
-            replace: whether a pair may be drawn again.
+            rng: random number generator.
+            replace: whether a pair may be sampled again.
 
         Returns:
             i, j with i < j, numbers of tips in depth-first order, and their distances; shapes (m,).
 
         Raises:
-            EmptyBandError: no pair lies in the band, and n > 0.
+            EmptyBandError: no pair is in the band, and n > 0.
         """
         total = self.count(lo, hi)
         if total == 0 and n > 0:
@@ -191,7 +191,7 @@ class PairSampler:
         return self.unrank(lo, hi, ranks)
 
     def partners(self, lo: float, hi: float) -> Ints:
-        """Return how many partners each tip has in the band, shape (n,)."""
+        """Return the number of partners of each tip in the band, shape (n,)."""
         if self._is_sorted:
             first, end = self._slice(lo, hi)
             i, j = self._sorted_i[first:end], self._sorted_j[first:end]
@@ -199,7 +199,7 @@ class PairSampler:
         counts = np.diff(self._band(lo, hi), prepend=0)
         found = np.zeros(self.n_tips, dtype=np.int64)
         np.add.at(found, self._query_tip, counts)
-        # What a query counts on the larger side are partners of its tip; each of them has that tip as a partner in turn.
+        # The tips counted by a query on the larger side are partners of its tip, and vice versa.
         for tip, gap in self._query_chunks():
             left, right = self._large_start[gap], self._large_end[gap]
             found += self._wavelet.tally_below(left, right, self._lowest_rank(tip, gap, hi, np.greater))
@@ -207,7 +207,7 @@ class PairSampler:
         return found
 
     def ancestor_counts(self, lo: float, hi: float) -> Ints:
-        """Return how many pairs of the band meet at each node of the tree, shape (nodes,); 0 at tips."""
+        """Return the number of pairs of the band that meet at each node of the tree, shape (nodes,); 0 at tips."""
         if self._is_sorted:
             i, j, _ = self.unrank(lo, hi, np.arange(self.count(lo, hi)))
             return np.bincount(self.tree.ancestor(i, j), minlength=self.tree.n_nodes)
@@ -218,21 +218,21 @@ class PairSampler:
     def capped_ranks(self, lo: float, hi: float, most: int, rng: np.random.Generator) -> Ints:
         """Return the numbers of at most `most` pairs of the band for every ancestor at which pairs meet, shape (m,).
 
-        Where more meet, those kept are a uniform choice without replacement. At most `most` · (n − 1) numbers, in the order
-        of the ancestors.
+        If more pairs meet there, a uniform sample without replacement is kept. At most `most` · (n − 1) numbers, in the
+        order of the ancestors.
         """
         total = self.count(lo, hi)
         if self._is_sorted:
             ranks = rng.permutation(total)
             i, j, _ = self.unrank(lo, hi, ranks)
             ancestor = self.tree.ancestor(i, j)
-            # A number per pair that counts the pairs of its ancestor before it.
+            # For each pair, the number of preceding pairs of the same ancestor.
             order = np.argsort(ancestor, kind="stable")
             start = np.searchsorted(ancestor[order], ancestor[order], side="left")
             return ranks[order[np.arange(total) - start < most]]
         per_gap = self._per_gap(lo, hi)
-        first_rank = np.cumsum(per_gap) - per_gap  # queries stand in the order of their gaps
-        order = np.argsort(self.tree.meeting, kind="stable")  # gaps by ancestor; a node of many children has several
+        first_rank = np.cumsum(per_gap) - per_gap  # queries are in the order of their gaps
+        order = np.argsort(self.tree.meeting, kind="stable")  # gaps by ancestor; nodes with many children have several
         ends = np.cumsum(per_gap[order])
         boundary = np.flatnonzero(np.r_[np.diff(self.tree.meeting[order]) != 0, True])
         chosen: list[Ints] = []
@@ -252,9 +252,9 @@ class PairSampler:
         return first_rank[gap] + places - (ends[at] - per_gap[gap])
 
     def quantiles(self, fractions: Sequence[float] | Floats) -> Floats:
-        """Return quantiles of the distances of all pairs that qualify, the shape of `fractions`.
+        """Return quantiles of the distances of all pairs that qualify, in the shape of `fractions`.
 
-        Exact for trees that keep the sorted list; else from 100,000 uniform pairs of a fixed seed (standard error of the
+        Exact for trees that keep the sorted list; else from 100,000 uniform pairs with a fixed seed (standard error of the
         fraction at most 0.0016).
         """
         if self._is_sorted:
@@ -269,7 +269,7 @@ class PairSampler:
         return np.quantile(self.distance(i, j + (j >= i)), fractions)
 
     def describe(self) -> str:
-        """Return, for messages, the range and the quartiles of the distances."""
+        """Return the range and the quartiles of the distances, for messages."""
         if not self.n_pairs:
             return f"no two of the {self.n_tips} members have this relation"
         low, median, high = self.quantiles([0.25, 0.5, 0.75])
@@ -284,21 +284,21 @@ class PairSampler:
         return first, max(first, int(np.searchsorted(self._sorted, hi, side="right")))
 
     def _meet_at(self, tip: Ints, partner: Ints, gap: Ints) -> Floats:
-        # The same operations in the same order as `Patristic.distance`, so that both agree to the last bit.
+        # The same operations in the same order as in `Patristic.distance`, so that both agree to the last bit.
         return (self.tree.depth[tip] + self.tree.depth[partner]) - 2.0 * self.tree.node_depth(self.tree.meeting[gap])
 
     def _lowest_rank(self, tip: Ints, gap: Ints, bound: float, reaches: np.ufunc) -> Ints:
-        """Return, per query, the lowest rank of depth from which a partner's distance reaches the bound, shape (q,).
+        """Return, per query, the lowest rank of depth at which a partner's distance reaches the bound, shape (q,).
 
-        `reaches` is `>=` (the lower end of the band) or `>` (one beyond its upper end).
+        `reaches` is `>=` (the lower end of the band) or `>` (beyond its upper end).
         """
         own = self.tree.depth[tip]
         away = 2.0 * self.tree.node_depth(self.tree.meeting[gap])
         depths, n = self._sorted_depth, self.n_tips
         side: Literal["left", "right"] = "left" if reaches is np.greater_equal else "right"
         rank = np.searchsorted(depths, bound - own + away, side=side)
-        # Rounding can put the guess beside the rank at which the computed distance crosses the bound. Rounding is monotone,
-        # so a bisection with the distance as it is computed elsewhere settles these few.
+        # Due to rounding, the guess can be next to the rank at which the computed distance crosses the bound. Rounding is
+        # monotone, so a bisection on the distance as computed elsewhere resolves these few cases.
         at, before = np.minimum(rank, n - 1), np.maximum(rank - 1, 0)
         wrong = (rank < n) & ~reaches((own + depths[at]) - away, bound)
         wrong |= (rank > 0) & reaches((own + depths[before]) - away, bound)
@@ -326,7 +326,7 @@ class PairSampler:
             yield self._query_tip[part].astype(np.int64), self._query_gap[part].astype(np.int64)
 
     def _band(self, lo: float, hi: float) -> Ints:
-        """Return the running sum over queries of the pairs in the band, shape (queries,)."""
+        """Return the cumulative sum over queries of the pairs in the band, shape (queries,)."""
         key = (float(lo), float(hi))
         if key in self._bands:
             self._bands.move_to_end(key)

@@ -33,27 +33,27 @@ logger = logging.getLogger(__name__)
 
 
 def sample_pairs(families: Iterable[Family], config: SamplingConfig | None = None, **options: Any) -> pl.DataFrame:
-    """Sample pairs of members whose patristic distance lies in a band, ends included; see `iter_pairs` for large results.
+    """Sample pairs of members whose patristic distance is in a band, ends included; see `iter_pairs` for large results.
 
     Args:
         families: with trees; read once, one at a time.
-        config: which pairs; its fields may also be given as keywords, such as `min_dist=0.5, number=1000`. With `number`,
-            that many pairs in total over all families; without, every pair of the band, once. Sampling schemes:
-            `uniform`: every pair of every family in the band is equally likely, so large families give most.
-            `per-family`: every family gives equally many (one with fewer gives all it has, the others make up for it);
-            within it every pair is equally likely.
-            `per-sequence`: every sequence that has a partner in the band is equally likely, then each of its partners.
-            Without replacement, families give in proportion to such sequences (one with fewer pairs gives all it has, the
-            others make up for it).
-            `log-distance`: in each family, the distances are spread evenly on a logarithmic scale (`LogDistancePool`).
+        config: options; its fields may also be given as keywords, such as `min_dist=0.5, number=1000`. With `number`, that
+            many pairs in total over all families; without, every pair in the band, once. Sampling schemes:
+            `uniform`: every pair in the band is equally likely, over all families, so large families contribute most.
+            `per-family`: every family contributes equally many pairs (if one has fewer, the others make up for it); within a
+            family every pair is equally likely.
+            `per-sequence`: every sequence with a partner in the band is equally likely, then each of its partners. Without
+            replacement, families contribute in proportion to such sequences (if one has fewer pairs, the others make up for
+            it).
+            `log-distance`: in each family, distances are spread evenly on a logarithmic scale (`LogDistancePool`).
         options: fields of `SamplingConfig`.
 
     Returns:
-        A table of `formats.tables.pairs_schema()`, families in their order. The column `distance` is in substitutions per
-        site whatever the unit.
+        A table of `formats.tables.pairs_schema()`, in the order of the families. The column `distance` is always in
+        substitutions per site, regardless of the unit.
 
     Raises:
-        UsageError: a band that ends before it starts, a scheme that does not exist, `replace` without `number`.
+        UsageError: a band that ends before it starts, an unknown scheme, `replace` without `number`.
         EmptyBandError: no family has a pair in the band.
         BadInputError: a family without a tree, or whose tree does not fit its members.
 
@@ -70,7 +70,7 @@ def sample_pairs(families: Iterable[Family], config: SamplingConfig | None = Non
 
 
 def iter_pairs(families: Iterable[Family], config: SamplingConfig | None = None, **options: Any) -> Iterator[pl.DataFrame]:
-    """Yield the table of `sample_pairs` in parts of at most 100,000 rows and one family each, in bounded memory."""
+    """Yield the table of `sample_pairs` in parts of at most 100,000 rows from one family, in bounded memory."""
     config = SamplingConfig.of(config, options)
     warn_if_narrow(config)
     sampler = StreamSampler(config)
@@ -81,7 +81,7 @@ def iter_pairs(families: Iterable[Family], config: SamplingConfig | None = None,
 
 @dataclass
 class _Members:
-    """What the table needs of a family, in the tree's order of tips."""
+    """The table columns of a family's members, in the tree's order of tips."""
 
     label: str
     clan: str
@@ -90,7 +90,7 @@ class _Members:
 
     @classmethod
     def of(cls, family: Family, tips: list[str], used: npt.NDArray[np.bool_]) -> _Members:
-        """Return the members that are used, the others left blank, so that what is held is bounded by the pairs drawn."""
+        """Return the members that are used, with the others blank, so that memory is bounded by the number of pairs."""
         row = dict(zip(family.ids, family.rows, strict=True))
         ids = [name if use else "" for name, use in zip(tips, used.tolist(), strict=True)]
         return cls(family.label, family.clan, ids, [degap(row[name]) if name else "" for name in ids])
@@ -98,7 +98,7 @@ class _Members:
 
 @dataclass
 class _Counts:
-    """What is said on stderr when all is drawn."""
+    """Numbers for the final messages."""
 
     families: int = 0
     pairs: int = 0
@@ -109,14 +109,14 @@ class _Counts:
 
 
 class StreamSampler:
-    """Takes families one by one and gives the pairs that a configuration asks for; see `iter_pairs`.
+    """Takes families one by one and yields the pairs requested by a configuration; see `iter_pairs`.
 
-    Without a number, a family's pairs come at once; with one, all come from `finish`, as how many a family gives depends on
-    those still to come.
+    Without a number, the pairs of a family are yielded immediately; with one, all pairs are yielded by `finish`, because the
+    number per family depends on the following families.
 
     Args:
-        config: which pairs.
-        label: how messages call what is drawn, for example a part of a split.
+        config: which pairs to sample.
+        label: a prefix for messages, for example the part of a split.
     """
 
     def __init__(self, config: SamplingConfig, label: str = "") -> None:
@@ -131,11 +131,11 @@ class StreamSampler:
         self._species = species_rule(config.species, config.species_pattern)
 
     def add(self, family: Family, whole: Family | None = None) -> Iterator[pl.DataFrame]:
-        """Take a family in; yield its pairs where no number of pairs was asked for.
+        """Add a family; yield its pairs if no number of pairs was requested.
 
         Args:
             family: with a tree.
-            whole: the family of which `family` is a part: orthologs and paralogs are told by its tree.
+            whole: the family of which `family` is a part; its tree determines orthologs and paralogs.
         """
         config, counts = self.config, self.counts
         counts.families += 1
@@ -180,7 +180,7 @@ class StreamSampler:
             self._trim(final=False)
 
     def finish(self) -> Iterator[pl.DataFrame]:
-        """Yield the pairs that are left to give, and say how many there were.
+        """Yield the remaining pairs, and log their number.
 
         Raises:
             EmptyBandError: no family had a pair in the band.
@@ -215,7 +215,7 @@ class StreamSampler:
         for k, held in enumerate(self._held):
             for band, draw in enumerate(held):
                 if sizes[band][k] < len(draw):
-                    held[band] = draw.part(np.arange(sizes[band][k]))  # an index copies, so the rest is let go
+                    held[band] = draw.part(np.arange(sizes[band][k]))  # indexing copies, so the rest is freed
             left = sum(map(len, held))
             self._stored += left
             if left == 0:
@@ -234,7 +234,7 @@ class StreamSampler:
                 why=f"for example {counts.last.what}; {counts.last.why}" if counts.last else None,
                 fix=counts.last.fix
                 if counts.last and config.relation != "any"
-                else "choose a wider band; --stats shows what there is",
+                else "choose a wider band; --stats shows the distances",
             )
         some = f"{counts.families - len(counts.empty)} of " if counts.empty else ""
         families = f" in {some}{counts.families} families" if counts.families > 1 else ""
@@ -254,10 +254,10 @@ class StreamSampler:
 
 
 def sampler_of(label: str, tree: Tree) -> PairSampler:
-    """Return the sampler of a family's tree, with the family named in what goes wrong.
+    """Return the sampler of a family's tree; errors name the family.
 
     Raises:
-        BadInputError: one tip only, or no branch lengths.
+        BadInputError: only one tip, or no branch lengths.
     """
     return PairSampler(_prepared(label, tree))
 
@@ -276,17 +276,17 @@ def _prepared(label: str, tree: Tree) -> Patristic:
 def related_sampler(
     family: Family, relation: str, species: SpeciesRule, whole: Family | None = None
 ) -> tuple[PairSampler, list[str], Relations]:
-    """Return the sampler of a family's pairs of one relation, the names of its tips, and the relations of any two of them.
+    """Return the sampler of a family's pairs with one relation, the names of its tips, and the relations of any two of them.
 
     Args:
         family: with a tree.
-        relation: `any`, `orthologs` or `paralogs`. For the latter two, the sampler has only the tips of known species.
-        species: gives the species of an id.
-        whole: the family of which `family` is a part, whose tree decides on events; None: `family` is whole.
+        relation: `any`, `orthologs` or `paralogs`. With the latter two, the sampler contains only tips with a known species.
+        species: maps an id to its species.
+        whole: the family of which `family` is a part, whose tree determines events; None: `family` is complete.
 
     Raises:
-        EmptyBandError: fewer than two members of known species, where the relation needs them.
-        BadInputError: no tree, or one without branch lengths.
+        EmptyBandError: fewer than two members with a known species, if the relation requires species.
+        BadInputError: no tree, or no branch lengths.
     """
     full = (whole or family).require_tree()
     full_tips = full.tip_names()
@@ -296,7 +296,7 @@ def related_sampler(
     if len(wanted) < 2 <= len(family):
         raise EmptyBandError(
             f"{family.label}: fewer than two members have a known species",
-            why=f"{relation} are found by species, and UniProt ids name them, as in HBA_HUMAN/7-107",
+            why=f"{relation} are determined by species, which UniProt ids contain, as in HBA_HUMAN/7-107",
             fix="give --species TABLE or --species-pattern REGEX",
         )
     tips = [full_tips[k] for k in wanted]

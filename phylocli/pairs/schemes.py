@@ -1,4 +1,4 @@
-"""Sampling schemes within one family, each as a pool: how many pairs there are, and drawing from them."""
+"""Sampling schemes within one family, each as a pool with a number of pairs and a method to sample from them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from phylocli.pairs.sampler import PairSampler, distinct_integers
 from phylocli.pairs.types import CHUNK_ROWS, Draw, Pool
 
 LISTED_UP_TO = 4_000_000
-"""Bands of at most this many pairs may be listed in full where a scheme needs it (100 MB)."""
+"""Maximum number of pairs in a band that are listed completely if a scheme needs it (100 MB)."""
 LOG_SLICES = 20
 LOG_DECADES = 3
 
 
 class UniformPool:
-    """Every pair of the band equally likely."""
+    """All pairs of the band are equally likely."""
 
     def __init__(self, sampler: PairSampler, lo: float, hi: float, *, replace: bool = False) -> None:
         self.sampler, self.lo, self.hi, self.replace = sampler, lo, hi, replace
@@ -26,7 +26,7 @@ class UniformPool:
         self.weight = float(self.total)
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        """Draw n pairs."""
+        """Sample n pairs."""
         if n == 0 or self.total == 0:
             return Draw.joined([])
         return Draw(*self.sampler.draw(n, self.lo, self.hi, rng, self.replace))
@@ -39,10 +39,10 @@ class UniformPool:
 
 
 class ListedPool:
-    """Every pair of a list equally likely.
+    """All pairs of a list are equally likely.
 
     Args:
-        listed: the pairs; where they are a uniform sample of more pairs, `total` says of how many.
+        listed: the pairs; if they are a uniform sample, `total` is the number of pairs sampled from.
     """
 
     def __init__(self, listed: Draw, *, replace: bool = False, total: int | None = None) -> None:
@@ -52,7 +52,7 @@ class ListedPool:
         self.weight = float(self.total)
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        """Draw n pairs."""
+        """Sample n pairs."""
         if n == 0 or len(self.listed) == 0:
             return Draw.joined([])
         if self.replace:
@@ -68,10 +68,10 @@ class ListedPool:
 class LogDistancePool:
     """Distances spread evenly on a logarithmic scale.
 
-    The band, from the larger of its lower end and a thousandth of its top to its top (the smaller of its upper end and the
-    largest distance of the family), is cut into 20 slices of equal ratio. The slices give equally many pairs (one with
-    fewer gives all it has, the others make up for it); within a slice every pair is equally likely. Pairs below a
-    thousandth of the top, duplicates among them, are never drawn.
+    The band is divided into 20 slices of equal ratio, from the larger of its lower end and a thousandth of its top, up to
+    its top (the smaller of its upper end and the largest distance of the family). All slices contribute equally many pairs
+    (if one has fewer, the others make up for it); within a slice every pair is equally likely. Pairs below a thousandth of
+    the top, including duplicates, are never sampled.
     """
 
     def __init__(self, slices: list[Pool]) -> None:
@@ -82,7 +82,7 @@ class LogDistancePool:
 
     @staticmethod
     def edges(lo: float, hi: float, diameter: float) -> list[tuple[float, float]]:
-        """Return the slices, both ends included; none where the family has no positive distance."""
+        """Return the slices, both ends included; none if the family has no positive distance."""
         top = min(hi, diameter)
         if top <= 0 or lo > top:
             return []
@@ -96,7 +96,7 @@ class LogDistancePool:
         return list(zip(edges[:-1].tolist(), below.tolist(), strict=True))
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        """Draw n pairs."""
+        """Sample n pairs."""
         available = np.array([n if self.replace and p.total else p.total for p in self.slices], dtype=np.int64)
         sizes = apportion(available, np.ones(len(available)), n, rng)
         drawn = Draw.joined([pool.draw(int(size), rng) for pool, size in zip(self.slices, sizes, strict=True)])
@@ -109,11 +109,11 @@ class LogDistancePool:
 
 
 class PerSequencePool:
-    """First a sequence, each that has a partner in the band equally likely; then one of its partners, equally likely.
+    """First a sequence, uniformly among those with a partner in the band; then one of its partners, uniformly.
 
-    A pair (u, v) is so drawn with the probability (1/p(u) + 1/p(v)) / m, where p counts partners and m the sequences that
-    have one. Without replacement, pairs are drawn one after another and repeats thrown away; with all pairs listed that is
-    sampling by exponential keys (Efraimidis & Spirakis, Information Processing Letters 97:181, 2006).
+    A pair (u, v) thus has the probability (1/p(u) + 1/p(v)) / m, where p is the number of partners and m the number of
+    sequences that have one. Without replacement, pairs are sampled one after another and duplicates discarded; with all
+    pairs listed, this is sampling by exponential keys (Efraimidis & Spirakis, Information Processing Letters 97:181, 2006).
     """
 
     def __init__(self, listed: Draw, n_tips: int, *, replace: bool = False) -> None:
@@ -125,7 +125,7 @@ class PerSequencePool:
         self._running = np.cumsum(self._pair_weight)
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        """Draw n pairs."""
+        """Sample n pairs."""
         if n == 0 or self.total == 0:
             return Draw.joined([])
         if self.replace:
@@ -142,7 +142,7 @@ class PerSequencePool:
 
 
 class PerSequenceRowPool:
-    """The scheme of `PerSequencePool` for bands too large to list: a row of distances for each sequence drawn, O(n) each."""
+    """The scheme of `PerSequencePool` for bands too large to list: one row of distances per sampled sequence, O(n) each."""
 
     def __init__(self, sampler: PairSampler, lo: float, hi: float, *, replace: bool = False) -> None:
         self.sampler, self.lo, self.hi, self.replace = sampler, lo, hi, replace
@@ -151,7 +151,7 @@ class PerSequenceRowPool:
         self.weight = float(len(self._have_partner))
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        """Draw n pairs."""
+        """Sample n pairs."""
         if self.replace:
             return self._with_replacement(n, rng)
         if 4 * n > self.total:
@@ -191,7 +191,7 @@ class PerSequenceRowPool:
 
 
 def band_pool(sampler: PairSampler, band: tuple[float, float], scheme: str, *, replace: bool = False) -> Pool:
-    """Return a family's pairs in a band, ready to be drawn by a sampling scheme of `SamplingConfig`."""
+    """Return a family's pairs in a band, to be sampled with a sampling scheme of `SamplingConfig`."""
     if scheme == "log-distance":
         slices = LogDistancePool.edges(*band, sampler.tree.diameter())
         return LogDistancePool([UniformPool(sampler, lo, hi, replace=replace) for lo, hi in slices])

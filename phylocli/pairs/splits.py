@@ -1,4 +1,4 @@
-"""Splits without leakage: held-out members have no family, clan or clade in common with the others."""
+"""Splits without leakage: held-out members share no family, clan or clade with the others."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ if TYPE_CHECKING:
 def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
     """Choose members to hold out, as whole clades, each behind a long branch.
 
-    A clade is everything on one side of a branch. Every path from a held-out member to any other member crosses the
-    branch above its clade, so the length of that branch is a lower bound of the distance between them: no near twin of a
-    held-out member stays behind. Clades are drawn with a probability in proportion to size × branch length, among those of
-    at most the number of members still wanted whose branch is at least as long as half of all branches of the tree; where
-    these do not give enough, the bound is halved, down to any length above zero. Members without any difference are never
-    parted.
+    A clade is everything on one side of a branch. Every path from a held-out member to any other member crosses the branch
+    above its clade, so the length of that branch is a lower bound on the distance between them: no near-duplicate of a
+    held-out member remains in training. Clades are sampled with a probability proportional to size × branch length, among
+    those with at most the number of members still needed whose branch is at least as long as half of all branches of the
+    tree; if these are not enough, the bound is halved repeatedly, down to any length above zero. Members with distance zero
+    are never separated.
 
     Args:
         family: with a tree.
-        fraction: of members to hold out, above 0 and below 1.
+        fraction: fraction of members to hold out, above 0 and below 1.
         seed: same family and seed, same choice.
 
     Returns:
-        The ids held out: at most round(fraction · n) of them and, but for trees whose members cannot be parted, near that
-        number.
+        The held-out ids: at most round(fraction · n), and close to that number unless the members cannot be separated.
 
     Raises:
         UsageError: the fraction is not between 0 and 1.
-        BadInputError: no tree, or one without branch lengths.
+        BadInputError: no tree, or no branch lengths.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"the held-out fraction must be above 0 and below 1, not {fraction:g}")
@@ -51,8 +50,8 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
     length = np.maximum(np.nan_to_num(tree.length, nan=0.0), 0.0)
     nodes = np.arange(1, len(tree))
     start, end, stem = patristic.first_tip[nodes], patristic.end_tip[nodes], length[nodes]
-    # Both sides of every branch: the tips start … end − 1 below it, and all others. The two branches at a root of two
-    # children are one branch of the unrooted tree, of their joint length.
+    # Both sides of every branch: the tips start … end − 1 below it, and all others. The two branches at a root with two
+    # children are one branch of the unrooted tree, with the sum of their lengths.
     at_root = np.flatnonzero(tree.parent[nodes] == 0)
     if len(at_root) == 2:
         stem[at_root] = stem[at_root].sum()
@@ -87,16 +86,16 @@ PARTS = ("train", "validation", "test")
 
 
 class Split:
-    """Which member of which family belongs to training, validation or test.
+    """The part of each member of each family: training, validation or test.
 
-    A split is made once and saved as a table; training and evaluation read it, so that no member that was trained on is
-    scored as held out.
+    A split is made once and saved as a table; training and evaluation read it, so that no training member is evaluated as
+    held out.
 
     Args:
         table: one row per member, with the columns `family`, `clan`, `id` and `part`.
 
     Attributes:
-        table: the same.
+        table: see above.
 
     Raises:
         BadInputError: a part that is not one of `PARTS`, or a member listed twice in its family.
@@ -129,10 +128,10 @@ class Split:
 
     @classmethod
     def read(cls, path: PathLike) -> Self:
-        """Read a split, as `write` and `phylocli pairs --holdout` save it.
+        """Read a split, as saved by `write` and `phylocli pairs --holdout`.
 
         Raises:
-            BadInputError: the file cannot be read, or is no split.
+            BadInputError: the file cannot be read, or is not a split.
         """
         import polars as pl
 
@@ -156,21 +155,21 @@ class Split:
         return found
 
     def part_of(self, family: str, name: str) -> str | None:
-        """Return the part of a family's member, None where the split does not list it."""
+        """Return the part of a family's member, None if the split does not list it."""
         return self._parts.get(family, {}).get(name)
 
     def ids(self, family: str, part: str) -> set[str]:
-        """Return the ids of the members of a family in a part; empty where the split does not list the family."""
+        """Return the ids of a family's members in a part; empty if the split does not list the family."""
         return {name for name, where in self._parts.get(family, {}).items() if where == part}
 
     def members(self, family: Family, part: str) -> Family | None:
-        """Return the members of a family that are in a part, in the order of the family; None where there are none."""
+        """Return the members of a family in a part, in the order of the family; None if there are none."""
         ids = self.ids(family.label, part)
         kept = [name for name in family.ids if name in ids]
         return family.subset(kept) if kept else None
 
     def digest(self) -> str:
-        """Return a checksum of who is in which part, whatever the order of the rows."""
+        """Return a checksum of the assignment of members to parts, independent of the order of rows."""
         rows = self.table.select("family", "id", "part").sort("family", "id")
         return hashlib.sha256(rows.write_csv(separator="\t").encode()).hexdigest()
 
@@ -193,19 +192,19 @@ def check_fractions(fractions: tuple[float, ...]) -> tuple[float, float, float]:
 def split_family(
     family: Family, kind: str, fractions: tuple[float, float, float], seed: int
 ) -> Iterator[tuple[str, Family]]:
-    """Yield (part, members in it) for each part of a split that the family takes part in.
+    """Yield (part, members in it) for each part of a split that contains members of the family.
 
     Args:
-        family: with a tree where the kind is `clades`.
-        kind: `families`: each family goes to one part as a whole. `clans`: all families of a clan go to the same part.
-            `clades`: each family is divided by `split_clades`, test first, then validation from what is left; validation
-            and test are held out from training and test from validation.
-        fractions: of train, validation and test. For `families` and `clans` they are probabilities: the part is read
-            off a hash of accession and seed, so it depends on nothing else, least of all on which other families there are.
+        family: with a tree if the kind is `clades`.
+        kind: `families`: each family is in one part. `clans`: all families of a clan are in the same part. `clades`: each
+            family is divided by `split_clades`, first test, then validation from the rest; validation and test are held out
+            from training, and test from validation.
+        fractions: of train, validation and test. For `families` and `clans` they are probabilities: the part is determined
+            by a hash of accession and seed, and does not depend on the other families.
         seed: same seed, same split.
 
     Raises:
-        UsageError: no such kind.
+        UsageError: unknown kind.
     """
     if kind not in HOLDOUTS:
         raise unknown_name("unknown kind of split", kind, HOLDOUTS)

@@ -1,4 +1,4 @@
-"""The distribution of a family's pair distances: for choosing a band before drawing from it."""
+"""The distribution of a family's pair distances, for choosing a band."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ class Distribution:
 
     Attributes:
         family, clan: its accessions.
-        members, pairs: how many there are; of a relation, if one was asked for.
-        in_band: pairs in the band that was asked for (the sum over bins where there are several).
-        mean_partners: over the members that have a partner in the band, the mean number of partners.
-        top_ancestors: fraction of the band's pairs that meet at the ten nodes of the tree where most do; 0 where there are
-        none. members_in_band: members that have a partner in the band.
-        unit: `substitutions` per site or `relative` to the median; of the numbers below.
-        quantiles: distances by the fraction of pairs below them; exact up to 512 members, else of 100,000 uniform pairs.
-        edges, counts: a histogram, exact: `counts[k]` pairs lie from `edges[k]` on, below `edges[k + 1]`.
+        members, pairs: numbers of members and pairs; with a relation, of the pairs that have it.
+        in_band: number of pairs in the band (the sum over bins if there are several).
+        mean_partners: mean number of partners in the band, over members that have any.
+        top_ancestors: fraction of the band's pairs that meet at the ten nodes of the tree with most pairs; 0 if there are
+            none.
+        members_in_band: number of members with a partner in the band.
+        unit: `substitutions` per site or `relative` to the median, for the values below.
+        quantiles: distances by the fraction of pairs below them; exact up to 512 members, else from 100,000 uniform pairs.
+        edges, counts: an exact histogram: `counts[k]` pairs have distances from `edges[k]` up to, but not including,
+        `edges[k + 1]`.
     """
 
     family: str
@@ -55,7 +57,7 @@ class Distribution:
         return asdict(self)
 
     def lines(self, width: int = 40) -> list[str]:
-        """Return the distribution as text: a head, a bar for each bin of the histogram, the quantiles, the ancestors."""
+        """Return the distribution as text: a header, a bar for each bin of the histogram, the quantiles, the ancestors."""
         unit = "substitutions per site" if self.unit == "substitutions" else "1 = the median distance"
         most = max(1, *self.counts)
         digits = max(len(f"{count:,}") for count in self.counts)
@@ -72,7 +74,7 @@ class Distribution:
 
 
 def distributions(families: Iterable[Family], config: SamplingConfig) -> Iterator[Distribution]:
-    """Yield the distribution of each family's pair distances, and how much of it lies in the band.
+    """Yield the distribution of each family's pair distances, and the number of pairs in the band.
 
     Raises:
         BadInputError: a family without a tree, or whose tree does not fit its members.

@@ -1,4 +1,4 @@
-"""Pairs that were drawn, and what pairs can be drawn from."""
+"""Sampled pairs, and pools of pairs to sample from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK_ROWS = 100_000
 class Draw:
     """Pairs of tips i < j with their distances, in random order unless said otherwise; shapes (n,).
 
-    `relation` is an index of `relations.RELATIONS`; None until it is looked up.
+    `relation` is an index of `relations.RELATIONS`; None before it is determined.
     """
 
     i: Ints
@@ -30,13 +30,13 @@ class Draw:
         return len(self.i)
 
     def part(self, which: slice | Ints) -> Draw:
-        """Return the pairs at these places."""
+        """Return the pairs at these positions."""
         relation = None if self.relation is None else self.relation[which]
         return Draw(self.i[which], self.j[which], self.distance[which], relation)
 
     @classmethod
     def joined(cls, draws: Sequence[Draw]) -> Draw:
-        """Return several draws one behind the other."""
+        """Return the concatenation of several draws."""
         if not draws:
             nothing = np.empty(0, dtype=np.int64)
             return cls(nothing, nothing, np.empty(0))
@@ -46,18 +46,18 @@ class Draw:
 
 
 class Pool(Protocol):
-    """The pairs of one family that may be drawn.
+    """The pairs of one family that may be sampled.
 
     Attributes:
-        total: how many different pairs there are.
-        weight: the family's weight where a scheme first chooses a family.
+        total: number of distinct pairs.
+        weight: the family's weight if a scheme first chooses a family.
     """
 
     total: int
     weight: float
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        """Draw n pairs (without replacement at most `total`), in random order: any first k of them are a draw of k."""
+        """Sample n pairs (without replacement at most `total`), in random order: any first k of them are a sample of k."""
 
     def chunks(self) -> Iterator[Draw]:
         """Yield every pair once, in a fixed order, at most `CHUNK_ROWS` at a time."""

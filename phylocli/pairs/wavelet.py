@@ -1,4 +1,4 @@
-"""A wavelet matrix: counting and selecting by value within any range of positions, in O(log n), for many queries at once.
+"""Wavelet matrix: counting and selecting by value within any range of positions, in O(log n), vectorised over queries.
 
 Claude, Navarro & Ordóñez, "The wavelet matrix: an efficient wavelet tree for large alphabets", Information Systems 47, 2015.
 """
@@ -17,14 +17,14 @@ class WaveletMatrix:
     Args:
         values: shape (n,), each of 0 … n − 1 once.
 
-    Level by level, from the highest bit, the values are stably parted into those with a 0 and those with a 1 at that bit; a
-    range of positions stays one range in either part. Memory: n·(⌊log₂ n⌋ + 1) numbers of four bytes.
+    Level by level, from the highest bit, the values are stably partitioned into those with a 0 and those with a 1 at that
+    bit; a range of positions remains one range in either part. Memory: n·(⌊log₂ n⌋ + 1) numbers of four bytes.
     """
 
     def __init__(self, values: npt.ArrayLike) -> None:
         current = np.asarray(values, dtype=np.int32)
         self.n = len(current)
-        # n itself must fit, so that "below n" is an ordinary question.
+        # n itself must fit, so that "below n" is an ordinary query.
         self.levels = max(1, self.n.bit_length())
         self._zeros_before: list[npt.NDArray[np.int32]] = []  # per level: zeros among the first p positions, shape (n + 1,)
         for level in range(self.levels):
@@ -35,7 +35,7 @@ class WaveletMatrix:
             current = np.concatenate([current[~ones], current[ones]])
 
     def count_below(self, left: Ints, right: Ints, bound: Ints) -> Ints:
-        """Return how many values in each range of positions are below a bound.
+        """Return the number of values in each range of positions that are below a bound.
 
         Args:
             left, right: ranges [left, right), shape (q,).
@@ -47,7 +47,7 @@ class WaveletMatrix:
         for level, before in enumerate(self._zeros_before):
             left_zeros, right_zeros = before[left], before[right]
             one = (bound >> (self.levels - 1 - level)) & 1 == 1
-            # Where the bound has a 1, all zeros of the range are below it, and the search goes on among the ones.
+            # If the bound has a 1, all zeros of the range are below it, and the search continues among the ones.
             total += np.where(one, right_zeros - left_zeros, 0)
             zeros = before[-1]
             left = np.where(one, left - left_zeros + zeros, left_zeros)
@@ -55,9 +55,9 @@ class WaveletMatrix:
         return total.astype(np.int64)
 
     def tally_below(self, left: Ints, right: Ints, bound: Ints) -> Ints:
-        """Return for each position in how many of the queries of `count_below` its value is counted, shape (n,)."""
+        """Return for each position the number of queries of `count_below` that count its value, shape (n,)."""
         left, right, bound = left.astype(np.int32), right.astype(np.int32), bound.astype(np.int32)
-        # Each query counts a few ranges, at most one a level: marked by where they start and end, carried down level by
+        # Each query counts a few ranges, at most one per level: marked by their start and end, and carried down level by
         # level.
         tally, position = np.zeros(self.n, dtype=np.int64), np.arange(self.n)
         for level, before in enumerate(self._zeros_before):

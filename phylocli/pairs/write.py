@@ -1,4 +1,4 @@
-"""Writing sampled pairs: one table, the three tables of a split, or a description of the distances."""
+"""Writing of sampled pairs: one table, the three tables of a split, or a description of the distances."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def write_pairs(
     families: Iterable[Family], target: PathLike | None, config: SamplingConfig, table_format: TableFormat | None = None
 ) -> int:
-    """Sample pairs into one table and return how many; see `iter_pairs`."""
+    """Sample pairs into one table and return their number; see `iter_pairs`."""
     warn_if_narrow(config)
     drawer = StreamSampler(config)
     with TableWriter(target, pairs_schema(), table_format) as writer:
@@ -41,7 +41,7 @@ def write_pairs(
 
 
 def split_path(target: PathLike, part: str) -> Path:
-    """Return where a part of a split is written: `pairs.parquet` gives `pairs.train.parquet`."""
+    """Return the path of a part of a split: `pairs.parquet` gives `pairs.train.parquet`."""
     path = Path(target)
     stem, dot, suffixes = path.name.partition(".")
     return path.with_name(f"{stem}.{part}{dot}{suffixes}")
@@ -55,20 +55,20 @@ def write_split(
 ) -> dict[str, int]:
     """Divide families into train, validation and test, and sample pairs within each part.
 
-    Writes `NAME.train.EXT`, `NAME.validation.EXT` and `NAME.test.EXT`, and the division itself, `NAME.split.tsv`, with the
+    Writes `NAME.train.EXT`, `NAME.validation.EXT` and `NAME.test.EXT`, and the split itself, `NAME.split.tsv`, with the
     columns family, clan, id, part. The number of pairs is divided by the fractions.
 
     Args:
         families: with trees.
-        target: gives the names.
-        config: which pairs, and what may not be in two parts (`holdout`; see `split_family`).
+        target: determines the names.
+        config: which pairs to sample, and the kind of split (`holdout`; see `split_family`).
         table_format: None takes it from the suffix.
 
     Returns:
-        How many pairs each part has.
+        Number of pairs in each part.
 
     Raises:
-        UsageError: standard output as the target, no such kind of split, or wrong fractions.
+        UsageError: standard output as the target, an unknown kind of split, or wrong fractions.
         EmptyBandError: no part has a pair in the band.
     """
     if target is None or str(target) == STDIO:
@@ -116,7 +116,7 @@ def _listing_path(target: PathLike) -> Path:
 
 
 def write_distributions(families: Iterable[Family], target: PathLike | None, config: SamplingConfig) -> None:
-    """Describe the distances of each family: bars for a terminal, else JSON, one object a line, and the bars on stderr.
+    """Describe the distances of each family: bars for a terminal, else JSON, one object per line, with the bars on stderr.
 
     Raises:
         BadInputError: a family without a tree.

@@ -1,6 +1,6 @@
-"""Published methods as combinations of view, encoder, critic, objective and schedule: one TOML file each, no code.
+"""Recipes: published methods as combinations of view, encoder, critic, objective and schedule, one TOML file each.
 
-A recipe states what differs from the defaults of `phylocli.config.train.TrainConfig`.
+A recipe contains the settings that differ from the defaults of `phylocli.config.train.TrainConfig`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Recipe:
     """A recipe's file.
 
     Attributes:
-        name: as the user types it.
+        name: the name used in options.
         idea: one line.
-        paper: where it was published.
-        values: nested settings that it states.
+        paper: reference.
+        values: its nested settings.
         where: the file or the recipe, for messages.
-        is_run: it is the config.toml of a run, with its inputs and its seed.
+        is_run: whether it is the config.toml of a run, with inputs and seed.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Recipe:
 
 
 def names() -> list[str]:
-    """Return the names of the recipes that phylocli and installed packages bring, sorted."""
+    """Return the sorted names of the recipes of phylocli and installed packages."""
     own = {f.stem for f in _FOLDER.glob("*.toml")}
     return sorted(own | {*plugins.recipe_names()})
 
@@ -49,7 +49,7 @@ def read(recipe: PathLike) -> Recipe:
 
     Raises:
         UsageError: no such recipe.
-        BadInputError: the file is not there or not TOML.
+        BadInputError: the file does not exist or is not TOML.
     """
     text = str(recipe)
     known = names()
@@ -61,7 +61,7 @@ def read(recipe: PathLike) -> Recipe:
         raise unknown_name("unknown recipe", text, known, more=", or the path of a .toml file")
     content = read_toml(path)
     name, idea, paper = (content.pop(key, "") for key in ("recipe", "idea", "paper"))
-    content.pop("phylocli", None)  # the version that a run was made with
+    content.pop("phylocli", None)  # the version of the run
     where = f"recipe {text}" if text in known else str(path)
     return Recipe(name or path.stem, idea, paper, content, where, "inputs" in content)
 

@@ -108,11 +108,11 @@ def test_a_folder_keeps_to_one_input_and_one_setting(whole: Path, model: Path, e
         embed_file(examples / "globins.fasta", whole, model=model, shard_size=10, half=True)
     text = (examples / "globins.fasta").read_text()
     (tmp_path / "other.fasta").write_text(text[text.index(">", 1) :])
-    with pytest.raises(BadInputError, match="not of this input"):
+    with pytest.raises(BadInputError, match="belongs to another input"):
         embed_file(tmp_path / "other.fasta", whole, model=model, shard_size=10)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="not a table in parts"):
+    with pytest.raises(UsageError, match="something other than a table in parts"):
         embed_file(examples / "globins.fasta", tmp_path / "mine", model=model)
 
 
@@ -145,7 +145,7 @@ def test_a_folder_takes_no_part_of_another_input(
     if by == "pipe":
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(Path(source).read_bytes())))
         source = "-"
-    with pytest.raises(BadInputError, match="not of this input"):
+    with pytest.raises(BadInputError, match="belongs to another input"):
         embed_file(source, folder, model=model, shard_size=5, shard=done and "2/3")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     embed_file(one, folder, model=model, shard_size=5)  # goes on with its own
@@ -189,7 +189,7 @@ def test_a_part_that_is_damaged_is_computed_again(
         with pytest.raises(BadInputError, match=r"damaged|cannot be read"):
             read(folder)
     embed_file(examples / "globins.fasta", folder, model=model, shard_size=10)
-    assert "part-000002.parquet is damaged, and is computed again" in " ".join(capsys.readouterr().err.split())
+    assert "part-000002.parquet is damaged and will be recomputed" in " ".join(capsys.readouterr().err.split())
     assert files(folder) == files(whole)
 
 
@@ -234,7 +234,7 @@ def test_what_cannot_fit_is_said_before_the_work(
     monkeypatch.setattr(space, "free_bytes", lambda path: 10_000)
     monkeypatch.setattr(Embedder, "pooled", lambda *a: pytest.fail("work began"))
     for output in (tmp_path / "e.parquet", tmp_path / "folder/"):
-        with pytest.raises(PhylocliError, match=r"about 18 kB, and 10 kB are free"):
+        with pytest.raises(PhylocliError, match=r"about 18 kB, but only 10 kB are free"):
             embed_file(examples / "globins.fasta", f"{output}/" if output.name == "folder" else output, model=model)
     assert not list(tmp_path.iterdir())
 
@@ -303,7 +303,7 @@ def test_embeddings_that_are_not_finite_are_an_error_and_nothing_is_written(
         broken.encoder.norm.weight.fill_(value)  # type: ignore[union-attr, operator]
         broken.encoder.norm.bias.fill_(value)  # type: ignore[union-attr, operator]
     source = fasta(tmp_path / "one.fasta", LETTERS)
-    with pytest.raises(BadInputError, match="the embedding of 's0' holds values that are not finite"):
+    with pytest.raises(BadInputError, match="the embedding of 's0' has values that are not finite"):
         embed_file(source, f"{tmp_path}/{output}", model=broken, per_residue=per_residue)
     assert {p.name for p in tmp_path.rglob("*")} <= {"one.fasta", "parts", "manifest.json"}
 

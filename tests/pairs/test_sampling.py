@@ -338,7 +338,7 @@ def test_families_are_read_once_and_one_at_a_time():
 
 def test_a_narrow_band_is_warned_of(capsys):
     drawn(min_dist=1.0, max_dist=1.1)
-    assert "narrower than inferred trees resolve" in capsys.readouterr().err
+    assert "narrower than the error of inferred trees" in capsys.readouterr().err
     drawn(min_dist=1.0, max_dist=1.3)
     assert "narrower" not in capsys.readouterr().err
 
