@@ -189,6 +189,7 @@ def format_page() -> str:
         ("Sequences and families", "sequences"),
         ("Tables", "table"),
         ("Tables of embeddings only", "vectors"),
+        ("Labels only", "labels"),
     ):
         parts.append(f"\n## {title}\n\n| format | known by | suffixes in a folder of families |\n|---|---|---|\n")
         for known in FORMATS:

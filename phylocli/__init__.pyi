@@ -21,7 +21,9 @@ from .pairs import Split as Split
 from .pairs import sample_pairs as sample_pairs
 from .probe import Metrics as Metrics
 from .probe import draw_map as draw_map
+from .probe import make_labels as make_labels
 from .probe import run_probes as run_probes
+from .probe import write_labels as write_labels
 from .probe.pipeline import probe as probe
 from .search import search_file as search_file
 from .search.pipeline import search as search

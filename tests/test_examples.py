@@ -49,7 +49,7 @@ def test_the_scripts_of_the_gallery_draw_their_figures(
     assert len(script.read_text(encoding="utf-8").splitlines()) < 40
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/howto.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/howto.md"])
 def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "examples").mkdir()
     shutil.copy(EXAMPLES / "globins.fasta", tmp_path / "examples")

@@ -25,7 +25,22 @@ from phylocli.core.errors import EXIT_INTERRUPTED
 
 # The order of the chain, then the helpers; a module that is not named here comes last, by name.
 ORDER = (
-    *("fetch", "families", "align", "tree", "pairs", "train", "sweep", "infomin", "embed", "search", "probe", "map", "run"),
+    *(
+        "fetch",
+        "families",
+        "align",
+        "tree",
+        "pairs",
+        "train",
+        "sweep",
+        "infomin",
+        "embed",
+        "search",
+        "labels",
+        "probe",
+        "map",
+        "run",
+    ),
     *("store", "views", "simulate", "recipes", "models", "mi", "doctor"),
 )
 

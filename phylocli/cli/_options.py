@@ -79,7 +79,13 @@ ModelOption = Annotated[
 ]
 LabelsOption = Annotated[
     str | None,
-    typer.Option("--labels", "-l", metavar="TABLE", help="Table with a column of ids and columns of labels."),
+    typer.Option(
+        "--labels",
+        "-l",
+        metavar="FILE",
+        help="Labels: a table with a column of ids; or family records (Stockholm), FASTA with labels in its headers, GO "
+        "annotations (GAF), a table of UniProt. See 'phylocli labels'.",
+    ),
 ]
 TitleOption = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Title of the page.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import Output
+from phylocli.cli._options import LabelsOption, Output
 from phylocli.config.mi_benchmark import MiBenchmarkConfig
 from phylocli.config.mi_estimate import MiEstimateConfig
 
@@ -60,10 +60,7 @@ def estimate(
         str | None,
         typer.Argument(metavar="[TABLE]", help="Embeddings with the same ids; leave it out with --column."),
     ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option("--labels", "-l", metavar="TABLE", help="Table with a column of ids and columns of labels."),
-    ] = None,
+    labels: LabelsOption = None,
     output: Output = None,
     format: Format = None,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import model_validator
 
 from phylocli.config.base import Cli, Config
+from phylocli.config.types import Pattern
 from phylocli.formats.tables.columns import ColumnOptions
 
 TABLES = "Columns"
@@ -34,10 +35,19 @@ class LabelsConfig(TableConfig):
     quantities: Annotated[tuple[str, ...], Cli(metavar="COLUMN", multiple=True, panel=TABLES)] = ()
     """Label column whose values are numbers; other values are unknown; may be repeated."""
 
+    label_pattern: Annotated[Pattern | None, Cli(metavar="REGEX", panel=TABLES)] = None
+    """Labels by a FASTA file's headers: a regular expression, whose named groups (?P<family>...) are columns."""
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of labels that the user names."""
+        return ()
+
     @property
     def column_options(self) -> ColumnOptions:
         """The same, as readers of tables take it."""
-        return ColumnOptions(self.id_column, self.features, self.classes, self.quantities)
+        named = (self.classes, self.quantities, self.label_columns)
+        return ColumnOptions(self.id_column, self.features, *named, self.label_pattern)
 
     @model_validator(mode="after")
     def _check_roles(self) -> Self:

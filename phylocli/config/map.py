@@ -25,3 +25,8 @@ class MapConfig(LabelsConfig):
     title: Annotated[str | None, Cli(metavar="TEXT")] = None
     """Title of the page; by default the table's name."""
     seed: Seed = 0
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of labels that the user names."""
+        return (self.column,) if self.column else ()

@@ -43,6 +43,11 @@ class MiEstimateConfig(LabelsConfig):
     """Also estimate with shuffled partners, which should give 0."""
     seed: Seed = 0
 
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of labels that the user names."""
+        return tuple(c for c in (self.column, self.group_by) if c)
+
     @model_validator(mode="after")
     def _check_fractions(self) -> Self:
         if min(self.stop, self.held_out) <= 0 or self.stop + self.held_out >= 1:

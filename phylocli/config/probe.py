@@ -114,6 +114,11 @@ class ProbeConfig(LabelsConfig):
     device: Device = "auto"
     seed: Seed = 0
 
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of labels that the user names."""
+        return self.columns
+
     @model_validator(mode="after")
     def _check_benchmark(self) -> Self:
         if self.part is not None and self.benchmark is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from phylocli.config.base import Cli
 
@@ -29,6 +30,18 @@ Count = Annotated[int, Field(ge=1), Cli(metavar="N")]
 """A number from 1."""
 Fraction = Annotated[float, Field(ge=0, le=1), Cli(metavar="P")]
 """A number from 0 to 1."""
+
+
+def _compiled(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{value!r} is not a regular expression: {error}") from None
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_compiled)]
+"""A regular expression."""
 
 
 def _range(value: Any) -> Any:

@@ -16,7 +16,7 @@ from phylocli.formats.sequences import fasta, flat_files, pir
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import Input, PathLike, decode_head, open_input, text_lines
 
-Content = Literal["sequences", "table", "vectors", "other"]
+Content = Literal["sequences", "table", "vectors", "labels", "other"]
 
 
 class ReadSequences(Protocol):
@@ -41,7 +41,7 @@ class InputFormat:
         name: its name in help texts and lists, `FASTA`.
         phrase: what messages call a file of it, `a FASTA file`.
         holds: `sequences` (read by `read_sequences` and `read_families`), `table` (by `read_table`), `vectors` (by
-            `read_embeddings` only) or `other`.
+            `read_embeddings` only), `labels` (by `probe.labels`) or `other`.
         magic: bytes with which a file starts, one of them.
         start: regular expression that fits the decoded text from its first letter that is no white space.
         suffixes: in a folder of families, files with them are read. A format without `magic` and `start` is known by them.
@@ -103,6 +103,9 @@ A2M = InputFormat("A2M, A3M", "an A2M file", "sequences", suffixes=(".a2m", ".a3
 PARQUET = InputFormat("Parquet", "a Parquet file", "table", magic=(b"PAR1",))
 ARROW = InputFormat("Arrow IPC", "an Arrow file", "table", magic=(b"ARROW1",))
 ARROW_STREAM = InputFormat("Arrow IPC stream", "an Arrow stream", "table", magic=(b"\xff\xff\xff\xff",))
+GAF = InputFormat(
+    "GAF", "a file of GO annotations", "labels", start=r"!gaf-version|(?:[^\t\n]+\t){2}(?:[^\t\n]*\t){2}GO:\d{7}\t"
+)
 HDF5 = InputFormat("HDF5", "an HDF5 file", "vectors", magic=(b"\x89HDF",))
 NUMPY = InputFormat("NPZ", "a ZIP archive, NumPy array or spreadsheet", "vectors", magic=(b"\x93NUMPY", b"PK\x03\x04"))
 
@@ -117,6 +120,7 @@ FORMATS: tuple[InputFormat, ...] = (
     PIR,
     FASTA,
     A2M,
+    GAF,
     InputFormat("FASTQ", "a FASTQ file", "sequences", start=r"@", read=flat_files.fastq, unmistakable=False),
     InputFormat("GenBank", "a GenBank file", "sequences", start=r"LOCUS ", read=flat_files.genbank),
     InputFormat("Clustal", "a Clustal alignment", start=r"CLUSTAL|MUSCLE|PROBCONS", unmistakable=False),

@@ -18,6 +18,7 @@ from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import require_columns
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.labels import read_label_table
+from phylocli.probe.labels.matching import match_ids
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def read_pairs(
     known: Dataset | None = None
     if labels is not None:
         frame, ids_taken = read_label_table(labels, columns)
+        frame = match_ids(frame, first.ids, display_name(labels))
         taken.append(ids_taken)
         wanted = list(dict.fromkeys(column for column in (label, group_by) if column))
         require_columns(frame, wanted, display_name(labels), "labels")

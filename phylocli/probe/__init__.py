@@ -15,6 +15,7 @@ from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.inputs.labels import read_labels
 from phylocli.probe.inputs.tables import NamedSource, explain_inputs
+from phylocli.probe.labels import make_labels, write_labels
 from phylocli.probe.map import draw_map
 from phylocli.probe.metrics import Metrics
 from phylocli.probe.pipeline import probe, run_probes
@@ -28,11 +29,13 @@ __all__ = [
     "draw_map",
     "evaluate",
     "explain_inputs",
+    "make_labels",
     "probe",
     "read_embeddings",
     "read_labels",
     "run_probes",
     "task_names",
+    "write_labels",
 ]
 
 make_callable(__name__, probe)

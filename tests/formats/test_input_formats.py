@@ -22,6 +22,7 @@ STARTS: dict[str, list[bytes]] = {
     "FASTA": [b">a\nAC\n", b"\n >a\nAC\n", b"#158\t1\n>a\nAC\n", b"; a comment\n# another\n\n>a\nAC\n", b">P1 x\nAC\n"],
     "PIR": [b">P1;CRAB\nA chain\nACDE*\n", b"#x\n>F1;x\n"],
     "Stockholm": [b"# STOCKHOLM 1.0\n", b"\n# STOCKHOLM 1.0\n>a\n"],
+    "GAF": [b"!gaf-version: 2.2\n", b"UniProtKB\tP1\tHBB\tenables\tGO:0005344\tPMID:1\tIDA\n"],
     "FASTQ": [b"@r1\nAC\n+\nII\n"],
     "GenBank": [b"LOCUS       X\n"],
     "Newick": [b"(a,b);", b"[&R] (a,b);"],

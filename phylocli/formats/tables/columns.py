@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,12 +52,16 @@ class ColumnOptions:
         features: names of columns of features, or patterns with `*`, of tables of embeddings.
         classes: columns of labels whose values are names of classes, numbers or not.
         quantities: columns of labels whose values are numbers; what is not a number is unknown.
+        labels: columns of labels that are used, where a source has others too.
+        pattern: of FASTA headers that are labels; its named groups are columns.
     """
 
     ids: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     quantities: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    pattern: str | None = None
 
     @classmethod
     def of(
@@ -72,7 +76,7 @@ class ColumnOptions:
         Raises:
             UsageError: a column of both classes and quantities.
         """
-        found = cls(*(_names(given) for given in (id_column, features, classes, quantities)))
+        found = cls(_names(id_column), _names(features), _names(classes), _names(quantities))
         both = set(found.classes).intersection(found.quantities)
         if both:
             raise UsageError(
@@ -83,8 +87,8 @@ class ColumnOptions:
     def among(self, columns: Iterable[str]) -> ColumnOptions:
         """Return the same options, of labels only those about some columns."""
         wanted = set(columns)
-        kept = (tuple(name for name in names if name in wanted) for names in (self.classes, self.quantities))
-        return ColumnOptions(self.ids, self.features, *kept)
+        classes, quantities = (tuple(c for c in names if c in wanted) for names in (self.classes, self.quantities))
+        return replace(self, classes=classes, quantities=quantities)
 
     def check_ids(self, taken: Iterable[Taken]) -> None:
         """Raise where no table that was read has a column that is named for ids.

@@ -37,9 +37,12 @@ def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
     Raises:
         BadInputError: empty, damaged, or not a table.
     """
-    name = display_name(source)
     with open_input(source) as stream:
-        data = stream.read()
+        return parse_table(stream.read(), display_name(source), typed=typed)
+
+
+def parse_table(data: bytes, name: str, *, typed: bool = True) -> pl.DataFrame:
+    """Return the table of a file's bytes, decompressed; see `read_table`."""
     found = format_of(data[:4096])
     if found is EMPTY:
         raise BadInputError(f"{name} is empty", fix="check the path, or the command before the pipe")

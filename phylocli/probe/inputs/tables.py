@@ -17,6 +17,7 @@ from phylocli.formats.tables.columns import ColumnOptions, Taken
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.inputs.labels import read_label_table
+from phylocli.probe.labels.matching import match_ids
 
 if TYPE_CHECKING:
     import polars as pl
@@ -91,6 +92,8 @@ def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: di
     """
     import polars as pl
 
+    if embeddings:
+        frame = match_ids(frame, embeddings[0].ids, "the labels")
     for embedding in embeddings:
         known = set(embedding.ids)
         shared = frame["id"].is_in(list(known)).sum()
@@ -151,6 +154,8 @@ def explain_inputs(
         frame, ids = read_label_table(labels, config.column_options)
         config.column_options.check_ids([ids, *taken])
         rows.append((name, *ids))
+        if tables.embeddings:
+            frame = match_ids(frame, tables.embeddings[0].ids, name)
         for embedding in tables.embeddings:
             known = set(embedding.ids)
             shared = int(frame["id"].is_in(list(known)).sum())

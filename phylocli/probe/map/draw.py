@@ -22,6 +22,7 @@ from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.inputs.label_types import NO_LABELS, Column, read_column
 from phylocli.probe.inputs.labels import labels_name, read_label_table
 from phylocli.probe.inputs.tables import SAME_IDS
+from phylocli.probe.labels.matching import match_ids
 from phylocli.probe.map.coordinates import place_points, resolve_method
 from phylocli.probe.map.page import MapPage, render_map
 from phylocli.probe.map.picture import map_figure
@@ -125,6 +126,7 @@ def _label_column(
     known = [c for c in frame.columns if c not in ("id", "split") and c.lower() not in NO_LABELS and not is_index(c)]
     if column is not None and column not in frame.columns:
         raise UsageError(f"{name} has no column {column!r}", fix=f"its columns are {', '.join(known)}")
+    frame = match_ids(frame, ids, name)
     joined = pl.DataFrame({"id": ids}).join(frame, on="id", how="left", maintain_order="left")
     shared = int(pl.Series(ids).is_in(frame["id"].to_list()).sum())
     if shared == 0:

@@ -1,0 +1,75 @@
+"""Labels as they are collected: several values an id, by column, joined to a table of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from phylocli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SEQUENCE = "sequence"
+"""The column of letters, which is no label: `probe` computes baselines from it."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels that a source holds.
+
+    Attributes:
+        frame: a column `id` of texts, each once, and columns of texts, null where unknown; several values in one cell are
+            separated by `;`.
+        usual: columns that are taken unless others are named.
+        how: what they were read from, for messages.
+    """
+
+    frame: pl.DataFrame
+    usual: tuple[str, ...]
+    how: str
+
+    def select(self, wanted: Sequence[str], name: str) -> pl.DataFrame:
+        """Return the table of the columns named, or of the usual ones in which something is known.
+
+        Raises:
+            UsageError: no such column; or nothing is known in any.
+        """
+        columns = [column for column in self.frame.columns if column not in ("id", SEQUENCE)]
+        for column in wanted:
+            if column not in columns:
+                raise UsageError(f"{name} has no column {column!r}", fix=f"its columns are {', '.join(columns)}")
+        chosen = list(wanted) or [c for c in self.usual if self.frame[c].null_count() < self.frame.height]
+        if not chosen:
+            raise UsageError(f"{name} ({self.how}) has no labels", fix=f"name a column: {', '.join(columns)}")
+        return self.frame.select("id", *chosen)
+
+
+class Collector:
+    """Values by id and column; an id that occurs again keeps all its values.
+
+    Args:
+        columns: in the order of the table.
+    """
+
+    def __init__(self, columns: Iterable[str]) -> None:
+        self._columns = tuple(columns)
+        self._rows: dict[str, dict[str, dict[str, None]]] = {}
+
+    def add(self, item: str, **values: str | None) -> None:
+        """Add what is known of an item; empty values are unknown."""
+        row = self._rows.setdefault(item, {})
+        for column, value in values.items():
+            if value:
+                row.setdefault(column, {})[value] = None
+
+    def table(self) -> pl.DataFrame:
+        """Return a row an id, in the order in which they came first."""
+        import polars as pl
+
+        columns: dict[str, list[str | None]] = {"id": list(self._rows)}
+        for column in self._columns:
+            join = next if column == SEQUENCE else ";".join
+            columns[column] = [join(iter(row[column])) if column in row else None for row in self._rows.values()]
+        return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))

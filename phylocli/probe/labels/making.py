@@ -1,0 +1,158 @@
+"""`phylocli labels`: one table of labels from any number of sources."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
+from typing import TYPE_CHECKING, Any
+
+from phylocli.config.labels import MakeLabelsConfig
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.formats import read_sequences
+from phylocli.formats.embeddings import read_embeddings
+from phylocli.formats.input_formats import sniff_file
+from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.sequences.fasta import shorten
+from phylocli.formats.streams import PathLike, display_name
+from phylocli.formats.tables import TableFormat, write_table
+from phylocli.probe.labels.collected import SEQUENCE, Labels
+from phylocli.probe.labels.matching import match_ids
+from phylocli.probe.labels.sources import read_source
+from phylocli.probe.labels.tables import with_ids
+
+if TYPE_CHECKING:
+    import polars as pl
+
+logger = logging.getLogger(__name__)
+
+
+def make_labels(
+    sources: PathLike | Iterable[PathLike | None] | None,
+    config: MakeLabelsConfig | None = None,
+    *,
+    ids: PathLike | SequenceOf[str] | None = None,
+    **options: Any,
+) -> pl.DataFrame:
+    """Return a table of labels: a column `id`, and columns of texts, null where unknown.
+
+    Args:
+        sources: one or several of what `read_source` reads; later ones are joined to the ids of the first.
+        config: which columns, and how headers and annotations are read; its fields may also be given as keywords.
+        ids: a file of sequences or embeddings, or ids: the table gets a row for each that has labels, under that id; see
+            `match_ids`. None takes the ids of the first source.
+        options: fields of `MakeLabelsConfig`.
+
+    Raises:
+        BadInputError: a source that cannot be read or holds no labels; no id in common.
+        UsageError: a column that no source has, or that two have.
+
+    Examples:
+        >>> labels = phylocli.make_labels("examples/families.sto")
+        >>> labels.columns, labels.height
+        (['id', 'family', 'clan'], 822)
+    """
+    config = MakeLabelsConfig.of(config, options)
+    listed: list[Any] = list(sources) if isinstance(sources, list | tuple) else [sources]
+    read = [(display_name(source), _labels_of(source, config)) for source in listed]
+    for column in config.columns:
+        if not any(column in labels.frame.columns for _, labels in read):
+            known = {c: None for _, labels in read for c in labels.frame.columns if c not in ("id", SEQUENCE)}
+            raise UsageError(f"no column {column!r}", fix=f"there are {', '.join(known)}")
+    wanted = None if ids is None else _ids_of(ids)
+    table: pl.DataFrame | None = None
+    for name, labels in read:
+        chosen = [column for column in config.columns if column in labels.frame.columns]
+        if config.columns and not chosen:
+            continue
+        part = labels.select(chosen, name)
+        target = wanted if wanted is not None else table["id"].to_list() if table is not None else None
+        if target is not None:
+            part = match_ids(part, target, name)
+        if table is None:
+            table = part if wanted is None else _only(part, wanted, name)
+            continue
+        twice = next((column for column in part.columns[1:] if column in table.columns), None)
+        if twice is not None:
+            raise UsageError(f"two sources have a column {twice!r}, {name} is one", fix="choose others with --columns")
+        table = table.join(part, on="id", how="left", maintain_order="left")
+    assert table is not None
+    return table
+
+
+def write_labels(
+    sources: PathLike | Iterable[PathLike | None] | None,
+    output: PathLike | None = None,
+    config: MakeLabelsConfig | None = None,
+    *,
+    ids: PathLike | SequenceOf[str] | None = None,
+    format: TableFormat | None = None,
+    **options: Any,
+) -> pl.DataFrame:
+    """Write the table of `make_labels`, and return it.
+
+    Args:
+        sources: see `make_labels`.
+        output: a table, its format by suffix; `-`/None is standard output.
+        config: likewise.
+        ids: likewise.
+        format: `tsv`, `csv`, `parquet` or `arrow`; None takes it from the suffix.
+        options: fields of `MakeLabelsConfig`.
+
+    Examples:
+        >>> labels = phylocli.write_labels("examples/families.sto", "labels.tsv", columns=["family_name"])
+        >>> labels.row(0)
+        ('LAR_DROME/418-503', 'fn3')
+    """
+    import pyarrow as pa
+
+    config = MakeLabelsConfig.of(config, options)
+    table = make_labels(sources, config, ids=ids)
+    write_table(table, output, pa.schema([(column, pa.string()) for column in table.columns]), format)
+    write_sidecar(output, "labels", config.to_parameters())
+    for column in table.columns[1:]:
+        known = table[column].drop_nulls()
+        kinds = known.str.split(";").explode().n_unique()
+        logger.info(
+            f"{column}: {kinds:,} {'value' if kinds == 1 else 'values'}, known for {len(known):,} of {table.height:,} ids"
+        )
+    return table
+
+
+def _labels_of(source: PathLike | None, config: MakeLabelsConfig) -> Labels:
+    found = read_source(source, config)
+    if isinstance(found, Labels):
+        return found
+    import polars as pl
+
+    frame, _ = with_ids(found, display_name(source))
+    texts = frame.with_columns(pl.all().cast(pl.String, strict=False))
+    return Labels(texts, tuple(c for c in frame.columns if c not in ("id", SEQUENCE)), "a table")
+
+
+def _ids_of(given: PathLike | SequenceOf[str]) -> list[str]:
+    if isinstance(given, list | tuple):
+        return list(given)
+    source: Any = given
+    if sniff_file(source).holds == "sequences":
+        return [sequence.id for sequence in read_sequences(source, on_duplicate="keep-first", report=False)]
+    return list(read_embeddings(source).ids)
+
+
+def _only(part: pl.DataFrame, wanted: list[str], name: str) -> pl.DataFrame:
+    """Return the rows of the ids that are wanted, in their order.
+
+    Raises:
+        BadInputError: none of them has labels.
+    """
+    import polars as pl
+
+    found = pl.DataFrame({"id": wanted}, schema={"id": pl.String}).join(part, on="id", how="inner", maintain_order="left")
+    if not found.height:
+        raise BadInputError(
+            f"no id has a label in {name}",
+            why=f"ids are like {shorten(wanted[0], 40)!r}, those of the labels like {shorten(part['id'][0], 40)!r}",
+        )
+    if found.height < len(wanted):
+        logger.info(f"{len(wanted) - found.height:,} of {len(wanted):,} ids have no row in {name}")
+    return found

@@ -1,0 +1,45 @@
+"""Which kind of labels a file holds, known by its content."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phylocli.config.labels import MakeLabelsConfig
+from phylocli.formats import stockholm
+from phylocli.formats.input_formats import FASTA, GAF, STOCKHOLM, sniff
+from phylocli.formats.sequences import fasta
+from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
+from phylocli.formats.tables.reading import parse_table
+from phylocli.probe.labels.collected import Labels
+from phylocli.probe.labels.families import of_families
+from phylocli.probe.labels.gaf import of_gaf
+from phylocli.probe.labels.headers import of_headers
+from phylocli.probe.labels.uniprot import is_export, of_export
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def read_source(source: PathLike | None, config: MakeLabelsConfig = MakeLabelsConfig()) -> Labels | pl.DataFrame:
+    """Return the labels of a file or pipe; of a table that is none of UniProt's, the table, its texts as they stand.
+
+    Args:
+        source: family records (Stockholm), FASTA, GO annotations (GAF), a table; `-`/None is standard input.
+        config: how headers and annotations are read.
+
+    Raises:
+        BadInputError: none of these, damaged, or without labels.
+        UsageError: a pattern without a group.
+    """
+    name = display_name(source)
+    with open_input(source) as stream:
+        kind = sniff(stream)
+        if kind is STOCKHOLM:
+            return of_families(stockholm.read_stream(stream, name))
+        if kind is FASTA:
+            items = fasta.accepted(fasta.parse(text_lines(stream, name), name), name, "error")
+            return of_headers(items, name, config.pattern)
+        if kind is GAF:
+            return of_gaf(text_lines(stream, name), name, evidence=config.evidence_codes, aspect=config.aspect)
+        table = parse_table(stream.read(), name, typed=False)
+    return of_export(table) if is_export(table.columns) else table
