@@ -84,6 +84,8 @@ def search_and_probes() -> None:
     table = phylocli.read_embeddings("table.parquet")
     assert_type(phylocli.search(["MKV"], table, number=3), pl.DataFrame)
     assert_type(phylocli.search_file("query.fasta", "table.parquet", "hits.tsv"), int)
+    assert_type(phylocli.make_labels("families.sto", columns=["clan"]), pl.DataFrame)
+    assert_type(phylocli.write_labels(["families.sto"], "labels.tsv", ids="seqs.fasta"), pl.DataFrame)
     metrics = phylocli.run_probes([table], "labels.tsv", "report")
     assert_type(metrics, phylocli.Metrics)
     phylocli.draw_map(table, "map.html", labels="labels.tsv")
