@@ -23,7 +23,8 @@ from phylocli.formats.family import Family
 
 if TYPE_CHECKING:
     from pyhmmer.easel import Alphabet, DigitalMSA, DigitalSequence, DigitalSequenceBlock
-    from pyhmmer.plan7 import HMM, Background, Pipeline
+    from pyhmmer.plan7 import HMM, Background, Pipeline, TopHits
+    from pyhmmer.plan7 import Domain as HMMERDomain
 
 _UNUSUAL = re.compile("[^ACDEFGHIKLMNPQRSTVWYX]")
 _NO_FILTER: dict[str, Any] = {"F1": 1.0, "F2": 1.0, "F3": 1.0, "bias_filter": False}
@@ -206,14 +207,14 @@ def hmmsearch(hmms: Iterable[HMM], targets: Iterable[str], options: SearchOption
     return (_hits(hits, options.domains) for hits in found)
 
 
-def _hits(found: Any, domains: bool) -> Hits:
+def _hits(found: TopHits, domains: bool) -> Hits:
     rows = [(int(hit.name), hit.score, hit.evalue) for hit in found]
     target, score, evalue = zip(*rows, strict=True) if rows else ((), (), ())
     parts = [sorted(map(_domain, hit.domains), key=lambda d: -d.score) for hit in found] if domains else []
     return Hits(np.array(target, dtype=np.int64), np.array(score, dtype=float), np.array(evalue, dtype=float), parts)
 
 
-def _domain(found: Any) -> Domain:
+def _domain(found: HMMERDomain) -> Domain:
     """Return a domain: columns with a residue in both are its pairs."""
     alignment = found.alignment
     ours, theirs = (np.array(list(row)) for row in (alignment.hmm_sequence, alignment.target_sequence))

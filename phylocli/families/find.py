@@ -26,6 +26,7 @@ from phylocli.hmmer import align_to
 
 if TYPE_CHECKING:
     import polars as pl
+    from pyhmmer.plan7 import HMM
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class _Draft:
 
     accession: str
     members: list[Member]
-    profile: Any
+    profile: HMM | None
 
 
 class Families:
@@ -193,7 +194,7 @@ def find_families(sequences: Iterable[Sequence], config: FamiliesConfig | None =
 
 def _drafts(pool: Pool, groups: list[Group], min_size: int, prefix: str) -> list[_Draft]:
     """Return the families with their names: identical sequences unfolded, lone ones added, largest first."""
-    found: list[tuple[list[Member], Any]] = []
+    found: list[tuple[list[Member], HMM | None]] = []
     for group in groups:
         members = [
             Member(name, hit.region, hit.score, hit.evalue)

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from phylocli.families.residue_assignment import Ledger
 from phylocli.families.searching import Hit, Region, Searcher, rows_of
+
+if TYPE_CHECKING:
+    from pyhmmer.plan7 import HMM
 
 # Neighbours that the seed itself is searched against, evenly spaced by length where there are more; the rest wait for the
 # profile, which takes the same time and sees more.
@@ -43,7 +46,7 @@ class Grown:
         claimed: hits in residues that a family had already, by that family's number.
     """
 
-    profile: Any = None
+    profile: HMM | None = None
     members: list[Hit] = field(default_factory=list)
     claimed: dict[int, list[Hit]] = field(default_factory=dict)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 from phylocli.core import console
 from phylocli.families.residue_assignment import Group, Ledger
 from phylocli.families.searching import CHAIN_INSERTION, Hit, Searcher, row_of
+
+if TYPE_CHECKING:
+    from pyhmmer.plan7 import HMM
 
 # Families that stand side by side in this part of the larger one's members are two pieces of one.
 _TOGETHER = 0.9
@@ -57,11 +60,11 @@ def companions(groups: dict[int, Group]) -> list[tuple[int, int, list[tuple[Hit,
 
 def _searched(
     groups: dict[int, Group], searcher: Searcher, left: int, right: int, together: list[tuple[Hit, Hit]]
-) -> tuple[Any, list[Hit]]:
+) -> tuple[HMM | None, list[Hit]]:
     """Return the profile of two families side by side, or None, and what it finds in their sequences."""
     first, second = groups[left], groups[right]
     best = sorted(together, key=lambda pair: (-pair[0].score - pair[1].score, pair[0].region.sequence))
-    rows = [row_of(a, first.profile.M) + row_of(b, second.profile.M) for a, b in best]
+    rows = [row_of(a, first.length) + row_of(b, second.length) for a, b in best]
     profile = searcher.builders.profile(rows, fixed=True)
     if profile is None:
         return None, []
@@ -69,7 +72,7 @@ def _searched(
     return profile, searcher.covering(profile, sequences)
 
 
-def _join(ledger: Ledger, left: int, right: int, profile: Any, hits: list[Hit], together: int) -> bool:
+def _join(ledger: Ledger, left: int, right: int, profile: HMM, hits: list[Hit], together: int) -> bool:
     """Put one family in the place of two where it keeps enough of their members; return whether it does."""
     first, second = ledger.dissolve(left), ledger.dissolve(right)
     members, _ = ledger.sort_out(hits)

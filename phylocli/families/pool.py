@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ import numpy.typing as npt
 from phylocli.core.errors import BadInputError
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.hmmer import amino, digital, plain
+
+if TYPE_CHECKING:
+    from pyhmmer import easel
 
 # HMMER's own limit on the length of a target sequence.
 LONGEST = 100_000
@@ -47,13 +50,13 @@ class Pool:
     def __len__(self) -> int:
         return len(self.residues)
 
-    def block(self, members: Iterable[int]) -> Any:
+    def block(self, members: Iterable[int]) -> easel.DigitalSequenceBlock:
         """Return sequences as HMMER's search takes them; a sequence's name is its index here."""
         from pyhmmer import easel
 
         return easel.DigitalSequenceBlock(amino(), [self._digital[i] for i in members])
 
-    def segment(self, index: int, start: int, end: int, name: str = "query") -> Any:
+    def segment(self, index: int, start: int, end: int, name: str = "query") -> easel.DigitalSequence:
         """Return a part of a sequence, 1-based and inclusive, as HMMER takes it."""
         return digital(self.residues[index][start - 1 : end], name)
 

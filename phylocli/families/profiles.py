@@ -8,11 +8,11 @@ step: nine tenths of the time of building. Here the number is found by the secan
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from pyhmmer import plan7
+from pyhmmer import easel, plan7
 from pyhmmer.errors import UnexpectedError
 
 from phylocli.hmmer import amino, digital_msa
@@ -42,19 +42,19 @@ class Builders:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def of_one(self) -> Any:
+    def of_one(self) -> plan7.Builder:
         """Return the builder of this thread for single sequences, as phmmer has it."""
         if not hasattr(self._local, "single"):
             self._local.single = plan7.Builder(amino(), **_calibration(_CALIBRATION))
         return self._local.single
 
-    def background(self) -> Any:
+    def background(self) -> plan7.Background:
         """Return the background model of this thread."""
         if not hasattr(self._local, "background"):
             self._local.background = plan7.Background(amino())
         return self._local.background
 
-    def profile(self, rows: list[bytes], *, fixed: bool = False) -> Any:
+    def profile(self, rows: list[bytes], *, fixed: bool = False) -> plan7.HMM | None:
         """Return the profile HMM of aligned rows of one length, or None where HMMER can make none.
 
         Match columns are all columns where `fixed`, else those with residues enough. Of many rows, evenly spaced ones count.
@@ -71,7 +71,7 @@ class Builders:
         background = self.background()
         try:
             try:
-                number: Any = effective_number(letters[:, match], background)
+                number: float | Literal["entropy"] = effective_number(letters[:, match], background)
             except UnexpectedError:  # so short a calibration can fail to converge
                 number = "entropy"
             builder = plan7.Builder(amino(), architecture="hand", effective_number=number, **_calibration(_CALIBRATION))
@@ -81,7 +81,7 @@ class Builders:
         return profile
 
 
-def effective_number(letters: npt.NDArray[np.uint8], background: Any) -> float:
+def effective_number(letters: npt.NDArray[np.uint8], background: plan7.Background) -> float:
     """Return how many sequences the rows of an alignment are to count as, between 0 and their number.
 
     It is the number with which the mean relative entropy of a match column to the background is what HMMER aims at: 0.59
@@ -103,8 +103,8 @@ def effective_number(letters: npt.NDArray[np.uint8], background: Any) -> float:
 
     def entropy(number: float) -> float:
         builder = plan7.Builder(amino(), architecture="hand", effective_number=float(number), **_calibration(20, length=5))
-        profile: Any = builder.build_msa(alignment, background)[0]
-        emissions = np.asarray(profile.match_emissions)[1:]
+        profile = builder.build_msa(alignment, background)[0]
+        emissions = np.asarray(profile.match_emissions)[1:]  # type: ignore[attr-defined]  # the stubs leave it out
         return float((emissions * np.log2(emissions / expected)).sum(axis=1).mean())
 
     high = float(np.log(rows))
@@ -122,10 +122,21 @@ def effective_number(letters: npt.NDArray[np.uint8], background: Any) -> float:
     return float(np.exp(here))
 
 
-def _calibration(number: int, length: int | None = None) -> dict[str, Any]:
-    lengths = {} if length is None else {"EmL": length, "EvL": length, "EfL": length}
-    return {"seed": SEED, "EmN": number, "EvN": number, "EfN": number, **lengths}
+class _Calibration(TypedDict):
+    seed: int
+    EmN: int
+    EvN: int
+    EfN: int
+    EmL: int
+    EvL: int
+    EfL: int
 
 
-def _digital(letters: npt.NDArray[np.uint8], match: npt.NDArray[np.bool_]) -> Any:
+def _calibration(number: int, length: int = 200) -> _Calibration:
+    """Return how scores are calibrated: by `number` random sequences of `length`; the default is HMMER's (Forward: 100)."""
+    tail = min(length, 100)
+    return {"seed": SEED, "EmN": number, "EvN": number, "EfN": number, "EmL": length, "EvL": length, "EfL": tail}
+
+
+def _digital(letters: npt.NDArray[np.uint8], match: npt.NDArray[np.bool_]) -> easel.DigitalMSA:
     return digital_msa((row.tobytes().decode() for row in letters), match)

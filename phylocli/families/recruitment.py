@@ -37,7 +37,7 @@ def recruit(ledger: Ledger, searcher: Searcher, chosen: npt.NDArray[np.int64], e
     def hits_of(number: int) -> list[Hit]:
         group = ledger.groups[number]
         candidates = {i for hit in group.members for i in left_out.get(hit.region.sequence, ())}
-        return searcher.covering(group.profile, candidates) if candidates else []
+        return searcher.covering(group.profile, candidates) if candidates and group.profile is not None else []
 
     numbers = sorted(ledger.groups)
     found = console.progress(executor.map(hits_of, numbers), "adding near-duplicates", total=len(numbers), unit="families")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from phylocli.families.pool import Pool
 from phylocli.families.searching import Hit, Region, Settings
+
+if TYPE_CHECKING:
+    from pyhmmer.plan7 import HMM
 
 # Residues beside a member that a family takes along: too few for a domain, and local alignments fray.
 _FRAYED = 10
@@ -19,10 +22,15 @@ FREE = -1
 
 @dataclass
 class Group:
-    """A family in the making: its profile, and its members, best first."""
+    """A family in the making: its profile (None where HMMER can make none), and its members, best first."""
 
-    profile: Any
+    profile: HMM | None
     members: list[Hit]
+
+    @property
+    def length(self) -> int:
+        """Number of match states of the profile."""
+        return self.profile.M if self.profile is not None else 0
 
 
 class Ledger:
@@ -106,14 +114,14 @@ class Ledger:
         self._next += 1
         for hit in group.members:
             self.owners(hit.region)[:] = number
-        self.groups[number] = Group(group.profile, [self._kept(hit, number, group.profile.M) for hit in group.members])
+        self.groups[number] = Group(group.profile, [self._kept(hit, number, group.length) for hit in group.members])
         return number
 
     def add(self, number: int, hit: Hit) -> None:
         """Enter a further member of a family, with its frayed ends."""
         self.owners(hit.region)[:] = number
         group = self.groups[number]
-        group.members.append(self._kept(hit, number, group.profile.M))
+        group.members.append(self._kept(hit, number, group.length))
 
     def dissolve(self, number: int) -> Group:
         """Set the members of a family free and return it."""

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyhmmer.errors import UnexpectedError
@@ -14,6 +14,9 @@ from pyhmmer.errors import UnexpectedError
 from phylocli.families.pool import Pool
 from phylocli.families.profiles import SEED, Builders
 from phylocli.hmmer import SearchOptions
+
+if TYPE_CHECKING:
+    from pyhmmer import plan7
 
 # HMMER reports what lies on both sides of a long insertion or a worn stretch as two domains; such pieces are chained up to
 # these distances, in profile positions and in residues of the target.
@@ -85,7 +88,7 @@ class Searcher:
         self.builders = Builders()
         self._local = threading.local()
 
-    def _pipeline(self) -> Any:
+    def _pipeline(self) -> plan7.Pipeline:
         if not hasattr(self._local, "pipeline"):
             options = SearchOptions(self.settings.evalue, database_size=len(self.pool), seed=SEED)
             self._local.pipeline = options.pipeline(self.builders.background())
@@ -106,15 +109,15 @@ class Searcher:
         letters = self.pool.letters(seed.sequence)[seed.start - 1 : seed.end]
         return Hit(seed, math.inf, 0.0, 1, seed.length, letters)
 
-    def by_profile(self, profile: Any, candidates: Iterable[int]) -> list[Hit]:
+    def by_profile(self, profile: plan7.HMM, candidates: Iterable[int]) -> list[Hit]:
         """Search with a profile, as hmmsearch does."""
         return self._hits(self._pipeline().search_hmm(profile, self.pool.block(sorted(candidates))))
 
-    def covering(self, profile: Any, candidates: Iterable[int]) -> list[Hit]:
+    def covering(self, profile: plan7.HMM, candidates: Iterable[int]) -> list[Hit]:
         """Return the hits of a profile that cover enough of it."""
         return [hit for hit in self.by_profile(profile, candidates) if covers(hit, profile.M, self.settings.coverage)]
 
-    def _hits(self, found: Any) -> list[Hit]:
+    def _hits(self, found: plan7.TopHits) -> list[Hit]:
         hits = []
         for hit in found:
             if not hit.reported:

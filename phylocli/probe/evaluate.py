@@ -7,8 +7,10 @@ import math
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from phylocli.core import console
 from phylocli.core.errors import PhylocliError, UsageError
@@ -214,6 +216,19 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+class _Figures(TypedDict):
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def _figures(estimate: Estimate, draws: npt.NDArray[np.float64]) -> _Figures:
+    """Return an estimate with its 95 % interval as the rows of the report hold them."""
+    low, high = interval(estimate, draws)
+    return {"value": _finite(estimate.value), "low": _finite(low), "high": _finite(high), "n": estimate.n}
+
+
 def _corrected(differences: list[DifferenceRow]) -> list[DifferenceRow]:
     """Return the rows with p-values corrected for all comparisons."""
     corrected = holm([math.nan if row.p is None else row.p for row in differences])
@@ -245,7 +260,18 @@ class _Scorer:
             advance()
         for metric, value in chance.items():
             n = first[metric][0].n if metric in first else 0
-            self.metrics.append(MetricRow(CHANCE, task.name, level, metric, _finite(value), None, None, n))
+            self.metrics.append(
+                MetricRow(
+                    embedding=CHANCE,
+                    task=task.name,
+                    level=level,
+                    metric=metric,
+                    value=_finite(value),
+                    low=None,
+                    high=None,
+                    n=n,
+                )
+            )
 
     def _measure(
         self,
@@ -267,19 +293,8 @@ class _Scorer:
                 continue
             groups = self.data.groups(estimate.rows)
             draws = replicate(estimate, self.replicates, self.seed, groups)
-            low, high = interval(estimate, draws)
-            self.metrics.append(
-                MetricRow(
-                    embedding.name,
-                    task.name,
-                    level,
-                    metric,
-                    _finite(estimate.value),
-                    _finite(low),
-                    _finite(high),
-                    estimate.n,
-                )
-            )
+            figures = _figures(estimate, draws)
+            self.metrics.append(MetricRow(embedding=embedding.name, task=task.name, level=level, metric=metric, **figures))
             if estimate.chance is not None:
                 chance.setdefault(metric, float(estimate.chance))
             if embedding is self.embeddings[0]:
@@ -290,17 +305,17 @@ class _Scorer:
                 gap = paired_difference(own, estimate, own_draws, draws, units)
                 self.differences.append(
                     DifferenceRow(
-                        self.embeddings[0].name,
-                        embedding.name,
-                        task.name,
-                        level,
-                        metric,
-                        _finite(gap.value),
-                        _finite(gap.low),
-                        _finite(gap.high),
-                        _finite(gap.p),
-                        about.better,
-                        estimate.n,
+                        embedding=self.embeddings[0].name,
+                        other=embedding.name,
+                        task=task.name,
+                        level=level,
+                        metric=metric,
+                        difference=_finite(gap.value),
+                        low=_finite(gap.low),
+                        high=_finite(gap.high),
+                        p=_finite(gap.p),
+                        better=about.better,
+                        n=estimate.n,
                     )
                 )
 
@@ -313,15 +328,5 @@ class _Scorer:
                 if estimate is None:
                     continue
                 draws = replicate(estimate, self.replicates, self.seed, self.data.groups(estimate.rows))
-                low, high = interval(estimate, draws)
-                row = LayerRow(
-                    task.name,
-                    level,
-                    task.headline,
-                    layer,
-                    _finite(estimate.value),
-                    _finite(low),
-                    _finite(high),
-                    estimate.n,
-                )
-                self.layers.append(row)
+                figures = _figures(estimate, draws)
+                self.layers.append(LayerRow(task=task.name, level=level, metric=task.headline, layer=layer, **figures))

@@ -14,6 +14,7 @@ import torch
 from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path
 from phylocli.train.parallel.world import World
+from phylocli.train.saved import Saved, Weights
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +25,7 @@ SMALLER_IS_BETTER = ("val_loss",)
 _NAME = re.compile(r"^step-(\d{8})\.pt$")
 
 
-WEIGHTS = ("task", "optimiser")
-"""What of a state is large: `phylocli.train.parallel.strategy` makes it, and sends it tensor by tensor."""
-
-
-def from_main(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+def from_main(world: World, load: Callable[[], Saved | None]) -> Saved | None:
     """Let rank 0 load a state; the others get all of it but the weights.
 
     Args:
@@ -38,18 +35,18 @@ def from_main(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[s
     Raises:
         ElsewhereError: in the others, where rank 0 failed.
     """
-    whole: dict[str, Any] | None = None
+    whole: Saved | None = None
 
-    def rest() -> dict[str, Any] | None:
+    def rest() -> Saved | None:
         nonlocal whole
         whole = load()
-        return whole and {name: value for name, value in whole.items() if name not in WEIGHTS}
+        return whole and cast(Saved, {name: value for name, value in whole.items() if name not in Weights.__annotations__})
 
     others = world.on_main(rest)
     return whole if world.main else others
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int, every: int) -> Path:
+def save(folder: Path, step: int, state: Saved, keep: int, every: int) -> Path:
     """Write the state after `step` steps, and remove all but the last `keep` checkpoints.
 
     Older checkpoints that are not multiples of `every`, which interruptions leave, are removed first: a run that was
@@ -63,7 +60,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int, every: int) 
         every: steps between two scheduled checkpoints.
     """
     target = folder / f"step-{step:08d}.pt"
-    _write({"step": step, **state}, target)
+    _write({**state, "step": step}, target)
     unscheduled = [path for path in found(folder) if path != target and _step(path) % every]
     scheduled = [path for path in found(folder) if path not in unscheduled]
     for old in unscheduled + scheduled[: -max(1, keep)]:
@@ -75,9 +72,9 @@ def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
-def save_best(folder: Path, step: int, state: dict[str, Any]) -> Path:
+def save_best(folder: Path, step: int, state: Saved) -> Path:
     """Write the state that did best on held-out members so far, in place of the one before."""
-    return _write({"step": step, **state}, folder / BEST)
+    return _write({**state, "step": step}, folder / BEST)
 
 
 class _File:
@@ -98,7 +95,7 @@ class _File:
         self._file.flush()
 
 
-def _write(state: dict[str, Any], target: Path) -> Path:
+def _write(state: Saved, target: Path) -> Path:
     with atomic_path(target) as part, part.open("wb", buffering=0) as raw:
         file = _File(raw)
         try:
@@ -110,7 +107,7 @@ def _write(state: dict[str, Any], target: Path) -> Path:
     return target
 
 
-def load_best(folder: Path) -> dict[str, Any]:
+def load_best(folder: Path) -> Saved:
     """Return the state that did best on held-out members.
 
     Raises:
@@ -127,7 +124,7 @@ def found(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*.pt") if _NAME.match(path.name))
 
 
-def load_latest(folder: Path, sound: Iterable[str] = ()) -> dict[str, Any] | None:
+def load_latest(folder: Path, sound: Iterable[str] = ()) -> Saved | None:
     """Return the state of the newest checkpoint that can be read; None without one.
 
     Only plain data are read (`weights_only`): a checkpoint cannot run code.
@@ -154,7 +151,7 @@ def load_latest(folder: Path, sound: Iterable[str] = ()) -> dict[str, Any] | Non
     return None
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Saved | None:
     """Return the state in a file; None, with a warning, where it is damaged."""
     try:
         # torch.load does not check the checksums in the file.
@@ -162,7 +159,7 @@ def _read(path: Path) -> dict[str, Any] | None:
             damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: Saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  what a damaged file makes of zipfile, pickle and torch has no end of kinds
         lines = str(error).strip().splitlines()
         logger.warning(f"{path} is damaged and is skipped ({lines[0] if lines else type(error).__name__})")
@@ -170,12 +167,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     return _upgraded(state)
 
 
-def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
+def _upgraded(state: Saved) -> Saved:
     """Return the state of a checkpoint of an earlier version under today's names."""
-    if "learner" in state:
-        weights = state.pop("learner")
+    old = cast(dict[str, Any], state)
+    if "learner" in old:
+        weights = old.pop("learner")
         state["task"] = {re.sub(r"^slow\.", "momentum_encoder.", name): value for name, value in weights.items()}
-    if "memory" in state:
-        memory = state.pop("memory")
+    if "memory" in old:
+        memory = old.pop("memory")
         state["execution"] = {"max_tokens": memory["tokens"], "grad_cache": memory["cache"]}
     return state

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from phylocli.core.errors import PhylocliError
+from phylocli.train.report.row import Row
 
 ACTIONS = ("stop", "rollback", "continue")
 MOST_ROLLBACKS = 5
@@ -27,7 +27,7 @@ _FIX = (
 )
 
 
-def check_finite(row: dict[str, Any]) -> None:
+def check_finite(row: Row) -> None:
     """Check that loss and gradient of a step are finite.
 
     Raises:
@@ -42,7 +42,7 @@ def check_finite(row: dict[str, Any]) -> None:
             )
 
 
-def check_collapse(row: dict[str, Any], dimension: int) -> None:
+def check_collapse(row: Row, dimension: int) -> None:
     """Check that the embeddings of held-out members are not all alike, or on a line.
 
     Args:

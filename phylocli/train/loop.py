@@ -24,7 +24,8 @@ from phylocli.train.data.types import PairBatch
 from phylocli.train.divergence import DivergedError
 from phylocli.train.parallel.oom import retry_smaller
 from phylocli.train.parallel.strategy import Strategy
-from phylocli.train.report.step_log import Row, StepLog
+from phylocli.train.report.row import Row
+from phylocli.train.report.step_log import StepLog
 from phylocli.train.run_folder import CHECKPOINTS
 from phylocli.train.signals import Stop
 from phylocli.train.state import TrainState

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 
 from phylocli.train.parallel.world import World, stream
+from phylocli.train.saved import RandomState
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +22,13 @@ def own_random_state(seed: int, rank: int, device: torch.device) -> Iterator[Non
         yield
 
 
-def random_state(device: torch.device) -> dict[str, Any]:
+def random_state(device: torch.device) -> RandomState:
     """Return the random state of this process: of the CPU, and of the GPU that it computes on."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return {"random": torch.get_rng_state(), "random_cuda": cuda}
 
 
-def restore(states: Sequence[dict[str, Any]], world: World, device: torch.device, seed: int, step: int) -> None:
+def restore(states: Sequence[RandomState], world: World, device: torch.device, seed: int, step: int) -> None:
     """Restore this process's own of the states of all processes; without one, seed it by the step.
 
     Args:

@@ -17,6 +17,8 @@ from phylocli.models.model import Model
 from phylocli.pairs import Split
 from phylocli.train import checkpoints
 from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.report.row import Row
+from phylocli.train.saved import Saved
 from phylocli.train.task import ContrastiveTask
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ _NOT_DECISIVE = {"batch.workers", "batch.shard"}
 """Settings on which the result does not depend: a run may be resumed with others."""
 
 
-def open_run(folder: Path, config: TrainConfig, resume: bool) -> dict[str, Any] | None:
+def open_run(folder: Path, config: TrainConfig, resume: bool) -> Saved | None:
     """Return the state to go on from, None for a new run.
 
     Raises:
@@ -77,7 +79,7 @@ def _flat(values: dict[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{at}{key}", value
 
 
-def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[dict[str, Any]]) -> str:
+def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row]) -> str:
     """Return the model card: what the model is, what it was trained on, what it reached on held-out members."""
     checked = [row for row in rows if row.get("val_bound") is not None]
     run = config.recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import cast
 
 import torch
 
@@ -12,6 +12,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.train import randomness
 from phylocli.train.optimiser import Schedule
 from phylocli.train.parallel.strategy import Strategy
+from phylocli.train.saved import RandomState, Saved
 from phylocli.train.task import ContrastiveTask
 
 
@@ -35,7 +36,7 @@ class TrainState:
     rollbacks: int = 0
     best: float = -math.inf
 
-    def capture(self, strategy: Strategy) -> dict[str, Any]:
+    def capture(self, strategy: Strategy) -> Saved:
         """Return all that a run needs to go on after this step, as plain data; all processes call it together."""
         own = randomness.random_state(self.task.device)
         execution = self.task.execution
@@ -49,7 +50,7 @@ class TrainState:
             "execution": {"max_tokens": execution.max_tokens, "grad_cache": execution.grad_cache},
         }
 
-    def restore(self, saved: dict[str, Any], strategy: Strategy) -> None:
+    def restore(self, saved: Saved, strategy: Strategy) -> None:
         """Go back to what a checkpoint holds; all processes call it together.
 
         Args:
@@ -61,7 +62,8 @@ class TrainState:
         """
         try:
             strategy.restore(saved)
-            ranks = saved.get("ranks", [saved])  # runs from before there were several processes have that of the one
+            # Runs from before there were several processes have the random state of the one.
+            ranks = saved.get("ranks") or [cast(RandomState, saved)]
             randomness.restore(ranks, strategy.world, self.task.device, self.task.seed, saved["step"])
             progress, execution = saved.get("progress", {}), saved.get("execution", {})
             self.schedule.scale = progress.get("scale", 1.0)

@@ -42,7 +42,8 @@ from phylocli.train.parallel.world import ElsewhereError, World, device_name, jo
 from phylocli.train.randomness import own_random_state
 from phylocli.train.report import flops
 from phylocli.train.report.metrics import MetricsLog
-from phylocli.train.report.step_log import Row, StepLog
+from phylocli.train.report.row import Row
+from phylocli.train.report.step_log import StepLog
 from phylocli.train.report.throughput import Meter
 from phylocli.train.run_folder import (
     CHECKPOINTS,
@@ -55,6 +56,7 @@ from phylocli.train.run_folder import (
     open_run,
     save_split,
 )
+from phylocli.train.saved import Saved
 from phylocli.train.signals import Stopped, stop_signals
 from phylocli.train.state import TrainState
 from phylocli.train.task import ContrastiveTask
@@ -144,9 +146,7 @@ def train_model(
             return folder / MODEL
 
 
-def _train(
-    folder: Path, config: TrainConfig, saved: dict[str, Any] | None, device: torch.device, world: World, cache: Cache
-) -> Path:
+def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.device, world: World, cache: Cache) -> Path:
     """Do the run, from a saved state or from the start, and return the model folder; as one of the processes."""
     if world.size > 1 and "-" in config.inputs:
         raise UsageError("several processes cannot read standard input", fix="write the families to a file first")

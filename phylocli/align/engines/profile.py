@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from phylocli.align.settings import Aligned, Settings
 from phylocli.core.errors import BadInputError
@@ -21,6 +21,9 @@ from phylocli.formats.provenance import versions
 from phylocli.formats.streams import PathLike
 from phylocli.hmmer import align_to, build_hmm
 from phylocli.store import Store
+
+if TYPE_CHECKING:
+    from pyhmmer.plan7 import HMM
 
 
 def align(family: Family, settings: Settings) -> Aligned:
@@ -37,7 +40,7 @@ def align(family: Family, settings: Settings) -> Aligned:
     return Aligned(rows, reference, f"hmmalign, pyhmmer {versions()['pyhmmer']}, {origin} of {hmm.M} match states")
 
 
-def _profile(family: Family, settings: Settings) -> tuple[Any, str]:
+def _profile(family: Family, settings: Settings) -> tuple[HMM, str]:
     """Return the family's HMM and its source."""
     if settings.hmm is not None:
         return _pick(family, _hmms(str(settings.hmm)), settings.hmm, "HMM"), f"HMM {Path(settings.hmm).name}"
@@ -59,9 +62,9 @@ def _profile(family: Family, settings: Settings) -> tuple[Any, str]:
 
 
 @functools.lru_cache(maxsize=2)
-def _seeds(path: PathLike) -> dict[str, Any]:
+def _seeds(path: PathLike) -> dict[str, HMM]:
     """Return HMMs built from the alignments of a file, by accession and by name."""
-    found: dict[str, Any] = {}
+    found: dict[str, HMM] = {}
     for number, seed in enumerate(read_families(path)):
         if not seed.aligned and len({len(row) for row in seed.rows}) > 1:
             raise BadInputError(f"{path}: the sequences are not aligned", fix="give an alignment to build the HMM from")
@@ -71,13 +74,13 @@ def _seeds(path: PathLike) -> dict[str, Any]:
     return found
 
 
-def read_profiles(path: PathLike) -> dict[str, Any]:
+def read_profiles(path: PathLike) -> dict[str, HMM]:
     """Return the HMMs of a file by accession (without version) and by name.
 
     Raises:
         BadInputError: the file cannot be read, is not in HMMER's format, or has an HMM with another alphabet.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, HMM] = {}
     for hmm in read_hmms(path):
         found[hmm.name] = hmm
         if hmm.accession:
@@ -90,7 +93,7 @@ def read_profiles(path: PathLike) -> dict[str, Any]:
 _hmms = functools.lru_cache(maxsize=2)(read_profiles)
 
 
-def _pick(family: Family, known: dict[str, Any], path: PathLike, what: str) -> Any:
+def _pick(family: Family, known: dict[str, HMM], path: PathLike, what: str) -> HMM:
     for key in (family.accession, family.name):
         if key and key in known:
             return known[key]

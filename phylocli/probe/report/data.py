@@ -40,7 +40,7 @@ class TaskInfo:
     metrics: dict[str, MetricInfo]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MetricRow:
     """One value with its 95 % interval, over `n` items; None is not a finite number."""
 
@@ -54,7 +54,7 @@ class MetricRow:
     n: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DifferenceRow:
     """The first embedding's value minus another's on the same items, with its 95 % interval and p-values."""
 
@@ -72,7 +72,7 @@ class DifferenceRow:
     p_holm: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerRow:
     """The headline metric of a task on one layer of the first model."""
 

@@ -26,6 +26,7 @@ from phylocli.models.model import Model
 from phylocli.train.data.types import PairBatch
 from phylocli.train.optimiser import make_optimiser
 from phylocli.train.parallel.strategy import Strategy, Trainable
+from phylocli.train.saved import Weights
 
 
 class ShardedStrategy(Strategy):
@@ -90,7 +91,7 @@ class ShardedStrategy(Strategy):
         model.load_state_dict(state)
         return model.eval()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Weights:
         """Return `task` and `optimiser`, whole, on rank 0, in the memory of its host; nothing elsewhere."""
         task = {name: _whole(value) for name, value in self.task.state_dict().items()}
         own = self.optimiser.state_dict()

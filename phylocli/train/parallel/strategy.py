@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from phylocli.train.data.types import PairBatch
 from phylocli.train.optimiser import make_optimiser
 from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.world import World, replicated, unsynchronised
+from phylocli.train.saved import Optimiser, Weights
 
 
 class Trainable(nn.Module):
@@ -90,14 +91,14 @@ class Strategy:
         """Scale the gradient of all weights together to a norm of at most `largest`; return the norm that it had."""
         return nn.utils.clip_grad_norm_(self.task.parameters(), largest)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Weights:
         """Return `task` and `optimiser`, whole, on rank 0 at least; all processes call it together.
 
         It has the same form however many processes there are and wherever the weights are.
         """
-        return {"task": self.task.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {"task": self.task.state_dict(), "optimiser": cast(Optimiser, self.optimiser.state_dict())}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Weights) -> None:
         """Take over what `state` gave.
 
         Args:
@@ -107,7 +108,7 @@ class Strategy:
             RuntimeError, ValueError, KeyError: it is that of another model.
         """
         self.restore_task(state)
-        saved = state.get("optimiser", {"state": {}, "param_groups": None})
+        saved = state.get("optimiser", Optimiser(state={}, param_groups=[]))
         moments = {(i, name): value for i, entry in saved["state"].items() for name, value in entry.items()}
         weights = [p for group in self.optimiser.param_groups for p in group["params"]]
         entries: dict[int, dict[str, Tensor]] = {}
@@ -116,7 +117,7 @@ class Strategy:
         groups = self._own_groups(self.world.from_main(saved["param_groups"]))
         self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
 
-    def restore_task(self, state: dict[str, Any]) -> None:
+    def restore_task(self, state: Weights) -> None:
         """Take over the task of a state, as `restore`."""
         own = self.task.state_dict()
         dealt = self.world.deal(state.get("task", {}))

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import polars as pl
 import pyarrow as pa
@@ -17,6 +17,7 @@ from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path
 from phylocli.train.report.panel import Panel, live, validation
+from phylocli.train.report.row import Row
 from phylocli.train.report.trackers import Track
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, upto: int = 0) -> None:
         self.path = path
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         self.trackers: Sequence[Track] = ()
         self._written = time.monotonic()
         if upto and path.is_file():
@@ -63,7 +64,7 @@ class MetricsLog:
                 logger.warning(f"{error.what} ({error.why}); the metrics of the steps up to {upto} are lost")
         self._published = len(self.rows)
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: Row) -> None:
         """Add the row of a step."""
         self.rows.append(row)
 
@@ -140,7 +141,7 @@ class Reporter:
     def __exit__(self, *error: object) -> None:
         self._open.close()
 
-    def step(self, row: dict[str, Any], *, important: bool) -> None:
+    def step(self, row: Row, *, important: bool) -> None:
         """Note a step whose row may still lack its loss; `important` (validation, the last step) is always said."""
         self.residues += row["residues"]
         if self.panel is not None:
@@ -155,7 +156,7 @@ class Reporter:
         self.said = now
 
 
-def line(row: dict[str, Any], steps: int, rate: float) -> str:
+def line(row: Row, steps: int, rate: float) -> str:
     """Return one line for the reader: step, loss, information in nats and its ceiling, speed."""
     parts = [f"step {row['step']}/{steps}", f"loss {row['loss']:.3f}"]
     if "bound" in row and "ceiling" in row:

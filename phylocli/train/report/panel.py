@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phylocli.core import console
+from phylocli.train.report.row import Row
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,11 +49,11 @@ class Panel:
         self.steps, self.first, self.step = steps, done, done
         self.began = time.monotonic()
         self.losses: list[float] = []
-        self.row: dict[str, Any] = {}
-        self.checked: dict[str, Any] = {}
+        self.row: Row = {}
+        self.checked: Row = {}
         self._averages: dict[str, float] = {}
 
-    def update(self, row: dict[str, Any]) -> None:
+    def update(self, row: Row) -> None:
         """Show a step; its row may still lack what the device has not finished."""
         self.step = row["step"]
         if row.get("val_bound") is not None:
@@ -105,7 +106,7 @@ class Panel:
         return Frame(table, title="training", title_align="left", expand=False, border_style="dim")
 
 
-def validation(row: dict[str, Any]) -> str:
+def validation(row: Row) -> str:
     """Return the figures on held-out members in words."""
     return (
         f"{row['val_bound']:.2f} of {row['val_ceiling']:.2f} nats, accuracy {row['val_accuracy']:.2f}, "

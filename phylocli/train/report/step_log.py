@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -15,12 +14,11 @@ from phylocli.config.train import TrainConfig
 from phylocli.train.data.types import PairBatch
 from phylocli.train.parallel.world import World
 from phylocli.train.report.metrics import MetricsLog, Reporter
+from phylocli.train.report.row import Row
 from phylocli.train.report.throughput import Meter
 from phylocli.train.report.trackers import tracking
 
 logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 
 class StepLog:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from typing import Any
 
 import torch
 
 from phylocli.train.data.types import PairBatch
 from phylocli.train.report import flops
+from phylocli.train.report.row import Row
 from phylocli.train.task import ContrastiveTask
 
 logger = logging.getLogger(__name__)
@@ -96,12 +96,12 @@ class Meter:
         """Begin to measure: what was done since the last `settle` does not count."""
         self._since = time.perf_counter()
 
-    def note(self, row: dict[str, Any], batches: list[PairBatch]) -> None:
+    def note(self, row: Row, batches: list[PairBatch]) -> None:
         """Note a step's operations in its row."""
         if self.work is not None:
             row["flops"] = sum(flops.of_batch(self.work, self.task, pairs) for pairs in batches)
 
-    def settle(self, rows: list[dict[str, Any]]) -> None:
+    def settle(self, rows: list[Row]) -> None:
         """Fill in the rates of the steps since the last time; the device must be done with them."""
         if not rows:
             return

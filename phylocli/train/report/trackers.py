@@ -8,12 +8,12 @@ import math
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from phylocli.config.train import LogConfig, TrainConfig
 from phylocli.core.errors import MissingDependencyError, ServiceError
+from phylocli.train.report.row import Row
 
-Track = Callable[[dict[str, Any]], None]
+Track = Callable[[Row], None]
 """Takes the row of a step once it is complete."""
 
 TENSORBOARD, WANDB = "tensorboard", "wandb"
@@ -55,7 +55,7 @@ def tracking(folder: Path, config: TrainConfig, start: int = 0, *, main: bool = 
         yield found
 
 
-def named(row: dict[str, Any]) -> dict[str, float]:
+def named(row: Row) -> dict[str, float]:
     """Return a row's figures by group and name: `train/loss`, `validation/bound`."""
     return {
         f"validation/{name[4:]}" if name.startswith("val_") else f"train/{name}": float(value)
@@ -68,7 +68,7 @@ def named(row: dict[str, Any]) -> dict[str, float]:
 def _tensorboard(folder: Path, start: int) -> Iterator[Track]:
     from torch.utils.tensorboard import SummaryWriter
 
-    def track(row: dict[str, Any]) -> None:
+    def track(row: Row) -> None:
         for name, value in named(row).items():
             writer.add_scalar(name, value, row["step"])
 
@@ -101,7 +101,7 @@ def _wandb(folder: Path, config: TrainConfig) -> Iterator[Track]:
         ) from error
     run.define_metric("*", step_metric="step")  # a run that rolls back goes through steps again
 
-    def track(row: dict[str, Any]) -> None:
+    def track(row: Row) -> None:
         run.log({"step": row["step"], **named(row)})
 
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from phylocli.formats.family import Family
 from phylocli.formats.input_formats import sniff_file
 from phylocli.formats.tables import read_table, require_columns
 from phylocli.train.data.compiled.arrays import ArrayWriter
+from phylocli.train.data.compiled.family import Tokens
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,6 +37,49 @@ KINDS = {
     "distance": "f8",
 }
 TABLE = "families.json"
+
+
+@dataclass
+class FamilyRow:
+    """What is kept of a family beside its arrays: a line of JSON in `families.json`.
+
+    Attributes:
+        label, accession, name, clan, where: as of `Family`.
+        source: the input, for messages.
+        members: number of sequences.
+        width: number of alignment columns; 0: not aligned.
+        marked: an `RF` line says which columns are match states.
+        nodes: of the tree; 0: no tree.
+        pairs: of a family that came as a table of pairs.
+        nucleotides: the members look like nucleotides.
+        id_bytes: length of the ids, joined by NUL.
+        first_…: where the family begins in each array.
+        problem, tree: why the family, or its tree, cannot be used, as `describe` gives it.
+    """
+
+    label: str
+    accession: str
+    name: str
+    clan: str
+    where: str
+    source: str
+    members: int
+    width: int = 0
+    marked: bool = False
+    nodes: int = 0
+    pairs: int = 0
+    nucleotides: bool = False
+    first_residue: int = 0
+    first_member: int = 0
+    first_id: int = 0
+    id_bytes: int = 0
+    first_column: int = 0
+    first_match: int = 0
+    first_node: int = 0
+    first_tip: int = 0
+    first_pair: int = 0
+    problem: list[str | None] | None = None
+    tree: list[str | None] | None = None
 
 
 def describe(error: PhylocliError) -> list[str | None]:
@@ -58,32 +102,32 @@ def compile_inputs(inputs: list[tuple[Path, str]], folder: Path, alphabet: str, 
     Raises:
         BadInputError: an input that cannot be read, or a family that comes twice.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[FamilyRow] = []
     seen: dict[str, str] = {}
     widest = 0
     with ArrayWriter(folder, KINDS) as writer, console.progress_task("compiling families", total=None) as bar:
         for path, name in inputs:
             for row in _rows(path, name, writer, alphabet):
-                if row["label"] in seen:
+                if row.label in seen:
                     raise BadInputError(
-                        f"the family {row['label']} comes twice, from {seen[row['label']]} and from {name}",
+                        f"the family {row.label} comes twice, from {seen[row.label]} and from {name}",
                         fix="give each family in one input only",
                     )
-                seen[row["label"]] = name
-                widest = max(widest, row["width"])
-                rows.append({**row, "source": name})
+                seen[row.label] = name
+                widest = max(widest, row.width)
+                rows.append(row)
                 bar.advance()
     if widest <= np.iinfo(np.uint16).max:
         writer.narrow("columns", "u2")
     # The order of the inputs does not matter.
-    rows.sort(key=lambda row: row["label"])
+    rows.sort(key=lambda row: row.label)
     with (folder / TABLE).open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(asdict(row)) + "\n")
     writer.finish({**about, "families": len(rows), "members": writer.sizes["ends"]}, also=(TABLE,))
 
 
-def _rows(path: Path, name: str, writer: ArrayWriter, alphabet: str) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, name: str, writer: ArrayWriter, alphabet: str) -> Iterator[FamilyRow]:
     if sniff_file(path).holds == "table":
         yield from _from_table(read_table(path), name, writer, alphabet)
         return
@@ -94,49 +138,47 @@ def _rows(path: Path, name: str, writer: ArrayWriter, alphabet: str) -> Iterator
         yield _from_family(replace(family, alphabet=alphabet), name, writer)
 
 
-def _from_family(family: Family, name: str, writer: ArrayWriter) -> dict[str, Any]:
+def _from_family(family: Family, name: str, writer: ArrayWriter) -> FamilyRow:
     # Without accession and name, the place in the file; its folder says nothing of the family.
     label = family.accession or family.name or family.where.replace(name, Path(name).name) or "family"
-    row: dict[str, Any] = {"label": label, "accession": family.accession, "name": family.name, "clan": family.clan}
-    row.update(where=family.where, members=len(family), width=0, marked=False, nodes=0, pairs=0, problem=None, tree=None)
+    row = FamilyRow(label, family.accession, family.name, family.clan, family.where, name, members=len(family))
     if len(family) < 2:
-        return {**row, "problem": ["fewer than two members", None, None]}
+        row.problem = ["fewer than two members", None, None]
+        return row
     try:
         tokens = family.encoded()
         columns = family.residue_columns() if family.aligned else []
     except BadInputError as error:
-        return {**row, "problem": describe(error)}
-    row["nucleotides"] = family.looks_like_nucleotides()
-    row.update(_members(family.ids, tokens, writer))
+        row.problem = describe(error)
+        return row
+    row.nucleotides = family.looks_like_nucleotides()
+    _write_members(row, family.ids, tokens, writer)
     if family.aligned:
-        row.update(width=family.columns, marked=family.is_marked)
-        row["first_column"] = writer.append("columns", np.concatenate(columns))
-        row["first_match"] = writer.append("match", family.match_columns())
+        row.width, row.marked = family.columns, family.is_marked
+        row.first_column = writer.append("columns", np.concatenate(columns))
+        row.first_match = writer.append("match", family.match_columns())
     if family.has_tree:
         try:
             tree = family.require_tree()
         except BadInputError as error:
-            return {**row, "tree": describe(error)}
+            row.tree = describe(error)
+            return row
         place = {member: k for k, member in enumerate(family.ids)}
-        row.update(nodes=len(tree), first_node=writer.append("parent", tree.parent))
+        row.nodes, row.first_node = len(tree), writer.append("parent", tree.parent)
         writer.append("length", tree.length)
-        row["first_tip"] = writer.append("tips", [place[tip] for tip in tree.tip_names()])
+        row.first_tip = writer.append("tips", [place[tip] for tip in tree.tip_names()])
     return row
 
 
-def _members(ids: list[str], tokens: list[Any], writer: ArrayWriter) -> dict[str, Any]:
+def _write_members(row: FamilyRow, ids: list[str], tokens: list[Tokens], writer: ArrayWriter) -> None:
     lengths = np.array([len(t) for t in tokens], dtype=np.int64)
     text = np.frombuffer("\0".join(ids).encode(), dtype=np.uint8)
-    first = writer.append("tokens", np.concatenate(tokens))
-    return {
-        "first_residue": first,
-        "first_member": writer.append("ends", first + np.cumsum(lengths)),
-        "first_id": writer.append("ids", text),
-        "id_bytes": len(text),
-    }
+    row.first_residue = writer.append("tokens", np.concatenate(tokens))
+    row.first_member = writer.append("ends", row.first_residue + np.cumsum(lengths))
+    row.first_id, row.id_bytes = writer.append("ids", text), len(text)
 
 
-def _from_table(table: pl.DataFrame, name: str, writer: ArrayWriter, alphabet: str) -> Iterator[dict[str, Any]]:
+def _from_table(table: pl.DataFrame, name: str, writer: ArrayWriter, alphabet: str) -> Iterator[FamilyRow]:
     """Yield the families of a pairs table; each sequence is kept once, however many pairs it is in."""
     import polars as pl
 
@@ -153,12 +195,12 @@ def _from_table(table: pl.DataFrame, name: str, writer: ArrayWriter, alphabet: s
         yield _table_family(str(label), rows, name, writer, alphabet)
 
 
-def _table_family(label: str, rows: pl.DataFrame, name: str, writer: ArrayWriter, alphabet: str) -> dict[str, Any]:
+def _table_family(label: str, rows: pl.DataFrame, name: str, writer: ArrayWriter, alphabet: str) -> FamilyRow:
     index: dict[tuple[str, str], int] = {}
-    tokens: list[Any] = []
+    tokens: list[Tokens] = []
     pairs = np.empty((2, rows.height), dtype=np.int32)
     for side, suffix in enumerate("ab"):
-        for row, key in enumerate(zip(rows[f"id_{suffix}"], rows[f"seq_{suffix}"], strict=True)):
+        for number, key in enumerate(zip(rows[f"id_{suffix}"], rows[f"seq_{suffix}"], strict=True)):
             if key not in index:
                 check_residues(key[1], key[0], f"{name}, family {label}", alphabet)
                 residues = degap(key[1])
@@ -166,14 +208,11 @@ def _table_family(label: str, rows: pl.DataFrame, name: str, writer: ArrayWriter
                     raise BadInputError(f"{name}, family {label}: {key[0]!r} has no residues in seq_{suffix}")
                 index[key] = len(tokens)
                 tokens.append(encode_tokens(residues, alphabet))
-            pairs[side, row] = index[key]
-    first = writer.append("pair_a", pairs[0])
+            pairs[side, number] = index[key]
+    row = FamilyRow(label, label, "", rows["clan"][0], name, name, members=len(tokens), pairs=rows.height)
+    row.first_pair = writer.append("pair_a", pairs[0])
     writer.append("pair_b", pairs[1])
     writer.append("distance", rows["distance"].to_numpy())
-    return {
-        **{"label": label, "accession": label, "name": "", "clan": rows["clan"][0], "where": name, "members": len(tokens)},
-        **{"width": 0, "marked": False, "nodes": 0, "problem": None, "tree": None},
-        "nucleotides": looks_like_nucleotides([residues for _, residues in list(index)[:100]]),
-        **_members([member for member, _ in index], tokens, writer),
-        **{"pairs": rows.height, "first_pair": first},
-    }
+    row.nucleotides = looks_like_nucleotides([residues for _, residues in list(index)[:100]])
+    _write_members(row, [member for member, _ in index], tokens, writer)
+    return row

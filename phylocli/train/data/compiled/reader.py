@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from phylocli.core.errors import BadInputError
 from phylocli.formats.tree import Tree
 from phylocli.train.data.compiled.arrays import mapped, read_manifest
-from phylocli.train.data.compiled.build import TABLE
+from phylocli.train.data.compiled.build import TABLE, FamilyRow
 from phylocli.train.data.compiled.family import CompiledFamily
 
 
@@ -30,6 +29,11 @@ class PairsOf:
     members: npt.NDArray[np.int64]
     distance: npt.NDArray[np.float64]
     source: str
+
+
+def _error(described: list[str | None]) -> BadInputError:
+    what, why, fix = described
+    return BadInputError(what or "", why, fix)
 
 
 class Compiled:
@@ -63,14 +67,14 @@ class Compiled:
     def __reduce__(self) -> tuple[type[Compiled], tuple[Path]]:
         return type(self), (self.folder,)
 
-    def row(self, index: int) -> dict[str, Any]:
+    def row(self, index: int) -> FamilyRow:
         """Return what is known of a family beside its arrays."""
-        return json.loads(self._rows[index])
+        return FamilyRow(**json.loads(self._rows[index]))
 
     def problem(self, index: int) -> BadInputError | None:
         """Return why a family cannot be used, None where it can."""
-        found = self.row(index)["problem"]
-        return BadInputError(*found) if found else None
+        found = self.row(index).problem
+        return _error(found) if found else None
 
     def too_few(self, index: int) -> bool:
         """Return whether a family has fewer than two members."""
@@ -83,46 +87,46 @@ class Compiled:
             BadInputError: it cannot be used.
         """
         row = self.row(index)
-        if row["problem"]:
-            raise BadInputError(*row["problem"])
-        arrays, first, members = self._arrays, row["first_residue"], row["members"]
-        ends = arrays["ends"][row["first_member"] : row["first_member"] + members].tolist()
+        if row.problem:
+            raise _error(row.problem)
+        arrays, first, members = self._arrays, row.first_residue, row.members
+        ends = arrays["ends"][row.first_member : row.first_member + members].tolist()
         bounds = list(zip([first, *ends[:-1]], ends, strict=True))
-        text = arrays["ids"][row["first_id"] : row["first_id"] + row["id_bytes"]].tobytes().decode()
+        text = arrays["ids"][row.first_id : row.first_id + row.id_bytes].tobytes().decode()
         match = columns = None
-        if row["width"]:
-            match = arrays["match"][row["first_match"] : row["first_match"] + row["width"]]
-            shift = row["first_column"] - first
-            whole = arrays["columns"][row["first_column"] : ends[-1] + shift].astype(np.int32)
+        if row.width:
+            match = arrays["match"][row.first_match : row.first_match + row.width]
+            shift = row.first_column - first
+            whole = arrays["columns"][row.first_column : ends[-1] + shift].astype(np.int32)
             columns = [whole[start - first : end - first] for start, end in bounds]
         features = {}
-        if row["marked"]:
+        if row.marked:
             features["RF"] = "".join("x" if is_match else "." for is_match in match.tolist())  # type: ignore[union-attr]
         return CompiledFamily(
             text.split("\0"),
             [],
-            accession=row["accession"],
-            name=row["name"],
-            clan=row["clan"],
-            where=row["where"],
-            aligned=bool(row["width"]),
+            accession=row.accession,
+            name=row.name,
+            clan=row.clan,
+            where=row.where,
+            aligned=bool(row.width),
             alphabet=self.alphabet,
             column_features=features,
             tokens=[arrays["tokens"][start:end] for start, end in bounds],
             columns_of=columns,
             match=match,
             tree=self._tree(row, text.split("\0")),
-            trouble=BadInputError(*row["tree"]) if row["tree"] else None,
+            trouble=_error(row.tree) if row.tree else None,
         )
 
-    def _tree(self, row: dict[str, Any], ids: list[str]) -> Tree | None:
-        if not row["nodes"]:
+    def _tree(self, row: FamilyRow, ids: list[str]) -> Tree | None:
+        if not row.nodes:
             return None
-        nodes = slice(row["first_node"], row["first_node"] + row["nodes"])
+        nodes = slice(row.first_node, row.first_node + row.nodes)
         tree = Tree(
-            self._arrays["parent"][nodes].astype(np.int64), np.array(self._arrays["length"][nodes]), [""] * row["nodes"]
+            self._arrays["parent"][nodes].astype(np.int64), np.array(self._arrays["length"][nodes]), [""] * row.nodes
         )
-        tips = self._arrays["tips"][row["first_tip"] : row["first_tip"] + row["members"]].tolist()
+        tips = self._arrays["tips"][row.first_tip : row.first_tip + row.members].tolist()
         for node, member in zip(tree.tips().tolist(), tips, strict=True):
             tree.names[node] = ids[member]
         return tree
@@ -130,8 +134,8 @@ class Compiled:
     def pairs(self, index: int) -> PairsOf | None:
         """Return the pairs of a family that came as a table, None where it came as a record."""
         row = self.row(index)
-        if not row["pairs"]:
+        if not row.pairs:
             return None
-        part = slice(row["first_pair"], row["first_pair"] + row["pairs"])
+        part = slice(row.first_pair, row.first_pair + row.pairs)
         members = np.stack([self._arrays["pair_a"][part], self._arrays["pair_b"][part]], axis=1).astype(np.int64)
-        return PairsOf(members, np.array(self._arrays["distance"][part]), row["source"])
+        return PairsOf(members, np.array(self._arrays["distance"][part]), row.source)
