@@ -10,6 +10,7 @@ import typer
 
 from phylocli.cli._options import LabelsOption
 from phylocli.config.map import MapConfig
+from phylocli.core.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -41,4 +42,4 @@ def command(
     from phylocli.probe import draw_map
 
     page = draw_map(embeddings, output, config, labels=labels)
-    logger.info(f"{len(page.ids):,} points: {output}")
+    logger.info(f"{counted(len(page.ids), 'point')}: {output}")

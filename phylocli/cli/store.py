@@ -9,6 +9,7 @@ import typer
 
 from phylocli.cli._options import ClanOption, Output, StoreOption
 from phylocli.core.plugins import ALIGNERS
+from phylocli.core.words import counted
 from phylocli.formats.input_formats import SEQUENCE_FORMATS
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def import_(
         align=lambda family: next(align_families([family], engine=engine)),
         replace_existing=replace,
     )
-    logger.info(f"{count:,} famil{'y' if count == 1 else 'ies'} imported into {target.root}")
+    logger.info(f"{counted(count, 'family')} imported into {target.root}")
 
 
 @app.command("export")

@@ -16,6 +16,7 @@ import torch
 from phylocli import models
 from phylocli.core.alphabet import check_residues, encode_tokens
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.words import counted
 from phylocli.embed.batching import spans, token_batches, windows
 from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.encoders import build_pooling, pad_batch
@@ -292,7 +293,7 @@ class _Watch:
             )
         if self.long:
             logger.info(
-                f"{len(self.long)} sequences of more than {self.window:,} residues were computed in overlapping windows"
+                f"{counted(len(self.long), 'sequence')} of more than {self.window:,} residues: in overlapping windows"
             )
 
 

@@ -15,6 +15,7 @@ from phylocli.core import console
 from phylocli.core.errors import UsageError
 from phylocli.core.processes import WorkerPool
 from phylocli.core.threads import limit_threads
+from phylocli.core.words import counted
 from phylocli.embed.disk_space import check_space, forecast
 from phylocli.embed.embedder import untrained as random_weights
 from phylocli.embed.embedder import with_pooling
@@ -157,7 +158,7 @@ def _forecast(known: Survey, maker: Tabulator, format: TableFormat) -> int:
 
 def _say_done(meter: Meter, maker: Tabulator, output: PathLike | None) -> None:
     speed = f"{meter.residues:,} residues in {console.duration(meter.seconds)}"
-    logger.info(f"{meter.sequences:,} sequences, {maker.dimension} features each, {speed}: {output}")
+    logger.info(f"{counted(meter.sequences, 'sequence')}, {maker.dimension} features each, {speed}: {output}")
 
 
 @dataclass(frozen=True)

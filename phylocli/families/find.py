@@ -16,6 +16,7 @@ from phylocli.core import alphabet
 from phylocli.core.errors import BadInputError
 from phylocli.core.plugins import FAMILY_ENGINES
 from phylocli.core.threads import available_cores
+from phylocli.core.words import counted
 from phylocli.families.pool import Pool
 from phylocli.families.residue_assignment import Group
 from phylocli.families.searching import Region, Settings
@@ -92,7 +93,7 @@ class Families:
         total = sum(map(len, self._pool.ids))
         largest = len(self._drafts[0].members) if self._drafts else 0
         return (
-            f"{len(self)} famil{'y' if len(self) == 1 else 'ies'}, the largest of {largest} members; "
+            f"{counted(len(self), 'family')}, the largest of {largest} members; "
             f"{len(grouped)} of {total} sequences are in one or more, {total - len(grouped)} in none"
         )
 

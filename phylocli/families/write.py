@@ -8,6 +8,7 @@ from pathlib import Path
 
 from phylocli.config.families import FamiliesConfig
 from phylocli.core.errors import UsageError
+from phylocli.core.words import counted
 from phylocli.families.find import Families
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -39,7 +40,7 @@ def check_store(store: PathLike, source: PathLike | None, config: FamiliesConfig
         inputs = [item.get("sha256") for item in known.get("inputs") or []]
         if known.get("stage") != "families" or known.get("parameters") != wanted or inputs != checksums:
             raise UsageError(
-                f"the store {place.root} already has {len(there):,} families named {config.prefix}…",
+                f"the store {place.root} already has {counted(len(there), 'family')} named {config.prefix}…",
                 why="they are of another run, or were changed since, and would be overwritten",
                 fix="use another --prefix or --store, or --replace to remove them",
             )

@@ -13,6 +13,7 @@ from typing import Any
 from phylocli.config.fetch import FetchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, ServiceError, UsageError
+from phylocli.core.words import counted
 from phylocli.fetch import lookup
 from phylocli.fetch.accessions import FAMILIES_LOOK_LIKE, Foreign, Name, Wanted, is_clan, parse_clan, recognise, unique
 from phylocli.fetch.connection import UnreachableError
@@ -260,7 +261,7 @@ class _Fetcher:
             except (ServiceError, BadInputError) as error:
                 self.failures.append(Failure(clan, error))
                 continue
-            logger.info(f"{clan} has {len(members)} famil{'y' if len(members) == 1 else 'ies'}")
+            logger.info(f"{clan} has {counted(len(members), 'family')}")
             for member in members:
                 yield Wanted(member)
 
@@ -418,5 +419,5 @@ def fetch_members(
         with open_text_output(output) as stream:
             fasta.write(all_of_them(), stream, width=60)
     write_sidecar(output, "fetch", {"members": [w.accession for w in listed]}, source={"service": "InterPro"})
-    logger.info(f"{count:,} domains of {len(listed)} famil{'y' if len(listed) == 1 else 'ies'}")
+    logger.info(f"{count:,} domains of {counted(len(listed), 'family')}")
     return count

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from phylocli.core.errors import BadInputError, ServiceError
+from phylocli.core.words import counted
 from phylocli.fetch.release import Release
 from phylocli.formats import write_families
 from phylocli.formats.family import Family
@@ -61,7 +62,7 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
             write_sidecar(output, "fetch", parameters)
     count = len(accessions)
     if count or not failure:
-        logger.info(f"{count} famil{'y' if count == 1 else 'ies'}")
+        logger.info(f"{counted(count, 'family')}")
     if on_terminal and count:
         _say_next(accessions, store)
     if failure:

@@ -33,7 +33,8 @@ def read_families(
 ) -> Iterator[Family]:
     """Yield the families of a file or pipe: the records of Stockholm, or any other file of sequences as one family.
 
-    A FASTA or PIR family is aligned when it has gaps and all rows have one length; its name is the file's. A2M and A3M are
+    A FASTA or PIR family is aligned when it has gaps and all rows have one length, that of a Clustal, PHYLIP or NEXUS file
+    always; its name is the file's. A2M and A3M are
     known by their suffixes, A3M also by rows of different lengths with one number of match columns; `RF` marks the match
     columns then.
 
@@ -66,7 +67,7 @@ def read_families(
         yield Family(ids, rows, name=title, column_features={"RF": reference}, where=name)
         return
     one_length = len({len(row) for row in rows}) == 1
-    aligned = one_length and any("-" in row or "." in row for row in rows)
+    aligned = one_length and (found.aligned or any("-" in row or "." in row for row in rows))
     yield Family(ids, rows, name=title, aligned=aligned, where=name)
 
 

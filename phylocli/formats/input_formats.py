@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from phylocli.formats import stockholm
-from phylocli.formats.sequences import fasta, flat_files, pir
+from phylocli.formats.sequences import alignments, fasta, flat_files, pir, structures
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import Input, PathLike, decode_head, open_input, text_lines
 
@@ -46,6 +46,7 @@ class InputFormat:
         start: regular expression that fits the decoded text from its first letter that is no white space.
         suffixes: in a folder of families, files with them are read. A format without `magic` and `start` is known by them.
         read: of a format that holds sequences; None where `read_families` has its own way.
+        aligned: rows of one length are an alignment, with gaps or without.
         unmistakable: no table starts like this. The name of a table's first column may start like other formats.
     """
 
@@ -56,6 +57,7 @@ class InputFormat:
     start: str | None = None
     suffixes: tuple[str, ...] = ()
     read: ReadSequences | None = None
+    aligned: bool = False
     unmistakable: bool = True
 
     @property
@@ -116,18 +118,62 @@ FORMATS: tuple[InputFormat, ...] = (
     HDF5,
     NUMPY,
     STOCKHOLM,  # starts with '#', as comments before FASTA do
-    InputFormat("NEXUS", "a NEXUS file", start=r"#NEXUS"),
+    InputFormat(
+        "NEXUS",
+        "a NEXUS file",
+        "sequences",
+        start=r"#(?i:NEXUS)",
+        suffixes=(".nex", ".nexus"),
+        read=alignments.nexus,
+        aligned=True,
+    ),
     PIR,
     FASTA,
     A2M,
     GAF,
     InputFormat("FASTQ", "a FASTQ file", "sequences", start=r"@", read=flat_files.fastq, unmistakable=False),
     InputFormat("GenBank", "a GenBank file", "sequences", start=r"LOCUS ", read=flat_files.genbank),
-    InputFormat("Clustal", "a Clustal alignment", start=r"CLUSTAL|MUSCLE|PROBCONS", unmistakable=False),
+    InputFormat(
+        "Clustal",
+        "a Clustal alignment",
+        "sequences",
+        start=r"CLUSTAL|MUSCLE|PROBCONS|MSAPROBS|Kalign",
+        suffixes=(".aln", ".clustal", ".clw"),
+        read=alignments.clustal,
+        aligned=True,
+        unmistakable=False,
+    ),
     InputFormat("HMMER", "a profile HMM", start=r"HMMER\d", unmistakable=False),
-    InputFormat("EMBL", "an EMBL or UniProt flat file", start=r"ID   ", unmistakable=False),
-    InputFormat("PDB", "a protein structure (PDB or mmCIF)", start=r"HEADER    |ATOM  |REMARK |data_", unmistakable=False),
-    InputFormat("PHYLIP", "a PHYLIP alignment", start=r"\d+[ \t]+\d+[ \t]*\n", unmistakable=False),
+    InputFormat(
+        "UniProt",
+        "a UniProt flat file",
+        "sequences",
+        start=r"ID   \S+ +\w+; ",
+        read=flat_files.uniprot,
+        unmistakable=False,
+    ),
+    InputFormat("EMBL", "an EMBL flat file", "sequences", start=r"ID   ", read=flat_files.embl, unmistakable=False),
+    InputFormat(
+        "PDB",
+        "a protein structure (PDB)",
+        "sequences",
+        start=r"(?:HEADER|TITLE |COMPND|SEQRES|REMARK|CRYST1|MODEL |ATOM  |HETATM) ",
+        read=structures.pdb,
+        unmistakable=False,
+    ),
+    InputFormat(
+        "mmCIF", "a protein structure (mmCIF)", "sequences", start=r"data_", read=structures.mmcif, unmistakable=False
+    ),
+    InputFormat(
+        "PHYLIP",
+        "a PHYLIP alignment",
+        "sequences",
+        start=r"\d+[ \t]+\d+[ \t]*\n",
+        suffixes=(".phy", ".phylip"),
+        read=alignments.phylip,
+        aligned=True,
+        unmistakable=False,
+    ),
     InputFormat("Newick", "a Newick tree", start=r"(?:\[[^\]]*\]\s*)?\(", unmistakable=False),
     InputFormat("JSON", "a JSON file", start=r"[{\[]"),
     InputFormat("XML", "a web page or XML file", start=r"<"),

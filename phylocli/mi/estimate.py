@@ -15,6 +15,7 @@ from torch import Tensor
 from phylocli.config.mi_estimate import MiEstimateConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
+from phylocli.core.words import counted
 from phylocli.critics.base.decoder import Decoder
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import PathLike
@@ -228,7 +229,7 @@ def run_estimate(
     format_for(output, format)
     total = len(methods_for(data, config))
     what = f"labels of {len(data.classes)} classes" if data.classes else f"vectors of {_features(data.b.shape[1])}"
-    logger.info(f"{len(data):,} pairs of vectors of {_features(data.a.shape[1])} with {what}")
+    logger.info(f"{counted(len(data), 'pair')} of vectors of {_features(data.a.shape[1])} with {what}")
     found: list[Information] = []
 
     def kept() -> Iterator[dict[str, Any]]:

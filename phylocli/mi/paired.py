@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from phylocli.config.mi_estimate import MiEstimateConfig
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.words import counted
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
@@ -120,7 +121,9 @@ def read_pairs(
         kept = {item: int(code) for item, code in zip(known.ids, codes, strict=True) if code >= 0}
         rows = np.array([row for row, i in enumerate(found.ids) if i in kept], dtype=np.int64)
         if len(rows) < len(found):
-            logger.warning(f"{len(found) - len(rows):,} of {len(found):,} pairs have no {group_by} and are left out")
+            logger.warning(
+                f"{len(found) - len(rows):,} of {counted(len(found), 'pair')} have no {group_by} and are left out"
+            )
         found = found.take(rows)
         found.groups = np.unique([kept[i] for i in found.ids], return_inverse=True)[1].astype(np.int64)
     if len(found) < FEWEST:

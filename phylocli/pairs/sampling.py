@@ -13,6 +13,7 @@ import numpy.typing as npt
 from phylocli.config.pairs import SamplingConfig
 from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
 from phylocli.formats.family import Family
 from phylocli.formats.species import SpeciesRule
 from phylocli.formats.tables.species import species_rule
@@ -239,7 +240,7 @@ class StreamSampler:
         some = f"{counts.families - len(counts.empty)} of " if counts.empty else ""
         families = f" in {some}{counts.families} families" if counts.families > 1 else ""
         about = "about " if counts.is_estimate else ""
-        logger.info(f"{where}Found {about}{counts.pairs:,} pairs{families} {config.describe()}")
+        logger.info(f"{where}Found {about}{counted(counts.pairs, 'pair')}{families} {config.describe()}")
         if counts.empty:
             shown = ", ".join(counts.empty[:3]) + (", …" if len(counts.empty) > 3 else "")
             who = "one family has" if len(counts.empty) == 1 else f"{len(counts.empty)} families have"
@@ -250,7 +251,7 @@ class StreamSampler:
                 shortage = f"but only {counts.written:,} exist in this range{rest}"
             else:
                 shortage = f"but sampled {counts.written:,}: some bands or families have too few"
-            logger.info(f"{where}Requested {config.number:,} pairs {shortage}")
+            logger.info(f"{where}Requested {counted(config.number, 'pair')} {shortage}")
 
 
 def sampler_of(label: str, tree: Tree) -> PairSampler:

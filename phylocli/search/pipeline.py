@@ -18,6 +18,7 @@ from phylocli.config.search import SearchConfig
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError, unknown_name
 from phylocli.core.threads import limit_threads
+from phylocli.core.words import counted
 from phylocli.embed import load_model
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.provenance import write_sidecar
@@ -249,15 +250,6 @@ def search_file(
     return writer.rows
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "query", "queries"), counted(1200, "row")
-    ('1 query', '1,200 rows')
-    """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 class _Search:
     """A search that is prepared: the nearest rows are found, with E-values; `frames` aligns them. Close it at the end.
 
@@ -340,7 +332,7 @@ class _Search:
     def _find(self, embedder: Embedder | None, model: PathLike | None) -> None:
         """Find the nearest rows, and their E-values."""
         config, rows = self._config, len(self.table)
-        logger.info(f"{counted(len(self.queries.ids), 'query', 'queries')} against {counted(rows, 'row')}")
+        logger.info(f"{counted(len(self.queries.ids), 'query')} against {counted(rows, 'row')}")
         own = _own_rows(self.queries, self.table) if config.exclude_self else None
         self._found = (
             open_graph(self.table, threads=config.threads or 1).nearest(

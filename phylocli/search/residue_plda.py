@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
 from phylocli.formats.arrays import read_arrays, write_arrays
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike
@@ -171,6 +172,6 @@ def fit_residue_plda(
             yield found, np.concatenate([columns[i] for i in picked]).astype(np.int64)
 
     fitted = fit_axes(parts(), dimension)
-    logger.info(f"homology of residues: {fitted.residues:,} residues, layers {', '.join(map(str, chosen))}")
+    logger.info(f"homology of residues: {counted(fitted.residues, 'residue')}, layers {', '.join(map(str, chosen))}")
     mean, axes, correlation = (values.astype(np.float32) for values in (fitted.mean, fitted.axes, fitted.correlation))
     return ResiduePLDA(chosen, mean, axes, correlation, model.fingerprint)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from phylocli.config.simulate import SimulateConfig
 from phylocli.core.alphabet import AMINO_ACIDS
 from phylocli.core.errors import PhylocliError
+from phylocli.core.words import counted
 from phylocli.formats.family import Family
 from phylocli.formats.tree import Tree
 from phylocli.simulate.indels import History, Insertion
@@ -106,7 +107,7 @@ def _evolve(settings: Settings, tree: Tree, label: str, aligned: bool, rng: np.r
     order = history.order
     if aligned and len(order) * len(root_states) > MOST_LETTERS:
         raise PhylocliError(
-            f"{label}: the true alignment has {len(root_states):,} rows of {len(order):,} columns",
+            f"{label}: the true alignment has {counted(len(root_states), 'row')} of {len(order):,} columns",
             why="every insertion adds columns to all rows",
             fix="lower the rate of insertions, or write --format fasta, which needs no alignment",
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from phylocli.config.simulate import SimulateConfig
 from phylocli.core.errors import UsageError
+from phylocli.core.words import counted
 from phylocli.formats import stockholm
 from phylocli.formats.output_formats import FASTA, NEWICK, STOCKHOLM, Records, format_by_suffix
 from phylocli.formats.provenance import write_sidecar
@@ -72,7 +73,7 @@ def write_simulated(
         write_sidecar(path, "simulate", parameters, config.seed)
     kind = "one family" if n == 1 else f"{n:,} families"
     wide = f", {columns / n:,.0f} columns" if chosen == "stockholm" else ""
-    logger.info(f"simulated {kind}: {members:,} sequences of {residues / members:,.0f} residues on average{wide}")
+    logger.info(f"simulated {kind}: {counted(members, 'sequence')} of {residues / members:,.0f} residues on average{wide}")
     return members
 
 

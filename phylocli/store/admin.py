@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError, UsageError, unknown_name
+from phylocli.core.words import counted
 from phylocli.formats import write_families
 from phylocli.formats.provenance import sidecar_path, write_sidecar
 from phylocli.formats.sequences import fasta
@@ -72,7 +73,7 @@ def write_inventory(
                 writer.write(pa.Table.from_pylist(rows, schema))
                 rows = []
         writer.write(pa.Table.from_pylist(rows, schema))
-    logger.info(f"{len(named):,} famil{'y' if len(named) == 1 else 'ies'} in {store.root}")
+    logger.info(f"{counted(len(named), 'family')} in {store.root}")
     return len(named)
 
 
@@ -180,7 +181,7 @@ def export_families(
         with open_text_output(output) as stream:
             fasta.write((sequence for family in families for sequence in family.sequences()), stream)
     write_sidecar(output, "store export", {"families": len(named), "format": format})
-    logger.info(f"exported {len(named):,} famil{'y' if len(named) == 1 else 'ies'} from {store.root}")
+    logger.info(f"exported {counted(len(named), 'family')} from {store.root}")
     return len(named)
 
 
@@ -214,7 +215,7 @@ def remove_families(
             shutil.rmtree(folder)
         logger.info(f"removed the files of Pfam {release}")
     if named:
-        logger.info(f"removed {len(named):,} famil{'y' if len(named) == 1 else 'ies'} from {store.root}")
+        logger.info(f"removed {counted(len(named), 'family')} from {store.root}")
     return len(named)
 
 

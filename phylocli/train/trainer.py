@@ -23,6 +23,7 @@ from phylocli.config.base import Config
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
+from phylocli.core.words import counted
 from phylocli.formats.provenance import provenance, versions
 from phylocli.formats.streams import PathLike, locks, write_text
 from phylocli.models.device import choose_device
@@ -246,7 +247,7 @@ def _say_what_is_trained(task: ContrastiveTask, corpus: Corpus, validated: bool)
     weights = f"{size:,} weights" if trained == size else f"{trained:,} of {size:,} weights"
     logger.info(
         f"training {task.model.config.encoder} ({weights}) on {len(families)} families, "
-        f"{sequences:,} sequences, {task.device.type} in {kind}{processes}"
+        f"{counted(sequences, 'sequence')}, {task.device.type} in {kind}{processes}"
     )
     if trained == 0:
         logger.warning(

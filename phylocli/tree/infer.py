@@ -18,6 +18,7 @@ from phylocli.core import console
 from phylocli.core.alphabet import MISSING, check_residues, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import TREE_ENGINES
+from phylocli.core.words import counted
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family, check_tips
 from phylocli.formats.newick import read_trees
@@ -128,14 +129,18 @@ def _attached(families: Iterable[Family], source: PathLike, config: TreeConfig) 
     count = 0
     for count, family in enumerate(NucleotideCheck().families(families), 1):
         if count > len(trees):
-            raise BadInputError(f"{name} has {len(trees)} trees, but there are more families", fix="give one tree a family")
+            raise BadInputError(
+                f"{name} has {counted(len(trees), 'tree')}, but there are more families", fix="give one tree a family"
+            )
         try:
             note = f"tree taken from {Path(name).name}"
             yield family.label, _attach(family, trees[count - 1], f"{name}, tree {count}", note, config)
         except BadInputError as error:
             yield family.label, error
     if count < len(trees):
-        raise BadInputError(f"{name} has {len(trees)} trees for {count} families", fix="give one tree a family")
+        raise BadInputError(
+            f"{name} has {counted(len(trees), 'tree')} for {counted(count, 'family')}", fix="give one tree a family"
+        )
 
 
 def _sorted_out(results: Iterable[tuple[str, Result]], failures: Failures | None) -> Iterator[Family]:
@@ -193,7 +198,7 @@ def _announcing_engine(families: Iterable[Family], config: TreeConfig) -> Iterat
             engine = choose_engine(len(family), config)
             above = f"above {limit:,.0f} different sequences"
             missing = ": neither VeryFastTree nor FastTree is installed" if engine == usual else ""
-            logger.info(f"{family.label} has {len(family):,} members; engine {engine} {above}{missing}")
+            logger.info(f"{family.label} has {counted(len(family), 'member')}; engine {engine} {above}{missing}")
         yield family
 
 

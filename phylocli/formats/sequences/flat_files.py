@@ -1,8 +1,10 @@
-"""FASTQ and GenBank, through Biopython: sequences, one record at a time.
+"""FASTQ, GenBank, EMBL and UniProt's flat files, through Biopython: sequences, one record at a time.
 
 FASTQ: the letters of each read; qualities are not looked at.
 
-GenBank and GenPept: where proteins are wanted, a protein record is itself a sequence, and of a nucleotide record every
+UniProt: the id is the entry name, such as `HBA_HUMAN`; the description starts with the accession.
+
+GenBank, GenPept and EMBL: where proteins are wanted, a protein record is itself a sequence, and of a nucleotide record every
 coding sequence (CDS) is one: its `/translation`, or, where the record leaves it out, the translation of the feature by its
 own `/transl_table` and `/codon_start`. Its id is the `/protein_id`, else the `/locus_tag`, else the record's id with the
 number of the CDS. Pseudogenes (`/pseudo`, `/pseudogene`) have no protein and are left out. Where nucleotides are wanted,
@@ -17,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
 from phylocli.formats.sequences.fasta import Sequence, shorten
 from phylocli.formats.streams import text_stream
 
@@ -48,27 +51,60 @@ def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
     """Yield the proteins (or, for `letters` = `dna`, the nucleotide sequences) of a GenBank or GenPept stream.
 
     Raises:
-        BadInputError: not GenBank, cut short, a record without its sequence, or protein where nucleotides are wanted.
+        BadInputError: not GenBank, cut short, a record without its sequence, no protein where proteins are wanted, or
+            protein where nucleotides are.
+    """
+    return _annotated(stream, name, letters, "GenBank")
+
+
+def embl(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
+    """Yield the proteins, or the nucleotide sequences, of an EMBL stream; see `genbank`."""
+    return _annotated(stream, name, letters, "EMBL")
+
+
+def uniprot(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
+    """Yield the proteins of a UniProt flat file.
+
+    Raises:
+        BadInputError: not such a file, or cut short.
+    """
+    for count, record in enumerate(_parsed(stream, name, "UniProt"), 1):
+        where = f"{name}, record {count} ({shorten(record.name)})"
+        yield Sequence(record.name, _letters(record.seq, where), f"{record.id} {record.description}", where)
+
+
+def _parsed(stream: BinaryIO, name: str, what: str) -> Iterator[Any]:
+    """Yield Biopython's records.
+
+    Raises:
+        BadInputError: not of the format, or cut short.
     """
     from Bio import BiopythonWarning, SeqIO
 
-    count = pseudo = 0
-    records = SeqIO.parse(cast(Any, text_stream(stream, name)), "genbank")
+    count = 0
+    records = SeqIO.parse(cast(Any, text_stream(stream, name)), "swiss" if what == "UniProt" else what.lower())
     while True:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BiopythonWarning)
                 record = next(records, None)
-        except (ValueError, AssertionError) as error:
-            raise BadInputError(f"{name}, after record {count}: not GenBank, or cut short", why=str(error)) from error
+        except (ValueError, AssertionError, IndexError, KeyError) as error:
+            raise BadInputError(f"{name}, after record {count}: not {what}, or cut short", why=str(error)) from error
         if record is None:
-            break
+            return
         count += 1
+        yield record
+
+
+def _annotated(stream: BinaryIO, name: str, letters: str, what: str) -> Iterator[Sequence]:
+    count = pseudo = found = 0
+    for count, record in enumerate(_parsed(stream, name, what), 1):
         where = f"{name}, record {count} ({shorten(record.id)})"
         is_protein = record.annotations.get("molecule_type") == "protein"
         if is_protein and letters != "protein":
             raise BadInputError(f"{where} is a protein, but nucleotides are needed", fix="use a model of proteins")
         if is_protein or letters != "protein":
+            found += 1
             yield Sequence(record.id, _letters(record.seq, where), record.description, where)
             continue
         coding = [feature for feature in record.features if feature.type == "CDS"]
@@ -76,9 +112,17 @@ def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
             if {"pseudo", "pseudogene"} & set(feature.qualifiers):
                 pseudo += 1
             else:
+                found += 1
                 yield _protein(record, feature, number, where)
+    if count and not found:
+        raise BadInputError(
+            f"{name} holds no protein",
+            why=f"of {counted(count, 'nucleotide record')} none has a coding sequence (CDS)"
+            + (f" that is not a pseudogene, of which there are {pseudo:,}" if pseudo else ""),
+            fix="fetch the records with their features, or give the proteins",
+        )
     if pseudo:
-        logger.info(f"{name}: {pseudo} pseudogenes have no protein and were left out")
+        logger.info(f"{name}: {counted(pseudo, 'pseudogene')} left out, without a protein")
 
 
 def _letters(sequence: Any, where: str) -> str:

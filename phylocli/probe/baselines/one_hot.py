@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from phylocli.core import alphabet
 from phylocli.core.errors import UsageError
+from phylocli.core.words import counted
 from phylocli.probe.inputs.embedding import Embedding
 
 MAX_NUMBERS = 500_000_000
@@ -30,7 +31,7 @@ def one_hot(sequences: SequenceOf[str]) -> npt.NDArray[np.float32]:
     where, letter = np.nonzero((counts > 0) & (counts < len(sequences)))
     if len(sequences) * len(where) > MAX_NUMBERS:
         raise UsageError(
-            f"the baseline one-hot needs {len(where):,} columns for each of {len(sequences):,} sequences",
+            f"the baseline one-hot needs {len(where):,} columns for each of {counted(len(sequences), 'sequence')}",
             why="it is meant for variants of one protein, which differ at few positions",
             fix="use composition or dipeptides for sequences of many proteins",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from phylocli.core.words import counted
 from phylocli.formats import read_families
 from phylocli.probe.benchmarks._contract import Benchmark
 from phylocli.probe.benchmarks._files import find
@@ -23,7 +24,7 @@ def load(folder: Path, part: str) -> Benchmark:
     families = list(read_families(path))
     bare = [family for family in families if not family.has_tree]
     if bare:
-        logger.info(f"{path.name}: making {len(bare):,} trees")
+        logger.info(f"{path.name}: making {counted(len(bare), 'tree')}")
         made = {family.accession: family for family in infer_trees(iter(bare))}
         families = [made.get(family.accession, family) for family in families]
     rows = [(s.id, family.accession, family.clan or None, s.residues) for family in families for s in family.sequences()]

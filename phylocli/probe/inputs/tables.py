@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phylocli.config.probe import ProbeConfig
 from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
@@ -105,7 +106,8 @@ def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: di
             )
         if shared < len(known) or shared < frame.height:
             logger.info(
-                f"{embedding.name}: {shared:,} of {len(known):,} embeddings have labels ({frame.height:,} rows of labels)"
+                f"{embedding.name}: {shared:,} of {len(known):,} embeddings have labels "
+                f"({counted(frame.height, 'row')} of labels)"
             )
         frame = frame.filter(pl.col("id").is_in(list(known)))
     if sequences is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.words import counted
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
@@ -105,7 +106,7 @@ def levels(data: Dataset) -> list[str]:
             seen = seen[split == "train"]
         classes = len(np.unique(seen))
         if classes > MAX_CLASSES:
-            logger.warning(f"{column} has {classes:,} classes; a linear probe is fitted up to {MAX_CLASSES:,}")
+            logger.warning(f"{column} has {counted(classes, 'class')}; a linear probe is fitted up to {MAX_CLASSES:,}")
         elif classes >= 2:
             found.append(column)
     return found
@@ -279,5 +280,5 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     if count > 10:
         estimates.append(mean_estimate("top-5 accuracy", rank < 5, test_rows))
     largest = "the largest " if count == MAX_LEARNED < len(data.class_names[level]) else ""
-    said = f"{largest}{count:,} classes; the scored labels hold {entropy(truth):.2f} nats; {said}"
-    return Measurement(estimates, note=f"{len(truth):,} sequences of {said}")
+    said = f"{largest}{counted(count, 'class')}; the scored labels hold {entropy(truth):.2f} nats; {said}"
+    return Measurement(estimates, note=f"{counted(len(truth), 'sequence')} of {said}")

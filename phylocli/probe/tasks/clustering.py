@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.words import counted
 from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
@@ -128,4 +129,6 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         ),
         mean_estimate("silhouette", silhouettes, rows, chance=None),
     ]
-    return Measurement(estimates, note=f"{len(rows):,} sequences of {k:,} classes with at least {MIN_MEMBERS} members")
+    return Measurement(
+        estimates, note=f"{counted(len(rows), 'sequence')} of {counted(k, 'class')} with at least {MIN_MEMBERS} members"
+    )

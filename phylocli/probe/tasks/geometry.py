@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.words import counted
 from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
@@ -166,4 +167,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
                 bounds=(0.0, np.inf),
             )
         )
-    return Measurement(estimates, note=f"{n:,} sequences; homologs share a {level}")
+    return Measurement(estimates, note=f"{counted(n, 'sequence')}; homologs share a {level}")

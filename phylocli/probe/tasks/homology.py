@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.words import counted
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks import retrieval
@@ -122,4 +123,6 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
                 keep[inside] = True
                 estimates.append(estimate(_bin_name(low, high), keep, 0.5))
     curve = {"ROC": Ranked(scores, truth, owner, n).roc()}
-    return Measurement(estimates, curve, f"{truth.sum():,} homologous pairs and as many unrelated ones, of {n:,} queries")
+    return Measurement(
+        estimates, curve, f"{truth.sum():,} homologous pairs and as many unrelated ones, of {counted(n, 'query')}"
+    )

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.words import counted
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks import classification
@@ -73,4 +74,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             bounds=(0.0, 1.0),
         ),
     ]
-    return Measurement(estimates, note=f"{len(truth):,} sequences; {said}")
+    return Measurement(estimates, note=f"{counted(len(truth), 'sequence')}; {said}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.words import counted
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import Measurement, Metric
@@ -107,4 +108,6 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         counts = [-data.mutations[g].astype(np.float64) for g in groups]
         estimates.append(_figure("by number of mutations", counts, values, groups))
     n = sum(map(len, groups))
-    return Measurement(estimates, note=f"{n:,} variants of {len(groups):,} wild type{'s' if len(groups) > 1 else ''}")
+    return Measurement(
+        estimates, note=f"{counted(n, 'variant')} of {len(groups):,} wild type{'s' if len(groups) > 1 else ''}"
+    )

@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 
+from phylocli.core.words import counted
 from phylocli.pairs import Patristic
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
@@ -75,5 +76,5 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     return Measurement(
         [mean_estimate("patristic correlation", found, chance=0.0)],
         {"patristic scatter": (every[0, shown].tolist(), every[1, shown].tolist())},
-        f"{len(found):,} families, {every.shape[1]:,} pairs",
+        f"{counted(len(found), 'family')}, {every.shape[1]:,} pairs",
     )

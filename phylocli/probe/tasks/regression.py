@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.words import counted
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import SEARCH_BLOCK, Measurement, Metric
@@ -147,4 +148,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         Estimate("RMSE", error(whole), n, statistic=error, rows=rows, chance=plain),
         Estimate("k-NN Spearman", by_neighbours(whole), n, statistic=by_neighbours, rows=rows, chance=0.0),
     ]
-    return Measurement(estimates, note=f"{n:,} sequences; {said}")
+    return Measurement(estimates, note=f"{counted(n, 'sequence')}; {said}")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
@@ -120,5 +121,5 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             bounds=(0.0, 1.0),
         ),
     ]
-    said = f"{len(truth):,} residues of {n:,} sequences, {size} labels ({', '.join(letters)})"
-    return Measurement(estimates, note=f"{said}; learned on {len(train):,} sequences")
+    said = f"{counted(len(truth), 'residue')} of {counted(n, 'sequence')}, {size} labels ({', '.join(letters)})"
+    return Measurement(estimates, note=f"{said}; learned on {counted(len(train), 'sequence')}")

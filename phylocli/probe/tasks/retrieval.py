@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.core.words import counted
 from phylocli.probe.inputs.dataset import HIERARCHY, Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.tasks._contract import MAX_SCORES, MIN_QUERIES, SEARCH_BLOCK, Measurement, Metric
@@ -225,5 +226,5 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     ]
     ignored = f"; the same {ignored_level} ignored" if ignored_level else ""
     drawn = f" (drawn from {len(every):,})" if n < len(every) else ""
-    note = f"{n:,} queries{drawn} against {len(rows):,} sequences{ignored}"
+    note = f"{counted(n, 'query')}{drawn} against {counted(len(rows), 'sequence')}{ignored}"
     return Measurement(estimates, {"recall at rank": ([float(k) for k in RANKS], curve)}, note)

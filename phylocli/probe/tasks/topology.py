@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from phylocli.core.words import counted
 from phylocli.formats.tree import Tree
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
@@ -72,5 +73,5 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             splits.append(robinson_foulds(reference, found))
     return Measurement(
         [mean_estimate("quartet distance", quartets, chance=2 / 3), mean_estimate("Robinson–Foulds distance", splits)],
-        note=f"{len(quartets):,} families of at least {MIN_MEMBERS} members",
+        note=f"{counted(len(quartets), 'family')} of at least {MIN_MEMBERS} members",
     )

@@ -11,6 +11,7 @@ import torch
 
 from phylocli.config.train import WhiteningConfig
 from phylocli.core.errors import UsageError
+from phylocli.core.words import counted
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.task import ContrastiveTask
 
@@ -71,5 +72,6 @@ class FamilyWhitening:
         task.model.whiten(torch.cat(found), torch.tensor(family), self.config.power, self.config.floor, dimension)
         shown = f", {features} features to {dimension}" if dimension else ""
         logger.info(
-            f"whitened by the covariance within families of {len(family):,} members (power {self.config.power:g}{shown})"
+            f"whitened by the covariance within families of {counted(len(family), 'member')} "
+            f"(power {self.config.power:g}{shown})"
         )

@@ -38,7 +38,7 @@ def test_coding_sequences_of_genbank_are_proteins(tmp_path: Path, capsys: pytest
     found = list(read_sequences(genome(tmp_path / "g.gbk")))
     assert [(s.id, s.residues) for s in found] == [("AAA1.1", "MKTAYIA"), ("b0002", "MKTAYIA"), ("CHR1.1_3", "MKTAYIA")]
     assert found[0].description == "a kinase" and "CDS 2" in found[1].where
-    assert "1 pseudogenes" in capsys.readouterr().err
+    assert "1 pseudogene left out" in capsys.readouterr().err
 
 
 def test_nucleotides_of_genbank_are_the_record_itself(tmp_path: Path) -> None:
@@ -90,3 +90,39 @@ def test_several_inputs_are_one_with_one_rule_for_ids(tmp_path: Path) -> None:
 def test_fastq_as_editors_save_it(tmp_path, encoding):
     (tmp_path / "in").write_bytes("@Zoë\nACDE\n+\nIIII\n".encode(encoding))
     assert [(s.id, s.residues) for s in read_sequences(tmp_path / "in")] == [("Zoë", "ACDE")]
+
+
+def test_embl_is_read_as_genbank_is(tmp_path: Path) -> None:
+    genome(tmp_path / "g.gbk")
+    SeqIO.convert(tmp_path / "g.gbk", "genbank", tmp_path / "g.embl", "embl")
+    by_genbank, by_embl = ([(s.id, s.residues) for s in read_sequences(tmp_path / f"g.{x}")] for x in ("gbk", "embl"))
+    assert by_embl == by_genbank
+    (whole,) = read_sequences(tmp_path / "g.embl", letters="dna")
+    assert len(whole.residues) == 76
+
+
+UNIPROT = """\
+ID   CRAM_CRAAB              Reviewed;          46 AA.
+AC   P01542;
+DT   21-JUL-1986, integrated into UniProtKB/Swiss-Prot.
+DE   RecName: Full=Crambin;
+OS   Crambe hispanica subsp. abyssinica.
+SQ   SEQUENCE   46 AA;  4736 MW;  919E68AF159EF722 CRC64;
+     TTCCPSIVAR SNFNVCRLPG TPEALCATYT GCIIIPGATC PGDYAN
+//
+"""
+
+
+def test_a_uniprot_flat_file_gives_entry_names_accessions_and_sequences(tmp_path: Path) -> None:
+    (tmp_path / "x.dat").write_text(UNIPROT)
+    (found,) = read_sequences(tmp_path / "x.dat")
+    assert (found.id, found.residues) == ("CRAM_CRAAB", "TTCCPSIVARSNFNVCRLPGTPEALCATYTGCIIIPGATCPGDYAN")
+    assert found.description.startswith("P01542 RecName: Full=Crambin")
+
+
+def test_genbank_without_coding_sequences_says_so(tmp_path: Path) -> None:
+    record = SeqRecord(Seq(GENE), id="C.1", name="C", annotations={"molecule_type": "DNA"})
+    SeqIO.write(record, tmp_path / "x.gbk", "genbank")
+    with pytest.raises(BadInputError, match="holds no protein\nwhy: of 1 nucleotide record none has a coding sequence"):
+        list(read_sequences(tmp_path / "x.gbk"))
+    assert [len(s.residues) for s in read_sequences(tmp_path / "x.gbk", letters="dna")] == [len(GENE)]

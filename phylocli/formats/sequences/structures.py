@@ -1,0 +1,65 @@
+"""Protein structures, PDB and mmCIF, through Biopython: one sequence a chain.
+
+The sequence is that of the molecule (SEQRES records, `_pdbx_poly_seq_scheme`); in a file without it, the residues that have
+coordinates, with `X` for each one that is missing between them. Chains that are not protein are left out. The id is the
+entry's code, or else the file's name, with the chain: `1ABC:A`.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any, BinaryIO
+
+from phylocli.core.errors import BadInputError
+from phylocli.formats.sequences.fasta import Sequence, shorten
+from phylocli.formats.streams import text_lines
+
+logger = logging.getLogger(__name__)
+
+
+def pdb(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
+    """Yield the protein chains of a PDB file."""
+    return _chains(stream, name, "PDB", ("pdb-seqres", "pdb-atom"))
+
+
+def mmcif(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
+    """Yield the protein chains of an mmCIF file."""
+    return _chains(stream, name, "mmCIF", ("cif-seqres", "cif-atom"))
+
+
+def _chains(stream: BinaryIO, name: str, what: str, ways: tuple[str, str]) -> Iterator[Sequence]:
+    """Yield the chains by the first way that gives any.
+
+    Raises:
+        BadInputError: damaged, or no protein in it.
+    """
+    from Bio import BiopythonWarning, SeqIO
+
+    text = "".join(f"{line}\n" for _, line in text_lines(stream, name))
+    code = re.match(r"HEADER.{56}(\w{4})|data_(\w+)", text)
+    title = (code and (code[1] or code[2])) or PurePath(name).name.split(".", 1)[0]
+    problem = "it holds no protein chain"
+    for way in ways:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", BiopythonWarning)
+                chains: list[Any] = list(SeqIO.parse(io.StringIO(text), way))
+        except Exception as error:  # noqa: BLE001  whatever Biopython's parsers of structures raise on damaged files
+            problem = str(error).split("\n", 1)[0][:200] or type(error).__name__
+            continue
+        proteins = [chain for chain in chains if str(chain.seq).strip("X")]
+        if proteins:
+            if len(proteins) < len(chains):
+                logger.info(f"{name}: {len(chains) - len(proteins)} chains that are not protein were left out")
+            for chain in proteins:
+                label = f"{title}:{chain.annotations['chain']}".replace(" ", "_")
+                yield Sequence(label, str(chain.seq), "", f"{name}, chain {shorten(label)}")
+            return
+    raise BadInputError(
+        f"{name} cannot be read as {what}", why=problem, fix="check that the file is whole, or give the sequences as FASTA"
+    )
