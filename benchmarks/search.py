@@ -120,7 +120,7 @@ def reranked(
         if way == "residues":
             vectors = unit(embedder.pooled(queries))
             combined = CombinedEvalues(ResidueScores(embedder), background(embedder), len(table))
-            every = [combined(*of)[1] for of in zip(queries, vectors, targets, hits.cosines, strict=True)]
+            every = [combined(*of).evalues for of in zip(queries, vectors, targets, hits.cosines, strict=True)]
         else:
             every = [np.nan_to_num(align(q, of, len(table))[0], nan=np.inf) for q, of in zip(queries, targets, strict=True)]
         found.append(Found(way, *pairs, np.concatenate(every), time.process_time() - start))

@@ -81,13 +81,10 @@ class Tabulator:
     def _sequences(
         self, sequences: Iterable[Sequence], on_batch: Callable[[int], None] | None
     ) -> Iterator[tuple[pa.Table, int, int]]:
-        import pyarrow as pa
-
         schema = self.schema()
         blocks = embed_sequences(sequences, self.model, layer=self.layer, max_tokens=self.max_tokens, on_batch=on_batch)
         for ids, lengths, values in blocks:
-            columns = [pa.array(ids), pa.array(lengths, pa.int32()), _vectors(values, self.half, ids)]
-            yield pa.Table.from_arrays(columns, schema=schema), len(ids), sum(lengths)
+            yield sequence_rows(ids, lengths, values, schema, half=self.half), len(ids), sum(lengths)
 
     def _residues(
         self, sequences: Iterable[Sequence], on_batch: Callable[[int], None] | None
@@ -113,6 +110,26 @@ class Tabulator:
                 held, count, rows = [], 0, 0
         if held:
             yield pa.concat_tables(held).combine_chunks(), count, rows
+
+
+def sequence_rows(
+    ids: list[str], lengths: list[int], values: npt.NDArray[np.float32], schema: pa.Schema, *, half: bool = False
+) -> pa.Table:
+    """Return rows of `tables.embeddings_schema`.
+
+    Args:
+        ids, lengths: of n sequences.
+        values: their embeddings, (n, D).
+        schema: of the table, metadata included.
+        half: float16.
+
+    Raises:
+        BadInputError: embeddings that are not finite, or do not fit float16 where that is asked for.
+    """
+    import pyarrow as pa
+
+    columns = [pa.array(ids), pa.array(lengths, pa.int32()), _vectors(values, half, ids)]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _vectors(values: npt.NDArray[np.float32], half: bool, ids: list[str]) -> pa.FixedSizeListArray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phylocli import models
+from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.formats.embeddings import EmbeddingTable
@@ -48,7 +49,11 @@ def embed_queries(source: Sequences, embedder: Embedder) -> Queries:
     check = NucleotideCheck(embedder.model.alphabet)
     found = list(check.sequences(as_sequences(source, embedder.model.alphabet)))
     letters = [sequence.residues for sequence in found]
-    return Queries([sequence.id for sequence in found], unit(embedder.pooled(letters)), letters)
+    with console.progress_task("embedding queries", sum(map(len, letters)), unit="residues") as bar:
+        embedder.on_batch = bar.advance
+        vectors = unit(embedder.pooled(letters))
+    embedder.on_batch = None
+    return Queries([sequence.id for sequence in found], vectors, letters)
 
 
 def table_queries(found: EmbeddingTable, table: EmbeddingTable) -> Queries:

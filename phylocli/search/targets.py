@@ -10,13 +10,13 @@ from pathlib import Path
 from phylocli.embed import Embedder
 from phylocli.embed.inputs import Sequences, survey
 from phylocli.embed.throughput import Meter
-from phylocli.embed.to_table import Tabulator
+from phylocli.embed.to_table import sequence_rows
 from phylocli.formats import read_sequences
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.input_formats import sniff_file
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.streams.paths import unpacked_name
-from phylocli.formats.tables import TableWriter
+from phylocli.formats.tables import TableWriter, embeddings_schema
 from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search.database import open_table
 
@@ -61,12 +61,14 @@ def embed_targets(source: Sequences, embedder: Embedder, folder: Path, model: Pa
     named, kept = (name, f"{unpacked_name(name).stem}.parquet") if lasting else ("FASTA", "targets.parquet")
     command = ["phylocli", "embed", named, *(["--model", str(model)] if model is not None else []), "-o", kept]
     logger.info(f"embedding {known.sequences:,} targets; to embed them once for several searches: {shlex.join(command)}")
-    maker = Tabulator(embedder.model, embedder.layer, max_tokens=embedder.max_tokens)
     path = folder / "targets.parquet"
-    with Meter(known) as meter, TableWriter(path, maker.schema(), "parquet") as writer:
-        for table, count, residues in maker.tables(read_sequences(source, letters=alphabet), meter.computed):
-            writer.write(table)
-            meter.done(count, residues)
+    schema = embeddings_schema(embedder.dimension, metadata=embedder.metadata)
+    with Meter(known) as meter, TableWriter(path, schema, "parquet") as writer:
+        embedder.on_batch = meter.computed
+        for ids, lengths, vectors in embedder.blocks(read_sequences(source, letters=alphabet)):
+            writer.write(sequence_rows(ids, lengths, vectors, schema))
+            meter.done(len(ids), sum(lengths))
+    embedder.on_batch = None
     found = read_embeddings(path)
     found.name = name
     return found

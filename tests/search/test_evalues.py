@@ -247,14 +247,14 @@ def test_what_is_identical_is_best_by_alignments_and_alike_alone_and_in_a_batch(
     vectors = unit(embedder.pooled(members))
     combined = CombinedEvalues(ResidueScores(embedder), known, 1000)
     for query in (0, 5, 11):
-        scores, evalues = combined(members[query], vectors[query], members, vectors @ vectors[query])
-        assert evalues.argmin() == query and evalues[query] < 1e-5
+        scores, bits, evalues = combined(members[query], vectors[query], members, vectors @ vectors[query])
+        assert evalues.argmin() == scores.argmax() == bits.argmax() == query and evalues[query] < 1e-5
         fresh = CombinedEvalues(ResidueScores(embedder), known, 10)
-        score, evalue = fresh(members[query], vectors[query], members[3:4], (vectors @ vectors[query])[3:4])
+        score, _, evalue = fresh(members[query], vectors[query], members[3:4], (vectors @ vectors[query])[3:4])
         assert score[0] == pytest.approx(scores[3], rel=1e-3)
         assert 100 * evalue[0] == pytest.approx(evalues[3], rel=1e-2)  # of a hundred times as many rows
     none = CombinedEvalues(ResidueScores(embedder), None, 10)
-    assert np.isnan(none(members[0], vectors[0], members, vectors @ vectors[0])[1]).all()
+    assert np.isnan(none(members[0], vectors[0], members, vectors @ vectors[0])[1:]).all()
     assert cells("AAA", ["AA", "A"]).tolist() == [6, 3]
 
 
