@@ -52,7 +52,7 @@ def evaluate(
     published: str = "",
     seed: int = 0,
 ) -> Metrics:
-    """Score embeddings on what is known of their sequences; nothing is read or written.
+    """Evaluate embeddings on the labels of their sequences; nothing is read or written.
 
     Args:
         data: the items and their labels.
@@ -62,7 +62,7 @@ def evaluate(
         replicates: bootstrap replicates.
         projection: method of the report's maps: `auto`, `umap`, `tsne`, `pca` or `none`.
         title: of the report.
-        published: what papers report, as a sentence.
+        published: published results, as a sentence.
         seed: of folds, clusterings, subsamples and the bootstrap.
 
     Raises:
@@ -162,13 +162,13 @@ def _applicable(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) 
                 why=f"classes: {', '.join(data.classes) or 'none'}; terms: {', '.join(data.terms) or 'none'}; "
                 f"quantities: {', '.join(data.values) or 'none'}; "
                 f"labels of residues: {', '.join(data.residue_labels) or 'none'}; {len(data.trees)} trees"
-                + ("" if applies_to(probe, first) else f"; {first.name} has no embeddings of residues"),
-                fix="see docs/probe.md for what each probe needs",
+                + ("" if applies_to(probe, first) else f"; {first.name} has no residue embeddings"),
+                fix="see docs/probe.md for the requirements of each probe",
             )
     if not chosen:
         raise UsageError(
             "no probe applies to these labels",
-            why="there is no column whose classes have several members, no quantity, and no tree",
+            why="there is no column with several members per class, no quantity, and no tree",
             fix="check the labels table, or name a column with --column",
         )
     return chosen
@@ -191,7 +191,7 @@ def _describe(embedding: Embedding) -> EmbeddingInfo:
 
 
 def _leakage(data: Dataset, seed: int) -> Leakage | None:
-    """Return how similar the scored part is to the training part, and warn of near-duplicates; None without either."""
+    """Return the similarity of the scored part to the training part, and warn of near-duplicates; None without either."""
     if not data.sequences or data.evaluate is None or not len(data.rows_of("train")):
         return None
     scored, training = (

@@ -27,16 +27,16 @@ class EvaluationSpec:
     """What embeddings are evaluated on, before they are known.
 
     Attributes:
-        frame: labels, one row an item, with a column `id`.
-        ids: which column of the labels held the ids.
+        frame: labels, one row per item, with a column `id`.
+        ids: name of the column of ids in the labels.
         source: the labels' name, for messages.
-        sequences: letters by id, unaligned; None where there are none.
+        sequences: letters by id, unaligned; None if there are none.
         trees: families with trees.
         tasks: probes to run; None runs all that the labels allow.
         columns: label columns to use; None takes all that fit.
-        resample_by: column whose classes the bootstrap draws whole.
-        title: of the report, unless the user gives one.
-        published: what papers report, as a sentence.
+        resample_by: column whose classes the bootstrap resamples.
+        title: of the report, unless given by the user.
+        published: published results, as a sentence.
     """
 
     frame: pl.DataFrame
@@ -60,7 +60,7 @@ def read_spec(
     """Read labels, and the sequences and trees that go with them.
 
     Args:
-        labels: see `labels.read_labels`; None evaluates on the trees alone.
+        labels: see `labels.read_labels`; None evaluates on the trees only.
         sequences: FASTA or Stockholm; None takes a column `sequence` of the labels if there is one.
         trees: Stockholm records with trees.
         options: how the user wants columns to be interpreted.
@@ -105,7 +105,7 @@ def benchmark_spec(name: str, folder: PathLike, part: str | None = None) -> Eval
 
 
 def _letters(frame: pl.DataFrame, name: str) -> dict[str, str] | None:
-    """Return the sequences of a column `sequence`, None where it holds no text."""
+    """Return the sequences of a column `sequence`, None if it contains no text."""
     import polars as pl
 
     if frame.schema["sequence"] != pl.String or numbers_of(texts_of(frame["sequence"])) is not None:

@@ -1,4 +1,4 @@
-"""`Metrics`: what an evaluation found, as a table, as a page and as a folder with both."""
+"""`Metrics`: the results of an evaluation, as a table, a page, and a folder with both."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Metrics(ReportData):
             UsageError: something is there that is not an earlier report.
         """
         check_target(folder)
-        # The time of day stays out: the same input and seed give the same report.
+        # Without the time of day: the same input and seed give the same report.
         kept = ("command", "parameters", "seed", "inputs", "versions", "platform")
         record = {key: self.provenance[key] for key in kept if key in self.provenance}
         report = {"format": FORMAT, **asdict(self), "provenance": record}

@@ -43,15 +43,15 @@ def probe(
     data: PathLike | None = None,
     **options: Any,
 ) -> Metrics:
-    """Evaluate embeddings on what is known of their sequences, against baselines, with intervals.
+    """Evaluate embeddings on the labels of their sequences, against baselines, with confidence intervals.
 
     Args:
         embeddings: an `EmbeddingTable`, a path (see `read_embeddings`), an `Embedding` or a `NamedSource`, or several; the
             first is compared with the others.
-        labels: a table, or a polars frame, with a column of ids and columns of labels, perhaps a split, perhaps sequences;
-            None with a benchmark, or where only `trees` are evaluated on.
-        config: options; or give them as keywords.
-        models: phylocli models, which embed the sequences here; their embeddings come first.
+        labels: a table, or a polars frame, with a column of ids and columns of labels, and optionally a split and sequences;
+            None with a benchmark, or to evaluate on `trees` only.
+        config: options; may also be given as keywords.
+        models: phylocli models, which embed the sequences first.
         sequences: FASTA or Stockholm, for models and baselines; None takes a column `sequence` of the labels.
         trees: Stockholm records with trees, for patristic distances.
         data: folder of the benchmark's files.
@@ -72,7 +72,7 @@ def probe(
     config = ProbeConfig.of(config, options)
     given, named_models = many(embeddings), many(models)
     if not given and not named_models and not config.baselines:
-        raise UsageError("no embeddings to evaluate", fix="give a table, or a model with --model, or baselines alone")
+        raise UsageError("no embeddings to evaluate", fix="give a table, a model with --model, or only baselines")
     if config.layers and not named_models:
         raise UsageError("--layers needs a model", fix="give one with --model")
     for name in config.tasks:
@@ -90,7 +90,7 @@ def probe(
     wanted = _chosen_baselines(config, sequences=spec.sequences is not None, model=bool(named_models))
     if not wanted and spec.sequences is None and len(read.embeddings) == 1:
         logger.warning(
-            "No baseline: results cannot be interpreted on their own\nfix: give --sequences FASTA, or a second table"
+            "No baseline: results cannot be interpreted without one\nfix: give --sequences FASTA, or a second table"
         )
     if named_models and spec.sequences is None:
         raise UsageError("models need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
@@ -167,7 +167,7 @@ def _read_spec(
     trees: PathLike | None,
     data: PathLike | None,
 ) -> EvaluationSpec:
-    """Return what embeddings are evaluated on: labels, or a benchmark.
+    """Return the data to evaluate on: labels, or a benchmark.
 
     Raises:
         UsageError: both or neither of them.
@@ -183,8 +183,8 @@ def _read_spec(
         raise UsageError("labels and a benchmark exclude each other", fix="give --labels TABLE, or --benchmark NAME")
     if data is None or sequences is not None or trees is not None:
         raise UsageError(
-            "a benchmark is read from one folder and brings its own sequences and trees",
-            fix="give --data DIR, and neither --sequences nor --trees",
+            "a benchmark is read from one folder that contains its own sequences and trees",
+            fix="give --data DIR, without --sequences or --trees",
         )
     return benchmark_spec(config.benchmark, data, config.part)
 
@@ -193,7 +193,7 @@ def _chosen_baselines(config: ProbeConfig, *, sequences: bool, model: bool) -> l
     """Return the baselines to compute: those named, or the default ones, and the untrained encoder of a model.
 
     Raises:
-        UsageError: one that needs sequences or a model, where there are none.
+        UsageError: one that needs sequences or a model, but there are none.
     """
     if config.baselines is None:
         return [*[UNTRAINED] * model, *default_baselines()] if sequences else []
@@ -211,14 +211,14 @@ def _load(source: ModelSource, device: str) -> tuple[str, Model]:
     if isinstance(place, Model):
         return name or "model", place
     folder = Path(str(place)).resolve()
-    # `run/model` is what training writes: the run's name is the informative one.
+    # Training writes `run/model`: the name of the run is the informative one.
     return name or (folder.parent.name if folder.name == "model" else folder.name), load_model(place, device)
 
 
 def _model_embeddings(
     models: SequenceOf[ModelSource], items: Dataset, wanted: SequenceOf[str], config: ProbeConfig
 ) -> list[Embedding]:
-    """Return the embeddings of the items by each model, then, if wanted, by the first one with random weights."""
+    """Return the embeddings of the items by each model, then, if requested, by the first one with random weights."""
     found, untrained = [], []
     for place, source in enumerate(models):
         name, model = _load(source, config.device)

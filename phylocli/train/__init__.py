@@ -12,7 +12,7 @@ __all__ = ["Stopped", "train_model"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not before it is asked for: processes that only make batches need no torch.
+    # Imported on first use: processes that only prepare batches need no torch.
     if name in __all__:
         from phylocli.train import trainer
 

@@ -30,7 +30,7 @@ def from_main(world: World, load: Callable[[], Saved | None]) -> Saved | None:
 
     Args:
         world: the processes of the run.
-        load: gives the state, or None without one.
+        load: returns the state, or None if there is none.
 
     Raises:
         ElsewhereError: in the others, where rank 0 failed.
@@ -47,7 +47,7 @@ def from_main(world: World, load: Callable[[], Saved | None]) -> Saved | None:
 
 
 def save(folder: Path, step: int, state: Saved, keep: int, every: int) -> Path:
-    """Write the state after `step` steps, and remove all but the last `keep` checkpoints.
+    """Write the state after `step` steps, and remove all except the last `keep` checkpoints.
 
     Older checkpoints that are not multiples of `every`, which interruptions leave, are removed first: a run that was
     stopped and resumed ends with the same checkpoints as one that was not.
@@ -73,12 +73,12 @@ def _step(path: Path) -> int:
 
 
 def save_best(folder: Path, step: int, state: Saved) -> Path:
-    """Write the state that did best on held-out members so far, in place of the one before."""
+    """Write the best state on held-out members so far, replacing the previous one."""
     return _write({**state, "step": step}, folder / BEST)
 
 
 class _File:
-    """A file for `torch.save`, which turns errors of the disk into RuntimeErrors that do not say what they are."""
+    """A file for `torch.save`, which converts disk errors into RuntimeErrors without details."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -108,7 +108,7 @@ def _write(state: Saved, target: Path) -> Path:
 
 
 def load_best(folder: Path) -> Saved:
-    """Return the state that did best on held-out members.
+    """Return the best state on held-out members.
 
     Raises:
         BadInputError: it is not there or cannot be read.
@@ -134,7 +134,7 @@ def load_latest(folder: Path, sound: Iterable[str] = ()) -> Saved | None:
         sound: names of weights of the task; checkpoints in which one of them is NaN or infinite are skipped.
 
     Raises:
-        BadInputError: there are checkpoints, and none can be read.
+        BadInputError: there are checkpoints, but none can be read.
     """
     paths = found(folder)
     names = list(sound)
@@ -152,7 +152,7 @@ def load_latest(folder: Path, sound: Iterable[str] = ()) -> Saved | None:
 
 
 def _read(path: Path) -> Saved | None:
-    """Return the state in a file; None, with a warning, where it is damaged."""
+    """Return the state in a file; None, with a warning, if it is damaged."""
     try:
         # torch.load does not check the checksums in the file.
         with zipfile.ZipFile(path) as archive:

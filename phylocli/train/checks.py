@@ -10,7 +10,7 @@ from phylocli.train.report import trackers
 
 
 def check_config(config: TrainConfig) -> None:
-    """Check that every plugin exists and has the parameters that it is given, and that there is something to train on.
+    """Check that every plugin exists and accepts the given parameters, and that there are inputs.
 
     Raises:
         UsageError: a plugin, a preset or a parameter that does not exist, a value of another type, or no inputs.

@@ -1,4 +1,4 @@
-"""The encoder through torch.compile, where the user asks for it."""
+"""Compilation of the encoder with torch.compile, on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def compile_encoder(task: ContrastiveTask, pairs: PairBatch) -> None:
-    """Compile the encoder of a task in place, and try it; what it computes stays the same but for rounding.
+    """Compile the encoder of a task in place, and try it; results are the same up to rounding.
 
     Lengths and numbers of residues differ from batch to batch, so shapes are left open. The encoder is compiled as a whole:
     its blocks one by one are as many compilations of one function, more than torch allows.
@@ -30,7 +30,7 @@ def compile_encoder(task: ContrastiveTask, pairs: PairBatch) -> None:
     task.model.encoder.compile(dynamic=True)
     try:
         task.leaves_weights_out(pairs)
-    except Exception as error:  # of a compiler and its surroundings: there is no end to their kinds
+    except Exception as error:  # compilers and their environment raise many kinds of errors
         raise UsageError(
             "torch.compile cannot compile the encoder here",
             why=(str(error).strip() or type(error).__name__).splitlines()[0],

@@ -13,7 +13,7 @@ MOST_ROLLBACKS = 5
 # A healthy encoder uses dozens of directions and spreads its vectors to a uniformity of -1 and less.
 LEAST_RANK, MOST_UNIFORMITY = 2.0, -0.01
 
-# Fewer held-out sequences than this lie near a line whatever the encoder does.
+# Fewer held-out sequences than this are always close to a line.
 ENOUGH = 8
 
 
@@ -22,8 +22,8 @@ class DivergedError(PhylocliError):
 
 
 _FIX = (
-    "start again with a new -o and a lower rate, for example --set optimiser.learning_rate=0.0005, or let the run go back "
-    "to its last checkpoint by itself: --on-divergence rollback"
+    "start again with a new -o and a lower rate, for example --set optimiser.learning_rate=0.0005, or let the run return "
+    "to its last checkpoint automatically: --on-divergence rollback"
 )
 
 
@@ -43,7 +43,7 @@ def check_finite(row: Row) -> None:
 
 
 def check_collapse(row: Row, dimension: int) -> None:
-    """Check that the embeddings of held-out members are not all alike, or on a line.
+    """Check that the embeddings of held-out members are not all equal, or on a line.
 
     Args:
         row: with `step`, `val_rank` and `val_uniformity`.
@@ -53,11 +53,11 @@ def check_collapse(row: Row, dimension: int) -> None:
         DivergedError: effective rank below 2 (of `dimension`), or uniformity above -0.01.
     """
     rank, uniformity = row["val_rank"], row["val_uniformity"]
-    # Exactly 0 is the uniformity where no two held-out members may be contrasted; equal vectors have a rank of 1.
+    # Uniformity is exactly 0 if no two held-out members may be contrasted; equal vectors have rank 1.
     if not rank >= LEAST_RANK or MOST_UNIFORMITY < uniformity < 0:
         raise DivergedError(
             f"the encoder has collapsed: after step {row['step']} held-out embeddings have an effective rank of {rank:.1f} "
             f"of {dimension} and a uniformity of {uniformity:.3f}",
-            why="an objective without enough negatives, or a rate that is too high, lets all sequences become one vector",
+            why="an objective without enough negatives, or too high a learning rate, maps all sequences to one vector",
             fix=_FIX,
         )

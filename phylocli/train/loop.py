@@ -38,17 +38,17 @@ SECONDS_BETWEEN_WRITES = 30.0
 
 @dataclass
 class TrainingLoop:
-    """The steps of a run; as one of its processes.
+    """The steps of a run, in one of its processes.
 
     Attributes:
         folder: of the run.
         config: every setting, resolved.
-        corpus: gives the batches.
+        corpus: provides the batches.
         strategy: computes gradients.
         state: all that changes from step to step.
-        log: one row a step.
-        held_out: pairs for validation; None where no family is large enough.
-        stop: asked to end before the last step.
+        log: one row per step.
+        held_out: pairs for validation; None if no family is large enough.
+        stop: requests to end before the last step.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class TrainingLoop:
 
         Raises:
             DivergedError: the loss is not finite, or the encoder has collapsed.
-            Stopped: a signal asked for it; a checkpoint is saved.
+            Stopped: stopped by a signal; a checkpoint is saved.
         """
         config, state, strategy, log = self.config, self.state, self.strategy, self.log
         task, steps, accumulate = state.task, config.steps, config.batch.accumulate
@@ -141,7 +141,7 @@ class TrainingLoop:
 
     @functools.cached_property
     def detects_collapse(self) -> bool:
-        """Whether enough sequences are held out to detect a collapse."""
+        """Whether there are enough held-out sequences to detect a collapse."""
         held_out = self.held_out
         return held_out is not None and len({t.tobytes() for t in held_out.a + held_out.b}) >= divergence.ENOUGH
 
@@ -191,8 +191,8 @@ class TrainingLoop:
         state.schedule.scale, state.rollbacks = scale, rollbacks
         self.log.metrics.forget(state.step)
         state.task.discard_pending()
-        self.save()  # a run that is killed from here on remembers the lower rate
-        logger.warning(f"{error.what}; going back to step {state.step} with {scale:g} times the learning rate")
+        self.save()  # a run that is killed from here on keeps the lower rate
+        logger.warning(f"{error.what}; returning to step {state.step} with {scale:g} times the learning rate")
 
     @contextlib.contextmanager
     def resumable(self) -> Iterator[None]:
@@ -203,4 +203,4 @@ class TrainingLoop:
             there = checkpoints.found(self.folder / CHECKPOINTS)
             kept = f"the last checkpoint is {there[-1].name}" if there else "there is no checkpoint yet"
             command = f"phylocli train --resume -o {shlex.quote(str(self.folder))}"
-            raise OutputError(error.what, error.why, f"solve that, then resume with: {command} ({kept})") from error
+            raise OutputError(error.what, error.why, f"fix this, then resume with: {command} ({kept})") from error

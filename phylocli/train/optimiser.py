@@ -21,7 +21,7 @@ def make_optimiser(
     Args:
         parameters: those without `requires_grad` are left out.
         config: `optimiser` of the run.
-        apart: tells a kind of parameters that may not meet the others in one group: the groups are then four, two of each.
+        apart: identifies parameters that must not be in the same group as others: there are then four groups, two of each.
     """
     trained = [p for p in parameters if p.requires_grad]
     groups: list[dict[str, Any]] = [
@@ -54,7 +54,7 @@ class Schedule:
     scale: float = 1.0
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of a step, the first of which is 1."""
+        """Return the learning rate of a step, counted from 1."""
         warmup = max(1, round(self.warmup * self.steps))
         if step <= warmup:
             return self.learning_rate * step / warmup * self.scale

@@ -1,4 +1,4 @@
-"""torch's random state in each process of a run: seeded, kept in checkpoints, put back."""
+"""Random state of torch in each process of a run: seeding, saving and restoring."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def own_random_state(seed: int, rank: int, device: torch.device) -> Iterator[None]:
-    """Seed torch (dropout) for the block, each process its own way, and put the caller's random state back after it."""
+    """Seed torch (dropout) for the block, differently in each process, and restore the caller's random state afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(stream(seed, 0, rank) if rank else seed)
         yield
@@ -33,7 +33,7 @@ def restore(states: Sequence[RandomState], world: World, device: torch.device, s
 
     Args:
         states: as `random_state` gave them, by rank.
-        world: the processes there are now.
+        world: the current processes.
         device: that this process computes on.
         seed: of the run.
         step: after which they were saved.

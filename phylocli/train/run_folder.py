@@ -1,4 +1,4 @@
-"""The run folder: what its configuration is, whether it is free, and the card of the model that it ends with."""
+"""The run folder: its configuration, whether it is free, and the card of the resulting model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG, METRICS, CHECKPOINTS, PROVENANCE, MODEL = "config.toml", "metrics.parquet", "checkpoints", "provenance.json", "model"
 SPLIT = "split.parquet"
-"""Which members are trained on and which are held out; see `phylocli.pairs.Split`."""
+"""The split into training and held-out members; see `phylocli.pairs.Split`."""
 
 _NOT_DECISIVE = {"batch.workers", "batch.shard"}
 """Settings on which the result does not depend: a run may be resumed with others."""
@@ -35,18 +35,18 @@ def open_run(folder: Path, config: TrainConfig, resume: bool) -> Saved | None:
     """Return the state to go on from, None for a new run.
 
     Raises:
-        UsageError: the folder is in use and `resume` was not said, or the run there has other settings.
+        UsageError: the folder is not empty and `resume` is False, or the run in it has other settings.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", fix="name a folder for the run with -o")
     if not folder.is_dir() or locks.is_empty(folder):
         if resume:
-            logger.info(f"{folder} holds no run yet; starting one")
+            logger.info(f"{folder} contains no run yet; starting one")
         return None
     if not (folder / CONFIG).is_file():
-        raise UsageError(f"{folder} is not empty and holds no run", fix="name an empty or a new folder with -o")
+        raise UsageError(f"{folder} is not empty and contains no run", fix="name an empty or a new folder with -o")
     if not resume:
-        raise UsageError(f"{folder} holds a run already", fix="go on with it by --resume, or name another folder with -o")
+        raise UsageError(f"{folder} already contains a run", fix="resume it with --resume, or name another folder with -o")
     different = changed(folder, config)
     if different:
         raise UsageError(
@@ -80,7 +80,7 @@ def _flat(values: dict[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row]) -> str:
-    """Return the model card: what the model is, what it was trained on, what it reached on held-out members."""
+    """Return the model card: a description of the model, its training data, and its metrics on held-out members."""
     checked = [row for row in rows if row.get("val_bound") is not None]
     run = config.recipe
     encoder, pooling = model.config.encoder, model.config.pooling
@@ -103,13 +103,13 @@ def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row
 - {figures}
 - Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
 
-Every setting is in config.toml of the run, the checksums of the inputs are in its provenance.json. The model knows what
-lies in these families; what it says of proteins unlike them is untested.
+Every setting is in config.toml of the run, the checksums of the inputs are in its provenance.json. The model was trained on
+these families only; its accuracy on other proteins is untested.
 """
 
 
 def save_split(path: Path, split: Split, *, resumed: bool) -> None:
-    """Save which members are trained on and which are held out.
+    """Save the split into training and held-out members.
 
     Raises:
         UsageError: a run that is resumed began with another split.
@@ -125,7 +125,7 @@ def load_task(folder: PathLike, *, trained: bool = True) -> ContrastiveTask:
     """Return the task of a run folder: the model with head, critic and objective, as its last checkpoint left them.
 
     Args:
-        folder: of a run.
+        folder: folder of a run.
         trained: False: as the run began.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Ending a run on request: the step that is being done is finished, a checkpoint saved, and the way to go on said."""
+"""Ending a run on request: the current step is finished, a checkpoint saved, and the command to resume is printed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(PhylocliError):
-    """The run was asked to stop, saved a checkpoint and did."""
+    """The run was stopped on request and saved a checkpoint."""
 
     def __init__(self, what: str, why: str | None = None, fix: str | None = None, exit_code: int = EXIT_INTERRUPTED) -> None:
         super().__init__(what, why, fix)
@@ -25,7 +25,7 @@ class Stopped(PhylocliError):
 
 
 class Stop:
-    """What asked the run to stop, if anything did.
+    """The request to stop the run, if there was any.
 
     Args:
         again: a second ^C interrupts at once.
@@ -43,7 +43,7 @@ class Stop:
         self.signal = signal.Signals(number)
 
     def agreed(self, world: World) -> bool:
-        """Return whether any process was asked to stop; all of them ask this at the same place."""
+        """Return whether any process was asked to stop; all of them call this at the same point."""
         number = int(world.highest(self.signal or 0)[0])
         if number:
             self.signal = signal.Signals(number)

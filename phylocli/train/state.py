@@ -25,7 +25,7 @@ class TrainState:
         optimiser: with its moments.
         schedule: of the learning rate; its scale is halved at each rollback.
         step: number of steps done.
-        rollbacks: how often training went back to a checkpoint.
+        rollbacks: number of returns to a checkpoint.
         best: the best validation metric so far, larger is better.
     """
 
@@ -51,18 +51,18 @@ class TrainState:
         }
 
     def restore(self, saved: Saved, strategy: Strategy) -> None:
-        """Go back to what a checkpoint holds; all processes call it together.
+        """Restore the state of a checkpoint; all processes call this together.
 
         Args:
             saved: as `checkpoints` loads it.
-            strategy: that holds the task and the optimiser.
+            strategy: contains the task and the optimiser.
 
         Raises:
             BadInputError: it is that of another model.
         """
         try:
             strategy.restore(saved)
-            # Runs from before there were several processes have the random state of the one.
+            # Earlier versions, with one process, saved its random state directly.
             ranks = saved.get("ranks") or [cast(RandomState, saved)]
             randomness.restore(ranks, strategy.world, self.task.device, self.task.seed, saved["step"])
             progress, execution = saved.get("progress", {}), saved.get("execution", {})

@@ -1,4 +1,4 @@
-"""The contrastive task: model, projection head, critic and objective as one module, and what the objective asks for."""
+"""The contrastive task: model, projection head, critic and objective as one module."""
 
 from __future__ import annotations
 
@@ -34,17 +34,16 @@ logger = logging.getLogger(__name__)
 class ContrastiveTask(Trainable):
     """Model, head, critic and objective.
 
-    A step is `forward_views`, the objective on what that gives, the optimiser's step, and `after_step`. Everything that
-    lasts from step to step (momentum encoder, memory banks, averages, counters) is in the state dict.
+    A step consists of `forward_views`, the objective on its result, the optimiser's step, and `after_step`. All persistent
+    state (momentum encoder, memory banks, averages, counters) is in the state dict.
 
     Args:
         config: of the run; its seed is that of the initial weights.
-        execution: how steps are computed; None: as `config.batch` says, by this process alone, in float32.
+        execution: how steps are computed; None: as in `config.batch`, by this process only, in float32.
 
     Attributes:
-        requirements: what the objective asks for.
-        momentum_encoder: copies of model and head that follow them as a moving average; None where the objective asks for
-            none.
+        requirements: of the objective.
+        momentum_encoder: copies of model and head that follow them as a moving average; None if the objective needs none.
         execution: how steps are computed.
     """
 
@@ -80,8 +79,8 @@ class ContrastiveTask(Trainable):
                     nn.Linear(features, head.hidden), nn.GELU(), nn.Linear(head.hidden, head.dimension)
                 )
             if head.norm:
-                # Averages over residues all point the same way at first; what differs between sequences is what is left
-                # when their mean is taken away. The encoder is spared the many steps of learning that.
+                # At first, averages over residues all have nearly the same direction; removing their mean leaves the
+                # differences between sequences and saves the encoder the steps of learning this.
                 self.head = nn.Sequential(nn.BatchNorm1d(features, affine=False, momentum=0.05), self.head)
             self.critic = build_critic(config.critic.name, projected, config.critic.parameters)
             self.objective = build_objective(
@@ -101,20 +100,20 @@ class ContrastiveTask(Trainable):
         return self.model.device
 
     def models(self) -> list[Model]:
-        """Return the model and, where there is one, its momentum copy."""
+        """Return the model and, if there is one, its momentum encoder."""
         slow = [] if self.momentum_encoder is None else [cast(Model, self.momentum_encoder["model"])]
         return [self.model, *slow]
 
     def forward(self, pairs: PairBatch) -> dict[str, Tensor]:
         """Return the objective's named terms, `loss` among them, for N pairs."""
         a, b, batch = self.forward_views(pairs)
-        # What an objective draws depends on seed and batch alone, so that all processes draw the same.
+        # Random numbers of an objective depend only on seed and batch, so that all processes use the same ones.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(stream(self.seed, pairs.first))
             return self.objective(a, b, batch)
 
     def forward_views(self, pairs: PairBatch) -> tuple[Tensor, Tensor, Batch]:
-        """Return what the objective takes: a and b (N, D), and the batch with everything else that it asked for."""
+        """Return the inputs of the objective: a and b (N, D), and the batch with all data that it requires."""
         wanted, batch = self.requirements, self.objective_batch(pairs)
         if wanted.segments:
             batch.segments, batch.present = self._segments(pairs.a, wanted.segments)
@@ -152,7 +151,7 @@ class ContrastiveTask(Trainable):
         return [[s[k * length : (k + 1) * length] for k in range(max(1, len(s) // length))] for s in sequences]
 
     def objective_batch(self, pairs: PairBatch) -> Batch:
-        """Return what the objective masks and weighs by, on the model's device."""
+        """Return the data for the objective's mask and weights, on the model's device."""
         family, clan = torch.from_numpy(pairs.family), torch.from_numpy(pairs.clan)
         if pairs.negatives != "clan":
             clan = torch.full_like(clan, -1)
@@ -176,11 +175,11 @@ class ContrastiveTask(Trainable):
         return found.residues[found.mask].float().cpu().numpy()
 
     def _encode(self, sequences: list[Tokens], model: Model, *, keep_residues: bool = False) -> Encoded:
-        world = self.execution.world if self.training else ALONE  # what is measured, each process measures by itself
+        world = self.execution.world if self.training else ALONE  # every process evaluates on its own
         return encode(model, sequences, self.execution, keep_residues=keep_residues, world=world)
 
     def _segments(self, sequences: list[Tokens], length: int) -> tuple[Tensor, Tensor]:
-        """Return the vectors of consecutive segments, (N, T, F), and which there are, (N, T)."""
+        """Return the vectors of consecutive segments, (N, T, F), and the mask of existing ones, (N, T)."""
         cut = self.segments(sequences, length)
         counts = torch.tensor([len(parts) for parts in cut])
         present = (torch.arange(int(counts.max()))[None] < counts[:, None]).to(self.device, non_blocking=True)
@@ -189,7 +188,7 @@ class ContrastiveTask(Trainable):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Update the momentum encoder, and let the objective do what it does after a step of the optimiser."""
+        """Update the momentum encoder, and call the objective's `after_step` after a step of the optimiser."""
         if self.momentum_encoder is not None:
             assert self.requirements.momentum is not None
             for name, fast in (("model", self.model), ("head", self.head)):
@@ -202,7 +201,7 @@ class ContrastiveTask(Trainable):
             after_step()
 
     def discard_pending(self) -> None:
-        """Drop what a step that is skipped would have put into memory banks."""
+        """Discard vectors that a skipped step would have added to memory banks."""
         for bank in self._banks():
             bank.discard_pending()
 
@@ -242,7 +241,7 @@ class ContrastiveTask(Trainable):
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Compute by this process alone within the block."""
+        """Compute with this process only within the block."""
         shared = self.execution
         self.execution = replace(shared, world=ALONE)
         try:

@@ -1,8 +1,8 @@
 """Training, from inputs to a model folder.
 
-A run folder holds config.toml (every settingd), metrics.parquet (one row a step), checkpoints/, provenance.json
-and, when the run is done, model/. Batches are functions of the seed and the step, so a run that was stopped resumes exactly
-as if it had not been. What is here happens once a run; the steps are in `phylocli.train.loop`.
+A run folder contains config.toml (every setting), metrics.parquet (one row per step), checkpoints/, provenance.json and,
+when the run is complete, model/. Batches are functions of the seed and the step, so a stopped run resumes exactly. This
+module does what happens once per run; the steps are in `phylocli.train.loop`.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ def train_model(
     """Train an encoder on homolog pairs.
 
     Args:
-        inputs: family records with trees (pairs are then drawn fresh at every step), or pairs tables. With none, those
-            of the run that is resumed, or of the run whose config.toml is the recipe.
+        inputs: family records with trees (new pairs are sampled at every step), or pairs tables. By default, those of the
+            resumed run, or of the run whose config.toml is the recipe.
         output: the run folder.
-        config: every setting; None: that of the recipe `simclr`. On a CPU, same inputs, configuration and thread count give
-            the same model.
+        config: every setting; None: those of the recipe `simclr`. On a CPU, the same inputs, configuration and number of
+            threads give the same model.
         resume: continue from the last checkpoint of `output`, or start if there is none.
         cache: the folder where compiled families are kept, for later runs; True takes the user's (`$PHYLOCLI_CACHE`), False
             compiles them for this run only.
@@ -98,7 +98,7 @@ def train_model(
         UsageError: an unknown recipe, setting or device; a run folder that is not empty; settings that differ on
             resuming; nothing to resume.
         InUseError: another process trains in the run folder.
-        BadInputError: inputs that hold no usable family.
+        BadInputError: inputs without a usable family.
         DivergedError: the loss became infinite or NaN, or the encoder collapsed (unless `on_divergence` says otherwise).
         Stopped: interrupted; a checkpoint is saved.
 
@@ -220,7 +220,7 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
 
 
 def _check_contrast(task: ContrastiveTask, corpus: Corpus) -> None:
-    """Raise a UsageError where the objective contrasts the pairs of a batch, and no two of them may be contrasted."""
+    """Raise a UsageError if the objective contrasts the pairs of a batch, but no two of them may be contrasted."""
     if task.requirements.negatives and not task.objective_batch(corpus.batch(0)).negatives().any():
         raise UsageError(
             f"a batch of {corpus.pairs} pairs has no negatives, so there is nothing to learn from",
@@ -255,4 +255,4 @@ def _say_what_is_trained(task: ContrastiveTask, corpus: Corpus, validated: bool)
             "output, use encoder.parameters.project=128 or encoder.pooling=attention"
         )
     if not validated:
-        logger.info("no family is large enough to hold members out; there will be no validation")
+        logger.info("no family is large enough to hold out members; there will be no validation")

@@ -1,4 +1,4 @@
-"""What is measured on held-out pairs: information in nats, retrieval, alignment, uniformity, effective rank."""
+"""Metrics on held-out pairs: information in nats, retrieval, alignment, uniformity, effective rank."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def flattened(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> tuple
 
     Args:
         objective: left as it is.
-        a, b, batch: as `ContrastiveTask.forward_views` gives them.
+        a, b, batch: as returned by `ContrastiveTask.forward_views`.
     """
 
     def flat(x: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[
 
     Args:
         objective: left as it is.
-        a, b, batch: as `ContrastiveTask.forward_views` gives them.
+        a, b, batch: as returned by `ContrastiveTask.forward_views`.
     """
     objective, inputs = flattened(objective, a, b, batch)
     with torch.random.fork_rng(devices=[a.device] if a.device.type == "cuda" else []):
@@ -70,12 +70,12 @@ def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[
 def collapsed_loss(folder: PathLike, corpus: Corpus, step: int) -> float:
     """Return the least loss of a collapsed encoder on a step's pairs.
 
-    The objective has its first weights or its last, and its scalars (temperature, bias) are fitted to equal vectors: the
-    sigmoid loss then says what a constant guess costs.
+    The objective has its initial or its final weights, and its scalars (temperature, bias) are fitted to equal vectors: the
+    sigmoid loss is then that of a constant guess.
 
     Args:
-        folder: of a run.
-        corpus: what it was trained on.
+        folder: folder of a run.
+        corpus: its training data.
         step: whose pairs, the first is 0.
     """
     pairs = corpus.batch(step)
@@ -106,17 +106,17 @@ def _fitted(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch, rounds: in
 
 @torch.no_grad()
 def validate(task: ContrastiveTask, pairs: PairBatch) -> dict[str, float]:
-    """Measure the task on held-out pairs.
+    """Evaluate the task on held-out pairs.
 
     Args:
         task: in evaluation mode while this runs.
         pairs: held-out pairs.
 
     Returns:
-        `val_loss`: the objective; `val_collapsed`: the same where all vectors are equal; `val_bound`: InfoNCE in nats by the
-        run's critic, all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: fraction of pairs whose
-        partner scores highest among its negatives; and of the embeddings, before the head: `val_retrieval`,
-        `val_alignment`, `val_uniformity`, `val_rank`.
+        `val_loss`: the objective; `val_collapsed`: the same for equal vectors; `val_bound`: InfoNCE in nats with the run's
+        critic and all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: fraction of pairs whose
+        partner scores highest among its negatives; and on the embeddings, before the head: `val_retrieval`, `val_alignment`,
+        `val_uniformity`, `val_rank`.
     """
     was_training = task.training
     task.eval()

@@ -1,4 +1,4 @@
-"""Evolutionary distances and trees: one engine a file, and what they share."""
+"""Evolutionary distances and trees: one engine per file, and shared code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Branch lengths by likelihood for many families at once: what a GPU needs to be worth its place."""
+"""Branch lengths by likelihood for many families at a time, for efficient use of a GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WINDOW = {"cpu": 64, "cuda": 1024}  # families read ahead: enough to find some 
 
 
 class _Waiting(NamedTuple):
-    """A family on its way: its members in canonical order, its different rows, which members each stands for, tree and α."""
+    """A family being processed: members in canonical order, distinct rows, the members of each, tree and α."""
 
     family: Family
     names: list[str]
@@ -51,10 +51,10 @@ def refine_many(
     Args:
         families: aligned, with trees.
         model: `lg`, `wag`, `jtt` or `poisson`, with four Γ categories.
-        alpha: shape of Γ; None takes that of the family's tree where it is known (`Family.tree_alpha`), else an estimate.
+        alpha: shape of Γ; None takes that of the family's tree if known (`Family.tree_alpha`), else an estimate.
         full: fit lengths, their scale and α to the maximum of the likelihood (see docs/likelihood.md for why not to).
         columns: `match` or `all`, as for the trees.
-        root, outgroup: where the root goes.
+        root, outgroup: rooting method.
         device: `cpu`, or a GPU as PyTorch names it (`cuda`, `cuda:1`).
 
     Raises:

@@ -24,7 +24,7 @@ def settings_of(config: TreeConfig) -> Settings:
 
 
 def traits_of(engine: str) -> Traits:
-    """Return what an engine has and needs.
+    """Return the models and properties of an engine.
 
     Raises:
         UsageError: no such engine.
@@ -39,7 +39,7 @@ def automatic_engines() -> list[tuple[float, str]]:
 
 
 def choose_engine(size: int, config: TreeConfig) -> str:
-    """Return the engine for a family of `size` different sequences: the one that was named, or what `auto` takes.
+    """Return the engine for a family of `size` distinct sequences: the named one, or the choice of `auto`.
 
     That is the engine with the lowest sufficient limit among those that have the model; without one, the engine with the
     highest limit.
@@ -92,7 +92,7 @@ def model_name(config: TreeConfig) -> str:
 
 
 def no_bootstrap(what: str) -> UsageError:
-    """Return the error of a bootstrap that was asked for where no distances make the tree."""
+    """Return the error for a bootstrap of a tree that is not inferred from distances."""
     return UsageError(
         f"no bootstrap support for {what}",
         why="a bootstrap tree is inferred from the distances of each replicate",

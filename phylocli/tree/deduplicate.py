@@ -1,4 +1,4 @@
-"""The rows of an alignment as tree inference sees them: in one order, whatever that of the file, and each only once.
+"""Rows of an alignment for tree inference: in an order independent of the file, without duplicates.
 
 Engines break ties by the order of the rows, and sums of rounded numbers depend on it too. In a canonical order the tree of a
 set of sequences is the same to the last bit however its file is ordered.
@@ -18,8 +18,8 @@ from phylocli.formats.tree import Tree
 def canonical_order(states: npt.NDArray[np.uint8], names: Sequence[str]) -> list[int]:
     """Return the row numbers in canonical order: most residues first, then by states, identical rows by name.
 
-    The most complete rows come first because engines that add one sequence after another then place fragments on a tree that
-    is there already, which leaves fewer wrong splits than the reverse order.
+    The most complete rows come first because engines that add sequences one at a time then place fragments on an existing
+    tree, which gives fewer wrong splits than the reverse order.
     """
     residues = (states != MISSING).sum(axis=1).tolist()
     return sorted(range(len(states)), key=lambda row: (-residues[row], states[row].tobytes(), names[row]))
@@ -34,8 +34,8 @@ def unique_rows(states: npt.NDArray[np.uint8]) -> list[list[int]]:
 
 
 def star(rows: list[list[int]], lengths: list[float], names: list[str]) -> Tree:
-    """Return a root with one branch to each group of rows, the whole tree where there are three groups or fewer."""
-    if len(rows) == 1:  # the group itself hangs from the root
+    """Return a root with one branch to each group of rows, the whole tree if there are at most three groups."""
+    if len(rows) == 1:  # the group itself is below the root
         return expand(Tree(np.array([-1]), np.array([0.0]), ["0"]), rows, names)
     parent = [-1] + [0] * len(rows)
     tree = Tree(np.array(parent, dtype=np.int64), np.array([0.0, *lengths]), ["", *(str(i) for i in range(len(rows)))])

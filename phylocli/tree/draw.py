@@ -21,23 +21,23 @@ from phylocli.formats.tree import Tree
 logger = logging.getLogger(__name__)
 
 MAX_LABELS = 250
-"""Larger trees are drawn without names: they could not be read."""
+"""Larger trees are drawn without names, which could not be read."""
 MAX_TEXT_TIPS = 200
 """In a terminal a larger tree is thinned to this many tips."""
 
-# A character of a text picture by its arms; a lone arm of a tip's end looks like a whole line.
+# Characters of a text drawing by their arms; a single arm at the end of a tip is drawn as a whole line.
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
 _BOX = " │││─┘┐┤─└┌├─┴┬┼"
 _ASCII = str.maketrans("│─┘┐┤└┌├┴┬┼", "|-+++++++++")
 
 
 def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool = False) -> Iterator[Family]:
-    """Pass families on, and draw the tree of each.
+    """Yield the families, and draw the tree of each.
 
     Args:
         families: with trees.
-        target: an `.svg`, `.png` or `.pdf` file, or `-` for text in the terminal. Where there are several families, each
-            file gets the family's name before its suffix (`tree.PF00042.svg`).
+        target: an `.svg`, `.png` or `.pdf` file, or `-` for text in the terminal. With several families, the family's name
+            is inserted before the suffix of each file (`tree.PF00042.svg`).
         text_to_stdout: write text to standard output, which carries no data then, and not to standard error.
 
     Raises:
@@ -66,7 +66,7 @@ def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool 
 
 
 def _encodable(text: str, encoding: str) -> str:
-    """Return a text picture as a terminal of that encoding can show it: where it has no box characters, in ASCII."""
+    """Return a text drawing in the encoding of the terminal: in ASCII if it has no box characters."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -91,7 +91,7 @@ def _named(target: PathLike, label: str) -> Path:
 
 
 def _heights(tree: Tree) -> npt.NDArray[np.float64]:
-    """Return each node's place across the tips: tips count from 0, inner nodes stand between their outermost children."""
+    """Return each node's position across the tips: tips count from 0, inner nodes are between their outermost children."""
     height = np.full(len(tree), np.nan)
     height[tree.tips()] = np.arange(len(tree.tips()))
     low, high = height.copy(), height.copy()
@@ -115,7 +115,7 @@ def scale_length(deepest: float) -> float:
 
 
 def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
-    """Draw a tree into an SVG, PNG or PDF file: branch lengths to scale, names where they can be read, a scale bar.
+    """Draw a tree to an SVG, PNG or PDF file: branch lengths to scale, names if legible, a scale bar.
 
     Raises:
         UsageError: a suffix that names no picture format.
@@ -146,7 +146,7 @@ def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
     axes.add_collection(LineCollection(across + spans, colors="#222222", linewidths=0.9 if labelled else 0.5))
     if labelled:
         for tip in tips:
-            # parse_math: names may hold dollar signs, which would start a formula
+            # parse_math: names may contain dollar signs, which would start a formula
             axes.text(
                 depth[tip] + 0.01 * deepest,
                 height[tip],
@@ -178,8 +178,8 @@ def draw_text(tree: Tree, width: int | None = None) -> str:
     """Return a tree as lines of text, one a tip, branch lengths to scale as far as characters allow, and a scale bar.
 
     Args:
-        tree: any tree; one of more than `MAX_TEXT_TIPS` tips is thinned to evenly spaced ones. Support values stand on their
-            branches where these are long enough.
+        tree: any tree; one with more than `MAX_TEXT_TIPS` tips is thinned to evenly spaced ones. Support values are printed
+            on branches that are long enough.
         width: characters a line may have; None takes the terminal's width.
     """
     width = width or shutil.get_terminal_size((100, 24)).columns

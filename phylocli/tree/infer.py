@@ -1,4 +1,4 @@
-"""From aligned families to families with trees: what every engine needs before and after it."""
+"""Trees of aligned families: steps before and after the engine."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def infer_trees(
 ) -> Iterator[Family]:
     """Yield each family with its tree, in the order of the input.
 
-    Identical rows are collapsed before and come back at distance zero; families of one, two and three different rows need no
-    engine; names never reach an engine. Negative branch lengths become zero. Members without a residue in the columns used,
-    or that share too few columns with the others, cannot be placed and are left out, with a warning.
+    Identical rows are collapsed before inference and restored at distance zero; families of one, two and three distinct rows
+    need no engine; names are never passed to an engine. Negative branch lengths become zero. Members without a residue in
+    the columns used, or that share too few columns with the others, are left out, with a warning.
 
     The tree does not depend on the order of the members: engines get the rows in a canonical order (see
     `deduplicate.canonical_order`), which also decides every tie. Members keep the order of the input.
@@ -96,23 +96,23 @@ def attach_trees(
     failures: Failures | None = None,
     **options: Any,
 ) -> Iterator[Family]:
-    """Yield each family with its tree from a Newick file: one tree a family, in their order.
+    """Yield each family with its tree from a Newick file: one tree per family, in their order.
 
-    The tips must be the members, named alike. Lengths are taken as they are; negative ones become zero. With `refine`,
-    lengths, if there are any, are only a start, and those at the maximum of the likelihood under `model` with four Γ
-    categories take their place; `alpha` is where the shape starts. Support values that a tree brings are kept, unless
-    `support` (`abayes` or `alrt`) asks for new ones. Members under `min_coverage` leave family and tree.
+    The tips must have the names of the members. Lengths are used unchanged; negative ones become zero. With `refine`,
+    lengths, if there are any, are only a start, and are replaced by those that maximise the likelihood under `model` with
+    four Γ categories; `alpha` is the start of the shape. Support values of a given tree are kept, unless `support` (`abayes`
+    or `alrt`) requests new ones. Members below `min_coverage` are removed from family and tree.
 
     Args:
         families: aligned families.
         source: Newick.
-        config: how, as for `infer_trees`; what concerns engines does not apply.
+        config: options, as for `infer_trees`; those of engines are ignored.
         failures: collects families that fail; None raises the first failure.
         options: fields of `TreeConfig`.
 
     Raises:
-        UsageError: options that cannot work, such as bootstrap support.
-        BadInputError: not Newick, tips that are not the members, branches without lengths, not one tree a family.
+        UsageError: impossible options, such as bootstrap support.
+        BadInputError: not Newick, tips that are not the members, branches without lengths, not one tree per family.
     """
     config = TreeConfig.of(config, options)
     check_config(config)
@@ -130,7 +130,7 @@ def _attached(families: Iterable[Family], source: PathLike, config: TreeConfig) 
     for count, family in enumerate(NucleotideCheck().families(families), 1):
         if count > len(trees):
             raise BadInputError(
-                f"{name} has {counted(len(trees), 'tree')}, but there are more families", fix="give one tree a family"
+                f"{name} has {counted(len(trees), 'tree')}, but there are more families", fix="give one tree per family"
             )
         try:
             note = f"tree taken from {Path(name).name}"
@@ -139,12 +139,12 @@ def _attached(families: Iterable[Family], source: PathLike, config: TreeConfig) 
             yield family.label, error
     if count < len(trees):
         raise BadInputError(
-            f"{name} has {counted(len(trees), 'tree')} for {counted(count, 'family')}", fix="give one tree a family"
+            f"{name} has {counted(len(trees), 'tree')} for {counted(count, 'family')}", fix="give one tree per family"
         )
 
 
 def _sorted_out(results: Iterable[tuple[str, Result]], failures: Failures | None) -> Iterator[Family]:
-    """Yield the families that have a tree; collect the failures of the others, or raise the first."""
+    """Yield the families with a tree; collect the failures of the others, or raise the first."""
     for family, result in results:
         if isinstance(result, Family):
             if failures is not None:
@@ -206,7 +206,7 @@ def prepare(config: TreeConfig) -> None:
     """Load the libraries that `infer_tree` will need, by making a small tree."""
     refined = config.refine or config.nni or config.support != "none"
     if config.engine != "auto" and not traits_of(config.engine).uses_distances and not refined:
-        return  # a program of its own: it loads nothing here
+        return  # an external program: nothing to load here
     rows = ["MKVLAAGIVGLWERT", "MKVLSAGIVDLWEHT", "MRVLSAGLVDMWEHT", "MRILSPGLVDMFEHT", "MRILSPGQVDMFEHS"]
     model = settings_of(config).model
     change: dict[str, object] = {
@@ -224,7 +224,7 @@ def infer_tree(family: Family, config: TreeConfig) -> Family:
     family, names, states = _comparable(usable, config)
     groups = _collapse.unique_rows(states)
     tree, description, alpha = _infer_states(states[[group[0] for group in groups]], groups, names, family.label, config)
-    if settings_of(config).model in FORMULAS:  # which know no rates of sites
+    if settings_of(config).model in FORMULAS:  # these have no site rates
         alpha = None
     return _rooted(family, tree, f"tree {description}", alpha, config)
 
@@ -246,7 +246,7 @@ class Usable(NamedTuple):
 
     Attributes:
         family: without members that cannot be placed, the others in their order.
-        names: their ids in canonical order, whatever the order of the family.
+        names: their ids in canonical order, independent of the order of the family.
         states: rows in the order of `names`, shape (n, columns used); every column has a residue.
     """
 
@@ -286,12 +286,12 @@ def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
 
 
 def _comparable(usable: Usable, config: TreeConfig) -> Usable:
-    """Return what is left without the members that share too few columns with the others, even by way of others.
+    """Return the rows without the members that share too few columns with the others, directly or through others.
 
     A likelihood needs one shared column, a distance `min_overlap` of them.
 
     Raises:
-        BadInputError: no group of members that can be compared holds more than half of the family.
+        BadInputError: no group of comparable members contains more than half of the family.
     """
     family, names, states = usable
     rows = _collapse.unique_rows(states)
@@ -328,7 +328,7 @@ def _comparable(usable: Usable, config: TreeConfig) -> Usable:
 
 
 def clip_negative(tree: Tree) -> Tree:
-    """Return the tree with negative branch lengths, which least-squares methods give to unsure branches, set to zero."""
+    """Return the tree with negative branch lengths, which least-squares methods give to uncertain branches, set to zero."""
     return replace(tree, length=np.where(tree.length > 0, tree.length, 0.0))  # missing ones too
 
 
@@ -392,7 +392,7 @@ def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float]
     description = f"exact for {len(states)} different sequences, {describe_model(settings, alpha)}"
     if len(states) == 2:
         return [d[0, 1] / 2, d[0, 1] / 2], description, alpha
-    # Three points fix three branches; where the triangle inequality fails one would be negative.
+    # Three distances determine three branches; one is negative if the triangle inequality is violated.
     a = (d[0, 1] + d[0, 2] - d[1, 2]) / 2
     lengths = [a, d[0, 1] - a, d[0, 2] - a]
     return [value if math.isfinite(value) else 0.0 for value in lengths], description, alpha

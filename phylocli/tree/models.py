@@ -7,7 +7,7 @@ Sources of the numbers (the order of the letters is changed, the values are as p
 - LG: Le & Gascuel, Mol. Biol. Evol. 25:1307 (2008), doi:10.1093/molbev/msn067
 - WAG: Whelan & Goldman, Mol. Biol. Evol. 18:691 (2001), doi:10.1093/oxfordjournals.molbev.a003851
 - JTT: Jones, Taylor & Thornton, CABIOS 8:275 (1992), doi:10.1093/bioinformatics/8.3.275
-- Poisson: all exchanges alike, after Bishop & Friday (1987)
+- Poisson: all exchanges equally likely, after Bishop & Friday (1987)
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class SubstitutionModel:
         root = np.sqrt(pi)
         balanced = root[:, None] * rates / root
         eigenvalues, vectors = np.linalg.eigh((balanced + balanced.T) / 2)
-        eigenvalues[-1] = 0.0  # exactly: what rounding leaves there would make P(t) drift at large t
+        eigenvalues[-1] = 0.0  # exactly, since a rounding error would make P(t) drift at large t
         return cls(name, symmetric, pi, eigenvalues, vectors / root[:, None], vectors.T * root)
 
     @property
@@ -176,7 +176,7 @@ class SubstitutionModel:
 
     def _from_spectrum(self, spectrum: Array) -> Array:
         found = (self.right * spectrum[..., None, :]) @ self.left
-        return np.maximum(found, 0.0)  # rounding leaves −1e-17 where P(t) has all but no probability
+        return np.maximum(found, 0.0)  # rounding gives −1e-17 for probabilities near 0
 
 
 def gamma_spectrum(eigenvalues: Array, time: Array, alpha: float) -> Array:
@@ -193,7 +193,7 @@ def discrete_gamma(alpha: float, categories: int = 4) -> Array:
     The mean of all is 1. Mean rates, not medians: Yang, J. Mol. Evol. 39:306 (1994), doi:10.1007/BF00160154.
 
     Raises:
-        UsageError: `alpha` is not positive, or there is less than one category.
+        UsageError: `alpha` is not positive, or there are no categories.
     """
     from scipy.special import gammainc, gammaincinv
 

@@ -25,13 +25,13 @@ def write_trees(
     store: PathLike | None = None,
     to_store: bool = False,
 ) -> int:
-    """Write families that have trees, one at a time, with provenance beside a file; return how many.
+    """Write families with trees, one at a time, with provenance for a file; return their number.
 
     Args:
-        families: what `infer_trees` yields.
+        families: as yielded by `infer_trees`.
         target: a path, or `-`/None for standard output.
         config: for the provenance.
-        format: `stockholm`, or `newick` (one line a family, in their order); None takes it from the suffix.
+        format: `stockholm`, or `newick` (one line per family, in their order); None takes it from the suffix.
         store: the store's folder, None for the default.
         to_store: write into the store instead of `target`.
 

@@ -26,11 +26,11 @@ _AHEAD = 4  # families that wait for each process: enough to keep it busy, few e
 
 _AGAIN = 5.0  # seconds after which a time limit is called again: a library's callbacks may have swallowed the first call
 
-_prepared: set[tuple[object, object]] = set()  # what this process has been prepared for
+_prepared: set[tuple[object, object]] = set()  # preparations done in this process
 
 
 class OutOfTime(BaseException):
-    """A family has used up its time. No `Exception`, so that no library takes it for one of its own."""
+    """A family has used up its time. Not an `Exception`, so that no library handles it."""
 
 
 def ordered_map(
@@ -82,8 +82,8 @@ def _attempt(
         if prepare is not None and timeout is not None and (prepare, options) not in _prepared:
             prepare(options)
             _prepared.add((prepare, options))
-        # One thread a family: families are what runs in parallel, and threads that wait for each other over matrices this
-        # small cost many times what they save.
+        # One thread per family: families are processed in parallel, and for such small matrices synchronising threads costs
+        # many times what they save.
         with _thread_pools().limit(limits=1), time_limit(timeout):
             return work(family, options)
     except PhylocliError as error:
@@ -96,7 +96,7 @@ def _attempt(
 
 @functools.cache
 def _thread_pools() -> ThreadpoolController:
-    """Return what sets the threads of NumPy's linear algebra; finding the libraries takes longer than a small family."""
+    """Return the controller of NumPy's linear algebra threads; finding the libraries takes longer than a small family."""
     import numpy  # noqa: F401  whose library is to be found
 
     return ThreadpoolController()
@@ -120,5 +120,5 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        if left:  # the caller had an alarm of its own
+        if left:  # the caller had its own alarm
             signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - start), 1e-3), interval)

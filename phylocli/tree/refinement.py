@@ -1,4 +1,4 @@
-"""The likelihood pass that follows a distance tree, or a tree that was given: how far it goes, and what it is called."""
+"""The likelihood refinement of a distance tree or a given tree: its extent and its description."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FULL_TOLERANCE = 0.05
 
 
 def refines(model: str) -> bool:
-    """Return whether there is a likelihood for what `Settings.model` says: not for distances that are a formula."""
+    """Return whether the model `Settings.model` has a likelihood, unlike formulas for distances."""
     return model in MODELS
 
 
@@ -41,17 +41,17 @@ def refine(
     alpha: float | None = None,
     full: bool = False,
 ) -> Inferred:
-    """Return a tree with lengths by likelihood, words for its note, and the α that goes with them.
+    """Return a tree with lengths by likelihood, a description for its note, and the α that belongs to them.
 
     Args:
         tree: three tips or more.
         names: of the rows; the tips' names.
         states: alignment, shape (n, columns).
         settings: model and α.
-        alpha: the shape that the tree's distances were computed with; None: as the settings say, else estimated.
+        alpha: the shape used for the tree's distances; None: that of the settings, else estimated.
         full: fit lengths, their scale and α to the maximum. Otherwise one sweep over the branches of a distance tree, which
-            mends their proportions and leaves scale and α as the distances have them: those come from continuous Γ rates,
-            whereas four categories draw long trees too long (docs/likelihood.md).
+            corrects their proportions and keeps scale and α of the distances: those are from continuous Γ rates, whereas
+            four categories make long trees too long (docs/likelihood.md).
     """
     from phylocli.tree.likelihood import refine_trees
 
@@ -69,12 +69,12 @@ def refine(
 
 
 def schedule(full: bool) -> dict[str, Any]:
-    """Return how far a fit goes, as arguments of `refine_trees`."""
+    """Return the extent of a fit, as arguments of `refine_trees`."""
     return {"sweeps": _FULL_SWEEPS, "tolerance": _FULL_TOLERANCE} if full else {"sweeps": 1, "fit_alpha": False}
 
 
 def words_for(found: Refined, model: str, full: bool) -> str:
-    """Return what a note says of a fit."""
+    """Return the description of a fit for the note."""
     words = "lengths by likelihood" if full else "lengths by one likelihood sweep"
     return f"{words}, {model.upper()}+Γ4 (α = {found.alpha:.3g}, log likelihood {found.log_likelihood:.2f})"
 
@@ -103,7 +103,7 @@ def improve(
 ) -> Inferred:
     """Return a tree after interchanges under the likelihood and one more sweep, words for its note, and the α.
 
-    The sum of the lengths stays: each sweep would draw them out a little more, away from the scale that distances gave.
+    The sum of the lengths is kept: each sweep would increase it slightly, away from the scale of the distances.
 
     Args:
         tree: with lengths by likelihood.

@@ -1,6 +1,6 @@
-"""Where the root goes: midpoint, minimum variance, an outgroup; and changing the root of a tree held as arrays.
+"""Rooting: midpoint, minimum variance, an outgroup; and rerooting of a tree held as arrays.
 
-Rooting moves no path length between tips, only what counts as an ancestor.
+Rooting does not change path lengths between tips, only which nodes are ancestors.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ METHODS = ("midpoint", "minvar", "none")
 
 
 def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -> Tree:
-    """Return the tree rooted anew; branch lengths must not be missing.
+    """Return the rerooted tree; branch lengths must not be missing.
 
-    Nodes of one child, such as the root of a tree in redundant parentheses, are merged with that child. A root that has
-    several places to go, because paths or variances are equal, goes to the first of them in the tree's own order.
+    Nodes with one child, such as the root of a tree in redundant parentheses, are merged with that child. If there are
+    several positions for the root, because paths or variances are equal, the first in tree order is used.
 
     Args:
         tree: any tree, rooted or not.
         method: `midpoint` (the middle of the longest path), `minvar` (least variance of the root-to-tip distances, Mai,
             Sayyari & Mirarab 2017, doi:10.1371/journal.pone.0182238), or `none` (as the engine left it).
-        outgroup: names of tips; where there are any, the root goes to the middle of the branch above them instead.
+        outgroup: names of tips; if given, the root is in the middle of the branch above them instead.
 
     Raises:
         UsageError: no such method.
@@ -52,10 +52,10 @@ def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -
 def reroot(tree: Tree, node: int, above: float) -> Tree:
     """Return the tree with its root on the branch above `node`, `above` of it below the root and the rest on the other side.
 
-    An old root that is left with one child, or with none, disappears. Path lengths between tips do not change. Support
-    values (labels of inner nodes that are numbers) stay with their branches; both halves of the branch that the root divides
-    carry its own. Other labels of nodes whose descendants change are dropped: they name a clade that is none any more. On a
-    branch above all tips there is no place for a root; the tree keeps its own.
+    An old root that remains with one child, or with none, is removed. Path lengths between tips do not change. Support
+    values (numeric labels of inner nodes) stay with their branches; both halves of the branch divided by the root have its
+    value. Other labels of nodes whose descendants change are dropped, because the clade that they name no longer exists. The
+    branch above all tips cannot be divided; the tree then keeps its root.
     """
     if node == 0:
         return tree
@@ -83,14 +83,14 @@ def reroot(tree: Tree, node: int, above: float) -> Tree:
     new_parent: list[int] = []
     new_length: list[float] = []
     new_names: list[str] = []
-    stack: list[tuple[int, int, float]] = [(-1, -1, 0.0)]  # -1 as a node: the new root
+    stack: list[tuple[int, int, float]] = [(-1, -1, 0.0)]  # node -1 is the new root
     while stack:
         old, up, above_it = stack.pop()
         if old < 0:
             following = [(node, above), (path[0], length[node] - above)]
         else:
             following = below[old] if old in below else [(child, length[child]) for child in children[old]]
-            if old in below and len(following) == 1:  # the old root, now a mere point on a branch
+            if old in below and len(following) == 1:  # the old root is now only a point on a branch
                 child, further = following[0]
                 if not tree.is_tip[child]:
                     label[child] = tree.names[child] or label[old]
@@ -105,7 +105,7 @@ def reroot(tree: Tree, node: int, above: float) -> Tree:
 
 
 def _farthest_tip(tree: Tree, start: int) -> tuple[int, npt.NDArray[np.float64]]:
-    """Return the tip farthest from a node, and all nodes' distances from it."""
+    """Return the tip farthest from a node, and the distances of all nodes from it."""
     distance = _distances_from(tree, start)
     tips = tree.tips()
     return int(tips[distance[tips].argmax()]), distance
@@ -128,7 +128,7 @@ def _distances_from(tree: Tree, start: int) -> npt.NDArray[np.float64]:
 def _midpoint_root(tree: Tree) -> Tree:
     first, _ = _farthest_tip(tree, int(tree.tips()[0]))
     second, from_first = _farthest_tip(tree, first)
-    # Walk up from the deeper end of the longest path to its middle; it lies above that end, at or below the common ancestor.
+    # From the deeper end of the longest path up to its middle, which is at or below the common ancestor.
     half = from_first[second] / 2
     depth = tree.root_distances()
     node = first if depth[first] >= depth[second] else second
@@ -166,7 +166,7 @@ def _minvar_root(tree: Tree) -> Tree:
         other_squares = all_squares[up] - (squares[node] + 2 * step * sums[node] + below[node] * step * step)
         all_sums[node] = sums[node] + other_sums + others * step
         all_squares[node] = squares[node] + other_squares + 2 * step * other_sums + others * step * step
-    # x up from a node: distances of the m tips below grow by x, those of the others shrink by x.
+    # At x above a node, distances of the m tips below increase by x, those of the others decrease by x.
     shift = 2 * below / n - 1
     cross = sums - (all_sums - sums)  # Σ of the distances below − Σ of the others
     curvature = 1 - shift**2
@@ -195,9 +195,9 @@ def _outgroup_root(tree: Tree, outgroup: set[str]) -> Tree:
 
 
 def _branch_of(tree: Tree, group: set[str]) -> tuple[int, bool]:
-    """Return the node whose branch cuts the group off, and whether it holds the group alone.
+    """Return the node whose branch cuts off the group, and whether the group is below it.
 
-    The group may lie around the root of the tree as it stands; then the others are the clade.
+    The group may include the current root of the tree; then the others are the clade.
     """
     tip = tree.is_tip
     wanted = np.array([bool(t) and name in group for t, name in zip(tip, tree.names, strict=True)])

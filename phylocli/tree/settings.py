@@ -1,4 +1,4 @@
-"""What a tree engine is given, what it has, and what it returns."""
+"""Input settings, traits and output of a tree engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phylocli.tree.distances.matrix import FORMULAS, MAX_DISTANCE, DistanceRepor
 from phylocli.tree.models import MODELS
 
 SINGLE_ABOVE = 2_000
-"""Larger families have their distance matrix, and what is made of it, in single precision: half the memory and time."""
+"""Above this size, distance matrices are in single precision: half the memory and time."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Settings:
     Attributes:
         model: `lg`, `wag`, `jtt`, `poisson`, or for distance engines also `kimura` and `p`.
         alpha: shape of the Γ distribution of site rates, for distances; None estimates it from pairs of rows.
-        min_overlap: pairs of rows that share fewer columns have no distance of their own.
+        min_overlap: pairs of rows that share fewer columns have no distance.
         max_distance: distances of saturated pairs.
-        seed: for engines that draw random numbers.
+        seed: for engines with random numbers.
         timeout: seconds of wall time for an external program; None has no end. What the engine does itself is not counted.
     """
 
@@ -45,8 +45,8 @@ class Traits:
 
     Attributes:
         models: the models that it has.
-        uses_distances: it works on the matrix of pairwise distances: it bounds the number of sequences, resampling columns
-            gives bootstrap support, and its branch lengths and splits are improved by likelihood unless told otherwise.
+        uses_distances: it works on the matrix of pairwise distances. This limits the number of sequences; bootstrap support
+            is from resampled columns, and branch lengths and splits are improved by likelihood by default.
         automatic_up_to: `auto` takes it for families of up to so many different sequences; None: never.
         available: whether its program or package is there.
     """
@@ -66,7 +66,7 @@ class Inferred(NamedTuple):
 
 
 def shape(states: npt.NDArray[np.uint8], settings: Settings) -> float:
-    """Return the α to use: what the user gave, else the estimate from the rows."""
+    """Return the α to use: the user's, else the estimate from the rows."""
     if settings.model in FORMULAS:
         return 1.0
     if settings.alpha is not None:
@@ -77,7 +77,7 @@ def shape(states: npt.NDArray[np.uint8], settings: Settings) -> float:
 def distances_of(
     states: npt.NDArray[np.uint8], settings: Settings, alpha: float
 ) -> tuple[npt.NDArray[np.floating[Any]], DistanceReport]:
-    """Return the distance matrix that the settings ask for, and a report of saturated and undefined pairs."""
+    """Return the distance matrix for the settings, and a report of saturated and undefined pairs."""
     return distance_matrix_report(
         states,
         model=settings.model,

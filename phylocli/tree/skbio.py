@@ -11,7 +11,7 @@ from phylocli.formats.tree import Tree
 
 
 class _NoTorch:
-    """A finder that makes PyTorch look as if it were not installed."""
+    """An import finder that hides PyTorch, as if it were not installed."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
@@ -20,7 +20,7 @@ class _NoTorch:
 
 
 def import_skbio() -> Any:
-    """Import scikit-bio's trees without PyTorch, which its test helpers load where it is installed.
+    """Import scikit-bio's trees without PyTorch, which its test helpers load if it is installed.
 
     That would cost each process two seconds and 200 MB. Whoever needs PyTorch can import it afterwards.
     """

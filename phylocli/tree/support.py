@@ -1,4 +1,4 @@
-"""How well branches are supported: which measure, and its values as labels of a tree."""
+"""Branch support: measures, and their values as labels of a tree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Measure(NamedTuple):
 
     Attributes:
         name: one of `METHODS`.
-        replicates: how many resampled alignments it rests on.
+        replicates: number of resampled alignments.
     """
 
     name: str
@@ -77,8 +77,8 @@ def add_support(
         states: alignment, shape (n, columns).
         settings: model and seed, and for bootstrap all that makes distances.
         measure: which support.
-        alpha: shape of Γ that the tree was made with; None: as the settings say, else estimated.
-        engine: what made the tree, for bootstrap: a module that works on distances.
+        alpha: shape of Γ of the tree; None: that of the settings, else estimated.
+        engine: the engine of the tree, for bootstrap: a module that works on distances.
     """
     if measure.name == "bootstrap":
         assert engine is not None
@@ -118,7 +118,7 @@ def _labelled(tree: Tree, values: npt.NDArray[np.float64], digits: int) -> Tree:
 def _resampled_trees(
     states: npt.NDArray[np.uint8], settings: Settings, engine: TreeEnginePlugin, names: list[str], replicates: int
 ) -> Iterator[Tree]:
-    """Yield trees of alignments whose columns are drawn with replacement (Felsenstein 1985, doi:10.2307/2408678).
+    """Yield trees of alignments with columns sampled with replacement (Felsenstein 1985, doi:10.2307/2408678).
 
     Rows that are the same in a replicate are joined at one node, so that no split among them counts.
     """

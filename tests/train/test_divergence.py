@@ -68,7 +68,7 @@ def test_rollback_goes_on_from_the_last_checkpoint_at_half_the_rate(
     plain = train(families, tmp_path / "plain", 8)
     fail_once(monkeypatch, 6)
     metrics = train(families, tmp_path / "run", 8, on_divergence="rollback")
-    assert "going back to step 4 with 0.5 times the learning rate" in capsys.readouterr().err
+    assert "returning to step 4 with 0.5 times the learning rate" in capsys.readouterr().err
     assert metrics["step"].to_list() == list(range(1, 9))
     assert metrics["loss"][:5].to_list() == plain["loss"][:5].to_list()
     assert metrics["learning_rate"][:4].to_list() == plain["learning_rate"][:4].to_list()

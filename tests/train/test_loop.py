@@ -241,7 +241,7 @@ def test_a_finished_run_is_not_trained_again_but_its_model_is_mended(families: P
 
 def test_a_run_folder_in_use_is_never_overwritten(families: Path, tmp_path: Path) -> None:
     train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL)
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already contains a run"):
         train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL)
     with pytest.raises(UsageError, match=r"other settings: batch\.pairs = 16, seed = 0"):
         train_model(
@@ -249,7 +249,7 @@ def test_a_run_folder_in_use_is_never_overwritten(families: Path, tmp_path: Path
         )
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("…")
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="contains no run"):
         train_model([families], tmp_path / "thesis", steps=2, device="cpu", settings=SMALL, resume=True)
 
 

@@ -1,6 +1,6 @@
-"""Baselines, one file each: what any embedding must beat, from amino-acid composition to phmmer.
+"""Baselines, one file each, from amino-acid composition to phmmer.
 
-A baseline has a function `embed(name, ids, sequences) -> Embedding`; `phylocli.core.protocols.BaselinePlugin` has the
+A baseline has a function `embed(name, ids, sequences) -> Embedding`; `phylocli.core.protocols.BaselinePlugin` is the
 contract. `untrained`, the encoder with random weights, comes from the model and is not a file here.
 """
 

@@ -25,8 +25,8 @@ def external_search(program: str, commands: Commands, install: str) -> Search:
 
     Args:
         program: its name on PATH.
-        commands: returns what to run, given the program, the files of queries, targets and hits, a scratch folder and the
-            number of targets.
+        commands: returns the command lines, given the program, the files of queries, targets and hits, a scratch folder and
+            the number of targets.
         install: the command that installs it, for the error.
 
     Raises:

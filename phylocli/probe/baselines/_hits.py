@@ -19,7 +19,7 @@ Hits = tuple[IntArray, FloatArray]
 """Rows of the targets that one query hit, and their bit scores."""
 
 MAX_EVALUE = 1000.0
-"""Hits up to this E-value are ranked, as in the benchmarks that the report is held against; they cost a sensitive search."""
+"""Maximum E-value of ranked hits, as in the benchmarks that the report is compared with; this needs a sensitive search."""
 
 Search = Callable[[list[str], list[str]], Iterable[Hits]]
 """Given the letters of queries and targets, yields the hits of each query, in order."""
@@ -36,7 +36,7 @@ class HitSimilarity:
     """Similarity of rows of a dataset by their bit scores; every query is searched once, and its hits are kept.
 
     Args:
-        search: given the letters of queries and targets, yields one (target indices, bit scores) a query, in order.
+        search: given the letters of queries and targets, yields one (target indices, bit scores) per query, in order.
         sequences: the letters of every row.
     """
 

@@ -13,7 +13,7 @@ from phylocli.tree.models import substitution_model
 
 
 def kmer_frequencies(residues: str, k: int) -> npt.NDArray[np.float32]:
-    """Return the relative frequencies of the k-mers of a sequence, shape (20^k,); unknown letters count for none.
+    """Return the relative frequencies of the k-mers of a sequence, shape (20^k,); k-mers with unknown letters are ignored.
 
     The k-mer of states s₁ … s_k (order of `alphabet.AMINO_ACIDS`) has index Σ s_i · 20^(k−i).
     """

@@ -22,7 +22,7 @@ def one_hot(sequences: SequenceOf[str]) -> npt.NDArray[np.float32]:
     One column a position and amino acid, position by position; columns that are the same for all sequences are left out.
 
     Raises:
-        UsageError: too many sequences and positions to be held, or sequences that are all the same.
+        UsageError: too many sequences and positions to fit in memory, or sequences that are all identical.
     """
     longest = max(map(len, sequences))
     states = alphabet.encode_states([s.ljust(longest, "-") for s in sequences])

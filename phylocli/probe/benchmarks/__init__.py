@@ -19,7 +19,7 @@ from phylocli.probe.benchmarks._files import find
 
 
 def benchmark_names() -> list[str]:
-    """Return the benchmarks there are."""
+    """Return the names of the benchmarks."""
     return BENCHMARKS.names()
 
 
@@ -28,12 +28,12 @@ def load_benchmark(name: str, folder: Path, part: str | None = None) -> Benchmar
 
     Args:
         name: of `benchmark_names()`.
-        folder: where its files lie, at any depth.
-        part: what is scored; None takes the default, which is never a test part where there is another.
+        folder: the folder of its files, at any depth.
+        part: the part to score; None takes the default, which is a test part only if there is no other.
 
     Raises:
-        UsageError: no such benchmark or part, or no such files.
-        BadInputError: files that are not what their names say.
+        UsageError: an unknown benchmark or part, or missing files.
+        BadInputError: files with unexpected content.
     """
     module = BENCHMARKS.load(name)
     if not folder.is_dir():

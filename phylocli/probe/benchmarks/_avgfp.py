@@ -30,7 +30,7 @@ def read_avgfp(folder: Path) -> tuple[str, pl.DataFrame]:
             letters, offset = str(wild["wt"]), int(wild["offset"])
         except (ValueError, KeyError, TypeError) as error:
             raise BadInputError(
-                f"{wild_path.name} holds no wild type", why="it must have avgfp.wt and avgfp.offset"
+                f"{wild_path.name} contains no wild type", why="it must have avgfp.wt and avgfp.offset"
             ) from error
     frame = frame.filter(~pl.col("variant").str.contains(r"\*")).unique("variant", keep="first", maintain_order=True)
     frame = frame.filter(pl.col("variant").str.contains(r"[A-Z]\d+[A-Z]"))

@@ -1,4 +1,4 @@
-"""What a benchmark gives back."""
+"""The data of a benchmark."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Benchmark:
         tasks: probes to run.
         columns: label columns that are judged.
         source: the files' names, for messages.
-        resample_by: column whose classes the bootstrap draws whole.
+        resample_by: column whose classes the bootstrap resamples.
         trees: families with trees.
-        published: figures from papers to hold the result against, as a sentence; empty where there are none on this part.
+        published: published results for comparison, as a sentence; empty if there are none for this part.
     """
 
     frame: pl.DataFrame

@@ -24,9 +24,9 @@ def find(folder: Path, *patterns: str) -> Path:
     if found is not None:
         return found
     raise UsageError(
-        f"{folder} holds none of this benchmark's files",
+        f"{folder} contains none of this benchmark's files",
         why=f"looked for {', '.join(patterns)}, at any depth",
-        fix="see docs/probe.md for where they come from, and name their folder with --data",
+        fix="see docs/probe.md for their sources, and name their folder with --data",
     )
 
 
@@ -55,7 +55,7 @@ def read(path: Path, *needed: str) -> pl.DataFrame:
 
 
 def read_json(path: Path, *needed: str) -> list[dict[str, Any]]:
-    """Return the records of a file of one JSON list, each with at least these fields.
+    """Return the records of a file with one JSON list, each with at least these fields.
 
     Raises:
         BadInputError: no such list, or a field is missing.
@@ -80,7 +80,7 @@ def is_json(path: Path) -> bool:
 
 
 def with_ids(frame: pl.DataFrame, prefix: str) -> pl.DataFrame:
-    """Return the frame with a column `id`: of its own, or the prefix and the row's number from 1."""
+    """Return the frame with a column `id`: its own, or the prefix and the row's number from 1."""
     import polars as pl
 
     if "id" in frame.columns:
@@ -93,7 +93,7 @@ def read_tape(folder: Path, task: str, name: str, field: str, column: str) -> pl
     """Return a part of one of TAPE's regressions: `id`, `split`, the quantity under the name `column`, and `sequence`.
 
     Args:
-        folder: where `<task>_<name>.json` or the table `tape_<task>/<name>.tsv` lies.
+        folder: the folder of `<task>_<name>.json` or the table `tape_<task>/<name>.tsv`.
         task: as TAPE's files call it.
         name: of the part; also the split's.
         field: of the quantity in the JSON records, a number or a list of one.

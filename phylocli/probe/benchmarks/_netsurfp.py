@@ -1,10 +1,10 @@
 """NetSurfP-2's data sets: secondary structure of proteins as arrays in NPZ files.
 
-Klausen et al. 2019, doi:10.1002/prot.25674. Each file has `pdbids` (N,) and `data` (N, L, 68); what the columns are is said
-where the files are published (https://services.healthtech.dtu.dk/services/NetSurfP-2.0/): 0–19 the amino acid one-hot in
-alphabetical order (none: unknown), 20–49 an HMM profile, 50 whether there is a residue, 51 whether it is ordered, 52
-whether it is evaluated (CB513), 53–56 solvent accessibility, 57–64 the eight states one-hot in the order GHIBESTC, 65–66
-angles, 67 the greatest accessibility.
+Klausen et al. 2019, doi:10.1002/prot.25674. Each file has `pdbids` (N,) and `data` (N, L, 68), with these columns
+(https://services.healthtech.dtu.dk/services/NetSurfP-2.0/): 0–19 the amino acid one-hot in alphabetical order (none:
+unknown), 20–49 an HMM profile, 50 whether there is a residue, 51 whether it is ordered, 52 whether it is evaluated (CB513),
+53–56 solvent accessibility, 57–64 the eight states one-hot in the order GHIBESTC, 65–66 angles, 67 the maximum
+accessibility.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MASK, _ORDERED, _EVALUATED, _STATES = 50, 51, 52, slice(57, 65)
 
 
 def read_netsurfp(path: Path) -> pl.DataFrame:
-    """Return the proteins of one file: `id`, `sequence`, `ss3`, `ss8` and `resolved`, texts of one letter a residue.
+    """Return the proteins of one file: `id`, `sequence`, `ss3`, `ss8` and `resolved`, strings with one letter per residue.
 
     `resolved` is 1 for residues that are ordered and evaluated: those that count in published figures.
 
@@ -51,7 +51,7 @@ def read_netsurfp(path: Path) -> pl.DataFrame:
     if data.ndim != 3 or data.shape[2] != COLUMNS or len(data) != len(names):
         raise BadInputError(
             f"{path.name} is not a dataset of NetSurfP-2",
-            why=f"'data' has shape {data.shape}, and there are {len(names)} 'pdbids'",
+            why=f"'data' has shape {data.shape}, but there are {len(names)} 'pdbids'",
             fix=f"'data' must be (proteins, residues, {COLUMNS})",
         )
     rows = []

@@ -23,7 +23,7 @@ def load(folder: Path, part: str) -> Benchmark:
 
     if part == "split10":
         frame = _read(find(folder, "split10.csv*"))
-        # By name, so that the same proteins are scored whatever the file's order.
+        # Sorted by name, so that the scored proteins do not depend on the order of the file.
         fifth = (
             pl.col("id").str.to_uppercase().map_elements(lambda name: sum(name.encode()) % _HELD_OUT, return_dtype=pl.Int64)
         )

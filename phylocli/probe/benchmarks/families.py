@@ -1,4 +1,4 @@
-"""Families of Stockholm records: retrieval by family and clan, and distances along trees, which are made where they lack."""
+"""Families of Stockholm records: retrieval by family and clan, and distances along trees; missing trees are inferred."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = ("dev",)
 
 
 def load(folder: Path, part: str) -> Benchmark:
-    """Read `dev.sto` (or the only `*.sto`): one Stockholm record a family; members are embedded unaligned."""
+    """Read `dev.sto` (or the only `*.sto`): one Stockholm record per family; members are embedded unaligned."""
     import polars as pl
 
     path = find(folder, "families/dev.sto*", "dev.sto*", "*.sto*")

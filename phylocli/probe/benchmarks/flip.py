@@ -1,4 +1,4 @@
-"""FLIP: fitness of variants of GB1, in splits that ask for more than what was seen.
+"""FLIP: fitness of GB1 variants, in splits that require extrapolation.
 
 Dallago et al. 2021, doi:10.1101/2021.11.09.467890.
 """

@@ -1,4 +1,4 @@
-"""Secondary structure of every residue, in three states and, where the files have them, eight: NetSurfP-2 or TAPE."""
+"""Secondary structure of every residue, in three states and, if available, eight: NetSurfP-2 or TAPE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PARTS = ("valid", "cb513", "ts115", "casp12")
 _THREE = "HEC"
 _HELD_OUT = 10
-"""One of so many training proteins of NetSurfP-2's files is held out, by its name: they name no validation part."""
+"""One in this many training proteins of NetSurfP-2's files is held out, by name, because they have no validation part."""
 
 _PUBLISHED = {
     "cb513": "LSTM and ResNet 0.75, transformer 0.73, one-hot 0.69, with an alignment 0.80 (Q3 on CB513; Rao et al. 2019; "
@@ -53,7 +53,7 @@ def _benchmark(frame: pl.DataFrame, source: str, part: str) -> Benchmark:
 
 
 def _netsurfp(train: Path, part: str) -> Benchmark:
-    """Return the arrays' benchmark: a tenth of the training proteins held out, and the test part if one is asked for."""
+    """Return the benchmark of the arrays: a tenth of the training proteins held out, and the test part if requested."""
     import polars as pl
 
     held = pl.col("id").map_elements(lambda name: sum(name.encode()) % _HELD_OUT == 0, return_dtype=pl.Boolean)

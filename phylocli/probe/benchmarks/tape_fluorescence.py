@@ -1,4 +1,4 @@
-"""TAPE fluorescence: brightness of distant variants, learned from near ones (Rao et al. 2019, arXiv 1906.08230)."""
+"""TAPE fluorescence: brightness of distant variants, trained on close ones (Rao et al. 2019, arXiv 1906.08230)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _near_and_far(folder: Path) -> pl.DataFrame:
     import polars as pl
 
     _, frame = read_avgfp(folder)
-    # By name, so that the same variants are held out whatever the file's order.
+    # Sorted by name, so that the held-out variants do not depend on the order of the file.
     fifth = pl.col("variant").map_elements(lambda name: sum(name.encode()) % _HELD_OUT, return_dtype=pl.Int64)
     split = pl.when(fifth == 0).then(pl.lit("valid")).otherwise(pl.lit("train"))
     far = pl.col("variant").str.count_matches(",") >= NEAR

@@ -1,4 +1,4 @@
-"""The items of an evaluation and what is known of them: labels, splits, sequences and trees, joined by id."""
+"""The items of an evaluation with labels, splits, sequences and trees, joined by id."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ WILD_TYPE_COLUMN = "wildtype"
 
 @dataclass(frozen=True)
 class Dataset:
-    """The items that are scored and what is known of them; every array has one entry an item.
+    """The scored items and their data; every array has one entry per item.
 
     Attributes:
         ids: the items.
@@ -58,17 +58,17 @@ class Dataset:
         class_names: the names behind the codes, by column.
         terms: columns of several labels an item (GO terms, EC numbers).
         values: numeric labels by column, NaN where unknown, shape (n,).
-        split: `train`, `valid` or `test` of each item; None where the labels have no split.
-        residue_labels: texts with one letter a residue, by column.
+        split: `train`, `valid` or `test` of each item; None if the labels have no split.
+        residue_labels: strings with one letter per residue, by column.
         residue_mask: texts of `0` (leave this residue out) and `1`, or None.
         wild_type: row of each variant's wild type, −1 for wild types and items that are not variants; None without any.
-        mutations: number of mutations of each item, where a column names them.
-        sequences: letters by id, where there are sequences.
+        mutations: number of mutations of each item, if there is such a column.
+        sequences: letters by id, if there are sequences.
         trees: family records with trees.
         evaluate: the split that tasks without training (retrieval, clustering, geometry) score; None is all items.
         groupings: clusters of the items that are not labels, by name, shape (n,).
         split_by: column (or grouping) whose classes are kept whole when folds are made.
-        resample_by: column (or grouping) whose classes are drawn whole by the bootstrap.
+        resample_by: column (or grouping) whose classes the bootstrap resamples.
         taken: how each column was interpreted, and why.
     """
 
@@ -110,19 +110,19 @@ class Dataset:
         Columns of sequences and columns in which (nearly) every value is unique are left out.
 
         Args:
-            frame: from `read_labels`, one row an item.
+            frame: from `read_labels`, one row per item.
             name: the table's name, for messages.
             columns: only these label columns; None takes all that fit.
-            split_column: the column of train, valid or test; None looks for none.
-            split_by: what keeps related items together when folds are made.
-            resample_by: what the bootstrap draws whole.
+            split_column: the column of train, valid or test; None ignores it.
+            split_by: the groups that folds keep together.
+            resample_by: the groups that the bootstrap resamples.
             options: how the user wants columns to be interpreted.
             sequences: letters by id.
             trees: family records with trees.
 
         Raises:
-            UsageError: a column that is asked for does not exist or cannot serve as a label; clusters by identity where an
-                item has no sequence.
+            UsageError: a requested column does not exist or cannot be used as a label; clusters by identity if an item has
+                no sequence.
             BadInputError: unknown splits or wild types.
         """
         import polars as pl
@@ -187,14 +187,14 @@ class Dataset:
         return self.rows_of(self.evaluate) if self.evaluate else np.arange(len(self.ids))
 
     def groups(self, rows: IntArray | None) -> IntArray | None:
-        """Return the bootstrap's groups of these rows, or None where items are drawn one by one.
+        """Return the bootstrap groups of these rows, or None if items are resampled one by one.
 
-        An item without a class in the column is a group of its own.
+        An item without a class in the column is its own group.
         """
         return None if self.resample_by is None or rows is None else self.groups_of(self.resample_by, rows)
 
     def groups_of(self, column: str, rows: IntArray) -> IntArray:
-        """Return the classes of these rows in a column as groups; an item without a class is a group of its own."""
+        """Return the classes of these rows in a column as groups; an item without a class is its own group."""
         codes = (self.groupings if column in self.groupings else self.classes)[column][rows]
         single = codes < 0
         return np.where(single, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
@@ -235,7 +235,7 @@ class _Labels:
         """Add a column, and return how it was interpreted.
 
         Raises:
-            UsageError: the user asks for it, and it cannot serve as a label.
+            UsageError: the user requested it, and it cannot be used as a label.
         """
         if found.texts is not None and found.role == "classes":
             return self._add_classes(found, named=named)
@@ -252,7 +252,7 @@ class _Labels:
         return Taken(found.name, found.role, found.why + self._unknown(found))
 
     def _unknown(self, found: Column) -> str:
-        """Return how many items have no value in a column, as the end of a sentence."""
+        """Return the number of items without a value in a column, as the end of a sentence."""
         known = self.items
         if found.values is not None:
             known = int(np.isfinite(found.values).sum())
@@ -304,8 +304,8 @@ def _group_by_identity(
 
 
 def _read_mutations(ids: SequenceOf[str], frame: pl.DataFrame, name: str) -> tuple[IntArray | None, IntArray | None]:
-    """Return each variant's wild type (the item that the column `wildtype` names, else the one item without mutations) and
-    number of mutations; None where there are no variants.
+    """Return each variant's wild type (given by the column `wildtype`, else the one item without mutations) and number of
+    mutations; None if there are no variants.
 
     Raises:
         BadInputError: a wild type that is not an item.
@@ -318,11 +318,11 @@ def _read_mutations(ids: SequenceOf[str], frame: pl.DataFrame, name: str) -> tup
         wanted = texts_of(frame[by_lower[WILD_TYPE_COLUMN]]).to_list()
         unknown = next((w for w in wanted if w is not None and w not in row), None)
         if unknown is not None:
-            if counts is None:  # a column of that name may hold anything
+            if counts is None:  # a column of that name may contain anything
                 return None, None
             raise BadInputError(
                 f"{name}: the wild type {shorten(unknown)!r} is not an item with labels and an embedding",
-                fix="give the wild type a row of its own, and embed it with the variants",
+                fix="add a row for the wild type, and embed it with the variants",
             )
         wild_type = np.array([-1 if w is None else row[w] for w in wanted], dtype=np.int64)
     elif counts is not None:

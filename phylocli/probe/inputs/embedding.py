@@ -21,12 +21,12 @@ class Embedding:
 
     Attributes:
         name: how the report calls it.
-        ids: one a row, unique.
+        ids: one per row, unique.
         vectors: shape (n, D), float32.
-        source: where it came from: a file's name, or what was computed.
+        source: the name of a file, or a description.
         metadata: of the file (model fingerprint, pooling, layer).
         baseline: whether it was computed here to compare with.
-        residues: gives the embeddings of residues, where there are any; `vectors` are then their means.
+        residues: returns the residue embeddings, if there are any; `vectors` are then their means.
         only_residues: evaluate only the residues (another embedding has the same vectors of sequences).
         search: scores of rows against rows, for a baseline that searches and has no vectors.
     """
@@ -43,7 +43,7 @@ class Embedding:
 
     @classmethod
     def of(cls, table: EmbeddingTable, name: str | None = None) -> Embedding:
-        """Return the embedding that a table holds, its vectors in memory; None names it as the table's file."""
+        """Return the embedding in a table, with its vectors in memory; None uses the name of the table's file."""
         return cls(name or table.title, table.ids, table.numpy(), table.name, table.metadata, residues=table.residues)
 
     def aligned_to(self, ids: SequenceOf[str]) -> Embedding:
@@ -59,7 +59,7 @@ class Embedding:
     def similarity(self, targets: IntArray) -> Callable[[IntArray], npt.NDArray[np.float32]]:
         """Return a function from rows (queries,) to their similarity with `targets`, (queries, targets): the cosine.
 
-        A baseline that searches gives the scores of its hits instead, −inf where there is none.
+        A baseline that searches returns the scores of its hits instead, −inf for other targets.
         """
         if self.search is not None:
             search = self.search

@@ -1,16 +1,16 @@
-"""What a column of a labels table holds: classes, quantities, terms, a letter a residue, or mutations.
+"""Types of the columns of a labels table: classes, quantities, terms, residue labels, or mutations.
 
 The policy, which `docs/probe.md` states for users, in this order:
 
-1. What the user says: `--classes`, `--quantities`.
-2. Texts of one letter a residue, where there are sequences: labels of residues.
-3. Lists, also as texts (`['a', 'b']`), and texts of shared words between `;`, `,` or `|`: terms.
-4. Numbers: classes where the column's name is one of a classification (`family`, `taxid`, …), where they are whole, of
-   at most `MAX_INTEGER_CLASSES` kinds and on average two items a kind, or where two of few spellings are one number (`1.1`
-   and `1.10` are codes); else a quantity.
-5. Other texts and truth values: classes.
+1. The user's options: `--classes`, `--quantities`.
+2. Strings with one letter per residue, if there are sequences: residue labels.
+3. Lists, also as text (`['a', 'b']`), and text with shared words separated by `;`, `,` or `|`: terms.
+4. Numbers: classes if the column's name is that of a classification (`family`, `taxid`, …), if they are integers with at
+most `MAX_INTEGER_CLASSES` distinct values and on average two items per value, or if one number has two spellings (`1.1` and
+`1.10` are codes); else a quantity.
+5. Other text and booleans: classes.
 
-Blanks around a value are dropped, and what `values.MISSING` lists is unknown everywhere.
+Blanks around a value are stripped, and the values in `values.MISSING` are unknown everywhere.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_INTEGER_CLASSES = 50
 """A column of whole numbers with at most so many different values may be classes, with more it is a quantity."""
 
 WILD_TYPES = frozenset({"", "wt", "wildtype", "wild-type", "wild type", "wild_type", "_wt"})
-"""What stands, in any case, in a column of mutations where there is none."""
+"""Values in a column of mutations, in any case, that mean none."""
 
 MIN_LISTED = 0.01
 """A column of text is one of terms where at least this fraction of its values are lists of several."""
@@ -63,7 +63,7 @@ class Terms:
     Attributes:
         names: the terms, sorted.
         member: scipy CSR matrix (n, terms) of truth values.
-        known: whether anything is known of the item, shape (n,).
+        known: whether the item is labelled, shape (n,).
     """
 
     names: list[str]
@@ -77,9 +77,9 @@ class Column:
 
     Attributes:
         name: of the column.
-        role: what it holds.
+        role: its type.
         why: by which rule.
-        texts: of classes, one an item, None where unknown; of labels of residues, as they stand.
+        texts: of classes, one per item, None if unknown; of residue labels, unchanged.
         values: of a quantity, NaN where unknown, shape (n,).
         terms: of terms.
     """
@@ -105,12 +105,12 @@ def read_column(
     Args:
         series: as it was read: of texts, numbers, truth values or lists.
         options: how the user wants it to be interpreted.
-        lengths: of the items' sequences, where there are sequences.
-        named: whether the user asks for this column, whatever it is called.
-        groups: whether it is to name groups, and so holds classes.
+        lengths: of the items' sequences, if there are any.
+        named: whether the user requested this column explicitly.
+        groups: whether it is used for groups, and therefore contains classes.
 
     Raises:
-        UsageError: the user asks for an interpretation that does not fit.
+        UsageError: the user requested an interpretation that is not possible.
     """
     import polars as pl
 
@@ -123,7 +123,7 @@ def read_column(
         return _as_quantity(name, texts)
     if name in options.classes or (groups and texts is not None):
         if texts is None:
-            raise UsageError(f"the column {name!r} holds lists, which are not classes", fix="leave it out of --classes")
+            raise UsageError(f"the column {name!r} contains lists, which are not classes", fix="omit it from --classes")
         return Column(name, "classes", "named by --classes" if not groups else "names groups", _codes(texts))
     if not named and is_index(name):
         return Column(name, "ignored", "numbers or names of rows")
@@ -155,14 +155,14 @@ def read_column(
 def _as_quantity(name: str, texts: pl.Series | None) -> Column:
     numbers = None if texts is None else some_numbers_of(texts)
     if texts is None or numbers is None or numbers.null_count() == len(numbers):
-        raise UsageError(f"the column {name!r} holds no numbers", fix="leave it out of --quantities")
+        raise UsageError(f"the column {name!r} contains no numbers", fix="omit it from --quantities")
     lost = numbers.null_count() - texts.null_count()
     why = "named by --quantities" + (f"; {lost:,} values that are not numbers are unknown" if lost else "")
     return Column(name, "quantity", why, values=numbers.fill_null(float("nan")).to_numpy().astype(np.float64))
 
 
 def _of_numbers(name: str, texts: pl.Series, numbers: pl.Series) -> Column:
-    """Return a column of numbers as classes or a quantity; `texts` are how they are spelled."""
+    """Return a column of numbers as classes or a quantity; `texts` are their spellings."""
     import polars as pl
 
     kinds, known = texts.drop_nulls().n_unique(), numbers.drop_nulls()
@@ -193,7 +193,7 @@ def _all_whole(numbers: pl.Series) -> bool:
 
 
 def _text_because(texts: pl.Series) -> str:
-    """Return why a column of text holds classes; where most values are numbers, which one is not."""
+    """Return why a text column is treated as classes; if most values are numbers, name one that is not."""
     known = texts.drop_nulls()
     odd = known.filter(some_numbers_of(known).is_null())
     if len(odd) and 2 * len(odd) < len(known):
@@ -202,7 +202,8 @@ def _text_because(texts: pl.Series) -> str:
 
 
 def one_letter_a_residue(series: pl.Series, lengths: pl.Series) -> bool:
-    """Return whether a column holds texts as long as the sequences, over a small alphabet (secondary structure, a mask)."""
+    """Return whether a column contains strings as long as the sequences, over a small alphabet (secondary structure, a
+    mask)."""
     import polars as pl
 
     if series.dtype != pl.String or series.null_count() or lengths.null_count() or not (lengths > 1).any():
@@ -211,14 +212,14 @@ def one_letter_a_residue(series: pl.Series, lengths: pl.Series) -> bool:
 
 
 def is_text(series: pl.Series) -> bool:
-    """Return whether a column holds texts."""
+    """Return whether a column contains text."""
     import polars as pl
 
     return series.dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
 def _lists_of(series: pl.Series) -> list[list[str] | None]:
-    """Return the values of a column of lists as texts, None where the list is empty or nothing is known."""
+    """Return the values of a column of lists as text, None for empty or unknown ones."""
     found = [
         [str(word).strip() for word in words if word is not None] if words is not None else [] for words in series.to_list()
     ]
@@ -228,7 +229,7 @@ def _lists_of(series: pl.Series) -> list[list[str] | None]:
 def _lists_of_texts(texts: pl.Series) -> list[list[str] | None] | None:
     """Return the lists that texts write, as Python, JSON and R do: `['a', 'b']`, `["a"]`, `{'a'}`, `c("a", "b")`.
 
-    None where a known text is not a list, or none lists several.
+    None if a known value is not a list, or if no list has several entries.
     """
     known = texts.drop_nulls()
     if not len(known) or not _LIST.fullmatch(known[0]):
@@ -248,9 +249,9 @@ def _lists_of_texts(texts: pl.Series) -> list[list[str] | None] | None:
 def terms_of(texts: SequenceOf[str | None]) -> Terms | None:
     """Return the terms of a column whose values are lists (`GO:0003677;GO:0005515`), None where it is not such a column.
 
-    Values are split at `;`, `,` and `|`. It is a column of terms where some values list several, no term holds a blank
-    (prose does), and terms are shared: there are fewer of them than mentions. Where every value has the same number of parts
-    with a comma and a blank between them, it is a name with a comma in it (`kinase, type`), not a list.
+    Values are split at `;`, `,` and `|`. The column contains terms if some values list several, no term contains a blank (as
+    prose does), and terms are shared: there are fewer terms than mentions. If every value has the same number of parts
+    separated by a comma and a blank, it is a name with a comma in it (`kinase, type`), not a list.
     """
     lists = [None if t is None else [word for word in _SEPARATOR.split(t.strip()) if word not in MISSING] for t in texts]
     known = [words for words in lists if words]
@@ -263,7 +264,7 @@ def terms_of(texts: SequenceOf[str | None]) -> Terms | None:
 
 
 def _terms(lists: list[list[str] | None]) -> Terms | None:
-    """Return the terms of lists; None where there are fewer than two, or hardly one is shared."""
+    """Return the terms of lists; None if there are fewer than two, or if almost none are shared."""
     from scipy.sparse import csr_matrix
 
     known = [words for words in lists if words is not None]
@@ -280,7 +281,7 @@ def _terms(lists: list[list[str] | None]) -> Terms | None:
 
 
 def mutation_counts(texts: SequenceOf[str | None]) -> IntArray | None:
-    """Return how many mutations each value names, 0 for the wild type; None where the column holds no mutations.
+    """Return the number of mutations in each value, 0 for the wild type; None if the column contains no mutations.
 
     A mutation is written as in `A108D` (residue, position, new residue), `p.A108D` or `A108del`, several with `;`, `,`, `:`,
     `|`, `+`, `/` or a blank between them.

@@ -23,7 +23,7 @@ SEQUENCE_COLUMNS = ("sequence", "mutated_sequence")
 
 
 def read_labels(source: PathLike | pl.DataFrame, options: ColumnOptions = ColumnOptions()) -> pl.DataFrame:
-    """Return the table of `read_label_table` alone."""
+    """Return only the table of `read_label_table`."""
     return read_label_table(source, options)[0]
 
 
@@ -37,7 +37,7 @@ def labels_name(source: PathLike | pl.DataFrame) -> str:
 def read_label_table(
     source: PathLike | pl.DataFrame, options: ColumnOptions = ColumnOptions()
 ) -> tuple[pl.DataFrame, Taken]:
-    """Read labels as a table; its column of ids is renamed `id` and is text, texts stand as they are in the file.
+    """Read a labels table; its column of ids is renamed `id` and converted to text, other text is unchanged.
 
     Family records, FASTA headers, GO annotations and exports of UniProt are labels too, see `probe.labels`; their sequences,
     where they have any, are the column `sequence`. What the columns hold is for `label_types.read_column` to say.
@@ -47,7 +47,7 @@ def read_label_table(
         options: how the user wants columns to be interpreted, and which ones beside the usual ones.
 
     Returns:
-        The table, and which column held the ids.
+        The table, and the name of the column of ids.
 
     Raises:
         BadInputError: not a table, no ids, an id that occurs twice, no other column.
@@ -76,7 +76,7 @@ def read_label_table(
 
 
 def _with_sequence(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with a column `sequence`, where one is called `Sequence` or, as in ProteinGym, `mutated_sequence`."""
+    """Return the frame with a column `sequence`, renamed from `Sequence` or, as in ProteinGym, `mutated_sequence`."""
     by_lower = {column.lower(): column for column in frame.columns}
     found = next((by_lower[name] for name in SEQUENCE_COLUMNS if name in by_lower), None)
     return frame if found in (None, "sequence") else frame.rename({found: "sequence"})

@@ -14,7 +14,7 @@ from phylocli.statistics.sampling import subsample
 
 K = 5
 NEAR_DUPLICATE = 0.9
-"""Estimated identity from which a scored sequence counts as a near-duplicate of a training sequence."""
+"""Minimum estimated identity of near-duplicates."""
 
 RELATED = 0.5
 BLOCK = 500
@@ -46,9 +46,9 @@ def _kmer_sets(sequences: SequenceOf[str]) -> Any:
 def nearest_identity(scored: SequenceOf[str], training: SequenceOf[str]) -> npt.NDArray[np.float64]:
     """Return the estimated identity of each scored sequence with its nearest training sequence, shape (scored,).
 
-    If a fraction c of a sequence's 5-mers occurs in another, their identity is about c^(1/5): all five residues of a 5-mer
-    must be the same (the containment form of the Mash distance; Ondov et al. 2016, doi:10.1186/s13059-016-0997-x). The
-    estimate is accurate for near-duplicates; below about 0.4 it only means that there is none.
+    If a fraction c of a sequence's 5-mers occurs in another, their identity is about c^(1/5), because all five residues of a
+    5-mer must be identical (the containment form of the Mash distance; Ondov et al. 2016, doi:10.1186/s13059-016-0997-x).
+    The estimate is accurate for near-duplicates; values below about 0.4 only mean that there is no close relative.
     """
     if not len(scored) or not len(training):
         return np.zeros(len(scored))
@@ -68,8 +68,8 @@ def _nearest(mine: Any, theirs: Any) -> npt.NDArray[np.float64]:
 def identity_clusters(sequences: SequenceOf[str], threshold: float) -> npt.NDArray[np.int64]:
     """Return the cluster of each sequence, shape (n,): single linkage of pairs whose estimated identity is at least this.
 
-    Estimated as in `nearest_identity`, over the shorter sequence of a pair, so that a fragment joins its protein. No two
-    sequences of different clusters are that similar.
+    Estimated as in `nearest_identity`, over the shorter sequence of a pair, so that a fragment is in the cluster of its
+    protein. No two sequences in different clusters are that similar.
     """
     from scipy.sparse import coo_matrix, vstack
     from scipy.sparse.csgraph import connected_components
@@ -96,7 +96,7 @@ class Leakage:
         related: fraction of scored sequences with an estimated identity of at least `RELATED`.
         near_duplicates: number of them with at least `NEAR_DUPLICATE`.
         scored, training: number of sequences.
-        compared: number of scored sequences that were compared, a random subset where too many are alike.
+        compared: number of scored sequences that were compared; a random subset if many are similar to each other.
     """
 
     median: float

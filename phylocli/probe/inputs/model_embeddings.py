@@ -23,7 +23,7 @@ BLOCK = 1_024
 
 @dataclass
 class ModelResidues:
-    """Embeddings of residues, computed as they are asked for."""
+    """Residue embeddings, computed on demand."""
 
     embedder: Embedder
     sequences: Mapping[str, str]

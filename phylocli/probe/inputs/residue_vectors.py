@@ -1,4 +1,4 @@
-"""Embeddings of residues: of whatever gives them by id, or one-hot as a baseline."""
+"""Residue embeddings: from any source, or one-hot as a baseline."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class ResidueVectors(Protocol):
 
 @dataclass
 class OneHot:
-    """One-hot residues with their neighbours: what a probe knows without any embedding.
+    """One-hot residues with their neighbours, a baseline without an embedding.
 
     Attributes:
         sequences: letters by id.
-        window: residues that are seen, odd: 1 is the residue alone. Each gives 21 features (20 amino acids, unknown); beyond
-            the ends all are 0.
+        window: number of residues in the window, odd: 1 is the residue alone. Each has 21 features (20 amino acids,
+            unknown), which are 0 beyond the ends.
     """
 
     sequences: dict[str, str]

@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SAME_IDS = "use the same ids in both; --id-column names the column that holds them"
+SAME_IDS = "use the same ids in both; --id-column names the column of ids"
 
 
 class NamedSource(NamedTuple):
-    """A table or a model under a name of its own, which the report uses; None keeps the file's."""
+    """A table or model with a name for the report; None uses the name of the file."""
 
     name: str | None
     source: Any
 
 
 Source = PathLike | Embedding | EmbeddingTable | NamedSource
-"""What embeddings come from."""
+"""Source of embeddings."""
 
 
 def parse_source(text: str) -> NamedSource:
-    """Return what `NAME=PATH` or `PATH` on the command line stands for."""
+    """Return the source described by `NAME=PATH` or `PATH` on the command line."""
     name, mark, path = text.partition("=")
     if mark and path and "/" not in name and not Path(text).exists():
         return NamedSource(name, path)
@@ -86,7 +86,7 @@ def read_tables(items: SequenceOf[Source], options: ColumnOptions) -> Tables:
 
 
 def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: dict[str, str] | None) -> pl.DataFrame:
-    """Return the rows of the labels whose ids all embeddings (and the sequences) have; the log names what is left out.
+    """Return the rows of the labels whose ids are in all embeddings (and sequences); the others are logged.
 
     Raises:
         BadInputError: nothing in common; examples from both sides.
@@ -116,7 +116,7 @@ def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: di
             first = frame.filter(~pl.col("id").is_in(list(sequences)))["id"][0]
             raise BadInputError(
                 f"{missing:,} of {frame.height:,} items have no sequence for the baselines, first {shorten(first)!r}",
-                fix="give --sequences with all of them, or --baselines none",
+                fix="give --sequences with all of them, or use --baselines none",
             )
     if frame.height < 2:
         raise BadInputError("fewer than two items have an embedding and labels", fix="check the ids of both tables")
@@ -129,12 +129,12 @@ def explain_inputs(
     config: ProbeConfig | None = None,
     **options: Any,
 ) -> pl.DataFrame:
-    """Return how every column of the tables is interpreted and why, and how many ids match; nothing is evaluated.
+    """Return how every column of the tables is interpreted and why, and how many ids match, without an evaluation.
 
     Args:
         embeddings: as `probe` takes them.
-        labels: likewise; None explains the embeddings alone.
-        config: options; or give them as keywords.
+        labels: likewise; None explains the embeddings only.
+        config: options; may also be given as keywords.
         **options: fields of `ProbeConfig`.
 
     Returns:

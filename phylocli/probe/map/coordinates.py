@@ -17,21 +17,21 @@ FloatArray = npt.NDArray[np.float64]
 METHODS = ("auto", "umap", "tsne", "pca")
 METHOD_NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 COMPONENTS = 50
-"""Principal components that UMAP and t-SNE look at."""
+"""Number of principal components used by UMAP and t-SNE."""
 FEW = 200
-"""Fewer points are drawn by t-SNE even where UMAP is installed: nothing is gained by its start-up of many seconds."""
+"""Below this number of points t-SNE is used even if UMAP is installed, because UMAP takes many seconds to start."""
 FLAT = 1e-6
 """Unit vectors that differ by no more than this in any feature are one."""
 LANDMARKS = 5_000
-"""t-SNE places so many points, drawn at random; the others go where their nearest landmarks are."""
+"""Number of randomly sampled points placed by t-SNE; the others are placed relative to their nearest landmarks."""
 
 
 def resolve_method(method: str, points: int) -> str:
-    """Return the projection that a name stands for: `auto` is UMAP where it is installed, else t-SNE.
+    """Return the projection with this name: `auto` is UMAP if it is installed, else t-SNE.
 
     Raises:
-        UsageError: no such projection.
-        MissingDependencyError: UMAP is asked for and not installed.
+        UsageError: unknown projection.
+        MissingDependencyError: UMAP is requested and not installed.
     """
     if method not in METHODS:
         raise unknown_name("unknown projection", method, METHODS)
@@ -56,14 +56,14 @@ def describe_method(method: str, points: int) -> str:
         return "UMAP of cosine distances"
     if method == "pca":
         return "The first two principal components"
-    landmarks = f" of {LANDMARKS:,} points; the others lie between their nearest ones" if points > LANDMARKS else ""
+    landmarks = f" of {LANDMARKS:,} points; the others are between their nearest ones" if points > LANDMARKS else ""
     return f"t-SNE of cosine distances{landmarks}"
 
 
 def place_points(vectors: npt.NDArray[np.float32], method: str, seed: int) -> tuple[FloatArray | None, str]:
-    """Return points within 0 … 1, shape (n, 2), and how they were placed; None and why, where there is nothing to place.
+    """Return points within 0 … 1, shape (n, 2), and a description; None and the reason, if they cannot be placed.
 
-    Vectors of one feature lie on a line, by that feature, whatever the method; others by their cosines.
+    Vectors with one feature are placed on a line, with every method; others by their cosines.
 
     Args:
         vectors: shape (n, D), n ≥ 3, finite.
@@ -124,7 +124,7 @@ def _umap(reduced: FloatArray, seed: int) -> FloatArray:
 
     neighbours = min(15, len(reduced) - 1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one thread is what a seed takes, and is what is wanted
+        warnings.simplefilter("ignore")  # that a seed implies one thread, which is intended
         model = UMAP(n_neighbors=neighbours, init=_start(reduced, 4.0), random_state=seed, n_jobs=1)
         return np.asarray(model.fit_transform(reduced.astype(np.float32)), dtype=np.float64)
 

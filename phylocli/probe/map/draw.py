@@ -46,7 +46,7 @@ def draw_map(
     Args:
         embeddings: a table (see `read_embeddings`), or such an object.
         output: an HTML file (`.html`), or a picture (`.svg`, `.png`, `.pdf`).
-        config: options; or give them as keywords.
+        config: options; may also be given as keywords.
         labels: table, or polars frame, with a column of ids; ids without a row are drawn without a label.
         **options: fields of `MapConfig`.
 
@@ -54,10 +54,10 @@ def draw_map(
         What the map shows.
 
     Raises:
-        UsageError: no such projection or column, too small a limit, or an output of another format.
-        BadInputError: tables that cannot be read, fewer than three embeddings, embeddings that all point the same way, no id
-            in common with the labels.
-        MissingDependencyError: UMAP is asked for and not installed.
+        UsageError: an unknown projection or column, too small a limit, or an output in another format.
+        BadInputError: tables that cannot be read, fewer than three embeddings, embeddings with the same direction, no id in
+            common with the labels.
+        MissingDependencyError: UMAP is requested and not installed.
 
     Examples:
         >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
@@ -75,10 +75,10 @@ def draw_map(
     if len(table.ids) < 3:
         raise BadInputError(f"{table.source} has {len(table.ids)} embeddings; a map needs at least three")
     if column is not None and labels is None:
-        raise UsageError("--column names a label column, and no labels are given", fix="give --labels TABLE")
+        raise UsageError("--column names a label column, but no labels are given", fix="give --labels TABLE")
     rows = subsample(np.arange(len(table.ids)), limit, config.seed)
     if len(rows) < len(table.ids):
-        logger.info(f"{len(rows):,} of {len(table.ids):,} embeddings are drawn, a random subset")
+        logger.info(f"drawing {len(rows):,} of {len(table.ids):,} embeddings, a random subset")
     ids = [table.ids[row] for row in rows]
     coloured = _label_column(labels, column, ids, options_of_columns, taken) if labels is not None else None
     if labels is None:
@@ -87,7 +87,7 @@ def draw_map(
     logger.debug(f"placing {len(rows):,} points by {used}")
     points, caption = place_points(table.vectors[rows], used, config.seed)
     if points is None:
-        raise BadInputError(f"{table.source} cannot be drawn", why=caption)
+        raise BadInputError(f"{table.source} cannot be mapped", why=caption)
     names, codes = _classes(coloured.texts) if coloured and coloured.texts is not None else ([], None)
     page = MapPage(
         title=config.title or table.name,
@@ -146,7 +146,7 @@ def _label_column(
         found.texts = [", ".join(found.terms.names[term] for term in terms) or None for terms in member]
     elif found.texts is None and found.values is None:
         raise UsageError(f"{name}: the column {chosen!r} cannot colour the points", why=found.why)
-    logger.info(f"{name}: the column {chosen!r} holds {found.role} ({found.why})")
+    logger.info(f"{name}: the column {chosen!r} contains {found.role} ({found.why})")
     return found
 
 

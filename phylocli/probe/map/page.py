@@ -1,4 +1,4 @@
-"""The page of the map: points as compact arrays, drawn on a canvas by one script that the page's policy allows by hash."""
+"""The page of the map: points as compact arrays, drawn on a canvas by a script that the page's policy allows by hash."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _packed(values: np.ndarray, kind: str) -> str:
 
 
 def _asset(name: str) -> tuple[Markup, str]:
-    """Return a file of the page and its hash as a Content-Security-Policy names it."""
+    """Return a file of the page and its hash in the format of a Content-Security-Policy."""
     text = files("phylocli.probe.map").joinpath(name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(text), f"sha256-{digest}"
@@ -51,15 +51,15 @@ class MapPage:
         title: of the page.
         source: name of the table's file.
         dimension: features of an embedding.
-        total: embeddings of the table; `ids` are those that are drawn.
+        total: number of embeddings in the table; `ids` are those drawn.
         method: how points were placed, in words.
         seed: of the projection and the random subset.
         column: of the labels, that colours the points.
         ids: of the points, (n,).
         points: (n, 2), within 0 … 1.
         names: classes, the largest first.
-        codes: class of each point, (n,), −1 for none; None where the column is a quantity.
-        values: quantity of each point, (n,), NaN for none; None where the column holds classes.
+        codes: class of each point, (n,), −1 for none; None for a quantity.
+        values: quantity of each point, (n,), NaN for none; None for classes.
     """
 
     title: str

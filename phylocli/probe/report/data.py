@@ -1,4 +1,4 @@
-"""What a report is drawn from: typed rows, as `report.json` holds them."""
+"""The data of a report: typed rows, as in `report.json`."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Projection:
         names: the classes in the legend.
         x, y: within 0 … 1.
         code: index into `names`, −1 for all other classes.
-        quantity: rank within 0 … 1, where the column holds numbers.
+        quantity: rank within 0 … 1, if the column is numeric.
         id, label: of each point.
     """
 
@@ -136,25 +136,25 @@ class Projection:
 
 @dataclass
 class ReportData:
-    """An evaluation: everything that `report.json` holds, and that the page is drawn from.
+    """An evaluation: the complete content of `report.json` and of the page.
 
     Attributes:
         title: of the report.
         version: of phylocli.
-        published: what papers report on this benchmark, as a sentence.
+        published: published results on this benchmark, as a sentence.
         embeddings: in order; the first is compared with the others.
         items: number of items.
         evaluated: number of items that tasks without training score.
-        split: the split that these are of; None where there is no split.
+        split: the split of these items; None if there is no split.
         replicates: bootstrap replicates.
-        resample_by: column whose classes the bootstrap draws whole.
+        resample_by: column whose classes the bootstrap resamples.
         seed: of the evaluation.
         tasks: in order.
-        metrics: the values, one a row.
+        metrics: the values, one per row.
         differences: of the first embedding from each other one, p-values corrected by Holm's method.
         layers, notes, curves: see their classes.
         provenance: command, parameters, inputs and versions.
-        leakage: how near the scored sequences are to the training sequences.
+        leakage: similarity of the scored sequences to the training sequences.
         maps: two-dimensional projections.
     """
 

@@ -1,4 +1,4 @@
-"""`report.html`, drawn from the metrics and from nothing else."""
+"""`report.html`, generated from the metrics only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Plot:
 
 
 class _Page:
-    """What the template asks of a report."""
+    """The data of the template."""
 
     def __init__(self, report: ReportData) -> None:
         self.report = report
@@ -47,7 +47,7 @@ class _Page:
         self._value = Values(report)
 
     def plots(self, task: TaskInfo) -> list[Plot]:
-        """Return the dot plots of a task, one a metric."""
+        """Return the dot plots of a task, one per metric."""
         found = []
         for metric, about in task.metrics.items():
             groups = []
@@ -100,12 +100,12 @@ class _Page:
         return plots.map_plot(projection, f"map of {projection.embedding}")
 
     def notes(self, task: TaskInfo) -> list[Note]:
-        """Return what each level of a task was scored on."""
+        """Return the notes on the scored items of each level of a task."""
         return [note for note in self.report.notes if note.task == task.name]
 
 
 def _command(words: list[str]) -> str:
-    """Return the command as one would type it: the program by its name, not by where it lies."""
+    """Return the command as typed, with the name of the program instead of its path."""
     if not words:
         return ""
     program = PurePath(words[0]).name

@@ -1,7 +1,7 @@
 """The plots of the report: matplotlib figures as inline SVG, whose colours follow the page's light, dark and print themes.
 
-A figure is drawn in the light theme's colours (`PALETTE`). Its styles become presentation attributes, which the page's
-Content-Security-Policy leaves alone, and `theme_css` maps each colour to the variable of the style sheet.
+A figure is drawn in the colours of the light theme (`PALETTE`). Its styles become presentation attributes, which the page's
+Content-Security-Policy allows, and `theme_css` maps each colour to the variable of the style sheet.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Picture:
     """A figure of a given size in pixels with one panel, and the hover texts of its artists.
 
     Attributes:
-        label: what it shows, for screen readers.
+        label: description for screen readers.
         width, height: in pixels.
         margins: left, right, top, bottom, in pixels.
     """
@@ -152,9 +152,9 @@ class DotGroup:
     """The values of one level, one an embedding, and its chance level.
 
     Attributes:
-        title: the level; empty where there is only one.
+        title: the level; empty if there is only one.
         rows: with the place of each one's embedding in the report.
-        chance: the chance level, where there is one.
+        chance: the chance level, if there is one.
     """
 
     title: str
@@ -233,7 +233,7 @@ def curve_plot(
         picture.grid("x", np.linspace(0, 1, 6).round(1).tolist())
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.3, dashes=(2.3, 2.3))
     picture.axis_titles(x_title, y_title)
-    for place, curve in reversed(curves):  # the first embedding lies on top
+    for place, curve in reversed(curves):  # the first embedding is on top
         (line,) = axes.plot(curve.x, curve.y, color=embedding_colour(place), linewidth=2)
         picture.titled(line, curve.embedding)
         if ranks:
@@ -298,7 +298,7 @@ def map_plot(projection: Projection, label: str) -> Markup:
     axes.set_yticks([])
     colours = np.array(point_colours(projection))
     x, y = np.array(projection.x), np.array(projection.y)
-    for colour in sorted(set(colours), key=lambda colour: (colour != OTHER, colour)):  # the other classes lie below
+    for colour in sorted(set(colours), key=lambda colour: (colour != OTHER, colour)):  # other classes are below
         rows = np.flatnonzero(colours == colour)
         size, edge = (23.0, 0.0) if colour == OTHER else (46.0, 0.5)
         points = axes.scatter(x[rows], y[rows], s=size, color=colour, linewidths=edge, edgecolors=CARD)

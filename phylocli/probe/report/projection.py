@@ -64,7 +64,7 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
         for place, code in enumerate(largest):
             codes[all_codes == code] = place
         labels = [data.class_names[column][c] if c >= 0 else "" for c in all_codes]
-        # Items of the classes in the legend come first, so that a large set does not drown in grey.
+        # Items of the classes in the legend come first, so that grey points do not dominate a large set.
         shown = rows[codes[rows] >= 0]
         rest = rows[codes[rows] < 0]
         room = max(MAX_POINTS // 3, MAX_POINTS - len(shown))
@@ -80,7 +80,7 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
     chosen = [embeddings[0]]
     others = [e for e in embeddings[1:] if e.search is None]
     if others:
-        # The untrained encoder or another model says more beside the first than composition does.
+        # The untrained encoder or another model is more informative beside the first one than composition.
         chosen.append(next((e for e in others if not e.baseline), others[0]))
     maps: list[Projection] = []
     used = resolve_method(method, len(rows))

@@ -21,10 +21,10 @@ class SummaryRow:
         level, metric: as in the table.
         lower: whether less is better.
         n: items of the first embedding's value.
-        chance: the chance level, where there is one.
+        chance: the chance level, if there is one.
         cells: the row of each embedding, in their order; None where it has no value.
-        best: whether each cell holds the best value, among several.
-        difference: the first embedding minus the best other one; None where it is alone.
+        best: whether each cell is the best value of several.
+        difference: the first embedding minus the best other one; None if there is no other.
         verdict: of that difference, at a corrected p below `SIGNIFICANT`.
     """
 
@@ -47,7 +47,7 @@ class Values:
         self._rows = {(row.embedding, row.task, row.level, row.metric): row for row in report.metrics}
 
     def __call__(self, embedding: str, task: str, level: str, metric: str) -> MetricRow | None:
-        """Return a row of the metrics; None where it is missing or its value is not finite."""
+        """Return a row of the metrics; None if it is missing or its value is not finite."""
         row = self._rows.get((embedding, task, level, metric))
         return row if row is not None and row.value is not None else None
 

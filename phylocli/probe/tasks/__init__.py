@@ -1,4 +1,4 @@
-"""Probes, one file each: what is asked of embeddings, and how the answer is scored.
+"""Probes, one file each: tasks that evaluate embeddings.
 
 A probe has
 
@@ -8,8 +8,8 @@ A probe has
 - `measure(data, embedding, level, seed) -> Measurement`: the estimates. `embedding` has the rows of `data`. The same data
   and level must give the same items for every embedding, so that differences are paired.
 
-and may have `NEEDS_RESIDUES = True` (it reads `embedding.residues`), `BY_SIMILARITY = True` (it asks for nothing but
-`embedding.similarity`, so that baselines which search take part), `ON_REQUEST = True` (it runs only where it is named).
+and may have `NEEDS_RESIDUES = True` (it reads `embedding.residues`), `BY_SIMILARITY = True` (it only uses
+`embedding.similarity`, so baselines that search take part), `ON_REQUEST = True` (it runs only if named).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every probe gives back."""
+"""The results of a probe."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 from phylocli.statistics.bootstrap import Estimate
 
 MAX_SCORES = 300_000_000
-"""At most so many scores are ranked at one level: beyond, queries are drawn at random (3,000 of 100,000 sequences)."""
+"""Maximum number of ranked scores per level: above it, queries are sampled at random (3,000 of 100,000 sequences)."""
 
 MIN_QUERIES = 1_000
 
 SEARCH_BLOCK = 16_000_000
-"""Scores held at once when all queries meet all targets: 64 MB of float32."""
+"""Number of scores held at a time when all queries are compared with all targets: 64 MB of float32."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Metric:
     """One metric.
 
     Attributes:
-        meaning: one or two sentences for the report: what it is, its range, the source of its definition.
+        meaning: one or two sentences for the report: definition, range, source.
         better: `higher`, `lower`, or None where neither is better as such (such estimates are not compared).
     """
 
@@ -36,7 +36,7 @@ class Measurement:
     Attributes:
         estimates: the estimates, in any order.
         curves: curves for the report by name, as (x, y).
-        note: a sentence on what was scored (classes left out, folds), shown once a level.
+        note: a sentence about the scored items (excluded classes, folds), shown once per level.
     """
 
     estimates: list[Estimate]

@@ -19,7 +19,7 @@ ONE_FOLD = 25_000
 
 @dataclass
 class Fold:
-    """Rows to learn from, rows to choose settings on (maybe none: then some of the first are held out), rows to score."""
+    """Rows to train on, rows to choose settings on (if none, some training rows are held out), and rows to score."""
 
     train: IntArray
     valid: IntArray
@@ -27,15 +27,15 @@ class Fold:
 
 
 def has_training_split(data: Dataset) -> bool:
-    """Return whether the labels say which items to learn from and which to score."""
+    """Return whether the labels assign items to training and scoring."""
     return data.split is not None and "train" in data.split and data.evaluate is not None
 
 
 def folds(data: Dataset, rows: IntArray, seed: int, codes: IntArray | None = None) -> tuple[list[Fold], str]:
     """Return the folds over these rows, and how they were made in words.
 
-    The labels' split where there is one. Else five folds (of more than `ONE_FOLD` items, the first of them), stratified by
-    class where `codes` are given; with `split_by` no class of that column is in two folds.
+    The split of the labels if there is one. Otherwise five folds (only the first one if there are more than `ONE_FOLD`
+    items), stratified by class if `codes` are given; with `split_by`, no class of that column is in two folds.
 
     Args:
         data: the items.

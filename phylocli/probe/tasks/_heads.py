@@ -21,7 +21,7 @@ def _tensor(x: npt.NDArray[Any]) -> torch.Tensor:
 
 
 def _minimise(weight: torch.Tensor, bias: torch.Tensor, loss: Callable[[], torch.Tensor], steps: int) -> None:
-    """Bring a loss of weights (D, C) and biases (C,) to its minimum, from where they are."""
+    """Minimise a loss of weights (D, C) and biases (C,) in place."""
     import torch
 
     with torch.enable_grad():
@@ -43,7 +43,7 @@ class TermRegression:
 
     Args:
         x: features, shape (n, D).
-        y: 1 where the item has the term, else 0, shape (n, T).
+        y: 1 if the item has the term, else 0, shape (n, T).
     """
 
     def __init__(self, x: FloatArray, y: FloatArray) -> None:
@@ -55,7 +55,7 @@ class TermRegression:
         self._scale[self._scale == 0] = 1.0
         self._x = (features - self._mean) / self._scale
         self._y = _tensor(y)
-        # The frequencies are the answer where the features say nothing.
+        # The frequencies are the solution for uninformative features.
         share = self._y.mean(0).clamp(1e-6, 1 - 1e-6)
         self._bias = torch.logit(share).requires_grad_()
         self._weight = torch.zeros(x.shape[1], y.shape[1], requires_grad=True)

@@ -39,7 +39,7 @@ def logistic(x: npt.NDArray[Any], y: IntArray, penalty: float, start: Any = None
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # near the optimum is near enough for a probe
+        warnings.simplefilter("ignore", ConvergenceWarning)  # approximate convergence suffices for a probe
         return LogisticRegression(C=penalty, max_iter=200, tol=1e-3).fit(x, y)
 
 

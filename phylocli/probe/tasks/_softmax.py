@@ -12,21 +12,21 @@ FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 
 _BLOCK = 512
-"""Items whose scores are held at once: those of some thousand classes stay in the processor's cache."""
+"""Number of items whose scores are held at a time, so that scores of thousands of classes fit in the cache."""
 
 
 class SoftmaxRegression:
     """Multinomial logistic regression, with scikit-learn's interface as far as probes use it.
 
-    L-BFGS works on weights that are scaled along the principal axes of the features by the curvature which a softmax over C
-    classes has at its start, eigenvalue/C + penalty: what is left to find is nearly round, and a tenth of the steps will do.
+    L-BFGS works on weights scaled along the principal axes of the features by the initial curvature of a softmax over C
+    classes, eigenvalue/C + penalty: the problem is then well conditioned and needs a tenth of the steps.
 
     Args:
         x: features, shape (n, D), standardised.
         y: codes, shape (n,).
         penalty: scikit-learn's C: the minimum is that of |weights|²/2 + C · the sum of cross entropies.
         steps: of L-BFGS at most.
-        tolerance: it stops where a step lowers the loss by less than this fraction of it.
+        tolerance: stop when a step decreases the loss by less than this fraction.
         start: a regression on the same features, maybe with other classes, whose weights are started from.
     """
 
@@ -51,7 +51,7 @@ class SoftmaxRegression:
         self._shift = np.sqrt(classes)  # the curvature of a bias is 1/C
         self._rotated = self._x @ axes.astype(np.float32)
 
-        # The frequencies are the answer where the features say nothing.
+        # The frequencies are the solution for uninformative features.
         bias = np.log(np.bincount(self._y, minlength=classes) / n)
         weight = np.zeros((dimension, classes))
         if start is not None:
@@ -68,7 +68,7 @@ class SoftmaxRegression:
         del self._x, self._y, self._rotated
 
     def _unpack(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-        """Return the weights along the principal axes (D, C) and the biases (C,) that the solver's values stand for."""
+        """Return the weights along the principal axes (D, C) and the biases (C,) from the solver's values."""
         classes = len(self.classes_)
         return values[:-classes].reshape(-1, classes) * self._scale, values[-classes:] * self._shift
 
@@ -102,7 +102,7 @@ class SoftmaxRegression:
         return np.asarray(x, dtype=np.float32) @ self.weight + self.bias
 
     def predict(self, x: npt.NDArray[Any]) -> IntArray:
-        """Return the likeliest code of each item, shape (items,)."""
+        """Return the most probable code of each item, shape (items,)."""
         return np.asarray(self.classes_[self.decision_function(x).argmax(axis=1)], dtype=np.int64)
 
     def score(self, x: npt.NDArray[Any], y: IntArray) -> float:

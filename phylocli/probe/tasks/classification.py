@@ -36,24 +36,24 @@ METRICS = {
     ),
     "macro AUPRC": Metric(
         "Average precision of ranking all scored sequences by the probability of a class, averaged over classes. Chance: "
-        "each class's frequency."
+        "the frequency of each class."
     ),
     "information, nats": Metric(
-        "Information between embedding and label that the regression lays open: the entropy of the scored labels (the "
-        "ceiling) less the regression's cross entropy (a lower bound; Barber & Agakov 2003). Below 0 where it is "
+        "Mutual information of embedding and label that the regression extracts: the entropy of the scored labels (the "
+        "maximum) minus the cross entropy of the regression (a lower bound; Barber & Agakov 2003). Below 0 if it is "
         "confidently wrong."
     ),
     "calibration error": Metric(
-        "Expected calibration error: how far the regression's confidence in its answer is from how often it is right, "
+        "Expected calibration error: difference between the confidence and the accuracy of the regression, "
         "averaged over 15 bins of confidence (Guo et al. 2017, arXiv 1706.04599); 0 is perfectly calibrated.",
         "lower",
     ),
     "top-5 accuracy": Metric(
-        "Fraction of sequences whose class is among the five that the logistic regression finds likeliest."
+        "Fraction of sequences whose class is among the five most probable ones by the logistic regression."
     ),
     "5-NN accuracy": Metric(
         "Fraction of sequences classified correctly by their five nearest neighbours in the training part (cosine, votes "
-        "weighted by distance): no training at all, so it shows what the distances themselves know."
+        "weighted by distance). Nothing is fitted, so this measures the distances themselves."
     ),
 }
 PENALTIES = (0.001, 0.01, 0.1, 1.0)
@@ -61,7 +61,7 @@ MAX_TRAIN = 20_000
 MAX_SCORED = 10_000
 """Of a fold; an accuracy is then known to a percent."""
 MAX_CLASSES = 5_000
-"""Where a split says what is learned and scored."""
+"""The columns of a split, if the labels have one."""
 MAX_LEARNED = 1_000
 """Classes of a cross-validation, the largest ones: each is then learned from some twenty members at least."""
 NEIGHBOURS = 5
@@ -72,8 +72,8 @@ DOUBT = 1e-3
 def usable_rows(data: Dataset, level: str) -> IntArray:
     """Return the rows to use: with a split, all with a label; else those of classes that can be learned and scored.
 
-    That is classes with a member for every fold, and, where groups are kept whole, of two groups at least: a class within
-    one group would be scored only where it was never learned. Of more than `MAX_LEARNED` classes, the largest.
+    These are classes with a member for every fold, and, if groups are kept whole, in at least two groups: a class within one
+    group could not be both trained on and scored. If there are more than `MAX_LEARNED` classes, the largest.
     """
     codes = data.classes[level]
     if has_training_split(data):
@@ -138,11 +138,11 @@ def entropy(codes: IntArray) -> float:
 def _decisions(model: Any, x: npt.NDArray[np.float32]) -> FloatArray:
     """Return the decision value of each of the model's classes, shape (n, classes)."""
     chances = np.asarray(model.decision_function(x), dtype=np.float64)
-    return np.stack([-chances / 2, chances / 2], axis=1) if chances.ndim == 1 else chances  # two classes give one column
+    return np.stack([-chances / 2, chances / 2], axis=1) if chances.ndim == 1 else chances  # two classes have one column
 
 
 def _known_probabilities(model: Any, x: npt.NDArray[np.float32], size: int | None = None) -> FloatArray:
-    """Return the probability of each code, 0 for those that the model does not know, shape (n, size)."""
+    """Return the probability of each code, 0 for those unknown to the model, shape (n, size)."""
     chances = _decisions(model, x)
     values = np.exp(chances - chances.max(axis=1, keepdims=True))
     found = np.zeros((len(x), size if size is not None else int(model.classes_.max()) + 1))
@@ -207,7 +207,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     for fold in parts:
         if len(fold.train) > MAX_TRAIN:
             fold.train = subsample(fold.train, MAX_TRAIN, seed)
-            said += f", {MAX_TRAIN:,} training items drawn at random"
+            said += f", {MAX_TRAIN:,} randomly sampled training items"
         if len(parts) == 1 and not has_training_split(data):
             fold.test = subsample(fold.test, MAX_SCORED, seed)
         model, test = _logistic(x, codes, fold, seed)
@@ -280,5 +280,5 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     if count > 10:
         estimates.append(mean_estimate("top-5 accuracy", rank < 5, test_rows))
     largest = "the largest " if count == MAX_LEARNED < len(data.class_names[level]) else ""
-    said = f"{largest}{counted(count, 'class')}; the scored labels hold {entropy(truth):.2f} nats; {said}"
+    said = f"{largest}{counted(count, 'class')}; the entropy of the scored labels is {entropy(truth):.2f} nats; {said}"
     return Measurement(estimates, note=f"{counted(len(truth), 'sequence')} of {said}")

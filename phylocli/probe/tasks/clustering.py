@@ -29,8 +29,8 @@ METRICS = {
         "Arabie 1985, doi:10.1007/BF01908075)."
     ),
     "silhouette": Metric(
-        "Mean silhouette of the classes by cosine distance: from −1 to 1, above 0 where sequences lie nearer to their own "
-        "class than to the next (Rousseeuw 1987, doi:10.1016/0377-0427(87)90125-7)."
+        "Mean silhouette of the classes by cosine distance: from −1 to 1, above 0 if sequences are closer to their own "
+        "class than to the nearest other one (Rousseeuw 1987, doi:10.1016/0377-0427(87)90125-7)."
     ),
 }
 MAX_ITEMS = 4_000
@@ -39,7 +39,7 @@ MAX_CLASSES = 300
 
 
 def _chosen(data: Dataset, level: str) -> IntArray:
-    """Return the rows that belong to a class of at least `MIN_MEMBERS` (of the `MAX_CLASSES` largest)."""
+    """Return the rows of classes with at least `MIN_MEMBERS` members (of the `MAX_CLASSES` largest)."""
     rows = data.evaluated_rows()
     codes = data.classes[level][rows]
     counts = np.bincount(codes[codes >= 0], minlength=1)
@@ -49,7 +49,7 @@ def _chosen(data: Dataset, level: str) -> IntArray:
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns of classes with two classes of three members at least; the hierarchy's, where there is one."""
+    """Return the columns with at least two classes of three members; those of the hierarchy, if there is one."""
     known = [c for c in HIERARCHY if c in data.classes] or list(data.classes)
     return [c for c in known if len(np.unique(data.classes[c][_chosen(data, c)])) >= 2]
 

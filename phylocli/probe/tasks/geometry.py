@@ -19,33 +19,33 @@ ORDER = 120
 TITLE = "Geometry"
 METRICS = {
     "alignment": Metric(
-        "Mean squared distance between homologs on the unit sphere: 0 where homologs coincide, 2 where they are "
-        "orthogonal. Lower is closer, but a collapsed embedding has 0 too: read it with uniformity "
+        "Mean squared distance between homologs on the unit sphere: 0 if homologs coincide, 2 if they are "
+        "orthogonal. Lower is closer, but it is also 0 for a collapsed embedding: read it with uniformity "
         "(Wang & Isola 2020, arXiv:2005.10242).",
         None,
     ),
     "uniformity": Metric(
-        "Logarithm of the mean of exp(−2 · squared distance) over all pairs on the unit sphere: 0 where all coincide, "
-        "near −4 where they are spread evenly in many dimensions (Wang & Isola 2020).",
+        "Logarithm of the mean of exp(−2 · squared distance) over all pairs on the unit sphere: 0 if all coincide, "
+        "near −4 if they are spread evenly in many dimensions (Wang & Isola 2020).",
         None,
     ),
     "effective rank": Metric(
-        "Exponential of the entropy of the normalised singular values of the centred embeddings: how many dimensions are "
+        "Exponential of the entropy of the normalised singular values of the centred embeddings: the number of dimensions "
         "used, at most the dimension of the embedding (Roy & Vetterli 2007, EUSIPCO).",
         None,
     ),
     "intrinsic dimension": Metric(
-        "Dimension of the surface that the embeddings lie on, from how much farther the second neighbour is than the first "
-        "(TwoNN; Facco et al. 2017, doi:10.1038/s41598-017-11873-y), on the unit sphere. A curved surface of few dimensions "
+        "Dimension of the manifold of the embeddings, from the ratio of the distances to the second and the first neighbour "
+        "(TwoNN; Facco et al. 2017, doi:10.1038/s41598-017-11873-y), on the unit sphere. A curved manifold of low dimension "
         "may have a high effective rank.",
         None,
     ),
     "anisotropy": Metric(
-        "Mean cosine of two different sequences: 0 where directions are used evenly, 1 where all point one way.", None
+        "Mean cosine of two different sequences: 0 if directions are used evenly, 1 if all vectors are parallel.", None
     ),
     "hubness": Metric(
-        "Skewness of how often a sequence is among the ten nearest neighbours of others: 0 where all are as often, large "
-        "where a few hubs are everybody's neighbours and spoil retrieval (Radovanović et al. 2010, JMLR 11:2487).",
+        "Skewness of how often a sequence is among the ten nearest neighbours of others: 0 if all are equal, large "
+        "if a few hubs are neighbours of most sequences and degrade retrieval (Radovanović et al. 2010, JMLR 11:2487).",
         None,
     ),
 }
@@ -75,7 +75,7 @@ def log_ratios(squared: FloatArray) -> FloatArray:
 
 
 def two_nn(ratios: FloatArray) -> float:
-    """Return the intrinsic dimension (m − 1)/Σ log(r₂/r₁) of m items, NaN where they say nothing.
+    """Return the intrinsic dimension (m − 1)/Σ log(r₂/r₁) of m items, NaN if undefined.
 
     It is the maximum of TwoNN's likelihood, less its bias.
     """
@@ -84,21 +84,22 @@ def two_nn(ratios: FloatArray) -> float:
 
 
 def neighbour_counts(squared: FloatArray, k: int) -> FloatArray:
-    """Return how many others have each item among their k nearest neighbours, shape (n,); `squared` as in `log_ratios`."""
+    """Return the number of items that have each item among their k nearest neighbours, shape (n,); `squared` as in
+    `log_ratios`."""
     k = min(k, len(squared) - 1)
     near = np.argpartition(squared, k - 1, axis=1)[:, :k]
     return np.bincount(near.ravel(), minlength=len(squared)).astype(np.float64)
 
 
 def skewness(values: FloatArray) -> float:
-    """Return the third standardised moment, 0 where all values are one."""
+    """Return the third standardised moment, 0 if all values are equal."""
     gap = values - values.mean()
     spread = float(np.mean(gap**2))
     return float(np.mean(gap**3)) / spread**1.5 if spread > 0 else 0.0
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Measure the geometry of at most `MAX_ITEMS` items, drawn at random."""
+    """Measure the geometry of at most `MAX_ITEMS` randomly sampled items."""
     rows = subsample(data.evaluated_rows(), MAX_ITEMS, seed)
     raw = embedding.vectors[rows].astype(np.float64)
     x = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
@@ -114,7 +115,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     aligned = (squared * same).sum(axis=1)[paired] / partners[paired]
 
     def over_pairs(table: FloatArray, index: npt.NDArray[np.int64]) -> float:
-        # Pairs of one item with its own copy in the resample are left out: they say nothing of two sequences.
+        # Pairs of an item with its own copy in the resample are excluded: they are not pairs of two sequences.
         weight = np.bincount(index, minlength=n).astype(np.float64)
         squares = weight * weight
         pairs = weight.sum() ** 2 - squares.sum()

@@ -42,8 +42,8 @@ METRICS = {
     ),
     **{
         _bin_name(*edges): Metric(
-            "The AUROC of those homologs whose identity in a global alignment (BLOSUM62, over the shorter sequence) lies "
-            "in this range, against all unrelated pairs."
+            "The AUROC of homologs with an identity in this range (global alignment, BLOSUM62, over the shorter sequence) "
+            "against all unrelated pairs."
         )
         for edges in IDENTITY_BINS
     },
@@ -57,12 +57,13 @@ REPLICATES = 500
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the levels of retrieval: those where some item has a homolog, and some has a unrelated item."""
+    """Return the levels of retrieval at which some item has a homolog, and some an unrelated item."""
     return [c for c in retrieval.levels(data) if len(_pairs(data, c, 0)[0])]
 
 
 def _pairs(data: Dataset, level: str, seed: int) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
-    """Return the rows of queries and partners, and which pairs are homologs; as many homologs as unrelated a query."""
+    """Return the rows of queries and partners, and which pairs are homologs; as many homologs as unrelated ones per
+    query."""
     rows = retrieval.judged_rows(data, level)
     queries = subsample(retrieval.queries(data, level), MAX_QUERIES, seed)
     here, finer, coarse = retrieval.judged_levels(data, level, rows)

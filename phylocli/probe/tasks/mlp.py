@@ -1,4 +1,4 @@
-"""Classification by a small multilayer perceptron: what the embeddings know that no linear boundary shows. On request."""
+"""Classification by a small multilayer perceptron, for information that is not linearly separable. On request."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     for fold in parts:
         train = subsample(np.concatenate([fold.train, fold.valid]), classification.MAX_TRAIN, seed)
         scaler = StandardScaler().fit(embedding.vectors[train])
-        # Early stopping holds out a tenth by class, so that it needs two members of each class and room for one of each.
+        # Early stopping holds out a tenth, stratified by class, so each class needs two members and one in each part.
         sizes = np.bincount(codes[train])
         few = sizes[sizes > 0].min() < 2 or len(train) // 10 < np.count_nonzero(sizes)
         model = MLPClassifier((HIDDEN,), alpha=1e-3, early_stopping=not few, max_iter=100, random_state=seed)

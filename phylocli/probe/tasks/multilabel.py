@@ -30,8 +30,8 @@ METRICS = {
         "lacks count as missed. Chance: every protein gets the terms' frequencies."
     ),
     "5-NN Fmax": Metric(
-        "Fmax where a protein gets the terms of its five nearest neighbours in the training part, each weighted by its "
-        "cosine (annotation transfer; Littmann et al. 2021, doi:10.1038/s41598-020-80786-0): nothing is learned."
+        "Fmax of a transfer of the terms of the five nearest neighbours in the training part, weighted by cosine "
+        "(annotation transfer; Littmann et al. 2021, doi:10.1038/s41598-020-80786-0). Nothing is fitted."
     ),
     "micro AUPRC": Metric(
         "Average precision over all pairs of protein and term, so that frequent terms count most. Chance: the terms' "
@@ -92,8 +92,8 @@ def _fmax(some: FloatArray, precision: FloatArray, recall: FloatArray, weights: 
 
 
 def _at_thresholds(scores: Float32Array, truth: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-    """Return the number of terms predicted, and rightly predicted, at each threshold, shape (n, thresholds)."""
-    # A term is predicted at all thresholds up to its score: one histogram a protein, summed from above.
+    """Return the number of predicted and of correctly predicted terms at each threshold, shape (n, thresholds)."""
+    # A term is predicted at all thresholds up to its score: one histogram per protein, cumulated from above.
     step = np.searchsorted(THRESHOLDS, scores.astype(np.float64) + 1e-9, side="right")
     size = len(THRESHOLDS) + 1
     flat = step + np.arange(len(step))[:, None] * size
@@ -134,7 +134,7 @@ def _predicted(
     """Return the predictions of regression, neighbours and term frequencies for scored proteins, (test, terms) each."""
     member = terms.member.astype(np.float32)
     frequency = np.asarray(member[fold.train].mean(axis=0)).ravel()
-    # Terms beyond the most frequent ones, and those that nobody in the training part has, are never predicted.
+    # Less frequent terms, and terms that no training item has, are never predicted.
     learned = np.sort(np.argsort(-frequency, kind="stable")[: min(MAX_TERMS, int((frequency > 0).sum()))])
     inner, valid = fold.train, fold.valid
     if not len(valid):
@@ -202,4 +202,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         ),
     ]
     used = int(truth.any(axis=0).sum())
-    return Measurement(estimates, note=f"{n:,} proteins, {used:,} terms, {sizes.mean():.1f} a protein; {said}")
+    return Measurement(estimates, note=f"{n:,} proteins, {used:,} terms, {sizes.mean():.1f} per protein; {said}")

@@ -1,4 +1,4 @@
-"""Rank a protein's variants without any training: how far a mutation moves the embedding from the wild type's."""
+"""Zero-shot ranking of a protein's variants by the distance of their embeddings from the wild type."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ORDER = 80
 TITLE = "Mutation effects, zero-shot"
 METRICS = {
     "zero-shot Spearman": Metric(
-        "Rank correlation of a measured quantity of variants (fitness, fluorescence, stability) with how near their "
-        "embeddings stay to the wild type's (minus the Euclidean distance), averaged over wild types: 1 is the same order, "
-        "0 none. Nothing is learned from the measurements. The interval is over variants."
+        "Rank correlation of a measured quantity of variants (fitness, fluorescence, stability) with the negative Euclidean "
+        "distance of their embeddings from the wild type's, averaged over wild types: 1 is perfect, 0 is random. "
+        "Nothing is fitted to the measurements. The interval is over variants."
     ),
     "family-centroid Spearman": Metric(
-        "The same with the distance to the mean embedding of the wild type's homologs: items of its family in the labels "
-        "(all, where no families are named) that are not variants."
+        "The same with the distance from the mean embedding of the wild type's homologs: items of its family in the labels "
+        "(all items if there are no families) that are not variants."
     ),
     "by number of mutations": Metric(
-        "The same for minus the number of mutations, which needs no embedding: what any embedding must beat.", None
+        "The same with the negative number of mutations, a baseline that needs no embedding.", None
     ),
 }
 MIN_VARIANTS = 20
@@ -35,7 +35,7 @@ MIN_HOMOLOGS = 5
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns of quantities that are known of enough variants."""
+    """Return the columns of quantities with values for enough variants."""
     if data.wild_type is None:
         return []
     return [column for column in data.values if len(_groups(data, column))]
@@ -58,7 +58,7 @@ def _spearman(a: FloatArray, b: FloatArray) -> float:
 
 
 def _figure(metric: str, nearness: list[FloatArray], values: list[FloatArray], groups: list[IntArray]) -> Estimate:
-    """Return the correlation averaged over wild types; a resample draws variants and keeps each with its wild type."""
+    """Return the correlation averaged over wild types; resampling draws variants and keeps each with its wild type."""
     near, value, rows = np.concatenate(nearness), np.concatenate(values), np.concatenate(groups)
     owner = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
 
@@ -72,9 +72,9 @@ def _figure(metric: str, nearness: list[FloatArray], values: list[FloatArray], g
 
 
 def _centroid(data: Dataset, embedding: Embedding, parent: int) -> FloatArray | None:
-    """Return the mean embedding of a wild type's homologs that are not variants, None where they are too few."""
+    """Return the mean embedding of a wild type's homologs that are not variants, None if there are too few."""
     assert data.wild_type is not None
-    family = data.classes.get("family", np.zeros(len(data), dtype=np.int64))  # one family where none are named
+    family = data.classes.get("family", np.zeros(len(data), dtype=np.int64))  # a single family if there is no such column
     if family[parent] < 0:
         return None
     mutated = data.mutations > 0 if data.mutations is not None else np.zeros(len(data), dtype=bool)

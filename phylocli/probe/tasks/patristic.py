@@ -31,7 +31,7 @@ CURVE_POINTS = 600
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return `family` where two trees at least have five members with embeddings."""
+    """Return `family` if at least two trees have five members with embeddings."""
     known = set(_names(data))
     usable = sum(len(known.intersection(f.ids)) >= MIN_MEMBERS for f in data.trees)
     if data.trees and usable < 2:

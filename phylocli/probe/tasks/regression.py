@@ -19,13 +19,13 @@ FloatArray = npt.NDArray[np.float64]
 ORDER = 60
 TITLE = "Regression"
 METRICS = {
-    "Spearman": Metric("Rank correlation of predicted and measured values: 1 is perfect order, 0 none."),
-    "R²": Metric("Fraction of the variance that the prediction explains: 1 is perfect, 0 is no better than the mean."),
+    "Spearman": Metric("Rank correlation of predicted and measured values: 1 is perfect, 0 is random."),
+    "R²": Metric("Fraction of the variance explained by the prediction: 1 is perfect, 0 is no better than the mean."),
     "RMSE": Metric("Root of the mean squared error, in the unit of the label.", "lower"),
     "k-NN Spearman": Metric(
-        "Rank correlation where the prediction is the mean of the nearest neighbours in the training part (cosine, weighted "
-        "by closeness; 1, 5 or 20 of them, as is best on validation items): no training, so it shows what the distances "
-        "themselves know."
+        "Rank correlation with the mean of the nearest neighbours in the training part as prediction (cosine, weighted "
+        "by similarity; 1, 5 or 20 neighbours, chosen on validation items). Nothing is fitted, so this measures the "
+        "distances themselves."
     ),
 }
 PENALTIES = np.logspace(-2, 5, 15)
@@ -73,7 +73,7 @@ def neighbour_means(
         cosine = unit[wanted[start : start + step]] @ columns
         near = np.argpartition(-cosine, most - 1, axis=1)[:, :most]
         score = np.take_along_axis(cosine, near, axis=1)
-        order = np.lexsort((near, -score))  # equally near ones by place, so that nothing depends on the partition
+        order = np.lexsort((near, -score))  # ties by position, so the result does not depend on the partition
         near = np.take_along_axis(near, order, axis=1)
         weight = np.maximum((1 + np.take_along_axis(score, order, axis=1)) / 2, 1e-6).astype(np.float64)
         for place, count in enumerate(counts):

@@ -24,19 +24,19 @@ ORDER = 70
 TITLE = "Residues"
 METRICS = {
     "residue accuracy": Metric(
-        "Fraction of residues whose label is predicted, over all residues of the scored sequences (Q3 for three states of "
-        "secondary structure, Q8 for eight). The bootstrap draws whole sequences. Chance: always the most frequent label."
+        "Fraction of residues whose label is predicted correctly, over all scored sequences (Q3 for three states "
+        "of secondary structure, Q8 for eight). The bootstrap resamples whole sequences. Chance: the most frequent label."
     ),
     "residue macro-F1": Metric("F1 of each label over all residues, averaged over labels, so that rare ones count as much."),
 }
 PENALTIES = (0.01, 1.0)
 MAX_TRAIN, MAX_VALID, MAX_SCORED = 600, 150, 400
 UNKNOWN = frozenset("-.?~ ")
-"""Letters of a label string that stand for no label; so do residues whose mask is 0."""
+"""Letters in a label string that mean unlabelled, like residues whose mask is 0."""
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns whose texts have one letter a residue, where there are sequences to learn from and to score."""
+    """Return the columns of residue labels, if there are sequences to train on and to score."""
     parts = _parts(data, 0)
     return list(data.residue_labels) if all(len(part) for part in parts) else []
 
@@ -122,4 +122,4 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         ),
     ]
     said = f"{counted(len(truth), 'residue')} of {counted(n, 'sequence')}, {size} labels ({', '.join(letters)})"
-    return Measurement(estimates, note=f"{said}; learned on {counted(len(train), 'sequence')}")
+    return Measurement(estimates, note=f"{said}; trained on {counted(len(train), 'sequence')}")

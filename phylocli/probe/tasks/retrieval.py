@@ -42,14 +42,14 @@ RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the levels of the hierarchy, or, without one, every column of classes, where some item has a relative."""
+    """Return the levels of the hierarchy, or without one every column of classes, with relatives for some item."""
     known = [c for c in HIERARCHY if c in data.classes]
     wanted = known or list(data.classes)
     return [c for c in wanted if len(queries(data, c))]
 
 
 def filled(data: Dataset, level: str) -> IntArray:
-    """Return the codes of a level, where unknown ones are given a class of their own by the next finer known level.
+    """Return the codes of a level, with unknown ones replaced by separate classes from the next finer known level.
 
     A family without a clan is then a clan of one family. Items of which nothing is known are not ranked (`judged_rows`).
     """
@@ -75,7 +75,7 @@ def _coarsest(data: Dataset, level: str) -> str:
 
 
 def judged_rows(data: Dataset, level: str) -> IntArray:
-    """Return the rows that are ranked at a level: of items of which nothing is known, no hit is right or wrong."""
+    """Return the rows that are ranked at a level; hits of unlabelled items are neither correct nor wrong."""
     rows = data.evaluated_rows()
     columns = [c for c in HIERARCHY if c in data.classes] if level in HIERARCHY else [level]
     return rows[np.any([data.classes[column][rows] >= 0 for column in columns], axis=0)]
@@ -84,7 +84,7 @@ def judged_rows(data: Dataset, level: str) -> IntArray:
 def judged_levels(data: Dataset, level: str, rows: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Return three codes of each row: of the level, of the next finer one (equal: ignored), of the coarsest (other: false).
 
-    Where there is no finer level each row has a code of its own, so that only the query itself is ignored.
+    If there is no finer level, each row has a unique code, so only the query itself is ignored.
     """
     ignored = _ignored_level(data, level)
     finer = filled(data, ignored)[rows] if ignored else np.arange(len(rows))
@@ -211,7 +211,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             top[at] = first[at] == 1
             precision[at] = _precision(above)
             relevant[at], others[at], wrong[at] = len(positive), len(rows) - len(same), len(rows) - len(close)
-            score[close] = -np.inf  # what is left are false positives
+            score[close] = -np.inf  # the remaining ones are false positives
             areas = sensitivities(positive, score, 5)
             sensitivity[at], roc[at] = areas[0], areas.mean()
     curve = [float(np.mean(first <= k)) for k in RANKS]
@@ -225,6 +225,6 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         ),
     ]
     ignored = f"; the same {ignored_level} ignored" if ignored_level else ""
-    drawn = f" (drawn from {len(every):,})" if n < len(every) else ""
+    drawn = f" (sampled from {len(every):,})" if n < len(every) else ""
     note = f"{counted(n, 'query')}{drawn} against {counted(len(rows), 'sequence')}{ignored}"
     return Measurement(estimates, {"recall at rank": ([float(k) for k in RANKS], curve)}, note)

@@ -1,1 +1,1 @@
-"""Training data: families compiled to arrays, pairs drawn from them, batches."""
+"""Training data: compiled families, sampling of pairs, batches."""

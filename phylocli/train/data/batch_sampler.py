@@ -1,7 +1,7 @@
-"""Which families make up which batch, and what a batch holds.
+"""The families of each batch, and the pairs sampled from them.
 
-A batch is a function of the seed and the step alone. That makes resuming exact whatever happened before, and lets
-batches be made in any order by any worker.
+A batch is a function of the seed and the step only. Resuming is therefore exact, and batches can be prepared in any order by
+any worker.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from phylocli.train.data.hard_negatives import HardNegatives
 from phylocli.train.data.types import FamilySource, PairBatch
 from phylocli.views import Prepared, Tokens
 
-# Streams of random numbers that must not meet: the order of families, the views, validation, hard negatives, clans.
+# Separate streams of random numbers: the order of families, the views, validation, hard negatives, clans.
 _ORDER, _VIEWS, _VALIDATION, _HARD, _CLAN = 1, 2, 3, 4, 5
 
 
 class Corpus:
     """The families that are trained on, and how batches are sampled from them.
 
-    With at least as many families as a batch has pairs, families are sampled without replacement: in each round every
-    family comes up once, in a new order, and what does not fill a batch at the round's end is shuffled again, so a family is
-    in a batch at most once. With fewer families each gives the same number of pairs to every batch, give or take one, at
-    random. A `family_power` other than 0 draws families with a probability in proportion to size ** family_power instead
-    (without replacement within a batch as long as there are enough).
+    With at least as many families as pairs per batch, families are sampled without replacement: in each round every family
+    occurs once, in a new order, and the rest of a round is shuffled into the next one, so a family is at most once in a
+    batch. With fewer families, each contributes the same number of pairs to every batch, plus or minus one at random. With a
+    `family_power` other than 0, families are sampled with a probability proportional to size ** family_power instead
+    (without replacement within a batch if there are enough).
 
     Args:
         families: at least two that may be contrasted.
-        pairs: pairs a batch; 0 takes twice the number of families, but at least 32 and at most 256.
+        pairs: pairs per batch; 0 takes twice the number of families, but at least 32 and at most 256.
         seed: with the step, decides everything.
         negatives: `clan`, `family` or `pair`: who may be contrasted.
         family_power: see above.
-        every_view: draw all views that there are, not only a pair.
+        every_view: sample all views of the composition, not only a pair.
         hard: brings hard negatives of a batch's families into it.
         cross_family_fraction: of the pairs, in families with others of their clan in the corpus, whose partner is of one
             of those: remote homologs, at no known distance.
-        split: gives which members are trained on and which are held out.
+        split: the split into training and held-out members.
 
     Raises:
         UsageError: nothing could be a negative.
@@ -92,8 +92,8 @@ class Corpus:
             )
 
     def split(self) -> Split:
-        """Return which members are trained on and which are held out."""
-        assert self._split is not None, "a corpus that load_corpus made"
+        """Return the split into training and held-out members."""
+        assert self._split is not None, "the corpus was not made by load_corpus"
         return self._split()
 
     def chosen(self, step: int) -> npt.NDArray[np.int64]:
@@ -115,7 +115,7 @@ class Corpus:
         return np.concatenate([np.repeat(np.arange(families), each), rng.permutation(families)[:rest]])
 
     def batch(self, step: int) -> PairBatch:
-        """Return the pairs of a step, the first of which is 0."""
+        """Return the pairs of a step, counted from 0."""
         rng = np.random.default_rng([self.seed, _VIEWS, step])
         drawn = self._draw([(f.training, i) for i, f in enumerate(self.families)], self.chosen(step), rng)
         drawn.first = step * self.pairs
@@ -133,7 +133,7 @@ class Corpus:
             drawn.b[k], drawn.distance[k] = b[0], np.nan
 
     def validation(self, pairs: int) -> PairBatch | None:
-        """Return up to `pairs` pairs of held-out members, always the same; None where no family holds members out."""
+        """Return up to `pairs` pairs of held-out members, always the same; None if no family has held-out members."""
         held_out = [(f.held_out, i) for i, f in enumerate(self.families) if f.held_out is not None]
         if not held_out:
             return None

@@ -1,4 +1,4 @@
-"""The index of families: what a view can draw from each family of a data set; made once, and kept beside the arrays."""
+"""The index of families: which pairs a view can sample from each family; computed once and stored with the arrays."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ TRAIN, VALIDATION, TEST = range(len(PARTS))
 
 @dataclass(frozen=True)
 class Drawing:
-    """How families are drawn from; with a compiled data set it decides everything that `Draws` gives.
+    """How families are sampled; together with a compiled data set it determines all results of `Draws`.
 
     Attributes:
         view: composition of views, as text.
         parameters: of the views, by name.
-        fraction: of each family's members that are held out.
-        seed: of what is held out.
-        split: who is held out, decided elsewhere; None: decide it by fraction and seed.
+        fraction: fraction of each family's members that is held out.
+        seed: of the choice of held-out members.
+        split: a given split; None: choose by fraction and seed.
     """
 
     view: Composed
@@ -55,13 +55,13 @@ class Drawing:
 
 @dataclass
 class Survey:
-    """What a view can draw from which family.
+    """Which families a view can sample from.
 
     Attributes:
-        sizes: members that training sees, (families,); 0 where the family cannot be used.
+        sizes: number of training members, (families,); 0 if the family cannot be used.
         parts: part of each member of the data set, (members,), as its place in `PARTS`; families in their order.
-        validates: whether pairs can be drawn of the validation part of each family, (families,).
-        reasons: for a family that cannot be used, what kind of reason it is and the error.
+        validates: whether the validation part of each family has pairs, (families,).
+        reasons: for an unusable family, the kind of reason and the error.
     """
 
     sizes: npt.NDArray[np.int64]

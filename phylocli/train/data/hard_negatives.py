@@ -1,8 +1,8 @@
-"""Hard negatives in training: batches in which families meet those that are most easily taken for them.
+"""Hard negatives in training: batches with families that are difficult to distinguish.
 
-A negative is only as good as it is in the same batch: with thousands of families and batches of some hundred pairs, the
-hardest negatives of a family would hardly ever meet it. So a fraction of each batch is given to hard negatives of the
-families that make up the rest. Who is whose negative is still decided by the objective's mask.
+A negative has an effect only within a batch: with thousands of families and batches of a few hundred pairs, a family would
+rarely be in a batch with its hardest negatives. Therefore a fraction of each batch consists of hard negatives of the other
+families. The objective's mask still determines which pairs are contrasted.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ class HardNegatives:
         self.neighbours, self.fraction = neighbours, fraction
 
     def arrange(self, chosen: Ints, rng: np.random.Generator) -> Ints:
-        """Return a batch of the same size: some of the families chosen, and hard negatives of these in place of the others.
+        """Return a batch of the same size with some of the chosen families, and hard negatives of these instead of the
+        others.
 
-        Families take their turns, in random order, to bring a hard negative of theirs, drawn uniformly; one that is not in
-        the batch yet comes first. Where the families have no (or no new) hard negatives, the batch is filled up as it was.
+        Each family in turn, in random order, adds one of its hard negatives, sampled uniformly, preferably one that is not
+        in the batch yet. If the families have no (or no new) hard negatives, the original families fill the batch.
 
         Args:
             chosen: indices of the families of a batch's pairs, (N,).
@@ -75,7 +76,7 @@ def load_hard_negatives(source: PathLike, families: list[FamilySource], fraction
     Args:
         source: as `phylocli pairs --hard-negatives` writes it.
         families: of the corpus.
-        fraction: of a batch.
+        fraction: fraction of a batch.
 
     Raises:
         BadInputError: no such columns, or no row for these families.
@@ -98,7 +99,7 @@ def load_hard_negatives(source: PathLike, families: list[FamilySource], fraction
     have = sum(bool(near) for near in found)
     if have == 0:
         raise BadInputError(
-            f"{name} holds no hard negatives of these families",
+            f"{name} contains no hard negatives of these families",
             why=f"it names {', '.join(map(str, table['family'].head(3)))}, …" if table.height else "it is empty",
             fix="make it from the same families: phylocli pairs FAMILIES --hard-negatives profile",
         )

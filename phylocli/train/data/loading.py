@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: bool = False, cache: Cache = True) -> Corpus:
     """Compile families with trees and pairs tables, or find them compiled, and return the corpus.
 
-    Families from which no pair can be drawn (a single member, no pair in the band) are left out with a note.
+    Families without pairs (a single member, no pair in the band) are left out with a note.
 
     Args:
         inputs: Stockholm records, or pairs tables as TSV, CSV, Parquet or Arrow; `-` is standard input.
-        config: of the run; its seed is that of the splits and of all draws.
-        every_view: draw all views that there are, not only a pair.
+        config: of the run; its seed is that of the splits and of all sampling.
+        every_view: sample all views of the composition, not only a pair.
         cache: where compiled families are kept; True: in the user's cache, False: nowhere.
 
     Raises:
@@ -63,7 +63,7 @@ def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: 
 
 
 def split_path(pattern: str, seed: int) -> Path:
-    """Return the file that the setting `validation.split` names for a run of this seed."""
+    """Return the file of the setting `validation.split` for a run with this seed."""
     return Path(pattern.replace("{seed}", str(seed)))
 
 
@@ -95,7 +95,7 @@ def _say_what_is_left_out(compiled: Compiled, survey: Survey) -> None:
         if len(survey.reasons) == 1 and known:
             raise known[0]
         raise BadInputError(
-            "no family can be trained on",
+            "there is no family to train on",
             why=f"of {compiled.families} families " + "; ".join(f"{len(v)} {k}" for k, v in skipped.items()),
             fix=next((r.fix or r.what for r in known), "give families of two or more members"),
         )

@@ -1,4 +1,4 @@
-"""Families that came as a pairs table: their rows are what is drawn."""
+"""Families from a pairs table, whose rows are sampled."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ class TablePairs:
         return a, b, self.distance[chosen]
 
     def draw_all(self, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
-        """Draw n times every view that there is."""
+        """Sample all views n times."""
         a, b, distance = self.draw(n, rng)
         return [a, b, *([addition(t, rng) for t in b] for addition in self.view.additions)], distance
 
 
 def in_band(pairs: PairsOf, band: tuple[float, float]) -> npt.NDArray[np.bool_]:
-    """Return which rows lie in a band of distances, both ends included."""
-    return ~((pairs.distance < band[0]) | (pairs.distance > band[1]))  # what has no distance is in every band
+    """Return which rows are in a band of distances, both ends included."""
+    return ~((pairs.distance < band[0]) | (pairs.distance > band[1]))  # NaN is in every band
 
 
 def table_held_out(family: CompiledFamily, pairs: PairsOf, drawing: Drawing) -> npt.NDArray[np.bool_]:
-    """Return which sequences of a table's family are held out: rows of two of them serve validation, of one nothing.
+    """Return which sequences of a table's family are held out: rows with two of them are for validation, with one unused.
 
     Raises:
-        EmptyBandError: no row lies in the band.
-        UsageError: the view does not draw from tables.
+        EmptyBandError: no row is in the band.
+        UsageError: the view cannot be used with tables.
     """
     names = drawing.view.spec.split("+")
     source = VIEWS.load(names[0])
     if source.KIND == "source" and not getattr(source, "DRAWS_MEMBERS", False):
         raise UsageError(
-            f"the view {names[0]!r} cannot be drawn from {pairs.source}",
-            why="a pairs table holds its pairs already; only the transforms of a view apply to it",
-            fix="give families with trees, or a view whose source draws members, such as 'phylogenetic'",
+            f"the view {names[0]!r} cannot be used with {pairs.source}",
+            why="a pairs table already contains the pairs; only the transforms of a view apply to it",
+            fix="give families with trees, or a view whose source samples members, such as 'phylogenetic'",
         )
     kept = pairs.members[in_band(pairs, drawing.band)]
     if len(kept) == 0:
         lo, hi = drawing.band
-        what = f"{family.label}: no pair of {pairs.source} lies {lo:g} to {hi:g} substitutions per site apart"
+        what = f"{family.label}: no pair of {pairs.source} has a distance of {lo:g} to {hi:g} substitutions per site"
         raise EmptyBandError(what)
     out = np.zeros(len(family), dtype=bool)
     if drawing.fraction > 0:

@@ -26,11 +26,11 @@ MOST_AUTO = 4
 
 
 def choose_workers(wanted: int, device: str, processes: int = 1) -> int:
-    """Return how many processes make batches; 0: one thread of the trainer.
+    """Return the number of processes that prepare batches; 0: one thread of the trainer.
 
     Args:
-        wanted: a number, or -1: a thread where the trainer computes on the CPU, whose cores it needs itself, else up to
-            four processes.
+        wanted: a number, or -1: a thread if training runs on the CPU, which needs the cores itself, else up to four
+            processes.
         device: `cpu`, `cuda` or `mps`.
         processes: of the run on this machine, each of which has its own workers.
     """
@@ -41,7 +41,7 @@ def choose_workers(wanted: int, device: str, processes: int = 1) -> int:
 
 @contextlib.contextmanager
 def _death_explained() -> Iterator[None]:
-    """Turn what a pool says when one of its processes has died into an error that the user can act on."""
+    """Convert the error of a pool whose process has died into one that the user can act on."""
     try:
         yield
     except BrokenProcessPool as error:
@@ -59,7 +59,7 @@ class Prefetcher:
         pool: who makes them.
         make: returns the batch of a step.
         steps: in order.
-        depth: how many batches are made ahead.
+        depth: number of batches prepared ahead.
     """
 
     def __init__(self, pool: Executor, make: Callable[[int], PairBatch], steps: range, depth: int) -> None:
@@ -89,7 +89,7 @@ class Prefetcher:
         return batch
 
     def take_waited(self) -> float:
-        """Return for how many seconds batches were waited for since this was last asked."""
+        """Return the time spent waiting for batches since the last call, in seconds."""
         waited, self._waited = self._waited, 0.0
         return waited
 
@@ -98,11 +98,11 @@ class Prefetcher:
 def prefetched(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Prefetcher]:
     """Give the batches of some steps, made ahead; no thread or process of it outlives the block.
 
-    What goes wrong with a batch is raised where the batch is asked for; with processes, the error's cause shows where in the
-    worker it came from.
+    Errors in a batch are raised where the batch is requested; with processes, the cause of the error shows its place in the
+    worker.
 
     Args:
-        corpus: what is drawn from.
+        corpus: the source of the batches.
         steps: in order.
         workers: processes; 0: one thread.
     """

@@ -1,4 +1,4 @@
-"""Prepared families, made one by one when they are drawn from; and which families a view can draw from at all."""
+"""Families prepared on demand for a view; and which families a view can sample from."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from phylocli.views import Pairs, Prepared, Tokens, draw_all
 Parts = npt.NDArray[np.uint8]
 
 PREPARED_BYTES = 1 << 29
-"""What prepared families may take in memory, about, in each process that draws from them."""
+"""Approximate memory limit for prepared families, in each process that samples from them."""
 
 
 class Draws:
-    """Families of a compiled data set, prepared for a view when they are asked for; those used last are kept.
+    """Families of a compiled data set, prepared for a view on demand, with a least-recently-used cache.
 
     Args:
         compiled: the data set.
-        drawing: the view, and what is held out.
-        budget: bytes that prepared families may take, estimated; the one asked for last is kept in any case.
+        drawing: the view, and the held-out members.
+        budget: memory limit in bytes, estimated; the most recent family is always kept.
 
     Attributes:
         survey: of all families.
@@ -67,7 +67,7 @@ class Draws:
         self._lock = threading.Lock()
 
     def prepared(self, index: int, *, held_out: bool) -> Prepared:
-        """Return a family ready for drawing: its held-out members, or the others."""
+        """Return the prepared family: its held-out members, or the others."""
         with self._lock:
             return self._found_or_made((index, held_out))
 
@@ -79,7 +79,7 @@ class Draws:
         return Members([family.tokens[k] for k in seen], None if columns is None else [columns[k] for k in seen])
 
     def split(self) -> Split:
-        """Return which members of the families that can be used are trained on, and which are held out."""
+        """Return the split of the usable families into training and held-out members."""
 
         def parts() -> Iterator[tuple[Family, list[tuple[str, list[str]]]]]:
             for index in np.flatnonzero(self.survey.sizes).tolist():
@@ -157,9 +157,9 @@ class Draws:
         return Survey(sizes, parts, validates, reasons)
 
     def _look_at(self, index: int) -> tuple[Parts, bool]:
-        """Return the part of each member of a family, and whether pairs can be drawn of its validation part.
+        """Return the part of each member of a family, and whether its validation part has pairs.
 
-        Where no split is given, whole clades are held out, of families that can spare them for this view.
+        Without a given split, whole clades are held out, in families with enough members for this view.
 
         Raises:
             BadInputError: the view cannot make pairs of the family.
@@ -177,7 +177,7 @@ class Draws:
             ids = _hold_out(family, drawing.fraction, drawing.seed)
             if len(ids) >= 2 and len(family) - len(ids) >= 2:
                 out = np.array([name in ids for name in family.ids])
-                with contextlib.suppress(BadInputError):  # no pair of held-out members in the band: none are held out
+                with contextlib.suppress(BadInputError):  # no pair of held-out members in the band: hold out none
                     self._prepare(index, out)
                     self._prepare(index, ~out)
                     parts[out] = VALIDATION
@@ -186,10 +186,10 @@ class Draws:
         return parts, False
 
     def _look_at_given(self, index: int, family: CompiledFamily, split: Split) -> tuple[Parts, bool]:
-        """Do what `_look_at` says for a given split. What it holds out stays held out, whatever the view can draw of it.
+        """Do the same for a given split. Its held-out members stay held out, even if the view has no pairs of them.
 
         Raises:
-            BadInputError: the view cannot make pairs of the members to train on.
+            BadInputError: the view cannot make pairs of the training members.
             UsageError: the split does not list a member.
         """
         named = [split.part_of(family.label, name) for name in family.ids]
@@ -213,21 +213,21 @@ class Draws:
         """Prepare a part of a family, as `_prepare` does.
 
         Raises:
-            BadInputError: no pair can be drawn of it.
+            BadInputError: the part has no pairs.
         """
         prepared = self._prepare(index, None if members.all() else members)
         if isinstance(prepared, TablePairs) and not len(prepared.rows):
-            raise EmptyBandError(f"{self.compiled.labels[index]}: no pair of the part lies in the band")
+            raise EmptyBandError(f"{self.compiled.labels[index]}: no pair of the part is in the band")
 
 
 def _cost(members: int) -> int:
-    """Return about how many bytes a prepared family of that many members takes."""
+    """Return the approximate memory in bytes of a prepared family with that many members."""
     pairs = members * members / 2 if members <= 512 else 4 * members * math.log2(members)
     return int(12 * pairs + 600 * members)
 
 
 class LazyPrepared:
-    """A family that is prepared when it is drawn from, and perhaps forgotten again after that."""
+    """A family that is prepared on demand, and may be dropped from the cache afterwards."""
 
     __slots__ = ("draws", "held_out", "index")
 
@@ -239,7 +239,7 @@ class LazyPrepared:
         return self.draws.prepared(self.index, held_out=self.held_out).draw(n, rng)
 
     def draw_all(self, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:
-        """Draw n times every view that there is."""
+        """Sample all views n times."""
         return draw_all(self.draws.prepared(self.index, held_out=self.held_out), n, rng)
 
 

@@ -1,4 +1,4 @@
-"""What passes between the parts of the training data: the sources of pairs, and a batch of them."""
+"""Types of the training data: sources of pairs, and batches."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Members:
 
     Attributes:
         tokens: of each, without gaps.
-        columns: the match column of each residue of each, from 0, and -1 for none; None where the family is
-            not aligned.
+        columns: the match column of each residue of each sequence, from 0, and -1 for none; None if the family is not
+            aligned.
     """
 
     tokens: list[Tokens]
@@ -35,9 +35,9 @@ class FamilySource:
         label: accession or name.
         clan: accession; empty without one.
         size: members that training sees.
-        training: where pairs are drawn from.
-        held_out: where validation pairs are drawn from; None where the family is too small to hold members out.
-        members: gives the members that training sees.
+        training: source of training pairs.
+        held_out: source of validation pairs; None if the family is too small to hold out members.
+        members: returns the training members.
     """
 
     label: str
@@ -58,8 +58,8 @@ class PairBatch:
         family: code of each pair's family, (N,) int64.
         clan: code of each pair's clan, (N,) int64, -1 without one.
         negatives: `clan`, `family` or `pair`: who may be contrasted.
-        more: the third and further views, N token arrays each, where the objective asks for them.
-        first: number of the first pair among all that the run draws.
+        more: the third and further views, N token arrays each, if required by the objective.
+        first: number of the first pair among all pairs of the run.
     """
 
     a: list[Tokens]
@@ -98,7 +98,7 @@ class PairBatch:
 
 
 def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Return indices in groups of similar length, each at most `tokens` with padding (a longer one by itself)."""
+    """Return indices in groups of similar length, each at most `tokens` with padding (a longer sequence on its own)."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     groups: list[list[int]] = []
     for i in order:  # ascending, so that the newest sequence is the widest of its group

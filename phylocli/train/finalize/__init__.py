@@ -1,7 +1,6 @@
-"""After the last step: what is fitted to the trained model, as a list of steps with `check()` and `fit()`.
+"""Steps after training that are fitted to the trained model, as a list of steps with `check()` and `fit()`.
 
-A step is checked before the run starts, so that what cannot be done at the end is said at the beginning. Held-out members
-take no part in any of them.
+Steps are checked before the run starts, so that impossible ones are reported at once. Held-out members are not used.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class FinalStep(Protocol):
 
 
 def finalization_steps(config: TrainConfig) -> list[FinalStep]:
-    """Return the steps that a configuration asks for, in their order: each fits what the one before left."""
+    """Return the steps of a configuration in order: each is fitted to the result of the previous one."""
     encoder, kernel, whitening = config.encoder, config.kernel, config.whitening
     steps: list[FinalStep] = []
     if encoder.start and encoder.average_coefficient:

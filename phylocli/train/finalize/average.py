@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 class WeightAverage:
     """Interpolates the weights of encoder and pooling towards those of the model that training started from.
 
-    What training learns from a small corpus costs it some of what the model knew of others; the average keeps much of both
-    (Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv 2109.01903).
+    Training on a small corpus loses some of the model's accuracy on other data; the average keeps much of both (Wortsman et
+    al. 2022, Robust fine-tuning of zero-shot models, arXiv 2109.01903).
 
     Attributes:
         start: name or folder of the model that training started from.

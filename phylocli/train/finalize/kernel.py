@@ -1,4 +1,5 @@
-"""Kernel features: the kernel mean of the residues, on the axes along which homologs agree, beside the pooled features."""
+"""Kernel features: the kernel mean of the residues on the axes along which homologs agree, appended to the pooled
+features."""
 
 from __future__ import annotations
 
@@ -24,16 +25,16 @@ KERNEL = 7  # stream of random numbers, apart from those of `phylocli.train.data
 
 @dataclass(frozen=True)
 class KernelFeatures:
-    """Fits the axes of a Gaussian kernel to residues of training members, and gives the model its random features.
+    """Fits the axes of a Gaussian kernel to residues of training members, and adds its random features to the model.
 
     Attributes:
-        config: how many features, on which axes, of what width.
+        config: number of features, axes, and width.
     """
 
     config: KernelConfig
 
     def check(self, task: ContrastiveTask, corpus: Corpus) -> None:
-        """Raise a UsageError where there are too few aligned residues."""
+        """Raise a UsageError if there are too few aligned residues."""
         residues = sum(freedom_of(columns) for _, columns in _sampled(corpus))
         try:
             check_freedom(residues, task.model.encoder.dimension)

@@ -26,10 +26,10 @@ FEWEST = 2.0  # vectors a feature: with fewer the covariance is mostly noise
 class FamilyWhitening:
     """Fits the model's whitening on whole sequences of training members.
 
-    The map is used on whole sequences, so it is fitted on them, whatever parts of them training saw.
+    The map is applied to whole sequences, so it is fitted on them, regardless of crops in training.
 
     Attributes:
-        config: of the map, and of what it is fitted on.
+        config: of the map and its fit.
         kernel_features: that the step before adds to the model's features.
     """
 
@@ -37,17 +37,17 @@ class FamilyWhitening:
     kernel_features: int = 0
 
     def check(self, task: ContrastiveTask, corpus: Corpus) -> None:
-        """Raise a UsageError where the map would lead to more features than there are."""
+        """Raise a UsageError if the map would have more output features than input features."""
         features, families = task.model.dimension + self.kernel_features, len(corpus.families)
         dimension = self.config.dimension
         if dimension > features:
             raise UsageError(
-                f"whitening.dimension is {dimension}", fix=f"give 0 (all {features} features), or up to {features}"
+                f"whitening.dimension is {dimension}", fix=f"give 0 (all {features} features), or at most {features}"
             )
         if 0 < dimension < features and dimension >= families:
             logger.warning(
-                f"whitening will keep all {features} features: whitening.dimension asks for {dimension} axes between family "
-                f"means, and there are {families} families"
+                f"whitening will keep all {features} features: whitening.dimension is {dimension} axes between family "
+                f"means, but there are only {families} families"
             )
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""How a step is computed: by which processes, in which precision, how much at once."""
+"""How a step is computed: processes, precision, and memory-saving options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phylocli.train.parallel.world import ALONE, World
 
 @dataclass
 class Execution:
-    """How a step is computed. What it computes stays the same but for rounding, and the random numbers of dropout.
+    """How a step is computed. Results are the same up to rounding and the random numbers of dropout.
 
     Attributes:
         max_tokens: that go through the encoder at once, padding included; lowered when memory runs out.
@@ -29,7 +29,7 @@ class Execution:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of the encoder's products; `auto` is bfloat16 where the device multiplies it faster."""
+    """Return the precision of the encoder's products; `auto` is bfloat16 if the device multiplies it faster."""
     if name != "auto":
         return torch.bfloat16 if name == "bf16" else torch.float32
     if device.type == "cuda":

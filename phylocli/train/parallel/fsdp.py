@@ -1,9 +1,9 @@
 """Training encoders that do not fit on one device: each process keeps a part of every weight (fully sharded data parallel).
 
-The encoder's blocks are cut one by one, with their gradients and the optimiser's state; a block is put together for as long
-as it computes (Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, stage 3; Zhao et al. 2023, PyTorch FSDP, arXiv
-2304.11277). All else, pooling, head, critic and objective, is small, and stays whole everywhere. What a step computes is
-what one process would compute, as in `phylocli.train.parallel.world`.
+The encoder's blocks are sharded one by one, with their gradients and the optimiser state; a block is gathered while it is
+computed (Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, stage 3; Zhao et al. 2023, PyTorch FSDP, arXiv 2304.11277).
+Pooling, head, critic and objective are small and not sharded. A step computes the same result as a single process, as in
+`phylocli.train.parallel.world`.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class ShardedStrategy(Strategy):
     """Trains a task whose encoder is sharded among the processes; all of them call everything here together.
 
     Args:
-        task: in the memory of the host; block after block goes to the device, sharded.
+        task: in host memory; its blocks are moved to the device one by one and sharded.
         config, device: as `Strategy` takes them.
 
     Raises:
-        UsageError: one process alone, or an encoder that does not name its blocks.
+        UsageError: a single process, or an encoder that does not name its blocks.
     """
 
     def __init__(self, task: Trainable, config: OptimiserConfig, device: torch.device) -> None:
         size = task.execution.world.size
         if size == 1:
             raise UsageError(
-                "batch.shard shards the encoder among several processes, and there is only one",
+                "batch.shard shards the encoder among several processes, but there is only one",
                 fix="start it with torchrun --nproc-per-node N -m phylocli train …, or use --set batch.shard=false",
             )
         mesh = init_device_mesh(device.type, (size,))
@@ -72,8 +72,8 @@ class ShardedStrategy(Strategy):
         return terms
 
     def clip(self, largest: float) -> Tensor:
-        """Scale the gradient of all weights together, as `Strategy.clip`."""
-        # Whole tensors and parts may not meet in one list.
+        """Scale the gradient of all weights together, as in `Strategy.clip`."""
+        # Sharded and unsharded tensors must not be in one list.
         kinds = [kind for kind in (self.parts, self.wholes) if any(p.grad is not None for p in kind)]
         norms = [nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None]) for kind in kinds]
         total = torch.stack([n.full_tensor() if isinstance(n, DTensor) else n for n in norms]).norm()
@@ -98,7 +98,7 @@ class ShardedStrategy(Strategy):
         moments = {i: {name: _whole(value) for name, value in entry.items()} for i, entry in own["state"].items()}
         if not self.world.main:
             return {}
-        # Weights are numbered group by group, the encoder's come first in a task: the numbers are those of one process.
+        # Weights are numbered by group, those of the encoder first: the numbers are those of a single process.
         parts, wholes = own["param_groups"][::2], own["param_groups"][1::2]
         groups = [{**a, "params": a["params"] + b["params"]} for a, b in zip(parts, wholes, strict=True)]
         return {"task": task, "optimiser": {"state": moments, "param_groups": groups}}
@@ -128,12 +128,12 @@ def _shard(model: Model, mesh: DeviceMesh) -> None:
             f"the encoder {model.config.encoder!r} cannot be sharded (batch.shard): it has no `blocks`",
             fix="use --set batch.shard=false",
         )
-    # The encoder's output may be a view. That matters to those who write into it, and nobody here does.
+    # The encoder's output may be a view. This matters only to code that writes into it, and there is none.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
-    # After each forward pass the parts alone remain, so that parameters are parts wherever they are met between passes.
+    # Only shards remain after each forward pass, so parameters are always sharded between passes.
     for block in blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
-    fully_shard(model.encoder, mesh=mesh, reshard_after_forward=True)  # what is left of it: embedding, last norm
+    fully_shard(model.encoder, mesh=mesh, reshard_after_forward=True)  # the rest: embedding, last norm
 
 
 def _is_part(value: Tensor) -> bool:

@@ -1,11 +1,11 @@
 """Sequences to vectors, a group of similar length at a time; with gradient caching, one group's activations at a time.
 
 Gradient caching (Gao, Zhang, Han & Callan 2021, arXiv 2101.06983) takes a contrastive loss over a batch that is far too
-large for its activations to fit: encode all without keeping them, find the loss and its gradient with respect to the
-vectors, then encode group by group again, now with activations, and send the vectors' gradient through. It is exact: the
-second pass has the random state of the first, so dropout is the same. Here each group is one checkpointed function
-(Chen et al. 2016, arXiv 1604.06174) of the graph; the backward pass then does just that, in one call, and whatever an
-objective makes of vectors, residues or segments is served alike.
+large for its activations to fit: encode all sequences without storing activations, compute the loss and its gradient with
+respect to the vectors, then encode again in groups with activations, and backpropagate the gradient of the vectors. This is
+exact: the second pass has the random state of the first, so dropout is the same. Here each group is a checkpointed function
+(Chen et al. 2016, arXiv 1604.06174) of the graph; the backward pass then does this in one call, for any use of vectors,
+residues or segments by an objective.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Encoded:
     """What became of N sequences, in their order.
 
     Attributes:
-        vectors: (N, D) float32, or float64 where the weights are.
-        residues: (N, L, F) of the same type, where they were asked for.
-        mask: which of them there are, (N, L) bool.
+        vectors: (N, D) float32, or float64 if the weights are.
+        residues: (N, L, F) of the same type, if requested.
+        mask: which residues exist, (N, L) bool.
     """
 
     vectors: Tensor
@@ -60,7 +60,7 @@ def encode(
     cache = execution.grad_cache and torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
 
     def group(batch: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        # Each weight is used once, so that there is nothing to win by keeping its bf16 copy until the end.
+        # Each weight is used once, so keeping its bf16 copy until the end would save nothing.
         bf16 = torch.autocast(model.device.type, precision, enabled=precision != torch.float32, cache_enabled=not sharded)
         with bf16:
             residues = model.residues(batch, mask)
@@ -72,12 +72,12 @@ def encode(
     groups = chunks_by_length([len(s) for s in mine], max_tokens)
     if sharded:
         rounds = max(len(chunks_by_length([lengths[i] for i in part], max_tokens)) for part in parts)
-        groups += [groups[0][:1]] * (rounds - len(groups))  # what is done again is cut off below, and has no gradient
+        groups += [groups[0][:1]] * (rounds - len(groups))  # repeated groups are cut off below and have no gradient
     found: list[tuple[Tensor, ...]] = []
     for at in groups:
         padded = pad_batch([mine[i] for i in at], model.device)
         found.append(_cached(group, *padded, whole_pass=sharded) if cache else group(*padded))
-    # Parts are in ascending length, and so are groups: rows come as in the parts, one rank's after the other's.
+    # Parts and groups are in ascending length: rows are in the order of the parts, by rank.
     counts = [len(part) for part in parts]
     place = torch.empty(len(sequences), dtype=torch.int64)
     place[[i for part in parts for i in part]] = torch.arange(len(sequences))
@@ -90,15 +90,15 @@ def encode(
 
 
 def _cached(group: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, whole_pass: bool) -> tuple[Tensor, ...]:
-    """Return what a group of sequences becomes; its activations are computed again in the backward pass.
+    """Return the outputs of a group of sequences; its activations are recomputed in the backward pass.
 
     Args:
         group: encodes it.
         inputs: of the group.
-        whole_pass: do that as a forward and a backward pass of its own, as weights in parts need it: they are put together
-            for a pass, and let go at its end. Otherwise activations come back one by one as the graph asks for them.
+        whole_pass: recompute them in a separate forward and backward pass, as sharded weights require: they are gathered for
+            a pass and released at its end. Otherwise activations are recomputed one by one as the graph needs them.
     """
     if not whole_pass:
         return checkpoint(group, *inputs, use_reentrant=False)
-    anchor = torch.ones((), requires_grad=True)  # without an input that has a gradient, this kind gives none to its output
+    anchor = torch.ones((), requires_grad=True)  # this kind of checkpoint has a gradient only if one of its inputs has one
     return checkpoint(lambda _, *rest: group(*rest), anchor, *inputs, use_reentrant=True)

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# What the allocator of the CPU says; that of GPUs has an error of its own.
+# The message of the CPU allocator; GPUs have their own error class.
 _WORDS = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory")
 
 
@@ -24,18 +24,18 @@ class OutOfMemoryError(PhylocliError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device or the machine has no memory left."""
+    """Return whether an error means that a device or the machine is out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
     )
 
 
 def retry_smaller(step: Callable[[], T], undo: Callable[[], None], execution: Execution, longest: int) -> T:
-    """Return what a step gives; where memory runs out, do it again with less at once.
+    """Return the result of a step; if memory runs out, repeat it with smaller parts.
 
-    First gradients are cached, then `max_tokens` is halved, until each sequence goes through the encoder alone; that
-    holds for the rest of the run. The result is that of a step with these settings from the start: the same but for
-    rounding, and for dropout, whose random numbers are drawn in another order.
+    First gradient caching is switched on, then `max_tokens` is halved until each sequence is encoded separately; these
+    settings are kept for the rest of the run. The result is that of a step with these settings from the start: the same up
+    to rounding, and to dropout, whose random numbers are used in another order.
 
     Args:
         step: may be done again after `undo`.
@@ -44,7 +44,7 @@ def retry_smaller(step: Callable[[], T], undo: Callable[[], None], execution: Ex
         longest: residues of the longest sequence of the step.
 
     Raises:
-        OutOfMemoryError: not even the smallest parts fit, or other processes take part, which cannot go back.
+        OutOfMemoryError: not even the smallest parts fit, or there are other processes, which cannot repeat the step.
     """
     while True:
         try:
@@ -53,7 +53,7 @@ def retry_smaller(step: Callable[[], T], undo: Callable[[], None], execution: Ex
             if not is_out_of_memory(error):
                 raise
             reason = str(error).split("\n", 1)[0]
-        # Not in the handler: the traceback holds the tensors of the failed try.
+        # Not in the handler, because the traceback keeps the tensors of the failed attempt.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         _shrink(execution, longest, reason)

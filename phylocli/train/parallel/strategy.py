@@ -20,10 +20,10 @@ from phylocli.train.saved import Optimiser, Weights
 
 
 class Trainable(nn.Module):
-    """What a strategy can train: a module that gives a loss for a batch of pairs.
+    """A module that a strategy can train: it returns a loss for a batch of pairs.
 
     Attributes:
-        model: what training is for.
+        model: the model to train.
         execution: how steps are computed.
     """
 
@@ -46,7 +46,7 @@ class Strategy:
         task: is moved to the device.
         config: `optimiser` of the run.
         device: to compute on.
-        leaves_weights_out: whether a step may leave weights without a gradient; asked for only with several processes.
+        leaves_weights_out: whether a step may leave weights without a gradient; only used with several processes.
 
     Attributes:
         task, optimiser: of this process.
@@ -94,12 +94,12 @@ class Strategy:
     def state(self) -> Weights:
         """Return `task` and `optimiser`, whole, on rank 0 at least; all processes call it together.
 
-        It has the same form however many processes there are and wherever the weights are.
+        Its format does not depend on the number of processes or the location of the weights.
         """
         return {"task": self.task.state_dict(), "optimiser": cast(Optimiser, self.optimiser.state_dict())}
 
     def restore(self, state: Weights) -> None:
-        """Take over what `state` gave.
+        """Restore the result of `state`.
 
         Args:
             state: of rank 0, which sends it tensor by tensor; others need not have `task` and `optimiser`.
@@ -131,7 +131,7 @@ class Strategy:
         return make_optimiser(list(self.task.parameters()), config)
 
     def _own_part(self, value: Tensor, like: Tensor | None) -> Tensor:
-        """Return what this process keeps of a tensor that rank 0 sent; `like` is what it will replace."""
+        """Return this process's part of a tensor sent by rank 0; `like` is the tensor that it will replace."""
         return value
 
     def _own_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

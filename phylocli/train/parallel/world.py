@@ -1,10 +1,10 @@
 """One run on several processes, as torchrun starts them: each encodes its part, all see all vectors, rank 0 writes.
 
-A batch is a function of seed and step, so every process knows all of it. It encodes its part of the sequences and gets
-the vectors of the others; head and objective then see what one process would see, whatever they do with it: negatives,
-queues, codes and moving averages are those of the whole batch, and the same everywhere. On the way back each process
-takes the gradient of its own vectors, and DistributedDataParallel adds up what the encoder makes of them. The loss is
-computed by every process, for that is little beside the encoder.
+A batch is a function of seed and step, so every process knows all of it. Each process encodes a part of the sequences and
+receives the vectors of the others; head and objective then see the same inputs as in a single process: negatives, memory
+banks, codes and moving averages are those of the whole batch, and equal in all processes. In the backward pass each process
+uses the gradient of its own vectors, and DistributedDataParallel sums the gradients of the encoder. The loss is computed by
+every process, because it is cheap compared with the encoder.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ K = TypeVar("K")
 
 
 class ElsewhereError(PhylocliError):
-    """Another process of the run failed, and says why."""
+    """Another process of the run failed and reports the reason."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run; by default one alone, for which all of this does nothing.
+    """The processes of a run; by default a single one, for which all methods do nothing.
 
     Attributes:
         rank: of this process.
-        size: how many there are.
-        group: through which the hosts talk, without their devices (gloo); None for one alone.
+        size: number of processes.
+        group: process group for communication between hosts without devices (gloo); None for a single process.
     """
 
     rank: int = 0
@@ -54,7 +54,7 @@ class World:
         return self.rank == 0
 
     def partition(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Return which sequences each process encodes, as indices in ascending length; every one comes once.
+        """Return the sequences that each process encodes, as indices in ascending length; each occurs once.
 
         They are distributed by length, so that all processes have about as many residues.
         """
@@ -86,8 +86,8 @@ class World:
         """Make sure that all processes have the same.
 
         Args:
-            what: it is, for the message.
-            content: gives it; not asked for where there is one process.
+            what: description of the content, for the message.
+            content: returns it; not called with a single process.
 
         Raises:
             UsageError: they have not, in all of them.
@@ -104,11 +104,11 @@ class World:
         return [value] if self.size == 1 else [self._broadcast(value, rank) for rank in range(self.size)]
 
     def from_main(self, value: T) -> T:
-        """Return what rank 0 has; plain data and tensors."""
+        """Return the value of rank 0: plain data and tensors."""
         return value if self.size == 1 else self._broadcast(value, 0)
 
     def deal(self, values: dict[K, Tensor]) -> Iterator[tuple[K, Tensor]]:
-        """Give what rank 0 has to all, one tensor at a time; `values` of the others do not matter."""
+        """Send the tensors of rank 0 to all processes, one at a time; `values` of the others are ignored."""
         for name in self.from_main(list(values)):
             yield name, self.from_main(values.get(name))  # type: ignore[misc]  # None where it does not matter
 
@@ -147,14 +147,14 @@ class World:
 
 
 ALONE = World()
-"""One process by itself."""
+"""A single process."""
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows; the gradient of a process's own rows goes back to them.
+    """The rows of all processes; the gradient of a process's own rows returns to them.
 
-    Every process computes the whole loss, so it has the whole gradient of its rows. DistributedDataParallel divides what
-    it adds up by the number of processes, hence the factor.
+    Every process computes the whole loss, so it has the complete gradient of its rows. DistributedDataParallel divides the
+    sum by the number of processes, hence the factor.
     """
 
     @staticmethod
@@ -175,12 +175,12 @@ class _Gather(torch.autograd.Function):
 
 
 def stream(*numbers: int) -> int:
-    """Return a seed that belongs to these numbers: of the run, of a step, of a process."""
+    """Return a seed derived from these numbers: of the run, of a step, of a process."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def local(value: Tensor) -> Tensor:
-    """Return what this process has of a tensor: a view of its part where the tensor is sharded (a DTensor), else all."""
+    """Return this process's part of a tensor: a view of its shard if it is sharded (a DTensor), else all of it."""
     own: Tensor = value.to_local() if hasattr(value, "to_local") else value
     return own
 
@@ -213,7 +213,7 @@ def device_name(name: str) -> str:
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[World]:
-    """Give the processes of this run; all but rank 0 are quiet meanwhile.
+    """Yield the processes of this run; all except rank 0 are quiet meanwhile.
 
     Args:
         device: that this process computes on.
@@ -241,9 +241,9 @@ def replicated(module: nn.Module, *, find_unused: bool) -> nn.Module:
 
     Args:
         module: with the same weights in all processes.
-        find_unused: a step may leave some weights without a gradient; they are then looked for each time.
+        find_unused: a step may leave some weights without a gradient, which are then searched for each time.
     """
-    # Buffers are the same everywhere already, and large where they are queues.
+    # Buffers are already equal in all processes, and queues are large.
     name = "forward_sync_buffers"
     if name not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
         name = "broadcast_buffers"  # its name before torch 2.13

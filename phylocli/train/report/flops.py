@@ -1,4 +1,4 @@
-"""How many floating-point operations a step of training needs: the model's own, whatever is computed besides."""
+"""Number of floating-point operations of a training step: those of the model, without recomputation."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Coefficients = tuple[float, float, float]
 class Work:
     """The operations that a model spends on a sequence of L residues, a polynomial in L.
 
-    Everything in an encoder costs the same for each residue, but attention, which costs the same for each pair of them. So
-    three lengths tell the operations of all; they are counted by PyTorch's own counter on the model itself: a
-    multiplication and an addition are two operations, padding costs nothing, and only matrix products and convolutions
-    count. The backward pass is what the trained weights need, without what is computed twice to save memory (Chowdhery et
-    al. 2022, arXiv 2204.02311, appendix B).
+    Everything in an encoder is linear in the number of residues, except attention, which is quadratic. Three lengths
+    therefore determine the operations for all lengths; they are counted by PyTorch's own counter on the model: a
+    multiplication and an addition are two operations, padding is not counted, and only matrix products and convolutions
+    count. The backward pass is that for the trained weights, without recomputation (Chowdhery et al. 2022, arXiv 2204.02311,
+    appendix B).
 
     Attributes:
         forward: coefficients of 1, L and L² for the forward pass.
@@ -46,8 +46,8 @@ class Work:
 
 
 def count(model: Model) -> Work:
-    """Return what a model's embedding of a sequence costs; takes three short sequences through a copy of it."""
-    twin = copy.deepcopy(model).cpu().train()  # there only residues are computed, and every operation has its own kernel
+    """Return the operations for the embedding of a sequence; runs three short sequences through a copy of the model."""
+    twin = copy.deepcopy(model).cpu().train()  # on the CPU only residues are computed, and each operation has its own kernel
     if hasattr(twin.encoder, "activation_checkpointing"):
         twin.encoder.activation_checkpointing = False
     pairs = [_count(twin, length) for length in _LENGTHS]
@@ -71,7 +71,7 @@ def _count(model: Model, length: int) -> tuple[float, float]:
 
 
 def of_batch(work: Work, task: ContrastiveTask, pairs: PairBatch) -> float:
-    """Return the operations that the model spends on a batch; head, critic and objective, far smaller, do not count.
+    """Return the operations of the model for a batch; those of head, critic and objective, far fewer, are not counted.
 
     Momentum copies of the model go forward only.
     """

@@ -1,4 +1,4 @@
-"""The record of a run: metrics.parquet, one row a step, and what is said on stderr meanwhile."""
+"""The metrics of a run: metrics.parquet, one row per step, and progress messages on stderr."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ VALIDATION = (
 class MetricsLog:
     """Rows of metrics, written as Parquet now and then, always the whole table at once.
 
-    Columns: `step` from 1, `loss` and the objective's other terms, `learning_rate`, `gradient_norm` (before clipping),
-    `pairs`, `residues`, `seconds` (since the step before), what `throughput.Meter` measures, and the validation columns,
-    null on steps without validation.
+    Columns: `step` from 1, `loss` and other terms of the objective, `learning_rate`, `gradient_norm` (before clipping),
+        `pairs`, `residues`, `seconds` (since the previous step), those of `throughput.Meter`, and the validation columns,
+        null on steps without validation.
 
     Args:
         path: metrics.parquet.
@@ -69,7 +69,7 @@ class MetricsLog:
         self.rows.append(row)
 
     def forget(self, after: int) -> None:
-        """Drop the rows after a step, which a run that goes back to it will do again."""
+        """Drop the rows after a step, when a run returns to it."""
         self.rows = [row for row in self.rows if row["step"] <= after]
         self._published = min(self._published, len(self.rows))
 
@@ -119,7 +119,7 @@ def read_metrics(path: Path) -> pl.DataFrame:
 
 
 class Reporter:
-    """Says how training goes: a live panel where there is a terminal, else a line now and then. A context manager.
+    """Reports progress: a live panel on a terminal, else a line from time to time. A context manager.
 
     Args:
         steps: of the whole run.
@@ -142,7 +142,7 @@ class Reporter:
         self._open.close()
 
     def step(self, row: Row, *, important: bool) -> None:
-        """Note a step whose row may still lack its loss; `important` (validation, the last step) is always said."""
+        """Report a step whose row may still lack its loss; `important` steps (validation, the last one) are always shown."""
         self.residues += row["residues"]
         if self.panel is not None:
             self.panel.update(row)

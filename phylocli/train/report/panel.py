@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _TREND = 32
-_SMOOTH = 0.1  # weight of the newest step in what is averaged
+_SMOOTH = 0.1  # weight of the newest step in averages
 
 
 def trend(values: list[float], width: int = _TREND) -> str:
-    """Return a line of blocks, the highest for the largest value; means of equal stretches where there are many values."""
+    """Return a line of blocks, the highest for the largest value; many values are averaged over equal intervals."""
     values = [v for v in values if math.isfinite(v)]
     if len(values) < 2:
         return ""
@@ -38,7 +38,7 @@ def _bar(fraction: float, width: int) -> str:
 
 
 class Panel:
-    """What the terminal shows of a run; drawn anew a few times a second under the text.
+    """The terminal display of a run, refreshed a few times per second.
 
     Args:
         steps: of the whole run.
@@ -54,7 +54,7 @@ class Panel:
         self._averages: dict[str, float] = {}
 
     def update(self, row: Row) -> None:
-        """Show a step; its row may still lack what the device has not finished."""
+        """Show a step; its row may lack values that the device has not computed yet."""
         self.step = row["step"]
         if row.get("val_bound") is not None:
             self.checked = row
@@ -74,7 +74,7 @@ class Panel:
         return (time.monotonic() - self.began) / done * (self.steps - self.step) if done else math.inf
 
     def lines(self) -> list[tuple[str, str]]:
-        """Return what there is to say, as label and text."""
+        """Return the lines of the panel, as label and text."""
         done = self.step / max(self.steps, 1)
         left = f"{console.duration(self.left)} left" if math.isfinite(self.left) else "starting"
         found = [("step", f"{_bar(done, _TREND)} {self.step}/{self.steps} · {left}")]
@@ -107,7 +107,7 @@ class Panel:
 
 
 def validation(row: Row) -> str:
-    """Return the figures on held-out members in words."""
+    """Return a description of the metrics on held-out members."""
     return (
         f"{row['val_bound']:.2f} of {row['val_ceiling']:.2f} nats, accuracy {row['val_accuracy']:.2f}, "
         f"retrieval {row['val_retrieval']:.2f}, rank {row['val_rank']:.0f}"
@@ -115,7 +115,7 @@ def validation(row: Row) -> str:
 
 
 def live(panel: Panel) -> Live:
-    """Return the display of a panel, a context manager; it goes when the block ends, and messages stay above it."""
+    """Return the display of a panel, a context manager; it is removed when the block ends, and messages appear above it."""
     from rich.live import Live
 
     return Live(panel, console=console.stderr(), refresh_per_second=4, transient=True, redirect_stdout=False)

@@ -1,4 +1,4 @@
-"""What becomes of a step: its row of metrics, from the device to the file, the trackers and the terminal."""
+"""The metrics of a step, from the device to the file, the trackers and the terminal."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class StepLog:
     Args:
         metrics: the table that rows go to.
         meter: measures how fast steps are.
-        world: the processes of the run; all take the rows of rank 0, so that all judge alike.
-        check: raises where a settled row says that training has diverged.
+        world: the processes of the run; all use the rows of rank 0, so that all make the same decisions.
+        check: raises an error if a complete row shows that training has diverged.
     """
 
     def __init__(self, metrics: MetricsLog, meter: Meter, world: World, check: Callable[[Row], None]) -> None:
@@ -79,7 +79,7 @@ class StepLog:
         self._pending.clear()
 
     def show(self, row: Row, waited: float, *, important: bool) -> None:
-        """Note how long a step took, `waited` seconds of it for data, and show it."""
+        """Record the duration of a step, including `waited` seconds for data, and show it."""
         now = time.monotonic()
         row["seconds"], row["waited"], self._before = now - self._before, waited, now
         self._spent, self._waited = self._spent + row["seconds"], self._waited + waited
@@ -88,6 +88,6 @@ class StepLog:
             self.metrics.publish()
 
     def end_step(self) -> None:
-        """Leave what was done since the last step, such as writing a checkpoint, out of the measured speed."""
+        """Exclude work since the last step, such as writing a checkpoint, from the measured speed."""
         if not self._pending:
             self.meter.start()

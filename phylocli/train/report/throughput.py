@@ -1,4 +1,4 @@
-"""How fast training is: residues a second, and the fraction of the device's matrix-product rate that the model uses."""
+"""Training speed: residues per second, and the fraction of the device's matrix-product rate used by the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from phylocli.train.task import ContrastiveTask
 logger = logging.getLogger(__name__)
 
 
-# Dense bfloat16 products without sparsity, operations a second, by the makers' data sheets; the first name that fits.
+# Dense bfloat16 products without sparsity, operations per second, from the data sheets; the first name that matches.
 _DATA_SHEETS = (
     ("B200", 2.25e15),
     ("H200", 989e12),
@@ -32,10 +32,10 @@ _SECONDS = 0.15
 
 
 def peak_rate(device: torch.device, precision: torch.dtype) -> float:
-    """Return the device's rate of matrix products, in operations a second.
+    """Return the device's rate of matrix products, in operations per second.
 
-    On known GPUs in bfloat16 it is the data sheet's; elsewhere it is measured, for a fraction of a second once a process.
-    On a CPU it is that of as many threads as torch uses.
+    For known GPUs in bfloat16 it is that of the data sheet; otherwise it is measured for a fraction of a second once per
+    process. On a CPU it is the rate of as many threads as torch uses.
     """
     if device.type == "cuda" and precision == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
@@ -81,7 +81,7 @@ class Meter:
 
     Args:
         task: on its device, with its precision.
-        work: of its model, as `flops.count` gives it; None leaves out `flops` and `mfu`.
+        work: of the model, as returned by `flops.count`; None omits `flops` and `mfu`.
         processes: that share each batch.
     """
 
@@ -93,7 +93,7 @@ class Meter:
         self.start()
 
     def start(self) -> None:
-        """Begin to measure: what was done since the last `settle` does not count."""
+        """Start measuring: work since the last `settle` is not counted."""
         self._since = time.perf_counter()
 
     def note(self, row: Row, batches: list[PairBatch]) -> None:

@@ -1,4 +1,4 @@
-"""Rows of metrics to TensorBoard and Weights & Biases, beside metrics.parquet, which is always written."""
+"""Metrics in TensorBoard and Weights & Biases, in addition to metrics.parquet, which is always written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TENSORBOARD, WANDB = "tensorboard", "wandb"
 
 
 def check(config: LogConfig) -> None:
-    """Check that what a run's table `log` asks for is installed.
+    """Check that the trackers in a run's table `log` are installed.
 
     Raises:
         MissingDependencyError: it is not.
     """
     for name, wanted in ((TENSORBOARD, config.tensorboard), (WANDB, config.wandb)):
         spec = importlib.util.find_spec(name) if wanted else None
-        if wanted and (spec is None or spec.origin is None):  # a mere folder of that name is not a package
+        if wanted and (spec is None or spec.origin is None):  # a folder of that name is not a package
             raise MissingDependencyError(
                 f"log.{name} is set, and {name} is not installed", fix=f"pip install 'phylocli[{name}]'"
             )
@@ -35,16 +35,16 @@ def check(config: LogConfig) -> None:
 
 @contextlib.contextmanager
 def tracking(folder: Path, config: TrainConfig, start: int = 0, *, main: bool = True) -> Iterator[list[Track]]:
-    """Open the trackers that a run's settings ask for, and close them with the block.
+    """Open the trackers configured for a run, and close them at the end of the block.
 
     Args:
         folder: of the run.
-        config: of the run; its table `log` says which.
-        start: steps done by an earlier process; what it tracked of later ones is dropped.
+        config: of the run; its table `log` selects trackers.
+        start: number of steps done by an earlier process; later steps that it tracked are dropped.
         main: False opens none: another process of the run does.
 
     Raises:
-        ServiceError: Weights & Biases cannot be reached, or does not let the user in.
+        ServiceError: Weights & Biases cannot be reached, or rejects the login.
     """
     with contextlib.ExitStack() as stack:
         found: list[Track] = []
@@ -99,7 +99,7 @@ def _wandb(folder: Path, config: TrainConfig) -> Iterator[Track]:
             why=str(error).strip().split("\n", 1)[0],
             fix="run 'wandb login', or set WANDB_MODE=offline and 'wandb sync' later",
         ) from error
-    run.define_metric("*", step_metric="step")  # a run that rolls back goes through steps again
+    run.define_metric("*", step_metric="step")  # a run that rolls back repeats steps
 
     def track(row: Row) -> None:
         run.log({"step": row["step"], **named(row)})

@@ -1,4 +1,4 @@
-"""The figure of a sweep: one line a setting, one point a seed, the mean and its interval; and a page with the table."""
+"""The plot of a sweep: one line per setting, one point per seed, the mean and its interval; and a page with the table."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _figure(frame: pl.DataFrame, means: pl.DataFrame, metric: str) -> Any:
     )
     panel.set_yticks(list(place.values()), [_shortened(setting) for setting in settings], fontsize=8.5)
     panel.set_ylim(-len(settings) + 0.4, 0.6)
-    panel.set_xlabel(f"{metric.replace('_', ' ')}; a point is a seed, a line the mean and its 95 % interval", fontsize=8.5)
+    panel.set_xlabel(f"{metric.replace('_', ' ')}; points: seeds, lines: means and 95 % intervals", fontsize=8.5)
     panel.tick_params(axis="x", labelsize=8)
     panel.grid(axis="x", color="0.9", linewidth=0.7)
     panel.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""What a sweep runs: every combination of recipes, settings and seeds, each with a name of its own."""
+"""The runs of a sweep: every combination of recipes, settings and seeds, each with a unique name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Variation:
 
     Attributes:
         name: of the column in the table: a setting, or `band`.
-        values: what is written there, one a variant.
+        values: one value per variant.
         settings: of each variant, by dotted names.
     """
 
@@ -35,7 +35,7 @@ class Planned:
     """One run of a sweep.
 
     Attributes:
-        name: of its folder; says recipe, settings and seed, so that it stays the same when a sweep is extended.
+        name: of its folder; derived from recipe, settings and seed, so that it is unchanged when a sweep is extended.
         recipe: name or path.
         varied: the value of each variation, by name.
         settings: over the recipe's, by dotted names.
@@ -66,7 +66,7 @@ def vary(text: str) -> Variation:
 
 
 def bands(text: str, source: str = "phylogenetic") -> Variation:
-    """Return the variation that `0:0.5,0.5:1` names: bands of patristic distance that pairs are drawn from.
+    """Return the variation described by `0:0.5,0.5:1`: bands of patristic distance to sample pairs from.
 
     Args:
         text: the bands.
@@ -134,7 +134,7 @@ def plan(
 
     Args:
         recipes: names or paths.
-        variations: what is varied.
+        variations: the varied settings.
         seeds: of each combination.
         settings: of all runs, by dotted names.
 
@@ -144,7 +144,7 @@ def plan(
     names = [variation.name for variation in variations]
     for what, given in (("recipe", recipes), ("seed", seeds), ("--vary", [*names, *settings] if names else ["-"])):
         if len(set(given)) < len(given) or not given:
-            raise UsageError(f"{what}: {', '.join(map(str, given)) or 'none is given'}", fix="name each once")
+            raise UsageError(f"{what}: {', '.join(map(str, given)) or 'none given'}", fix="name each once")
     runs = []
     places = [range(len(variation.values)) for variation in variations]
     for recipe, chosen, seed in itertools.product(recipes, itertools.product(*places), seeds):

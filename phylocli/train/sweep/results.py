@@ -1,4 +1,4 @@
-"""The results of a sweep as tables: one row a run, and means over seeds with their intervals."""
+"""The results of a sweep as tables: one row per run, and means over seeds with intervals."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ LEVEL = 0.95
 
 
 def check_metric(name: str) -> None:
-    """Raise a UsageError where the results have no such column."""
+    """Raise a UsageError if the results have no such column."""
     if name not in METRIC_COLUMNS:
         raise unknown_name("unknown metric", name, METRIC_COLUMNS)
 
 
 def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) -> pl.DataFrame:
-    """Return one row a run, in their order.
+    """Return one row per run, in their order.
 
-    Columns: `run` (its folder), `recipe`, one for each variation, `seed`, `setting` (all but the seed, in words), `status`
-    (`done`, `failed`, `interrupted`, `waiting`), `error`, `steps` done, `seconds` they took, and for each validation figure
-    `final_…` (after the last step) and `best_…`; null if missing.
+    Columns: `run` (its folder), `recipe`, one per variation, `seed`, `setting` (a description without the seed), `status`
+        (`done`, `failed`, `interrupted`, `waiting`), `error`, number of `steps`, their duration in `seconds`, and for each
+        validation metric `final_…` (after the last step) and `best_…`; null if missing.
 
     Args:
         runs: of the sweep.
-        folder: that holds the run folders.
+        folder: the folder of the run folders.
         errors: of those that failed, by name.
     """
     rows = []
@@ -64,7 +64,7 @@ def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) ->
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """Return values of one type: text, where they are of several."""
+    """Return values of one type: text if their types differ."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} or (len(kinds) == 1 and not kinds & {list, dict}):
         return values
@@ -82,7 +82,7 @@ def _figures(metrics: pl.DataFrame) -> dict[str, Any]:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean and its 95 % interval by Student's t with n − 1 degrees of freedom; NaN for one value alone."""
+    """Return the mean and its 95 % interval by Student's t with n − 1 degrees of freedom; NaN for a single value."""
     from scipy.stats import t
 
     found = np.asarray(values, dtype=np.float64)
@@ -94,7 +94,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def summarise(frame: pl.DataFrame, varied: Sequence[str]) -> pl.DataFrame:
-    """Return one row a setting and figure: over how many seeds it stands, mean, and the interval's ends (null for one).
+    """Return one row per setting and metric: number of seeds, mean, and the ends of the interval (null for one seed).
 
     Args:
         frame: as `collect` returns it; runs that are not done do not count.

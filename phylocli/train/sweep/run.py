@@ -1,4 +1,4 @@
-"""Running a sweep: each run in a folder of its own, what is done is not done again, and a run that fails stops no other."""
+"""Running a sweep: each run has its own folder, completed runs are skipped, and a failed run does not stop the others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RUNS = "runs"
 
 @dataclass(frozen=True)
 class Job:
-    """A run and all that it needs; goes to other processes."""
+    """A run and its inputs, sent to other processes."""
 
     run: Planned
     inputs: list[str]
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `error` is empty where it is done; `stopped`: it was asked to stop, with this exit code."""
+    """How a run ended: `error` is empty if it is complete; `stopped`: it was asked to stop, with this exit code."""
 
     error: str = ""
     stopped: int | None = None
@@ -71,31 +71,31 @@ def sweep(
 ) -> pl.DataFrame:
     """Train every combination of recipes, settings and seeds on the same families, compiled once.
 
-    The folder gets `runs/`, one run folder each, `results.parquet` and `results.tsv` (one row a run), `summary.parquet` and
-    `summary.tsv` (means and 95 % intervals over seeds), `sweep.svg` and `sweep.html`. Calling again skips the runs that
-    are done and resumes those that were interrupted, exactly; more seeds or values may be named then.
+    The folder contains `runs/`, one run folder each, `results.parquet` and `results.tsv` (one row per run),
+    `summary.parquet` and `summary.tsv` (means and 95 % intervals over seeds), `sweep.svg` and `sweep.html`. Another call
+    skips completed runs and resumes interrupted ones exactly; seeds and values may then be added.
 
     Args:
         inputs: family records with trees, or pairs tables.
         output: the sweep's folder.
         recipes: names or paths; none: that of the layers, else `simclr`.
-        variations: what is varied, see `plan.vary` and `plan.bands`.
+        variations: the varied settings, see `plan.vary` and `plan.bands`.
         seeds: of each combination.
         settings: of all runs, by dotted names.
         steps, device, layers, cache: as in `train_model`.
-        jobs: runs at a time, in processes of their own where more than one.
+        jobs: number of runs at a time, in separate processes if more than one.
         metric: column of the results that the figure shows.
 
     Returns:
-        The results, one row a run.
+        The results, one row per run.
 
     Raises:
-        UsageError: a recipe, setting or metric that does not exist, or one that is named twice; a folder whose runs were
-            started with other settings.
-        InUseError: another process works in the folder.
+        UsageError: an unknown recipe, setting or metric, or one given twice; a folder whose runs were started with other
+            settings.
+        InUseError: another process uses the folder.
         BadInputError: inputs that cannot be read.
-        Stopped: interrupted; what is done is kept.
-        PhylocliError: runs failed; the others are done, and the tables written.
+        Stopped: interrupted; completed runs are kept.
+        PhylocliError: runs failed; the others are complete, and the tables are written.
     """
     folder = Path(output)
     if not inputs or any(str(source) == STDIO for source in inputs):
@@ -105,7 +105,7 @@ def sweep(
     named = [layer.values["recipe"] for layer in layers if "recipe" in layer.values]
     runs = plan(recipes or [str(named[-1]) if named else "simclr"], variations, seeds, settings)
     options = {name: value for name, value in (("steps", steps), ("device", device)) if value is not None}
-    # What cannot work is said before anything is computed.
+    # Report what cannot work before computing anything.
     configs = [_config(run, inputs, options, layers) for run in runs]
     with locks.exclusive(folder):
         _check_unchanged(runs, configs, folder)
@@ -141,14 +141,14 @@ def _config(run: Planned, inputs: Sequence[PathLike], options: dict[str, Any], l
 
 
 def _check_unchanged(runs: list[Planned], configs: list[TrainConfig], folder: Path) -> None:
-    """Raise where a run that is there was started with other settings: its results are not those asked for."""
+    """Raise an error if an existing run was started with other settings."""
     for run, config in zip(runs, configs, strict=True):
         there = folder / RUNS / run.name
         different = changed(there, config) if (there / CONFIG).is_file() else []
         if different:
             raise UsageError(
                 f"{folder} was made with {', '.join(different[:6])}",
-                why=f"its run {run.name} was started with that, so its results are not those of these settings",
+                why=f"its run {run.name} was started with this, so its results do not belong to the new settings",
                 fix="give the same settings again, or name another folder with -o",
             )
 
@@ -160,8 +160,8 @@ def _say_how_it_ended(runs: list[Planned], outcomes: dict[str, Outcome], folder:
         from phylocli.train.signals import Stopped
 
         done = sum(outcome == Outcome() for outcome in outcomes.values())
-        what = f"stopped; {done} of {len(runs)} runs are done, and what is under way has a checkpoint"
-        raise Stopped(what, fix="go on with the same command", exit_code=codes[0])
+        what = f"stopped; {done} of {len(runs)} runs are done, and running ones have a checkpoint"
+        raise Stopped(what, fix="resume with the same command", exit_code=codes[0])
     logger.info(f"results: {shlex.quote(str(folder / 'results.tsv'))}, figure: {shlex.quote(str(folder / 'sweep.html'))}")
     if failed:
         name, error = next(iter(failed.items()))
@@ -180,7 +180,7 @@ def _one_by_one(jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
 
 
 def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
-    # A run that is under way saves a checkpoint when it is asked to end, however long that takes.
+    # A run saves a checkpoint when it is asked to end, however long that takes.
     with WorkerPool(count, grace=None, level=console.QUIET) as pool:
         futures = [(job, pool.submit(perform, job)) for job in jobs]
         for number, (job, future) in enumerate(futures, 1):
@@ -196,7 +196,7 @@ def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
 
 
 def perform(job: Job) -> Outcome:
-    """Do one run, or what is left of it."""
+    """Do one run, or the rest of it."""
     from phylocli.train.signals import Stopped
     from phylocli.train.trainer import train_model
 

@@ -36,8 +36,8 @@ def robinson_foulds(a: Tree, b: Tree) -> float:
 def quartet_distance(reference: Tree, other: Tree, *, most: int = 20_000, seed: int = 0) -> float:
     """Return the fraction of four-tip subtrees, of those that the reference resolves, that the other tree has differently.
 
-    All quartets where there are at most `most`, else so many drawn at random with replacement. A random topology has 2/3;
-    NaN where the reference resolves nothing. Estabrook, McMorris & Meacham 1985, doi:10.2307/sysbio/34.2.193.
+    All quartets if there are at most `most`, else that many sampled at random with replacement. A random topology has 2/3;
+    NaN if the reference resolves no quartet. Estabrook, McMorris & Meacham 1985, doi:10.2307/sysbio/34.2.193.
 
     Raises:
         UsageError: the trees do not have the same tips.
@@ -95,7 +95,7 @@ def _steps(tree: Tree, names: list[str]) -> IntArray:
         up = int(tree.parent[node])
         if up < 0:
             continue
-        # Tips that meet at `up`: those seen there before, and those below this child.
+        # Tips that meet at `up`: those seen before, and those below this child.
         before, here = below[up], below[node]
         if before:
             found[np.ix_(before, here)] -= 2 * depth[up]

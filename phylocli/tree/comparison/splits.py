@@ -1,4 +1,4 @@
-"""Splits: the two sets of tips into which a branch divides a tree, and how often other trees have them."""
+"""Splits: the two sets of tips into which a branch divides a tree, and their frequencies in other trees."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def splits(tree: Tree, number: Mapping[str, int]) -> dict[int, bytes]:
 def split_frequencies(tree: Tree, others: Iterable[Tree]) -> npt.NDArray[np.float64]:
     """Return the fraction of other trees that have the split of the branch above each node, shape (nodes,).
 
-    Their inner branches of length 0 or less separate nothing and do not count; those of missing length do. NaN above tips,
-    above the root and where a branch only cuts off a tip.
+    Inner branches of the other trees with length 0 or less separate nothing and are ignored; those with missing length
+    count. NaN above tips, above the root and where a branch only cuts off a tip.
 
     Raises:
         BadInputError: a tree whose tips are not those of `tree`, or no tree at all.

@@ -1,14 +1,14 @@
 """How unevenly sites evolve: the shape α of Γ-distributed rates, estimated from pairs of rows.
 
-Sites that evolve at different rates leave a trace in a single pair already: of two pairs with equally many differences, the
-one whose differences are all mild has evolved less. α maximises the sum of the pairs' log likelihoods, each at its own best
-distance for that α. Pairs share branches, so the sum is a composite likelihood: its maximum is consistent under the model,
-but it says nothing of its own error.
+Rate variation across sites is visible in a single pair: of two pairs with equally many differences, the one with only
+conservative differences has diverged less. α maximises the sum of the pairs' log likelihoods, each at its own best distance
+for that α. Pairs share branches, so the sum is a composite likelihood: its maximum is consistent under the model, but gives
+no standard error.
 
-On simulated families the maximum is right. On real ones it overshoots: there the differences are mild because each site has
-preferences of its own, which LG does not know, and not only because rates are even. Against the α that VeryFastTree finds on
-the tree, by a factor of 1.5 over 15 Pfam seeds. What engines use is therefore drawn halfway, in log α, to the usual value
-of 1, which brings distances within a few per cent of the likelihood's on these families.
+On simulated families the maximum is accurate. On real families it is too high: differences are conservative not only because
+rates are even, but also because each site has preferences that LG does not model. Compared with VeryFastTree's α on the
+tree, it is 1.5 times as large over 15 Pfam seeds. Engines therefore use an estimate shrunk halfway, in log α, to the common
+value of 1, which brings distances within a few per cent of the likelihood's on these families.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from phylocli.tree.distances.pairwise_likelihood import CODES, COUNTS, curves
 from phylocli.tree.models import STATES, substitution_model
 
 GRID = tuple(float(a) for a in np.geomspace(0.2, 12.8, 10))
-"""Values of α at which the likelihood is taken; a parabola in log α through the best three gives the estimate."""
+"""Values of α at which the likelihood is evaluated; a parabola in log α through the best three gives the estimate."""
 
 SHRINKAGE = 0.5
 """Share of the way from the maximum to α = 1, in log α."""
@@ -41,15 +41,15 @@ def estimate_alpha(
     """Return the estimate of α, to three significant digits, between the ends of `GRID`.
 
     Args:
-        states: alignment as `alphabet.encode_states` gives it, shape (n, columns), at least two rows.
+        states: alignment as returned by `alphabet.encode_states`, shape (n, columns), at least two rows.
         model: name of a substitution model.
-        seed: for the choice of pairs where there are more than `pairs`.
-        pairs: how many pairs to use; more than some hundreds change little.
+        seed: for the choice of pairs if there are more than `pairs`.
+        pairs: number of pairs to use; more than a few hundred make little difference.
         shrinkage: fraction of the way to α = 1, in log α; 0 gives the maximum itself.
         max_distance: as in `distance_matrix`.
     """
     counts = _counts(states, *_choose(len(states), pairs, seed))
-    counts = counts[counts @ COUNTS[:, 1] > 0]  # pairs without a difference say nothing
+    counts = counts[counts @ COUNTS[:, 1] > 0]  # pairs without differences are uninformative
     if not len(counts):
         return 1.0
     name = substitution_model(model).name
@@ -79,13 +79,13 @@ def _choose(n: int, pairs: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.N
 def _counts(
     states: npt.NDArray[np.uint8], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Return how often each pair of states faces each other, shape (pairs, 441)."""
+    """Return the counts of aligned pairs of states, shape (pairs, 441)."""
     code = states[first].astype(np.int64) * (STATES + 1) + states[second]
     code += np.arange(len(first))[:, None] * CODES
     return np.bincount(code.ravel(), minlength=len(first) * CODES).reshape(-1, CODES).astype(np.float32)
 
 
 def _likelihood(counts: npt.NDArray[np.float32], model: str, alpha: float, max_distance: float) -> float:
-    """Return the log likelihood of pairs, each at its best distance for this α, but for a constant."""
+    """Return the log likelihood of pairs, each at its best distance for this α, up to a constant."""
     shapes = curves(model, alpha, max_distance)
     return float((counts @ shapes.start).sum() + shapes.maxima(counts @ shapes.features).sum())

@@ -1,8 +1,9 @@
 """Evolutionary distances between the rows of an alignment: maximum likelihood under LG+Γ and its like, or plain formulas.
 
 Under a reversible model the log likelihood of a pair's distance t is Σ_c log(π_a P_ab(t)) over the columns c in which both
-rows have a residue (a, b). Where its maximum lies follows from some fifteen sums over the pair's columns (`_curves`), which
-are one sparse product for a whole tile of the matrix. Tiles are of bounded size, so a matrix can also be streamed.
+rows have a residue (a, b). The position of its maximum follows from about fifteen sums over the pair's columns
+(`pairwise_likelihood`), which are one sparse product for a whole tile of the matrix. Tiles have bounded size, so a matrix
+can also be streamed.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ DISTANCES = (*MODELS, *FORMULAS)
 """All names that `distance_matrix` takes."""
 
 MAX_DISTANCE = 5.0
-"""Longest distance: pairs whose likelihood still rises there are saturated."""
+"""Maximum distance: pairs whose likelihood still increases there are saturated."""
 
 _BLOCK = 3_000_000  # columns × pairs handled at once: 12 MB of codes and as much of their weights
 
 
 @dataclass(frozen=True)
 class DistanceReport:
-    """What a distance matrix stands on.
+    """Statistics of a distance matrix.
 
     Attributes:
         pairs: number of pairs of rows.
-        saturated: pairs at `max_distance`, whose likelihood gives no upper end.
+        saturated: pairs at `max_distance`, whose likelihood has no maximum below it.
         undefined: pairs that share fewer than `min_overlap` columns; NaN in the matrix.
         filled: pairs of those that were given a distance by way of other rows.
     """
@@ -64,10 +65,9 @@ class DistanceReport:
 
 
 def parse_model(text: str) -> str:
-    """Return the distance's name from what the user wrote: `LG`, `lg+g`, `lg+g4` and `LG+Γ` all give `lg`.
+    """Return the distance's name from the user's text: `LG`, `lg+g`, `lg+g4` and `LG+Γ` all give `lg`.
 
-    Γ rates belong to every model here, since distances without them come out at half their value; an infinite `alpha` turns
-    them off.
+    All models here have Γ rates, since distances without them are about half as long; an infinite `alpha` disables them.
 
     Raises:
         UsageError: no such distance.
@@ -82,8 +82,8 @@ class Tile(NamedTuple):
     """A rectangle of the distance matrix.
 
     Attributes:
-        rows, columns: which rows of the alignment its sides stand for.
-        distance: shape (rows, columns), NaN where a pair shares too few columns; float64.
+        rows, columns: rows of the alignment on the two sides of the tile.
+        distance: shape (rows, columns), NaN for pairs that share too few columns; float64.
         saturated: which pairs are at `max_distance`, shape (rows, columns); not reported for `p`.
     """
 
@@ -105,13 +105,13 @@ def distance_matrix(
     """Return the distances between all rows, shape (n, n), expected substitutions per site (`p`: proportion of differences).
 
     Args:
-        states: alignment as `alphabet.encode_states` gives it, shape (n, columns). Columns in which either row of a pair has
-            no residue are left out for that pair (pairwise deletion).
+        states: alignment as returned by `alphabet.encode_states`, shape (n, columns). Columns in which either row of a pair
+            has no residue are ignored for that pair (pairwise deletion).
         model: `lg`, `wag`, `jtt`, `poisson` (maximum likelihood, with Γ rates), `kimura` (Kimura 1983) or `p`.
         alpha: shape of the Γ distribution of site rates; infinite for equal rates.
         min_overlap: pairs that share fewer columns get NaN.
         max_distance: pairs whose likelihood still rises there, and `kimura` pairs beyond its range, get this value.
-        dtype: of the matrix, float64 or float32; beside it the work takes some 100 MB, however many rows there are.
+        dtype: of the matrix, float64 or float32; in addition the computation needs about 100 MB for any number of rows.
 
     Raises:
         UsageError: no such model, or an `alpha` that is not positive.
@@ -137,7 +137,7 @@ def distance_matrix_report(
     for tile in distance_tiles(states, model=model, alpha=alpha, min_overlap=min_overlap, max_distance=max_distance):
         distance[tile.rows, tile.columns] = tile.distance
         distance[tile.columns, tile.rows] = tile.distance.T
-        # A tile on the diagonal is symmetric: half of what it counts is what there is above it.
+        # A tile on the diagonal is symmetric: half of its counts are above the diagonal.
         share = 2 if tile.rows == tile.columns else 1
         saturated += int(np.count_nonzero(tile.saturated)) // share
         undefined += int(np.count_nonzero(np.isnan(tile.distance))) // share
@@ -154,7 +154,8 @@ def distance_tiles(
 ) -> Iterator[Tile]:
     """Yield the distance matrix in tiles of bounded size: those on its diagonal, whole, and those above it.
 
-    For matrices that are too large to hold, or of which only a part is wanted. Arguments and errors as in `distance_matrix`.
+    For matrices that are too large for memory, or of which only a part is needed. Arguments and errors as in
+    `distance_matrix`.
     """
     name = parse_model(model)
     shapes, features = None, COUNTS
@@ -218,10 +219,10 @@ def pair_distances(
 
 
 def fill_undefined(distance: npt.NDArray[np.floating[Any]]) -> int:
-    """Give pairs without a distance (NaN) one by way of a third row, in place; return how many were filled.
+    """Replace undefined distances (NaN) in place by paths over a third row; return their number.
 
-    d(i, j) becomes the least d(i, k) + d(k, j), the tightest bound that the triangle inequality gives; where no row connects
-    two, the largest distance of the matrix. Filled values then serve in turn, so that chains of fragments connect.
+    d(i, j) becomes the minimum of d(i, k) + d(k, j), the tightest bound from the triangle inequality; if no row connects the
+    two, the largest distance of the matrix. Replaced values are used for further ones, so that chains of fragments connect.
     """
     open_pairs = [(i, np.flatnonzero(np.isnan(distance[i, i:])) + i) for i in range(len(distance))]
     open_pairs = [(i, partners) for i, partners in open_pairs if len(partners)]
@@ -280,8 +281,8 @@ def _codes(
 def _sums(codes: npt.NDArray[np.int32], features: Single) -> Single:
     """Return the sum of the features of each row's codes, shape (rows, r).
 
-    Column by column in single precision, which makes both ways give the same bits. Torch's is the faster, but not worth
-    loading torch for.
+    Column by column in single precision, which gives the same bits in both ways. torch's is faster, but not worth loading
+    torch for.
     """
     rows, columns = codes.shape
     torch = sys.modules.get("torch")

@@ -11,18 +11,18 @@ _CELLS = 20_000_000  # of the arrays that are made at once
 
 
 def least_overlap(wanted: int, columns: int) -> int:
-    """Return how many columns a pair must share in an alignment of so many: what is wanted, but at most half of them."""
+    """Return the number of columns that a pair must share: the wanted number, but at most half of the columns."""
     return max(1, min(wanted, -(-columns // 2)))
 
 
 def overlap_groups(states: npt.NDArray[np.uint8], least: int) -> npt.NDArray[np.int64]:
     """Return the group of each row, shape (n,), numbered by its first row.
 
-    Two rows that share at least `least` columns, in which both have a residue, are in one group, and so are those that a
-    chain of such pairs connects. Time is O(n · columns) where most rows overlap with the first.
+    Two rows that share at least `least` columns with a residue in both are in one group, and so are rows connected by a
+    chain of such pairs. Time is O(n · columns) if most rows overlap with the first.
 
     Args:
-        states: alignment as `alphabet.encode_states` gives it, shape (n, columns).
+        states: alignment as returned by `alphabet.encode_states`, shape (n, columns).
         least: number of columns.
     """
     present = states != MISSING
@@ -42,7 +42,7 @@ def overlap_groups(states: npt.NDArray[np.uint8], least: int) -> npt.NDArray[np.
 def _reached(
     present: npt.NDArray[np.bool_], frontier: npt.NDArray[np.int64], rest: npt.NDArray[np.int64], least: int
 ) -> npt.NDArray[np.bool_]:
-    """Return which rows of the rest share enough columns with a row of the frontier, shape (rest,)."""
+    """Return which of the remaining rows share enough columns with a row of the frontier, shape (rest,)."""
     reached = np.zeros(len(rest), dtype=bool)
     size = max(1, min(_CELLS // max(present.shape[1], 1), int(_CELLS**0.5)))
     for start in range(0, len(frontier), size):

@@ -22,13 +22,13 @@ Array = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
 
 MIN_DISTANCE = 1e-4
-"""Shortest distance that is told from zero (rows without a difference have distance 0)."""
+"""Shortest distance that is distinguished from zero (rows without a difference have distance 0)."""
 
 _INTERVALS = 32
-_DEGREE = 5  # of the polynomials: with these intervals they meet the functions to 1e-8
-_SAMPLES = 64  # Chebyshev points at which functions are taken: enough for 1e-8
-_LEAST = 6  # dimensions of the basis, and more up to
-_TOLERANCE = 3e-7  # of the coordinates: the largest error of any function anywhere
+_DEGREE = 5  # of the polynomials: with these intervals the error is below 1e-8
+_SAMPLES = 64  # Chebyshev points at which functions are evaluated: enough for 1e-8
+_LEAST = 6  # minimum dimension of the basis
+_TOLERANCE = 3e-7  # of the coordinates: the maximum error of any function
 _WIDTH = MISSING + 1
 CODES = _WIDTH**2
 """Pairs of states, missing ones included; the pair (a, b) has the code 21 a + b."""
@@ -42,18 +42,18 @@ COUNTS.reshape(_WIDTH, _WIDTH, 2)[:STATES, :STATES, 1] = 1 - np.eye(STATES)
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What the likelihood of a pair looks like under one model, on the logarithm of distance cut into intervals.
+    """Pairwise log likelihoods under one model, as functions of log distance divided into intervals.
 
     Attributes:
         low: logarithm of the shortest distance.
         step: length of an interval of s = log t.
         longest: the longest distance, at the last end.
-        features: of each code, shape (441, r): `COUNTS`, then the coordinates of its function; zeros where a state is
-            missing. The basis functions of the first two are zero, so that sums can be used as they are.
+        features: of each code, shape (441, r): `COUNTS`, then the coordinates of its function; zeros if a state is missing.
+            The basis functions of the first two are zero, so that sums can be used directly.
         slopes: of the r basis functions at the ends of the intervals, shape (intervals + 1, r).
         rises: their integrals from the first end, shape (intervals + 1, r).
         pieces: coefficients of the basis functions' polynomials in u ∈ [−1, 1], lowest first, shape (intervals, r, 6).
-        start: log P_ab at the first end, shape (441,); zeros where a state is missing.
+        start: log P_ab at the first end, shape (441,); zeros if a state is missing.
     """
 
     low: float
@@ -71,7 +71,7 @@ class Curves:
         return np.where(place < _INTERVALS * self.step, np.exp(self.low + place), self.longest)
 
     def maxima(self, statistics: Single) -> Array:
-        """Return how far each pair's log likelihood rises from the shortest distance to the best, shape (pairs,)."""
+        """Return the increase of each pair's log likelihood from the shortest distance to the best, shape (pairs,)."""
         place, interval, coefficients = self._place(statistics)
         u = 2 * (place / self.step - interval) - 1
         rise = np.zeros_like(u)
@@ -81,7 +81,7 @@ class Curves:
         return before + rise * self.step / 2
 
     def _place(self, statistics: Single) -> tuple[Array, npt.NDArray[np.int64], Array]:
-        """Return where each pair's maximum lies in s, counted from `low`, in which interval, and the polynomials there."""
+        """Return the position of each pair's maximum in s, counted from `low`, its interval, and the polynomials there."""
         slopes = self.slopes @ statistics.T  # (ends, pairs)
         rising = slopes > 0
         interval = rising.sum(axis=0) - 1
@@ -148,7 +148,7 @@ def curves(name: str, alpha: float, max_distance: float) -> Curves:
 
 @functools.cache
 def _to_pieces() -> Array:
-    """Return what turns a function's values at the samples into its polynomials, shape (intervals · 6, samples)."""
+    """Return the matrix that maps a function's values at the samples to its polynomials, shape (intervals · 6, samples)."""
     nodes = np.polynomial.chebyshev.chebpts1(_DEGREE + 1)
     x = 2 * (np.arange(_INTERVALS)[:, None] + (nodes + 1) / 2) / _INTERVALS - 1
     chebyshev = np.polynomial.chebyshev.chebvander
@@ -161,8 +161,8 @@ def _to_pieces() -> Array:
 def _root(coefficients: Array) -> Array:
     """Return where polynomials fall through zero in [−1, 1], shape (pairs,); lowest coefficients first, shape (6, pairs).
 
-    Newton steps from the chord's root, kept inside the bracket by bisection; pairs that have arrived are left alone. Where
-    there is no fall, the end that is higher up is returned.
+    Newton steps from the chord's root, kept inside the bracket by bisection; converged pairs are not changed. If there is no
+    sign change, the end with the larger value is returned.
     """
     odd = coefficients[1::2].sum(axis=0)
     even = coefficients[::2].sum(axis=0)

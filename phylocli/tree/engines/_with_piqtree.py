@@ -1,7 +1,7 @@
-"""IQ-TREE from the piqtree package, in a process of its own: `python -P _with_piqtree.py ALIGNMENT MODEL SEED` prints JSON.
+"""IQ-TREE from the piqtree package in a separate process: `python -P _with_piqtree.py ALIGNMENT MODEL SEED` prints JSON.
 
-What goes wrong inside IQ-TREE may end the whole process, and time-outs must be able to. This file imports nothing of
-phylocli, so that it starts at once.
+Errors within IQ-TREE may end the whole process, and so must timeouts. This file imports nothing of phylocli, so that it
+starts quickly.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def infer(alignment: str, model: str, seed: int) -> dict[str, Any]:
-    """Return the maximum-likelihood tree of a FASTA file as Newick, its model, α where it has one, and the version.
+    """Return the maximum-likelihood tree of a FASTA file as Newick, its model, α if it has one, and the version.
 
     Args:
         alignment: path of the file.

@@ -1,13 +1,13 @@
 """Approximate maximum likelihood with VeryFastTree or FastTree: scales to 100,000 sequences.
 
 Piñeiro et al., Bioinformatics 36:4658 (2020), doi:10.1093/bioinformatics/btaa582; Price et al., PLoS ONE 5:e9490 (2010),
-doi:10.1371/journal.pone.0009490. The program comes with the extra `phylocli[trees]` (Linux on x86-64), else VeryFastTree or
-FastTree is taken from PATH. Double precision where the program has it: in single precision VeryFastTree does not end on some
-gappy families, and FastTree floors branches at 5e-4.
+doi:10.1371/journal.pone.0009490. The program is included in the extra `phylocli[trees]` (Linux on x86-64); otherwise
+VeryFastTree or FastTree on PATH is used. Double precision if the program supports it: in single precision VeryFastTree does
+not terminate on some gappy families, and FastTree has a lower bound of 5e-4 on branch lengths.
 
 With `-gamma` the program multiplies all lengths by a factor that it fits together with α. Few, nearly identical sequences do
-not determine the two: α then falls towards its bound of 0.02, and lengths come out up to fifteen times too long. Below
-`LEAST_ALPHA` the factor is taken back, which leaves the lengths that the program gives without `-gamma`.
+not determine the two: α then approaches its bound of 0.02, and lengths are up to fifteen times too long. Below `LEAST_ALPHA`
+the factor is removed, which gives the lengths of the program without `-gamma`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
     said = "" if alpha is None else f" (α = {alpha:g})"
     if found and found.group(2) and alpha is not None and alpha < LEAST_ALPHA:
         length = length / float(found.group(2))
-        said = f" (α = {alpha:g}: not determined, its scale of lengths, {float(found.group(2)):g}, is taken back)"
+        said = f" (α = {alpha:g}: not determined; its length scale, {float(found.group(2)):g}, is removed)"
         alpha = None
     description = f"{title}{' ' + number.group(1) if number else ''}, {settings.model.upper()}+Γ{said}, {' '.join(options)}"
     return Inferred(Tree(tree.parent, length, names), description, alpha)

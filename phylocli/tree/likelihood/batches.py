@@ -21,7 +21,7 @@ CATEGORIES = 4
 """Classes of the discrete Γ distribution, as in IQ-TREE's `+G4`."""
 
 MAX_BYTES = {"cpu": 1 << 26, "cuda": 1 << 32}
-"""Partials held at once by default: on a processor little more than its caches, on a GPU enough to keep it busy."""
+"""Default size of partials held at a time: on a CPU slightly more than its caches, on a GPU enough to keep it busy."""
 
 _DTYPES = {"single": torch.float32, "double": torch.float64}
 
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     """Trees that are computed together.
 
     Attributes:
-        places: of these trees in what was given.
+        places: positions of these trees in the input.
         forest: the trees with their patterns.
         alpha: their shapes, shape (trees,), float64.
     """
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One tree to be computed: its place in what was given, its form for pruning, and its patterns."""
+    """A tree to be computed: its position in the input, its form for pruning, and its patterns."""
 
     place: int
     tree: BinaryTree
@@ -82,7 +82,7 @@ def batched(
         shapes: of all trees that were given, by their place.
         precision: `single` or `double`, of partials.
         device: where to compute.
-        max_bytes: of partials in a batch, `MAX_BYTES` by default; a tree that needs more is a batch of its own.
+        max_bytes: of partials in a batch, `MAX_BYTES` by default; a tree that needs more is in its own batch.
 
     Raises:
         UsageError: no such precision.
@@ -112,7 +112,7 @@ def batched(
 
 
 def partial_bytes(tips: int, columns: int, size: int = 4) -> int:
-    """Return how many bytes of partial likelihoods a fit holds: messages of all nodes, two more arrays of inner ones.
+    """Return the bytes of partial likelihoods in a fit: messages of all nodes, and two more arrays of inner ones.
 
     Args:
         tips: of all trees of a batch.

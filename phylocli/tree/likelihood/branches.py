@@ -10,21 +10,21 @@ import torch
 from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH
 from phylocli.tree.models import STATES, SubstitutionModel
 
-_LEAST = {torch.float32: 1e-15, torch.float64: 1e-100}  # of a probability: no product of two ever underflows
-_FLOOR = {torch.float32: 1e-12, torch.float64: 1e-200}  # of a site's likelihood as rounding leaves it
-_BITS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}  # word, where the exponent is, bias
-_AT_ONCE = 128  # branches whose transition probabilities are computed together where they are computed quickly
-_REACH = 5.0  # a step multiplies or divides a length by this at most
+_LEAST = {torch.float32: 1e-15, torch.float64: 1e-100}  # of a probability: prevents underflow of a product of two
+_FLOOR = {torch.float32: 1e-12, torch.float64: 1e-200}  # of a site's likelihood, due to rounding
+_BITS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}  # word, exponent position, bias
+_AT_ONCE = 128  # branches whose transition probabilities are computed together in the fast path
+_REACH = 5.0  # maximum factor by which a step changes a length
 
 
 class Meeting(NamedTuple):
-    """What meets at branches: a site's likelihood is Σ_c share_c Σ_k product_ck exp(λ_k r_c t), times a power of two.
+    """The data at branches: a site's likelihood is Σ_c share_c Σ_k product_ck exp(λ_k r_c t), times a power of two.
 
-    Where every site has one rate (`Forest.divided`), the categories hold different sites, and there is no sum over c.
+    If every site has one rate (`Forest.divided`), the categories contain different sites, and there is no sum over c.
 
     Attributes:
         product: of both sides' partials, projected on the eigenvectors, shape (branches, categories, 20, patterns).
-        share: the categories' powers of two on one scale, shape (branches, categories, patterns); None: one rate a site.
+        share: the categories' powers of two on one scale, shape (branches, categories, patterns); None: one rate per site.
         exponent: of the power of two that all of a site has in common, shape (branches, patterns), or of all sites of all
             categories, shape (branches, categories · patterns).
     """
@@ -43,7 +43,7 @@ class Meeting(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """Lengths after Newton steps, and what was seen before the first, float64 all.
+    """Lengths after Newton steps, and the values before the first step, all float64.
 
     Attributes:
         length: shape (branches,).
@@ -93,7 +93,7 @@ class Branches:
     def _quick_transitions(self, time: torch.Tensor) -> torch.Tensor:
         """Return P(t) as 1 and P(t) − 1, in the precision of the partials: half the time, and errors below 1e-6."""
         found = torch.empty((*time.shape, STATES, STATES), device=time.device, dtype=self._dtype)
-        for start in range(0, len(time), _AT_ONCE):  # what caches hold
+        for start in range(0, len(time), _AT_ONCE):  # fits in the caches
             part = found[start : start + _AT_ONCE]
             growth = torch.expm1(time[start : start + _AT_ONCE, :, None] * self.eigenvalues).to(self._dtype)
             torch.matmul(
@@ -115,12 +115,12 @@ class Branches:
         """Take Newton steps on lengths.
 
         Args:
-            meeting: what meets at the branches.
-            length: where they start, shape (branches,).
+            meeting: the data at the branches.
+            length: start values, shape (branches,).
             rates: of the categories, shape (branches, categories).
             weights: of the patterns, shape (branches, patterns).
             free: which lengths may move, shape (branches,).
-            steps: how many; 0 leaves the lengths.
+            steps: number of steps; 0 keeps the lengths.
         """
         speed = rates[..., None] * self.eigenvalues  # (branches, categories, 20)
         flat = meeting.product.flatten(0, 1)
@@ -161,7 +161,7 @@ def rescale(partials: torch.Tensor) -> torch.Tensor:
 
 
 def _step(length: torch.Tensor, slope: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:
-    """Return the next lengths: a Newton step where the likelihood is concave, else a leap uphill, both within bounds."""
+    """Return the next lengths: a Newton step if the likelihood is concave, else a step uphill, both within bounds."""
     uphill = torch.where(slope > 0, length * _REACH, length / _REACH)
     newton = length - slope / curvature
     target = torch.where(curvature < 0, newton, uphill)

@@ -21,14 +21,14 @@ MIN_LENGTH = 1e-6
 MAX_LENGTH = 10.0
 """Longest length of a branch that is fitted."""
 
-_UNKNOWN_LENGTH = 0.1  # start for a branch whose length the Newick text does not give
-_CHUNK_BYTES = 3_000_000  # of partials handled at once on a CPU: what its caches hold several times
+_UNKNOWN_LENGTH = 0.1  # start for a branch without a length in the Newick text
+_CHUNK_BYTES = 3_000_000  # of partials processed at a time on a CPU: a fraction of its caches
 _PATTERN_STEP = 16  # patterns are padded to a multiple of this: whole vector registers in every product
 
 
 @dataclass(frozen=True)
 class SitePatterns:
-    """The different columns of an alignment, and how often each occurs.
+    """The distinct columns of an alignment, and the number of occurrences of each.
 
     Attributes:
         states: shape (n, patterns), uint8, `alphabet.MISSING` for no residue.
@@ -53,11 +53,11 @@ class SitePatterns:
 
 @dataclass(frozen=True)
 class BinaryTree:
-    """A tree in the form that pruning wants: every inner node has two children, and its root lies in the middle.
+    """A tree in the form needed for pruning: every inner node has two children, and the root is in the middle.
 
-    Where the root lies does not matter to a reversible model. In the middle it makes the tree shallow, so that there are few
-    levels, and with children in the order of their sequences the same tree always takes the same form, however its file or
-    its alignment was ordered. Polytomies are resolved by branches of fixed length 0. Of the branches at a node of two
+    The position of the root does not matter for a reversible model. In the middle it minimises the depth, hence the number
+    of levels, and with children in the order of their sequences a tree always has the same form, independent of the order of
+    its file or alignment. Polytomies are resolved by branches of fixed length 0. Of the branches at a node of two
     neighbours, such as the root of a rooted tree, only the sum can be known: they become one. `branch`, `share` lead back.
 
     Nodes are numbered with the tips first, in depth-first order of the original tree.
@@ -68,7 +68,7 @@ class BinaryTree:
         free: which of them are to be fitted, shape (2n − 1,).
         height: longest number of branches down to a tip, shape (2n − 1,).
         root: number of the root.
-        branch: number of the branch that holds each branch of the original tree, shape (nodes,); −1 above its root.
+        branch: number of the branch that contains each branch of the original tree, shape (nodes,); −1 above its root.
         share: part of that branch which is the original one, shape (nodes,).
     """
 
@@ -82,7 +82,7 @@ class BinaryTree:
 
     @classmethod
     def of(cls, tree: Tree, states: npt.NDArray[np.uint8]) -> BinaryTree:
-        """Return a tree of two or more tips in this form; `states` has a row for each tip, in depth-first order."""
+        """Return a tree with at least two tips in this form; `states` has a row for each tip, in depth-first order."""
         tips = tree.tips()
         n = len(tips)
         number = {int(node): i for i, node in enumerate(tips)}
@@ -93,7 +93,7 @@ class BinaryTree:
         free = [False] * (2 * n - 1)
         height = [0] * (2 * n - 1)
         members: list[list[int]] = [[] for _ in range(2 * n - 1)]  # original branches within each branch
-        top = [-1] * len(tree)  # the node that stands for the subtree at each original node
+        top = [-1] * len(tree)  # the node that represents the subtree at each original node
 
         def join(a: int, b: int) -> int:
             made = n + len(children)
@@ -131,8 +131,8 @@ class BinaryTree:
 def _from_the_middle(tree: Tree, states: npt.NDArray[np.uint8]) -> tuple[list[int], list[list[int]], dict[int, list[int]]]:
     """Return a tree as seen from its middle node: preorder, children of each node, and the branches above each node.
 
-    Nodes with two neighbours are left out, and the branches at them go together. Children stand in the order of the least of
-    their tips' sequences.
+    Nodes with two neighbours are removed, and their branches joined. Children are in the order of the smallest of their
+    tips' sequences.
     """
     tips = tree.tips()
     beside: list[dict[int, list[int]]] = [{} for _ in range(len(tree))]
@@ -173,7 +173,7 @@ def _from_the_middle(tree: Tree, states: npt.NDArray[np.uint8]) -> tuple[list[in
 
 
 def _splice(beside: list[dict[int, list[int]]], node: int) -> None:
-    """Take a node of one or two neighbours out of the tree; a root of one child goes with its branch."""
+    """Remove a node with one or two neighbours from the tree; a root with one child is removed with its branch."""
     near = list(beside[node].items())
     beside[node] = {}
     if len(near) == 1:
@@ -225,7 +225,7 @@ class Level:
     Attributes:
         start: first of them, counted among inner nodes.
         stop: one past the last.
-        inner_right: how many have an inner node as right child; they stand first.
+        inner_right: number of nodes with an inner right child; these come first.
         tips_only: whether all their children are tips; otherwise every left child is an inner node.
     """
 
@@ -242,12 +242,12 @@ class Forest:
 
     Args:
         trees, patterns: as many of one as of the other.
-        device: where the arrays are.
+        device: of the arrays.
         dtype: of partials.
         bounded: whether lengths are brought within `MIN_LENGTH` and `MAX_LENGTH`.
         classes: of each pattern, shape (patterns,), for a single tree: each class has one rate. None: all patterns have all
             rates.
-        tips: of a forest with the same patterns, where there is one: they need not be made again.
+        tips: of a forest with the same patterns, if there is one, to reuse.
 
     Attributes:
         n_tips: number of tips of all trees.
@@ -259,12 +259,12 @@ class Forest:
         roots: the root of each tree, counted among inner nodes, shape (trees,).
         length: starting lengths, shape (nodes,), float64.
         free: which lengths are to be fitted, shape (nodes,).
-        patterns: number of patterns, of a class where they are `divided`, with padding.
+        patterns: number of patterns, or of patterns per class if they are `divided`, with padding.
         weights: of patterns, shape (trees, patterns), or (trees, classes · patterns) where `divided`; float64, 0 where
             padded.
-        tips: probability of what each tip shows given its state, shape (n_tips, 1, 20, patterns), or (n_tips, classes, 20,
-            patterns) where `divided`: 1 for one state, or for all.
-        divided: whether patterns are divided among classes, each with a rate of its own, instead of having all rates.
+        tips: probability of the observation at each tip given its state, shape (n_tips, 1, 20, patterns), or (n_tips,
+            classes, 20, patterns) if `divided`: 1 for one state, or for all.
+        divided: whether patterns are divided among classes, each with its own rate, instead of having all rates.
     """
 
     def __init__(
@@ -357,7 +357,7 @@ class Forest:
         return len(self._trees)
 
     def numbers(self, tree: int) -> npt.NDArray[np.int64]:
-        """Return the numbers that a tree's nodes have in the batch, in the order of its own numbers."""
+        """Return the numbers of a tree's nodes in the batch, in the order of its own numbers."""
         return self._numbers[tree]
 
     def original_lengths(self, values: torch.Tensor) -> list[npt.NDArray[np.float64]]:
@@ -392,7 +392,7 @@ class Forest:
 
 
 def _together(classes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
-    """Return the places of patterns in a row of classes, each padded to `width`; shape (patterns,)."""
+    """Return the positions of patterns in a row of classes, each padded to `width`; shape (patterns,)."""
     order = np.argsort(classes, kind="stable")
     counts = np.bincount(classes)
     places = np.empty(len(classes), dtype=np.int64)
@@ -413,7 +413,7 @@ def rows_of_tips(tree: Tree, names: Sequence[str], states: npt.NDArray[np.uint8]
     for whose, group in (("row", names), ("tip", tips)):
         if len(set(group)) < len(group):
             twice, _ = Counter(group).most_common(1)[0]
-            raise BadInputError(f"{whose} {twice!r} occurs twice", fix="give every sequence a name of its own")
+            raise BadInputError(f"{whose} {twice!r} occurs twice", fix="give every sequence a unique name")
     missing = [name for name in tips if name not in row]
     if missing:
         raise BadInputError(f"tip {missing[0]!r} of the tree has no row in the alignment ({len(missing)} such tips)")

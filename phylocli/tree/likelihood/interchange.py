@@ -1,12 +1,12 @@
 """Nearest-neighbour interchanges that make a tree more likely, many in each turn.
 
-A first look tells the inner branches where another pairing may win; those get their three resolutions fitted. The best
-interchanges that share no branch are made together, and the next turn looks only at what they have touched.
+A first pass selects the inner branches where another pairing may win; their three resolutions are then fitted. The best
+interchanges that share no branch are made together, and the next round only examines branches affected by them.
 
-With one rate for every column, the partial likelihoods are a quarter of those of four categories: the CAT approximation of
-Stamatakis, Proc. IPDPS 2006, doi:10.1109/IPDPS.2006.1639535, which FastTree 2 uses for the same purpose (Price et al., PLoS
-ONE 5:e9490, 2010, doi:10.1371/journal.pone.0009490). Columns of like rates form a class, and classes stand where categories
-stood.
+With one rate per column, the partial likelihoods are a quarter of those of four categories: the CAT approximation of
+Stamatakis, Proc. IPDPS 2006, doi:10.1109/IPDPS.2006.1639535, used by FastTree 2 for the same purpose (Price et al., PLoS ONE
+5:e9490, 2010, doi:10.1371/journal.pone.0009490). Columns with similar rates form a class, and classes replace the
+categories.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from phylocli.tree.likelihood.shape import exact_rates
 from phylocli.tree.models import SubstitutionModel, substitution_model
 
 _CLASSES = 5  # of columns by their rates; for 150 columns they fill whole vector registers
-_RATE_TIPS = 250  # that the rates of columns are estimated from, at most
-_NEWTON_STEPS = 1  # on each branch in a sweep: interchanges come out the same with two
-_ROUNDS = 1  # over the five branches where a pairing is fitted
+_RATE_TIPS = 250  # maximum number of tips for estimating the rates of columns
+_NEWTON_STEPS = 1  # on each branch in a sweep: two steps give the same interchanges
+_ROUNDS = 1  # over the five branches when a pairing is fitted
 
 
 class _Search(NamedTuple):
     """How thorough a search is.
 
     Attributes:
-        reach: natural-log units that a first look may lose: without the inner branch, and with another pairing.
-        least_gain: of an interchange; what is less goes away with the next lengths.
+        reach: maximum loss in a first pass, in natural-log units: without the inner branch, and with another pairing.
+        least_gain: of an interchange; smaller gains vanish with the next lengths.
         few: interchanges as a fraction of the tips; a turn that makes no more is the last.
-        fits_all: whether all three pairings are fitted at each open branch before interchanges are chosen; otherwise the
-            first look chooses, and only what it has chosen is fitted.
+        fits_all: whether all three pairings are fitted at each open branch before interchanges are chosen; otherwise they
+            are chosen in the first pass, and only the chosen ones are fitted.
     """
 
     reach: tuple[float, float]
@@ -59,10 +59,10 @@ class Interchanged:
     """A tree after interchanges.
 
     Attributes:
-        tree: unrooted (three branches at its root, or more where it has polytomies); five lengths around each
-            interchange are new. Labels of inner nodes are gone.
+        tree: unrooted (three branches at its root, or more for polytomies); five lengths around each interchange are new.
+            Labels of inner nodes are dropped.
         moves: interchanges that were made.
-        start: natural-log likelihood of the tree that was given, after the sweep where there is one.
+        start: natural-log likelihood of the given tree, after the sweep if there is one.
         log_likelihood: of `tree`.
     """
 
@@ -86,19 +86,19 @@ def interchange(
 ) -> Interchanged:
     """Return a more likely tree, by nearest-neighbour interchanges under a model with four Γ categories.
 
-    A turn that does not make the tree more likely as a whole is undone and ends the search. Polytomies stay what they are,
-    but a subtree may leave or join one.
+    A round that does not increase the likelihood of the whole tree is undone and ends the search. Polytomies are kept, but a
+    subtree may leave or join one.
 
     Args:
         tree: with lengths (negative ones count as 0, missing ones as 0.1).
         names: of the rows; the same set as the tree's tips.
-        states: alignment as `alphabet.encode_states` gives it, shape (n, columns).
+        states: alignment as returned by `alphabet.encode_states`, shape (n, columns).
         model: `lg`, `wag`, `jtt` or `poisson`.
         alpha: shape of Γ.
         turns: at most so many.
-        site_rates: whether every column has one rate, the mean of what is likely for it on this tree, instead of four: a
-            quarter of the time for almost the same interchanges. The log likelihoods returned are those given the rates.
-        sweep: whether one sweep over all lengths comes first; their sum stays what it was.
+        site_rates: whether every column has one rate, its expected rate on this tree, instead of four: a quarter of the time
+            for almost the same interchanges. The returned log likelihoods are conditional on these rates.
+        sweep: whether to start with one sweep over all lengths that keeps their sum.
         device: where to compute.
 
     Raises:
@@ -160,16 +160,16 @@ class _View:
         self.value = float((sites * self._forest.weights).sum())
 
     def swept(self) -> BinaryTree:
-        """Return the tree with lengths after one sweep, in sum what they were."""
+        """Return the tree with lengths after one sweep that keeps their sum."""
         self._pruner.descend(_NEWTON_STEPS)
         length = self._pruner.length[self._forest.numbers(0)].cpu().numpy()
         return replace(self._tree, length=length * (self._tree.length.sum() / max(length.sum(), MIN_LENGTH)))
 
     def moved(self, touched: set[int] | None, search: _Search) -> tuple[BinaryTree, set[int], int]:
-        """Return the tree after the best interchanges, the branches they touch, and how many they are.
+        """Return the tree after the best interchanges, the branches affected, and the number of interchanges.
 
         Args:
-            touched: interchanges are sought next to these branches only; None looks everywhere.
+            touched: only branches next to these are examined; None examines all.
             search: how thorough it is.
         """
         self._pruner.descend(derivatives=False)
@@ -242,8 +242,8 @@ def _site_classes(
 ) -> tuple[npt.NDArray[np.int64], torch.Tensor]:
     """Return the class of each pattern, shape (patterns,), and the rate of each class, shape (1, classes).
 
-    Patterns are sorted by their mean rate given the tree and four Γ categories, and divided into classes of equal numbers.
-    Some hundred tips tell the rates as well as all do.
+    Patterns are sorted by their mean rate given the tree and four Γ categories, and divided into classes of equal size. A
+    few hundred tips give the rates as well as all.
     """
     order = np.lexsort(rows.T[::-1])  # of the sequences: the choice does not depend on that of the tips
     some = np.sort(order[:: -(-len(rows) // _RATE_TIPS)])
@@ -282,7 +282,7 @@ def _ordered(tree: BinaryTree) -> BinaryTree:
 
 
 def _tree(binary: BinaryTree, names: Sequence[str]) -> Tree:
-    """Return a binary tree as an ordinary one: branches of no length that only resolve a polytomy are gone."""
+    """Return a binary tree as an ordinary one, without branches of length 0 that only resolve a polytomy."""
     n = len(names)
     parent: list[int] = []
     length: list[float] = []

@@ -1,9 +1,9 @@
 """Felsenstein's pruning over a forest: likelihoods, and all branch derivatives in one further pass.
 
 Felsenstein, J. Mol. Evol. 17:368 (1981), doi:10.1007/BF01734359. Partial likelihoods from below (towards the tips) and from
-above (everything else) meet at each branch. Projected on the eigenvectors of the rate matrix, both give the likelihood of
-a site as a function of that branch's length alone, Σ_c Σ_k G_ck exp(λ_k r_c t), so that Newton steps on the length cost two
-orders less than the partials do.
+above (everything else) are combined at each branch. Projected on the eigenvectors of the rate matrix, they give the
+likelihood of a site as a function of that branch's length only, Σ_c Σ_k G_ck exp(λ_k r_c t), so Newton steps on the length
+are two orders of magnitude cheaper than the partials.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def mixture(log_likelihoods: torch.Tensor) -> torch.Tensor:
 class Pruner:
     """Partial likelihoods of a forest under one model, at given branch lengths and rates.
 
-    Partials have shape (nodes, categories, 20, patterns). Each is kept near 1 by a power of two of its own for every node,
-    category and pattern; exponents are whole numbers, so rescaling is exact however deep the tree.
+    Partials have shape (nodes, categories, 20, patterns). Each is scaled to near 1 by a power of two per node, category and
+    pattern; exponents are integers, so scaling is exact at any depth of the tree.
 
     Args:
         forest: the trees and their patterns.
         model: the substitution model.
-        rates: of the categories, equally probable, shape (trees, categories), float64; of the classes where the patterns are
+        rates: of the categories, equally probable, shape (trees, categories), float64; of the classes if the patterns are
             divided.
         former: a pruner that is no longer needed, of another tree for the same patterns: its memory is used again.
 
@@ -69,7 +69,7 @@ class Pruner:
         self._space: torch.Tensor = space
 
     def place(self, length: torch.Tensor, rates: torch.Tensor) -> None:
-        """Set the branch lengths, shape (nodes,), and the rates, shape (trees, categories); `ascend` comes next."""
+        """Set the branch lengths, shape (nodes,), and the rates, shape (trees, categories); then call `ascend`."""
         self.length, self.rates = length, rates
         self._current = False
 
@@ -126,9 +126,9 @@ class Pruner:
     def descend(self, newton_steps: int = 0, *, derivatives: bool = True) -> torch.Tensor:
         """Compute partials from above (pre-order) and the derivatives at every branch; with Newton steps, fit the lengths.
 
-        `ascend` comes first. Without `derivatives` the partials are all, and 0 is returned. With `newton_steps`, each branch
-        gets its new length as soon as the pass reaches it, and all that comes after already sees it: a level-wise
-        Gauss–Seidel sweep. Partials from below are old then; `ascend` again.
+        Call `ascend` first. Without `derivatives` only the partials are computed, and 0 is returned. With `newton_steps`,
+        each branch gets its new length as soon as the pass reaches it, and later branches use it: a level-wise Gauss–Seidel
+        sweep. Partials from below are then out of date; call `ascend` again.
 
         Returns:
             Derivatives of each tree's log likelihood by the length of each branch before its steps, shape (nodes,), float64.
@@ -209,7 +209,7 @@ class Pruner:
             self._message.index_copy_(0, tips, self._send(tips, self.forest.tips.index_select(0, tips)))
 
     def _meet(self, nodes: torch.Tensor, inner: int, partials: torch.Tensor, exponent: torch.Tensor) -> Meeting:
-        """Return what meets at the branches above these nodes, given the partials from above and their exponents.
+        """Return the data at the branches above these nodes, given the partials from above and their exponents.
 
         By reversibility both partials are projected by the same matrix: π_x right_xk = left_kx.
         """

@@ -18,13 +18,13 @@ from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH
 from phylocli.tree.likelihood.pruning import Pruner, mixture
 
 PAIRINGS = ((0, 1, 2, 3), (0, 2, 1, 3), (1, 2, 0, 3))
-"""Which of a branch's neighbours stand together, as (below, below, beside or above, beside or above), in each resolution."""
+"""Which neighbours of a branch are paired, as (below, below, beside or above, beside or above), in each resolution."""
 
 _ROUNDS = 2  # over the five branches, Newton steps on each: leaves up to 0.05 units to pairings that are close
 _NEWTON_STEPS = 2
-_HANDED_ON, _LEFT = 1 / 3, 0.1  # of the inner branch: to each outer one, and to itself, where other pairings start
-_LEAST = 1e-30  # of a site's likelihood as rounding leaves it
-_ARRAYS = 16  # of partials that a batch holds: fresh memory for each would cost more time than the arithmetic
+_HANDED_ON, _LEFT = 1 / 3, 0.1  # start of other pairings: fractions of the inner branch for each outer one, and itself
+_LEAST = 1e-30  # of a site's likelihood, due to rounding
+_ARRAYS = 16  # arrays of partials in a batch, reused because allocation would take longer than the arithmetic
 _CHUNK_BYTES = {
     "cpu": 3_000_000,
     "cuda": 200_000_000,
@@ -32,14 +32,14 @@ _CHUNK_BYTES = {
 
 
 class Neighbours(NamedTuple):
-    """What stands around inner branches.
+    """The subtrees around inner branches.
 
     Attributes:
         node: below each branch, shape (branches,).
         around: the four next nodes, shape (branches, 4): both children, the sibling (or a child of it), and the node whose
             branch leads to the last subtree.
-        above: whether that last subtree is all that lies above the branch of `around[:, 3]`, shape (branches,); otherwise
-            it is what lies below.
+        above: whether that last subtree is everything above the branch of `around[:, 3]`, shape (branches,); otherwise it is
+            what is below it.
     """
 
     node: torch.Tensor
@@ -70,7 +70,7 @@ class Resolutions(NamedTuple):
 
 
 def neighbours(pruner: Pruner) -> Neighbours:
-    """Return the inner branches of a forest that have a length of their own, with their neighbours."""
+    """Return the inner branches of a forest with their own length, with their neighbours."""
     forest = pruner.forest
     device = forest.parent.device
     is_root = torch.zeros(len(forest.length), dtype=torch.bool, device=device)
@@ -96,7 +96,7 @@ def resolutions(
 
     Args:
         pruner: after `ascend` and `descend()` at the lengths that count.
-        found: branches, as `neighbours` gives them, or some of those.
+        found: all or some of the branches from `neighbours`.
         rounds: over the five branches of each resolution.
         pairings: places in `PAIRINGS`, shape (branches, resolutions), of those to be fitted; None: all three.
     """
@@ -111,15 +111,15 @@ def resolutions(
 
 
 def first_look(pruner: Pruner, found: Neighbours, value: float, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the better of the other pairings at inner branches gains at a first look, and which that is.
+    """Return the gain of the better of the other pairings at inner branches in a first pass, and which pairing it is.
 
-    Two looks, with the four outer branches as they are. Where the tree loses too much when the inner branch has no length,
-    which all pairings then share, none will win, and −inf is returned. For all others each pairing gets Newton steps on the
-    inner branch alone.
+    The pass has two steps, with the four outer branches unchanged. If the tree loses too much without the inner branch, when
+    all pairings are the same, none can win, and −inf is returned. Otherwise each pairing gets Newton steps on the inner
+    branch only.
 
     Args:
         pruner: of one tree, after `ascend` and `descend()` at the lengths that count.
-        found: branches, as `neighbours` gives them, or some of those.
+        found: all or some of the branches from `neighbours`.
         value: log likelihood of the tree.
         reach: natural-log units that may be lost without the inner branch.
 
@@ -169,7 +169,7 @@ def _look(pruner: Pruner, found: Neighbours, value: float, reach: float) -> tupl
 
 
 def _chunk(pruner: Pruner, copies: int) -> int:
-    """Return for how many branches `copies` of partials are one array of a good size."""
+    """Return the number of branches for which `copies` of partials form an array of a suitable size."""
     tips = pruner.forest.tips
     return max(1, _CHUNK_BYTES[tips.device.type] // (copies * math.prod(pruner.shape) * tips.element_size()))
 
@@ -218,7 +218,7 @@ class _Quartets:
             self._send(place, self._subtrees[place], self._messages[place])
 
     def fit(self, rounds: int) -> Resolutions:
-        """Fit the lengths, round after round; return what was the most likely."""
+        """Fit the lengths in rounds; return the most likely values."""
         best: list[torch.Tensor] = []
         for turn in range(rounds + 1):
             left, right = self._joined(0, 1, self._left), self._joined(2, 3, self._right)
@@ -245,9 +245,11 @@ class _Quartets:
         return Resolutions(*(values.unflatten(0, (-1, self._copies)) for values in best))
 
     def _start_elsewhere(self, other: torch.Tensor) -> None:
-        """Start the other pairings where least squares would have them: a third of the inner branch goes to all others.
+        """Set start values of the other pairings by least squares: a third of the inner branch is added to each other
+        branch.
 
-        The distances of ab|cd ask ac|bd for an inner branch of no length, and its outer ones take a third of the old one.
+        For the distances of ab|cd, the inner branch of ac|bd has length 0, and its outer ones each get a third of the old
+        one.
         """
         inner = torch.where(other, self._lengths[4], 0.0)
         for place in range(4):
@@ -269,7 +271,7 @@ class _Quartets:
         return found
 
     def _fit_pair(self, pair: tuple[int, int], across: torch.Tensor, exponent: torch.Tensor) -> None:
-        """Fit the branches of two subtrees in turn, given what comes to them across the inner branch."""
+        """Fit the branches of two subtrees alternately, given the partials across the inner branch."""
         for place, other in (pair, pair[::-1]):
             rest = torch.mul(self._messages[other], across, out=self._other)
             sides = rescale(rest) + exponent + self._exponents[other] + self._exponents[place]

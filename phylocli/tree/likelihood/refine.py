@@ -25,8 +25,8 @@ from phylocli.tree.likelihood.pruning import Pruner, mixture
 from phylocli.tree.likelihood.shape import ALPHA_BOUNDS, exact_rates, fit_shape
 from phylocli.tree.models import SubstitutionModel, discrete_gamma, substitution_model
 
-_NEWTON_STEPS = 2  # on each branch in each sweep: the next sweep refines what is left
-_ALPHA_WIDTH, _LEAST_ALPHA_WIDTH = 0.3, 0.02  # of steps in log α where it is fitted by trial
+_NEWTON_STEPS = 2  # on each branch in each sweep: the next sweep refines further
+_ALPHA_WIDTH, _LEAST_ALPHA_WIDTH = 0.3, 0.02  # of steps in log α if it is fitted by trial
 
 
 @dataclass(frozen=True)
@@ -72,22 +72,22 @@ def refine_trees(
     less likely is undone and ends the fit of that tree. From the lengths of a distance tree, three or four sweeps do.
 
     Args:
-        trees: topologies with starting lengths (negative ones count as 0, missing ones as 0.1). Polytomies stay polytomies,
-            and the root stays where it is; of the two branches at a root of two children only the sum is fitted.
+        trees: topologies with starting lengths (negative ones count as 0, missing ones as 0.1). Polytomies and the position
+            of the root are kept; of the two branches at a root with two children only the sum is fitted.
         names: names of each alignment's rows; the same set as the tree's tips.
-        alignments: rows as `alphabet.encode_states` gives them, shape (n, columns).
+        alignments: rows as returned by `alphabet.encode_states`, shape (n, columns).
         model: `lg`, `wag`, `jtt` or `poisson`.
         alpha: starting shape, one for all or one for each tree.
         fit_alpha: whether to fit the shape; otherwise it stays.
-        fit_scale: whether the scale of all lengths takes steps of its own, together with the shape. Sweeps alone move it
-            slowly, so that without this a few of them leave the scale near the start's.
+        fit_scale: whether the scale of all lengths is fitted together with the shape. Sweeps alone change it slowly, so
+            without this, a few sweeps leave the scale near its start.
         sweeps: at most so many.
         tolerance: natural-log units; a tree whose last sweep gained less is done.
         precision: `single` for the partials of the sweeps (all sums over sites, transition probabilities and the likelihood
             that is returned are double), or `double` throughout.
         device: where to compute: `cpu`, `cuda`, `cuda:1`.
-        max_bytes: of partials held at once; trees are taken in batches that stay below, or singly where one needs more.
-            None takes what suits the device.
+        max_bytes: of partials held at a time; trees are taken in batches below this limit, or singly if one needs more. None
+            chooses by device.
 
     Returns:
         One result for each tree, in order.
@@ -140,7 +140,7 @@ class _Fit:
         self.converged = torch.zeros_like(self._trusted)
 
     def run(self, sweeps: int, tolerance: float) -> None:
-        """Sweep until every tree is done: `alpha`, `length` and `best` hold the most likely seen."""
+        """Sweep until every tree has converged: `alpha`, `length` and `best` are the most likely values seen."""
         done = torch.zeros_like(self.converged)
         by_category = self._pruner.ascend()
         self.start = self._keep(by_category, ~done)
@@ -158,7 +158,7 @@ class _Fit:
                 break
 
     def _keep(self, by_category: torch.Tensor, open_: torch.Tensor) -> torch.Tensor:
-        """Take over what the pruner holds for trees that are more likely than ever; return the log likelihoods."""
+        """Store the pruner's values for trees that are more likely than before; return the log likelihoods."""
         value = (mixture(by_category) * self._forest.weights).sum(dim=1)
         better = (value > self.best) & open_
         self.best = torch.where(better, value, self.best)
@@ -167,7 +167,7 @@ class _Fit:
         return value
 
     def _move(self, alpha: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-        """Give the pruner shapes and lengths; return the log likelihoods by category, kept where they are better."""
+        """Set shapes and lengths of the pruner; return the log likelihoods by category, kept if they are better."""
         self._trial = alpha
         self._pruner.place(length, exact_rates(alpha, CATEGORIES))
         return self._pruner.ascend()
@@ -223,9 +223,9 @@ def site_log_likelihoods(
     categories: int = CATEGORIES,
     device: str = "cpu",
 ) -> tuple[Array, Array]:
-    """Return log likelihoods of an alignment's different columns, and how often each occurs, shape (patterns,) both.
+    """Return log likelihoods of an alignment's distinct columns, and their numbers of occurrences, shape (patterns,) both.
 
-    Natural logarithms in double precision, of lengths as the tree gives them. Arguments and errors as in `log_likelihood`.
+    Natural logarithms in double precision, for the lengths of the tree. Arguments and errors as in `log_likelihood`.
     """
     pruner = _pruner(tree, names, states, model, alpha, categories, device)
     weights = pruner.forest.weights[0]
@@ -243,12 +243,12 @@ def log_likelihood(
     categories: int = CATEGORIES,
     device: str = "cpu",
 ) -> float:
-    """Return the log likelihood of an alignment given a tree of two or more tips, in double precision.
+    """Return the log likelihood of an alignment given a tree with at least two tips, in double precision.
 
     Args:
         tree: topology and lengths (negative ones count as 0, missing ones as 0.1).
         names: names of the rows; the same set as the tree's tips.
-        states: alignment as `alphabet.encode_states` gives it, shape (n, columns); missing residues are summed over.
+        states: alignment as returned by `alphabet.encode_states`, shape (n, columns); missing residues are summed over.
         model: `lg`, `wag`, `jtt` or `poisson`.
         alpha: shape of the Γ distribution of site rates; infinite for equal rates.
         categories: of the discrete Γ distribution, by their means (Yang 1994).
@@ -287,7 +287,7 @@ def _pruner(
 ) -> Pruner:
     ordered = rows_of_tips(tree, names, states)
     if len(ordered) < 2:
-        raise UsageError(f"a tree of {len(ordered)} tips has no branch to compute a likelihood on")
+        raise UsageError(f"a tree with {len(ordered)} tips has no branch to compute a likelihood on")
     where = device_named(device)
     binary = BinaryTree.of(tree, ordered)
     forest = Forest([binary], [SitePatterns.of(ordered)], device=where, dtype=torch.float64, bounded=False)

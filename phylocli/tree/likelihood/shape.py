@@ -1,9 +1,9 @@
 """The shape of the Γ distribution, and the scale of all lengths with it, without further passes over the tree.
 
-At given relative lengths a site's likelihood depends on its rate r alone. One pass gives it at the rates of all categories.
-A site with k changes on a tree of length L has about the likelihood r^k exp(−rL), so that the logarithm is close to
-a + k log r + b r + c r²: fitted to the four categories, this tells to some tenths of a unit what any other shape, and any
-other scale of all lengths, would make of an alignment. Both are chosen on that, and the next pass starts from there.
+For given relative lengths, a site's likelihood depends only on its rate r. One pass evaluates it at the rates of all
+categories. A site with k changes on a tree of length L has a likelihood of about r^k exp(−rL), so the logarithm is
+approximately a + k log r + b r + c r². Fitted to the four categories, this predicts the log likelihood for any other shape
+and scale of all lengths to a few tenths of a unit. Both are chosen with it, and the next pass starts from there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from phylocli.tree.likelihood.pruning import mixture
 from phylocli.tree.models import discrete_gamma
 
 ALPHA_BOUNDS = (0.05, 50.0)
-"""Least and greatest shape that is fitted; at 50 all sites have all but one rate."""
+"""Minimum and maximum shape that is fitted; at 50 the rates of all sites are nearly equal."""
 
 _REACH = (0.5, 0.35)  # greatest change of log α and of the logarithm of all lengths at one time: farther is extrapolation
 _HALVINGS = 7  # of the steps of the search: down to less than 0.01

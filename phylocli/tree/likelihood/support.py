@@ -1,9 +1,9 @@
 """Support of single branches, from the likelihoods of the three resolutions of each.
 
-aBayes: the posterior probability of the resolution that the tree has, all three being equally probable beforehand
-(Anisimova et al., Syst. Biol. 60:685 (2011), doi:10.1093/sysbio/syr041). SH-aLRT: how often, among alignments resampled from
-the sites' log likelihoods, the tree's resolution leads by less than it does in fact, were all three equally good (Guindon et
-al., Syst. Biol. 59:307 (2010), doi:10.1093/sysbio/syq010).
+aBayes: the posterior probability of the tree's resolution, with equal prior probabilities of all three (Anisimova et al.,
+    Syst. Biol. 60:685 (2011), doi:10.1093/sysbio/syr041). SH-aLRT: the fraction of alignments resampled from the sites' log
+    likelihoods, under the hypothesis that all three are equally good, in which the lead of the tree's resolution is smaller
+    than the observed one (Guindon et al., Syst. Biol. 59:307 (2010), doi:10.1093/sysbio/syq010).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from phylocli.tree.likelihood.quartets import neighbours, resolutions
 from phylocli.tree.likelihood.shape import exact_rates
 from phylocli.tree.models import substitution_model
 
-_TIE = 0.05  # log units: a lead by less than this more than chance is none (as in PhyML and IQ-TREE)
+_TIE = 0.05  # log units: a lead over the resampled one by less than this is a tie (as in PhyML and IQ-TREE)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LocalSupport:
     """Support of a tree's branches.
 
     Attributes:
-        abayes: posterior probability of the branch above each node, shape (nodes,), 1/3 where the data say nothing. NaN
+        abayes: posterior probability of the branch above each node, shape (nodes,), 1/3 if the data are uninformative. NaN
             above tips and the root, and where a branch only cuts off a tip.
         sh_alrt: fraction of resampled alignments that speak for it, 0 to 1, shape (nodes,); NaN as above.
         gain: log likelihood of the tree's resolution less that of the better of the two others, shape (nodes,).
@@ -65,14 +65,14 @@ def local_support(
 ) -> list[LocalSupport]:
     """Return the support of every inner branch of trees under a model with four Γ categories.
 
-    For each branch the three resolutions of its four neighbours get their best lengths of the five branches concerned; all
-    other lengths stay as the trees give them, which is best when they are fitted. At polytomies the resolution that is
-    broken up is one of those possible. The two branches at a root of two children are one, and share a value.
+    For each branch, the lengths of the five branches concerned are optimised for the three resolutions of its four
+    neighbours; all other lengths are those of the trees, which should be fitted. At polytomies one of the possible
+    resolutions is tested. The two branches at a root with two children are one, and share a value.
 
     Args:
         trees: with lengths (negative ones count as 0, missing ones as 0.1).
         names: names of each alignment's rows; the same set as the tree's tips.
-        alignments: rows as `alphabet.encode_states` gives them, shape (n, columns).
+        alignments: rows as returned by `alphabet.encode_states`, shape (n, columns).
         model: `lg`, `wag`, `jtt` or `poisson`.
         alpha: shape of Γ, one for all or one for each tree.
         replicates: alignments resampled for SH-aLRT; 0 leaves its values out (NaN).
@@ -117,7 +117,7 @@ def local_support(
 
 
 def _resampled(forest: Forest, index: list[int], replicates: int, seed: int) -> list[torch.Tensor]:
-    """Return how often each pattern is drawn for each tree, shape (replicates, patterns), columns with replacement."""
+    """Return the number of times each pattern is sampled for each tree, shape (replicates, patterns), with replacement."""
     counts = []
     for i, weights in zip(index, forest.weights.cpu().numpy(), strict=True):
         columns = weights.sum()
@@ -136,7 +136,7 @@ def _sh_alrt(sites: torch.Tensor, total: torch.Tensor, counts: torch.Tensor) -> 
         total: of the alignment, shape (branches, 3).
         counts: of patterns in each resampled alignment, shape (replicates, patterns).
     """
-    drawn = torch.matmul(sites, counts.T) - total.unsqueeze(2)  # centred: all three as good as each other
+    drawn = torch.matmul(sites, counts.T) - total.unsqueeze(2)  # centred: all three equally good
     highest = drawn.topk(2, dim=1).values
     by_chance = highest[:, 0] - highest[:, 1]
     lead = total[:, 0] - total[:, 1:].amax(dim=1)

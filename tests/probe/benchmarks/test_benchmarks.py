@@ -51,7 +51,7 @@ def test_the_real_files_are_read(shared_data: Path, name: str, part: str, items:
 def test_every_benchmark_says_what_it_is_and_misses_its_files(tmp_path: Path) -> None:
     assert {"scope", "ec", "flip", "go", "tape-remote-homology", "secondary-structure"} <= set(benchmark_names())
     for name in benchmark_names():
-        with pytest.raises(UsageError, match="holds none of this benchmark's files"):
+        with pytest.raises(UsageError, match="contains none of this benchmark's files"):
             load_benchmark(name, tmp_path)
     with pytest.raises(UsageError, match="no part 'nonsense'"):
         load_benchmark("scope", tmp_path, "nonsense")

@@ -106,7 +106,7 @@ def test_flat_tables_have_no_map_and_those_of_one_feature_lie_on_a_line(method: 
 
 def test_a_map_of_nothing_is_an_error_and_writes_no_page(tmp_path: Path) -> None:
     flat = Embedding("flat", IDS, np.ones((60, 3), dtype=np.float32), "flat.parquet")
-    with pytest.raises(BadInputError, match=r"flat\.parquet cannot be drawn"):
+    with pytest.raises(BadInputError, match=r"flat\.parquet cannot be mapped"):
         draw_map(flat, tmp_path / "m.html")
     assert not (tmp_path / "m.html").exists()
 

@@ -312,7 +312,7 @@ def test_a_large_search_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(retrieval, "MAX_SCORES", 90 * 30)
     monkeypatch.setattr(retrieval, "MIN_QUERIES", 10)
     found = retrieval.measure(scop_like(90, 0), embedding(np.random.default_rng(1).normal(size=(90, 6))), "family", 0)
-    assert found.estimates[0].n == 30 and found.note.startswith("30 queries (drawn from ")
+    assert found.estimates[0].n == 30 and found.note.startswith("30 queries (sampled from ")
 
 
 def test_classes_within_one_group_are_not_classified_when_groups_are_kept_whole() -> None:

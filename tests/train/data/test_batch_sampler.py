@@ -250,7 +250,7 @@ def test_families_that_give_no_pair_are_left_out_with_a_note(
 
 def test_no_usable_family_is_an_error(simulate: Simulate, tmp_path: Path) -> None:
     write_families([Family(["x"], ["ACDEFGH"], accession="PF99999")], tmp_path / "single.sto")
-    with pytest.raises(BadInputError, match="no family can be trained on"):
+    with pytest.raises(BadInputError, match="there is no family to train on"):
         load_corpus([tmp_path / "single.sto"], settings())
     treeless = [simulate("PF00001", 5), simulate("PF00002", 5)]
     for family in treeless:
@@ -286,7 +286,7 @@ def test_nothing_to_contrast_is_an_error_that_says_what_to_do(simulate: Simulate
     ("text", "message"),
     [
         ("family\tid_a\tid_b\tseq_a\nF\tx\ty\tACD\n", "lacks the column seq_b"),
-        ("family\tid_a\tid_b\tseq_a\tseq_b\n", "holds no pairs"),
+        ("family\tid_a\tid_b\tseq_a\tseq_b\n", "contains no pairs"),
         ("family\tid_a\tid_b\tseq_a\tseq_b\nF\tx\ty\tACD\tA5D\n", "'y' holds '5' at position 2"),
         ("family\tid_a\tid_b\tseq_a\tseq_b\nF\tx\ty\tACD\t---\n", "'y' has no residues"),
     ],
@@ -298,7 +298,7 @@ def test_bad_tables_name_what_is_wrong(text: str, message: str, tmp_path: Path) 
 
 
 def test_a_family_in_two_inputs_is_an_error(stockholm: Path, table: Path) -> None:
-    with pytest.raises(BadInputError, match="comes twice"):
+    with pytest.raises(BadInputError, match="occurs twice"):
         load_corpus([stockholm, table], settings())
 
 

@@ -156,7 +156,7 @@ def test_damage_is_seen_and_the_families_compiled_again(
     else:
         (folder / "families.json").unlink()
     assert same(load_corpus([stockholm], settings()).batch(0).a, before)
-    assert "compiled again" in capsys.readouterr().err
+    assert "recompiling the families" in capsys.readouterr().err
     survey = next((folder / "surveys").glob("*.npz"))
     survey.write_bytes(survey.read_bytes()[:50])
     assert same(load_corpus([stockholm], settings()).batch(0).a, before)

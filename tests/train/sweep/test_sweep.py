@@ -121,7 +121,7 @@ def test_a_sweep_does_all_runs_once_goes_on_exactly_and_survives_a_failure(
     assert capsys.readouterr().err.count("families: compiled in") == 1
     frame = pl.read_parquet(out / "results.parquet")
     assert frame["status"].to_list() == ["done", "failed"]
-    assert "no family can be trained on" in frame["error"][1]
+    assert "there is no family to train on" in frame["error"][1]
     first = frame["run"][0]
     before, written = losses(out, first), (out / "runs" / first / "model" / "model.safetensors").stat().st_mtime_ns
     again = call((0, 1), "0:9")

@@ -1,7 +1,7 @@
 """A folder of arrays that are appended to while they are written and mapped into memory when they are read.
 
-Each array is one file of numbers, little-endian, without a header; `manifest.json`, written last, says what each is and what
-its bytes add up to. Of a mapped array only the pages that are looked at take memory, and the system may drop them again.
+Each array is one file of little-endian numbers without a header; `manifest.json`, written last, contains their types and
+checksums. Only the pages of a mapped array that are used occupy memory, and the system may release them again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy.typing as npt
 from phylocli.core.errors import BadInputError
 
 MANIFEST = "manifest.json"
-_BLOCK = 1 << 22  # bytes looked at together
+_BLOCK = 1 << 22  # bytes processed at a time
 
 
 class DamagedError(BadInputError):
-    """A folder of arrays that is not what its manifest says."""
+    """A folder of arrays that does not match its manifest."""
 
 
 class ArrayWriter:
@@ -60,7 +60,7 @@ class ArrayWriter:
             file.close()
 
     def narrow(self, name: str, kind: str) -> None:
-        """Write an array anew in a smaller type, after the block has ended."""
+        """Rewrite an array in a smaller type, after the block has ended."""
         old, small = self._kinds[name], np.dtype(kind).newbyteorder("<")
         path = path_of(self.folder, name)
         part = path.with_suffix(".narrow")
@@ -75,7 +75,7 @@ class ArrayWriter:
         """Write the manifest, after the block has ended.
 
         Args:
-            about: what else there is to know of the arrays.
+            about: further metadata of the arrays.
             also: names of other files of the folder, to be checked with them.
         """
         arrays = {name: {"dtype": kind.str, "size": self.sizes[name]} for name, kind in self._kinds.items()}
@@ -90,7 +90,7 @@ class ArrayWriter:
 
 
 def path_of(folder: Path, name: str) -> Path:
-    """Return where an array lies."""
+    """Return the path of an array."""
     return folder / f"{name}.bin"
 
 
@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a folder of arrays.
 
     Raises:
-        DamagedError: it cannot be read, or is not what was written.
+        DamagedError: it cannot be read, or does not match its checksum.
     """
     path = folder / MANIFEST
     try:
@@ -126,7 +126,7 @@ def _content_checksum(content: dict[str, Any]) -> int:
 
 def _damaged(path: Path) -> DamagedError:
     return DamagedError(
-        f"{path} is damaged", why="it is not what was written", fix="start again: the families are then compiled anew"
+        f"{path} is damaged", why="its checksum does not match", fix="start again: the families are then recompiled"
     )
 
 

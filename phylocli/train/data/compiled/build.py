@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import polars as pl
 
 KINDS = {
-    "tokens": "u1",  # residues of all members, one after the other
-    "ends": "i8",  # of each member, where its residues end
-    "ids": "u1",  # UTF-8, a zero byte between two
+    "tokens": "u1",  # residues of all members, concatenated
+    "ends": "i8",  # end of the residues of each member
+    "ids": "u1",  # UTF-8, separated by a zero byte
     "columns": "i4",  # alignment column of each residue of aligned families
     "match": "?",  # of each alignment column
     "parent": "i4",  # trees: nodes in preorder
     "length": "f8",  # expected substitutions per site
-    "tips": "i4",  # which member each tip is
+    "tips": "i4",  # member of each tip
     "pair_a": "i4",  # pairs tables: members
     "pair_b": "i4",
     "distance": "f8",
@@ -90,17 +90,17 @@ def describe(error: PhylocliError) -> list[str | None]:
 def compile_inputs(inputs: list[tuple[Path, str]], folder: Path, alphabet: str, about: dict[str, Any]) -> None:
     """Write the families of some inputs as arrays into a folder.
 
-    A record that cannot be used (bad letters, one member) is noted with the reason. Memory is that of the largest family,
-    and about a kilobyte a family; a pairs table is read whole.
+    A record that cannot be used (invalid letters, one member) is stored with the reason. Memory is that of the largest
+    family, plus about a kilobyte per family; a pairs table is read completely.
 
     Args:
-        inputs: files at rest, and what messages call them.
+        inputs: files, and their names in messages.
         folder: that is there, and empty.
         alphabet: `protein` or `dna`.
-        about: goes into the manifest.
+        about: content of the manifest.
 
     Raises:
-        BadInputError: an input that cannot be read, or a family that comes twice.
+        BadInputError: an input that cannot be read, or a family that occurs twice.
     """
     rows: list[FamilyRow] = []
     seen: dict[str, str] = {}
@@ -110,7 +110,7 @@ def compile_inputs(inputs: list[tuple[Path, str]], folder: Path, alphabet: str, 
             for row in _rows(path, name, writer, alphabet):
                 if row.label in seen:
                     raise BadInputError(
-                        f"the family {row.label} comes twice, from {seen[row.label]} and from {name}",
+                        f"the family {row.label} occurs twice, in {seen[row.label]} and in {name}",
                         fix="give each family in one input only",
                     )
                 seen[row.label] = name
@@ -184,7 +184,7 @@ def _from_table(table: pl.DataFrame, name: str, writer: ArrayWriter, alphabet: s
 
     require_columns(table, ["family", "id_a", "id_b", "seq_a", "seq_b"], name, "a pairs table")
     if table.height == 0:
-        raise BadInputError(f"{name} holds no pairs", fix="check the command that made it")
+        raise BadInputError(f"{name} contains no pairs", fix="check the command that made it")
     for column, default in (("clan", pl.lit("")), ("distance", pl.lit(float("nan")))):
         if column not in table.columns:
             table = table.with_columns(default.alias(column))

@@ -1,7 +1,7 @@
 """Where compiled data sets are kept: each once, by the content of its inputs, built by one process while others wait.
 
-The folder is `$PHYLOCLI_CACHE`, else the platform's folder for caches (on Linux `~/.cache/phylocli`). All of it may be
-deleted at any time; what no run has used for a month is, when the next data set is compiled.
+The folder is `$PHYLOCLI_CACHE`, else the platform's cache folder (on Linux `~/.cache/phylocli`). It may be deleted at any
+time; data sets that no run has used for a month are deleted when the next one is compiled.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from phylocli.train.data.compiled.reader import Compiled
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Of the arrays; another number, another key, so that what an older version wrote is not read."""
+"""Version of the array format, part of the key, so that arrays of older versions are not read."""
 
 UNUSED_DAYS = 30.0
 
@@ -55,7 +55,7 @@ def open_compiled(inputs: list[PathLike], alphabet: str = "protein", cache: Cach
         cache: where compiled data are kept.
 
     Raises:
-        BadInputError: an input that cannot be read, or a family that comes twice.
+        BadInputError: an input that cannot be read, or a family that occurs twice.
     """
     with contextlib.ExitStack() as stack:
         sources = [(stack.enter_context(at_rest(source)), display_name(source)) for source in inputs]
@@ -98,7 +98,7 @@ def _cached(sources: list[tuple[Path, str]], root: Path, key: str, alphabet: str
                 verify(folder)
                 logger.info(f"families: compiled before, in {folder}")
             except DamagedError as error:
-                logger.warning(f"{error.what}; the families are compiled again")
+                logger.warning(f"{error.what}; recompiling the families")
                 shutil.rmtree(folder)
         if not folder.exists():
             _clear(root, key)
@@ -115,7 +115,7 @@ def _build(sources: list[tuple[Path, str]], folder: Path, alphabet: str, facts: 
 
 
 def _clear(root: Path, key: str) -> None:
-    """Remove what builds of this data set that were killed have left, and data sets that no run has used for long."""
+    """Remove leftovers of killed builds of this data set, and data sets that have not been used for long."""
     for left in root.glob(f".{key}.*"):
         shutil.rmtree(left, ignore_errors=True)
     for folder in root.iterdir():
@@ -126,14 +126,14 @@ def _clear(root: Path, key: str) -> None:
 
 
 def contents(root: Path) -> tuple[int, int]:
-    """Return how many data sets a cache holds, and their size in bytes."""
+    """Return the number of data sets in a cache, and their size in bytes."""
     folders = [manifest.parent for manifest in root.glob("corpora/*/manifest.json")]
     return len(folders), sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
 
 
 def _fingerprint(path: Path, name: str) -> str:
     with open_input(path):
-        pass  # says what is wrong with a file that cannot be read
+        pass  # raises the right error for a file that cannot be read
     digest = file_sha256(path)
     record_input(InputRecord(name, path.stat().st_size, digest))
     return digest

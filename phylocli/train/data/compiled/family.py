@@ -1,4 +1,4 @@
-"""A family as it comes out of a compiled data set: the arrays are there already, text is made only where it is asked for."""
+"""A family of a compiled data set: its arrays are mapped, and text is made on demand."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Tokens = npt.NDArray[np.uint8]
 
 
 class Rows(Sequence[str]):
-    """The members as text, one row made at a time: upper case, `-` for a gap, `X` (`N`) for what is unknown.
+    """The members as text, one row at a time: upper case, `-` for a gap, `X` (`N`) for unknown letters.
 
     Args:
         tokens: of each member.
-        columns: alignment column of each of their residues; None where they are not aligned.
+        columns: alignment column of each of their residues; None if they are not aligned.
         width: number of alignment columns.
         alphabet: `protein` or `dna`.
     """
@@ -54,9 +54,9 @@ class CompiledFamily(Family):
 
     Attributes:
         tokens: of each member, without gaps; read-only.
-        columns_of: alignment column of each residue of each member, (L,) int32; None where the family is not aligned.
-        match: which alignment columns are match states, (columns,), by the whole record whatever subset of it this is.
-        trouble: why the record's tree cannot be used, where that is so.
+        columns_of: alignment column of each residue of each member, (L,) int32; None if the family is not aligned.
+        match: which alignment columns are match states, (columns,), from the whole record even for a subset of members.
+        trouble: the reason why the record's tree cannot be used, if so.
     """
 
     tokens: list[Tokens] = field(default_factory=list)
@@ -90,7 +90,7 @@ class CompiledFamily(Family):
         return np.zeros(0, dtype=bool) if self.match is None else self.match
 
     def looks_like_nucleotides(self) -> bool:
-        """Return False: that was looked at, and said, when the data set was opened."""
+        """Return False: this was checked, with a warning, when the data set was opened."""
         return False
 
     @property
@@ -102,7 +102,7 @@ class CompiledFamily(Family):
         """Return the family's tree; inner nodes have no names.
 
         Raises:
-            BadInputError: there is none, or it is not valid or not of these members.
+            BadInputError: there is none, or it is invalid or has other tips.
         """
         if self.trouble is not None:
             raise self.trouble

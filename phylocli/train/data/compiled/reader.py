@@ -37,9 +37,9 @@ def _error(described: list[str | None]) -> BadInputError:
 
 
 class Compiled:
-    """A folder of compiled families, open for reading. What is held in memory is a row for each family.
+    """A folder of compiled families, open for reading. Memory holds one row per family.
 
-    Copies of it that go to other processes open the folder anew.
+    Copies in other processes open the folder again.
 
     Args:
         folder: as `compile_inputs` leaves it.
@@ -68,11 +68,11 @@ class Compiled:
         return type(self), (self.folder,)
 
     def row(self, index: int) -> FamilyRow:
-        """Return what is known of a family beside its arrays."""
+        """Return the metadata of a family."""
         return FamilyRow(**json.loads(self._rows[index]))
 
     def problem(self, index: int) -> BadInputError | None:
-        """Return why a family cannot be used, None where it can."""
+        """Return the reason why a family cannot be used, None if it can."""
         found = self.row(index).problem
         return _error(found) if found else None
 
@@ -81,7 +81,7 @@ class Compiled:
         return bool(self.sizes[index] < 2)
 
     def family(self, index: int) -> CompiledFamily:
-        """Return a family. Its tokens and columns are parts of the mapped arrays, read-only.
+        """Return a family. Its tokens and columns are read-only parts of the mapped arrays.
 
         Raises:
             BadInputError: it cannot be used.
@@ -132,7 +132,7 @@ class Compiled:
         return tree
 
     def pairs(self, index: int) -> PairsOf | None:
-        """Return the pairs of a family that came as a table, None where it came as a record."""
+        """Return the pairs of a family that comes from a table, None if it comes from a record."""
         row = self.row(index)
         if not row.pairs:
             return None
