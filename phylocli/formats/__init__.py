@@ -40,7 +40,7 @@ def read_families(
 
     Args:
         source: path, or `-`/None for standard input; compressed or not.
-        on_duplicate: what to do with an id that was there before in its family.
+        on_duplicate: policy for an id that occurs again within its family.
         on_failure: called with the name of a Stockholm record that is not sound (an id twice, rows of different lengths, …)
             and its error; the records after it follow. None raises the error.
 
@@ -93,9 +93,9 @@ def read_sequences(
     Args:
         source: any format of sequences in `phylocli.formats.input_formats`, known by content, compressed or not; `-`/None
             is standard input. Several are read one after the other, as if they were one file.
-        on_duplicate: what to do with an id that was there before.
+        on_duplicate: policy for an id that occurs again.
         letters: `protein` or `dna`: of GenBank's nucleotide records, their proteins or themselves are taken.
-        report: say on stderr which duplicates were dropped or renamed.
+        report: log which duplicates were dropped or renamed.
 
     Raises:
         BadInputError: none of these formats, empty, a letter that is no residue, duplicate ids.
@@ -133,17 +133,17 @@ def _records(stream: Input, found: InputFormat, name: str, letters: str = "prote
     """Return the records of an input of that format.
 
     Raises:
-        BadInputError: it holds no sequences, or not in a form that is read.
+        BadInputError: no sequences, or not in a format that is read.
     """
     if found.read is not None:
         return found.read(stream, name, letters)
     if found is EMPTY or found is TEXT:
-        return fasta.parse(text_lines(stream, name), name)  # which says what is missing
+        return fasta.parse(text_lines(stream, name), name)  # raises an error that says what is missing
     raise BadInputError(f"{name} looks like {found.phrase}, not sequences", fix=f"give {SEQUENCE_FORMATS}")
 
 
 def write_families(families: Iterable[Family], target: PathLike | None) -> int:
-    """Write families as Stockholm records to a path (atomically) or, for `-`/None, to standard output; return how many.
+    """Write families as Stockholm records to a path (atomically) or, for `-`/None, to standard output; return their number.
 
     A name that ends as FASTA's do (`.fasta`, `.afa`, …) gets the rows of one family, with their gaps.
 
@@ -161,7 +161,7 @@ def write_families(families: Iterable[Family], target: PathLike | None) -> int:
             if format == "stockholm":
                 stockholm.write_family(family, stream)
             elif count:
-                raise UsageError(f"{target}: FASTA holds one family, and there are several", fix="use the suffix .sto")
+                raise UsageError(f"{target}: FASTA contains one family, but there are several", fix="use the suffix .sto")
             else:
                 fasta.write(map(Sequence, family.ids, family.rows), stream)
             if target is None:

@@ -1,4 +1,4 @@
-"""Named arrays in a safetensors file, with a checksum of all that the file holds."""
+"""Named arrays in a safetensors file, with a checksum of the whole content."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_arrays(path: PathLike, arrays: Arrays, metadata: Mapping[str, str]) ->
     from safetensors.numpy import save
 
     whole = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-    # Not `save_file`, whose error does not say that the disk is full in any way that code could read.
+    # Not `save_file`, whose error for a full disk cannot be recognised.
     data = save(whole, metadata={**metadata, CHECKSUM: _checksum(whole, metadata)})
     with atomic_path(path) as part:
         part.write_bytes(data)
@@ -39,7 +39,7 @@ def read_arrays(path: PathLike, *, fix: str) -> tuple[dict[str, npt.NDArray[Any]
 
     Args:
         path: the file.
-        fix: what to do about a damaged file, for the message.
+        fix: advice for a damaged file, for the message.
 
     Raises:
         BadInputError: the file is damaged, or was written by something else.

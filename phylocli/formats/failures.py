@@ -27,9 +27,9 @@ class Failures:
     """Collects the families that failed, so that one bad family does not stop the rest.
 
     Attributes:
-        outcome: what the summary says of them: `got no tree`, `were not imported`.
+        outcome: the text in the summary: `got no tree`, `were not imported`.
         items: the failures, in the order of the input.
-        done: how many families succeeded.
+        done: number of families that succeeded.
     """
 
     outcome: str = "failed"
@@ -42,17 +42,16 @@ class Failures:
         logger.debug(f"{family}: {error.what}")
 
     def unless_all(self, families: Iterator[Family]) -> Iterator[Family]:
-        """Yield the families, and raise at the end where none succeeded, so that the output is not made at all."""
+        """Yield the families, and raise at the end if none succeeded, so that no output is written."""
         yield from families
         if not self.done:
             self.raise_if_any()
 
     def raise_if_any(self) -> None:
-        """End the command with a list of the failures, where there are any.
+        """End the command with a list of the failures, if there are any.
 
         Raises:
-            PhylocliError: the failure itself where there was one family, else a summary; a `BadInputError` where all
-                failures are that.
+            PhylocliError: the failure itself if there was one family, else a summary; a `BadInputError` if all failures are.
         """
         if not self.items:
             return

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Family:
-    """A protein family: its members, their alignment, and its tree where there is one.
+    """A protein family: its members, their alignment, and its tree if there is one.
 
     Attributes:
         ids: the members' names, unique within the family, without white space.
-        rows: one string a member. Aligned rows have one length; `-` and `.` are gaps, lower case letters insert states.
+        rows: one string per member. Aligned rows have equal lengths; `-` and `.` are gaps, lower-case letters insert states.
         accession: for example `PF00042`, without a version.
         version: the accession's version, for example `27`.
         name: short name (`Globin`).
         description: one line.
         clan: clan accession, for example `CL0090`.
-        tree: the family's tree, None where there is none. Its tips are checked against the members by `require_tree`.
+        tree: the family's tree, None if there is none. Its tips are compared with the members by `require_tree`.
         tree_alpha: shape α of the Γ-distributed site rates under which the tree's branch lengths were estimated; None where
             that is not known.
         aligned: False for plain sequences (from FASTA).
@@ -39,10 +39,10 @@ class Family:
         sequence_features: `#=GS` lines by id, as (tag, text).
         residue_features: `#=GR` rows by id and tag.
         column_features: `#=GC` rows by tag; `RF` marks match columns.
-        notes: what phylocli stages say of their work; `#=GF CC phylocli …` lines without that prefix.
-        declared_size: what the `SQ` line said, None where there was none.
+        notes: notes of phylocli stages; `#=GF CC phylocli …` lines without that prefix.
+        declared_size: the number on the `SQ` line, None if there was none.
         where: file and line, for messages.
-        alphabet: `protein` or `dna`; no file says it, so whoever reads nucleotides sets it.
+        alphabet: `protein` or `dna`; files do not contain it, so readers of nucleotides set it.
 
     Examples:
         >>> family = phylocli.Family(["a", "b"], ["MKV-LA", "MKVILA"], accession="PF1")
@@ -70,7 +70,7 @@ class Family:
     alphabet: str = "protein"
 
     def __post_init__(self) -> None:
-        """Check what a reader checks with the line of the file.
+        """Check the conditions that readers check with line numbers.
 
         Raises:
             BadInputError: an id twice, more or fewer rows than ids, aligned rows of different lengths.
@@ -81,16 +81,14 @@ class Family:
             )
         if len(set(self.ids)) < len(self.ids):
             name = next(name for name, count in Counter(self.ids).items() if count > 1)
-            raise BadInputError(
-                f"{self.label}: the id {shorten(name)!r} occurs twice", fix="give each member an id of its own"
-            )
+            raise BadInputError(f"{self.label}: the id {shorten(name)!r} occurs twice", fix="give each member a unique id")
         if self.aligned and len(set(map(len, self.rows))) > 1:
             name, row = next((name, row) for name, row in zip(self.ids, self.rows, strict=True) if len(row) != self.columns)
             raise BadInputError(
                 f"{self.label}: the row of {shorten(name)!r} has {len(row)} columns, that of {shorten(self.ids[0])!r} has "
                 f"{self.columns}",
-                why="rows of an alignment have one length",
-                fix="fill up the rows with '-', or give aligned=False for sequences that are not aligned",
+                why="rows of an alignment must have equal lengths",
+                fix="pad the rows with '-', or give aligned=False for unaligned sequences",
             )
 
     def __len__(self) -> int:
@@ -98,7 +96,7 @@ class Family:
 
     @property
     def label(self) -> str:
-        """How messages and tables call the family: accession, else name, else where it came from."""
+        """The family's name in messages and tables: accession, else name, else its source."""
         return self.accession or self.name or self.where or "family"
 
     @property
@@ -124,7 +122,7 @@ class Family:
         return [encode_tokens(sequence.residues, self.alphabet) for sequence in self.sequences()]
 
     def residue_columns(self) -> list[npt.NDArray[np.int32]]:
-        """Return the alignment column, from 0, that each residue of every member stands in, in the members' order.
+        """Return the alignment column, from 0, of each residue of every member, in the members' order.
 
         Raises:
             BadInputError: not aligned, or a letter that the alphabet does not have.
@@ -141,7 +139,7 @@ class Family:
         return found
 
     def match_positions(self) -> list[npt.NDArray[np.int32]]:
-        """Return which match column, counted from 0, each residue of every member stands in; -1 in insert columns.
+        """Return the match column, counted from 0, of each residue of every member; -1 in insert columns.
 
         Two residues of two members with the same number are homologous, as far as the alignment is right.
 
@@ -157,7 +155,7 @@ class Family:
 
     @property
     def is_marked(self) -> bool:
-        """Whether an `RF` line says which columns are match states."""
+        """Whether an `RF` line marks match states."""
         reference = self.column_features.get("RF")
         return reference is not None and len(reference) == self.columns and bool(set(reference) - set("-.~_"))
 
@@ -170,9 +168,9 @@ class Family:
     def match_columns(self) -> npt.NDArray[np.bool_]:
         """Return which columns are match states, shape (columns,).
 
-        From `#=GC RF` where it marks any (any character but a gap). Else by the A2M convention, where the alignment shows
-        that it keeps to it: every column holds either upper case and `-` (match) or lower case and `.` (insert), there are
-        columns of both kinds, and in a column of inserts some row has a `.`. Else the columns in which at least half of the
+        Marked by `#=GC RF` (any character except a gap), if it marks any. Otherwise by the A2M convention, if the alignment
+        follows it: every column contains either upper case and `-` (match) or lower case and `.` (insert), there are columns
+        of both kinds, and in a column of inserts some row has a `.`. Otherwise the columns in which at least half of the
         rows have a residue: lower case may be soft masking, and `.` any gap, as in Pfam seeds.
         """
         import numpy as np
@@ -210,8 +208,8 @@ class Family:
         """Return the family's tree as an ete3 `PhyloTree`: names, branch lengths, support and species.
 
         Args:
-            species: gives the species of a member's id; None reads UniProt's mnemonics, as in `HBA_HUMAN/7-107`. Members
-                of unknown species have an empty one.
+            species: maps a member's id to its species; None reads UniProt mnemonics, as in `HBA_HUMAN/7-107`. Members of
+                unknown species have an empty one.
 
         Raises:
             BadInputError: no tree, not Newick, or tips that are not the members.
@@ -223,7 +221,7 @@ class Family:
     def with_tree(self, tree: Tree | None, note: str = "", *, alpha: float | None = None) -> Family:
         """Return a copy that carries `tree` (None: no tree), a note of how it was made, and the α of its lengths.
 
-        Branch lengths are rounded to ten significant digits, so that a tree in memory is the one that a file would hold.
+        Branch lengths are rounded to ten significant digits, so that a tree in memory equals the one in a file.
         """
         notes = [n for n in self.notes if not n.startswith("tree ")] + ([note] if note else [])
         return replace(self, tree=tree.rounded() if tree is not None else None, notes=notes, tree_alpha=alpha)
@@ -253,7 +251,7 @@ class Family:
 
 
 def check_tips(tips: list[str], members: list[str], label: str) -> None:
-    """Raise unless the tips of a tree are exactly the members of a family.
+    """Raise an error unless the tips of a tree are exactly the members of a family.
 
     Raises:
         BadInputError: naming up to three that are missing and up to three that are too many.
@@ -271,5 +269,5 @@ def check_tips(tips: list[str], members: list[str], label: str) -> None:
         parts.append("a tip occurs twice")
     raise BadInputError(
         f"{label}: the tree and the alignment do not match: {'; '.join(parts)}",
-        fix="infer the tree anew with 'phylocli tree', or rename the tips as the sequences are named",
+        fix="infer the tree again with 'phylocli tree', or rename its tips like the sequences",
     )

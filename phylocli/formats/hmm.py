@@ -1,7 +1,7 @@
 """Profile HMMs in HMMER 3's text format (HMMER User's Guide, "File formats").
 
-HMMER's parser in C trusts its input: a header without an alphabet, or a model shorter than its header claims, ends in a
-segmentation fault. Each model is therefore checked line by line, and what passed is given to pyhmmer.
+HMMER's parser in C trusts its input: a header without an alphabet, or a model shorter than its header says, ends in a
+segmentation fault. Therefore each model is checked line by line before it is given to pyhmmer.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _checked(lines: list[bytes]) -> Iterator[bytes]:
     """Yield the lines of an HMM that count.
 
     Raises:
-        ValueError: a line is not as the format has it; the message says which.
+        ValueError: a line does not have the expected format; the message says which.
     """
     version = re.match(rb"HMMER3/([a-f])\b", lines[0] if lines else b"")
     if version is None:
@@ -123,9 +123,9 @@ def _body(lines: list[bytes], length: int, annotations: int) -> Iterator[bytes]:
         yield rest[0]
         rest = rest[1:]
     if length < 1 or len(rest) != 2 + 3 * length:
-        raise ValueError(f"LENG is {length}, which needs {2 + 3 * length} lines of parameters; there are {len(rest)}")
+        raise ValueError(f"LENG is {length}, which needs {2 + 3 * length} lines of parameters, but there are {len(rest)}")
     for place, line in enumerate(rest):
-        # Insertions and transitions of node 0, then three lines a node: matches, insertions, transitions.
+        # Insertions and transitions of node 0, then three lines per node: matches, insertions, transitions.
         node, kind = divmod(place + 1, 3)
         if kind == 0:
             *columns, last = line.split(maxsplit=21)

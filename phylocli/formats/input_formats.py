@@ -1,4 +1,4 @@
-"""Every format that an input can have: its names, how its content starts, its suffixes, what it holds and what reads it.
+"""Every input format: its names, how its content starts, its suffixes, its kind of content, and its reader.
 
 Sniffing, reading, messages, help texts and docs/reference/formats.md derive from `FORMATS`. To add a format, add one
 `InputFormat` there, before the formats whose start also fits its files.
@@ -28,7 +28,7 @@ class ReadSequences(Protocol):
         Args:
             stream: from which nothing has been read.
             name: of the input, for messages.
-            letters: `protein` or `dna`, where a format holds both.
+            letters: `protein` or `dna`, if a format contains both.
         """
         ...
 
@@ -39,13 +39,13 @@ class InputFormat:
 
     Attributes:
         name: its name in help texts and lists, `FASTA`.
-        phrase: what messages call a file of it, `a FASTA file`.
+        phrase: its description in messages, `a FASTA file`.
         holds: `sequences` (read by `read_sequences` and `read_families`), `table` (by `read_table`), `vectors` (by
             `read_embeddings` only), `labels` (by `probe.labels`) or `other`.
         magic: bytes with which a file starts, one of them.
         start: regular expression that fits the decoded text from its first letter that is no white space.
         suffixes: in a folder of families, files with them are read. A format without `magic` and `start` is known by them.
-        read: of a format that holds sequences; None where `read_families` has its own way.
+        read: for a format with sequences; None if `read_families` handles it itself.
         aligned: rows of one length are an alignment, with gaps or without.
         unmistakable: no table starts like this. The name of a table's first column may start like other formats.
     """
@@ -73,7 +73,7 @@ def _by_lines(parse: fasta.ParseLines) -> ReadSequences:
 
 
 def _read_stockholm(stream: Input, name: str, letters: str) -> Iterable[Sequence]:
-    # Within a record a name is unique; across records the same rule holds as in FASTA.
+    # Names are unique within a record; across records the same rule applies as in FASTA.
     return (sequence for family in stockholm.read_stream(stream, name) for sequence in family.sequences())
 
 
@@ -185,7 +185,7 @@ FORMATS: tuple[InputFormat, ...] = (
 
 
 def names_of(*held: Content, last: str = "or") -> str:
-    """Return the names of the formats that hold one of these, as a list in a sentence: `FASTA, PIR or GenBank`.
+    """Return the names of the formats with one of these kinds of content, as a list in a sentence: `FASTA, PIR or GenBank`.
 
     Examples:
         >>> from phylocli.formats.input_formats import names_of
@@ -204,7 +204,7 @@ SEQUENCE_FORMATS = names_of("sequences")
 """For help texts and fixes: the formats of sequences."""
 TABLE_FORMATS = names_of("table")
 FAMILY_SUFFIXES = tuple(suffix for f in FORMATS for suffix in f.suffixes)
-"""Of files that hold a family each, in folders."""
+"""Suffixes of files with one family each, in folders."""
 
 
 def format_of(head: bytes) -> InputFormat:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BLANK = re.compile(r"(?:\s+|\[[^\]]*\])*+")  # and comments
 _TOKEN = re.compile(_BLANK.pattern + r"(?:(?P<quoted>'[^']*+(?:''[^']*+)*+')|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+))")
-_QUOTE = "put the name in single quotes, with each apostrophe in it doubled, as in 'O''Neil'"
+_QUOTE = "put the name in single quotes, with apostrophes doubled, as in 'O''Neil'"
 MAX_LENGTH = 1e10
 """Longest branch that is read. Beside much longer ones, the lengths of others would be lost to rounding."""
 
@@ -28,7 +28,7 @@ def parse(text: str, source: str = "the tree") -> Tree:
     """Return the one tree that Newick text describes. Comments (`[…]`, NHX) are skipped, underscores stay underscores.
 
     Raises:
-        BadInputError: the text is not Newick, or holds more than one tree; the message gives the character.
+        BadInputError: the text is not Newick, or contains more than one tree; the message gives the position.
     """
     tree, end = _parse_one(text, 0, source)
     if tree is None:
@@ -43,7 +43,7 @@ def parse_trees(text: str, source: str = "the text") -> Iterator[Tree]:
     """Yield the trees of Newick text, each of which ends with `;` (the last one may lack it); see `parse`.
 
     Raises:
-        BadInputError: the text is not Newick; the message gives the character.
+        BadInputError: the text is not Newick; the message gives the position.
     """
     position, number = 0, 1
     while True:
@@ -64,7 +64,7 @@ def read_trees(source: PathLike | None) -> Iterator[Tree]:
 
 
 def _skip(text: str, position: int) -> int:
-    """Return where the next token starts that is neither white space nor a comment; the length of the text at its end."""
+    """Return the start of the next token after white space and comments; the length of the text at its end."""
     match = _BLANK.match(text, position)
     return match.end() if match else position
 
@@ -87,7 +87,7 @@ def _check_kind(text: str, source: str) -> None:
 
 
 def _length(token: str) -> float | None:
-    """Return the branch length that a token is, None where it is no finite number of a size that can be computed with."""
+    """Return the branch length in a token, None if it is not a finite number of reasonable size."""
     try:
         value = float(token)
     except ValueError:
@@ -97,7 +97,7 @@ def _length(token: str) -> float | None:
 
 
 def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]:
-    """Return the tree that starts at a position, None where there is only white space left, and where the text goes on."""
+    """Return the tree at a position, None if only white space follows, and the position after it."""
 
     def fail(message: str, at: int, fix: str | None = None) -> BadInputError:
         return _not_newick(text, source, message, at, fix)
@@ -196,16 +196,16 @@ def _unreadable(text: str, source: str, at: int, end_of_word: int) -> BadInputEr
 
 
 class NewickTree(Tree):
-    """A tree of Newick text that is parsed when its arrays are first used, and written back as it stands.
+    """A tree from Newick text that is parsed when its arrays are first used, and written back unchanged.
 
-    Streams of records that nobody asks for their trees do not pay for parsing.
+    This avoids parsing when records are only passed on.
 
     Args:
         text: one tree; it need not be valid.
         source: how messages call it.
 
     Raises:
-        BadInputError: on first use, where the text is not Newick.
+        BadInputError: on first use, if the text is not Newick.
     """
 
     def __init__(self, text: str, source: str = "the tree") -> None:

@@ -17,15 +17,15 @@ OTHER_MODEL = "translate them first, or use a model of nucleotides"
 SAY_DNA = "set the alphabet to dna"
 
 _ROWS = 100
-"""Sequences, read one by one, that are looked at before it is decided."""
+"""Number of sequences examined before the decision."""
 
 
 class NucleotideCheck:
-    """Warns, once, of sequences that look like nucleotides and are read as proteins.
+    """Warns once of sequences that look like nucleotides but are read as proteins.
 
     Args:
-        alphabet: that the sequences are read in; of `dna` nothing is said.
-        fix: what to do about it.
+        alphabet: alphabet of the sequences; there is no check for `dna`.
+        fix: advice for the message.
     """
 
     def __init__(self, alphabet: str = "protein", fix: str = TRANSLATE) -> None:
@@ -33,12 +33,12 @@ class NucleotideCheck:
         self._open = alphabet == "protein"
 
     def check(self, rows: SequenceOf[str], label: str) -> None:
-        """Warn where these sequences, aligned or not, look like nucleotides."""
+        """Warn if these sequences, aligned or not, look like nucleotides."""
         if self._open and looks_like_nucleotides(rows):
             self.warn(label)
 
     def warn(self, label: str) -> None:
-        """Warn of sequences that are known to look like nucleotides."""
+        """Warn of sequences known to look like nucleotides."""
         if self._open:
             self._open = False
             logger.warning(f"{shorten(label)} looks like nucleotides but is read as protein; {self._fix}")

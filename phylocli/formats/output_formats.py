@@ -26,9 +26,9 @@ def format_by_suffix(
     Args:
         path: the output; `-`/None is standard output.
         known: the format of each suffix.
-        default: the format where no suffix names one.
-        what: what is written, for the message: `families`.
-        otherwise: what the fix offers beside the suffixes: `--format`.
+        default: the format if there is no suffix.
+        what: the data to write, for the message: `families`.
+        otherwise: an alternative to suffixes in the fix: `--format`.
 
     Raises:
         UsageError: a suffix that is not known; the message lists those that are.

@@ -1,4 +1,4 @@
-"""Small self-contained pages around a figure: no script, nothing from elsewhere, and what users named is inert."""
+"""Small self-contained pages around a figure: no scripts, no external resources, user text escaped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def page(title: str, body: str, *, width: int = 60) -> str:
 
     Args:
         title: of the window.
-        body: HTML; what comes from outside is escaped in it already.
+        body: HTML; external text must already be escaped.
         width: at most, in rem.
     """
     return f"""<!doctype html>

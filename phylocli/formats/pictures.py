@@ -1,4 +1,4 @@
-"""Pictures by matplotlib: SVG, PNG and PDF; the same data give the same bytes."""
+"""Figures by matplotlib: SVG, PNG and PDF; the same data give the same bytes."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def figure_as_svg(figure: Any) -> str:
     style: Any = {"svg.hashsalt": "phylocli", "svg.fonttype": "none"}
     with matplotlib.rc_context(style):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    # A hundredth of a point is more than a screen shows, and a third of the bytes. What stands between tags is text: 0.125.
+    # A hundredth of a point is finer than a screen, and saves two thirds of the bytes. Text between tags is kept: 0.125.
     return re.sub("<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), stream.getvalue().decode())
 
 
 def save_figure(figure: Any, path: PathLike, *, dpi: int = 150) -> None:
-    """Write a matplotlib figure as its suffix says, atomically.
+    """Write a matplotlib figure in the format of its suffix, atomically.
 
     Raises:
         UsageError: a suffix that names no picture format.

@@ -1,4 +1,4 @@
-"""Provenance: beside every artefact, how it came to be.
+"""Provenance of outputs, stored beside them.
 
 `emb.parquet` gets `emb.parquet.provenance.json` with versions, the command, the seed, the parameters, and the checksum of
 every input that was read (standard input too).
@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
     return dict(_versions())
 
 
-@functools.cache  # looked up once: a release has 25,000 families, each with a record of its own
+@functools.cache  # once: a release has 25,000 families with a record each
 def _versions() -> dict[str, str]:
     from phylocli import __version__
 
@@ -65,7 +65,7 @@ def provenance(stage: str, parameters: dict[str, Any], seed: int | None = None) 
 
 
 def sidecar_path(artefact: PathLike) -> Path:
-    """Return where an artefact's provenance lies: its own name with `.provenance.json` behind it (a long one shortened)."""
+    """Return the path of an output's provenance: its name with `.provenance.json` appended (long names are shortened)."""
     path = Path(artefact)
     return path.with_name(fitting_name(path.name, ".provenance.json"))
 
@@ -78,14 +78,14 @@ def write_sidecar(
     *,
     source: dict[str, Any] | None = None,
 ) -> None:
-    """Write the provenance beside an artefact that is complete on disk; does nothing for standard output, devices and pipes.
+    """Write the provenance of an output that is complete on disk; does nothing for standard output, devices and pipes.
 
     Args:
         artefact: the file.
         stage: the subcommand.
-        parameters: what it was asked to do.
+        parameters: its options.
         seed: where chance had a part.
-        source: for what came from a public service: its URL, release, checksum and time.
+        source: for data from a public service: URL, release, checksum and time.
     """
     if artefact is None or not is_file(artefact):
         return

@@ -16,11 +16,11 @@ _COORDINATES = re.compile(r"/\d+-\d+$")
 
 
 class SpeciesRule:
-    """Gives the species of ids; an empty string where it is unknown.
+    """Maps ids to species; an empty string if unknown.
 
     Args:
         table: species by id. An id with coordinates, `ID/7-107`, that is not listed is looked up as `ID`. Ids that are not
-            in the table have no known species.
+            in the table have unknown species.
         pattern: regular expression that is searched in the id; its first group, or the whole match, is the species. None
             reads UniProt's names.
 
@@ -30,7 +30,7 @@ class SpeciesRule:
 
     def __init__(self, table: Mapping[str, str] | None = None, pattern: str | None = None) -> None:
         if table is not None and pattern is not None:
-            raise UsageError("species comes from a table or from a pattern, not from both", fix="leave out one of them")
+            raise UsageError("species come from a table or a pattern, not from both", fix="omit one of them")
         self.table = table
         try:
             self.pattern = re.compile(pattern or MNEMONIC)

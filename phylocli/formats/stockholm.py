@@ -23,7 +23,7 @@ NOTE_PREFIX = "phylocli "
 _BLANKS = re.compile(r"[ \t]+")
 _ACCESSION = re.compile(r"^(.*\S)\.(\d+)$")
 _NEVER, _DROPPED = -1, -1
-# Tags that a Family keeps in attributes of their own.
+# Tags that a Family stores in attributes.
 _OWN_TAGS = ("ID", "AC", "DE", "CL", "SQ", "NH", "TN", "ALPHA")
 
 
@@ -61,7 +61,7 @@ class _Record:
         self.row_line = array("q")
         self.block = 0
         self.block_open = False
-        # By the number that the policy gives a name: the last block with a row of it, and where that row's letters go.
+        # For each number given by the policy: the last block with a row of that name, and where its letters are added.
         self.last_block = array("q")
         self.target = array("q")
         self.gf: list[tuple[str, str]] = []
@@ -96,7 +96,7 @@ class _Record:
         elif kind == "GS" and len(words) >= 3:
             self.gs.setdefault(words[1], []).append((words[2], words[3] if len(words) > 3 else ""))
         elif kind == "GR" and len(words) == 4:
-            name = self.kept(words[1])  # of a duplicate, the annotation goes where its row went
+            name = self.kept(words[1])  # the annotation of a duplicate is treated like its row
             if name is not None:
                 self.annotation_line.setdefault((name, words[2]), number)
                 self.gr.setdefault(name, {}).setdefault(words[2], []).append(words[3].strip())
@@ -131,7 +131,7 @@ class _Record:
         self.last_block[place] = self.block
 
     def kept(self, name: str) -> str | None:
-        """Return the id under which the last row of a name is kept, None where it is dropped."""
+        """Return the id under which the last row of a name is kept, None if it is dropped."""
         place = self.policy.seen.get(name)
         if place is None or self.last_block[place] == _NEVER:
             return name
@@ -201,7 +201,7 @@ class _Record:
             raise BadInputError(
                 f"{self.where(line)}: the annotation {what} has {len(text)} characters, the alignment has {columns} columns",
                 why="#=GC and #=GR annotate every column with one character",
-                fix="mend or remove the annotation",
+                fix="correct or remove the annotation",
             )
 
 
@@ -217,7 +217,7 @@ def parse(
     Args:
         lines: with their numbers.
         name: of the input, for messages.
-        on_duplicate: what to do with an id that was there before in its record.
+        on_duplicate: policy for an id that occurs again within its record.
         on_failure: called with a record that is not sound; the records after it follow. None raises its error. Where records
             begin and end must be clear in any case.
 
@@ -310,7 +310,7 @@ def write_family(family: Family, stream: IO[str]) -> None:
         BadInputError: the family is not aligned, or an id would not be read back as one.
     """
     if not family.aligned:
-        raise BadInputError(f"{family.label} is not aligned, and Stockholm holds alignments", fix="use 'phylocli align'")
+        raise BadInputError(f"{family.label} is not aligned, but Stockholm contains alignments", fix="use 'phylocli align'")
     for name in family.ids:
         if not name or name.startswith(("#", "//")) or name.split() != [name]:
             raise BadInputError(

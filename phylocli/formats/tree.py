@@ -1,6 +1,6 @@
 """The tree: arrays of parents, branch lengths and names; to and from Newick and ete3.
 
-Computation on trees of 100,000 tips goes through arrays, never through recursion.
+Trees of 100,000 tips are processed as arrays, without recursion.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _SUPPORT = re.compile(r"\d+(?:\.\d*)?(?:[eE]-?\d+)?(?:/\d+(?:\.\d*)?(?:[eE]-?\d+
 
 @dataclass(eq=False)
 class Tree:
-    """A tree as arrays, nodes in preorder: a parent stands before its children, a subtree is one contiguous range.
+    """A tree as arrays, nodes in preorder: a parent precedes its children, a subtree is one contiguous range.
 
     Attributes:
         parent: index of each node's parent, shape (nodes,); -1 for the root, which is node 0.
-        length: length of the branch above each node, expected substitutions per site, shape (nodes,); NaN where the
-            Newick text gave none; the root's is 0 unless the text gave one.
-        names: a name for each node, empty where there is none. A number as the name of an inner node is the support of the
-            branch above it, as tree programs write it (see `support`); several go as `97.2/0.99`.
+        length: length of the branch above each node, expected substitutions per site, shape (nodes,); NaN if missing in the
+            Newick text; that of the root is 0 unless given.
+        names: a name for each node, empty if there is none. A number as the name of an inner node is the support of the
+            branch above it, as written by tree programs (see `support`); several are written as `97.2/0.99`.
 
     Examples:
         >>> rows = ["MKVLAAGIVG", "MKVLSAGIVG", "MRVLSAGLVG", "MRILSPGLVG"]
@@ -74,7 +74,7 @@ class Tree:
     def support(self) -> npt.NDArray[np.float64]:
         """Return the support of the branch above each node, shape (nodes,): the first number of its label, else NaN.
 
-        In the unit of whoever made the tree: a fraction from 0 to 1, or per cent.
+        In the unit of the program that made the tree: a fraction from 0 to 1, or per cent.
         """
         found = np.full(len(self), np.nan)
         for node in np.flatnonzero(~self.is_tip).tolist():
@@ -145,13 +145,13 @@ class Tree:
     def merge_unary(self) -> Tree:
         """Return the tree without nodes of one child, each merged into that child; the length above the new root is dropped.
 
-        The label of a merged node goes to its child, where that is an inner node without a label of its own.
+        The label of a merged node moves to its child, if that is an inner node without a label.
         """
         children = np.bincount(self.parent[1:], minlength=len(self))
         if not (children == 1).any():
             return self
         names, tip = list(self.names), self.is_tip.tolist()
-        for node in range(1, len(self)):  # parents come before their children, so that labels go all the way down
+        for node in range(1, len(self)):  # parents precede their children, so labels move all the way down
             up = int(self.parent[node])
             if children[up] == 1 and not tip[node] and not names[node]:
                 names[node] = names[up]
@@ -163,7 +163,7 @@ class Tree:
         return Tree(self.parent, np.array(length), self.names)
 
     def to_newick(self) -> str:
-        """Return the tree as Newick text that is read back as the same numbers; names are quoted where they need it."""
+        """Return the tree as Newick text that gives the same numbers when read; names are quoted if needed."""
         parts: list[str] = []
         children = self.children()
         stack: list[tuple[int, int]] = [(0, 0)]  # node, next child
@@ -186,10 +186,10 @@ class Tree:
     def to_ete(self, species: Callable[[str], str] | None = None) -> ete3.PhyloTree:
         """Return the tree as an ete3 `PhyloTree`; missing lengths become 0 (ete3 itself would take 1).
 
-        Labels of inner nodes are their names; where they are numbers, they are their `support` too.
+        Labels of inner nodes are their names; numbers are also their `support`.
 
         Args:
-            species: gives the species of a tip's name; None leaves the species unknown.
+            species: maps a tip's name to its species; None leaves the species unknown.
         """
         tree_class = import_ete().PhyloTree
         root = tree_class()
@@ -229,7 +229,7 @@ class Tree:
 
 
 def import_ete() -> Any:
-    """Import ete3, with a clear error where its undeclared needs are missing.
+    """Import ete3, with a clear error if its undeclared dependencies are missing.
 
     ete3 3.1.3 imports `six`, which it does not declare, and `cgi`, which Python 3.13 no longer has (`legacy-cgi` brings it
     back). phylocli declares both; an installation without dependencies lacks them.
@@ -251,7 +251,7 @@ def is_support(label: str) -> bool:
 
 
 def quote(name: str) -> str:
-    """Return a name as Newick wants it: in single quotes where it holds a mark of the format, else as it is."""
+    """Return a name in Newick format: in single quotes if it contains special characters, else unchanged."""
     if _NEEDS_QUOTES.search(name):
         return "'" + name.replace("'", "''") + "'"
     return name

@@ -64,5 +64,5 @@ def test_a_map_is_coloured_by_headers_with_a_pattern(cli: Run, examples: Path, t
         "--projection", "pca", "-o", tmp_path / "map.html",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert "the column 'gene' holds classes" in done.stderr
+    assert "the column 'gene' contains classes" in done.stderr
     assert '"MYG"' in (tmp_path / "map.html").read_text()

@@ -49,5 +49,5 @@ def test_a_suffix_names_the_format_of_families_and_trees(cli: Callable[..., Resu
     (stockholm,), (fasta,) = (list(read_families(tmp_path / name)) for name in ("t.sto", "t.afa"))
     assert fasta.ids == stockholm.ids and [row.replace(".", "-").upper() for row in fasta.rows] == stockholm.rows
     several = cli("align", examples / "families.sto", "--engine", "none", "-o", tmp_path / "several.fasta")
-    assert several.exit_code == 2 and "FASTA holds one family" in several.stderr
+    assert several.exit_code == 2 and "FASTA contains one family" in several.stderr
     assert not list(tmp_path.glob("*several*"))

@@ -159,7 +159,7 @@ def test_an_npy_file_without_its_ids_says_where_they_belong(tmp_path: Path) -> N
 def test_formats_of_vectors_are_refused_for_other_tables_and_npy_for_pipes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be written as \.npz"):
         TableWriter(tmp_path / "t.npz", labels_schema())
-    with pytest.raises(UsageError, match="npz holds vectors"):
+    with pytest.raises(UsageError, match="npz stores vectors"):
         TableWriter(tmp_path / "t", labels_schema(), "npz")
     with pytest.raises(UsageError, match="npy needs a file"), TableWriter("-", embeddings_schema(5), "npy"):
         pass
@@ -204,10 +204,10 @@ BAD: dict[str, tuple[pl.DataFrame, str]] = {
     ),
     "null within": (
         pl.DataFrame({"id": IDS, "embedding": [[1.0, None], [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]}),
-        "the embedding of 'a' holds values that are not numbers",
+        "the embedding of 'a' has values that are not numbers",
     ),
-    "nan": (pl.DataFrame({"id": IDS, "embedding": fixed(NAN)}), "'b/1-50' holds values that are not numbers"),
-    "beyond float32": (pl.DataFrame({"id": IDS, "embedding": HUGE.tolist()}), "'b/1-50' holds values that are not numbers"),
+    "nan": (pl.DataFrame({"id": IDS, "embedding": fixed(NAN)}), "'b/1-50' has values that are not numbers"),
+    "beyond float32": (pl.DataFrame({"id": IDS, "embedding": HUGE.tolist()}), "'b/1-50' has values that are not numbers"),
     "lengths": (
         pl.DataFrame({"id": IDS, "embedding": [[1.0, 2.0], [1.0], [1.0, 2.0], [1.0, 2.0]]}),
         r"different lengths \(1 to 2\)",
@@ -236,7 +236,7 @@ def test_rows_that_cannot_be_used_are_named(
     ("write", "said"),
     [
         (lambda p: np.savez(p, ids=np.array(["a", "b"]), embeddings=np.zeros((3, 2))), "2 ids and 3 embeddings"),
-        (lambda p: np.savez(p, a=np.array(["x"]), b=np.array(["y"])), "not numbers"),
+        (lambda p: np.savez(p, a=np.array(["x"]), b=np.array(["y"])), "not numeric"),
         (lambda p: np.save(p.open("wb"), np.zeros((2, 3))), "one array, without ids"),
         (
             lambda p: shutil.make_archive(str(p)[:-4], "zip", p.parent) and shutil.move(str(p)[:-4] + ".zip", p),

@@ -1,4 +1,4 @@
-"""Vectors under names, as NPZ, NPY and HDF5 files hold them: arrays `ids` and `embeddings`, or one vector a sequence."""
+"""Named vectors in NPZ, NPY and HDF5 files: arrays `ids` and `embeddings`, or one vector per sequence."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _DAMAGE = (
     ValueError, OSError, EOFError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, OverflowError, MemoryError,
     SyntaxError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What NumPy and h5py raise where the bytes of a file are not what they should be."""
+"""Exceptions of NumPy and h5py for files with damaged content."""
 
 
 def read_npz(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
     """Read an NPZ archive: one array of ids and one of embeddings, or one vector a sequence under its id.
 
-    Of an NPY file, which is one array (n, D), the ids are lines of the text file beside it (see `ids_beside`).
+    For an NPY file, which is one array (n, D), the ids are the lines of the text file beside it (see `ids_beside`).
 
     Raises:
         BadInputError: a damaged archive, pickled objects, or neither of these forms.
@@ -45,23 +45,23 @@ def read_npz(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
         with found as archive:
             arrays = {key: archive[key] for key in archive.files}
             if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-                raise ValueError("it holds files that are not arrays")
+                raise ValueError("it contains files that are not arrays")
     except _DAMAGE as error:
         pickled = "allow_pickle" in str(error)
         raise BadInputError(
             f"{source} cannot be read as NPZ",
-            why="it holds Python objects, and these are never unpickled" if pickled else _why(error),
+            why="it contains Python objects, which are never unpickled" if pickled else _why(error),
             fix="save ids as text (np.array(ids, dtype=str))" if pickled else "write it again with np.savez",
         ) from error
     return vectors_of_arrays(
-        arrays, str(source), "give arrays 'ids' (n,) and 'embeddings' (n, D), or one vector a sequence under its id"
+        arrays, str(source), "give arrays 'ids' (n,) and 'embeddings' (n, D), or one vector per sequence, keyed by its id"
     )
 
 
 def _with_ids_beside(source: PathLike, vectors: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[Any]]:
     beside = ids_beside(source)
     if not beside.is_file():
-        raise ValueError(f"it is one array, without ids: there is no {beside.name} with one id a line")
+        raise ValueError(f"it is one array, without ids: there is no {beside.name} with one id per line")
     note_input(beside)
     return vectors_of_arrays(
         {"ids": np.array(beside.read_text("utf-8").splitlines()), "embeddings": vectors}, str(source), ""
@@ -69,9 +69,9 @@ def _with_ids_beside(source: PathLike, vectors: npt.NDArray[Any]) -> tuple[list[
 
 
 def read_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
-    """Read an HDF5 file: one dataset a sequence, as bio_embeddings and UniProt write it, or `ids` and `embeddings`.
+    """Read an HDF5 file: one dataset per sequence, as written by bio_embeddings and UniProt, or `ids` and `embeddings`.
 
-    A dataset's id is its attribute `original_id`, else its path: an id with a `/` makes groups, and is put together again.
+    A dataset's id is its attribute `original_id`, else its path: a `/` in an id makes groups, which are joined again.
     Links to other files are not followed.
 
     Raises:
@@ -91,7 +91,7 @@ def read_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
                 shape = item.shape or ()
                 if max(shape[1:] if table else shape, default=0) > MAX_FEATURES or (len(shape) != 1 and not table):
                     why = f"the dataset {shorten(path)!r} has the shape {shape}"
-                    raise BadInputError(f"{source} does not hold one vector a sequence", why=why, fix=fix)
+                    raise BadInputError(f"{source} does not contain one vector per sequence", why=why, fix=fix)
                 original = item.attrs.get("original_id")
                 name = path if original is None or table else _text(original)
                 if name in arrays:
@@ -114,7 +114,7 @@ def _why(error: BaseException) -> str:
 
 
 def ids_of_headers(headers: list[str]) -> list[str]:
-    """Return the ids of headers: what stands before the first blank, unless two sequences would then have one id."""
+    """Return the ids of headers: the part before the first blank, unless two sequences would then have the same id."""
     ids = [header.split(None, 1)[0] if header.strip() else header for header in headers]
     return ids if len(set(ids)) == len(ids) else headers
 
@@ -123,7 +123,7 @@ def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], n
     """Return ids and vectors of either form.
 
     Raises:
-        BadInputError: neither form, or arrays that do not hold numbers.
+        BadInputError: neither form, or arrays that are not numeric.
     """
     ids_key = next((k for k in arrays if k.lower() in ID_COLUMNS and arrays[k].ndim == 1), None)
     vectors_key = next((k for k in arrays if k.lower() in VECTOR_COLUMNS and arrays[k].ndim == 2), None)
@@ -135,15 +135,13 @@ def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], n
         found = [_text(i) for i in arrays[ids_key]], arrays[vectors_key]
     elif arrays and all(array.ndim == 1 for array in arrays.values()) and len({a.shape for a in arrays.values()}) == 1:
         if any(array.dtype.kind not in "fiub" for array in arrays.values()):
-            raise BadInputError(f"{name} holds arrays that are not numbers", fix=fix)
+            raise BadInputError(f"{name} contains arrays that are not numeric", fix=fix)
         found = list(arrays), np.stack(list(arrays.values()))
     else:
         shown = ", ".join(f"{shorten(k, 40)} {a.shape}" for k, a in list(arrays.items())[:6])
-        raise BadInputError(f"{name} holds no embeddings that can be read", why=f"its arrays are {shown or 'none'}", fix=fix)
+        raise BadInputError(f"{name} contains no readable embeddings", why=f"its arrays are {shown or 'none'}", fix=fix)
     if found[1].dtype.kind not in "fiub" or found[1].size == 0:
-        raise BadInputError(
-            f"{name} holds no embeddings that can be read", why="its arrays are not numbers, or empty", fix=fix
-        )
+        raise BadInputError(f"{name} contains no readable embeddings", why="its arrays are not numeric, or empty", fix=fix)
     return found
 
 
@@ -153,4 +151,4 @@ def is_npz(source: PathLike) -> bool:
         with zipfile.ZipFile(Path(source)) as archive:
             return any(name.endswith(".npy") for name in archive.namelist())
     except _DAMAGE:
-        return True  # damaged: NumPy says how
+        return True  # damaged: NumPy raises the error

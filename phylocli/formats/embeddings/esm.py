@@ -26,15 +26,15 @@ def is_folder(source: Path) -> bool:
 
 
 def read_folder(folder: Path) -> tuple[list[str], FloatArray]:
-    """Return ids and one vector a sequence: the mean representation, else the mean of the residues', of the last layer.
+    """Return ids and one vector per sequence: the mean representation, else the mean of the residues', of the last layer.
 
-    The script names each file by the whole header: a `/` in it makes folders, which are looked into, and the id is what
-    stands before the first blank, unless two sequences would then have one id.
+    The script names each file by the whole header: a `/` in it makes subfolders, which are searched, and the id is the part
+    before the first blank, unless two sequences would then have the same id.
 
-    Files are loaded with `weights_only=True`: tensors, numbers and texts, no code. What else a pickle may hold is refused.
+    Files are loaded with `weights_only=True`: tensors, numbers and strings, no code. Other pickled objects are refused.
 
     Raises:
-        BadInputError: a file that is damaged, holds something else, or has no representations.
+        BadInputError: a file that is damaged, contains something else, or has no representations.
     """
     ids, vectors = [], []
     for path in sorted(folder.rglob(f"*{SUFFIX}")):
@@ -45,7 +45,8 @@ def read_folder(folder: Path) -> tuple[list[str], FloatArray]:
     widths = {len(v) for v in vectors}
     if len(widths) > 1:
         raise BadInputError(
-            f"{folder}: the files hold vectors of {min(widths)} to {max(widths)} features", fix="keep the files of one model"
+            f"{folder}: the files contain vectors of {min(widths)} to {max(widths)} features",
+            fix="keep the files of one model",
         )
     return ids_of_headers(ids), np.stack(vectors)
 
@@ -60,10 +61,10 @@ def is_tensors(source: PathLike) -> bool:
 
 
 def read_tensors(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
-    """Return ids and vectors of one file: a dictionary with `ids` and `embeddings`, or of one vector a sequence.
+    """Return ids and vectors of one file: a dictionary with `ids` and `embeddings`, or with one vector per sequence.
 
     Raises:
-        BadInputError: a file that is damaged, holds something else than tensors, numbers and texts, or neither form.
+        BadInputError: a file that is damaged, contains other objects than tensors, numbers and strings, or has neither form.
     """
     import torch
 
@@ -90,7 +91,7 @@ def _load(path: Path) -> dict[str, Any]:
             fix="only tensors, numbers and texts are loaded; write the file again with ESM's extract.py",
         ) from error
     if not isinstance(record, dict):
-        raise BadInputError(f"{path} holds no representations", why="it is no dictionary as ESM's extract.py writes it")
+        raise BadInputError(f"{path} contains no representations", why="it is not written by ESM's extract.py")
     return record
 
 
@@ -106,7 +107,7 @@ def _vector(record: dict[str, Any], path: Path) -> FloatArray:
             values = np.asarray(last.detach().float().numpy(), dtype=np.float32)
             return values if values.ndim == 1 else values.mean(axis=0)
     raise BadInputError(
-        f"{path} holds no representations",
+        f"{path} contains no representations",
         why=f"its entries are {', '.join(map(str, list(record)[:6]))}",
         fix="run ESM's extract.py with --include mean",
     )

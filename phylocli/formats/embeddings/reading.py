@@ -48,7 +48,7 @@ def read_embeddings(
 
     Args:
         source: the file or folder; `-`/None is standard input.
-        options: what the user says of the columns.
+        options: the user's options for columns.
         normalised: scale the vectors to length 1.
 
     Raises:
@@ -94,7 +94,7 @@ def read_embeddings(
 
 
 def _report(table: EmbeddingTable) -> None:
-    """Say what was taken for what, louder where it is a matter of columns' names."""
+    """Log how columns were interpreted, more prominently if their names matter."""
     features = next(taken for taken in table.taken if taken.role == "features")
     text = f"{table.name}: {table.dimension} features from {features.column} ({features.why})"
     left = [taken.column or "(no name)" for taken in table.taken if taken.role == "ignored" and taken.column != "length"]
@@ -104,7 +104,7 @@ def _report(table: EmbeddingTable) -> None:
 
 
 def _plain(source: PathLike) -> bool:
-    """Return whether a file is Parquet as it lies there, rather than compressed."""
+    """Return whether a file is uncompressed Parquet."""
     with Path(source).open("rb") as handle:
         return handle.read(4) == b"PAR1"
 
@@ -112,12 +112,12 @@ def _plain(source: PathLike) -> bool:
 def _from_arrays(ids: list[str], vectors: npt.NDArray[Any], name: str, what: str) -> EmbeddingTable:
     names = checked_ids(ids, name)
     values = checked_vectors(vectors, name, names.__getitem__)
-    taken = [Taken(what, "features", "known by content")]
+    taken = [Taken(what, "features", "by content")]
     return EmbeddingTable(name, names, values.shape[1], vectors=values, column=what, taken=taken)
 
 
 def _from_parquet(files: list[Path], name: str, options: ColumnOptions) -> EmbeddingTable:
-    """Return a table of Parquet files of one schema: streamed where a column holds vectors, else read whole."""
+    """Return a table of Parquet files with one schema: streamed if a column contains vectors, else in memory."""
     import polars as pl
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -157,12 +157,12 @@ def _from_parquet(files: list[Path], name: str, options: ColumnOptions) -> Embed
 def _residues(files: list[Path], name: str, metadata: dict[str, str]) -> EmbeddingTable:
     if len(files) > 1 or str(files[0]) != name:
         raise BadInputError(
-            f"{name} holds embeddings of residues in parts",
+            f"{name} contains embeddings of residues in parts",
             fix="write them as one table ('phylocli embed --per-residue -o residues.parquet')",
         )
     residues = ResidueTable(files[0])
     ids, vectors = residues.pooled()
-    taken = [Taken("embedding", "features", "of residues: their means stand for the sequences")]
+    taken = [Taken("embedding", "features", "of residues: their means represent the sequences")]
     return EmbeddingTable(name, ids, vectors.shape[1], metadata, vectors=vectors, residues=residues, taken=taken)
 
 
@@ -174,7 +174,7 @@ def _from_frame(
     ids = id_column(frame.schema, name, options)
     if "position" in frame.columns and "residue" in frame.columns:
         raise BadInputError(
-            f"{name} holds embeddings of residues in a format that must be read whole",
+            f"{name} contains embeddings of residues in a format that cannot be streamed",
             fix="write them as Parquet ('phylocli embed --per-residue -o residues.parquet')",
         )
     chosen, taken = feature_columns(frame.schema, ids.column, name, options)
@@ -184,7 +184,7 @@ def _from_frame(
 def _table(
     frame: pl.DataFrame, name: str, ids: Taken, chosen: list[str], taken: list[Taken], metadata: dict[str, str]
 ) -> EmbeddingTable:
-    """Return the table of a frame that is held in memory."""
+    """Return the table of a frame in memory."""
     import polars as pl
 
     names = checked_ids(frame[ids.column].cast(pl.String).to_list(), name)

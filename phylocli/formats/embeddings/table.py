@@ -1,4 +1,4 @@
-"""`EmbeddingTable`: ids and vectors, held in memory or streamed from Parquet, from wherever they were read."""
+"""`EmbeddingTable`: ids and vectors from any source, in memory or streamed from Parquet."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class EmbeddingTable:
         name: its path, as messages call it.
         ids: of all rows, in order; unique.
         dimension: features D.
-        metadata: what the table says of itself: `phylocli.model` (fingerprint), `phylocli.pooling`, `phylocli.layer`, …
-        files: Parquet files to stream from, in order; empty where `vectors` holds everything.
-        vectors: rows (n, D), where the table is not streamed.
+        metadata: of the table: `phylocli.model` (fingerprint), `phylocli.pooling`, `phylocli.layer`, …
+        files: Parquet files to stream from, in order; empty if `vectors` contains everything.
+        vectors: rows (n, D), if the table is not streamed.
         column: of the vectors in `files`.
         unit: scale streamed rows to length 1.
-        lengths: of the sequences, in residues, (n,); None where they are not known.
-        residues: gives the embeddings of residues, where the table has those; the rows are then their means.
-        taken: what each column was taken for.
+        lengths: of the sequences, in residues, (n,); None if unknown.
+        residues: returns the residue embeddings, if the table has them; the rows are then their means.
+        taken: interpretation of each column.
 
     Examples:
         >>> table = phylocli.load_model("default").embed(["MKTAYIAKQR", "MKVLA"])
@@ -133,7 +133,7 @@ class EmbeddingTable:
 
 @dataclass
 class ResidueTable:
-    """A Parquet table of `tables.residues_schema`, of which only the rows that are asked for are held in memory."""
+    """A Parquet table with `tables.residues_schema`, of which only requested rows are held in memory."""
 
     path: PathLike
 
@@ -207,7 +207,7 @@ def checked_ids(ids: SequenceOf[Any], name: str, *, unique: bool = True) -> list
     """
     texts = ["" if i is None else str(i).strip() for i in ids]
     if "" in texts:
-        raise BadInputError(f"{name}: row {texts.index('') + 1} has no id", fix="give every row an id, or leave it out")
+        raise BadInputError(f"{name}: row {texts.index('') + 1} has no id", fix="give every row an id, or remove it")
     if unique and len(set(texts)) < len(texts):
         seen: set[str] = set()
         twice = next(i for i in texts if i in seen or seen.add(i))  # type: ignore[func-returns-value]
@@ -230,7 +230,7 @@ def checked_vectors(vectors: npt.NDArray[Any], name: str, id_of: Callable[[int],
     if not finite.all():
         at = int(np.flatnonzero(~finite)[0])
         raise BadInputError(
-            f"{name}: the embedding of {shorten(id_of(at))!r} holds values that are not numbers",
+            f"{name}: the embedding of {shorten(id_of(at))!r} has values that are not numbers",
             why=f"{int((~finite).sum())} of {len(values)} rows are not finite",
         )
     return values
@@ -243,7 +243,7 @@ def vectors_of(column: Any, name: str, ids: SequenceOf[str], width: int | None) 
         column: an array, or a chunked one.
         name: of the file, for messages.
         ids: of the rows.
-        width: what D must be; None takes the first row's.
+        width: expected D; None takes that of the first row.
 
     Raises:
         BadInputError: embeddings that are missing, of different lengths, or not finite.

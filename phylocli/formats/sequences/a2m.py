@@ -1,7 +1,7 @@
 """A2M and A3M: aligned FASTA in which insert states are lower case and their gaps may be left out.
 
-The format of SAM and HH-suite: upper case and `-` are match columns, the same number in every row; lower case letters stand
-between them, and `.` fills up for the inserts of other rows, or is not written at all.
+The format of SAM and HH-suite: upper case and `-` are match columns, the same number in every row; lower-case letters are
+inserts between them, and `.` pads for the inserts of other rows, or is omitted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from phylocli.formats.sequences.fasta import shorten
 _INSERTS = re.compile("[a-z.]+")
 
 MOST_CELLS = 1 << 27
-"""Letters of an alignment with its inserts filled, from which on its size is held against that of the file."""
+"""Number of letters of an alignment with filled inserts above which its size is compared with that of the file."""
 
 
 def has_match_columns(rows: list[str]) -> bool:
@@ -42,12 +42,12 @@ def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str]
 
     Args:
         ids: names of the rows, for messages.
-        rows: as they stand in the file.
+        rows: as in the file.
         where: the file, for messages.
 
     Raises:
-        BadInputError: the rows do not have one number of match columns, a letter is none of A2M, or inserts at very many
-            places would make the alignment many times as large as the file.
+        BadInputError: the rows differ in their number of match columns, contain an invalid letter, or inserts at many
+            positions would make the alignment many times as large as the file.
     """
     letters = [np.frombuffer(row.replace(".", "").encode("ascii", "replace"), dtype=np.uint8) for row in rows]
     width = -1
@@ -75,7 +75,7 @@ def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str]
             why=f"that is more than 20 times the file's {given} letters",
             fix="remove the inserts (lower case) first, as 'reformat.pl -r' of HH-suite does",
         )
-    # A row is a run of inserts before each match column, and one after the last: so many slots, each as wide as the longest.
+    # A row has inserts before each match column, and after the last: one slot each, as wide as the longest insert.
     first = np.cumsum(longest + 1) - (longest + 1)
     filled = []
     for row in letters:
@@ -92,6 +92,6 @@ def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str]
 
 
 def _kinds(row: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return which letters of a row are inserts, and which stand in match columns."""
+    """Return which letters of a row are inserts, and which are in match columns."""
     upper = (row >= ord("A")) & (row <= ord("Z"))
     return (row >= ord("a")) & (row <= ord("z")), upper | (row == ord("-")) | (row == ord("*"))

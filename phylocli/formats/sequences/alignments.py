@@ -36,7 +36,7 @@ def clustal(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
     if len({len(blocks) for blocks in rows.values()}) > 1:
         raise _unreadable(name, "Clustal", "not every block has every row")
     if not rows:
-        raise _unreadable(name, "Clustal", "it holds no alignment")
+        raise _unreadable(name, "Clustal", "it contains no alignment")
     for identifier, blocks in rows.items():
         yield Sequence(identifier, "".join(blocks), "", f"{name}, line {first[identifier]}")
 
@@ -52,10 +52,10 @@ def nexus(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Seq
 
 
 def _rows(stream: BinaryIO, name: str, what: str, variants: SequenceOf[str]) -> Iterator[Sequence]:
-    """Yield the rows of the first alignment of a file, in the first variant of the format that it fits.
+    """Yield the rows of the first alignment of a file, in the first variant of the format that matches.
 
     Raises:
-        BadInputError: it fits none, or holds no alignment.
+        BadInputError: no variant matches, or there is no alignment.
     """
     from Bio import AlignIO
     from Bio.Nexus.Nexus import NexusError
@@ -72,14 +72,14 @@ def _rows(stream: BinaryIO, name: str, what: str, variants: SequenceOf[str]) -> 
             for number, row in enumerate(alignments[0], 1):
                 yield Sequence(str(row.id).replace(" ", "_"), str(row.seq), "", f"{name}, row {number}")
             return
-    holds = "its rows do not have the length that its first line says"
+    holds = "its rows do not have the length on its first line"
     if what == "NEXUS":
         holds = "it has no data or characters block with an alignment"
     raise _unreadable(name, what, problem or holds)
 
 
 def _is_whole(rows: Any, text: str) -> bool:
-    """Return whether PHYLIP rows have the number and length that the first line says."""
+    """Return whether PHYLIP rows have the number and length on the first line."""
     count, length = map(int, text.split(maxsplit=2)[:2])
     return len(rows) == count and all(len(row) == length for row in rows)
 

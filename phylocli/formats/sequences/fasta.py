@@ -24,8 +24,8 @@ class Sequence:
     """One sequence.
 
     Attributes:
-        id: the header up to the first space or tab; everything else that the header says is the description.
-        residues: the letters as they stand in the file: any case, gaps included.
+        id: the header up to the first space or tab; the rest of the header is the description.
+        residues: the letters as in the file: any case, including gaps.
         description: the rest of the header.
         where: file and line of the header, for messages.
 
@@ -62,7 +62,7 @@ def parse_on_duplicate(text: str) -> OnDuplicate:
 
 
 class DuplicateIdError(BadInputError):
-    """An id occurs twice. The command line adds its option for that, where the command has it."""
+    """A duplicate id. The command line adds its option for duplicates, if the command has it."""
 
     OPTION_FIX = "make the ids unique, or use --on-duplicate keep-first or --on-duplicate rename"
 
@@ -87,7 +87,7 @@ class DuplicatePolicy:
         self.seen: dict[str, int] = {}
 
     def accept(self, name: str, where: str) -> str | None:
-        """Return the id to use for a record, or None where the record is dropped.
+        """Return the id to use for a record, or None if the record is dropped.
 
         Raises:
             DuplicateIdError: a duplicate under the policy `error`.
@@ -172,7 +172,7 @@ def read_stream(stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "err
 def accepted(
     sequences: Iterable[Sequence], name: str, on_duplicate: OnDuplicate = "error", fix: str | None = None
 ) -> Iterator[Sequence]:
-    """Yield the sequences that a duplicate policy accepts, under the ids that it gives them, and say what it did.
+    """Yield the sequences accepted by a duplicate policy, with the ids that it assigns, and log its decisions.
 
     Raises:
         BadInputError: no sequence, or a duplicate id under the policy `error`.
@@ -191,7 +191,7 @@ def accepted(
 
 
 def policy_report(policy: DuplicatePolicy) -> None:
-    """Say on stderr what a duplicate policy has dropped or renamed."""
+    """Log the records that a duplicate policy has dropped or renamed."""
 
     if policy.dropped:
         logger.warning(f"dropped {len(policy.dropped)} later records of ids seen before, first {policy.dropped[0]!r}")
@@ -201,12 +201,14 @@ def policy_report(policy: DuplicatePolicy) -> None:
 
 
 def empty_input(name: str) -> BadInputError:
-    """Return the error for an input that holds nothing."""
-    return BadInputError(f"{name} is empty", why="no sequence came in", fix="check the path, or the command before the pipe")
+    """Return the error for an empty input."""
+    return BadInputError(
+        f"{name} is empty", why="it contains no sequence", fix="check the path, or the command before the pipe"
+    )
 
 
 def write(sequences: Iterable[Sequence], stream: IO[str], *, width: int = 80) -> None:
-    """Write sequences as FASTA, `width` letters a line (0: one line a sequence)."""
+    """Write sequences as FASTA, with `width` letters per line (0: one line per sequence)."""
     for sequence in sequences:
         head = f">{sequence.id} {sequence.description}".rstrip()
         body = sequence.residues

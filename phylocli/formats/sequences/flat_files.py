@@ -1,14 +1,14 @@
 """FASTQ, GenBank, EMBL and UniProt's flat files, through Biopython: sequences, one record at a time.
 
-FASTQ: the letters of each read; qualities are not looked at.
+FASTQ: the letters of each read; qualities are ignored.
 
 UniProt: the id is the entry name, such as `HBA_HUMAN`; the description starts with the accession.
 
-GenBank, GenPept and EMBL: where proteins are wanted, a protein record is itself a sequence, and of a nucleotide record every
-coding sequence (CDS) is one: its `/translation`, or, where the record leaves it out, the translation of the feature by its
-own `/transl_table` and `/codon_start`. Its id is the `/protein_id`, else the `/locus_tag`, else the record's id with the
-number of the CDS. Pseudogenes (`/pseudo`, `/pseudogene`) have no protein and are left out. Where nucleotides are wanted,
-the record itself is the sequence.
+GenBank, GenPept and EMBL: when reading proteins, a protein record is a sequence itself, and in a nucleotide record every
+coding sequence (CDS) is one: its `/translation`, or if that is missing, the translation of the feature with its own
+`/transl_table` and `/codon_start`. Its id is the `/protein_id`, else the `/locus_tag`, else the record's id with the number
+of the CDS. Pseudogenes (`/pseudo`, `/pseudogene`) have no protein and are skipped. When reading nucleotides, the record
+itself is the sequence.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
     """Yield the proteins (or, for `letters` = `dna`, the nucleotide sequences) of a GenBank or GenPept stream.
 
     Raises:
-        BadInputError: not GenBank, cut short, a record without its sequence, no protein where proteins are wanted, or
-            protein where nucleotides are.
+        BadInputError: not GenBank, truncated, a record without its sequence, no protein when reading proteins, or a protein
+            when reading nucleotides.
     """
     return _annotated(stream, name, letters, "GenBank")
 
@@ -66,7 +66,7 @@ def uniprot(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
     """Yield the proteins of a UniProt flat file.
 
     Raises:
-        BadInputError: not such a file, or cut short.
+        BadInputError: not such a file, or truncated.
     """
     for count, record in enumerate(_parsed(stream, name, "UniProt"), 1):
         where = f"{name}, record {count} ({shorten(record.name)})"
@@ -89,7 +89,7 @@ def _parsed(stream: BinaryIO, name: str, what: str) -> Iterator[Any]:
                 warnings.simplefilter("ignore", BiopythonWarning)
                 record = next(records, None)
         except (ValueError, AssertionError, IndexError, KeyError) as error:
-            raise BadInputError(f"{name}, after record {count}: not {what}, or cut short", why=str(error)) from error
+            raise BadInputError(f"{name}, after record {count}: not {what}, or truncated", why=str(error)) from error
         if record is None:
             return
         count += 1
@@ -116,7 +116,7 @@ def _annotated(stream: BinaryIO, name: str, letters: str, what: str) -> Iterator
                 yield _protein(record, feature, number, where)
     if count and not found:
         raise BadInputError(
-            f"{name} holds no protein",
+            f"{name} contains no protein",
             why=f"of {counted(count, 'nucleotide record')} none has a coding sequence (CDS)"
             + (f" that is not a pseudogene, of which there are {pseudo:,}" if pseudo else ""),
             fix="fetch the records with their features, or give the proteins",

@@ -33,7 +33,7 @@ def mmcif(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Seq
 
 
 def _chains(stream: BinaryIO, name: str, what: str, ways: tuple[str, str]) -> Iterator[Sequence]:
-    """Yield the chains by the first way that gives any.
+    """Yield the chains by the first method that finds any.
 
     Raises:
         BadInputError: damaged, or no protein in it.
@@ -43,7 +43,7 @@ def _chains(stream: BinaryIO, name: str, what: str, ways: tuple[str, str]) -> It
     text = "".join(f"{line}\n" for _, line in text_lines(stream, name))
     code = re.match(r"HEADER.{56}(\w{4})|data_(\w+)", text)
     title = (code and (code[1] or code[2])) or PurePath(name).name.split(".", 1)[0]
-    problem = "it holds no protein chain"
+    problem = "it contains no protein chain"
     for way in ways:
         try:
             with warnings.catch_warnings():
@@ -61,5 +61,5 @@ def _chains(stream: BinaryIO, name: str, what: str, ways: tuple[str, str]) -> It
                 yield Sequence(label, str(chain.seq), "", f"{name}, chain {shorten(label)}")
             return
     raise BadInputError(
-        f"{name} cannot be read as {what}", why=problem, fix="check that the file is whole, or give the sequences as FASTA"
+        f"{name} cannot be read as {what}", why=problem, fix="check that the file is complete, or give FASTA sequences"
     )

@@ -15,10 +15,10 @@ else:
 
 
 def compressor(stream: BinaryIO, name: str) -> BinaryIO:
-    """Return a stream that compresses what is written to it, as the suffix of `name` says; else `stream` itself."""
+    """Return a stream that compresses by the suffix of `name`; else `stream` itself."""
     name = name.lower()
     if name.endswith(".gz"):
-        # No name and no time in the header: the same input gives the same bytes.
+        # Without name and time in the header: the same input gives the same bytes.
         return cast(BinaryIO, gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=6, mtime=0))
     if name.endswith(".zst"):
         return cast(BinaryIO, zstd.ZstdFile(cast(Any, stream), "w"))

@@ -1,8 +1,8 @@
-"""Locks: one writer in a folder at a time, and waiting for one's turn at a file.
+"""Locks: one writer per folder at a time, and waiting for a file to become free.
 
-Both are `flock` locks (by the package filelock): the kernel drops them when the process ends, however it ends, so that no
-lock of a dead process stays. They hold between machines where the file system carries them (NFS with its lock daemon, Lustre
-mounted with `flock`); where a file system has none at all, filelock falls back to a marker file with process and host.
+Both are `flock` locks (by the package filelock): the kernel releases them when the process ends, so no stale lock remains.
+They work between machines if the file system supports them (NFS with its lock daemon, Lustre mounted with `flock`); without
+any support, filelock falls back to a marker file with process and host.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ class InUseError(PhylocliError):
 def exclusive(folder: PathLike, name: str = NAME) -> Iterator[None]:
     """Hold a folder for the length of the block: another process that wants it is refused.
 
-    The folder is made where it is not there, and removed again where nothing came into it. Temporary files that a killed
-    process has left in it and in its subfolders are removed; not in subfolders that have a lock of their own.
+    The folder is created if it does not exist, and removed again if it remains empty. Temporary files of a killed process in
+    it and in its subfolders are removed, except in subfolders with their own lock.
 
     Args:
         folder: to write into.
-        name: of the lock; processes that share the work in one folder have different ones, and leave temporary files alone.
+        name: of the lock; processes that share the work in one folder use different names, and do not remove temporary
+            files.
 
     Raises:
         InUseError: another process holds it.
-        PhylocliError: the folder cannot be written.
+        PhylocliError: the folder cannot be written to.
     """
     from filelock import FileLock, Timeout
 
@@ -71,16 +72,16 @@ def exclusive(folder: PathLike, name: str = NAME) -> Iterator[None]:
             yield
         finally:
             with contextlib.suppress(OSError):
-                path.unlink()  # while it is held: who opens the file in between sees that it is gone, and makes a new one
+                path.unlink()  # while locked: a process that opens it meanwhile sees that it is deleted
             lock.release()
     finally:
-        with contextlib.suppress(OSError):  # not empty: that is what it was made for
+        with contextlib.suppress(OSError):  # not empty, as usual
             for place in made:
                 place.rmdir()
 
 
 def is_empty(folder: Path) -> bool:
-    """Return whether a folder holds nothing, or nothing but locks."""
+    """Return whether a folder contains nothing, or only locks."""
     return all(path.name.endswith(".lock") for path in folder.iterdir())
 
 
@@ -90,7 +91,7 @@ def waiting(path: PathLike, what: str) -> Iterator[None]:
 
     Args:
         path: of the lock file, in a folder that is there. It stays.
-        what: the other process does meanwhile, for the message; empty for none.
+        what: activity of the other process, for the message; empty for none.
 
     Raises:
         PhylocliError: it cannot be made.
@@ -114,7 +115,7 @@ def waiting(path: PathLike, what: str) -> Iterator[None]:
 
 
 def _note(path: Path, folder: Path) -> None:
-    """Write who holds a lock into its file, and say so where it was left by another machine."""
+    """Write the holder of a lock into its file, and log if it was left by another machine."""
     before = _read(path)
     host = socket.gethostname()
     if before and before.get("host") != host:

@@ -11,7 +11,7 @@ PathLike = str | os.PathLike[str]
 STDIO = "-"
 
 PACKED = (".gz", ".zst", ".bz2", ".xz")
-"""Suffixes that say how an output is compressed."""
+"""Suffixes of compressed outputs."""
 
 NAME_BYTES = 255
 """Most bytes of a file's name on common file systems."""
@@ -39,7 +39,7 @@ def suffix_of(path: PathLike) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what can be computed again: `$PHYLOCLI_CACHE`, else the platform's user cache folder."""
+    """Return the folder for data that can be recomputed: `$PHYLOCLI_CACHE`, else the platform's user cache folder."""
     named = os.environ.get("PHYLOCLI_CACHE")
     if named:
         return Path(named)
@@ -49,9 +49,9 @@ def cache_folder() -> Path:
 
 
 def is_file(target: PathLike | None) -> bool:
-    """Return whether an output is a file: written atomically, with its provenance beside it.
+    """Return whether an output is a file, written atomically with provenance.
 
-    Standard output, devices and named pipes are not: what is written there goes through.
+    Standard output, devices and named pipes are not: they are written to directly.
     """
     if target is None or str(target) == STDIO or str(target).startswith(("/dev/fd/", "/dev/std", "/proc/")):
         return False

@@ -41,7 +41,7 @@ Input = io.BufferedReader
 
 
 class _Raw(io.RawIOBase):
-    """Bytes as they come, the first of them not before the first line is complete, for `peek` to show it."""
+    """Bytes as they arrive, starting when the first line is complete, so that `peek` can show it."""
 
     _begun = False
 
@@ -62,7 +62,7 @@ class _Raw(io.RawIOBase):
         return len(data)
 
 
-# Comments, as A3M has them before the first header, do not count as a line; zero bytes are UTF-16's.
+# Comments, as in A3M before the first header, do not count as a line; zero bytes occur in UTF-16.
 _FIRST_LINE = re.compile(rb"(?:\s*[#;][^\n]*\n)*[\s\0]*[^\s#;][^\n]*\n")
 _HEAD = 4096
 
@@ -70,7 +70,7 @@ _HEAD = 4096
 class _Source(_Raw):
     """Passes bytes through, counting and hashing them, so that a pipe too has a checksum in the provenance.
 
-    What goes wrong while reading is said with the input's name.
+    Errors while reading name the input.
     """
 
     def __init__(self, raw: BinaryIO, name: str) -> None:
@@ -82,7 +82,7 @@ class _Source(_Raw):
 
     def _more(self, size: int) -> bytes:
         try:
-            # What a pipe holds already, without waiting for more: the next record may be long in coming.
+            # Data available in a pipe, without waiting for more: the next record may arrive much later.
             data: bytes = cast(Any, self._raw).read1(size)
         except OSError as error:
             raise explain_read_error(error, self._name) from error
@@ -97,7 +97,7 @@ class _Source(_Raw):
 
 
 def explain_read_error(error: OSError, name: str) -> PhylocliError:
-    """Return what goes wrong when an input is opened or read, as an error that names it."""
+    """Return the error for opening or reading an input, with its name."""
     if error.errno == errno.ENOENT:
         return BadInputError(f"{name}: no such file", fix="check the path")
     if error.errno == errno.EISDIR:
@@ -114,8 +114,8 @@ def explain_read_error(error: OSError, name: str) -> PhylocliError:
 class _Members:
     """Decompresses the streams of a bzip2 or xz file, one after the other.
 
-    `BZ2File` and `LZMAFile` take whatever follows the first stream for padding where it cannot be decompressed: of a file
-    whose second stream is damaged they return the first as the whole. Here only zero bytes are padding.
+    `BZ2File` and `LZMAFile` ignore data after the first stream that cannot be decompressed, as padding: for a file whose
+    second stream is damaged they return only the first. Here only zero bytes are padding.
     """
 
     def __init__(self, source: BinaryIO, new: Callable[[], Any]) -> None:
@@ -148,7 +148,7 @@ class _Members:
 
 
 class _Decompressed(_Raw):
-    """What a compressed input holds; damage, and more than any real data would expand to, is an error that names it."""
+    """The content of a compressed input; damage and excessive expansion are errors that name it."""
 
     def __init__(self, stream: Any, source: _Source, name: str) -> None:
         self._stream = stream
@@ -169,8 +169,8 @@ class _Decompressed(_Raw):
         if self._size > BOMB_SIZE and self._size > BOMB_RATIO * self._source.size:
             raise BadInputError(
                 f"{self._name} expands to more than {BOMB_RATIO} times its size",
-                why="sequences and tables do not compress so well; this looks like a decompression bomb",
-                fix="if it is what you want to read, decompress it first",
+                why="sequences and tables do not compress this well; it looks like a decompression bomb",
+                fix="if the file is genuine, decompress it first",
             )
         return data
 
@@ -220,7 +220,7 @@ def open_input(source: PathLike | None) -> Iterator[Input]:
 
 @contextmanager
 def at_rest(source: PathLike | None) -> Iterator[Path]:
-    """Give an input as a file that can be read more than once: its own path, or that of a copy of what comes by a pipe.
+    """Yield an input as a file that can be read more than once: its path, or that of a copy of a pipe.
 
     Messages and provenance call the copy by the input's name.
     """

@@ -32,7 +32,7 @@ _BINARY_MAGIC = {
 
 
 COPIES: dict[str, str] = {}
-"""Copies of inputs that can be read only once, by their paths: what messages call the inputs."""
+"""Names of inputs in messages, by the paths of their copies, for inputs that can be read only once."""
 
 
 def display_name(source: PathLike | None) -> str:
@@ -64,10 +64,10 @@ def _encoding(head: bytes) -> tuple[str, str]:
 
 
 def decode_text(data: bytes, name: str = "the text") -> str:
-    """Return the text that bytes hold: the one way in which everything that is text is decoded.
+    """Return the text of bytes, the only decoding function for text.
 
-    UTF-8, or UTF-16 where a byte-order mark says so; single bytes that are no UTF-8 are Windows-1252 (Latin-1). A
-    byte-order mark is dropped. Line ends stay as they are.
+    UTF-8, or UTF-16 if there is a byte-order mark; bytes that are not UTF-8 are Windows-1252 (Latin-1). A byte-order mark is
+    dropped. Line ends are unchanged.
 
     Raises:
         BadInputError: UTF-16 that is damaged.
@@ -86,7 +86,7 @@ def decode_head(head: bytes) -> str:
 
 
 LONGEST_LINE = 1 << 28
-"""Bytes in a line that are read. Sequences, rows of alignments and trees are shorter; what is not fills memory."""
+"""Maximum number of bytes in a line. Sequences, rows of alignments and trees are shorter; other data would fill memory."""
 
 
 class _Lines(io.BufferedIOBase):
@@ -108,7 +108,7 @@ class _Lines(io.BufferedIOBase):
             raise BadInputError(
                 f"{self._name} has a line of more than {LONGEST_LINE >> 20} MB",
                 why="no sequence, alignment row or tree is that long",
-                fix="check that this is a text file and that its line ends are intact",
+                fix="check that this is a text file with valid line ends",
             )
         return data
 

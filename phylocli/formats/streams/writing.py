@@ -1,7 +1,7 @@
 """Writing files and folders atomically; the compression follows from the suffix.
 
-A file is written under a temporary name in the same folder, flushed to disk, and renamed when complete, so no reader ever
-meets half a file.
+A file is written under a temporary name in the same folder, flushed to disk, and renamed when complete, so no reader sees an
+incomplete file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WRITE_ERRORS = {
 
 
 class OutputError(PhylocliError):
-    """A file or folder that cannot be written; what was there before is still there."""
+    """A file or folder that cannot be written; the previous content is unchanged."""
 
 
 def explain_os_error(error: OSError, path: PathLike) -> OutputError:
@@ -45,12 +45,12 @@ def explain_os_error(error: OSError, path: PathLike) -> OutputError:
     if error.errno == errno.ENOENT:
         why = "its folder vanished, or cannot be made"
     elif error.errno in (errno.EEXIST, errno.ENOTDIR):
-        why = "there is a file where its folder would be"
+        why = "its folder is a file"
     return OutputError(f"{path}: cannot be written", why=why, fix="choose another output with -o")
 
 
 def _place(path: PathLike) -> Path:
-    """Return the file or folder that an output's name stands for: of a symbolic link, what it points at.
+    """Return the file or folder to write for an output's name: for a symbolic link, its target.
 
     Raises:
         UsageError: the name is empty, or a link that points at itself.
@@ -71,10 +71,10 @@ def _part_path(target: Path) -> Path:
 
 @contextmanager
 def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool = False) -> Iterator[Path]:
-    """Give the hidden temporary file or folder that becomes `target`, held by this process alone; remove it at the end.
+    """Yield the hidden temporary file or folder that becomes `target`, locked by this process; remove it at the end.
 
-    Its name depends on the target alone, and the kernel drops the lock on it when the process ends: what a killed run has
-    left is used again, and a run that is under way is noticed.
+    Its name depends only on the target, and the kernel releases the lock when the process ends: leftovers of a killed run
+    are reused, and a running one is detected.
 
     Raises:
         PhylocliError: another run is writing this output, or the place cannot be written.
@@ -100,7 +100,7 @@ def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool =
                     ) from error
                 except OSError:
                     pass  # a file system without locks
-                # The run that held it may have put it into its place meanwhile.
+                # The run that held it may have moved it into place in the meantime.
                 with contextlib.suppress(FileNotFoundError):
                     held = os.path.samestat(os.fstat(handle), part.lstat())
             if folder:
@@ -112,7 +112,7 @@ def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool =
         finally:
             # What is there under this name may by now be the temporary file of the next run.
             with contextlib.suppress(OSError):
-                if handle < 0:  # a signal may come between the making of the file and its number
+                if handle < 0:  # a signal may arrive between creating the file and getting its number
                     handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
                     stack.callback(os.close, handle)
                 if not held:
@@ -125,8 +125,8 @@ def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool =
 def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`; rename it to `path` when the block ends well, remove it when not.
 
-    For writers that want a path of their own (Parquet, safetensors). Folders on the way are made. Where `path` is a symbolic
-    link, what it points at is written; a named pipe or device gets what was written when it is complete.
+    For writers that need a path (Parquet, safetensors). Missing folders are created. If `path` is a symbolic link, its
+    target is written; a named pipe or device receives the content when it is complete.
 
     Args:
         path: the file.
@@ -157,7 +157,7 @@ def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def _explained(target: Path, name: PathLike) -> Iterator[None]:
-    """Explain what goes wrong with this output; another file's error, and a service's, keep their own words."""
+    """Explain errors of this output; errors of other files and of services are unchanged."""
     try:
         yield
     except BrokenPipeError:
@@ -177,7 +177,7 @@ def open_output(target: PathLike | None, *, compress: bool = True, wait: bool = 
     Args:
         target: a path, written atomically and compressed by its suffix; `-` or None is standard output. A device or a named
             pipe is written to as it is.
-        compress: False where the format compresses itself and the suffix says nothing.
+        compress: False if the format compresses itself and the suffix is to be ignored.
         wait: as for `atomic_path`.
 
     Raises:
@@ -228,11 +228,11 @@ def write_text(path: PathLike, text: str) -> None:
 
 @contextmanager
 def atomic_directory(path: PathLike) -> Iterator[Path]:
-    """Give a temporary folder; put it in the place of `path` when the block ends well, remove it when not.
+    """Yield a temporary folder; move it to `path` when the block ends without an error, remove it otherwise.
 
     Raises:
         UsageError: the path names a file.
-        PhylocliError: the place cannot be written, or another run is writing the folder.
+        PhylocliError: the folder cannot be written, or another run is writing it.
     """
     target = _place(path)
     if target.exists() and not target.is_dir():

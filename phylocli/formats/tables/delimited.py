@@ -4,9 +4,10 @@ The policy, which `docs/formats.md` states for users:
 
 - Encoding: as of all text (`streams.decode_text`).
 - Line ends: `\\n`, `\\r\\n` or `\\r`.
-- Separator: a tab where the header has one; else `;` or `,`, whichever the header has more of.
-- Quotes: always in CSV; in TSV only where the header is quoted, as R's `write.table` does. Elsewhere they are letters.
-- A header with one name fewer than the rows have fields is R's: the first column holds the names of rows.
+- Separator: a tab if the header contains one; else `;` or `,`, whichever occurs more often in the header.
+- Quotes: always in CSV; in TSV only if the header is quoted, as in R's `write.table`. Otherwise they are ordinary
+  characters.
+- If the header has one name fewer than the rows have fields (R), the first column contains row names.
 - Every row has as many fields as the header has names.
 """
 
@@ -58,9 +59,9 @@ def read_delimited(data: bytes, name: str) -> Delimited:
     text = decode_text(data, name)
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     if "\0" in text:
-        raise BadInputError(f"{name} is not a table", why="it holds zero bytes", fix="give Parquet, Arrow, TSV or CSV")
+        raise BadInputError(f"{name} is not a table", why="it contains zero bytes", fix="give Parquet, Arrow, TSV or CSV")
     if not text.strip():
-        raise BadInputError(f"{name} holds no text", fix="give a table with a header line")
+        raise BadInputError(f"{name} contains no text", fix="give a table with a header line")
     first = text.split("\n", 1)[0]
     separator = separator_of(first)
     quoted = separator != "\t" or first.startswith('"') or '\t"' in first
@@ -90,14 +91,14 @@ def read_delimited(data: bytes, name: str) -> Delimited:
     header, found = [header[i] for i in kept], found[[str(i) for i in kept]]
     twice = next((column for i, column in enumerate(header) if column in header[:i]), None)
     if twice is not None:
-        raise BadInputError(f"{name}: two columns are named {twice!r}", fix="give every column a name of its own")
+        raise BadInputError(f"{name}: two columns are named {twice!r}", fix="give every column a unique name")
     found.columns = header
     return Delimited(found, separator)
 
 
 @dataclass
 class _Rows:
-    """The first row that does not fit the header: its number from 1, its fields, its text; or what else went wrong."""
+    """The first row that does not match the header: its number from 1, its fields, its text; or another problem."""
 
     number: int = 0
     fields: int = 0
@@ -105,7 +106,7 @@ class _Rows:
 
 
 def _parse(body: bytes, header: list[str], separator: str, quoted: bool, bad: _Rows) -> pl.DataFrame | None:
-    """Return the rows as texts, their columns numbered; None where one does not fit, which `bad` then tells."""
+    """Return the rows as text, with numbered columns; None if one does not match, as described by `bad`."""
     import polars as pl
     import pyarrow as pa
     import pyarrow.csv as pc

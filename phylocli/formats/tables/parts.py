@@ -27,7 +27,7 @@ def read_manifest(folder: PathLike) -> dict[str, Any]:
     """Return the manifest: `settings`, and, once a run has seen all of the input, `parts` and `sequences`.
 
     Raises:
-        BadInputError: there is none, or it is damaged or of another format.
+        BadInputError: there is none, or it is damaged or in another format.
     """
     path = Path(folder) / MANIFEST
     try:
@@ -45,7 +45,7 @@ def missing_parts(folder: PathLike, parts: int) -> list[int]:
 
 
 def is_part_beyond(folder: PathLike, parts: int) -> bool:
-    """Return whether there is a part with a number from `parts` on: left by a longer input."""
+    """Return whether there is a part with a number of at least `parts`, left from a longer input."""
     return any(path.name >= part_path(Path(folder), parts).name for path in Path(folder).glob("part-*.parquet"))
 
 
@@ -62,7 +62,7 @@ def part_files(folder: PathLike) -> list[Path]:
             f"{folder} is not complete",
             why=f"{len(missing)} of {total} parts are missing"
             if total is not None
-            else "no run has reached the input's end",
-            fix="run 'phylocli embed' again: it goes on where it was",
+            else "no run has reached the end of the input",
+            fix="run 'phylocli embed' again to complete it",
         )
     return [part_path(Path(folder), index) for index in range(total)]

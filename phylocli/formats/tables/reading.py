@@ -31,8 +31,8 @@ def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
 
     Args:
         source: path, or `-`/None for standard input; compressed or not.
-        typed: take columns of texts for numbers where every known value is one (`values.numbers_of`); False leaves what a
-            text file holds as it stands there, but for decimal commas, which become points.
+        typed: convert text columns in which every known value is a number (`values.numbers_of`); False keeps the text of a
+            text file unchanged, except for decimal commas, which become points.
 
     Raises:
         BadInputError: empty, damaged, or not a table.
@@ -51,7 +51,7 @@ def parse_table(data: bytes, name: str, *, typed: bool = True) -> pl.DataFrame:
     if found.unmistakable:
         raise BadInputError(f"{name} is {found.phrase}, not a table", fix=f"give {TABLE_FORMATS}")
     frame, separator = read_delimited(data, name)
-    comma = separator == ";"  # what separates fields where the comma is the decimal mark
+    comma = separator == ";"  # the field separator if the comma is the decimal mark
     if typed:
         return frame.select(_typed(column, decimal_comma=comma) for column in frame)
     return frame.select(_with_points(column) for column in frame) if comma else frame
@@ -82,7 +82,7 @@ def _read_arrow(data: bytes, found: InputFormat, name: str) -> pa.Table:
 
 @contextmanager
 def explained(name: str) -> Iterator[None]:
-    """Raise what Arrow finds wrong with a file's bytes as a BadInputError that names the file."""
+    """Raise Arrow's errors about a file's bytes as a BadInputError that names the file."""
     import pyarrow as pa
 
     try:
@@ -99,7 +99,7 @@ def arrow_frame(table: pa.Table, name: str) -> pl.DataFrame:
     """Return an Arrow table as a polars frame, after checking its bytes.
 
     Raises:
-        BadInputError: offsets or texts that are damaged, types that polars does not know.
+        BadInputError: damaged offsets or text, or types unknown to polars.
     """
     import polars as pl
 
@@ -114,13 +114,13 @@ def arrow_frame(table: pa.Table, name: str) -> pl.DataFrame:
 
 
 def _typed(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
-    """Return a column of texts as numbers where every known text is one, else as it is."""
+    """Return a text column as numbers if every known value is one, else unchanged."""
     numbers = numbers_of(texts_of(column), decimal_comma=decimal_comma)
     return column if numbers is None else numbers
 
 
 def _with_points(column: pl.Series) -> pl.Series:
-    """Return a column of numbers with decimal commas, as texts, with points; any other as it is."""
+    """Return a column of numbers with decimal commas, as text, with points; any other unchanged."""
     texts = texts_of(column)
     if numbers_of(texts) is not None or numbers_of(texts, decimal_comma=True) is None:
         return column
@@ -136,7 +136,7 @@ def read_parquet_metadata(path: PathLike) -> dict[str, str]:
 
 
 def metadata_of(schema: pa.Schema) -> dict[str, str]:
-    """Return the key–value metadata of an Arrow schema, without what Arrow keeps there for itself."""
+    """Return the key–value metadata of an Arrow schema, without Arrow's own entries."""
     found = schema.metadata or {}
     return {
         k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items() if not k.startswith(b"ARROW:")
@@ -144,10 +144,10 @@ def metadata_of(schema: pa.Schema) -> dict[str, str]:
 
 
 def require_columns(frame: pl.DataFrame, columns: list[str], name: str, what: str) -> None:
-    """Raise where a table lacks columns that `what` needs.
+    """Raise an error if a table lacks columns that `what` needs.
 
     Raises:
-        BadInputError: naming the columns that are missing and those there are.
+        BadInputError: names the missing and the existing columns.
     """
     missing = [column for column in columns if column not in frame.columns]
     if missing:

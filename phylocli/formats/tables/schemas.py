@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def pairs_schema() -> pa.Schema:
-    """Homolog pairs: one row a pair; `distance` is patristic, expected substitutions per site.
+    """Homolog pairs: one row per pair; `distance` is patristic, expected substitutions per site.
 
-    `relation` is `ortholog`, `paralog`, or `unknown` where the species of a sequence is.
+    `relation` is `ortholog`, `paralog`, or `unknown` if the species of a sequence is unknown.
     """
     import pyarrow as pa
 
@@ -24,7 +24,7 @@ def pairs_schema() -> pa.Schema:
 def negatives_schema() -> pa.Schema:
     """Hard negatives: one row a family and one of its negatives, `rank` 1 the hardest.
 
-    `by` says what `score` is: `profile` (bits), `model` (cosine), or `group` (0: the two are of one group).
+    `by` is the kind of `score`: `profile` (bits), `model` (cosine), or `group` (0: both are in one group).
     """
     import pyarrow as pa
 
@@ -42,7 +42,7 @@ def split_schema() -> pa.Schema:
 
 
 def embeddings_schema(dimension: int, *, half: bool = False, metadata: dict[str, str] | None = None) -> pa.Schema:
-    """Embeddings: one row a sequence; `length` is in residues."""
+    """Embeddings: one row per sequence; `length` is in residues."""
     import pyarrow as pa
 
     vector = pa.list_(pa.float16() if half else pa.float32(), dimension)
@@ -50,7 +50,7 @@ def embeddings_schema(dimension: int, *, half: bool = False, metadata: dict[str,
 
 
 def residues_schema(dimension: int, *, half: bool = False, metadata: dict[str, str] | None = None) -> pa.Schema:
-    """Embeddings per residue: one row a residue; `position` counts from 1."""
+    """Embeddings per residue: one row per residue; `position` counts from 1."""
     import pyarrow as pa
 
     vector = pa.list_(pa.float16() if half else pa.float32(), dimension)
@@ -84,10 +84,10 @@ def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
 
 
 def members_schema() -> pa.Schema:
-    """Members of families: one row a member; `from` and `to` count residues from 1, both inclusive, `score` is in bits.
+    """Members of families: one row per member; `from` and `to` count residues from 1, both inclusive, `score` is in bits.
 
-    `name` is the row's name in the family's record. `family` and `name` are null for a sequence that is in no family,
-    `score` and `evalue` where a member was not found by a search.
+    `name` is the row's name in the family's record. `family` and `name` are null for a sequence without a family, `score`
+    and `evalue` for members that were not found by a search.
     """
     import pyarrow as pa
 
@@ -97,7 +97,7 @@ def members_schema() -> pa.Schema:
 
 
 def metrics_schema() -> pa.Schema:
-    """Evaluation: one row a figure; `low` and `high` are its 95 % interval, `n` the number of items it stands on."""
+    """Evaluation: one row per metric; `low` and `high` are its 95 % interval, `n` is the number of items."""
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
@@ -113,7 +113,7 @@ def metrics_schema() -> pa.Schema:
 
 
 def inputs_schema() -> pa.Schema:
-    """What columns of tables were taken for: one row a column, or several of one kind, and one for each match of ids."""
+    """Interpretation of table columns: one row per column, or for several of one kind, and one per match of ids."""
     import pyarrow as pa
 
     text = pa.string()
@@ -144,8 +144,8 @@ def summary_schema() -> pa.Schema:
 def information_schema() -> pa.Schema:
     """Estimates of mutual information: one row an estimator and critic.
 
-    `low` and `high` are the 95 % interval, `ceiling_nats` is what the estimate cannot exceed (null: nothing), `control_nats`
-    the same estimate with partners shuffled; `n` held-out pairs, in `groups` that were resampled whole.
+    `low` and `high` are the 95 % interval, `ceiling_nats` is the maximum of the estimate (null: none), `control_nats` the
+    same estimate with partners shuffled; `n` held-out pairs, in `groups` that were resampled together.
     """
     import pyarrow as pa
 
@@ -158,7 +158,7 @@ def information_schema() -> pa.Schema:
 def labels_schema() -> pa.Schema:
     """Labels of proteins as `fetch --annotations` writes them; several values in one cell are separated by `;`.
 
-    `ec_class` is the first figure of the EC number where all the EC numbers of the protein have the same one.
+    `ec_class` is the first number of the EC number if all EC numbers of the protein have the same one.
     """
     import pyarrow as pa
 
@@ -168,10 +168,10 @@ def labels_schema() -> pa.Schema:
 
 
 def sites_schema() -> pa.Schema:
-    """What is true of a simulated family: one row a column of its alignment, counted from 1.
+    """Truth about a simulated family: one row per column of its alignment, counted from 1.
 
-    `rate` is relative to the mean over the sites of the root, `motif` 0 where there is none; `ancestral` is false for
-    columns that were inserted.
+    `rate` is relative to the mean over the sites of the root, `motif` is 0 for none; `ancestral` is false for columns that
+    were inserted.
     """
     import pyarrow as pa
 

@@ -9,8 +9,8 @@ from phylocli.formats.tables.reading import read_table, require_columns
 
 
 def species_rule(table: PathLike | None = None, pattern: str | None = None) -> SpeciesRule:
-    """Return the rule that a user asks for: a table with the columns `id` and `species` (or `organism`, as
-    `fetch --annotations` writes it), a pattern, or UniProt's names.
+    """Return the requested species rule: a table with the columns `id` and `species` (or `organism`, as written by `fetch
+    --annotations`), a pattern, or UniProt names.
 
     Raises:
         UsageError: both are given, or the pattern is not a regular expression.

@@ -1,4 +1,4 @@
-"""Values of tables: which texts stand for nothing known, which are numbers, and how a number is written as a text."""
+"""Values of tables: which texts mean unknown, which are numbers, and how numbers are written as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"})
-"""Texts that stand for an unknown value, as R, pandas, databases and spreadsheets write it."""
+"""Texts for an unknown value, as written by R, pandas, databases and spreadsheets."""
 
 _BLANKS = " \t\r\n\v\f\u00a0\ufeff"
 _INTEGER = r"^[+-]?(0|[1-9][0-9]{0,17})$"
@@ -21,8 +21,7 @@ _NO_NUMBER = r"^[+-]?0[0-9]|^[0-9]{19,}$"
 def texts_of(series: pl.Series) -> pl.Series:
     """Return a column as texts without blanks around them, null where nothing is known (see `MISSING`).
 
-    Whole numbers are written without a point, whatever they were stored as: pandas makes floats of them where one is
-    missing.
+    Integers are written without a point, regardless of their type: pandas converts them to floats if one is missing.
     """
     import polars as pl
 

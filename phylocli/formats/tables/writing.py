@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 TableFormat = Literal["tsv", "csv", "parquet", "arrow", "wide-tsv", "wide-csv", "npz", "npy", "hdf5", "pt"]
 
 TABLES: tuple[TableFormat, ...] = ("tsv", "csv", "parquet", "arrow")
-"""Formats that hold any table."""
+"""Formats for any table."""
 EMBEDDINGS: tuple[TableFormat, ...] = get_args(TableFormat)
-"""Formats of tables with a column of vectors: all."""
+"""Formats for tables with a column of vectors: all."""
 
 _SUFFIXES: dict[str, TableFormat] = {
     ".tsv": "tsv",
@@ -48,13 +48,13 @@ def format_of(
     known: tuple[TableFormat, ...] = TABLES,
     others: Sequence[str] = (),
 ) -> TableFormat:
-    """Return the table format that a path's suffix names (compression suffixes aside); `default` where it has none.
+    """Return the table format of a path's suffix (ignoring compression suffixes); `default` if it has none.
 
     Args:
         path: the output; `-`/None is standard output.
-        default: the format where no suffix names one.
+        default: the format if there is no suffix.
         known: the formats in which this table can be written.
-        others: suffixes that the caller knows besides, for the message.
+        others: further suffixes known to the caller, for the message.
 
     Raises:
         UsageError: a suffix that names none of them.
@@ -71,7 +71,7 @@ def has_format(path: PathLike) -> bool:
 
 
 def _vector_column(schema: pa.Schema) -> str | None:
-    """Return the name of the column of vectors, None where there is none."""
+    """Return the name of the column of vectors, None if there is none."""
     import pyarrow as pa
 
     return next((field.name for field in schema if pa.types.is_fixed_size_list(field.type)), None)
@@ -93,10 +93,10 @@ class TableWriter:
         schema: the table's columns; batches must have them all.
         format: see `TableFormat`; None takes it from the suffix. Arrow is a file; in pipes, and as `.arrows`, a stream.
 
-    Use as a context manager. TSV is written without quoting: no value may hold a tab or a line end.
+    Use as a context manager. TSV is written without quoting: values must not contain tabs or line ends.
 
     Raises:
-        UsageError: a format that does not exist, or that holds vectors only where the table has none.
+        UsageError: an unknown format, or one for vectors only if the table has none.
     """
 
     def __init__(self, target: PathLike | None, schema: pa.Schema, format: TableFormat | None = None) -> None:
@@ -107,7 +107,7 @@ class TableWriter:
         known = TABLES if self._vectors is None else EMBEDDINGS
         self.format: TableFormat = format or format_of(target, known=known)
         if self.format not in known:
-            raise UsageError(f"{self.format} holds vectors, and this table has none", fix=f"choose {', '.join(TABLES)}")
+            raise UsageError(f"{self.format} stores vectors, but this table has none", fix=f"choose {', '.join(TABLES)}")
         self.rows = 0
         self._target = target
         self._stack = contextlib.ExitStack()
@@ -139,7 +139,7 @@ class TableWriter:
                 self._writer = pq.ParquetWriter(self._stream, self.schema, compression="zstd", write_page_checksum=True)
             elif self.format == "arrow":
                 as_file = on_disk and suffix_of(str(self._target)) != ".arrows"
-                if as_file:  # which has one dictionary a column, and each batch brings its own
+                if as_file:  # a file has one dictionary per column, but each batch has its own
                     self.schema = _plain(self.schema)
                 self._writer = (pa.ipc.new_file if as_file else pa.ipc.new_stream)(self._stream, self.schema)
         except BaseException as error:
@@ -159,7 +159,7 @@ class TableWriter:
             self._headed = True
 
     def _columns(self, field: pa.Field) -> list[str]:
-        """Return the columns of text that stand for one of the table: of vectors in a wide table, one a feature."""
+        """Return the text columns for one column of the table: one per feature for vectors in a wide table."""
         if field.name == self._vectors and self.format.startswith("wide"):
             return [f"d{number}" for number in range(1, field.type.list_size + 1)]
         return [field.name]
@@ -192,7 +192,7 @@ class TableWriter:
         self._stream.write(text.encode())
 
     def flush(self) -> None:
-        """Send what is written on its way, for readers of a pipe."""
+        """Flush buffered rows, for readers of a pipe."""
         if self._stream is not None:
             self._stream.flush()
 

@@ -123,6 +123,6 @@ def test_a_uniprot_flat_file_gives_entry_names_accessions_and_sequences(tmp_path
 def test_genbank_without_coding_sequences_says_so(tmp_path: Path) -> None:
     record = SeqRecord(Seq(GENE), id="C.1", name="C", annotations={"molecule_type": "DNA"})
     SeqIO.write(record, tmp_path / "x.gbk", "genbank")
-    with pytest.raises(BadInputError, match="holds no protein\nwhy: of 1 nucleotide record none has a coding sequence"):
+    with pytest.raises(BadInputError, match="contains no protein\nwhy: of 1 nucleotide record none has a coding sequence"):
         list(read_sequences(tmp_path / "x.gbk"))
     assert [len(s.residues) for s in read_sequences(tmp_path / "x.gbk", letters="dna")] == [len(GENE)]

@@ -41,7 +41,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
 def test_a_place_that_cannot_be_written_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(PhylocliError, match="a file where its folder"),
+        pytest.raises(PhylocliError, match="its folder is a file"),
         streams.open_output(tmp_path / "file" / "x") as handle,
     ):
         handle.write(b"")

@@ -148,9 +148,9 @@ def test_numbers_are_quantities_and_the_user_overrules_both_ways() -> None:
     role, values = column(["1", "2", "x", "2,5", "NA"], options=ColumnOptions.of(quantities=["k"]))
     assert role == "quantity" and np.array_equal(values, [1, 2, np.nan, 2.5, np.nan], equal_nan=True)  # type: ignore[arg-type]
     assert column(["1", "2", "1", "2"], options=ColumnOptions.of(quantities="k"))[0] == "quantity"
-    with pytest.raises(UsageError, match="holds no numbers"):
+    with pytest.raises(UsageError, match="contains no numbers"):
         column(["x", "y"], options=ColumnOptions.of(quantities="k"))
-    with pytest.raises(UsageError, match="holds lists"):
+    with pytest.raises(UsageError, match="contains lists"):
         column([["x"], ["y"]], options=ColumnOptions.of(classes="k"))
     with pytest.raises(UsageError, match="both classes and quantities"):
         ColumnOptions.of(classes="k", quantities="k")

@@ -75,7 +75,7 @@ def test_hdf5_as_bio_embeddings_writes_it(tmp_path: Path) -> None:
         (table(["a", "b", "a"]), "'a' occurs twice"),
         (
             table(vectors=np.array([[1, 2], [np.nan, 0], [3, 4]], dtype=np.float32)),
-            "'b/1-9' holds values that are not numbers",
+            "'b/1-9' has values that are not numbers",
         ),
         (pl.DataFrame({"id": ["a", "b"], "embedding": [[1.0, 2.0], [1.0]]}), "different lengths"),
         (pl.DataFrame({"id": ["a", "b"], "text": ["x", "y"]}), "has no embeddings"),
@@ -235,5 +235,5 @@ def test_esm_folders_are_read_and_only_tensors_are_unpickled(tmp_path: Path) -> 
     assert not (tmp_path / "ran").exists()
     (folder / "bomb.pt").unlink()
     torch.save({"label": "x", "logits": torch.zeros(3)}, folder / "other.pt")
-    with pytest.raises(BadInputError, match="holds no representations"):
+    with pytest.raises(BadInputError, match="contains no representations"):
         read_embeddings(folder)
