@@ -26,11 +26,16 @@ from .probe import run_probes as run_probes
 from .probe import write_labels as write_labels
 from .probe.pipeline import probe as probe
 from .search import search_file as search_file
+from .search.clustering import cluster_embeddings as cluster_embeddings
 from .search.pipeline import search as search
 from .simulate import simulate_families as simulate_families
 from .store import Store as Store
 from .train import train_model as train_model
+from .tree import compare_trees as compare_trees
 from .tree import infer_trees as infer_trees
 from .workflow import run_chain as run_chain
+from .workflow.distances import DistanceMatrix as DistanceMatrix
+from .workflow.distances import distances as distances
+from .workflow.file_stats import file_stats as file_stats
 
 __version__: str

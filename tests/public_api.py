@@ -98,3 +98,11 @@ def errors_and_version() -> None:
         assert_type(error.what, str)
         assert_type(error.fix, str | None)
     assert_type(phylocli.__version__, str)
+
+
+def inspection(family: Family, tree: Tree, table: phylocli.EmbeddingTable) -> None:
+    assert_type(phylocli.file_stats(["a.fasta", Path("model")]), pl.DataFrame)
+    assert_type(phylocli.compare_trees(tree, "b.nwk", quartets=100), pl.DataFrame)
+    assert_type(phylocli.cluster_embeddings(table, min_cosine=0.8), pl.DataFrame)
+    assert_type(phylocli.distances([family], metric="patristic"), Iterator[phylocli.DistanceMatrix])
+    assert_type(phylocli.DistanceMatrix("PF1", ["a"], np.zeros((1, 1)), "cosine").to_polars(), pl.DataFrame)

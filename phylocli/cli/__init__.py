@@ -41,7 +41,7 @@ ORDER = (
         "map",
         "run",
     ),
-    *("store", "views", "simulate", "recipes", "models", "mi", "doctor"),
+    *("stats", "compare", "cluster", "distances", "store", "views", "simulate", "recipes", "models", "mi", "doctor"),
 )
 
 HELP = """From a protein family's name to embeddings that carry function.

@@ -55,12 +55,32 @@ def parse_trees(text: str, source: str = "the text") -> Iterator[Tree]:
 
 
 def read_trees(source: PathLike | None) -> Iterator[Tree]:
-    """Yield the trees of a Newick file or pipe, compressed or not; see `parse_trees`.
+    """Yield the trees of a Newick or NEXUS file or pipe, compressed or not; see `parse_trees`.
 
     Raises:
-        BadInputError: not Newick, or it cannot be read.
+        BadInputError: neither Newick nor NEXUS with a trees block, or it cannot be read.
     """
-    yield from parse_trees(read_text(source), display_name(source))
+    text, name = read_text(source), display_name(source)
+    yield from _nexus_trees(text, name) if text[:100].lstrip().lower().startswith("#nexus") else parse_trees(text, name)
+
+
+def _nexus_trees(text: str, source: str) -> Iterator[Tree]:
+    """Yield the trees of the trees blocks of NEXUS text, tips under the names that `translate` gives them."""
+    count = 0
+    for block in re.finditer(r"\bbegin\s+trees\s*;(.*?)\bend(?:block)?\s*;", text, re.IGNORECASE | re.DOTALL):
+        names = {}
+        if table := re.search(r"\btranslate\b((?:'[^']*'|[^';])*);", block[1], re.IGNORECASE):
+            for key, quoted, plain in re.findall(r"([^\s,]+)\s+(?:'((?:[^']|'')*)'|([^\s,']+))\s*(?:,|$)", table[1]):
+                names[key] = quoted.replace("''", "'") or plain
+        for start in re.finditer(r"\bu?tree\s+\*?\s*(?:'[^']*'|[^\s=]+)\s*=", block[1], re.IGNORECASE):
+            count += 1
+            tree, _ = _parse_one(block[1], start.end(), f"{source}, tree {count}")
+            if tree is not None:
+                tip = tree.is_tip
+                tree.names = [names.get(name, name) if tip[node] else name for node, name in enumerate(tree.names)]
+                yield tree
+    if not count:
+        raise BadInputError(f"{source} is a NEXUS file without a tree", fix="give a file with a trees block, or Newick")
 
 
 def _skip(text: str, position: int) -> int:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from phylocli.models.catalogue import DEFAULT, ModelEntry, available, card, entry, find, listing, named
+from phylocli.models.catalogue import DEFAULT, ModelEntry, available, card, describe, entry, find, listing, named
 
 if TYPE_CHECKING:
     from phylocli.models.model import Model as Model
     from phylocli.models.model import load as load
 
-__all__ = ["DEFAULT", "Model", "ModelEntry", "available", "card", "entry", "find", "listing", "load", "named"]
+__all__ = ["DEFAULT", "Model", "ModelEntry", "available", "card", "describe", "entry", "find", "listing", "load", "named"]
 
 
 def __getattr__(name: str) -> Any:

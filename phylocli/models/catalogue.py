@@ -33,7 +33,8 @@ class ModelEntry:
         name: what the user types.
         folder: its folder.
         encoder: its architecture.
-        parameters: number of weights, without those fitted after training (kernel means, whitening).
+        parameters: number of values in its file: trained weights, and those fitted after training (kernel means, whitening).
+        trained: number of trained weights.
         features: D, the length of an embedding.
         bytes: size of the weights' file.
         summary: the first sentence of its card.
@@ -43,6 +44,7 @@ class ModelEntry:
     folder: Path
     encoder: str
     parameters: int
+    trained: int
     features: int
     bytes: int
     summary: str
@@ -90,21 +92,34 @@ def entry(name: str) -> ModelEntry:
     Raises:
         BadInputError: it is damaged.
     """
+    return describe(folders()[name])
+
+
+def describe(folder: Path) -> ModelEntry:
+    """Return the description of a model's folder; its name is the folder's.
+
+    Raises:
+        BadInputError: it is damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
-    folder = folders()[name]
     weights = folder / _WEIGHTS
     try:
         description = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         with safe_open(weights, framework="numpy") as tensors:
-            weights_of = [key for key in tensors.keys() if not key.startswith(_FITTED)]  # noqa: SIM118
-            parameters = sum(math.prod(tensors.get_slice(key).get_shape()) for key in weights_of)
+            sizes = {key: math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
+        fitted = sum(count for key, count in sizes.items() if key.startswith(_FITTED))
+        parameters = sum(sizes.values())
         encoder, features, size = str(description["encoder"]), int(description["dimension"]), weights.stat().st_size
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise BadInputError(
-            f"the model {name!r} in {folder} is damaged", why=str(error) or type(error).__name__, fix="install it again"
+            f"the model {folder.name!r} in {folder} is damaged",
+            why=str(error) or type(error).__name__,
+            fix="install it again",
         ) from error
-    return ModelEntry(name, folder, encoder, parameters, features, size, _summary(folder / _CARD))
+    return ModelEntry(
+        folder.name, folder, encoder, parameters, parameters - fitted, features, size, _summary(folder / _CARD)
+    )
 
 
 def _summary(path: Path) -> str:
@@ -163,9 +178,10 @@ def card(model: PathLike | None = None) -> str:
 
 
 def listing() -> str:
-    """Return the models as a table: name, encoder, parameters, features, size of the file in MB, summary; tab-separated."""
-    lines = ["name\tencoder\tparameters\tfeatures\tMB\tsummary"]
+    """Return the models as a table: name, encoder, parameters (of which trained), features, MB, summary; tab-separated."""
+    lines = ["name\tencoder\tparameters\ttrained\tfeatures\tMB\tsummary"]
     for found in available():
         size = f"{found.bytes / 1e6:.1f}"
-        lines.append("\t".join((found.name, found.encoder, str(found.parameters), str(found.features), size, found.summary)))
+        counts = (str(found.parameters), str(found.trained), str(found.features))
+        lines.append("\t".join((found.name, found.encoder, *counts, size, found.summary)))
     return "\n".join(lines) + "\n"

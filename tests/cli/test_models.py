@@ -24,7 +24,7 @@ def test_models_lists_and_shows(cli: Run, shelf: Path) -> None:
     listed = cli("models")
     rows = [line.split("\t") for line in listed.stdout.splitlines()]
     assert listed.exit_code == 0 and rows[0][:2] == ["name", "encoder"]
-    assert any(row[0] == "mini" and row[5] == "A tiny model" for row in rows)
+    assert any(row[0] == "mini" and row[6] == "A tiny model" for row in rows)
     assert cli("models", "show", "mini").stdout == "# Mini\n\nA tiny model.\n"
     assert cli("models", "show").exit_code == 2
     unknown = cli("models", "show", "mimi")

@@ -40,7 +40,7 @@ def test_the_list_says_what_each_model_is_without_loading_it(shelf: Path, monkey
     assert (first.parameters, first.features, first.encoder) == (model.size, 64, "convolutional")
     assert first.summary == "Sees 30 residues to either side" and first.bytes < 2.2 * model.size
     assert models.listing().splitlines()[1].split("\t") == [
-        *("default", "convolutional", str(model.size), "64", f"{first.bytes / 1e6:.1f}", first.summary)
+        *("default", "convolutional", str(model.size), str(model.size), "64", f"{first.bytes / 1e6:.1f}", first.summary)
     ]
     assert models.card("default") == CARD
     assert next(f for f in diagnose() if f.group == "models").state == "ok"

@@ -133,6 +133,8 @@ def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], n
         if len(arrays[ids_key]) != len(arrays[vectors_key]):
             raise BadInputError(f"{name}: {len(arrays[ids_key])} ids and {len(arrays[vectors_key])} embeddings")
         found = [_text(i) for i in arrays[ids_key]], arrays[vectors_key]
+        if "positions" in arrays and found[1].dtype.kind in "fiub":  # residues: their means stand for the sequences
+            found = _means(*found)
     elif arrays and all(array.ndim == 1 for array in arrays.values()) and len({a.shape for a in arrays.values()}) == 1:
         if any(array.dtype.kind not in "fiub" for array in arrays.values()):
             raise BadInputError(f"{name} contains arrays that are not numeric", fix=fix)
@@ -143,6 +145,16 @@ def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], n
     if found[1].dtype.kind not in "fiub" or found[1].size == 0:
         raise BadInputError(f"{name} contains no readable embeddings", why="its arrays are not numeric, or empty", fix=fix)
     return found
+
+
+def _means(ids: list[str], vectors: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[Any]]:
+    """Return each id once, in the order of first rows, and the mean of its rows."""
+    names = list(dict.fromkeys(ids))
+    place = {name: row for row, name in enumerate(names)}
+    rows = np.array([place[name] for name in ids], dtype=np.int64)
+    sums = np.zeros((len(names), vectors.shape[1]))
+    np.add.at(sums, rows, vectors)
+    return names, (sums / np.bincount(rows)[:, None]).astype(np.float32)
 
 
 def is_npz(source: PathLike) -> bool:

@@ -13,6 +13,8 @@ from phylocli.formats.tables.reading import (
 )
 from phylocli.formats.tables.schemas import (
     benchmark_schema,
+    clusters_schema,
+    distances_schema,
     embeddings_schema,
     hits_schema,
     information_schema,
@@ -25,7 +27,9 @@ from phylocli.formats.tables.schemas import (
     residues_schema,
     sites_schema,
     split_schema,
+    stats_schema,
     summary_schema,
+    trees_schema,
 )
 from phylocli.formats.tables.writing import (
     EMBEDDINGS,
@@ -45,6 +49,8 @@ __all__ = [
     "TableWriter",
     "arrow_frame",
     "benchmark_schema",
+    "clusters_schema",
+    "distances_schema",
     "embeddings_schema",
     "explained",
     "format_of",
@@ -66,6 +72,8 @@ __all__ = [
     "residues_schema",
     "sites_schema",
     "split_schema",
+    "stats_schema",
     "summary_schema",
+    "trees_schema",
     "write_table",
 ]

@@ -177,3 +177,50 @@ def sites_schema() -> pa.Schema:
 
     place = [("family", pa.dictionary(pa.int32(), pa.string())), ("column", pa.int32()), ("rate", pa.float64())]
     return pa.schema([*place, ("motif", pa.int32()), ("ancestral", pa.bool_())])
+
+
+def trees_schema() -> pa.Schema:
+    """Comparisons of two trees of the same tips: one row a pair of trees; see `phylocli.compare_trees`."""
+    import pyarrow as pa
+
+    count, number = pa.int64(), pa.float64()
+    fields = [("tree", pa.string()), ("tips", count), ("tips_a", count), ("tips_b", count), ("rf", count), ("max_rf", count)]
+    return pa.schema([*fields, *((name, number) for name in ("normalised_rf", "quartet_distance", "pearson", "spearman"))])
+
+
+def clusters_schema() -> pa.Schema:
+    """Clusters of embeddings: one row a member, clusters from 1 on, the largest first.
+
+    `cosine` is that with the representative, which is a member of the cluster.
+    """
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema([("id", text), ("cluster", pa.int64()), ("representative", text), ("cosine", pa.float32())])
+
+
+def distances_schema() -> pa.Schema:
+    """Distances in families, or of embeddings: one row a pair."""
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema([("family", text), ("id_a", text), ("id_b", text), ("distance", pa.float64())])
+
+
+def stats_schema() -> pa.Schema:
+    """What files contain: one row a file; a value that does not apply is null. See `phylocli.file_stats`."""
+    import pyarrow as pa
+
+    text, count, number = pa.string(), pa.int64(), pa.float64()
+    names = [("file", text), ("format", text), ("type", text)]
+    counts = [(name, count) for name in ("families", "sequences", "residues", "min_length")]
+    more = [("mean_length", number), ("max_length", count), ("columns", number), ("identity", number)]
+    last = [
+        ("trees", count),
+        ("pairs", count),
+        ("rows", count),
+        ("dimension", count),
+        ("parameters", count),
+        ("model", text),
+    ]
+    return pa.schema([*names, *counts, *more, *last])

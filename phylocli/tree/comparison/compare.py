@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
@@ -77,14 +75,19 @@ def _resolutions(tree: Tree, names: list[str], quartets: IntArray) -> IntArray:
 
 def _steps(tree: Tree, names: list[str]) -> IntArray:
     """Return the number of inner edges between any two tips, shape (n, n)."""
+    edges = ((~tree.is_tip) & (tree.length > ZERO_LENGTH)).astype(np.float64)
+    return np.rint(tip_distances(Tree(tree.parent, edges, tree.names), names)).astype(np.int64)
+
+
+def tip_distances(tree: Tree, names: list[str]) -> npt.NDArray[np.float64]:
+    """Return the patristic distances between tips, shape (n, n), in the order of `names`; missing lengths count as 0."""
     is_tip = tree.is_tip
-    edges = ((~is_tip) & (tree.length > ZERO_LENGTH)).astype(np.float64)
-    edges[0] = 0.0
-    counted = replace(tree, length=edges)
-    depth = np.rint(counted.root_distances()).astype(np.int64)
+    lengths = np.nan_to_num(tree.length, nan=0.0)
+    lengths[0] = 0.0
+    depth = Tree(tree.parent, lengths, tree.names).root_distances()
     row = {name: i for i, name in enumerate(names)}
     n = len(names)
-    found = np.zeros((n, n), dtype=np.int64)
+    found = np.zeros((n, n))
     below: list[list[int]] = [[] for _ in range(len(tree))]
     for node in range(len(tree) - 1, -1, -1):
         if is_tip[node]:

@@ -1,0 +1,173 @@
+"""Two files of trees side by side: Robinson–Foulds, quartets and patristic distances of each pair of trees."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from typing_extensions import TypeIs
+
+from phylocli.config.compare import CompareConfig
+from phylocli.core.errors import BadInputError
+from phylocli.core.words import counted
+from phylocli.formats import read_families
+from phylocli.formats.input_formats import STOCKHOLM, sniff_file
+from phylocli.formats.newick import read_trees
+from phylocli.formats.streams import STDIO, PathLike, display_name
+from phylocli.formats.tables import trees_schema
+from phylocli.formats.tree import Tree
+from phylocli.statistics.sampling import subsample
+from phylocli.tree.comparison.compare import ZERO_LENGTH, quartet_distance, tip_distances
+
+if TYPE_CHECKING:
+    import polars as pl
+
+logger = logging.getLogger(__name__)
+
+_FEWEST = 4
+"""A tree of fewer tips has one topology."""
+
+Trees = PathLike | Tree | Iterable[Tree]
+
+
+def compare_trees(a: Trees, b: Trees, config: CompareConfig | None = None, **options: Any) -> pl.DataFrame:
+    """Compare trees pair by pair, without regard to their roots; return one row per pair.
+
+    Args:
+        a, b: trees, or files: Newick, NEXUS, or Stockholm records with trees. Records are paired by their accession, other
+            trees by their order; one tree is compared with each of the other side's. Tips that only one tree of a pair has
+            are pruned first.
+        config: options; or give them as keywords.
+        **options: fields of `CompareConfig`.
+
+    Returns:
+        A frame of `tables.trees_schema`: `tree`, `tips` in common, `tips_a` and `tips_b`, `rf` (number of splits that only
+        one tree has, by ete3; inner branches of no length do not count), `max_rf` (splits of both trees), `normalised_rf`
+        (their ratio), `quartet_distance` (of the quartets that A resolves, the fraction that B has differently), `pearson`
+        and `spearman` (correlation of the patristic distances of all pairs of tips).
+
+    Raises:
+        BadInputError: no trees, numbers of trees that do not match, or fewer than three tips in common.
+
+    Examples:
+        >>> from phylocli.formats.newick import parse
+        >>> a, b = parse("((a:1,b:1):1,(c:1,d:1):1,e:2);"), parse("((a:1,c:1):1,(b:1,d:1):1,e:2);")
+        >>> phylocli.compare_trees(a, b).select("tips", "rf", "max_rf", "normalised_rf").row(0)
+        (5, 4, 4, 1.0)
+        >>> phylocli.compare_trees(a, a)["quartet_distance"].to_list()
+        [0.0]
+    """
+    import polars as pl
+
+    config = CompareConfig.of(config, options)
+    first, second = _named(a), _named(b)
+    rows = [_row(name, x, y, config) for name, x, y in _paired(first, second, _name(a, "A"), _name(b, "B"))]
+    frame = pl.from_arrow(trees_schema().empty_table())
+    assert isinstance(frame, pl.DataFrame)
+    return pl.DataFrame(rows, schema=frame.schema, orient="row")
+
+
+def _is_path(source: Trees) -> TypeIs[PathLike]:
+    return isinstance(source, str | os.PathLike)
+
+
+def _name(source: Trees, otherwise: str) -> str:
+    return display_name(source) if _is_path(source) else otherwise
+
+
+def _named(source: Trees) -> list[tuple[str, Tree]]:
+    """Return trees with their names: the family's accession, or their number from 1."""
+    if isinstance(source, Tree):
+        return [("1", source)]
+    if not _is_path(source):
+        return [(str(number), tree) for number, tree in enumerate(source, 1)]
+    if str(source) != STDIO and sniff_file(source) is STOCKHOLM:
+        return [(family.label, family.require_tree()) for family in read_families(source)]
+    return [(str(number), tree) for number, tree in enumerate(read_trees(source), 1)]
+
+
+def _paired(
+    a: list[tuple[str, Tree]], b: list[tuple[str, Tree]], name_a: str, name_b: str
+) -> Iterator[tuple[str, Tree, Tree]]:
+    for trees, name in ((a, name_a), (b, name_b)):
+        if not trees:
+            raise BadInputError(f"{name} contains no tree")
+    by_name = dict(b)
+    if len(a) > 1 and {name for name, _ in a} != {name for name, _ in b}:
+        shared = [name for name, _ in a if name in by_name]
+        if len(a) != len(b) and len(b) > 1 and not shared:
+            raise BadInputError(
+                f"{name_a} contains {counted(len(a), 'tree')} and {name_b} {counted(len(b), 'tree')}",
+                fix="give as many trees on both sides, or one on one side",
+            )
+    if len(a) == 1 and len(b) > 1:
+        yield from ((name, a[0][1], tree) for name, tree in b)
+    elif len(b) == 1:
+        yield from ((name, tree, b[0][1]) for name, tree in a)
+    elif any(name in by_name for name, _ in a):
+        left = [name for name, _ in a if name not in by_name]
+        if left or len(b) > len(a):
+            logger.warning(f"left out: {counted(len(left) + max(0, len(b) - len(a) + len(left)), 'tree')} without a partner")
+        yield from ((name, tree, by_name[name]) for name, tree in a if name in by_name)
+    else:
+        yield from ((name, tree, other) for (name, tree), (_, other) in zip(a, b, strict=True))
+
+
+def _row(name: str, a: Tree, b: Tree, config: CompareConfig) -> tuple[Any, ...]:
+    names_a, names_b = a.tip_names(), b.tip_names()
+    common = sorted(set(names_a) & set(names_b))
+    if len(common) < 3:
+        raise BadInputError(
+            f"tree {name}: the two have {counted(len(common), 'tip')} in common",
+            why=f"their names are such as {names_a[0]!r} and {names_b[0]!r}",
+            fix="give the tips the same names in both files",
+        )
+    x, y = (_comparable(tree, common) for tree in (a, b))
+    rf, most = _robinson_foulds(x, y) if len(common) >= _FEWEST else (0, 0)
+    quartets = quartet_distance(x, y, most=config.quartets, seed=config.seed)
+    pearson, spearman = _correlations(a, b, common, config) if _has_lengths(a) and _has_lengths(b) else (None, None)
+    sizes = (len(common), len(names_a), len(names_b))
+    return (name, *sizes, rf, most, rf / most if most else None, None if np.isnan(quartets) else quartets, pearson, spearman)
+
+
+def _has_lengths(tree: Tree) -> bool:
+    return not bool(np.isnan(tree.length[1:]).all())
+
+
+def _comparable(tree: Tree, common: list[str]) -> Tree:
+    """Return a tree of the common tips, whose branches have a length each: 1 where it is not known."""
+    pruned = tree.prune(common) if len(common) < len(tree.tips()) else tree
+    return Tree(pruned.parent, np.where(np.isnan(pruned.length), 1.0, pruned.length), pruned.names)
+
+
+def _robinson_foulds(a: Tree, b: Tree) -> tuple[int, int]:
+    """Return the Robinson–Foulds distance of unrooted trees, and its maximum, by ete3."""
+    first, second = (_without_empty_branches(tree) for tree in (a, b))
+    found = first.robinson_foulds(second, unrooted_trees=True)
+    return int(found[0]), int(found[1])
+
+
+def _without_empty_branches(tree: Tree) -> Any:
+    """Return an unrooted ete3 tree in which inner branches of no length are polytomies."""
+    found = tree.to_ete()
+    for node in list(found.iter_descendants()):
+        if not node.is_leaf() and node.dist <= ZERO_LENGTH:
+            node.delete(prevent_nondicotomic=False, preserve_branch_length=False)
+    if len(found.children) == 2:
+        found.unroot()
+    return found
+
+
+def _correlations(a: Tree, b: Tree, common: list[str], config: CompareConfig) -> tuple[float | None, float | None]:
+    """Return the Pearson and Spearman correlation of the patristic distances of all pairs of tips."""
+    from scipy.stats import pearsonr, spearmanr
+
+    chosen = [common[i] for i in subsample(np.arange(len(common)), config.tips, config.seed)]
+    upper = np.triu_indices(len(chosen), 1)
+    x, y = (tip_distances(tree.prune(chosen), chosen)[upper] for tree in (a, b))
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None, None
+    return float(pearsonr(x, y)[0]), float(spearmanr(x, y)[0])

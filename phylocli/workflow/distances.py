@@ -1,0 +1,197 @@
+"""Matrices of distances: patristic, evolutionary, or of embeddings; as square matrices or tables of pairs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.config.distances import DistancesConfig
+from phylocli.core.alphabet import encode_states
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.words import counted
+from phylocli.formats import read_families
+from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
+from phylocli.formats.family import Family
+from phylocli.formats.input_formats import sniff_file
+from phylocli.formats.output_formats import format_by_suffix
+from phylocli.formats.streams import STDIO, PathLike, open_text_output
+from phylocli.formats.tables import TableWriter, distances_schema, parse_format
+
+if TYPE_CHECKING:
+    import polars as pl
+
+logger = logging.getLogger(__name__)
+
+SQUARE = ("tsv", "phylip")
+"""Formats of one square matrix; the others are tables of pairs, of any number of families."""
+FORMATS = (*SQUARE, "csv", "parquet", "arrow")
+_SUFFIXES = {
+    ".tsv": "tsv", ".txt": "tsv", ".phy": "phylip", ".phylip": "phylip", ".dist": "phylip", ".csv": "csv",
+    ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DistanceMatrix:
+    """The distances between the members of a family, or between embeddings.
+
+    Attributes:
+        name: of the family or table.
+        ids: of rows and columns, (n,).
+        values: (n, n), symmetric, 0 on the diagonal; NaN where a pair shares too few columns.
+        metric: `patristic` or `evolutionary`, both in expected substitutions per site, or `cosine`: 1 − cosine, 0 to 2.
+
+    Examples:
+        >>> import numpy as np
+        >>> phylocli.DistanceMatrix("PF1", ["a", "b"], np.array([[0, 0.5], [0.5, 0]]), "patristic").to_polars().rows()
+        [('PF1', 'a', 'b', 0.5)]
+    """
+
+    name: str
+    ids: list[str]
+    values: npt.NDArray[np.float64]
+    metric: str
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return the pairs (i < j) as a frame of `tables.distances_schema`."""
+        import polars as pl
+
+        i, j = np.triu_indices(len(self.ids), 1)
+        names = np.array(self.ids, dtype=object)
+        columns = {"id_a": names[i].tolist(), "id_b": names[j].tolist(), "distance": self.values[i, j]}
+        schema = {"id_a": pl.String, "id_b": pl.String, "distance": pl.Float64}
+        return pl.DataFrame(columns, schema=schema).select(pl.lit(self.name).alias("family"), *schema)
+
+
+def distances(
+    source: PathLike | EmbeddingTable | Iterable[Family] | None, config: DistancesConfig | None = None, **options: Any
+) -> Iterator[DistanceMatrix]:
+    """Yield the matrix of distances of each family, or of a table of embeddings.
+
+    Args:
+        source: families, embeddings, or a file of either; `-`/None is standard input, from which families are read.
+        config: options; or give them as keywords.
+        **options: fields of `DistancesConfig`.
+
+    Raises:
+        UsageError: a metric that the input does not have, or an unknown model.
+        BadInputError: families that are not aligned, or without trees.
+
+    Examples:
+        >>> family = phylocli.Family(["a", "b"], ["MKVLAGIVAGDE", "MKVLAGIVSGDE"])
+        >>> matrix = next(phylocli.distances([family], model="p"))
+        >>> matrix.ids, matrix.values.round(3).tolist()
+        (['a', 'b'], [[0.0, 0.083], [0.083, 0.0]])
+    """
+    config = DistancesConfig.of(config, options)
+    table: EmbeddingTable | None = source if isinstance(source, EmbeddingTable) else None
+    if isinstance(source, str) or hasattr(source, "__fspath__"):
+        is_file = str(source) != STDIO
+        if is_file and sniff_file(source).holds in ("table", "vectors"):  # type: ignore[arg-type]
+            table = read_embeddings(source, config.column_options)  # type: ignore[arg-type]
+        else:
+            source = read_families(source)  # type: ignore[arg-type]
+    elif source is None:
+        source = read_families(None)
+    if table is not None:
+        if config.metric not in ("auto", "cosine"):
+            raise UsageError(f"embeddings have no {config.metric} distance", fix="leave out --metric, or give families")
+        yield DistanceMatrix(table.title, table.ids, _cosine_distances(table), "cosine")
+        return
+    for family in source:  # type: ignore[union-attr]
+        yield _of_family(family, config)  # type: ignore[arg-type]
+
+
+def _cosine_distances(table: EmbeddingTable) -> npt.NDArray[np.float64]:
+    vectors = unit(table.numpy()).astype(np.float64)
+    found = np.clip(1 - vectors @ vectors.T, 0, 2)
+    np.fill_diagonal(found, 0)
+    return np.asarray((found + found.T) / 2)
+
+
+def _of_family(family: Family, config: DistancesConfig) -> DistanceMatrix:
+    metric = ("patristic" if family.has_tree else "evolutionary") if config.metric == "auto" else config.metric
+    if metric == "cosine":
+        raise UsageError("cosines need embeddings", fix="run 'phylocli embed', and give its table")
+    if metric == "patristic":
+        from phylocli.tree.comparison.compare import tip_distances
+
+        return DistanceMatrix(family.label, family.ids, tip_distances(family.require_tree(), family.ids), metric)
+    from phylocli.tree import distance_matrix
+
+    if not family.aligned:
+        raise BadInputError(f"{family.label} is not aligned", fix="align it with 'phylocli align'")
+    states = encode_states(family.rows)
+    if config.columns == "match":
+        states = states[:, family.match_columns()]
+    found = distance_matrix(states, model=config.model, alpha=config.alpha, min_overlap=config.min_overlap)
+    undefined = int(np.isnan(found).sum()) // 2
+    if undefined:
+        logger.warning(f"{family.label}: {counted(undefined, 'pair')} with fewer than {config.min_overlap} common columns")
+    return DistanceMatrix(family.label, family.ids, found.astype(np.float64), metric)
+
+
+def distances_format(target: PathLike | None, format: str | None) -> str:
+    """Return the format that is asked for, or else that of the suffix; TSV for standard output.
+
+    Raises:
+        UsageError: no such format.
+    """
+    if format is None:
+        return format_by_suffix(target, _SUFFIXES, "tsv", what="distances", otherwise="--format")
+    if format not in FORMATS:
+        raise UsageError(f"unknown format of distances {format!r}", fix=f"known: {', '.join(FORMATS)}")
+    return format
+
+
+def write_distances(matrices: Iterable[DistanceMatrix], target: PathLike | None, format: str | None = None) -> int:
+    """Write matrices; return how many.
+
+    Args:
+        matrices: what `distances` yields.
+        target: a path, or `-`/None for standard output.
+        format: `tsv` (a square matrix with a header of ids), `phylip` (a square matrix as distance programs read it), or a
+            table of pairs: `csv`, `parquet`, `arrow`. None takes it from the suffix.
+
+    Raises:
+        UsageError: no such format; several families as square matrices.
+        BadInputError: PHYLIP of names with blanks, or of pairs without a distance.
+    """
+    chosen = distances_format(target, format)
+    if chosen not in SQUARE:
+        count = 0
+        with TableWriter(target, distances_schema(), parse_format(chosen)) as table:
+            for count, matrix in enumerate(matrices, 1):  # noqa: B007
+                table.write(matrix.to_polars())
+        return count
+    found = list(islice(matrices, 2))
+    if len(found) > 1:
+        raise UsageError("several families make several matrices", fix="write pairs (-o distances.csv), or give one family")
+    with open_text_output(target) as stream:
+        for matrix in found:
+            (_write_phylip if chosen == "phylip" else _write_tsv)(matrix, stream)
+    return len(found)
+
+
+def _write_tsv(matrix: DistanceMatrix, stream: IO[str]) -> None:
+    stream.write("\t".join(["id", *matrix.ids]) + "\n")
+    for name, row in zip(matrix.ids, matrix.values.tolist(), strict=True):
+        stream.write("\t".join([name, *("NA" if math.isnan(value) else f"{value:.6g}" for value in row)]) + "\n")
+
+
+def _write_phylip(matrix: DistanceMatrix, stream: IO[str]) -> None:
+    if np.isnan(matrix.values).any():
+        raise BadInputError(
+            f"{matrix.name}: PHYLIP has no sign for pairs without a distance", fix="write TSV, or lower --min-overlap"
+        )
+    stream.write(f"{len(matrix.ids)}\n")
+    width = max(10, *(len(name) for name in matrix.ids))
+    for name, row in zip(matrix.ids, matrix.values.tolist(), strict=True):
+        stream.write(f"{name:<{width}} {' '.join(f'{value:.6f}' for value in row)}\n")
