@@ -33,7 +33,6 @@ PARSED_ONLY = {
     r"phylocli infomin|phylocli mi benchmark": "trains many encoders; tests/infomin and tests/mi run small ones",
     r"torchrun|sbatch": "needs several processes or a cluster",
     r"alphabet[= ]dna": "run by tests/views and tests/cli/test_train.py",
-    r"align examples/globins.fasta$": "shows the error of a family that cannot be aligned",
     r"--baselines? phmmer": "run by tests/probe",
     r"[…]|CONFIG|NAME\b": "a pattern, not a command",
 }

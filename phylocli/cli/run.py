@@ -15,8 +15,10 @@ logger = logging.getLogger(__name__)
 
 EXAMPLES = [
     "phylocli run examples/demo.toml -o demo",
+    "phylocli run my_proteins.fasta --group -o mine",
+    "phylocli run my_family.fasta --model default -o family",
     "phylocli run PF00042 PF00076 PF00134 -o three_families",
-    "phylocli run globins.sto kinases.fasta --set train.steps=2000 --set tree.engine=veryfasttree -o mine",
+    "phylocli run globins.sto kinases.fasta --set train.steps=2000 --set tree.engine=veryfasttree -o mine --dry-run",
 ]
 NO_ARGS_IS_HELP = True
 
@@ -24,17 +26,32 @@ NO_ARGS_IS_HELP = True
 def command(
     config: RunConfig,
     what: Annotated[
-        list[str], typer.Argument(metavar="CONFIG.toml|FAMILIES…", help="A configuration, or files, accessions and clans.")
+        list[str],
+        typer.Argument(
+            metavar="CONFIG.toml|FAMILY",
+            help="A configuration, or files of families or sequences, Pfam accessions and clans.",
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for all results.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check inputs and options, and print what would be done.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Run the whole chain on families, from alignment to report: align, tree, pairs, train, embed, probe.
+    """Run the whole chain on families, from sequences to report: align, tree, pairs, train, embed, map, probe.
 
-    A stage whose inputs and options are unchanged is skipped; an interrupted run resumes where it stopped. Every option of a
-    stage can be set: in its table of the configuration, [tree] for example, or by --set tree.engine=nj.
+    A file of unaligned sequences (FASTA, …) is one family, aligned to a profile or by FAMSA; with --group the sequences of
+    all files are grouped into families first. With --model nothing is trained: that model embeds the members. A stage whose
+    inputs and options are unchanged is skipped; an interrupted run resumes where it stopped. Every option of a stage can be
+    set: in its table of the configuration, [tree] for example, or by --set tree.engine=nj.
     """
-    from phylocli.workflow import run_chain
+    from phylocli.workflow import plan_run, run_chain
 
+    if dry_run:
+        steps = plan_run(config, output, store=store)
+        width = max(len(name) for name, _ in steps)
+        for name, step in steps:
+            typer.echo(f"{name:<{width}}  {step}")
+        return
     report = run_chain(config, output, store=store)
     logger.info(f"\nThe report is at {report.resolve()}")

@@ -14,7 +14,9 @@ from phylocli.config import layers
 from phylocli.config.align import AlignConfig
 from phylocli.config.base import Cli, Config, Layer, nested_class
 from phylocli.config.embed import EmbedConfig
+from phylocli.config.families import FamiliesConfig
 from phylocli.config.fetch import FetchConfig
+from phylocli.config.map import MapConfig
 from phylocli.config.pairs import PairsConfig, SamplingConfig
 from phylocli.config.probe import ProbeConfig
 from phylocli.config.train import TrainConfig
@@ -59,7 +61,13 @@ class RunConfig(Config):
     train_on: Annotated[Literal["trees", "pairs"] | None, Cli()] = None
     """Train on pairs sampled anew from the trees at every step, or on a table of pairs. By default on trees, unless [pairs]
     has options that only a table can follow (bins, quantiles, replacement, limits)."""
+    model: Annotated[str | None, Cli(metavar="NAME|FOLDER")] = None
+    """Use this model instead of training one: 'default' is the one that comes with phylocli."""
+    group: Annotated[bool, Cli()] = False
+    """Group the sequences of the files into families first, as 'phylocli families' does, instead of one family a file."""
     holdout: HoldoutConfig = HoldoutConfig()
+    grouping: FamiliesConfig = FamiliesConfig()
+    """Options of 'phylocli families', for --group."""
     fetch: FetchConfig = FetchConfig()
     """Options of 'phylocli fetch'."""
     align: AlignConfig = AlignConfig()
@@ -72,6 +80,8 @@ class RunConfig(Config):
     """Options of 'phylocli train'."""
     embed: EmbedConfig = EmbedConfig()
     """Options of 'phylocli embed'."""
+    map: MapConfig = MapConfig()
+    """Options of 'phylocli map'."""
     probe: ProbeConfig = ProbeConfig()
     """Options of 'phylocli probe'."""
 
@@ -82,6 +92,7 @@ class RunConfig(Config):
         stages = ["run", *cls.stages()]
         for path in layers.files():
             found += [_placed(layers.from_file(path, stage), stage) for stage in stages]
+            found.append(layers.from_file(path, FamiliesConfig.table).below("grouping"))
         found.append(of_arguments(list(arguments.get("what") or ())))
         for stage in stages:
             found += [_placed(layer, stage) for layer in layers.from_environment(os.environ, stage)]
@@ -90,7 +101,7 @@ class RunConfig(Config):
     @classmethod
     def stages(cls) -> list[str]:
         """Return the names of the stages, which are the tables of their options."""
-        return [name for name in cls.model_fields if name in layers.tables()]
+        return [name for name, field in cls.model_fields.items() if nested_class(field) and name in layers.tables()]
 
     @property
     def trains_on_pairs(self) -> bool:
@@ -136,6 +147,10 @@ class RunConfig(Config):
             raise UsageError(
                 "Nucleotide trees cannot be inferred with an amino acid substitution model",
                 fix='set [tree] model = "p", or infer trees with another program and give them to pairs and train',
+            )
+        if self.group and self.clans:
+            raise UsageError(
+                "--group is for files of sequences, and clans are families already", fix="leave out one of them"
             )
         if self.train.alphabet != self.alphabet:
             raise UsageError("[train] alphabet differs from the run's", fix="set alphabet once, above all tables")

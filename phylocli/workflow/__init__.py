@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from phylocli.workflow.run import run_chain
+from phylocli.workflow.run import plan_run, run_chain
 
-__all__ = ["run_chain"]
+__all__ = ["plan_run", "run_chain"]

@@ -1,4 +1,4 @@
-"""The whole chain: families → align → tree → split → pairs → train → embed → probe, in one resumable folder."""
+"""The whole chain: families → align → tree → split → pairs → train → embed → map → probe, in one resumable folder."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from typing import IO
 
 import tomli_w
 
+from phylocli import models
 from phylocli.config.pairs import PairsConfig
 from phylocli.config.run import DEFAULT_PAIRS, RunConfig
 from phylocli.core.errors import BadInputError, UsageError
-from phylocli.formats import read_families, write_families
+from phylocli.formats import Sequence, read_families, read_sequences, write_families
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences import fasta
 from phylocli.formats.streams import PathLike, locks, open_text_output, write_text
 from phylocli.formats.tables import TableWriter, pairs_schema
+from phylocli.workflow.preflight import check_families, check_run, describe, shared_member, sizes_of
 from phylocli.workflow.stages import Ledger, Stage
 
 logger = logging.getLogger(__name__)
@@ -32,9 +34,10 @@ MODEL_FILES = ("config.json", "model.safetensors")
 def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = None) -> Path:
     """Run every stage that is not done yet and return the path of the report.
 
-    The folder then holds `families.sto.gz`, `alignments.sto.gz`, `trees.sto.gz`; the split (`split.tsv`, and by it
-    `train.sto.gz`, `members.fasta`, `labels.tsv`); `pairs.parquet`, where a number of pairs is given or training needs it;
-    the training run `run/` with its `model/`; `embeddings/`; `report/`; and `stages.json`, by which a stage is skipped while
+    The folder then holds `alignments.sto.gz`, `trees.sto.gz`; all members as `members.fasta` and their `labels.tsv`;
+    `embeddings/`, `map.html` and `report/`; with `config.group` the families that were found, `families.sto.gz`. Without
+    `config.model` there are also the split (`split.tsv`, and by it `train.sto.gz`), `pairs.parquet`, where a number of pairs
+    is given or training needs it, and the training run `run/` with its `model/`. By `stages.json` a stage is skipped while
     its inputs and options are unchanged.
 
     Args:
@@ -44,18 +47,36 @@ def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = N
 
     Raises:
         InUseError: another process works in the folder.
-        PhylocliError: whatever a stage raises; the stages before it stay done.
+        PhylocliError: what a stage would raise, as far as inputs and options show it before the first stage; or whatever a
+            stage raises: the stages before it stay done.
 
     Examples:
         >>> report = phylocli.run_chain(config, "demo")  # doctest: +SKIP
     """
     folder = Path(output)
+    chain = Chain(config, folder, store)
+    check_run(chain)
     with locks.exclusive(folder):
         write_text(folder / "run.toml", tomli_w.dumps(config.to_toml()))
-        chain, ledger = Chain(config, folder, store), Ledger(folder)
+        ledger = Ledger(folder)
         for stage in chain.stages():
             ledger.perform(stage)
     return chain.report / "report.html"
+
+
+def plan_run(config: RunConfig, output: PathLike, *, store: PathLike | None = None) -> list[tuple[str, str]]:
+    """Return the stages that `run_chain` would run, and what each would do; nothing is written.
+
+    Raises:
+        PhylocliError: what would fail, as far as inputs and options show it.
+    """
+    chain = Chain(config, Path(output), store)
+    found = check_run(chain)
+    ledger, steps, unchanged = Ledger(Path(output)), [], True
+    for stage in chain.stages():
+        unchanged = unchanged and all(path.is_file() for path in stage.inputs) and ledger.is_done(stage, stage.key())
+        steps.append((stage.name, "unchanged, skipped" if unchanged else describe(stage.name, chain, found)))
+    return steps
 
 
 class Chain:
@@ -70,7 +91,8 @@ class Chain:
     def __init__(self, config: RunConfig, folder: Path, store: PathLike | None = None) -> None:
         self.config = config
         self.store = store
-        self.collected = folder / "families.sto.gz"
+        self.grouped = folder / "families.sto.gz"
+        self.grouped_members = folder / "families.tsv"
         self.aligned = folder / "alignments.sto.gz"
         self.trees = folder / "trees.sto.gz"
         self.split = folder / "split.tsv"
@@ -83,24 +105,56 @@ class Chain:
         self.model = self.run / "model"
         self.trained = folder / "embeddings" / "trained.parquet"
         self.untrained = folder / "embeddings" / "untrained.parquet"
+        self.map = folder / "map.html"
         self.report = folder / "report"
+        if config.model is not None:
+            self.model = models.find(config.model)
+            self.trained = folder / "embeddings" / f"{self.model.name}.parquet"
 
     def stages(self) -> Iterator[Stage]:
         """Yield the stages in their order.
 
         One by one, because the key of a stage hashes its inputs, which the stages before it have to have written.
         """
-        yield self._collecting()
+        if self.config.group:
+            yield self._grouping()
         yield self._aligning()
         yield self._inferring()
-        yield self._splitting()
-        if self.sampling is not None:
-            yield self._sampling(self.sampling)
-        if self.config.pairs.hard_negatives is not None:
-            yield self._mining(self.config.pairs.hard_negatives)
-        yield self._training()
+        if self.config.model is None:
+            yield self._splitting()
+            if self.sampling is not None:
+                yield self._sampling(self.sampling)
+            if self.config.pairs.hard_negatives is not None:
+                yield self._mining(self.config.pairs.hard_negatives)
+            yield self._training()
+        else:
+            yield self._listing()
         yield self._embedding()
+        yield self._mapping()
         yield self._probing()
+
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are named; what is neither a file nor the accession of a family is an error.
+
+        Raises:
+            UsageError: nothing is named, or families where files are to be grouped.
+            BadInputError: no such file.
+        """
+        config = self.config
+        if not config.families and not config.clans:
+            raise UsageError("no families are named", fix='give files or accessions, or families = ["PF00042"] in the file')
+        files = tuple(Path(name) for name in config.families if not _ACCESSION.match(name))
+        for file in files:
+            if not file.is_file():
+                raise BadInputError(
+                    f"{file}: no such file, and not a Pfam accession",
+                    fix="check the path, or write it as PF00042; 'phylocli fetch NAME' finds accessions",
+                )
+        if config.group and len(files) < len(config.families):
+            named = next(name for name in config.families if _ACCESSION.match(name))
+            raise UsageError(f"--group is for files of sequences, and {named} is a family", fix="leave out one of them")
+        return files
 
     @cached_property
     def sampling(self) -> PairsConfig | None:
@@ -110,37 +164,38 @@ class Chain:
             return pairs.updated(number=DEFAULT_PAIRS)
         return pairs if pairs.number is not None else None
 
-    def _collecting(self) -> Stage:
-        config = self.config
-        if not config.families and not config.clans:
-            raise UsageError("no families are named", fix='give files or accessions, or families = ["PF00042"] in the file')
-        files = tuple(Path(name) for name in config.families if not _ACCESSION.match(name))
-        for file in files:
-            if not file.is_file():
-                raise BadInputError(
-                    f"{file}: no such file, and not a Pfam accession", fix="check the path, or write it as PF00042"
-                )
+    def _grouping(self) -> Stage:
+        config = self.config.grouping
 
-        def collect(resuming: bool) -> None:
-            write_families(_check_unique(_collected(config, self.store)), self.collected)
-            write_sidecar(self.collected, "families", {"families": list(config.families), "clans": list(config.clans)})
+        def group(resuming: bool) -> None:
+            from phylocli.families import find_families
+            from phylocli.families.write import write_members, write_records
 
-        # A file counts by its name and content, not by where it lies: a run may be moved.
-        named = {"families": [Path(name).name for name in config.families], "clans": list(config.clans)}
-        return Stage("families", collect, files, {**named, **config.fetch.identity()}, (self.collected,))
+            with find_families(read_sequences(self.files, on_duplicate=config.on_duplicate), config) as found:
+                write_records(found, self.grouped, None, config)
+                write_members(found, self.grouped_members, config)
+                logger.info(found.summary())
+            check_families(self, list(sizes_of(read_families(self.grouped))))
+
+        return Stage("families", group, self.files, config.identity(), (self.grouped, self.grouped_members))
 
     def _aligning(self) -> Stage:
-        config = self.config.align
+        config, run = self.config.align, self.config
 
         def align(resuming: bool) -> None:
             from phylocli.align import align_families
 
-            source = read_families(self.collected, on_duplicate=config.on_duplicate)
+            source = read_families(self.grouped) if run.group else _check_unique(_collected(run, self.store))
             write_families(align_families(source, config), self.aligned)
             write_sidecar(self.aligned, "align", config.to_parameters())
 
         given = [path for path in (config.hmm, config.seed_alignment) if path is not None]
-        return Stage("align", align, (self.collected, *given), config.identity(), (self.aligned,))
+        if run.group:
+            return Stage("align", align, (self.grouped, *given), config.identity(), (self.aligned,))
+        # A file counts by its name and content, not by where it lies: a run may be moved.
+        named = {"families": [Path(name).name for name in run.families], "clans": list(run.clans)}
+        parameters = {**named, **run.fetch.identity(), **config.identity()}
+        return Stage("align", align, (*self.files, *given), parameters, (self.aligned,))
 
     def _inferring(self) -> Stage:
         config = self.config.tree
@@ -164,6 +219,20 @@ class Chain:
 
         outputs = (self.split, self.train, self.members, self.labels)
         return Stage("split", split, (self.trees,), {**fractions, "seed": seed}, outputs)
+
+    def _listing(self) -> Stage:
+        def list_members(resuming: bool) -> None:
+            seen: dict[str, str] = {}
+            several = sum(1 for _ in read_families(self.trees)) > 1
+            with open_text_output(self.members) as members, open_text_output(self.labels) as labels:
+                labels.write("id\tfamily\n" if several else "id\tclade\n")
+                for family in read_families(self.trees):
+                    clades = {} if several else _clades(family)
+                    for sequence in _own_members(family, seen):
+                        labels.write(f"{sequence.id}\t{family.label if several else clades[sequence.id]}\n")
+                        fasta.write([sequence], members)
+
+        return Stage("members", list_members, (self.trees,), {}, (self.members, self.labels))
 
     def _sampling(self, config: PairsConfig) -> Stage:
         def sample(resuming: bool) -> None:
@@ -221,6 +290,16 @@ class Chain:
 
         inputs = (self.members, *(self.model / part for part in MODEL_FILES))
         return Stage("embed", embed, inputs, {**config.identity(), "seed": seed}, (self.trained, self.untrained))
+
+    def _mapping(self) -> Stage:
+        config = self.config.map
+
+        def plot(resuming: bool) -> None:
+            from phylocli.probe import draw_map
+
+            draw_map(self.trained, self.map, config, labels=self.labels)
+
+        return Stage("map", plot, (self.trained, self.labels), config.identity(), (self.map,))
 
     def _probing(self) -> Stage:
         config = self.config.probe
@@ -283,15 +362,8 @@ def write_split(chain: Chain, test: float, validation: float, seed: int) -> None
             held_out = split_clades(family, test, seed) if len(family) > 3 else set()
             kept = family.subset(set(family.ids) - held_out)
             validated = _validated(kept, validation, seed)
-            for sequence in family.sequences():
+            for sequence in _own_members(family, seen):
                 name = sequence.id
-                if name in seen:
-                    raise BadInputError(
-                        f"{name!r} is a member of both {seen[name]} and {family.label}",
-                        why="embeddings and labels are joined by id",
-                        fix="rename it in one of the families",
-                    )
-                seen[name] = family.label
                 part = "test" if name in held_out else "validation" if name in validated else "train"
                 rows.append((family.label, family.clan, name, part))
                 labels.write(f"{name}\t{family.label}\t{'test' if part == 'test' else 'train'}\n")
@@ -309,6 +381,31 @@ def write_split(chain: Chain, test: float, validation: float, seed: int) -> None
         f"split: {sizes['train']} members to train on, {sizes['validation']} to validate on, {sizes['test']} to test on, as "
         "whole clades"
     )
+
+
+def _clades(family: Family) -> dict[str, str]:
+    """Return the clades of the members of the only family: labels in which they differ."""
+    from phylocli.tree.clades import deepest_clades
+
+    found = deepest_clades(family.require_tree(), max(2, round(len(family) ** 0.5)))
+    return {member: f"clade {number}" for number, members in enumerate(found, 1) for member in members}
+
+
+def _own_members(family: Family, seen: dict[str, str]) -> Iterator[Sequence]:
+    """Yield the members of a family, and note them.
+
+    Args:
+        family: with its members.
+        seen: the family of each id before.
+
+    Raises:
+        BadInputError: a member of another family.
+    """
+    for sequence in family.sequences():
+        other = seen.setdefault(sequence.id, family.label)
+        if other != family.label:
+            raise shared_member(sequence.id, other, family.label)
+        yield sequence
 
 
 def _validated(family: Family, fraction: float, seed: int) -> set[str]:

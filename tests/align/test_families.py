@@ -96,7 +96,7 @@ def test_profiles_come_from_file_seed_store_or_record_in_that_order(globins: Fam
         hmm.write(stream)
     bare = unaligned(globins)
     with pytest.raises(BadInputError, match="no profile HMM"):
-        align(bare)
+        align(bare, engine="profile")
     by_file = align(bare, hmm=file)
     by_seed = align(bare, seed_alignment=EXAMPLES / "families.sto") if bare.name == "Globin" else None
     assert "globin.hmm" in by_file.notes[-1]

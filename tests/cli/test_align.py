@@ -28,11 +28,19 @@ def test_families_are_aligned_to_profiles_of_themselves(phylocli: Callable, exam
 
 
 def test_unaligned_sequences_need_a_profile_and_are_told_where_from(phylocli: Callable, examples: Path) -> None:
-    result = phylocli("align", examples / "globins.fasta")
+    result = phylocli("align", examples / "globins.fasta", "--engine", "profile")
     assert result.returncode == 65
     assert result.stdout == b""
     for way in (b"--hmm", b"--seed-alignment", b"--engine famsa"):
         assert way in result.stderr
+
+
+def test_unaligned_sequences_are_aligned_de_novo_and_others_to_their_profile(cli: Callable, examples: Path) -> None:
+    de_novo = cli("align", examples / "globins.fasta")
+    assert de_novo.exit_code == 0, de_novo.stderr
+    assert "phylocli align FAMSA" in de_novo.stdout
+    again = cli("align", "-", input=de_novo.stdout.encode())
+    assert "phylocli align hmmalign" in again.stdout
 
 
 def test_sequences_from_a_pipe_align_to_a_profile_file(phylocli: Callable, examples: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def reader(request, model):
 )
 def test_bad_data_end_with_65_and_leave_nothing(cli, reader, tmp_path, data, said):
     if said == "position 3":
-        said = {"pairs": "has no tree", "align": "no profile HMM"}.get(reader[0], said)  # what these miss first
+        said = {"pairs": "has no tree"}.get(reader[0], said)  # what these miss first
     source = tmp_path / "bad.input"
     source.write_bytes(data)
     before = sorted(os.listdir(tmp_path))

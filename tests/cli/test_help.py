@@ -99,7 +99,7 @@ def test_shell_completion_is_offered(phylocli):
     [
         ("phylocli families --engine m", ["mmseqs"]),
         ("phylocli pairs --scheme per", ["per-sequence", "per-family"]),
-        ("phylocli align --engine ", ["famsa", "none", "profile"]),
+        ("phylocli align --engine ", ["auto", "famsa", "none", "profile"]),
         ("phylocli recipes show simcl", ["simclr"]),
         ("phylocli embed --model d", ["default"]),
         ("phylocli pairs --family PF0", ["PF00042", "PF00076"]),

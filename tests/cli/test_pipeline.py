@@ -68,7 +68,7 @@ def test_a_run_leaves_every_artefact_with_its_provenance(finished):
     out = folder / "out"
     assert f"The report is at {out.resolve() / 'report' / 'report.html'}" in done.stderr
     assert done.stdout == ""
-    for name in ("families.sto.gz", "alignments.sto.gz", "trees.sto.gz", "train.sto.gz", "pairs.parquet"):
+    for name in ("alignments.sto.gz", "trees.sto.gz", "train.sto.gz", "pairs.parquet"):
         record = json.loads((out / f"{name}.provenance.json").read_text())
         assert record["versions"]["phylocli"], name
     for name in (

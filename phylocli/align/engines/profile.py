@@ -40,6 +40,14 @@ def align(family: Family, settings: Settings) -> Aligned:
     return Aligned(rows, reference, f"hmmalign, pyhmmer {versions()['pyhmmer']}, {origin} of {hmm.M} match states")
 
 
+def has_profile(family: Family, settings: Settings) -> bool:
+    """Return whether there is an HMM for a family, or an alignment to build one from."""
+    if settings.hmm is not None or settings.seed_alignment is not None or family.aligned:
+        return True
+    stored = settings.store is not None and family.accession
+    return bool(stored and Store(settings.store).profile_path(family.accession).is_file())
+
+
 def _profile(family: Family, settings: Settings) -> tuple[HMM, str]:
     """Return the family's HMM and its source."""
     if settings.hmm is not None:

@@ -1,0 +1,258 @@
+"""What a run will do, and what would fail in it, as far as its inputs and options show before the first stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from phylocli.align.engines.profile import has_profile
+from phylocli.align.settings import Settings
+from phylocli.config.run import RunConfig
+from phylocli.core.errors import BadInputError, MissingDependencyError, UsageError
+from phylocli.core.plugins import ALIGNERS, BASELINES, PROBES
+from phylocli.formats import read_families, read_sequences
+from phylocli.formats.family import Family
+from phylocli.formats.nucleotides import NucleotideCheck
+from phylocli.formats.streams import PathLike
+from phylocli.objectives.base.requirements import requirements_of
+from phylocli.store import Store
+from phylocli.tree.choices import check_config as check_tree
+from phylocli.tree.choices import traits_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FEWEST = 4
+"""Members of a family of which some can be held out."""
+FEWEST_ALONE = 10
+"""Members of the only family, on whose clades embeddings are evaluated."""
+
+
+class Run(Protocol):
+    """What is looked at: `workflow.run.Chain`."""
+
+    config: RunConfig
+    store: PathLike | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are named."""
+
+
+class Size(NamedTuple):
+    """A family as training sees it."""
+
+    label: str
+    clan: str
+    members: int
+
+
+@dataclass
+class Found:
+    """What the inputs hold.
+
+    Attributes:
+        families: those of the files, and of the store where they are named.
+        sequences: of the files, where they are to be grouped.
+        to_fetch: accessions that are not in the store.
+        de_novo: families without an alignment or profile.
+    """
+
+    families: list[Size] = field(default_factory=list)
+    sequences: int = 0
+    to_fetch: list[str] = field(default_factory=list)
+    de_novo: list[str] = field(default_factory=list)
+
+
+def check_run(run: Run) -> Found:
+    """Return what the inputs hold, after checking them and the options of all stages.
+
+    Raises:
+        PhylocliError: what a stage would raise.
+    """
+    config = run.config
+    _check_options(config)
+    found = _look(run)
+    if not config.group and not config.clans and not found.to_fetch:
+        check_families(run, found.families)
+    if found.de_novo and config.align.engine in ("auto", "famsa", "profile"):
+        _check_aligner(config, found.de_novo)
+    return found
+
+
+def check_families(run: Run, families: Sequence[Size]) -> None:
+    """Check that there are families enough: to train on, or to evaluate.
+
+    Raises:
+        BadInputError: there are not.
+    """
+    config = run.config
+    largest = max((family.members for family in families), default=0)
+    also = "" if config.group else ", or --group, if the sequences are of several"
+    if config.model is not None:
+        if len(families) == 1 and largest < FEWEST_ALONE:
+            raise BadInputError(
+                f"one family of {largest} members is too little to evaluate embeddings on",
+                fix=f"give {FEWEST_ALONE} members or more, or use 'phylocli embed' and 'phylocli map'",
+            )
+        return
+    if not families:
+        raise BadInputError("no families were found", fix="relax [grouping] coverage or evalue, or leave out --group")
+    unrelated = {family.clan or family.label for family in families}
+    if len(unrelated) == 1 and _contrasts(config):
+        what = "one family is" if len(families) == 1 else f"{len(families)} families of one clan are"
+        raise BadInputError(
+            f"{what} too few to train on",
+            why="pairs of one family or clan are never contrasted with each other",
+            fix=f"use the default model (--model default), or add families{also}",
+        )
+    if largest < FEWEST:
+        raise BadInputError(
+            f"no family has {FEWEST} members or more, so that none can be held out",
+            why=f"the largest of {len(families):,} families has {largest}",
+            fix="use the default model (--model default), or give larger families",
+        )
+
+
+def sizes_of(families: Iterable[Family]) -> Iterator[Size]:
+    """Yield the sizes of families."""
+    return (Size(family.label, family.clan, len(family)) for family in families)
+
+
+def shared_member(name: str, one: str, other: str) -> BadInputError:
+    """Return the error for an id in two families."""
+    return BadInputError(
+        f"{name!r} is a member of both {one} and {other}",
+        why="embeddings and labels are joined by id",
+        fix="rename it in one of the families",
+    )
+
+
+def describe(stage: str, run: Run, found: Found) -> str:
+    """Return what a stage will do."""
+    config = run.config
+    files = _count(len(run.files), "file")
+    known = _count(len(found.families), "family", "families")
+    sources = [
+        *([f"{known} of {files}, {sum(f.members for f in found.families):,} members"] if run.files else []),
+        *([f"{', '.join(found.to_fetch[:5])}{' …' * (len(found.to_fetch) > 5)}, to be fetched"] if found.to_fetch else []),
+        *([f"all families of {', '.join(config.clans)}"] if config.clans else []),
+    ]
+    what = "the families" if config.group else "; ".join(sources) or f"{known} of the store"
+    de_novo = f"; {', '.join(found.de_novo[:5])} de novo by FAMSA" if found.de_novo and config.align.engine == "auto" else ""
+    texts: Mapping[str, str] = {
+        "families": f"group {found.sequences:,} sequences of {files} into families, engine {config.grouping.engine}",
+        "align": f"{what}, engine {config.align.engine}{de_novo}",
+        "tree": f"engine {config.tree.engine}, model {config.tree.model}",
+        "split": f"hold out {config.holdout.fraction:.0%} of the members of each family, as whole clades",
+        "members": "list members with their families, or with the clades of the only family",
+        "pairs": "sample pairs into a table",
+        "negatives": f"find hard negatives by {config.pairs.hard_negatives}",
+        "train": f"{config.train.encoder.name} ({config.train.encoder.preset}), objective {config.train.objective.name}, "
+        f"{config.train.steps:,} steps",
+        "embed": f"all members, by {config.model or 'the trained model'} and with random weights",
+        "map": f"plot the embeddings, projection {config.map.projection}",
+        "probe": f"evaluate, report with {config.probe.replicates:,} bootstrap replicates",
+    }
+    return texts[stage]
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _check_options(config: RunConfig) -> None:
+    """Check the options of all stages that need no input."""
+    from phylocli.probe.map.coordinates import check_projection
+
+    check_tree(config.tree)
+    if config.tree.engine != "auto" and not traits_of(config.tree.engine).available():
+        raise MissingDependencyError(f"the tree engine {config.tree.engine} is not installed", fix="see 'phylocli doctor'")
+    ALIGNERS.load(config.align.engine)
+    for name in config.probe.tasks:
+        PROBES.load(name)
+    for name in config.probe.baselines or ():
+        if name not in ("untrained", "none"):
+            BASELINES.load(name)
+    check_projection(config.probe.projection)
+    check_projection(config.map.projection)
+    if config.model is None:
+        from phylocli.train.checks import check_config as check_training
+
+        check_training(config.train.updated(inputs=("trees",)))
+
+
+def _look(run: Run) -> Found:
+    """Read the inputs once.
+
+    Raises:
+        BadInputError: one that cannot be read, an id or a family that occurs twice.
+    """
+    config, found = run.config, Found()
+    if config.group:
+        found.sequences = sum(1 for _ in read_sequences(list(run.files), on_duplicate=config.grouping.on_duplicate))
+        return found
+    settings = Settings(config.align.hmm, config.align.seed_alignment)
+    seen: dict[str, str] = {}
+    check = NucleotideCheck()
+
+    def add(family: Family) -> None:
+        if any(family.label == other.label for other in found.families):
+            raise BadInputError(f"the family {family.label} occurs twice", fix="name each family once")
+        for name in family.ids:
+            if seen.setdefault(name, family.label) != family.label:
+                raise shared_member(name, seen[name], family.label)
+        found.families.append(Size(family.label, family.clan, len(family)))
+        if not has_profile(family, settings):
+            found.de_novo.append(family.label)
+
+    for file in run.files:
+        families = read_families(file, on_duplicate=config.align.on_duplicate)
+        for family in families if config.alphabet == "dna" else check.families(families):
+            add(family)
+    store = Store(run.store)
+    for name in config.families:
+        accession = name.split(".")[0]
+        if Path(name) in run.files:
+            continue
+        if accession in store:
+            add(store.read(accession))
+        else:
+            found.to_fetch.append(name)
+    return found
+
+
+def _check_aligner(config: RunConfig, families: list[str]) -> None:
+    """Check that there is a way to align families without an alignment or profile.
+
+    Raises:
+        UsageError, MissingDependencyError: there is none.
+    """
+    if config.align.engine == "profile":
+        raise UsageError(
+            f"{families[0]} is not aligned, and the engine 'profile' has no profile for it",
+            fix="leave out [align] engine, or give [align] hmm or seed_alignment",
+        )
+    try:
+        import pyfamsa  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{families[0]} is not aligned, and FAMSA is not installed",
+            fix="pip install 'phylocli[famsa]', or --group, which aligns to profiles of the families that it finds",
+        ) from error
+
+
+def _contrasts(config: RunConfig) -> bool:
+    """Return whether the objective contrasts the pairs of a batch with each other, and so needs unrelated ones."""
+    from phylocli.critics import build_critic
+    from phylocli.objectives import build_objective
+
+    chosen = config.train.objective, config.train.critic
+    critic = build_critic(chosen[1].name, 2, chosen[1].parameters)
+    objective = build_objective(chosen[0].name, critic, chosen[0].parameters, dimension=2, features=2)
+    return requirements_of(objective).negatives and config.train.batch.negatives != "pair"
+
+
+__all__ = ["Found", "Size", "check_families", "check_run", "describe", "shared_member", "sizes_of"]

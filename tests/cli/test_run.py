@@ -1,0 +1,132 @@
+"""`phylocli run` from unaligned sequences to the report, and what it refuses before the first stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from phylocli.formats import read_families
+
+Run = Callable[..., Any]
+QUICK = ["--set", "probe.replicates=100", "--set", "map.projection=pca", "--set", "probe.projection=none"]
+TRAINING = ["--set", "train.steps=2", "--set", "train.encoder.preset=tiny", "--set", "train.device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, examples: Path) -> Path:
+    """The members of three small families, unaligned, in one file."""
+    small = ("PF02790", "PF03773", "PF05893")
+    families = [f for f in read_families(examples / "families.sto") if f.accession in small]
+    path = tmp_path_factory.mktemp("mixed") / "my_proteins.fasta"
+    path.write_text("".join(f">{s.id}\n{s.residues}\n" for family in families for s in family.sequences()))
+    return path
+
+
+def test_unaligned_sequences_of_one_family_are_embedded_by_the_default_model(
+    cli: Run, examples: Path, tmp_path: Path
+) -> None:
+    records = (examples / "globins.fasta").read_text().split(">")
+    (tmp_path / "mine.fasta").write_text("".join(f">{record}" for record in (*records[1:15], *records[30:40])))
+    done = cli("run", tmp_path / "mine.fasta", "--model", "default", "-o", tmp_path / "out", *QUICK)
+    assert done.exit_code == 0, done.stderr
+    (family,) = read_families(tmp_path / "out" / "trees.sto.gz")
+    assert len(family) == 24 and family.has_tree
+    assert any("FAMSA" in note for note in family.notes)
+    assert pl.read_parquet(tmp_path / "out" / "embeddings" / "default.parquet").height == 24
+    assert (tmp_path / "out" / "map.html").stat().st_size > 10_000
+    labels = pl.read_csv(tmp_path / "out" / "labels.tsv", separator="\t")
+    assert labels.columns == ["id", "clade"] and labels["clade"].n_unique() == 5
+    metrics = pl.read_parquet(tmp_path / "out" / "report" / "metrics.parquet")
+    assert {"default", "untrained", "composition"} <= set(metrics["embedding"])
+    assert not (tmp_path / "out" / "run").exists()
+    again = cli("run", tmp_path / "mine.fasta", "--model", "default", "-o", tmp_path / "out", *QUICK)
+    assert again.stderr.count("unchanged, skipped") == 6
+
+
+def test_unlabelled_proteins_are_grouped_and_trained_on(cli: Run, mixed: Path, tmp_path: Path) -> None:
+    done = cli("run", mixed, "--group", "-o", tmp_path / "out", *QUICK, *TRAINING)
+    assert done.exit_code == 0, done.stderr
+    out = tmp_path / "out"
+    assert len(list(read_families(out / "families.sto.gz"))) >= 3
+    assert pl.read_csv(out / "families.tsv", separator="\t", quote_char=None)["family"].drop_nulls().n_unique() >= 3
+    for name in ("run/model/model.safetensors", "map.html", "report/report.html"):
+        assert (out / name).is_file(), name
+
+
+def test_a_dry_run_says_what_will_be_done_and_writes_nothing(cli: Run, mixed: Path, examples: Path, tmp_path: Path) -> None:
+    done = cli("run", mixed, "--group", "-o", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0, done.stderr
+    lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert list(lines) == ["families", "align", "tree", "split", "train", "embed", "map", "probe"]
+    assert lines["families"] == "group 35 sequences of 1 file into families, engine profile"
+    model = cli("run", examples / "globins.fasta", "--model", "default", "-o", tmp_path / "out", "--dry-run")
+    lines = dict(line.split(None, 1) for line in model.stdout.splitlines())
+    assert lines["align"] == "1 family of 1 file, 45 members, engine auto; globins de novo by FAMSA"
+    assert lines["embed"] == "all members, by default and with random weights"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_after_a_run_says_what_is_unchanged(cli: Run, examples: Path, tmp_path: Path) -> None:
+    text = (examples / "globins.fasta").read_text()
+    (tmp_path / "mine.fasta").write_text(">" + ">".join(text.split(">")[1:13]))
+    command = ["run", tmp_path / "mine.fasta", "--model", "default", "-o", tmp_path / "out", *QUICK]
+    assert cli(*command).exit_code == 0
+    said = dict(line.split(None, 1) for line in cli(*command, "--dry-run").stdout.splitlines())
+    assert set(said.values()) == {"unchanged, skipped"}
+    changed = cli(*command, "--dry-run", "--set", "map.projection=tsne")
+    said = dict(line.split(None, 1) for line in changed.stdout.splitlines())
+    assert said["embed"] == "unchanged, skipped" and said["map"] == "plot the embeddings, projection tsne"
+
+
+CLAN = "# STOCKHOLM 1.0\n#=GF AC {0}\n#=GF CL CL1\n" + "".join(f"{{0}}_{n} MKV\n" for n in range(5)) + "//\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["one.fasta"], 65, "one family is too few to train on\nwhy: pairs of one family or clan are never contrasted"),
+        (["one.fasta"], 65, "fix: use the default model (--model default), or add families, or --group"),
+        (["clan.sto"], 65, "2 families of one clan are too few to train on"),
+        (["two.sto"], 65, "no family has 4 members or more, so that none can be held out"),
+        (["one.fasta", "--model", "default"], 65, "one family of 5 members is too little to evaluate embeddings on"),
+        (["one.fasta", "--model", "nope"], 2, "there is no model or folder 'nope'"),
+        (
+            ["one.fasta", "two.sto", "--set", "align.engine=profile"],
+            2,
+            "one is not aligned, and the engine 'profile' has no",
+        ),
+        (["two.sto", "again.sto"], 65, "the family A occurs twice"),
+        (["two.sto", "shared.sto"], 65, "'A_1' is a member of both A and C"),
+        (["two.sto", "--set", "probe.tasks=['nope']"], 2, "nope"),
+        (["two.sto", "--set", "tree.support=nope"], 2, "support"),
+        (["two.sto", "--set", "train.encoder.preset=nope"], 2, "has no preset 'nope'"),
+        (["PF00042", "--group"], 2, "--group is for files of sequences, and PF00042 is a family"),
+        (["two.sto", "CL0001", "--group"], 2, "--group is for files of sequences, and clans are families"),
+        (["nothing.fasta"], 65, "no such file, and not a Pfam accession"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False], ids=["dry", "real"])
+def test_what_would_fail_at_a_later_stage_is_refused_before_the_first(
+    options: list[str], code: int, said: str, dry: bool, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one.fasta").write_text("".join(f">s{n}\n{'MKVLAAGIVGLW'[: -n or None]}\n" for n in range(5)))
+    Path("clan.sto").write_text(CLAN.format("A") + CLAN.format("B"))
+    small = "# STOCKHOLM 1.0\n#=GF AC {0}\n{1}_1 MKV\n{1}_2 MRV\n//\n"
+    Path("two.sto").write_text(small.format("A", "A") + small.format("B", "B"))
+    Path("again.sto").write_text(small.format("A", "C"))
+    Path("shared.sto").write_text(small.format("C", "A"))
+    done = cli("run", *options, "-o", "out", *(["--dry-run"] if dry else []))
+    assert done.exit_code == code, done.stderr
+    assert said in done.stderr
+    assert not Path("out").exists()
+
+
+def test_one_family_is_enough_for_an_objective_without_negatives(cli: Run, examples: Path, tmp_path: Path) -> None:
+    options = ["--set", "train.objective.name=barber-agakov", "--set", "train.critic.name=gaussian", "--dry-run"]
+    done = cli("run", examples / "globins.fasta", "-o", tmp_path / "out", *options)
+    assert done.exit_code == 0, done.stderr
