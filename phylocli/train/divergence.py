@@ -7,7 +7,6 @@ import math
 from phylocli.core.errors import PhylocliError
 from phylocli.train.report.row import Row
 
-ACTIONS = ("stop", "rollback", "continue")
 MOST_ROLLBACKS = 5
 
 # A healthy encoder uses dozens of directions and spreads its vectors to a uniformity of -1 and less.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, BinaryIO, Literal, get_args
+from typing import IO, BinaryIO, Literal
 
 from phylocli.core import alphabet
-from phylocli.core.errors import BadInputError, unknown_name
+from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
 logger = logging.getLogger(__name__)
@@ -48,17 +48,6 @@ class Sequence:
 def shorten(name: str, width: int = 80) -> str:
     """Return a name short enough for a message."""
     return name if len(name) <= width else f"{name[: width - 3]}..."
-
-
-def parse_on_duplicate(text: str) -> OnDuplicate:
-    """Return the duplicate policy of that name.
-
-    Raises:
-        UsageError: no such policy.
-    """
-    if text not in get_args(OnDuplicate):
-        raise unknown_name("unknown duplicate policy", text, get_args(OnDuplicate))
-    return text  # type: ignore[return-value]
 
 
 class DuplicateIdError(BadInputError):

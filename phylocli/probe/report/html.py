@@ -22,8 +22,8 @@ COLOURS = len(plots.EMBEDDINGS)
 
 def _style() -> tuple[str, str]:
     """Return the style sheet and its hash as a Content-Security-Policy names it."""
-    style = files("phylocli.probe.report").joinpath("report.css").read_text(encoding="utf-8")
-    style += plots.theme_css() + "\n"
+    sheet = files("phylocli.probe.report").joinpath("report.css").read_text(encoding="utf-8")
+    style = f"{plots.light_css()}\n{sheet}{plots.theme_css()}\n"
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return style, f"sha256-{digest}"
 

@@ -16,6 +16,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from phylocli.formats.pictures import figure_as_svg
+from phylocli.probe.map.page import CLASS_COLOURS
 from phylocli.probe.report.data import Curve, LayerRow, MetricRow, Projection
 from phylocli.probe.report.numbers import clip, number
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 EMBEDDINGS = ("#0c7d78", "#d9822b", "#8a63b5", "#76838f", "#c04f78", "#6f9130", "#3f74c5", "#a37b3c")
-CLASSES = (*("#1f77b4", "#e6842a", "#2e9e4f", "#cf3d3e", "#8d69b8", "#8c5a4c", "#dd7bbd", "#6d7a28", "#12a5b8", "#c9a516"),)
+CLASSES = CLASS_COLOURS[:10]
 QUANTILES = (
     *("#4b2a83", "#47408f", "#3c5793", "#316b93", "#287f90", "#239287", "#35a774", "#62b955", "#9fc63a", "#e0cc2f"),
 )
@@ -33,7 +34,15 @@ PALETTE = {
     **{f"m{i}": colour for i, colour in enumerate(CLASSES)},
     **{"ink": INK, "muted": MUTED, "line": LINE, "card": CARD, "other": OTHER},
 }
-"""Colours of the light theme by the names of the style sheet's variables."""
+"""Colours of the light theme by the names of its variables. Dark and printed pages override them in report.css."""
+
+
+def light_css() -> str:
+    """Return the variables of the light theme, which the style sheet's themes override, and the classes of marks."""
+    variables = ";".join(f"--{name}:{colour}" for name, colour in PALETTE.items())
+    marks = [f".{name}{{color:var(--{name})}}" for name in PALETTE if name not in ("ink", "muted", "line", "card")]
+    marks += [f".q{i}{{color:{colour}}}" for i, colour in enumerate(QUANTILES)]
+    return "\n".join([f":root{{{variables}}}", *marks])
 
 
 def theme_css() -> str:

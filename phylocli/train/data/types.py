@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from phylocli.views import Prepared, Tokens
 
-NEGATIVES = ("clan", "family", "pair")
-
 
 @dataclass
 class Members:
