@@ -13,8 +13,6 @@ only, so padding costs nothing.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +22,7 @@ from phylocli.core.errors import UsageError
 from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"width": 64, "hidden": 64, "depth": 4, "kernel": 5, "max_dilation": 8},  # 0.1 M parameters
     "small": {"width": 128, "hidden": 128, "depth": 6, "kernel": 5, "max_dilation": 32},  # 0.6 M
     "medium": {"width": 320, "hidden": 320, "depth": 10, "kernel": 5, "max_dilation": 16},  # 6.2 M

@@ -18,7 +18,7 @@ from phylocli.encoders import _esm_checkpoint as checkpoints
 ALPHABETS = ("protein",)
 MODES = ("frozen", "lora", "full")
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"checkpoint": "facebook/esm2_t6_8M_UR50D"},  # 7.5 M parameters, 320 features
     "small": {"checkpoint": "facebook/esm2_t12_35M_UR50D"},  # 34 M, 480
     "medium": {"checkpoint": "facebook/esm2_t30_150M_UR50D"},  # 148 M, 640

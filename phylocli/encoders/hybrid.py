@@ -6,8 +6,6 @@ few attention blocks suffice.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from phylocli.core.alphabet import VOCABULARY_SIZE
@@ -16,7 +14,7 @@ from phylocli.encoders import convolutional, transformer
 from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"width": 64, "depth": 3, "heads": 4},  # 0.1 M parameters
     "small": {"width": 128, "depth": 6, "heads": 4},  # 0.8 M
     "medium": {"width": 320, "depth": 9, "heads": 10},  # 7.4 M

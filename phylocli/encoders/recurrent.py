@@ -17,7 +17,7 @@ from phylocli.core.alphabet import VOCABULARY_SIZE
 from phylocli.core.errors import UsageError
 from phylocli.encoders.base.activation_checkpointing import checkpointed
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"width": 64, "depth": 2},  # 0.04 M parameters
     "small": {"width": 192, "depth": 4},  # 0.7 M
     "medium": {"width": 512, "depth": 5},  # 5.9 M

@@ -7,8 +7,6 @@ Time and, without a fused kernel, memory are quadratic in the length.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +16,7 @@ from phylocli.core.errors import UsageError
 from phylocli.encoders.base.activation_checkpointing import checkpointed
 from phylocli.encoders.base.batch import Layout
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "tiny": {"width": 64, "depth": 2, "heads": 4},  # 0.1 M parameters
     "small": {"width": 128, "depth": 4, "heads": 4},  # 0.8 M
     "medium": {"width": 320, "depth": 6, "heads": 10},  # 7.4 M

@@ -15,7 +15,7 @@ from typing import Any
 from phylocli.core import console
 from phylocli.core.errors import ServiceError
 from phylocli.fetch.http import Client, Reply, TransientError
-from phylocli.formats.provenance import sidecar_path
+from phylocli.formats.provenance import Source, sidecar_path
 from phylocli.formats.streams import write_text
 from phylocli.store import read_sidecar
 
@@ -29,7 +29,7 @@ class NotServedError(ServiceError):
     """The server does not have this file."""
 
 
-def download(client: Client, url: str, target: Path, *, md5: str | None, source: dict[str, Any]) -> Path:
+def download(client: Client, url: str, target: Path, *, md5: str | None, source: Source) -> Path:
     """Get a file, unless it is there already, and return its path.
 
     The bytes gather in `NAME.part`; what is known of them stands in `NAME.part.json`. A later run goes on where this one

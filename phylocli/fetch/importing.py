@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from phylocli.core import console
 from phylocli.core.alphabet import degap
@@ -22,7 +21,7 @@ from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
 from phylocli.formats.input_formats import FAMILY_SUFFIXES
 from phylocli.formats.nucleotides import NucleotideCheck
-from phylocli.formats.provenance import provenance
+from phylocli.formats.provenance import Record, Source, provenance
 from phylocli.formats.streams import PathLike, display_name, open_input, suffix_of
 from phylocli.store import Store, is_safe
 from phylocli.store.integrity import check_family
@@ -71,7 +70,7 @@ def import_families(
     failures = Failures("were not imported")
     came_from: dict[str, tuple[str, str]] = {}  # of this call, by name: content and origin
     with store.locked("import"), store.bulk("import") as bulk:
-        base: dict[str, Any] = {}
+        base: Record = {}
         for source, number, family in console.progress(_read_all(plain, failures), "importing", unit="families"):
             where = family.where or display_name(source)
             try:
@@ -97,7 +96,7 @@ def import_families(
                 continue
             if not base:
                 base = {**provenance("store import", {}), "inputs": []}
-            origin = {"service": "", "file": display_name(source), "sha256": _digest(whole)}
+            origin: Source = {"service": "", "file": display_name(source), "sha256": _digest(whole)}
             bulk.family(_named(whole, accession), {**base, "source": {**origin, "time": base["time"]}})
             failures.done += 1
     failures.raise_if_any()

@@ -19,6 +19,7 @@ from phylocli.fetch.http import Client, Reply, TransientError, next_page, unread
 from phylocli.fetch.retry_policy import Policy
 from phylocli.fetch.verify import is_empty_object, read_alignment, read_profile, unpacked
 from phylocli.formats.family import Family
+from phylocli.formats.provenance import Source
 from phylocli.formats.sequences.fasta import Sequence
 
 # Texts of a 404 that are an answer; with any other text it is an exception in the service, which may pass.
@@ -48,7 +49,7 @@ class InterPro:
         self._client = client
         self._base = base
 
-    def alignment(self, wanted: Wanted, kind: str) -> tuple[Family, dict[str, Any]]:
+    def alignment(self, wanted: Wanted, kind: str) -> tuple[Family, Source]:
         """Return a family's alignment, verified, and where it came from.
 
         Args:
@@ -64,7 +65,7 @@ class InterPro:
         url = f"{self._base}/entry/pfam/{accession}/?annotation=alignment:{kind}&download"
         what = f"the {kind} alignment of {accession}"
 
-        def once() -> tuple[Family, dict[str, Any]]:
+        def once() -> tuple[Family, Source]:
             with self._body(url, what, accession) as (body, reply):
                 stream = unpacked(unread(body), self._policy.max_unpacked)
                 family = read_alignment(stream, accession, what)
@@ -72,7 +73,7 @@ class InterPro:
 
         return self._client.attempt(what, once)
 
-    def profile(self, wanted: Wanted) -> tuple[bytes, dict[str, Any]]:
+    def profile(self, wanted: Wanted) -> tuple[bytes, Source]:
         """Return a family's HMM as HMMER3 text, verified, and where it came from.
 
         Raises:
@@ -83,7 +84,7 @@ class InterPro:
         url = f"{self._base}/entry/pfam/{accession}/?annotation=hmm"
         what = f"the profile of {accession}"
 
-        def once() -> tuple[bytes, dict[str, Any]]:
+        def once() -> tuple[bytes, Source]:
             with self._body(url, what, accession) as (body, reply):
                 stream = unpacked(unread(body), self._policy.max_unpacked)
                 return read_profile(stream, accession, what), _source(url, body, reply)
@@ -315,7 +316,7 @@ class _Lacking(UnknownFamilyError):
     """The family is there, but not with this annotation."""
 
 
-def _source(url: str, body: IO[bytes], reply: Reply) -> dict[str, Any]:
+def _source(url: str, body: IO[bytes], reply: Reply) -> Source:
     body.seek(0)
     return {
         "service": "InterPro",

@@ -10,7 +10,7 @@ from phylocli.fetch.http import Client
 from phylocli.fetch.retry_policy import Policy, default_policy
 from phylocli.fetch.services import find_services
 from phylocli.fetch.uniprot import Annotation, UniProt
-from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.provenance import Source, write_sidecar
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import PathLike, open_text_output
@@ -56,7 +56,7 @@ def fetch_proteins(
         service = UniProt(client, find_services(uniprot=base_url).uniprot)
         found = service.search(query) if query is not None else service.by_accession(named, missing)
         count = _write_fasta(found, output, query)
-        source = {"service": "UniProt", "release": service.release, "query": query}
+        source: Source = {"service": "UniProt", "release": service.release, "query": query}
         if count:
             write_sidecar(output, "fetch", parameters, source=source)
         if annotations is not None and count:

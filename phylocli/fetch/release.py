@@ -6,7 +6,6 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from phylocli.core.errors import UsageError
 from phylocli.fetch.http import Client
@@ -14,6 +13,7 @@ from phylocli.fetch.pfam import ALIGNMENTS, CLANS, PROFILES, PfamReleases
 from phylocli.fetch.retry_policy import Policy, default_policy
 from phylocli.fetch.services import find_services
 from phylocli.fetch.split import Split, clans_of, split_alignments, split_profiles
+from phylocli.formats.provenance import Source
 from phylocli.store import Store, read_sidecar
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def split_release(
     return Release(release, split, hmms, members)
 
 
-def file_source(path: Path, release: str) -> dict[str, Any]:
+def file_source(path: Path, release: str) -> Source:
     """Return what the provenance of a release's records says of the file that they come from."""
     about = read_sidecar(path).get("source", {})
     return {

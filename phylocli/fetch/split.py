@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from phylocli.core import console
 from phylocli.core.errors import BadInputError
 from phylocli.fetch.retry_policy import Policy
 from phylocli.fetch.verify import unpacked
 from phylocli.formats import stockholm
-from phylocli.formats.provenance import provenance
+from phylocli.formats.provenance import Record, Source, provenance
 from phylocli.formats.stockholm import split_accession
 from phylocli.formats.streams import text_lines
 from phylocli.store import Bulk, Store, read_sidecar
@@ -93,7 +93,7 @@ def split_alignments(
     store: Store,
     bulk: Bulk,
     *,
-    source: dict[str, Any],
+    source: Source,
     alignment: str,
     policy: Policy,
     only: Collection[str] | None = None,
@@ -118,7 +118,7 @@ def split_alignments(
         BadInputError: the file is damaged.
     """
     result = Split()
-    base = {**provenance("fetch", {"alignment": alignment, "release": source["release"]}), "inputs": []}
+    base: Record = {**provenance("fetch", {"alignment": alignment, "release": source["release"]}), "inputs": []}
     for record in _watched(path, policy, f"splitting {path.name}"):
         accession = _accession(record)
         if only is not None and accession not in only:
@@ -127,7 +127,7 @@ def split_alignments(
             result.skipped[accession or f"record {len(result.families) + 1}"] = "no Pfam accession"
             continue
         result.families.append(accession)
-        held = {**source, "alignment": alignment, "sha256": hashlib.sha256(record).hexdigest()}
+        held: Source = {**source, "alignment": alignment, "sha256": hashlib.sha256(record).hexdigest()}
         if not refresh and _same(store.family_path(accession), held):
             continue
         name = f"{path.name}, {accession}"
@@ -148,7 +148,7 @@ def split_profiles(
     store: Store,
     bulk: Bulk,
     *,
-    source: dict[str, Any],
+    source: Source,
     policy: Policy,
     only: Collection[str] | None = None,
     refresh: bool = False,
@@ -159,7 +159,7 @@ def split_profiles(
         BadInputError: the file is damaged.
     """
     result = Split()
-    base = {**provenance("fetch", {"release": source["release"]}), "inputs": []}
+    base: Record = {**provenance("fetch", {"release": source["release"]}), "inputs": []}
     for record in _watched(path, policy, f"splitting {path.name}"):
         accession = _accession(record)
         if only is not None and accession not in only:
@@ -168,7 +168,7 @@ def split_profiles(
             result.skipped[accession or f"profile {len(result.families) + 1}"] = "no Pfam accession"
             continue
         result.families.append(accession)
-        held = {**source, "sha256": hashlib.sha256(record).hexdigest()}
+        held: Source = {**source, "sha256": hashlib.sha256(record).hexdigest()}
         if not refresh and _same(store.profile_path(accession), held):
             continue
         try:
@@ -215,7 +215,7 @@ def _accession(record: bytes) -> str | None:
     return split_accession(found.group(1).decode("latin-1"))[0] if found else None
 
 
-def _same(path: Path, source: dict[str, Any]) -> bool:
+def _same(path: Path, source: Source) -> bool:
     """Return whether the store's file came from this very record."""
     if not path.is_file():
         return False

@@ -12,9 +12,10 @@ import importlib.metadata
 import json
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from phylocli.formats.streams import PathLike, file_sha256, fitting_name, is_file, recorded_inputs, write_text
 
@@ -30,6 +31,44 @@ _LIBRARIES = (
     "biopython",
     "scikit-learn",
 )
+
+
+class Source(TypedDict, total=False):
+    """Where an artefact came from: a public service, a release, or a file of the user's."""
+
+    service: str
+    url: str
+    release: str
+    alignment: str
+    query: str | None
+    file: str
+    file_md5: str
+    bytes: int
+    md5: str | None
+    sha256: str
+    time: str
+
+
+class Output(TypedDict):
+    """The artefact."""
+
+    name: str
+    sha256: str
+
+
+class Record(TypedDict, total=False):
+    """A provenance record. What other programs or earlier versions wrote may lack any part."""
+
+    stage: str
+    command: list[str]
+    parameters: Mapping[str, object]
+    seed: int | None
+    inputs: list[dict[str, str | int]]
+    versions: dict[str, str]
+    platform: str
+    time: str
+    source: Source
+    output: Output
 
 
 def versions() -> dict[str, str]:
@@ -50,7 +89,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def provenance(stage: str, parameters: dict[str, Any], seed: int | None = None) -> dict[str, Any]:
+def provenance(stage: str, parameters: Mapping[str, object], seed: int | None = None) -> Record:
     """Return the record for an artefact that `stage` has just made, inputs taken from `recording_inputs`."""
     return {
         "stage": stage,
@@ -73,10 +112,10 @@ def sidecar_path(artefact: PathLike) -> Path:
 def write_sidecar(
     artefact: PathLike | None,
     stage: str,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
     seed: int | None = None,
     *,
-    source: dict[str, Any] | None = None,
+    source: Source | None = None,
 ) -> None:
     """Write the provenance of an output that is complete on disk; does nothing for standard output, devices and pipes.
 

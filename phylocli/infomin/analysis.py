@@ -26,7 +26,7 @@ from phylocli.formats.streams import STDIO, PathLike, atomic_path, locks, write_
 from phylocli.infomin.cells import Cell, as_variation, band_cells, view_cells
 from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw
-from phylocli.infomin.measuring import QUALITIES, SETTLED, measure
+from phylocli.infomin.measuring import QUALITIES, SETTLED, Figures, measure
 from phylocli.pairs import Split, split_clades
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import split_path
@@ -149,12 +149,12 @@ def _parts(family: Family, fraction: float, seed: int) -> list[tuple[str, list[s
     return [(part, [name for name in family.ids if (name in out) == held]) for part, held in HELD_OUT.items()]
 
 
-def _measured(tasks: Sequence[tuple[Path, Path, list[Family], int, Cache]], jobs: int) -> Iterator[dict[str, Any]]:
+def _measured(tasks: Sequence[tuple[Path, Path, list[Family], int, Cache]], jobs: int) -> Iterator[Figures]:
     """Yield the result of `measure` for each run, in order."""
     with console.progress_task("measuring", len(tasks)) as bar, contextlib.ExitStack() as stack:
         if jobs > 1:
             pool = stack.enter_context(WorkerPool(jobs, _begin, (jobs,)))
-            found: Iterator[dict[str, Any]] = pool.map(_measure_run, *zip(*tasks, strict=True))
+            found: Iterator[Figures] = pool.map(_measure_run, *zip(*tasks, strict=True))
         else:
             found = itertools.starmap(_measure_run, tasks)
         for values in found:
@@ -166,7 +166,7 @@ def _begin(jobs: int) -> None:
     limit_threads(threads_each(jobs))
 
 
-def _measure_run(run: Path, source: Path, scored: list[Family], seed: int, cache: Cache) -> dict[str, Any]:
+def _measure_run(run: Path, source: Path, scored: list[Family], seed: int, cache: Cache) -> Figures:
     return measure(run, [source], scored, seed, cache=cache)
 
 
@@ -188,8 +188,7 @@ def _with_trees(families: PathLike, folder: Path) -> tuple[Path, list[Family]]:
     if not made.is_file():
         logger.info(f"{source.name}: inferring trees")
         made.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(made) as path:
-            write_families(infer_trees(iter(records)), path)
+        write_families(infer_trees(iter(records)), made)
     return made, list(read_families(made))
 
 
@@ -199,7 +198,7 @@ def summarise(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
     rows = []
     for cell in cells:
         part = table.filter(pl.col("view") == cell.name)
-        row: dict[str, Any] = {"view": cell.name, "kind": cell.kind, "distance": cell.distance, "seeds": part.height}
+        row: dict[str, object] = {"view": cell.name, "kind": cell.kind, "distance": cell.distance, "seeds": part.height}
         row["ceiling_nats"] = float(part["ceiling_nats"].mean())  # type: ignore[arg-type]
         for column in columns:
             known = part[column].drop_nulls().to_list()

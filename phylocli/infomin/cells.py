@@ -17,7 +17,7 @@ from phylocli.train.sweep import Variation
 
 _DRAWN = 400
 # Encoders have no dropout by default, and the two views would be equal; the rate is that of SimCSE.
-_NEEDED: dict[str, dict[str, Any]] = {"dropout": {"encoder.parameters.dropout": 0.1}}
+_NEEDED = {"dropout": {"encoder.parameters.dropout": 0.1}}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,21 @@ from phylocli.infomin.cells import Cell
 from phylocli.infomin.measuring import QUALITIES
 from phylocli.statistics.bootstrap import holm
 from phylocli.train.sweep.results import interval
+
+
+@dataclass
+class Comparison:
+    """How much better a band is than another view by one quality, with a 95 % interval; None where that is undefined."""
+
+    band: str
+    view: str
+    quality: str
+    seeds: int
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None = None
 
 
 def compare(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
@@ -29,27 +45,22 @@ def compare(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
         `band`, `view`, `quality`, `seeds`, `difference` (the band's minus the view's), `low` and `high` (95 %, Student's t;
         null for one seed), `p` (paired t test, two-sided) and `p_holm`, corrected over all rows of one metric.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Comparison] = []
     for quality in QUALITIES:
-        found: list[dict[str, Any]] = []
+        found = []
         for band, view in _pairs(cells):
             gaps = _gaps(table, band.name, view.name, quality)
             if len(gaps):
                 difference, low, high = interval(list(gaps))
-                row = {
-                    "band": band.name,
-                    "view": view.name,
-                    "quality": quality,
-                    "seeds": len(gaps),
-                    "difference": difference,
-                }
-                found.append({**row, "low": _finite(low), "high": _finite(high), "p": _finite(_p(gaps))})
-        known = [row for row in found if row["p"] is not None]
-        for row, corrected in zip(known, holm([row["p"] for row in known]), strict=True):
-            row["p_holm"] = float(corrected)
+                ends, p = (_finite(low), _finite(high)), _finite(_p(gaps))
+                found.append(Comparison(band.name, view.name, quality, len(gaps), difference, *ends, p))
+        known = [(row, row.p) for row in found if row.p is not None]
+        for (row, _), corrected in zip(known, holm([p for _, p in known]), strict=True):
+            row.p_holm = float(corrected)
         rows += found
-    schema: dict[str, Any] = {"band": pl.String, "view": pl.String, "quality": pl.String, "seeds": pl.Int64}
-    return pl.DataFrame(rows, schema={**schema, **dict.fromkeys(("difference", "low", "high", "p", "p_holm"), pl.Float64)})
+    numbers = dict.fromkeys(("difference", "low", "high", "p", "p_holm"), pl.Float64)
+    words = {"band": pl.String, "view": pl.String, "quality": pl.String}
+    return pl.DataFrame([asdict(row) for row in rows], schema={**words, "seeds": pl.Int64, **numbers})
 
 
 def _pairs(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +44,10 @@ SETTLED = ("model", "estimators", "asked", "steps", "on")
 """Dependencies of a measurement: if one of them changes, it is repeated."""
 
 
+Figures = dict[str, str | int | float | list[str] | None]
+"""What is measured of a run by name, None where it is undefined, and what it depends on."""
+
+
 def measure(
     run: Path,
     inputs: Sequence[Path],
@@ -52,7 +55,7 @@ def measure(
     seed: int,
     *,
     cache: Cache = True,
-) -> dict[str, Any]:
+) -> Figures:
     """Return the metrics of one trained run; earlier results are read from its folder.
 
     The mutual information is that between the run's own embeddings of the two views of held-out pairs: a lower bound on the
@@ -76,15 +79,15 @@ def measure(
     """
     model = Model.load(run / MODEL)
     on = hashlib.sha256("".join(f.tree.to_newick() if f.tree else "" for f in scored).encode()).hexdigest()
-    key = {"model": model.fingerprint, "estimators": list(ESTIMATORS), "asked": PAIRS, "steps": STEPS, "on": on}
+    key: Figures = {"model": model.fingerprint, "estimators": list(ESTIMATORS), "asked": PAIRS, "steps": STEPS, "on": on}
     path = run / MEASURED
     if path.is_file():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: Figures = json.loads(path.read_text(encoding="utf-8"))
         if {name: found.get(name) for name in key} == key:
             return found
     config = TrainConfig.read(run / CONFIG).updated(seed=seed)
     with _silence():
-        values = {**key, **_information(model, config, inputs, cache), **_quality(model, scored)}
+        values: Figures = {**key, **_information(model, config, inputs, cache), **_quality(model, scored)}
     write_text(path, json.dumps(values, indent=1) + "\n")
     return values
 
@@ -104,7 +107,7 @@ def _vectors(model: Model, tokens: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArr
     return found
 
 
-def _information(model: Model, config: TrainConfig, inputs: Sequence[Path], cache: Cache) -> dict[str, Any]:
+def _information(model: Model, config: TrainConfig, inputs: Sequence[Path], cache: Cache) -> Figures:
     """Return the mutual information of held-out views in nats, by estimator."""
     pairs = load_corpus(inputs, config, cache=cache).validation(PAIRS)
     if pairs is None:
@@ -116,7 +119,7 @@ def _information(model: Model, config: TrainConfig, inputs: Sequence[Path], cach
     model.eval()
     data = Paired([str(row) for row in range(len(a))], a, b)
     estimation = MiEstimateConfig(estimators=ESTIMATORS, steps=STEPS, control=False, replicates=100, seed=config.seed)
-    found: dict[str, Any] = {"pairs": len(a)}
+    found: Figures = {"pairs": len(a)}
     for one in estimate(data, estimation):
         name = one.estimator.split(":")[0]
         found[f"nats_{name}"] = one.estimate_nats
@@ -126,7 +129,7 @@ def _information(model: Model, config: TrainConfig, inputs: Sequence[Path], cach
     return {**found, "distance": float(known.mean()) if len(known) else None}
 
 
-def _quality(model: Model, families: Sequence[Family]) -> dict[str, Any]:
+def _quality(model: Model, families: Sequence[Family]) -> Figures:
     """Return the probe metrics on whole members of these families."""
     rows = [
         (s.id, family.accession or family.label, family.clan or family.accession or family.label, s.residues)
@@ -140,7 +143,7 @@ def _quality(model: Model, families: Sequence[Family]) -> dict[str, Any]:
     data = Dataset.from_labels(frame.drop("sequence"), "held-out members", trees=families)
     tasks = sorted({task for task, _, _ in QUALITIES.values()})
     metrics = evaluate(data, [embedding], tasks=tasks, replicates=100).to_polars()
-    found: dict[str, Any] = {"members": len(ids)}
+    found: Figures = {"members": len(ids)}
     for name, (task, level, metric) in QUALITIES.items():
         chosen = metrics.filter(
             (pl.col("embedding") == "run") & (pl.col("task") == task) & (pl.col("metric") == metric)

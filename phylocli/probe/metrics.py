@@ -69,7 +69,7 @@ class Metrics(ReportData):
         check_target(folder)
         # Without the time of day: the same input and seed give the same report.
         kept = ("command", "parameters", "seed", "inputs", "versions", "platform")
-        record = {key: self.provenance[key] for key in kept if key in self.provenance}
+        record = {key: value for key, value in self.provenance.items() if key in kept}
         report = {"format": FORMAT, **asdict(self), "provenance": record}
         with atomic_directory(Path(folder)) as made:
             write_table(self.to_polars(), made / METRICS, metrics_schema(), "parquet")

@@ -122,7 +122,7 @@ def probe(
         seed=config.seed,
     )
     parameters = {**config.to_parameters(), "tasks": [task.name for task in metrics.tasks], "baselines": wanted}
-    metrics.provenance = provenance("probe", parameters, config.seed)
+    metrics.provenance = dict(provenance("probe", parameters, config.seed))
     return metrics
 
 

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from phylocli.formats.family import Family
-from phylocli.formats.provenance import sidecar_path
+from phylocli.formats.provenance import Record, sidecar_path
 from phylocli.formats.stockholm import write_family
 from phylocli.store.names import checked, family_path, profile_path
 
@@ -48,7 +47,7 @@ class Bulk:
         self._waiting: list[tuple[Path, Path]] = []
         self._size = 0
 
-    def family(self, family: Family, sidecar: dict[str, Any]) -> None:
+    def family(self, family: Family, sidecar: Record) -> None:
         """Write a family's record; `sidecar` is complete except for the checksum."""
         text = io.StringIO()
         write_family(family, text)
@@ -58,11 +57,11 @@ class Bulk:
             stream.write(text.getvalue().encode())
         self._add(family_path(self._root, family.accession or family.name), packed.getvalue(), sidecar)
 
-    def profile(self, accession: str, text: bytes, sidecar: dict[str, Any]) -> None:
+    def profile(self, accession: str, text: bytes, sidecar: Record) -> None:
         """Write a family's HMM; `sidecar` is complete except for the checksum."""
         self._add(profile_path(self._root, accession), text, sidecar)
 
-    def _add(self, path: Path, data: bytes, sidecar: dict[str, Any]) -> None:
+    def _add(self, path: Path, data: bytes, sidecar: Record) -> None:
         record = {**sidecar, "output": {"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}}
         self._stage(path, data)
         self._stage(sidecar_path(path), (json.dumps(record, indent=2, default=str) + "\n").encode())

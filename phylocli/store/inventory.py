@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phylocli.core.errors import BadInputError
+from phylocli.formats.provenance import Source
 from phylocli.formats.stockholm import split_accession
 from phylocli.store.names import family_path, profile_path, read_sidecar
 
@@ -84,7 +85,7 @@ def read_entry(root: Path, accession: str) -> Entry:
         ) from error
     entry.profile = profile_path(root, accession).is_file()
     about = read_sidecar(path)
-    source: dict[str, Any] = about.get("source") or {}
+    source = about.get("source") or Source()
     entry.service = str(source.get("service") or "")
     entry.release = str(source.get("release") or "")
     entry.alignment = str(source.get("alignment") or "")

@@ -6,10 +6,10 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from phylocli.core.errors import UsageError
-from phylocli.formats.provenance import sidecar_path
+from phylocli.formats.provenance import Record, sidecar_path
 from phylocli.formats.streams import PathLike
 
 # Names from the network never become paths: accessions in file names consist of letters, digits, `_`, `-` and inner dots
@@ -53,10 +53,10 @@ def checked(name: str) -> str:
     return name
 
 
-def read_sidecar(artefact: PathLike) -> dict[str, Any]:
+def read_sidecar(artefact: PathLike) -> Record:
     """Return the provenance of a file, or {} if there is none that can be read."""
     try:
         found = json.loads(sidecar_path(artefact).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return cast(Record, found) if isinstance(found, dict) else {}

@@ -7,15 +7,14 @@ version; a record and its provenance are changed together under a lock.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats import read_families, write_families
 from phylocli.formats.family import Family
-from phylocli.formats.provenance import write_sidecar
+from phylocli.formats.provenance import Record, Source, write_sidecar
 from phylocli.formats.streams import OutputError, PathLike, locks, open_output, write_text
 from phylocli.store.bulk import Bulk, staged
 from phylocli.store.inventory import read_entry
@@ -101,9 +100,7 @@ class Store:
             )
         return family
 
-    def write(
-        self, family: Family, stage: str, parameters: dict[str, object], *, source: dict[str, Any] | None = None
-    ) -> Path:
+    def write(self, family: Family, stage: str, parameters: Mapping[str, object], *, source: Source | None = None) -> Path:
         """Write a family's record and its provenance atomically, and return its path.
 
         Args:
@@ -121,7 +118,7 @@ class Store:
         return path
 
     def write_profile(
-        self, accession: str, text: bytes, parameters: dict[str, object], *, source: dict[str, Any] | None = None
+        self, accession: str, text: bytes, parameters: Mapping[str, object], *, source: Source | None = None
     ) -> Path:
         """Write a family's HMM and its provenance atomically, and return its path."""
         path = self.profile_path(accession)
@@ -131,7 +128,7 @@ class Store:
             write_sidecar(path, "fetch", parameters, source=source)
         return path
 
-    def origin(self, accession: str) -> dict[str, Any]:
+    def origin(self, accession: str) -> Record:
         """Return the provenance of a family's record, or {} if there is none that can be read."""
         return read_sidecar(self.family_path(accession))
 

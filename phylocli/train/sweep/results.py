@@ -43,7 +43,7 @@ def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) ->
     """
     rows = []
     for run in runs:
-        row: dict[str, Any] = {"run": run.name, "recipe": run.recipe, **run.varied, "seed": run.seed}
+        row: dict[str, object] = {"run": run.name, "recipe": run.recipe, **run.varied, "seed": run.seed}
         row.update(setting=run.setting, status="waiting", error=errors.get(run.name, ""), steps=0, seconds=0.0)
         row.update(dict.fromkeys(METRIC_COLUMNS))
         metrics = folder / run.name / METRICS
@@ -71,8 +71,8 @@ def _column(values: list[Any]) -> list[Any]:
     return [json.dumps(value) if isinstance(value, list | dict) else str(value) for value in values]
 
 
-def _figures(metrics: pl.DataFrame) -> dict[str, Any]:
-    found: dict[str, Any] = {"steps": int(metrics["step"][-1]), "seconds": float(metrics["seconds"].sum())}
+def _figures(metrics: pl.DataFrame) -> dict[str, float]:
+    found: dict[str, float] = {"steps": int(metrics["step"][-1]), "seconds": float(metrics["seconds"].sum())}
     for figure in FIGURES:
         values = metrics[figure].drop_nulls().to_list() if figure in metrics.columns else []
         if values:
