@@ -18,14 +18,14 @@ Indices = npt.NDArray[np.int64]
 
 
 def blosum_order(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return ASCII letters as numbers in the order of BLOSUM62; what it lacks is `X`."""
+    """Return ASCII letters as indices in the order of BLOSUM62; other letters are `X`."""
     return _ORDER[text]
 
 
 def _along(
     letters: npt.NDArray[np.uint8], offsets: Indices, query: Indices, target: Indices, diagonal: Indices
 ) -> Iterator[tuple[slice, Indices, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
-    """Yield parts of the pairs: which, how many residues each has on its diagonal, and the letters of both there."""
+    """Yield batches of pairs: their indices, lengths of their diagonals, and the letters of both sequences on them."""
     from_query = np.maximum(diagonal, 0)
     from_target = from_query - diagonal
     lengths = np.diff(offsets)
@@ -50,8 +50,8 @@ def ungapped_scores(
     """Return the score of the best stretch without gaps of pairs of sequences, each on one diagonal.
 
     Args:
-        letters: all sequences one after another, as `blosum_order` gives.
-        offsets: where each sequence starts, and where the last ends.
+        letters: all sequences concatenated, as returned by `blosum_order`.
+        offsets: start of each sequence, and end of the last.
         query: indices of sequences, shape (pairs,).
         target: likewise.
         diagonal: place in the query less place in the target, shape (pairs,).
@@ -61,8 +61,8 @@ def ungapped_scores(
     """
     scores = np.zeros(len(query), dtype=np.int64)
     for part, length, a, b in _along(letters, offsets, query, target, diagonal):
-        # Kadane's scan of all pairs at once: the sum so far less its lowest before. A drop deeper than any sum between
-        # pairs makes the lowest start anew with each.
+        # Kadane's algorithm for all pairs at once: cumulative sum minus its running minimum. A drop larger than any sum
+        # between pairs restarts the minimum for each.
         total = np.cumsum(_SCORES[a, b], dtype=np.int64)
         drop = np.repeat(np.arange(len(length)), length) * (16 * (len(total) + 1))
         ahead = np.concatenate(([0], total[:-1])) - drop
@@ -77,7 +77,7 @@ def ungapped_scores(
 def identities(
     letters: npt.NDArray[np.uint8], offsets: Indices, query: Indices, target: Indices, diagonal: Indices
 ) -> npt.NDArray[np.int64]:
-    """Return how many residues pairs of sequences have in common, each on one diagonal, shape (pairs,).
+    """Return the number of identical residues of pairs of sequences, each on one diagonal, shape (pairs,).
 
     The arguments are those of `ungapped_scores`; any letters do.
     """

@@ -1,4 +1,4 @@
-"""From unlabelled sequences to families: the records that `fetch` gives, and the table of their members."""
+"""Families from unlabelled sequences: records as in `fetch`, and the table of their members."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Member:
     Attributes:
         id: the sequence's id as the user wrote it.
         region: where in it.
-        score: bits; NaN where no search has found it.
+        score: bits; NaN if it was not found by a search.
         evalue: HMMER's independent E-value, NaN likewise.
     """
 
@@ -61,10 +61,10 @@ class _Draft:
 
 
 class Families:
-    """The families of a set of sequences: iterate for their aligned records, ask `members()` for the table.
+    """The families of a set of sequences: iterate over their aligned records, or call `members()` for the table.
 
     Largest family first, and by the first member's id among equals; the members of a record by id. Use as a context manager,
-    or call `close` at the end: it holds threads.
+    or call `close` at the end, because it holds threads.
     """
 
     def __init__(self, pool: Pool, drafts: list[_Draft], note: str, executor: Executor) -> None:
@@ -88,7 +88,7 @@ class Families:
         return len(self._drafts)
 
     def summary(self) -> str:
-        """Return what was found, in a sentence."""
+        """Return a summary in one sentence."""
         grouped = {m.id for draft in self._drafts for m in draft.members}
         total = sum(map(len, self._pool.ids))
         largest = len(self._drafts[0].members) if self._drafts else 0
@@ -121,9 +121,9 @@ class Families:
         )
 
     def name(self, member: Member) -> str:
-        """Return how a record calls a member: its id where the whole sequence is one, else `id/from-to` as in Pfam.
+        """Return the name of a member in a record: its id if it is the whole sequence, else `id/from-to` as in Pfam.
 
-        Where another sequence has that very id (a protein beside its own domains), `.2`, `.3`, … follows.
+        If another sequence already has this id (a protein and its own domains), `.2`, `.3`, … is appended.
         """
         region = member.region
         if region.length == self._pool.lengths[region.sequence]:
@@ -135,7 +135,7 @@ class Families:
         """Return the table of members, with the columns of `tables.members_schema()`, by id and place.
 
         Args:
-            singletons: with a row, without a family, for each sequence of which no family has any part.
+            singletons: include a row, without a family, for each sequence without any part in a family.
         """
         import polars as pl
 
@@ -205,7 +205,7 @@ def _drafts(pool: Pool, groups: list[Group], min_size: int, prefix: str) -> list
         found.append((members, group.profile))
     had = {hit.region.sequence for group in groups for hit in group.members}
     for index, ids in enumerate(pool.ids):
-        # Copies of one sequence are homologs without a search, unless nothing is known of their residues.
+        # Identical sequences are homologs without a search, unless all residues are unknown.
         if index not in had and len(ids) >= min_size and set(pool.residues[index]) & set(alphabet.AMINO_ACIDS):
             region = Region(index, 1, int(pool.lengths[index]))
             found.append(([Member(name, region, math.nan, math.nan) for name in ids], None))

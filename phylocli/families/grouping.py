@@ -19,12 +19,12 @@ from phylocli.families.searching import Hit, Region, Searcher
 # Seeds that are grown at once. A constant: with the number of threads the outcome would change too.
 _BATCH = 32
 _LOOK_AHEAD = 256
-# Seeds are taken by neighbours a residue, for which a short sequence counts as no shorter than about this: a protein of many
-# domains has many neighbours, but of all its domains, and a fragment has many for its length.
+# Seeds are ordered by neighbours per residue, with at least about this length for short sequences: a multi-domain protein
+# has many neighbours, but of all its domains, and a fragment has many for its length.
 _TYPICAL_LENGTH = 400
 # A longer stretch is tried in windows that overlap by half.
 _LONGEST_SEED = 1000
-# A family gives way to a larger one that has at least this part of its members.
+# A family is absorbed by a larger one that has at least this fraction of its members.
 _SHARED = 0.5
 # For a family to be cut, its part must be seen on its own at least so often, and in this proportion to the family's size.
 _OWN_MEMBERS = 3
@@ -34,9 +34,9 @@ _OWN_PART = 0.2
 class Grouping:
     """Greedy grouping of the sequences that a graph connects.
 
-    Seeds are sequences, or what is left of them, from the one with the most neighbours on; a batch of seeds, none a
-    neighbour of another, is grown in parallel against the same state, then committed in order; a seed whose members another
-    of its batch has taken is grown again.
+    Seeds are sequences, or remaining parts of them, starting with the most neighbours. A batch of seeds without neighbours
+    among them is grown in parallel from the same state, then committed in order; a seed whose members were taken by another
+    of its batch is grown again.
     """
 
     def __init__(self, ledger: Ledger, searcher: Searcher, graph: csr_array) -> None:
@@ -150,8 +150,9 @@ class Grouping:
     def _gives_way(self, number: int, grown: Grown) -> bool:
         """Return whether a family is to be dissolved into the one that has grown now.
 
-        It is where the new one, with what it claims, is larger and has at least half of its members. Where the new profile
-        sees but a part of those members (a domain of a protein of several), it must have been seen apart from them too.
+        This is the case if the new family, with its claims, is larger and has at least half of the members. If the new
+        profile covers only a part of those members (a domain of a multi-domain protein), it must also have been found apart
+        from them.
         """
         old = self.ledger.groups[number].members
         claims = grown.claimed[number]

@@ -1,11 +1,11 @@
-"""From one seed to a family: choose the seed's domain, build a profile, search, and go on until no member is new.
+"""Growth of a family from one seed: choose the seed's domain, build a profile, search, and repeat until no member is new.
 
 An iterated profile search, as PSI-BLAST (Altschul et al. 1997, doi:10.1093/nar/25.17.3389) and jackhmmer (Johnson, Eddy and
 Portugaly 2010, doi:10.1186/1471-2105-11-431) do it, with two additions that keep it to one domain:
 
 - the seed is cut to the stretch on which its hits agree, before any profile is built;
-- a member has to cover more than half of the profile, so any two members share a part of it, and proteins that have nothing
-  in common but a third, which holds a domain of each, never meet.
+- a member must cover more than half of the profile, so any two members overlap, and proteins that are related only through a
+  third protein with a domain of each are never in one family.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from phylocli.families.searching import Hit, Region, Searcher, rows_of
 if TYPE_CHECKING:
     from pyhmmer.plan7 import HMM
 
-# Neighbours that the seed itself is searched against, evenly spaced by length where there are more; the rest wait for the
-# profile, which takes the same time and sees more.
+# Maximum number of neighbours that the seed itself is searched against, evenly spaced by length; the rest are searched with
+# the profile, which takes the same time and is more sensitive.
 _MOST_FIRST = 30
 # A last search of everything is worth it where so large a part was found after the first.
 _FOUND_LATER = 0.3
-# What a residue costs that a hit leaves out of a stretch, where one that it aligns is worth 1; see `agreed_stretch`.
-# High, as a stretch that is too short is mended later by its flanks or by a family beside it, one too long is not.
+# Cost of a residue of a region that a hit does not align, relative to the gain of an aligned one; see `agreed_stretch`.
+# High, since a region that is too short is extended later by its flanks or by an adjacent family, but not shortened.
 _UNALIGNED_COST = 1.5
 
 # From members to the sequences that are worth a search for more, with themselves.
@@ -38,10 +38,10 @@ Neighbours = Callable[[Iterable[int]], set[int]]
 
 @dataclass
 class Grown:
-    """What came of a seed.
+    """The result of a seed.
 
     Attributes:
-        profile: the HMM of the last round; None where the seed has no homolog.
+        profile: the HMM of the last round; None if the seed has no homolog.
         members: the hits in residues that no family had, best first. Without a profile: none.
         claimed: hits in residues that a family had already, by that family's number.
     """
@@ -56,10 +56,11 @@ def agreed_stretch(
 ) -> tuple[int, int]:
     """Return the stretch of a query that most hits agree on, 1-based and inclusive.
 
-    Of the stretches that the hits align, and the whole query, it is the one of most worth: over the hits that overlap with
-    at least `coverage` of it, the residues that they align less `_UNALIGNED_COST` times those that they leave out. A long
-    stretch that few hits cover, or that many leave a good part of, gives way to the part that they share, which is how the
-    domains of a protein of several show: hits to one of them end with it. Ties go to the longer stretch, then to the first.
+    Of the regions aligned by the hits, and the whole query, this is the one with the highest value: over the hits that
+    overlap with at least `coverage` of it, the number of aligned residues minus `_UNALIGNED_COST` times the number of
+    unaligned ones. A long region that few hits cover, or of which many miss a large part, loses to their common part; this
+    separates the domains of a multi-domain protein, since hits to one of them end with it. Ties go to the longer region,
+    then to the first.
 
     Args:
         starts: first query position of each hit, 1-based, shape (hits,).
@@ -82,9 +83,9 @@ def agreed_stretch(
 def grow(searcher: Searcher, seed: Region, ledger: Ledger, neighbours: Neighbours) -> Grown:
     """Grow a family from a stretch of a sequence that no family has.
 
-    The first search is with the stretch itself; its hits choose the domain and make the first profile, whose match columns
-    stay. Then what was not found is searched again with a profile of what was, until nothing is new, and at the end
-    everything once more with the last profile.
+    The first search is with the region itself; its hits choose the domain and make the first profile, whose match columns
+    are kept. Then the sequences not found are searched again with a profile of those found, until there are no new ones, and
+    finally all are searched with the last profile.
     """
     settings = searcher.settings
     candidates = neighbours([seed.sequence])

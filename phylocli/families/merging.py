@@ -1,7 +1,7 @@
-"""Pieces of one domain put together.
+"""Merging of families that are fragments of one domain.
 
-A search from a seed that is short of an insertion, or whose kin are too distant to align throughout, finds a part of a
-domain; the rest then comes as a family of its own, with the same members. What never occurs apart is one family.
+A search from a seed without an insertion, or whose homologs are too distant to align completely, finds a part of a domain;
+the rest then becomes a separate family with the same members. Domains that never occur apart form one family.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from phylocli.families.searching import CHAIN_INSERTION, Hit, Searcher, row_of
 if TYPE_CHECKING:
     from pyhmmer.plan7 import HMM
 
-# Families that stand side by side in this part of the larger one's members are two pieces of one.
+# Families that are adjacent in this fraction of the larger one's members are two fragments of one domain.
 _TOGETHER = 0.9
 
 
 def join_pieces(ledger: Ledger, searcher: Searcher, executor: Executor) -> None:
-    """Join families that nearly always stand next to each other, in the same order, until no two are left that do."""
+    """Merge families that are nearly always adjacent, in the same order, until there are no more."""
     refused: set[tuple[int, int]] = set()
     while pairs := [pair for pair in companions(ledger.groups) if pair[:2] not in refused]:
         touched: set[int] = set()
@@ -61,7 +61,7 @@ def companions(groups: dict[int, Group]) -> list[tuple[int, int, list[tuple[Hit,
 def _searched(
     groups: dict[int, Group], searcher: Searcher, left: int, right: int, together: list[tuple[Hit, Hit]]
 ) -> tuple[HMM | None, list[Hit]]:
-    """Return the profile of two families side by side, or None, and what it finds in their sequences."""
+    """Return the profile of two adjacent families, or None, and its hits in their sequences."""
     first, second = groups[left], groups[right]
     best = sorted(together, key=lambda pair: (-pair[0].score - pair[1].score, pair[0].region.sequence))
     rows = [row_of(a, first.length) + row_of(b, second.length) for a, b in best]
@@ -73,7 +73,7 @@ def _searched(
 
 
 def _join(ledger: Ledger, left: int, right: int, profile: HMM, hits: list[Hit], together: int) -> bool:
-    """Put one family in the place of two where it keeps enough of their members; return whether it does."""
+    """Replace two families by one if it keeps enough of their members; return whether it does."""
     first, second = ledger.dissolve(left), ledger.dissolve(right)
     members, _ = ledger.sort_out(hits)
     if len(members) < _TOGETHER * together:

@@ -57,7 +57,7 @@ class Pool:
         return easel.DigitalSequenceBlock(amino(), [self._digital[i] for i in members])
 
     def segment(self, index: int, start: int, end: int, name: str = "query") -> easel.DigitalSequence:
-        """Return a part of a sequence, 1-based and inclusive, as HMMER takes it."""
+        """Return a part of a sequence, 1-based and inclusive, in HMMER's format."""
         return digital(self.residues[index][start - 1 : end], name)
 
     def letters(self, index: int) -> bytes:

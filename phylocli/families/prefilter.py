@@ -1,11 +1,11 @@
 """Which sequences may be homologous at all: pairs that share spaced words of a reduced alphabet on nearby diagonals.
 
-Comparing all sequences with all by profile takes hours where this takes seconds; every pair that it lets through is judged
-by HMMER afterwards, so it decides what is compared and never what is a family.
+Comparing all sequences by profile takes hours, this takes seconds. Every candidate pair is later evaluated by HMMER, so the
+prefilter determines which pairs are compared, never the families.
 
-Two words within a band of diagonals are asked for, as in BLAST's two-hit rule (Altschul et al. 1997,
-doi:10.1093/nar/25.17.3389). Words grow with the input, so that the chance matches of a residue, and with them the time per
-residue, stay the same.
+Two words within a band of diagonals are required, as in BLAST's two-hit rule (Altschul et al. 1997,
+doi:10.1093/nar/25.17.3389). Words are longer for larger inputs, so that the number of chance matches per residue, and hence
+the time per residue, is constant.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from phylocli.families.diagonals import blosum_order, ungapped_scores
 from phylocli.families.pool import Pool
 from phylocli.families.spaced_seeds import blocks, reduced_letters, word_codes
 
-# 1 / sum of squared class frequencies in proteins: what a letter of the reduced alphabet is worth against chance.
+# 1 / sum of squared class frequencies in proteins: factor per letter by which chance matches decrease.
 EFFECTIVE_LETTERS = 6.2
-# Chance matches of one word that are put up with.
+# Accepted number of chance matches per word.
 CHANCE_MATCHES = 5.0
 
 PATTERNS: dict[int, tuple[str, ...]] = {
@@ -51,12 +51,12 @@ _ENTRIES_AT_ONCE = 400_000
 
 @dataclass
 class _Index:
-    """The words of one pattern, 9 bytes a residue.
+    """The words of one pattern, 9 bytes per residue.
 
     Attributes:
         positions: where words are, sorted by word, shape (words,).
-        start: for each position of the text where its word's list starts, shape (residues,).
-        size: for each position how many of that list are looked at, 0 where no word is, shape (residues,).
+        start: for each position of the text, the start of its word's list, shape (residues,).
+        size: for each position, the number of entries of that list to use, 0 if there is no word, shape (residues,).
     """
 
     positions: npt.NDArray[np.int32]
@@ -65,7 +65,7 @@ class _Index:
 
 
 def word_weight(residues: int) -> int:
-    """Return how many letters a word needs, for an input of so many residues."""
+    """Return the number of letters of a word, for an input with this many residues."""
     wanted = np.log(max(residues, 1) / CHANCE_MATCHES) / np.log(EFFECTIVE_LETTERS)
     return int(np.clip(np.ceil(wanted), min(PATTERNS), max(PATTERNS)))
 
@@ -196,6 +196,6 @@ def _heads(key: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArr
 
 
 def _runs(key: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the values of runs of equal values, and how long each run is."""
+    """Return the values of runs of equal values, and their lengths."""
     heads, values = _heads(key)
     return values, np.diff(np.append(heads, len(key)))

@@ -26,12 +26,12 @@ _CALIBRATION = 25
 # Columns with fewer residues are insertions. HMMER's own 0.5 would shorten the profile round by round, as members that are
 # aligned in part leave its ends thin.
 _COLUMN_OCCUPANCY = 0.2
-# Columns, evenly spaced, that the effective number is found on; an eighth of them where that is more.
+# Number of columns, evenly spaced, for computing the effective number; an eighth of the columns if that is more.
 _SAMPLED_COLUMNS = 64
 _ENTROPY_TOLERANCE = 0.01
 _ENTROPY_STEPS = 8
 _FIRST_GUESS = 4.0
-# About how much the relative entropy of a column rises, in bits, as the number of sequences grows by a factor e.
+# Approximate increase of a column's relative entropy, in bits, as the number of sequences grows by a factor e.
 _USUAL_SLOPE = 0.2
 _GAPS = np.frombuffer(b"-.", dtype=np.uint8)
 
@@ -82,10 +82,10 @@ class Builders:
 
 
 def effective_number(letters: npt.NDArray[np.uint8], background: plan7.Background) -> float:
-    """Return how many sequences the rows of an alignment are to count as, between 0 and their number.
+    """Return the effective number of sequences in an alignment, between 0 and the number of rows.
 
-    It is the number with which the mean relative entropy of a match column to the background is what HMMER aims at: 0.59
-    bits, or more for a profile so short that its best score would not reach 45 bits above the log of its size.
+    With this number, the mean relative entropy of a match column to the background has HMMER's target: 0.59 bits, or more
+    for a profile so short that its best score would not exceed the log of its size by 45 bits.
 
     Args:
         letters: match columns of the alignment, ASCII, shape (rows, columns).

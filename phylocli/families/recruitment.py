@@ -1,4 +1,4 @@
-"""Recruitment: near-duplicates, left out before, join the families of their representatives."""
+"""Recruitment: near-duplicates that were excluded are added to the families of their representatives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from phylocli.families.searching import Hit, Searcher
 
 
 def followers(chosen: npt.NDArray[np.int64]) -> dict[int, list[int]]:
-    """Return the near-duplicates of each representative, itself not, by what `redundancy.representatives` gives."""
+    """Return the near-duplicates of each representative, without itself, from the result of `redundancy.representatives`."""
     found: dict[int, list[int]] = {}
     for index in np.flatnonzero(chosen != np.arange(len(chosen))).tolist():
         found.setdefault(int(chosen[index]), []).append(index)
@@ -31,7 +31,7 @@ def star_graph(chosen: npt.NDArray[np.int64]) -> csr_array:
 
 
 def recruit(ledger: Ledger, searcher: Searcher, chosen: npt.NDArray[np.int64], executor: Executor) -> None:
-    """Search each family's profile against the near-duplicates of its members; the best hit has a residue."""
+    """Search each family's profile against the near-duplicates of its members; each residue goes to the best hit."""
     left_out = followers(chosen)
 
     def hits_of(number: int) -> list[Hit]:

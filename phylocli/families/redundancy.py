@@ -1,8 +1,8 @@
 """Near-duplicates of longer sequences: families are grown without them, and have them back at the end.
 
-As Linclust does it (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5), in time linear in the input: each sequence
-is known by a few of its words, those with the lowest hashes; those of similar length that share a word are compared with the
-longest of them, and left out where that one represents them.
+As in Linclust (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5), in time linear in the input: each sequence is
+represented by a few of its words, those with the lowest hashes. Sequences of similar length that share a word are compared
+with the longest of them, and excluded if that one represents them.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from phylocli.families.spaced_seeds import blocks, reduced_letters, word_codes
 
 # Residues that a sequence has in common with its representative, on one diagonal, as a part of the longer of the two.
 IDENTITY = 0.5
-# Length of a sequence as a part of its representative's. Fragments are not left out: a domain seen alone is what tells
-# the domain's bounds.
+# Minimum length of a sequence relative to its representative. Fragments are not excluded: a domain that occurs on its own
+# shows the domain boundaries.
 LENGTH = 0.8
 _PATTERN = "111111111111"
 _WORDS = 20
 _RESIDUES_AT_ONCE = 1_000_000
-# Odd, so that the product is a permutation of 64-bit numbers (Knuth's multiplicative hashing). With the second, what the
-# first has left is compared once more by other words.
+# Odd, so that the product is a permutation of 64-bit numbers (Knuth's multiplicative hashing). The second pass compares the
+# rest of the first by other words.
 _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)
 
 
 def representatives(pool: Pool, identity: float = IDENTITY) -> Indices:
     """Return the index of the sequence that represents each sequence of a pool, itself for most, shape (n,).
 
-    A representative is no shorter than what it represents and no longer than 1 / `LENGTH` of it, represents itself, and has
-    at least `identity` of its residues in common with it, on one diagonal.
+    A representative is at least as long as the sequences that it represents, and at most 1 / `LENGTH` times as long; it
+    represents itself, and shares at least `identity` of its residues with them, on one diagonal.
     """
     chosen = np.arange(len(pool))
     text = pool.text()
@@ -82,7 +82,7 @@ def _words(
 
 
 def _pairs(words: tuple[npt.NDArray[np.uint64], Indices, Indices], classes: Indices) -> tuple[Indices, Indices, Indices]:
-    """Return each sequence with the longest that shares a word and a class of length: (longest, other, diagonal), unique."""
+    """Return each sequence with the longest that shares a word and a length class: (longest, other, diagonal), unique."""
     mixed, sequence, place = words
     order = np.lexsort((place, sequence, classes[sequence], mixed))
     mixed, sequence, place = mixed[order], sequence[order], place[order]

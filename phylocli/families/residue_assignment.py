@@ -15,7 +15,7 @@ from phylocli.families.searching import Hit, Region, Settings
 if TYPE_CHECKING:
     from pyhmmer.plan7 import HMM
 
-# Residues beside a member that a family takes along: too few for a domain, and local alignments fray.
+# Flanking residues that are added to a member: too few for a domain, since ends of local alignments are uncertain.
 _FRAYED = 10
 FREE = -1
 
@@ -34,10 +34,10 @@ class Group:
 
 
 class Ledger:
-    """The families there are, by number, and the owner of every residue of a pool.
+    """The current families, by number, and the owner of every residue of a pool.
 
     Attributes:
-        owner: the number of the family that has a residue, or `FREE`, shape (residues,).
+        owner: the number of the family that owns a residue, or `FREE`, shape (residues,).
         groups: the families.
     """
 
@@ -60,7 +60,7 @@ class Ledger:
         return bool((self.owners(region) == FREE).all())
 
     def free_residues(self, index: int) -> int:
-        """Return how many residues of a sequence no family has."""
+        """Return the number of residues of a sequence without a family."""
         return int(np.count_nonzero(self.owner[self.pool.offsets[index] : self.pool.offsets[index + 1]] == FREE))
 
     def free_stretches(self, index: int) -> list[Region]:
@@ -69,7 +69,7 @@ class Ledger:
         return [Region(index, int(a) + 1, int(b)) for a, b in _free_runs(self.owner[low:high])]
 
     def free_part(self, region: Region) -> tuple[Region | None, int]:
-        """Return the longest free run of a region where it is most of it, and the family that has the most of the rest."""
+        """Return the longest free run of a region if it is most of it, and the family that owns most of the rest."""
         owners = self.owners(region)
         taken = owners[owners != FREE]
         if not len(taken):
@@ -118,7 +118,7 @@ class Ledger:
         return number
 
     def add(self, number: int, hit: Hit) -> None:
-        """Enter a further member of a family, with its frayed ends."""
+        """Add a member to a family, including its uncertain ends."""
         self.owners(hit.region)[:] = number
         group = self.groups[number]
         group.members.append(self._kept(hit, number, group.length))
@@ -143,10 +143,10 @@ class Ledger:
         return replace(hit, region=region)
 
     def _with_ends(self, hit: Hit, length: int) -> Region:
-        """Return a member's region with the free residues beside it that its alignment has only failed to reach.
+        """Return a member's region extended by adjacent free residues that its alignment did not reach.
 
-        A flank is taken along where the profile positions that the alignment lacks on that side account for it, give or take
-        `_FRAYED` residues. A longer flank may hold a domain of its own and stays free.
+        A flank is included if the profile positions missing from the alignment on that side account for it, within `_FRAYED`
+        residues. A longer flank may contain a separate domain and stays free.
         """
         region = hit.region
         base = int(self.pool.offsets[region.sequence])

@@ -1,4 +1,4 @@
-"""Searches with HMMER: by a single stretch of a sequence, and by a profile."""
+"""Searches with HMMER: with a region of a sequence, and with a profile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from phylocli.hmmer import SearchOptions
 if TYPE_CHECKING:
     from pyhmmer import plan7
 
-# HMMER reports what lies on both sides of a long insertion or a worn stretch as two domains; such pieces are chained up to
+# HMMER reports parts on both sides of a long insertion or a divergent region as two domains; such pieces are chained up to
 # these distances, in profile positions and in residues of the target.
 _CHAIN_GAP = 100
 CHAIN_INSERTION = 200
@@ -27,12 +27,12 @@ _CHAIN_OVERLAP = 15
 
 @dataclass(frozen=True)
 class Settings:
-    """What makes a hit a member.
+    """The conditions for members.
 
     Attributes:
         evalue: highest E-value of a domain hit (HMMER's independent E-value, for a search of all sequences given).
         coverage: smallest part of the profile that a member covers, more than 0.5.
-        min_length: shortest stretch, in residues, that is tried as a domain of its own.
+        min_length: minimum length, in residues, of a region that is tried as a separate domain.
         max_rounds: most searches with one profile.
         threads: CPU threads; no result depends on it.
     """
@@ -68,7 +68,7 @@ class Hit:
         evalue: HMMER's independent E-value.
         profile_start: first profile position of the alignment, 1-based.
         profile_end: last one, inclusive.
-        row: the aligned letters of those positions, `-` where the target has none; insertions left out.
+        row: the aligned letters of those positions, `-` if the target has none; insertions are left out.
     """
 
     region: Region
@@ -140,8 +140,8 @@ class Searcher:
 def chained(hits: list[Hit]) -> list[Hit]:
     """Return the hits of one search, pieces of one domain joined: collinear in profile and target, and close to each other.
 
-    Repeats of a domain are not joined: the second starts anew in the profile. A joined hit has the sum of the scores and the
-    better E-value.
+    Repeats of a domain are not joined, because the second starts again in the profile. A joined hit has the sum of the
+    scores and the better E-value.
     """
     joined: list[Hit] = []
     for hit in sorted(hits, key=lambda h: (h.region.sequence, h.region.start, h.region.end)):

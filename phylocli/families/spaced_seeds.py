@@ -29,23 +29,23 @@ _TABLE = _table()
 
 
 def reduced_letters(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the classes of ASCII letters, in the text's shape; 255 for what is in none, such as X."""
+    """Return the classes of ASCII letters, in the text's shape; 255 for letters without a class, such as X."""
     return _TABLE[text]
 
 
 def word_codes(
     reduced: npt.NDArray[np.uint8], owner: npt.NDArray[np.int32], pattern: str
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
-    """Return the words of a text that lie in one sequence and are no runs or the like, which say nothing of kinship.
+    """Return the words of a text that are within one sequence and are not low-complexity, which would be uninformative.
 
     Args:
         reduced: classes of the letters, shape (residues,).
         owner: the sequence of each, shape (residues,).
-        pattern: of a word, `1` where a letter counts.
+        pattern: of a word, `1` for positions that count.
 
     Returns:
-        Where words start, ascending, and their codes: numbers below 10 to the power of the letters that count, in 32 bits
-        where they fit, as memory is what the number of sequences is bounded by.
+        Start positions of the words, ascending, and their codes: numbers below 10 to the power of the word's weight, in 32
+        bits if possible, since memory limits the number of sequences.
     """
     places = [i for i, mark in enumerate(pattern) if mark == "1"]
     count = max(len(reduced) - len(pattern) + 1, 0)

@@ -19,14 +19,14 @@ from phylocli.store import Store, remove_families
 
 
 def _of_prefix(store: Store, prefix: str) -> list[str]:
-    """Return the accessions of a store that `find_families` could give with this prefix."""
+    """Return the accessions in a store that `find_families` could produce with this prefix."""
     return [name for name in store.accessions() if re.fullmatch(rf"{re.escape(prefix)}\d{{5,}}", name)]
 
 
 def check_store(store: PathLike, source: PathLike | None, config: FamiliesConfig) -> None:
     """Refuse to overwrite families of another run.
 
-    A run that was interrupted may be repeated: the same file and options give the same records.
+    An interrupted run may be repeated: the same file and options give the same records.
 
     Raises:
         UsageError: the store has families under the prefix that are not of this file and this configuration.
@@ -54,10 +54,10 @@ def write_records(
     *,
     replace: bool = False,
 ) -> None:
-    """Write the aligned records to a path, or `-`/None for standard output, and each to the store where one is given.
+    """Write the aligned records to a path, or `-`/None for standard output, and each to the store if one is given.
 
     Args:
-        families: what was found.
+        families: the result of `find_families`.
         target: the file.
         store: the store's folder.
         config: how they were found, for the provenance.

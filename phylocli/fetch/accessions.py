@@ -1,4 +1,4 @@
-"""Families as users name them: `PF00042`, `pf00042.27`, `CL0090`, `IPR000971`, `P68871`, `globin`, a file of them."""
+"""Families as given by users: `PF00042`, `pf00042.27`, `CL0090`, `IPR000971`, `P68871`, `globin`, a file of them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _OTHERS = (
     ("ncbifam", r"TIGR[0-9]{5}|NF[0-9]{6}"),
     ("sfld", r"SFLD[FGS][0-9]{5}"),
 )
-"""Databases whose accessions InterPro knows, as its API calls them."""
+"""Databases whose accessions InterPro can look up, as its API calls them."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A family that was asked for: its accession, and the version where one was named."""
+    """A requested family: its accession, and the version if given."""
 
     accession: str
     version: str = ""
@@ -44,7 +44,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Foreign:
-    """An accession of another database than Pfam, from which InterPro knows the way to Pfam.
+    """An accession of another database than Pfam, which InterPro maps to Pfam.
 
     Attributes:
         database: as InterPro's API calls it; `uniprot` for a protein.
@@ -57,16 +57,16 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Name:
-    """What may be the name of a family, or part of it."""
+    """A possible name of a family, or part of one."""
 
     text: str
 
 
 def recognise(text: str) -> Wanted | Foreign | Name:
-    """Return what a text names.
+    """Return the type of a text.
 
     Raises:
-        UsageError: it begins as a Pfam accession and is none, or it has no letter.
+        UsageError: it starts like a Pfam accession but is not valid, or it contains no letter.
     """
     given = text.strip()
     upper = given.upper()
@@ -79,7 +79,7 @@ def recognise(text: str) -> Wanted | Foreign | Name:
     if protein:
         return Foreign("uniprot", protein.group(1))
     if len(given) < 2 or not any(letter.isalpha() for letter in given) or not given.isprintable():
-        raise UsageError(f"{shorten(text, 40)!r} names no family", fix=f"give {FAMILIES_LOOK_LIKE}")
+        raise UsageError(f"{shorten(text, 40)!r} is not a family", fix=f"give {FAMILIES_LOOK_LIKE}")
     return Name(given)
 
 
@@ -116,7 +116,7 @@ def parse_clan(text: str) -> str:
 
 
 def read_list(source: PathLike | None) -> list[str]:
-    """Return the first word of each line of a file or pipe; empty lines and what follows a `#` are left out.
+    """Return the first word of each line of a file or pipe; empty lines and text after `#` are ignored.
 
     Raises:
         BadInputError: nothing in it.
@@ -128,7 +128,7 @@ def read_list(source: PathLike | None) -> list[str]:
             words = line.split("#", 1)[0].replace(",", " ").split()
             found += words[:1]
     if not found:
-        raise BadInputError(f"{name} names nothing", fix="give one accession a line")
+        raise BadInputError(f"{name} contains no accession", fix="give one accession per line")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Why there is no connection to a service: the network, the name, the firewall or the proxy, in words for the user."""
+"""Reasons for a missing connection to a service: the network, the name, the firewall or the proxy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from phylocli.core.errors import ServiceError
 
-_FIX = "without a network, 'phylocli store import FILE' puts families into the store, and --offline uses only what is there"
+_FIX = "without a network, 'phylocli store import FILE' adds families to the store, and --offline uses only the store"
 
 
 class UnreachableError(ServiceError):
@@ -20,11 +20,11 @@ class UnreachableError(ServiceError):
 def explain_no_connection(
     error: requests.exceptions.RequestException, url: str, host: str, waited: float
 ) -> UnreachableError | None:
-    """Return why a request got no connection; None where it got one, which then broke.
+    """Return why a request got no connection; None if a connection was made and then broke.
 
     Args:
         error: of requests.
-        url: that was asked for.
+        url: the requested URL.
         host: of that address, as messages call it.
         waited: seconds that a connection has to open.
     """
@@ -49,20 +49,20 @@ def explain_no_connection(
 
 
 def root_cause(error: BaseException) -> str:
-    """Return what failed in the first place, in the words of the system: `Connection reset by peer`."""
+    """Return the original failure in the words of the system: `Connection reset by peer`."""
     causes = list(_causes(error))
     return _os_words(causes) or str(causes[-1]).split("\n", 1)[0][:200]
 
 
 def _os_words(causes: list[BaseException]) -> str:
-    """Return the system's own words for the failure; empty where it has none."""
+    """Return the system's own words for the failure; empty if there are none."""
     known = [cause for cause in causes if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)]
     words = [cause.strerror or str(cause) for cause in known]
     return words[-1].split("\n", 1)[0][:200] if words else ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it, the first cause last: libraries keep it as the cause, or as an argument."""
+    """Yield an error and its causes, the first cause last: libraries store it as the cause, or as an argument."""
     waiting, seen = [error], set()
     while waiting:
         one = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""One large file, to its end and proved: resumed where it broke off, in this run or in a later one."""
+"""Download of one large file with verification, resumed after an interruption, in the same run or a later one."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ class NotServedError(ServiceError):
 
 
 def download(client: Client, url: str, target: Path, *, md5: str | None, source: Source) -> Path:
-    """Get a file, unless it is there already, and return its path.
+    """Download a file unless it exists, and return its path.
 
-    The bytes gather in `NAME.part`; what is known of them stands in `NAME.part.json`. A later run goes on where this one
-    ended, with `Range` and `If-Range`, so that a file that changed meanwhile starts anew. The caller holds a lock that keeps
-    other processes away from the file.
+    The data are collected in `NAME.part`, with their metadata in `NAME.part.json`. A later run resumes with `Range` and
+    `If-Range`; if the file has changed on the server, the download restarts. The caller holds a lock that excludes other
+    processes.
 
     Args:
         client: makes the requests.
         url: of the file.
-        target: where it goes.
-        md5: its checksum as the service publishes it, hexadecimal; None where it publishes none.
-        source: what the provenance says besides URL, checksum and time.
+        target: path of the file.
+        md5: its published checksum, hexadecimal; None if there is none.
+        source: further provenance besides URL, checksum and time.
 
     Raises:
         NotServedError: the server has no such file.
-        ServiceError: it did not come, or not with this checksum.
+        ServiceError: it could not be downloaded, or its checksum is wrong.
     """
     held = read_sidecar(target).get("source", {})
     if target.is_file() and held.get("url") == url and held.get("bytes") == target.stat().st_size and held.get("md5") == md5:
@@ -63,7 +63,7 @@ def download(client: Client, url: str, target: Path, *, md5: str | None, source:
         except ServiceError:
             if transfer.size() < before + _PROGRESS or transfer.refused:
                 raise
-            logger.info(f"{target.name}: going on after {transfer.size():,} bytes")
+            logger.info(f"{target.name}: resuming after {transfer.size():,} bytes")
     record = {
         "stage": "fetch",
         "source": {
@@ -97,11 +97,11 @@ class _Transfer:
         self._mismatches = 0
 
     def size(self) -> int:
-        """Return how many bytes are there."""
+        """Return the number of bytes downloaded so far."""
         return self.part.stat().st_size if self.part.is_file() else 0
 
     def run(self) -> None:
-        """Bring the file to its end, or raise `TransientError` with what came so far kept."""
+        """Complete the file, or raise `TransientError` and keep the data received so far."""
         about = self._read_about()
         if about.get("url") != self.url:
             self._restart()
@@ -112,7 +112,7 @@ class _Transfer:
             return
         headers = {"Accept-Encoding": "identity"}
         validator = about.get("etag") or about.get("last_modified")
-        # Without a validator only a published checksum can tell whether the two halves belong together.
+        # Without a validator only a published checksum can show whether the two parts belong together.
         if have and (validator or self.md5):
             headers["Range"] = f"bytes={have}-"
             if validator:
@@ -135,7 +135,7 @@ class _Transfer:
             if found and int(found.group(1)) == have:
                 return have
             self._restart()
-            raise TransientError("the server sent another part of the file than the one asked for")
+            raise TransientError("the server sent another part of the file than requested")
         if reply.status != 200:
             raise TransientError(f"the server answers {reply.status}")
         if have:
@@ -171,11 +171,11 @@ class _Transfer:
             raise TransientError(f"{self.size():,} of {total:,} bytes came")
 
     def _judge_416(self, reply: Reply, have: int) -> None:
-        # Nothing lies beyond what is there: either it is complete, or it belongs to another version of the file.
+        # The file ends where the data end: either it is complete, or the data belong to another version of the file.
         found = re.fullmatch(r"bytes \*/(\d+)", reply.headers.get("Content-Range", "").strip())
         if self.md5 is None and (found is None or int(found.group(1)) != have):
             self._restart()
-            raise TransientError("what is there does not belong to the file that the server has now")
+            raise TransientError("the data received so far belong to another version of the file")
 
     def _prove(self) -> None:
         """Check the whole against its checksum."""

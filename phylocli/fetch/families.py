@@ -1,4 +1,4 @@
-"""Families into the store, a few at a time, and out of it again in the order in which they were asked for."""
+"""Download of families into the store, a few at a time, yielded in the requested order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MANY = 50  # families beyond which a release file is the better way: InterPro t
 
 @dataclass(frozen=True)
 class Failure:
-    """A family or clan that did not come, and why."""
+    """A family or clan that could not be fetched, and why."""
 
     accession: str
     error: PhylocliError
@@ -55,15 +55,14 @@ def fetch_families(
     policy: Policy | None = None,
     **options: Any,
 ) -> Iterator[Family]:
-    """Yield families, from the store where they are there, else from InterPro or a Pfam release by way of the store.
+    """Yield families from the store if they are there, else downloaded into it from InterPro or a Pfam release.
 
-    Nothing is kept that has not been verified: decompressed to its end, of the accession asked for, with as many rows as its
-    `SQ` line says. The order is that of the request; the families of a clan come by accession.
+    Everything is verified before it is kept: decompressed completely, with the requested accession, and as many rows as its
+    `SQ` line says. Families are in the order of the request; those of a clan are sorted by accession.
 
     Args:
-        accessions: `PF00042`, or with a version, which is compared with what came; a name, `globin`; an accession of
-            InterPro, one of its member databases or UniProt, which stands for its Pfam families; a clan; any accession that
-            the store has.
+        accessions: `PF00042`, or with a version, which is compared with the received one; a name, `globin`; an accession of
+            InterPro, one of its member databases or UniProt, for its Pfam families; a clan; any accession in the store.
         config: which alignments, and from where; its fields may also be given as keywords, such as `release="38.2"`. From a
             release, its files are fetched once, so this is the way to many families; InterPro serves the current one only.
             `base_url` is the address of the InterPro API, or with `release` of the folder of Pfam releases; None:
@@ -74,9 +73,10 @@ def fetch_families(
         options: fields of `FetchConfig`.
 
     Raises:
-        UsageError: a text that names nothing, an alignment that is not served, nothing asked for.
-        BadInputError: after all others were yielded: families that do not exist, or do no more; names of none or of several.
-        ServiceError: after all others were yielded: families that the service did not give, or that are not in the store
+        UsageError: an unrecognised text, an alignment that is not served, or nothing requested.
+        BadInputError: after all others were yielded: families that do not exist or were deleted; names of no family or of
+            several.
+        ServiceError: after all others were yielded: families that the service did not return, or that are not in the store
             when offline.
 
     Examples:
@@ -90,7 +90,7 @@ def fetch_families(
     queries = [_query(text, store) for text in named if not is_clan(text)]
     clan_list = list(dict.fromkeys(parse_clan(text) for text in [*(text for text in named if is_clan(text)), *clans]))
     if not queries and not clan_list:
-        raise UsageError("no family was named", fix=f"give {FAMILIES_LOOK_LIKE}, or --clan CL0090")
+        raise UsageError("no family given", fix=f"give {FAMILIES_LOOK_LIKE}, or --clan CL0090")
     services = find_services(pfam=config.base_url) if config.release else find_services(interpro=config.base_url)
     fetcher = _Fetcher(store, services, config, policy or default_policy())
     return fetcher.run(queries, clan_list)
@@ -143,11 +143,11 @@ class _Fetcher:
     def _resolved(
         self, queries: list[Wanted | Foreign | Name], release: tuple[str, Path | None] = ("", None)
     ) -> Iterator[Wanted]:
-        """Yield the families that the queries stand for; those that stand for none become failures.
+        """Yield the families of the queries; queries without a family become failures.
 
         Args:
             queries: in the order of the request.
-            release: its number, and the list of its families, where they come from one.
+            release: its number, and the list of its families, if they come from a release.
         """
         for query in queries:
             if isinstance(query, Wanted):
@@ -167,8 +167,8 @@ class _Fetcher:
             if isinstance(query, Name):
                 return [lookup.among(query.text, lookup.of_store(self.store), f"the store {self.store.root}")]
             raise ServiceError(
-                f"which families {query.accession} stands for is looked up at InterPro, which --offline does not allow",
-                fix="name the families by their Pfam accessions",
+                f"the families of {query.accession} must be looked up at InterPro, which --offline does not allow",
+                fix="give the Pfam accessions of the families",
             )
         try:
             return lookup.in_interpro(query, self.service, self.proteins)
@@ -186,7 +186,7 @@ class _Fetcher:
             logger.info("for this many families, --release current is faster")
 
     def _out_of_release(self, release: str, queries: list[Wanted | Foreign | Name], clans: list[str]) -> list[Wanted]:
-        """Bring what is missing into the store from a release's files, and return what was asked for."""
+        """Extract missing families from a release's files into the store, and return the requested ones."""
         service = PfamReleases(self.client, self.services.pfam, self.store, offline=self.offline)
         number = service.resolve(release)
         in_clans: dict[str, list[str]] = {}
@@ -251,7 +251,7 @@ class _Fetcher:
                 self._compare_version(wanted, family)
                 yield family
         finally:
-            self.client.stop()  # also when the reader of this iterator has gone, or ^C came
+            self.client.stop()  # also if the iterator is abandoned, or on ^C
             workers.stop()
 
     def _members(self, clans: list[str], members_of: Callable[[str], list[str]]) -> Iterator[Wanted]:
@@ -271,7 +271,7 @@ class _Fetcher:
             return known
         if self.offline:
             raise ServiceError(
-                f"the store {self.store.root} does not know the families of {clan}", fix="fetch it once without --offline"
+                f"the store {self.store.root} has no list of the families of {clan}", fix="fetch it once without --offline"
             )
         members = self.service.clan(clan)
         self.store.write_clan(clan, members)
@@ -283,7 +283,7 @@ class _Fetcher:
         held = self.store.origin(wanted.accession).get("source")
         if release is not None and (not held or (held.get("service"), held.get("release")) != ("Pfam", release)):
             return False
-        # A record without a source is the user's own, and stands for the family until --refresh.
+        # A record without a source was added by the user, and is used until --refresh.
         if held and held.get("alignment", self.alignment) != self.alignment:
             return False
         return not self.profile or self.store.profile_path(wanted.accession).is_file()
@@ -294,7 +294,7 @@ class _Fetcher:
         except BadInputError as error:
             if self.offline or self.release:
                 raise
-            logger.warning(f"{error.what}; fetching {wanted.accession} anew")
+            logger.warning(f"{error.what}; fetching {wanted.accession} again")
         self._fetch(wanted)
         return self.store.read(wanted.accession)
 
@@ -313,7 +313,7 @@ class _Fetcher:
         self.store.write(family, "fetch", parameters, source={**source, "alignment": self.alignment})
 
     def _interpro_release(self) -> str:
-        """Return InterPro's release, asked for once; empty where the service does not say."""
+        """Return InterPro's release, requested once; empty if the service does not say."""
         with self._asking:
             if self._release_of_interpro is None:
                 self._release_of_interpro = ""
@@ -322,11 +322,11 @@ class _Fetcher:
             return self._release_of_interpro
 
     def _with_replacement(self, error: DeadFamilyError, wanted: Wanted) -> DeadFamilyError:
-        """Name the family that took the place of a dead one, where Pfam's list of the dead can be had and knows it."""
+        """Add the replacement of a dead family, if Pfam's list of dead families is available and has it."""
         with contextlib.suppress(ServiceError), Client(replace(self.policy, attempts=1)) as client:
             other = PfamReleases(client, self.services.pfam, self.store).replacement(wanted.accession)
             if other:
-                return DeadFamilyError(error.what, error.why, f"its place has been taken by {other}")
+                return DeadFamilyError(error.what, error.why, f"it was replaced by {other}")
         return error
 
     def _compare_version(self, wanted: Wanted, family: Family) -> None:
@@ -345,7 +345,7 @@ def _not_there(store: Store) -> ServiceError:
 
 
 def raise_failures(failures: list[Failure], asked: int) -> None:
-    """Raise one error for all that did not come; does nothing where all came.
+    """Raise one error for all failures; does nothing if there are none.
 
     Raises:
         ServiceError: at least one failed because of the service, so that another attempt may help.
@@ -381,9 +381,9 @@ def fetch_members(
     base_url: str | None = None,
     policy: Policy | None = None,
 ) -> int:
-    """Write the domains of families in all of UniProt, unaligned, as FASTA (`ACCESSION/from-to`); return how many.
+    """Write the domains of families in all of UniProt, unaligned, as FASTA (`ACCESSION/from-to`); return their number.
 
-    These are the members that InterPro knows, far more than an alignment's; they are not kept in the store.
+    These are all members in InterPro, far more than those of an alignment; they are not stored.
 
     Args:
         accessions: families, as of `fetch_families`.

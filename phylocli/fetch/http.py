@@ -34,15 +34,15 @@ T = TypeVar("T")
 
 USER_AGENT = f"phylocli/{__version__} (+https://github.com/phylocli/phylocli)"
 _CHUNK = 1 << 16
-_LARGE = 1 << 22  # bytes from which an answer has a progress bar of its own
-_SMALL = 1 << 26  # the cap for answers that are read into memory: JSON, error texts, clan lists
+_LARGE = 1 << 22  # bytes from which an answer has a progress bar
+_SMALL = 1 << 26  # limit for answers that are read into memory: JSON, error texts, clan lists
 
 
 class TransientError(Exception):
     """A failure that may pass: the request is worth another attempt.
 
     Args:
-        reason: what happened, in words for the user.
+        reason: description for the user.
         wait: seconds to wait before the next attempt; None leaves it to the back-off.
     """
 
@@ -63,7 +63,8 @@ class Reply:
         self._policy = policy
 
     def chunks(self, limit: int) -> Iterator[bytes]:
-        """Yield the body's bytes as transferred: a `Content-Encoding` is left to `verify.unpacked`, which goes by content.
+        """Yield the body's bytes as transferred: `verify.unpacked` handles a `Content-Encoding`, which it detects by
+        content.
 
         Raises:
             TransientError: the body broke off or came too slowly.
@@ -100,7 +101,7 @@ class Reply:
         """Give the whole body as a seekable file without a name: nothing of it stays if it turns out to be untrue.
 
         Args:
-            what: is being fetched, for the progress bar that a large body has.
+            what: name of the download, for the progress bar of a large body.
         """
         with tempfile.SpooledTemporaryFile(max_size=1 << 24) as body:
             for data in self._shown(self.chunks(self._policy.max_body), what):
@@ -149,7 +150,7 @@ class Reply:
             raise TransientError(f"the answer is not JSON but {_look(content)}") from error
 
     def retry_after(self) -> float | None:
-        """Return the seconds of a `Retry-After` header (a number or a date), None where there is none."""
+        """Return the seconds of a `Retry-After` header (a number or a date), None if there is none."""
         text = self.headers.get("Retry-After", "").strip()
         if text.isdigit():
             return float(text)
@@ -163,7 +164,7 @@ class Reply:
 class Client:
     """A polite client: paces its requests, counts its attempts, and can be stopped from another thread.
 
-    Proxies and the CA bundle come from the environment, as requests reads them; TLS certificates are always verified.
+    Proxies and the CA bundle are read from the environment by requests; TLS certificates are always verified.
 
     Args:
         policy: how patient and how polite.
@@ -173,7 +174,7 @@ class Client:
         self.policy = policy
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
-        self._answered: set[str] = set()  # hosts that have answered: with them, a lost connection may come back
+        self._answered: set[str] = set()  # hosts that have answered: lost connections to them are retried
         self._pace = threading.Lock()
         self._next_start = 0.0
         self._stopped = threading.Event()
@@ -201,10 +202,10 @@ class Client:
             raise ServiceError("the request was cancelled")
 
     def attempt(self, what: str, action: Callable[[], T]) -> T:
-        """Return what `action` returns, called again while it raises `TransientError` and attempts are left.
+        """Return the result of `action`, called again while it raises `TransientError` and attempts are left.
 
         Args:
-            what: what is being fetched, for messages.
+            what: name of the download, for messages.
             action: one whole transfer, its check included: a body that breaks off is no answer.
 
         Raises:
@@ -240,7 +241,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         accept: str = "*/*",
     ) -> Iterator[Reply]:
-        """Open one request and give its answer, whatever its status.
+        """Open one request and yield its answer, whatever its status.
 
         Raises:
             TransientError: the connection broke, or no answer in time.
@@ -262,7 +263,7 @@ class Client:
             raise ServiceError(
                 f"the certificate of {host} could not be verified",
                 why=root_cause(error),
-                fix="behind a proxy with a certificate of its own, name its bundle in REQUESTS_CA_BUNDLE",
+                fix="for a proxy with its own certificate, set REQUESTS_CA_BUNDLE to its bundle",
             ) from error
         except (
             requests.exceptions.InvalidURL,
@@ -288,7 +289,7 @@ class Client:
             yield Reply(response, self.policy)
 
     def refuse(self, reply: Reply, what: str) -> None:
-        """Raise for a status that all services mean alike.
+        """Raise an error for a status with the same meaning in all services.
 
         Raises:
             TransientError: 408, 425, 429, 5xx.
@@ -300,7 +301,7 @@ class Client:
             asked = reply.retry_after()
             if asked is not None and asked > self.policy.retry_after_max:
                 raise ServiceError(
-                    f"{what}: the server answers {reply.status} and asks to come back in {asked:.0f} s", fix="try again then"
+                    f"{what}: the server answers {reply.status} and asks to retry after {asked:.0f} s", fix="try again later"
                 )
             raise TransientError(f"the server answers {reply.status}", asked)
         raise ServiceError(f"{what}: {reply.url} answers {reply.status}", why=_message(reply))
@@ -316,7 +317,7 @@ class Client:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
-            # Nothing is retried here: `attempt` judges failures, and knows which of them may pass.
+            # No retries here: `attempt` decides which failures are transient.
             retry = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(max_retries=retry))
@@ -328,7 +329,7 @@ class Client:
 
 
 def next_page(link: str, first: str) -> str:
-    """Return where the next page of an answer is: at the address of the first, with the query that a `next` link names.
+    """Return the URL of the next page of an answer: the address of the first, with the query of a `next` link.
 
     Services behind a proxy name a host, port or prefix in such links that the client may not reach.
     """

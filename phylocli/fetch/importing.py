@@ -41,12 +41,12 @@ def import_families(
     replace_existing: bool = False,
     policy: Policy | None = None,
 ) -> int:
-    """Put families into the store and return how many were written.
+    """Add families to the store and return the number written.
 
     Args:
-        sources: files of any format of sequences, or `-`/None for standard input; folders of such files, one family each; or
-            a folder that holds a Pfam release as it is served (`Pfam-A.seed.gz`, …).
-        store: where they go. A family is named by its accession, else its name, else its file.
+        sources: sequence files of any format, or `-`/None for standard input; folders of such files, one family each; or a
+            folder with a downloaded Pfam release (`Pfam-A.seed.gz`, …).
+        store: destination. A family is named by its accession, else its name, else its file.
         align: called for families that are not aligned; None refuses them.
         replace_existing: write also families that the store had before.
         policy: for the cap on one record.
@@ -81,7 +81,7 @@ def import_families(
                         raise BadInputError(
                             f"{where}: the store's name of this family would be {accession!r}, as that of the other one of "
                             f"{came_from[accession][1]}",
-                            fix="give each an accession (#=GF AC) or file name of its own: letters, digits, '_', '-', '.'",
+                            fix="give each a unique accession (#=GF AC) or file name: letters, digits, '_', '-', '.'",
                         )
                     continue  # the same family twice
                 came_from[accession] = content, where
@@ -104,7 +104,7 @@ def import_families(
 
 
 def _report_present(store: Store, accession: str, family: Family) -> None:
-    """Print that a family is in the store already, as a warning where it is another one."""
+    """Log that a family is already in the store, as a warning if it differs."""
     if _members(store.read(accession)) == _members(family):
         logger.info(f"{accession} is already in the store; use --replace to overwrite it")
         return
@@ -116,7 +116,7 @@ def _report_present(store: Store, accession: str, family: Family) -> None:
 
 
 def import_release(folder: Path, store: Store, *, refresh: bool = False, policy: Policy | None = None) -> Release:
-    """Split a Pfam release that lies in a folder into the store, its checksums checked where `md5_checksums` is with it.
+    """Split a Pfam release in a folder into the store; checksums are verified if `md5_checksums` is in the folder.
 
     Raises:
         BadInputError: no alignments there, a file that is damaged, or one whose checksum is another.
@@ -124,7 +124,7 @@ def import_release(folder: Path, store: Store, *, refresh: bool = False, policy:
     alignment = "seed" if _release_file(folder, "seed") else "full"
     alignments = _release_file(folder, alignment)
     if alignments is None:
-        raise BadInputError(f"{folder} holds no Pfam release", fix="it needs Pfam-A.seed.gz or Pfam-A.full.gz")
+        raise BadInputError(f"{folder} contains no Pfam release", fix="it needs Pfam-A.seed.gz or Pfam-A.full.gz")
     number = _release_number(folder)
     clans, profiles = _either(folder / CLANS), _either(folder / PROFILES)
     published = _published(folder)
@@ -188,13 +188,13 @@ def _files(folder: Path) -> list[PathLike | None]:
     found: list[PathLike | None] = [path for path in sorted(folder.iterdir()) if fits(path)]
     if not found:
         raise BadInputError(
-            f"{folder} holds no families", fix=f"files of one family each, named {', '.join(FAMILY_SUFFIXES)}"
+            f"{folder} contains no families", fix=f"give files with one family each, named {', '.join(FAMILY_SUFFIXES)}"
         )
     return found
 
 
 def _read_all(sources: Iterable[PathLike | None], failures: Failures) -> Iterator[tuple[PathLike | None, int, Family]]:
-    """Yield the families of all sources, each with its number in its source; 0 where it is the only one."""
+    """Yield the families of all sources, each with its number in its source; 0 if it is the only one."""
     check = NucleotideCheck()
     for source in sources:
         records = check.families(read_families(source, on_failure=failures.add))
@@ -208,7 +208,7 @@ def _read_all(sources: Iterable[PathLike | None], failures: Failures) -> Iterato
 
 
 def _accession(family: Family, source: PathLike | None, number: int) -> str:
-    """Return the store's name of a family: its accession, its name, or its file's with its number there."""
+    """Return the name of a family in the store: its accession, its name, or its file's name with its number."""
     file = stem(source)
     for text in (family.accession, family.name, f"{file}.{number}" if file and number else file):
         name = _UNSAFE.sub("_", text).strip("._-")[:100]
@@ -224,7 +224,9 @@ def _aligned(family: Family, accession: str, align: Align | None) -> Family:
     if len(family) == 1:
         return replace(family, rows=[family.sequences()[0].residues], aligned=True)
     if align is None:
-        raise BadInputError(f"{accession} is not aligned, and the store holds alignments", fix="use 'phylocli align' first")
+        raise BadInputError(
+            f"{accession} is not aligned, but the store contains alignments", fix="use 'phylocli align' first"
+        )
     logger.info(f"{accession} is not aligned; aligning it")
     return align(family)
 

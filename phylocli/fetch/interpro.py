@@ -1,7 +1,7 @@
 """The InterPro API: alignments, profiles and clans of Pfam families, one request each.
 
-What it answers is not always what its status says: an unknown family is a 200 with `{}`, a 404 can be an exception that
-passes, a 408 means "ask again in a minute". Nothing is believed by its status alone.
+The status of an answer is not reliable: an unknown family is a 200 with `{}`, a 404 can be a temporary internal error, and a
+408 means "retry in a minute". Therefore no answer is accepted by its status alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from phylocli.formats.sequences.fasta import Sequence
 _LACKS = "list index out of range"
 _NO_MEMBER = "is not a valid"
 _PAGE = 200
-_SEARCHED = 5  # pages of a search that are looked at: no name is part of so many others
+_SEARCHED = 5  # maximum number of pages of a search: no name occurs in more
 
 
 class UnknownFamilyError(BadInputError):
@@ -50,16 +50,16 @@ class InterPro:
         self._base = base
 
     def alignment(self, wanted: Wanted, kind: str) -> tuple[Family, Source]:
-        """Return a family's alignment, verified, and where it came from.
+        """Return a family's alignment, verified, and its source.
 
         Args:
             wanted: the family; its version, if any, is not part of the request.
             kind: `seed` or `full`.
 
         Raises:
-            UnknownFamilyError, DeadFamilyError: there is none, or no more.
+            UnknownFamilyError, DeadFamilyError: the family does not exist, or was deleted.
             BadInputError: the family has no such alignment.
-            ServiceError: the service did not give it.
+            ServiceError: the service did not return it.
         """
         accession = wanted.accession
         url = f"{self._base}/entry/pfam/{accession}/?annotation=alignment:{kind}&download"
@@ -74,11 +74,11 @@ class InterPro:
         return self._client.attempt(what, once)
 
     def profile(self, wanted: Wanted) -> tuple[bytes, Source]:
-        """Return a family's HMM as HMMER3 text, verified, and where it came from.
+        """Return a family's HMM as HMMER3 text, verified, and its source.
 
         Raises:
-            UnknownFamilyError, DeadFamilyError: there is none, or no more.
-            ServiceError: the service did not give it.
+            UnknownFamilyError, DeadFamilyError: the family does not exist, or was deleted.
+            ServiceError: the service did not return it.
         """
         accession = wanted.accession
         url = f"{self._base}/entry/pfam/{accession}/?annotation=hmm"
@@ -95,8 +95,8 @@ class InterPro:
         """Return the metadata of an entry: of a family, of InterPro's own, or of another member database.
 
         Raises:
-            UnknownFamilyError, DeadFamilyError: there is none, or no more.
-            ServiceError: the service did not give it.
+            UnknownFamilyError, DeadFamilyError: the entry does not exist, or was deleted.
+            ServiceError: the service did not return it.
         """
         what = f"the entry of {accession}"
 
@@ -116,7 +116,7 @@ class InterPro:
             database: `pfam`, `interpro` or another member.
 
         Raises:
-            ServiceError: the service did not give them.
+            ServiceError: the service did not return them.
         """
         asked = urlencode({"search": text, "extra_fields": "short_name", "page_size": _PAGE})
         return self._listing(f"entry/{database}/?{asked}", f"the search for {text!r}")
@@ -126,7 +126,7 @@ class InterPro:
 
         Raises:
             UnknownFamilyError: InterPro has no such protein.
-            ServiceError: the service did not give them.
+            ServiceError: the service did not return them.
         """
         path = f"entry/pfam/protein/uniprot/{accession}/?page_size={_PAGE}"
         found = self._listing(path, f"the families of {accession}")
@@ -139,7 +139,7 @@ class InterPro:
 
         Raises:
             UnknownFamilyError: InterPro has no such protein.
-            ServiceError: the service did not give it.
+            ServiceError: the service did not return it.
         """
         what = f"the protein {name}"
 
@@ -173,7 +173,7 @@ class InterPro:
 
         Raises:
             UnknownFamilyError: there is no such clan.
-            ServiceError: the service did not give it.
+            ServiceError: the service did not return it.
         """
         what = f"the clan {clan}"
 
@@ -220,8 +220,8 @@ class InterPro:
         A match in several fragments is joined, and its name spans from the first residue to the last.
 
         Raises:
-            UnknownFamilyError, DeadFamilyError: there is none, or no more.
-            ServiceError: the service did not give them all.
+            UnknownFamilyError, DeadFamilyError: the family does not exist, or was deleted.
+            ServiceError: the service did not return all of them.
         """
         accession = wanted.accession
         what = f"the proteins of {accession}"
@@ -246,10 +246,10 @@ class InterPro:
             if link is not None:
                 self._client.wait(self._policy.page_pause)
         if count is not None and proteins != count:
-            raise ServiceError(f"{what}: {proteins} came, the service announced {count}", fix="try again later")
+            raise ServiceError(f"{what}: received {proteins}, but the service announced {count}", fix="try again later")
 
     def _page(self, link: str, what: str, accession: str | None = None) -> dict[str, Any]:
-        """Return a page of a listing; without an accession, one that may be empty."""
+        """Return a page of a listing; without an accession, the page may be empty."""
 
         def once() -> dict[str, Any]:
             with self._client.open(link, accept="application/json") as reply:
@@ -269,7 +269,7 @@ class InterPro:
 
     @contextmanager
     def _body(self, url: str, what: str, accession: str) -> Iterator[tuple[IO[bytes], Reply]]:
-        """Give a file's body; whatever proves untrue about it within the block may pass, so it is tried again."""
+        """Yield a file's body; an invalid body within the block may be temporary, so the request is repeated."""
         with self._client.open(url) as reply:
             self._judge(reply, what, accession)
             with reply.spooled(what) as body:
@@ -281,15 +281,15 @@ class InterPro:
                 except (UnknownFamilyError, DeadFamilyError):
                     raise
                 except BadInputError as error:
-                    raise TransientError(f"not what was asked for: {error.what}") from error
+                    raise TransientError(f"not the requested data: {error.what}") from error
 
     def _explain_nothing(self, accession: str, what: str) -> None:
-        # `{}` is the answer for an accession that is unknown, and also for one that is dead; the entry itself tells which.
+        # `{}` is the answer for an unknown accession, and also for a dead one; the entry itself distinguishes them.
         self.entry(accession)
         raise TransientError(f"the answer is empty, though {accession} exists")
 
     def _judge(self, reply: Reply, what: str, accession: str) -> None:
-        """Raise unless an answer can be looked at."""
+        """Raise an error unless the answer has a valid status."""
         if reply.status == 200:
             return
         if reply.status == 204:
@@ -329,7 +329,7 @@ def _source(url: str, body: IO[bytes], reply: Reply) -> Source:
 
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TransientError(f"the answer for {what} is not of the expected form")
+        raise TransientError(f"the answer for {what} does not have the expected format")
     return value
 
 
@@ -356,7 +356,7 @@ def _domains(result: dict[str, Any], accession: str, what: str) -> Iterator[Sequ
     protein = str(metadata.get("accession", ""))
     sequence = str(_object(result.get("extra_fields"), what).get("sequence") or "")
     if not protein.isalnum() or not sequence.isalpha():
-        raise ServiceError(f"{what}: a protein came without accession or sequence", fix="try again later")
+        raise ServiceError(f"{what}: a protein has no accession or sequence", fix="try again later")
     for entry in result.get("entries") or []:
         if str(entry.get("accession", "")).upper() != accession:
             continue

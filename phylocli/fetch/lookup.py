@@ -1,4 +1,4 @@
-"""Names, and accessions of InterPro, CDD, PANTHER, PROSITE, UniProt and others, to the Pfam families that they stand for."""
+"""Lookup of Pfam families by name, or by accession of InterPro, CDD, PANTHER, PROSITE, UniProt and others."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from phylocli.store.inventory import read_entry
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 20  # candidates that a message lists
-_PROTEINS = 100  # that are looked at for a name that no family has
+_SHOWN = 20  # candidates listed in a message
+_PROTEINS = 100  # proteins examined for a name that is not the name of a family
 _FAMILY = re.compile(r"PF[0-9]{5}", re.ASCII)
 _ENTRY_NAME = re.compile(r"[A-Z0-9]{1,10}_[A-Z0-9]{3,5}", re.ASCII)
 _NAMES = {
@@ -34,12 +34,12 @@ _NAMES = {
 
 
 class UnknownNameError(BadInputError):
-    """No family is called so, or it cannot be told which one is meant."""
+    """No family has this name, or it is ambiguous."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A family that a name may stand for.
+    """A candidate family for a name.
 
     Attributes:
         accession: of Pfam.
@@ -61,12 +61,12 @@ class Candidate:
 
 
 def in_interpro(query: Name | Foreign, service: InterPro, proteins: UniProt) -> list[Wanted]:
-    """Return the families that a query stands for, by InterPro.
+    """Return the families of a query, by InterPro.
 
     Args:
         query: a name, or an accession of another database.
-        service: says which families there are.
-        proteins: are asked for what a name may stand for that no family has.
+        service: source of the families.
+        proteins: source of proteins for names that are not names of families.
 
     Raises:
         UnknownNameError: none, or several; the message lists candidates.
@@ -84,7 +84,7 @@ def among(text: str, candidates: Iterable[Candidate], where: str) -> Wanted:
 
     Args:
         text: the name.
-        candidates: all families that there are.
+        candidates: all families.
         where: they are, for the message.
 
     Raises:
@@ -117,14 +117,14 @@ def _by_name(text: str, service: InterPro, proteins: UniProt) -> list[Wanted]:
         try:
             return _of_protein(service.protein(text.upper()), service)
         except UnknownFamilyError:
-            pass  # it looks like the name of a protein, and is none
+            pass  # it looks like the name of a protein, but is not one
     if not found:
         raise _nothing(text, service, proteins)
     return [_only(text, found, "Pfam")]
 
 
 def _nothing(text: str, service: InterPro, proteins: UniProt) -> UnknownNameError:
-    """Return the error for a name that is in no family's, with what has it in its name: entries of InterPro, or proteins."""
+    """Return the error for a name that no family contains, listing InterPro entries or proteins that do."""
     lines = []
     for entry in service.search(text, "interpro"):
         of = f"(InterPro {entry.get('accession')}, {entry.get('name')})"
@@ -216,7 +216,7 @@ def _entry(query: Foreign, service: InterPro) -> dict[str, Any]:
 
 
 def _parents_with_families(entry: dict[str, Any], accession: str, service: InterPro) -> str | None:
-    """Return what to fetch instead of an entry without families: those of the nearest entry above it that has some."""
+    """Return what to fetch instead of an entry without families: those of the nearest parent entry that has any."""
     for parent in reversed(_path_to(entry.get("hierarchy") or {}, accession)):
         above = service.entry(parent, "interpro")
         families = _signatures(above).get("pfam") or {}
@@ -226,7 +226,7 @@ def _parents_with_families(entry: dict[str, Any], accession: str, service: Inter
 
 
 def _path_to(node: dict[str, Any], accession: str) -> list[str]:
-    """Return the accessions above an entry in a hierarchy, from the root down; empty where it is not in it."""
+    """Return the accessions above an entry in a hierarchy, from the root down; empty if it is not in it."""
     for child in node.get("children") or []:
         own = str(node.get("accession", ""))
         if child.get("accession") == accession:
@@ -238,7 +238,7 @@ def _path_to(node: dict[str, Any], accession: str) -> list[str]:
 
 
 def _candidates(found: Iterable[dict[str, Any]]) -> list[Candidate]:
-    """Return families of a listing; what is no accession of Pfam is left out."""
+    """Return the families of a listing; accessions of other databases are left out."""
     rows = [(str(m.get("accession", "")).upper(), str(m.get("short_name") or ""), str(m.get("name") or "")) for m in found]
     return [Candidate(*row) for row in rows if _FAMILY.fullmatch(row[0])]
 
@@ -266,7 +266,7 @@ def _only(text: str, found: list[Candidate], where: str) -> Wanted:
         lines.append(f"  … and {total - _SHOWN:,} more")
     what = f"{total:,} families are called {text!r}" if exact else f"no family of {where} is called {text!r}; "
     if not exact:
-        what += "one has it in its name" if total == 1 else f"{total:,} have it in their names"
+        what += "one contains it" if total == 1 else f"{total:,} contain it"
     raise UnknownNameError(
         f"{what}:\n" + "\n".join(lines), fix=f"name one by its accession, as in: phylocli fetch {listed[0].accession}"
     )
@@ -278,7 +278,7 @@ def _signatures(entry: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _title(entry: dict[str, Any]) -> str:
-    """Return an entry's name; in listings it is a text, in an entry of its own long and short."""
+    """Return an entry's name: text in listings, long and short text in the entry itself."""
     name = entry.get("name")
     return str(name.get("name") or name.get("short") or "") if isinstance(name, dict) else str(name or "")
 

@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 
 
 def write_fetched(families: Iterable[Family], output: PathLike | None, parameters: dict[str, object], store: Store) -> int:
-    """Write families as they come and return how many; the failure of some does not lose the others.
+    """Write families as they are received and return their number; failures do not lose the others.
 
     Args:
-        families: an iterator that may end in a `ServiceError` or `BadInputError`, as `fetch_families` gives.
-        output: a path, or `-` for standard output; None is standard output too, unless that is a terminal: the store has the
-            records, and the log says where, and what to do next.
+        families: an iterator that may raise a `ServiceError` or `BadInputError` at its end, as `fetch_families`.
+        output: a path, or `-` for standard output; None is standard output too, unless that is a terminal: the records are
+            in the store, and the log says where, and what to do next.
         parameters: for the provenance.
-        store: where the families are.
+        store: the store of the families.
 
     Raises:
-        ServiceError, BadInputError: what the iterator ended with, after everything before it has been written.
+        ServiceError, BadInputError: the error of the iterator, after everything before it has been written.
     """
     families_format(output)  # refused before anything is fetched
     failure: list[ServiceError | BadInputError] = []
@@ -71,7 +71,7 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
 
 
 def _say_next(accessions: list[str], store: Store) -> None:
-    """Log where the families are, and the commands that go on with them."""
+    """Log where the families are, and the commands for the next step."""
     several = len(accessions) > 1
     where = store.root / "families" if several else store.family_path(accessions[0])
     of_store = "" if store.root == default_root() else f" --store {shlex.quote(str(store.root))}"
@@ -88,7 +88,7 @@ def _say_next(accessions: list[str], store: Store) -> None:
 
 
 def write_release(came: Release, store: Store, output: PathLike | None, parameters: dict[str, object]) -> int:
-    """Say what came of a release, write its families where an output is named, and return how many there are.
+    """Log the results for a release, write its families if an output is given, and return their number.
 
     Raises:
         ServiceError: records of the release are damaged; the others are in the store.

@@ -30,7 +30,7 @@ class PfamReleases:
     Args:
         client: makes the requests.
         base: its address, for example `https://ftp.ebi.ac.uk/pub/databases/Pfam`.
-        store: where the files go.
+        store: destination of the files.
         offline: use only the files that are in the store.
     """
 
@@ -42,11 +42,11 @@ class PfamReleases:
         self._checksums: dict[str, dict[str, str]] = {}
 
     def resolve(self, release: str) -> str:
-        """Return the number of a release; `current` is looked up, so that everything after it comes from one pinned folder.
+        """Return the number of a release; `current` is resolved once, so that all files come from one release.
 
         Raises:
-            UsageError: not a release's number.
-            ServiceError: the service does not say, or nothing is in the store when offline.
+            UsageError: an invalid release number.
+            ServiceError: the service does not say, or the store has no release when offline.
         """
         if release != "current":
             found = _RELEASE.fullmatch(release.strip())
@@ -69,7 +69,7 @@ class PfamReleases:
         """Return a release's file, fetched and checked if it is not in the store.
 
         Raises:
-            ServiceError: it did not come, or is not in the store when offline.
+            ServiceError: it could not be downloaded, or is not in the store when offline.
         """
         target = self._store.release_path(release) / name
         if self._offline:
@@ -85,10 +85,10 @@ class PfamReleases:
         )
 
     def replacement(self, accession: str) -> str:
-        """Return what the list of dead families says of one: the accession of its replacement, or nothing.
+        """Return the replacement of a dead family in the list of dead families, or an empty string.
 
         Raises:
-            ServiceError: the list did not come.
+            ServiceError: the list could not be downloaded.
         """
         return dead_families(self._small(f"{self._base}/current_release/{DEAD}", DEAD)).get(accession, "")
 
@@ -104,7 +104,7 @@ class PfamReleases:
                 ) from error
             found = {m.group(2): m.group(1) for line in text.splitlines() if (m := _MD5_LINE.fullmatch(line.strip()))}
             if not found:
-                raise ServiceError(f"{folder}/md5_checksums holds no checksum", fix="try again later")
+                raise ServiceError(f"{folder}/md5_checksums contains no checksum", fix="try again later")
             self._checksums[release] = found
         return self._checksums[release]
 
@@ -126,7 +126,7 @@ class PfamReleases:
 
 
 def dead_families(text: str) -> dict[str, str]:
-    """Return the replacements in a list of dead families (`Pfam-A.dead`), by accession; empty where there is none."""
+    """Return the replacements in a list of dead families (`Pfam-A.dead`), by accession; empty if there is none."""
     found: dict[str, str] = {}
     accession = ""
     for line in text.splitlines():

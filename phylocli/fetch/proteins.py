@@ -1,4 +1,4 @@
-"""Proteins of UniProt as FASTA, and what UniProt says of them as a table of labels for `probe`."""
+"""Proteins of UniProt as FASTA, and their annotations as a table of labels for `probe`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fetch_proteins(
     base_url: str | None = None,
     policy: Policy | None = None,
 ) -> int:
-    """Write the proteins that a query finds, or that accessions name, as FASTA; return how many.
+    """Write the proteins that match a query, or of given accessions, as FASTA; return their number.
 
     Headers stay as UniProt writes them, so that a protein's id is `sp|P68871|HBB_HUMAN`; the ids of the table are the same.
 
@@ -38,7 +38,7 @@ def fetch_proteins(
         output: FASTA file, or `-`/None for standard output.
         query: in UniProt's own language, for example `xref:pfam-PF00042 AND reviewed:true`.
         accessions: instead of a query.
-        annotations: a table to write too: one row a protein, see `formats.tables.labels_schema`.
+        annotations: path of a table to write as well: one row per protein, see `formats.tables.labels_schema`.
         base_url: UniProt's address; None takes `$PHYLOCLI_UNIPROT_URL`, else https://rest.uniprot.org.
         policy: waits, retries and caps; None takes the default.
 

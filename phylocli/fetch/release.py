@@ -25,8 +25,8 @@ class Release:
 
     Attributes:
         release: its number, for example `38.2`.
-        alignments: what came of its alignments.
-        profiles: what came of its profiles; None where they were not asked for.
+        alignments: result for its alignments.
+        profiles: result for its profiles; None if not requested.
         clans: families by clan.
     """
 
@@ -49,15 +49,14 @@ def fetch_release(
     base_url: str | None = None,
     policy: Policy | None = None,
 ) -> Release:
-    """Bring a Pfam release into the store: its alignments, profiles and clans, one record a family.
+    """Download a Pfam release into the store: its alignments, profiles and clans, one record per family.
 
-    The release files are fetched into the store's `releases/NUMBER/`, resumed where an earlier run broke off, checked
-    against the checksums that the release publishes, and only then split. Every step can be interrupted at any byte; the
-    next run goes on from there.
+    The release files are downloaded to the store's `releases/NUMBER/`, resumed if an earlier run was interrupted, compared
+    with the published checksums, and then split. Every step can be interrupted at any byte; the next run resumes there.
 
     Args:
         release: a number such as `38.2`, or `current`.
-        store: where it goes; None takes the default store.
+        store: destination; None uses the default store.
         alignment: `seed`, or `full` (about 24 GB).
         profile: fetch and split the profiles too.
         only: accessions to take out of the release; None takes all of them.
@@ -68,8 +67,8 @@ def fetch_release(
         policy: waits, retries and caps; None takes the default.
 
     Raises:
-        UsageError: no such kind of alignment, or not a release's number.
-        ServiceError: a file did not come, or not with its checksum.
+        UsageError: an unknown kind of alignment, or an invalid release number.
+        ServiceError: a file could not be downloaded, or its checksum is wrong.
         BadInputError: a release file is damaged.
     """
     check_alignment(alignment)
@@ -139,7 +138,7 @@ def split_release(
 
 
 def file_source(path: Path, release: str) -> Source:
-    """Return what the provenance of a release's records says of the file that they come from."""
+    """Return the provenance of a release's records about their source file."""
     about = read_sidecar(path).get("source", {})
     return {
         "service": "Pfam",

@@ -1,4 +1,4 @@
-"""What a user asks `phylocli fetch` for: families, the whole of Pfam, members of families, or proteins of UniProt."""
+"""The request of `phylocli fetch`: families, the whole of Pfam, members of families, or proteins of UniProt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Request:
         members: the domains of those families in all of UniProt, in place of their alignments.
         query: proteins, in UniProt's query language.
         proteins: a list of accessions of proteins, or `-`.
-        annotations: a table of labels beside the proteins.
+        annotations: path of a table of labels of the proteins.
         everything: the whole of Pfam.
     """
 
@@ -47,7 +47,7 @@ class Request:
 
     @property
     def of_proteins(self) -> bool:
-        """Whether proteins of UniProt are asked for."""
+        """Whether proteins of UniProt are requested."""
         return self.query is not None or self.proteins is not None
 
     def check(self, *, offline: bool = False) -> None:
@@ -61,7 +61,7 @@ class Request:
         if offline and (self.of_proteins or self.members):
             raise UsageError("--offline is for families", why="sequences of UniProt are not kept in the store")
         if self.annotations is not None and not self.of_proteins:
-            raise UsageError("--annotations goes with --uniprot or --accessions")
+            raise UsageError("--annotations needs --uniprot or --accessions")
         if self.members and (self.clans or not self.of_families):
             raise UsageError("--members needs families by accession")
 
@@ -74,19 +74,19 @@ def fetch(
     store: PathLike | None = None,
     **options: Any,
 ) -> None:
-    """Fetch what a request asks for, and write it.
+    """Fetch and write the requested data.
 
     Args:
-        request: what.
+        request: the request.
         output: a path, or `-`/None for standard output; see `write_fetched` and `write_release` for the latter.
         config: which alignments, and from where; its fields may also be given as keywords.
         store: where families are kept; None takes the default store.
         options: fields of `FetchConfig`.
 
     Raises:
-        UsageError: parts of the request exclude each other, or nothing is asked for.
-        BadInputError: something that does not exist; all else has been written.
-        ServiceError: something that the service did not give; all else has been written.
+        UsageError: incompatible parts of the request, or nothing requested.
+        BadInputError: something that does not exist; everything else has been written.
+        ServiceError: something that the service did not return; everything else has been written.
     """
     config = FetchConfig.of(config, options)
     request.check(offline=config.offline)

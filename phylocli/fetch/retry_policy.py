@@ -15,17 +15,17 @@ class Policy:
     """Waits are in seconds, sizes in bytes.
 
     Attributes:
-        attempts: how often one request is tried, the first time included.
+        attempts: number of attempts per request, including the first.
         connect_timeout: for the connection to open.
-        read_timeout: for the next bytes to come. Long, because InterPro computes an answer before its first byte.
-        computing_wait: after a 408 of InterPro, which means that the answer is being computed; it asks for 61 or more.
+        read_timeout: for the next bytes to arrive. Long, because InterPro computes an answer before its first byte.
+        computing_wait: after a 408 of InterPro, which means that the answer is being computed; at least 61.
         backoff: before the second attempt; doubled before each further one, with jitter.
         backoff_max: the longest of those waits.
         retry_after_max: the longest `Retry-After` of a server that is honoured; a longer one ends the request.
         page_pause: between two pages of one answer.
         request_pause: between the starts of any two requests.
         connections: concurrent requests to one service.
-        min_rate: bytes a second, on average over `rate_window`, below which a transfer counts as stalled.
+        min_rate: bytes per second, on average over `rate_window`, below which a transfer counts as stalled.
         rate_window: see `min_rate`.
         give_up_after: families in a row that fail because of the service before the rest is not tried any more.
         max_body: of one answer as it is transferred.

@@ -21,7 +21,7 @@ class Services:
 
     Attributes:
         interpro: the InterPro API.
-        pfam: the folder that holds `current_release` and `releases`.
+        pfam: the folder with `current_release` and `releases`.
         uniprot: the UniProt REST service.
     """
 

@@ -32,8 +32,8 @@ class Split:
     """What came of splitting one release file.
 
     Attributes:
-        families: accessions of all records that were looked at, in their order.
-        written: how many of them were new to the store or had changed.
+        families: accessions of all records, in their order.
+        written: number of records that were new to the store or had changed.
         skipped: why records were left out, by accession.
     """
 
@@ -46,7 +46,7 @@ def read_clans(stream: BinaryIO, name: str) -> dict[str, list[str]]:
     """Return the families of each clan from `Pfam-A.clans.tsv`, decompressed: five columns, of which the clan may be empty.
 
     Raises:
-        BadInputError: a line that is none of such a table.
+        BadInputError: a line that does not have the format of this table.
     """
     clans: dict[str, list[str]] = defaultdict(list)
     lines = 0
@@ -72,7 +72,7 @@ def records(stream: BinaryIO, limit: int, name: str) -> Iterator[bytes]:
     """Yield the records of a flat file that end in a line `//`, one at a time.
 
     Raises:
-        BadInputError: a record of more than `limit` bytes, or the last one does not end.
+        BadInputError: a record of more than `limit` bytes, or an incomplete last record.
     """
     parts: list[bytes] = []
     size = 0
@@ -101,18 +101,18 @@ def split_alignments(
 ) -> Split:
     """Write the families of a release's alignment file to the store, one at a time.
 
-    A record that the store already has from the same place, by checksum, is not written again; so a run that was cut off
-    goes on where it ended.
+    A record that the store already has from the same source, by checksum, is not written again, so an interrupted run
+    resumes where it stopped.
 
     Args:
         path: `Pfam-A.seed[.gz]` or `Pfam-A.full[.gz]`.
-        store: where they go.
+        store: destination.
         bulk: its writer.
         source: for the provenance: service, release, URL, file and its checksum and time.
         alignment: `seed` or `full`.
         policy: for the cap on one record.
         only: accessions to write; None writes all.
-        refresh: write also what is there.
+        refresh: also write existing records.
 
     Raises:
         BadInputError: the file is damaged.
@@ -183,7 +183,7 @@ def split_profiles(
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Add the file's name to what decompression says."""
+    """Add the name of the file to errors of decompression."""
     try:
         yield
     except BadInputError as error:

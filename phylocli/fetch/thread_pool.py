@@ -11,14 +11,14 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_GRACE = 2.0  # seconds that a worker has to finish what it writes when the work is called off
+_GRACE = 2.0  # seconds that a worker has to finish writing when the work is cancelled
 
 
 class Workers(Generic[T]):
     """Runs a function over items in a few threads.
 
-    Not `ThreadPoolExecutor`, whose threads the interpreter joins at exit: one that waits for a silent server would hold up
-    ^C for as long as its read time-out.
+    Not `ThreadPoolExecutor`, whose threads the interpreter joins at exit: a thread waiting for a silent server would delay
+    ^C until its read timeout.
 
     Args:
         function: called with each item.
@@ -39,7 +39,7 @@ class Workers(Generic[T]):
         return futures
 
     def stop(self) -> None:
-        """Call off what has not been started, and give what has a moment to end."""
+        """Cancel tasks that have not started, and give running ones a moment to finish."""
         while self._waiting:
             try:
                 _, future = self._waiting.pop()

@@ -1,7 +1,7 @@
 """UniProt: sequences and annotations by query or by accession, page after page, counted.
 
-`stream` is not used: it answers 200 even where it fails in the middle. A page of `search` is small enough to be checked as a
-whole, and the service says how many results there are.
+`stream` is not used: it answers 200 even if it fails midway. A page of `search` is small enough to be verified completely,
+and the service announces the number of results.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FIELDS = ("accession", "id", "reviewed", "length", "organism_name", "organism_id
 
 @dataclass(frozen=True)
 class Annotation:
-    """What UniProt says of one protein.
+    """The annotation of a protein in UniProt.
 
     Attributes:
         id: as in the header of its FASTA record, for example `sp|P68871|HBB_HUMAN`.
@@ -84,7 +84,7 @@ class UniProt:
         yield from self._pages(self._search_url(query, "fasta"), f"UniProt, {shorten(query, 60)!r}", _read_fasta)
 
     def annotations(self, query: str) -> Iterator[Annotation]:
-        """Yield what UniProt says of the proteins that a query finds.
+        """Yield the annotations of the proteins that match a query.
 
         Raises:
             UsageError: the service does not understand the query.
@@ -121,7 +121,7 @@ class UniProt:
                     yield sequence
 
     def annotations_by_accession(self, accessions: Iterable[str], missing: dict[str, str]) -> Iterator[Annotation]:
-        """Yield what UniProt says of accessions, in their order; those of isoforms are left out.
+        """Yield the annotations of accessions, in their order; isoforms are left out.
 
         Raises:
             ServiceError: the service did not answer.
@@ -143,7 +143,7 @@ class UniProt:
         return f"{self._base}/search?{urlencode(asked)}"
 
     def _pages(self, url: str, what: str, read: Callable[[str], list[T]]) -> Iterator[T]:
-        """Yield the items of all pages, and see to it that there are as many as the service announced."""
+        """Yield the items of all pages, and check that their number is the announced one."""
         total: int | None = None
         count = 0
         link: str | None = url
@@ -161,8 +161,8 @@ class UniProt:
                     self._client.wait(self._client.policy.page_pause)
         if total is not None and count != total:
             raise ServiceError(
-                f"{what}: {count:,} came, UniProt announced {total:,}",
-                fix="the database may have changed meanwhile; try again",
+                f"{what}: received {count:,}, but UniProt announced {total:,}",
+                fix="the database may have changed in the meantime; try again",
             )
 
     def _page(
@@ -181,7 +181,7 @@ class UniProt:
             items = read(text)
             expected = total if total is not None else int(announced) if announced.isdigit() else None
             if expected is not None and following is None and before + len(items) < expected:
-                raise TransientError(f"{before + len(items):,} of {expected:,} came and there is no further page")
+                raise TransientError(f"received {before + len(items):,} of {expected:,}, and there is no further page")
             if following is not None and not items:
                 raise TransientError("a page is empty and is not the last one")
             self._same_release(release)
@@ -197,7 +197,7 @@ class UniProt:
         self.release = self.release or release
 
     def _single(self, accession: str, missing: dict[str, str]) -> Sequence | None:
-        """Ask for one accession alone: a merged one is answered with a redirect, a deleted one with nothing."""
+        """Request one accession: a merged one is answered by a redirect, a deleted one by nothing."""
 
         def once() -> list[Sequence]:
             with self._client.open(f"{self._base}/{accession}.fasta") as reply:
@@ -216,7 +216,7 @@ class UniProt:
 
     def _judge(self, reply: Reply, what: str) -> None:
         if reply.status == 400:
-            raise UsageError(f"UniProt does not understand {what}", why=_messages(reply))
+            raise UsageError(f"UniProt does not accept {what}", why=_messages(reply))
         self._client.refuse(reply, what)
         if reply.status != 200:
             raise TransientError(f"the server answers {reply.status}")
@@ -264,7 +264,7 @@ def _read_fasta(text: str) -> list[Sequence]:
     for sequence in found:
         sequence.where = ""
         if not _RESIDUES.fullmatch(sequence.residues):
-            raise TransientError(f"the sequence of {shorten(sequence.id, 40)} holds something else than residues")
+            raise TransientError(f"the sequence of {shorten(sequence.id, 40)} contains invalid letters")
     return found
 
 
@@ -272,18 +272,18 @@ def _read_annotations(text: str) -> list[Annotation]:
     """Return the rows of a page.
 
     Raises:
-        TransientError: it is not the table that was asked for, to its end.
+        TransientError: not the requested table, or incomplete.
     """
     lines = text.split("\n")
     if not lines[0].startswith("Entry\t") or lines[0].count("\t") != len(FIELDS) - 1:
-        raise TransientError(f"the answer is not the table asked for but starts with {text[:40]!r}")
+        raise TransientError(f"the answer is not the requested table but starts with {text[:40]!r}")
     if lines.pop() != "":
         raise TransientError("the answer ends in the middle of a line")
     found = []
     for line in lines[1:]:
         columns = line.rstrip("\r").split("\t")
         if len(columns) != len(FIELDS) or not columns[3].isdigit() or not columns[5].isdigit():
-            raise TransientError(f"a row of the answer is not of the form asked for: {line[:60]!r}")
+            raise TransientError(f"a row of the answer does not have the requested columns: {line[:60]!r}")
         accession, entry, reviewed, length, organism, taxon, ec, go, pfam = columns
         section = "sp" if reviewed == "reviewed" else "tr"
         found.append(

@@ -1,4 +1,4 @@
-"""Verification of answers: complete, of the family that was asked for, with the declared number of rows."""
+"""Verification of answers: complete, of the requested family, with the declared number of rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HTML = (b"<!doctype html", b"<html")
 
 
 class _Unpacked(io.RawIOBase):
-    """Reads through to a decompressor, with a cap on what comes out and damage told in one way."""
+    """A raw stream that reads from a decompressor, with a limit on its output and one error for damage."""
 
     def __init__(self, stream: Any, limit: int) -> None:
         self._stream = stream
@@ -41,11 +41,11 @@ class _Unpacked(io.RawIOBase):
 
 
 def unpacked(packed: BinaryIO, limit: int) -> BinaryIO:
-    """Return a stream of the bytes within, decompressed as often as they are gzip (a file, within a Content-Encoding).
+    """Return a stream of the decompressed bytes, for any number of nested gzip layers (a file, within a Content-Encoding).
 
     Args:
         packed: an open stream of bytes.
-        limit: the most bytes that may come out.
+        limit: maximum number of decompressed bytes.
 
     Raises:
         BadInputError: on reading: damaged, cut short, or more than `limit`.
@@ -62,7 +62,7 @@ def unpacked(packed: BinaryIO, limit: int) -> BinaryIO:
 
 
 def is_empty_object(stream: BinaryIO) -> bool:
-    """Return whether a body is `{}`, which is how InterPro answers for an accession that it does not know."""
+    """Return whether a body is `{}`, InterPro's answer for an unknown accession."""
     return cast(Any, stream).peek(64)[:64].strip() == b"{}"
 
 
@@ -75,12 +75,12 @@ def read_alignment(stream: BinaryIO, accession: str | None, name: str) -> Family
     """Return the one family of a decompressed body.
 
     Args:
-        stream: bytes, as `unpacked` gives them.
-        accession: the accession that was asked for, without a version; None accepts any.
+        stream: bytes, as returned by `unpacked`.
+        accession: the requested accession, without a version; None accepts any.
         name: how messages call the body.
 
     Raises:
-        BadInputError: not one whole Stockholm record, another family, or not as many rows as `SQ` says.
+        BadInputError: not exactly one complete Stockholm record, another family, or a number of rows different from `SQ`.
     """
     _refuse_html(stream, name)
     records = stockholm.parse(text_lines(stream, name), name)
@@ -88,7 +88,7 @@ def read_alignment(stream: BinaryIO, accession: str | None, name: str) -> Family
     if family is None:
         raise BadInputError(f"{name} is empty")
     if next(records, None) is not None:
-        raise BadInputError(f"{name} holds more than one record")
+        raise BadInputError(f"{name} contains more than one record")
     check_family(family, accession, name)
     return family
 
@@ -97,7 +97,7 @@ def read_profile(stream: BinaryIO, accession: str | None, name: str) -> bytes:
     """Return the one HMM of a decompressed body as text in HMMER3's format.
 
     Raises:
-        BadInputError: not one whole profile, of another family, or not as many nodes as `LENG` says.
+        BadInputError: not exactly one complete profile, another family, or a number of nodes different from `LENG`.
     """
     _refuse_html(stream, name)
     text = stream.read()

@@ -1,4 +1,4 @@
-"""The proteins of a table that are nearest to a query, with E-values.
+"""The most similar proteins of a table to a query, with E-values.
 
 >>> from phylocli.search import search, search_file
 >>> search_file("query.fasta", "db.parquet", "hits.tsv", k=20)

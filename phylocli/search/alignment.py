@@ -1,12 +1,12 @@
 """Local alignment of residue embeddings: Smith & Waterman with a score for each pair of residues at hand.
 
-The score of aligning residue i with residue j comes from their embeddings, by a `Comparison`: the log-likelihood ratio of
-homology where the model has a residue PLDA (`residue_plda`), else their standardised cosine (`StandardisedCosine`). The
+The score of aligning residue i with residue j is computed from their embeddings by a `Comparison`: the log-likelihood ratio
+of homology if the model has a residue PLDA (`residue_plda`), else their standardised cosine (`StandardisedCosine`). The
 alignment is local, with affine gaps (Smith & Waterman 1981, doi:10.1016/0022-2836(81)90087-5; Gotoh 1982,
 doi:10.1016/0022-2836(82)90398-9).
 
-Many targets are aligned at once: the recursion runs along anti-diagonals, whose cells do not depend on each other, over
-all targets of a batch.
+Many targets are aligned at once: the recursion runs along anti-diagonals, whose cells are independent, over all targets of a
+batch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from phylocli.search.database import FloatArray, IntArray
 
 CELLS = 1 << 20
-"""Cells of a batch, padding included (a few arrays of 4 MB)."""
+"""Number of cells in a batch, including padding (a few arrays of 4 MB)."""
 
 NEVER = -1e4
 """Score of a residue that is not there."""
@@ -77,7 +77,7 @@ class StandardisedCosine:
 
     def scores(self, query: FloatArray, targets: FloatArray, lengths: IntArray) -> FloatArray:
         """Return the scores of unit vectors, see `Comparison.scores`."""
-        cosines = _products(query, targets)  # 0 beyond the ends, so that sums are those of what is there
+        cosines = _products(query, targets)  # 0 beyond the ends, so that padding does not contribute to sums
         count = lengths.astype(np.float32)[:, None, None].transpose(1, 0, 2)
         rows = cosines.sum(axis=2, keepdims=True) / count
         columns = cosines.mean(axis=0)
@@ -99,8 +99,8 @@ def local_scores(scores: FloatArray, gaps: Gaps) -> FloatArray:
     """Return the score of the best local alignment of each matrix, (B,), at least 0.
 
     Args:
-        scores: of aligning residue i of a query with residue j of target b, (L, B, M); `NEVER` where there is none.
-        gaps: what they cost.
+        scores: of aligning residue i of a query with residue j of target b, (L, B, M); `NEVER` for padding.
+        gaps: gap costs.
     """
     return _fill(scores, gaps, None)[0]
 
@@ -108,7 +108,7 @@ def local_scores(scores: FloatArray, gaps: Gaps) -> FloatArray:
 def local_paths(scores: FloatArray, gaps: Gaps) -> list[IntArray]:
     """Return the best local alignment of each matrix: the pairs (i, j) of residues that it aligns, (n, 2), n ≥ 0.
 
-    Of alignments that score alike it is the one that ends first; arguments as `local_scores`.
+    Among alignments with equal scores, the one that ends first; arguments as in `local_scores`.
     """
     rows, batch, columns = scores.shape
     moves = np.zeros((rows + columns - 1, rows, batch), dtype=np.uint8)
@@ -117,7 +117,7 @@ def local_paths(scores: FloatArray, gaps: Gaps) -> list[IntArray]:
 
 
 _DIAGONAL, _ALONG, _DOWN, _SOURCE = 1, 2, 3, 3
-"""Where the score of a cell comes from; 0: an alignment begins behind it."""
+"""Origin of a cell's score; 0: an alignment starts after it."""
 
 _EXTENDS_ALONG, _EXTENDS_DOWN = 4, 8
 """A gap that ends in the cell is longer than one residue."""
@@ -135,8 +135,8 @@ def _fill(scores: FloatArray, gaps: Gaps, moves: npt.NDArray[np.uint8] | None) -
     skewed = np.empty((rows + columns - 1, rows, batch), dtype=np.float32)
     line, cell, one = skewed.strides
     np.lib.stride_tricks.as_strided(skewed, (rows, batch, columns), (line + cell, one, line))[...] = scores
-    # Row 0 of each array is the border above the first residue. Gaps that have not begun may stand at 0: no better than
-    # to start afresh.
+    # Row 0 of each array is the border above the first residue. Gaps that have not begun may be 0, since they are no better
+    # than starting a new alignment.
     before, last, new = (np.zeros((rows + 1, batch), dtype=np.float32) for _ in range(3))
     along, down, falling = (np.zeros((rows + 1, batch), dtype=np.float32) for _ in range(3))
     opened, best = np.empty_like(last), np.zeros_like(last)
@@ -175,7 +175,7 @@ def _fill(scores: FloatArray, gaps: Gaps, moves: npt.NDArray[np.uint8] | None) -
 
 
 def _trace(moves: npt.NDArray[np.uint8], end: IntArray) -> IntArray:
-    """Return the pairs of the alignment that ends in a cell, (n, 2); no pairs where the cell is (-1, -1)."""
+    """Return the pairs of the alignment that ends in a cell, (n, 2); no pairs if the cell is (-1, -1)."""
     i, j = end.tolist()
     pairs: list[tuple[int, int]] = []
     state = _DIAGONAL
@@ -200,12 +200,12 @@ def _trace(moves: npt.NDArray[np.uint8], end: IntArray) -> IntArray:
 def align_residues(query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison) -> FloatArray:
     """Return the score of the best local alignment of a query with each target, (k,).
 
-    Time: L · M cells a target, some ten operations each. `CELLS` of them are held at once (or one target).
+    Time: L · M cells per target, about ten operations each. `CELLS` of them are held at a time (or one target).
 
     Args:
         query: coordinates of residues, (L, D).
         targets: likewise, (M, D) each.
-        comparison: gives scores and the costs of gaps.
+        comparison: provides scores and gap costs.
     """
     found = np.zeros(len(targets), dtype=np.float32)
     for group, scores in _matrices(query, targets, comparison):
@@ -240,7 +240,7 @@ def _matrices(
 
 
 def _batches(lengths: SequenceOf[int], rows: int) -> Iterator[list[int]]:
-    """Yield places of targets of like length, so many that they make `CELLS` cells with a query of `rows` residues."""
+    """Yield indices of targets of similar length, with about `CELLS` cells for a query of `rows` residues."""
     order = np.argsort(lengths, kind="stable")[::-1].tolist()
     while order:
         size = max(1, CELLS // max(1, rows * lengths[order[0]]))

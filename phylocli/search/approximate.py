@@ -1,7 +1,7 @@
 """Approximate nearest neighbours for millions of rows: an HNSW graph beside the table, by usearch.
 
-Malkov & Yashunin 2020 (doi:10.1109/TPAMI.2018.2889473). The graph holds the vectors in float32, so cosines of what is found
-are exact; what may be missed is a neighbour. How many are, is measured when the graph is built.
+Malkov & Yashunin 2020 (doi:10.1109/TPAMI.2018.2889473). The graph contains the vectors in float32, so cosines of hits are
+exact, but neighbours may be missed. Its recall is measured when it is built.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHECKED = 200
 
 CHECKED_K = 20
 CONNECTIVITY, EFFORT = 16, 128
-"""Edges of a node, and candidates that are followed, when the graph is built and when it is searched."""
+"""Edges per node, and candidates followed when building and when searching the graph."""
 
 
 class Graph:
@@ -61,7 +61,7 @@ class Graph:
 
 
 def _search(index: Any, queries: FloatArray, k: int, threads: int) -> tuple[IntArray, FloatArray]:
-    """Return row numbers (n, k), -1 where there are fewer, and distances."""
+    """Return row numbers (n, k), -1 if there are fewer, and distances."""
     found = index.search(queries, k, threads=threads)
     keys = np.full((len(queries), k), -1, dtype=np.int64)
     distances = np.full((len(queries), k), np.inf, dtype=np.float32)
@@ -74,7 +74,7 @@ def _search(index: Any, queries: FloatArray, k: int, threads: int) -> tuple[IntA
 
 
 def graph_path(table: EmbeddingTable) -> Path:
-    """Return where the graph of a table lies: beside it, its name with `.usearch` behind."""
+    """Return the path of a table's graph: beside the table, with the suffix `.usearch`."""
     path = Path(table.name)
     return path.with_name(path.name + ".usearch")
 
@@ -86,11 +86,11 @@ def _identity(table: EmbeddingTable) -> dict[str, Any]:
 
 
 def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
-    """Return the graph of a table, built and written beside it where there is none yet, or one of another table.
+    """Return the graph of a table, built and written beside it if there is none yet, or if it belongs to another table.
 
     Args:
         table: Parquet, or a folder of parts.
-        threads: to build with; one thread gives the same graph each time.
+        threads: for building; with one thread the graph is reproducible.
 
     Raises:
         MissingDependencyError: usearch is not installed.
@@ -108,15 +108,17 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
         try:
             known = json.loads(record.read_text(encoding="utf-8"))
             if known["table"] != identity:
-                logger.info(f"{path} is of another table, and is built anew")
+                logger.info(f"{path} belongs to another table and will be rebuilt")
             elif known.get("sha256") == file_sha256(path):
                 index = Index.restore(str(path), view=True)
                 logger.info(f"{path}: finds {known['recall']:.1%} of the true {CHECKED_K} nearest")
                 return Graph(index, float(known["recall"]))
             else:
-                logger.warning(f"{path} is damaged (its checksum is another), and is built anew")
+                logger.warning(f"{path} is damaged (its checksum does not match) and will be rebuilt")
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            logger.warning(f"{path} is damaged, and is built anew ({str(error).splitlines()[0] if str(error) else 'empty'})")
+            logger.warning(
+                f"{path} is damaged and will be rebuilt ({str(error).splitlines()[0] if str(error) else 'empty'})"
+            )
     index = Index(
         ndim=table.dimension,
         metric="cos",

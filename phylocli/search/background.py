@@ -1,12 +1,12 @@
 """The background: unrelated proteins, embedded by the model at hand, against which queries are measured.
 
-2,560 sequences ship with the package (`background.fasta.gz`): domains of 424 Pfam families (two of a clan at most), domains
-of 708 families reversed, and 1,428 UniProt proteins reversed. Reversed sequences have length and composition of real ones
-and no homologs; the real domains stand for what proteins have in common without homology. `benchmarks/background.py` made
-them.
+2,560 sequences ship with the package (`background.fasta.gz`): domains of 424 Pfam families (at most two of a clan), domains
+of 708 families reversed, and 1,428 UniProt proteins reversed. Reversed sequences have the length and composition of real
+ones and no homologs; the real domains represent similarity between proteins without homology. They were made by
+`benchmarks/background.py`.
 
-Their vectors belong to a model. They lie in its folder (`background.safetensors`); where they are missing, the first search
-computes them and writes them there, or, where it may not or the pooling is not the model's own, into the user's cache.
+Their vectors belong to a model and are stored in its folder (`background.safetensors`); if they are missing, the first
+search computes them and writes them there, or to the user's cache if the folder is read-only or another pooling is used.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REVERSED = "reversed-"
 """Ids of reversed sequences begin so."""
 
 SIZE = 4096
-"""Number of rows of a table that are used where a model has no background."""
+"""Number of rows of a table that are used if a model has no background."""
 
 FEWEST = 1000
 """Minimum number of rows of a table for that."""
@@ -99,7 +99,7 @@ def background_of(embedder: Embedder) -> Background | None:
 
 
 def background_of_table(table: EmbeddingTable) -> Background | None:
-    """Return rows of a table as a background, None where it has too few.
+    """Return rows of a table as a background, None if it has too few.
 
     Relatives of a query are among them, so its E-values are too large, the more so the more relatives it has.
     """
@@ -114,7 +114,7 @@ def _read_sequences() -> tuple[list[str], list[str]]:
 
 
 def _places(embedder: Embedder) -> list[Path]:
-    """Return the files that may hold the vectors of a model: the one in its folder first, then the one in the cache."""
+    """Return the possible files of a model's vectors: the one in its folder first, then the one in the cache."""
     model = embedder.model
     layer = "" if embedder.layer in (None, model.depth) else f"-layer{embedder.layer}"
     cached = cache_folder() / "backgrounds" / f"{model.fingerprint[:32]}{layer}.safetensors"
@@ -159,7 +159,7 @@ def _save(places: list[Path], embedder: Embedder, vectors: Quantised) -> None:
 
 
 def _load(path: Path, embedder: Embedder) -> Quantised | None:
-    """Return the vectors of a file, None where it is missing, of other weights, or of other sequences."""
+    """Return the vectors in a file, None if it is missing, or belongs to other weights or sequences."""
     if not path.is_file():
         return None
     arrays, metadata = read_arrays(path, fix="remove it; the next search makes it again")

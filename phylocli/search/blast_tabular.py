@@ -1,7 +1,7 @@
 """Hits as BLAST's tabular output (`-outfmt 6`, also called m8): twelve columns, no header.
 
 query, target, percent identity, alignment length, mismatches, gap openings, start and end in the query, start and end in the
-target, E-value, bits. A hit that was not aligned has `NA` for what only an alignment can tell.
+target, E-value, bits. For a hit that was not aligned, values that need an alignment are `NA`.
 """
 
 from __future__ import annotations

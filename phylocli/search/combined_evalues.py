@@ -1,12 +1,13 @@
 """E-values of the alignment of residue embeddings and of the cosine together.
 
-1. The query is aligned with the 128 reversed proteins of the background that are nearest to it by cosine: related to it
-   by composition at most. A Gumbel distribution, which depends on both lengths, is fitted to these scores (`gumbel`), as
-   Pearson 1998 (doi:10.1006/jmbi.1997.1525) does with the scores of a library. It gives the p-value of each hit's score,
-   among proteins that are near.
-2. The p-value of the cosine (`evalues`) and that of the alignment are combined: p = (p₁ · p₂)^(1 / c). Their sum of
-   logarithms is Fisher's statistic, scaled as for dependent p-values (Brown 1975, doi:10.2307/2529826), for what has the
-   composition of the query is near to it and aligns with it: c = 2 would be right if one followed from the other.
+1. The query is aligned with the 128 reversed proteins of the background that are most similar to it by cosine, hence at most
+in composition. A Gumbel distribution, which depends on both lengths, is fitted to these scores (`gumbel`), as in Pearson
+1998 (doi:10.1006/jmbi.1997.1525) for the scores of a library. It gives the p-value of each hit's score among proteins of
+similar cosine.
+2. The p-value of the cosine (`evalues`) and that of the alignment are combined: p = (p₁ · p₂)^(1 / c). The sum of their
+logarithms is Fisher's statistic, scaled as for dependent p-values (Brown 1975, doi:10.2307/2529826), because proteins with
+the composition of the query have both a high cosine and a high alignment score: c = 2 would be correct if one determined the
+other.
 
 E = p · rows of the table. As for cosines, it depends on the query, the target, the model and the number of rows alone.
 """
@@ -47,11 +48,11 @@ class Combined(NamedTuple):
 
 
 class CombinedEvalues:
-    """Scores hits by alignment of residue embeddings, and gives E-values to alignment and cosine together.
+    """Scores hits by alignment of residue embeddings, with E-values of alignment and cosine combined.
 
     Args:
         aligner: aligns.
-        background: unrelated proteins with their sequences; None gives no bits and no E-values (NaN).
+        background: unrelated proteins with their sequences; without it there are no bits and no E-values (NaN).
         rows: of the table.
     """
 

@@ -1,11 +1,11 @@
 """E-values of cosines, from the distribution of each query's cosines with unrelated proteins.
 
-Cosines cannot be compared between queries: embeddings are anisotropic, and a query near the axis is close to everything.
-So the null distribution is estimated for each query, from its cosines with a background of n unrelated proteins
+Cosines are not comparable between queries: embeddings are anisotropic, and a query near the axis is similar to everything.
+Therefore the null distribution is estimated for each query, from its cosines with a background of n unrelated proteins
 (`phylocli.search.background`), by peaks over threshold (Davison & Smith 1990, doi:10.1111/j.2517-6161.1990.tb01796.x):
 
 1. t = artanh(cosine), Fisher's transformation: cosines end at 1, t does not.
-2. Up to a threshold u, p = P(T ≥ t) is the fraction of the background that is as near. u is the 21st largest of its t.
+2. Up to a threshold u, p = P(T ≥ t) is the fraction of the background that is at least as similar. u is the 21st largest t.
 3. Beyond u, p = (20 / n) · exp(-(t - u) / σ), a generalised Pareto distribution of shape 0. σ is the maximum-likelihood
    estimate from the 20 exceedances, of which the largest two are censored (Epstein & Sobel 1953,
    doi:10.1080/01621459.1953.10483488): they may be homologs of the query.
@@ -27,7 +27,7 @@ EXCEEDANCES, CENSORED = 20, 2
 """Number of exceedances that the tail is fitted to, and of the largest of them that are censored."""
 
 QUERIES = 512
-"""Queries whose cosines with the background are held at once."""
+"""Number of queries whose cosines with the background are held at a time."""
 
 _LARGEST = 1 - 2.0**-21
 _SMALLEST_SCALE = 1e-6
@@ -39,7 +39,7 @@ def fisher_z(cosines: npt.NDArray[np.floating]) -> Floats:
 
 
 def log_p_values(queries: FloatArray, cosines: npt.NDArray[np.floating], background: FloatArray) -> Floats:
-    """Return the log p-values of cosines, (n, k): the probability that an unrelated protein is as near.
+    """Return the log p-values of cosines, (n, k): the probability that an unrelated protein is as similar.
 
     Args:
         queries: unit vectors (n, D).

@@ -14,11 +14,11 @@ from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search.database import FloatArray, IntArray
 
 SCALE = 1 << 20
-"""Cosines are rounded to multiples of 2⁻²⁰ (about 10⁻⁶), so that rounding in the matrix product decides nothing: what is
-equal then is ordered by its place in the table. Integers up to 2²⁰ are exact in float32."""
+"""Cosines are rounded to multiples of 2⁻²⁰ (about 10⁻⁶), so that rounding errors of the matrix product have no influence:
+ties are in the order of the table. Integers up to 2²⁰ are exact in float32."""
 
 SCORES = 1 << 24
-"""Cosines held at once: queries of a block times rows of a block (64 MB)."""
+"""Number of cosines held at a time: queries of a block times rows of a block (64 MB)."""
 
 QUERIES = 16_384
 """Queries for which the table is read through once."""
@@ -29,8 +29,8 @@ class Neighbours:
     """What was found: for each of n queries k rows of the table, the nearest first.
 
     Attributes:
-        rows: (n, k) row numbers, -1 where there are fewer than k.
-        cosines: (n, k), multiples of 2⁻²⁰; -inf where there are fewer than k.
+        rows: (n, k) row numbers, -1 if there are fewer than k.
+        cosines: (n, k), multiples of 2⁻²⁰; -inf if there are fewer than k.
     """
 
     rows: IntArray
@@ -47,7 +47,7 @@ def nearest(
     Args:
         queries: unit vectors (n, D).
         table: to search in.
-        k: neighbours wanted, at least 1.
+        k: number of neighbours, at least 1.
         leave_out: for each query the row that does not count (itself), or -1; shape (n,).
     """
     count = min(k, len(table))
@@ -91,7 +91,7 @@ def _update(best: Tensor, queries: FloatArray, vectors: FloatArray, start: int, 
         fewer = min(width, scores.shape[1])
         top, index = scores.topk(fewer, dim=1)
         keys = _keys(top, places[index])
-        # topk is free to choose among equals at its end; where it had a choice, take all that are equal.
+        # topk breaks ties at its end arbitrarily; in case of a tie, take all equal values.
         ties = ((scores >= top[:, -1:]).sum(1) > fewer).nonzero().squeeze(1)
         for row in ties.tolist():
             same = (scores[row] >= top[row, -1]).nonzero().squeeze(1)

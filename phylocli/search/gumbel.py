@@ -1,6 +1,6 @@
 """P-values of local alignments: scores of unrelated pairs follow a Gumbel distribution that depends on their lengths.
 
-The best of many places where an alignment may lie is an extreme, so for unrelated sequences of lengths L and M
+The best alignment is a maximum over many positions, so for unrelated sequences of lengths L and M
 
     P(S ≥ s) = 1 - exp(-K · L · M · exp(-λ s))
 
@@ -55,7 +55,7 @@ def fit_gumbel(scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]
 
     Given λ the best K is n / Σ cells · exp(-λ s); what is left is one equation,
     1/λ = mean(s) - Σ s · w / Σ w with w = cells · exp(-λ s) (Lawless 1982, Statistical Models and Methods for Lifetime
-    Data). Scores that are all the same have no greatest likelihood; they are taken to spread by 10⁻⁶.
+    Data). Scores that are all equal have no maximum likelihood; a standard deviation of 10⁻⁶ is assumed.
 
     Args:
         scores: of alignments of unrelated pairs, (n,), some hundreds.
@@ -72,7 +72,8 @@ def fit_gumbel(scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]
         w = weights(rate)
         return float(1 / rate - s.mean() + (s * w).sum() / w.sum())
 
-    # The slope falls from +∞; with a spread of σ the rate is near π / (σ √6), and far above it the slope is negative.
+    # The slope decreases from +∞; with a standard deviation σ the rate is near π / (σ √6), and far above it the slope is
+    # negative.
     high = np.pi / (spread * np.sqrt(6))
     if s.std() > _SMALLEST_SPREAD:
         while slope(high) > 0:

@@ -1,4 +1,4 @@
-"""What a local alignment says of a hit: one line of BLAST's tabular output, one row of a table of hits."""
+"""A local alignment of a hit: one line of BLAST's tabular output, one row of a table of hits."""
 
 from __future__ import annotations
 

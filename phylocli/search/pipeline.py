@@ -82,11 +82,11 @@ class _Ranked:
 
 @dataclass(frozen=True)
 class _Reranking:
-    """How hits are aligned, and how many of them are kept.
+    """How hits are aligned, and how many are kept.
 
     Attributes:
         config: of the search.
-        combined: aligns by residue embeddings, with E-values; None: not asked for.
+        combined: aligns by residue embeddings, with E-values; None: not requested.
         residues: sequences of the rows that were hit, by id.
         rows: of the table.
     """
@@ -106,9 +106,9 @@ class _Reranking:
     def __call__(self, query: str, vector: FloatArray, targets: list[str], cosines: FloatArray) -> _Ranked:
         """Return one query's hits, aligned and ranked.
 
-        With phmmer alone, what it aligns comes first, by bits, the rest as it was. With residue embeddings alone, the order
-        is that of their E-values (of their scores where there are none). With both, it is that of the smaller of the two
-        E-values, doubled, for two tests.
+        With phmmer only, its alignments are first, by bits, then the other hits in their order. With residue embeddings
+        only, hits are ranked by their E-values (or scores if there are none). With both, by the smaller of the two E-values,
+        doubled, for two tests.
 
         Args:
             query: sequence.
@@ -167,23 +167,23 @@ def search(
     """Return the nearest targets of every query.
 
     Args:
-        queries: sequences (letters, `Sequence`s, pairs, or the path of a file of them), which the targets' own model embeds,
-            or a table of embeddings of that model.
+        queries: sequences (letters, `Sequence`s, pairs, or the path of a sequence file), which are embedded with the
+            targets' model, or a table of embeddings of that model.
         targets: embeddings to search in: an `EmbeddingTable`, Parquet or a folder of parts (streamed), or any table that
             `read_embeddings` reads. Or sequences, which are embedded first.
-        config: options; or give them as keywords.
+        config: options; may also be given as keywords.
         model: name or folder of the model. None finds it by the fingerprint that a table carries; where queries and targets
             are sequences, it is `default`.
-        sequences: of the targets, for `rerank` and `align`, where the targets are a table.
+        sequences: of the targets, for `rerank` and `align`, if the targets are a table.
         **options: fields of `SearchConfig`.
 
     Returns:
         Columns of `tables.hits_schema()`: `query`, `target`, `rank`, `cosine`, `evalue`, and those of alignments.
 
     Raises:
-        UsageError: options that do not fit together, a model that is not the table's.
-        BadInputError: tables of different models, residues instead of sequences, ids without a sequence, `max_evalue` where
-            there are no E-values.
+        UsageError: incompatible options, or a model that is not the table's.
+        BadInputError: tables of different models, residues instead of sequences, ids without a sequence, `max_evalue`
+            without E-values.
         MissingDependencyError: `approximate` without usearch.
 
     Examples:
@@ -275,12 +275,12 @@ class _Search:
             self._stack = stack.pop_all()
 
     def close(self) -> None:
-        """Remove what the search has kept on disk."""
+        """Remove the temporary files of the search."""
         self._stack.close()
 
     @staticmethod
     def _at_rest(stack: contextlib.ExitStack, source: Any) -> Any:
-        """Return an input that can be read twice: what comes by a pipe is copied."""
+        """Return an input that can be read twice: a pipe is copied."""
         if isinstance(source, str | os.PathLike):
             return stack.enter_context(at_rest(source))
         return source if isinstance(source, EmbeddingTable) else list(source)
@@ -322,7 +322,7 @@ class _Search:
                 self.queries = table_queries(asked, self.table)
             else:
                 embedder = load_model(model, config.device)
-                self.queries = embed_queries(asked, embedder)  # what is wrong with them comes out before the long work
+                self.queries = embed_queries(asked, embedder)  # errors in the queries are found before the long work
                 self.table = open_table(embed_targets(searched, embedder, folder, model))
         tables = [table for table in (asked, searched) if isinstance(table, EmbeddingTable)]
         options.check_ids([taken for table in tables for taken in table.taken])
@@ -434,7 +434,7 @@ def _own_rows(queries: Queries, table: EmbeddingTable) -> npt.NDArray[np.int64]:
 
 
 def _background(table: EmbeddingTable, embedder: Embedder | None, model: PathLike | None, device: str) -> Background | None:
-    """Return the background of the table's model; rows of the table are used where there is none, None if they are few."""
+    """Return the background of the table's model; rows of the table if there is none, None if there are too few."""
     if embedder is None and MODEL in table.metadata:
         try:
             embedder = embedder_of(table, model, device)
@@ -458,7 +458,7 @@ def _background(table: EmbeddingTable, embedder: Embedder | None, model: PathLik
 
 
 def _evalues(background: Background | None, queries: Queries, found: Neighbours, rows: int) -> Floats:
-    """Return the E-values of cosines (n, k): NaN where there is no background, all rows where there is no hit."""
+    """Return the E-values of cosines (n, k): NaN without a background; number of rows if there is no hit."""
     if background is None:
         return np.full(found.cosines.shape, np.nan)
     log_p = background.log_p_values(queries.vectors, found.cosines)

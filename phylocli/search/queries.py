@@ -32,7 +32,7 @@ class Queries:
     Attributes:
         ids: of n queries.
         vectors: unit vectors (n, D).
-        letters: the sequences, unaligned; None where a table of embeddings was given.
+        letters: the unaligned sequences; None for a table of embeddings.
     """
 
     ids: list[str]
@@ -78,11 +78,11 @@ def table_queries(found: EmbeddingTable, table: EmbeddingTable) -> Queries:
 
 
 def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: str = "auto") -> Embedder:
-    """Return what embeds as the table was embedded: its model, pooling and layer.
+    """Return the embedder of a table: its model, pooling and layer.
 
     Raises:
-        UsageError: the model named is another one, or none is named and none that is known here has the fingerprint.
-        BadInputError: the table does not say which model made it.
+        UsageError: the given model is another one, or no available model has the fingerprint.
+        BadInputError: the table does not record its model.
     """
     from phylocli.embed import Embedder, untrained, with_pooling
     from phylocli.models.device import choose_device
@@ -90,7 +90,7 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
     wanted = table.metadata.get(MODEL)
     if wanted is None:
         raise BadInputError(
-            f"{table.name} does not name the model that made it, so no sequences can be embedded for it",
+            f"{table.name} does not name its model, so no sequences can be embedded for it",
             fix="make it with 'phylocli embed', or give queries and targets as tables of embeddings",
         )
     place = choose_device(device)

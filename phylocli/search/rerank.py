@@ -36,14 +36,14 @@ KEPT_BYTES = 512 << 20
 """Embeddings of residues that are kept for the next queries."""
 
 INCLUDED = 0.01
-"""Highest E-value of a domain of phmmer's that is reported beside the best one of its target."""
+"""Maximum E-value of a phmmer domain that is reported in addition to the best one of its target."""
 
 ALIGNED = 256
 """Hits whose residues are embedded at once."""
 
 
 def read_residues(ids: Iterable[str], source: PathLike | Sequences) -> dict[str, str]:
-    """Return the sequences of some ids, from a file or from memory; only these are held in memory.
+    """Return the sequences of some ids, from a file or from memory; only these are kept in memory.
 
     Raises:
         BadInputError: one of them is missing.
@@ -57,14 +57,14 @@ def read_residues(ids: Iterable[str], source: PathLike | Sequences) -> dict[str,
     missing = wanted - set(found)
     if missing:
         raise BadInputError(
-            f"{name} lacks {len(missing):,} of the sequences that were hit, first {shorten(min(missing))!r}",
+            f"{name} lacks {len(missing):,} of the hit sequences, first {shorten(min(missing))!r}",
             fix="give the sequences that the table was made from",
         )
     return found
 
 
 def align(query: str, targets: SequenceOf[str], rows: int) -> tuple[Floats, Floats]:
-    """Return E-values and bit scores of phmmer with a query and its hits, (k,) each; NaN where it finds no alignment.
+    """Return E-values and bit scores of phmmer with a query and its hits, (k,) each; NaN without an alignment.
 
     phmmer (Eddy 2011, doi:10.1371/journal.pcbi.1002195) without its filters, which save time only in large databases.
 
@@ -97,12 +97,12 @@ def _options(rows: int) -> SearchOptions:
 
 
 def in_embedding(residues: FloatArray, embedder: Embedder) -> FloatArray:
-    """Return unit vectors of residues where the sequence's embedding lies: each pooled (and whitened) as if it were alone.
+    """Return unit vectors of residues in the space of the sequence's embedding: each pooled (and whitened) on its own.
 
     For poolings that average, a sequence's embedding is the mean of these, so they are compared as it is.
 
     Args:
-        residues: as the encoder gives them, (L, R).
+        residues: as returned by the encoder, (L, R).
         embedder: of the model.
     """
     import torch
@@ -117,8 +117,8 @@ def in_embedding(residues: FloatArray, embedder: Embedder) -> FloatArray:
 class ResidueScores:
     """Aligns queries with their hits by residue embeddings, which are made when they are needed and kept for a while.
 
-    Residues are compared by the log odds of homology that belong to the model (`homology`), or, where it has none, by
-    standardised cosines in the space of its embeddings.
+    Residues are compared by the log odds of homology of the model (`homology`), or, if it has none, by standardised cosines
+    in the space of its embeddings.
 
     Args:
         embedder: of the model that the table was made with.

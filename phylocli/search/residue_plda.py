@@ -1,11 +1,11 @@
 """Residue PLDA: the log-likelihood ratio that two residues are homologous, given their embeddings; scores for alignments.
 
-A substitution matrix says for two amino acids how much likelier they are to stand in one column of an alignment than side
-by side by chance, as a logarithm of odds. Here the same is computed for two embeddings, which depend on the residue's
-context. Both hypotheses are Gaussian: each alignment column has a mean, drawn from N(μ, B), and its residues scatter
-around it by N(0, W). Then the log odds that x and y share a column rather than being of two are a quadratic form in x and
-y, given by μ, B and W alone (probabilistic linear discriminant analysis: Ioffe 2006, doi:10.1007/11744085_41; Prince &
-Elder 2007, doi:10.1109/ICCV.2007.4409052). B and W are estimated from aligned families; nothing is trained by steps.
+A substitution matrix contains, for two amino acids, the log odds of being aligned over occurring together by chance. Here
+the same is computed for two embeddings, which depend on the residue's context. Both hypotheses are Gaussian: each alignment
+column has a mean, distributed as N(μ, B), and its residues deviate from it by N(0, W). The log odds that x and y are in one
+column rather than in two are then a quadratic form in x and y, given by μ, B and W (probabilistic linear discriminant
+analysis: Ioffe 2006, doi:10.1007/11744085_41; Prince & Elder 2007, doi:10.1109/ICCV.2007.4409052). B and W are estimated
+from aligned families, without iterative training.
 
 In the axes that make W the identity and B diagonal (ψ), and with each axis scaled to variance 1, two residues of one
 column correlate by r = ψ / (1 + ψ), and
@@ -55,14 +55,14 @@ class ResiduePLDA:
     """Log odds of homology of two residues.
 
     Attributes:
-        layers: of the encoder whose outputs are put side by side as the F features of a residue.
+        layers: layers of the encoder whose outputs are concatenated as the F features of a residue.
         mean: of the features, (F,).
         axes: (F, d); (features - mean) · axes has variance 1 and no correlation.
         correlation: r of two residues of one column along each axis, (d,).
         fingerprint: of the model.
         scale: by which the log odds are multiplied.
         offset: added then.
-        gaps: what they cost in an alignment by these scores.
+        gaps: gap costs for alignments with these scores.
     """
 
     layers: tuple[int, ...]
@@ -81,7 +81,7 @@ class ResiduePLDA:
         return np.concatenate([x, cost[:, None]], axis=1).astype(np.float32)
 
     def scores(self, query: FloatArray, targets: FloatArray, lengths: IntArray) -> FloatArray:
-        """Return the scores of coordinates as `__call__` gives them: one matrix product, see `Comparison.scores`."""
+        """Return the scores of coordinates from `__call__`: one matrix product, see `Comparison.scores`."""
         r = self.correlation
         weighted = np.concatenate([query[:, :-1] * (self.scale * r / (1 - r**2)), np.ones((len(query), 1))], axis=1)
         constant = self.scale * float(-0.5 * np.log(1 - r**2).sum()) + self.offset
@@ -105,7 +105,7 @@ class ResiduePLDA:
 
 
 def load_residue_plda(model: Model) -> ResiduePLDA | None:
-    """Return what belongs to a model that was loaded from a folder; None where nothing was fitted, or for other weights.
+    """Return the PLDA of a model loaded from a folder; None if it has none, or one for other weights.
 
     Raises:
         BadInputError: the file is damaged.
@@ -123,7 +123,7 @@ def load_residue_plda(model: Model) -> ResiduePLDA | None:
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{path} is damaged", why=str(error), fix=fix) from error
     if found.fingerprint != model.fingerprint:
-        logger.warning(f"{path} was fitted to a model with other weights, and is left alone")
+        logger.warning(f"{path} was fitted to a model with other weights and is ignored")
         return None
     return found
 
@@ -150,9 +150,9 @@ def fit_residue_plda(
     Args:
         model: whose residues are compared.
         families: aligned; residues of one match column are taken for homologous.
-        layers: whose outputs are put side by side; None takes every second, the last among them.
+        layers: layers whose outputs are concatenated; None takes every second, including the last.
         dimension: axes kept.
-        members: of a family that are looked at.
+        members: maximum number of members used per family.
         seed: of their choice.
 
     Raises:

@@ -45,7 +45,7 @@ def embed_targets(source: Sequences, embedder: Embedder, folder: Path, model: Pa
         source: sequences in memory, or the path of a file that can be read twice.
         embedder: of the model.
         folder: for the table, which can be removed when the search is done.
-        model: its name or folder as the user gave it, for the message that says how to keep the embeddings.
+        model: its name or folder as given by the user, for the message about keeping the embeddings.
 
     Raises:
         BadInputError: no sequences, letters that are not residues, duplicate ids.

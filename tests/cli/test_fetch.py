@@ -77,7 +77,7 @@ def test_a_name_of_no_family_lists_those_that_have_it_in_theirs(cli: Run, standi
     result = cli("fetch", "cyclin")
     assert result.exit_code == 65
     assert result.stdout == ""
-    assert "no family of Pfam is called 'cyclin'; one has it in its name:\n  PF00134  Cyclin_N  Cyclin" in result.stderr
+    assert "no family of Pfam is called 'cyclin'; one contains it:\n  PF00134  Cyclin_N  Cyclin" in result.stderr
     assert "phylocli fetch PF00134" in result.stderr
 
 

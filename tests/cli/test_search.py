@@ -110,7 +110,7 @@ def test_what_cannot_be_compared_is_an_error(
     assert apart.exit_code == 65 and "different models" in apart.stderr
     bare = place / "bare.tsv"
     bare.write_text("id\tembedding\na\t" + " ".join(["0.5"] * 64) + "\n")
-    assert "does not name the model" in cli("search", query, bare).stderr
+    assert "does not name its model" in cli("search", query, bare).stderr
     assert "its sequences" not in cli("search", query, db, "--align").stderr
     assert cli("search", query, db, "--align").exit_code == 2
     twice = cli("search", "-", "-", input=query.read_bytes())

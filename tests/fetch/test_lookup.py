@@ -63,7 +63,7 @@ def test_a_part_of_names_lists_the_families_and_takes_none(standin: Standin, sto
     with pytest.raises(BadInputError) as caught:
         accessions(store, "ase")
     first, *listed = caught.value.what.splitlines()
-    assert first == f"no family of Pfam is called 'ase'; {len(has_it)} have it in their names:"
+    assert first == f"no family of Pfam is called 'ase'; {len(has_it)} contain it:"
     assert [line.split()[0] for line in listed] == sorted(f.accession for f in has_it)
     assert store.accessions() == []
 
@@ -157,7 +157,7 @@ def test_names_are_looked_up_in_the_store_without_a_network(standin: Standin, st
 def test_names_are_looked_up_in_a_release(standin: Standin, store: Store) -> None:
     assert accessions(store, "globin", release="38.2") == ["PF00042"]
     assert not standin.count("/interpro/api/entry")
-    with pytest.raises(BadInputError, match=r"no family of Pfam 38\.2 is called 'cyclin'; one has it"):
+    with pytest.raises(BadInputError, match=r"no family of Pfam 38\.2 is called 'cyclin'; one contains it"):
         accessions(store, "cyclin", release="current")
 
 

@@ -286,7 +286,7 @@ def test_offline_current_is_the_newest_release_on_disk(standin: Standin, store: 
 
 
 def test_a_dead_family_names_its_replacement(standin: Standin, store: Store) -> None:
-    with pytest.raises(BadInputError, match="its place has been taken by PF00042"):
+    with pytest.raises(BadInputError, match="it was replaced by PF00042"):
         list(fetch_families(["PF00101"], store=store, policy=FAST))
     standin.always("Pfam-A.dead.gz", status(503))
     with pytest.raises(BadInputError, match="PF00101 has been removed from Pfam"):

@@ -52,7 +52,7 @@ def test_a_list_is_the_first_word_of_each_line(tmp_path: Path) -> None:
     path.write_bytes(b"# mine\r\nPF00042\tglobins\r\n\r\nPF00076, PF1 # more\r\n  PF00134.2\n")
     assert read_list(path) == ["PF00042", "PF00076", "PF00134.2"]
     path.write_text("# nothing\n\n")
-    with pytest.raises(BadInputError, match="names nothing"):
+    with pytest.raises(BadInputError, match="contains no accession"):
         read_list(path)
 
 

@@ -150,7 +150,7 @@ def test_a_graph_that_is_damaged_is_built_anew(
     path.write_bytes({"empty": b"", "cut": data[:middle], "one bit": flipped, "other text": b'{"table": 1}'}[how])
     capsys.readouterr()
     assert open_graph(table).nearest(unit(vectors[:1]), 1).rows[0, 0] == 0
-    assert "anew" in capsys.readouterr().err
+    assert "rebuilt" in capsys.readouterr().err
     assert graph_path(table).read_bytes() == sound
     open_graph(table)
-    assert "anew" not in capsys.readouterr().err
+    assert "rebuilt" not in capsys.readouterr().err

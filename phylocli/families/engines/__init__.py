@@ -1,1 +1,1 @@
-"""How sequences are grouped: one engine a file, each with `group(pool, settings, executor) -> list[Group]`."""
+"""Engines that group sequences, one per file, each with `group(pool, settings, executor) -> list[Group]`."""

@@ -1,8 +1,8 @@
 """Clusters of whole sequences by an installed MMseqs2.
 
-Steinegger and Söding (2017), doi:10.1038/nbt.3988: cascaded clustering in which a member and its representative cover each
-other, so that sequences which share only one of their domains stay apart. Whole sequences are clustered: a protein of
-several domains is in the family of its like, and never in those of its parts.
+Steinegger and Söding (2017), doi:10.1038/nbt.3988: cascaded clustering with bidirectional coverage, so that sequences that
+share only one of their domains are in different clusters. Whole sequences are clustered: a multi-domain protein is in the
+family of similar proteins, and never in those of its domains.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
     """Return the clusters of a pool as families of whole sequences, each with a profile of those that align well.
 
     Raises:
-        MissingDependencyError: there is no program `mmseqs` on PATH.
-        PhylocliError: it failed.
+        MissingDependencyError: no program `mmseqs` on PATH.
+        PhylocliError: MMseqs2 failed.
     """
     clusters = cluster(pool, settings)
     searcher = Searcher(pool, settings)
