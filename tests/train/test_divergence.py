@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import small_run
 import torch
 from torch import Tensor
 
@@ -24,15 +25,7 @@ from phylocli.train.divergence import DivergedError
 from phylocli.train.run_folder import load_task
 from phylocli.train.task import ContrastiveTask
 
-SMALL: dict[str, Any] = {
-    "encoder.preset": "tiny",
-    "batch.pairs": 12,
-    "validation.every": 3,
-    "validation.pairs": 16,
-    "validation.fraction": 0.2,
-    "checkpoints.every": 2,
-    "precision": "fp32",
-}
+SMALL = small_run.SMALL
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import small_run
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,7 +27,7 @@ from phylocli.train import checkpoints, train_model
 from phylocli.train.data.loading import load_corpus
 from phylocli.train.task import ContrastiveTask
 
-SMALL: dict[str, Any] = {"encoder.preset": "tiny", "batch.pairs": 8, "validation.fraction": 0.0, "precision": "fp32"}
+SMALL: dict[str, Any] = {**small_run.UNVALIDATED, "batch.pairs": 8}
 
 
 @pytest.fixture(scope="module")

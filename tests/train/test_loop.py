@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import small_run
 import torch
 
 from phylocli.config.train import OptimiserConfig
@@ -35,15 +36,7 @@ from phylocli.train.optimiser import Schedule
 from phylocli.train.report.metrics import VALIDATION
 from phylocli.train.signals import Stop, Stopped
 
-SMALL: dict[str, Any] = {
-    "encoder.preset": "tiny",
-    "batch.pairs": 16,
-    "validation.every": 5,
-    "validation.pairs": 16,
-    "validation.fraction": 0.2,
-    "checkpoints.every": 4,
-    "precision": "fp32",
-}
+SMALL: dict[str, Any] = {**small_run.SMALL, "batch.pairs": 16, "validation.every": 5, "checkpoints.every": 4}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import small_run
 import torch
 
 from phylocli.config.assignments import nested
@@ -24,15 +25,7 @@ from phylocli.train.data.loading import load_corpus
 from phylocli.train.task import ContrastiveTask
 from phylocli.train.validation import collapsed, validate
 
-SMALL: dict[str, Any] = {
-    "encoder.preset": "tiny",
-    "batch.pairs": 12,
-    "validation.every": 4,
-    "validation.pairs": 12,
-    "validation.fraction": 0.2,
-    "checkpoints.every": 3,
-    "precision": "fp32",
-}
+SMALL: dict[str, Any] = {**small_run.SMALL, "validation.every": 4, "validation.pairs": 12, "checkpoints.every": 3}
 ASKING = ["moco-v2", "swav", "simcse-supervised", "cpc", "infomax"]
 
 

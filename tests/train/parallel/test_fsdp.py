@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import small_run
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ launching, worker = beside("test_world"), beside("ranks_sharded")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL: dict[str, Any] = {
-    "encoder.preset": "tiny",
+    **small_run.UNVALIDATED,
     "encoder.parameters.dropout": 0.0,
     "batch.pairs": 9,
     "batch.max_tokens": 300,
@@ -44,7 +45,6 @@ SMALL: dict[str, Any] = {
     "validation.fraction": 0.2,
     "optimiser.clip": 0.5,  # below the gradient's norm, so that it is clipped
     "optimiser.learning_rate": 1e-4,
-    "precision": "fp32",
 }
 BOTH = {"batch.grad_cache": True, "batch.activation_checkpointing": True}
 FEW: dict[str, tuple[str, dict[str, Any]]] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_run
 import torch
 from torch import Tensor
 
@@ -22,12 +23,9 @@ from phylocli.train.data.types import PairBatch
 from phylocli.train.task import ContrastiveTask
 
 SMALL: dict[str, Any] = {
-    "encoder.preset": "tiny",
+    **small_run.UNVALIDATED,
     "encoder.parameters.dropout": 0.2,
-    "batch.pairs": 12,
     "batch.max_tokens": 150,  # some three sequences at once
-    "validation.fraction": 0.0,
-    "precision": "fp32",
 }
 RECIPES = ["simclr", "clip", "siglip", "dcl", "supcon", "moco", "swav", "simcse-supervised", "declutr", "align-uniform"]
 RECIPES += ["cpc", "cpcprot", "infomax"]

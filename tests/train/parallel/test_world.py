@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import small_run
 import torch
 from safetensors.torch import load_file
 
@@ -26,12 +27,10 @@ from phylocli.train.parallel.world import World
 
 WORKER = Path(__file__).with_name("ranks_gradients.py")
 SMALL: dict[str, Any] = {
-    "encoder.preset": "tiny",
+    **small_run.UNVALIDATED,
     "encoder.parameters.dropout": 0.0,
     "batch.pairs": 14,
     "batch.max_tokens": 300,
-    "validation.fraction": 0.0,
-    "precision": "fp32",
 }
 RECIPES = [
     "moco",
