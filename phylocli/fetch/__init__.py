@@ -10,7 +10,7 @@ from phylocli.fetch.proteins import fetch_proteins
 from phylocli.fetch.release import Release, fetch_release
 from phylocli.fetch.request import Request, fetch
 from phylocli.fetch.retry_policy import Policy, default_policy
-from phylocli.fetch.services import Services, find_services
+from phylocli.fetch.services.addresses import Services, find_services
 
 __all__ = [
     "Failure",

@@ -18,14 +18,14 @@ from phylocli.fetch import lookup
 from phylocli.fetch.accessions import FAMILIES_LOOK_LIKE, Foreign, Name, Wanted, is_clan, parse_clan, recognise, unique
 from phylocli.fetch.connection import UnreachableError
 from phylocli.fetch.http import Client
-from phylocli.fetch.interpro import DeadFamilyError, InterPro, UnknownFamilyError
-from phylocli.fetch.pfam import CLANS, PfamReleases
 from phylocli.fetch.release import fetch_release
 from phylocli.fetch.retry_policy import Policy, default_policy
-from phylocli.fetch.services import Services, find_services
+from phylocli.fetch.services.addresses import Services, find_services
+from phylocli.fetch.services.interpro import DeadFamilyError, InterPro, UnknownFamilyError
+from phylocli.fetch.services.pfam import CLANS, PfamReleases
+from phylocli.fetch.services.uniprot import UniProt
 from phylocli.fetch.split import clans_of
 from phylocli.fetch.thread_pool import Workers
-from phylocli.fetch.uniprot import UniProt
 from phylocli.formats.family import Family
 from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences import fasta

@@ -13,9 +13,9 @@ from pathlib import Path
 from phylocli.core import console
 from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError
-from phylocli.fetch.pfam import ALIGNMENTS, CLANS, PROFILES
 from phylocli.fetch.release import Release, split_release
 from phylocli.fetch.retry_policy import Policy, default_policy
+from phylocli.fetch.services.pfam import ALIGNMENTS, CLANS, PROFILES
 from phylocli.formats import read_families, stem
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family

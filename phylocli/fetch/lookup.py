@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, cast
 
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
 from phylocli.fetch.accessions import Foreign, Name, Wanted
-from phylocli.fetch.interpro import InterPro, UnknownFamilyError
-from phylocli.fetch.uniprot import UniProt
+from phylocli.fetch.services.interpro import InterPro, UnknownFamilyError
+from phylocli.fetch.services.uniprot import UniProt
 from phylocli.fetch.verify import unpacked
 from phylocli.store import Store
 from phylocli.store.inventory import read_entry

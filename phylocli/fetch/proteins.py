@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.fetch.http import Client
 from phylocli.fetch.retry_policy import Policy, default_policy
-from phylocli.fetch.services import find_services
-from phylocli.fetch.uniprot import Annotation, UniProt
+from phylocli.fetch.services.addresses import find_services
+from phylocli.fetch.services.uniprot import Annotation, UniProt
 from phylocli.formats.provenance import Source, write_sidecar
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import Sequence

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from phylocli.core.errors import UsageError
 from phylocli.fetch.http import Client
-from phylocli.fetch.pfam import ALIGNMENTS, CLANS, PROFILES, PfamReleases
 from phylocli.fetch.retry_policy import Policy, default_policy
-from phylocli.fetch.services import find_services
+from phylocli.fetch.services.addresses import find_services
+from phylocli.fetch.services.pfam import ALIGNMENTS, CLANS, PROFILES, PfamReleases
 from phylocli.fetch.split import Split, clans_of, split_alignments, split_profiles
 from phylocli.formats.provenance import Source
 from phylocli.store import Store, read_sidecar

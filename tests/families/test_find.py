@@ -13,7 +13,7 @@ from phylocli.families import find_families
 from phylocli.families.engines import mmseqs
 from phylocli.families.grouping import Grouping
 from phylocli.families.pool import Pool
-from phylocli.families.prefilter import neighbour_graph
+from phylocli.families.prefilter.neighbours import neighbour_graph
 from phylocli.families.residue_assignment import FREE, Ledger
 from phylocli.families.searching import Region, Searcher, Settings
 from phylocli.formats import read_families

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from Bio.Align import substitution_matrices
 
-from phylocli.families import diagonals, prefilter
-from phylocli.families import spaced_seeds as words
 from phylocli.families.pool import Pool
+from phylocli.families.prefilter import diagonals
+from phylocli.families.prefilter import neighbours as prefilter
+from phylocli.families.prefilter import spaced_seeds as words
 from phylocli.formats.sequences.fasta import Sequence
 
 

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phylocli.families import redundancy
 from phylocli.families.pool import Pool
+from phylocli.families.prefilter import redundancy
+from phylocli.families.prefilter.redundancy import IDENTITY, LENGTH, representatives
 from phylocli.families.recruitment import followers, star_graph
-from phylocli.families.redundancy import IDENTITY, LENGTH, representatives
 from phylocli.formats.sequences.fasta import Sequence
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")

@@ -17,7 +17,7 @@ from stores import contents
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
 from phylocli.fetch import Policy, Release, fetch_families, fetch_release
 from phylocli.fetch.http import Client
-from phylocli.fetch.pfam import PfamReleases, dead_families
+from phylocli.fetch.services.pfam import PfamReleases, dead_families
 from phylocli.fetch.split import read_clans, records
 from phylocli.formats.newick import NewickTree
 from phylocli.store import Store

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.fetch import Policy, default_policy, find_services, parse_clan, parse_family, read_list
 from phylocli.fetch.http import next_page
-from phylocli.fetch.services import INTERPRO, PFAM, UNIPROT
+from phylocli.fetch.services.addresses import INTERPRO, PFAM, UNIPROT
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import numpy as np
 from phylocli.families.grouping import Grouping
 from phylocli.families.merging import join_pieces
 from phylocli.families.pool import Pool
-from phylocli.families.prefilter import neighbour_graph
+from phylocli.families.prefilter.neighbours import neighbour_graph
+from phylocli.families.prefilter.redundancy import representatives
 from phylocli.families.recruitment import recruit, star_graph
-from phylocli.families.redundancy import representatives
 from phylocli.families.residue_assignment import Group, Ledger
 from phylocli.families.searching import Searcher, Settings
 from phylocli.formats.provenance import versions

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from phylocli.core import console
-from phylocli.families.diagonals import blosum_order, ungapped_scores
 from phylocli.families.pool import Pool
-from phylocli.families.spaced_seeds import blocks, reduced_letters, word_codes
+from phylocli.families.prefilter.diagonals import blosum_order, ungapped_scores
+from phylocli.families.prefilter.spaced_seeds import blocks, reduced_letters, word_codes
 
 # 1 / sum of squared class frequencies in proteins: factor per letter by which chance matches decrease.
 EFFECTIVE_LETTERS = 6.2

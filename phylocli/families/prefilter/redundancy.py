@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from phylocli.families.diagonals import Indices, identities
 from phylocli.families.pool import Pool
-from phylocli.families.spaced_seeds import blocks, reduced_letters, word_codes
+from phylocli.families.prefilter.diagonals import Indices, identities
+from phylocli.families.prefilter.spaced_seeds import blocks, reduced_letters, word_codes
 
 # Residues that a sequence has in common with its representative, on one diagonal, as a part of the longer of the two.
 IDENTITY = 0.5

@@ -1,0 +1,1 @@
+"""The public services: their addresses, and what InterPro, UniProt and Pfam are asked for."""
