@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ import typer.main
 
 from phylocli.cli._help import Command, Group, epilog, escaped, flowing
 from phylocli.cli._process import guarded, mend_streams, on_ending, on_terminate
-from phylocli.core.errors import EXIT_INTERRUPTED
+from phylocli.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK
 
 # The order of the chain, then the helpers; a module that is not named here comes last, by name.
 ORDER = (
@@ -153,6 +154,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the command line."""
     mend_streams()
+    before = os.fstat(1)
     with contextlib.suppress(ValueError):  # not in the main thread
         on_ending(on_terminate)
     try:
@@ -160,3 +162,9 @@ def main() -> None:
             build()()
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except SystemExit as end:
+        # `phylocli embed --help | head`: where nobody reads on, rich puts the null device in the place of standard output
+        # and ends with 1. That is no failure.
+        if end.code == EXIT_FAILURE and not os.path.samestat(before, os.fstat(1)):
+            raise SystemExit(EXIT_OK) from None
+        raise

@@ -31,7 +31,8 @@ def command(
         typer.Option(help="Records with trees, or trees alone; by default as the suffix says.", metavar="stockholm|newick"),
     ] = None,
     draw: Annotated[
-        str | None, typer.Option(help="Draw each tree: .svg, .png, .pdf, or - for text in the terminal.", metavar="FILE|-")
+        list[str] | None,
+        typer.Option(help="Draw each tree: .svg, .png, .pdf, or - for text. Repeatable.", metavar="FILE|-"),
     ] = None,
     family: FamilyOption = None,
     clan: ClanOption = None,
@@ -60,8 +61,9 @@ def command(
         trees = attach_trees(source, tree, config, failures=failures)
     else:
         trees = infer_trees(source, config, failures=failures)
-    if draw is not None:
-        check_target(draw)
-        trees = drawn(trees, draw, text_to_stdout=output not in (None, "-"))
+    for target in draw or []:
+        check_target(target)
+    for target in dict.fromkeys(draw or []):
+        trees = drawn(trees, target, text_to_stdout=output not in (None, "-"))
     write_trees(failures.unless_all(trees), output, config, format=format, store=store, to_store=to_store)
     failures.raise_if_any()

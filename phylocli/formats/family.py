@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from phylocli.core.alphabet import check_residues
 from phylocli.core.errors import BadInputError
 from phylocli.formats.sequences.fasta import Sequence, shorten
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from ete3 import PhyloTree
 
     from phylocli.formats.tree import Tree
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -103,6 +107,27 @@ class Family:
     def columns(self) -> int:
         """Number of alignment columns."""
         return len(self.rows[0]) if self.rows and self.aligned else 0
+
+    def as_aligned(self) -> Family:
+        """Return the family as an alignment whose letters are known to be residues and gaps.
+
+        Rows of one length are one, with gaps or without: plain sequences of one length, too.
+
+        Raises:
+            BadInputError: rows of different lengths, or a character that is no residue or gap.
+        """
+        for name, row in zip(self.ids, self.rows, strict=True):
+            check_residues(row, name, self.where, self.alphabet)
+        if len({len(row) for row in self.rows}) > 1:
+            raise BadInputError(
+                f"{self.label} is not aligned",
+                why="its rows have different lengths",
+                fix="run it through 'phylocli align' (--engine famsa aligns de novo)",
+            )
+        if self.aligned:
+            return self
+        logger.info(f"{self.label}: rows of one length without gaps are taken as aligned")
+        return replace(self, aligned=True)
 
     def sequences(self) -> list[Sequence]:
         """Return the members unaligned: checked, upper case, without gaps."""

@@ -26,12 +26,12 @@ from phylocli.formats.streams import STDIO, PathLike, atomic_path, locks, write_
 from phylocli.infomin.cells import Cell, as_variation, band_cells, view_cells
 from phylocli.infomin.comparing import compare
 from phylocli.infomin.figure import draw
-from phylocli.infomin.measuring import QUALITIES, SETTLED, Figures, measure
+from phylocli.infomin.measuring import BOUNDS, QUALITIES, SETTLED, Figures, measure
 from phylocli.pairs import Split, split_clades
+from phylocli.statistics.replicates import mean_interval
 from phylocli.train.data.compiled import Cache
 from phylocli.train.data.loading import split_path
 from phylocli.train.sweep import plan, sweep
-from phylocli.train.sweep.results import interval
 from phylocli.tree import infer_trees
 
 logger = logging.getLogger(__name__)
@@ -202,7 +202,8 @@ def summarise(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
         row["ceiling_nats"] = float(part["ceiling_nats"].mean())  # type: ignore[arg-type]
         for column in columns:
             known = part[column].drop_nulls().to_list()
-            figures = interval(known) if known else (math.nan,) * 3
+            bounds = BOUNDS.get(column, (-math.inf, math.inf))
+            figures = mean_interval(known, bounds) if known else (math.nan,) * 3
             for name, value in zip((column, f"{column}_low", f"{column}_high"), figures, strict=True):
                 row[name] = float(value) if math.isfinite(value) else None
         rows.append(row)

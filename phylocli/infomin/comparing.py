@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from phylocli.infomin.cells import Cell
-from phylocli.infomin.measuring import QUALITIES
+from phylocli.infomin.measuring import BOUNDS, QUALITIES
 from phylocli.statistics.bootstrap import holm
-from phylocli.train.sweep.results import interval
+from phylocli.statistics.replicates import mean_interval
 
 
 @dataclass
@@ -51,7 +51,9 @@ def compare(table: pl.DataFrame, cells: Sequence[Cell]) -> pl.DataFrame:
         for band, view in _pairs(cells):
             gaps = _gaps(table, band.name, view.name, quality)
             if len(gaps):
-                difference, low, high = interval(list(gaps))
+                difference, low, high = mean_interval(list(gaps))
+                width = BOUNDS[quality][1] - BOUNDS[quality][0]  # clipped, not transformed: it agrees with the t test
+                low, high = max(low, -width), min(high, width)
                 ends, p = (_finite(low), _finite(high)), _finite(_p(gaps))
                 found.append(Comparison(band.name, view.name, quality, len(gaps), difference, *ends, p))
         known = [(row, row.p) for row in found if row.p is not None]

@@ -34,6 +34,8 @@ QUALITIES = {
     "patristic": ("patristic", None, "patristic correlation"),
 }
 """Quality metrics by name: the probe's task, level (None: its only one) and metric."""
+BOUNDS = {"retrieval": (0.0, 1.0), "clan": (0.0, 1.0), "patristic": (-1.0, 1.0)}
+"""Least and greatest value of each."""
 ESTIMATORS = ("infonce", "smile:clip=5")
 """NWJ is excluded: its exponential is unbounded and gave minus a hundred million nats on held-out pairs of wide
 embeddings."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.formats.family import Family
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables import read_table, require_columns, split_schema, write_table
+from phylocli.formats.tree import Tree
 from phylocli.pairs.patristic import Patristic
+from phylocli.statistics.shared_kmers import NEAR_DUPLICATE, identity_clusters
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,11 +27,12 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
     """Choose members to hold out, as whole clades, each behind a long branch.
 
     A clade is everything on one side of a branch. Every path from a held-out member to any other member crosses the branch
-    above its clade, so the length of that branch is a lower bound on the distance between them: no near-duplicate of a
-    held-out member remains in training. Clades are sampled with a probability proportional to size × branch length, among
-    those with at most the number of members still needed whose branch is at least as long as half of all branches of the
-    tree; if these are not enough, the bound is halved repeatedly, down to any length above zero. Members with distance zero
-    are never separated.
+    above its clade, so the length of that branch is a lower bound on the distance between them. Near-duplicates (proteins
+    with an estimated identity of 0.9 or more, see `phylocli.statistics.shared_kmers`, also by way of others) are never
+    separated, wherever the tree has them: no near-duplicate of a held-out member remains in training. Clades are sampled
+    with a probability proportional to size × branch length, among those with at most the number of members still needed
+    whose branch is at least as long as half of all branches of the tree; if these are not enough, the bound is halved
+    repeatedly, down to any length above zero. Members with distance zero are never separated.
 
     Args:
         family: with a tree.
@@ -56,6 +61,7 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
     if len(at_root) == 2:
         stem[at_root] = stem[at_root].sum()
     size = end - start
+    stem[_separates_near_duplicates(family, tree)[nodes]] = 0.0
     wanted = round(fraction * n)
     held = np.zeros(n, dtype=bool)
     positive = stem[stem > 0]
@@ -79,6 +85,27 @@ def split_clades(family: Family, fraction: float, seed: int) -> set[str]:
         bound = 0.0 if last_round else bound / 2
     names = tree.tip_names()
     return {names[k] for k in np.flatnonzero(held)}
+
+
+def _separates_near_duplicates(family: Family, tree: Tree) -> npt.NDArray[np.bool_]:
+    """Return whether the branch above each node separates near-duplicates, shape (nodes,)."""
+    found = np.zeros(len(tree), dtype=bool)
+    if family.alphabet != "protein":  # any two stretches of nucleotides share 5-mers
+        return found
+    residues = {sequence.id: sequence.residues for sequence in family.sequences()}
+    tips = tree.tips()
+    clusters = identity_clusters([residues[tree.names[tip]] for tip in tips], NEAR_DUPLICATE)
+    parent = tree.parent
+    for cluster in np.flatnonzero(np.bincount(clusters) > 1):
+        members = tips[clusters == cluster]
+        below: Counter[int] = Counter()
+        for tip in members.tolist():
+            node = tip
+            while node > 0:
+                below[node] += 1
+                node = int(parent[node])
+        found[[node for node, count in below.items() if count < len(members)]] = True
+    return found
 
 
 HOLDOUTS = ("families", "clans", "clades")

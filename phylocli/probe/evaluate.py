@@ -205,8 +205,8 @@ def _leakage(data: Dataset, seed: int) -> Leakage | None:
     if found.near_duplicates:
         logger.warning(
             f"{found.near_duplicates:,} of {found.compared:,} scored sequences are near-duplicates of training sequences "
-            "(identity of 0.9 or more)\nfix: split by clades, families or identity clusters, so that no homolog of a scored "
-            "sequence is trained on"
+            "(identity of 0.9 or more)\nfix: split by identity clusters or families; the clades that 'phylocli run' and "
+            "'pairs --holdout clades' hold out have no near-duplicates in the rest of their family"
         )
     return found
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from phylocli.config.tree import TreeConfig
 from phylocli.core import console
-from phylocli.core.alphabet import MISSING, check_residues, encode_states
+from phylocli.core.alphabet import MISSING, encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.plugins import TREE_ENGINES
 from phylocli.core.words import counted
@@ -165,7 +165,7 @@ def _attach(family: Family, tree: Tree, where: str, taken: str, config: TreeConf
             f"{where}: {len(missing)} branches have no length" + (f", first that above {shorten(first)!r}" if first else ""),
             fix="give a tree with lengths, or fit them with --refine",
         )
-    placed, names, states = usable_states(_as_aligned(family), config.columns, config.min_coverage)
+    placed, names, states = usable_states(family.as_aligned(), config.columns, config.min_coverage)
     if len(placed) < len(tree.tip_names()):
         tree = tree.prune(placed.ids)
     settings = settings_of(config)
@@ -219,7 +219,7 @@ def prepare(config: TreeConfig) -> None:
 
 def infer_tree(family: Family, config: TreeConfig) -> Family:
     """Return one family with its tree; see `infer_trees`."""
-    usable = usable_states(_as_aligned(family), config.columns, config.min_coverage)
+    usable = usable_states(family.as_aligned(), config.columns, config.min_coverage)
     config = config.updated(min_overlap=least_overlap(config.min_overlap, usable.states.shape[1]))
     family, names, states = _comparable(usable, config)
     groups = _collapse.unique_rows(states)
@@ -227,18 +227,6 @@ def infer_tree(family: Family, config: TreeConfig) -> Family:
     if settings_of(config).model in FORMULAS:  # these have no site rates
         alpha = None
     return _rooted(family, tree, f"tree {description}", alpha, config)
-
-
-def _as_aligned(family: Family) -> Family:
-    """Return the family as an alignment whose letters are known to be residues and gaps."""
-    for name, row in zip(family.ids, family.rows, strict=True):
-        check_residues(row, name, family.where)
-    if len({len(row) for row in family.rows}) > 1:
-        raise BadInputError(f"{family.label} is not aligned", fix="run it through 'phylocli align' first")
-    if family.aligned:
-        return family
-    logger.debug(f"{family.label}: no gaps and rows of one length: taken as aligned")
-    return replace(family, aligned=True)
 
 
 class Usable(NamedTuple):

@@ -126,8 +126,7 @@ def _of_family(family: Family, config: DistancesConfig) -> DistanceMatrix:
         return DistanceMatrix(family.label, family.ids, tip_distances(family.require_tree(), family.ids), metric)
     from phylocli.tree import distance_matrix
 
-    if not family.aligned:
-        raise BadInputError(f"{family.label} is not aligned", fix="align it with 'phylocli align'")
+    family = family.as_aligned()
     states = encode_states(family.rows)
     if config.columns == "match":
         states = states[:, family.match_columns()]

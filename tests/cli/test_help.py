@@ -158,3 +158,14 @@ def test_paragraphs_of_the_help_fill_the_terminal(cli, columns) -> None:
     words = [len(line.split()[0]) for line in paragraph.splitlines()]
     lines = [line.rstrip() for line in paragraph.splitlines()]
     assert all(len(line) + 1 + word > int(columns) - 3 for line, word in zip(lines[1:-1], words[2:], strict=True))
+
+
+@pytest.mark.parametrize("arguments", ["--help", "embed --help", "recipes"])
+def test_a_reader_that_stops_early_is_no_failure(arguments):
+    code = "import sys; from phylocli.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""

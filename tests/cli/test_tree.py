@@ -140,3 +140,10 @@ def test_no_time_at_all_fails_every_family_in_an_orderly_way(phylocli: Callable,
     assert result.returncode == 1, result.stderr
     assert b"3 of 3 families got no tree" in result.stderr
     assert b"PF02790: stopped after 0.001 s" in result.stderr
+
+
+def test_every_picture_that_is_asked_for_is_drawn(cli: Callable, small: Path, tmp_path: Path) -> None:
+    pictures = [tmp_path / "a.svg", tmp_path / "b.png"]
+    result = cli("tree", small, "-o", tmp_path / "t.sto", "--draw", pictures[0], "--draw", pictures[1])
+    assert result.exit_code == 0, result.stderr
+    assert list(tmp_path.glob("a*.svg")) and list(tmp_path.glob("b*.png"))

@@ -1,11 +1,14 @@
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from phylocli.config.pairs import PairsConfig
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.formats import read_families
 from phylocli.formats.family import Family
 from phylocli.formats.newick import NewickTree
 from phylocli.formats.tables import read_table
@@ -19,6 +22,8 @@ from phylocli.pairs import (
     write_split,
 )
 from phylocli.pairs.splits import check_fractions
+from phylocli.statistics.shared_kmers import nearest_identity
+from phylocli.tree import infer_trees
 
 
 def make_family(accession, n, seed, *, clan="", twins=False):
@@ -209,3 +214,28 @@ def test_a_table_that_is_no_split_is_refused(rows, message, tmp_path):
     (tmp_path / "split.tsv").write_text(rows)
     with pytest.raises(BadInputError, match=message):
         Split.read(tmp_path / "split.tsv")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_near_duplicates_stay_together_wherever_the_tree_has_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+    family = make_family("PF1", 24, seed)
+    rows = rng.choice(letters, (24, 120))
+    for k in range(0, 24, 2):  # members that are anywhere in the tree, and 95 % identical
+        rows[k + 1] = rows[k]
+        rows[k + 1, rng.choice(120, 6, replace=False)] = "W"
+    alike = replace(family, rows=["".join(row) for row in rows])
+    assert split_clades(family, 0.3, seed)  # by the tree alone they would be separated
+    held = split_clades(alike, 0.3, seed)
+    assert all((f"PF1_{k}" in held) == (f"PF1_{k + 1}" in held) for k in range(0, 24, 2))
+
+
+def test_of_the_globins_no_held_out_member_is_a_near_duplicate_of_another(examples: Path) -> None:
+    families = (f for f in read_families(examples / "families.sto") if f.accession == "PF00042")
+    (globins,) = infer_trees(families)
+    residues = {s.id: s.residues for s in globins.sequences()}
+    for seed in range(20):
+        held = split_clades(globins, 0.2, seed)
+        others = [residues[name] for name in globins.ids if name not in held]
+        assert held and nearest_identity([residues[name] for name in held], others).max() < 0.9

@@ -8,7 +8,6 @@ and adding members does not change existing rows.
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +59,8 @@ def _profile(family: Family, settings: Settings) -> tuple[HMM, str]:
         path = Store(settings.store).profile_path(family.accession)
         if path.is_file():
             return _pick(family, _hmms(str(path)), path, "HMM"), "HMM of the store"
-    if family.aligned:
-        return build_hmm(family), "HMM built from the record's alignment"
+    if len({len(row) for row in family.rows}) == 1:
+        return build_hmm(family.as_aligned()), "HMM built from the record's alignment"
     raise BadInputError(
         f"{family.label} is not aligned and has no profile HMM to align to",
         why="the engine 'profile' needs the family's HMM, or an alignment of some members to build one from",
@@ -74,9 +73,7 @@ def _seeds(path: PathLike) -> dict[str, HMM]:
     """Return HMMs built from the alignments of a file, by accession and by name."""
     found: dict[str, HMM] = {}
     for number, seed in enumerate(read_families(path)):
-        if not seed.aligned and len({len(row) for row in seed.rows}) > 1:
-            raise BadInputError(f"{path}: the sequences are not aligned", fix="give an alignment to build the HMM from")
-        hmm = build_hmm(replace(seed, aligned=True))
+        hmm = build_hmm(seed.as_aligned())
         found.update({key: hmm for key in (seed.accession, seed.name) if key})
         found.setdefault(f"#{number}", hmm)
     return found

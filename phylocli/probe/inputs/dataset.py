@@ -17,8 +17,8 @@ from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.tables.columns import ColumnOptions, Taken
 from phylocli.formats.tables.values import texts_of
 from phylocli.probe.inputs.label_types import MUTATION_COLUMNS, Column, Terms, is_text, mutation_counts, read_column
-from phylocli.probe.inputs.leakage import identity_clusters
 from phylocli.statistics import identity
+from phylocli.statistics.shared_kmers import identity_clusters
 
 if TYPE_CHECKING:
     import polars as pl

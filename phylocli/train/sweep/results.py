@@ -8,19 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from phylocli.core.errors import BadInputError, unknown_name
 from phylocli.formats.streams import atomic_path, write_text
-from phylocli.train.checkpoints import FIGURES, SMALLER_IS_BETTER
+from phylocli.statistics.replicates import mean_interval
+from phylocli.train.checkpoints import BOUNDS, FIGURES, SMALLER_IS_BETTER
 from phylocli.train.report.metrics import read_metrics
 from phylocli.train.run_folder import METRICS, MODEL
 from phylocli.train.sweep.plan import Planned
 
 METRIC_COLUMNS = tuple(f"{which}_{figure}" for figure in FIGURES for which in ("final", "best"))
 DEFAULT = "final_val_accuracy"
-LEVEL = 0.95
 
 
 def check_metric(name: str) -> None:
@@ -81,18 +80,6 @@ def _figures(metrics: pl.DataFrame) -> dict[str, float]:
     return found
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean and its 95 % interval by Student's t with n − 1 degrees of freedom; NaN for a single value."""
-    from scipy.stats import t
-
-    found = np.asarray(values, dtype=np.float64)
-    mean = float(found.mean())
-    if len(found) < 2:
-        return mean, math.nan, math.nan
-    half = float(t.ppf((1 + LEVEL) / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found)))
-    return mean, mean - half, mean + half
-
-
 def summarise(frame: pl.DataFrame, varied: Sequence[str]) -> pl.DataFrame:
     """Return one row per setting and metric: number of seeds, mean, and the ends of the interval (null for one seed).
 
@@ -107,7 +94,7 @@ def summarise(frame: pl.DataFrame, varied: Sequence[str]) -> pl.DataFrame:
         for metric in METRIC_COLUMNS:
             values = group[metric].drop_nulls().to_list()
             if values:
-                mean, low, high = interval(values)
+                mean, low, high = mean_interval(values, BOUNDS.get(metric.split("_", 1)[1], (-math.inf, math.inf)))
                 rows.append({**about, "figure": metric, "n": len(values), "mean": mean, "low": low, "high": high})
     schema: dict[str, Any] = {"setting": pl.String, "recipe": pl.String, **{name: frame.schema[name] for name in varied}}
     numbers = {"figure": pl.String, "n": pl.Int64, "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64}

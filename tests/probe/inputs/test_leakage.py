@@ -12,7 +12,9 @@ from phylocli.config.probe import IdentityClusters, ProbeConfig
 from phylocli.core.errors import UsageError
 from phylocli.probe import Embedding, probe
 from phylocli.probe.inputs import leakage
-from phylocli.probe.inputs.leakage import find_leakage, identity_clusters, nearest_identity
+from phylocli.probe.inputs.leakage import find_leakage
+from phylocli.statistics import shared_kmers
+from phylocli.statistics.shared_kmers import identity_clusters, nearest_identity
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
 
@@ -48,7 +50,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     training = [random_sequence(rng, 60) for _ in range(20)]
     scored = [mutated(s, 0.8, rng) for s in training]
     whole = nearest_identity(scored, training)
-    monkeypatch.setattr(leakage, "BLOCK", 3)
+    monkeypatch.setattr(shared_kmers, "_BLOCK", 3)
     assert (nearest_identity(scored, training) == whole).all()
 
 

@@ -19,7 +19,7 @@ from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats.streams import locks
 from phylocli.train import sweep as room
 from phylocli.train.sweep.plan import Planned
-from phylocli.train.sweep.results import collect, interval, summarise
+from phylocli.train.sweep.results import collect, summarise
 
 SMALL = {"encoder.preset": "tiny", "batch.pairs": 8, "validation.pairs": 8, "checkpoints.every": 1}
 
@@ -65,14 +65,6 @@ def test_the_plan_is_every_combination_and_names_stay_when_it_grows() -> None:
     ):
         with pytest.raises(UsageError, match="once"):
             room.plan(recipes, variations, seeds, settings)
-
-
-def test_the_interval_is_students() -> None:
-    mean, low, high = interval([1.0, 2.0, 4.0])
-    half = 4.302652729911275 * math.sqrt(7 / 3) / math.sqrt(3)  # the quantile at 0.975 with two degrees of freedom
-    assert (mean, low, high) == pytest.approx((7 / 3, 7 / 3 - half, 7 / 3 + half))
-    assert interval([1.0])[0] == 1.0
-    assert math.isnan(interval([1.0])[1])
 
 
 def test_results_hold_final_and_best_figures_and_the_summary_their_means(tmp_path: Path) -> None:
