@@ -166,8 +166,7 @@ class StreamSampler:
             members = _Members.of(family, tips, used)
             for pool in pools:
                 for draw in pool.chunks():
-                    counts.written += len(draw)
-                    yield _frame(members, _related(draw, relations))
+                    yield self._frame(members, _related(draw, relations))
             return
         drawn = (allocation.add(pool, self._rng) for allocation, pool in zip(self._allocations, pools, strict=True))
         held = [_related(draw, relations) for draw in drawn]
@@ -190,9 +189,8 @@ class StreamSampler:
             self._trim(final=True)
         for members, held in zip(self._members, self._held, strict=True):
             for draw in held:
-                self.counts.written += len(draw)
                 for start in range(0, len(draw), CHUNK_ROWS):
-                    yield _frame(members, draw.part(slice(start, start + CHUNK_ROWS)))
+                    yield self._frame(members, draw.part(slice(start, start + CHUNK_ROWS)))
         self._say()
 
     def _pool(self, family: Family, tips: list[str], sampler: PairSampler, band: Band) -> Pool:
@@ -205,6 +203,27 @@ class StreamSampler:
         if scheme == "per-sequence":
             return PerSequencePool(listed.listed, sampler.n_tips, replace=config.replace)
         return listed
+
+    def _frame(self, members: _Members, draw: Draw) -> pl.DataFrame:
+        """Return pairs as rows of the table, and count them."""
+        import polars as pl
+
+        assert draw.relation is not None
+        ids, sequences = pl.Series(members.ids, dtype=pl.String), pl.Series(members.sequences, dtype=pl.String)
+        rows = len(draw)
+        self.counts.written += rows
+        return pl.DataFrame(
+            {
+                "family": pl.repeat(members.label, rows, dtype=pl.String, eager=True),
+                "clan": pl.repeat(members.clan, rows, dtype=pl.String, eager=True),
+                "id_a": ids.gather(draw.i),
+                "id_b": ids.gather(draw.j),
+                "distance": draw.distance,
+                "relation": pl.Series(RELATIONS, dtype=pl.String).gather(draw.relation),
+                "seq_a": sequences.gather(draw.i),
+                "seq_b": sequences.gather(draw.j),
+            }
+        )
 
     def _note_empty(self, label: str, reason: EmptyBandError) -> None:
         self.counts.empty.append(label)
@@ -321,23 +340,3 @@ def _allocation(config: SamplingConfig, n: int) -> Allocation:
     if config.replace:
         return ByWeight(n)
     return Proportional(n, equal=False) if config.scheme == "per-sequence" else ByPairs(n)
-
-
-def _frame(members: _Members, draw: Draw) -> pl.DataFrame:
-    import polars as pl
-
-    assert draw.relation is not None
-    ids, sequences = pl.Series(members.ids, dtype=pl.String), pl.Series(members.sequences, dtype=pl.String)
-    rows = len(draw)
-    return pl.DataFrame(
-        {
-            "family": pl.repeat(members.label, rows, dtype=pl.String, eager=True),
-            "clan": pl.repeat(members.clan, rows, dtype=pl.String, eager=True),
-            "id_a": ids.gather(draw.i),
-            "id_b": ids.gather(draw.j),
-            "distance": draw.distance,
-            "relation": pl.Series(RELATIONS, dtype=pl.String).gather(draw.relation),
-            "seq_a": sequences.gather(draw.i),
-            "seq_b": sequences.gather(draw.j),
-        }
-    )

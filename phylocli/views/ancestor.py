@@ -176,8 +176,4 @@ def _cleaned(tree: Tree) -> Tree:
     return Tree(tree.parent, length, tree.names)
 
 
-def make(
-    min_dist: float = 0.0, max_dist: float = math.inf, model: str = "lg", alpha: float = 1.0, gap_rate: float = 0.1
-) -> Ancestor:
-    """Return the view; see `Ancestor`."""
-    return Ancestor(min_dist, max_dist, model, alpha, gap_rate)
+make = Ancestor

@@ -53,6 +53,4 @@ class Crop:
         return tokens[start : start + keep]
 
 
-def make(min_fraction: float = 0.5, max_fraction: float = 1.0, min_length: int = 1, max_length: float = math.inf) -> Crop:
-    """Return the view; see `Crop`."""
-    return Crop(min_fraction, max_fraction, min_length, max_length)
+make = Crop

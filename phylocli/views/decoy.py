@@ -39,6 +39,4 @@ class Decoy:
         return tokens[np.lexsort((rng.random(len(tokens)), group))]
 
 
-def make(window: int = 20) -> Decoy:
-    """Return the view; see `Decoy`."""
-    return Decoy(window)
+make = Decoy

@@ -24,6 +24,4 @@ class Dropout:
         return tokens
 
 
-def make() -> Dropout:
-    """Return the view."""
-    return Dropout()
+make = Dropout

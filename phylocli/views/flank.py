@@ -58,6 +58,4 @@ class Flank:
         return tokens[start:end]
 
 
-def make(context: int = 0, min_flank: int = 0, max_flank: int | None = None) -> Flank:
-    """Return the view; see `Flank`."""
-    return Flank(context, min_flank, max_flank)
+make = Flank

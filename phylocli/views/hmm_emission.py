@@ -64,6 +64,4 @@ class HmmEmission:
         return _Prepared(family)
 
 
-def make() -> HmmEmission:
-    """Return the view."""
-    return HmmEmission()
+make = HmmEmission

@@ -29,6 +29,4 @@ class Masking:
         return result
 
 
-def make(fraction: float = 0.15) -> Masking:
-    """Return the view; see `Masking`."""
-    return Masking(fraction)
+make = Masking

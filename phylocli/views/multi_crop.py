@@ -71,12 +71,4 @@ class MultiCrop:
         return _Prepared(self, list(member_tokens(family).values()))
 
 
-def make(
-    small: int = 4,
-    large_fraction: float = 0.6,
-    small_fraction: float = 0.2,
-    min_length: int = 16,
-    max_length: float = math.inf,
-) -> MultiCrop:
-    """Return the view; see `MultiCrop`."""
-    return MultiCrop(small, large_fraction, small_fraction, min_length, max_length)
+make = MultiCrop

@@ -85,13 +85,4 @@ class Phylogenetic:
         return _Prepared(pool, [tokens[name] for name in tips])
 
 
-def make(
-    min_dist: float = 0.0,
-    max_dist: float = math.inf,
-    unit: str = "substitutions",
-    scheme: str = "uniform",
-    relation: str = "any",
-    species_pattern: str | None = None,
-) -> Phylogenetic:
-    """Return the view; see `Phylogenetic`."""
-    return Phylogenetic(min_dist, max_dist, unit, scheme, relation, species_pattern)
+make = Phylogenetic

@@ -98,6 +98,4 @@ class Pssm:
         return _Prepared(cumulative)
 
 
-def make(pseudocount: float = 1.0) -> Pssm:
-    """Return the view; see `Pssm`."""
-    return Pssm(pseudocount)
+make = Pssm

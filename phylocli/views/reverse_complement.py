@@ -39,6 +39,4 @@ def reverse_complement(tokens: Tokens) -> Tokens:
     return COMPLEMENT[tokens[::-1]]
 
 
-def make(probability: float = 0.5) -> ReverseComplement:
-    """Return the view; see `ReverseComplement`."""
-    return ReverseComplement(probability)
+make = ReverseComplement

@@ -104,8 +104,4 @@ class _Prepared:
         return a, b, time
 
 
-def make(
-    min_dist: float = 0.5, max_dist: float = 1.5, model: str = "lg", alpha: float = 1.0, indel_rate: float = 0.02
-) -> Simulated:
-    """Return the view; see `Simulated`."""
-    return Simulated(min_dist, max_dist, model, alpha, indel_rate)
+make = Simulated

@@ -72,6 +72,4 @@ class Spans:
         return _Prepared(self, list(member_tokens(family).values()))
 
 
-def make(min_length: int = 16, max_length: int = 512, positives: int = 2) -> Spans:
-    """Return the view; see `Spans`."""
-    return Spans(min_length, max_length, positives)
+make = Spans

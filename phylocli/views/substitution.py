@@ -7,7 +7,6 @@ real homologs at the same distance, no site is conserved.
 from __future__ import annotations
 
 import functools
-import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -98,11 +97,4 @@ class Substitution:
         return result
 
 
-def make(distance: float = 0.5, matrix: Matrix = "uniform") -> Substitution:
-    """Return the view; see `Substitution`."""
-    return Substitution(distance, matrix)
-
-
-def jukes_cantor(time: float) -> float:
-    """Return the probability that a site differs from its start after `time` under the uniform process (20 states)."""
-    return 19 / 20 * -math.expm1(-20 / 19 * time)
+make = Substitution

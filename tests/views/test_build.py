@@ -152,7 +152,6 @@ def test_uniform_substitution_follows_the_jukes_cantor_closed_form(time):
     tokens = encode_tokens("W" * 200_000)
     changed = view(tokens, np.random.default_rng(0))
     expected = 19 / 20 * (1 - np.exp(-20 / 19 * time))
-    assert substitution.jukes_cantor(time) == pytest.approx(expected)
     assert (changed != tokens).mean() == pytest.approx(expected, abs=0.005)
     counts = np.bincount(changed[changed != tokens] - FIRST_RESIDUE, minlength=20)
     assert counts.max() < 1.2 * counts[counts > 0].min() + 50
