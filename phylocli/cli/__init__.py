@@ -1,8 +1,8 @@
 """The command line: one module a subcommand, its file name the word typed.
 
 A subcommand's module has a function `command` (or a typer app called `app`, for groups such as `store ls`), a docstring
-whose first line is its summary, and `EXAMPLES`, which end its help. A parameter whose annotation is a configuration of
-`phylocli.config` stands for the options of that configuration. The stage is imported inside the function, and the module
+whose first line is its summary, and `EXAMPLES`, shown at the end of its help. A parameter annotated with a configuration of
+`phylocli.config` is replaced by the options of that configuration. The stage is imported inside the function, and the module
 only when its command is used, so `phylocli --help` loads neither.
 """
 
@@ -24,7 +24,7 @@ from phylocli.cli._help import Command, Group, epilog, escaped, flowing
 from phylocli.cli._process import guarded, mend_streams, on_ending, on_terminate
 from phylocli.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK
 
-# The order of the chain, then the helpers; a module that is not named here comes last, by name.
+# The order of the stages, then the other commands; further modules come last, by name.
 ORDER = (
     *(
         "fetch",
@@ -86,7 +86,7 @@ def load(name: str) -> Any:
     module = module_of(name)
     shown = name.replace("_", "-")
     app = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)  # so that typer makes a group, whatever the number of commands
+    app.callback()(lambda: None)  # so that typer makes a group for any number of commands
     if hasattr(module, "app"):
         inner = typer.Typer(cls=Group, help=flowing(module.__doc__), epilog=epilog(module, None), no_args_is_help=True)
         for info in module.app.registered_commands:

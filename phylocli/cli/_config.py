@@ -1,4 +1,4 @@
-"""From a configuration class to the options of its command, and from what the user typed to a configuration."""
+"""Options of a command from a configuration class, and a configuration from the user's options."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ _LONGEST = 60  # characters of a list of plugins that is shown in full
 
 SetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set an option that has no flag of its own, by its key in TOML. Repeatable."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set an option without its own flag, by its key in TOML. Repeatable."),
 ]
 
 
@@ -32,12 +30,12 @@ SetOption = Annotated[
 class _Option:
     field: str
     flag: str  # as messages call it
-    value: Any = None  # what the field becomes if the flag is given; None: what stands behind the flag
+    value: Any = None  # value of the field if the flag is given; None: the argument of the flag
     is_old: bool = False
 
 
 def expand(parameter: inspect.Parameter) -> list[inspect.Parameter]:
-    """Return the parameters of a command that stand for one parameter whose annotation is a configuration class."""
+    """Return the parameters of a command for one parameter annotated with a configuration class."""
     cls: type[Config] = parameter.annotation
     found = []
     for name, option in _options(cls).items():
@@ -48,11 +46,11 @@ def expand(parameter: inspect.Parameter) -> list[inspect.Parameter]:
 
 
 def build(cls: type[Config], context: typer.Context, values: dict[str, Any]) -> Config:
-    """Return the configuration of a command: the layers, then what the command line gives.
+    """Return the configuration of a command: the layers, overridden by the command line.
 
     Args:
         cls: the class.
-        context: of the command, which knows what the user typed.
+        context: of the command, with the options given by the user.
         values: of all options; those of the configuration are taken out.
 
     Raises:
@@ -84,9 +82,9 @@ def _has_more(cls: type[Config]) -> bool:
 
 
 def _options(cls: type[Config]) -> dict[str, _Option]:
-    """Return the options of a class by the names of the parameters that stand for them."""
+    """Return the options of a class by the names of their parameters."""
     found: dict[str, _Option] = {}
-    own = inspect.get_annotations(cls)  # a stage's own options stand before those that it shares with others
+    own = inspect.get_annotations(cls)  # a stage's own options precede those shared with others
     for name, field in sorted(cls.model_fields.items(), key=lambda item: item[0] not in own):
         mark = Cli.of(field)
         if not mark.shown or nested_class(field):

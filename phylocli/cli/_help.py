@@ -14,7 +14,7 @@ def escaped(text: str) -> str:
 
 
 def flowing(text: str) -> str:
-    """Return help text whose paragraphs wrap where the terminal ends, not where the source does."""
+    """Return help text whose paragraphs wrap at the width of the terminal, not as in the source."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in escaped(inspect.cleandoc(text)).split("\n\n"))
 
 
@@ -33,7 +33,7 @@ def epilog(module: Any, configuration: Any) -> str:
 
 
 def _show_types_of_values_only(parameters: list[Any]) -> list[Any]:
-    """Leave out what typer shows of types in the help: `<bool>` at flags, and `<str>` at arguments."""
+    """Remove typer's types from the help: `<bool>` of flags, and `<str>` of arguments."""
     for parameter in parameters:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""

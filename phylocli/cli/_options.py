@@ -73,7 +73,7 @@ ModelOption = Annotated[
         "-m",
         metavar="NAME|FOLDER",
         help="A model by name ('phylocli models' lists them), or its folder, such as run/model of a training run. "
-        "Default: the one that comes with phylocli.",
+        "Default: the model included in phylocli.",
         autocompletion=model_names,
     ),
 ]

@@ -29,11 +29,11 @@ _ENDING = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2")
 def on_terminate(signum: int, frame: Any) -> NoReturn:
     # As an exception, so that temporary files are removed on the way out; a second signal does not disturb that.
     on_ending(signal.SIG_IGN)
-    raise SystemExit(128 + signum)  # what a shell expects
+    raise SystemExit(128 + signum)  # as in a shell
 
 
 def on_ending(handler: Any) -> None:
-    """Set what signals do that end the process; those that are ignored, as under `nohup`, stay so."""
+    """Set the handlers of signals that end the process; ignored ones, as under `nohup`, stay ignored."""
     for name in _ENDING:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) in (signal.SIG_DFL, on_terminate):
@@ -88,7 +88,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except OSError as error:
             logger.error(_words(error))
             code = EXIT_FAILURE
-            _close_stdout()  # what is still buffered for it cannot be written either
+            _close_stdout()  # buffered output cannot be written either
             _trace_if_verbose()
         if code != EXIT_OK:
             raise SystemExit(code)
@@ -119,7 +119,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_numbers_of(parameter: inspect.Parameter) -> None:
-    """Let an option of decimal numbers refuse NaN, and what is outside its `min` and `max`."""
+    """Make an option with decimal numbers refuse NaN, and values outside its `min` and `max`."""
     if get_origin(parameter.annotation) is not Annotated:
         return
     kind, option = get_args(parameter.annotation)[:2]

@@ -44,15 +44,14 @@ def command(
     """Turn protein sequences into embeddings, one vector per sequence or per residue.
 
     Reads files of any size and number in bounded memory; writes Parquet, Arrow, TSV, CSV, NPZ, NPY, HDF5 or
-    .pt in input order. Identical
-    sequences are computed once; long ones in overlapping windows, never truncated. The embedding of a sequence does not
-    depend on the other sequences or the batch. With -o FOLDER/ the result is written in parts, and an interrupted run
+    .pt in input order. Identical sequences are computed once; long ones in overlapping windows, never truncated. The
+    embedding of a sequence does not depend on the other sequences or the batch. With -o FOLDER/ the result is written in parts, and an interrupted run
     continues where it stopped; --shard divides the parts among machines.
     """
     if output is None and sys.stdout.isatty():
         raise UsageError(
             "an embedding is a row of hundreds of numbers, and the output is a terminal",
-            fix="name a file, as in -o emb.parquet; '-o -' prints them even so",
+            fix="name a file, as in -o emb.parquet; '-o -' prints them anyway",
         )
     from phylocli.embed import embed_file
     from phylocli.formats.tables import EMBEDDINGS, parse_format

@@ -31,17 +31,17 @@ def command(
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Also put each family into this store, for --family and --all of other stages."),
+        typer.Option(metavar="DIR", help="Also write each family to this store, for --family and --all of other stages."),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace families with this prefix that are in the store already.")
+        bool, typer.Option("--replace", help="Replace families with this prefix that are already in the store.")
     ] = False,
 ) -> None:
     """Group unlabelled sequences into homologous families.
 
-    Writes one aligned Stockholm record a family, largest first: FAM00001, FAM00002, …. Families
-    are of domains: a protein may be in several, each time with a part of it, named id/from-to. The same sequences give the
-    same families, whatever their order and the number of threads.
+    Writes one aligned Stockholm record per family, largest first: FAM00001, FAM00002, …. Families consist of domains: a
+    protein may be in several, with a different part in each, named id/from-to. The same sequences give the same families,
+    regardless of their order and the number of threads.
     """
     from phylocli.families import find_families
     from phylocli.families.write import check_store, write_members, write_records

@@ -29,13 +29,13 @@ def command(
         typer.Argument(
             metavar="[FAMILY]",
             help="Pfam accession (PF00042, PF00042.27), name (globin), clan, or an accession of InterPro, CDD, PANTHER, "
-            "PROSITE or UniProt, which stands for its Pfam families.",
+            "PROSITE or UniProt, for its Pfam families.",
         ),
     ] = None,
     clan: ClanOption = None,
     all_: Annotated[bool, typer.Option("--all", help="All of Pfam, with profiles; resumable.")] = False,
     from_file: Annotated[
-        str | None, typer.Option("--from-file", metavar="FILE|-", help="Accessions from a file, one a line.")
+        str | None, typer.Option("--from-file", metavar="FILE|-", help="Accessions from a file, one per line.")
     ] = None,
     members: Annotated[
         bool, typer.Option("--members", help="The families' domains in all of UniProt, unaligned, as FASTA.")
@@ -45,7 +45,7 @@ def command(
     ] = None,
     uniprot_accessions: Annotated[
         str | None,
-        typer.Option("--accessions", metavar="FILE|-", help="Proteins of UniProt by accession, one a line, as FASTA."),
+        typer.Option("--accessions", metavar="FILE|-", help="Proteins of UniProt by accession, one per line, as FASTA."),
     ] = None,
     annotations: Annotated[
         str | None,
@@ -56,9 +56,9 @@ def command(
 ) -> None:
     """Get families from Pfam and InterPro into the store, or proteins from UniProt; verified and resumable.
 
-    A name that is that of one family stands for it; otherwise the families that have it in their names are listed. Every
-    family is kept in the store, and is not fetched again without --refresh. Without -o, records go to standard output
-    if that is a pipe or a file; those of --all go to the store only.
+    A name must be that of exactly one family; otherwise the families that contain it in their names are listed. Families are
+    kept in the store, and are not downloaded again without --refresh. Without -o, records go to standard output if that is a
+    pipe or a file; those of --all go to the store only.
     """
     from phylocli.fetch import Request, fetch
 

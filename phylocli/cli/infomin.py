@@ -28,7 +28,7 @@ def command(
     evaluate: Annotated[
         Path | None,
         typer.Option(
-            "--evaluate", metavar="FAMILIES", help="Measure quality on these families instead of on held-out members."
+            "--evaluate", metavar="FAMILIES", help="Evaluate quality on these families instead of on held-out members."
         ),
     ] = None,
     cache: _options.CacheOption = None,

@@ -34,7 +34,7 @@ def command(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Sequences or embeddings: write their ids and no others, matched by accession where they differ "
+            help="Sequences or embeddings: write only their ids, matched by accession if they differ "
             "(sp|P68871|HBB_HUMAN is P68871).",
         ),
     ] = None,

@@ -65,7 +65,7 @@ def command(
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the benchmark's files.")] = None,
 ) -> None:
-    """Evaluate embeddings on what is known of their sequences.
+    """Evaluate embeddings on the labels of their sequences.
 
     Writes a folder with report.html (one file, works offline), report.json and metrics.parquet. Every value has a 95 %
     confidence interval; the first table (or model) is compared with each other one and with baselines on the same items.

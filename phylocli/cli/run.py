@@ -41,7 +41,7 @@ def command(
     """Run the whole chain on families, from sequences to report: align, tree, pairs, train, embed, map, probe.
 
     A file of unaligned sequences (FASTA, …) is one family, aligned to a profile or by FAMSA; with --group the sequences of
-    all files are grouped into families first. With --model nothing is trained: that model embeds the members. A stage whose
+    all files are first grouped into families. With --model nothing is trained: that model embeds the members. A stage whose
     inputs and options are unchanged is skipped; an interrupted run resumes where it stopped. Every option of a stage can be
     set: in its table of the configuration, [tree] for example, or by --set tree.engine=nj.
     """

@@ -60,7 +60,7 @@ def command(
             "-m",
             metavar="NAME|FOLDER",
             help="The model of the table, if it is not found by its name; if TARGETS is sequences, the model that embeds "
-            "them (default: the one that comes with phylocli).",
+            "them (default: the model included in phylocli).",
             autocompletion=model_names,
         ),
     ] = None,

@@ -25,7 +25,7 @@ def command(
         typer.Option(
             "--format",
             metavar="stockholm|fasta|newick",
-            help="True alignment with the true tree, sequences without gaps, or trees; by default as the suffix says.",
+            help="True alignment with the true tree, sequences without gaps, or trees; by default by the suffix.",
         ),
     ] = None,
     sites: Annotated[

@@ -28,7 +28,7 @@ def command(
     output: Output = None,
     format: TableFormatOption = None,
 ) -> None:
-    """Describe files, one row per file: format, type, and what applies of the following.
+    """Describe files, one row per file: format, type, and the applicable ones of the following.
 
     families, sequences, residues, min_length, mean_length, max_length, columns, identity (of pairs of aligned rows), trees,
     pairs, rows, dimension, parameters, model. On a terminal, columns that apply to no file are left out.

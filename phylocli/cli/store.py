@@ -65,7 +65,7 @@ def import_(
     sources: Annotated[
         list[str], typer.Argument(metavar="PATH|-", help=f"Files ({SEQUENCE_FORMATS}); folders of them; a Pfam release.")
     ],
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite families that are in the store already.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite families that are already in the store.")] = False,
     engine: Annotated[
         str,
         typer.Option("--engine", metavar="NAME", autocompletion=ALIGNERS.names, help="Aligner for unaligned families."),

@@ -32,7 +32,7 @@ def command(
     ] = None,
     bands: Annotated[
         str | None,
-        typer.Option(metavar="A:B,B:C,…", help="Bands of patristic distance that pairs are drawn from."),
+        typer.Option(metavar="A:B,B:C,…", help="Bands of patristic distance to sample pairs from."),
     ] = None,
     seeds: Annotated[str, typer.Option(metavar="S,S,…", help="Every combination is run with each.")] = "0",
     settings: Annotated[
@@ -51,9 +51,9 @@ def command(
 ) -> None:
     """Train every combination of recipes, settings and seeds on the same families, which are compiled once.
 
-    DIR gets runs/ (a run folder each), results.tsv and .parquet (a row each), summary.tsv and .parquet (means and 95 %
-    intervals over seeds), sweep.svg and sweep.html. The same command skips what is done, resumes what was interrupted,
-    and tries again what failed; a failed run stops no other.
+    DIR contains runs/ (one run folder each), results.tsv and .parquet (one row per run), summary.tsv and .parquet (means and
+    95 % intervals over seeds), sweep.svg and sweep.html. Running the same command again skips completed runs, resumes
+    interrupted ones, and retries failed ones; a failed run does not stop the others.
     """
     from phylocli.config import layers
     from phylocli.config.assignments import parse_assignment

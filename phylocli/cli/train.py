@@ -33,13 +33,13 @@ def command(
     cache: _options.CacheOption = None,
     no_cache: _options.NoCacheOption = False,
 ) -> None:
-    """Train an encoder: homologs are drawn together, unrelated families pushed apart.
+    """Train an encoder by contrastive learning on homologs.
 
-    From family records with trees, fresh pairs are drawn at every step; from a pairs table, its rows. RUN_DIR gets
-    config.toml, metrics.parquet, checkpoints and, in the end, model/, which 'phylocli embed --model' takes.
+    From family records with trees, new pairs are sampled at every step; from a pairs table, its rows. RUN_DIR contains
+    config.toml, metrics.parquet, checkpoints and, at the end, model/, for 'phylocli embed --model'.
 
-    A setting comes from the command line, else from the environment (PHYLOCLI_TRAIN__BATCH__PAIRS=64), else from the
-    nearest phylocli.toml above the working folder, else from the user's config.toml ('phylocli doctor' shows where), each
+    Settings are taken from the command line, else from the environment (PHYLOCLI_TRAIN__BATCH__PAIRS=64), else from the
+    nearest phylocli.toml above the working folder, else from the user's config.toml ('phylocli doctor' shows its path), each
     with a table [train], else from the recipe.
     """
     from phylocli.train import train_model

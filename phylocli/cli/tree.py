@@ -28,7 +28,7 @@ def command(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(help="Records with trees, or trees alone; by default as the suffix says.", metavar="stockholm|newick"),
+        typer.Option(help="Records with trees, or only trees; by default by the suffix.", metavar="stockholm|newick"),
     ] = None,
     draw: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""Show what a view makes of families: a few pairs, with their distance and identity."""
+"""Show pairs of views of families, with their distance and identity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command(
     ] = None,
     input: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(metavar="[INPUT|-]", help="Families to draw from; '-' or nothing is standard input."),
+        typer.Argument(metavar="[INPUT|-]", help="Families to sample from; '-' or nothing is standard input."),
     ] = None,
     output: Output = None,
     family: FamilyOption = None,
@@ -36,20 +36,17 @@ def command(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--set", metavar="[VIEW.]KEY=VALUE", help="A parameter of a view; may be repeated."),
     ] = None,
-    alphabet: Annotated[str, typer.Option(metavar="protein|dna", help="What the letters stand for.")] = "protein",
+    alphabet: Annotated[str, typer.Option(metavar="protein|dna", help="Alphabet of the sequences.")] = "protein",
     seed: Seed = 0,
     format: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(
-            "--format", metavar="tsv|csv|parquet|arrow", help="Table format; otherwise as the suffix says, else TSV."
-        ),
+        typer.Option("--format", metavar="tsv|csv|parquet|arrow", help="Table format; by default by the suffix, else TSV."),
     ] = None,
 ) -> None:
-    """Show what a view makes of families: a few pairs, with their distance and identity.
+    """Show pairs of views of families, with their distance and identity.
 
-    Without a name, lists the views with their parameters and the distance that each puts between the two. The columns:
-    family, view, distance (expected substitutions per site, NaN where it is not defined), identity (of a global alignment),
-    view_a, view_b.
+    Without a name, lists the views with their parameters and distances. The columns: family, view, distance (expected
+    substitutions per site, NaN if undefined), identity (in a global alignment), view_a, view_b.
     """
     from phylocli.formats.streams import open_text_output
     from phylocli.formats.tables import TableWriter, parse_format

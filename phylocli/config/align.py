@@ -16,7 +16,7 @@ class AlignConfig(Config):
     table: ClassVar[str] = "align"
 
     engine: Annotated[str, Cli(values=ALIGNERS.names, formerly=("method",))] = "auto"
-    """Align to a profile HMM of the family, de novo by FAMSA, or not at all; auto is a profile where there is one or an
+    """Align to a profile HMM of the family, de novo by FAMSA, or not at all; auto uses a profile if there is one, or an
     alignment to build it from, else FAMSA."""
     hmm: Annotated[Path | None, Cli()] = None
     """Profile HMMs (HMMER 3): one, or one for each family by accession or name."""

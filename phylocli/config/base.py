@@ -8,7 +8,7 @@ An option is a field with a docstring below it::
         number: Annotated[int | None, Field(ge=1), Cli("-n", "--number", metavar="N", formerly=("n",))] = None
         \"\"\"Number of pairs over all families.\"\"\"
 
-Choices are `Literal[...]`, ranges are `Field(ge=..., le=...)`, and what only the command line needs stands in `Cli`.
+Choices are `Literal[...]`, ranges are `Field(ge=..., le=...)`, and data for the command line only are in `Cli`.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Cli:
 
     Args:
         *flags: such as `-n` and `--number`; by default the field's name with hyphens.
-        metavar: what stands for the value in the help; by default the choices, or a word for the type.
-        panel: heading in the help under which the option stands.
+        metavar: placeholder of the value in the help; by default the choices, or a word for the type.
+        panel: heading of the option in the help.
         formerly: earlier names of the field, read for one release, with a warning.
-        shown: False: no option of its own; the field is set in TOML, Python and by `--set`.
+        shown: False: there is no command-line option; the field is set in TOML, Python and by `--set`.
         multiple: the option may be repeated; the field is a tuple of strings or paths.
-        values: gives the values that complete in the shell, such as `TREE_ENGINES.names`; choices do so by themselves.
-        also: values beside those, such as `auto`.
+        values: returns the values for shell completion, such as `TREE_ENGINES.names`; choices need none.
+        also: additional values, such as `auto`.
         file: the field is a word that may be the path of a file or folder, as fields of the type Path are: in a TOML file
             it is relative to that file.
         decisive: False: the result does not depend on it, as on the number of threads; see `Config.identity`.
@@ -74,7 +74,7 @@ class Cli:
 
     @classmethod
     def of(cls, field: FieldInfo) -> Cli:
-        """Return the marker of a field; what it leaves open comes from the marker of its type, such as `types.Seed`."""
+        """Return the marker of a field; missing parts are taken from the marker of its type, such as `types.Seed`."""
         marks = [mark for mark in field.metadata if isinstance(mark, cls)]
         found = {name: value for mark in marks for name, value in vars(mark).items() if value}
         found |= {name: all(getattr(mark, name) for mark in marks) for name in ("shown", "decisive")}
@@ -105,10 +105,10 @@ class Config(BaseModel):
 
     @classmethod
     def gather(cls, arguments: Mapping[str, Any]) -> list[Layer]:
-        """Return the layers that stand below the options of a command: files and the environment.
+        """Return the layers below the options of a command: files and the environment.
 
         Args:
-            arguments: what the command line gives beside options of the configuration, by the command's parameters.
+            arguments: command-line values that are not in the configuration, by the command's parameters.
         """
         return collect(cls.table)
 
@@ -127,7 +127,7 @@ class Config(BaseModel):
                 names[key] = layer.name_of(key)
             merged = cls.merge(merged, layer.values)
         try:
-            return cls.model_validate(merged, context=present)  # for validators that want to know who said what
+            return cls.model_validate(merged, context=present)  # the sources, for validators that need them
         except ValidationError as error:
             raise _usage_error(cls, error, names) from error
 
@@ -141,15 +141,15 @@ class Config(BaseModel):
         return merged
 
     def to_parameters(self) -> dict[str, Any]:
-        """Return all fields as JSON can hold them, for provenance records: an open end is None."""
+        """Return all fields in JSON types, for provenance records: an open end is None."""
         return {name: _plain(value) for name, value in self.model_dump().items()}
 
     def to_toml(self) -> dict[str, Any]:
-        """Return all fields as TOML can hold them; what is None is left out."""
+        """Return all fields in TOML types, without those that are None."""
         return _for_toml(self.model_dump())
 
     def identity(self) -> dict[str, Any]:
-        """Return the parameters that the result depends on: where they are equal, so are the results."""
+        """Return the parameters that determine the result: equal parameters give equal results."""
         decisive = {name for name, field in type(self).model_fields.items() if Cli.of(field).decisive}
         return {name: value for name, value in self.to_parameters().items() if name in decisive}
 
@@ -164,7 +164,7 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _one_for_many(cls, values: Any) -> Any:
-        """Take a single word where a field is a list of words, as a variable of the environment gives it."""
+        """Accept a single word for a list of words, as an environment variable gives it."""
         if not isinstance(values, dict):
             return values
         many = {name for name, field in cls.model_fields.items() if Cli.of(field).multiple}
@@ -179,13 +179,13 @@ class Config(BaseModel):
 
 
 def nested_class(field: FieldInfo) -> type[Config] | None:
-    """Return the configuration class that is a field's type, None where it is of another type."""
+    """Return the configuration class of a field, None if it has another type."""
     kinds = typing.get_args(field.annotation) or (field.annotation,)
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Config)), None)
 
 
 def choices(field: FieldInfo) -> tuple[str, ...]:
-    """Return the values of a field that is a `Literal` of words, also within a tuple or beside None; else nothing."""
+    """Return the values of a field that is a `Literal` of words, also within a tuple or with None; else nothing."""
     return tuple(str(choice) for choice in _literals(field.annotation))
 
 
@@ -246,7 +246,7 @@ _BOUNDS = {"greater_than_equal": "at least", "greater_than": "above", "less_than
 
 
 def _usage_error(cls: type[Config], error: ValidationError, names: Mapping[str, str]) -> UsageError:
-    """Return what pydantic found first, in the words of the command line."""
+    """Return pydantic's first finding as an error in the terms of the command line."""
     found = error.errors()[0]
     kind, value, context = found["type"], found["input"], found.get("ctx", {})
     path = [str(part) for part in found["loc"]]

@@ -25,7 +25,7 @@ class FamiliesConfig(Config):
     engine: Annotated[str, Cli(values=FAMILY_ENGINES.names)] = "profile"
     """Domains by iterated profile search, or whole sequences by MMseqs2."""
     evalue: Annotated[float, Field(gt=0, le=10), Cli(metavar="E")] = 1e-3
-    """Maximum E-value of a member, for a search of all the sequences."""
+    """Maximum E-value of a member, for a search of all input sequences."""
     coverage: Annotated[float, Field(gt=0.5, le=1), Cli(metavar="X")] = 0.6
     """Minimum fraction of the family's profile that a member covers; above 0.5, so that any two members overlap."""
     min_size: Annotated[Count, Cli()] = 2

@@ -1,4 +1,4 @@
-"""Options of `phylocli fetch`: where families and proteins come from."""
+"""Options of `phylocli fetch`: sources of families and proteins."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class FetchConfig(Config):
     table: ClassVar[str] = "fetch"
 
     alignment: Annotated[Literal["seed", "full"], Cli()] = "seed"
-    """Which of Pfam's alignments of a family."""
+    """Alignment of a family in Pfam."""
     profile: Annotated[bool, Cli()] = False
     """Store the HMM of each family, too."""
     release: Annotated[str | None, Cli(metavar="38.2|current")] = None
     """Read families from the files of this Pfam release; faster than InterPro for more than a few families."""
     offline: Annotated[bool, Cli(decisive=False)] = False
-    """Use only what is in the store, and report what is missing."""
+    """Use only the store, and report what is missing."""
     refresh: Annotated[bool, Cli(decisive=False)] = False
-    """Fetch again what is in the store."""
+    """Download again what is already in the store."""
     base_url: Annotated[str | None, Cli(metavar="URL")] = None
     """Address of the service, for example of a mirror."""

@@ -82,10 +82,10 @@ class InfominConfig(Config):
     def _check_training(self) -> Self:
         TrainConfig.layered([Layer("", {"recipe": self.recipe}), Layer("[infomin.train]", self.train)])
         if "split" in self.train.get("validation", {}):
-            raise UsageError("infomin chooses the members that are held out", fix="leave out train.validation.split")
+            raise UsageError("infomin chooses the held-out members itself", fix="omit train.validation.split")
         return self
 
     @property
     def other_views(self) -> tuple[str, ...]:
-        """The views beside the phylogenetic one."""
+        """The views other than the phylogenetic one."""
         return tuple(name for name in self.views if name != "none")

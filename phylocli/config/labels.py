@@ -58,5 +58,5 @@ class MakeLabelsConfig(Config):
 
     @property
     def evidence_codes(self) -> frozenset[str]:
-        """The codes of the evidence that counts; all where it is empty."""
+        """The evidence codes to use; all if empty."""
         return frozenset(code for word in self.evidence for code in EVIDENCE.get(word, (word,)))

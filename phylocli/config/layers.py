@@ -1,9 +1,9 @@
-"""Where values come from, from the weakest to the strongest: the user's file, the project's file, the environment.
+"""Sources of values in ascending order of precedence: the user's file, the project's file, the environment.
 
 The user's file is `phylocli/config.toml` in the platform's folder for configurations, the project's is the nearest
 `phylocli.toml` in the working folder or above it. Each has a table a stage, `[pairs]`, `[tree]`, `[train]`. A variable of
 the environment names an option in capitals with two underscores for each dot: `PHYLOCLI_PAIRS__MIN_DIST=0.5`,
-`PHYLOCLI_TRAIN__VIEW__CROP__MAX_LENGTH=64`. What the command line says beats them all.
+`PHYLOCLI_TRAIN__VIEW__CROP__MAX_LENGTH=64`. The command line takes precedence over all.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _NO_STAGE = ("assignments", "base", "layers", "types")
 
 @dataclass(frozen=True)
 class Layer:
-    """The values that one place gives: a file, a variable of the environment, the command line.
+    """The values from one source: a file, an environment variable, or the command line.
 
     Attributes:
         where: the place, for messages.
         values: nested as in TOML.
         names: how the user wrote a key that is not called `where: key`, by the dotted key: `{"number": "-n"}`.
         folder: paths of existing files are relative to it; None: to the working folder.
-        ambient: it holds for every command: the user's or the project's file, or the environment.
+        ambient: it applies to every command: the user's or the project's file, or the environment.
     """
 
     where: str
@@ -47,7 +47,7 @@ class Layer:
         return replace(self, values={table: self.values}, names=names)
 
     def of_table(self, table: str) -> Layer:
-        """Return what the layer says of one table, as a layer of that table's own configuration."""
+        """Return the values for one table, as a layer of that table's configuration."""
         given = self.values.get(table)
         values = nested(dict(given)) if isinstance(given, Mapping) else {}
         names = {key: self.names.get(f"{table}.{key}", "") for key in leaves(values)}
@@ -75,14 +75,14 @@ def tables() -> list[str]:
 
 
 def user_file() -> Path:
-    """Return where the user's file is or would be: on Linux `$XDG_CONFIG_HOME/phylocli/config.toml`."""
+    """Return the path of the user's file, whether it exists or not: on Linux `$XDG_CONFIG_HOME/phylocli/config.toml`."""
     import platformdirs
 
     return Path(platformdirs.user_config_dir("phylocli", appauthor=False)) / "config.toml"
 
 
 def project_file(folder: Path | None = None) -> Path | None:
-    """Return the nearest `phylocli.toml` in a folder (None: the working folder) or above it, None where there is none."""
+    """Return the nearest `phylocli.toml` in a folder (None: the working folder) or above it, None if there is none."""
     start = (folder or Path.cwd()).resolve()
     return next((path for at in (start, *start.parents) if (path := at / PROJECT_FILE).is_file()), None)
 
@@ -92,7 +92,7 @@ def collect(table: str, folder: Path | None = None, environment: Mapping[str, st
 
     Args:
         table: the stage's, for example `pairs`.
-        folder: from where the project's file is looked for; None is the working folder.
+        folder: start of the search for the project's file; None is the working folder.
         environment: None is the process's own.
 
     Raises:
@@ -111,7 +111,7 @@ def files(folder: Path | None = None) -> list[Path]:
 
 
 def from_file(path: Path, table: str) -> Layer:
-    """Return what a file says of a stage; see `collect` for the errors."""
+    """Return the values for a stage in a file; see `collect` for the errors."""
     content = read_toml(path)
     for key, value in content.items():
         if key not in tables():

@@ -1,4 +1,4 @@
-"""Options of `phylocli map`: how an embedding table is drawn in two dimensions."""
+"""Options of `phylocli map`: plotting of an embedding table in two dimensions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phylocli.config.types import Seed
 
 
 class MapConfig(LabelsConfig):
-    """What `phylocli map` draws."""
+    """What `phylocli map` plots."""
 
     table: ClassVar[str] = "map"
 
@@ -21,7 +21,7 @@ class MapConfig(LabelsConfig):
     projection: Annotated[Literal["auto", "umap", "tsne", "pca"], Cli(formerly=("method",))] = "auto"
     """How points are placed; auto is UMAP if it is installed, else t-SNE."""
     limit: Annotated[int, Field(ge=3), Cli(metavar="N")] = 200_000
-    """Maximum number of points; of more embeddings a random subset is drawn."""
+    """Maximum number of points; of more embeddings a random subset is plotted."""
     title: Annotated[str | None, Cli(metavar="TEXT")] = None
     """Title of the page; by default the table's name."""
     seed: Seed = 0

@@ -11,7 +11,7 @@ from phylocli.config.types import Numbers, Seed
 
 
 class MiBenchmarkConfig(Config):
-    """What `phylocli mi benchmark` runs: a preset, and what differs from it."""
+    """What `phylocli mi benchmark` runs: a preset, and values that override it."""
 
     table: ClassVar[str] = "mi_benchmark"
 
@@ -28,7 +28,7 @@ class MiBenchmarkConfig(Config):
     dimension: Annotated[int | None, Field(ge=1), Cli(metavar="N")] = None
     """Components of x and of y. By default 20."""
     batch_size: Annotated[int | None, Field(ge=2), Cli(metavar="N")] = None
-    """Pairs in a batch. By default 64."""
+    """Pairs per batch. By default 64."""
     steps: Annotated[int | None, Field(ge=1), Cli(metavar="N")] = None
     """Optimiser steps on each level."""
     evaluations: Annotated[int | None, Field(ge=2), Cli(metavar="N")] = None

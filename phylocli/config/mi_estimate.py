@@ -1,4 +1,4 @@
-"""Options of `phylocli mi estimate`: what embeddings are paired with, and how information is estimated."""
+"""Options of `phylocli mi estimate`: the partners of embeddings, and the estimation of mutual information."""
 
 from __future__ import annotations
 

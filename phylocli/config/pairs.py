@@ -20,7 +20,7 @@ Distance = Annotated[float, Field(ge=0)]
 
 
 class SamplingConfig(Config):
-    """What `sample_pairs` samples: the band, how many, and which pairs are left out."""
+    """What `sample_pairs` samples: the band, the number, and filters."""
 
     table: ClassVar[str] = "pairs"
 
@@ -29,7 +29,7 @@ class SamplingConfig(Config):
     max_dist: Annotated[Distance, Cli(metavar="Y", panel=BAND)] = math.inf
     """Maximum distance, in --unit."""
     bins: Annotated[Ranges | None, Cli(metavar="A:B,B:C,…", panel=BAND)] = None
-    """Several bands, each of which gives the same number of pairs; in place of --min-dist and --max-dist."""
+    """Several bands, each with the same number of pairs; instead of --min-dist and --max-dist."""
     quantiles: Annotated[Range | None, Cli(metavar="A:B", panel=BAND)] = None
     """Only distances between these quantiles of each family's own distances, such as 0.25:0.75."""
     unit: Annotated[Literal["substitutions", "relative"], Cli(panel=BAND)] = "substitutions"

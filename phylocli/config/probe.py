@@ -1,4 +1,4 @@
-"""Options of `phylocli probe`: what embeddings are evaluated on, against which baselines, and how certain it is."""
+"""Options of `phylocli probe`: labels, baselines and uncertainty."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ProbeConfig(LabelsConfig):
         ),
     ] = None
     """Baseline to compute, 'untrained' (the first model with random weights), or 'none'; may be repeated. By default
-    composition and dipeptides, and untrained where there is a model."""
+    composition and dipeptides, and untrained if there is a model."""
     benchmark: Annotated[str | None, Cli(metavar="NAME", values=BENCHMARKS.names, panel=TASKS)] = None
     """A published evaluation by name, in place of --labels; see --data."""
     part: Annotated[str | None, Cli(metavar="NAME", panel=TASKS)] = None
@@ -122,5 +122,5 @@ class ProbeConfig(LabelsConfig):
     @model_validator(mode="after")
     def _check_benchmark(self) -> Self:
         if self.part is not None and self.benchmark is None:
-            raise UsageError("part is the part of a benchmark, and none is named", fix="give benchmark too")
+            raise UsageError("part needs a benchmark", fix="give benchmark too")
         return self

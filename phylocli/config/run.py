@@ -27,10 +27,10 @@ from phylocli.core.errors import UsageError
 logger = logging.getLogger(__name__)
 
 DEFAULT_PAIRS = 50_000
-"""Rows of the table of pairs, where one is needed and no number is given."""
+"""Rows of the table of pairs, if one is needed and no number is given."""
 
 SHARED = ("seed", "alphabet")
-"""Options of a run that hold for the stages which do not set their own."""
+"""Options of a run that apply to the stages which do not set their own."""
 
 OF_VIEW = ("min_dist", "max_dist", "unit", "relation", "species_pattern", "scheme")
 """Options of `[pairs]` that pairs sampled during training follow too."""
@@ -59,12 +59,12 @@ class RunConfig(Config):
     alphabet: Annotated[Alphabet, Cli()] = "protein"
     """Alphabet of the sequences. Nucleotide trees need [tree] model = "p"."""
     train_on: Annotated[Literal["trees", "pairs"] | None, Cli()] = None
-    """Train on pairs sampled anew from the trees at every step, or on a table of pairs. By default on trees, unless [pairs]
-    has options that only a table can follow (bins, quantiles, replacement, limits)."""
+    """Train on new pairs sampled from the trees at every step, or on a table of pairs. By default on trees, unless [pairs]
+    has options that require a table (bins, quantiles, replacement, limits)."""
     model: Annotated[str | None, Cli(metavar="NAME|FOLDER")] = None
-    """Use this model instead of training one: 'default' is the one that comes with phylocli."""
+    """Use this model instead of training one: 'default' is the model included in phylocli."""
     group: Annotated[bool, Cli()] = False
-    """Group the sequences of the files into families first, as 'phylocli families' does, instead of one family a file."""
+    """First group the sequences of the files into families, as 'phylocli families' does, instead of one family per file."""
     holdout: HoldoutConfig = HoldoutConfig()
     grouping: FamiliesConfig = FamiliesConfig()
     """Options of 'phylocli families', for --group."""
@@ -126,7 +126,8 @@ class RunConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _say_once(cls, values: Any) -> Any:
-        """Pass seed and alphabet on to the stages that do not set their own; give sampling a number where it needs one."""
+        """Pass seed and alphabet on to the stages that do not set their own; set the number of pairs if sampling needs
+        one."""
         if not isinstance(values, dict):
             return values
         values = dict(values)
@@ -175,7 +176,7 @@ def _trains_on_pairs(train_on: str | None, pairs: PairsConfig) -> bool:
 
 
 def _band(pairs: PairsConfig) -> dict[str, Any]:
-    """Return what `[pairs]` says of the distances, as parameters of the view that samples pairs during training."""
+    """Return the distances in `[pairs]`, as parameters of the view that samples pairs during training."""
     default = PairsConfig()
     given = {name: value for name in OF_VIEW if (value := getattr(pairs, name)) != getattr(default, name)}
     if given.get("scheme") == "per-family":
@@ -188,7 +189,7 @@ def _placed(layer: Layer, stage: str) -> Layer:
 
 
 def of_arguments(arguments: list[str]) -> Layer:
-    """Return the layer of what the command line names: one TOML file, or families (files, accessions, clans).
+    """Return the layer of the command-line arguments: one TOML file, or families (files, accessions, clans).
 
     Raises:
         BadInputError: a file that cannot be read or is not TOML.

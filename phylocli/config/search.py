@@ -1,4 +1,4 @@
-"""Options of `phylocli search`: how many hits, and how they are scored."""
+"""Options of `phylocli search`: number of hits, and scoring."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SearchConfig(TableConfig):
 
     @property
     def nearest(self) -> int:
-        """Number of nearest rows of a query that are looked at."""
+        """Number of nearest rows of a query to examine."""
         return max(self.kept, self.candidates or self.number) if self.reranks else self.kept
 
     @property

@@ -1,4 +1,4 @@
-"""Options of `phylocli train`: every setting of a training run. Recipes, TOML files, state what they want otherwise."""
+"""Options of `phylocli train`: all settings of a training run. Recipes are TOML files with the settings that differ."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _today(values: Any, table: str, old: str, new: str) -> Any:
 
 
 class Plugin(Config):
-    """The name of a plugin and, beside it, the plugin's own parameters, which the plugin checks."""
+    """The name of a plugin and the plugin's own parameters, which the plugin checks."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -73,7 +73,7 @@ class EncoderConfig(Config):
     pooling_parameters: dict[str, Any] = Field(default_factory=dict)
     """Of the pooling."""
     start: str = ""
-    """A model, by name or folder, whose weights the encoder starts with; its pooling too, if both models pool alike."""
+    """A model, by name or folder, whose weights initialise the encoder, and the pooling if it is of the same kind."""
     average_coefficient: Annotated[Fraction, Cli(formerly=("start_share",))] = 0.0
     """Coefficient of those weights in an average with the trained ones, taken after training (WiSE-FT)."""
 
@@ -128,12 +128,12 @@ class OptimiserConfig(Config):
 
 
 class BatchConfig(Config):
-    """Which pairs make a step, and how it is computed."""
+    """The pairs of a step, and how it is computed."""
 
     pairs: Number = 0
-    """Pairs in a batch; 0: twice the number of families, but at least 32 and at most 256."""
+    """Pairs per batch; 0: twice the number of families, but at least 32 and at most 256."""
     accumulate: Count = 1
-    """Batches whose gradients make one step; negatives come from the pair's own batch."""
+    """Number of batches whose gradients make one step; negatives come from the pair's own batch."""
     max_tokens: Annotated[int, Field(ge=1), Cli(formerly=("tokens",))] = 16384
     """Residues that go through the encoder at once, padding included."""
     grad_cache: Annotated[bool, Cli(formerly=("cache",))] = False
@@ -143,21 +143,22 @@ class BatchConfig(Config):
     shard: bool = False
     """Under torchrun: each process keeps a part of the encoder's weights, gradients and optimiser state (FSDP)."""
     workers: Annotated[int, Field(ge=-1)] = -1
-    """Processes that make batches; 0: a thread; -1: a thread on a CPU, up to four processes beside a GPU."""
+    """Processes that prepare batches; 0: a thread; -1: a thread on a CPU, up to four processes with a GPU."""
     negatives: Literal["clan", "family", "pair"] = "clan"
     """Who is not a negative: members of one clan (or family), of one family, or only the pair itself."""
     family_power: Finite = 0.0
-    """Families are drawn in proportion to size ** family_power; 0: each equally often."""
+    """Sample families in proportion to size ** family_power; 0: equally often."""
     cross_family_fraction: Annotated[Fraction, Cli(formerly=("clan_share",))] = 0.0
-    """Fraction of the pairs, in families with others of their clan, whose partner comes from one of those."""
+    """Fraction of pairs whose two members are of different families of one clan, for families with others of their clan."""
     hard_negatives: Annotated[str, Cli(file=True)] = ""
-    """A table from 'phylocli pairs --hard-negatives': its families meet in batches."""
+    """A table from 'phylocli pairs --hard-negatives', whose families are put in the same batches."""
     hard_negative_fraction: Annotated[BelowOne, Cli(formerly=("hard_share",))] = 0.5
-    """Fraction of a batch that hard negatives make up, if there is such a table."""
+    """Fraction of hard negatives in a batch, if there is such a table."""
 
 
 class KernelConfig(Config):
-    """After training: kernel features of the residues beside the pooled features; needs aligned families and whitening."""
+    """After training: kernel features of the residues, appended to the pooled features; needs aligned families and
+    whitening."""
 
     features: Number = 0
     """Random Fourier features; 0: none."""
@@ -177,16 +178,17 @@ class WhiteningConfig(Config):
     floor: Annotated[float, Field(gt=0, le=1)] = 0.001
     """Smallest fraction of the largest eigenvalue that counts."""
     dimension: Number = 0
-    """Features that it leads to, by axes between family means, if there are as many; 0: all."""
+    """Output features, along the axes between family means, if there are enough; 0: all."""
 
 
 class ValidationConfig(Config):
-    """What is held out, and how often it is measured."""
+    """Held-out members, and the interval of validation."""
 
     fraction: BelowOne = 0.1
-    """Fraction of each family's members that is held out, as whole clades; 0: no validation."""
+    """Fraction of each family's members to hold out, as whole clades; 0: no validation."""
     split: Annotated[str, Cli(file=True)] = ""
-    """A table (family, id, part) of who is held out instead, from 'phylocli pairs --holdout'; `{seed}`: the run's seed."""
+    """A table (family, id, part) of held-out members to use instead, from 'phylocli pairs --holdout'; `{seed}`: the run's
+    seed."""
     pairs: Annotated[int, Field(ge=2)] = 128
     """Held-out pairs."""
     every: Count = 100
@@ -220,8 +222,8 @@ class LogConfig(Config):
 class TrainConfig(Config):
     """Every setting of a training run.
 
-    The values come, each beating the one before, from the defaults, the recipe, and the layers of `layered`. Where a layer
-    names another plugin, the parameters that earlier layers gave to the old one go.
+    Values are taken, in ascending order of precedence, from the defaults, the recipe, and the layers of `layered`. If a
+    layer names another plugin, the parameters of the previous one are dropped.
     """
 
     table: ClassVar[str] = "train"
@@ -239,11 +241,12 @@ class TrainConfig(Config):
     """Optimiser steps."""
     device: Annotated[Device, Cli(decisive=False)] = "auto"
     precision: Annotated[Literal["auto", "fp32", "bf16"], Cli(shown=False)] = "auto"
-    """Of the encoder's products; bf16: autocast, weights stay float32; auto: bf16 where the device is good at it."""
+    """Precision of the encoder's products; bf16: autocast, weights stay float32; auto: bf16 if the device multiplies it
+    faster."""
     compile: Annotated[bool, Cli(shown=False)] = False
     """Compile the encoder with torch.compile: faster steps after a slow first one."""
     alphabet: Annotated[Alphabet, Cli(shown=False)] = "protein"
-    """What the letters stand for."""
+    """Alphabet of the sequences."""
     on_divergence: Annotated[Literal["stop", "rollback", "continue"], Cli()] = "stop"
     """If the loss is not finite or the encoder collapses: stop; go back to the last checkpoint with half the learning rate;
     or skip such steps."""
@@ -260,13 +263,13 @@ class TrainConfig(Config):
     optimiser: OptimiserConfig = OptimiserConfig()
     """AdamW and its learning rate."""
     batch: BatchConfig = BatchConfig()
-    """Which pairs make a step."""
+    """The pairs of a step."""
     kernel: KernelConfig = KernelConfig()
     """Kernel features, fitted after training."""
     whitening: WhiteningConfig = WhiteningConfig()
     """The whitening, fitted after training."""
     validation: ValidationConfig = ValidationConfig()
-    """What is held out."""
+    """The held-out members."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     """When the state is saved."""
     log: LogConfig = LogConfig()
@@ -288,7 +291,7 @@ class TrainConfig(Config):
     def layered(cls, layers: Iterable[Layer]) -> Self:
         """Return the configuration of the recipe that the layers name, and of the layers over it.
 
-        The config.toml of a run is complete: files and the environment change nothing of what it says.
+        The config.toml of a run is complete: files and the environment do not change its values.
 
         Raises:
             UsageError: an unknown recipe or option, or a value out of range.
@@ -313,7 +316,7 @@ class TrainConfig(Config):
 
     @classmethod
     def merge(cls, base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-        """Return nested values with changes applied; where a plugin is replaced, its parameters go."""
+        """Return nested values with changes applied; if a plugin is replaced, its parameters are dropped."""
         base = dict(base)
         for table in _PLUGIN_TABLES:
             old, new = base.get(table), changes.get(table)
@@ -331,16 +334,16 @@ class TrainConfig(Config):
         return cls.of(None, {"recipe": path})
 
     def based_on(self, path: Path) -> Self:
-        """Return the configuration of a run's config.toml with the options of this one over it, but for its recipe."""
+        """Return the configuration of a run's config.toml, overridden by the options of this one, except for its recipe."""
         layers = [replace(x, values={k: v for k, v in x.values.items() if k != "recipe"}) for x in self._layers]
         return type(self).layered([Layer("", {"recipe": path}), *layers])
 
     def to_toml(self) -> dict[str, Any]:
-        """Return all settings as config.toml holds them; the device is not among them, for a run may change it."""
+        """Return all settings as in config.toml; without the device, which a run may change."""
         return {**self.model_dump(exclude={"device"}), "inputs": list(self.inputs)}
 
     def __eq__(self, other: object) -> bool:
-        """Compare the settings, wherever they come from."""
+        """Compare the settings, regardless of their source."""
         return isinstance(other, TrainConfig) and self.model_dump() == other.model_dump()
 
     __hash__ = None  # type: ignore[assignment]

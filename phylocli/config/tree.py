@@ -36,13 +36,13 @@ class TreeConfig(Config):
     min_coverage: Annotated[Fraction, Cli(metavar="X", panel=ALIGNMENT)] = 0.0
     """Remove members with residues in a smaller fraction of the columns."""
     min_overlap: Annotated[int, Field(ge=0), Cli(metavar="N", panel=ALIGNMENT)] = 10
-    """Minimum number of columns that two sequences share for a distance of their own; at most half of all columns."""
+    """Minimum number of columns that two sequences must share to have a distance; at most half of all columns."""
     alpha: Annotated[float | None, Field(gt=0), Cli(metavar="X", panel=ALIGNMENT)] = None
     """Shape α of the Γ distribution of site rates, inf for equal rates; by default estimated for each family."""
     max_distance: Annotated[float, Field(gt=0), Cli(shown=False)] = 5.0
     """Distance of saturated pairs."""
     refine: Annotated[bool | None, Cli(panel=LIKELIHOOD)] = None
-    """Branch lengths by maximum likelihood; by default for distance engines (bme, nj). With --tree, fit them anew."""
+    """Refine branch lengths by maximum likelihood; by default for distance engines (bme, nj). With --tree, refit them."""
     nni: Annotated[bool | None, Cli(panel=LIKELIHOOD)] = None
     """Nearest-neighbour interchanges by likelihood, thorough or none; by default quick ones for distance engines."""
     support: Annotated[

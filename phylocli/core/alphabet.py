@@ -113,8 +113,8 @@ def check_alphabet(name: str) -> str:
 def looks_like_nucleotides(rows: Sequence[str]) -> bool:
     """Return whether sequences, aligned or not and in any case, are nucleotides rather than proteins.
 
-    Of the first 100: 15 letters or more, unknown ones not counted; all of them IUPAC's codes of nucleotides, 90 % of them
-    A, C, G, T or U, and three of these four. Proteins are so only where they are of low complexity.
+    In the first 100 sequences: at least 15 known letters, all of them IUPAC nucleotide codes, 90 % of them A, C, G, T or U,
+    and three of these four. Only proteins of low complexity look like this.
     """
     letters = "".join(rows[:100]).upper().translate(_DELETE_UNKNOWN).replace("U", "T")
     counts = [letters.count(letter) for letter in NUCLEOTIDES]
@@ -127,7 +127,7 @@ def looks_like_nucleotides(rows: Sequence[str]) -> bool:
 
 
 def check_residues(residues: str, name: str, where: str = "", alphabet: str = "protein") -> None:
-    """Raise where a sequence holds a character that the policy does not allow.
+    """Raise an error if a sequence contains a character that the policy does not allow.
 
     Args:
         residues: letters, aligned or not, any case.
@@ -142,8 +142,8 @@ def check_residues(residues: str, name: str, where: str = "", alphabet: str = "p
     if bad:
         shown = name if len(name) <= 80 else name[:77] + "..."
         raise BadInputError(
-            f"{where + ': ' if where else ''}sequence {shown!r} holds {bad.group()!r} at position {bad.start() + 1}",
-            why=f"that is no {_NOUNS[alphabet][0]}, gap or ambiguity code",
+            f"{where + ': ' if where else ''}sequence {shown!r} contains {bad.group()!r} at position {bad.start() + 1}",
+            why=f"that is not a {_NOUNS[alphabet][0]}, gap or ambiguity code",
             fix=f"is this a {_NOUNS[alphabet][1]} sequence? remove or replace the character "
             f"({_NOUNS[alphabet][2]} stands for an unknown residue)",
         )
@@ -160,7 +160,7 @@ def encode_tokens(residues: str, alphabet: str = "protein") -> npt.NDArray[np.ui
 
 
 def decode_tokens(tokens: npt.ArrayLike, alphabet: str = "protein") -> str:
-    """Return the letters of residue tokens; padding, start and end give nothing, mask gives `X` (`N` for nucleotides)."""
+    """Return the letters of residue tokens; padding, start and end are omitted, mask is `X` (`N` for nucleotides)."""
     return "".join(_LETTERS[alphabet][np.asarray(tokens, dtype=np.int64)])
 
 
@@ -169,8 +169,8 @@ def encode_states(rows: Sequence[str], alphabet: str = "protein") -> npt.NDArray
 
     Of nucleotides (`alphabet` `dna`) 0–3 in the order of `NUCLEOTIDES`; ambiguity codes are missing.
 
-    Rows must have one length. Lower case letters (insert states) are residues like any others: drop insert columns first
-    where only homologous columns count.
+    Rows must have equal lengths. Lower-case letters (insert states) are ordinary residues: drop insert columns first if only
+    homologous columns count.
     """
     if not rows:
         return np.zeros((0, 0), dtype=np.uint8)

@@ -1,8 +1,8 @@
 """Messages and progress on stderr, for the command line. Data never pass through here.
 
-Library code logs (`logger = logging.getLogger(__name__)`); what is shown is up to the program that uses it. The command line
-shows it by `show_messages`, as much as `-q` and `-v` say, with progress bars where stderr is a terminal, and else with one
-line of progress a minute.
+Library code logs (`logger = logging.getLogger(__name__)`); the program that uses it decides what is shown. The command line
+shows messages by `show_messages`, according to `-q` and `-v`, with progress bars if stderr is a terminal, and otherwise one
+line of progress per minute.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SILENT, QUIET, NORMAL, VERBOSE = logging.ERROR, logging.WARNING, logging.INFO, l
 """Levels of messages: only errors, for one of several processes that do the same; also warnings; messages; details."""
 
 EVERY = 60.0
-"""Seconds between two lines of progress where no terminal shows bars."""
+"""Seconds between two lines of progress without a terminal."""
 
 _package = logging.getLogger("phylocli")
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _console: Console | None = None
 
 
 class _OnStderr(logging.Handler):
-    """Prints messages as they are; warnings and errors say so, in colour on a terminal."""
+    """Prints messages, with the level of warnings and errors, in colour on a terminal."""
 
     _STYLES = ((logging.ERROR, "error: ", "bold red"), (logging.WARNING, "warning: ", "yellow"), (logging.INFO, "", ""))
 
@@ -45,11 +45,11 @@ class _OnStderr(logging.Handler):
         text = record.getMessage()
         start, style = next(((start, style) for level, start, style in self._STYLES if record.levelno >= level), ("", "dim"))
         with contextlib.suppress(OSError):  # a terminal that was closed
-            stderr().print(Text(start + text, style=style))  # Text, not markup: ids may hold square brackets
+            stderr().print(Text(start + text, style=style))  # Text, not markup: ids may contain square brackets
 
 
 def show_messages(level: int) -> None:
-    """Print what the package logs on stderr, from a level on: the program is the command line, or one of its workers."""
+    """Print the package's log messages on stderr from a given level on, in the command line and its workers."""
     if not messages_are_shown():
         _package.addHandler(_OnStderr())
         _package.propagate = False
@@ -86,7 +86,7 @@ def at_level(level: int) -> Iterator[None]:
 
 
 def stderr() -> Console:
-    """Return the rich console on stderr; it honours NO_COLOR and TERM=dumb by itself."""
+    """Return the rich console on stderr, which honours NO_COLOR and TERM=dumb."""
     global _console  # noqa: PLW0603
     if _console is None or _console.file is not sys.stderr:
         from rich.console import Console
@@ -96,7 +96,7 @@ def stderr() -> Console:
 
 
 def progress_is_shown() -> bool:
-    """Return whether progress bars are drawn: by the command line, on a terminal that is not dumb, and not with `-q`."""
+    """Return whether progress bars are shown: by the command line, on a terminal that is not dumb, and without `-q`."""
     wanted = messages_are_shown() and _package.level <= NORMAL
     return wanted and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -120,7 +120,7 @@ class ProgressTask(Protocol):
         """Move on by `amount` units."""
 
     def update(self, *, total: float | None = None, description: str | None = None) -> None:
-        """Change what is shown."""
+        """Change the displayed values."""
 
 
 class _SilentTask:
@@ -175,7 +175,7 @@ class _Reporter:
             if len(self._tasks) > 1:
                 return
             now = time.monotonic()
-            # Many short tasks are one long command: between them the minute goes on.
+            # Many short tasks are one long command: the minute continues between them.
             self._due = now + EVERY if not self._due or now > self._due + EVERY else max(self._due, now + EVERY / 60)
             self._ended = threading.Event()
             threading.Thread(target=self._run, args=(self._ended,), daemon=True, name="progress").start()
@@ -200,7 +200,7 @@ _reporter = _Reporter()
 
 
 class _Display:
-    """The progress bars that there are: one display under the text, however many bars run at once, in whatever threads."""
+    """The progress bars: one display below the messages, for any number of bars in any threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -267,7 +267,7 @@ def _bars() -> Progress:
 
 @contextmanager
 def progress_task(description: str, total: float | None = None, unit: str = "") -> Iterator[ProgressTask]:
-    """Show the progress of the block: a bar on a terminal, else a line a minute; nothing where no messages are shown.
+    """Show the progress of the block: a bar on a terminal, else a line per minute; nothing if no messages are shown.
 
     Blocks may be nested and may run in several threads: each has its own bar. The unit `bytes` is shown in kB, MB and GB,
     with the rate.

@@ -17,8 +17,8 @@ class PhylocliError(Exception):
 
     Args:
         what: what went wrong, with the file, line or id.
-        why: the cause, where it is known and not obvious.
-        fix: what to do about it.
+        why: the cause, if it is known and not obvious.
+        fix: how to fix it.
 
     Examples:
         >>> print(phylocli.PhylocliError("no room", why="the disk is full", fix="free some space"))
@@ -44,24 +44,24 @@ class PhylocliError(Exception):
         return "\n".join(parts)
 
     def __reduce__(self) -> tuple[type[PhylocliError], tuple[str, str | None, str | None]]:
-        # Errors travel back from worker processes; the default would call __init__ with str(self) alone.
+        # Errors are pickled by worker processes; the default would call __init__ with str(self) only.
         return type(self), (self.what, self.why, self.fix)
 
 
 class UsageError(PhylocliError):
-    """The command line or a configuration file asks for something that does not exist or does not fit together."""
+    """The command line or a configuration file contains something that does not exist, or incompatible options."""
 
     exit_code = EXIT_USAGE
 
 
 class BadInputError(PhylocliError):
-    """The input data are not what they should be."""
+    """The input data are invalid."""
 
     exit_code = EXIT_BAD_INPUT
 
 
 class ServiceError(PhylocliError):
-    """A public service cannot be reached, or did not give what was asked for."""
+    """A public service cannot be reached, or did not return the requested data."""
 
     exit_code = EXIT_UNAVAILABLE
 
@@ -74,10 +74,10 @@ def unknown_name(what: str, name: str, known: Iterable[str], *, more: str = "") 
     """Return the error for a name that does not exist, with the nearest spelling and those that do.
 
     Args:
-        what: how the sentence that the name ends begins: `unknown rooting`, `there is no option`.
+        what: beginning of the sentence that ends with the name: `unknown rooting`, `there is no option`.
         name: as the user wrote it.
-        known: the names that there are.
-        more: what may be written beside them: `, or a file`.
+        known: the existing names.
+        more: other possibilities: `, or a file`.
     """
     import difflib
 

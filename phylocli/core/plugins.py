@@ -43,10 +43,10 @@ class Kind(Generic[P]):
     """A kind of plugin.
 
     Attributes:
-        noun: what one is called in messages.
+        noun: its name in messages.
         room: the folder of the built-in ones, a package below `phylocli`.
         group: the group of entry points of other packages.
-        contract: the protocol that each module meets.
+        contract: the protocol of each module.
     """
 
     noun: str
@@ -59,7 +59,7 @@ class Kind(Generic[P]):
         return sorted({*self._files(), *_installed(self.group)})
 
     def summary(self, name: str) -> str:
-        """Return the first line of a plugin's docstring, without importing it; empty where its source cannot be found."""
+        """Return the first line of a plugin's docstring, without importing it; empty if its source cannot be found."""
         wanted = name.replace("_", "-")
         path = self._files().get(wanted) or _source(_installed(self.group)[wanted][0].module)
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path else None
@@ -88,25 +88,27 @@ class Kind(Generic[P]):
         return self._load_installed(wanted, _installed(self.group)[wanted][0], origins[0])
 
     def check_parameters(self, name: str, maker: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
-        """Check names and types of the parameters that the user gives to a plugin, by the signature of what makes it.
+        """Check names and types of the user's parameters of a plugin, by the signature of its class or function.
 
         Args:
             name: of the plugin.
             maker: takes the parameters by their names.
-            parameters: that the user gives.
+            parameters: given by the user.
 
         Raises:
             UsageError: a parameter that does not exist, a value of another type, or NaN.
         """
         every = inspect.signature(maker).parameters
-        known = {key: found for key, found in every.items() if found.default is not found.empty}  # the program gives others
+        known = {
+            key: found for key, found in every.items() if found.default is not found.empty
+        }  # others are set by phylocli
         for key, value in parameters.items():
             if key not in known:
                 raise unknown_name(f"the {self.noun} {name!r} has no parameter", key, known)
             words = _annotated_types(known[key].annotation)
             types = [_TYPES.get(word) for word in words]
             if value is None or any(found is None for found in types):
-                continue  # the plugin checks what is not a plain type
+                continue  # the plugin checks other types itself
             fits = any(isinstance(value, found) and (isinstance(value, bool) == (bool in found)) for found in types if found)
             if not fits or (isinstance(value, float) and math.isnan(value)):
                 wanted = " or ".join(_WORDS[word] for word in words)
@@ -115,13 +117,13 @@ class Kind(Generic[P]):
     def make(
         self, name: str, maker: Callable[..., T], *given: Any, parameters: Mapping[str, Any] | None = None, **more: Any
     ) -> T:
-        """Return what a plugin makes of the parameters that the user gives.
+        """Return a plugin's object for the user's parameters.
 
         Args:
             name: of the plugin.
             maker: its class or function.
-            given, more: arguments that do not come from the user.
-            parameters: that the user gives.
+            given, more: arguments that are not the user's.
+            parameters: given by the user.
 
         Raises:
             UsageError: parameters that the plugin does not have, or values that it cannot work with.
@@ -166,7 +168,7 @@ class Kind(Generic[P]):
         if missing:
             raise PhylocliError(
                 f"the {self.noun} {name!r} of {origin} is incomplete: {entry.value!r} lacks {', '.join(missing)}",
-                why=f"a {self.noun} provides what phylocli.core.protocols.{self.contract.__name__} names",
+                why=f"a {self.noun} must provide the parts of phylocli.core.protocols.{self.contract.__name__}",
                 fix=fix,
             )
         return cast(P, plugin)
@@ -189,11 +191,11 @@ KINDS: tuple[Kind[Any], ...] = (
     *(TREE_ENGINES, ALIGNERS, FAMILY_ENGINES, PROBES, BASELINES, BENCHMARKS),
 )
 RECIPES = "phylocli.recipes"
-"""The group of recipes of other packages: an entry point's value is the package that holds `<name>.toml`."""
+"""The group of recipes of other packages: the value of an entry point is the package that contains `<name>.toml`."""
 
 
 def missing_parts(contract: type, thing: object, prefix: str = "") -> Iterator[str]:
-    """Yield the parts of a protocol that a thing lacks, dotted; parts with a protocol of their own are checked too."""
+    """Yield the parts of a protocol that a thing lacks, dotted; parts with their own protocol are checked too."""
     for name, part in vars(contract).items():
         if name.startswith("_"):
             continue
@@ -221,7 +223,7 @@ def recipe_file(name: str, built_in: Path) -> Path:
 
     Raises:
         UsageError: several packages that provide the name.
-        PhylocliError: a package that does not hold the file that it declares.
+        PhylocliError: a package does not contain the file that it declares.
     """
     entries = _installed(RECIPES).get(name, [])
     origins = ["phylocli"] * built_in.is_file() + recipe_origins(name)
@@ -253,7 +255,7 @@ def _installed(group: str) -> dict[str, list[EntryPoint]]:
 @functools.lru_cache(maxsize=2)
 def _entry_points(search_path: tuple[str, ...]) -> dict[str, dict[str, list[EntryPoint]]]:
     """Return the entry points of our groups by group and name."""
-    del search_path  # the key of the cache: what is on it decides
+    del search_path  # the key of the cache, on which the entry points depend
     found: dict[str, dict[str, list[EntryPoint]]] = {}
     seen = set()
     for distribution in importlib.metadata.distributions():
@@ -271,7 +273,7 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 def _source(module: str) -> Path | None:
-    """Return a module's source file without importing it or its parents; None where only importing could tell."""
+    """Return a module's source file without importing it or its parents; None if that is not possible."""
     path: list[str] | None = None
     origin = None
     parts = module.split(".")

@@ -1,9 +1,9 @@
 """Worker processes and external programs that end with the process that started them, however that one ends.
 
-A process that is killed (`kill -9`, the system's out-of-memory killer) tells nobody. Its workers would then wait forever for
-work that nobody sends, and its programs would compute a result that nobody reads. All of them hold one end of a pipe whose
-other end only their parent holds: the system closes it when the parent is gone, and they are killed. This needs no
-cooperation of the parent, and works on Linux and macOS. Nothing else in the package starts processes.
+A process that is killed (`kill -9`, the out-of-memory killer) cannot notify others. Its workers would then wait forever, and
+its programs would compute a result that nobody reads. Therefore all of them hold one end of a pipe whose other end only
+their parent holds: the system closes it when the parent ends, and they are killed. This needs no cooperation of the parent,
+and works on Linux and macOS. Only this module starts processes.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from phylocli.core import console
 from phylocli.core.errors import PhylocliError
 
 GRACE = 5.0
-"""Seconds that a worker has to clean up when it is asked to end."""
+"""Seconds for a worker to clean up when it is asked to end."""
 
-# The program runs below a shell, beside a subshell that waits for the end of the pipe and then kills the process group. The
-# shell stays and waits for both, so that no zombie is left where nobody reaps orphans (process 1 of a container).
+# The program runs under a shell, with a subshell that waits for the end of the pipe and then kills the process group. The
+# shell waits for both, so that no zombie remains if nothing reaps orphans (process 1 of a container).
 _WITH_PARENT = """
 exec 3<&0 </dev/null
 (read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
@@ -47,10 +47,9 @@ exit $status
 class WorkerPool(ProcessPoolExecutor):
     """Processes that work for a block, none of which outlives it or this process.
 
-    Workers are spawned: forking a process that has threads (linear algebra, progress bars) can hang. They ignore ^C, which
-    this process handles, and SIGTERM raises `SystemExit` in them, so that temporary files are removed. Where the block is
-    left by an exception, they are asked to end; where it ends well, they finish what they are doing. Work that has not been
-    started is called off.
+    Workers are spawned: forking a process with threads (linear algebra, progress bars) can hang. They ignore ^C, which this
+    process handles, and SIGTERM raises `SystemExit` in them, so that temporary files are removed. If the block raises an
+    exception, they are asked to end; otherwise they finish their current task. Tasks that have not started are cancelled.
 
     Args:
         count: of processes.
@@ -58,10 +57,10 @@ class WorkerPool(ProcessPoolExecutor):
         initargs: its arguments.
         grace: seconds between SIGTERM and SIGKILL; 0 kills at once, None waits for as long as it takes.
         level: from which on the workers print messages, if this process does (`console.show_messages`); None: the same.
-        fix: what the user can do about a worker that died.
+        fix: advice for a worker that died.
 
     Raises:
-        PhylocliError: a worker died, and the block let `BrokenProcessPool` through.
+        PhylocliError: a worker died, and the block did not handle `BrokenProcessPool`.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class WorkerPool(ProcessPoolExecutor):
         super().__init__(count, context, _start_worker, arguments)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start a worker where none is idle, and hand it the work."""
+        """Start a worker if none is idle, and submit the task."""
         with _signals_deferred():
             return super().submit(_work, function, *args, **kwargs)
 
@@ -102,7 +101,7 @@ class WorkerPool(ProcessPoolExecutor):
         for process in processes:
             process.join()
         if manager is not None:
-            manager.join()  # it may be the one that has noticed a worker's death, and multiprocessing not know of it yet
+            manager.join()  # it may have noticed a worker's death that multiprocessing does not know of yet
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
@@ -119,10 +118,10 @@ class WorkerPool(ProcessPoolExecutor):
 def _signals_deferred() -> Iterator[None]:
     """Let the handlers of signals (^C, SIGTERM, …) run after the block instead of within it.
 
-    Most of them raise. A worker that is half started at that moment is known to nobody: it would wait for its first message,
-    holding the queue of work open, and the pool would wait for it to read that queue.
+    Most handlers raise. A worker that is only partly started would then be unknown to the pool: it would wait for its first
+    message while holding the task queue, and the pool would wait for it.
     """
-    if threading.current_thread() is not threading.main_thread():  # handlers run, and raise, in the main thread alone
+    if threading.current_thread() is not threading.main_thread():  # handlers run, and raise, in the main thread only
         yield
         return
     came: list[int] = []
@@ -146,7 +145,7 @@ def run_program(
     timeout: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, without standard input, and return what it wrote to its two outputs.
+    """Run a program to its end, without standard input, and return its two outputs.
 
     It and all that it starts end when the block is left by an exception (^C, SIGTERM, out of time), and when this process is
     killed.
@@ -155,11 +154,11 @@ def run_program(
         command: the program and its arguments.
         folder: the working directory; None is this process's.
         timeout: seconds of wall time.
-        environment: variables beside those of this process.
+        environment: additional environment variables.
 
     Raises:
         TimeoutError: it took longer.
-        OSError: there is no such program.
+        OSError: the program does not exist.
     """
     program = shutil.which(command[0])
     if program is None:
@@ -175,7 +174,7 @@ def run_program(
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            start_new_session=True,  # a process group of its own, to be ended as one
+            start_new_session=True,  # a separate process group, which can be ended as a whole
         )
         try:
             out, err = process.communicate(timeout=timeout)
@@ -211,7 +210,7 @@ def _start_worker(
 
 
 def _work(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Do what was submitted, unless the pool has been ended since."""
+    """Do the submitted task, unless the pool has ended in the meantime."""
     if _called_off is not None and _called_off.value:
         raise SystemExit
     return function(*args, **kwargs)
@@ -222,18 +221,18 @@ def _stop(signum: int, frame: object) -> NoReturn:
 
 
 def _end_with_parent() -> None:
-    """Let this worker be killed when its parent is gone."""
+    """Make this worker end with its parent."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     with contextlib.suppress(ImportError, AttributeError, OSError):
-        # Linux: the kernel sends SIGKILL when the pipe is closed, even in the middle of a long call of a compiled library
-        # that lets no other thread run. (PR_SET_PDEATHSIG would look at the thread that started the worker instead.)
+        # Linux: the kernel sends SIGKILL when the pipe is closed, even during a long call into a compiled library that
+        # blocks other threads. (PR_SET_PDEATHSIG would follow the thread that started the worker instead.)
         import fcntl
 
         fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
-    # Elsewhere, and where the parent was gone before.
+    # Elsewhere, and if the parent has already ended.
     threading.Thread(target=_wait_for_parent, args=(parent.sentinel,), daemon=True, name="phylocli-parent").start()
 
 

@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 
 class ViewPlugin(Protocol):
-    """A view: what makes two sequences a positive pair.
+    """A view: how the two sequences of a positive pair are made.
 
-    Optional: `ALPHABETS`, the alphabets it works on, `("protein",)` or `("dna",)`; without it, both. `DRAWS_MEMBERS = True`:
-    it draws whole members, so that it can also take them from a pairs table. A source with parameters `min_dist` and
-    `max_dist` works with `sweep --bands`.
+    Optional: `ALPHABETS`, the supported alphabets, `("protein",)` or `("dna",)`; by default both. `DRAWS_MEMBERS = True`: it
+        samples whole members, so pairs may also come from a pairs table. A source with parameters `min_dist` and `max_dist`
+        works with `sweep --bands`.
     """
 
     @property
     def KIND(self) -> Literal["source", "transform", "addition"]:
-        """`source` draws pairs from a family, `transform` alters each sequence, `addition` makes one more view."""
+        """`source` samples pairs from a family, `transform` alters each sequence, `addition` makes one more view."""
 
     @property
     def DISTANCE(self) -> str:
-        """The distance between the two views in words, for listings; `0` where it is always zero."""
+        """A description of the distance between the two views, for listings; `0` if it is always zero."""
 
     def make(self, **parameters: Any) -> Any:
         """Return the view: a `phylocli.views.Source`, or a `Transform` for the other kinds.
@@ -58,8 +58,8 @@ class EncoderClass(Protocol):
     `forward(tokens, mask, layer=None)`: tokens (N, L) int64, mask (N, L) bool, True on residues → residues (N, L, D), after
     `layer` layers (0 … depth; None: all). A sequence's rows do not depend on the rest of the batch.
 
-    Optional: `activation_checkpointing` (bool, settable), `blocks` (the modules to shard one by one),
-    `description` (the parameters that build it again, where it starts from a checkpoint).
+    Optional: `activation_checkpointing` (bool, settable), `blocks` (the modules to shard one by one), `description` (the
+        parameters for building it again, if it starts from a checkpoint).
     """
 
     @property
@@ -74,7 +74,7 @@ class EncoderClass(Protocol):
 
 
 class EncoderPlugin(Protocol):
-    """An encoder: tokens → one vector a residue."""
+    """An encoder: tokens → one vector per residue."""
 
     @property
     def Encoder(self) -> EncoderClass:
@@ -84,7 +84,7 @@ class EncoderPlugin(Protocol):
 class CriticClass(Protocol):
     """The class of a critic, an `nn.Module`.
 
-    Optional: a parameter `other` of `__init__`, the features of b where they differ from those of a.
+    Optional: a parameter `other` of `__init__`, the features of b if they differ from those of a.
     """
 
     def __call__(self, dimension: int, **parameters: Any) -> nn.Module:
@@ -128,7 +128,7 @@ class ObjectivePlugin(Protocol):
 class PoolingClass(Protocol):
     """The class of a pooling, an `nn.Module`.
 
-    Optional: an attribute `dimension`, the features of the result where they differ from those of a residue.
+    Optional: an attribute `dimension`, the features of the result if they differ from those of a residue.
     """
 
     def __call__(self, dimension: int, **parameters: Any) -> nn.Module:
@@ -139,7 +139,7 @@ class PoolingClass(Protocol):
 
 
 class PoolingPlugin(Protocol):
-    """A pooling: residues → one vector a sequence, independent of padding."""
+    """A pooling: residues → one vector per sequence, independent of padding."""
 
     @property
     def Pooling(self) -> PoolingClass:
@@ -161,7 +161,7 @@ class AlignerPlugin(Protocol):
     """An alignment method."""
 
     def align(self, family: Family, settings: AlignSettings) -> Aligned:
-        """Return one aligned row a member, in their order, the match columns and how it was done."""
+        """Return one aligned row per member, in their order, the match columns and a description."""
 
 
 class FamilyEnginePlugin(Protocol):
@@ -177,9 +177,9 @@ class FamilyEnginePlugin(Protocol):
 class ProbePlugin(Protocol):
     """A probe: a question to embeddings, and how the answer is scored.
 
-    Optional: `NEEDS_RESIDUES = True` (it reads `embedding.residues`), `BY_SIMILARITY = True` (it reads nothing but
-    `embedding.similarity`, so baselines that search take part), `ON_REQUEST = True` (it runs only where it is named),
-    `ORDER` (its place in the report; a smaller number comes earlier, without one it comes last).
+    Optional: `NEEDS_RESIDUES = True` (it reads `embedding.residues`), `BY_SIMILARITY = True` (it only reads
+        `embedding.similarity`, so baselines that search take part), `ON_REQUEST = True` (it runs only if named), `ORDER`
+        (its position in the report, in ascending order; last by default).
     """
 
     @property
@@ -198,9 +198,9 @@ class ProbePlugin(Protocol):
 
 
 class BaselinePlugin(Protocol):
-    """A baseline: what any embedding must beat.
+    """A baseline for comparison with embeddings.
 
-    Optional: `BY_DEFAULT = True` (it is computed wherever there are sequences, unless baselines are named).
+    Optional: `BY_DEFAULT = True` (it is computed if there are sequences, unless baselines are named).
     """
 
     def embed(self, name: str, ids: Sequence[str], sequences: Sequence[str]) -> Embedding:

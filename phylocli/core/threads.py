@@ -1,14 +1,13 @@
-"""Threads: how many there are, and how they wait for each other. One place for all commands.
+"""Number of threads and how they wait, defined once for all commands.
 
-Linear algebra on several threads meets at a barrier after every operation, thousands of times a second. By default a
-thread that waits there keeps its core busy for milliseconds (libgomp: 3 ms, OpenBLAS: 25 ms). That gains some
-microseconds where the machine has nothing else to do. Where it has, the thread that is waited for cannot get a core, and
-everything takes several times as long (`benchmarks/threads.py`). So threads that wait give their core away nearly at
-once, and libraries whose operations are short (NumPy's and SciPy's, in trees and probes) compute with one thread; torch,
-whose operations are long, with all cores.
+Multithreaded linear algebra synchronises after every operation, thousands of times per second. By default a waiting thread
+keeps its core busy for milliseconds (libgomp: 3 ms, OpenBLAS: 25 ms), which saves a few microseconds on an idle machine. On
+a busy machine the awaited thread then cannot get a core, and everything takes several times as long
+(`benchmarks/threads.py`). Therefore waiting threads release their core almost immediately, and libraries with short
+operations (NumPy and SciPy, in trees and probes) use one thread; torch, with long operations, uses all cores.
 
-The number of threads does not depend on how busy the machine is: the order of a sum depends on it, and the same command
-has to give the same result whatever runs beside it. Variables of the environment that are set already stay as they are.
+The number of threads does not depend on the load of the machine: it affects the order of sums, and the same command must
+give the same result. Existing environment variables are not changed.
 """
 
 from __future__ import annotations
@@ -30,14 +29,15 @@ def set_environment() -> None:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: by its affinity (set by batch systems) and its container's CPU quota."""
+    """Return the number of cores for this process, from its affinity (set by batch systems) and its container's CPU
+    quota."""
     import joblib
 
     return int(joblib.cpu_count())
 
 
 def threads_each(processes: int) -> int:
-    """Return how many threads each of some processes may have, so that together they have a core each."""
+    """Return the number of threads for each of several processes, so that together they use each core once."""
     return max(1, available_cores() // processes)
 
 

@@ -45,7 +45,7 @@ class DistanceMatrix:
     Attributes:
         name: of the family or table.
         ids: of rows and columns, (n,).
-        values: (n, n), symmetric, 0 on the diagonal; NaN where a pair shares too few columns.
+        values: (n, n), symmetric, 0 on the diagonal; NaN for pairs that share too few columns.
         metric: `patristic` or `evolutionary`, both in expected substitutions per site, or `cosine`: 1 − cosine, 0 to 2.
 
     Examples:
@@ -76,8 +76,8 @@ def distances(
     """Yield the matrix of distances of each family, or of a table of embeddings.
 
     Args:
-        source: families, embeddings, or a file of either; `-`/None is standard input, from which families are read.
-        config: options; or give them as keywords.
+        source: families, embeddings, or a file of either; `-`/None is standard input, which must contain families.
+        config: options; may also be given as keywords.
         **options: fields of `DistancesConfig`.
 
     Raises:
@@ -138,7 +138,7 @@ def _of_family(family: Family, config: DistancesConfig) -> DistanceMatrix:
 
 
 def distances_format(target: PathLike | None, format: str | None) -> str:
-    """Return the format that is asked for, or else that of the suffix; TSV for standard output.
+    """Return the requested format, or that of the suffix; TSV for standard output.
 
     Raises:
         UsageError: no such format.
@@ -151,10 +151,10 @@ def distances_format(target: PathLike | None, format: str | None) -> str:
 
 
 def write_distances(matrices: Iterable[DistanceMatrix], target: PathLike | None, format: str | None = None) -> int:
-    """Write matrices; return how many.
+    """Write matrices; return their number.
 
     Args:
-        matrices: what `distances` yields.
+        matrices: as yielded by `distances`.
         target: a path, or `-`/None for standard output.
         format: `tsv` (a square matrix with a header of ids), `phylip` (a square matrix as distance programs read it), or a
             table of pairs: `csv`, `parquet`, `arrow`. None takes it from the suffix.
@@ -172,7 +172,7 @@ def write_distances(matrices: Iterable[DistanceMatrix], target: PathLike | None,
         return count
     found = list(islice(matrices, 2))
     if len(found) > 1:
-        raise UsageError("several families make several matrices", fix="write pairs (-o distances.csv), or give one family")
+        raise UsageError("several families give several matrices", fix="write pairs (-o distances.csv), or give one family")
     with open_text_output(target) as stream:
         for matrix in found:
             (_write_phylip if chosen == "phylip" else _write_tsv)(matrix, stream)

@@ -62,7 +62,7 @@ _OPTIONAL = (
 
 
 def diagnose() -> list[Finding]:
-    """Return the findings, required libraries first. Imports torch, to look for devices; the rest is looked up."""
+    """Return the findings, required libraries first. Imports torch only, to look for devices."""
     from phylocli import __version__
     from phylocli.store import Store
 
@@ -126,7 +126,7 @@ def _cache() -> list[Finding]:
 
 
 def _configuration() -> list[Finding]:
-    """Return the files and variables of the environment that settings come from, the weakest first."""
+    """Return the files and environment variables with settings, in ascending order of precedence."""
     from phylocli.config import layers
 
     group, found = "configuration", []

@@ -1,4 +1,4 @@
-"""What files contain: sequences, families, trees, tables, embeddings and models, one row a file."""
+"""Contents of files: sequences, families, trees, tables, embeddings and models, one row per file."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def file_stats(sources: PathLike | SequenceOf[PathLike], config: StatsConfig | N
 
     Args:
         sources: files in any format that phylocli reads, compressed or not, or folders: models, parts of embeddings.
-        config: options; or give them as keywords.
+        config: options; may also be given as keywords.
         **options: fields of `StatsConfig`.
 
     Returns:
-        A frame of `tables.stats_schema`; what does not apply is null. `residues` counts letters without gaps, `columns` is
-        the mean over aligned families, `identity` the mean over families of the mean identity of pairs of their rows
-        (identical residues over columns in which both have one), from at most `sample` rows evenly spaced.
+        A frame of `tables.stats_schema`, with null for values that do not apply. `residues` counts letters without gaps,
+        `columns` is the mean over aligned families, `identity` the mean over families of the mean identity of pairs of their
+        rows (identical residues over columns in which both have one), from at most `sample` rows evenly spaced.
 
     Raises:
         BadInputError: no such file, damaged, or empty.
@@ -141,7 +141,7 @@ class _Tally:
         return float(identity[both > 0].mean()) if (both > 0).any() else float("nan")
 
     def row(self) -> dict[str, object]:
-        """Return what was counted, as columns."""
+        """Return the counts, as columns."""
         if not self.sequences:
             raise BadInputError("no sequences")
         known = [value for value in self.identities if not math.isnan(value)]

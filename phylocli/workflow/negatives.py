@@ -42,11 +42,11 @@ def write_negatives(
     Args:
         families: aligned, unless `how` is a table of groups.
         target: a path, or `-`/None for standard output.
-        how: `profile`: the nearest families by HMMER's scores; the path of a table with the columns family and group: other
-            families of the same group; a model, by name or folder: the nearest families by embeddings. Profiles also keep
-            homologous families from being negatives, but for groups, which are taken at their word.
-        count: negatives of a family.
-        seed: for ties, and for the choice where a group has more families.
+        how: `profile`: the most similar families by HMMER's scores; the path of a table with the columns family and group:
+            other families of the same group; a model, by name or folder: the most similar families by embeddings. Homologous
+            families by profile are never negatives, except with groups, which are used unchanged.
+        count: number of negatives per family.
+        seed: for ties, and for the choice if a group has more families.
         table_format: None takes it from the suffix.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a run will do, and what would fail in it, as far as its inputs and options show before the first stage."""
+"""The plan of a run, and errors that its inputs and options show before the first stage."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FEWEST = 4
-"""Members of a family of which some can be held out."""
+"""Minimum number of members of a family to hold some out."""
 FEWEST_ALONE = 10
 """Members of the only family, on whose clades embeddings are evaluated."""
 
 
 class Run(Protocol):
-    """What is looked at: `workflow.run.Chain`."""
+    """The run to check: `workflow.run.Chain`."""
 
     config: RunConfig
     store: PathLike | None
@@ -51,11 +51,11 @@ class Size(NamedTuple):
 
 @dataclass
 class Found:
-    """What the inputs hold.
+    """The contents of the inputs.
 
     Attributes:
-        families: those of the files, and of the store where they are named.
-        sequences: of the files, where they are to be grouped.
+        families: those of the files, and those named from the store.
+        sequences: of the files, if they are to be grouped.
         to_fetch: accessions that are not in the store.
         de_novo: families without an alignment or profile.
     """
@@ -67,10 +67,10 @@ class Found:
 
 
 def check_run(run: Run) -> Found:
-    """Return what the inputs hold, after checking them and the options of all stages.
+    """Return the contents of the inputs, after checking them and the options of all stages.
 
     Raises:
-        PhylocliError: what a stage would raise.
+        PhylocliError: an error that a stage would raise.
     """
     config = run.config
     _check_options(config)
@@ -83,10 +83,10 @@ def check_run(run: Run) -> Found:
 
 
 def check_families(run: Run, families: Sequence[Size]) -> None:
-    """Check that there are families enough: to train on, or to evaluate.
+    """Check that there are enough families to train on, or to evaluate.
 
     Raises:
-        BadInputError: there are not.
+        BadInputError: too few.
     """
     config = run.config
     largest = max((family.members for family in families), default=0)
@@ -110,7 +110,7 @@ def check_families(run: Run, families: Sequence[Size]) -> None:
         )
     if largest < FEWEST:
         raise BadInputError(
-            f"no family has {FEWEST} members or more, so that none can be held out",
+            f"no family has {FEWEST} members or more, so none can be held out",
             why=f"the largest of {len(families):,} families has {largest}",
             fix="use the default model (--model default), or give larger families",
         )
@@ -131,7 +131,7 @@ def shared_member(name: str, one: str, other: str) -> BadInputError:
 
 
 def describe(stage: str, run: Run, found: Found) -> str:
-    """Return what a stage will do."""
+    """Return a description of a stage."""
     config = run.config
     files = _count(len(run.files), "file")
     known = _count(len(found.families), "family", "families")
@@ -225,15 +225,15 @@ def _look(run: Run) -> Found:
 
 
 def _check_aligner(config: RunConfig, families: list[str]) -> None:
-    """Check that there is a way to align families without an alignment or profile.
+    """Check that families without an alignment or profile can be aligned.
 
     Raises:
-        UsageError, MissingDependencyError: there is none.
+        UsageError, MissingDependencyError: they cannot.
     """
     if config.align.engine == "profile":
         raise UsageError(
             f"{families[0]} is not aligned, and the engine 'profile' has no profile for it",
-            fix="leave out [align] engine, or give [align] hmm or seed_alignment",
+            fix="omit [align] engine, or give [align] hmm or seed_alignment",
         )
     try:
         import pyfamsa  # noqa: F401

@@ -34,19 +34,19 @@ MODEL_FILES = ("config.json", "model.safetensors")
 def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = None) -> Path:
     """Run every stage that is not done yet and return the path of the report.
 
-    The folder then holds `alignments.sto.gz`, `trees.sto.gz`; all members as `members.fasta` and their `labels.tsv`;
-    `embeddings/`, `map.html` and `report/`; with `config.group` the families that were found, `families.sto.gz`. Without
-    `config.model` there are also the split (`split.tsv`, and by it `train.sto.gz`), `pairs.parquet`, where a number of pairs
-    is given or training needs it, and the training run `run/` with its `model/`. By `stages.json` a stage is skipped while
-    its inputs and options are unchanged.
+    The folder then contains `alignments.sto.gz`, `trees.sto.gz`; all members as `members.fasta` and their `labels.tsv`;
+    `embeddings/`, `map.html` and `report/`; with `config.group` the families found, `families.sto.gz`. Without
+    `config.model` it also contains the split (`split.tsv`, and `train.sto.gz`), `pairs.parquet`, if a number of pairs is
+    given or training needs it, and the training run `run/` with its `model/`. `stages.json` is used to skip stages whose
+    inputs and options are unchanged.
 
     Args:
-        config: what to do.
+        config: options.
         output: the folder; made if it does not exist. Calling again resumes.
         store: the store that fetched families are kept in; None for the default.
 
     Raises:
-        InUseError: another process works in the folder.
+        InUseError: another process uses the folder.
         PhylocliError: what a stage would raise, as far as inputs and options show it before the first stage; or whatever a
             stage raises: the stages before it stay done.
 
@@ -65,10 +65,10 @@ def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = N
 
 
 def plan_run(config: RunConfig, output: PathLike, *, store: PathLike | None = None) -> list[tuple[str, str]]:
-    """Return the stages that `run_chain` would run, and what each would do; nothing is written.
+    """Return the stages that `run_chain` would run, with descriptions; nothing is written.
 
     Raises:
-        PhylocliError: what would fail, as far as inputs and options show it.
+        PhylocliError: an error that inputs and options show in advance.
     """
     chain = Chain(config, Path(output), store)
     found = check_run(chain)
@@ -80,10 +80,10 @@ def plan_run(config: RunConfig, output: PathLike, *, store: PathLike | None = No
 
 
 class Chain:
-    """The stages of a run, and the files in its folder that they read and write.
+    """The stages of a run, with the files in its folder that they read and write.
 
     Args:
-        config: what to do.
+        config: options.
         folder: of the run.
         store: the store that fetched families are kept in; None for the default.
     """
@@ -135,7 +135,7 @@ class Chain:
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
-        """The files that are named; what is neither a file nor the accession of a family is an error.
+        """The given files; anything that is neither a file nor the accession of a family is an error.
 
         Raises:
             UsageError: nothing is named, or families where files are to be grouped.
@@ -143,7 +143,7 @@ class Chain:
         """
         config = self.config
         if not config.families and not config.clans:
-            raise UsageError("no families are named", fix='give files or accessions, or families = ["PF00042"] in the file')
+            raise UsageError("no families given", fix='give files or accessions, or families = ["PF00042"] in the file')
         files = tuple(Path(name) for name in config.families if not _ACCESSION.match(name))
         for file in files:
             if not file.is_file():
@@ -158,7 +158,7 @@ class Chain:
 
     @cached_property
     def sampling(self) -> PairsConfig | None:
-        """What the table of pairs holds, None where there is none."""
+        """The configuration of the table of pairs, None if there is none."""
         pairs = self.config.pairs
         if pairs.number is None and self.config.trains_on_pairs:
             return pairs.updated(number=DEFAULT_PAIRS)
@@ -192,7 +192,7 @@ class Chain:
         given = [path for path in (config.hmm, config.seed_alignment) if path is not None]
         if run.group:
             return Stage("align", align, (self.grouped, *given), config.identity(), (self.aligned,))
-        # A file counts by its name and content, not by where it lies: a run may be moved.
+        # A file is identified by its name and content, not its location, because a run may be moved.
         named = {"families": [Path(name).name for name in run.families], "clans": list(run.clans)}
         parameters = {**named, **run.fetch.identity(), **config.identity()}
         return Stage("align", align, (*self.files, *given), parameters, (self.aligned,))
@@ -275,7 +275,7 @@ class Chain:
                 shutil.rmtree(self.run)
             train_model([source], self.run, chosen, resume=resuming and self.run.exists())
 
-        # The table of negatives is an input, wherever the run lies.
+        # The table of negatives is an input, wherever the run is.
         parameters = config.train.identity()
         return Stage("train", fit, tuple(sources), parameters, tuple(self.model / part for part in MODEL_FILES))
 
@@ -339,7 +339,7 @@ def _check_unique(families: Iterator[Family]) -> Iterator[Family]:
 
 
 def write_split(chain: Chain, test: float, validation: float, seed: int) -> None:
-    """Hold out whole clades of each family, and write who is in which part, and what training and evaluation need of it.
+    """Hold out whole clades of each family, and write the split and the files that training and evaluation need.
 
     Args:
         chain: names the files: the split, the members that training sees as families, all members as FASTA, their labels.
@@ -392,7 +392,7 @@ def _clades(family: Family) -> dict[str, str]:
 
 
 def _own_members(family: Family, seen: dict[str, str]) -> Iterator[Sequence]:
-    """Yield the members of a family, and note them.
+    """Yield the members of a family, and record them.
 
     Args:
         family: with its members.
@@ -409,7 +409,7 @@ def _own_members(family: Family, seen: dict[str, str]) -> Iterator[Sequence]:
 
 
 def _validated(family: Family, fraction: float, seed: int) -> set[str]:
-    """Return the members to validate on, as training by itself chooses them: whole clades, two members on each side."""
+    """Return the members for validation, as training chooses them by itself: whole clades, two members on each side."""
     from phylocli.pairs import split_clades
 
     if fraction == 0 or len(family) < 4:

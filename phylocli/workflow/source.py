@@ -1,4 +1,4 @@
-"""Where a stage's families come from: a stream, or the store, whose missing stages then run first."""
+"""The source of a stage's families: a stream, or the store, whose missing stages are then run first."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def families(
     Args:
         source: file or `-`/None; must be left out where families are named.
         family: accessions.
-        clan: clan accessions; the members come from the service, or from the store where they are all there.
+        clan: clan accessions; the members come from the service, or from the store if all of them are there.
         all_: every family of the store.
         store: the store's folder, None for the default.
         upto: the stage that a family must have passed: `fetch` (aligned) or `tree`.

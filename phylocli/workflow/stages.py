@@ -47,7 +47,7 @@ class Stage:
 
 
 class Ledger:
-    """Which stages of a run folder are done, with which key, and what their outputs were. Kept in `stages.json`."""
+    """The completed stages of a run folder, with their keys and outputs. Stored in `stages.json`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "stages.json"
@@ -59,7 +59,7 @@ class Ledger:
                 logger.warning(f"{self.path} is damaged; all stages run again")
 
     def is_done(self, stage: Stage, key: str) -> bool:
-        """Return whether the stage ended with this key and its outputs are still what they were."""
+        """Return whether the stage was completed with this key and its outputs are unchanged."""
         entry = self.entries.get(stage.name, {})
         if entry.get("key") != key or not entry.get("done"):
             return False

@@ -91,7 +91,7 @@ CLAN = "# STOCKHOLM 1.0\n#=GF AC {0}\n#=GF CL CL1\n" + "".join(f"{{0}}_{n} MKV\n
         (["one.fasta"], 65, "one family is too few to train on\nwhy: pairs of one family or clan are never contrasted"),
         (["one.fasta"], 65, "fix: use the default model (--model default), or add families, or --group"),
         (["clan.sto"], 65, "2 families of one clan are too few to train on"),
-        (["two.sto"], 65, "no family has 4 members or more, so that none can be held out"),
+        (["two.sto"], 65, "no family has 4 members or more, so none can be held out"),
         (["one.fasta", "--model", "default"], 65, "one family of 5 members is too little to evaluate embeddings on"),
         (["one.fasta", "--model", "nope"], 2, "there is no model or folder 'nope'"),
         (

@@ -98,7 +98,7 @@ def test_mistakes_in_a_configuration_are_named(tmp_path, text, error, said):
 
 
 def test_a_run_without_families_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no families are named"):
+    with pytest.raises(UsageError, match="no families given"):
         list(Chain(load(write(tmp_path, "seed = 1")), tmp_path).stages())
 
 

@@ -17,13 +17,13 @@ SEQUENCE = "sequence"
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels that a source holds.
+    """The labels from a source.
 
     Attributes:
         frame: a column `id` of texts, each once, and columns of texts, null where unknown; several values in one cell are
             separated by `;`.
         usual: columns that are taken unless others are named.
-        how: what they were read from, for messages.
+        how: description of the source, for messages.
     """
 
     frame: pl.DataFrame
@@ -58,7 +58,7 @@ class Collector:
         self._rows: dict[str, dict[str, dict[str, None]]] = {}
 
     def add(self, item: str, **values: str | None) -> None:
-        """Add what is known of an item; empty values are unknown."""
+        """Add the values of an item; empty values are unknown."""
         row = self._rows.setdefault(item, {})
         for column, value in values.items():
             if value:

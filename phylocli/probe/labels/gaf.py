@@ -1,4 +1,4 @@
-"""GO annotations as labels: GAF 2.x, as the Gene Ontology Annotation database and geneontology.org give them.
+"""GO annotations as labels: GAF 2.x, from the Gene Ontology Annotation database and geneontology.org.
 
 http://geneontology.org/docs/go-annotation-file-gaf-format-2.2/
 """

@@ -85,7 +85,7 @@ def _by_pattern(sequences: Iterable[Sequence], name: str, pattern: str) -> Label
     expression = re.compile(pattern)
     columns = tuple(expression.groupindex)
     if not columns and expression.groups != 1:
-        raise UsageError(f"the pattern {pattern!r} has no named group", fix="name what is to be a column: (?P<family>...)")
+        raise UsageError(f"the pattern {pattern!r} has no named group", fix="name the columns: (?P<family>...)")
     found = Collector((*(columns or ("label",)), SEQUENCE))
     hits, first = 0, ""
     for item in sequences:

@@ -37,14 +37,14 @@ def make_labels(
     """Return a table of labels: a column `id`, and columns of texts, null where unknown.
 
     Args:
-        sources: one or several of what `read_source` reads; later ones are joined to the ids of the first.
+        sources: one or several sources for `read_source`; later ones are joined to the ids of the first.
         config: which columns, and how headers and annotations are read; its fields may also be given as keywords.
-        ids: a file of sequences or embeddings, or ids: the table gets a row for each that has labels, under that id; see
-            `match_ids`. None takes the ids of the first source.
+        ids: a file of sequences or embeddings, or ids: the table has one row per id with labels; see `match_ids`. None takes
+            the ids of the first source.
         options: fields of `MakeLabelsConfig`.
 
     Raises:
-        BadInputError: a source that cannot be read or holds no labels; no id in common.
+        BadInputError: a source that cannot be read or contains no labels; no common id.
         UsageError: a column that no source has, or that two have.
 
     Examples:
@@ -140,7 +140,7 @@ def _ids_of(given: PathLike | SequenceOf[str]) -> list[str]:
 
 
 def _only(part: pl.DataFrame, wanted: list[str], name: str) -> pl.DataFrame:
-    """Return the rows of the ids that are wanted, in their order.
+    """Return the rows of the requested ids, in their order.
 
     Raises:
         BadInputError: none of them has labels.
@@ -151,7 +151,7 @@ def _only(part: pl.DataFrame, wanted: list[str], name: str) -> pl.DataFrame:
     if not found.height:
         raise BadInputError(
             f"no id has a label in {name}",
-            why=f"ids are like {shorten(wanted[0], 40)!r}, those of the labels like {shorten(part['id'][0], 40)!r}",
+            why=f"ids are like {shorten(wanted[0], 40)!r}, but those of the labels are like {shorten(part['id'][0], 40)!r}",
         )
     if found.height < len(wanted):
         logger.info(f"{len(wanted) - found.height:,} of {len(wanted):,} ids have no row in {name}")

@@ -21,8 +21,8 @@ _VERSION = re.compile(r"\.\d+$")
 def match_ids(frame: pl.DataFrame, ids: SequenceOf[str], name: str) -> pl.DataFrame:
     """Return labels with the ids of the embeddings: their own where any is the same, else matched by accession or name.
 
-    Each id is looked up as a whole, without its range of residues, by the accession and the entry name of UniProt's headers,
-    and without isoform or version. A row of labels may so serve several ids: the domains of one protein.
+    Each id is looked up unchanged, without its range of residues, by the accession and the entry name of UniProt headers,
+    and without isoform or version. A row of labels may therefore match several ids: the domains of one protein.
 
     Args:
         frame: labels, with a column `id`.

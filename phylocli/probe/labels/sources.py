@@ -1,4 +1,4 @@
-"""Which kind of labels a file holds, known by its content."""
+"""Detection of the kind of labels in a file by its content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def read_source(source: PathLike | None, config: MakeLabelsConfig = MakeLabelsConfig()) -> Labels | pl.DataFrame:
-    """Return the labels of a file or pipe; of a table that is none of UniProt's, the table, its texts as they stand.
+    """Return the labels of a file or pipe; for a table that is not UniProt's, the table with unchanged text.
 
     Args:
         source: family records (Stockholm), FASTA, GO annotations (GAF), a table; `-`/None is standard input.

@@ -1,4 +1,4 @@
-"""Tables as labels: which column holds the ids."""
+"""Tables as labels: finding the column of ids."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def with_ids(
     Args:
         frame: as it was read.
         name: of the table, for messages.
-        options: what the user says of the columns.
-        also_labels: columns that are labels even where they hold the ids, by lower-case name.
+        options: the user's options for columns.
+        also_labels: columns that are labels even if they contain the ids, by lower-case name.
 
     Raises:
         BadInputError: no rows, no ids, an id that occurs twice, no other column.
@@ -44,7 +44,7 @@ def with_ids(
 
 
 def _kind_of(column: pl.Series) -> pl.DataType:
-    """Return the type of a column; of one of texts that are all numbers, that of numbers."""
+    """Return the type of a column; a text column of numbers only has the type of numbers."""
     import polars as pl
 
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum):

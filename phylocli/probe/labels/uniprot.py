@@ -70,9 +70,9 @@ def is_export(columns: list[str]) -> bool:
 
 
 def of_export(table: pl.DataFrame) -> Labels:
-    """Return the labels of an export of UniProt: its known columns as terms and classes, all others as they stand.
+    """Return the labels of an export of UniProt: its known columns as terms and classes, all others unchanged.
 
-    Ranks of the column `Taxonomic lineage` become columns of their own, from `domain` to `genus`.
+    Ranks of the column `Taxonomic lineage` become separate columns, from `domain` to `genus`.
 
     Examples:
         >>> import polars as pl
