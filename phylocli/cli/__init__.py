@@ -42,7 +42,21 @@ ORDER = (
         "map",
         "run",
     ),
-    *("stats", "compare", "cluster", "distances", "store", "views", "simulate", "recipes", "models", "mi", "doctor"),
+    *(
+        "stats",
+        "compare",
+        "cluster",
+        "distances",
+        "store",
+        "views",
+        "simulate",
+        "recipes",
+        "models",
+        "mi",
+        "doctor",
+        "cite",
+        "help",
+    ),
 )
 
 HELP = """From a protein family's name to embeddings that carry function.

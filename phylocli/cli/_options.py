@@ -16,10 +16,29 @@ def model_names(incomplete: str) -> list[str]:
     return [name for name in models.named() if name.startswith(incomplete)]
 
 
-def _stored(context: typer.Context, incomplete: str) -> list[str]:
+def recipe_names(incomplete: str) -> list[str]:
+    from phylocli import recipes
+
+    return [name for name in recipes.names() if name.startswith(incomplete)]
+
+
+def view_names(incomplete: str) -> list[str]:
+    from phylocli.core.plugins import VIEWS
+
+    given, _, last = incomplete.rpartition("+")
+    return [f"{given}+{name}" if given else name for name in VIEWS.names() if name.startswith(last)]
+
+
+def stored_families(context: typer.Context, incomplete: str) -> list[str]:
     from phylocli.store import Store
 
     return [name for name in Store(context.params.get("store")).accessions() if name.startswith(incomplete)]
+
+
+def _stored_clans(context: typer.Context, incomplete: str) -> list[str]:
+    from phylocli.store import Store
+
+    return [name for name in Store(context.params.get("store")).clans() if name.startswith(incomplete)]
 
 
 def _embedding_formats(incomplete: str) -> list[str]:
@@ -48,12 +67,14 @@ FamilyOption = Annotated[
         "--family",
         metavar="ACC",
         help="Use this family of the store, by accession or name; may be repeated. Missing earlier stages run first.",
-        autocompletion=_stored,
+        autocompletion=stored_families,
     ),
 ]
 ClanOption = Annotated[
     list[str] | None,
-    typer.Option("--clan", metavar="CL", help="Use all families of this clan; may be repeated."),
+    typer.Option(
+        "--clan", metavar="CL", help="Use all families of this clan; may be repeated.", autocompletion=_stored_clans
+    ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Use all families of the store.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only families that are in the store; do not fetch any.")]

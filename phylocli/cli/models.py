@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from phylocli.cli._options import model_names
+
 logger = logging.getLogger(__name__)
 
 EXAMPLES = ["phylocli models", "phylocli models show default", "phylocli models show run/model"]
@@ -14,7 +16,9 @@ EXAMPLES = ["phylocli models", "phylocli models show default", "phylocli models 
 
 def command(
     action: Annotated[str, typer.Argument(metavar="list|show", help="What to do.")] = "list",
-    name: Annotated[str | None, typer.Argument(metavar="NAME|FOLDER", help="With show: the model.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME|FOLDER", help="With show: the model.", autocompletion=model_names)
+    ] = None,
 ) -> None:
     """List the models that --model accepts by name (tab-separated), or show the card of one.
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from phylocli.cli._options import recipe_names
+
 EXAMPLES = [
     "phylocli recipes",
     "phylocli recipes show simclr",
@@ -13,18 +15,12 @@ EXAMPLES = [
 ]
 
 
-def _names(incomplete: str) -> list[str]:
-    from phylocli import recipes
-
-    return [name for name in recipes.names() if name.startswith(incomplete)]
-
-
 def command(
     action: Annotated[str, typer.Argument(metavar="list|show", help="What to do.")] = "list",
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME|FILE", help="With show: the recipe, by name or as a .toml file.", autocompletion=_names
+            metavar="NAME|FILE", help="With show: the recipe, by name or as a .toml file.", autocompletion=recipe_names
         ),
     ] = None,
 ) -> None:

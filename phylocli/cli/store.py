@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import ClanOption, Output, StoreOption
+from phylocli.cli._options import ClanOption, Output, StoreOption, stored_families
 from phylocli.core.plugins import ALIGNERS
 from phylocli.core.words import counted
 from phylocli.formats.input_formats import SEQUENCE_FORMATS
@@ -23,7 +23,9 @@ EXAMPLES = [
 
 app = typer.Typer()
 
-Accessions = Annotated[list[str] | None, typer.Argument(metavar="ACC", help="Families; by default all.")]
+Accessions = Annotated[
+    list[str] | None, typer.Argument(metavar="ACC", help="Families; by default all.", autocompletion=stored_families)
+]
 
 
 @app.command("ls")

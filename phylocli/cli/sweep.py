@@ -24,7 +24,10 @@ def command(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the sweep.")],
     recipe: Annotated[
-        list[str] | None, typer.Option(metavar="NAME|FILE", help="A recipe; may be repeated. Default: simclr.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE", help="A recipe; may be repeated. Default: simclr.", autocompletion=_options.recipe_names
+        ),
     ] = None,
     vary: Annotated[
         list[str] | None,

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from phylocli.cli._options import AllOption, ClanOption, FamilyOption, OfflineOption, Output, Seed, StoreOption
+from phylocli.cli._options import AllOption, ClanOption, FamilyOption, OfflineOption, Output, Seed, StoreOption, view_names
 
 EXAMPLES = [
     "phylocli views",
@@ -19,7 +19,11 @@ EXAMPLES = [
 def command(
     name: Annotated[
         Optional[str],  # noqa: UP045  typer reads it
-        typer.Argument(metavar="[NAME]", help="A view, or several joined by '+'; without it all views are listed."),
+        typer.Argument(
+            metavar="[NAME]",
+            help="A view, or several joined by '+'; without it all views are listed.",
+            autocompletion=view_names,
+        ),
     ] = None,
     input: Annotated[
         Optional[str],  # noqa: UP045

@@ -228,7 +228,7 @@ class TrainConfig(Config):
 
     table: ClassVar[str] = "train"
 
-    recipe: Annotated[str, Cli("--config", "--recipe", metavar="NAME|FILE", file=True)] = "simclr"
+    recipe: Annotated[str, Cli("--config", "--recipe", metavar="NAME|FILE", file=True, values=recipes.names)] = "simclr"
     """A recipe (see 'phylocli recipes'), or a TOML file; the config.toml of a run repeats it, with its inputs and seed."""
     idea: Annotated[str, Cli(shown=False)] = ""
     """What the recipe does, in one line."""

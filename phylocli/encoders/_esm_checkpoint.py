@@ -15,7 +15,7 @@ from phylocli.core import console
 from phylocli.core.alphabet import AMINO_ACIDS, BOS, EOS, FIRST_RESIDUE, MASK, PAD, UNKNOWN, VOCABULARY_SIZE
 from phylocli.core.errors import BadInputError, MissingDependencyError, ServiceError, UsageError
 
-INSTALL = "pip install 'phylocli[esm]'"
+INSTALL = "pip install '.[esm]'"
 
 VOCABULARY = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPNKQFYMHWCXBUZO.-", "<null_1>", "<mask>"]
 """ESM's letters in the order of their tokens: all ESM-2 checkpoints have these 33."""

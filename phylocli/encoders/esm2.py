@@ -1,6 +1,6 @@
 """ESM-2 checkpoints (Lin et al. 2023) as the backbone: frozen, with low-rank updates, or fully trained.
 
-The architecture is that of Hugging Face transformers (`pip install 'phylocli[esm]'`); a checkpoint is a folder, or a name on
+The architecture is that of Hugging Face transformers (`pip install '.[esm]'`); a checkpoint is a folder, or a name on
 the Hugging Face hub, which is downloaded once. Lin et al. 2023, doi:10.1126/science.ade2574; low-rank updates: Hu et al.
 2021, arXiv 2106.09685. Only safetensors are read: a checkpoint cannot run code.
 """

@@ -99,7 +99,7 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
         from usearch.index import Index
     except ImportError as error:
         raise MissingDependencyError(
-            "approximate search needs usearch, which is not installed", fix="pip install 'phylocli[ann]'"
+            "approximate search needs usearch, which is not installed", fix="pip install '.[ann]'"
         ) from error
     path = graph_path(table)
     record = path.with_name(path.name + ".json")

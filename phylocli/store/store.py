@@ -167,6 +167,10 @@ class Store:
         for accession in self.accessions():
             yield self.read(accession)
 
+    def clans(self) -> list[str]:
+        """Return the clans whose members are known, see `write_clan`, in alphabetical order."""
+        return sorted(path.stem for path in (self.root / "clans").glob("*.tsv"))
+
     def write_clan(self, clan: str, members: list[str]) -> None:
         """Save the families of a clan, whether fetched or not."""
         path = self.root / "clans" / f"{checked(clan)}.tsv"

@@ -344,7 +344,7 @@ def _infer_states(
         raise UsageError(
             f"{label}: {len(states)} different sequences are too many for the engine {name}",
             why=f"the distance matrix would take {len(states) ** 2 * 20 / 1e9:.0f} GB",
-            fix="use --engine veryfasttree (pip install 'phylocli[trees]')",
+            fix="use --engine veryfasttree (pip install '.[trees]')",
         )
     logger.debug(f"{label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
     mends = refines(settings.model) and (uses_distances if config.refine is None else config.refine)

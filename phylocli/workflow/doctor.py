@@ -40,25 +40,30 @@ _REQUIRED = (
 
 # name, Python module, programs on PATH, how to get it
 _OPTIONAL = (
-    ("famsa (align --engine famsa)", "pyfamsa", (), "pip install 'phylocli[famsa]'"),
+    ("famsa (align --engine famsa)", "pyfamsa", (), "pip install '.[famsa]'"),
     (
         "veryfasttree (tree --engine veryfasttree)",
         "veryfasttree",
         ("VeryFastTree", "FastTree", "FastTreeMP", "fasttree"),
-        "pip install 'phylocli[trees]' (Linux), or FastTree on PATH",
+        "pip install '.[trees]' (Linux), or FastTree on PATH",
     ),
     (
         "iqtree (tree --engine iqtree)",
         "piqtree",
         ("iqtree3", "iqtree2", "iqtree"),
-        "conda install -c bioconda iqtree, apt install iqtree, or pip install 'phylocli[iqtree]' (Python 3.12)",
+        "conda install -c bioconda iqtree, apt install iqtree, or pip install '.[iqtree]' (Python 3.12)",
     ),
-    ("usearch (search --approximate)", "usearch", (), "pip install 'phylocli[ann]'"),
-    ("transformers (train, encoder esm2)", "transformers", (), "pip install 'phylocli[esm]'"),
-    ("tensorboard (train, log.tensorboard)", "tensorboard", (), "pip install 'phylocli[tensorboard]'"),
-    ("wandb (train, log.wandb)", "wandb", (), "pip install 'phylocli[wandb]'"),
+    ("umap (map, probe)", "umap", (), "pip install '.[map]'; without it t-SNE is used"),
+    ("usearch (search --approximate)", "usearch", (), "pip install '.[ann]'"),
+    ("transformers (train, encoder esm2)", "transformers", (), "pip install '.[esm]'"),
+    ("tensorboard (train, log.tensorboard)", "tensorboard", (), "pip install '.[tensorboard]'"),
+    ("wandb (train, log.wandb)", "wandb", (), "pip install '.[wandb]'"),
     ("mmseqs (families, search baselines)", "", ("mmseqs",), "conda install -c bioconda mmseqs2, or apt install mmseqs2"),
 )
+
+
+_DISTRIBUTIONS = {"umap": "umap-learn"}
+"""Of modules that are not called like their package."""
 
 
 def diagnose() -> list[Finding]:
@@ -79,7 +84,14 @@ def diagnose() -> list[Finding]:
     for name, module, programs, how in _OPTIONAL:
         program = next((path for path in map(shutil.which, programs) if path), None)
         if module and importlib.util.find_spec(module) is not None:
-            found.append(Finding("optional engines", name, "ok", f"{module} {importlib.metadata.version(module)}"))
+            found.append(
+                Finding(
+                    "optional engines",
+                    name,
+                    "ok",
+                    f"{module} {importlib.metadata.version(_DISTRIBUTIONS.get(module, module))}",
+                )
+            )
         elif program:
             found.append(Finding("optional engines", name, "ok", program))
         else:

@@ -240,7 +240,7 @@ def _check_aligner(config: RunConfig, families: list[str]) -> None:
     except ImportError as error:
         raise MissingDependencyError(
             f"{families[0]} is not aligned, and FAMSA is not installed",
-            fix="pip install 'phylocli[famsa]', or --group, which aligns to profiles of the families that it finds",
+            fix="pip install '.[famsa]', or --group, which aligns to profiles of the families that it finds",
         ) from error
 
 

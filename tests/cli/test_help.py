@@ -103,6 +103,15 @@ def test_shell_completion_is_offered(phylocli):
         ("phylocli recipes show simcl", ["simclr"]),
         ("phylocli embed --model d", ["default"]),
         ("phylocli pairs --family PF0", ["PF00042", "PF00076"]),
+        ("phylocli tree --engine v", ["veryfasttree"]),
+        ("phylocli train --recipe simcl", ["simclr"]),
+        ("phylocli sweep --recipe simcl", ["simclr"]),
+        ("phylocli views phylogenetic+mask", ["phylogenetic+masking"]),
+        ("phylocli models show d", ["default"]),
+        ("phylocli store export PF00042 PF00", ["PF00042", "PF00076"]),
+        ("phylocli embed --format n", ["npz", "npy"]),
+        ("phylocli distances --metric pa", ["patristic"]),
+        ("phylocli help tr", ["tree", "train"]),
     ],
 )
 def test_values_complete_in_the_shell(cli, tmp_path, words, expected):
@@ -169,3 +178,27 @@ def test_a_reader_that_stops_early_is_no_failure(arguments):
         process.stdout.close()
         assert process.wait(60) == 0
         assert process.stderr.read() == b""
+
+
+def test_help_shows_that_of_a_command(cli):
+    assert cli("help", "tree").stdout == cli("tree", "--help").stdout
+    assert "Check all checksums" in cli("help", "store", "verify").stdout
+    assert "Examples" in cli("help").stdout
+    assert cli("help", "nonsense").exit_code == 2
+
+
+def test_cite_names_the_paper_and_gives_bibtex_that_parses(cli):
+    assert "Evolution Is All You Need" in cli("cite").stdout
+    text = cli("cite", "--bibtex").stdout
+    assert text.count("@") == 5 and text.count("{") == text.count("}")
+    assert "@software{phylocli," in text and "author = {Lu, Amy X. and Lu, Alex X. and Moses, Alan}" in text
+
+
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_help_wraps_at_any_width_with_brackets_as_they_are_and_flags_without_types(cli, width):
+    text = cli("train", "--help", env={"COLUMNS": width, "TERMINAL_WIDTH": width}).stdout
+    assert max(map(len, text.splitlines())) <= int(width)
+    assert "[train]" in text and "<bool>" not in text and "<str>" not in text
+    for command in COMMANDS:
+        shown = cli(command, "--help", env={"COLUMNS": width, "TERMINAL_WIDTH": width}).stdout
+        assert "<bool>" not in shown and "\\[" not in shown

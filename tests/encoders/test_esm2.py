@@ -178,7 +178,7 @@ def test_without_transformers_the_message_says_how_to_get_it(checkpoint: Path, m
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingDependencyError) as caught:
         build(checkpoint)
-    assert caught.value.fix == "pip install 'phylocli[esm]'"
+    assert caught.value.fix == "pip install '.[esm]'"
 
 
 def test_a_hub_that_cannot_be_reached_is_a_service_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,5 +23,5 @@ def align(family: Family, settings: Settings) -> Aligned:
         raise MissingDependencyError(
             f"{family.label} is not aligned and has no profile HMM to align to, and FAMSA is not installed",
             error.why,
-            "pip install 'phylocli[famsa]', or give --hmm FILE or --seed-alignment FILE",
+            "pip install '.[famsa]', or give --hmm FILE or --seed-alignment FILE",
         ) from error

@@ -1,7 +1,7 @@
 """De novo alignment with FAMSA (pyfamsa): needs no profile, fast up to 100,000 sequences.
 
 Deorowicz, Debudaj-Grabysz & Gudyś, Sci. Rep. 6:33964 (2016), doi:10.1038/srep33964. Optional:
-`pip install 'phylocli[famsa]'`.
+`pip install '.[famsa]'`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def align(family: Family, settings: Settings) -> Aligned:
         import pyfamsa
     except ImportError as error:
         raise MissingDependencyError(
-            "the engine famsa needs pyfamsa", why=str(error), fix="pip install 'phylocli[famsa]', or use --engine profile"
+            "the engine famsa needs pyfamsa", why=str(error), fix="pip install '.[famsa]', or use --engine profile"
         ) from error
     sequences = [sequence.residues for sequence in family.sequences()]
     description = f"FAMSA, pyfamsa {pyfamsa.__version__}"

@@ -38,7 +38,7 @@ def resolve_method(method: str, points: int) -> str:
     found = find_spec("umap")
     installed = found is not None and found.origin is not None  # numba's cache stays behind as a folder when it is removed
     if method == "umap" and not installed:
-        raise MissingDependencyError("umap-learn is not installed", fix="pip install 'phylocli[map]', or choose tsne or pca")
+        raise MissingDependencyError("umap-learn is not installed", fix="pip install '.[map]', or choose tsne or pca")
     if method == "auto":
         return "umap" if installed and points >= FEW else "tsne"
     return method

@@ -28,9 +28,7 @@ def check(config: LogConfig) -> None:
     for name, wanted in ((TENSORBOARD, config.tensorboard), (WANDB, config.wandb)):
         spec = importlib.util.find_spec(name) if wanted else None
         if wanted and (spec is None or spec.origin is None):  # a folder of that name is not a package
-            raise MissingDependencyError(
-                f"log.{name} is set, and {name} is not installed", fix=f"pip install 'phylocli[{name}]'"
-            )
+            raise MissingDependencyError(f"log.{name} is set, and {name} is not installed", fix=f"pip install '.[{name}]'")
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
     if not available():
         raise MissingDependencyError(
             "IQ-TREE is not on PATH, and piqtree is not installed",
-            fix="pip install 'phylocli[iqtree]' (Python 3.12), install IQ-TREE (conda, apt, brew), or use --engine bme",
+            fix="pip install '.[iqtree]' (Python 3.12), install IQ-TREE (conda, apt, brew), or use --engine bme",
         )
     with tempfile.TemporaryDirectory(prefix="phylocli-tree-") as folder:
         alignment = Path(folder) / "alignment.fasta"

@@ -79,7 +79,7 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
     if path is None:
         raise MissingDependencyError(
             "neither VeryFastTree nor FastTree is installed",
-            fix="pip install 'phylocli[trees]' (Linux), install FastTree, or use --engine bme",
+            fix="pip install '.[trees]' (Linux), install FastTree, or use --engine bme",
         )
     flags = _MODELS[settings.model]
     text = _help(path)

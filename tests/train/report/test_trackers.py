@@ -110,7 +110,7 @@ def test_a_missing_extra_is_said_before_anything_is_done(
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError) as caught:
         train_model([families], tmp_path / "run", steps=2, device="cpu", settings={**QUICK, f"log.{name}": setting})
-    assert caught.value.fix == f"pip install 'phylocli[{name}]'"
+    assert caught.value.fix == f"pip install '.[{name}]'"
     assert not (tmp_path / "run").exists()
 
 
