@@ -43,10 +43,10 @@ def command(
 ) -> None:
     """Turn protein sequences into embeddings, one vector per sequence or per residue.
 
-    Reads files of any size and number in bounded memory; writes Parquet, Arrow, TSV, CSV, NPZ, NPY, HDF5 or
-    .pt in input order. Identical sequences are computed once; long ones in overlapping windows, never truncated. The
-    embedding of a sequence does not depend on the other sequences or the batch. With -o FOLDER/ the result is written in parts, and an interrupted run
-    continues where it stopped; --shard divides the parts among machines.
+    Reads files of any size and number in bounded memory; writes Parquet, Arrow, TSV, CSV, NPZ, NPY, HDF5 or .pt in input
+    order. Identical sequences are computed once; long ones in overlapping windows, never truncated. The embedding of a
+    sequence does not depend on the other sequences or the batch. With -o FOLDER/ the result is written in parts, and an
+    interrupted run continues where it stopped; --shard divides the parts among machines.
     """
     if output is None and sys.stdout.isatty():
         raise UsageError(
