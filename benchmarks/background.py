@@ -4,12 +4,15 @@
     python benchmarks/background.py embed MODEL
 
 `sequences` writes phylocli/search/background.fasta.gz, which ships with the package: 2,560 sequences in random order, no two
-of which are homologs as far as Pfam knows. They are drawn from 4,096:
+of which are homologs as far as Pfam knows. 1,920 are drawn from 4,096:
 
 - real domains: one member of a family, at most two families of a clan;
 - reversed domains: another member of each family;
 - reversed proteins: of PROTEINS, a table with a column `sequence` (full length, at most 1,000 residues). Sequences whose key
   (the first 12 hexadecimal digits of their SHA-256) is among KEYS are left out.
+
+640 are fragments of other reversed proteins, their lengths log-uniform from 8 to 120 residues: short sequences are near each
+other, related or not.
 
 `embed` embeds them with a model (a name or folder) and writes `background.safetensors` into its folder, as its first search
 would.
@@ -31,9 +34,10 @@ from phylocli.embed import Embedder
 from phylocli.formats import read_families
 from phylocli.search.background import SEQUENCES, background_of
 
-TOTAL, SHIPPED = 4096, 2560
+TOTAL, WHOLE, FRAGMENTS = 4096, 1920, 640
 A_CLAN = 2
 SHORTEST, LONGEST = 30, 1000
+FRAGMENT = (8, 120)
 
 
 def choose(families: list[str], proteins: str, exclude: str | None) -> list[tuple[str, str]]:
@@ -59,7 +63,13 @@ def choose(families: list[str], proteins: str, exclude: str | None) -> list[tupl
     picked = rng.choice(len(whole), TOTAL - len(real) - len(reverse), replace=False)
     found = real + reverse + [(f"reversed-protein-{i}", whole[i][::-1]) for i in picked]
     print(f"{len(real):,} domains, {len(reverse):,} reversed domains, {len(picked):,} reversed proteins of {len(whole):,}")
-    return [found[i] for i in rng.permutation(len(found))[:SHIPPED]]
+    chosen = [found[i] for i in rng.permutation(len(found))[:WHOLE]]
+    others = rng.choice(np.setdiff1d(np.arange(len(whole)), picked), FRAGMENTS, replace=False)
+    for i, size in zip(others, np.exp(rng.uniform(*np.log(FRAGMENT), FRAGMENTS)), strict=True):
+        length = min(round(size), len(whole[i]))
+        start = rng.integers(0, len(whole[i]) - length + 1)
+        chosen.append((f"reversed-fragment-{i}", whole[i][start : start + length][::-1]))
+    return [chosen[i] for i in rng.permutation(len(chosen))]
 
 
 def main() -> None:

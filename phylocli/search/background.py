@@ -1,8 +1,9 @@
 """The background: unrelated proteins, embedded by the model at hand, against which queries are measured.
 
-2,560 sequences ship with the package (`background.fasta.gz`): domains of 424 Pfam families (at most two of a clan), domains
-of 708 families reversed, and 1,428 UniProt proteins reversed. Reversed sequences have the length and composition of real
-ones and no homologs; the real domains represent similarity between proteins without homology. They were made by
+2,560 sequences ship with the package (`background.fasta.gz`): domains of 324 Pfam families (at most two of a clan), domains
+of 528 families reversed, 1,068 UniProt proteins reversed, and 640 fragments of others, 8 to 120 residues long, reversed:
+short sequences are near each other, related or not. Reversed sequences have the length and composition of real ones and no
+homologs; the real domains represent similarity between proteins without homology. They were made by
 `benchmarks/background.py`.
 
 Their vectors belong to a model and are stored in its folder (`background.safetensors`); if they are missing, the first

@@ -216,6 +216,25 @@ def test_evalues_hold_on_real_proteins_of_different_clans(examples: Path) -> Non
     assert (np.diag(evalues) < 1e-20).all() and (evalues.argmin(axis=1) == np.arange(len(vectors))).all()
 
 
+def test_short_sequences_that_are_near_each_other_are_not_taken_for_homologs(examples: Path) -> None:
+    """Their embeddings lie together, so the background has short sequences; a table of them alone is the worst case."""
+    from phylocli import models
+
+    rng = np.random.default_rng(0)
+    members = [s.residues for f in read_families(examples / "families.sto") for s in f.sequences()[:20]]
+    starts = [int(rng.integers(0, len(s) - 24)) for s in members if len(s) >= 25]
+    pieces = [s[i : i + 25] for s, i in zip([s for s in members if len(s) >= 25], starts, strict=True)]
+    embedder = Embedder(models.load())
+    known = background_of(embedder)
+    assert known is not None
+    shuffled = unit(embedder.pooled(["".join(rng.permutation(list(s))) for s in pieces]))
+    chances = np.exp(known.log_p_values(shuffled, shuffled @ unit(embedder.pooled(pieces)).T))
+    np.fill_diagonal(chances, 1)
+    assert 100 * np.mean(100 * chances <= 0.1) < 2  # hits in a table of 100, of which 0.1 are expected; 7 without short ones
+    whole = unit(embedder.pooled(members))
+    assert 100 * np.mean(100 * np.exp(known.log_p_values(shuffled, shuffled @ whole.T)) <= 1) < 2
+
+
 # Alignments
 
 
