@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_reference_is_what_the_code_says():
+def test_reference_pages_match_the_code():
     done = subprocess.run(
         [sys.executable, "docs/make_reference.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -38,7 +38,7 @@ def test_python_blocks_of_pages_import_existing_names():
     assert not missing
 
 
-def test_the_tests_that_reliability_names_are_there():
+def test_tests_named_in_reliability_page_exist():
     there = {
         name
         for path in ROOT.glob("tests/**/*.py")

@@ -77,9 +77,7 @@ def test_a_skip_fails_unless_it_is_listed_and_the_machine_lacks_what_it_names(
     assert "not in NEEDS of tests/conftest.py" in found
 
 
-def test_property_tests_draw_the_same_examples_each_time_and_others_when_fuzzing(
-    suite: Callable[..., str], tmp_path: Path
-) -> None:
+def test_property_tests_are_reproducible_and_random_when_fuzzing(suite: Callable[..., str], tmp_path: Path) -> None:
     text = (
         "from hypothesis import given, settings, strategies as st\n"
         "@settings(max_examples=20)\n@given(st.integers())\n"
@@ -110,7 +108,7 @@ def test_the_balanced_design_has_each_value_five_times_and_each_pair_of_values()
         assert all(any({a, b} <= set(run) for run in runs) for a, b in itertools.product(one, other))
 
 
-def test_the_matrix_goes_on_with_the_first_run_that_is_missing(tmp_path: Path) -> None:
+def test_matrix_resumes_with_the_first_missing_run(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text("import os\ndef test_one(): assert os.environ['OMP_NUM_THREADS'] == '2'\n")
     results = tmp_path / "results.jsonl"
     command = [sys.executable, TESTS / "matrix.py", "threads-2+random", "threads-4", "--results", results, "-n", "0"]

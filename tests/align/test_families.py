@@ -159,7 +159,7 @@ def test_unknown_methods_and_rules_are_usage_errors(globins: Family) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES[:2])
-def test_unusual_letters_and_names_come_through(engine: str, globins: Family) -> None:
+def test_unusual_letters_and_names_are_preserved(engine: str, globins: Family) -> None:
     sequences = residues(globins)[:6]
     sequences[0] = "U" + sequences[0][1:40] + "XOBZJ*" + sequences[0][46:] + "*"
     names = ["x" * 10_000, "a/b:c(d)'e", "0", "[1]", "é", "t1"]

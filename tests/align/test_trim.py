@@ -27,7 +27,7 @@ def family() -> Family:
     )
 
 
-def test_match_trimming_keeps_match_columns_and_everything_that_goes_with_them() -> None:
+def test_match_trimming_keeps_match_columns_and_their_annotation() -> None:
     done = trim_columns(family(), Trim(match=True))
     assert done.rows == ["MKAAG", "MKA-G", "M---G"]
     assert done.column_features == {"RF": "xxxxx", "SS": "HHEEE"}
@@ -41,13 +41,13 @@ def test_match_trimming_keeps_match_columns_and_everything_that_goes_with_them()
     assert done.notes == ["trim match columns: 5 of 7"]
 
 
-def test_gappy_trimming_drops_columns_above_the_share() -> None:
+def test_gappy_trimming_drops_columns_above_the_fraction() -> None:
     done = trim_columns(family(), parse_trim("gappy=0.5"))
     assert done.rows == ["MKvAG", "MK.AG", "M-v-G"]
 
 
 @given(columns)
-def test_the_map_gives_the_residues_that_stayed(found: list[list[str]]) -> None:
+def test_residue_ranges_give_the_remaining_residues(found: list[list[str]]) -> None:
     rows = ["".join(column[i] for column in found) for i in range(3)]
     reference = "".join("x" if column[0] != "-" else "." for column in found)
     if "x" not in reference:
@@ -78,7 +78,7 @@ def test_trimming_everything_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("text", ["some", "gappy", "gappy=x", "gappy=1.5", "match=1"])
-def test_rules_that_make_no_sense_are_usage_errors(text: str) -> None:
+def test_invalid_trimming_rules_are_usage_errors(text: str) -> None:
     with pytest.raises(UsageError, match="unknown trimming"):
         parse_trim(text)
 

@@ -27,7 +27,7 @@ def test_families_are_aligned_to_profiles_of_themselves(phylocli: Callable, exam
     assert all(set(f.column_features["RF"]) == {"x"} for f in found)
 
 
-def test_unaligned_sequences_need_a_profile_and_are_told_where_from(phylocli: Callable, examples: Path) -> None:
+def test_unaligned_sequences_need_a_profile_and_the_error_says_where_to_get_one(phylocli: Callable, examples: Path) -> None:
     result = phylocli("align", examples / "globins.fasta", "--engine", "profile")
     assert result.returncode == 65
     assert result.stdout == b""
@@ -74,7 +74,7 @@ def test_famsa_aligns_de_novo(phylocli: Callable, examples: Path, tmp_path: Path
         (["--on-duplicate", "ignore"], 2, b"--on-duplicate must be error, keep-first or rename"),
     ],
 )
-def test_what_makes_no_sense_ends_with_its_exit_code(
+def test_invalid_options_have_their_exit_codes(
     cli: Callable, examples: Path, arguments: list[str], code: int, said: bytes
 ) -> None:
     result = cli("align", examples / "families.sto", *arguments)

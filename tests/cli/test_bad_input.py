@@ -111,7 +111,7 @@ def test_windows_line_ends_are_read(cli):
 HOSTILE = ["a/1-3", "b:c", "d(e)", "'f'", '"g"', "ünï", "h" * 10_000, "i,j;k", "[l]"]
 
 
-def test_hostile_names_go_through_the_chain(cli, tmp_path):
+def test_hostile_names_are_preserved_by_the_pipeline(cli, tmp_path):
     rows = ["ACDEFGHIKLMNPQRSTVWY" * 2] * len(HOSTILE)
     rows = [row[:i] + "W" * 4 + row[i + 4 :] for i, row in enumerate(rows)]
     record = "# STOCKHOLM 1.0\n" + "".join(f"{n} {r}\n" for n, r in zip(HOSTILE, rows, strict=True)) + "//\n"
@@ -235,7 +235,7 @@ def test_a_standard_stream_that_is_closed_is_an_error_and_no_traceback(tmp_path,
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-"])
-def test_a_closed_stream_that_is_not_needed_does_no_harm(tmp_path, redirection):
+def test_closed_stream_that_is_not_needed_is_ignored(tmp_path, redirection):
     """Without a null device in its place, the output file would get its number, and with it all messages."""
     done = with_closed(redirection, "out", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -307,7 +307,7 @@ def test_the_command_that_the_advice_on_a_duplicate_id_names_works(cli: Callable
 
 @pytest.mark.parametrize("command", [["tree"], ["align", "--engine", "none"]])
 @pytest.mark.parametrize("bad", ["a MKV\na MKA\n", "a MKV\nb MK\n", "a M1V\nb MKV\n"])
-def test_a_record_that_is_not_sound_costs_itself_alone(
+def test_invalid_record_does_not_affect_others(
     cli: Callable[..., Result], tmp_path: Path, command: list[str], bad: str
 ) -> None:
     rows = ["a MKVLAAGIAV\nb MKVLAAGIAW\n", bad, "c MKVLAAGIAV\nd MKWLAAGIAW\n"]

@@ -98,6 +98,6 @@ def test_bad_input_ends_with_65_and_says_why(phylocli: Run, model: Path, data: b
     assert not (Path(done.args[-1]).exists())
 
 
-def test_a_model_that_is_none_is_said(phylocli: Run, tmp_path: Path) -> None:
+def test_folder_that_is_not_a_model_is_an_error(phylocli: Run, tmp_path: Path) -> None:
     done = phylocli("embed", "--model", tmp_path, input=b">a\nMK\n")
     assert done.returncode == 65 and b"is not a model folder" in done.stderr

@@ -71,7 +71,7 @@ def test_a_pipe_gives_the_bytes_of_a_file_whatever_the_order_and_threads(phylocl
     assert second.stdout == (tmp_path / "one.sto").read_bytes()
 
 
-def test_the_next_stage_reads_what_comes_out(cli, fasta):
+def test_next_stage_reads_the_output(cli, fasta):
     text = cli("families", fasta, "-t", 1).stdout
     done = cli("align", "-", "--trim", "match", input=text.encode())
     assert done.exit_code == 0
@@ -106,7 +106,7 @@ def test_singletons_are_listed_or_left_out(cli, fasta, tmp_path):
         (b">a\nMKV\n", ["--prefix", "../x"], 2, "prefix"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_writes_nothing(cli, tmp_path, content, options, code, says):
+def test_invalid_uses_are_errors_and_write_nothing(cli, tmp_path, content, options, code, says):
     done = cli("families", "-", "-o", tmp_path / "out.sto", *options, input=content)
     assert done.exit_code == code
     assert says in done.stderr

@@ -81,7 +81,7 @@ def test_a_name_of_no_family_lists_those_that_have_it_in_theirs(cli: Run, standi
     assert "phylocli fetch PF00134" in result.stderr
 
 
-def test_a_terminal_gets_the_place_of_the_record_and_what_to_do_next(
+def test_fetch_on_a_terminal_prints_the_path_and_the_next_command(
     on_terminal: Run, standin: Standin, tmp_path: Path
 ) -> None:
     result = on_terminal("fetch", "PF00042")
@@ -126,7 +126,7 @@ def test_proteins_of_uniprot_with_labels(cli: Run, standin: Standin, tmp_path: P
     assert (tmp_path / "two.fasta").read_bytes().startswith(b">sp|P01000|")
 
 
-def test_what_excludes_each_other_is_refused(cli: Run, standin: Standin) -> None:
+def test_mutually_exclusive_options_are_refused(cli: Run, standin: Standin) -> None:
     assert cli("fetch", "PF00042", "--all").exit_code == 2
     assert cli("fetch", "PF00042", "--uniprot", "x").exit_code == 2
     assert cli("fetch", "PF00042", "--annotations", "x.tsv").exit_code == 2

@@ -142,7 +142,7 @@ def float_options() -> list[tuple[list[str], str, float | None, float | None]]:
     return found
 
 
-def test_every_option_of_decimal_numbers_refuses_what_is_no_number_or_out_of_range(cli) -> None:
+def test_every_decimal_option_refuses_nan_and_values_out_of_range(cli) -> None:
     options = float_options()
     assert len(options) > 20
     for command, flag, low, high in options:

@@ -9,7 +9,7 @@ from typing import Any
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def test_what_cannot_work_is_said_before_anything_is_computed(phylocli: Callable[..., Any], tmp_path: Path) -> None:
+def test_impossible_sweeps_are_refused_before_computing(phylocli: Callable[..., Any], tmp_path: Path) -> None:
     families = EXAMPLES / "families.sto"
     for arguments, said in (
         (["--quality", "beauty"], "--quality must be retrieval, clan or patristic"),

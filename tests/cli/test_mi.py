@@ -101,7 +101,7 @@ def test_estimate_of_a_label(cli: Callable[..., Result], tables: Path) -> None:
         (["estimate", "a.parquet", "b.parquet", "--critics", "optimal"], 2, "known distribution"),
     ],
 )
-def test_what_cannot_be_done_is_explained(
+def test_invalid_uses_are_explained(
     cli: Callable[..., Result], tables: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
 ) -> None:
     monkeypatch.chdir(tables)

@@ -31,7 +31,7 @@ def test_models_lists_and_shows(cli: Run, shelf: Path) -> None:
     assert unknown.exit_code == 2 and "did you mean 'mini'" in unknown.stderr
 
 
-def test_a_name_stands_for_its_folder_everywhere(cli: Run, examples: Path, shelf: Path, tmp_path: Path) -> None:
+def test_model_name_is_equivalent_to_its_folder(cli: Run, examples: Path, shelf: Path, tmp_path: Path) -> None:
     for model, table in (("mini", "a.parquet"), (shelf / "mini", "b.parquet")):
         assert cli("embed", examples / "globins.fasta", "-m", model, "-o", tmp_path / table).exit_code == 0
     assert pl.read_parquet(tmp_path / "a.parquet").equals(pl.read_parquet(tmp_path / "b.parquet"))

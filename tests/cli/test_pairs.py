@@ -99,7 +99,7 @@ def test_bins_schemes_and_filters_are_understood_together(phylocli, families):
         ([], b"", 65, b"empty"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_its_exit_code(phylocli, arguments, data, code, says):
+def test_invalid_uses_have_their_exit_codes(phylocli, arguments, data, code, says):
     done = phylocli("pairs", *arguments, input=data)
     assert done.returncode == code, done.stderr
     assert says in done.stderr and b"Traceback" not in done.stderr

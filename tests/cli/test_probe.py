@@ -31,7 +31,7 @@ def inputs(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_report_with_what_is_true_in_it(phylocli: Run, inputs: Path, tmp_path: Path) -> None:
+def test_report_contains_correct_values(phylocli: Run, inputs: Path, tmp_path: Path) -> None:
     done = phylocli(
         "probe", f"knows={inputs / 'wise.npz'}", inputs / "noise.npz", "--labels", inputs / "labels.tsv",
         "--sequences", inputs / "seqs.fasta", "--replicates", 200, "--projection", "pca", "-o", "report",
@@ -67,7 +67,7 @@ def test_named_tasks_alone_are_run_and_a_lonely_number_is_warned_of(phylocli: Ru
         (["--trees", "missing.sto"], 65, b"no such file"),
     ],
 )
-def test_wrong_options_are_explained(
+def test_invalid_options_are_explained(
     phylocli: Run, inputs: Path, tmp_path: Path, arguments: list[str], code: int, message: bytes
 ) -> None:
     done = phylocli("probe", inputs / "noise.npz", "-l", inputs / "labels.tsv", "-o", "r", *arguments)
@@ -75,7 +75,7 @@ def test_wrong_options_are_explained(
     assert not (tmp_path / "r").exists()
 
 
-def test_a_table_that_is_none_ends_with_65(phylocli: Run, inputs: Path, tmp_path: Path) -> None:
+def test_file_that_is_not_a_table_ends_with_65(phylocli: Run, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "picture.parquet").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
     done = phylocli("probe", "picture.parquet", "-l", inputs / "labels.tsv", "-o", "r")
     assert done.returncode == 65 and b"picture.parquet" in done.stderr

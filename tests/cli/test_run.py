@@ -57,7 +57,7 @@ def test_unlabelled_proteins_are_grouped_and_trained_on(cli: Run, mixed: Path, t
         assert (out / name).is_file(), name
 
 
-def test_a_dry_run_says_what_will_be_done_and_writes_nothing(cli: Run, mixed: Path, examples: Path, tmp_path: Path) -> None:
+def test_dry_run_prints_the_plan_and_writes_nothing(cli: Run, mixed: Path, examples: Path, tmp_path: Path) -> None:
     done = cli("run", mixed, "--group", "-o", tmp_path / "out", "--dry-run")
     assert done.exit_code == 0, done.stderr
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
@@ -70,7 +70,7 @@ def test_a_dry_run_says_what_will_be_done_and_writes_nothing(cli: Run, mixed: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_after_a_run_says_what_is_unchanged(cli: Run, examples: Path, tmp_path: Path) -> None:
+def test_dry_run_after_a_run_reports_unchanged_stages(cli: Run, examples: Path, tmp_path: Path) -> None:
     text = (examples / "globins.fasta").read_text()
     (tmp_path / "mine.fasta").write_text(">" + ">".join(text.split(">")[1:13]))
     command = ["run", tmp_path / "mine.fasta", "--model", "default", "-o", tmp_path / "out", *QUICK]

@@ -98,7 +98,7 @@ def test_reranking_adds_columns_and_decides_the_order(
     assert wider.filter(pl.col("rank") == 1).select(keys).equals(first.select(keys))
 
 
-def test_what_cannot_be_compared_is_an_error(
+def test_incomparable_tables_are_an_error(
     cli: Run, place: Path, small_background: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query, db = place / "query.fasta", place / "db.parquet"
@@ -219,7 +219,7 @@ def test_a_query_has_the_same_evalues_alone_and_among_others(search: Callable[..
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_tiny_tables_are_searched_like_others(search: Callable[..., pl.DataFrame], place: Path, rows: int) -> None:
+def test_small_tables_have_the_same_evalues(search: Callable[..., pl.DataFrame], place: Path, rows: int) -> None:
     table = place / f"tiny{rows}.parquet"
     pl.read_parquet(place / "db.parquet").head(rows).write_parquet(table)
     with warnings.catch_warnings():

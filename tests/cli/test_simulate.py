@@ -86,6 +86,6 @@ def test_other_formats_and_given_trees(cli, tmp_path) -> None:
         (["--frequencies", "not-there.fasta"], 65, "not-there.fasta"),
     ],
 )
-def test_what_makes_no_sense_is_refused(cli, arguments, code, words) -> None:
+def test_invalid_options_are_refused(cli, arguments, code, words) -> None:
     done = cli("simulate", *arguments)
     assert done.exit_code == code and words in done.stderr and done.stdout == ""

@@ -43,7 +43,7 @@ def test_import_list_verify_export_remove(cli: Run, examples: Path, tmp_path: Pa
     assert cli("store", "rm").exit_code == 2
 
 
-def test_records_come_in_through_a_pipe_and_feed_the_chain(cli: Run, examples: Path) -> None:
+def test_records_are_imported_from_a_pipe_and_used_by_the_next_stages(cli: Run, examples: Path) -> None:
     data = (examples / "families.sto").read_bytes()
     assert cli("store", "import", "-", input=data).exit_code == 0
     fetched = cli("fetch", "PF00042", "--offline")

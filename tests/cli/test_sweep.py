@@ -31,7 +31,7 @@ def test_runs_that_fail_are_named_and_the_others_are_done(phylocli: Run, familie
     assert (tmp_path / "sweep" / "sweep.html").is_file()
 
 
-def test_what_does_not_exist_is_a_usage_error(phylocli: Run, families: Path, tmp_path: Path) -> None:
+def test_unknown_names_are_usage_errors(phylocli: Run, families: Path, tmp_path: Path) -> None:
     done = phylocli("sweep", families, "-o", "sweep", "--vary", "batch.pears=1,2")
     assert done.returncode == 2
     assert "'pears'" in done.stderr.decode()

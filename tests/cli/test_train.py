@@ -33,7 +33,7 @@ def test_families_with_trees_give_a_model(phylocli: Run, families: Path, tmp_pat
     assert str(families) in provenance
 
 
-def test_pairs_come_through_a_pipe_too(phylocli: Run, families: Path, tmp_path: Path) -> None:
+def test_pairs_are_read_from_a_pipe(phylocli: Run, families: Path, tmp_path: Path) -> None:
     pairs = phylocli("pairs", families, "-n", "300", "-q")
     assert pairs.returncode == 0, pairs.stderr.decode()
     done = phylocli("train", "-", "-o", "run", *QUICK, "-q", input=pairs.stdout)
@@ -42,7 +42,7 @@ def test_pairs_come_through_a_pipe_too(phylocli: Run, families: Path, tmp_path: 
     assert pl.read_parquet(tmp_path / "run" / "metrics.parquet").height == 4
 
 
-def test_the_run_goes_on_where_it_stopped_and_is_not_overwritten(phylocli: Run, families: Path) -> None:
+def test_run_resumes_where_it_stopped_and_is_not_overwritten(phylocli: Run, families: Path) -> None:
     assert phylocli("train", families, "-o", "run", *QUICK).returncode == 0
     again = phylocli("train", families, "-o", "run", *QUICK)
     assert again.returncode == 2
@@ -88,7 +88,9 @@ def test_recipes_are_listed_and_shown(phylocli: Run) -> None:
     assert phylocli("recipes", "show").returncode == 2
 
 
-def test_files_and_environment_set_what_the_command_line_does_not(phylocli: Run, families: Path, tmp_path: Path) -> None:
+def test_files_and_environment_set_options_missing_on_the_command_line(
+    phylocli: Run, families: Path, tmp_path: Path
+) -> None:
     (tmp_path / "config" / "phylocli").mkdir(parents=True)
     (tmp_path / "config" / "phylocli" / "config.toml").write_text("[train]\nsteps = 3\n[train.encoder]\npreset = 'tiny'\n")
     (tmp_path / "phylocli.toml").write_text("[train.batch]\npairs = 10\naccumulate = 2\n")

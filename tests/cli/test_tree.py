@@ -108,7 +108,7 @@ def test_families_of_the_store_get_their_trees_there(cli: Callable, small: Path,
         (["--tree", "/nowhere.nwk"], 65, "no such file"),
     ],
 )
-def test_what_makes_no_sense_ends_with_its_exit_code(
+def test_invalid_options_have_their_exit_codes(
     cli: Callable, small: Path, arguments: list[str], code: int, said: str
 ) -> None:
     result = cli("tree", small, *arguments)
@@ -134,7 +134,7 @@ def test_options_that_do_not_go_together(cli: Callable, small: Path, tmp_path: P
     assert not (tmp_path / "out.sto").exists()
 
 
-def test_no_time_at_all_fails_every_family_in_an_orderly_way(phylocli: Callable, small: Path) -> None:
+def test_zero_timeout_fails_every_family_cleanly(phylocli: Callable, small: Path) -> None:
     """Libraries are loaded before the clock starts: one whose loading is cut short would crash the process."""
     result = phylocli("tree", small, "-o", "trees.sto", "--timeout", "0.001")
     assert result.returncode == 1, result.stderr

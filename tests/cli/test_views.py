@@ -40,7 +40,7 @@ def test_pairs_of_views_are_shown_with_their_distance_and_identity(phylocli, tmp
         (["phylogenetic", "-", "--set", "min_dist=9"], 65, b"PF90001"),
     ],
 )
-def test_what_cannot_be_shown_is_said(phylocli, arguments, code, says):
+def test_invalid_previews_are_errors(phylocli, arguments, code, says):
     done = phylocli("views", *arguments, input=RECORD)
     assert done.returncode == code and says in done.stderr
 

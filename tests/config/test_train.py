@@ -77,20 +77,20 @@ def test_a_number_out_of_its_range_is_a_usage_error_that_names_it(name: str, val
         ({"checkpoints.model": "best", "checkpoints.best": ""}, "checkpoints.best is empty"),
     ],
 )
-def test_what_cannot_be_is_a_usage_error(settings: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_usage_errors(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         config(**settings)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_what_is_saved_can_be_read_again(name: str, tmp_path: Path) -> None:
+def test_saved_configuration_can_be_read(name: str, tmp_path: Path) -> None:
     settings = config(name).to_toml()
     (tmp_path / "config.toml").write_text(tomli_w.dumps(settings))
     assert TrainConfig.read(tmp_path / "config.toml").to_toml() == settings
 
 
-def test_a_recipe_states_only_what_it_wants_otherwise(tmp_path: Path) -> None:
+def test_recipe_contains_only_settings_that_differ(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('[critic]\nname = "bilinear"\n[optimiser]\nlearning_rate = 1\n')
     found, plain = config(tmp_path / "mine.toml"), config()
     assert found.recipe == "mine"
@@ -213,7 +213,7 @@ def test_a_run_that_is_resumed_has_its_own_settings_with_the_options_over_them(t
         ("[train]\nrecipe = 3\n", "recipe must be a name or a file"),
     ],
 )
-def test_what_is_wrong_names_the_file(places: tuple[Path, Path], text: str, message: str) -> None:
+def test_errors_name_the_file(places: tuple[Path, Path], text: str, message: str) -> None:
     places[1].write_text(text)
     with pytest.raises(UsageError, match=message):
         layered()

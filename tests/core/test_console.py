@@ -24,7 +24,7 @@ def terminal(monkeypatch):
     return out
 
 
-def test_bars_may_be_nested_and_talk_goes_above_them(terminal):
+def test_progress_bars_may_be_nested_with_messages_above(terminal):
     with console.progress_task("families", total=3, unit="families") as outer:
         outer.advance(2)
         with console.progress_task("PF00042 full", total=4_000_000, unit="bytes") as inner:
@@ -57,7 +57,7 @@ def test_bars_of_several_threads_share_one_display(terminal):
     assert console._display._bars is None and console._display._running == 0
 
 
-def test_a_bar_goes_away_with_an_error(terminal):
+def test_progress_bar_is_removed_on_an_error(terminal):
     with pytest.raises(ValueError, match="no"), console.progress_task("work", total=1):
         raise ValueError("no")
     assert console._display._bars is None
@@ -69,12 +69,12 @@ def test_square_brackets_are_no_markup(terminal):
     assert "[bold]x" in terminal.getvalue() and "[red]y" in terminal.getvalue()
 
 
-def test_nothing_is_drawn_where_there_is_no_terminal(capsys):
+def test_no_progress_bar_without_a_terminal(capsys):
     assert list(console.progress(range(3), "counting")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
 
 
-def test_messages_are_printed_from_their_level_on_with_what_they_are(capsys):
+def test_messages_are_printed_by_level(capsys):
     logger = logging.getLogger("phylocli.pairs.draw")
     for level, printed in [
         (console.VERBOSE, "a detail\na message\nwarning: a [warning]\nerror: an error\n"),
@@ -97,7 +97,7 @@ def test_a_level_holds_within_its_block(capsys):
     assert capsys.readouterr().err == "warning: shown\n"
 
 
-def test_as_a_library_messages_go_where_the_program_says_and_no_bar_is_drawn(capsys, caplog, monkeypatch):
+def test_library_messages_go_to_the_program_without_progress_bars(capsys, caplog, monkeypatch):
     console.hide_messages()
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with caplog.at_level(logging.INFO):

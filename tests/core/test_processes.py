@@ -166,7 +166,7 @@ def test_workers_clean_up_and_begin_nothing_more_when_the_block_is_left_by_an_ex
     assert all(future.done() for future in later)
 
 
-def test_what_a_program_says_and_its_status_arrive() -> None:
+def test_outputs_and_status_of_a_program_are_returned() -> None:
     done = run_program(["sh", "-c", "echo out; echo err >&2; cat; exit 3"])  # cat: standard input is empty
     assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 3)
     assert run_program(["sh", "-c", 'printf %s "$A$1"', "sh", "a b'\"$"], environment={"A": "é"}).stdout == "éa b'\"$"

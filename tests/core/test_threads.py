@@ -38,7 +38,7 @@ def test_a_number_of_threads_that_the_calling_program_set_is_not_raised(one_thre
     assert torch.get_num_threads() == 1
 
 
-def test_libraries_are_told_to_sleep_at_barriers_unless_the_user_says_otherwise() -> None:
+def test_threads_sleep_at_barriers_unless_the_user_sets_otherwise() -> None:
     script = f"import phylocli, os; print([os.environ.get(name) for name in {list(WAITING)}])"
     clear = {name: value for name, value in os.environ.items() if name not in WAITING}
     for environment, expected in (({}, WAITING), ({"OPENBLAS_NUM_THREADS": "7"}, {**WAITING, "OPENBLAS_NUM_THREADS": "7"})):

@@ -106,7 +106,7 @@ def test_cosine_is_bounded_by_the_temperature_and_blind_to_lengths() -> None:
     assert torch.allclose(critic(a, a).diagonal(), torch.full((6,), 20.0), atol=1e-4)
 
 
-def test_a_learned_temperature_starts_where_told_and_never_leaves_its_bound() -> None:
+def test_learned_temperature_has_the_given_start_and_stays_within_its_bound() -> None:
     a, b = vectors(3, 3)
     for name, start in (("cosine", {"temperature": 0.1}), ("dot", {"scale": 10.0})):
         critic = built(name, learned=True, **start)

@@ -44,5 +44,5 @@ def test_a_sequence_that_fits_is_one_span() -> None:
 
 
 @pytest.mark.parametrize("budget", [1, 10])
-def test_an_item_beyond_the_budget_is_a_batch_of_its_own(budget: int) -> None:
+def test_item_beyond_the_budget_is_a_separate_batch(budget: int) -> None:
     assert list(token_batches([50, 60], budget)) == [[0], [1]]

@@ -79,7 +79,7 @@ def test_several_devices_share_a_folder(whole: Path, model: Path, examples: Path
         embed_file(source, tmp_path / "p.parquet", model=model, device="cpu,cpu")
 
 
-def test_after_kill_9_a_run_goes_on_and_gives_the_same_bytes(
+def test_run_resumes_after_kill_9_with_the_same_bytes(
     whole: Path, model: Path, examples: Path, tmp_path: Path, phylocli_spawn: Callable[..., object]
 ) -> None:
     target = tmp_path / "parts"
@@ -152,7 +152,7 @@ def test_a_folder_takes_no_part_of_another_input(
     assert sorted(files(folder)) == [f"part-{i:06d}.parquet" for i in range(4)]
 
 
-def test_a_pipe_fills_a_folder_and_goes_on_with_the_same(
+def test_pipe_fills_a_folder_and_resumes_with_the_same_input(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = fasta(tmp_path / "one.fasta", LETTERS)
@@ -228,7 +228,7 @@ def test_shards_and_parts_are_cut_as_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert part_path(Path("x"), 3).name == "part-000003.parquet"
 
 
-def test_what_cannot_fit_is_said_before_the_work(
+def test_output_that_does_not_fit_is_an_error_before_the_work(
     model: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(space, "free_bytes", lambda path: 10_000)
@@ -241,7 +241,7 @@ def test_what_cannot_fit_is_said_before_the_work(
 
 @pytest.mark.parametrize("name", ["e.parquet", "e.tsv", "e.arrow"])
 @pytest.mark.parametrize("per_residue", [False, True])
-def test_the_forecast_is_above_what_is_written_but_not_far(
+def test_size_estimate_is_slightly_above_the_written_size(
     model: Path, examples: Path, tmp_path: Path, name: str, per_residue: bool
 ) -> None:
     embed_file(examples / "globins.fasta", tmp_path / name, model=model, per_residue=per_residue)
@@ -253,7 +253,7 @@ def test_the_forecast_is_above_what_is_written_but_not_far(
     assert space.free_bytes(tmp_path / "not" / "there") > 0
 
 
-def test_patterns_stand_for_files_and_pipes_have_no_survey(tmp_path: Path) -> None:
+def test_patterns_are_expanded_and_pipes_are_not_scanned(tmp_path: Path) -> None:
     for name in ("b.fasta", "a.fasta", "odd[1].fasta"):
         (tmp_path / name).write_text(f">{name}\nMK\n")
     assert expand([str(tmp_path / "?.fasta"), "-"]) == [str(tmp_path / "a.fasta"), str(tmp_path / "b.fasta"), "-"]
@@ -267,7 +267,7 @@ def test_patterns_stand_for_files_and_pipes_have_no_survey(tmp_path: Path) -> No
     )
 
 
-def test_the_progress_of_a_resumed_run_is_of_what_is_left_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_of_a_resumed_run_covers_the_remaining_work(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     with Meter(Survey(400, 100_000, 0)) as meter:
@@ -279,7 +279,7 @@ def test_the_progress_of_a_resumed_run_is_of_what_is_left_to_compute(monkeypatch
         now[0] = 0.0
 
 
-def test_threads_do_not_show(model: Path) -> None:
+def test_result_does_not_depend_on_threads(model: Path) -> None:
     letters = ["MKTAYIAKQRQISFVKSHFSRQ" * n for n in range(1, 30)]
     before = torch.get_num_threads()
     try:

@@ -54,7 +54,7 @@ def test_every_embedding_is_that_of_its_sequence_alone(model: Model, letters: li
 
 
 @pytest.mark.parametrize("max_tokens", [1, 401, 5000])
-def test_the_batch_does_not_show(model: Model, letters: list[str], max_tokens: int) -> None:
+def test_result_does_not_depend_on_the_batch(model: Model, letters: list[str], max_tokens: int) -> None:
     whole = Embedder(model).pooled(letters)
     assert np.abs(Embedder(model, max_tokens=max_tokens).pooled(letters) - whole).max() < 1e-5
 
@@ -77,7 +77,7 @@ def test_a_long_sequence_in_windows_is_embedded_as_if_whole(model: Model) -> Non
     assert np.abs(windowed.pooled([sequence])[0] - alone(model, sequence)).max() < 1e-5
 
 
-def test_too_little_overlap_does_show(model: Model) -> None:
+def test_too_little_overlap_changes_the_result(model: Model) -> None:
     sequence = random_sequence(1000, 1)
     whole = Embedder(model).residues([sequence])[0]
     assert np.abs(Embedder(model, window=150, overlap=10).residues([sequence])[0] - whole).max() > 1e-4
@@ -179,7 +179,7 @@ def test_memory_does_not_grow_with_the_input(model: Model) -> None:
     assert peak(6000) < 1.5 * peak(1500)
 
 
-def test_a_file_becomes_a_table_that_says_what_made_it(folder: Path, examples: Path, tmp_path: Path, model: Model) -> None:
+def test_file_becomes_a_table_with_metadata(folder: Path, examples: Path, tmp_path: Path, model: Model) -> None:
     target = tmp_path / "e.parquet"
     count = embed_file(examples / "globins.fasta", target, model=folder, device="cpu")
     frame = pl.read_parquet(target)

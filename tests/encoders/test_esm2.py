@@ -230,7 +230,7 @@ def test_other_checkpoints_are_refused(damage: Any, message: str, checkpoint: Pa
 @pytest.mark.parametrize(
     "parameters", [{"mode": "half"}, {"rank": 0}, {"project": -1}, {"checkpoint": ""}, {"checkpoint": "a/b/c d"}], ids=str
 )
-def test_parameters_that_make_no_sense_are_usage_errors(parameters: dict[str, Any], checkpoint: Path) -> None:
+def test_invalid_parameters_are_usage_errors(parameters: dict[str, Any], checkpoint: Path) -> None:
     with pytest.raises(UsageError):
         build(checkpoint, **{"checkpoint": str(checkpoint), **parameters})
 

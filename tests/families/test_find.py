@@ -53,7 +53,7 @@ def everything(known):
         return list(found), found.members()
 
 
-def test_the_example_families_come_back(known, everything):
+def test_example_families_are_recovered(known, everything):
     _, table = everything
     truth = {s.id: name for name, members in known.items() for s in members}
     predicted = largest_place(table)
@@ -106,7 +106,7 @@ def few(known, size=12, names=("Globin", "RRM_1", "Cyclin_N")):
     return [s for name in names for s in known[name][:size]]
 
 
-def test_order_and_threads_leave_no_trace(known):
+def test_result_does_not_depend_on_order_and_threads(known):
     sequences = [*few(known, 8), *near_copies(few(known, 3), 1, 0.1, seed=9)[1::2]]
     with find_families(sequences, threads=1) as one:
         expected, table = text_of(one), one.members()
@@ -183,7 +183,7 @@ def test_one_sequence_and_unrelated_ones_are_in_no_family(known):
         assert [f.ids for f in found] == [[one.id]]
 
 
-def test_unknown_residues_and_peptides_do_no_harm(known):
+def test_unknown_residues_and_peptides_are_handled(known):
     odd = [Sequence("x1", "X" * 200), Sequence("x2", "X" * 200), Sequence("x3", "X" * 90), Sequence("short", "MK")]
     odd += [Sequence("stop", "MKV*LLAU"), Sequence("poly", "Q" * 300), Sequence("poly2", "Q" * 280)]
     with find_families([*known["Globin"][:6], *odd], threads=1) as found:
@@ -193,7 +193,7 @@ def test_unknown_residues_and_peptides_do_no_harm(known):
     assert set(table.filter(table["family"].is_null())["id"]) == {s.id for s in odd}
 
 
-def test_letters_that_hmmer_changes_come_back(known):
+def test_letters_replaced_for_hmmer_are_restored(known):
     sequences = [Sequence(s.id, s.residues.replace("C", "U").replace("M", "O", 1)) for s in known["Globin"][:10]]
     with find_families(sequences, threads=1) as found:
         (family,) = found
@@ -211,7 +211,7 @@ def test_smallest_size(known):
     ("setting", "value"),
     [("evalue", 0.0), ("evalue", -1.0), ("coverage", 0.5), ("coverage", 1.1), ("min_size", 0), ("prefix", "a/b")],
 )
-def test_settings_that_make_no_sense(setting, value):
+def test_invalid_settings_are_usage_errors(setting, value):
     with pytest.raises(UsageError):
         find_families([Sequence("a", "MKV")], **{setting: value})
 
@@ -250,7 +250,7 @@ def near_copies(sequences, number, part, seed=3):
     return copies
 
 
-def test_near_copies_are_members_of_the_families_of_their_originals(known):
+def test_near_duplicates_are_members_of_the_families_of_their_representatives(known):
     originals = few(known)
     with find_families(originals, threads=1) as found:
         alone = found.members()
@@ -266,7 +266,7 @@ def test_near_copies_are_members_of_the_families_of_their_originals(known):
     assert table.filter(table["family"].is_not_null())["score"].is_not_null().all()
 
 
-def test_near_copies_with_no_other_kin_are_a_family(known):
+def test_near_duplicates_without_other_homologs_are_a_family(known):
     (lone,) = known["Globin"][:1]
     with find_families([*near_copies([lone], 4, 0.05), *known["Cyclin_N"][:1]], threads=1) as found:
         (family,) = found

@@ -38,18 +38,18 @@ def commit(grouping, members, claims, length=200):
     return [sorted(h.region.sequence for h in group.members) for group in grouping.ledger.groups.values()]
 
 
-def test_a_larger_family_that_finds_half_of_another_takes_it_in(grouping):
+def test_larger_family_that_finds_half_of_another_absorbs_it(grouping):
     families = commit(grouping, [hit(i, 1, 200) for i in (8, 9, 10, 11)], [hit(i, 1, 200) for i in range(4)])
     assert families == [[0, 1, 2, 3, 8, 9, 10, 11]]
     assert grouping.ledger.free_residues(4) == grouping.ledger.free_residues(5) == 200
 
 
-def test_a_family_that_finds_less_than_half_of_another_stands_beside_it(grouping):
+def test_family_that_finds_less_than_half_of_another_does_not_absorb_it(grouping):
     families = commit(grouping, [hit(i, 1, 200) for i in (8, 9, 10, 11)], [hit(i, 1, 200) for i in range(2)])
     assert families == [[0, 1, 2, 3, 4, 5], [8, 9, 10, 11]]
 
 
-def test_a_family_that_is_not_larger_with_what_it_finds_does_not_take_it(grouping):
+def test_family_that_would_not_be_larger_does_not_absorb_another(grouping):
     assert commit(grouping, [hit(10, 1, 200), hit(11, 1, 200)], [hit(i, 1, 200) for i in range(4)])[0] == [0, 1, 2, 3, 4, 5]
 
 
@@ -66,7 +66,7 @@ def test_a_part_of_the_members_is_cut_out_where_it_is_seen_alone(grouping):
         assert [(r.start, r.end) for r in grouping.ledger.free_stretches(i)] == [(81, 200)]
 
 
-def test_what_another_seed_of_the_batch_has_taken_is_grown_again(grouping):
+def test_seed_whose_members_were_taken_in_its_batch_is_grown_again(grouping):
     families = commit(grouping, [hit(3, 1, 200), hit(10, 1, 200), hit(11, 1, 200)], [])
     assert families == [[0, 1, 2, 3, 4, 5]]
     grouping.ledger.dissolve(0)

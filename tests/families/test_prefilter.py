@@ -125,7 +125,7 @@ def test_only_the_chosen_are_compared_and_by_the_same_counts(executor):
 
 
 @pytest.mark.parametrize("entries", [50, 5_000])
-def test_blocks_and_threads_leave_no_trace(monkeypatch, entries):
+def test_result_does_not_depend_on_blocks_and_threads(monkeypatch, entries):
     rng = np.random.default_rng(6)
     ancestors = [random_protein(rng, 120) for _ in range(5)]
     pool = pool_of(*(mutated(rng, a, 0.25) for a in ancestors for _ in range(6)))

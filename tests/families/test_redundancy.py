@@ -50,7 +50,7 @@ def mixed_pool(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_left_out_is_close_kin_of_its_representative_and_of_its_length(seed):
+def test_excluded_sequences_resemble_their_representative_in_identity_and_length(seed):
     pool = mixed_pool(seed)
     chosen = representatives(pool)
     left_out = np.flatnonzero(chosen != np.arange(len(pool)))
@@ -62,7 +62,7 @@ def test_what_is_left_out_is_close_kin_of_its_representative_and_of_its_length(s
         assert common_part(pool.residues[lead], pool.residues[i]) >= IDENTITY
 
 
-def test_close_kin_are_left_out_and_distant_kin_and_fragments_are_not():
+def test_near_duplicates_are_excluded_and_distant_homologs_and_fragments_are_not():
     rng = np.random.default_rng(1)
     ancestor = random_protein(rng, 200)
     copies = [with_changes(rng, ancestor, 10) for _ in range(10)]
@@ -76,7 +76,7 @@ def test_close_kin_are_left_out_and_distant_kin_and_fragments_are_not():
     assert len(standing) == 4
 
 
-def test_order_and_blocks_leave_no_trace(monkeypatch):
+def test_result_does_not_depend_on_order_and_blocks(monkeypatch):
     pool = mixed_pool(5)
     expected = representatives(pool)
     monkeypatch.setattr(redundancy, "_RESIDUES_AT_ONCE", 150)
@@ -93,7 +93,7 @@ def test_too_short_and_simple_sequences_represent_themselves(texts):
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=9))
-def test_the_star_graph_joins_each_representative_with_what_it_stands_for(picks):
+def test_star_graph_connects_each_representative_with_its_near_duplicates(picks):
     chosen = np.arange(len(picks))
     for i, pick in enumerate(picks):
         if pick < i and chosen[pick] == pick:

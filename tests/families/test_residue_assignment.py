@@ -32,7 +32,7 @@ def ledger():
     return Ledger(Pool([Sequence("a", "MKV" * 50), Sequence("b", "LIV" * 40)]), Settings())
 
 
-def test_a_family_takes_frayed_ends_and_leaves_what_may_be_a_domain(ledger):
+def test_family_includes_short_flanks_and_leaves_possible_domains_free(ledger):
     number = ledger.take(Group(Length(100), [hit(0, 8, 107)]))
     (member,) = ledger.groups[number].members
     assert member.region == Region(0, 1, 107)  # 7 residues before it, 43 behind it
@@ -40,12 +40,12 @@ def test_a_family_takes_frayed_ends_and_leaves_what_may_be_a_domain(ledger):
     assert ledger.free_residues(0) == 43 and ledger.free_residues(1) == 120
 
 
-def test_a_flank_that_missing_profile_positions_account_for_goes_along(ledger):
+def test_flank_explained_by_missing_profile_positions_is_included(ledger):
     number = ledger.take(Group(Length(150), [hit(0, 41, 140, first=35, last=134)]))
     assert ledger.groups[number].members[0].region == Region(0, 1, 150)
 
 
-def test_what_is_free_is_what_was_not_taken(ledger):
+def test_free_residues_are_those_without_a_family(ledger):
     number = ledger.take(Group(Length(60), [hit(0, 51, 110)]))
     assert ledger.free_part(Region(0, 1, 50)) == (Region(0, 1, 50), FREE)
     assert ledger.free_part(Region(0, 1, 60)) == (Region(0, 1, 50), number)
@@ -74,7 +74,7 @@ def test_hits_in_residues_of_a_family_are_claims(ledger):
     assert [h.region.sequence for h in claimed[number]] == [0]
 
 
-def test_a_later_member_is_one_like_the_first(ledger):
+def test_added_member_is_equivalent_to_an_initial_one(ledger):
     number = ledger.take(Group(Length(100), [hit(0, 1, 100)]))
     ledger.add(number, hit(1, 11, 110))
     assert [m.region for m in ledger.groups[number].members] == [Region(0, 1, 100), Region(1, 1, 120)]
@@ -93,7 +93,7 @@ def side_by_side(number, alone=0):
     return {3: left, 7: right}
 
 
-def test_families_that_always_stand_together_are_companions_and_others_are_not():
+def test_families_that_are_always_adjacent_are_merged_and_others_are_not():
     ((left, right, together),) = companions(side_by_side(10))
     assert (left, right, len(together)) == (3, 7, 10)
     assert companions(side_by_side(10, alone=1))  # ten of eleven

@@ -64,7 +64,7 @@ def test_all_families_that_were_not_fetched_are_one_failure_and_those_in_the_sto
 
 
 @pytest.mark.parametrize("command", [("align",), ("tree",), ("pairs",), ("views", "phylogenetic")], ids=lambda c: c[0])
-def test_every_command_that_takes_families_of_the_store_ends_at_once_and_knows_offline(
+def test_every_command_with_family_fails_at_once_without_a_network_and_has_offline(
     command: tuple[str, ...], cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PHYLOCLI_INTERPRO_URL", NOWHERE)
@@ -100,7 +100,7 @@ def test_a_connection_that_breaks_is_tried_again(standin: Standin, tmp_path: Pat
     assert standin.count("/PF00042/") == 3
 
 
-def test_a_host_that_has_answered_may_come_back() -> None:
+def test_connection_lost_after_an_answer_is_retried() -> None:
     with Client(Policy()) as client:
         with Standin() as server, client.open(f"{server.interpro}/utils/release/current/", headers=CLOSE) as reply:
             assert reply.status == 200

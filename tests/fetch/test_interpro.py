@@ -52,7 +52,7 @@ def nothing_was_kept(store: Store) -> bool:
     return not store.root.exists() or not [p for p in store.root.rglob("*") if p.is_file() and p.suffix != ".lock"]
 
 
-def test_a_family_comes_whole_and_is_kept(standin: Standin, store: Store) -> None:
+def test_family_is_fetched_completely_and_stored(standin: Standin, store: Store) -> None:
     (family,) = fetch(standin, store, "PF00042")
     served = example_families()["PF00042"]
     assert (family.ids, family.rows) == (served.ids, served.rows)
@@ -65,7 +65,7 @@ def test_a_family_comes_whole_and_is_kept(standin: Standin, store: Store) -> Non
     assert source["time"]
 
 
-def test_a_family_in_the_store_is_not_fetched_again_unless_asked(standin: Standin, store: Store) -> None:
+def test_stored_family_is_fetched_again_only_on_request(standin: Standin, store: Store) -> None:
     fetch(standin, store, "PF00042")
     fetch(standin, store, "PF00042")
     assert standin.count(SEED) == 1
@@ -73,9 +73,7 @@ def test_a_family_in_the_store_is_not_fetched_again_unless_asked(standin: Standi
     assert standin.count(SEED) == 2
 
 
-def test_a_large_answer_has_a_bar_of_its_bytes_beside_that_of_the_families(
-    standin: Standin, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_answer_has_its_own_progress_bar(standin: Standin, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     screen = Console(file=out, force_terminal=True, color_system=None, width=120, soft_wrap=True)
     monkeypatch.setattr(console, "progress_is_shown", lambda: True)
@@ -90,7 +88,7 @@ def test_a_large_answer_has_a_bar_of_its_bytes_beside_that_of_the_families(
     assert "the full alignment" not in out.getvalue()[small:]
 
 
-def test_full_replaces_seed_when_asked_for(standin: Standin, store: Store) -> None:
+def test_full_alignment_replaces_the_seed_on_request(standin: Standin, store: Store) -> None:
     fetch(standin, store, "PF00042")
     fetch(standin, store, "PF00042", alignment="full")
     assert standin.count("annotation=alignment:full") == 1
@@ -103,7 +101,7 @@ def test_the_order_is_that_of_the_request(standin: Standin, store: Store) -> Non
     assert [f.accession for f in fetch(standin, store, *asked)] == ["PF05893", "PF00042", "PF00076"]
 
 
-def test_a_clan_comes_with_all_its_families_and_is_known_offline(standin: Standin, store: Store) -> None:
+def test_clan_is_fetched_with_all_families_and_available_offline(standin: Standin, store: Store) -> None:
     for accession in ("PF00076", "PF00134"):
         standin.families[accession].clan, old = "CL0999", standin.families[accession].clan
         assert old
@@ -121,7 +119,7 @@ def test_an_unknown_clan_is_named(standin: Standin, store: Store) -> None:
         fetch(standin, store, clans=["CL9999"])
 
 
-def test_the_request_has_no_version_and_a_different_one_is_said(
+def test_request_has_no_version_and_a_different_one_is_reported(
     standin: Standin, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fetch(standin, store, "PF00042.26")
@@ -190,7 +188,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES, ids=list(LIES))
-def test_a_lie_is_not_kept_and_the_truth_after_it_is(standin: Standin, store: Store, lie: str) -> None:
+def test_invalid_answer_is_discarded_and_a_later_valid_one_is_kept(standin: Standin, store: Store, lie: str) -> None:
     standin.script(SEED, LIES[lie], LIES[lie])
     (family,) = fetch(standin, store, "PF00042")
     assert family.rows == example_families()["PF00042"].rows
@@ -198,7 +196,7 @@ def test_a_lie_is_not_kept_and_the_truth_after_it_is(standin: Standin, store: St
 
 
 @pytest.mark.parametrize("lie", LIES, ids=list(LIES))
-def test_a_lie_told_for_ever_is_a_service_error_and_nothing_is_kept(standin: Standin, store: Store, lie: str) -> None:
+def test_permanently_invalid_answer_is_a_service_error_and_nothing_is_kept(standin: Standin, store: Store, lie: str) -> None:
     standin.always(SEED, LIES[lie])
     with pytest.raises(ServiceError, match="could not be fetched") as caught:
         fetch(standin, store, "PF00042", policy=Policy(attempts=3).scaled(0.001))
@@ -234,7 +232,7 @@ def test_a_dead_family_is_final(standin: Standin, store: Store) -> None:
     ],
     ids=["204", "410", "404 lacking", "404 no accession"],
 )
-def test_final_answers_are_asked_for_once(standin: Standin, store: Store, odd: object, message: str) -> None:
+def test_final_answers_are_requested_once(standin: Standin, store: Store, odd: object, message: str) -> None:
     standin.script(SEED, odd)  # type: ignore[arg-type]
     with pytest.raises(BadInputError, match=message):
         fetch(standin, store, "PF00042")
@@ -393,7 +391,7 @@ def test_offline_reads_the_store_and_says_what_is_missing(standin: Standin, stor
 
 
 @pytest.mark.parametrize("text", ["PF42", "PF00042.x", "PF00042/../x", "", "x", "42", "glo\nbin"])
-def test_what_names_nothing_is_refused_before_any_request(standin: Standin, store: Store, text: str) -> None:
+def test_invalid_accessions_are_refused_before_any_request(standin: Standin, store: Store, text: str) -> None:
     with pytest.raises(UsageError, match=r"not a Pfam accession|is not a family"):
         fetch(standin, store, text)
     assert not standin.requests
@@ -404,7 +402,7 @@ def test_alignments_that_are_not_served_any_more_are_refused(standin: Standin, s
         fetch(standin, store, "PF00042", alignment="rp35")
 
 
-def test_a_damaged_record_in_the_store_is_fetched_anew(standin: Standin, store: Store) -> None:
+def test_damaged_record_in_the_store_is_fetched_again(standin: Standin, store: Store) -> None:
     fetch(standin, store, "PF00042")
     path = store.family_path("PF00042")
     path.write_bytes(path.read_bytes()[:500])
@@ -415,7 +413,7 @@ def test_a_damaged_record_in_the_store_is_fetched_anew(standin: Standin, store: 
 # ---- all members, page after page ----
 
 
-def test_members_come_from_all_pages_although_their_links_name_another_host(standin: Standin, tmp_path: Path) -> None:
+def test_members_are_read_from_all_pages_although_links_name_another_host(standin: Standin, tmp_path: Path) -> None:
     base = example_families()["PF01073"]
     standin.families = {
         "PF00042": Family(
@@ -430,7 +428,7 @@ def test_members_come_from_all_pages_although_their_links_name_another_host(stan
     assert [r.query["page_size"] for r in standin.requests] == ["200"] * 3
 
 
-def test_a_page_of_members_that_breaks_off_is_asked_for_again(standin: Standin, tmp_path: Path) -> None:
+def test_truncated_page_of_members_is_requested_again(standin: Standin, tmp_path: Path) -> None:
     standin.script("/protein/", cut(0.5), html, computing)
     assert fetch_members(["PF00042"], tmp_path / "x.fasta", policy=FAST) == 45
     with pytest.raises(BadInputError, match="no family PF99999"):
@@ -452,7 +450,7 @@ def test_fewer_members_than_announced_are_refused(standin: Standin, tmp_path: Pa
 # ---- the release, the connection, the end ----
 
 
-def test_the_release_is_asked_for_where_the_answer_does_not_tell_it(standin: Standin, store: Store) -> None:
+def test_release_is_requested_if_the_answer_does_not_contain_it(standin: Standin, store: Store) -> None:
     standin.always("annotation=", changed(headers={}))
     fetch(standin, store, "PF00042", "PF00076", "PF00134")
     assert store.origin("PF00076")["source"]["release"] == "107.0"

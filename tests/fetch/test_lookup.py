@@ -45,7 +45,7 @@ def accessions(store: Store, *names: str, **options: object) -> list[str]:
         ("PFAM", Name("PFAM")),
     ],
 )
-def test_what_a_text_names_is_recognised(text: str, query: object) -> None:
+def test_accessions_and_names_are_recognised(text: str, query: object) -> None:
     assert recognise(text) == query
 
 
@@ -92,7 +92,7 @@ def test_many_candidates_are_cut_short_and_a_name_on_a_later_page_is_found(stand
         ("CL0065", ["PF00134"]),
     ],
 )
-def test_accessions_of_other_databases_stand_for_their_families(
+def test_accessions_of_other_databases_are_mapped_to_families(
     standin: Standin, store: Store, text: str, families: list[str]
 ) -> None:
     assert accessions(store, text) == families
@@ -135,7 +135,7 @@ def test_a_name_that_fails_loses_nothing_else(standin: Standin, store: Store) ->
     assert store.accessions() == ["PF00042", "PF00076"]
 
 
-def test_a_search_that_times_out_is_asked_again(standin: Standin, store: Store) -> None:
+def test_search_that_times_out_is_repeated(standin: Standin, store: Store) -> None:
     standin.script("/entry/pfam/?search", status(408, b'{"detail":"Query timed out"}'), status(503))
     assert accessions(store, "globin") == ["PF00042"]
 

@@ -34,7 +34,7 @@ def fetch(standin: Standin, store: Store, release: str = "current", policy: Poli
     return fetch_release(release, store=store, policy=policy, **options)  # type: ignore[arg-type]
 
 
-def test_a_release_comes_whole(standin: Standin, store: Store) -> None:
+def test_release_is_fetched_completely(standin: Standin, store: Store) -> None:
     came = fetch(standin, store)
     served = example_families()
     assert came.release == "38.2"
@@ -76,7 +76,7 @@ def test_a_second_run_fetches_and_writes_nothing(standin: Standin, store: Store)
     assert standin.count("Pfam-A.seed.gz") == 1
 
 
-def test_a_family_lost_from_the_store_comes_back_from_the_file_on_disk(standin: Standin, store: Store) -> None:
+def test_family_lost_from_the_store_is_restored_from_the_release_file(standin: Standin, store: Store) -> None:
     fetch(standin, store)
     store.family_path("PF00042").unlink()
     assert fetch(standin, store, "38.2", offline=True).alignments.written == 1
@@ -100,7 +100,7 @@ HALF: dict[str, Callable[[Answer], Answer]] = {"cut": cut(0.5), "reset": reset, 
 
 
 @pytest.mark.parametrize("fault", HALF, ids=list(HALF))
-def test_a_broken_transfer_goes_on_where_it_ended(standin: Standin, store: Store, fault: str) -> None:
+def test_broken_transfer_is_resumed(standin: Standin, store: Store, fault: str) -> None:
     standin.script("Pfam-A.seed.gz", cut(0.3), HALF[fault], cut(0.9))
     fetch(standin, store)
     ranges = [r.headers.get("range") for r in standin.requests if r.path.endswith("Pfam-A.seed.gz")]
@@ -113,7 +113,7 @@ def test_a_broken_transfer_goes_on_where_it_ended(standin: Standin, store: Store
     assert store.accessions() == sorted(example_families())
 
 
-def test_a_later_run_goes_on_where_an_earlier_one_ended(standin: Standin, store: Store) -> None:
+def test_later_run_resumes_an_interrupted_download(standin: Standin, store: Store) -> None:
     standin.always("Pfam-A.hmm.gz", cut(0.4))
     with pytest.raises(ServiceError, match=r"Pfam-A\.hmm\.gz could not be fetched"):
         fetch(standin, store, policy=Policy(attempts=2).scaled(0.001))
@@ -166,7 +166,7 @@ def test_a_part_that_is_complete_is_proved_and_taken(standin: Standin, store: St
         assert fresh.accessions() == sorted(example_families())
 
 
-def test_another_part_than_the_one_asked_for_is_not_appended(standin: Standin, store: Store) -> None:
+def test_part_that_was_not_requested_is_not_appended(standin: Standin, store: Store) -> None:
     def shifted(right: Answer) -> Answer:
         right.headers["Content-Range"] = "bytes 0-9/100"
         return right

@@ -66,7 +66,7 @@ def test_addresses_are_the_option_then_the_environment_then_the_public_ones(monk
 
 
 @pytest.mark.parametrize("url", ["mirror", "ftp://mirror/pfam", "file:///etc/passwd", "https://"])
-def test_what_is_no_http_address_is_refused(url: str) -> None:
+def test_invalid_urls_are_refused(url: str) -> None:
     with pytest.raises(UsageError, match="not the address of a service"):
         find_services(interpro=url)
 

@@ -35,7 +35,7 @@ def fetch(path: Path, **options: object) -> int:
     return fetch_proteins(path, policy=FAST, **{"query": QUERY, **options})  # type: ignore[arg-type]
 
 
-def test_all_pages_come_in_order_once(many: Standin, tmp_path: Path) -> None:
+def test_all_pages_are_read_once_in_order(many: Standin, tmp_path: Path) -> None:
     assert fetch(tmp_path / "x.fasta") == 1203
     found = list(read_sequences(tmp_path / "x.fasta"))
     assert [s.id.split("|")[2] for s in found] == [f"M{n}_HUMAN" for n in range(1203)]
@@ -89,7 +89,7 @@ LIES: dict[str, Callable[[Answer], Answer]] = {
 
 
 @pytest.mark.parametrize("lie", LIES, ids=list(LIES))
-def test_a_page_that_is_not_whole_is_asked_for_again(many: Standin, tmp_path: Path, lie: str) -> None:
+def test_incomplete_page_is_requested_again(many: Standin, tmp_path: Path, lie: str) -> None:
     many.script("cursor=1000", LIES[lie], LIES[lie])
     assert fetch(tmp_path / "x.fasta") == 1203
     assert len({s.id for s in read_sequences(tmp_path / "x.fasta")}) == 1203
@@ -128,7 +128,7 @@ def test_a_query_that_finds_nothing(standin: Standin, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_accessions_come_in_their_order_merged_ones_under_their_new_name(
+def test_accessions_keep_their_order_and_merged_ones_are_renamed(
     standin: Standin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["P03002", "p01000", "P00007", "P99999", "P03002", "P00003"]

@@ -57,7 +57,9 @@ def test_hmms_are_those_of_hmmers_own_parser(text: bytes, tmp_path: Path) -> Non
         (b"W        Y", b"Y        W", "twenty amino acids"),
     ],
 )
-def test_what_hmmers_parser_trusts_is_checked(text: bytes, old: bytes, new: bytes, message: str, tmp_path: Path) -> None:
+def test_hmm_files_are_validated_before_hmmers_parser(
+    text: bytes, old: bytes, new: bytes, message: str, tmp_path: Path
+) -> None:
     assert old in text
     with pytest.raises(BadInputError, match=r"some\.hmm: HMM 1") as found:
         read(text.replace(old, new, 1), tmp_path)

@@ -110,7 +110,7 @@ def test_numbers_as_labels_of_inner_nodes_are_support():
     assert Tree.from_ete(tree.to_ete()).names == tree.names
 
 
-def test_a_new_root_has_no_support_of_its_own():
+def test_new_root_has_no_support_value():
     tree = parse("(((a:1,b:1)90:1,c:1)80:1,d:1);")
     assert tree.prune(["a", "b", "c"]).to_newick() == "((a:1,b:1)90:1,c:1);"
     assert tree.prune(["a", "b"]).to_newick() == "(a:1,b:1);"
@@ -179,7 +179,7 @@ def test_numbers_are_branch_lengths(length):
         ("(a:1,b:1);\n\n(c:1,d'e:1);", r"tree 2 .* at line 3, character 7"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(text, message):
+def test_errors_give_their_position(text, message):
     with pytest.raises(BadInputError, match=message):
         list(parse_trees(text))
 

@@ -136,7 +136,7 @@ def test_every_command_that_reads_sequences_notices_nucleotides(
     assert done.stderr.count("looks like nucleotides") == 1, done.stderr
 
 
-def test_flanks_lie_where_biopython_finds_them(genome: str) -> None:
+def test_flanks_are_at_the_positions_found_by_biopython(genome: str) -> None:
     rng = np.random.default_rng(0)
     context, start, end = 30, 4000, 4100
     view = flank.make(context=context)
@@ -168,7 +168,7 @@ def test_flanks_may_cut_into_the_site_but_never_all_of_it() -> None:
             flank.make(**wrong)
 
 
-def test_strands_are_drawn_for_each_view_by_itself() -> None:
+def test_strands_are_sampled_independently_for_each_view() -> None:
     family = Family(["a"], ["AACCGGGT"], aligned=False)
     prepared = views.build("reverse-complement", alphabet="dna").prepare(family)
     a, b, distance = prepared.draw(2000, np.random.default_rng(2))
@@ -234,7 +234,7 @@ def test_a_model_of_nucleotides_from_training_to_embeddings(genome: str, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_strand_comes_to_lie_near_its_other_strand(genome: str, tmp_path: Path) -> None:
+def test_training_makes_the_two_strands_similar(genome: str, tmp_path: Path) -> None:
     folder = train_model(regions(genome, tmp_path), tmp_path / "run", steps=250, settings=DNA)
     region = np.repeat(np.arange(12), 15)
     windows = [genome[s : s + 200] for k in range(12) for s in range(1500 * k + 20, 1500 * k + 620, 40)]

@@ -56,7 +56,7 @@ def test_everything_in_a_record_is_read():
     assert family.require_tree().tip_names() == ["a/1-3", "b", "c"]
 
 
-def test_what_is_written_reads_back_the_same():
+def test_written_files_are_read_back_unchanged():
     (family,) = records(RECORD)
     (again,) = records(text_of(family))
     again.where = family.where
@@ -237,7 +237,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("rows", BAD.values(), ids=BAD.keys())
-def test_a_record_that_is_not_sound_is_reported_and_those_around_it_are_read(rows):
+def test_invalid_record_is_reported_and_the_others_are_read(rows):
     text = "".join(f"# STOCKHOLM 1.0\n#=GF AC PF{i}.1\n{body}//\n" for i, body in enumerate(["a ACD\n", rows, "b ACD\n"]))
     failed = []
     found = list(

@@ -20,7 +20,7 @@ def test_toml_as_editors_save_it(tmp_path, encoding, ends):
     [b"a = ", b"a = [", b"a = " + b"[" * 100_000, b"a = " + b"9" * 10_000, b"\xff\xfea", b"\0", b"a.b = 1\na = 2"],
     ids=["value", "array", "deep", "digits", "utf16", "zero", "twice"],
 )
-def test_what_is_no_toml_is_refused_by_the_files_name(tmp_path, data):
+def test_invalid_toml_is_refused_with_the_file_name(tmp_path, data):
     (tmp_path / "x.toml").write_bytes(data)
     with pytest.raises(BadInputError, match=r"x\.toml"):
         read_toml(tmp_path / "x.toml")

@@ -28,7 +28,7 @@ def written(family: Family) -> str:
     return stream.getvalue()
 
 
-def test_a_tree_that_nobody_uses_is_written_as_it_was_read():
+def test_unused_tree_is_written_unchanged():
     text = "( (a:0.100000000000,b:2e-1 )'x y':1,c[&comment]:1.0);"
     assert f"#=GF NH   {text}\n" in written(read(text))
     used = read(text)

@@ -97,7 +97,7 @@ def test_bands_are_held_against_other_views_seed_by_seed() -> None:
     assert (found["p_holm"] >= found["p"]).all() and found["p_holm"].max() <= 1
 
 
-def test_quality_is_what_the_probes_give_by_way_of_files(families: list[Family], tmp_path: Path) -> None:
+def test_quality_equals_that_of_the_probes_on_files(families: list[Family], tmp_path: Path) -> None:
     model = Model.create("convolutional", preset="tiny", seed=1).eval()
     families = [replace(family, clan=f"CL{k // 2}") for k, family in enumerate(families)]
     write_families(iter(families), tmp_path / "trees.sto")
@@ -148,7 +148,7 @@ def test_no_view_is_scored_on_members_that_it_was_trained_on(
     assert len({frozenset(ids) for ids in by_seed}) == 2  # one set a seed, whatever the view
 
 
-def test_the_analysis_goes_on_where_it_was_and_gives_the_same_table(
+def test_analysis_resumes_with_the_same_table(
     families: list[Family], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "PAIRS", 90)

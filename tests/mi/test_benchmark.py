@@ -201,7 +201,7 @@ def test_the_same_rows_give_the_same_picture(suffix: str, tmp_path: Path) -> Non
         assert b"<svg" in written and b"mean squared error" in written and b"-0.50" in written
 
 
-def test_presets_are_what_they_say_and_wrong_names_are_usage_errors(tmp_path: Path) -> None:
+def test_presets_have_the_documented_values_and_wrong_names_are_usage_errors(tmp_path: Path) -> None:
     assert PRESETS["full"].steps == 4000 and PRESETS["full"].levels == (2.0, 4.0, 6.0, 8.0, 10.0)
     assert total_batches(PRESETS["quick"]) < total_batches(PRESETS["full"]) / 20
     assert plan_of(steps=3).steps == 3

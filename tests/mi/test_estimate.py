@@ -91,7 +91,7 @@ def test_labels_give_the_information_of_the_mixture_below_their_entropy() -> Non
     assert linear.estimate_nats == pytest.approx(truth, abs=0.15)  # the Bayes rule of equal covariances is linear
 
 
-def test_labels_of_very_different_frequency_hold_nothing_for_vectors_that_know_nothing() -> None:
+def test_uninformative_vectors_have_no_information_about_unbalanced_labels() -> None:
     rng = np.random.default_rng(0)
     codes = rng.choice(5, size=600, p=[0.7, 0.2, 0.05, 0.03, 0.02])
     vectors = rng.normal(size=(600, 3)).astype(np.float32)
@@ -100,7 +100,7 @@ def test_labels_of_very_different_frequency_hold_nothing_for_vectors_that_know_n
     assert row.estimate_nats == pytest.approx(0, abs=0.04)
 
 
-def test_labels_that_are_known_for_sure_stand_at_their_entropy(capsys: pytest.CaptureFixture[str]) -> None:
+def test_information_about_fully_determined_labels_is_their_entropy(capsys: pytest.CaptureFixture[str]) -> None:
     codes = np.arange(400) % 4
     one_hot = np.eye(4, dtype=np.float32)[codes]
     data = Paired([f"p{i}" for i in range(400)], one_hot * 5, one_hot, list("abcd"))
@@ -110,7 +110,7 @@ def test_labels_that_are_known_for_sure_stand_at_their_entropy(capsys: pytest.Ca
     assert row.at_ceiling and "entropy of the labels" in capsys.readouterr().err
 
 
-def test_infonce_of_a_table_with_itself_stands_at_its_ceiling(capsys: pytest.CaptureFixture[str]) -> None:
+def test_infonce_of_a_table_with_itself_reaches_its_ceiling(capsys: pytest.CaptureFixture[str]) -> None:
     a = gaussian_pairs(400, 0.0, dimension=8).a
     data = Paired([f"p{i}" for i in range(400)], a, a.copy())
     (row,) = estimate(data, with_settings(estimators=("infonce",), control=False))
@@ -129,7 +129,7 @@ def test_infonce_of_a_table_with_itself_stands_at_its_ceiling(capsys: pytest.Cap
         ({"control_nats": 0.4, "control_low": 0.1}, False, "shuffled partners, which share no information, give 0.40 nats"),
     ],
 )
-def test_what_an_estimate_is_warned_of(
+def test_estimates_at_their_limits_give_warnings(
     changes: dict[str, float], at_ceiling: bool, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = gaussian_pairs(100, 0.0)
@@ -162,7 +162,7 @@ def test_groups_are_never_divided_and_are_resampled_whole() -> None:
     assert next(estimate(data, settings)).groups is None
 
 
-def test_the_parts_are_what_was_asked_for_and_depend_on_the_seed() -> None:
+def test_parts_have_the_requested_fractions_and_depend_on_the_seed() -> None:
     data = gaussian_pairs(1000, 1.0)
     sizes = [len(part) for part in divide(data, (0.1, 0.3), np.random.default_rng(0))]
     assert sizes == [600, 100, 300]
@@ -239,7 +239,7 @@ def test_tables_that_cannot_be_paired_are_explained(tmp_path: Path) -> None:
         list(estimate(same, QUICK))
 
 
-def test_settings_that_make_no_sense_are_usage_errors() -> None:
+def test_invalid_settings_are_usage_errors() -> None:
     data = gaussian_pairs(60, 1.0)
     wide = Paired(data.ids, data.a, np.hstack([data.b, data.b]))
     for pairs, changes in (

@@ -80,9 +80,7 @@ def test_damage_is_found_when_a_model_is_loaded_or_listed(shelf: Path) -> None:
 
 
 @pytest.mark.parametrize("config", ["", "[]", "{}", '{"encoder": 1}', "[" * 100_000])
-def test_a_model_that_is_damaged_does_not_hide_the_sound_ones(
-    shelf: Path, capsys: pytest.CaptureFixture[str], config: str
-) -> None:
+def test_damaged_model_does_not_hide_the_others(shelf: Path, capsys: pytest.CaptureFixture[str], config: str) -> None:
     (shelf / "bad").mkdir()
     (shelf / "bad" / "config.json").write_text(config)
     assert [entry.name for entry in models.available()] == ["default", "another"]

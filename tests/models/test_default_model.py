@@ -21,7 +21,7 @@ def only_the_packages_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(catalogue.VARIABLE, raising=False)
 
 
-def test_it_is_small_and_what_its_card_says() -> None:
+def test_default_model_is_small_and_matches_its_card() -> None:
     entry = next(e for e in models.available() if e.name == models.DEFAULT)
     assert entry.bytes < 25e6
     model, card = models.load(), models.card()
@@ -33,7 +33,7 @@ def test_it_is_small_and_what_its_card_says() -> None:
     assert model.whitening is not None and model.kernel is not None
 
 
-def test_it_tells_families_apart_that_random_weights_do_not() -> None:
+def test_default_model_separates_families_better_than_random_weights() -> None:
     members = [
         (row.replace("-", "").upper(), k)
         for k, f in enumerate(read_families(EXAMPLES / "families.sto"))

@@ -59,7 +59,7 @@ def test_a_sequence_embeds_the_same_alone_and_in_any_batch(
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_residue_tells_and_no_neighbour_sequence_does(encoder: str) -> None:
+def test_gradient_depends_on_every_residue_and_on_no_other_sequence(encoder: str) -> None:
     model = small(encoder)
     first, second = sequences([40, 30])
     other = second.copy()
@@ -125,7 +125,7 @@ def test_poolings_do_not_see_padding(pooling: str) -> None:
     assert torch.allclose(model.pool(residues[1:2, :3], mask[1:2, :3]), pooled[1:2], atol=1e-5)
 
 
-def test_mean_max_first_and_generalised_mean_are_what_they_say() -> None:
+def test_mean_max_first_and_generalised_mean_follow_their_definitions() -> None:
     residues = torch.rand(2, 5, 64) + 0.1
     mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
     rows = [residues[0], residues[1, :2]]
@@ -149,7 +149,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone(
     assert a.fingerprint == b.fingerprint != c.fingerprint
 
 
-def test_a_saved_model_comes_back_whole(tmp_path) -> None:
+def test_saved_model_is_loaded_unchanged(tmp_path) -> None:
     model = small("convolutional", "attention")
     model.save(tmp_path / "model")
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["MODEL_CARD.md", "config.json", "model.safetensors"]

@@ -53,7 +53,7 @@ def test_whitening_of_power_zero_only_centres_and_singletons_take_no_part() -> N
     torch.testing.assert_close(with_one.matrix, without.matrix)
 
 
-def test_the_floor_keeps_directions_nobody_varies_in_from_being_blown_up() -> None:
+def test_floor_prevents_amplification_of_constant_directions() -> None:
     x, code, _ = relatives()
     x[:, 0] = code.double()  # members of a family agree in it to the last digit
     whitening = Whitening(6)

@@ -195,7 +195,7 @@ def test_binary_nce_asks_of_every_pair_and_of_the_noise() -> None:
         assert float(found["bound"]) == pytest.approx(float(nwj.bound(scores + 1, negatives)))
 
 
-def test_nce_is_least_where_the_score_is_the_log_ratio_whatever_the_noise() -> None:
+def test_nce_is_minimal_at_the_log_ratio_for_any_noise_ratio() -> None:
     log_ratio, everyone, _ = population()
     for ratio in (0.5, 1.0, 10.0):
         scores = log_ratio.clone().requires_grad_()
@@ -246,7 +246,7 @@ def test_infonce_with_m_negatives_is_the_cross_entropy_of_m_plus_one_candidates(
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=12), st.integers(1, 12))
-def test_at_most_m_negatives_are_kept_and_never_kin(family: list[int], m: int) -> None:
+def test_at_most_m_negatives_are_kept_and_no_homologs(family: list[int], m: int) -> None:
     negatives = Batch.of_families(torch.tensor(family)).negatives()
     kept = at_most(negatives, m)
     assert not (kept & ~negatives).any()
@@ -458,7 +458,7 @@ def test_wrong_parameters_are_usage_errors(name: str, parameters: dict[str, obje
         objective(name, **parameters)
 
 
-def test_what_cannot_be_read_is_said() -> None:
+def test_unreadable_inputs_are_errors() -> None:
     with pytest.raises(UsageError, match="total-variation"):
         objective("fgan", divergence="total-variation").bound(random_scores(), batch().negatives())
     with pytest.raises(UsageError, match="decoder"):

@@ -311,7 +311,7 @@ def slow_ahead(
 
 
 @pytest.mark.parametrize("within", [False, True])
-def test_cpc_tells_the_segment_that_follows_from_those_of_other_sequences(within: bool) -> None:
+def test_cpc_identifies_the_next_segment_among_those_of_other_sequences(within: bool) -> None:
     objective = build("cpc", context=6, steps=2, within=within)
 
     def score(k: int, context: Tensor, segment: Tensor) -> float:
@@ -324,7 +324,7 @@ def test_cpc_tells_the_segment_that_follows_from_those_of_other_sequences(within
 
 
 @pytest.mark.parametrize("critic", ["dot", "bilinear"])
-def test_cpcprot_tells_the_patch_that_follows_from_those_at_its_place(critic: str) -> None:
+def test_cpcprot_identifies_the_next_patch_among_those_at_its_position(critic: str) -> None:
     objective = build("cpcprot", critic, steps=2, first=2)
 
     def score(k: int, context: Tensor, segment: Tensor) -> float:

@@ -34,7 +34,7 @@ def test_neither_itself_nor_its_clan_nor_a_homolog_is_a_negative() -> None:
     assert allowed_pairs(summaries("", ""))[0, 1]  # no clan is no common clan
 
 
-def test_the_nearest_come_first_and_ties_are_broken_by_lot() -> None:
+def test_nearest_families_come_first_and_ties_are_random() -> None:
     rng = np.random.default_rng(0)
     found = summaries(*[f"CL{k % 4}" for k in range(12)])
     scores = rng.normal(size=(12, 12))
@@ -94,7 +94,7 @@ def test_one_family_or_one_clan_has_no_negatives(examples) -> None:
         write_negatives(families, None, "nearest")
 
 
-def test_a_model_says_what_is_near(examples, tmp_path) -> None:
+def test_hard_negatives_by_model_are_the_most_similar_families(examples, tmp_path) -> None:
     from phylocli.models.model import Model
 
     folder = Model.create(preset="tiny", seed=1).save(tmp_path / "model")

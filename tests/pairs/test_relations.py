@@ -201,7 +201,7 @@ def test_rules_of_species_that_make_no_sense_are_refused(tmp_path) -> None:
         drawn([], species_pattern="x", species=table)
 
 
-def test_a_family_without_known_species_says_what_would_help() -> None:
+def test_family_without_known_species_is_an_error_with_advice() -> None:
     family = family_of(parse("((a:1,b:1):1,c:1);"))
     with pytest.raises(EmptyBandError, match="known species") as caught:
         drawn([family], relation="orthologs")

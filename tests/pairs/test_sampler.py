@@ -142,7 +142,7 @@ def test_without_replacement_every_selection_is_equally_likely():
         assert chisquare(list(seen.values())).pvalue > 1e-4
 
 
-def test_drawing_more_than_there_are_gives_all_once():
+def test_sampling_more_than_exist_gives_all_once():
     sampler = PairSampler(parse("((a:1,b:1):1,(c:1,d:1):1);"))
     i, j, distance = sampler.draw(100, 0, 2, np.random.default_rng(0))
     assert sorted(zip(i, j, distance, strict=True)) == [(0, 1, 2.0), (2, 3, 2.0)]
@@ -159,7 +159,7 @@ def test_one_tip_is_an_error():
         PairSampler(parse("(a:1);"))
 
 
-def test_an_empty_band_is_an_error_that_tells_the_range():
+def test_empty_band_is_an_error_that_gives_the_range():
     with pytest.raises(EmptyBandError) as caught:
         PairSampler(parse("(a:0.25,b:0.5,c:1);")).draw(1, 3, 4, np.random.default_rng(0))
     assert "up to 1.5 apart" in str(caught.value)

@@ -91,7 +91,7 @@ def test_per_family_gives_equal_numbers_and_others_make_up_for_a_small_one():
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_per_sequence_follows_its_law(replace):
+def test_per_sequence_has_its_stated_distribution(replace):
     family = FAMILIES[0]
     band = in_band(family, 0.5, 1.5)
     partners = Counter(name for pair in band for name in pair)
@@ -108,7 +108,7 @@ def test_per_sequence_follows_its_law(replace):
     )
 
 
-def test_per_sequence_by_rows_follows_the_same_law_as_by_list():
+def test_per_sequence_by_rows_has_the_same_distribution_as_by_list():
     sampler = PairSampler(FAMILIES[1].require_tree(), sorted_up_to=0)
     lo, hi = sampler.quantiles([0.1, 0.5])
     listed = PerSequencePool(Draw.joined(list(UniformPool(sampler, lo, hi).chunks())), sampler.n_tips)
@@ -297,7 +297,7 @@ def test_an_unaligned_family_has_no_identity():
         drawn([family], min_identity=0.5)
 
 
-def test_an_empty_band_tells_what_the_family_has():
+def test_empty_band_error_describes_the_distances_of_the_family():
     with pytest.raises(EmptyBandError) as caught:
         drawn([FAMILIES[0]], min_dist=50)
     assert "PF1" in str(caught.value) and "half below" in str(caught.value)
@@ -305,7 +305,7 @@ def test_an_empty_band_tells_what_the_family_has():
         drawn(min_dist=50)
 
 
-def test_a_family_without_a_pair_is_passed_over_when_others_have_some():
+def test_family_without_a_pair_is_skipped_if_others_have_some():
     lonely = Family(["x"], ["AC"], accession="PF0")
     assert drawn([lonely, *FAMILIES], number=10).height == 10
     with pytest.raises(EmptyBandError, match="a pair needs two"):
@@ -343,7 +343,7 @@ def test_a_narrow_band_is_warned_of(capsys):
     assert "narrower" not in capsys.readouterr().err
 
 
-def test_the_number_of_pairs_in_the_band_is_said(capsys):
+def test_number_of_pairs_in_the_band_is_reported(capsys):
     frame = drawn(min_dist=0.5, max_dist=1.5, number=100_000)
     said = capsys.readouterr().err
     assert f"Found {len(frame)} pairs in 3 families with distance 0.5 to 1.5 substitutions per site" in said

@@ -49,7 +49,7 @@ def nearest(family, held):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_held_out_clades_have_the_size_asked_for_and_no_near_twin_outside(seed):
+def test_held_out_clades_have_the_requested_size_and_no_near_duplicate_outside(seed):
     family = make_family("PF1", 120, seed)
     held = split_clades(family, 0.2, seed)
     assert 20 <= len(held) <= 24
@@ -72,7 +72,7 @@ def test_members_without_any_difference_cannot_be_split():
     assert split_clades(family, 0.4, 0) == set()
 
 
-def test_the_seed_decides_what_is_held_out():
+def test_seed_determines_the_held_out_members():
     family = make_family("PF1", 80, 0)
     assert split_clades(family, 0.2, 3) == split_clades(family, 0.2, 3)
     assert len({frozenset(split_clades(family, 0.2, seed)) for seed in range(10)}) > 5
@@ -90,7 +90,7 @@ def test_a_share_outside_0_to_1_is_refused(fraction):
         split_clades(make_family("PF1", 5, 0), fraction, 0)
 
 
-def test_clans_never_straddle_and_families_come_near_their_shares():
+def test_clans_are_not_divided_and_family_fractions_are_close():
     shares = check_fractions((0.6, 0.2, 0.2))
     part_of = defaultdict(set)
     counts = Counter()

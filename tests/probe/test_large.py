@@ -33,7 +33,7 @@ def test_means_of_neighbours_are_scikit_learns() -> None:
     assert few[1] == pytest.approx(few[2])  # all there are
 
 
-def test_neighbours_know_what_no_line_does() -> None:
+def test_nearest_neighbours_predict_a_nonlinear_quantity() -> None:
     angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 400)
     data = items(400, bend=np.cos(4 * angle).tolist())
     circle = Embedding("e", data.ids, np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32))

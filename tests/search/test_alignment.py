@@ -44,9 +44,7 @@ class Given:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 14), st.lists(st.integers(1, 14), min_size=1, max_size=6), st.integers(1, 400))
-def test_alignments_are_those_of_brute_force_whatever_the_batch(
-    seed: int, rows: int, lengths: list[int], cells: int
-) -> None:
+def test_alignments_equal_brute_force_in_every_batch(seed: int, rows: int, lengths: list[int], cells: int) -> None:
     rng = np.random.default_rng(seed)
     gaps = Gaps(float(rng.integers(1, 6)), float(rng.integers(0, 2)))
     given_scores = Given(rng.integers(-4, 5, (5, 5)), gaps)
@@ -120,7 +118,7 @@ def test_log_odds_are_those_of_the_two_gaussian_hypotheses() -> None:
         assert found[i, j] == pytest.approx(0.5 * odds + 0.25, abs=1e-4)
 
 
-def test_what_is_fitted_tells_aligned_residues_from_others(examples: Path, tmp_path: Path) -> None:
+def test_fitted_plda_separates_aligned_from_other_residues(examples: Path, tmp_path: Path) -> None:
     model = Model.load(Model.create("convolutional", preset="tiny", seed=0).save(tmp_path / "model"))
     families = list(read_families(examples / "families.sto"))
     fitted = fit_residue_plda(model, families[:-2], members=6, dimension=24)

@@ -19,7 +19,7 @@ def table(vectors: np.ndarray, ids: list[str] | None = None) -> EmbeddingTable:
 
 
 @given(st.integers(0, 10**6), st.floats(-0.5, 0.95))
-def test_every_member_is_as_similar_to_its_representative_as_asked_for(seed: int, threshold: float) -> None:
+def test_every_member_has_the_requested_similarity_to_its_representative(seed: int, threshold: float) -> None:
     vectors = np.random.default_rng(seed).normal(size=(40, 3))
     found = cluster_embeddings(table(vectors), min_cosine=threshold)
     at = {name: row for row, name in enumerate(found["id"])}

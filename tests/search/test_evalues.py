@@ -187,7 +187,7 @@ def test_the_default_models_background_ships_with_it_and_holds_no_family_twice()
     assert shipped is not None and shipped[0].shape == (2560, 1024)  # of these weights and these sequences
 
 
-def test_rows_of_a_table_stand_in_for_a_background_if_they_are_many() -> None:
+def test_rows_of_a_large_table_replace_a_missing_background() -> None:
     rng = np.random.default_rng(4)
     assert background_of_table(table_of(cone(rng, 999))) is None
     many = table_of(cone(rng, 5000))
@@ -257,9 +257,7 @@ def test_equal_scores_of_unrelated_pairs_still_give_p_values(scores: np.ndarray)
     assert np.isfinite(found).all() and (np.diff(found) <= 0).all() and found[-1] < -10
 
 
-def test_what_is_identical_is_best_by_alignments_and_alike_alone_and_in_a_batch(
-    small_background: Path, examples: Path
-) -> None:
+def test_identical_sequences_score_best_alone_and_in_a_batch(small_background: Path, examples: Path) -> None:
     embedder = Embedder(Model.create("convolutional", preset="tiny", seed=0))
     known = background_of(embedder)
     members = [s.residues for f in read_families(examples / "families.sto") for s in f.sequences()[:2]][:12]
@@ -291,5 +289,5 @@ def test_alignment_is_phmmers_with_the_tables_size(examples: Path) -> None:
     assert np.isnan(bits[3]) or bits[3] < bits[:3].min()
 
 
-def test_stretched_cosines_end_where_a_search_tells_them_apart() -> None:
+def test_transformed_cosines_are_bounded_by_the_resolution_of_a_search() -> None:
     assert fisher_z(np.array([1.0, 2.0])) == pytest.approx([np.arctanh(1 - 2.0**-21)] * 2)

@@ -36,7 +36,7 @@ def brute_force(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.nd
     st.integers(1, 30),
     st.integers(1, 200),
 )
-def test_neighbours_are_those_of_brute_force_whatever_the_blocks(
+def test_neighbours_equal_brute_force_for_any_block_size(
     seed: int, rows: int, count: int, k: int, block: int, scores: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -134,9 +134,7 @@ def test_the_graph_finds_most_neighbours_with_their_exact_cosines(
 
 @pytest.mark.parametrize("file", ["graph", "record"])
 @pytest.mark.parametrize("how", ["empty", "cut", "one bit", "other text"])
-def test_a_graph_that_is_damaged_is_built_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, how: str
-) -> None:
+def test_damaged_graph_is_rebuilt(tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, how: str) -> None:
     vectors = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
     frame = {"id": [f"r{i}" for i in range(200)], "embedding": pl.Series(vectors, dtype=pl.Array(pl.Float32, 8))}
     pl.DataFrame(frame).write_parquet(tmp_path / "db.parquet")

@@ -51,7 +51,7 @@ def test_blast_tabular_has_twelve_columns_and_na_for_what_is_not_known(tmp_path:
 
 
 @pytest.mark.parametrize("way", ["residues", "phmmer"])
-def test_a_domain_is_found_where_it_lies(examples: Path, way: str) -> None:
+def test_domain_is_found_at_its_position(examples: Path, way: str) -> None:
     """A globin within a longer protein: its place, all of it identical; the whole globin is still the best hit."""
     globins = list(read_sequences(examples / "globins.fasta"))
     query = globins[1].residues

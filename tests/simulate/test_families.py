@@ -128,7 +128,7 @@ def test_site_patterns_under_gamma_rates_and_invariant_sites_are_felsensteins() 
     assert fits(counts, expected_frequencies)
 
 
-def test_frequencies_asked_for_are_kept() -> None:
+def test_requested_frequencies_are_used() -> None:
     pi = np.arange(1.0, 21.0) / 210
     settings = Settings(TreeModel(tips=(2, 2), height=1.0), (60_000, 60_000), frequencies=tuple(pi), indels=NO_INDELS)
     found = next(simulate(settings))
@@ -150,7 +150,7 @@ def test_moments_of_site_rates() -> None:
     assert (RateModel(math.inf).draw(5, rng) == 1).all()
 
 
-def test_motifs_stand_anywhere_alike_and_never_overlap() -> None:
+def test_motif_positions_are_uniform_and_never_overlap() -> None:
     rng = np.random.default_rng(5)
     motifs = Motifs(2, 3)
     seen = {}
@@ -228,7 +228,7 @@ def test_lengths_and_survivors_follow_their_closed_forms(insertion: float, delet
         assert fits(np.bincount(inserted, minlength=51)[1:], model.weights)
 
 
-def test_laws_of_lengths() -> None:
+def test_distributions_of_indel_lengths() -> None:
     power = IndelModel(distribution="power", parameter=2.0, longest=10)
     np.testing.assert_allclose(power.weights[3] / power.weights[0], 1 / 16)
     assert IndelModel(distribution="geometric", parameter=2.5, longest=1000).mean == pytest.approx(2.5)

@@ -35,7 +35,7 @@ def test_the_interval_covers_the_truth_about_nineteen_times_in_twenty() -> None:
     assert 0.89 <= hits / 200 <= 0.99
 
 
-def test_groups_are_drawn_whole() -> None:
+def test_whole_groups_are_resampled() -> None:
     groups = np.array([5, 5, 5, 2, 2, 9])
     for index in resamples(6, 200, 0, groups):
         counts = np.bincount(index, minlength=6)
@@ -43,7 +43,7 @@ def test_groups_are_drawn_whole() -> None:
         assert counts[0] + counts[3] + counts[5] == 3
 
 
-def test_drawing_groups_widens_the_interval_of_items_that_are_alike_within_groups() -> None:
+def test_resampling_groups_widens_the_interval_of_correlated_items() -> None:
     rng = np.random.default_rng(0)
     items = np.repeat(rng.normal(size=20), 25)
     groups = np.repeat(np.arange(20), 25)

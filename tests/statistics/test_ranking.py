@@ -45,7 +45,7 @@ def test_without_both_kinds_there_is_no_area() -> None:
     assert np.isnan(Ranked([], [], np.arange(0), 0).average_precision())
 
 
-def test_the_mean_over_classes_leaves_out_classes_that_nobody_has() -> None:
+def test_mean_over_classes_excludes_empty_classes() -> None:
     rng = np.random.default_rng(2)
     truth = rng.random((80, 4)) < 0.3
     truth[:, 2] = False

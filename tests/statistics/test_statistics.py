@@ -46,7 +46,7 @@ def test_effective_rank_agrees_with_the_singular_value_decomposition(shape: tupl
 # Identity
 
 
-def test_identity_has_the_denominator_that_is_asked_for() -> None:
+def test_identity_has_the_requested_denominator() -> None:
     assert identity("MKVLAAGIVG", "MKVLAAGIVG") == identity("MKVLAAGIVG", "MKVLAAGIVG", of="shorter") == 1
     assert identity("MKVLAAGIVG", "VLAAGI") == identity("MKVLAAGIVG", "VLAAGI", of="shorter") == 1  # end gaps are free
     assert identity("MKVLAAGIVG", "MKVLWAGIVG") == pytest.approx(0.9)

@@ -55,7 +55,7 @@ def damage(path: Path) -> None:
 # ---- in and out ----
 
 
-def test_stockholm_of_many_records_goes_in_and_out_unchanged(full: Store, examples: Path, tmp_path: Path) -> None:
+def test_stockholm_of_many_records_is_imported_and_exported_unchanged(full: Store, examples: Path, tmp_path: Path) -> None:
     assert export_families(full, tmp_path / "out.sto") == 14
     originals = {f.accession: f for f in read_families(examples / "families.sto")}
     copies = {f.accession: f for f in read_families(tmp_path / "out.sto")}
@@ -71,7 +71,7 @@ def test_export_as_fasta_is_without_gaps(full: Store, tmp_path: Path) -> None:
     assert [s.residues for s in found] == [s.residues for s in full.read("PF01073").sequences()]
 
 
-def test_what_is_there_stays_unless_it_is_to_be_replaced(full: Store, examples: Path) -> None:
+def test_existing_families_are_kept_unless_replaced(full: Store, examples: Path) -> None:
     before = full.family_path("PF00042").stat().st_mtime_ns
     assert import_families([examples / "families.sto"], full) == 0
     assert full.family_path("PF00042").stat().st_mtime_ns == before
@@ -154,7 +154,7 @@ def test_another_family_of_a_name_that_is_there_is_not_called_the_same(
     assert store.read("x").rows[0] == "MK-A"
 
 
-def test_a_record_that_is_not_sound_does_not_stop_the_others(store: Store, tmp_path: Path) -> None:
+def test_invalid_record_does_not_stop_an_import(store: Store, tmp_path: Path) -> None:
     bad = ["x MKA\nx MKC\n", "x MKA\ny MK\n", "x MKA b\n", "x MKA\n#=GC RF xx\n"]
     text = "".join(
         record(f"#=GF ID good{i}\n", "A") + f"# STOCKHOLM 1.0\n#=GF ID bad{i}\n{rows}//\n" for i, rows in enumerate(bad)
@@ -204,7 +204,7 @@ def test_a_record_that_is_cut_short_is_refused_and_those_before_it_stay(
     report_findings(verify_store(store))
 
 
-def test_a_release_on_disk_goes_in_as_if_fetched(standin: Standin, store: Store, tmp_path: Path) -> None:
+def test_release_on_disk_is_imported_as_if_fetched(standin: Standin, store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "Pfam38.2"
     folder.mkdir()
     for name, data in standin.files().items():
@@ -222,7 +222,7 @@ def test_a_release_on_disk_goes_in_as_if_fetched(standin: Standin, store: Store,
         import_families([folder], Store(tmp_path / "third"))
 
 
-def test_a_decompressed_release_on_disk_goes_in_too(standin: Standin, store: Store, tmp_path: Path) -> None:
+def test_decompressed_release_on_disk_is_imported(standin: Standin, store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "Pfam38.2"
     folder.mkdir()
     (folder / "Pfam-A.seed").write_bytes(gzip.decompress(standin.files()["Pfam-A.seed.gz"]))
@@ -233,7 +233,7 @@ def test_a_decompressed_release_on_disk_goes_in_too(standin: Standin, store: Sto
 # ---- looking ----
 
 
-def test_the_inventory_tells_what_the_records_say(full: Store, tmp_path: Path) -> None:
+def test_inventory_matches_the_records(full: Store, tmp_path: Path) -> None:
     family = full.read("PF01073")
     family.tree = NewickTree("(" + ",".join(f"'{name}':1" for name in family.ids) + ");")
     full.write(family, "tree", {})
@@ -303,7 +303,7 @@ def corrupt(store: Store, how: str) -> Path:
 @pytest.mark.parametrize(
     "how", ["a flipped bit", "cut short", "empty", "another family", "a member too few", "a tree of others"]
 )
-def test_what_is_damaged_is_found_and_can_be_removed(full: Store, how: str) -> None:
+def test_damaged_files_are_found_and_can_be_removed(full: Store, how: str) -> None:
     path = corrupt(full, how)
     found = verify_store(full)
     assert found
@@ -339,7 +339,7 @@ def test_leftovers_of_a_killed_run_are_named_when_they_are_old(full: Store) -> N
 # ---- removing ----
 
 
-def test_what_is_removed_is_gone_with_all_that_was_beside_it(standin: Standin, store: Store) -> None:
+def test_removed_families_leave_no_files(standin: Standin, store: Store) -> None:
     fetch_release(store=store, policy=Policy().scaled(0.001))
     assert remove_families(store, accessions=["PF00076"], clans=["CL0090"]) == 2
     assert not [p for p in store.root.rglob("*") if p.name.startswith(("PF00076.", "PF00042."))]

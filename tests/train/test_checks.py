@@ -38,7 +38,7 @@ def resolved(**changes: Any) -> None:
         ({"view.crop.min_fraction": 2.0}, "min_fraction"),
     ],
 )
-def test_what_no_plugin_takes_is_a_usage_error_before_a_run_starts(changes: dict[str, Any], message: str) -> None:
+def test_parameters_unknown_to_plugins_are_usage_errors_before_a_run(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolved(**changes)
     assert message in str(caught.value)

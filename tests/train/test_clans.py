@@ -161,7 +161,7 @@ def test_a_whitening_to_fewer_features_and_one_for_which_there_are_too_few_famil
         ({"encoder.start": "default", "encoder.average_coefficient": 1.5}, "average_coefficient must be at most 1"),
     ],
 )
-def test_what_could_not_be_fitted_at_the_end_is_refused_at_the_start(
+def test_impossible_final_fits_are_refused_at_the_start(
     changes: dict[str, Any], what: str, stockholm: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=what):

@@ -142,7 +142,7 @@ TINY: dict[str, Any] = {
 }
 
 
-def test_a_run_goes_on_from_the_older_checkpoint_and_without_its_damaged_metrics(
+def test_run_resumes_from_an_older_checkpoint_without_damaged_metrics(
     stockholm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
 ) -> None:
     whole = tmp_path / "whole"
@@ -172,9 +172,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_takes_no_checkpoint_ends_a_run_with_what_to_do_and_what_is_there(
-    stockholm: Path, tmp_path: Path, one_thread: None
-) -> None:
+def test_full_disk_ends_a_run_with_advice_and_the_last_checkpoint(stockholm: Path, tmp_path: Path, one_thread: None) -> None:
     run = tmp_path / "run"
     open_compiled([stockholm])
     with no_file_larger_than(100_000), pytest.raises(OutputError) as caught:

@@ -55,7 +55,7 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> None:
     monkeypatch.setattr(divergence, "check_finite", check)
 
 
-def test_rollback_goes_on_from_the_last_checkpoint_at_half_the_rate(
+def test_rollback_resumes_from_the_last_checkpoint_at_half_the_rate(
     families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = train(families, tmp_path / "plain", 8)

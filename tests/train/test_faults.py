@@ -39,7 +39,7 @@ def settings(**changes: Any) -> dict[str, Any]:
     return TrainConfig.of(None, {"recipe": "simclr", **nested({**SMALL, **changes})})
 
 
-def test_weights_move_by_less_than_bfloat16_can_tell(families: Path, tmp_path: Path) -> None:
+def test_weight_updates_are_below_bfloat16_resolution(families: Path, tmp_path: Path) -> None:
     """Weights kept in bfloat16 stand still at small rates: 0.1 has neighbours 0.0005 away."""
     changes = {**SMALL, "precision": "bf16", "optimiser.learning_rate": 1e-6, "optimiser.warmup": 0.0}
     train_model([families], tmp_path / "run", steps=2, device="cpu", settings={**changes, "checkpoints.every": 1})
@@ -72,7 +72,7 @@ def test_a_maximum_length_holds_and_without_one_nothing_is_cut(families: Path) -
         assert max(map(len, pairs.a + pairs.b)) == max(seen) == longest
 
 
-def test_no_family_comes_twice_into_a_batch_that_could_do_without(families: Path) -> None:
+def test_no_family_occurs_twice_in_a_batch_unnecessarily(families: Path) -> None:
     corpus = load_corpus([families], settings())
     for step in range(20):
         chosen = corpus.batch(step).family
@@ -138,7 +138,7 @@ def test_no_loss_builds_a_vector_for_every_pair_of_pairs(name: str) -> None:
     assert 0 < largest.numbers <= max(weights, 2 * n * dimension, 4 * (2 * n) ** 2) < n * n * dimension / 4
 
 
-def test_the_optimiser_goes_on_with_its_own_state_or_not_at_all(families: Path, tmp_path: Path) -> None:
+def test_optimiser_state_must_match_when_resuming(families: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train_model([families], whole, steps=4, device="cpu", settings={**SMALL, "checkpoints.every": 2})
     shutil.copytree(whole, cut)

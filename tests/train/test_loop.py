@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_model_and_its_config_reproduces_it(familie
     assert Model.load(again).fingerprint == first
 
 
-def test_training_tells_held_out_members_apart_better_than_it_began(families: Path, tmp_path: Path) -> None:
+def test_training_improves_retrieval_of_held_out_members(families: Path, tmp_path: Path) -> None:
     settings = {**SMALL, "validation.every": 1, "view.name": "phylogenetic"}
     train_model([families], tmp_path / "run", steps=60, device="cpu", settings=settings)
     metrics = pl.read_parquet(tmp_path / "run" / "metrics.parquet")
@@ -124,7 +124,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["simclr", "moco-v2"])
-def test_a_killed_run_goes_on_exactly(recipe: str, families: Path, tmp_path: Path) -> None:
+def test_killed_run_resumes_exactly(recipe: str, families: Path, tmp_path: Path) -> None:
     whole = command(families, tmp_path / "whole", "--recipe", recipe)
     said = whole.communicate()[1].decode()
     assert whole.returncode == 0, said
@@ -170,7 +170,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(familie
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 130)])
-def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_says_how_to_go_on(
+def test_stopped_run_saves_a_checkpoint_and_prints_the_resume_command(
     number: signal.Signals, code: int, families: Path, tmp_path: Path
 ) -> None:
     process = command(families, tmp_path / "run", "--steps", "100000")
@@ -221,7 +221,7 @@ def test_damaged_checkpoint_is_skipped_and_pickles_are_never_loaded(
     assert capsys.readouterr().err.count("is damaged and is skipped") == 2
 
 
-def test_a_finished_run_is_not_trained_again_but_its_model_is_mended(families: Path, tmp_path: Path) -> None:
+def test_finished_run_is_not_trained_again_but_its_model_is_restored(families: Path, tmp_path: Path) -> None:
     model = train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL)
     fingerprint = Model.load(model).fingerprint
     before = (tmp_path / "run" / "metrics.parquet").stat().st_mtime_ns

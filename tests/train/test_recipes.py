@@ -48,7 +48,7 @@ def test_assignments_read_as_toml_else_as_a_word(text: str, expected: tuple) -> 
 
 
 @pytest.mark.parametrize("text", ["steps", "=3", ""])
-def test_what_is_no_assignment_is_a_usage_error(text: str) -> None:
+def test_text_that_is_not_an_assignment_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="key=value"):
         parse_assignment(text)
 
@@ -82,7 +82,7 @@ def trees(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", recipes.names())
-def test_every_recipe_learns_what_no_collapsed_encoder_could(recipe: str, trees: Path, tmp_path: Path) -> None:
+def test_every_recipe_beats_the_loss_of_a_collapsed_encoder(recipe: str, trees: Path, tmp_path: Path) -> None:
     steps, run = 200, tmp_path / "run"
     changes = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.every": steps, "precision": "fp32"}
     train_model([trees], run, recipe=recipe, steps=steps, device="cpu", settings=changes)

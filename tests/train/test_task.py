@@ -48,7 +48,7 @@ def made(recipe: str, families: Path, **changes: Any) -> tuple[ContrastiveTask, 
 
 
 @pytest.mark.parametrize("recipe", ASKING)
-def test_a_resumed_run_goes_on_exactly(recipe: str, families: Path, tmp_path: Path) -> None:
+def test_resumed_run_continues_exactly(recipe: str, families: Path, tmp_path: Path) -> None:
     changes = {"objective.queue": 24, "encoder.parameters.dropout": 0.1} if recipe in ("moco-v2", "swav") else {}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train_model([families], whole, recipe=recipe, steps=6, device="cpu", settings={**SMALL, **changes})
@@ -115,7 +115,7 @@ def test_residues_come_in_the_order_of_the_sequences(families: Path) -> None:
         assert torch.allclose(a[i], alone.mean(0), atol=1e-5)
 
 
-def test_further_views_are_drawn_for_those_that_ask(families: Path, tmp_path: Path) -> None:
+def test_further_views_are_sampled_for_objectives_that_need_them(families: Path, tmp_path: Path) -> None:
     task, corpus = made("swav", families)
     pairs = corpus.batch(0)
     assert len(pairs.more) == 4 and all(len(view) == 12 for view in pairs.more)

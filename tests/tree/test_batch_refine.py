@@ -126,7 +126,7 @@ def test_columns_and_members_without_residues() -> None:
     assert sorted(rest.require_tree().tip_names()) == sorted(family.ids[1:])
 
 
-def test_what_cannot_be_refined(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trees_that_cannot_be_refined_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     family = family_of(8, 40, 5)
     with pytest.raises(BadInputError, match="has no tree"):
         list(refine_many([family]))

@@ -76,7 +76,7 @@ def test_svg_holds_the_names_as_text_and_does_not_change(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF")])
-def test_other_formats_are_what_their_suffix_says(suffix: str, magic: bytes, tmp_path: Path) -> None:
+def test_other_formats_follow_the_suffix(suffix: str, magic: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"tree{suffix}"
     draw_file(TREE, path)
     assert path.read_bytes().startswith(magic)
@@ -98,11 +98,11 @@ def test_a_suffix_that_is_no_picture_is_a_usage_error() -> None:
     check_target("-")
 
 
-def test_scale_bars_are_round_and_at_most_a_fifth() -> None:
+def test_scale_bars_have_round_lengths_of_at_most_a_fifth() -> None:
     assert [scale_length(x) for x in (1.0, 5.0, 9.9, 0.02, 0.0)] == pytest.approx([0.2, 1.0, 1.0, 0.002, 0.0])
 
 
-def test_support_stands_on_its_branch_where_there_is_room(tmp_path: Path) -> None:
+def test_support_is_drawn_on_its_branch_if_there_is_room(tmp_path: Path) -> None:
     tree = parse("((a:1,b:1)97.2:2,((c:1,d:1)50:0.01,(e:1,f:3)Clade:2)80/0.9:3,g:7);")
     text = draw_text(tree, width=100)
     assert "─97.2─┬─" in text

@@ -75,7 +75,7 @@ def test_engines_find_the_true_tree_of_long_sequences(engine: str) -> None:
     assert "root midpoint" in done.notes[-1]
 
 
-def test_every_engine_says_what_it_did() -> None:
+def test_every_engine_describes_its_method() -> None:
     family, _ = simulated(8, 200)
     bme = infer_one(family, engine="bme").notes[-1]
     assert bme.startswith("tree BME+NNI, scikit-bio ")
@@ -145,7 +145,7 @@ def test_few_nearly_identical_members_keep_their_distances_with_veryfasttree(n: 
 
 
 @pytest.mark.needs("veryfasttree")
-def test_a_scale_of_lengths_that_nothing_determines_is_taken_back_and_said() -> None:
+def test_undetermined_length_scale_is_removed_and_noted() -> None:
     rows = [
         "MKVLAAGIVGLCAKEWTYNQ",
         "MKVLAAGIVGLCAKEWTYNX",
@@ -237,7 +237,7 @@ def test_low_coverage_is_left_out_on_request(capsys: pytest.CaptureFixture[str])
     assert "coverage under 0.5" in capsys.readouterr().err
 
 
-def test_fragments_that_share_no_column_are_placed_by_way_of_others() -> None:
+def test_fragments_without_common_columns_are_placed_through_others() -> None:
     family, _ = simulated(6, 200, seed=2)
     rows = list(family.rows)
     rows[0] = rows[0][:100] + "-" * 100
@@ -248,7 +248,7 @@ def test_fragments_that_share_no_column_are_placed_by_way_of_others() -> None:
         assert np.isfinite(list(distances(done.require_tree()).values())).all()
 
 
-def test_only_match_columns_count_unless_all_are_asked_for() -> None:
+def test_only_match_columns_are_used_unless_all_are_requested() -> None:
     rows = ["ACDEFGHIKLww", "ACDEFGHIKV..", "ACDEFGHIRVkk", "ACDEFGHVKVww"]
     by_match = infer_one(Family(list("abcd"), rows, column_features={"RF": "xxxxxxxxxx.."}), min_overlap=1)
     without = infer_one(Family(list("abcd"), [row[:10] for row in rows]), min_overlap=1)
@@ -293,7 +293,7 @@ def hostile_names(n: int) -> list[str]:
 
 
 @pytest.mark.parametrize("engine", ["bme", "nj", VERYFASTTREE])
-def test_hostile_names_come_through_engines_and_files(engine: str, tmp_path: Path) -> None:
+def test_hostile_names_are_preserved_by_engines_and_files(engine: str, tmp_path: Path) -> None:
     names = hostile_names(1000)
     assert len(names) == 1000
     rng = np.random.default_rng(0)
@@ -397,7 +397,7 @@ def test_single_precision_of_large_families_gives_the_same_tree(engine: str, mon
 
 
 @pytest.mark.parametrize("engine", ["bme", "nj", VERYFASTTREE])
-def test_every_engine_keeps_to_the_time_and_the_other_families_go_on(engine: str) -> None:
+def test_every_engine_respects_the_timeout_and_other_families_continue(engine: str) -> None:
     small, large = simulated(3, 30)[0], simulated(2000, 200)[0]
     failures = Failures()
     done = list(infer_trees([small, large, small], engine=engine, timeout=1, failures=failures))
@@ -428,7 +428,7 @@ def test_one_bad_family_stops_only_itself() -> None:
         list(infer_trees(three()))
 
 
-def test_processes_give_what_one_gives_in_the_same_order_whatever_the_order_of_members() -> None:
+def test_results_do_not_depend_on_processes_or_the_order_of_members() -> None:
     one, two = Failures(), Failures()
     alone = list(infer_trees(three(), failures=one))
     turned = (replace(family, ids=family.ids[::-1], rows=family.rows[::-1]) for family in three())
@@ -527,7 +527,7 @@ def test_piqtree_finds_what_iqtree_finds(tmp_path: Path, monkeypatch: pytest.Mon
     assert "by piqtree" in infer_one(short, engine="iqtree", model="auto").notes[-1]
 
 
-def test_iqtree_output_is_read_and_its_lack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_iqtree_output_is_read_and_missing_output_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     family, _ = simulated(4, 50)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(iqtree, "packaged", lambda: False)

@@ -181,7 +181,7 @@ def test_pairs_and_clades_of_a_seed_do_not_depend_on_the_order_of_members() -> N
     assert split_clades(first, 0.3, seed=1) == split_clades(second, 0.3, seed=1)
 
 
-def test_the_members_that_stand_for_a_family_do_not_depend_on_their_order() -> None:
+def test_representative_members_do_not_depend_on_their_order() -> None:
     family = gappy(50, 60, 6)
     summaries = [FamilySummary.of(each, profile=False) for each in (family, shuffled(family, 1))]
     assert summaries[0].members == summaries[1].members

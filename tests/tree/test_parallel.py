@@ -55,7 +55,7 @@ def dawdle(family: Family, seconds: float) -> Family:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_family_over_its_time_fails_and_the_rest_go_on(jobs: int) -> None:
+def test_family_that_times_out_fails_and_the_others_continue(jobs: int) -> None:
     results = list(ordered_map(dawdle, families(3), 30.0, jobs, timeout=0.5))
     assert [type(result) for _, result in results] == [Family, PhylocliError, Family]
     assert str(results[1][1]) == "PF1: stopped after 0.5 s\nfix: raise --timeout"
@@ -76,7 +76,7 @@ def test_a_time_limit_leaves_no_alarm_behind() -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-def test_an_alarm_of_the_caller_goes_on_after_a_time_limit() -> None:
+def test_alarm_of_the_caller_continues_after_a_timeout() -> None:
     before = signal.signal(signal.SIGALRM, lambda signum, frame: None)
     signal.setitimer(signal.ITIMER_REAL, 50.0)
     try:

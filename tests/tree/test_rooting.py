@@ -115,7 +115,7 @@ def test_an_outgroup_that_is_not_monophyletic_is_warned_of_and_still_roots(capsy
     assert "not monophyletic" in capsys.readouterr().err
 
 
-def test_what_cannot_root_is_an_error() -> None:
+def test_invalid_rootings_are_errors() -> None:
     tree = parse("(a:1,b:1,c:1);")
     with pytest.raises(BadInputError, match="'x' is not in the tree"):
         root(tree, outgroup={"x"})
@@ -165,7 +165,7 @@ def test_support_stays_with_its_split_wherever_the_root_goes(n: int, seed: int) 
         assert {tree.names[node] for node in others} <= {""}
 
 
-def test_names_of_clades_that_are_none_any_more_are_dropped() -> None:
+def test_names_of_clades_that_no_longer_exist_are_dropped() -> None:
     tree = parse("((a:1,b:1)Left:1,((c:1,d:1)Inner:1,e:1)Right:1,f:1);")
     assert reroot(tree, tree.names.index("c"), 0.5).to_newick() == "(c:0.5,(d:1,(e:1,((a:1,b:1)Left:1,f:1):1):1):0.5);"
 

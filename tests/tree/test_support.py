@@ -351,7 +351,7 @@ def test_splits_of_many_tips_do_not_mix() -> None:
 
 
 @pytest.mark.parametrize("text", ["bootstraps", "alrt=", "alrt=0", "alrt=many", "abayes=5", "bootstrap=-3"])
-def test_measures_that_are_none(text: str) -> None:
+def test_unknown_support_measures_are_usage_errors(text: str) -> None:
     with pytest.raises(UsageError):
         parse_support(text)
 

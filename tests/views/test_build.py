@@ -30,7 +30,7 @@ def test_pairs_of_members_come_with_their_patristic_distance():
     assert {("a", "c"), ("c", "a")} <= set(ids)  # either member comes first
 
 
-def test_the_band_may_be_relative_and_the_law_another():
+def test_band_may_be_relative_and_the_scheme_another():
     median = 0.75  # of 0.3, 0.5, 0.7, 0.8, 1.0, 1.1
     settings = {"min_dist": 0.9, "max_dist": 1.1, "unit": "relative", "scheme": "log-distance"}
     _, _, distance = (
@@ -77,7 +77,7 @@ def test_transforms_act_on_both_views_independently_and_add_their_distance():
     assert any(x.tolist() != y.tolist() for x, y in zip(a, b, strict=True))
 
 
-def test_drawing_never_changes_the_family():
+def test_sampling_does_not_change_the_family():
     prepared = views.build("phylogenetic+substitution+masking+crop").prepare(family())
     before = {s.residues for s in family().sequences()}
     prepared.draw(200, np.random.default_rng(0))
@@ -101,7 +101,7 @@ def test_drawing_never_changes_the_family():
         ("phylogenetic", {"phylogenetic": {"unit": "years"}}, "relative"),
     ],
 )
-def test_what_cannot_be_built_is_said(spec, parameters, says):
+def test_invalid_compositions_are_usage_errors(spec, parameters, says):
     with pytest.raises(UsageError) as caught:
         views.build(spec, parameters)
     assert says in str(caught.value)
@@ -138,7 +138,7 @@ def test_crops_have_the_lengths_and_places_they_should():
     assert len(crop.make(min_fraction=0.1, max_fraction=0.1, min_length=300)(tokens, rng)) == 100
 
 
-def test_masking_hides_the_share_that_was_asked_for():
+def test_masking_hides_the_requested_fraction():
     tokens = encode_tokens("ACDEFGHIKL" * 1000)
     result = views.build("masking", {"masking": {"fraction": 0.3}}).transforms[0](tokens, np.random.default_rng(0))
     hidden = result == MASK

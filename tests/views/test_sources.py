@@ -153,7 +153,7 @@ def test_the_ancestor_of_equal_members_is_what_they_are():
         assert decode_tokens(tokens) == "MKVLWGI"
 
 
-def test_ancestor_pairs_lie_as_far_apart_as_they_say():
+def test_ancestor_pairs_have_the_stated_distance():
     prepared = views.build("ancestor", {"ancestor": {"min_dist": 0.2, "max_dist": 0.5}}).prepare(toy())
     a, b, distance = prepared.draw(200, np.random.default_rng(0))
     assert sorted({round(d, 9) for d in distance.tolist()}) == [0.2, 0.3, 0.4, 0.5]
@@ -177,7 +177,7 @@ def test_simulated_branches_follow_lg_gamma():
         assert chisquare(counts, counts.sum() * probabilities / probabilities.sum()).pvalue > 1e-4
 
 
-def test_indels_come_at_their_rate_in_both_directions():
+def test_indels_occur_at_their_rates():
     view = simulated.make(indel_rate=0.05)
     rng = np.random.default_rng(0)
     tokens = encode_tokens("A" * 400)
@@ -259,7 +259,7 @@ def test_views_of_columns_need_an_alignment(name):
         views.build(name).prepare(family)
 
 
-def test_a_family_without_match_columns_is_refused_before_it_is_drawn_from():
+def test_family_without_match_columns_is_refused_before_sampling():
     family = Family(["a", "b", "c"], ["A--", "-C-", "--D"], accession="PF", tree=NewickTree("(a:1,b:1,c:1);"))
     with pytest.raises(BadInputError, match="no match column"):
         views.build("hmm-emission").prepare(family)
@@ -268,7 +268,7 @@ def test_a_family_without_match_columns_is_refused_before_it_is_drawn_from():
 # --- parts of one sequence
 
 
-def test_spans_lie_within_their_sequence_and_near_each_other():
+def test_spans_are_within_their_sequence_and_near_each_other():
     tokens = np.arange(200, dtype=np.uint8)
     family = Family(["a"], ["A" * 200], accession="PF")
     prepared = spans.make(min_length=10, max_length=90).prepare(family)

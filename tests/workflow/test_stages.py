@@ -40,7 +40,7 @@ def test_a_stage_runs_once_and_again_when_something_changed(tmp_path):
     assert not any(resuming for _, resuming in log)
 
 
-def test_a_stage_that_was_broken_off_is_told_so(tmp_path):
+def test_interrupted_stage_is_marked_as_resuming(tmp_path):
     source, target = tmp_path / "in", tmp_path / "out"
     source.write_text("one")
     log: list[tuple[str, bool]] = []
@@ -92,7 +92,7 @@ def test_files_are_relative_to_the_configuration(tmp_path):
         ('families = ["a"]\n[holdout]\nfraction = 1.5', UsageError, "run.toml: holdout.fraction must be below 1, not 1.5"),
     ],
 )
-def test_mistakes_in_a_configuration_are_named(tmp_path, text, error, said):
+def test_errors_in_a_configuration_are_reported(tmp_path, text, error, said):
     with pytest.raises(error, match=said):
         load(write(tmp_path, text))
 
@@ -256,7 +256,7 @@ def test_the_configuration_that_a_run_writes_gives_the_same_run(tmp_path):
     assert load(tmp_path / "again.toml") == config
 
 
-def test_a_run_on_nucleotides_says_what_its_trees_cannot_be(tmp_path):
+def test_run_on_nucleotides_refuses_amino_acid_models(tmp_path):
     text = 'alphabet = "dna"\nfamilies = ["PF00042"]\n'
     (tmp_path / "run.toml").write_text(text)
     with pytest.raises(UsageError, match="amino acid substitution model"):

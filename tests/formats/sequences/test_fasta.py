@@ -60,12 +60,12 @@ def test_hostile_ids_survive(tmp_path, name):
         (b">a\nAC\n>a\nAD\n", "line 3.*'a' occurs twice"),
     ],
 )
-def test_what_is_no_fasta_is_refused_with_the_place(tmp_path, data, said):
+def test_invalid_fasta_is_refused_with_its_position(tmp_path, data, said):
     with pytest.raises(BadInputError, match=said):
         list(fasta.read(write(tmp_path, data)))
 
 
-def test_damaged_compression_is_said(tmp_path):
+def test_damaged_compression_is_an_error(tmp_path):
     whole = gzip.compress(b">a\n" + bytes(np.random.default_rng(0).choice(list(b"ACDEFG"), 50_000)) + b"\n")
     with pytest.raises(BadInputError, match="damaged or end too early"):
         list(fasta.read(write(tmp_path, whole[: len(whole) // 2])))

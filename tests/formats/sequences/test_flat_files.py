@@ -71,7 +71,7 @@ def test_fastq_is_read_compressed_or_not_on_any_number_of_lines(tmp_path: Path) 
         (b"LOCUS       X          100 aa            linear   UNK\nDEFINITION  x\n//\n", "not GenBank"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, data: bytes, message: str) -> None:
+def test_errors_give_their_position(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(BadInputError, match=message):
         list(read_sequences(tmp_path / "x"))

@@ -31,7 +31,7 @@ def hold(folder: Path, *name: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_second_process_is_refused_and_told_which_one_is_at_work_until_that_one_is_killed(tmp_path: Path) -> None:
+def test_second_process_is_refused_and_names_the_running_one(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with hold(folder) as process:
         try:
@@ -82,7 +82,7 @@ def test_locks_of_other_names_in_one_folder_are_held_at_once_and_leave_temporary
         process.kill()
 
 
-def test_temporary_files_of_a_run_within_the_folder_that_has_a_lock_of_its_own_stay(tmp_path: Path) -> None:
+def test_temporary_files_in_subfolders_with_their_own_lock_are_kept(tmp_path: Path) -> None:
     inner = tmp_path / "run"
     with locks.exclusive(inner):
         part = inner / ".metrics.parquet.part"
@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_way_out(tmp_path: Path)
         locks.waiting(tmp_path / "file" / "lock", "works").__enter__()
 
 
-def test_those_who_wait_come_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waiting_processes_take_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = (
         "import sys, time\nfrom phylocli.formats.streams import locks\n"
         "with locks.waiting(sys.argv[1], 'counts'):\n"

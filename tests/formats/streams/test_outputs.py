@@ -27,7 +27,7 @@ def write(path, text="new"):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_link_stays_a_link_and_what_it_points_at_is_written(tmp_path, there):
+def test_symbolic_link_is_kept_and_its_target_is_written(tmp_path, there):
     (tmp_path / "real").mkdir()
     target, link = tmp_path / "real" / "x", tmp_path / "link"
     if there:
@@ -191,7 +191,7 @@ def ordinary_user(tmp_path):
         os.seteuid(0)
 
 
-def test_read_only_places_are_explained_and_what_is_there_stays(tmp_path, ordinary_user):
+def test_read_only_folders_are_explained_and_contents_unchanged(tmp_path, ordinary_user):
     folder, path = tmp_path / "sealed", tmp_path / "sealed" / "x"
     folder.mkdir()
     path.write_text("old")
@@ -248,7 +248,7 @@ with (streams.atomic_directory if folder else streams.atomic_path)(sys.argv[1]) 
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_a_killed_run_has_left_is_used_by_the_next(tmp_path, kind):
+def test_leftovers_of_a_killed_run_are_reused(tmp_path, kind):
     path = tmp_path / "out"
     killed = subprocess.run([sys.executable, "-c", KILLED, str(path), kind], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -261,7 +261,7 @@ def test_what_a_killed_run_has_left_is_used_by_the_next(tmp_path, kind):
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_a_folder_set_aside_by_a_killed_run_comes_back(tmp_path):
+def test_folder_moved_by_a_killed_run_is_restored(tmp_path):
     """Killed between the two renames that put the new folder into the place of the old one."""
     (tmp_path / ".model.old").mkdir()
     (tmp_path / ".model.old" / "weights").write_text("old")

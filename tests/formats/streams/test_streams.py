@@ -90,7 +90,7 @@ def test_standard_input_has_a_checksum(monkeypatch):
     assert [(i.name, i.bytes, i.sha256) for i in inputs] == [("standard input", len(data), hashlib.sha256(data).hexdigest())]
 
 
-def test_provenance_says_what_went_in(tmp_path):
+def test_provenance_lists_the_inputs(tmp_path):
     source, target = tmp_path / "in.fasta", tmp_path / "out"
     source.write_text(">a\nAC\n")
     with streams.recording_inputs():
@@ -190,7 +190,7 @@ def test_decompression_bomb_is_refused_before_it_fills_memory(tmp_path, pack, mo
         tracemalloc.stop()
 
 
-def test_what_a_pipe_holds_is_read_without_waiting_for_its_end():
+def test_data_in_a_pipe_are_read_without_waiting_for_its_end():
     reader, writer = os.pipe()
     os.write(writer, b"# STOCKHOLM 1.0\na AC\n//\n# STOCK")
     with os.fdopen(writer, "wb"), streams.open_input(f"/dev/fd/{reader}") as stream:
@@ -228,7 +228,7 @@ def test_any_bytes_are_decoded_or_refused(data):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
-def test_utf8_comes_back_as_it_was(text):
+def test_utf8_is_preserved(text):
     assert streams.decode_text(text.encode("utf-8-sig")) == text
 
 

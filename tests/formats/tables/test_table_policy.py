@@ -213,7 +213,7 @@ def test_index_columns_are_never_features_and_ids_only_where_they_are_text(name:
     assert id_column(gene, "t").column == "gene"
 
 
-def test_ids_are_found_by_name_by_place_or_by_what_the_user_says() -> None:
+def test_ids_are_found_by_name_position_or_option() -> None:
     table = schema(gene=pl.String, Accession=pl.String, d0=pl.Float64)
     assert id_column(table, "t").column == "Accession"
     assert id_column(table, "t", ColumnOptions.of("gene")).column == "gene"
@@ -242,7 +242,7 @@ FLOAT, VECTOR = pl.Float64(), pl.List(pl.Float32)
         ({"esm": VECTOR, "mass": FLOAT}, (), ["esm"]),
     ],
 )
-def test_features_are_vectors_or_numbered_columns_or_what_the_user_says(
+def test_features_are_vectors_or_numbered_columns_or_named_by_the_user(
     kinds: dict[str, pl.DataType], options: tuple[str, ...], chosen: list[str]
 ) -> None:
     table = pl.Schema({"id": pl.String, **kinds})
@@ -261,7 +261,7 @@ def test_features_are_vectors_or_numbered_columns_or_what_the_user_says(
         ({"d0": FLOAT}, ("e*",), UsageError, r"no column 'e\*'"),
     ],
 )
-def test_features_that_cannot_be_told_are_an_error(
+def test_ambiguous_features_are_an_error(
     kinds: dict[str, pl.DataType], options: tuple[str, ...], error: type[PhylocliError], said: str
 ) -> None:
     with pytest.raises(error, match=said):

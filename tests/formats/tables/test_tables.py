@@ -63,7 +63,7 @@ def test_vectors_and_metadata_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"), [(b"", "is empty"), (b"PAR1 no parquet", "cannot be read"), (b"\x89PNG\0\0\0", "zero bytes")]
 )
-def test_what_is_no_table_is_refused(tmp_path, data, said):
+def test_files_that_are_not_tables_are_refused(tmp_path, data, said):
     path = tmp_path / "x"
     path.write_bytes(data)
     with pytest.raises(BadInputError, match=said):

@@ -48,7 +48,7 @@ def test_the_real_files_are_read(shared_data: Path, name: str, part: str, items:
     assert "test" not in set(data.split or [])  # the default never scores a test part
 
 
-def test_every_benchmark_says_what_it_is_and_misses_its_files(tmp_path: Path) -> None:
+def test_every_benchmark_has_a_summary_and_reports_missing_files(tmp_path: Path) -> None:
     assert {"scope", "ec", "flip", "go", "tape-remote-homology", "secondary-structure"} <= set(benchmark_names())
     for name in benchmark_names():
         with pytest.raises(UsageError, match="contains none of this benchmark's files"):
@@ -202,7 +202,7 @@ def folder(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path.parent
 
 
-def test_a_model_is_embedded_and_asked_layer_by_layer(folder: Path, model: Path, tmp_path: Path) -> None:
+def test_model_is_evaluated_layer_by_layer(folder: Path, model: Path, tmp_path: Path) -> None:
     metrics = run_probes(
         [],
         None,
@@ -236,7 +236,7 @@ def test_a_model_is_embedded_and_asked_layer_by_layer(folder: Path, model: Path,
         ({}, "nothing to evaluate on"),
     ],
 )
-def test_what_does_not_go_together_is_said(model: Path, tmp_path: Path, options: dict[str, str], message: str) -> None:
+def test_incompatible_options_are_reported(model: Path, tmp_path: Path, options: dict[str, str], message: str) -> None:
     labels = options.pop("labels", None)
     with pytest.raises(UsageError, match=message):
         run_probes([], labels, tmp_path / "report", models=[model], **options)  # type: ignore[arg-type]

@@ -38,14 +38,14 @@ def test_the_estimate_is_near_the_identity_that_was_made(identity: float) -> Non
     assert nearest_identity(scored, training).mean() == pytest.approx(identity, abs=0.04)
 
 
-def test_copies_fragments_and_strangers() -> None:
+def test_copies_fragments_and_unrelated_sequences() -> None:
     rng = np.random.default_rng(1)
     training = [random_sequence(rng) for _ in range(30)]
     found = nearest_identity([training[3], training[5][40:120], random_sequence(rng), "MK", "XXXXXXXX"], training)
     assert found[:2].tolist() == [1, 1] and found[2] < 0.45 and found[3:].tolist() == [0, 0]
 
 
-def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     training = [random_sequence(rng, 60) for _ in range(20)]
     scored = [mutated(s, 0.8, rng) for s in training]
@@ -54,7 +54,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (nearest_identity(scored, training) == whole).all()
 
 
-def test_of_very_many_that_are_alike_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_for_many_similar_sequences_a_subset_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     letters = random_sequence(np.random.default_rng(5), 60)
     variants = [letters[:i] + "A" + letters[i + 1 :] for i in range(60)]
     assert find_leakage(variants, [letters]).compared == 60

@@ -80,16 +80,14 @@ def test_a_label_is_a_quantity_or_classes_to_mi_as_to_probe(
         (["NA"] * 60, "cannot serve as labels"),
     ],
 )
-def test_a_label_that_tells_nothing_is_an_error_in_mi_instead_of_no_information(
-    table: Path, values: list[object], said: str
-) -> None:
+def test_constant_label_is_an_error_in_mi(table: Path, values: list[object], said: str) -> None:
     labels = written(table.parent / "l.tsv", k=values)
     with pytest.raises((UsageError, BadInputError), match=said):
         read_pairs(table, labels=labels, column="k")
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_flat_tables_have_no_map_and_those_of_one_feature_lie_on_a_line(method: str) -> None:
+def test_parallel_vectors_are_refused_and_one_feature_is_drawn_on_a_line(method: str) -> None:
     points, said = place_points(np.ones((20, 4), dtype=np.float32), method, 0)
     assert points is None and "same way" in said
     scaled = np.outer(np.arange(1, 21), [1, 2, 3]).astype(np.float32)
@@ -156,7 +154,7 @@ def test_explain_prints_a_table_and_evaluates_nothing(cli: Callable[..., object]
     assert missing.exit_code == 2 and "use --explain" in missing.stderr  # type: ignore[attr-defined]
 
 
-def test_trees_are_asked_of_without_labels(tmp_path: Path) -> None:
+def test_trees_are_evaluated_without_labels(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     records, ids = [], []
     for family in range(2):
@@ -179,7 +177,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "csv", "parquet"])
-def test_ids_that_a_spreadsheet_would_run_come_back_as_they_went_in(tmp_path: Path, suffix: str) -> None:
+def test_ids_that_look_like_formulas_are_unchanged(tmp_path: Path, suffix: str) -> None:
     from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 
     vectors = np.arange(2 * len(HOSTILE), dtype=np.float32).reshape(-1, 2)

@@ -161,7 +161,7 @@ def test_splits_go_by_many_names_and_the_test_part_is_scored() -> None:
         Dataset.from_labels(frame.with_columns(split=pl.lit("sometimes")), "labels")
 
 
-def test_columns_that_are_asked_for_must_be_there_and_of_use() -> None:
+def test_requested_columns_must_exist_and_be_usable() -> None:
     frame = pl.DataFrame({"id": list("abcd"), "k": ["x", "y"] * 2, "unique": list("pqrs")})
     with pytest.raises(UsageError, match="no column 'fold'"):
         Dataset.from_labels(frame, "labels", columns=["fold"])
@@ -194,7 +194,7 @@ def test_expected_frequencies_sum_to_one_and_factor() -> None:
     assert two.sum() == pytest.approx(1) and two[20 * 3 + 7] == pytest.approx(one[3] * one[7])
 
 
-def test_one_hot_holds_what_varies_position_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_hot_contains_variable_positions_only(monkeypatch: pytest.MonkeyPatch) -> None:
     found = baseline("one-hot", ["a", "b", "c"], ["MKV", "MRV", "MKX"])
     assert found.vectors.tolist() == [[1, 0, 1], [0, 1, 1], [1, 0, 0]]  # K, R in the second place; V in the third
     assert one_hot(["MK", "M"]).tolist() == [[1], [0]]

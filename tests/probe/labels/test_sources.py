@@ -194,7 +194,7 @@ def test_ids_that_are_the_same_are_not_matched_otherwise() -> None:
     assert match_ids(frame, ["P1/1-5", "sp|P68871|HBB_HUMAN"], "labels").equals(frame)
 
 
-def test_a_table_is_written_with_its_provenance_and_says_what_is_known(
+def test_labels_table_is_written_with_provenance_and_a_summary(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], examples: Path
 ) -> None:
     write_labels(examples / "families.sto", tmp_path / "labels.tsv")

@@ -113,7 +113,7 @@ def test_numbers_are_a_scale_and_few_whole_ones_are_classes(tmp_path: Path) -> N
     )
 
 
-def test_what_cannot_be_drawn_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unplottable_tables_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = labels(tmp_path / "labels.parquet")
     with pytest.raises(UsageError, match="projection must be auto"):
         draw_map(table(), tmp_path / "map.html", projection="nonsense")
@@ -133,7 +133,7 @@ def test_what_cannot_be_drawn_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "map.html").exists()
 
 
-def test_points_between_landmarks_lie_with_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_between_landmarks_are_near_their_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinates, "LANDMARKS", 60)
     unit = table(240).unit_rows()
     found = coordinates.coordinates(unit, "tsne", 0)
@@ -153,7 +153,7 @@ def test_umap_keeps_clusters_apart_and_is_the_same_for_the_same_seed() -> None:
 
 
 @pytest.mark.needs("chromium")
-def test_chromium_draws_it_and_runs_nothing_else(tmp_path: Path) -> None:
+def test_chromium_renders_the_page_and_runs_only_its_script(tmp_path: Path) -> None:
     draw_map(table(), tmp_path / "map.html", labels=labels(tmp_path / "labels.parquet"), projection="pca")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
     page = subprocess.run(

@@ -165,7 +165,7 @@ def test_an_older_report_is_replaced_and_nothing_else_is(members: Path, report: 
     assert "geometry" in (older / "report.json").read_text()
 
 
-def test_embeddings_of_one_name_are_told_apart(members: Path, tmp_path: Path) -> None:
+def test_embeddings_with_the_same_name_are_distinguished(members: Path, tmp_path: Path) -> None:
     tables = [random_embedding(members, 0, "chance"), random_embedding(members, 1, "chance")]
     found = probe(tables, members, tasks="retrieval", baselines="none", replicates=100, projection="none").to_polars()
     assert set(found["embedding"].unique()) == {"chance", "chance.2", "chance.3"}
@@ -182,7 +182,7 @@ def test_embeddings_of_one_name_are_told_apart(members: Path, tmp_path: Path) ->
         ({"columns": ["fold"]}, "no column 'fold'"),
     ],
 )
-def test_what_does_not_exist_is_said(members: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_unknown_names_are_reported(members: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run_probes([random_embedding(members, 0)], members, tmp_path / "r", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "r").exists()

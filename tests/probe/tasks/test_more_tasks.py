@@ -77,7 +77,7 @@ def test_scope_headers_are_labels(tmp_path: Path) -> None:
 # Pairs
 
 
-def test_relatives_that_are_alike_are_told_from_strangers() -> None:
+def test_similar_homologs_are_separated_from_unrelated_sequences() -> None:
     data = dataset(family=[f"f{i // 6}" for i in range(60)])
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(10, 8))[np.arange(60) // 6]
@@ -186,7 +186,7 @@ def slow_fmax(scores: np.ndarray, truth: np.ndarray) -> float:
     return best
 
 
-def test_fmax_is_what_the_definition_says() -> None:
+def test_fmax_follows_its_definition() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random((40, 7)) < 0.3
     truth[np.arange(40), rng.integers(0, 7, 40)] = True
@@ -206,7 +206,7 @@ def proteins() -> tuple[Dataset, Embedding]:
     return dataset(go=go, split=["train"] * 450 + ["test"] * 150), embedding(x)
 
 
-def test_terms_that_the_vectors_tell_are_predicted(proteins: tuple[Dataset, Embedding]) -> None:
+def test_terms_encoded_in_the_vectors_are_predicted(proteins: tuple[Dataset, Embedding]) -> None:
     data, x = proteins
     assert multilabel.levels(data) == ["go"] and "go" not in data.classes
     found = multilabel.measure(data, x, "go", 0)
@@ -217,7 +217,7 @@ def test_terms_that_the_vectors_tell_are_predicted(proteins: tuple[Dataset, Embe
     assert fmax.n == 150 and fmax.rows is not None and fmax.rows.min() == 450
 
 
-def test_terms_are_not_told_by_noise(proteins: tuple[Dataset, Embedding]) -> None:
+def test_terms_are_not_predicted_from_noise(proteins: tuple[Dataset, Embedding]) -> None:
     data, _ = proteins
     found = multilabel.measure(data, embedding(np.random.default_rng(1).normal(size=(600, 6))), "go", 0)
     fmax = estimate(found, "Fmax")
@@ -241,7 +241,7 @@ def test_term_regressions_are_logistic_regressions() -> None:
         assert model.predict(x)[:, term] == pytest.approx(single.predict_proba(scaled)[:, 1], abs=2e-3)
 
 
-def test_terms_that_nobody_in_training_has_count_as_missed() -> None:
+def test_terms_absent_from_training_count_as_missed() -> None:
     rng = np.random.default_rng(0)
     go = ["GO:1;GO:2" if i % 2 else "GO:1" for i in range(100)] + ["GO:1;GO:3"] * 20
     data = dataset(go=go, split=["train"] * 100 + ["test"] * 20)
@@ -274,7 +274,7 @@ def test_without_one_wild_type_there_is_no_such_probe(capsys: pytest.CaptureFixt
     assert mutation.levels(data) == [] and "2 items have no mutation" in capsys.readouterr().err
 
 
-def test_each_variant_goes_with_its_own_wild_type() -> None:
+def test_each_variant_is_compared_with_its_own_wild_type() -> None:
     rng = np.random.default_rng(0)
     shift = rng.random(60)
     wild = np.array([[0.0, 0.0], [100.0, 0.0]])
@@ -362,7 +362,7 @@ def test_calibration_error_by_hand() -> None:
     assert classification.calibration_error(np.ones(5), np.ones(5, dtype=bool)) == 0
 
 
-def test_information_is_the_entropy_where_all_is_told_and_nothing_where_nothing_is() -> None:
+def test_information_is_the_entropy_for_perfect_and_zero_for_uninformative_predictions() -> None:
     label = np.arange(400) % 4
     data = dataset(kind=[f"k{c}" for c in label])
     told = classification.measure(data, embedding(np.eye(4)[label] * 10), "kind", 0)
@@ -402,7 +402,7 @@ def test_many_classes_are_classified() -> None:
     assert estimate(found, "accuracy").value > 0.9
 
 
-def test_macro_average_precision_is_one_where_all_is_told_and_the_frequency_where_nothing_is() -> None:
+def test_macro_average_precision_is_one_for_perfect_and_the_frequency_for_constant_scores() -> None:
     label = np.arange(300) % 3
     data = dataset(kind=[f"k{c}" for c in label], split=["train"] * 200 + ["test"] * 100)
     told = estimate(classification.measure(data, embedding(np.eye(3)[label]), "kind", 0), "macro AUPRC")
@@ -411,7 +411,7 @@ def test_macro_average_precision_is_one_where_all_is_told_and_the_frequency_wher
     assert nothing.value == pytest.approx(1 / 3)
 
 
-def test_a_perceptron_sees_what_no_line_separates() -> None:
+def test_perceptron_separates_classes_that_are_not_linearly_separable() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(800, 2))
     data = dataset(kind=["same" if a * b > 0 else "other" for a, b in x], split=["train"] * 600 + ["test"] * 200)

@@ -81,7 +81,7 @@ def brute_force_retrieval(data: Dataset, vectors: np.ndarray, level: str, finer:
 
 
 @pytest.mark.parametrize(("level", "finer"), [("family", None), ("superfamily", "family"), ("fold", "superfamily")])
-def test_retrieval_is_what_the_definitions_say(level: str, finer: str | None) -> None:
+def test_retrieval_metrics_follow_their_definitions(level: str, finer: str | None) -> None:
     data = scop_like(90, 0)
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(90, 6)) + rng.normal(size=(400, 6))[data.classes["superfamily"]]
@@ -125,7 +125,7 @@ def test_chance_levels_are_the_means_over_all_orders(relevant: int, others: int)
     assert retrieval.expected_recall(r, o, 2)[0] == pytest.approx(np.mean(recalls))
 
 
-def test_families_without_a_clan_are_no_relatives_of_each_other() -> None:
+def test_families_without_a_clan_are_unrelated() -> None:
     data = dataset(family=list("aabbccddeeff"), clan=["x"] * 4 + ["y"] * 4 + [""] * 4)
     found = retrieval.measure(data, embedding(np.random.default_rng(0).normal(size=(12, 3))), "clan", 0)
     assert estimate(found, "top-1 accuracy").n == 8
@@ -156,7 +156,7 @@ def test_classification_of_noise_is_no_better_than_chance() -> None:
     assert abs(found.value - 0.5) < 0.1
 
 
-def test_classification_follows_the_split_and_never_learns_from_what_it_scores() -> None:
+def test_classification_follows_the_split_and_never_trains_on_scored_items() -> None:
     rng = np.random.default_rng(0)
     label = np.tile([0, 1], 60)
     split = np.repeat(["train", "valid", "test"], 40)
@@ -240,7 +240,7 @@ def test_the_intrinsic_dimension_is_that_of_the_surface_however_it_is_bent(dimen
     assert estimate(found, "intrinsic dimension").value == pytest.approx(dimension, rel=0.12)
 
 
-def test_a_hub_is_everybodys_neighbour_and_copies_have_no_dimension() -> None:
+def test_hub_has_high_skewness_and_copies_have_no_intrinsic_dimension() -> None:
     squared = 1 + np.abs(np.subtract.outer(np.arange(50.0), np.arange(50.0)))
     squared[:, 7] = 0.5
     np.fill_diagonal(squared, np.inf)
@@ -337,7 +337,7 @@ def helix_data(split: bool) -> tuple[Dataset, dict[str, str]]:
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_labels_that_residues_tell_are_predicted_and_masked_ones_not_asked(split: bool) -> None:
+def test_residue_labels_are_predicted_and_masked_residues_ignored(split: bool) -> None:
     data, letters = helix_data(split)
     assert residues.levels(data) == ["ss"]
     knows = Embedding("e", data.ids, np.zeros((60, 1), dtype=np.float32), residues=OneHot(letters))

@@ -125,7 +125,7 @@ def test_without_a_number_the_batch_follows_the_number_of_families() -> None:
     assert [corpus_of(n, 0).pairs for n in (2, 20, 100, 1000)] == [32, 40, 200, 256]
 
 
-def test_family_power_draws_in_proportion_to_size() -> None:
+def test_family_power_samples_in_proportion_to_size() -> None:
     corpus = corpus_of(2, 10, sizes=[10, 30], family_power=1.0)
     drawn = np.concatenate([corpus.chosen(step) for step in range(500)])
     assert (drawn == 1).mean() == pytest.approx(0.75, abs=0.03)
@@ -156,7 +156,7 @@ def test_the_split_of_a_corpus_says_who_is_trained_on_and_who_is_validated_on(
 
 
 @pytest.mark.parametrize("band", [{}, {"min_dist": 0.0, "max_dist": 0.4}])
-def test_a_split_that_is_given_is_kept_whatever_the_view_can_draw(
+def test_given_split_is_kept_for_every_view(
     band: dict[str, float], families: list[Family], stockholm: Path, tmp_path: Path
 ) -> None:
     thirds = [[("train", f.ids[::3] + f.ids[1::3]), ("validation", f.ids[2::6]), ("test", f.ids[5::6])] for f in families]
@@ -270,7 +270,7 @@ def test_views_without_phylogeny_need_no_tree(simulate: Simulate, tmp_path: Path
     assert corpus.validation(4) is not None
 
 
-def test_nothing_to_contrast_is_an_error_that_says_what_to_do(simulate: Simulate, tmp_path: Path) -> None:
+def test_run_without_negatives_is_an_error_with_advice(simulate: Simulate, tmp_path: Path) -> None:
     one, homologs = simulate("PF00001", 9, clan="CL0001"), simulate("PF00002", 9, clan="CL0001")
     write_families([one], tmp_path / "one.sto")
     with pytest.raises(UsageError, match="only one family"):

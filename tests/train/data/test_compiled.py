@@ -100,7 +100,9 @@ def test_match_positions_name_homologous_residues() -> None:
 
 
 @pytest.mark.parametrize("name", ["phylogenetic", "identity+dropout", "ancestor", "pssm", "hmm-emission", "spans", "crop"])
-def test_every_view_draws_what_it_draws_from_the_record(name: str, simulate: Simulate, tmp_path: Path) -> None:
+def test_every_view_samples_the_same_from_compiled_families_as_from_records(
+    name: str, simulate: Simulate, tmp_path: Path
+) -> None:
     records = [simulate(f"PF{i:05d}", 24) for i in range(2)]
     for record in records:  # as 'phylocli align' writes it; without RF, columns are those of the subset that is prepared
         record.rows = ["--" + row[:30] + "-" + row[31:] for row in record.rows]
@@ -215,7 +217,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_few_families_are_held_at_a_time_and_draws_do_not_depend_on_it(stockholm: Path) -> None:
+def test_few_families_are_in_memory_and_sampling_does_not_depend_on_it(stockholm: Path) -> None:
     corpus = load_corpus([stockholm], settings())
     expected = [corpus.batch(step) for step in range(4)]
     draws = corpus.families[0].training.draws  # type: ignore[attr-defined]

@@ -67,7 +67,7 @@ def test_a_thread_and_processes_make_the_same_batches_in_order_and_end(corpus: C
     assert children() == before
 
 
-def test_what_goes_wrong_with_a_batch_is_raised_with_its_cause(corpus: Corpus) -> None:
+def test_errors_in_a_batch_are_raised_with_their_cause(corpus: Corpus) -> None:
     before = children()
     with prefetched(Broken(corpus), range(8), 0) as batches:
         first = [next(batches) for _ in range(3)]
@@ -130,7 +130,7 @@ def test_how_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [choose_workers(k, "cuda") for k in (0, 7)] == [0, 7]
 
 
-def test_no_more_is_made_ahead_than_asked_for() -> None:
+def test_no_more_batches_are_prepared_than_requested() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     made: list[int] = []

@@ -185,7 +185,7 @@ def cut_back(run: Path, step: int) -> None:
             path.unlink()
 
 
-def test_a_run_goes_on_in_parts_and_whole_again(families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_resumes_sharded_and_unsharded(families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {key: value for key, value in RUN.items() if key != "recipe"}
     whole, mixed = tmp_path / "whole", tmp_path / "mixed"
     train_model([families], whole, recipe="moco", steps=6, seed=0, device="cpu", settings=settings)

@@ -135,7 +135,7 @@ def test_what_objectives_may_ask_for_was_tested_above() -> None:
         assert kind(requirements_of(build_objective(name, critic, dimension=5, features=5))) in tested, name
 
 
-def test_a_trial_tells_which_weights_get_no_gradient_and_leaves_no_trace(families: Path) -> None:
+def test_trial_step_finds_weights_without_gradient_and_changes_nothing(families: Path) -> None:
     for recipe, changes, expected in (
         ("simclr", {"objective.name": "mine"}, False),
         ("moco", {}, False),

@@ -92,7 +92,7 @@ def test_parts_are_halved_until_a_step_fits_and_stay_so_when_the_run_goes_on(
     assert pl.read_parquet(tmp_path / "run" / "metrics.parquet")["loss"].to_list() == found
 
 
-def test_what_a_failed_try_changed_is_put_back(
+def test_changes_of_a_failed_attempt_are_undone(
     families: Path, tmp_path: Path, encoder_that: Callable[..., list[int]]
 ) -> None:
     """MINE's moving average and dropout's random numbers: the step fails on the way back, after the objective was there."""

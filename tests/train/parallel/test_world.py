@@ -195,7 +195,7 @@ def same_metrics(one: Path, other: Path, **tolerance: float) -> None:
         pytest.param(2, signal.SIGTERM, ("--set", "batch.shard=true"), id="2 with parts", marks=pytest.mark.slow),
     ],
 )
-def test_torchrun_trains_as_one_process_does_and_goes_on_after_a_stop(
+def test_torchrun_trains_like_one_process_and_resumes(
     ranks: int, number: signal.Signals, more: tuple[str, ...], families: Path, tmp_path: Path
 ) -> None:
     one, several = tmp_path / "one", tmp_path / "several"
@@ -211,7 +211,7 @@ def test_torchrun_trains_as_one_process_does_and_goes_on_after_a_stop(
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
 
 
-def test_a_run_of_two_processes_goes_on_with_one_and_says_so(
+def test_run_of_two_processes_resumes_with_one_and_a_message(
     families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train_model([families], tmp_path / "run", steps=4, seed=0, device="cpu", settings=RUN)

@@ -38,7 +38,7 @@ def figures(folder: Path) -> dict[tuple[str, int], float]:
     return {(name, row["step"]): value for row in rows for name, value in named(row).items()}
 
 
-def test_names_are_grouped_and_what_is_not_there_is_left_out() -> None:
+def test_names_are_grouped_without_missing_ones() -> None:
     row = {"step": 3, "loss": 1.5, "pairs": 8, "val_rank": 2.0, "val_loss": None, "mfu": math.nan}
     assert named(row) == {"train/loss": 1.5, "train/pairs": 8.0, "validation/rank": 2.0}
 
@@ -72,7 +72,7 @@ def test_tensorboard_reads_back_every_row(families: Path, tmp_path: Path) -> Non
     assert found == {at: pytest.approx(value, rel=1e-6) for at, value in expected.items()}
 
 
-def test_what_a_killed_process_tracked_is_dropped_when_the_run_goes_on(tmp_path: Path) -> None:
+def test_tracked_rows_after_the_checkpoint_are_dropped_on_resume(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = TrainConfig.of(None, {"log": {"tensorboard": True}})
@@ -104,7 +104,7 @@ def test_weights_and_biases_keeps_an_offline_run(
 
 
 @pytest.mark.parametrize(("name", "setting"), [("tensorboard", True), ("wandb", "project")])
-def test_a_missing_extra_is_said_before_anything_is_done(
+def test_missing_extra_is_an_error_before_any_work(
     name: str, setting: Any, families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, name, None)

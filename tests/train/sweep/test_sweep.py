@@ -98,7 +98,7 @@ def losses(folder: Path, run: str) -> list[float]:
     return pl.read_parquet(folder / "runs" / run / "metrics.parquet")["loss"].to_list()
 
 
-def test_a_sweep_does_all_runs_once_goes_on_exactly_and_survives_a_failure(
+def test_sweep_does_each_run_once_resumes_exactly_and_survives_a_failure(
     families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "sweep"
@@ -139,7 +139,7 @@ def test_a_sweep_does_all_runs_once_goes_on_exactly_and_survives_a_failure(
     )
 
 
-def test_what_cannot_work_is_said_before_anything_is_computed(families: Path, tmp_path: Path) -> None:
+def test_impossible_sweeps_are_refused_before_computing(families: Path, tmp_path: Path) -> None:
     wrong: list[tuple[type[PhylocliError], dict[str, Any], str]] = [
         (UsageError, {"recipes": ["simclr", "simcrl"]}, "did you mean"),
         (UsageError, {"variations": [room.vary("batch.pears=1,2")]}, "'pears'"),
@@ -189,7 +189,7 @@ def test_two_sweeps_in_one_folder_are_refused(families: Path, tmp_path: Path) ->
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_killed_sweep_goes_on_and_ends_as_one_that_never_was(families: Path, tmp_path: Path) -> None:
+def test_killed_sweep_resumes_with_the_results_of_an_uninterrupted_one(families: Path, tmp_path: Path) -> None:
     script = (
         "import sys\nfrom phylocli.train import sweep\n"
         f"sweep.sweep([sys.argv[1]], sys.argv[2], seeds=[0, 1], settings={SMALL!r}, steps=4, device='cpu')"

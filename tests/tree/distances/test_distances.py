@@ -200,7 +200,7 @@ def test_of_two_maxima_the_higher_is_found() -> None:
 
 
 @pytest.mark.parametrize("time", [0.05, 0.5, 2.0])
-def test_distances_come_back_from_simulated_sequences(time: float) -> None:
+def test_distances_are_recovered_from_simulated_sequences(time: float) -> None:
     rng = np.random.default_rng(3)
     tree = random_tree(2, rng)
     tree.length[1:] = time / 2
@@ -217,7 +217,7 @@ def test_without_rate_variation_distances_come_out_short() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.4, 1.0, 4.0])
-def test_alpha_comes_back_from_simulated_sequences(alpha: float) -> None:
+def test_alpha_is_recovered_from_simulated_sequences(alpha: float) -> None:
     found = []
     for seed in range(3):
         rng = np.random.default_rng(seed)

@@ -136,7 +136,7 @@ def test_a_likelihood_engine_needs_one_shared_column_only() -> None:
 
 
 @pytest.mark.parametrize("engine", DISTANCES)
-def test_what_goes_by_way_of_others_has_a_way(engine: str) -> None:
+def test_distances_through_other_members_exist_for_every_pair(engine: str) -> None:
     rng = np.random.default_rng(3)
     states = simulate_states(random_tree(6, rng), 60, rng)
     states[0, 25:] = MISSING

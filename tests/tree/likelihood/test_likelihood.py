@@ -131,7 +131,7 @@ def test_fit_reaches_the_maximum_that_iqtree_finds(examples: Path) -> None:
     assert log_likelihood(found.tree, names, states, alpha=found.alpha) == pytest.approx(found.log_likelihood, abs=0.01)
 
 
-def test_fit_reaches_what_a_general_optimiser_finds() -> None:
+def test_fit_reaches_the_optimum_of_a_general_optimiser() -> None:
     tree = newick.parse("((a:0.2,b:0.4):0.15,(c:0.3,d:0.5):0.05,e:0.2);")
     states = simulate(tree, 200, seed=3)
     names = tree.tip_names()
@@ -337,7 +337,7 @@ def test_negative_and_missing_lengths_are_starts_like_others() -> None:
     assert found[0].log_likelihood == pytest.approx(found[1].log_likelihood, abs=0.05)
 
 
-def test_what_does_not_fit_together_is_named() -> None:
+def test_incompatible_inputs_are_reported() -> None:
     tree = newick.parse("((a:0.1,b:0.1):0.1,c:0.1,d:0.1);")
     states = random_states(4, 10, seed=0)
     with pytest.raises(BadInputError, match="tip 'd' of the tree has no row"):
