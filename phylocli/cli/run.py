@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import StoreOption
+from phylocli.cli._options import OfflineOption, StoreOption
 from phylocli.config.run import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check inputs and options, and print what would be done.")
     ] = False,
+    offline: OfflineOption = False,
     store: StoreOption = None,
 ) -> None:
     """Run the whole chain on families, from sequences to report: align, tree, pairs, train, embed, map, probe.
@@ -47,6 +48,8 @@ def command(
     """
     from phylocli.workflow import plan_run, run_chain
 
+    if offline:
+        config = config.updated(fetch=config.fetch.updated(offline=True))
     if dry_run:
         steps = plan_run(config, output, store=store)
         width = max(len(name) for name, _ in steps)

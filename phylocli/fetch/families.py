@@ -135,7 +135,7 @@ class _Fetcher:
                 for wanted in missing:
                     self.failures.append(Failure(wanted.accession, _not_there(self.store)))
                 missing = []
-            elif missing:
+            elif missing and not any(isinstance(failure.error, UnreachableError) for failure in self.failures):
                 self._announce(len(missing), len(families) - len(missing))
             yield from self._in_order(families, missing)
         raise_failures(self.failures, self.asked)

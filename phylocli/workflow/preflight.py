@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from phylocli.align.engines.profile import has_profile
 from phylocli.align.settings import Settings
 from phylocli.config.run import RunConfig
-from phylocli.core.errors import BadInputError, MissingDependencyError, UsageError
+from phylocli.core.errors import BadInputError, MissingDependencyError, ServiceError, UsageError
 from phylocli.core.plugins import ALIGNERS, BASELINES, PROBES
 from phylocli.formats import read_families, read_sequences
 from phylocli.formats.family import Family
@@ -77,6 +77,11 @@ def check_run(run: Run) -> Found:
     found = _look(run)
     if not config.group and not config.clans and not found.to_fetch:
         check_families(run, found.families)
+    if found.to_fetch and config.fetch.offline:
+        raise ServiceError(
+            f"not in the store {Store(run.store).root}: {', '.join(found.to_fetch)}",
+            fix="fetch them once without --offline, or import them: phylocli store import FILE",
+        )
     if found.de_novo and config.align.engine in ("auto", "famsa", "profile"):
         _check_aligner(config, found.de_novo)
     return found

@@ -107,6 +107,7 @@ CLAN = "# STOCKHOLM 1.0\n#=GF AC {0}\n#=GF CL CL1\n" + "".join(f"{{0}}_{n} MKV\n
         (["PF00042", "--group"], 2, "--group is for files of sequences, and PF00042 is a family"),
         (["two.sto", "CL0001", "--group"], 2, "--group is for files of sequences, and clans are families"),
         (["nothing.fasta"], 65, "no such file, and not a Pfam accession"),
+        (["PF00042", "PF00076", "--offline"], 69, ": PF00042, PF00076\nfix: fetch them once without --offline, or import"),
     ],
 )
 @pytest.mark.parametrize("dry", [True, False], ids=["dry", "real"])
