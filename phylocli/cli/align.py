@@ -47,6 +47,7 @@ def command(
         offline=offline,
         upto="fetch",
         on_duplicate=config.on_duplicate,
+        genetic_code=config.code,
         on_failure=failures.add,
     )
     aligned = align_families(source, config, store=store or default_root(), failures=failures)

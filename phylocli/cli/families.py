@@ -49,7 +49,7 @@ def command(
 
     if store is not None and not replace:
         check_store(store, input, config)
-    with find_families(read_sequences(input, on_duplicate=config.on_duplicate), config) as found:
+    with find_families(read_sequences(input, on_duplicate=config.on_duplicate, genetic_code=config.code), config) as found:
         write_records(found, output, store, config, replace=replace)
         if members is not None:
             write_members(found, members, config)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from phylocli.config.base import Cli, Config
+from phylocli.config._translation import TranslationConfig
+from phylocli.config.base import Cli
 from phylocli.config.types import Fraction, OnDuplicate, Threads
 from phylocli.core.plugins import ALIGNERS
 
 
-class AlignConfig(Config):
+class AlignConfig(TranslationConfig):
     """How the sequences of each family are aligned."""
 
     table: ClassVar[str] = "align"

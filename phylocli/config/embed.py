@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from phylocli.config.base import Cli, Config
+from phylocli.config._translation import TranslationConfig
+from phylocli.config.base import Cli
 from phylocli.config.types import Threads
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import POOLINGS
@@ -47,7 +48,7 @@ def _shard(value: Any) -> Any:
     return Shard(int(match[1]) - 1, int(match[2]))
 
 
-class EmbedConfig(Config):
+class EmbedConfig(TranslationConfig):
     """How `phylocli embed` computes and what it writes."""
 
     table: ClassVar[str] = "embed"

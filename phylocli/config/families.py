@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from phylocli.config.base import Cli, Config
+from phylocli.config._translation import TranslationConfig
+from phylocli.config.base import Cli
 from phylocli.config.types import Count, OnDuplicate, Threads
 from phylocli.core.plugins import FAMILY_ENGINES
 
@@ -17,7 +18,7 @@ def _prefix(text: str) -> str:
     return text
 
 
-class FamiliesConfig(Config):
+class FamiliesConfig(TranslationConfig):
     """How unlabelled sequences are grouped into homologous families."""
 
     table: ClassVar[str] = "families"

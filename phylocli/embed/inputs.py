@@ -98,7 +98,11 @@ def expand(sources: Sources) -> list[PathLike | None]:
 
 
 def survey(
-    sources: SequenceOf[PathLike | None], *, on_duplicate: OnDuplicate = "error", letters: str = "protein"
+    sources: SequenceOf[PathLike | None],
+    *,
+    on_duplicate: OnDuplicate = "error",
+    letters: str = "protein",
+    genetic_code: int | None = None,
 ) -> Survey | None:
     """Scan files without computing, and return their size; None for pipes, which can be read only once.
 
@@ -112,7 +116,8 @@ def survey(
     sequences = residues = id_letters = 0
     checksum = Checksum()
     with recording_inputs():  # separate: inputs of the run are recorded when they are read for embedding
-        for sequence in read_sequences(sources, on_duplicate=on_duplicate, letters=letters, report=False):
+        found = read_sequences(sources, on_duplicate=on_duplicate, letters=letters, report=False, genetic_code=genetic_code)
+        for sequence in found:
             sequences += 1
             residues += len(sequence.residues)
             id_letters += len(sequence.id)

@@ -81,8 +81,10 @@ def embed_file(
     if config.untrained is not None:
         loaded = random_weights(loaded, config.untrained)
     loaded = with_pooling(loaded, config.pooling)
+    if config.translate and loaded.alphabet != "protein":
+        raise UsageError("--translate gives proteins, and the model is one of nucleotides", fix="leave out --translate")
     sources = expand(source)
-    known = survey(sources, on_duplicate=config.on_duplicate, letters=loaded.alphabet)
+    known = survey(sources, on_duplicate=config.on_duplicate, letters=loaded.alphabet, genetic_code=config.code)
     maker = Tabulator(
         loaded.to(places[0]), config.layer, config.per_residue, config.half, config.max_tokens, config.untrained
     )
@@ -95,8 +97,8 @@ def embed_file(
     }
     if folder is None:
         assert format is not None
-        return _one_table(sources, output, maker, known, config.on_duplicate, format, parameters)
-    job = _Job(sources, folder, config.on_duplicate, config.shard_size or SHARD_SIZE[config.per_residue])
+        return _one_table(sources, output, maker, known, config.on_duplicate, format, config.code, parameters)
+    job = _Job(sources, folder, config.on_duplicate, config.shard_size or SHARD_SIZE[config.per_residue], config.code)
     part = config.shard or Shard()
     with locks.exclusive(folder, f".shard-{part.index + 1}-of-{part.count}.lock"):
         return _many_parts(job, maker, known, part, list(map(str, places)), parameters)
@@ -135,6 +137,7 @@ def _one_table(
     known: Survey | None,
     on_duplicate: OnDuplicate,
     format: TableFormat,
+    genetic_code: int | None,
     parameters: dict[str, Any],
 ) -> int:
     """Write a single table; return the number of sequences."""
@@ -142,7 +145,9 @@ def _one_table(
     if known is not None and output is not None and on_disk:
         check_space(output, _forecast(known, maker, format))
     with Meter(known) as meter, TableWriter(output, maker.schema(), format) as writer:
-        sequences = read_sequences(sources, on_duplicate=on_duplicate, letters=maker.model.alphabet)
+        sequences = read_sequences(
+            sources, on_duplicate=on_duplicate, letters=maker.model.alphabet, genetic_code=genetic_code
+        )
         for table, count, residues in maker.tables(sequences, meter.computed):
             writer.write(table)
             meter.done(count, residues)
@@ -169,10 +174,13 @@ class _Job:
     folder: Path
     on_duplicate: OnDuplicate
     size: int
+    genetic_code: int | None
 
     def run(self, maker: Tabulator, shard: Shard, known: Survey | None, label: str = "") -> tuple[int, Meter]:
         """Compute a shard's missing parts; return their number, and the measurements."""
-        sequences = read_sequences(self.sources, on_duplicate=self.on_duplicate, letters=maker.model.alphabet)
+        sequences = read_sequences(
+            self.sources, on_duplicate=self.on_duplicate, letters=maker.model.alphabet, genetic_code=self.genetic_code
+        )
         with Meter(known, label) as meter:
             checksum = known.checksum if known is not None else ""
             computed, _ = write_parts(

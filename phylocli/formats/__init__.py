@@ -9,7 +9,7 @@ from typing import cast
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
-from phylocli.formats.input_formats import A2M, EMPTY, SEQUENCE_FORMATS, STOCKHOLM, TEXT, InputFormat, sniff
+from phylocli.formats.input_formats import A2M, EMPTY, FORMATS, SEQUENCE_FORMATS, STOCKHOLM, TEXT, InputFormat, sniff
 from phylocli.formats.output_formats import families_format
 from phylocli.formats.sequences import a2m, fasta
 from phylocli.formats.sequences.fasta import OnDuplicate, Sequence
@@ -24,12 +24,20 @@ from phylocli.formats.streams import (
     text_lines,
     unpacked_name,
 )
+from phylocli.formats.translation import translate
+
+_PROTEINS = tuple(known for known in FORMATS if known.name in ("GenBank", "EMBL", "UniProt", "PDB", "mmCIF", "PIR"))
+"""Formats that hold proteins, or name the proteins that their nucleotides code for."""
 
 __all__ = ["Family", "Sequence", "read_families", "read_sequences", "write_families"]
 
 
 def read_families(
-    source: PathLike | None, *, on_duplicate: OnDuplicate = "error", on_failure: stockholm.OnFailure | None = None
+    source: PathLike | None,
+    *,
+    on_duplicate: OnDuplicate = "error",
+    on_failure: stockholm.OnFailure | None = None,
+    genetic_code: int | None = None,
 ) -> Iterator[Family]:
     """Yield the families of a file or pipe: the records of Stockholm, or any other file of sequences as one family.
 
@@ -43,6 +51,8 @@ def read_families(
         on_duplicate: policy for an id that occurs again within its family.
         on_failure: called with the name of a Stockholm record that is not sound (an id twice, rows of different lengths, …)
             and its error; the records after it follow. None raises the error.
+        genetic_code: NCBI's number of the code by which coding DNA is translated, see `phylocli.formats.translation`; None:
+            the letters are proteins. Stockholm is not translated.
 
     Raises:
         BadInputError: none of the formats of `read_sequences`, empty, cut short, duplicate ids.
@@ -58,7 +68,10 @@ def read_families(
         if found is STOCKHOLM:
             yield from stockholm.read_stream(stream, name, on_duplicate=on_duplicate, on_failure=on_failure)
             return
-        members = list(fasta.accepted(_records(stream, found, name), name, on_duplicate, fasta.FAMILIES_FIX))
+        records = _records(stream, found, name)
+        if genetic_code is not None and found not in _PROTEINS:
+            records = (translate(record, genetic_code) for record in records)
+        members = list(fasta.accepted(records, name, on_duplicate, fasta.FAMILIES_FIX))
     ids = [member.id for member in members]
     rows = [member.residues for member in members]
     title = stem(source)
@@ -87,6 +100,7 @@ def read_sequences(
     on_duplicate: OnDuplicate = "error",
     letters: str = "protein",
     report: bool = True,
+    genetic_code: int | None = None,
 ) -> Iterator[Sequence]:
     """Yield unaligned sequences of files or a pipe: checked, upper case, without gaps.
 
@@ -107,20 +121,25 @@ def read_sequences(
     """
     policy = fasta.DuplicatePolicy(on_duplicate)
     for one in source if isinstance(source, list | tuple) else [source]:
-        yield from _read_one(cast("PathLike | None", one), policy, letters)
+        yield from _read_one(cast("PathLike | None", one), policy, letters, genetic_code)
     if report:
         fasta.policy_report(policy)
 
 
-def _read_one(source: PathLike | None, policy: fasta.DuplicatePolicy, letters: str) -> Iterator[Sequence]:
+def _read_one(
+    source: PathLike | None, policy: fasta.DuplicatePolicy, letters: str, genetic_code: int | None
+) -> Iterator[Sequence]:
     name = display_name(source)
     with open_input(source) as stream:
         count = 0
-        for sequence in _records(stream, sniff(stream), name, letters):
+        found = sniff(stream)
+        for sequence in _records(stream, found, name, letters):
             count += 1
             kept = policy.accept(sequence.id, sequence.where)
             if kept is None:
                 continue
+            if genetic_code is not None and found not in _PROTEINS:
+                sequence = translate(sequence, genetic_code)  # noqa: PLW2901
             residues = sequence.unaligned()
             if not residues:
                 raise BadInputError(f"{sequence.where}: {fasta.shorten(sequence.id)!r} has gaps only")

@@ -12,8 +12,8 @@ from phylocli.formats.sequences.fasta import Sequence, shorten
 
 logger = logging.getLogger(__name__)
 
-TRANSLATE = "translate them first"
-OTHER_MODEL = "translate them first, or use a model of nucleotides"
+TRANSLATE = "if they are coding sequences, translate them (--translate of align, families and embed)"
+OTHER_MODEL = "translate coding sequences with --translate, or use a model of nucleotides"
 SAY_DNA = "set the alphabet to dna"
 
 _ROWS = 100

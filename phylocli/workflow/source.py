@@ -33,6 +33,7 @@ def families(
     on_failure: OnFailure | None = None,
     fetch: FetchConfig | None = None,
     offline: bool = False,
+    genetic_code: int | None = None,
 ) -> Iterator[Family]:
     """Yield families from a file or pipe, or those of the store that the options name.
 
@@ -49,13 +50,14 @@ def families(
         on_duplicate: policy for repeated ids in the stream.
         on_failure: called with records of the stream that are damaged, see `read_families`; None raises.
         fetch: how families that are not in the store are fetched; None: as files and the environment configure `fetch`.
+        genetic_code: by which coding DNA of the stream is translated, see `read_families`.
         offline: fetch nothing: families that are not in the store are named in a ServiceError.
 
     Raises:
         UsageError: both a source and families are named.
     """
     if not (family or clan or all_):
-        yield from read_families(source, on_duplicate=on_duplicate, on_failure=on_failure)
+        yield from read_families(source, on_duplicate=on_duplicate, on_failure=on_failure, genetic_code=genetic_code)
         return
     if source is not None:
         raise UsageError(

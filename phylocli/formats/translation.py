@@ -1,0 +1,63 @@
+"""Coding DNA → proteins: codon by codon from the first letter, aligned or not."""
+
+from __future__ import annotations
+
+from phylocli.core.alphabet import GAPS, check_residues
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.formats.sequences.fasta import Sequence, shorten
+
+
+def check_code(code: int) -> None:
+    """Raise a UsageError for a number that is no genetic code of NCBI's."""
+    from Bio.Data import CodonTable
+
+    if code not in CodonTable.ambiguous_dna_by_id:
+        known = ", ".join(map(str, sorted(CodonTable.ambiguous_dna_by_id)))
+        raise UsageError(f"there is no genetic code {code}", fix=f"known: {known}; 1 is the standard code")
+
+
+def translate(sequence: Sequence, code: int = 1) -> Sequence:
+    """Return the protein of a coding sequence; its gaps, three for each of the protein's, are kept.
+
+    A codon with an ambiguity code that leaves the amino acid open is `X`; a stop codon at the end is dropped, and so are one
+    or two letters after the last whole codon.
+
+    Args:
+        sequence: DNA or RNA, in frame.
+        code: NCBI's number of the genetic code.
+
+    Raises:
+        UsageError: no such code.
+        BadInputError: letters that are no nucleotides, a codon that is partly a gap, a stop codon within the sequence, or
+            less than one codon.
+
+    Examples:
+        >>> from phylocli.formats.translation import translate
+        >>> translate(phylocli.Sequence("a", "ATGAAAGUNTAA")).residues
+        'MKV'
+    """
+    from Bio.Data.CodonTable import TranslationError
+    from Bio.Seq import Seq
+
+    check_code(code)
+    check_residues(sequence.residues, sequence.id, sequence.where, "dna")
+    letters = sequence.residues.upper().replace(".", "-").replace("U", "T")
+    where = f"{sequence.where}: " if sequence.where else ""
+    name = shorten(sequence.id)
+    try:
+        protein = str(Seq(letters[: len(letters) // 3 * 3]).translate(code, gap="-"))
+    except (TranslationError, KeyError) as error:
+        raise BadInputError(
+            f"{where}{name!r} cannot be translated", why=str(error), fix="align coding DNA by codons, or leave out the gaps"
+        ) from error
+    body = protein.rstrip(f"*{GAPS}")
+    if "*" in body:
+        raise BadInputError(
+            f"{where}{name!r} is not a coding sequence in frame",
+            why=f"codon {body.index('*') + 1} is a stop codon",
+            fix="give coding sequences from their first codon on, or another --genetic-code",
+        )
+    if not body.strip(GAPS):
+        raise BadInputError(f"{where}{name!r} has no codon", fix="remove it")
+    residues = protein.replace("*", "-") if "-" in protein else body
+    return Sequence(sequence.id, residues, sequence.description, sequence.where)
