@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from phylocli.core.errors import BadInputError, ServiceError, UsageError
 from phylocli.fetch.accessions import Foreign, Name, Wanted
-from phylocli.fetch.services.interpro import InterPro, UnknownFamilyError
+from phylocli.fetch.services.interpro import InterPro, JsonObject, UnknownFamilyError
 from phylocli.fetch.services.uniprot import UniProt
 from phylocli.fetch.verify import unpacked
 from phylocli.store import Store
@@ -203,7 +203,7 @@ def _of_entry(query: Foreign, service: InterPro) -> list[Wanted]:
     return [Wanted(accession.upper()) for accession in families if _FAMILY.fullmatch(accession.upper())]
 
 
-def _entry(query: Foreign, service: InterPro) -> dict[str, Any]:
+def _entry(query: Foreign, service: InterPro) -> JsonObject:
     """Return an entry's metadata; PROSITE's accessions are of two databases in InterPro, patterns and profiles."""
     databases = ("prosite", "profile") if query.database == "prosite" else (query.database,)
     for database in databases:
@@ -215,7 +215,7 @@ def _entry(query: Foreign, service: InterPro) -> dict[str, Any]:
     raise UnknownNameError(f"InterPro has no {kind} {query.accession}", unknown.why)
 
 
-def _parents_with_families(entry: dict[str, Any], accession: str, service: InterPro) -> str | None:
+def _parents_with_families(entry: JsonObject, accession: str, service: InterPro) -> str | None:
     """Return what to fetch instead of an entry without families: those of the nearest parent entry that has any."""
     for parent in reversed(_path_to(entry.get("hierarchy") or {}, accession)):
         above = service.entry(parent, "interpro")
@@ -225,7 +225,7 @@ def _parents_with_families(entry: dict[str, Any], accession: str, service: Inter
     return None
 
 
-def _path_to(node: dict[str, Any], accession: str) -> list[str]:
+def _path_to(node: JsonObject, accession: str) -> list[str]:
     """Return the accessions above an entry in a hierarchy, from the root down; empty if it is not in it."""
     for child in node.get("children") or []:
         own = str(node.get("accession", ""))
@@ -237,7 +237,7 @@ def _path_to(node: dict[str, Any], accession: str) -> list[str]:
     return []
 
 
-def _candidates(found: Iterable[dict[str, Any]]) -> list[Candidate]:
+def _candidates(found: Iterable[JsonObject]) -> list[Candidate]:
     """Return the families of a listing; accessions of other databases are left out."""
     rows = [(str(m.get("accession", "")).upper(), str(m.get("short_name") or ""), str(m.get("name") or "")) for m in found]
     return [Candidate(*row) for row in rows if _FAMILY.fullmatch(row[0])]
@@ -272,12 +272,12 @@ def _only(text: str, found: list[Candidate], where: str) -> Wanted:
     )
 
 
-def _signatures(entry: dict[str, Any]) -> dict[str, dict[str, str]]:
+def _signatures(entry: JsonObject) -> dict[str, dict[str, str]]:
     """Return the signatures of an InterPro entry: names by accession, by member database."""
     return entry.get("member_databases") or {}
 
 
-def _title(entry: dict[str, Any]) -> str:
+def _title(entry: JsonObject) -> str:
     """Return an entry's name: text in listings, long and short text in the entry itself."""
     name = entry.get("name")
     return str(name.get("name") or name.get("short") or "") if isinstance(name, dict) else str(name or "")

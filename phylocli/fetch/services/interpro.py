@@ -22,6 +22,9 @@ from phylocli.formats.family import Family
 from phylocli.formats.provenance import Source
 from phylocli.formats.sequences.fasta import Sequence
 
+JsonObject = dict[str, Any]
+"""An object of an answer; each part is checked where it is read."""
+
 # Texts of a 404 that are an answer; with any other text it is an exception in the service, which may pass.
 _LACKS = "list index out of range"
 _NO_MEMBER = "is not a valid"
@@ -91,7 +94,7 @@ class InterPro:
 
         return self._client.attempt(what, once)
 
-    def entry(self, accession: str, database: str = "pfam") -> dict[str, Any]:
+    def entry(self, accession: str, database: str = "pfam") -> JsonObject:
         """Return the metadata of an entry: of a family, of InterPro's own, or of another member database.
 
         Raises:
@@ -100,7 +103,7 @@ class InterPro:
         """
         what = f"the entry of {accession}"
 
-        def once() -> dict[str, Any]:
+        def once() -> JsonObject:
             url = f"{self._base}/entry/{database}/{accession}/"
             with self._client.open(url, accept="application/json") as reply:
                 self._judge(reply, what, accession)
@@ -108,7 +111,7 @@ class InterPro:
 
         return self._client.attempt(what, once)
 
-    def search(self, text: str, database: str = "pfam") -> list[dict[str, Any]]:
+    def search(self, text: str, database: str = "pfam") -> list[JsonObject]:
         """Return the entries that have a text in their accession, name or short name: `metadata` with `short_name`, each.
 
         Args:
@@ -121,7 +124,7 @@ class InterPro:
         asked = urlencode({"search": text, "extra_fields": "short_name", "page_size": _PAGE})
         return self._listing(f"entry/{database}/?{asked}", f"the search for {text!r}")
 
-    def families_of_protein(self, accession: str) -> list[dict[str, Any]]:
+    def families_of_protein(self, accession: str) -> list[JsonObject]:
         """Return the `metadata` of the Pfam families in a protein of UniProt, by accession.
 
         Raises:
@@ -152,10 +155,10 @@ class InterPro:
 
         return self._client.attempt(what, once)
 
-    def _listing(self, path: str, what: str) -> list[dict[str, Any]]:
+    def _listing(self, path: str, what: str) -> list[JsonObject]:
         """Return a listing of entries, the `metadata` and extra fields of each; none at all is an empty list."""
         first = f"{self._base}/{path}"
-        found: list[dict[str, Any]] = []
+        found: list[JsonObject] = []
         link = first
         for _ in range(_SEARCHED):
             page = self._page(link, what)
@@ -248,10 +251,10 @@ class InterPro:
         if count is not None and proteins != count:
             raise ServiceError(f"{what}: received {proteins}, but the service announced {count}", fix="try again later")
 
-    def _page(self, link: str, what: str, accession: str | None = None) -> dict[str, Any]:
+    def _page(self, link: str, what: str, accession: str | None = None) -> JsonObject:
         """Return a page of a listing; without an accession, the page may be empty."""
 
-        def once() -> dict[str, Any]:
+        def once() -> JsonObject:
             with self._client.open(link, accept="application/json") as reply:
                 if reply.status == 204 and accession is None:
                     return {"results": []}
@@ -327,7 +330,7 @@ def _source(url: str, body: IO[bytes], reply: Reply) -> Source:
     }
 
 
-def _object(value: Any, what: str) -> dict[str, Any]:
+def _object(value: Any, what: str) -> JsonObject:
     if not isinstance(value, dict):
         raise TransientError(f"the answer for {what} does not have the expected format")
     return value
@@ -351,7 +354,7 @@ def _history(reply: Reply) -> str | None:
     return f"deleted on {str(date)[:10]}" if date else None
 
 
-def _domains(result: dict[str, Any], accession: str, what: str) -> Iterator[Sequence]:
+def _domains(result: JsonObject, accession: str, what: str) -> Iterator[Sequence]:
     metadata = _object(result.get("metadata"), what)
     protein = str(metadata.get("accession", ""))
     sequence = str(_object(result.get("extra_fields"), what).get("sequence") or "")
