@@ -27,7 +27,7 @@ def command(
     accessions: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FAMILY]",
+            metavar="FAMILY",
             help="Pfam accession (PF00042, PF00042.27), name (globin), clan, or an accession of InterPro, CDD, PANTHER, "
             "PROSITE or UniProt, for its Pfam families.",
         ),

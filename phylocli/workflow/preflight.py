@@ -201,14 +201,16 @@ def _look(run: Run) -> Found:
         return found
     settings = Settings(config.align.hmm, config.align.seed_alignment)
     seen: dict[str, str] = {}
+    labels: set[str] = set()
     check = NucleotideCheck()
 
     def add(family: Family) -> None:
-        if any(family.label == other.label for other in found.families):
+        if family.label in labels:
             raise BadInputError(f"the family {family.label} occurs twice", fix="name each family once")
         for name in family.ids:
             if seen.setdefault(name, family.label) != family.label:
                 raise shared_member(name, seen[name], family.label)
+        labels.add(family.label)
         found.families.append(Size(family.label, family.clan, len(family)))
         if not has_profile(family, settings):
             found.de_novo.append(family.label)
