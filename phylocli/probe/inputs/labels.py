@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from phylocli.config.labels import MakeLabelsConfig
@@ -35,7 +36,7 @@ def labels_name(source: PathLike | pl.DataFrame) -> str:
 
 
 def read_label_table(
-    source: PathLike | pl.DataFrame, options: ColumnOptions = ColumnOptions()
+    source: PathLike | pl.DataFrame, options: ColumnOptions = ColumnOptions(), *, more: Sequence[str] = ()
 ) -> tuple[pl.DataFrame, Taken]:
     """Read a labels table; its column of ids is renamed `id` and converted to text, other text is unchanged.
 
@@ -45,6 +46,7 @@ def read_label_table(
     Args:
         source: the file, or `-` for standard input, or a polars frame.
         options: how the user wants columns to be interpreted, and which ones beside the usual ones.
+        more: columns that are taken too, after the others, where something is known in them.
 
     Returns:
         The table, and the name of the column of ids.
@@ -64,6 +66,8 @@ def read_label_table(
         wanted = [column for column in (*options.labels, *options.classes, *options.quantities) if column in read.frame]
         usual = read.select((), name).columns[1:] if not options.labels or not wanted else []
         frame, chosen = read.select(list(dict.fromkeys([*usual, *wanted])), name), Taken("id", "ids", read.how)
+        told = [c for c in more if c in read.frame.columns and c not in frame.columns and read.frame[c].count()]
+        frame = frame.with_columns(read.frame.get_column(column) for column in told)
         if SEQUENCE in read.frame.columns:
             frame = frame.with_columns(read.frame[SEQUENCE])
     else:

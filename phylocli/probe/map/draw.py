@@ -31,6 +31,8 @@ from phylocli.statistics.sampling import subsample
 logger = logging.getLogger(__name__)
 
 PAGES = (".html", ".htm")
+DETAILS = ("family_name", "family_title", "description", "protein", "gene", "species", "organism", "family", "clan")
+"""Label columns that the page shows for each point and finds in its search box, besides the one that colours."""
 
 
 def draw_map(
@@ -80,7 +82,9 @@ def draw_map(
     if len(rows) < len(table.ids):
         logger.info(f"drawing {len(rows):,} of {len(table.ids):,} embeddings, a random subset")
     ids = [table.ids[row] for row in rows]
-    coloured = _label_column(labels, column, ids, options_of_columns, taken) if labels is not None else None
+    coloured, details = None, [""] * len(ids)
+    if labels is not None:
+        coloured, details = _label_column(labels, column, ids, options_of_columns, taken)
     if labels is None:
         options_of_columns.check_ids(taken)
     used = resolve_method(config.projection, len(rows))
@@ -102,6 +106,7 @@ def draw_map(
         names=names,
         codes=codes,
         values=coloured.values if coloured else None,
+        details=details,
     )
     if picture is not None:
         save_figure(map_figure(page), output)
@@ -113,15 +118,15 @@ def draw_map(
 
 def _label_column(
     source: PathLike | pl.DataFrame, column: str | None, ids: list[str], options: ColumnOptions, taken: list[Taken]
-) -> Column:
-    """Return the column that colours the points, of these ids: classes, or a quantity.
+) -> tuple[Column, list[str]]:
+    """Return the column that colours the points, of these ids (classes, or a quantity), and what else is known of each.
 
     Raises:
         UsageError: no such column, or none that fits.
         BadInputError: no id in common.
     """
     name = labels_name(source)
-    frame, ids_taken = read_label_table(source, options)
+    frame, ids_taken = read_label_table(source, options, more=DETAILS)
     options.check_ids([*taken, ids_taken])
     known = [c for c in frame.columns if c not in ("id", "split") and c.lower() not in NO_LABELS and not is_index(c)]
     if column is not None and column not in frame.columns:
@@ -147,7 +152,24 @@ def _label_column(
     elif found.texts is None and found.values is None:
         raise UsageError(f"{name}: the column {chosen!r} cannot colour the points", why=found.why)
     logger.info(f"{name}: the column {chosen!r} contains {found.role} ({found.why})")
-    return found
+    if chosen == "family" and found.texts is not None and "family_name" in joined.columns:
+        titles = joined["family_name"].cast(pl.String).to_list()
+        found.texts = [
+            f"{title} ({text})" if title and text and title != text and ";" not in text else text
+            for title, text in zip(titles, found.texts, strict=True)
+        ]
+    return found, _details(joined, chosen)
+
+
+def _details(frame: pl.DataFrame, chosen: str) -> list[str]:
+    """Return the known values of the columns of `DETAILS` for each row, one a line."""
+    by_lower = {column.lower(): column for column in frame.columns}
+    columns = [by_lower[name] for name in DETAILS if name in by_lower and by_lower[name] != chosen]
+    texts = {column: frame[column].cast(pl.String).to_list() for column in columns}
+    return [
+        "\n".join(f"{column.replace('_', ' ')}: {values[row]}" for column, values in texts.items() if values[row])
+        for row in range(frame.height)
+    ]
 
 
 def _classes(values: list[str | None]) -> tuple[list[str], np.ndarray]:

@@ -9,6 +9,7 @@
   };
   const ids = data.ids, n = ids.length, at = unpack(data.points, Uint16Array), FULL = 65535;
   const names = data.names || [], codes = data.codes ? unpack(data.codes, Int32Array) : null;
+  const details = data.details || [], detail = data.detail ? unpack(data.detail, Int32Array) : null;
   const values = data.values ? unpack(data.values, Float32Array) : null, ranks = data.ranks ? unpack(data.ranks, Float32Array) : null;
   const LIGHT = data.colours;
   const DARK = ["#62aee8", "#f5a55a", "#62c97f", "#f1706e", "#b99be0", "#c09080", "#eea3d5", "#b4c25c", "#4fd0e0", "#e5cb55",
@@ -152,7 +153,7 @@
   const point = (i) => {
     if (i === hovered) return;
     hovered = i;
-    tip.textContent = i < 0 ? "" : title(i);
+    tip.textContent = i < 0 ? "" : title(i) + (detail && details[detail[i]] ? `\n${details[detail[i]]}` : "");
     redraw();
   };
   const pointers = new Map();
@@ -202,17 +203,17 @@
     item.addEventListener("click", act);
     item.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); act(); } });
   };
-  const lower = ids.map((id) => id.toLowerCase()), low = names.map((name) => name.toLowerCase());
+  const lower = ids.map((id) => id.toLowerCase()), low = names.map((name) => name.toLowerCase()), about = details.map((text) => text.toLowerCase());
   const search = $("search"), found = $("found");
   const find = () => {
     const word = search.value.trim().toLowerCase();
     found.textContent = ""; matches = []; picked = -1;
     point(-1);
     if (word) {
-      const hits = codes ? low.map((name) => name.includes(word)) : [], exact = [];
+      const hits = codes ? low.map((name) => name.includes(word)) : [], told = about.map((text) => text.includes(word)), exact = [];
       for (let i = 0; i < n; i++) {
         if (lower[i] === word) exact.push(i);
-        else if (lower[i].includes(word) || (codes && codes[i] >= 0 && hits[codes[i]])) matches.push(i);
+        else if (lower[i].includes(word) || (codes && codes[i] >= 0 && hits[codes[i]]) || (detail && told[detail[i]])) matches.push(i);
       }
       matches = exact.concat(matches);
       const count = matches.length;

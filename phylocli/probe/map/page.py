@@ -59,6 +59,7 @@ class MapPage:
         points: (n, 2), within 0 … 1.
         names: classes, the largest first.
         codes: class of each point, (n,), −1 for none; None for a quantity.
+        details: what else is known of each point, (n,), lines of text; empty where nothing is.
         values: quantity of each point, (n,), NaN for none; None for classes.
     """
 
@@ -74,6 +75,7 @@ class MapPage:
     names: list[str]
     codes: IntArray | None
     values: FloatArray | None
+    details: list[str]
 
 
 def render_map(page: MapPage) -> str:
@@ -90,15 +92,18 @@ def render_map(page: MapPage) -> str:
         "column": page.column,
         "colours": CLASS_COLOURS,
     }
+    if any(page.details):
+        known = {text: place for place, text in enumerate(dict.fromkeys(page.details))}
+        data |= {"details": list(known), "detail": _packed(np.array([known[text] for text in page.details]), "i4")}
     if page.codes is not None:
         data |= {"names": page.names, "codes": _packed(page.codes, "i4")}
     if page.values is not None:
-        known = page.values[np.isfinite(page.values)]
-        order = np.searchsorted(np.sort(known), page.values, side="left") / max(1, len(known) - 1)
+        finite = page.values[np.isfinite(page.values)]
+        order = np.searchsorted(np.sort(finite), page.values, side="left") / max(1, len(finite) - 1)
         data |= {
             "values": _packed(page.values, "f4"),
             "ranks": _packed(np.where(np.isfinite(page.values), np.minimum(order, 1), -1), "f4"),
-            "range": [float(known.min()), float(known.max())] if len(known) else [0.0, 0.0],
+            "range": [float(finite.min()), float(finite.max())] if len(finite) else [0.0, 0.0],
         }
     environment = Environment(
         loader=PackageLoader("phylocli.probe.map", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
