@@ -1,6 +1,6 @@
 """Whether E-values of search hold: false hits of reversed and shuffled queries, in tables of 10 to a million rows.
 
-    python benchmarks/significance.py MODEL DATA [--queries 4000] [--aligned 100] [--threads 1]
+    python benchmarks/significance.py MODEL DATA [--queries 4237] [--aligned 100] [--threads 1]
 
 DATA holds families/dev.sto.gz, scope/dev.tsv.gz with scope/validation_folds.txt, and function/go_mf.tsv.gz. The rows are
 domains of SCOPe's validation folds, members of the dev families, and full-length proteins. The queries are domains and
@@ -159,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--queries", type=int, default=4000, help="of each kind, at most all domains and members")
+    parser.add_argument("--queries", type=int, default=4237, help="of each kind, at most all domains and members")
     parser.add_argument("--aligned", type=int, default=100, help="queries of each kind that are aligned; 0: none")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
