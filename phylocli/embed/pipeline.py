@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def _one_table(
     on_duplicate: OnDuplicate,
     format: TableFormat,
     genetic_code: int | None,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
 ) -> int:
     """Write a single table; return the number of sequences."""
     on_disk = output is not None and is_file(output)
@@ -197,7 +198,7 @@ def _work(job: _Job, maker: Tabulator, shard: Shard, known: Survey | None, devic
 
 
 def _many_parts(
-    job: _Job, maker: Tabulator, known: Survey | None, shard: Shard, places: list[str], parameters: dict[str, Any]
+    job: _Job, maker: Tabulator, known: Survey | None, shard: Shard, places: list[str], parameters: Mapping[str, object]
 ) -> int:
     """Write the parts of a shard with one process per device; return the number of sequences of the whole input."""
     import torch

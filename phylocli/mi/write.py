@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from phylocli.core.errors import unknown_name
@@ -30,7 +30,9 @@ def format_for(target: PathLike | None, format: str | None) -> str:
     return format
 
 
-def write_rows(rows: Iterable[dict[str, Any]], target: PathLike | None, schema: pa.Schema, format: str | None = None) -> int:
+def write_rows(
+    rows: Iterable[Mapping[str, object]], target: PathLike | None, schema: pa.Schema, format: str | None = None
+) -> int:
     """Write rows one by one as soon as they are available, and return their number.
 
     Args:
@@ -51,7 +53,7 @@ def write_rows(rows: Iterable[dict[str, Any]], target: PathLike | None, schema: 
         return writer.rows
 
 
-def _write_json(rows: Iterable[dict[str, Any]], target: PathLike | None, names: Sequence[str]) -> int:
+def _write_json(rows: Iterable[Mapping[str, object]], target: PathLike | None, names: Sequence[str]) -> int:
     count = 0
     with open_text_output(target) as stream:
         for row in rows:

@@ -79,7 +79,7 @@ def graph_path(table: EmbeddingTable) -> Path:
     return path.with_name(path.name + ".usearch")
 
 
-def _identity(table: EmbeddingTable) -> dict[str, Any]:
+def _identity(table: EmbeddingTable) -> dict[str, object]:
     ids = hashlib.blake2b("\n".join(table.ids).encode(), digest_size=16).hexdigest()
     sizes = [path.stat().st_size for path in table.files]
     return {"rows": len(table), "dimension": table.dimension, "ids": ids, "bytes": sizes, **table.metadata}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,15 @@ def refine(
     return Inferred(replace(tree, length=found.tree.length), words_for(found, settings.model, full), found.alpha)
 
 
-def schedule(full: bool) -> dict[str, Any]:
+class Schedule(TypedDict, total=False):
+    """The extent of a fit; see `refine_trees`."""
+
+    sweeps: int
+    tolerance: float
+    fit_alpha: bool
+
+
+def schedule(full: bool) -> Schedule:
     """Return the extent of a fit, as arguments of `refine_trees`."""
     return {"sweeps": _FULL_SWEEPS, "tolerance": _FULL_TOLERANCE} if full else {"sweeps": 1, "fit_alpha": False}
 
@@ -120,11 +129,11 @@ def improve(
         moved = interchange(tree, names, states, model=model, alpha=bounded)
         if not moved.moves:
             return Inferred(tree, "no thorough interchange makes it more likely", alpha)
-        arguments: dict[str, Any] = {"model": model, "alpha": bounded, "fit_alpha": False}
-        [swept] = refine_trees([moved.tree], [names], [states], sweeps=1, **arguments)
+        fit = functools.partial(refine_trees, model=model, alpha=bounded, fit_alpha=False)
+        [swept] = fit([moved.tree], [names], [states], sweeps=1)
         scale = np.nansum(tree.length) / max(np.nansum(swept.tree.length), 1e-12)
         scaled = replace(swept.tree, length=swept.tree.length * scale)
-        [final] = refine_trees([scaled], [names], [states], sweeps=0, **arguments)
+        [final] = fit([scaled], [names], [states], sweeps=0)
     words = f"{moved.moves} thorough interchange{'s' * (moved.moves > 1)} and a further sweep"
     words += f" (log likelihood {final.log_likelihood:.2f})"
     return Inferred(scaled, words, alpha)

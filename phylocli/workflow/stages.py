@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Stage:
     name: str
     action: Callable[[bool], None]
     inputs: tuple[Path, ...]
-    parameters: dict[str, Any]
+    parameters: Mapping[str, object]
     outputs: tuple[Path, ...]
 
     def key(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -82,14 +82,14 @@ def draw_views(families: Iterable[Family], composed: Composed, n: int, seed: int
         raise last
 
 
-def parse_settings(settings: Iterable[str], spec: str) -> dict[str, dict[str, Any]]:
+def parse_settings(settings: Iterable[str], spec: str) -> dict[str, dict[str, object]]:
     """Return parameters by view from texts such as `crop.min_fraction=0.3`, or `min_fraction=0.3` if there is one view.
 
     Raises:
         UsageError: a text is not an assignment.
     """
     names = [name.strip().replace("_", "-") for name in spec.split("+")]
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, object]] = {}
     for setting in settings:
         key, value = parse_assignment(setting)
         view, dot, parameter = key.removeprefix("view.").partition(".")
