@@ -341,7 +341,7 @@ def test_the_engine_that_auto_takes_is_announced_for_a_large_family_only(
 def test_a_missing_program_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(veryfasttree, "program", lambda: None)
     family, _ = simulated(5, 50)
-    with pytest.raises(MissingDependencyError, match="phylocli\\[trees\\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install '\.\[trees\]'"):
         infer_one(family, engine="veryfasttree")
 
 
