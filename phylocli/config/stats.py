@@ -11,7 +11,7 @@ from phylocli.config.base import Cli
 
 
 class StatsConfig(TableConfig):
-    """How `phylocli stats` looks at files."""
+    """How `phylocli stats` examines files."""
 
     table: ClassVar[str] = "stats"
 

@@ -29,7 +29,7 @@ class TreeConfig(Config):
     """Root above this member; may be repeated."""
     jobs: Jobs = 1
     timeout: Annotated[float | None, Field(gt=0), Cli(metavar="S", decisive=False)] = None
-    """Time limit of a family in seconds; a family that takes longer fails, the others go on."""
+    """Time limit of a family in seconds; a family that takes longer fails, the others continue."""
     seed: Seed = 0
     columns: Annotated[Literal["match", "all"], Cli(panel=ALIGNMENT)] = "match"
     """Columns to use: match states only, or all."""

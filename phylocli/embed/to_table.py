@@ -124,7 +124,7 @@ def sequence_rows(
         half: float16.
 
     Raises:
-        BadInputError: embeddings that are not finite, or do not fit float16 where that is asked for.
+        BadInputError: embeddings that are not finite, or do not fit float16 if requested.
     """
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Families that a stage could not do: collected while the others go on, listed at the end."""
+"""Families that failed in a stage: collected while the others continue, listed at the end."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ SETTLED = ("model", "estimators", "asked", "steps", "on")
 
 
 Figures = dict[str, str | int | float | list[str] | None]
-"""What is measured of a run by name, None where it is undefined, and what it depends on."""
+"""Measurements of a run by name, None if undefined, and their dependencies."""
 
 
 def measure(

@@ -66,5 +66,5 @@ class ModelConfig:
         }
 
     def before_fitting(self) -> Self:
-        """Return the configuration without what is fitted after training: kernel features and whitening."""
+        """Return the configuration without the parts fitted after training: kernel features and whitening."""
         return replace(self, kernel=0, whitened=0.0, whitened_to=0)

@@ -42,13 +42,13 @@ class Patristic:
         if missing.all():
             raise BadInputError(
                 "the tree has no branch lengths, so there are no distances",
-                fix="infer the tree anew with 'phylocli tree', or give one with lengths",
+                fix="infer the tree again with 'phylocli tree', or give one with lengths",
             )
         if np.isinf(lengths).any():
             at = int(np.flatnonzero(np.isinf(lengths))[0]) + 1
             raise BadInputError(
                 f"the tree has an infinite branch length (node {tree.names[at] or at})",
-                fix="infer the tree anew with 'phylocli tree'",
+                fix="infer the tree again with 'phylocli tree'",
             )
         self.n_missing = int(missing.sum())
         self.n_negative = int((lengths < 0).sum())

@@ -53,7 +53,7 @@ class Gumbel:
 def fit_gumbel(scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]) -> Gumbel:
     """Return the distribution of greatest likelihood.
 
-    Given λ the best K is n / Σ cells · exp(-λ s); what is left is one equation,
+    Given λ the best K is n / Σ cells · exp(-λ s); this leaves one equation,
     1/λ = mean(s) - Σ s · w / Σ w with w = cells · exp(-λ s) (Lawless 1982, Statistical Models and Methods for Lifetime
     Data). Scores that are all equal have no maximum likelihood; a standard deviation of 10⁻⁶ is assumed.
 

@@ -15,7 +15,7 @@ def mean_interval(
 ) -> tuple[float, float, float]:
     """Return the mean and its 95 % interval by Student's t with n − 1 degrees of freedom; NaN for a single value.
 
-    The interval of a bounded metric lies within its bounds: it is computed on the logit scale, which has none, and
+    The interval of a bounded metric is within its bounds: it is computed on the logit scale, which has none, and
     transformed back. With two replicates Student's factor is 12.7, so that the interval is wide, as it must be.
 
     Args:

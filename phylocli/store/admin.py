@@ -149,7 +149,7 @@ def report_findings(findings: list[Finding], *, removed: bool = False) -> None:
     lines = "\n".join(f"  {finding.path}: {finding.what}" for finding in harmful)
     raise BadInputError(
         f"{len(harmful)} damaged{' and removed' if removed else ''}:\n{lines}",
-        fix="fetch them anew" if removed else "remove them with 'phylocli store verify --remove', then fetch them anew",
+        fix="fetch them again" if removed else "remove them with 'phylocli store verify --remove', then fetch them again",
     )
 
 

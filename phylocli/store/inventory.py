@@ -81,7 +81,7 @@ def read_entry(root: Path, accession: str) -> Entry:
                     break
     except (OSError, EOFError) as error:
         raise BadInputError(
-            f"{path} cannot be read", why=str(error), fix=f"fetch it anew: phylocli fetch {accession} --refresh"
+            f"{path} cannot be read", why=str(error), fix=f"fetch it again: phylocli fetch {accession} --refresh"
         ) from error
     entry.profile = profile_path(root, accession).is_file()
     about = read_sidecar(path)

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped, each file whole or not there."""
+"""Checkpoints: the complete state for resuming a run exactly, written atomically."""
 
 from __future__ import annotations
 

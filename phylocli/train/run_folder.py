@@ -32,7 +32,7 @@ _NOT_DECISIVE = {"batch.workers", "batch.shard"}
 
 
 def open_run(folder: Path, config: TrainConfig, resume: bool) -> Saved | None:
-    """Return the state to go on from, None for a new run.
+    """Return the state to resume from, None for a new run.
 
     Raises:
         UsageError: the folder is not empty and `resume` is False, or the run in it has other settings.

@@ -51,7 +51,7 @@ class Executed(TypedDict, total=False):
 
 
 class Saved(Weights, total=False):
-    """All that a run needs to go on as if it had never stopped. Earlier versions left out some parts."""
+    """The complete state for resuming a run exactly. Earlier versions omitted some parts."""
 
     step: int
     random: Tensor

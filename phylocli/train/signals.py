@@ -55,7 +55,7 @@ class Stop:
         code = EXIT_OK if self.signal is signal.SIGTERM else EXIT_INTERRUPTED
         return Stopped(
             f"stopped after step {step} of {steps}; a checkpoint is saved",
-            fix=f"go on with: phylocli train --resume -o {shlex.quote(str(folder))}",
+            fix=f"resume with: phylocli train --resume -o {shlex.quote(str(folder))}",
             exit_code=code,
         )
 

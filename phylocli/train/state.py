@@ -37,7 +37,7 @@ class TrainState:
     best: float = -math.inf
 
     def capture(self, strategy: Strategy) -> Saved:
-        """Return all that a run needs to go on after this step, as plain data; all processes call it together."""
+        """Return the complete state for resuming after this step, as plain data; all processes call it together."""
         own = randomness.random_state(self.task.device)
         execution = self.task.execution
         return {

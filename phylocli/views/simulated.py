@@ -28,7 +28,7 @@ DISTANCE = "length of the branch, uniform from min_dist to max_dist"
 class Simulated:
     """Samples members uniformly, and for each a branch length uniformly from [min_dist, max_dist].
 
-    Site rates are sampled anew for every branch.
+    Site rates are sampled again for every branch.
 
     Args:
         min_dist, max_dist: lengths of the branch, expected substitutions per site.

@@ -11,7 +11,7 @@ class Reference:
 
     Attributes:
         key: in BibTeX.
-        role: what it is for.
+        role: its purpose.
         authors: in the order of the work, `Family, Given` each.
         title, year: of the work.
         where: journal or archive.

@@ -409,7 +409,7 @@ def _own_members(family: Family, seen: dict[str, str]) -> Iterator[Sequence]:
 
 
 def _validated(family: Family, fraction: float, seed: int) -> set[str]:
-    """Return the members for validation, as training chooses them by itself: whole clades, two members on each side."""
+    """Return the members for validation, as training itself chooses them: whole clades, two members on each side."""
     from phylocli.pairs import split_clades
 
     if fraction == 0 or len(family) < 4:

@@ -26,10 +26,9 @@ def test_default_model_is_small_and_matches_its_card() -> None:
     assert entry.bytes < 25e6
     model, card = models.load(), models.card()
     assert f"`{model.fingerprint}`" in card
-    assert (
-        f"{model.dimension:,} features" in card and f"{model.size:,} parameters" in card.replace("\n", " ") and entry.summary
-    )
-    assert (entry.parameters, entry.features) == (model.size, model.dimension)
+    assert f"{model.dimension:,} features" in card and f"{model.size:,} trained parameters" in card and entry.summary
+    assert f"{entry.parameters:,} in all" in card
+    assert (entry.trained, entry.features) == (model.size, model.dimension)
     assert model.whitening is not None and model.kernel is not None
 
 

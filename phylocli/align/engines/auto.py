@@ -1,4 +1,4 @@
-"""To the family's profile where there is one or an alignment to build it from, else de novo by FAMSA: the default."""
+"""Default engine: the family's profile if there is one or one can be built, else FAMSA de novo."""
 
 from __future__ import annotations
 

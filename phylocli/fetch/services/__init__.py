@@ -1,1 +1,1 @@
-"""The public services: their addresses, and what InterPro, UniProt and Pfam are asked for."""
+"""Clients of the public services InterPro, UniProt and Pfam, and their addresses."""

@@ -133,7 +133,7 @@ def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], n
         if len(arrays[ids_key]) != len(arrays[vectors_key]):
             raise BadInputError(f"{name}: {len(arrays[ids_key])} ids and {len(arrays[vectors_key])} embeddings")
         found = [_text(i) for i in arrays[ids_key]], arrays[vectors_key]
-        if "positions" in arrays and found[1].dtype.kind in "fiub":  # residues: their means stand for the sequences
+        if "positions" in arrays and found[1].dtype.kind in "fiub":  # residues: their means represent the sequences
             found = _means(*found)
     elif arrays and all(array.ndim == 1 for array in arrays.values()) and len({a.shape for a in arrays.values()}) == 1:
         if any(array.dtype.kind not in "fiub" for array in arrays.values()):

@@ -42,7 +42,7 @@ def read_embeddings(
     """Read a table of embeddings, the format known by its content.
 
     Parquet, Arrow, TSV or CSV with columns of ids and features (see `phylocli.formats.tables.columns`); NPZ, HDF5 or `.pt`
-    with `ids` and `embeddings`, or one vector a sequence; NPY with the ids in a text file beside it; a folder of parts as
+    with `ids` and `embeddings`, or one vector per sequence; NPY with the ids in a text file beside it; a folder of parts as
     `phylocli embed -o FOLDER/` writes it, or of `.pt` files as ESM's extraction script does. Parquet and parts with a column
     of vectors are streamed: only their ids are read here.
 

@@ -1,8 +1,8 @@
 """Tables of vectors as files of arrays: NPZ, NPY, HDF5, and PyTorch's `.pt`.
 
 Each holds one array a column, named in the plural: `ids` (n,), `lengths` (n,), `embeddings` (n, D); of residues also
-`positions` and `residues`. HDF5 has the table's metadata as attributes, `.pt` as texts beside the tensor. NPY has room for
-`embeddings` alone; the ids are lines of a text file beside it. Vectors wait on the disk until all rows are known, so memory
+`positions` and `residues`. HDF5 has the table's metadata as attributes, `.pt` as strings beside the tensor. NPY stores
+`embeddings` only; the ids are lines of a text file beside it. Vectors wait on the disk until all rows are known, so memory
 stays bounded by the other columns.
 """
 

@@ -51,7 +51,7 @@ class ColumnOptions:
         ids: names of columns of ids; each table has at most one of them, and those that have none follow the policy.
         features: names of columns of features, or patterns with `*`, of tables of embeddings.
         classes: columns of labels whose values are names of classes, numbers or not.
-        quantities: columns of labels whose values are numbers; what is not a number is unknown.
+        quantities: columns of labels whose values are numbers; other values are unknown.
         labels: columns of labels that are used, where a source has others too.
         pattern: of FASTA headers that are labels; its named groups are columns.
     """
@@ -106,7 +106,7 @@ class ColumnOptions:
 
 
 class Taken(NamedTuple):
-    """What a column was taken for, and why: `column` may stand for several (`d0 … d5`)."""
+    """The interpretation of a column, and why: `column` may be several (`d0 … d5`)."""
 
     column: str
     role: str

@@ -61,7 +61,7 @@ def residues_schema(dimension: int, *, half: bool = False, metadata: dict[str, s
 def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
     """Hits of a search: one row a query and hit, `rank` 1 the best; `evalue` is that of the cosine.
 
-    Where asked for: `residues` and `residues_evalue` (alignment of residue embeddings), `align_evalue` and `align_bits`
+    If requested: `residues` and `residues_evalue` (alignment of residue embeddings), `align_evalue` and `align_bits`
     (phmmer; null: no alignment), and of both, `both_evalue`. With either, one row a local alignment, those of a hit with the
     same rank: its `bits`, its place in query and target (from 1, both ends inclusive), the number of its columns
     (`alignment_length`), the fraction of them that are identical (`identity`), `mismatches` and `gap_openings`.

@@ -62,7 +62,7 @@ def numbers_of(texts: pl.Series, *, decimal_comma: bool = False) -> pl.Series | 
 
 
 def some_numbers_of(texts: pl.Series) -> pl.Series:
-    """Return what a column of texts holds of numbers, with decimal point or comma (Float64); null where it is not one."""
+    """Return the numbers in a text column, with decimal point or comma (Float64); null for other values."""
     import polars as pl
 
     plain = texts.str.replace(r"^([+-]?[0-9]+),([0-9]+)", "${1}.${2}")

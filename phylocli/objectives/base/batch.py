@@ -19,7 +19,7 @@ class Batch:
         family: a code for each pair's family, (N,) int64.
         clan: a code for each pair's clan, (N,) int64, negative if the family has no clan.
         distance: evolutionary distance between the two views, expected substitutions per site, (N,) floating point; NaN
-            where it is undefined.
+            if undefined.
         more: vectors of the third and further views, each (N, D), in the order of the view.
         residues: of the first view, (N, L, F), before pooling and head.
         mask: which residues exist, (N, L) bool; rows are filled from the left.

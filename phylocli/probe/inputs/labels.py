@@ -45,8 +45,8 @@ def read_label_table(
 
     Args:
         source: the file, or `-` for standard input, or a polars frame.
-        options: how the user wants columns to be interpreted, and which ones beside the usual ones.
-        more: columns that are taken too, after the others, where something is known in them.
+        options: how the user wants columns to be interpreted, and which additional ones.
+        more: further columns, placed after the others; skipped if all their values are missing.
 
     Returns:
         The table, and the name of the column of ids.

@@ -22,7 +22,7 @@ class SummaryRow:
         lower: whether less is better.
         n: items of the first embedding's value.
         chance: the chance level, if there is one.
-        cells: the row of each embedding, in their order; None where it has no value.
+        cells: the row of each embedding, in their order; None if it has no value.
         best: whether each cell is the best value of several.
         difference: the first embedding minus the best other one; None if there is no other.
         verdict: of that difference, at a corrected p below `SIGNIFICANT`.

@@ -48,7 +48,7 @@ def _death_explained() -> Iterator[None]:
         raise PhylocliError(
             "a process that makes batches died",
             why="the system may have ended it for lack of memory",
-            fix="use fewer, --set batch.workers=1, or a thread, --set batch.workers=0; then go on with --resume",
+            fix="use fewer, --set batch.workers=1, or a thread, --set batch.workers=0; then continue with --resume",
         ) from error
 
 

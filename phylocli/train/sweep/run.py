@@ -207,6 +207,6 @@ def perform(job: Job) -> Outcome:
         return Outcome(stopped=stopped.exit_code)
     except PhylocliError as error:
         return Outcome(": ".join(part for part in (error.what, error.why) if part))
-    except Exception as error:  # noqa: BLE001  whatever it is, the other runs go on
+    except Exception as error:  # noqa: BLE001  any error: the other runs continue
         return Outcome(f"{type(error).__name__}: {error}".split("\n", 1)[0])
     return Outcome()

@@ -138,7 +138,7 @@ def _has_lengths(tree: Tree) -> bool:
 
 
 def _comparable(tree: Tree, common: list[str]) -> Tree:
-    """Return a tree of the common tips, whose branches have a length each: 1 where it is not known."""
+    """Return a tree of the common tips, whose branches all have lengths: 1 if unknown."""
     pruned = tree.prune(common) if len(common) < len(tree.tips()) else tree
     return Tree(pruned.parent, np.where(np.isnan(pruned.length), 1.0, pruned.length), pruned.names)
 

@@ -41,7 +41,7 @@ TABLE = "families.json"
 
 @dataclass
 class FamilyRow:
-    """What is kept of a family beside its arrays: a line of JSON in `families.json`.
+    """The metadata of a family besides its arrays: a line of JSON in `families.json`.
 
     Attributes:
         label, accession, name, clan, where: as of `Family`.
