@@ -36,12 +36,12 @@ from typing import Any
 import polars as pl
 from sklearn.metrics import homogeneity_completeness_v_measure
 
-from phylocli.align.engines.profile import build
 from phylocli.formats import read_families, read_sequences
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.streams import open_text_output
 from phylocli.formats.tables import members_schema, read_table, write_table
+from phylocli.hmmer import build_hmm
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "families.sto"
 Place = tuple[int, int, str]
@@ -59,7 +59,7 @@ def true_domains(sequences: list[Sequence], references: list[str], threads: int 
     )
     profiles = []
     for family in (f for path in references for f in read_families(path)):
-        profile = build(family)
+        profile = build_hmm(family)
         profile.name = family.label
         profiles.append(profile)
     found: dict[str, list[tuple[float, int, int, str]]] = defaultdict(list)

@@ -27,7 +27,9 @@ def command(
     output: Output = None,
     members: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Table of members: id, from, to, family, score, evalue, name (TSV, Parquet, …)."),
+        typer.Option(
+            metavar="FILE", help="Table of members: id, from, to, family, score, evalue, name, group (TSV, Parquet, …)."
+        ),
     ] = None,
     store: Annotated[
         Path | None,

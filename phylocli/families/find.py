@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GROUP_TAG = "SG"
+"""Tag of the `#=GS` lines that give the representative of a member's group of near relatives."""
 _RECORDS_AT_ONCE = 32
 
 
@@ -43,12 +45,14 @@ class Member:
         region: where in it.
         score: bits; NaN if it was not found by a search.
         evalue: HMMER's independent E-value, NaN likewise.
+        group: id of the representative of its group of near relatives; None where the engine makes no groups.
     """
 
     id: str
     region: Region
     score: float
     evalue: float
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,15 @@ class Families:
         else:
             rows, reference = align_to(draft.profile, texts, threads=1)
         sequences = len({member.id for member in draft.members})
+        names = [self.name(member) for member in draft.members]
+        groups = {name: [(GROUP_TAG, m.group)] for name, m in zip(names, draft.members, strict=True) if m.group is not None}
         return Family(
-            [self.name(member) for member in draft.members],
+            names,
             rows,
             accession=draft.accession,
             name=draft.accession,
             description=f"{len(rows)} members in {sequences} sequences",
+            sequence_features=groups,
             column_features={"RF": reference},
             notes=[f"families {self._note}"],
         )
@@ -139,8 +146,8 @@ class Families:
         """
         import polars as pl
 
-        rows: list[tuple[str, int, int, str | None, float, float, str | None]] = [
-            (m.id, m.region.start, m.region.end, draft.accession, m.score, m.evalue, self.name(m))
+        rows: list[tuple[str, int, int, str | None, float, float, str | None, str | None]] = [
+            (m.id, m.region.start, m.region.end, draft.accession, m.score, m.evalue, self.name(m), m.group)
             for draft in self._drafts
             for m in draft.members
         ]
@@ -148,9 +155,10 @@ class Families:
             had = {m.region.sequence for draft in self._drafts for m in draft.members}
             for index, ids in enumerate(self._pool.ids):
                 if index not in had:
-                    rows += [(name, 1, int(self._pool.lengths[index]), None, math.nan, math.nan, None) for name in ids]
+                    length = int(self._pool.lengths[index])
+                    rows += [(name, 1, length, None, math.nan, math.nan, None, None) for name in ids]
         schema = {"id": pl.String, "from": pl.Int32, "to": pl.Int32, "family": pl.String, "score": pl.Float64}
-        schema |= {"evalue": pl.Float64, "name": pl.String}
+        schema |= {"evalue": pl.Float64, "name": pl.String, "group": pl.String}
         return pl.DataFrame(rows, schema=schema, orient="row").fill_nan(None).sort("id", "from", "to")
 
 
@@ -197,8 +205,9 @@ def _drafts(pool: Pool, groups: list[Group], min_size: int, prefix: str) -> list
     """Return the families with their names: identical sequences unfolded, lone ones added, largest first."""
     found: list[tuple[list[Member], HMM | None]] = []
     for group in groups:
+        near = {member: pool.ids[representative][0] for member, representative in group.groups.items()}
         members = [
-            Member(name, hit.region, hit.score, hit.evalue)
+            Member(name, hit.region, hit.score, hit.evalue, near.get(hit.region.sequence))
             for hit in group.members
             for name in pool.ids[hit.region.sequence]
         ]

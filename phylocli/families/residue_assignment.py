@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +22,18 @@ FREE = -1
 
 @dataclass
 class Group:
-    """A family in the making: its profile (None where HMMER can make none), and its members, best first."""
+    """A family in the making.
+
+    Attributes:
+        profile: profile HMM, None where HMMER can make none.
+        members: best first.
+        groups: representative of the group of near relatives that a sequence is in, both as indices of the pool; empty where
+            the engine makes no groups.
+    """
 
     profile: HMM | None
     members: list[Hit]
+    groups: dict[int, int] = field(default_factory=dict)
 
     @property
     def length(self) -> int:

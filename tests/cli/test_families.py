@@ -48,7 +48,7 @@ def test_records_table_store_and_provenance(phylocli, fasta, tmp_path):
     assert [f.accession for f in families[:3]] == ["MY00001", "MY00002", "MY00003"]
     assert families[0].notes[0].startswith("families profile search, pyhmmer")
     table = read_table(tmp_path / "members.parquet")
-    assert table.columns == ["id", "from", "to", "family", "score", "evalue", "name"]
+    assert table.columns == ["id", "from", "to", "family", "score", "evalue", "name", "group"]
     assert table["id"].n_unique() == 30
     assert sorted(table["name"].drop_nulls()) == sorted(name for f in families for name in f.ids)
     store = Store(tmp_path / "mine")

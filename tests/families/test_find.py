@@ -11,6 +11,7 @@ from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.families import find_families
 from phylocli.families.engines import mmseqs
+from phylocli.families.find import GROUP_TAG
 from phylocli.families.grouping import Grouping
 from phylocli.families.pool import Pool
 from phylocli.families.prefilter.neighbours import neighbour_graph
@@ -275,7 +276,7 @@ def test_near_duplicates_without_other_homologs_are_a_family(known):
 
 @pytest.mark.needs("mmseqs")
 def test_mmseqs_clusters_whole_sequences(known, monkeypatch):
-    monkeypatch.setattr(mmseqs, "_SENSITIVITY", "1")  # a tenth of the time
+    monkeypatch.setattr(mmseqs, "SENSITIVITY", "1")  # a tenth of the time
     lone = known["Cyclin_N"][0]
     with find_families([*near_copies(known["Globin"][:1], 3, 0.2), lone], engine="mmseqs", threads=1) as found:
         (family,) = found
@@ -283,3 +284,15 @@ def test_mmseqs_clusters_whole_sequences(known, monkeypatch):
     assert len(family) == 4 and family.aligned
     assert table.filter(table["family"].is_null())["id"].to_list() == [lone.id]
     assert table.filter(table["family"].is_not_null())["score"].min() > 0
+
+
+@pytest.mark.needs("mmseqs")
+def test_mmseqs_families_name_the_group_of_near_relatives_of_each_member(known):
+    globins = {s.id: s for s in known["Globin"]}
+    distant = [globins["MYG_HORSE"], globins["HBA_MACFA"]]
+    with find_families(near_copies(distant, 3, 0.1), engine="mmseqs", threads=1) as found:
+        (family,) = found
+        table = found.members()
+    group_of = dict(table.select("id", "group").iter_rows())
+    assert group_of == {name: name.partition("~")[0] for name in group_of} and len(group_of) == 8
+    assert {name: dict(features)[GROUP_TAG] for name, features in family.sequence_features.items()} == group_of

@@ -1,81 +1,180 @@
 """Clusters of whole sequences by an installed MMseqs2.
 
-Steinegger and Söding (2017), doi:10.1038/nbt.3988: cascaded clustering with bidirectional coverage, so that sequences that
-share only one of their domains are in different clusters. Whole sequences are clustered: a multi-domain protein is in the
-family of similar proteins, and never in those of its domains.
+Two levels: groups of near relatives by Linclust (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5), then cascaded
+clustering of their representatives with bidirectional coverage (Steinegger and Söding 2017, doi:10.1038/nbt.3988), so that
+sequences that share only one of their domains are in different clusters. A multi-domain protein is in the family of proteins
+that are similar over the whole length.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from phylocli.core import console
 from phylocli.core.errors import MissingDependencyError, PhylocliError
 from phylocli.core.processes import run_program
 from phylocli.families.pool import Pool
+from phylocli.families.profiles import Builders
 from phylocli.families.residue_assignment import Group
-from phylocli.families.searching import Hit, Region, Searcher, Settings, rows_of
+from phylocli.families.searching import Hit, Region, Settings
 
 logger = logging.getLogger(__name__)
 
 PROGRAM = "mmseqs"
-# Most sensitive: seven times slower than the default, and still fast.
-_SENSITIVITY = "7.5"
+SENSITIVITY = "5"
+GROUP_IDENTITY = "0.3"
+GROUP_COVERAGE = "0.8"
+# Profiles are built from this many representatives of groups at most: more add time and little information.
+_MOST_SEEDS = 64
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The local alignment of a member with the representative of its cluster.
+
+    Attributes:
+        score: bits.
+        evalue: for a search of the pool.
+        start: first position in the representative, from 0.
+        target_start: first position in the member, from 0.
+        cigar: `M` for aligned residues, `I` for residues of the representative alone, `D` for residues of the member alone.
+    """
+
+    score: float
+    evalue: float
+    start: int
+    target_start: int
+    cigar: str
+
+    def row(self, text: bytes, length: int) -> bytes:
+        """Return the member's letters at all positions of a representative of this length, `-` where it has none."""
+        row, here, there = bytearray(b"-" * length), self.start, self.target_start
+        for number, operation in re.findall(r"(\d+)([MID])", self.cigar):
+            size = int(number)
+            if operation == "M":
+                row[here : here + size] = text[there : there + size]
+            here += size if operation != "D" else 0
+            there += size if operation != "I" else 0
+        return bytes(row)
+
+
+@dataclass
+class Cluster:
+    """A cluster of sequences.
+
+    Attributes:
+        representative: index in the pool.
+        groups: the members of each group of near relatives, by the group's representative; sorted by index.
+        alignments: of all members, by index.
+    """
+
+    representative: int
+    groups: dict[int, list[int]] = field(default_factory=dict)
+    alignments: dict[int, Alignment] = field(default_factory=dict)
 
 
 def describe() -> str:
     """Return the method and its version, for the notes of a record."""
     version = run_program([_program(), "version"]).stdout.strip()
-    return f"MMseqs2 {version or 'of unknown version'} cluster -s {_SENSITIVITY}"
+    groups = f"linclust --min-seq-id {GROUP_IDENTITY} -c {GROUP_COVERAGE}"
+    return f"MMseqs2 {version or 'of unknown version'} {groups}, cluster -s {SENSITIVITY}"
 
 
 def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
     """Return the clusters of a pool as families of whole sequences, each with a profile of those that align well.
+
+    Scores and E-values are those of MMseqs2's alignment of a member with the representative.
 
     Raises:
         MissingDependencyError: no program `mmseqs` on PATH.
         PhylocliError: MMseqs2 failed.
     """
     clusters = cluster(pool, settings)
-    searcher = Searcher(pool, settings)
-    found = executor.map(partial(_profiled, searcher), clusters)
+    found = executor.map(partial(_profiled, pool, Builders(), settings.coverage), clusters)
     return list(console.progress(found, "profiles", total=len(clusters), unit="families"))
 
 
-def cluster(pool: Pool, settings: Settings) -> list[list[int]]:
-    """Return clusters of two or more sequences of the pool, the representative first."""
-    program = _program()
-    with tempfile.TemporaryDirectory(prefix="phylocli-mmseqs-") as folder:
-        source = Path(folder, "pool.fasta")
-        with source.open("w", encoding="ascii") as stream:
+def cluster(pool: Pool, settings: Settings) -> list[Cluster]:
+    """Return the clusters of two or more sequences of a pool, by their representative's index."""
+    with tempfile.TemporaryDirectory(prefix="phylocli-mmseqs-") as name:
+        run = _Run(Path(name), settings.threads)
+        with (run.folder / "pool.fasta").open("w", encoding="ascii") as stream:
             # Numbers as names: nothing that the user wrote reaches the program.
             stream.writelines(f">{i}\n{text}\n" for i, text in enumerate(pool.residues))
-        command = [program, "easy-cluster", str(source), str(Path(folder, "out")), str(Path(folder, "tmp"))]
-        command += ["-s", _SENSITIVITY, "-e", str(settings.evalue), "-c", str(settings.coverage), "--cov-mode", "0"]
-        command += ["--cluster-reassign", "1", "--threads", str(settings.threads), "-v", "1"]
+        run("createdb", "pool.fasta", "pool", threaded=False)
+        run("linclust", "pool", "groups", "tmp", "--min-seq-id", GROUP_IDENTITY, "-c", GROUP_COVERAGE)
+        run("createsubdb", "groups", "pool", "heads", threaded=False)
+        limits = ["-s", SENSITIVITY, "-e", str(settings.evalue), "-c", str(settings.coverage), "--cov-mode", "0"]
+        run("cluster", "heads", "clusters", "tmp", *limits, "--cluster-reassign", "1")
+        run("mergeclusters", "pool", "members", "groups", "clusters")
+        run("align", "pool", "pool", "members", "alignments", "-a", "-e", "inf")
+        head_of = {member: head for head, member in map(_indices, run.clusters("groups"))}
+        clusters: dict[int, Cluster] = {}
+        for representative, member in map(_indices, run.clusters("members")):
+            found = clusters.setdefault(representative, Cluster(representative))
+            found.groups.setdefault(head_of[member], []).append(member)
+        for fields in run.alignments("alignments", "query,target,bits,evalue,qstart,tstart,cigar"):
+            representative, member = _indices(fields)
+            start, target_start = (int(text) - 1 for text in fields[4:6])
+            aligned = Alignment(float(fields[2]), float(fields[3]), start, target_start, fields[6])
+            clusters[representative].alignments[member] = aligned
+    return [clusters[index] for index in sorted(clusters) if sum(map(len, clusters[index].groups.values())) > 1]
+
+
+@dataclass
+class _Run:
+    """MMseqs2 in a folder of its own."""
+
+    folder: Path
+    threads: int
+
+    def __call__(self, *words: str, threaded: bool = True) -> None:
+        """Run a command of the program.
+
+        Raises:
+            PhylocliError: it failed.
+        """
+        command = [_program(), *words, "-v", "1", *(["--threads", str(self.threads)] if threaded else [])]
         logger.debug(f"running {' '.join(command)}")
-        done = run_program(command)
-        table = Path(folder, "out_cluster.tsv")
-        if done.returncode != 0 or not table.is_file():
+        done = run_program(command, folder=self.folder)
+        if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise PhylocliError(
-                f"MMseqs2 failed with status {done.returncode}",
+                f"MMseqs2 failed with status {done.returncode} in '{words[0]}'",
                 why=said[-1] if said else None,
                 fix="run it again with -v to see the command, or use --engine profile",
             )
-        clusters: dict[int, list[int]] = {}
-        for line in table.read_text(encoding="ascii").splitlines():
-            head, member = map(int, line.split("\t"))
-            clusters.setdefault(head, []).append(member)
-    return [
-        [head, *sorted(m for m in members if m != head)] for head, members in sorted(clusters.items()) if len(members) > 1
-    ]
+
+    def clusters(self, database: str) -> Iterator[list[str]]:
+        """Yield (representative, member) of a database of clusters of the pool."""
+        self("createtsv", "pool", "pool", database, f"{database}.tsv")
+        yield from self._lines(database)
+
+    def alignments(self, database: str, columns: str) -> Iterator[list[str]]:
+        """Yield these columns of each alignment of a database, see `mmseqs convertalis`."""
+        self("convertalis", "pool", "pool", database, f"{database}.tsv", "--format-output", columns)
+        yield from self._lines(database)
+
+    def _lines(self, database: str) -> Iterator[list[str]]:
+        with (self.folder / f"{database}.tsv").open(encoding="ascii") as stream:
+            for line in stream:
+                yield line.rstrip("\n").split("\t")
+
+
+def _indices(fields: list[str]) -> tuple[int, int]:
+    """Return the indices in the pool of the two sequences of a line."""
+    return int(fields[0]), int(fields[1])
 
 
 def _program() -> str:
@@ -88,21 +187,19 @@ def _program() -> str:
     return found
 
 
-def _profiled(searcher: Searcher, members: list[int]) -> Group:
-    """Return a cluster with the profile of its representative and those members that align to it, and everybody's score."""
-    pool = searcher.pool
-    head = members[0]
-    seed = Region(head, 1, int(pool.lengths[head]))
-    hits = searcher.by_sequence(seed, members)
-    rows = rows_of(hits, seed.length, searcher.settings.coverage) or [pool.letters(head)]
-    profile = searcher.builders.profile(rows) or searcher.builders.profile([pool.letters(head)])
-    best: dict[int, Hit] = {}
-    for hit in searcher.by_profile(profile, members) if profile is not None else ():
-        best.setdefault(hit.region.sequence, hit)
+def _profiled(pool: Pool, builders: Builders, coverage: float, cluster: Cluster) -> Group:
+    """Return a cluster with a profile of those representatives of its groups that align well with its own."""
+    head = cluster.representative
+    length = int(pool.lengths[head])
+    heads = sorted(cluster.groups)
+    chosen = {head, *(heads[i] for i in np.linspace(0, len(heads) - 1, _MOST_SEEDS).astype(int))}
+    known = cluster.alignments
+    rows = [known[index].row(pool.letters(index), length) for index in sorted(chosen) if index in known]
+    rows = [row for row in rows if length - row.count(b"-") >= coverage * length]
+    profile = builders.profile(rows) or builders.profile([pool.letters(head)])
+    groups = {member: group for group, members in cluster.groups.items() for member in members}
     whole = []
-    for index in members:
-        region = Region(index, 1, int(pool.lengths[index]))
-        found = best.get(index)
-        score, evalue = (found.score, found.evalue) if found else (math.nan, math.nan)
-        whole.append(Hit(region, score, evalue, 1, 0, b""))
-    return Group(profile, whole)
+    for index in [head, *sorted(groups.keys() - {head})]:
+        score, evalue = (known[index].score, known[index].evalue) if index in known else (math.nan, math.nan)
+        whole.append(Hit(Region(index, 1, int(pool.lengths[index])), score, evalue, 1, 0, b""))
+    return Group(profile, whole, groups)

@@ -87,13 +87,14 @@ def members_schema() -> pa.Schema:
     """Members of families: one row per member; `from` and `to` count residues from 1, both inclusive, `score` is in bits.
 
     `name` is the row's name in the family's record. `family` and `name` are null for a sequence without a family, `score`
-    and `evalue` for members that were not found by a search.
+    and `evalue` for members that were not found by a search. `group` is the representative of a member's group of near
+    relatives, null if the engine makes no groups.
     """
     import pyarrow as pa
 
     place = [("id", pa.string()), ("from", pa.int32()), ("to", pa.int32())]
     found = [("family", pa.string()), ("score", pa.float64()), ("evalue", pa.float64()), ("name", pa.string())]
-    return pa.schema([*place, *found])
+    return pa.schema([*place, *found, ("group", pa.string())])
 
 
 def metrics_schema() -> pa.Schema:
