@@ -11,7 +11,6 @@ import pytest
 
 from phylocli.config.assignments import nested
 from phylocli.config.train import TrainConfig
-from phylocli.core import plugins
 from phylocli.core.errors import EXIT_USAGE, PhylocliError, UsageError
 from phylocli.core.plugins import CRITICS, ENCODERS, Kind
 from phylocli.train import train_model
@@ -59,7 +58,7 @@ def test_values_that_only_the_library_below_refuses_are_usage_errors(
     made = getattr(kind.load(name), attribute)
     given = (8,) if kind is CRITICS else ()
     with pytest.raises(UsageError):
-        plugins.make(kind.noun, name, made, *given, parameters=parameters)
+        kind.make(name, made, *given, parameters=parameters)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_our_own_tables_are_read_in_every_format(tmp_path: Path, suffix: str, ha
     found = read_embeddings(path)
     assert found.ids == IDS and found.title == "my"
     assert found.numpy().dtype == np.float32 and (found.numpy() == VECTORS).all()
-    assert found.metadata == ({"phylocli.model": "f00"} if suffix == "parquet" else {})
+    assert found.metadata == ({"phylocli.model": "f00"} if suffix in ("parquet", "arrow") else {})
 
 
 def test_lists_of_any_name_and_one_column_a_dimension_are_read(tmp_path: Path) -> None:
