@@ -21,7 +21,7 @@ import typer.core
 import typer.main
 
 from phylocli.cli._help import Command, Group, epilog, escaped, flowing
-from phylocli.cli._process import guarded, mend_streams, on_ending, on_terminate
+from phylocli.cli._process import CommandFailed, guarded, mend_streams, on_ending, on_terminate
 from phylocli.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK
 
 # The order of the stages, then the other commands; further modules come last, by name.
@@ -179,6 +179,6 @@ def main() -> None:
     except SystemExit as end:
         # `phylocli embed --help | head`: where nobody reads on, rich puts the null device in the place of standard output
         # and ends with 1. That is no failure.
-        if end.code == EXIT_FAILURE and not os.path.samestat(before, os.fstat(1)):
+        if end.code == EXIT_FAILURE and not isinstance(end, CommandFailed) and not os.path.samestat(before, os.fstat(1)):
             raise SystemExit(EXIT_OK) from None
         raise

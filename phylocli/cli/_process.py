@@ -40,6 +40,10 @@ def on_ending(handler: Any) -> None:
             signal.signal(number, handler)
 
 
+class CommandFailed(SystemExit):
+    """The end of a command whose error has been printed."""
+
+
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a command: options of its configuration, `-q/-v`, recorded inputs, and the exit code of each kind of error."""
     signature = inspect.signature(function, eval_str=True)
@@ -91,7 +95,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             _close_stdout()  # buffered output cannot be written either
             _trace_if_verbose()
         if code != EXIT_OK:
-            raise SystemExit(code)
+            raise CommandFailed(code)
 
     for parameter in signature.parameters.values():
         _check_numbers_of(parameter)

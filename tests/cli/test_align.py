@@ -93,7 +93,7 @@ def test_duplicates_are_an_error_or_renamed(cli: Callable) -> None:
 def test_align_and_tree_take_rows_of_one_length_for_an_alignment_and_say_so(cli: Callable, tmp_path: Path) -> None:
     rows = ["MKVLAGIVAGDE", "MKVLAGIVSGDE", "MRVLSGIVSGDD", "MRVLSGLVSGDD"]
     (tmp_path / "x.fa").write_text("".join(f">s{i}\n{row}\n" for i, row in enumerate(rows)))
-    for command in (["align"], ["align", "--engine", "none"], ["tree"]):
+    for command in (["align", "--engine", "profile"], ["align", "--engine", "none"], ["tree"]):
         done = cli(*command, tmp_path / "x.fa", "-o", tmp_path / "out.sto")
         assert done.exit_code == 0, done.stderr
         assert "rows of one length without gaps are taken as aligned" in done.stderr
