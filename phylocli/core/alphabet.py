@@ -143,7 +143,7 @@ def check_residues(residues: str, name: str, where: str = "", alphabet: str = "p
         shown = name if len(name) <= 80 else name[:77] + "..."
         raise BadInputError(
             f"{where + ': ' if where else ''}sequence {shown!r} contains {bad.group()!r} at position {bad.start() + 1}",
-            why=f"that is not a {_NOUNS[alphabet][0]}, gap or ambiguity code",
+            why=f"only letters of {_NOUNS[alphabet][0]}s, gaps and ambiguity codes are allowed",
             fix=f"is this a {_NOUNS[alphabet][1]} sequence? remove or replace the character "
             f"({_NOUNS[alphabet][2]} stands for an unknown residue)",
         )

@@ -62,7 +62,7 @@ def test_a_written_table_has_the_bytes_of_the_command(folder: Path, tmp_path: Pa
     ("given", "message"),
     [
         ([], "no sequences"),
-        (["MKV", "MK1"], "'seq2' holds '1' at position 3"),
+        (["MKV", "MK1"], "'seq2' contains '1' at position 3"),
         ([("a", "MKV"), ("a", "MKL")], "the id 'a'"),
         ([("a", "---")], "'a' has no residues"),
         ("MKVLA", "as a list"),
