@@ -83,12 +83,12 @@ def test_records_are_the_residues_that_the_table_names(known, everything):
     families, table = everything
     residues = {s.id: s.residues for members in known.values() for s in members}
     places = {}
-    for name, start, end, family, score, evalue, member in table.iter_rows():
+    for name, start, end, family, score, evalue, member, group in table.iter_rows():
         whole = (start, end) == (1, len(residues[name]))
         if family:
             assert member == (name if whole else f"{name}/{start}-{end}")
             places[family, member] = residues[name][start - 1 : end]
-            assert score > 0 and evalue <= 1e-3
+            assert score > 0 and evalue <= 1e-3 and group is None
     rows = {(f.accession, i): degap(row) for f in families for i, row in zip(f.ids, f.rows, strict=True)}
     assert rows == places
     assert all(len(f.column_features["RF"]) == f.columns and f.match_columns().sum() >= 30 for f in families)
@@ -175,7 +175,7 @@ def test_one_sequence_and_unrelated_ones_are_in_no_family(known):
     one = known["Globin"][0]
     with find_families([one], threads=1) as found:
         assert list(found) == []
-        assert found.members().rows() == [(one.id, 1, len(one.residues), None, None, None, None)]
+        assert found.members().rows() == [(one.id, 1, len(one.residues), None, None, None, None, None)]
         assert found.members(singletons=False).is_empty()
     strangers = [members[0] for members in known.values()]
     with find_families(strangers, threads=1) as found:
