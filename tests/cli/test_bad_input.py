@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -175,18 +177,22 @@ def test_head_ends_the_pipe_quietly():
     assert done.stderr == b""
 
 
+def unread(pipe: int) -> int:
+    """Return how many bytes of a pipe nobody has read yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_an_interrupt_ends_with_130_and_leaves_nothing(reader, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "phylocli", *reader, "-", "-o", tmp_path / "out"],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    process.stdin.write(SEED.removesuffix(b"//\n"))
-    process.stdin.flush()  # the command waits for the record's end
-    time.sleep(8)
+    source, sink = os.pipe()
+    command = [sys.executable, "-m", "phylocli", *reader, "-", "-o", tmp_path / "out"]
+    process = subprocess.Popen(command, stdin=source, stderr=subprocess.PIPE)
+    os.write(sink, SEED.removesuffix(b"//\n"))  # the command waits for the record's end
+    while unread(source) and process.poll() is None:
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
+    os.close(source)
+    os.close(sink)
     assert process.returncode == 130, stderr
     assert b"interrupted" in stderr
     assert b"Traceback" not in stderr
