@@ -96,7 +96,8 @@ def test_a_table_that_is_written_is_the_one_that_is_read(tmp_path: Path, suffix:
     EmbeddingTable("x", IDS, 5, {"phylocli.model": "f00"}, vectors=VECTORS).write(tmp_path / f"t.{suffix}")
     found = read_embeddings(tmp_path / f"t.{suffix}")
     assert found.ids == IDS and np.array_equal(found.numpy(), VECTORS)
-    assert found.metadata.get("phylocli.model") == ("f00" if suffix in ("parquet", "arrow") else None)
+    keeps_metadata = suffix.startswith(("parquet", "arrow", "feather", "ipc"))
+    assert found.metadata.get("phylocli.model") == ("f00" if keeps_metadata else None)
     assert found.to_polars().schema["embedding"] == pl.Array(pl.Float32, 5)
 
 

@@ -287,7 +287,7 @@ def test_run_without_negatives_is_an_error_with_advice(simulate: Simulate, tmp_p
     [
         ("family\tid_a\tid_b\tseq_a\nF\tx\ty\tACD\n", "lacks the column seq_b"),
         ("family\tid_a\tid_b\tseq_a\tseq_b\n", "contains no pairs"),
-        ("family\tid_a\tid_b\tseq_a\tseq_b\nF\tx\ty\tACD\tA5D\n", "'y' holds '5' at position 2"),
+        ("family\tid_a\tid_b\tseq_a\tseq_b\nF\tx\ty\tACD\tA5D\n", "'y' contains '5' at position 2"),
         ("family\tid_a\tid_b\tseq_a\tseq_b\nF\tx\ty\tACD\t---\n", "'y' has no residues"),
     ],
 )
