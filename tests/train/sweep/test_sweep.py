@@ -99,8 +99,9 @@ def losses(folder: Path, run: str) -> list[float]:
 
 
 def test_sweep_does_each_run_once_resumes_exactly_and_survives_a_failure(
-    families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PHYLOCLI_CACHE", str(tmp_path / "cache"))  # other tests compile the same families
     out = tmp_path / "sweep"
 
     def call(seeds: tuple[int, ...], bands: str) -> pl.DataFrame:
@@ -189,6 +190,7 @@ def test_two_sweeps_in_one_folder_are_refused(families: Path, tmp_path: Path) ->
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.usefixtures("one_thread")  # as in the processes
 def test_killed_sweep_resumes_with_the_results_of_an_uninterrupted_one(families: Path, tmp_path: Path) -> None:
     script = (
         "import sys\nfrom phylocli.train import sweep\n"
