@@ -169,7 +169,7 @@ def _applicable(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) 
         raise UsageError(
             "no probe applies to these labels",
             why="there is no column with several members per class, no quantity, and no tree",
-            fix="check the labels table, or name a column with --column",
+            fix="check the labels table, or name a column with --columns",
         )
     return chosen
 

@@ -12,6 +12,7 @@ from phylocli.align.settings import Settings
 from phylocli.config.run import RunConfig
 from phylocli.core.errors import BadInputError, MissingDependencyError, ServiceError, UsageError
 from phylocli.core.plugins import ALIGNERS, BASELINES, PROBES
+from phylocli.core.words import counted
 from phylocli.formats import read_families, read_sequences
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import NucleotideCheck
@@ -99,7 +100,7 @@ def check_families(run: Run, families: Sequence[Size]) -> None:
     if config.model is not None:
         if len(families) == 1 and largest < FEWEST_ALONE:
             raise BadInputError(
-                f"one family of {largest} members is too little to evaluate embeddings on",
+                f"one family of {counted(largest, 'member')} is too little to evaluate embeddings on",
                 fix=f"give {FEWEST_ALONE} members or more, or use 'phylocli embed' and 'phylocli map'",
             )
         return

@@ -12,6 +12,7 @@ import polars as pl
 
 from phylocli.config.map import MapConfig
 from phylocli.core.errors import BadInputError, UsageError
+from phylocli.core.words import counted
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.pictures import picture_format, save_figure
 from phylocli.formats.sequences.fasta import shorten
@@ -75,7 +76,7 @@ def draw_map(
         read = embeddings if isinstance(embeddings, EmbeddingTable) else read_embeddings(embeddings, options_of_columns)
         table, taken = Embedding.of(read), read.taken
     if len(table.ids) < 3:
-        raise BadInputError(f"{table.source} has {len(table.ids)} embeddings; a map needs at least three")
+        raise BadInputError(f"{table.source} has {counted(len(table.ids), 'embedding')}; a map needs at least three")
     if column is not None and labels is None:
         raise UsageError("--column names a label column, but no labels are given", fix="give --labels TABLE")
     rows = subsample(np.arange(len(table.ids)), limit, config.seed)
