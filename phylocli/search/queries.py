@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from phylocli.search.database import FloatArray, unit
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
+
+logger = logging.getLogger(__name__)
 
 MODEL = "phylocli.model"
 
@@ -82,18 +85,27 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
 
     Raises:
         UsageError: the given model is another one, or no available model has the fingerprint.
-        BadInputError: the table does not record its model.
+        BadInputError: the table does not record its model and none is given, or the model has another dimension.
     """
     from phylocli.embed import Embedder, untrained, with_pooling
     from phylocli.models.device import choose_device
 
     wanted = table.metadata.get(MODEL)
+    place = choose_device(device)
+    if wanted is None and model is not None:
+        loaded = models.load(model)
+        if loaded.dimension != table.dimension:
+            raise BadInputError(
+                f"{table.name} has {table.dimension} features, embeddings of {model} have {loaded.dimension}",
+                fix="name the model that made the table with --model",
+            )
+        logger.warning(f"{table.name} does not name its model; sequences are embedded with {model}")
+        return Embedder(loaded.to(place))
     if wanted is None:
         raise BadInputError(
             f"{table.name} does not name its model, so no sequences can be embedded for it",
-            fix="make it with 'phylocli embed', or give queries and targets as tables of embeddings",
+            fix="name the model with --model, or write the table as Parquet or Arrow, which record it",
         )
-    place = choose_device(device)
     tried = []
     for name in [model] if model is not None else _candidates(table):
         try:

@@ -297,9 +297,11 @@ class Chain:
         def plot(resuming: bool) -> None:
             from phylocli.probe import draw_map
 
-            draw_map(self.trained, self.map, config, labels=self.labels)
+            # The records of several families have their names and descriptions too; a single one is labelled by clade.
+            several = "family" in self.labels.read_text(encoding="utf-8").split("\n", 1)[0].split("\t")
+            draw_map(self.trained, self.map, config, labels=self.trees if several else self.labels)
 
-        return Stage("map", plot, (self.trained, self.labels), config.identity(), (self.map,))
+        return Stage("map", plot, (self.trained, self.labels, self.trees), config.identity(), (self.map,))
 
     def _probing(self) -> Stage:
         config = self.config.probe

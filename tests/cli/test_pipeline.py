@@ -10,6 +10,7 @@ import sys
 import polars as pl
 import pytest
 
+from phylocli.formats import read_families
 from phylocli.pairs import Split
 
 CONFIG = """
@@ -81,6 +82,12 @@ def test_a_run_leaves_every_artefact_with_its_provenance(finished):
     ):
         assert (out / name).stat().st_size > 0, name
     assert not list(out.rglob("*.part"))
+
+
+def test_the_map_of_a_run_names_its_families(finished):
+    folder, _ = finished
+    page = (folder / "out" / "map.html").read_text(encoding="utf-8")
+    assert all(f"{family.name} ({family.accession})" in page for family in read_families(folder / "out" / "trees.sto.gz"))
 
 
 def test_held_out_members_are_not_trained_on(finished):

@@ -110,7 +110,9 @@ def test_incomparable_tables_are_an_error(
     assert apart.exit_code == 65 and "different models" in apart.stderr
     bare = place / "bare.tsv"
     bare.write_text("id\tembedding\na\t" + " ".join(["0.5"] * 64) + "\n")
-    assert "does not name its model" in cli("search", query, bare).stderr
+    assert "name the model with --model" in cli("search", query, bare).stderr
+    told = cli("search", query, bare, "--model", "other")
+    assert "sequences are embedded with other" in told.stderr and told.exit_code == 0
     assert "its sequences" not in cli("search", query, db, "--align").stderr
     assert cli("search", query, db, "--align").exit_code == 2
     twice = cli("search", "-", "-", input=query.read_bytes())

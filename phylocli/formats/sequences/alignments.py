@@ -7,6 +7,7 @@ or not. The variant is the first of these that fits the file.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from typing import Any, BinaryIO
@@ -75,6 +76,8 @@ def _rows(stream: BinaryIO, name: str, what: str, variants: SequenceOf[str]) -> 
     holds = "its rows do not have the length on its first line"
     if what == "NEXUS":
         holds = "it has no data or characters block with an alignment"
+        if re.search(r"^\s*begin\s+trees\s*;", text, re.IGNORECASE | re.MULTILINE):
+            holds = "it is a file of trees"
     raise _unreadable(name, what, problem or holds)
 
 

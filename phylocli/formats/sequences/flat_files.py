@@ -100,7 +100,7 @@ def _annotated(stream: BinaryIO, name: str, letters: str, what: str) -> Iterator
     count = pseudo = found = 0
     for count, record in enumerate(_parsed(stream, name, what), 1):
         where = f"{name}, record {count} ({shorten(record.id)})"
-        is_protein = record.annotations.get("molecule_type") == "protein"
+        is_protein = str(record.annotations.get("molecule_type")).lower() == "protein"
         if is_protein and letters != "protein":
             raise BadInputError(f"{where} is a protein, but nucleotides are needed", fix="use a model of proteins")
         if is_protein or letters != "protein":

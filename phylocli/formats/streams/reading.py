@@ -101,7 +101,7 @@ def explain_read_error(error: OSError, name: str) -> PhylocliError:
     if error.errno == errno.ENOENT:
         return BadInputError(f"{name}: no such file", fix="check the path")
     if error.errno == errno.EISDIR:
-        return BadInputError(f"{name} is a folder, not a file")
+        return BadInputError(f"{name} is a folder, not a file", fix="name a file in it")
     if error.errno in (errno.EACCES, errno.EPERM):
         return BadInputError(f"{name}: permission denied")
     if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+logger = logging.getLogger(__name__)
 
 TableFormat = Literal["tsv", "csv", "parquet", "arrow", "wide-tsv", "wide-csv", "npz", "npy", "hdf5", "pt"]
 
@@ -231,4 +235,8 @@ def parse_format(
     found = next((format for format in known if format == text), None)
     if found is None:
         raise unknown_name("unknown table format", text, known)
+    with contextlib.suppress(UsageError):
+        of_suffix = format_of(target, found, known=known)
+        if of_suffix != found and not found.endswith(f"-{of_suffix}"):
+            logger.warning(f"{os.fspath(target or '-')} is written as {found}, as --format says, and not as {of_suffix}")
     return found

@@ -34,7 +34,7 @@ def levels(data: Dataset) -> list[str]:
     """Return `family` if at least two trees have five members with embeddings."""
     known = set(_names(data))
     usable = sum(len(known.intersection(f.ids)) >= MIN_MEMBERS for f in data.trees)
-    if data.trees and usable < 2:
+    if len(data.trees) > 1 and usable < 2:
         logger.warning(
             f"{usable} of {len(data.trees)} trees have at least {MIN_MEMBERS} members with embeddings; two are needed"
         )

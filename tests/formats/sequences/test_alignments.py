@@ -54,7 +54,7 @@ def test_conservation_lines_and_counts_of_clustal_are_no_residues(tmp_path: Path
     [
         ("CLUSTAL W\n\n", "cannot be read as Clustal"),
         (" 3 10\na MKV\n", "cannot be read as PHYLIP"),
-        ("#NEXUS\nbegin trees;\ntree t = (a,b);\nend;\n", "no data or characters block"),
+        ("#NEXUS\nbegin trees;\ntree t = (a,b);\nend;\n", "it is a file of trees"),
     ],
 )
 def test_damage_is_an_error_that_names_the_format(tmp_path: Path, text: str, said: str) -> None:

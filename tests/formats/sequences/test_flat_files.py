@@ -46,13 +46,14 @@ def test_nucleotides_of_genbank_are_the_record_itself(tmp_path: Path) -> None:
     assert whole.id == "CHR1.1" and len(whole.residues) == 76
 
 
-def test_genpept_records_are_sequences_themselves(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suffix", "format"), [("gp", "genbank"), ("embl", "embl")])
+def test_protein_records_are_sequences_themselves(tmp_path: Path, suffix: str, format: str) -> None:
     record = SeqRecord(Seq("MKTAYIA"), id="P1.1", name="P1", description="one", annotations={"molecule_type": "protein"})
-    SeqIO.write(record, tmp_path / "p.gp", "genbank")
-    (found,) = read_sequences(tmp_path / "p.gp")
-    assert (found.id, found.residues) == ("P1.1", "MKTAYIA")
+    SeqIO.write(record, tmp_path / f"p.{suffix}", format)
+    (found,) = read_sequences(tmp_path / f"p.{suffix}")
+    assert found.id.startswith("P1") and found.residues.upper() == "MKTAYIA"
     with pytest.raises(BadInputError, match="nucleotides are needed"):
-        list(read_sequences(tmp_path / "p.gp", letters="dna"))
+        list(read_sequences(tmp_path / f"p.{suffix}", letters="dna"))
 
 
 def test_fastq_is_read_compressed_or_not_on_any_number_of_lines(tmp_path: Path) -> None:
