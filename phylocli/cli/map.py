@@ -26,7 +26,7 @@ NO_ARGS_IS_HELP = True
 def command(
     config: MapConfig,
     embeddings: Annotated[
-        str, typer.Argument(metavar="TABLE", help="Table of embeddings (Parquet, Arrow, TSV, CSV, NPZ, HDF5).")
+        str, typer.Argument(metavar="TABLE", help="Table of embeddings, in any format that 'embed' writes.")
     ],
     *,
     labels: LabelsOption = None,

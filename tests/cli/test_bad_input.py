@@ -72,6 +72,12 @@ def test_bad_data_end_with_65_and_leave_nothing(cli, reader, tmp_path, data, sai
     assert sorted(os.listdir(tmp_path)) == before
 
 
+def test_a_folder_for_a_file(cli, tmp_path):
+    done = cli("align", tmp_path)
+    assert done.exit_code == 65
+    assert "is a folder, not a file" in done.stderr and "fix: name a file in it" in done.stderr
+
+
 def test_a_missing_file(cli, reader, tmp_path):
     done = cli(*reader, tmp_path / "nope.fasta", "-o", tmp_path / "out")
     assert done.exit_code == 65

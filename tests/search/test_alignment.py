@@ -43,13 +43,19 @@ class Given:
         return np.einsum("la,ac,bmc->lbm", query, self.table, targets).astype(np.float32)
 
 
-@given(st.integers(0, 10_000), st.integers(1, 14), st.lists(st.integers(1, 14), min_size=1, max_size=6), st.integers(1, 400))
-def test_alignments_equal_brute_force_in_every_batch(seed: int, rows: int, lengths: list[int], cells: int) -> None:
+def random_case(seed: int, rows: int, lengths: list[int]) -> tuple[Gaps, Given, np.ndarray, list[np.ndarray]]:
+    """Return gap costs, scores of five letters, and a query and targets of these lengths as one-hot vectors."""
     rng = np.random.default_rng(seed)
     gaps = Gaps(float(rng.integers(1, 6)), float(rng.integers(0, 2)))
-    given_scores = Given(rng.integers(-4, 5, (5, 5)), gaps)
     letters = np.eye(5, dtype=np.float32)
+    table = Given(rng.integers(-4, 5, (5, 5)), gaps)
     query, *targets = (letters[rng.integers(0, 5, n)] for n in (rows, *lengths))
+    return gaps, table, query, targets
+
+
+@given(st.integers(0, 10_000), st.integers(1, 14), st.lists(st.integers(1, 14), min_size=1, max_size=6), st.integers(1, 400))
+def test_alignments_equal_brute_force_in_every_batch(seed: int, rows: int, lengths: list[int], cells: int) -> None:
+    gaps, given_scores, query, targets = random_case(seed, rows, lengths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alignment, "CELLS", cells)
         found = align_residues(query, targets, given_scores)
@@ -69,11 +75,7 @@ def score_of(pairs: np.ndarray, scores: np.ndarray, gaps: Gaps) -> float:
 def test_paths_have_the_score_of_brute_force_and_begin_and_end_with_pairs_that_count(
     seed: int, rows: int, lengths: list[int], cells: int
 ) -> None:
-    rng = np.random.default_rng(seed)
-    gaps = Gaps(float(rng.integers(1, 6)), float(rng.integers(0, 2)))
-    given_scores = Given(rng.integers(-4, 5, (5, 5)), gaps)
-    letters = np.eye(5, dtype=np.float32)
-    query, *targets = (letters[rng.integers(0, 5, n)] for n in (rows, *lengths))
+    gaps, given_scores, query, targets = random_case(seed, rows, lengths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alignment, "CELLS", cells)
         found = residue_paths(query, targets, given_scores)

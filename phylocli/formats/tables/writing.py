@@ -235,8 +235,10 @@ def parse_format(
     found = next((format for format in known if format == text), None)
     if found is None:
         raise unknown_name("unknown table format", text, known)
-    with contextlib.suppress(UsageError):
+    with contextlib.suppress(UsageError):  # a named format may go to a file of any suffix
         of_suffix = format_of(target, found, known=known)
         if of_suffix != found and not found.endswith(f"-{of_suffix}"):
-            logger.warning(f"{os.fspath(target or '-')} is written as {found}, as --format says, and not as {of_suffix}")
+            logger.warning(
+                f"{os.fspath(target or '-')} is written as {found} (--format), although its suffix means {of_suffix}"
+            )
     return found

@@ -117,3 +117,22 @@ def test_a_suffix_of_no_table_format_is_refused_with_the_list(tmp_path, pairs, n
 )
 def test_a_suffix_names_the_format(name, format):
     assert tables.format_of(name) == format
+
+
+@pytest.mark.parametrize(
+    ("format", "target", "warned"),
+    [
+        ("wide-csv", "e.csv", False),
+        ("parquet", "e.parquet", False),
+        ("tsv", "e.unknown", False),
+        ("tsv", None, False),
+        ("wide-tsv", "e.csv", True),
+        ("wide-tsv", "e.arrow", True),
+        ("tsv", "e.parquet", True),
+    ],
+)
+def test_a_named_format_that_contradicts_the_suffix_gives_a_warning(
+    format: str, target: str | None, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert tables.parse_format(format, target, known=tables.EMBEDDINGS) == format
+    assert ("although its suffix means" in caplog.text) is warned
