@@ -108,6 +108,15 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 @pytest.fixture
+def heeds_hangups() -> Iterator[None]:
+    """Let commands that a test starts end at SIGHUP, even if nohup has the suite ignore it."""
+    before = signal.getsignal(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
 def _round() -> None:
     """Number of the round of a property test in `make fuzz`."""
 

@@ -262,6 +262,7 @@ def test_text_that_a_terminal_cannot_show_is_no_traceback(tmp_path):
     assert (done.returncode, done.stdout) == (0, b"Zo\\xeb \\u2502 x\n"), done.stderr
 
 
+@pytest.mark.usefixtures("heeds_hangups")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGUSR2"])
 def test_a_signal_that_ends_the_process_leaves_nothing_half_written(tmp_path, name):
     (tmp_path / "out").write_text("old")

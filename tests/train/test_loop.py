@@ -169,6 +169,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(familie
     assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(one.parameters(), two.parameters(), strict=True))
 
 
+@pytest.mark.usefixtures("heeds_hangups")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 130)])
 def test_stopped_run_saves_a_checkpoint_and_prints_the_resume_command(
     number: signal.Signals, code: int, families: Path, tmp_path: Path
