@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from phylocli.config.assignments import nested
-from phylocli.config.base import Cli, Config
-from phylocli.config.layers import Layer
+from phylocli.config._runs import Parallel, RunsConfig
+from phylocli.config.base import Cli
 from phylocli.config.train import TrainConfig
-from phylocli.config.types import Ranges
+from phylocli.config.types import Bands, Seeds
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import VIEWS
 
-logger = logging.getLogger(__name__)
+SETTINGS = {
+    "encoder": {"preset": "tiny"},
+    "batch": {"pairs": 32},
+    "validation": {"fraction": 0.2},
+    "log": {"mfu": False},
+}
+"""Training options of all runs unless the user sets others: short runs that differ only in their views."""
 
 
-def _seeds(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise UsageError(f"seeds {value!r} are not whole numbers from 0", fix="write them with commas, as in 0,1,2")
-    return tuple(int(part) for part in parts)
-
-
-class InfominConfig(Config):
+class InfominConfig(RunsConfig):
     """What `phylocli infomin` compares."""
 
     table: ClassVar[str] = "infomin"
 
-    bands: Annotated[Ranges, Cli(metavar="A:B,B:C,…")] = ((0, 0.25), (0.25, 0.5), (0.5, 1), (1, 1.5), (1.5, 2.5))
+    bands: Annotated[Bands, Cli(metavar="A:B,B:C,…")] = ((0, 0.25), (0.25, 0.5), (0.5, 1), (1, 1.5), (1.5, 2.5))
     """Bands of patristic distance of the phylogenetic view, in substitutions per site."""
     views: Annotated[
         tuple[str, ...], Cli(metavar="NAME", multiple=True, values=VIEWS.names, also=("none",), formerly=("view",))
@@ -43,46 +38,29 @@ class InfominConfig(Config):
     """Training recipe; its view is replaced."""
     steps: Annotated[int, Field(ge=1), Cli(metavar="N")] = 200
     """Optimiser steps of each run."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Cli(metavar="S,S,…")] = (0, 1, 2)
+    seeds: Annotated[Seeds, Cli(metavar="S,S,…")] = (0, 1, 2)
     """Seeds that every view is trained with."""
     quality: Annotated[Literal["retrieval", "clan", "patristic"], Cli()] = "retrieval"
     """Metric of the figure."""
-    jobs: Annotated[int, Field(ge=1), Cli("-j", "--jobs", metavar="N", decisive=False)] = 1
+    jobs: Parallel = 1
     """Runs at a time."""
-    train: Annotated[dict[str, Any], Cli(shown=False)] = Field(default_factory=dict)
+    train: TrainConfig = Field(default_factory=dict, validate_default=True)
     """Training options of all runs, by their names in [train]: `--set train.batch.pairs=64`."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _of_training(cls, values: Any) -> Any:
-        """Take training options without the word `train`, their former names, too."""
-        if not isinstance(values, dict):
-            return values
-        old = {
-            key: value for key, value in values.items() if key in TrainConfig.model_fields and key not in cls.model_fields
-        }
-        for key in old:
-            logger.warning(f"{key} of infomin is now called train.{key}; the old name will be removed")
-        train = values.get("train", {})
-        if not isinstance(train, dict):
-            return values
-        rest = {key: value for key, value in values.items() if key not in old}
-        return {**rest, "train": Config.merge(nested(train), old)}
+    def training_defaults(cls) -> dict[str, Any]:
+        """Return the defaults of training options."""
+        return {**super().training_defaults(), **SETTINGS}
 
     @model_validator(mode="after")
-    def _check_bands(self) -> Self:
+    def _check(self) -> Self:
         for low, high in self.bands:
-            if not 0 <= low < high or math.isinf(high):
-                raise UsageError(
-                    f"'{low:g}:{high:g}' is not a distance band", fix="write bands as 0:0.5,0.5:1, in substitutions per site"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _check_training(self) -> Self:
-        TrainConfig.layered([Layer("", {"recipe": self.recipe}), Layer("[infomin.train]", self.train)])
-        if "split" in self.train.get("validation", {}):
+            if math.isinf(high):
+                raise UsageError(f"the band '{low:g}:inf' has no end", fix="write bands as 0:0.5,0.5:1")
+        if self.train.validation.split:
             raise UsageError("infomin chooses the held-out members itself", fix="omit train.validation.split")
+        if self.train.validation.fraction == 0:
+            raise UsageError("infomin needs held-out members", fix="set train.validation.fraction above 0")
         return self
 
     @property

@@ -19,7 +19,7 @@ from phylocli.config.fetch import FetchConfig
 from phylocli.config.map import MapConfig
 from phylocli.config.pairs import PairsConfig, SamplingConfig
 from phylocli.config.probe import ProbeConfig
-from phylocli.config.train import TrainConfig
+from phylocli.config.train import TrainConfig, layers_of_training
 from phylocli.config.tree import TreeConfig
 from phylocli.config.types import Alphabet, Seed
 from phylocli.core.errors import UsageError
@@ -116,7 +116,7 @@ class RunConfig(Config):
         if isinstance(value, TrainConfig) or not isinstance(value, Mapping) or pairs is None:
             return value
         shared = Layer("", {key: value[key] for key in SHARED if key in value})
-        own = [shared, *(layer.of_table("train") for layer in info.context or [Layer("", {"train": value})])]
+        own = [shared, *layers_of_training(info.context or [Layer("", {"train": value})])]
         config, band = TrainConfig.layered(own), _band(pairs)
         samples = "phylogenetic" in config.view.name.split("+") and not _trains_on_pairs(info.data.get("train_on"), pairs)
         if band and samples:

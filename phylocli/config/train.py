@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,8 @@ Positive = Annotated[float, Field(gt=0, lt=math.inf)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Finite = Annotated[float, Field(gt=-math.inf, lt=math.inf)]
 
-Metric = Literal["", "val_loss", "val_bound", "val_accuracy", "val_retrieval", "val_rank"]
+ValidationMetric = Literal["val_loss", "val_bound", "val_accuracy", "val_retrieval", "val_rank"]
+VALIDATION_METRICS: tuple[ValidationMetric, ...] = typing.get_args(ValidationMetric)
 
 
 def _today(values: Any, table: str, old: str, new: str) -> Any:
@@ -202,7 +204,7 @@ class CheckpointsConfig(Config):
     """Steps between checkpoints."""
     keep: Count = 2
     """Number of checkpoints that are kept."""
-    best: Metric = "val_accuracy"
+    best: Literal["", ValidationMetric] = "val_accuracy"
     """Metric by which the best state is kept as best.pt; empty: none."""
     model: Literal["last", "best"] = "last"
     """Which state becomes the model."""
@@ -284,8 +286,17 @@ class TrainConfig(Config):
             return cls.layered([Layer("", dict(options))])
         if not options:
             return config
-        layers = config._layers or (Layer("", config.model_dump(exclude_unset=True)),)
-        return cls.layered([*layers, Layer("", dict(options))])
+        return cls.layered([*config.layers, Layer("", dict(options))])
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What was given over the recipe, in ascending order of precedence."""
+        return self._layers or (Layer("", self.model_dump(exclude_unset=True)),)
+
+    @property
+    def named_recipe(self) -> str:
+        """The recipe as it was given, a name or a path."""
+        return str(next((layer.values["recipe"] for layer in reversed(self.layers) if "recipe" in layer.values), "simclr"))
 
     @classmethod
     def layered(cls, layers: Iterable[Layer]) -> Self:
@@ -372,6 +383,15 @@ class TrainConfig(Config):
                 "head.norm needs at least two pairs in a batch", why="it is a batch normalisation", fix="raise batch.pairs"
             )
         return self
+
+
+def layers_of_training(layers: Iterable[Layer]) -> list[Layer]:
+    """Return the layers of the table `train` of a configuration that contains one."""
+    found: list[Layer] = []
+    for layer in layers:
+        train = layer.values.get("train")
+        found += train.layers if isinstance(train, TrainConfig) else [layer.of_table("train")]
+    return found
 
 
 _PLUGIN_TABLES = ("view", "encoder", "critic", "objective")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from phylocli.config.base import Cli
+from phylocli.core.errors import UsageError
 
 Seed = Annotated[int, Field(ge=0, description="Random seed: same input and seed, same bytes."), Cli(metavar="S")]
 Threads = Annotated[
@@ -54,6 +55,19 @@ def _range(value: Any) -> Any:
         raise ValueError(f"{value!r} is not a range; write two numbers with a colon, as in 0.2:0.5") from None
 
 
+def _seeds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return (value,) if isinstance(value, int) else value
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"seeds {value!r} are not whole numbers from 0", fix="write them with commas, as in 0,1,2")
+    return tuple(int(part) for part in parts)
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds)]
+"""Several random seeds, written `0,1,2` on the command line and as a list in TOML."""
+
+
 def _ranges(value: Any) -> Any:
     return tuple(_range(part) for part in value.split(",")) if isinstance(value, str) else value
 
@@ -72,6 +86,19 @@ Range = Annotated[tuple[float, float], BeforeValidator(_range)]
 
 Ranges = Annotated[tuple[Annotated[tuple[float, float], BeforeValidator(_range)], ...], BeforeValidator(_ranges)]
 """Several of them, `0:0.2,0.2:0.5`."""
+
+
+def _bands(value: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    for low, high in value:
+        if not 0 <= low < high:
+            raise UsageError(
+                f"'{low:g}:{high:g}' is not a distance band", fix="write bands as 0:0.5,0.5:1, in substitutions per site"
+            )
+    return value
+
+
+Bands = Annotated[Ranges, AfterValidator(_bands)]
+"""Bands of distances."""
 
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
 """Numbers, written `0.8,0.1,0.1` on the command line and as a list in TOML."""

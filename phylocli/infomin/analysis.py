@@ -14,7 +14,6 @@ from typing import Any
 
 import polars as pl
 
-from phylocli.config.assignments import flat
 from phylocli.config.infomin import InfominConfig
 from phylocli.core import console
 from phylocli.core.errors import UsageError
@@ -36,8 +35,6 @@ from phylocli.tree import infer_trees
 
 logger = logging.getLogger(__name__)
 
-SETTINGS = {"encoder.preset": "tiny", "batch.pairs": 32, "validation.fraction": 0.2, "log.mfu": False}
-"""Training options of all runs unless `InfominConfig.train` has them: short runs that differ only in their views."""
 SCORED = 3
 """Minimum number of held-out members of a family."""
 HELD_OUT = {"train": False, "validation": True}
@@ -80,21 +77,17 @@ def analyse(
     if str(families) == STDIO:
         raise UsageError("the families are read several times", fix="name a file")
     view_cells(config.other_views, [0.0])  # an unknown view is an error before trees are inferred
-    folder, seeds, steps = Path(output), config.seeds, config.steps
+    folder, seeds = Path(output), config.seeds
     with locks.exclusive(folder):
         source, records = _with_trees(families, folder)
         elsewhere = None if evaluate is None else _with_trees(evaluate, folder)[1]
         matched = band_cells(config.bands, records)
         cells = [*matched, *view_cells(config.other_views, [cell.distance or 0.0 for cell in matched])]
-        changes = {**SETTINGS, **flat(config.train)}
-        pattern = _save_splits(folder, records, seeds, float(changes["validation.fraction"]))
-        changes["validation.split"] = pattern
-        variation = as_variation(cells, changes)
-        sweep(
-            [source], folder / "sweep", recipes=[config.recipe], variations=[variation], seeds=seeds, settings=changes,
-            steps=steps, device="cpu", jobs=config.jobs, cache=cache,
-        )  # fmt: skip
-        runs = plan([config.recipe], [variation], list(seeds), changes)
+        pattern = _save_splits(folder, records, seeds, config.train.validation.fraction)
+        train = config.train.updated(device="cpu", validation={"split": pattern})
+        variation = as_variation(cells, train.encoder.parameters)
+        sweep([source], folder / "sweep", variations=[variation], seeds=seeds, jobs=config.jobs, train=train, cache=cache)
+        runs = plan([train.named_recipe], [variation], seeds)
         by_name = {cell.name: cell for cell in cells}
         scored = {
             seed: held_out(records, Split.read(split_path(pattern, seed))) if elsewhere is None else elsewhere
@@ -116,7 +109,7 @@ def analyse(
         svg, page = draw(table, summary, differences, config.quality)
         write_text(folder / "infomin.svg", svg)
         write_text(folder / "infomin.html", page)
-        parameters = {**config.to_parameters(), "train": changes, "evaluate": None if evaluate is None else str(evaluate)}
+        parameters = {**config.to_parameters(), "evaluate": None if evaluate is None else str(evaluate)}
         facts = provenance("infomin", parameters, min(seeds))
         write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
         logger.info(f"figure: {folder / 'infomin.svg'}, table: {folder / 'infomin.tsv'}")
@@ -128,12 +121,7 @@ def _save_splits(folder: Path, families: Sequence[Family], seeds: Sequence[int],
 
     The choice does not depend on the view: the members used for evaluation were not used for training with any view, so
     differences between views are measured on the same sequences.
-
-    Raises:
-        UsageError: the fraction is not between 0 and 1.
     """
-    if not 0 < fraction < 1:
-        raise UsageError(f"validation.fraction is {fraction:g}", fix="give a fraction above 0 and below 1")
     pattern = str(folder / "splits" / "seed-{seed}.parquet")
     (folder / "splits").mkdir(parents=True, exist_ok=True)
     for seed in seeds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,12 +98,13 @@ def view_cells(names: Sequence[str], distances: Sequence[float]) -> list[Cell]:
     return found
 
 
-def as_variation(cells: Sequence[Cell], settings: dict[str, Any]) -> Variation:
+def as_variation(cells: Sequence[Cell], encoder: Mapping[str, Any]) -> Variation:
     """Return the cells as the variation of a sweep.
 
     Args:
         cells: one per value.
-        settings: of all runs; they override those of a cell, except for the view.
+        encoder: parameters of the encoder of all runs, which override those of a cell.
     """
-    chosen = [{k: v for k, v in cell.settings.items() if k.startswith("view.") or k not in settings} for cell in cells]
+    fixed = {f"encoder.parameters.{name}" for name in encoder}
+    chosen = [{key: value for key, value in cell.settings.items() if key not in fixed} for cell in cells]
     return Variation("view", tuple(cell.name for cell in cells), tuple(chosen))

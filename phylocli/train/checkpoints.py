@@ -19,7 +19,6 @@ from phylocli.train.saved import Saved, Weights
 logger = logging.getLogger(__name__)
 
 BEST = "best.pt"
-FIGURES = ("val_loss", "val_bound", "val_accuracy", "val_retrieval", "val_rank")
 SMALLER_IS_BETTER = ("val_loss",)
 BOUNDS = {"val_accuracy": (0.0, 1.0), "val_retrieval": (0.0, 1.0)}
 """Of those that have any."""

@@ -105,7 +105,7 @@ def test_shell_completion_is_offered(phylocli):
         ("phylocli pairs --family PF0", ["PF00042", "PF00076"]),
         ("phylocli tree --engine v", ["veryfasttree"]),
         ("phylocli train --recipe simcl", ["simclr"]),
-        ("phylocli sweep --recipe simcl", ["simclr"]),
+        ("phylocli sweep --recipes simcl", ["simclr"]),
         ("phylocli views phylogenetic+mask", ["phylogenetic+masking"]),
         ("phylocli models show d", ["default"]),
         ("phylocli store export PF00042 PF00", ["PF00042", "PF00076"]),

@@ -17,7 +17,7 @@ def families(simulated_file: Callable[..., Path]) -> Path:
 
 
 def test_runs_that_fail_are_named_and_the_others_are_done(phylocli: Run, families: Path, tmp_path: Path) -> None:
-    small = ["--steps", "1", "--device", "cpu", "--set", "encoder.preset=tiny", "--set", "batch.pairs=8"]
+    small = ["--steps", "1", "--device", "cpu", "--set", "train.encoder.preset=tiny", "--set", "train.batch.pairs=8"]
     done = phylocli("sweep", families, "-o", "sweep", "--bands", "0:9,50:60", *small)
     assert done.returncode == 1, done.stderr.decode()
     assert done.stdout == b""

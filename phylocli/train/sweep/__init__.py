@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phylocli.train.sweep.plan import Planned, Variation, bands, plan, seeds, vary
+from phylocli.train.sweep.plan import Planned, Variation, band_variation, plan, vary
 from phylocli.train.sweep.run import sweep
 
-__all__ = ["Planned", "Variation", "bands", "plan", "seeds", "sweep", "vary"]
+__all__ = ["Planned", "Variation", "band_variation", "plan", "sweep", "vary"]

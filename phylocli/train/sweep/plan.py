@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from phylocli.config.assignments import parse_value, split_assignment
+from phylocli.config.types import Bands
 from phylocli.core.errors import UsageError
 
 _LONGEST = 120  # characters of a folder's name
@@ -38,7 +40,7 @@ class Planned:
         name: of its folder; derived from recipe, settings and seed, so that it is unchanged when a sweep is extended.
         recipe: name or path.
         varied: the value of each variation, by name.
-        settings: over the recipe's, by dotted names.
+        settings: those that vary, by dotted names.
         seed: of the run.
     """
 
@@ -57,49 +59,30 @@ class Planned:
 def vary(text: str) -> Variation:
     """Return the variation that `key=a,b,c` names; quote or bracket a value that contains a comma.
 
+    The key is a training option, with or without `train.` before it.
+
     Raises:
         UsageError: no `=`, no value, or the same value twice.
     """
     key, rest = split_assignment(text, "--vary")
+    key = key.removeprefix("train.")
     values = tuple(parse_value(part) for part in _parts(rest))
     return _checked(Variation(key, values, tuple({key: value} for value in values)), text)
 
 
-def bands(text: str, source: str = "phylogenetic") -> Variation:
-    """Return the variation described by `0:0.5,0.5:1`: bands of patristic distance to sample pairs from.
+def band_variation(bands: Bands, source: str = "phylogenetic") -> Variation:
+    """Return the variation over bands of patristic distance from which pairs are sampled.
 
     Args:
-        text: the bands.
+        bands: lower and upper ends, substitutions per site.
         source: the view with the parameters `min_dist` and `max_dist`.
 
     Raises:
-        UsageError: not a list of bands.
+        UsageError: a band given twice.
     """
-    found = []
-    for part in text.split(","):
-        ends = part.split(":")
-        try:
-            low, high = (float(end) for end in ends)
-            if not 0 <= low < high:
-                raise ValueError
-        except ValueError:
-            raise UsageError(
-                f"{part!r} is not a distance band", fix="write --bands 0:0.5,0.5:1, in substitutions per site"
-            ) from None
-        found.append({f"view.{source}.min_dist": low, f"view.{source}.max_dist": high})
-    return _checked(Variation("band", tuple(text.split(",")), tuple(found)), text)
-
-
-def seeds(text: str) -> list[int]:
-    """Return the seeds that `0,1,2` names.
-
-    Raises:
-        UsageError: one that is not a whole number from 0.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise UsageError(f"--seeds {text!r} names no seeds", fix="write whole numbers from 0, as in --seeds 0,1,2")
-    return [int(part) for part in parts]
+    names = tuple(f"{low:g}:{high:g}" for low, high in bands)
+    settings = tuple({f"view.{source}.min_dist": low, f"view.{source}.max_dist": high} for low, high in bands)
+    return _checked(Variation("band", names, settings), ",".join(names))
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -128,7 +111,7 @@ def _checked(variation: Variation, text: str) -> Variation:
 
 
 def plan(
-    recipes: Sequence[str], variations: Sequence[Variation], seeds: Sequence[int], settings: dict[str, Any]
+    recipes: Sequence[str], variations: Sequence[Variation], seeds: Sequence[int], fixed: Collection[str] = ()
 ) -> list[Planned]:
     """Return the runs of a sweep: all combinations, seeds innermost.
 
@@ -136,23 +119,24 @@ def plan(
         recipes: names or paths.
         variations: the varied settings.
         seeds: of each combination.
-        settings: of all runs, by dotted names.
+        fixed: dotted names of the options of all runs, none of which can be varied.
 
     Raises:
         UsageError: a recipe, seed or variation twice, or none of them.
     """
     names = [variation.name for variation in variations]
-    for what, given in (("recipe", recipes), ("seed", seeds), ("--vary", [*names, *settings] if names else ["-"])):
-        if len(set(given)) < len(given) or not given:
-            raise UsageError(f"{what}: {', '.join(map(str, given)) or 'none given'}", fix="name each once")
+    for what, given in (("recipe", recipes), ("seed", seeds), ("option", [*names, *fixed] if names else ["-"])):
+        if not given:
+            raise UsageError(f"no {what} is given", fix="name at least one")
+        twice = [value for value, count in Counter(given).items() if count > 1]
+        if twice:
+            raise UsageError(f"the {what} {twice[0]} is given twice", fix="name each once")
     runs = []
     places = [range(len(variation.values)) for variation in variations]
     for recipe, chosen, seed in itertools.product(recipes, itertools.product(*places), seeds):
         picked = list(zip(variations, chosen, strict=True))
         varied = {variation.name: variation.values[k] for variation, k in picked}
-        changes = dict(settings)
-        for variation, k in picked:
-            changes.update(variation.settings[k])
+        changes = {key: value for variation, k in picked for key, value in variation.settings[k].items()}
         runs.append(Planned(_name(recipe, varied, seed), recipe, varied, changes, seed))
     return runs
 

@@ -10,22 +10,15 @@ from typing import Any
 
 import polars as pl
 
-from phylocli.core.errors import BadInputError, unknown_name
+from phylocli.config.sweep import RESULT_METRICS
+from phylocli.config.train import VALIDATION_METRICS
+from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import atomic_path, write_text
 from phylocli.statistics.replicates import mean_interval
-from phylocli.train.checkpoints import BOUNDS, FIGURES, SMALLER_IS_BETTER
+from phylocli.train.checkpoints import BOUNDS, SMALLER_IS_BETTER
 from phylocli.train.report.metrics import read_metrics
 from phylocli.train.run_folder import METRICS, MODEL
 from phylocli.train.sweep.plan import Planned
-
-METRIC_COLUMNS = tuple(f"{which}_{figure}" for figure in FIGURES for which in ("final", "best"))
-DEFAULT = "final_val_accuracy"
-
-
-def check_metric(name: str) -> None:
-    """Raise a UsageError if the results have no such column."""
-    if name not in METRIC_COLUMNS:
-        raise unknown_name("unknown metric", name, METRIC_COLUMNS)
 
 
 def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) -> pl.DataFrame:
@@ -44,7 +37,7 @@ def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) ->
     for run in runs:
         row: dict[str, object] = {"run": run.name, "recipe": run.recipe, **run.varied, "seed": run.seed}
         row.update(setting=run.setting, status="waiting", error=errors.get(run.name, ""), steps=0, seconds=0.0)
-        row.update(dict.fromkeys(METRIC_COLUMNS))
+        row.update(dict.fromkeys(RESULT_METRICS))
         metrics = folder / run.name / METRICS
         if metrics.is_file():
             row["status"] = "interrupted"
@@ -58,7 +51,7 @@ def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) ->
             row["status"] = "failed"
         rows.append(row)
     columns = {name: _column([row[name] for row in rows]) for name in rows[0]}
-    numbers = dict.fromkeys(METRIC_COLUMNS, pl.Float64)
+    numbers = dict.fromkeys(RESULT_METRICS, pl.Float64)
     return pl.DataFrame(columns, schema_overrides={**numbers, "seconds": pl.Float64}, strict=False)
 
 
@@ -72,7 +65,7 @@ def _column(values: list[Any]) -> list[Any]:
 
 def _figures(metrics: pl.DataFrame) -> dict[str, float]:
     found: dict[str, float] = {"steps": int(metrics["step"][-1]), "seconds": float(metrics["seconds"].sum())}
-    for figure in FIGURES:
+    for figure in VALIDATION_METRICS:
         values = metrics[figure].drop_nulls().to_list() if figure in metrics.columns else []
         if values:
             found[f"final_{figure}"] = values[-1]
@@ -91,7 +84,7 @@ def summarise(frame: pl.DataFrame, varied: Sequence[str]) -> pl.DataFrame:
     rows = []
     for _, group in done.group_by("setting", maintain_order=True):
         about = group.select("setting", "recipe", *varied).row(0, named=True)
-        for metric in METRIC_COLUMNS:
+        for metric in RESULT_METRICS:
             values = group[metric].drop_nulls().to_list()
             if values:
                 mean, low, high = mean_interval(values, BOUNDS.get(metric.split("_", 1)[1], (-math.inf, math.inf)))

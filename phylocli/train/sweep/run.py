@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phylocli.config.assignments import nested
-from phylocli.config.base import Layer
+from phylocli.config.assignments import flat, nested
+from phylocli.config.layers import Layer
+from phylocli.config.sweep import SweepConfig
 from phylocli.config.train import TrainConfig
 from phylocli.core import console
 from phylocli.core.errors import PhylocliError, UsageError
@@ -24,7 +25,7 @@ from phylocli.train.checks import check_config
 from phylocli.train.data.compiled import Cache, open_compiled
 from phylocli.train.run_folder import CONFIG, changed
 from phylocli.train.sweep import results
-from phylocli.train.sweep.plan import Planned, Variation, plan
+from phylocli.train.sweep.plan import Planned, Variation, band_variation, plan, vary
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,17 +58,11 @@ class Outcome:
 def sweep(
     inputs: list[PathLike],
     output: PathLike,
+    config: SweepConfig | None = None,
     *,
-    recipes: Sequence[str] = (),
     variations: Sequence[Variation] = (),
-    seeds: Sequence[int] = (0,),
-    settings: dict[str, Any] | None = None,
-    steps: int | None = None,
-    device: str | None = None,
-    jobs: int = 1,
-    metric: str = results.DEFAULT,
-    layers: Sequence[Layer] = (),
     cache: Cache = True,
+    **options: Any,
 ) -> pl.DataFrame:
     """Train every combination of recipes, settings and seeds on the same families, compiled once.
 
@@ -78,13 +73,10 @@ def sweep(
     Args:
         inputs: family records with trees, or pairs tables.
         output: the sweep's folder.
-        recipes: names or paths; none: that of the layers, else `simclr`.
-        variations: the varied settings, see `plan.vary` and `plan.bands`.
-        seeds: of each combination.
-        settings: of all runs, by dotted names.
-        steps, device, layers, cache: as in `train_model`.
-        jobs: number of runs at a time, in separate processes if more than one.
-        metric: column of the results that the figure shows.
+        config: options; may also be given as keywords. With `jobs` above 1, runs are in separate processes.
+        variations: varied settings other than those of the options `vary` and `bands`.
+        cache: cache of compiled families, as in `train_model`.
+        **options: fields of `SweepConfig`.
 
     Returns:
         The results, one row per run.
@@ -97,45 +89,46 @@ def sweep(
         Stopped: interrupted; completed runs are kept.
         PhylocliError: runs failed; the others are complete, and the tables are written.
     """
-    folder = Path(output)
+    folder, config = Path(output), SweepConfig.of(config, options)
     if not inputs or any(str(source) == STDIO for source in inputs):
         raise UsageError("a sweep reads its inputs several times", fix="name files with families")
-    results.check_metric(metric)
-    settings = settings or {}
-    named = [layer.values["recipe"] for layer in layers if "recipe" in layer.values]
-    runs = plan(recipes or [str(named[-1]) if named else "simclr"], variations, seeds, settings)
-    options = {name: value for name, value in (("steps", steps), ("device", device)) if value is not None}
+    variations = [*map(vary, config.vary), *variations]
+    if config.bands:
+        variations.append(band_variation(config.bands, config.train.view.name.split("+")[0]))
+    fixed = {key for layer in config.train.layers if not layer.ambient for key in flat(layer.values)}
+    runs = plan(config.recipe_names, variations, config.seeds, fixed)
     # Report what cannot work before computing anything.
-    configs = [_config(run, inputs, options, layers) for run in runs]
+    configs = [_config(run, inputs, config.train) for run in runs]
     with locks.exclusive(folder):
         _check_unchanged(runs, configs, folder)
         open_compiled(inputs, configs[0].alphabet, cache)
         sources = [str(source) for source in inputs]
-        threads = threads_each(jobs) if jobs > 1 else 0
+        threads = threads_each(config.jobs) if config.jobs > 1 else 0
         todo = [
-            Job(run, sources, folder / RUNS / run.name, config, cache, threads)
-            for run, config in zip(runs, configs, strict=True)
+            Job(run, sources, folder / RUNS / run.name, found, cache, threads)
+            for run, found in zip(runs, configs, strict=True)
         ]
-        about = {"recipes": sorted({run.recipe for run in runs}), "vary": {v.name: list(v.values) for v in variations}}
-        facts = provenance("sweep", {**about, "seeds": list(seeds), "settings": settings, "steps": steps}, 0)
+        varied = {variation.name: list(variation.values) for variation in variations}
+        facts = provenance("sweep", {**config.to_parameters(), "recipes": config.recipe_names, "vary": varied}, 0)
         write_text(folder / "provenance.json", json.dumps(facts, indent=2, default=str) + "\n")
         outcomes: dict[str, Outcome] = {}
         try:
-            for job, outcome in _in_processes(todo, jobs) if jobs > 1 else _one_by_one(todo):
+            for job, outcome in _in_processes(todo, config.jobs) if config.jobs > 1 else _one_by_one(todo):
                 outcomes[job.run.name] = outcome
                 if outcome.error:
                     logger.warning(f"{job.run.name} failed: {outcome.error}")
         finally:
             frame = results.collect(runs, folder / RUNS, {name: found.error for name, found in outcomes.items()})
-            results.write(frame, folder, metric, [v.name for v in variations])
+            results.write(frame, folder, config.metric, list(varied))
     _say_how_it_ended(runs, outcomes, folder)
     return frame
 
 
-def _config(run: Planned, inputs: Sequence[PathLike], options: dict[str, Any], layers: Sequence[Layer]) -> TrainConfig:
+def _config(run: Planned, inputs: Sequence[PathLike], train: TrainConfig) -> TrainConfig:
     """Return the configuration of a run, checked."""
-    own = Layer("", {**options, "recipe": run.recipe, "seed": run.seed, "inputs": tuple(map(str, inputs))})
-    config = TrainConfig.layered([*layers, own, Layer("--set", nested(run.settings))])
+    own = {"recipe": run.recipe, "seed": run.seed, "inputs": tuple(map(str, inputs))}
+    varied = Layer("--vary", nested(run.settings))
+    config = TrainConfig.layered([*train.layers, Layer("", own), varied])
     check_config(config)
     return config
 

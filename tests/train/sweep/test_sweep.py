@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from phylocli.config.sweep import SweepConfig
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.formats.streams import locks
 from phylocli.train import sweep as room
@@ -31,44 +32,47 @@ def test_values_are_parted_by_commas_outside_of_brackets_and_quotes() -> None:
         {"view.name": "phylogenetic+crop"},
     )
     assert room.vary('a.b=[1, 2],"x,y",true').values == ([1, 2], "x,y", True)
-    assert room.bands("0:0.5,1:inf").settings[1] == {
+    assert room.vary("train.critic.temperature=0.05,0.1") == room.vary("critic.temperature=0.05,0.1")
+    assert room.band_variation(SweepConfig.of(None, {"bands": "0:0.5,1:"}).bands or ()).settings[1] == {
         "view.phylogenetic.min_dist": 1.0,
         "view.phylogenetic.max_dist": math.inf,
     }
     for text in ("temperature", "=1", "a=1,,2", "a=1,1"):
         with pytest.raises(UsageError):
             room.vary(text)
-    for text in ("0.5", "a:b", "0:1,0:1"):
+    for text in ("0.5", "a:b", "1:0.5"):
         with pytest.raises(UsageError):
-            room.bands(text)
-    assert room.seeds("0, 2") == [0, 2]
-    with pytest.raises(UsageError, match="names no seeds"):
-        room.seeds("0,-1")
+            SweepConfig.of(None, {"bands": text})
+    with pytest.raises(UsageError, match="twice"):
+        room.band_variation([(0, 1), (0, 1)])
+    assert SweepConfig.of(None, {"seeds": "0, 2"}).seeds == (0, 2)
+    with pytest.raises(UsageError, match="not whole numbers"):
+        SweepConfig.of(None, {"seeds": "0,-1"})
 
 
 def test_the_plan_is_every_combination_and_names_stay_when_it_grows() -> None:
-    few = room.plan(["simclr"], [room.vary("steps=5,6")], [0], {"batch.pairs": 8})
-    many = room.plan(["simclr", "siglip"], [room.vary("steps=5,6,7")], [0, 1], {"batch.pairs": 8})
+    few = room.plan(["simclr"], [room.vary("steps=5,6")], [0])
+    many = room.plan(["simclr", "siglip"], [room.vary("steps=5,6,7")], [0, 1])
     assert (len(few), len(many)) == (2, 12)
     assert {run.name for run in few} <= {run.name for run in many}
     assert len({run.name for run in many}) == 12
-    assert few[0] == Planned("simclr,steps=5,seed=0", "simclr", {"steps": 5}, {"batch.pairs": 8, "steps": 5}, 0)
-    hostile = room.plan(["../a/b.toml", "../a_b.toml"], [room.vary("x=../../etc,a b")], [0], {})
+    assert few[0] == Planned("simclr,steps=5,seed=0", "simclr", {"steps": 5}, {"steps": 5}, 0)
+    hostile = room.plan(["../a/b.toml", "../a_b.toml"], [room.vary("x=../../etc,a b")], [0])
     assert len({run.name for run in hostile}) == 4
     assert not any("/" in run.name or run.name.startswith(".") or len(run.name) > 120 for run in hostile)
-    for recipes, variations, seeds, settings in (
-        (["simclr", "simclr"], [], [0], {}),
-        (["simclr"], [room.vary("steps=1,2"), room.vary("steps=3")], [0], {}),
-        (["simclr"], [room.vary("steps=1,2")], [0], {"steps": 3}),
-        (["simclr"], [], [0, 0], {}),
-        (["simclr"], [], [], {}),
+    for recipes, variations, seeds, fixed in (
+        (["simclr", "simclr"], [], [0], ()),
+        (["simclr"], [room.vary("steps=1,2"), room.vary("steps=3")], [0], ()),
+        (["simclr"], [room.vary("steps=1,2")], [0], ("steps",)),
+        (["simclr"], [], [0, 0], ()),
+        (["simclr"], [], [], ()),
     ):
-        with pytest.raises(UsageError, match="once"):
-            room.plan(recipes, variations, seeds, settings)
+        with pytest.raises(UsageError, match="is given"):
+            room.plan(recipes, variations, seeds, fixed)
 
 
 def test_results_hold_final_and_best_figures_and_the_summary_their_means(tmp_path: Path) -> None:
-    runs = room.plan(["simclr"], [room.vary("critic.temperature=0.1,word")], [0, 1, 2], {})
+    runs = room.plan(["simclr"], [room.vary("critic.temperature=0.1,word")], [0, 1, 2])
     for k, run in enumerate(runs[:5]):
         (tmp_path / run.name / "model").mkdir(parents=True)
         columns = {"step": [1, 2, 3], "seconds": [1.0, 2.0, 3.0], "val_loss": [0.5 - k, None, 0.7 - k]}
@@ -105,9 +109,7 @@ def test_sweep_does_each_run_once_resumes_exactly_and_survives_a_failure(
     out = tmp_path / "sweep"
 
     def call(seeds: tuple[int, ...], bands: str) -> pl.DataFrame:
-        return room.sweep(
-            [families], out, variations=[room.bands(bands)], seeds=seeds, settings=SMALL, steps=2, device="cpu"
-        )
+        return room.sweep([families], out, bands=bands, seeds=seeds, train=SMALL, steps=2, device="cpu")
 
     with pytest.raises(PhylocliError, match="1 of 2 runs failed"):
         call((0,), "0:9,50:60")
@@ -143,9 +145,10 @@ def test_sweep_does_each_run_once_resumes_exactly_and_survives_a_failure(
 def test_impossible_sweeps_are_refused_before_computing(families: Path, tmp_path: Path) -> None:
     wrong: list[tuple[type[PhylocliError], dict[str, Any], str]] = [
         (UsageError, {"recipes": ["simclr", "simcrl"]}, "did you mean"),
-        (UsageError, {"variations": [room.vary("batch.pears=1,2")]}, "'pears'"),
-        (UsageError, {"variations": [room.vary("critic.temp=0.05,0.1")]}, "no parameter 'temp'"),
-        (UsageError, {"variations": [room.vary("optimiser.learning_rate=0.1,-1")]}, "learning_rate must be above 0"),
+        (UsageError, {"vary": ["batch.pears=1,2"]}, "'pears'"),
+        (UsageError, {"vary": ["critic.temp=0.05,0.1"]}, "no parameter 'temp'"),
+        (UsageError, {"vary": ["optimiser.learning_rate=0.1,-1"]}, "learning_rate must be above 0"),
+        (UsageError, {"vary": ["steps=1,2"], "steps": 3}, "the option steps is given twice"),
         (UsageError, {"metric": "val_accuracy"}, "final_val_accuracy"),
         (UsageError, {"inputs": ["-"]}, "several times"),
         (BadInputError, {"inputs": [tmp_path / "none.sto"]}, "no such file"),
@@ -164,7 +167,7 @@ def test_a_sweep_with_other_settings_than_its_runs_have_is_refused_and_its_table
     out = tmp_path / "sweep"
 
     def call(steps: int, **settings: Any) -> pl.DataFrame:
-        return room.sweep([families], out, seeds=[0, 1], settings={**SMALL, **settings}, steps=steps, device="cpu")
+        return room.sweep([families], out, seeds=[0, 1], train={**SMALL, **settings}, steps=steps, device="cpu")
 
     call(2)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -176,17 +179,17 @@ def test_a_sweep_with_other_settings_than_its_runs_have_is_refused_and_its_table
 
 
 def test_a_sweep_whose_metrics_are_damaged_says_which(families: Path, tmp_path: Path) -> None:
-    room.sweep([families], tmp_path / "sweep", settings=SMALL, steps=2, device="cpu")
+    room.sweep([families], tmp_path / "sweep", train=SMALL, steps=2, device="cpu")
     metrics = tmp_path / "sweep" / "runs" / "simclr,seed=0" / "metrics.parquet"
     metrics.write_bytes(metrics.read_bytes()[:50])
-    frame = collect(room.plan(["simclr"], [], [0], {}), tmp_path / "sweep" / "runs", {})
+    frame = collect(room.plan(["simclr"], [], [0]), tmp_path / "sweep" / "runs", {})
     assert frame["status"].to_list() == ["failed"]
     assert f"{metrics} is damaged" in frame["error"][0]
 
 
 def test_two_sweeps_in_one_folder_are_refused(families: Path, tmp_path: Path) -> None:
     with locks.exclusive(tmp_path / "sweep"), pytest.raises(locks.InUseError):
-        room.sweep([families], tmp_path / "sweep", settings=SMALL, steps=2, device="cpu")
+        room.sweep([families], tmp_path / "sweep", train=SMALL, steps=2, device="cpu")
     assert not (tmp_path / "sweep").exists()
 
 
@@ -194,7 +197,7 @@ def test_two_sweeps_in_one_folder_are_refused(families: Path, tmp_path: Path) ->
 def test_killed_sweep_resumes_with_the_results_of_an_uninterrupted_one(families: Path, tmp_path: Path) -> None:
     script = (
         "import sys\nfrom phylocli.train import sweep\n"
-        f"sweep.sweep([sys.argv[1]], sys.argv[2], seeds=[0, 1], settings={SMALL!r}, steps=4, device='cpu')"
+        f"sweep.sweep([sys.argv[1]], sys.argv[2], seeds=[0, 1], train={SMALL!r}, steps=4, device='cpu')"
     )
     command = [sys.executable, "-c", script, str(families), str(tmp_path / "killed")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -205,7 +208,7 @@ def test_killed_sweep_resumes_with_the_results_of_an_uninterrupted_one(families:
         process.kill()
     assert not (second.parent / "model").exists()
     subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
-    room.sweep([families], tmp_path / "whole", seeds=[0, 1], settings=SMALL, steps=4, device="cpu")
+    room.sweep([families], tmp_path / "whole", seeds=[0, 1], train=SMALL, steps=4, device="cpu")
     for run in ("simclr,seed=0", "simclr,seed=1"):
         assert losses(tmp_path / "killed", run) == pytest.approx(losses(tmp_path / "whole", run), abs=1e-6)
     assert not list((tmp_path / "killed").rglob(".*"))  # neither locks nor temporary files
@@ -214,6 +217,6 @@ def test_killed_sweep_resumes_with_the_results_of_an_uninterrupted_one(families:
 @pytest.mark.slow
 def test_runs_in_processes_of_their_own_give_the_same(families: Path, tmp_path: Path) -> None:
     for name, jobs in (("one", 1), ("two", 2)):
-        room.sweep([families], tmp_path / name, seeds=[0, 1], settings=SMALL, steps=2, device="cpu", jobs=jobs)
+        room.sweep([families], tmp_path / name, seeds=[0, 1], train=SMALL, steps=2, device="cpu", jobs=jobs)
     run = "simclr,seed=1"
     assert losses(tmp_path / "one", run) == pytest.approx(losses(tmp_path / "two", run), abs=1e-6)
