@@ -362,7 +362,7 @@ def phylocli_spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[by
 
 @pytest.fixture
 def small_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: Path) -> Path:
-    """Let search measure E-values against 150 sequences: the 2,560 that ship take a new model some seconds."""
+    """Let search measure E-values against 150 sequences, with an empty cache: the 2,560 that ship take some seconds."""
     import numpy as np
 
     from phylocli.formats import read_sequences
@@ -377,4 +377,5 @@ def small_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: 
     path = tmp_path / "background.fasta"
     path.write_text(text)
     monkeypatch.setattr(background, "SEQUENCES", path)
+    monkeypatch.setenv("PHYLOCLI_CACHE", str(tmp_path / "cache"))
     return path
