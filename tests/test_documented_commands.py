@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 import typer.main
 from standin import Standin
@@ -158,6 +159,15 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "labels.tsv").write_text("id\tfamily\n" + "".join(f"{a}\t{b}\n" for a, b in labels))
     species = "".join(f"{name}\t{name.split('/')[0].rpartition('_')[2]}\n" for name, _ in labels)
     (folder / "species.tsv").write_text("id\tspecies\n" + species)
+    texts = list(records.values())[:20]
+    structures = {
+        "id": list(records)[:20],
+        "sequence": texts,
+        "three_di": ["D" * len(text) for text in texts],
+        "dssp": ["".join("HEC"[ord(c) % 3] for c in text) for text in texts],
+        "profile": [[1.0] * 20 * len(text) for text in texts],
+    }
+    pl.DataFrame(structures).write_parquet(folder / "structures.parquet")
     for line in (
         "phylocli tree examples/families.sto -o trees.sto",
         "phylocli tree PF01073.sto --format newick -o topology.nwk",

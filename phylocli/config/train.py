@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from phylocli import recipes
 from phylocli.config.base import Cli, Config, Layer, located
-from phylocli.config.types import Alphabet, Count, Device, Fraction, Seed
+from phylocli.config.types import Alphabet, Count, Device, Fraction, Numbers, Seed
 from phylocli.core.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -152,10 +152,39 @@ class BatchConfig(Config):
     """Sample families in proportion to size ** family_power; 0: equally often."""
     cross_family_fraction: Annotated[Fraction, Cli(formerly=("clan_share",))] = 0.0
     """Fraction of pairs whose two members are of different families of one clan, for families with others of their clan."""
+    input_fractions: Numbers = ()
+    """Fraction of the pairs from each input, in their order; empty: by the number of families (or by family_power)."""
     hard_negatives: Annotated[str, Cli(file=True)] = ""
     """A table from 'phylocli pairs --hard-negatives', whose families are put in the same batches."""
     hard_negative_fraction: Annotated[BelowOne, Cli(formerly=("hard_share",))] = 0.5
     """Fraction of hard negatives in a batch, if there is such a table."""
+
+
+class ResiduesConfig(Config):
+    """Heads on residue vectors, trained beside the objective on sequences with residue labels; they stay in the model."""
+
+    labels: Annotated[str, Cli(file=True)] = ""
+    """A table of sequences with residue labels (id, sequence, three_di, dssp, profile); without it there are no heads."""
+    weights: dict[str, Annotated[float, Field(ge=0, lt=math.inf)]] = Field(default_factory=dict)
+    """Weight of each head's loss beside the objective: 3di, ss3, ss8, profile; 0: no such head."""
+    sequences: Count = 48
+    """Labelled sequences per step."""
+    max_length: Count = 256
+    """Largest number of residues of each; longer ones are cropped at random."""
+    hidden: Number = 128
+    """Channels of the convolution in each head; 0: a linear map of each residue vector."""
+    kernel: Annotated[int, Field(ge=1, le=63)] = 7
+    """Residues that this convolution sees, odd."""
+
+    @property
+    def heads(self) -> dict[str, float]:
+        """The weights of the heads that are trained, by name."""
+        return {name: weight for name, weight in sorted(self.weights.items()) if weight > 0} if self.labels else {}
+
+    @property
+    def network(self) -> dict[str, int]:
+        """Parameters of the network of each head."""
+        return {"hidden": self.hidden, "kernel": self.kernel}
 
 
 class KernelConfig(Config):
@@ -266,6 +295,8 @@ class TrainConfig(Config):
     """AdamW and its learning rate."""
     batch: BatchConfig = BatchConfig()
     """The pairs of a step."""
+    residues: ResiduesConfig = ResiduesConfig()
+    """Heads on residue vectors."""
     kernel: KernelConfig = KernelConfig()
     """Kernel features, fitted after training."""
     whitening: WhiteningConfig = WhiteningConfig()
@@ -377,6 +408,13 @@ class TrainConfig(Config):
                 "kernel features require whitening",
                 why="without it they all point in nearly the same direction",
                 fix="use --set whitening.power=0.5, or kernel.features=0",
+            )
+        if self.residues.kernel % 2 == 0:
+            raise UsageError(f"residues.kernel is {self.residues.kernel}", fix="give an odd number, such as 7")
+        fractions = self.batch.input_fractions
+        if fractions and not (all(0 <= x < math.inf for x in fractions) and sum(fractions) > 0):
+            raise UsageError(
+                f"batch.input_fractions is {', '.join(map(str, fractions))}", fix="give numbers of at least 0, not all 0"
             )
         if self.head.norm and self.batch.pairs == 1:
             raise UsageError(

@@ -20,7 +20,7 @@ from phylocli.core.words import counted
 from phylocli.families.pool import Pool
 from phylocli.families.residue_assignment import Group
 from phylocli.families.searching import Region, Settings
-from phylocli.formats.family import Family
+from phylocli.formats.family import GROUP_TAG, Family
 from phylocli.formats.nucleotides import NucleotideCheck
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.hmmer import align_to
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-GROUP_TAG = "SG"
-"""Tag of the `#=GS` lines that give the representative of a member's group of near relatives."""
 _RECORDS_AT_ONCE = 32
 
 

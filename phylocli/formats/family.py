@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GROUP_TAG = "SG"
+"""Tag of the `#=GS` lines that give the representative of a member's group of near relatives."""
+
 
 @dataclass
 class Family:
@@ -135,6 +138,20 @@ class Family:
             Sequence(name, Sequence(name, row, where=self.where).unaligned(self.alphabet), where=self.where)
             for name, row in zip(self.ids, self.rows, strict=True)
         ]
+
+    def group_codes(self) -> npt.NDArray[np.int32] | None:
+        """Return a code for each member's group of near relatives, (n,), None if the record has no groups (`#=GS … SG`).
+
+        A member without a group is a group of its own.
+        """
+        import numpy as np
+
+        group = {name: text for name, lines in self.sequence_features.items() for tag, text in lines if tag == GROUP_TAG}
+        if not group:
+            return None
+        codes: dict[tuple[str, bool], int] = {}  # a member's own id does not name a group of others
+        keys = [(group.get(name, name), name in group) for name in self.ids]
+        return np.array([codes.setdefault(key, len(codes)) for key in keys], dtype=np.int32)
 
     def encoded(self) -> list[npt.NDArray[np.uint8]]:
         """Return the tokens of every member, without gaps, in the members' order; see `alphabet.encode_tokens`.

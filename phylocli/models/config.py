@@ -22,6 +22,7 @@ class ModelConfig:
         kernel: number of kernel features concatenated to the pooled ones; 0: none.
         whitened: power of the fitted whitening; 0: none.
         whitened_to: output features of the whitening; 0: unchanged.
+        heads: parameters of the network of each head on residue vectors, by its name; see `phylocli.models.heads`.
     """
 
     encoder: str
@@ -32,6 +33,7 @@ class ModelConfig:
     kernel: int = 0
     whitened: float = 0.0
     whitened_to: int = 0
+    heads: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -46,16 +48,18 @@ class ModelConfig:
                 raise TypeError(f"{key} is {content[key]!r:.100}")
         numbers = {"kernel": int, "whitened": float, "whitened_to": int}
         fitted = {key: number(content[key]) for key, number in numbers.items() if content.get(key)}
+        heads = {str(name): {key: int(n) for key, n in found.items()} for name, found in content.get("heads", {}).items()}
         alphabet = check_alphabet(content.get("alphabet", "protein"))
-        return cls(**{key: content[key] for key in kinds}, alphabet=alphabet, **fitted)
+        return cls(**{key: content[key] for key in kinds}, alphabet=alphabet, heads=heads, **fitted)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it in the form of config.json, without default values (protein alphabet, no fitted maps)."""
+        """Return it in the form of config.json, without default values (protein alphabet, no fitted maps, no heads)."""
         optional = {
             "alphabet": self.alphabet if self.alphabet != "protein" else None,
             "kernel": self.kernel,
             "whitened": self.whitened,
             "whitened_to": self.whitened_to,
+            "heads": {name: dict(parameters) for name, parameters in self.heads.items()},
         }
         return {
             "encoder": self.encoder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from phylocli.formats.streams import PathLike, atomic_directory, file_sha256, no
 from phylocli.models import catalogue
 from phylocli.models.config import ModelConfig
 from phylocli.models.device import choose_device
+from phylocli.models.heads import HeadNetwork, find_head
 from phylocli.models.kernel_features import KernelMean
 from phylocli.models.whitening import Whitening
 
@@ -46,6 +48,7 @@ class Model(nn.Module):
         pooling: the pooling module.
         kernel: kernel features of the residues, concatenated to the pooled ones; None if the model has none.
         whitening: the affine map after both; None if the model has none.
+        heads: networks that predict states of residues from their vectors, by name; see `phylocli.models.heads`.
         folder: the folder that it was loaded from; None if it was created.
 
     Examples:
@@ -69,6 +72,12 @@ class Model(nn.Module):
         self.pooling = build_pooling(config.pooling, self.encoder.dimension, dict(config.pooling_parameters))
         self.kernel = KernelMean(self.encoder.dimension, config.kernel) if config.kernel else None
         self.whitening = Whitening(sum(self.blocks), config.whitened_to) if config.whitened else None
+        self.heads = nn.ModuleDict(
+            {
+                name: HeadNetwork(self.encoder.dimension, len(find_head(name).states), **parameters)
+                for name, parameters in config.heads.items()
+            }
+        )
         # An encoder that starts from a checkpoint, which may be deleted later, describes how to build it without.
         self.config = replace(config, parameters=getattr(self.encoder, "description", config.parameters))
 
@@ -83,6 +92,7 @@ class Model(nn.Module):
         pooling_parameters: dict[str, Any] | None = None,
         seed: int = 0,
         alphabet: str = "protein",
+        heads: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Self:
         """Return a model with random weights; the same arguments give the same weights.
 
@@ -94,9 +104,10 @@ class Model(nn.Module):
             pooling_parameters: of the pooling.
             seed: of the initial weights. torch's global random state is not changed.
             alphabet: alphabet of its tokens, `protein` or `dna`.
+            heads: parameters of the network of each head (`hidden`, `kernel`), by its name.
 
         Raises:
-            UsageError: no such encoder, preset, pooling, parameter or alphabet.
+            UsageError: no such encoder, preset, pooling, parameter, alphabet or head.
         """
         presets = ENCODERS.load(encoder).Encoder.PRESETS
         if preset not in presets:
@@ -107,6 +118,7 @@ class Model(nn.Module):
             pooling=pooling,
             pooling_parameters=dict(pooling_parameters or {}),
             alphabet=check_alphabet(alphabet),
+            heads={name: dict(values) for name, values in (heads or {}).items()},
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -174,6 +186,22 @@ class Model(nn.Module):
         """
         return self.encoder(tokens, mask, layer)
 
+    def predict_residues(self, head: str, residues: Tensor, mask: Tensor) -> Tensor:
+        """Return the logits of a head for every residue, (N, L, K), from residues (N, L, D) of the last layer and their mask
+        (N, L); rows of padding are undefined.
+
+        Raises:
+            UsageError: the model has no such head.
+        """
+        if head not in self.heads:
+            raise UsageError(
+                f"the model {self.folder or ''} has no head {head!r}".replace("  ", " "),
+                why=f"it has {', '.join(self.heads)}" if len(self.heads) else "it was trained without heads on residues",
+                fix="train one with --set residues.labels=TABLE, see the documentation of 'phylocli predict'",
+            )
+        logits: Tensor = self.heads[head](residues, mask)
+        return logits
+
     def pool(self, residues: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:
         """Return one vector per sequence, (N, D), from residues (N, L, R) of a layer and their mask (N, L); None: the
         last."""
@@ -219,7 +247,7 @@ class Model(nn.Module):
             coefficient: weight of the other model in the result, 0 … 1; 1 copies it.
 
         Returns:
-            Whether the weights of the pooling were moved too.
+            Whether the weights of the pooling were moved too. Those of heads that both models have alike always are.
 
         Raises:
             UsageError: the encoders differ in kind, size or alphabet.
@@ -246,6 +274,11 @@ class Model(nn.Module):
                     why=f"its encoder is {theirs_config.encoder} with {sizes}",
                     fix="train an encoder of the same kind and size",
                 ) from error
+        for name in self.heads.keys() & other.heads.keys():
+            if ours.heads[name] == theirs_config.heads[name]:
+                state, theirs = self.heads[name].state_dict(), other.heads[name].state_dict()
+                moved = {key: value.lerp(theirs[key].to(value), coefficient) for key, value in state.items()}
+                self.heads[name].load_state_dict(moved)
         return alike
 
     def forward(self, tokens: Tensor, mask: Tensor, layer: int | None = None) -> Tensor:

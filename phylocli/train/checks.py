@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from phylocli import views
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError, unknown_name
 from phylocli.core.plugins import CRITICS, ENCODERS, OBJECTIVES, POOLINGS
+from phylocli.models.heads import find_head
 from phylocli.train.report import trackers
+
+logger = logging.getLogger(__name__)
 
 
 def check_config(config: TrainConfig) -> None:
@@ -26,6 +31,13 @@ def check_config(config: TrainConfig) -> None:
     pooling = POOLINGS.load(encoder.pooling).Pooling
     POOLINGS.check_parameters(encoder.pooling, pooling, encoder.pooling_parameters)
     views.build(config.view.name, config.view.parameters, config.alphabet)
+    for head in config.residues.weights:
+        find_head(head)
+    if config.residues.weights and not config.residues.labels:
+        logger.warning(
+            "the heads on residues are left out: residues.labels names no table. "
+            "To train them, use --set residues.labels=TABLE"
+        )
     trackers.check(config.log)
     if not config.inputs:
         raise UsageError("there is nothing to train on", fix="name family records with trees, or pairs tables")

@@ -92,6 +92,17 @@ def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row
             f"{row['val_ceiling']:.2f}, partner found among its negatives {row['val_accuracy']:.3f}, nearest neighbour of "
             f"the same family {row['val_retrieval']:.3f}, effective rank {row['val_rank']:.1f} of {model.dimension}."
         )
+    heads = ""
+    if model.heads:
+        last = next((row for row in reversed(checked) if any(f"val_{head}_loss" in row for head in model.heads)), {})
+        parts = [
+            f"{head} ({last[f'val_{head}_loss']:.3f} nats, accuracy {last[f'val_{head}_accuracy']:.3f})"
+            if f"val_{head}_loss" in last
+            else head
+            for head in model.heads
+        ]
+        labels = Path(config.residues.labels).name
+        heads = f"- Heads on residues, trained on `{labels}` (figures of held-out sequences): {', '.join(parts)}.\n"
     sizes = np.array([f.size for f in corpus.families])
     inputs = ", ".join(f"`{Path(source).name}`" for source in config.inputs)
     return f"""# A phylocli model
@@ -101,7 +112,7 @@ def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row
 - Data: {len(sizes)} families, {int(sizes.sum()):,} sequences ({int(sizes.min())} to {int(sizes.max())} each), from
 {inputs}.
 - {figures}
-- Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
+{heads}- Made by phylocli {versions()["phylocli"]}. Fingerprint: `{model.fingerprint}`
 
 Every setting is in config.toml of the run, the checksums of the inputs are in its provenance.json. The model was trained on
 these families only; its accuracy on other proteins is untested.

@@ -18,12 +18,14 @@ from phylocli import models
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
 from phylocli.critics import build_critic
+from phylocli.models.heads import find_head
 from phylocli.models.model import Model
 from phylocli.objectives import Batch, build_objective, requirements_of
 from phylocli.objectives.base.memory_bank import MemoryBank
+from phylocli.train.data.residue_labels import LabelledBatch
 from phylocli.train.data.types import PairBatch
 from phylocli.train.parallel.execution import Execution
-from phylocli.train.parallel.grad_cache import Encoded, encode
+from phylocli.train.parallel.grad_cache import Encoded, Keep, encode
 from phylocli.train.parallel.strategy import Trainable
 from phylocli.train.parallel.world import ALONE, local, stream
 from phylocli.views import Tokens
@@ -43,6 +45,7 @@ class ContrastiveTask(Trainable):
 
     Attributes:
         requirements: of the objective.
+        head_weights: weight of the loss of each head on residue vectors.
         momentum_encoder: copies of model and head that follow them as a moving average; None if the objective needs none.
         execution: how steps are computed.
     """
@@ -58,7 +61,9 @@ class ContrastiveTask(Trainable):
             pooling_parameters=encoder.pooling_parameters,
             seed=config.seed,
             alphabet=config.alphabet,
+            heads=dict.fromkeys(config.residues.heads, config.residues.network),
         )
+        self.head_weights = config.residues.heads
         if encoder.start:
             pooled = self.model.blend(models.load(encoder.start), 1.0)
             logger.debug(f"the encoder starts as that of {encoder.start}{', and so does its pooling' * pooled}")
@@ -105,12 +110,46 @@ class ContrastiveTask(Trainable):
         return [self.model, *slow]
 
     def forward(self, pairs: PairBatch) -> dict[str, Tensor]:
-        """Return the objective's named terms, `loss` among them, for N pairs."""
+        """Return the objective's named terms, `loss` among them, for N pairs.
+
+        With labelled sequences, `loss` is the weighted sum of the objective's own, `contrastive_loss`, and of those of the
+        heads, `3di_loss` and so on, in nats.
+        """
         a, b, batch = self.forward_views(pairs)
         # Random numbers of an objective depend only on seed and batch, so that all processes use the same ones.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(stream(self.seed, pairs.first))
-            return self.objective(a, b, batch)
+            terms: dict[str, Tensor] = self.objective(a, b, batch)
+        if pairs.labelled is None:
+            return terms
+        heads = {name: find_head(name).loss(*known) for name, known in self.predict_residues(pairs.labelled).items()}
+        total = terms["loss"] + sum(self.head_weights[name] * loss for name, loss in heads.items())
+        own = {"contrastive_loss": terms["loss"].detach()}
+        return {**terms, **own, **{f"{name}_loss": loss.detach() for name, loss in heads.items()}, "loss": total}
+
+    def predict_residues(self, labelled: LabelledBatch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the logits of each head, (T, K), and the targets, (T,) or (T, K), of all T residues of some sequences."""
+        encoded = self._encode(labelled.tokens, self.model, keep="residues")
+        residues, mask = encoded.of_residues()
+        found = {}
+        for name in self.head_weights:
+            logits = self.model.predict_residues(name, residues, mask)[mask]
+            targets = torch.from_numpy(np.concatenate(labelled.targets[name]))
+            exact = torch.float32 if targets.is_floating_point() else torch.int64
+            found[name] = logits, targets.to(exact).to(self.device, non_blocking=True)
+        return found
+
+    @torch.no_grad()
+    def score_heads(self, labelled: LabelledBatch) -> dict[str, float]:
+        """Return the loss of each head in nats, and its accuracy, as `3di_loss` and `3di_accuracy`."""
+        scores: dict[str, float] = {}
+        for name, (logits, targets) in self.predict_residues(labelled).items():
+            head = find_head(name)
+            scores |= {
+                f"{name}_loss": float(head.loss(logits, targets)),
+                f"{name}_accuracy": float(head.correct(logits, targets)),
+            }
+        return scores
 
     def forward_views(self, pairs: PairBatch) -> tuple[Tensor, Tensor, Batch]:
         """Return the inputs of the objective: a and b (N, D), and the batch with all data that it requires."""
@@ -123,9 +162,9 @@ class ContrastiveTask(Trainable):
         others = self.further_views(pairs)
         together = [] if wanted.momentum is not None or wanted.residues else others
         sequences = pairs.a + [tokens for view in together for tokens in view]
-        first = self._encode(sequences, self.model, keep_residues=wanted.residues)
+        first = self._encode(sequences, self.model, keep="both" if wanted.residues else "vectors")
         batch.residues, batch.mask = first.residues, first.mask
-        views = list(self.head(first.vectors).split(len(pairs)))
+        views = list(self.head(first.of_vectors()).split(len(pairs)))
         rest = [tokens for view in others for tokens in view]
         if rest and not together:
             if self.momentum_encoder is None:
@@ -166,17 +205,16 @@ class ContrastiveTask(Trainable):
 
         They go through the encoder in groups of similar length, so that little is computed on padding.
         """
-        return self._encode(sequences, model or self.model).vectors
+        return self._encode(sequences, model or self.model).of_vectors()
 
     def embed_residues(self, sequences: list[Tokens]) -> npt.NDArray[np.float32]:
         """Return the embeddings of all residues of sequences, (L₁ + L₂ + …, R), one sequence after the other."""
-        found = self._encode(sequences, self.model, keep_residues=True)
-        assert found.residues is not None and found.mask is not None
-        return found.residues[found.mask].float().cpu().numpy()
+        residues, mask = self._encode(sequences, self.model, keep="residues").of_residues()
+        return residues[mask].float().cpu().numpy()
 
-    def _encode(self, sequences: list[Tokens], model: Model, *, keep_residues: bool = False) -> Encoded:
+    def _encode(self, sequences: list[Tokens], model: Model, keep: Keep = "vectors") -> Encoded:
         world = self.execution.world if self.training else ALONE  # every process evaluates on its own
-        return encode(model, sequences, self.execution, keep_residues=keep_residues, world=world)
+        return encode(model, sequences, self.execution, keep=keep, world=world)
 
     def _segments(self, sequences: list[Tokens], length: int) -> tuple[Tensor, Tensor]:
         """Return the vectors of consecutive segments, (N, T, F), and the mask of existing ones, (N, T)."""

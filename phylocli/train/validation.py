@@ -116,7 +116,8 @@ def validate(task: ContrastiveTask, pairs: PairBatch) -> dict[str, float]:
         `val_loss`: the objective; `val_collapsed`: the same for equal vectors; `val_bound`: InfoNCE in nats with the run's
         critic and all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: fraction of pairs whose
         partner scores highest among its negatives; and on the embeddings, before the head: `val_retrieval`, `val_alignment`,
-        `val_uniformity`, `val_rank`.
+        `val_uniformity`, `val_rank`. With labelled sequences also `val_3di_loss`, `val_3di_accuracy` and so on, of each
+        head.
     """
     was_training = task.training
     task.eval()
@@ -143,6 +144,7 @@ def validate(task: ContrastiveTask, pairs: PairBatch) -> dict[str, float]:
             "val_uniformity": uniformity(embedded, among.negatives()),
             "val_rank": effective_rank(embedded.float().cpu().numpy()),
         }
-        return {name: float(value) for name, value in values.items()}
+        scores = {} if pairs.labelled is None else task.score_heads(pairs.labelled)
+        return {**{name: float(value) for name, value in values.items()}, **{f"val_{name}": x for name, x in scores.items()}}
     finally:
         task.train(was_training)

@@ -34,7 +34,9 @@ ALL = {name: build_objective(name, DECODER, dimension=5, features=5) for name in
 OBJECTIVES = [
     name for name, objective in ALL.items() if replace(requirements_of(objective), negatives=True) == Requirements()
 ]
-WITHOUT_NEGATIVES = ("nt-xent", "supcon", "align-uniform", "barber-agakov")  # or with more than one matrix of scores
+# Without negatives, or with more than one matrix of scores.
+WITHOUT_NEGATIVES = ("nt-xent", "supcon", "hierarchical", "align-uniform", "barber-agakov")
+
 FAMILY = [0, 1, 2, 2, 3, 4]
 CLAN = [-1, 7, -1, -1, 7, -1]  # families 1 and 3 are of one clan
 
@@ -125,6 +127,34 @@ def test_supcon_averages_the_log_probability_over_the_family() -> None:
         log_sum = math.log(sum(math.exp(similarity(z[i], z[k])) for k in candidates))
         total -= sum(similarity(z[i], z[k]) - log_sum for k in homologs) / len(homologs)
     assert loss_of("supcon") == pytest.approx(total / (2 * n), rel=1e-6)
+
+
+def test_hierarchical_ranks_partner_above_clan_above_the_rest() -> None:
+    a, b = views()
+    z, n = torch.cat([a, b]), len(a)
+    near, far = [], []
+    for i in range(2 * n):
+        clan = [k for k in range(2 * n) if CLAN[i % n] == CLAN[k % n] >= 0 and FAMILY[i % n] != FAMILY[k % n]]
+        score = {k: similarity(z[i], z[k]) for k in range(2 * n)}
+        against = [math.exp(score[k]) for k in range(2 * n) if may_contrast(i, k)]
+        partner = (i + n) % (2 * n)
+        near.append(
+            math.log(sum([math.exp(score[partner]), *against, *(math.exp(score[k]) for k in clan)])) - score[partner]
+        )
+        if clan:
+            each = [math.log(math.exp(score[k]) + sum(against)) - score[k] for k in clan]
+            far.append(sum(each) / len(each))
+    assert len(far) == 4
+    expected = sum(near) / len(near) + 0.7 * sum(far) / len(far)
+    assert loss_of("hierarchical", weight=0.7) == pytest.approx(expected, rel=1e-6)
+
+
+def test_hierarchical_without_clans_is_nt_xent() -> None:
+    a, b = views()
+    families = Batch.of_families(torch.tensor(FAMILY))
+    graded, plain = (build_objective(name, cosine()).double()(a, b, families) for name in ("hierarchical", "nt-xent"))
+    assert graded["loss"].item() == pytest.approx(plain["loss"].item(), rel=1e-9)
+    assert graded["far"] == 0
 
 
 def test_dcl_leaves_the_true_pair_out_of_the_denominator() -> None:

@@ -1,3 +1,4 @@
+import collections
 import itertools
 import math
 
@@ -344,3 +345,88 @@ def test_the_phylogenetic_view_takes_orthologs_alone() -> None:
     a, b, _ = prepared.draw(200, np.random.default_rng(0))
     letters = {frozenset((decode_tokens(x)[0], decode_tokens(y)[0])) for x, y in zip(a, b, strict=True)}
     assert letters == {frozenset("AC"), frozenset("DE")}
+
+
+def grouped(aligned=True):
+    """Three groups: two near-identical members, two more, and one alone."""
+    rows = ["MKVLAAGIVGLCWYHHERRNDPQSTF--", "MKVLAAGIVGLCWYHHERRNDPQSTY--"]
+    rows += ["--VLSAGLVGYCWYKKERRNEPQSTWMM", "--VLSAGLVGYCWYKKERRNEPQSTWMV", "MRILSPGLVGYW-YKKDRRNEPASTFMM"]
+    marks = {name: [("SG", head)] for name, head in zip("abcde", "aacce", strict=True)}
+    if not aligned:
+        rows = [row.replace("-", "") for row in rows]
+    return Family(list("abcde"), rows, accession="PF1", sequence_features=marks, aligned=aligned)
+
+
+def whole_of(tokens, family):
+    text = decode_tokens(tokens)
+    return next(s.id for s in family.sequences() if text in s.residues)
+
+
+def test_across_groups_samples_groups_equally_then_members():
+    family = grouped()
+    a, b, distance = views.build("across-groups").prepare(family).draw(3000, np.random.default_rng(0))
+    group = dict(zip("abcde", "aacce", strict=True))
+    pairs = [(whole_of(x, family), whole_of(y, family)) for x, y in zip(a, b, strict=True)]
+    assert all(group[x] != group[y] for x, y in pairs)
+    counts = collections.Counter(frozenset((group[x], group[y])) for x, y in pairs)
+    assert len(counts) == 3 and max(counts.values()) - min(counts.values()) < 150  # a third each, 1000 ± 26
+    assert np.isfinite(distance).all()
+
+
+def test_across_groups_gives_kimuras_distance_of_the_aligned_positions():
+    family = grouped()
+    rows = dict(zip(family.ids, family.rows, strict=True))
+    a, b, distance = views.build("across-groups").prepare(family).draw(50, np.random.default_rng(1))
+    for x, y, d in zip(a, b, distance, strict=True):
+        columns = [
+            (p, q) for p, q in zip(rows[whole_of(x, family)], rows[whole_of(y, family)], strict=True) if "-" not in p + q
+        ]
+        p = sum(s != t for s, t in columns) / len(columns)
+        assert d == pytest.approx(-math.log(1 - p - p * p / 5))
+
+
+def test_across_groups_crops_share_a_homologous_position():
+    family, columns = grouped(), {}
+    for name, row in zip(family.ids, family.rows, strict=True):
+        columns[name] = [k for k, letter in enumerate(row) if letter != "-"]
+    view = views.build("across-groups", {"across-groups": {"min_fraction": 0.2, "max_length": 9}})
+    a, b, _ = view.prepare(family).draw(300, np.random.default_rng(2))
+    residues = {s.id: s.residues for s in family.sequences()}
+
+    def placed(tokens):
+        text, name = decode_tokens(tokens), whole_of(tokens, family)
+        start = residues[name].index(text)
+        return set(columns[name][start : start + len(text)])
+
+    assert all(len(x) <= 9 and len(y) <= 9 for x, y in zip(a, b, strict=True))
+    apart = [
+        not placed(x) & placed(y) for x, y in zip(a, b, strict=True) if min(len(x), len(y)) > 5
+    ]  # such words occur once
+    assert len(apart) > 50
+    # A crop that lies in columns that the partner lacks cannot overlap.
+    assert np.mean(apart) < 0.03
+
+
+def test_across_groups_without_alignment_or_groups():
+    plain = grouped(aligned=False)
+    _, _, distance = views.build("across-groups").prepare(plain).draw(20, np.random.default_rng(0))
+    assert np.isnan(distance).all()
+    family = grouped()
+    family.sequence_features = {}
+    a, b, _ = views.build("across-groups").prepare(family).draw(400, np.random.default_rng(0))
+    pairs = {frozenset((whole_of(x, family), whole_of(y, family))) for x, y in zip(a, b, strict=True)}
+    assert len(pairs) == 10  # every pair of members
+    family.sequence_features = {name: [("SG", "a")] for name in family.ids}
+    with pytest.raises(EmptyBandError, match="PF1: no pair across groups"):
+        views.build("across-groups").prepare(family)
+
+
+def test_groups_survive_compilation_and_subsets(tmp_path):
+    from phylocli.formats import write_families
+    from phylocli.train.data.compiled import open_compiled
+
+    write_families([grouped()], tmp_path / "f.sto")
+    compiled = open_compiled([tmp_path / "f.sto"], cache=False)
+    family = compiled.family(0)
+    assert family.group_codes().tolist() == grouped().group_codes().tolist() == [0, 0, 1, 1, 2]
+    assert family.subset(["b", "c", "d"]).group_codes().tolist() == [0, 1, 1]

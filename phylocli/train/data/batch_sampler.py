@@ -15,6 +15,7 @@ from phylocli import views
 from phylocli.core.errors import UsageError
 from phylocli.pairs import Split
 from phylocli.train.data.hard_negatives import HardNegatives
+from phylocli.train.data.residue_labels import ResidueLabels
 from phylocli.train.data.types import FamilySource, PairBatch
 from phylocli.views import Prepared, Tokens
 
@@ -41,6 +42,9 @@ class Corpus:
         hard: brings hard negatives of a batch's families into it.
         cross_family_fraction: of the pairs, in families with others of their clan in the corpus, whose partner is of one
             of those: remote homologs, at no known distance.
+        labels: sequences with residue labels, some of which come with each batch.
+        input_fractions: of the pairs of a batch, by the number of the input that their families come from; empty: families
+            are sampled regardless of their input.
         split: the split into training and held-out members.
 
     Raises:
@@ -58,12 +62,15 @@ class Corpus:
         every_view: bool = False,
         hard: HardNegatives | None = None,
         cross_family_fraction: float = 0.0,
+        labels: ResidueLabels | None = None,
+        input_fractions: Sequence[float] = (),
         split: Callable[[], Split] | None = None,
     ) -> None:
         self.families = families
         self._split = split
         self.hard = hard
         self.cross_family_fraction = cross_family_fraction
+        self.labels = labels
         self.every_view = every_view
         self.pairs = pairs or min(256, max(32, 2 * len(families)))
         self.seed = seed
@@ -71,8 +78,8 @@ class Corpus:
         clans = {clan: code for code, clan in enumerate(sorted({f.clan for f in families if f.clan}))}
         self._clan = np.array([clans.get(f.clan, -1) for f in families], dtype=np.int64)
         size = np.array([f.size for f in families], dtype=np.float64)
-        weight = size**family_power
-        self._weight: npt.NDArray[np.float64] | None = weight / weight.sum() if family_power else None
+        self._weight: npt.NDArray[np.float64] | None = size**family_power if family_power else None
+        self._strata = self._stratified(input_fractions)
         self._homologs = {c: k for c in set(self._clan.tolist()) - {-1} if len(k := np.flatnonzero(self._clan == c)) > 1}
         self._check_negatives()
 
@@ -91,6 +98,20 @@ class Corpus:
                 fix="add families of other clans, or use --set batch.negatives=family to contrast families of one clan",
             )
 
+    def _stratified(self, fractions: Sequence[float]) -> list[tuple[npt.NDArray[np.int64], int]]:
+        """Return the families of each input, and the number of pairs of a batch that are of them."""
+        if not fractions:
+            return [(np.arange(len(self.families)), self.pairs)]
+        source = np.array([f.input for f in self.families])
+        exact = self.pairs * np.array(fractions) / sum(fractions)
+        counts = exact.astype(np.int64)
+        for k in np.argsort(counts - exact, kind="stable")[: self.pairs - counts.sum()]:  # largest remainders
+            counts[k] += 1
+        for k in np.flatnonzero(counts).tolist():
+            if not (source == k).any():
+                raise UsageError(f"no family of input {k + 1} can be used", fix="set its part of batch.input_fractions to 0")
+        return [(np.flatnonzero(source == k), int(counts[k])) for k in np.flatnonzero(counts).tolist()]
+
     def split(self) -> Split:
         """Return the split into training and held-out members."""
         assert self._split is not None, "the corpus was not made by load_corpus"
@@ -102,15 +123,27 @@ class Corpus:
         return sampled if self.hard is None else self.hard.arrange(sampled, np.random.default_rng([self.seed, _HARD, step]))
 
     def _sampled(self, step: int) -> npt.NDArray[np.int64]:
-        families, pairs = len(self.families), self.pairs
+        several = len(self._strata) > 1
+        parts = [
+            families[self._sampled_of(families, pairs, step, (k,) if several else ())]
+            for k, (families, pairs) in enumerate(self._strata)
+        ]
+        return np.concatenate(parts)
+
+    def _sampled_of(
+        self, among: npt.NDArray[np.int64], pairs: int, step: int, stratum: tuple[int, ...]
+    ) -> npt.NDArray[np.int64]:
+        """Return places among some families, (pairs,); `stratum` distinguishes the random numbers of sets of families."""
+        families = len(among)
         if self._weight is not None:
-            rng = np.random.default_rng([self.seed, _ORDER, step])
-            return rng.choice(families, pairs, replace=families < pairs, p=self._weight)
+            rng = np.random.default_rng([self.seed, _ORDER, step, *stratum])
+            weight = self._weight[among]
+            return rng.choice(families, pairs, replace=families < pairs, p=weight / weight.sum())
         if families >= pairs:
             turn, place = divmod(step, families // pairs)
-            order = np.random.default_rng([self.seed, _ORDER, turn]).permutation(families)
+            order = np.random.default_rng([self.seed, _ORDER, turn, *stratum]).permutation(families)
             return order[place * pairs : (place + 1) * pairs]
-        rng = np.random.default_rng([self.seed, _ORDER, step])
+        rng = np.random.default_rng([self.seed, _ORDER, step, *stratum])
         each, rest = divmod(pairs, families)
         return np.concatenate([np.repeat(np.arange(families), each), rng.permutation(families)[:rest]])
 
@@ -121,6 +154,8 @@ class Corpus:
         drawn.first = step * self.pairs
         if self.cross_family_fraction:
             self._reach_across(drawn, np.random.default_rng([self.seed, _CLAN, step]))
+        if self.labels is not None:
+            drawn.labelled = self.labels.batch(step)
         return drawn
 
     def _reach_across(self, drawn: PairBatch, rng: np.random.Generator) -> None:
@@ -133,14 +168,20 @@ class Corpus:
             drawn.b[k], drawn.distance[k] = b[0], np.nan
 
     def validation(self, pairs: int) -> PairBatch | None:
-        """Return up to `pairs` pairs of held-out members, always the same; None if no family has held-out members."""
+        """Return up to `pairs` pairs of held-out members, always the same, with as many labelled sequences for validation.
+
+        None if no family has held-out members.
+        """
         held_out = [(f.held_out, i) for i, f in enumerate(self.families) if f.held_out is not None]
         if not held_out:
             return None
         rng = np.random.default_rng([self.seed, _VALIDATION])
         order = rng.permutation(len(held_out))
         chosen = order[np.arange(pairs) % len(held_out)] if len(held_out) < pairs else order[:pairs]
-        return self._draw(held_out, chosen, rng)
+        drawn = self._draw(held_out, chosen, rng)
+        if self.labels is not None:
+            drawn.labelled = self.labels.held_out(pairs)
+        return drawn
 
     def _draw(
         self, sources: Sequence[tuple[Prepared, int]], chosen: npt.NDArray[np.int64], rng: np.random.Generator

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from phylocli import views
 from phylocli.config.train import TrainConfig
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
-from phylocli.formats.streams import PathLike
+from phylocli.formats.streams import PathLike, display_name
 from phylocli.pairs import Split
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.compiled import Cache, Compiled, open_compiled
 from phylocli.train.data.family_index import EMPTY, FEW, Drawing, Survey
 from phylocli.train.data.hard_negatives import load_hard_negatives
 from phylocli.train.data.prepared_families import Draws, LazyPrepared
+from phylocli.train.data.residue_labels import ResidueLabels, load_residue_labels
 from phylocli.train.data.types import FamilySource
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,9 @@ def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: 
         NucleotideCheck(config.alphabet, SAY_DNA).warn(compiled.nucleotides[0])
     draws = Draws(compiled, Drawing(view, config.view.parameters, fraction, config.seed, split))
     _say_what_is_left_out(compiled, draws.survey)
-    usable = [_source(draws, index) for index in range(compiled.families) if draws.survey.sizes[index]]
     batch = config.batch
+    number = _input_numbers(inputs, batch.input_fractions)
+    usable = [_source(draws, index, number) for index in range(compiled.families) if draws.survey.sizes[index]]
     hard = load_hard_negatives(batch.hard_negatives, usable, batch.hard_negative_fraction) if batch.hard_negatives else None
     return Corpus(
         usable,
@@ -58,8 +60,37 @@ def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: 
         every_view=every_view,
         hard=hard,
         cross_family_fraction=batch.cross_family_fraction,
+        labels=_residue_labels(config),
+        input_fractions=batch.input_fractions,
         split=draws.split,
     )
+
+
+def _residue_labels(config: TrainConfig) -> ResidueLabels | None:
+    residues = config.residues
+    if not residues.heads:
+        return None
+    sequences, longest = residues.sequences, residues.max_length
+    return load_residue_labels(
+        residues.labels, list(residues.heads), sequences=sequences, max_length=longest, seed=config.seed
+    )
+
+
+def _input_numbers(inputs: Sequence[PathLike], fractions: Sequence[float]) -> dict[str, int]:
+    """Return the number of each input by its file name; nothing without fractions, which alone need it.
+
+    Raises:
+        UsageError: more or fewer fractions than inputs, or two inputs of one file name.
+    """
+    if not fractions:
+        return {}
+    names = [Path(display_name(source)).name for source in inputs]
+    if len(fractions) != len(names) or len(set(names)) < len(names):
+        raise UsageError(
+            f"batch.input_fractions has {len(fractions)} numbers for the inputs {', '.join(names)}",
+            fix="give one number for each input, in their order, and inputs of different file names",
+        )
+    return {name: k for k, name in enumerate(names)}
 
 
 def split_path(pattern: str, seed: int) -> Path:
@@ -67,12 +98,13 @@ def split_path(pattern: str, seed: int) -> Path:
     return Path(pattern.replace("{seed}", str(seed)))
 
 
-def _source(draws: Draws, index: int) -> FamilySource:
+def _source(draws: Draws, index: int, number: dict[str, int]) -> FamilySource:
     compiled, size = draws.compiled, int(draws.survey.sizes[index])
     held_out = LazyPrepared(draws, index, held_out=True) if draws.survey.validates[index] else None
     training = LazyPrepared(draws, index, held_out=False)
     members = functools.partial(draws.members, index)
-    return FamilySource(compiled.labels[index], compiled.clans[index], size, training, held_out, members)
+    source = number.get(Path(compiled.sources[index]).name, 0)
+    return FamilySource(compiled.labels[index], compiled.clans[index], size, training, held_out, members, source)
 
 
 def _say_what_is_left_out(compiled: Compiled, survey: Survey) -> None:

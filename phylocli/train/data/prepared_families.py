@@ -247,4 +247,14 @@ def _hold_out(family: Family, fraction: float, seed: int) -> set[str]:
     if family.has_tree:
         return split_clades(family, fraction, seed)
     rng = np.random.default_rng(seed)
-    return {family.ids[i] for i in rng.permutation(len(family))[: round(fraction * len(family))]}
+    codes = family.group_codes()
+    if codes is None:
+        return {family.ids[i] for i in rng.permutation(len(family))[: round(fraction * len(family))]}
+    # Whole groups, as long as they fit: a held-out member has no near relative in training.
+    sizes, left = np.bincount(codes), round(fraction * len(family))
+    out: set[int] = set()
+    for code in rng.permutation(len(sizes)).tolist():
+        if sizes[code] <= left:
+            out.add(code)
+            left -= int(sizes[code])
+    return {name for name, code in zip(family.ids, codes.tolist(), strict=True) if code in out}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.train.data.residue_labels import LabelledBatch
 from phylocli.views import Prepared, Tokens
 
 
@@ -36,6 +37,7 @@ class FamilySource:
         training: source of training pairs.
         held_out: source of validation pairs; None if the family is too small to hold out members.
         members: returns the training members.
+        input: number of the input that it comes from, from 0.
     """
 
     label: str
@@ -44,6 +46,7 @@ class FamilySource:
     training: Prepared
     held_out: Prepared | None
     members: Callable[[], Members]
+    input: int = 0
 
 
 @dataclass
@@ -58,6 +61,7 @@ class PairBatch:
         negatives: `clan`, `family` or `pair`: who may be contrasted.
         more: the third and further views, N token arrays each, if required by the objective.
         first: number of the first pair among all pairs of the run.
+        labelled: sequences with residue labels, for the heads.
     """
 
     a: list[Tokens]
@@ -68,12 +72,13 @@ class PairBatch:
     negatives: str = "clan"
     more: list[list[Tokens]] = field(default_factory=list)
     first: int = 0
+    labelled: LabelledBatch | None = None
 
     def __len__(self) -> int:
         return len(self.a)
 
     def first_pairs(self, n: int) -> PairBatch:
-        """Return the first n pairs."""
+        """Return the first n pairs, and as many of the labelled sequences."""
         return replace(
             self,
             a=self.a[:n],
@@ -82,17 +87,21 @@ class PairBatch:
             distance=self.distance[:n],
             family=self.family[:n],
             clan=self.clan[:n],
+            labelled=None if self.labelled is None else self.labelled.first_sequences(n),
         )
 
     @property
     def longest(self) -> int:
-        """Residues of the longest view."""
-        return max(len(tokens) for view in (self.a, self.b, *self.more) for tokens in view)
+        """Residues of the longest sequence."""
+        return max(len(tokens) for view in self._sequences() for tokens in view)
 
     @property
     def residues(self) -> int:
-        """Residues of all views."""
-        return sum(len(tokens) for view in (self.a, self.b, *self.more) for tokens in view)
+        """Residues of all views, and of the labelled sequences."""
+        return sum(len(tokens) for view in self._sequences() for tokens in view)
+
+    def _sequences(self) -> list[list[Tokens]]:
+        return [self.a, self.b, *self.more, *([] if self.labelled is None else [self.labelled.tokens])]
 
 
 def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,32 +26,44 @@ from phylocli.train.parallel.execution import Execution
 from phylocli.train.parallel.world import ALONE, World
 from phylocli.views import Tokens
 
+Keep = Literal["vectors", "residues", "both"]
+
 
 @dataclass
 class Encoded:
     """What became of N sequences, in their order.
 
     Attributes:
-        vectors: (N, D) float32, or float64 if the weights are.
+        vectors: (N, D) float32, or float64 if the weights are; None if only residues were requested.
         residues: (N, L, F) of the same type, if requested.
         mask: which residues exist, (N, L) bool.
     """
 
-    vectors: Tensor
+    vectors: Tensor | None = None
     residues: Tensor | None = None
     mask: Tensor | None = None
 
+    def of_vectors(self) -> Tensor:
+        """Return the vectors."""
+        assert self.vectors is not None
+        return self.vectors
+
+    def of_residues(self) -> tuple[Tensor, Tensor]:
+        """Return the residues and their mask."""
+        assert self.residues is not None and self.mask is not None
+        return self.residues, self.mask
+
 
 def encode(
-    model: Model, sequences: Sequence[Tokens], execution: Execution, *, keep_residues: bool = False, world: World = ALONE
+    model: Model, sequences: Sequence[Tokens], execution: Execution, *, keep: Keep = "vectors", world: World = ALONE
 ) -> Encoded:
-    """Return the vectors of at least one sequence.
+    """Return the vectors, the residues, or both, of at least one sequence.
 
     Args:
         model: on the device that the result shall be on.
         sequences: token arrays.
         execution: how. If sharded, all processes go through the encoder equally often.
-        keep_residues: return the residues, too.
+        keep: what to return; residues alone are not pooled.
         world: the processes that share the work; each gets the whole result.
     """
     lengths = [len(s) for s in sequences]
@@ -64,8 +77,8 @@ def encode(
         bf16 = torch.autocast(model.device.type, precision, enabled=precision != torch.float32, cache_enabled=not sharded)
         with bf16:
             residues = model.residues(batch, mask)
-            pooled = model.pool(residues, mask).to(exact)
-        return (pooled, F.pad(residues.to(exact), (0, 0, 0, width - mask.shape[1]))) if keep_residues else (pooled,)
+            vectors = () if keep == "residues" else (model.pool(residues, mask).to(exact),)
+        return vectors if keep == "vectors" else (*vectors, F.pad(residues.to(exact), (0, 0, 0, width - mask.shape[1])))
 
     parts = world.partition(lengths)
     mine = [sequences[i] for i in parts[world.rank]]
@@ -83,10 +96,11 @@ def encode(
     place[[i for part in parts for i in part]] = torch.arange(len(sequences))
     order = place.to(model.device, non_blocking=True)
     whole = [world.gather(torch.cat(rows)[: len(mine)], counts)[order] for rows in zip(*found, strict=True)]
-    if not keep_residues:
+    if keep == "vectors":
         return Encoded(whole[0])
     mask = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
-    return Encoded(whole[0], whole[1], mask.to(model.device, non_blocking=True))
+    vectors = whole[0] if keep == "both" else None
+    return Encoded(vectors, whole[-1], mask.to(model.device, non_blocking=True))
 
 
 def _cached(group: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, whole_pass: bool) -> tuple[Tensor, ...]:

@@ -75,7 +75,7 @@ def of_batch(work: Work, task: ContrastiveTask, pairs: PairBatch) -> float:
 
     Momentum copies of the model go forward only.
     """
-    total = 0.0
+    total = 0.0 if pairs.labelled is None else work.of([len(s) for s in pairs.labelled.tokens])
     if size := task.requirements.segments:
         total += work.of([len(part) for parts in task.segments(pairs.a, size) for part in parts])
     if task.requirements.views == "none":

@@ -311,3 +311,27 @@ def test_groups_by_length_hold_everything_once_and_keep_to_the_budget() -> None:
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 1000
     waste = sum(len(g) * max(lengths[i] for i in g) for g in groups) / sum(lengths)
     assert waste < 1.1
+
+
+def test_input_fractions_decide_how_many_pairs_are_of_each_input(simulate, tmp_path):
+    for name, first, n in (("one", 0, 9), ("two", 9, 4)):
+        write_families([simulate(f"PF{i:05d}", 8) for i in range(first, first + n)], tmp_path / f"{name}.sto")
+    inputs = [tmp_path / "two.sto", tmp_path / "one.sto"]
+
+    def corpus(*fractions):
+        made = {"recipe": "simclr", "batch": {"pairs": 10, "input_fractions": fractions}, "validation": {"fraction": 0.0}}
+        return load_corpus(inputs, TrainConfig.of(None, made), cache=tmp_path / "cache")
+
+    found = corpus(3, 1)  # 7.5 and 2.5 of 10: the larger remainder, or the first of equals, is rounded up
+    of_two = [f.label >= "PF00009" for f in found.families]
+    rounds = np.concatenate([found.chosen(step) for step in range(9)])
+    assert np.array(of_two)[rounds].mean() == 0.8
+    counts = np.bincount(rounds, minlength=13)
+    assert counts[:9].sum() == 18 and counts[:9].max() <= 3  # nine families, two of which are in each step
+    assert set(counts[9:]) == {18}  # four families, eight pairs a step: each twice
+    assert (corpus(0, 1).chosen(0) < 9).all()
+    assert np.array_equal(corpus(0, 1).chosen(4), corpus(0, 2).chosen(4))
+    with pytest.raises(UsageError, match=r"1 numbers for the inputs two\.sto, one\.sto"):
+        corpus(1)
+    with pytest.raises(UsageError, match="not all 0"):
+        corpus(0, 0)

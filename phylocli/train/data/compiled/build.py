@@ -29,6 +29,7 @@ KINDS = {
     "ids": "u1",  # UTF-8, separated by a zero byte
     "columns": "i4",  # alignment column of each residue of aligned families
     "match": "?",  # of each alignment column
+    "groups": "i4",  # code of each member's group of near relatives, where the record has groups
     "parent": "i4",  # trees: nodes in preorder
     "length": "f8",  # expected substitutions per site
     "tips": "i4",  # member of each tip
@@ -51,6 +52,7 @@ class FamilyRow:
         marked: an `RF` line says which columns are match states.
         nodes: of the tree; 0: no tree.
         pairs: of a family that came as a table of pairs.
+        grouped: the members have groups of near relatives.
         nucleotides: the members look like nucleotides.
         id_bytes: length of the ids, joined by NUL.
         first_…: where the family begins in each array.
@@ -68,6 +70,7 @@ class FamilyRow:
     marked: bool = False
     nodes: int = 0
     pairs: int = 0
+    grouped: bool = False
     nucleotides: bool = False
     first_residue: int = 0
     first_member: int = 0
@@ -75,6 +78,7 @@ class FamilyRow:
     id_bytes: int = 0
     first_column: int = 0
     first_match: int = 0
+    first_group: int = 0
     first_node: int = 0
     first_tip: int = 0
     first_pair: int = 0
@@ -157,6 +161,9 @@ def _from_family(family: Family, name: str, writer: ArrayWriter) -> FamilyRow:
         row.width, row.marked = family.columns, family.is_marked
         row.first_column = writer.append("columns", np.concatenate(columns))
         row.first_match = writer.append("match", family.match_columns())
+    groups = family.group_codes()
+    if groups is not None:
+        row.grouped, row.first_group = True, writer.append("groups", groups)
     if family.has_tree:
         try:
             tree = family.require_tree()

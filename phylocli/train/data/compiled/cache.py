@@ -37,7 +37,7 @@ from phylocli.train.data.compiled.reader import Compiled
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Version of the array format, part of the key, so that arrays of older versions are not read."""
 
 UNUSED_DAYS = 30.0

@@ -56,12 +56,14 @@ class CompiledFamily(Family):
         tokens: of each member, without gaps; read-only.
         columns_of: alignment column of each residue of each member, (L,) int32; None if the family is not aligned.
         match: which alignment columns are match states, (columns,), from the whole record even for a subset of members.
+        groups: code of each member's group of near relatives; None if the record has no groups.
         trouble: the reason why the record's tree cannot be used, if so.
     """
 
     tokens: list[Tokens] = field(default_factory=list)
     columns_of: list[npt.NDArray[np.int32]] | None = None
     match: npt.NDArray[np.bool_] | None = None
+    groups: npt.NDArray[np.int32] | None = None
     trouble: BadInputError | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +90,10 @@ class CompiledFamily(Family):
     def match_columns(self) -> npt.NDArray[np.bool_]:
         """Return which columns are match states, (columns,)."""
         return np.zeros(0, dtype=bool) if self.match is None else self.match
+
+    def group_codes(self) -> npt.NDArray[np.int32] | None:
+        """Return the code of each member's group of near relatives, (n,), None without groups."""
+        return self.groups
 
     def looks_like_nucleotides(self) -> bool:
         """Return False: this was checked, with a warning, when the data set was opened."""
@@ -117,4 +123,6 @@ class CompiledFamily(Family):
             tree = tree.prune(keep)
         columns_of = None if self.columns_of is None else [self.columns_of[k] for k in index]
         tokens = [self.tokens[k] for k in index]
-        return replace(self, ids=[self.ids[k] for k in index], tokens=tokens, columns_of=columns_of, tree=tree)
+        groups = None if self.groups is None else self.groups[index]
+        ids = [self.ids[k] for k in index]
+        return replace(self, ids=ids, tokens=tokens, columns_of=columns_of, groups=groups, tree=tree)

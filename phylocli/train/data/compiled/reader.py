@@ -48,6 +48,7 @@ class Compiled:
         families: number of families, those that cannot be used among them.
         members: number of sequences.
         labels, clans: of the families, in the order of their labels.
+        sources: the input that each family comes from.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,6 +62,7 @@ class Compiled:
         rows = [json.loads(row) for row in self._rows]
         self.labels: list[str] = [row["label"] for row in rows]
         self.clans: list[str] = [row["clan"] for row in rows]
+        self.sources: list[str] = [row["source"] for row in rows]
         self.sizes = np.array([row["members"] for row in rows], dtype=np.int64)
         self.nucleotides = [row["label"] for row in rows if row.get("nucleotides")]
 
@@ -99,6 +101,7 @@ class Compiled:
             shift = row.first_column - first
             whole = arrays["columns"][row.first_column : ends[-1] + shift].astype(np.int32)
             columns = [whole[start - first : end - first] for start, end in bounds]
+        groups = arrays["groups"][row.first_group : row.first_group + members] if row.grouped else None
         features = {}
         if row.marked:
             features["RF"] = "".join("x" if is_match else "." for is_match in match.tolist())  # type: ignore[union-attr]
@@ -115,6 +118,7 @@ class Compiled:
             tokens=[arrays["tokens"][start:end] for start, end in bounds],
             columns_of=columns,
             match=match,
+            groups=groups,
             tree=self._tree(row, text.split("\0")),
             trouble=_error(row.tree) if row.tree else None,
         )
