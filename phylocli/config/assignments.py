@@ -61,7 +61,10 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
         for table in tables:
             at = at.setdefault(table, {})
             if not isinstance(at, dict):
-                raise UsageError(f"the setting {key!r} is both a table and a value")
+                raise UsageError(
+                    f"the setting {key!r} is both a table and a value",
+                    fix="give its value, or the options below it, not both",
+                )
         if isinstance(value, dict) and isinstance(at.get(last), dict):
             at[last].update(value)
         else:

@@ -269,7 +269,7 @@ def _usage_error(cls: type[Config], error: ValidationError, names: Mapping[str, 
     if kind in ("value_error", "assertion_error") and str(context.get("error")) != "not a number":
         return UsageError(f"{shown}: {context.get('error')}")
     if kind == "missing":
-        return UsageError(f"{shown} is missing")
+        return UsageError(f"{shown} is missing", fix=f"give {shown}")
     word = "a number" if kind == "value_error" else _KINDS.get(kind.split("_", 1)[0])
     if word is None:
         word = "a table" if field is not None and nested_class(field) else "a list" if "tuple" in kind else "another value"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -11,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from phylocli.config.base import Cli, Config
-from phylocli.config.types import Alphabet, Count, Fraction, Numbers, Range, Ranges, Seed
+from phylocli.config.types import Alphabet, Count, Fraction, Numbers, Pattern, Range, Ranges, Seed
 from phylocli.core.errors import UsageError
 
 BAND, SAMPLING, FILTERS, SPLIT = "Distance band", "Sampling", "Filters", "Splits and negatives"
@@ -48,7 +47,7 @@ class SamplingConfig(Config):
     """Only pairs that diverged at a speciation (orthologs) or at a duplication (paralogs), by species overlap."""
     species: Annotated[Path | None, Cli(metavar="TABLE", panel=FILTERS)] = None
     """Table with the columns id and species; by default species are read from UniProt ids such as HBA_HUMAN."""
-    species_pattern: Annotated[str | None, Cli(metavar="REGEX", panel=FILTERS)] = None
+    species_pattern: Annotated[Pattern | None, Cli(metavar="REGEX", panel=FILTERS)] = None
     """Regular expression whose first group, or whole match, is the species within an id."""
     max_per_sequence: Annotated[int | None, Field(ge=1), Cli(metavar="K", panel=FILTERS)] = None
     """Maximum number of pairs with the same sequence, in each band."""
@@ -90,13 +89,6 @@ class SamplingConfig(Config):
             )
         if self.species is not None and self.species_pattern is not None:
             raise UsageError("species excludes species_pattern", fix="give a table or a pattern")
-        if self.species_pattern is not None:
-            try:
-                re.compile(self.species_pattern)
-            except re.error as error:
-                raise UsageError(
-                    f"species_pattern {self.species_pattern!r} is not a regular expression", why=str(error)
-                ) from None
         if self.min_identity > self.max_identity:
             raise UsageError(
                 f"min_identity is {self.min_identity:g}, above max_identity {self.max_identity:g}", fix="swap the two"

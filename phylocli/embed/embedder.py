@@ -155,7 +155,7 @@ class Embedder:
             lengths += sizes
             parts.append(vectors)
         if not ids:
-            raise BadInputError("there are no sequences to embed")
+            raise BadInputError("there are no sequences to embed", fix="give at least one sequence")
         vectors = np.concatenate(parts)
         return EmbeddingTable("embedding", ids, self.dimension, self.metadata, vectors=vectors, lengths=lengths)
 

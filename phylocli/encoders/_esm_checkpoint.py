@@ -15,6 +15,7 @@ from phylocli.core import console
 from phylocli.core.alphabet import AMINO_ACIDS, BOS, EOS, FIRST_RESIDUE, MASK, PAD, UNKNOWN, VOCABULARY_SIZE
 from phylocli.core.errors import BadInputError, MissingDependencyError, ServiceError, UsageError
 
+_NAME_ONE = "name an ESM-2 checkpoint, for example facebook/esm2_t6_8M_UR50D"
 INSTALL = "pip install '.[esm]'"
 
 VOCABULARY = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPNKQFYMHWCXBUZO.-", "<null_1>", "<mask>"]
@@ -55,7 +56,11 @@ def build(description: dict[str, Any]) -> Any:
             config = transformers.EsmConfig.from_dict(dict(description))
             model = transformers.EsmModel._from_config(config, add_pooling_layer=False, attn_implementation="sdpa")
     except (ValueError, TypeError, KeyError) as error:
-        raise UsageError("this is not a valid description of a backbone", why=str(error).split("\n", 1)[0]) from error
+        raise UsageError(
+            "this is not a valid description of a backbone",
+            why=str(error).split("\n", 1)[0],
+            fix="use the config.json that was written with the model",
+        ) from error
     return _without_contacts(model)
 
 
@@ -90,15 +95,18 @@ def load(checkpoint: str, revision: str) -> tuple[Any, list[str]]:
                 output_loading_info=True,
             )
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise BadInputError(f"{checkpoint} cannot be read as ESM-2", why=str(error).split("\n", 1)[0]) from error
+        raise BadInputError(
+            f"{checkpoint} cannot be read as ESM-2", why=str(error).split("\n", 1)[0], fix=_NAME_ONE
+        ) from error
     missing = [name for name in found["missing_keys"] if not name.startswith("contact_head")]
     if missing or found["mismatched_keys"]:
-        raise BadInputError(f"{checkpoint} lacks weights of ESM-2", why=f"for example {sorted(missing)[:1]}")
+        raise BadInputError(f"{checkpoint} lacks weights of ESM-2", why=f"for example {sorted(missing)[:1]}", fix=_NAME_ONE)
     lacking = {*VOCABULARY[:-2], "<mask>"} - {*vocabulary}
     if lacking or len(vocabulary) != model.config.vocab_size:
         raise BadInputError(
             f"{checkpoint} has {model.config.vocab_size} tokens that are not ESM's letters",
             why=f"it lacks {' '.join(sorted(lacking))}" if lacking else f"its vocab.txt, or ESM's, has {len(vocabulary)}",
+            fix=_NAME_ONE,
         )
     return _without_contacts(model), vocabulary
 
@@ -124,7 +132,7 @@ def _check(folder: Path) -> None:
         raise BadInputError(
             f"{folder} is not an ESM-2 checkpoint",
             why=f"its config.json says model_type {kind!r}, position_embedding_type {positions!r}",
-            fix="name an ESM-2 checkpoint, for example facebook/esm2_t6_8M_UR50D",
+            fix=_NAME_ONE,
         )
     if not any(folder.glob("*.safetensors")):
         raise BadInputError(
@@ -145,7 +153,7 @@ def _download(name: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
     except HFValidationError as error:
-        raise UsageError(f"{name!r} is neither a folder nor a valid name on the Hugging Face hub") from error
+        raise UsageError(f"{name!r} is neither a folder nor a valid name on the Hugging Face hub", fix=_NAME_ONE) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise ServiceError(
             f"the checkpoint {name} is not a folder and could not be downloaded from the Hugging Face hub",

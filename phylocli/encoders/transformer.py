@@ -45,7 +45,10 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int, depth: int) -> None:
         super().__init__()
         if width % (2 * heads):
-            raise UsageError(f"{width} features cannot be split among {heads} heads of an even size")
+            raise UsageError(
+                f"{width} features cannot be split among {heads} heads of an even size",
+                fix="give a width that is a multiple of twice the number of heads",
+            )
         self.heads = heads
         self.norm, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)

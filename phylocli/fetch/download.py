@@ -123,7 +123,7 @@ class _Transfer:
                 self._prove()
                 return
             if reply.status == 404:
-                raise NotServedError(f"{self.url} is not there")
+                raise NotServedError(f"{self.url} is not there", fix="check the release, or name another with --release")
             self.client.refuse(reply, self.name)
             self._receive(reply, self._start(reply, have))
         self._prove()

@@ -198,7 +198,9 @@ class _Fetcher:
 
         def members(clan: str) -> list[str]:
             if clan not in in_clans:
-                raise UnknownFamilyError(f"Pfam {number} has no clan {clan}")
+                raise UnknownFamilyError(
+                    f"Pfam {number} has no clan {clan}", fix="check the accession, or name another release with --release"
+                )
             return in_clans[clan]
 
         families = unique([*self._resolved(queries, (number, listing)), *self._members(clans, members)])
@@ -218,9 +220,22 @@ class _Fetcher:
         )
         for accession in missing:
             if accession in came.alignments.skipped:
-                self.failures.append(Failure(accession, BadInputError(came.alignments.skipped[accession])))
+                self.failures.append(
+                    Failure(
+                        accession,
+                        BadInputError(came.alignments.skipped[accession], fix="fetch it from InterPro, without --release"),
+                    )
+                )
             elif accession not in came.alignments.families:
-                self.failures.append(Failure(accession, UnknownFamilyError(f"Pfam {number} has no family {accession}")))
+                self.failures.append(
+                    Failure(
+                        accession,
+                        UnknownFamilyError(
+                            f"Pfam {number} has no family {accession}",
+                            fix="check the accession, or name another release with --release",
+                        ),
+                    )
+                )
         return families
 
     def _in_order(self, families: list[Wanted], missing: list[Wanted]) -> Iterator[Family]:
@@ -235,7 +250,10 @@ class _Fetcher:
                 future = pending.pop(wanted.accession, None)
                 try:
                     if in_a_row >= self.policy.give_up_after and future is not None and not future.done():
-                        raise ServiceError("not tried: the service failed for all families before this one")
+                        raise ServiceError(
+                            "not tried: the service failed for all families before this one",
+                            fix="try again later; families that were fetched are in the store",
+                        )
                     if future is not None:
                         future.result()
                     family = self._read(wanted)

@@ -85,7 +85,11 @@ class Reply:
             size += len(data)
             window_size += len(data)
             if size > limit:
-                raise ServiceError(f"{self.url} sends more than {limit:,} bytes", why="that is more than the answer can be")
+                raise ServiceError(
+                    f"{self.url} sends more than {limit:,} bytes",
+                    why="that is more than the answer can be",
+                    fix="try again later; a proxy may have answered instead of the service",
+                )
             yield data
             now = time.monotonic()
             if now - window_start > self._policy.rate_window:
@@ -270,7 +274,9 @@ class Client:
             requests.exceptions.MissingSchema,
             requests.exceptions.InvalidSchema,
         ) as error:
-            raise UsageError(f"{url!r} is not an address that can be fetched", why=str(error)) from error
+            raise UsageError(
+                f"{url!r} is not an address that can be fetched", why=str(error), fix="write a whole address, with https://"
+            ) from error
         except requests.exceptions.ReadTimeout as error:
             raise TransientError(f"{host} did not answer in time") from error
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
@@ -285,7 +291,10 @@ class Client:
         self._answered.add(host)
         with response:
             if url.startswith("https:") and not response.url.startswith("https:"):
-                raise ServiceError(f"{url} leads to {response.url}, which is not encrypted; it was not followed")
+                raise ServiceError(
+                    f"{url} leads to {response.url}, which is not encrypted; it was not followed",
+                    fix="give an address that is served over https",
+                )
             yield Reply(response, self.policy)
 
     def refuse(self, reply: Reply, what: str) -> None:
@@ -304,7 +313,11 @@ class Client:
                     f"{what}: the server answers {reply.status} and asks to retry after {asked:.0f} s", fix="try again later"
                 )
             raise TransientError(f"the server answers {reply.status}", asked)
-        raise ServiceError(f"{what}: {reply.url} answers {reply.status}", why=_message(reply))
+        raise ServiceError(
+            f"{what}: {reply.url} answers {reply.status}",
+            why=_message(reply),
+            fix="check the address of the service, or try again later",
+        )
 
     def _take_turn(self) -> None:
         with self._pace:

@@ -212,7 +212,9 @@ def _entry(query: Foreign, service: InterPro) -> JsonObject:
         except UnknownFamilyError as error:
             unknown = error
     kind = "entry" if query.database == "interpro" else f"{_NAMES[query.database]} entry"
-    raise UnknownNameError(f"InterPro has no {kind} {query.accession}", unknown.why)
+    raise UnknownNameError(
+        f"InterPro has no {kind} {query.accession}", unknown.why, fix="check the accession, for example at InterPro"
+    )
 
 
 def _parents_with_families(entry: JsonObject, accession: str, service: InterPro) -> str | None:
@@ -258,7 +260,10 @@ def _only(text: str, found: list[Candidate], where: str) -> Wanted:
         return Wanted(only.accession)
     listed = exact or found
     if not listed:
-        raise UnknownNameError(f"no family of {where} has {text!r} in its name")
+        raise UnknownNameError(
+            f"no family of {where} has {text!r} in its name",
+            fix="try another part of the name, or give an accession such as PF00042",
+        )
     width = max(len(candidate.name) for candidate in listed[:_SHOWN])
     lines = [f"  {one.accession}  {one.name:<{width}}  {one.title}".rstrip() for one in listed[:_SHOWN]]
     total = len(listed)

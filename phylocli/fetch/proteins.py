@@ -71,7 +71,10 @@ def fetch_proteins(
     logger.info(f"{count:,} protein{'' if count == 1 else 's'} of UniProt{release}")
     if missing:
         lines = [f"  {accession:<12} {why}" for accession, why in missing.items()]
-        raise BadInputError(f"{len(missing)} of {len(named)} could not be fetched:\n" + "\n".join(lines))
+        raise BadInputError(
+            f"{len(missing)} of {len(named)} could not be fetched:\n" + "\n".join(lines),
+            fix="check these accessions at UniProt; the other sequences were written",
+        )
     return count
 
 

@@ -59,11 +59,18 @@ class Request:
         if self.of_families + self.of_proteins + self.everything > 1:
             raise UsageError("families, --all, and proteins of UniProt exclude each other", fix="run one after the other")
         if offline and (self.of_proteins or self.members):
-            raise UsageError("--offline is for families", why="sequences of UniProt are not kept in the store")
+            raise UsageError(
+                "--offline is for families", why="sequences of UniProt are not kept in the store", fix="omit --offline"
+            )
         if self.annotations is not None and not self.of_proteins:
-            raise UsageError("--annotations needs --uniprot or --accessions")
+            raise UsageError(
+                "--annotations needs --uniprot or --accessions",
+                fix="name proteins by --uniprot or --accessions, or omit --annotations",
+            )
         if self.members and (self.clans or not self.of_families):
-            raise UsageError("--members needs families by accession")
+            raise UsageError(
+                "--members needs families by accession", fix="name families, such as PF00042, or omit --members"
+            )
 
 
 def fetch(

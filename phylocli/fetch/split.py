@@ -21,7 +21,7 @@ from phylocli.formats.provenance import Record, Source, provenance
 from phylocli.formats.stockholm import split_accession
 from phylocli.formats.streams import text_lines
 from phylocli.store import Bulk, Store, read_sidecar
-from phylocli.store.integrity import check_family, check_profile
+from phylocli.store.integrity import FETCH_AGAIN, check_family, check_profile
 
 _FAMILY = re.compile(r"PF\d{5}", re.ASCII)
 _NO_CAP = 1 << 62  # a release file has no cap as a whole; its records have
@@ -53,12 +53,12 @@ def read_clans(stream: BinaryIO, name: str) -> dict[str, list[str]]:
     for number, line in text_lines(stream, name):
         columns = line.split("\t")
         if len(columns) < 4 or not _FAMILY.fullmatch(columns[0]):
-            raise BadInputError(f"{name}, line {number}: not a line of Pfam's list of clans: {line[:60]!r}")
+            raise BadInputError(f"{name}, line {number}: not a line of Pfam's list of clans: {line[:60]!r}", fix=FETCH_AGAIN)
         lines += 1
         if columns[1]:
             clans[columns[1]].append(columns[0])
     if not lines:
-        raise BadInputError(f"{name} is empty")
+        raise BadInputError(f"{name} is empty", fix=FETCH_AGAIN)
     return {clan: sorted(members) for clan, members in sorted(clans.items())}
 
 
@@ -80,12 +80,12 @@ def records(stream: BinaryIO, limit: int, name: str) -> Iterator[bytes]:
         parts.append(line)
         size += len(line)
         if size > limit:
-            raise BadInputError(f"{name}: a record of more than {limit:,} bytes")
+            raise BadInputError(f"{name}: a record of more than {limit:,} bytes", fix=FETCH_AGAIN)
         if line.rstrip() == b"//":
             yield b"".join(parts)
             parts, size = [], 0
     if b"".join(parts).strip():
-        raise BadInputError(f"{name} ends in the middle of a record", fix="remove the file and fetch it again")
+        raise BadInputError(f"{name} ends in the middle of a record", fix=FETCH_AGAIN)
 
 
 def split_alignments(
@@ -189,7 +189,7 @@ def _naming(path: Path) -> Iterator[None]:
     except BadInputError as error:
         if path.name in error.what:
             raise
-        raise BadInputError(f"{path}: {error.what}", error.why, "remove the file and fetch it again") from error
+        raise BadInputError(f"{path}: {error.what}", error.why, FETCH_AGAIN) from error
 
 
 def _watched(path: Path, policy: Policy, description: str) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats import stockholm
 from phylocli.formats.family import Family
 from phylocli.formats.streams import text_lines
-from phylocli.store.integrity import check_family, check_profile
+from phylocli.store.integrity import FETCH_AGAIN, check_family, check_profile
 
 _GZIP = b"\x1f\x8b"
 _HTML = (b"<!doctype html", b"<html")
@@ -32,10 +32,10 @@ class _Unpacked(io.RawIOBase):
         try:
             data = self._stream.read1(len(buffer))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise BadInputError(f"the compressed data are damaged or end too early ({error})") from error
+            raise BadInputError(f"the compressed data are damaged or end too early ({error})", fix=FETCH_AGAIN) from error
         self._left -= len(data)
         if self._left < 0:
-            raise BadInputError(f"the data unpack to more than {self._limit:,} bytes")
+            raise BadInputError(f"the data unpack to more than {self._limit:,} bytes", fix=FETCH_AGAIN)
         buffer[: len(data)] = data
         return len(data)
 
@@ -68,7 +68,7 @@ def is_empty_object(stream: BinaryIO) -> bool:
 
 def _refuse_html(stream: BinaryIO, name: str) -> None:
     if cast(Any, stream).peek(64)[:64].lstrip().lower().startswith(_HTML):
-        raise BadInputError(f"{name} is an HTML page")
+        raise BadInputError(f"{name} is an HTML page", fix=FETCH_AGAIN)
 
 
 def read_alignment(stream: BinaryIO, accession: str | None, name: str) -> Family:
@@ -86,9 +86,9 @@ def read_alignment(stream: BinaryIO, accession: str | None, name: str) -> Family
     records = stockholm.parse(text_lines(stream, name), name)
     family = next(records, None)
     if family is None:
-        raise BadInputError(f"{name} is empty")
+        raise BadInputError(f"{name} is empty", fix=FETCH_AGAIN)
     if next(records, None) is not None:
-        raise BadInputError(f"{name} contains more than one record")
+        raise BadInputError(f"{name} contains more than one record", fix=FETCH_AGAIN)
     check_family(family, accession, name)
     return family
 

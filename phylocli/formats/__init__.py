@@ -142,7 +142,10 @@ def _read_one(
                 sequence = translate(sequence, genetic_code)  # noqa: PLW2901
             residues = sequence.unaligned()
             if not residues:
-                raise BadInputError(f"{sequence.where}: {fasta.shorten(sequence.id)!r} has gaps only")
+                raise BadInputError(
+                    f"{sequence.where}: {fasta.shorten(sequence.id)!r} has gaps only",
+                    fix="remove the sequence, or supply its residues",
+                )
             yield Sequence(kept, residues, sequence.description, sequence.where)
     if count == 0:
         raise fasta.empty_input(name)

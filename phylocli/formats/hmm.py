@@ -65,7 +65,9 @@ def read_hmms(path: PathLike) -> Iterator[Any]:
                 # The text of pyhmmer 0.12's InvalidHMM cannot be had: str() of it raises.
                 why = "its probabilities do not sum to 1" if isinstance(error, InvalidHMM) else str(error)
                 what = f"{name}: HMM {number} is not a protein HMM in the text format of HMMER 3"
-                raise BadInputError(what, why=why) from error
+                raise BadInputError(
+                    what, why=why, fix="build the profile again with hmmbuild, or convert it with hmmconvert"
+                ) from error
             yield hmm
 
 

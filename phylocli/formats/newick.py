@@ -32,7 +32,7 @@ def parse(text: str, source: str = "the tree") -> Tree:
     """
     tree, end = _parse_one(text, 0, source)
     if tree is None:
-        raise BadInputError(f"{source} is empty")
+        raise BadInputError(f"{source} is empty", fix="give one tree that ends with ';'")
     further = _skip(text, end)
     if further < len(text):
         raise _not_newick(text, source, "text after the closing ';'", further)

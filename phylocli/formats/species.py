@@ -35,7 +35,11 @@ class SpeciesRule:
         try:
             self.pattern = re.compile(pattern or MNEMONIC)
         except re.error as error:
-            raise UsageError(f"{pattern!r} is not a regular expression", why=str(error)) from None
+            raise UsageError(
+                f"{pattern!r} is not a regular expression",
+                why=str(error),
+                fix="correct it; a \\ before a character makes it literal",
+            ) from None
 
     def __call__(self, name: str) -> str:
         """Return the species of an id."""

@@ -101,7 +101,10 @@ class _Record:
                 self.annotation_line.setdefault((name, words[2]), number)
                 self.gr.setdefault(name, {}).setdefault(words[2], []).append(words[3].strip())
         else:
-            raise BadInputError(f"{self.where(number)}: not a Stockholm annotation: {shorten(line, 60)!r}")
+            raise BadInputError(
+                f"{self.where(number)}: not a Stockholm annotation: {shorten(line, 60)!r}",
+                fix="write it as '#=GF TAG text', or remove the line",
+            )
 
     def row(self, number: int, line: str) -> None:
         words = _BLANKS.split(line.strip(" \t"))
@@ -109,6 +112,7 @@ class _Record:
             raise BadInputError(
                 f"{self.where(number)}: a row is a name and an aligned sequence, not {shorten(line, 60)!r}",
                 why="names have no spaces, and a sequence is on one line",
+                fix="write one name and one aligned sequence per line",
             )
         name, letters = words
         self.block_open = True
@@ -154,7 +158,10 @@ class _Record:
                 family.clan = split_accession(text)[0]
             elif tag == "SQ":
                 if not text.isdigit():
-                    raise BadInputError(f"{where}: the SQ line is {shorten(text, 40)!r}, not a number")
+                    raise BadInputError(
+                        f"{where}: the SQ line is {shorten(text, 40)!r}, not a number",
+                        fix="write the number of sequences, or remove the line",
+                    )
                 family.declared_size = int(text)
             elif tag == "ALPHA":
                 family.tree_alpha = _positive(text, where)
@@ -170,7 +177,10 @@ class _Record:
         if text := "".join(newick):
             family.tree = NewickTree(text, f"the tree of {family.label}")
         if not self.rows:
-            raise BadInputError(f"{where}: the record {family.accession or family.name!r} has no sequences")
+            raise BadInputError(
+                f"{where}: the record {family.accession or family.name!r} has no sequences",
+                fix="add its sequences, or remove the record",
+            )
         for place, parts in self.further.items():
             self.rows[place] = "".join(parts)
         width = len(self.rows[0])
@@ -180,6 +190,7 @@ class _Record:
                     f"{self.where(line)}: the row of {shorten(name)!r} has {len(row)} columns, that of "
                     f"{shorten(self.ids[0])!r} has {width}",
                     why="rows of an alignment have one length",
+                    fix="pad the row with '-', or align the sequences again",
                 )
         family.ids, family.rows = self.ids, self.rows
         members = set(family.ids) if self.gs or self.gr else set()

@@ -23,6 +23,8 @@ def read_toml(path: PathLike) -> dict[str, Any]:
     try:
         return tomllib.loads(decode_text(data, str(path)).replace("\r\n", "\n"))
     except RecursionError as error:
-        raise BadInputError(f"{path} is not TOML", why="arrays within arrays, too many to be read") from error
+        raise BadInputError(
+            f"{path} is not TOML", why="arrays within arrays, too many to be read", fix="correct the file at that place"
+        ) from error
     except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits
-        raise BadInputError(f"{path} is not TOML", why=str(error)) from error
+        raise BadInputError(f"{path} is not TOML", why=str(error), fix="correct the file at that place") from error

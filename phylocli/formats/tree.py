@@ -110,7 +110,10 @@ class Tree:
         wanted = set(keep)
         unknown = wanted - set(self.tip_names())
         if unknown or not wanted:
-            raise BadInputError(f"the tree has no tip {min(unknown)!r}" if unknown else "no tips left after pruning")
+            raise BadInputError(
+                f"the tree has no tip {min(unknown)!r}" if unknown else "no tips left after pruning",
+                fix="give names of the tree's tips",
+            )
         nodes = len(self.parent)
         parent = self.parent.tolist()
         tip = self.is_tip

@@ -36,7 +36,10 @@ class Gaussians:
 
     def __post_init__(self) -> None:
         if self.dimension < 1 or not 0 <= self.nats < math.inf:
-            raise UsageError(f"there are no Gaussians of {self.dimension} components that share {self.nats} nats")
+            raise UsageError(
+                f"there are no Gaussians of {self.dimension} components that share {self.nats} nats",
+                fix="give at least one component, and 0 or more nats",
+            )
         if self.transform not in TRANSFORMS:
             raise unknown_name("unknown transform", self.transform, TRANSFORMS)
 

@@ -128,7 +128,9 @@ def read_pairs(
         found.groups = np.unique([kept[i] for i in found.ids], return_inverse=True)[1].astype(np.int64)
     if len(found) < FEWEST:
         raise BadInputError(
-            f"{len(found)} pairs are too few to divide into training and held-out pairs", why=f"at least {FEWEST} are needed"
+            f"{len(found)} pairs are too few to divide into training and held-out pairs",
+            why=f"at least {FEWEST} are needed",
+            fix="give more pairs",
         )
     return found
 
@@ -145,19 +147,31 @@ def _with_label(first: EmbeddingTable, known: Dataset, label: str, name: str, so
         ids = _common(first.ids, [i for i in known.ids if np.isfinite(values[i])], name, source)
         column = np.array([[values[i]] for i in ids])
         if np.ptp(column) == 0:
-            raise BadInputError(f"{source}: all values of {label!r} are the same", why="a constant carries no information")
+            raise BadInputError(
+                f"{source}: all values of {label!r} are the same",
+                why="a constant carries no information",
+                fix="choose another column",
+            )
         centred = (
             column - column.mean()
         ) / column.std()  # double precision: years and ids are large relative to their spread
         return Paired(ids, first.vectors_for(ids), centred.astype(np.float32))
     if label not in known.classes:
         why = next((f"{role}: {why}" for column, role, why in known.taken if column == label), None)
-        raise UsageError(f"{source}: the column {label!r} is neither classes nor a quantity", why=why)
+        raise UsageError(
+            f"{source}: the column {label!r} is neither classes nor a quantity",
+            why=why,
+            fix="choose another column, or read it by --classes or --quantities",
+        )
     class_of = {i: int(code) for i, code in zip(known.ids, known.classes[label], strict=True) if code >= 0}
     ids = _common(first.ids, list(class_of), name, source)
     present, codes = np.unique([class_of[i] for i in ids], return_inverse=True)
     if len(present) < 2:
-        raise BadInputError(f"{source}: all labels in {label!r} are the same", why="a constant carries no information")
+        raise BadInputError(
+            f"{source}: all labels in {label!r} are the same",
+            why="a constant carries no information",
+            fix="choose another column",
+        )
     names = [known.class_names[label][code] for code in present]
     return Paired(ids, first.vectors_for(ids), np.eye(len(names), dtype=np.float32)[codes], names)
 
@@ -198,7 +212,11 @@ def divide(data: Paired, shares: tuple[float, float], rng: np.random.Generator) 
     units = np.arange(len(data)) if data.groups is None else data.groups
     order = rng.permutation(units.max() + 1)
     if len(order) < 3:
-        raise BadInputError("the pairs have fewer than three groups", why="each of the three parts needs whole groups")
+        raise BadInputError(
+            "the pairs have fewer than three groups",
+            why="each of the three parts needs whole groups",
+            fix="group by another column, or give data of more groups",
+        )
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     rows = np.argsort(rank[units], kind="stable")
@@ -207,6 +225,8 @@ def divide(data: Paired, shares: tuple[float, float], rng: np.random.Generator) 
     valid, test = shares[0] * len(data), sum(shares) * len(data)
     part = np.where(place < valid, 1, np.where(place < test, 2, 0))
     if len(set(part.tolist())) < 3:
-        raise BadInputError("one group contains nearly all pairs, so they cannot be divided into three parts")
+        raise BadInputError(
+            "one group contains nearly all pairs, so they cannot be divided into three parts", fix="group by another column"
+        )
     train, stop, held_out = (data.take(np.sort(rows[part == k])) for k in (0, 1, 2))
     return train, stop, held_out

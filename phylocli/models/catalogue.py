@@ -172,7 +172,7 @@ def card(model: PathLike | None = None) -> str:
     """
     path = find(model) / _CARD
     if not path.is_file():
-        raise BadInputError(f"{path.parent} has no {_CARD}")
+        raise BadInputError(f"{path.parent} has no {_CARD}", fix=f"write {_CARD} into the folder")
     text = path.read_text(encoding="utf-8")
     return text if text.endswith("\n") else text + "\n"
 

@@ -253,7 +253,10 @@ class Model(nn.Module):
             UsageError: the encoders differ in kind, size or alphabet.
         """
         if self.alphabet != other.alphabet:
-            raise UsageError(f"{other.folder or 'that model'} reads {other.alphabet}, not {self.alphabet}")
+            raise UsageError(
+                f"{other.folder or 'that model'} reads {other.alphabet}, not {self.alphabet}",
+                fix="use a model of the same alphabet",
+            )
         ours, theirs_config = self.config, other.config
         alike = (ours.pooling, ours.pooling_parameters) == (theirs_config.pooling, theirs_config.pooling_parameters)
         for name in ("encoder", "pooling") if alike else ("encoder",):

@@ -48,7 +48,9 @@ def bound(scores: Tensor, negatives: Tensor, *, divergence: str = "jensen-shanno
     table = row(divergence)
     if table.log_ratio is None:
         raise UsageError(
-            f"a critic for {divergence} does not determine the information", why="it only knows the ratio's side of 1"
+            f"a critic for {divergence} does not determine the information",
+            why="it only knows the ratio's side of 1",
+            fix="choose another divergence",
         )
     return nwj.bound(table.log_ratio(scores) + 1, negatives)
 

@@ -24,6 +24,9 @@ _BANDS_KEPT = 32
 class EmptyBandError(BadInputError):
     """No pair of a family qualifies."""
 
+    def __init__(self, what: str, why: str | None = None, fix: str | None = "choose a wider band of distances") -> None:
+        super().__init__(what, why, fix)
+
 
 def distinct_integers(total: int, n: int, rng: np.random.Generator) -> Ints:
     """Return n distinct integers of 0 … total − 1, every ordered selection equally likely, shape (n,).

@@ -141,7 +141,10 @@ class StreamSampler:
         config, counts = self.config, self.counts
         counts.families += 1
         if len(family) < 2:
-            self._note_empty(family.label, EmptyBandError(f"{family.label} has one member; a pair needs two"))
+            self._note_empty(
+                family.label,
+                EmptyBandError(f"{family.label} has one member; a pair needs two", fix="add members, or remove the family"),
+            )
             return
         try:
             sampler, tips, relations = related_sampler(family, config.relation, self._species, whole)
@@ -245,7 +248,7 @@ class StreamSampler:
         counts, config = self.counts, self.config
         where = f"{self.label}: " if self.label else ""
         if counts.families == 0:
-            raise EmptyBandError(f"{where}no families to sample pairs from")
+            raise EmptyBandError(f"{where}no families to sample pairs from", fix="give families with trees")
         if counts.pairs == 0:
             if counts.families == 1 and counts.last is not None:
                 raise counts.last

@@ -94,7 +94,11 @@ class Metrics(ReportData):
                 raise BadInputError(f"{path} is not a report of this version of phylocli", fix="run 'phylocli probe' again")
             return TypeAdapter(cls).validate_python(found)
         except (OSError, ValueError, ValidationError) as error:
-            raise BadInputError(f"{path} cannot be read as a report", why=str(error).splitlines()[0]) from error
+            raise BadInputError(
+                f"{path} cannot be read as a report",
+                why=str(error).splitlines()[0],
+                fix="evaluate again, with 'phylocli probe'",
+            ) from error
 
 
 def _write(path: Path, text: str) -> None:

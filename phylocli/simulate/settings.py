@@ -229,7 +229,7 @@ def read_trees(source: PathLike) -> tuple[Tree, ...]:
         what = f"tree {number} of {name}"
         tips = tree.tip_names()
         if len(tips) < 2 or len(set(tips)) < len(tips) or "" in tips:
-            raise BadInputError(f"{what} needs at least two tips with distinct names")
+            raise BadInputError(f"{what} needs at least two tips with distinct names", fix="give every tip its own name")
         length: npt.NDArray[np.float64] = tree.length[1:]
         if not (np.isfinite(length) & (length >= 0)).all():
             raise BadInputError(

@@ -10,6 +10,8 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats.family import Family
 from phylocli.formats.stockholm import split_accession
 
+FETCH_AGAIN = "remove the file and fetch it again"
+
 _HMM_FIELD = re.compile(rb"^(NAME|ACC|LENG)[ \t]+(\S+)")
 
 
@@ -20,11 +22,15 @@ def check_family(family: Family, accession: str | None, name: str) -> None:
         BadInputError: another accession, no `SQ` line, or a different number of rows.
     """
     if accession is not None and family.accession != accession:
-        raise BadInputError(f"{name} contains {family.accession or 'a record without accession'}, not {accession}")
+        raise BadInputError(
+            f"{name} contains {family.accession or 'a record without accession'}, not {accession}", fix=FETCH_AGAIN
+        )
     if family.declared_size is None:
-        raise BadInputError(f"{name} has no SQ line (number of sequences)")
+        raise BadInputError(f"{name} has no SQ line (number of sequences)", fix=FETCH_AGAIN)
     if family.declared_size != len(family):
-        raise BadInputError(f"{name} has {len(family)} sequences, but its SQ line has {family.declared_size}")
+        raise BadInputError(
+            f"{name} has {len(family)} sequences, but its SQ line has {family.declared_size}", fix=FETCH_AGAIN
+        )
 
 
 def file_md5(path: Path) -> str:
@@ -41,9 +47,11 @@ def check_profile(text: bytes, accession: str | None, name: str) -> None:
     """
     lines = text.splitlines()
     if not lines or not lines[0].startswith(b"HMMER3/f"):
-        raise BadInputError(f"{name} is not a HMMER3 profile")
+        raise BadInputError(f"{name} is not a HMMER3 profile", fix=FETCH_AGAIN)
     if lines[-1].strip() != b"//" or lines.count(b"//") != 1:
-        raise BadInputError(f"{name} is not exactly one complete profile: it does not end with its only '//'")
+        raise BadInputError(
+            f"{name} is not exactly one complete profile: it does not end with its only '//'", fix=FETCH_AGAIN
+        )
     fields: dict[bytes, str] = {}
     last_node = 0
     body = False
@@ -59,7 +67,7 @@ def check_profile(text: bytes, accession: str | None, name: str) -> None:
             fields.setdefault(found.group(1), found.group(2).decode("latin-1"))
     held = split_accession(fields.get(b"ACC", ""))[0]
     if accession is not None and held != accession:
-        raise BadInputError(f"{name} contains {held or 'a profile without accession'}, not {accession}")
+        raise BadInputError(f"{name} contains {held or 'a profile without accession'}, not {accession}", fix=FETCH_AGAIN)
     length = fields.get(b"LENG", "")
     if not length.isdigit() or int(length) != last_node:
-        raise BadInputError(f"{name} has {last_node} nodes, but LENG is {length or 'missing'}")
+        raise BadInputError(f"{name} has {last_node} nodes, but LENG is {length or 'missing'}", fix=FETCH_AGAIN)

@@ -97,7 +97,10 @@ def build(spec: str, parameters: Mapping[str, Mapping[str, Any]] | None = None, 
     given = {name.replace("_", "-"): dict(values) for name, values in (parameters or {}).items()}
     unused = sorted(set(given) - set(names))
     if unused:
-        raise UsageError(f"parameters are given for the view {unused[0]!r}, which is not part of {spec!r}")
+        raise UsageError(
+            f"parameters are given for the view {unused[0]!r}, which is not part of {spec!r}",
+            fix="omit these parameters, or add the view to view.name",
+        )
     source: Source | None = None
     transforms: list[Transform] = []
     additions: list[Transform] = []

@@ -60,7 +60,10 @@ class HmmEmission:
         """
         require_aligned(family, "hmm-emission")
         if not family.match_columns().any():
-            raise BadInputError(f"{family.label} has no match column, so no HMM can be built from it")
+            raise BadInputError(
+                f"{family.label} has no match column, so no HMM can be built from it",
+                fix="mark match columns (align --engine profile), or use another view",
+            )
         return _Prepared(family)
 
 

@@ -92,7 +92,10 @@ class Pssm:
         require_aligned(family, "pssm")
         found = self.frequencies(family)
         if not (found[:, :20].sum() > 0):
-            raise BadInputError(f"{family.label} has no match column with a residue, so it has no profile")
+            raise BadInputError(
+                f"{family.label} has no match column with a residue, so it has no profile",
+                fix="mark match columns (align --engine profile), or use another view",
+            )
         cumulative = np.cumsum(found, axis=1)
         cumulative[:, -1] = 1.0
         return _Prepared(cumulative)

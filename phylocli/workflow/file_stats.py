@@ -86,7 +86,7 @@ def _described(path: PathLike, config: StatsConfig) -> dict[str, object]:
         form = sniff(stream)
         found["format"] = form.name
         if form is EMPTY:
-            raise BadInputError(f"{display_name(path)} is empty")
+            raise BadInputError(f"{display_name(path)} is empty", fix="check how the file was made")
         if form.holds == "sequences":
             tally = _Tally(config.sample)
             if form is STOCKHOLM:
@@ -143,7 +143,7 @@ class _Tally:
     def row(self) -> dict[str, object]:
         """Return the counts, as columns."""
         if not self.sequences:
-            raise BadInputError("no sequences")
+            raise BadInputError("no sequences", fix="check how the file was made")
         known = [value for value in self.identities if not math.isnan(value)]
         return {
             "type": "alignment" if len(self.columns) == self.families else "sequences",

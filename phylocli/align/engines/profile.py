@@ -91,7 +91,7 @@ def read_profiles(path: PathLike) -> dict[str, HMM]:
         if hmm.accession:
             found[hmm.accession.split(".")[0]] = hmm
     if not found:
-        raise BadInputError(f"{path} has no HMM")
+        raise BadInputError(f"{path} has no HMM", fix="give a profile in the text format of HMMER 3, as hmmbuild writes it")
     return found
 
 

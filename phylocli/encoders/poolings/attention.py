@@ -17,7 +17,10 @@ class Pooling(nn.Module):
     def __init__(self, dimension: int, heads: int = 4) -> None:
         super().__init__()
         if dimension % heads:
-            raise UsageError(f"attention pooling cannot split {dimension} features among {heads} heads")
+            raise UsageError(
+                f"attention pooling cannot split {dimension} features among {heads} heads",
+                fix="give a number of heads that divides the number of features",
+            )
         self.heads = heads
         self.score = nn.Linear(dimension, heads)
 

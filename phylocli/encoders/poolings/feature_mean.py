@@ -19,7 +19,7 @@ class Pooling(nn.Module):
     def __init__(self, dimension: int, features: int = 512) -> None:
         super().__init__()
         if features < 1:
-            raise UsageError(f"the pooling cannot have {features} features")
+            raise UsageError(f"the pooling cannot have {features} features", fix="give at least one feature")
         self.dimension = features
         self.expand = nn.Linear(dimension, features)
 

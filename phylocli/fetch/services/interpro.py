@@ -28,6 +28,7 @@ JsonObject = dict[str, Any]
 # Texts of a 404 that are an answer; with any other text it is an exception in the service, which may pass.
 _LACKS = "list index out of range"
 _NO_MEMBER = "is not a valid"
+_CHECK_ACCESSION = "check the accession, for example at InterPro"
 _PAGE = 200
 _SEARCHED = 5  # maximum number of pages of a search: no name occurs in more
 
@@ -149,7 +150,9 @@ class InterPro:
         def once() -> str:
             with self._client.open(f"{self._base}/protein/uniprot/{name}/", accept="application/json") as reply:
                 if reply.status == 204:
-                    raise UnknownFamilyError(f"InterPro has no protein {name}")
+                    raise UnknownFamilyError(
+                        f"InterPro has no protein {name}", fix="check the accession or entry name at UniProt"
+                    )
                 self._judge(reply, what, name)
                 return str(_object(_object(reply.json(), what).get("metadata"), what).get("accession", ""))
 
@@ -183,11 +186,11 @@ class InterPro:
         def once() -> list[str]:
             with self._client.open(f"{self._base}/set/pfam/{clan}/", accept="application/json") as reply:
                 if reply.status == 204:
-                    raise UnknownFamilyError(f"Pfam has no clan {clan}")
+                    raise UnknownFamilyError(f"Pfam has no clan {clan}", fix=_CHECK_ACCESSION)
                 self._judge(reply, what, clan)
                 found = _object(reply.json(), what)
             if not found:
-                raise UnknownFamilyError(f"Pfam has no clan {clan}")
+                raise UnknownFamilyError(f"Pfam has no clan {clan}", fix=_CHECK_ACCESSION)
             metadata = _object(found.get("metadata"), what)
             if str(metadata.get("accession", "")).upper() != clan:
                 raise TransientError(f"the answer is about {str(metadata.get('accession'))[:40]!r}, not {clan}")
@@ -296,11 +299,13 @@ class InterPro:
         if reply.status == 200:
             return
         if reply.status == 204:
-            raise UnknownFamilyError(
-                f"InterPro has no family {accession}", fix="check the accession, for example at InterPro"
-            )
+            raise UnknownFamilyError(f"InterPro has no family {accession}", fix=_CHECK_ACCESSION)
         if reply.status == 410:
-            raise DeadFamilyError(f"{accession} has been removed from Pfam", why=_history(reply))
+            raise DeadFamilyError(
+                f"{accession} has been removed from Pfam",
+                why=_history(reply),
+                fix="name a release that has it with --release",
+            )
         if reply.status == 408:
             asked = max(self._policy.computing_wait, reply.retry_after() or 0.0)
             raise TransientError("the service is computing the answer", asked)
@@ -309,10 +314,14 @@ class InterPro:
             if _LACKS in text:
                 raise _Lacking(f"InterPro does not have {what}")
             if _NO_MEMBER in text:
-                raise UnknownFamilyError(f"InterPro does not take {accession} for an accession", why=text)
+                raise UnknownFamilyError(
+                    f"InterPro does not take {accession} for an accession",
+                    why=text,
+                    fix="give an accession such as PF00042, or a name",
+                )
             raise TransientError(f"the server answers 404 ({text[:100] or 'no reason given'})")
         self._client.refuse(reply, what)
-        raise ServiceError(f"{what}: the server answers {reply.status}")
+        raise ServiceError(f"{what}: the server answers {reply.status}", fix="try again later")
 
 
 class _Lacking(UnknownFamilyError):

@@ -74,7 +74,7 @@ class PfamReleases:
         target = self._store.release_path(release) / name
         if self._offline:
             if not target.is_file():
-                raise ServiceError(f"{target} is not there, and --offline does not allow a download")
+                raise ServiceError(f"{target} is not there, and --offline does not allow a download", fix="omit --offline")
             return target
         folder = f"{self._base}/releases/Pfam{release}"
         md5 = self._md5(release, folder).get(name)
@@ -112,7 +112,7 @@ class PfamReleases:
         def once() -> str:
             with self._client.open(url, headers={"Accept-Encoding": "identity"}) as reply:
                 if reply.status == 404:
-                    raise NotServedError(f"{url} is not there")
+                    raise NotServedError(f"{url} is not there", fix="name another release with --release")
                 self._client.refuse(reply, what)
                 data = reply.content()
             if data[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):

@@ -216,7 +216,11 @@ class UniProt:
 
     def _judge(self, reply: Reply, what: str) -> None:
         if reply.status == 400:
-            raise UsageError(f"UniProt does not accept {what}", why=_messages(reply))
+            raise UsageError(
+                f"UniProt does not accept {what}",
+                why=_messages(reply),
+                fix="correct the query; UniProt's help describes its fields",
+            )
         self._client.refuse(reply, what)
         if reply.status != 200:
             raise TransientError(f"the server answers {reply.status}")

@@ -131,7 +131,10 @@ def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], n
         vectors_key = next((k for k, array in arrays.items() if array.ndim == 2), None)
     if ids_key is not None and vectors_key is not None:
         if len(arrays[ids_key]) != len(arrays[vectors_key]):
-            raise BadInputError(f"{name}: {len(arrays[ids_key])} ids and {len(arrays[vectors_key])} embeddings")
+            raise BadInputError(
+                f"{name}: {len(arrays[ids_key])} ids and {len(arrays[vectors_key])} embeddings",
+                fix="write one id for each row of the embeddings",
+            )
         found = [_text(i) for i in arrays[ids_key]], arrays[vectors_key]
         if "positions" in arrays and found[1].dtype.kind in "fiub":  # residues: their means represent the sequences
             found = _means(*found)

@@ -91,7 +91,11 @@ def _load(path: Path) -> dict[str, Any]:
             fix="only tensors, numbers and texts are loaded; write the file again with ESM's extract.py",
         ) from error
     if not isinstance(record, dict):
-        raise BadInputError(f"{path} contains no representations", why="it is not written by ESM's extract.py")
+        raise BadInputError(
+            f"{path} contains no representations",
+            why="it is not written by ESM's extract.py",
+            fix="give the files that ESM's extract.py writes with --include mean or per_tok",
+        )
     return record
 
 

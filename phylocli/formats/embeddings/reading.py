@@ -85,7 +85,7 @@ def read_embeddings(
         else:
             found = _from_frame(tables.read_table(source), name, options)
     if not found.ids:
-        raise BadInputError(f"{name} holds no rows")
+        raise BadInputError(f"{name} holds no rows", fix="check the command that wrote it")
     if normalised:
         found.unit = True
         found.vectors = None if found.vectors is None else unit(found.vectors)
@@ -123,7 +123,7 @@ def _from_parquet(files: list[Path], name: str, options: ColumnOptions) -> Embed
     import pyarrow.parquet as pq
 
     if not files:
-        raise BadInputError(f"{name} holds no rows")
+        raise BadInputError(f"{name} holds no rows", fix="check the command that wrote it")
     with tables.explained(name):
         arrow = pq.read_schema(files[0])
     for path in files:
@@ -170,7 +170,7 @@ def _from_frame(
     frame: pl.DataFrame, name: str, options: ColumnOptions, metadata: dict[str, str] | None = None
 ) -> EmbeddingTable:
     if frame.height == 0:
-        raise BadInputError(f"{name} holds no rows")
+        raise BadInputError(f"{name} holds no rows", fix="check the command that wrote it")
     ids = id_column(frame.schema, name, options)
     if "position" in frame.columns and "residue" in frame.columns:
         raise BadInputError(

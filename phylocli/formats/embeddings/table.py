@@ -174,7 +174,7 @@ class ResidueTable:
                 sums[name] = sums[name] + total if name in sums else total
                 counts[name] = counts.get(name, 0) + int(size)
         if not sums:
-            raise BadInputError(f"{self.path} holds no rows")
+            raise BadInputError(f"{self.path} holds no rows", fix="check the command that wrote it")
         return list(sums), np.stack([sums[n] / counts[n] for n in sums]).astype(np.float32)
 
 
@@ -232,6 +232,7 @@ def checked_vectors(vectors: npt.NDArray[Any], name: str, id_of: Callable[[int],
         raise BadInputError(
             f"{name}: the embedding of {shorten(id_of(at))!r} has values that are not numbers",
             why=f"{int((~finite).sum())} of {len(values)} rows are not finite",
+            fix="remove such rows, or compute their embeddings again",
         )
     return values
 

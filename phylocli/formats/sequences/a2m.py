@@ -55,7 +55,10 @@ def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str]
     for name, row in zip(ids, letters, strict=True):
         insert, match = _kinds(row)
         if not (insert | match).all():
-            raise BadInputError(f"{where}: the row of {shorten(name)!r} has a letter that is not part of A2M")
+            raise BadInputError(
+                f"{where}: the row of {shorten(name)!r} has a letter that is not part of A2M",
+                fix="keep letters, '-' and '.', or use a suffix other than .a2m for another format",
+            )
         matches = int(match.sum())
         if width < 0:
             width = matches
@@ -65,6 +68,7 @@ def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str]
                 f"{where}: the row of {shorten(name)!r} has {matches} match columns, "
                 f"that of {shorten(ids[0])!r} has {width}",
                 why="in A2M every row has upper case or '-' in every match column",
+                fix="write all rows from one alignment, or use the suffix .a3m or .fasta for another format",
             )
         np.maximum(longest, np.bincount((np.cumsum(match) - match)[insert], minlength=width + 1), out=longest)
     columns = width + int(longest.sum())

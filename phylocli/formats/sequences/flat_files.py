@@ -44,7 +44,11 @@ def fastq(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Seq
                 raise BadInputError(f"{where}: has no {'letters' if words[0] else 'id'}", fix="remove the read, or mend it")
             yield Sequence(words[0], read, words[1].strip() if len(words) > 1 else "", where)
     except ValueError as error:
-        raise BadInputError(f"{name}, after read {count}: not FASTQ, or cut short", why=str(error)) from error
+        raise BadInputError(
+            f"{name}, after read {count}: not FASTQ, or cut short",
+            why=str(error),
+            fix="write the file again, or remove the incomplete read",
+        ) from error
 
 
 def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
@@ -89,7 +93,11 @@ def _parsed(stream: BinaryIO, name: str, what: str) -> Iterator[Any]:
                 warnings.simplefilter("ignore", BiopythonWarning)
                 record = next(records, None)
         except (ValueError, AssertionError, IndexError, KeyError) as error:
-            raise BadInputError(f"{name}, after record {count}: not {what}, or truncated", why=str(error)) from error
+            raise BadInputError(
+                f"{name}, after record {count}: not {what}, or truncated",
+                why=str(error),
+                fix="write or download the file again",
+            ) from error
         if record is None:
             return
         count += 1
@@ -151,7 +159,9 @@ def _protein(record: Any, feature: Any, number: int, where: str) -> Sequence:
         try:
             letters = str(feature.translate(record.seq, cds=False)).rstrip("*")
         except Exception as error:
-            raise BadInputError(f"{where}: cannot be translated", why=str(error)) from error
+            raise BadInputError(
+                f"{where}: cannot be translated", why=str(error), fix="add its /translation, or remove the coding sequence"
+            ) from error
     if not letters:
         raise BadInputError(f"{where}: {shorten(name)!r} has no residues", fix="remove it, or mend the record")
     return Sequence(str(name).replace(" ", "_"), letters, " ".join(said.get("product", [])), where)

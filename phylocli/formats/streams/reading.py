@@ -103,12 +103,16 @@ def explain_read_error(error: OSError, name: str) -> PhylocliError:
     if error.errno == errno.EISDIR:
         return BadInputError(f"{name} is a folder, not a file", fix="name a file in it")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return BadInputError(f"{name}: permission denied")
+        return BadInputError(f"{name}: permission denied", fix="make it readable: chmod u+r")
     if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR):
         return BadInputError(f"{name}: cannot be opened", why=error.strerror, fix="check the path")
     if error.errno == errno.EBADF:
         return BadInputError(f"{name} is closed", fix="name an input file, or pipe data in")
-    return PhylocliError(f"{name}: cannot be read", why=error.strerror or str(error))
+    return PhylocliError(
+        f"{name}: cannot be read",
+        why=error.strerror or str(error),
+        fix="check the file and its disk, or copy the file elsewhere",
+    )
 
 
 class _Members:

@@ -70,7 +70,11 @@ def read_delimited(data: bytes, name: str) -> Delimited:
         rows = csv.reader(stream, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
         header = [field.strip() for field in next(rows)]
     except csv.Error as error:
-        raise BadInputError(f"{name}: the header cannot be read", why=str(error)) from error
+        raise BadInputError(
+            f"{name}: the header cannot be read",
+            why=str(error),
+            fix="write one line of column names, separated like the rows",
+        ) from error
     lines = text.count("\n", 0, stream.tell())
     body = text[stream.tell() :].encode("utf-8", errors="replace")
     bad = _Rows()

@@ -33,10 +33,18 @@ def read_manifest(folder: PathLike) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
-            raise BadInputError(f"{path} has the format {found['format']!r}", why=f"this version reads {FORMAT!r}")
+            raise BadInputError(
+                f"{path} has the format {found['format']!r}",
+                why=f"this version reads {FORMAT!r}",
+                fix="embed the sequences again, into another folder",
+            )
         return found
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{path} is not a manifest of a table in parts", why=str(error)) from error
+        raise BadInputError(
+            f"{path} is not a manifest of a table in parts",
+            why=str(error),
+            fix="name a folder that 'phylocli embed -o FOLDER/' wrote",
+        ) from error
 
 
 def missing_parts(folder: PathLike, parts: int) -> list[int]:

@@ -108,7 +108,11 @@ def arrow_frame(table: pa.Table, name: str) -> pl.DataFrame:
     try:
         found = pl.from_arrow(table)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, TypeError) as error:
-        raise BadInputError(f"{name} cannot be read as a table", why=shorten(str(error).split("\n", 1)[0], 200)) from error
+        raise BadInputError(
+            f"{name} cannot be read as a table",
+            why=shorten(str(error).split("\n", 1)[0], 200),
+            fix="write the file again, with columns of numbers and text",
+        ) from error
     assert isinstance(found, pl.DataFrame)
     return found
 
@@ -154,4 +158,5 @@ def require_columns(frame: pl.DataFrame, columns: list[str], name: str, what: st
         raise BadInputError(
             f"{name} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} of {what}",
             why=f"it has {', '.join(frame.columns[:12])}",
+            fix="add or rename columns",
         )

@@ -25,5 +25,7 @@ def species_rule(table: PathLike | None = None, pattern: str | None = None) -> S
     for name, species in frame.select("id", column).iter_rows():
         known = "" if species is None else str(species)
         if name is not None and found.setdefault(str(name), known) != known:
-            raise BadInputError(f"{table}: {name!r} has two species, {found[str(name)]!r} and {known!r}")
+            raise BadInputError(
+                f"{table}: {name!r} has two species, {found[str(name)]!r} and {known!r}", fix="keep one row per id"
+            )
     return SpeciesRule(found, pattern)

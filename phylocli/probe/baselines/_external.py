@@ -49,7 +49,11 @@ def external_search(program: str, commands: Commands, install: str) -> Search:
                 done = run_program(command)
                 if done.returncode != 0:
                     said = (done.stderr or done.stdout).strip().splitlines()
-                    raise PhylocliError(f"{program} failed with status {done.returncode}", why=said[-1] if said else None)
+                    raise PhylocliError(
+                        f"{program} failed with status {done.returncode}",
+                        why=said[-1] if said else None,
+                        fix="correct what the program reports, or omit this baseline (--baselines)",
+                    )
             rows: list[list[tuple[int, float]]] = [[] for _ in queries]
             if out.is_file():
                 for line in out.read_text(encoding="ascii").splitlines():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import open_input
-from phylocli.probe.benchmarks._files import find, read
+from phylocli.probe.benchmarks._files import PUBLISHED, find, read
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +30,9 @@ def read_avgfp(folder: Path) -> tuple[str, pl.DataFrame]:
             letters, offset = str(wild["wt"]), int(wild["offset"])
         except (ValueError, KeyError, TypeError) as error:
             raise BadInputError(
-                f"{wild_path.name} contains no wild type", why="it must have avgfp.wt and avgfp.offset"
+                f"{wild_path.name} contains no wild type",
+                why="it must have avgfp.wt and avgfp.offset",
+                fix=PUBLISHED,
             ) from error
     frame = frame.filter(~pl.col("variant").str.contains(r"\*")).unique("variant", keep="first", maintain_order=True)
     frame = frame.filter(pl.col("variant").str.contains(r"[A-Z]\d+[A-Z]"))
@@ -48,6 +50,8 @@ def mutate(sequence: str, variant: str, offset: int, name: str) -> str:
     for word in variant.split(","):
         at = int(word[1:-1]) - offset
         if not 0 <= at < len(letters) or letters[at] != word[0]:
-            raise BadInputError(f"{name}: {word} does not fit the wild type", why="another residue is at that position")
+            raise BadInputError(
+                f"{name}: {word} does not fit the wild type", why="another residue is at that position", fix=PUBLISHED
+            )
         letters[at] = word[-1]
     return "".join(letters)

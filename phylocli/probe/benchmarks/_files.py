@@ -13,6 +13,8 @@ from phylocli.formats.tables import read_table
 if TYPE_CHECKING:
     import polars as pl
 
+PUBLISHED = "use the files as they were published; docs/probe.md has their sources"
+
 
 def find(folder: Path, *patterns: str) -> Path:
     """Return the first file below the folder that one of the patterns names, earlier patterns first.
@@ -49,7 +51,9 @@ def read(path: Path, *needed: str) -> pl.DataFrame:
     missing = [column for column in needed if column not in frame.columns]
     if missing:
         raise BadInputError(
-            f"{path.name} has no column {missing[0]!r}", why=f"its columns are {', '.join(frame.columns[:12])}"
+            f"{path.name} has no column {missing[0]!r}",
+            why=f"its columns are {', '.join(frame.columns[:12])}",
+            fix=PUBLISHED,
         )
     return frame
 
@@ -64,13 +68,13 @@ def read_json(path: Path, *needed: str) -> list[dict[str, Any]]:
         try:
             records = json.loads(stream.read())
         except ValueError as error:
-            raise BadInputError(f"{path.name} is not JSON", why=str(error)) from error
+            raise BadInputError(f"{path.name} is not JSON", why=str(error), fix=PUBLISHED) from error
     if not isinstance(records, list) or not records or not all(isinstance(r, dict) for r in records):
-        raise BadInputError(f"{path.name} is not a list of records")
+        raise BadInputError(f"{path.name} is not a list of records", fix=PUBLISHED)
     for place, record in enumerate(records):
         missing = [name for name in needed if name not in record]
         if missing:
-            raise BadInputError(f"{path.name}: record {place + 1} has no field {missing[0]!r}")
+            raise BadInputError(f"{path.name}: record {place + 1} has no field {missing[0]!r}", fix=PUBLISHED)
     return records
 
 

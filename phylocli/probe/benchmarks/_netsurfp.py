@@ -17,6 +17,7 @@ import numpy as np
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import note_input
+from phylocli.probe.benchmarks._files import PUBLISHED
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,11 +44,13 @@ def read_netsurfp(path: Path) -> pl.DataFrame:
             missing = [name for name in ("pdbids", "data") if name not in archive.files]
             if missing:
                 raise BadInputError(
-                    f"{path.name} has no array {missing[0]!r}", why=f"its arrays: {', '.join(archive.files)}"
+                    f"{path.name} has no array {missing[0]!r}",
+                    why=f"its arrays: {', '.join(archive.files)}",
+                    fix=PUBLISHED,
                 )
             names, data = archive["pdbids"], archive["data"]
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise BadInputError(f"{path.name} cannot be read as NPZ", why=str(error)) from error
+        raise BadInputError(f"{path.name} cannot be read as NPZ", why=str(error), fix=PUBLISHED) from error
     if data.ndim != 3 or data.shape[2] != COLUMNS or len(data) != len(names):
         raise BadInputError(
             f"{path.name} is not a dataset of NetSurfP-2",

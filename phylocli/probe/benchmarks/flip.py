@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phylocli.core.errors import BadInputError
 from phylocli.probe.benchmarks._contract import Benchmark
-from phylocli.probe.benchmarks._files import find, read, with_ids
+from phylocli.probe.benchmarks._files import PUBLISHED, find, read, with_ids
 
 SPLITS = ("low_vs_high", "one_vs_rest", "two_vs_rest", "three_vs_rest", "sampled")
 """FLIP's splits of the GB1 landscape; its own files are one CSV a split."""
@@ -36,6 +36,6 @@ def load(folder: Path, part: str) -> Benchmark:
         frame = frame.with_columns(pl.col("fitness").cast(pl.Float64))
     frame = frame.filter(pl.col("split").is_in(["train", "valid"] if scored else ["train", "valid", "test"]))
     if frame.height == 0:
-        raise BadInputError(f"{path.name} has no rows in the split {split!r}")
+        raise BadInputError(f"{path.name} has no rows in the split {split!r}", fix=PUBLISHED)
     frame = with_ids(frame, "gb1").select("id", "split", "fitness", "sequence")
     return Benchmark(frame, ("regression",), ("fitness",), f"FLIP GB1, {part}")

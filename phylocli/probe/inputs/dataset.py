@@ -151,7 +151,10 @@ class Dataset:
                 labels.taken.append(labels.add(found, named=named))
         missing = [c for c in helpers if c not in labels.classes]
         if missing:
-            raise UsageError(f"{name}: the column {missing[0]!r} does not group any items")
+            raise UsageError(
+                f"{name}: the column {missing[0]!r} does not group any items",
+                fix="name a column in which several items share a value",
+            )
         split = None
         if split_column is not None and split_column in frame.columns:
             split = _read_split(texts_of(frame[split_column]).to_list(), name)
@@ -212,7 +215,10 @@ def _read_split(values: Iterable[str | None], name: str) -> list[str]:
     for value in values:
         word = SPLIT_NAMES.get(str(value).strip().lower())
         if word is None:
-            raise BadInputError(f"{name}: the split {shorten(str(value), 40)!r} is not train, valid or test")
+            raise BadInputError(
+                f"{name}: the split {shorten(str(value), 40)!r} is not train, valid or test",
+                fix="write train, valid or test in that column",
+            )
         found.append(word)
     return found
 
@@ -248,7 +254,11 @@ class _Labels:
         elif found.values is not None:
             self.values[found.name] = found.values
         elif named:
-            raise UsageError(f"{self.name}: the column {found.name!r} cannot serve as labels", why=found.why)
+            raise UsageError(
+                f"{self.name}: the column {found.name!r} cannot serve as labels",
+                why=found.why,
+                fix="choose another column; --explain shows how each is read",
+            )
         return Taken(found.name, found.role, found.why + self._unknown(found))
 
     def _unknown(self, found: Column) -> str:
@@ -282,6 +292,7 @@ class _Labels:
             raise UsageError(
                 f"{self.name}: the column {found.name!r} cannot serve as labels",
                 why="classes need at least two different values, one of them shared by several items",
+                fix="choose another column; --explain shows how each is read",
             )
         return Taken(found.name, "ignored", f"{found.why}, but hardly any two items share a value, or all do")
 

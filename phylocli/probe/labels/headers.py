@@ -96,5 +96,9 @@ def _by_pattern(sequences: Iterable[Sequence], name: str, pattern: str) -> Label
         values = {} if match is None else match.groupdict() if columns else {"label": match[1]}
         found.add(item.id, **values, sequence=item.unaligned())
     if not hits:
-        raise BadInputError(f"no header of {name} fits the pattern {pattern!r}", why=f"its first is {first[:80]!r}")
+        raise BadInputError(
+            f"no header of {name} fits the pattern {pattern!r}",
+            why=f"its first is {first[:80]!r}",
+            fix="correct the pattern; its named groups, (?P<family>…), become columns",
+        )
     return Labels(found.table(), columns or ("label",), "FASTA headers by pattern")

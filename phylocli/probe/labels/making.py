@@ -16,6 +16,7 @@ from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import TableFormat, write_table
+from phylocli.probe.inputs.tables import SAME_IDS
 from phylocli.probe.labels.collected import SEQUENCE, Labels
 from phylocli.probe.labels.matching import match_ids
 from phylocli.probe.labels.sources import read_source
@@ -152,6 +153,7 @@ def _only(part: pl.DataFrame, wanted: list[str], name: str) -> pl.DataFrame:
         raise BadInputError(
             f"no id has a label in {name}",
             why=f"ids are like {shorten(wanted[0], 40)!r}, but those of the labels are like {shorten(part['id'][0], 40)!r}",
+            fix=SAME_IDS,
         )
     if found.height < len(wanted):
         logger.info(f"{len(wanted) - found.height:,} of {len(wanted):,} ids have no row in {name}")

@@ -30,7 +30,7 @@ def with_ids(
     import polars as pl
 
     if frame.height == 0:
-        raise BadInputError(f"{name} has no rows")
+        raise BadInputError(f"{name} has no rows", fix="add rows below the header")
     schema = pl.Schema({column: _kind_of(frame[column]) for column in frame.columns})
     chosen = id_column(schema, name, options)
     ids = pl.Series("id", checked_ids(frame[chosen.column].cast(pl.String).to_list(), name), dtype=pl.String)

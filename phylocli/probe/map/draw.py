@@ -76,7 +76,10 @@ def draw_map(
         read = embeddings if isinstance(embeddings, EmbeddingTable) else read_embeddings(embeddings, options_of_columns)
         table, taken = Embedding.of(read), read.taken
     if len(table.ids) < 3:
-        raise BadInputError(f"{table.source} has {counted(len(table.ids), 'embedding')}; a map needs at least three")
+        raise BadInputError(
+            f"{table.source} has {counted(len(table.ids), 'embedding')}; a map needs at least three",
+            fix="add sequences, and embed them",
+        )
     if column is not None and labels is None:
         raise UsageError("--column names a label column, but no labels are given", fix="give --labels TABLE")
     rows = subsample(np.arange(len(table.ids)), limit, config.seed)
@@ -92,7 +95,7 @@ def draw_map(
     logger.debug(f"placing {len(rows):,} points by {used}")
     points, caption = place_points(table.vectors[rows], used, config.seed)
     if points is None:
-        raise BadInputError(f"{table.source} cannot be mapped", why=caption)
+        raise BadInputError(f"{table.source} cannot be mapped", why=caption, fix="choose another --projection")
     names, codes = _classes(coloured.texts) if coloured and coloured.texts is not None else ([], None)
     page = MapPage(
         title=config.title or table.name,
@@ -145,13 +148,15 @@ def _label_column(
         logger.info(f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in the labels")
     chosen = column or next((c for c in HIERARCHY if c in known), None) or next(iter(known), None)
     if chosen is None:
-        raise UsageError(f"{name} has no label column")
+        raise UsageError(f"{name} has no label column", fix="add a column of labels beside the ids")
     found = read_column(joined[chosen], options, named=True)
     if found.terms is not None:
         member = found.terms.member.tolil().rows
         found.texts = [", ".join(found.terms.names[term] for term in terms) or None for terms in member]
     elif found.texts is None and found.values is None:
-        raise UsageError(f"{name}: the column {chosen!r} cannot colour the points", why=found.why)
+        raise UsageError(
+            f"{name}: the column {chosen!r} cannot colour the points", why=found.why, fix="choose another with --column"
+        )
     logger.info(f"{name}: the column {chosen!r} contains {found.role} ({found.why})")
     if chosen == "family" and found.texts is not None and "family_name" in joined.columns:
         titles = joined["family_name"].cast(pl.String).to_list()

@@ -201,7 +201,9 @@ class Draws:
         parts = np.array([PARTS.index(part) for part in named if part is not None], dtype=np.uint8)
         train, validation = parts == TRAIN, parts == VALIDATION
         if train.sum() < 2:
-            raise BadInputError(f"{family.label}: the split leaves fewer than two members to train on")
+            raise BadInputError(
+                f"{family.label}: the split leaves fewer than two members to train on", fix="hold out fewer members"
+            )
         self._prepare_checked(index, train)
         with contextlib.suppress(BadInputError):
             if validation.sum() >= 2:

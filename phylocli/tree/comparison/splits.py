@@ -55,11 +55,13 @@ def split_frequencies(tree: Tree, others: Iterable[Tree]) -> npt.NDArray[np.floa
     total = 0
     for other in others:
         if sorted(other.tip_names()) != sorted(number):
-            raise BadInputError("trees with different tips cannot be compared by their splits")
+            raise BadInputError(
+                "trees with different tips cannot be compared by their splits", fix="compare trees of the same sequences"
+            )
         counts.update({split for node, split in splits(other, number).items() if not other.length[node] <= 0})
         total += 1
     if not total:
-        raise BadInputError("no tree to compare with")
+        raise BadInputError("no tree to compare with", fix="give at least one tree")
     found = np.full(len(tree), np.nan)
     for node, split in splits(tree, number).items():
         found[node] = counts[split] / total

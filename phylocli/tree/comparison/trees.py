@@ -94,7 +94,9 @@ def _paired(
 ) -> Iterator[tuple[str, Tree, Tree]]:
     for trees, name in ((a, name_a), (b, name_b)):
         if not trees:
-            raise BadInputError(f"{name} contains no tree")
+            raise BadInputError(
+                f"{name} contains no tree", fix="give Newick or NEXUS trees, or Stockholm records with trees"
+            )
     by_name = dict(b)
     if len(a) > 1 and {name for name, _ in a} != {name for name, _ in b}:
         shared = [name for name, _ in a if name in by_name]

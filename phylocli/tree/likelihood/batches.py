@@ -68,7 +68,10 @@ def ordered_rows(trees: Sequence[Tree], names: Sequence[Sequence[str]], alignmen
         BadInputError: names that do not match the tips.
     """
     if not len(trees) == len(names) == len(alignments):
-        raise UsageError(f"{len(trees)} trees, {len(names)} lists of names and {len(alignments)} alignments do not match")
+        raise UsageError(
+            f"{len(trees)} trees, {len(names)} lists of names and {len(alignments)} alignments do not match",
+            fix="give one of each per tree",
+        )
     return [rows_of_tips(*each) for each in zip(trees, names, alignments, strict=True)]
 
 

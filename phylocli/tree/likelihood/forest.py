@@ -407,7 +407,7 @@ def rows_of_tips(tree: Tree, names: Sequence[str], states: npt.NDArray[np.uint8]
         BadInputError: a name occurs twice, a tip has no row, or a row no tip.
     """
     if len(names) != len(states):
-        raise BadInputError(f"{len(names)} names for {len(states)} rows of the alignment")
+        raise BadInputError(f"{len(names)} names for {len(states)} rows of the alignment", fix="give one name per row")
     row = {name: i for i, name in enumerate(names)}
     tips = tree.tip_names()
     for whose, group in (("row", names), ("tip", tips)):
@@ -416,8 +416,14 @@ def rows_of_tips(tree: Tree, names: Sequence[str], states: npt.NDArray[np.uint8]
             raise BadInputError(f"{whose} {twice!r} occurs twice", fix="give every sequence a unique name")
     missing = [name for name in tips if name not in row]
     if missing:
-        raise BadInputError(f"tip {missing[0]!r} of the tree has no row in the alignment ({len(missing)} such tips)")
+        raise BadInputError(
+            f"tip {missing[0]!r} of the tree has no row in the alignment ({len(missing)} such tips)",
+            fix="remove the tip from the tree, or add its row to the alignment",
+        )
     if len(tips) < len(names):
         over = min(set(names) - set(tips))
-        raise BadInputError(f"row {over!r} of the alignment is not a tip of the tree ({len(names) - len(tips)} such rows)")
+        raise BadInputError(
+            f"row {over!r} of the alignment is not a tip of the tree ({len(names) - len(tips)} such rows)",
+            fix="remove the row from the alignment, or infer the tree again",
+        )
     return states[[row[name] for name in tips]]

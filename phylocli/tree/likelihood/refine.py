@@ -287,7 +287,10 @@ def _pruner(
 ) -> Pruner:
     ordered = rows_of_tips(tree, names, states)
     if len(ordered) < 2:
-        raise UsageError(f"a tree with {len(ordered)} tips has no branch to compute a likelihood on")
+        raise UsageError(
+            f"a tree with {len(ordered)} tips has no branch to compute a likelihood on",
+            fix="give a tree with at least two tips",
+        )
     where = device_named(device)
     binary = BinaryTree.of(tree, ordered)
     forest = Forest([binary], [SitePatterns.of(ordered)], device=where, dtype=torch.float64, bounded=False)

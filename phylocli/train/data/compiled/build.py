@@ -212,7 +212,10 @@ def _table_family(label: str, rows: pl.DataFrame, name: str, writer: ArrayWriter
                 check_residues(key[1], key[0], f"{name}, family {label}", alphabet)
                 residues = degap(key[1])
                 if not residues:
-                    raise BadInputError(f"{name}, family {label}: {key[0]!r} has no residues in seq_{suffix}")
+                    raise BadInputError(
+                        f"{name}, family {label}: {key[0]!r} has no residues in seq_{suffix}",
+                        fix="remove the row, or supply the sequence",
+                    )
                 index[key] = len(tokens)
                 tokens.append(encode_tokens(residues, alphabet))
             pairs[side, number] = index[key]
