@@ -17,11 +17,11 @@ from phylocli.formats.streams import (
     STDIO,
     Input,
     PathLike,
+    decode_head,
     display_name,
     open_input,
     open_text_output,
     suffix_of,
-    text_lines,
     unpacked_name,
 )
 from phylocli.formats.translation import translate
@@ -159,9 +159,13 @@ def _records(stream: Input, found: InputFormat, name: str, letters: str = "prote
     """
     if found.read is not None:
         return found.read(stream, name, letters)
-    if found is EMPTY or found is TEXT:
-        return fasta.parse(text_lines(stream, name), name)  # raises an error that says what is missing
-    raise BadInputError(f"{name} looks like {found.phrase}, not sequences", fix=f"give {SEQUENCE_FORMATS}")
+    if found is EMPTY:
+        raise fasta.empty_input(name)
+    what = f"{name} looks like {found.phrase}, not sequences"
+    if found is TEXT:
+        start = decode_head(stream.peek()).strip().split("\n", 1)[0]
+        what = f"{name} is in no known format of sequences; it starts with {fasta.shorten(start, 40)!r}"
+    raise BadInputError(what, fix=f"give {SEQUENCE_FORMATS}")
 
 
 def write_families(families: Iterable[Family], target: PathLike | None) -> int:

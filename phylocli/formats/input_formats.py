@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from phylocli.formats import stockholm
 from phylocli.formats.sequences import alignments, fasta, flat_files, pir, structures
 from phylocli.formats.sequences.fasta import Sequence
-from phylocli.formats.streams import Input, PathLike, decode_head, open_input, text_lines
+from phylocli.formats.streams import Input, PathLike, binary_kind, decode_head, open_input, text_lines
 
 Content = Literal["sequences", "table", "vectors", "labels", "other"]
 
@@ -212,6 +212,8 @@ def format_of(head: bytes) -> InputFormat:
     for known in FORMATS:
         if head.startswith(known.magic):
             return known
+    if kind := binary_kind(head):
+        return InputFormat("binary", kind)
     text = decode_head(head).lstrip()
     if not text:
         return EMPTY

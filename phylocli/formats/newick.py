@@ -6,7 +6,8 @@ import math
 import re
 from array import array
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +15,9 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import PathLike, display_name, read_text
 from phylocli.formats.tree import Tree
 
-if TYPE_CHECKING:
-    pass
-
 _BLANK = re.compile(r"(?:\s+|\[[^\]]*\])*+")  # and comments
 _TOKEN = re.compile(_BLANK.pattern + r"(?:(?P<quoted>'[^']*+(?:''[^']*+)*+')|(?P<mark>[(),:;])|(?P<word>[^\s'\[\](),:;]+))")
+_FORMATS = "give trees in Newick or NEXUS format"
 _QUOTE = "put the name in single quotes, with apostrophes doubled, as in 'O''Neil'"
 MAX_LENGTH = 1e10
 """Longest branch that is read. Beside much longer ones, the lengths of others would be lost to rounding."""
@@ -93,7 +92,7 @@ def _not_newick(text: str, source: str, message: str, at: int, fix: str | None =
     around = text[max(0, at - 15) : at + 15]
     line = text.count("\n", 0, at)
     place = f"line {line + 1}, character {at - text.rfind(chr(10), 0, at)}" if line else f"character {at + 1}"
-    return BadInputError(f"{source} is not valid Newick: {message} at {place} (near {around!r})", fix=fix)
+    return BadInputError(f"{source} is not valid Newick: {message} at {place} (near {around!r})", fix=fix or _FORMATS)
 
 
 def _check_kind(text: str, source: str) -> None:
@@ -119,8 +118,7 @@ def _length(token: str) -> float | None:
 def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]:
     """Return the tree at a position, None if only white space follows, and the position after it."""
 
-    def fail(message: str, at: int, fix: str | None = None) -> BadInputError:
-        return _not_newick(text, source, message, at, fix)
+    fail = partial(_not_newick, text, source)
 
     if position == 0:
         _check_kind(text, source)

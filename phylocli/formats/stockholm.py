@@ -246,7 +246,7 @@ def parse(
                 raise BadInputError(
                     f"{name}, line {number}: a Stockholm record starts with '# STOCKHOLM 1.0', "
                     f"this line is {shorten(line.strip(), 40)!r}",
-                    fix="give sequences as FASTA or Stockholm",
+                    fix="begin each record with that line, and end it with '//'",
                 )
             record = _Record(name, number, on_duplicate)
         elif line.startswith("//"):

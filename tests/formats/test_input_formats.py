@@ -70,6 +70,21 @@ def test_files_of_another_format_are_refused_by_its_name(tmp_path, name, read):
         list(read(tmp_path / "in"))
 
 
+@pytest.mark.parametrize("read", [read_families, read_sequences])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"\x89PNG\r\n", "a PNG picture"), (b"x" * 257 + b"ustar", "a tar archive"), (b"hello\n>a\n", "starts with 'hello'")],
+)
+def test_the_message_for_an_input_of_no_known_format_lists_all_that_are_read(tmp_path, data, said, read):
+    path = tmp_path / "x.fasta"
+    path.write_bytes(data)
+    with pytest.raises(BadInputError, match=said) as caught:
+        list(read(path))
+    for known in FORMATS:
+        if known.holds == "sequences":
+            assert known.name in (caught.value.fix or "")
+
+
 @pytest.mark.parametrize(
     "name", [f.name for f in FORMATS if f.unmistakable and f.holds != "table" and f.name != "empty" and f.start]
 )

@@ -135,7 +135,7 @@ def parse(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Sequence]:
             if line.strip() and not line.startswith(("#", ";")):  # comments, such as A3M's line of the alignment's name
                 raise BadInputError(
                     f"{name}, line {number}: a FASTA file starts with '>', this one with {shorten(line.strip(), 40)!r}",
-                    fix="give sequences as FASTA or Stockholm",
+                    fix="begin each record with '>id'",
                 )
         else:
             parts.append("".join(line.split()))

@@ -22,7 +22,7 @@ from phylocli.formats.streams.recording import (
     recorded_inputs,
     recording_inputs,
 )
-from phylocli.formats.streams.text import decode_head, decode_text, display_name, text_lines, text_stream
+from phylocli.formats.streams.text import binary_kind, decode_head, decode_text, display_name, text_lines, text_stream
 from phylocli.formats.streams.writing import (
     OutputError,
     atomic_directory,
@@ -44,6 +44,7 @@ __all__ = [
     "at_rest",
     "atomic_directory",
     "atomic_path",
+    "binary_kind",
     "cache_folder",
     "decode_head",
     "decode_text",

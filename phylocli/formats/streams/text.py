@@ -21,13 +21,13 @@ _BINARY_MAGIC = {
     b"PAR1": "a Parquet table",
     b"ARROW1": "an Arrow table",
     b"\x89HDF": "an HDF5 file",
-    b"\x1f\x8b": "compressed twice",
-    b"\x28\xb5\x2f\xfd": "compressed twice",
-    b"\xfd7zXZ\0": "compressed twice",
-    b"BZh9": "compressed twice",
+    b"\x1f\x8b": "a file compressed twice",
+    b"\x28\xb5\x2f\xfd": "a file compressed twice",
+    b"\xfd7zXZ\0": "a file compressed twice",
+    b"BZh9": "a file compressed twice",
     b"7z\xbc\xaf": "a 7-Zip archive",
-    b"\x1f\x9d": "compressed by 'compress'",
-    b"\x04\x22\x4d\x18": "compressed by LZ4",
+    b"\x1f\x9d": "a file compressed by 'compress'",
+    b"\x04\x22\x4d\x18": "a file compressed by LZ4",
 }
 
 
@@ -113,6 +113,13 @@ class _Lines(io.BufferedIOBase):
         return data
 
 
+def binary_kind(head: bytes) -> str | None:
+    """Return what a binary file is that starts with these bytes (262 or more for tar), None for another."""
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    return next((kind for magic, kind in _BINARY_MAGIC.items() if head.startswith(magic)), None)
+
+
 def text_stream(stream: BinaryIO, name: str) -> io.TextIOWrapper:
     """Return decompressed bytes as a text stream, decoded as `decode_text` does, any line end read as `\n`.
 
@@ -121,11 +128,8 @@ def text_stream(stream: BinaryIO, name: str) -> io.TextIOWrapper:
     """
     peekable = stream if hasattr(stream, "peek") else io.BufferedReader(cast(Any, stream))
     head = cast(Any, peekable).peek(512)[:512]
-    kind = next((kind for magic, kind in _BINARY_MAGIC.items() if head.startswith(magic)), None)
-    if head[257:262] == b"ustar":
-        kind = "a tar archive"
-    if kind:
-        raise BadInputError(f"{name} is {kind}, not a text file", fix="give sequences as FASTA or Stockholm")
+    if kind := binary_kind(head):
+        raise BadInputError(f"{name} is {kind}, not a text file", fix="check the path")
     encoding, errors = _encoding(head)
     return io.TextIOWrapper(cast(Any, _Lines(peekable, name)), encoding=encoding, errors=errors)
 
@@ -144,7 +148,7 @@ def text_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
             if "\0" in line:
                 raise BadInputError(
                     f"{name}, line {number}: contains zero bytes; this is not a text file",
-                    fix="give sequences as FASTA or Stockholm",
+                    fix="check the path, or write the file again",
                 )
             yield number, line.removesuffix("\n")
     except UnicodeDecodeError as error:

@@ -24,6 +24,9 @@ from phylocli.core.errors import BadInputError, UsageError
 if TYPE_CHECKING:
     import polars as pl
 
+SAME_IDS = "use the same ids in both; --id-column names the column of ids"
+"""A fix for tables without common ids."""
+
 ID_COLUMNS = ("id", "ids", "name", "names", "accession", "protein", "sequence_id", "identifier", "entry")
 """Names of the column of ids, in any case; the first that is there."""
 

@@ -59,7 +59,9 @@ def read_delimited(data: bytes, name: str) -> Delimited:
     text = decode_text(data, name)
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     if "\0" in text:
-        raise BadInputError(f"{name} is not a table", why="it contains zero bytes", fix="give Parquet, Arrow, TSV or CSV")
+        raise BadInputError(
+            f"{name} is not a table", why="it contains zero bytes", fix="check the path, or write the file again"
+        )
     if not text.strip():
         raise BadInputError(f"{name} contains no text", fix="give a table with a header line")
     first = text.split("\n", 1)[0]

@@ -14,7 +14,7 @@ from phylocli.core.words import counted
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike
-from phylocli.formats.tables.columns import ColumnOptions, Taken
+from phylocli.formats.tables.columns import SAME_IDS, ColumnOptions, Taken
 from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.inputs.labels import read_label_table
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 logger = logging.getLogger(__name__)
-
-SAME_IDS = "use the same ids in both; --id-column names the column of ids"
 
 
 class NamedSource(NamedTuple):

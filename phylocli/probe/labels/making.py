@@ -16,7 +16,7 @@ from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.tables import TableFormat, write_table
-from phylocli.probe.inputs.tables import SAME_IDS
+from phylocli.formats.tables.columns import SAME_IDS
 from phylocli.probe.labels.collected import SEQUENCE, Labels
 from phylocli.probe.labels.matching import match_ids
 from phylocli.probe.labels.sources import read_source

@@ -17,12 +17,11 @@ from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.pictures import picture_format, save_figure
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, is_file, open_output, suffix_of
-from phylocli.formats.tables.columns import ColumnOptions, Taken, is_index
+from phylocli.formats.tables.columns import SAME_IDS, ColumnOptions, Taken, is_index
 from phylocli.probe.inputs.dataset import HIERARCHY
 from phylocli.probe.inputs.embedding import Embedding
 from phylocli.probe.inputs.label_types import NO_LABELS, Column, read_column
 from phylocli.probe.inputs.labels import labels_name, read_label_table
-from phylocli.probe.inputs.tables import SAME_IDS
 from phylocli.probe.labels.matching import match_ids
 from phylocli.probe.map.coordinates import place_points, resolve_method
 from phylocli.probe.map.page import MapPage, render_map

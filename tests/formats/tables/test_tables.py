@@ -61,7 +61,13 @@ def test_vectors_and_metadata_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"), [(b"", "is empty"), (b"PAR1 no parquet", "cannot be read"), (b"\x89PNG\0\0\0", "zero bytes")]
+    ("data", "said"),
+    [
+        (b"", "is empty"),
+        (b"PAR1 no parquet", "cannot be read"),
+        (b"\x89PNG\0\0\0", "a PNG picture"),
+        (b"a\0b\n1\n", "zero bytes"),
+    ],
 )
 def test_files_that_are_not_tables_are_refused(tmp_path, data, said):
     path = tmp_path / "x"
