@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 import pytest
@@ -188,9 +190,10 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(line: str, folder: Path) -> None:
-    """Run a command line in a folder: phylocli in this process, other programs as they are."""
+def run(line: str, folder: Path) -> str:
+    """Run a command line in a folder: phylocli in this process, other programs as they are. Return what a terminal shows."""
     data: bytes = b""
+    messages = ""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for words, joined, target in stages(line):
@@ -199,10 +202,13 @@ def run(line: str, folder: Path) -> None:
                 done = CliRunner().invoke(build(), words[1:], input=given, catch_exceptions=False)
                 assert done.exit_code == 0, f"{shlex.join(words)}\n{done.stderr}"
                 data = done.stdout_bytes
+                messages += done.stderr
             else:
                 data = subprocess.run(words, input=given, capture_output=True, check=True).stdout
             if target:
                 Path(target).write_bytes(data)
+                data = b""
+    return messages + data.decode()
 
 
 # README in every run of the suite, the others with `make slow`.
@@ -232,3 +238,130 @@ def test_the_commands_of_a_page_run_in_their_order(
 def test_a_wrong_option_in_a_page_is_found() -> None:
     with pytest.raises(NoSuchOption, match="--min-dits"):
         parse(["phylocli", "pairs", "trees.sto", "--min-dits", "0.5"])
+
+
+# What the pages show
+
+
+class Shown(NamedTuple):
+    """Command lines of a page, and the lines that the page shows below them."""
+
+    commands: list[str]
+    output: list[str]
+
+
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+VARIES = re.compile(r"█+|─+|\d[\d.,]* (?:s|min)\b|\d[\d.,]* (?:a|per) second|(?<=\s)/home/me/\S*|(?<=\s)/tmp/\S*")
+
+
+def shown_in(page: Path) -> list[Shown]:
+    """Return the commands of a page with the output that it shows: after `$ …`, or in a text block after a bash block."""
+    found: list[Shown] = []
+    for language, block in FENCE.findall(NOT_RUN.sub("", page.read_text(encoding="utf-8"))):
+        if re.search(r"^\$ ", block, re.MULTILINE):
+            for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                line, _, output = part.partition("\n")
+                found.append(Shown([re.sub(r"\s{2,}#.*$", "", line).strip()], output.splitlines()))
+        elif language == "text" and found:
+            found[-1] = found[-1]._replace(output=block.splitlines())
+        elif language == "bash":
+            found.append(Shown(lines_of(block), []))
+    return found
+
+
+def alike(expected: str, found: str) -> bool:
+    """Return whether two lines have the same words, and numbers that differ by no more than machines do.
+
+    `…` stands for any text. Times, the lengths of bars and branches, and paths may differ; numbers by 3 %, or, if they are
+    as small as E-values, by a factor of ten.
+    """
+    expected, found = (" ".join(VARIES.sub(" ~ ", line).split()) for line in (expected, found))
+    pattern = "".join(
+        rf"({NUMBER.pattern})" if NUMBER.fullmatch(part) else ".*" if part == "…" else re.escape(part)
+        for part in re.split(rf"({NUMBER.pattern}|…)", expected)
+    )
+    match = re.fullmatch(pattern, found)
+    return match is not None and all(
+        close(float(one.replace(",", "")), float(other.replace(",", "")))
+        for one, other in zip(NUMBER.findall(expected.replace("…", " ")), match.groups(), strict=True)
+    )
+
+
+def close(one: float, other: float) -> bool:
+    if 0 < max(one, other) < 1e-4:
+        return min(one, other) > 0 and abs(math.log10(one / other)) < 1
+    return math.isclose(one, other, rel_tol=0.03, abs_tol=0.011)
+
+
+def first_difference(expected: list[str], found: list[str]) -> str | None:
+    """Return the first expected line that is not found below the one before it.
+
+    `…` alone in a line stands for any lines; more lines may precede the first and follow the last.
+    """
+    place, gap = 0, True
+    for line in filter(None, map(str.strip, expected)):
+        if line == "…":
+            gap = True
+            continue
+        here = range(place, len(found) if gap else min(place + 1, len(found)))
+        place = next((k + 1 for k in here if alike(line, found[k])), 0)
+        if not place:
+            return line
+        gap = False
+    return None
+
+
+NOT_COMPARED = {
+    "extending.md": "tests/test_extending.py runs it",
+    "contributing.md": "shows the folders",
+    "fetch.md": "shows what the services answer",
+    "family_to_map.md": "shows what the services answer",
+    "probe.md": "has tables of the reader's",
+    "mi.md": "has the tables of `make demo`, two minutes",
+}
+QUICK = ("README.md", "simulate.md", "tutorial.md")
+SHOWN = [
+    pytest.param(page, id=page.name, marks=[] if page.name in QUICK else [pytest.mark.slow])
+    for page in PAGES
+    if page.name not in NOT_COMPARED and any(output for _, output in shown_in(page))
+]
+"""The pages that show output: the quick ones in every run of the suite, the others with `make slow`."""
+
+
+NOT_RUN_HERE = {
+    r"(species\.tsv|sites\.fasta|promoters\.fasta|other\.fasta|alignment\.fasta|hard_negatives=)": "files of the reader's",
+    r"^ls$": "has columns on a terminal only",
+    r"phylocli run examples/demo": "`make demo`, two minutes",
+}
+MADE_BEFORE = {"views.md": ["phylocli tree examples/families.sto -o families.sto"]}
+"""Commands of other pages whose results a page uses."""
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_commands_print_what_their_page_shows(page: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    one = [f for f in read_families(ROOT / "examples" / "families.sto") if f.accession == "PF01073"]
+    write_families(one, tmp_path / "PF01073.sto")
+    different = []
+    for commands, output in [Shown(MADE_BEFORE.get(page.name, []), []), *shown_in(page)]:
+        lines = [c for c in commands if not any(re.search(pattern, c) for pattern in {**PARSED_ONLY, **NOT_RUN_HERE})]
+        printed = "".join(run(line, tmp_path) for line in lines)
+        found = [text.strip() for text in printed.splitlines() if text.strip()]
+        if lines and output and (expected := first_difference(output, found)):
+            different.append(f"$ {lines}\n{printed}\nexpected: {expected}")
+    assert not different, "\n\n".join(different)
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "same"),
+    [
+        ("2,163 pairs in 4.5 s", "2,170 pairs in 91 s", True),
+        ("2,163 pairs", "2,263 pairs", False),
+        ("E 1.1e-26 of x…", "E 4.2e-26 of x and more", True),
+        ("E 1.1e-26", "E 1.1e-20", False),
+        ("0.4 ████", "0.4 ███", True),
+        ("a table", "the table", False),
+    ],
+)
+def test_numbers_may_differ_as_machines_do_and_words_may_not(expected: str, found: str, same: bool) -> None:
+    assert alike(expected, found) is same
