@@ -115,7 +115,7 @@ def main() -> None:
     lo, hi = options.band
     trees = {n: yule_tree(n, np.random.default_rng(n)) for n in options.tips}
     own = {n: ours(tree, options.pairs, lo, hi) for n, tree in trees.items()}
-    print(f"Drawing {options.pairs:,} pairs at {lo:g} to {hi:g} substitutions per site, CPU seconds\n")
+    print(f"Sampling {options.pairs:,} pairs at {lo:g} to {hi:g} substitutions per site, CPU seconds\n")
     print("| tips | pairs in band | drawn | prepare | count | draw | all | MB | full matrix | ratio |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for n, tree in trees.items():

@@ -1,4 +1,4 @@
-"""Families of one's own sequences: unlabelled sequences grouped by homology, domain by domain."""
+"""Homologous families from unlabelled sequences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Families from unlabelled sequences: records as in `fetch`, and the table of their members."""
+"""Homologous families from unlabelled sequences: aligned records as in `fetch`, and the table of members."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _RECORDS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Member:
-    """A sequence, or a part of one, in a family.
+    """A member of a family: a sequence, or a region of one.
 
     Attributes:
-        id: the sequence's id as the user wrote it.
-        region: where in it.
-        score: bits; NaN if it was not found by a search.
-        evalue: HMMER's independent E-value, NaN likewise.
-        group: id of the representative of its group of near relatives; None where the engine makes no groups.
+        id: id of the sequence in the input.
+        region: the region of the sequence.
+        score: score in bits; NaN if the member was not found by a search.
+        evalue: HMMER's independent E-value; NaN if the member was not found by a search.
+        group: id of the representative of its group of close homologs; None if the engine makes no groups.
     """
 
     id: str
@@ -63,10 +63,10 @@ class _Draft:
 
 
 class Families:
-    """The families of a set of sequences: iterate over their aligned records, or call `members()` for the table.
+    """The families of a set of sequences; iterating yields their aligned records, and `members` returns them as a table.
 
-    Largest family first, and by the first member's id among equals; the members of a record by id. Use as a context manager,
-    or call `close` at the end, because it holds threads.
+    Families are sorted by decreasing size, then by the id of their first member; members are sorted by id. Use it as a
+    context manager, or call `close`, to release its threads.
     """
 
     def __init__(self, pool: Pool, drafts: list[_Draft], note: str, executor: Executor) -> None:
@@ -83,20 +83,20 @@ class Families:
         self.close()
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Shut down the threads."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def __len__(self) -> int:
         return len(self._drafts)
 
     def summary(self) -> str:
-        """Return a summary in one sentence."""
+        """Return a one-sentence summary: number and size of families, and number of sequences in and outside them."""
         grouped = {m.id for draft in self._drafts for m in draft.members}
         total = sum(map(len, self._pool.ids))
         largest = len(self._drafts[0].members) if self._drafts else 0
         return (
-            f"{counted(len(self), 'family')}, the largest of {largest} members; "
-            f"{len(grouped)} of {total} sequences are in one or more, {total - len(grouped)} in none"
+            f"{counted(len(self), 'family')}, the largest with {largest} members; "
+            f"{len(grouped)} of {total} sequences are in at least one family, {total - len(grouped)} in none"
         )
 
     def __iter__(self) -> Iterator[Family]:
@@ -126,9 +126,9 @@ class Families:
         )
 
     def name(self, member: Member) -> str:
-        """Return the name of a member in a record: its id if it is the whole sequence, else `id/from-to` as in Pfam.
+        """Return the name of a member in a record: the id of a whole sequence, or `id/from-to` for a region, as in Pfam.
 
-        If another sequence already has this id (a protein and its own domains), `.2`, `.3`, … is appended.
+        If a sequence of the input already has that name, `.2`, `.3`, … is appended.
         """
         region = member.region
         if region.length == self._pool.lengths[region.sequence]:
@@ -137,10 +137,10 @@ class Families:
         return next(free for free in chain([name], (f"{name}.{n}" for n in count(2))) if free not in self._ids)
 
     def members(self, *, singletons: bool = True) -> pl.DataFrame:
-        """Return the table of members, with the columns of `tables.members_schema()`, by id and place.
+        """Return the table of members, with the columns of `tables.members_schema()`, sorted by id and position.
 
         Args:
-            singletons: include a row, without a family, for each sequence without any part in a family.
+            singletons: whether to include sequences that are in no family, with null in the columns of the family.
         """
         import polars as pl
 
@@ -163,17 +163,17 @@ class Families:
 def find_families(sequences: Iterable[Sequence], config: FamiliesConfig | None = None, **options: Any) -> Families:
     """Group unlabelled sequences into homologous families.
 
-    The result depends on the sequences, their ids and the configuration: not on their order, and not on `threads`.
+    The result does not depend on the order of the sequences or the number of threads.
 
     Args:
-        sequences: unaligned, ids unique.
-        config: how; its fields may also be given as keywords, such as `min_size=10`.
-        options: fields of `FamiliesConfig`.
+        sequences: unaligned sequences with unique ids.
+        config: the configuration; None uses the defaults.
+        options: fields of `FamiliesConfig` that override the configuration, such as `min_size=10`.
 
     Raises:
-        UsageError: values out of range, or an engine that does not exist.
-        BadInputError: an id that occurs twice, or a sequence longer than HMMER takes.
-        MissingDependencyError: the engine `mmseqs` without MMseqs2.
+        UsageError: a value is out of range, or the engine does not exist.
+        BadInputError: an id occurs twice, or a sequence is longer than 100,000 residues.
+        MissingDependencyError: the engine `mmseqs` is used without MMseqs2 being installed.
     """
     config = FamiliesConfig.of(config, options)
     settings = Settings(
@@ -187,8 +187,8 @@ def find_families(sequences: Iterable[Sequence], config: FamiliesConfig | None =
     pool = Pool(NucleotideCheck().sequences(sequences))
     repeated = [name for ids in pool.ids for name in ids]
     if len(set(repeated)) < len(repeated):
-        raise BadInputError("an id occurs more than once", fix="make the ids unique: members are named by them")
-    logger.debug(f"{len(repeated)} sequences, {len(pool)} of them different, {int(pool.offsets[-1])} residues")
+        raise BadInputError("an id occurs more than once", fix="make the ids unique, because they name the members")
+    logger.debug(f"{len(repeated)} sequences, {len(pool)} distinct, {int(pool.offsets[-1])} residues")
     executor = ThreadPoolExecutor(settings.threads)
     try:
         groups = method.group(pool, settings, executor)
@@ -200,7 +200,10 @@ def find_families(sequences: Iterable[Sequence], config: FamiliesConfig | None =
 
 
 def _drafts(pool: Pool, groups: list[Group], min_size: int, prefix: str) -> list[_Draft]:
-    """Return the families with their names: identical sequences unfolded, lone ones added, largest first."""
+    """Return the named families, largest first, with all copies of identical sequences as members.
+
+    Identical sequences that are in no group form a family of their own.
+    """
     found: list[tuple[list[Member], HMM | None]] = []
     for group in groups:
         near = {member: pool.ids[representative][0] for member, representative in group.groups.items()}
@@ -212,14 +215,14 @@ def _drafts(pool: Pool, groups: list[Group], min_size: int, prefix: str) -> list
         found.append((members, group.profile))
     had = {hit.region.sequence for group in groups for hit in group.members}
     for index, ids in enumerate(pool.ids):
-        # Identical sequences are homologs without a search, unless all residues are unknown.
+        # Identical sequences are homologous by definition, unless all residues are unknown.
         if index not in had and len(ids) >= min_size and set(pool.residues[index]) & set(alphabet.AMINO_ACIDS):
             region = Region(index, 1, int(pool.lengths[index]))
             found.append(([Member(name, region, math.nan, math.nan) for name in ids], None))
-    found = [(sorted(members, key=_place), profile) for members, profile in found if len(members) >= min_size]
-    found.sort(key=lambda item: (-len(item[0]), *_place(item[0][0])))
+    found = [(sorted(members, key=_position), profile) for members, profile in found if len(members) >= min_size]
+    found.sort(key=lambda item: (-len(item[0]), *_position(item[0][0])))
     return [_Draft(f"{prefix}{number:05d}", members, profile) for number, (members, profile) in enumerate(found, start=1)]
 
 
-def _place(member: Member) -> tuple[str, int]:
+def _position(member: Member) -> tuple[str, int]:
     return member.id, member.region.start

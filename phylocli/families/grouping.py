@@ -1,4 +1,4 @@
-"""Families one after another: seeds from the most connected on, each residue in one family at most."""
+"""Greedy grouping: families are grown from seeds, the most connected first; each residue is in at most one family."""
 
 from __future__ import annotations
 
@@ -13,39 +13,45 @@ from scipy.sparse import csr_array
 
 from phylocli.core import console
 from phylocli.families.growth import Grown, grow
-from phylocli.families.residue_assignment import Group, Ledger
+from phylocli.families.residue_assignment import Group, ResidueAssignment
 from phylocli.families.searching import Hit, Region, Searcher
 
-# Seeds that are grown at once. A constant: with the number of threads the outcome would change too.
+# Number of seeds grown in parallel. Constant, so that the result does not depend on the number of threads.
 _BATCH = 32
 _LOOK_AHEAD = 256
-# Seeds are ordered by neighbours per residue, with at least about this length for short sequences: a multi-domain protein
-# has many neighbours, but of all its domains, and a fragment has many for its length.
+# Pseudo-length added to the length when seeds are ranked by neighbours per residue. Ranking by number of neighbours alone
+# would prefer multi-domain proteins; without the pseudo-length, fragments would be preferred.
 _TYPICAL_LENGTH = 400
-# A longer stretch is tried in windows that overlap by half.
+# Longer regions are split into windows that overlap by half.
 _LONGEST_SEED = 1000
-# A family is absorbed by a larger one that has at least this fraction of its members.
-_SHARED = 0.5
-# For a family to be cut, its part must be seen on its own at least so often, and in this proportion to the family's size.
+# A family is absorbed by a larger one that claims at least this fraction of its members.
+_CLAIMED = 0.5
+# A family of multi-domain proteins is split if one of its domains has this minimum number of members elsewhere, absolute and
+# as a fraction of the family's size.
 _OWN_MEMBERS = 3
-_OWN_PART = 0.2
+_OWN_FRACTION = 0.2
 
 
 class Grouping:
-    """Greedy grouping of the sequences that a graph connects.
+    """Greedy grouping of sequences by homology.
 
-    Seeds are sequences, or remaining parts of them, starting with the most neighbours. A batch of seeds without neighbours
-    among them is grown in parallel from the same state, then committed in order; a seed whose members were taken by another
-    of its batch is grown again.
+    Seeds are unassigned regions of sequences, those with most neighbours per residue first. A batch of seeds that are not
+    neighbours of each other is grown in parallel from the same state and committed in order. A seed whose members were
+    assigned to another family of the same batch is grown again.
+
+    Args:
+        assignment: the current assignment of residues to families.
+        searcher: runs HMMER.
+        graph: candidate pairs of homologous sequences, symmetric, shape (n, n).
     """
 
-    def __init__(self, ledger: Ledger, searcher: Searcher, graph: csr_array) -> None:
-        self.ledger = ledger
+    def __init__(self, assignment: ResidueAssignment, searcher: Searcher, graph: csr_array) -> None:
+        self.assignment = assignment
         self._searcher = searcher
         self._indptr = graph.indptr
         self._indices = graph.indices
         self._degree = np.diff(graph.indptr)
-        self._priority = self._degree / (ledger.pool.lengths + _TYPICAL_LENGTH)
+        self._priority = self._degree / (assignment.pool.lengths + _TYPICAL_LENGTH)
         self._queue: list[tuple[float, int]] = []
         self._queued: set[int] = set()
         self._tried: set[Region] = set()
@@ -53,7 +59,7 @@ class Grouping:
             self._push(index)
 
     def run(self, executor: Executor) -> None:
-        """Grow families until no stretch is left to try."""
+        """Grow families until every unassigned region has been tried as a seed."""
         with console.progress_task("growing families", total=len(self._queue), unit="sequences") as task:
             while self._queue:
                 before = len(self._queue)
@@ -62,7 +68,7 @@ class Grouping:
                 for seed, result in zip(seeds, grown, strict=True):
                     self._commit(seed, result)
                 task.advance(max(before - len(self._queue), 0))
-                task.update(description=f"growing families, {len(self.ledger.groups)} so far")
+                task.update(description=f"growing families, {len(self.assignment.groups)} so far")
 
     # -- seeds ---------------------------------------------------------------------------------------------------------
 
@@ -72,7 +78,7 @@ class Grouping:
             heapq.heappush(self._queue, (-float(self._priority[index]), index))
 
     def _batch(self) -> list[Region]:
-        """Return the next seeds, none a neighbour of another."""
+        """Return the next seeds, of which no two are neighbours."""
         seeds: list[Region] = []
         blocked: set[int] = set()
         later: list[int] = []
@@ -84,7 +90,7 @@ class Grouping:
             if index in blocked:
                 later.append(index)
                 continue
-            seed = self._stretch(index)
+            seed = self._next_region(index)
             if seed is None:
                 continue
             seeds.append(seed)
@@ -94,12 +100,12 @@ class Grouping:
             self._push(index)
         return seeds
 
-    def _stretch(self, index: int) -> Region | None:
-        """Return the longest free stretch of a sequence that was not tried, or None."""
-        shortest = self.ledger.settings.min_length
-        found = [window for stretch in self.ledger.free_stretches(index) for window in _windows(stretch)]
+    def _next_region(self, index: int) -> Region | None:
+        """Return the longest unassigned region of a sequence that has not been tried, or None."""
+        shortest = self.assignment.settings.min_length
+        found = [window for stretch in self.assignment.free_regions(index) for window in _windows(stretch)]
         found = [r for r in found if r not in self._tried]
-        found = [r for r in found if r.length >= shortest or r.length == self.ledger.pool.lengths[index]]
+        found = [r for r in found if r.length >= shortest or r.length == self.assignment.pool.lengths[index]]
         return max(found, key=lambda r: (r.length, -r.start), default=None)
 
     # -- growing -------------------------------------------------------------------------------------------------------
@@ -108,61 +114,61 @@ class Grouping:
         return self._indices[self._indptr[index] : self._indptr[index + 1]]
 
     def neighbours(self, members: Iterable[int]) -> set[int]:
-        """Return the sequences worth a search for those that are members, and these themselves."""
+        """Return the members and their neighbours: the sequences to search for further members."""
         found = list(members)
         return set(np.unique(np.concatenate([found, *(self._neighbours_of(i) for i in found)])).tolist())
 
     def _grow(self, seed: Region) -> Grown:
-        return grow(self._searcher, seed, self.ledger, self.neighbours)
+        return grow(self._searcher, seed, self.assignment, self.neighbours)
 
     # -- committing ----------------------------------------------------------------------------------------------------
 
     def _commit(self, seed: Region, grown: Grown) -> None:
-        ledger = self.ledger
-        stale = not all(ledger.is_free(hit.region) for hit in grown.members) or any(
-            number not in ledger.groups for number in grown.claimed
+        assignment = self.assignment
+        stale = not all(assignment.is_free(hit.region) for hit in grown.members) or any(
+            number not in assignment.groups for number in grown.claimed
         )
-        if stale or not ledger.is_free(seed):
+        if stale or not assignment.is_free(seed):
             self._push(seed.sequence)
             return
         self._tried.add(seed)
         members = list(grown.members)
         released: list[int] = []
         for number in sorted(grown.claimed):
-            if self._gives_way(number, grown):
-                released += sorted({hit.region.sequence for hit in ledger.dissolve(number).members})
+            if self._is_absorbed(number, grown):
+                released += sorted({hit.region.sequence for hit in assignment.dissolve(number).members})
         if released:
             members += [
                 replace(hit, region=region)
                 for hits in grown.claimed.values()
                 for hit in hits
-                if (region := ledger.free_part(hit.region)[0]) is not None
+                if (region := assignment.free_part(hit.region)[0]) is not None
             ]
-            members = apart(members)
+            members = non_overlapping(members)
         if len(members) > 1:
-            number = ledger.take(Group(grown.profile, members))
-            for hit in ledger.groups[number].members:
+            number = assignment.take(Group(grown.profile, members))
+            for hit in assignment.groups[number].members:
                 self._push(hit.region.sequence)
         for index in released:
             self._push(index)
         self._push(seed.sequence)
 
-    def _gives_way(self, number: int, grown: Grown) -> bool:
-        """Return whether a family is to be dissolved into the one that has grown now.
+    def _is_absorbed(self, number: int, grown: Grown) -> bool:
+        """Return whether an existing family is dissolved into the new one.
 
-        This is the case if the new family, with its claims, is larger and has at least half of the members. If the new
-        profile covers only a part of those members (a domain of a multi-domain protein), it must also have been found apart
-        from them.
+        The new family must be larger, including its claims, and claim at least half of the existing members. If its profile
+        covers only a part of these members (one domain of a multi-domain protein), it must also have enough members
+        elsewhere.
         """
-        old = self.ledger.groups[number].members
+        old = self.assignment.groups[number].members
         claims = grown.claimed[number]
-        if len(claims) < _SHARED * len(old) or len(grown.members) + len(claims) <= len(old):
+        if len(claims) < _CLAIMED * len(old) or len(grown.members) + len(claims) <= len(old):
             return False
         lengths = {hit.region.sequence: hit.region.length for hit in old}
         parts = [h.region.length / lengths[h.region.sequence] for h in claims if h.region.sequence in lengths]
-        if parts and float(np.median(parts)) >= self.ledger.settings.coverage:
+        if parts and float(np.median(parts)) >= self.assignment.settings.coverage:
             return True
-        return len(grown.members) >= max(_OWN_MEMBERS, _OWN_PART * len(old))
+        return len(grown.members) >= max(_OWN_MEMBERS, _OWN_FRACTION * len(old))
 
 
 def _windows(stretch: Region) -> list[Region]:
@@ -172,8 +178,8 @@ def _windows(stretch: Region) -> list[Region]:
     return [Region(stretch.sequence, start, min(start + _LONGEST_SEED - 1, stretch.end)) for start in starts]
 
 
-def apart(hits: list[Hit]) -> list[Hit]:
-    """Return the hits that do not overlap with a better one."""
+def non_overlapping(hits: list[Hit]) -> list[Hit]:
+    """Return the hits that do not overlap with a higher-scoring hit."""
     kept: list[Hit] = []
     had: dict[int, list[Region]] = {}
     for hit in sorted(hits, key=lambda h: (-h.score, h.region.sequence, h.region.start)):

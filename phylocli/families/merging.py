@@ -1,7 +1,7 @@
 """Merging of families that are fragments of one domain.
 
-A search from a seed without an insertion, or whose homologs are too distant to align completely, finds a part of a domain;
-the rest then becomes a separate family with the same members. Domains that never occur apart form one family.
+A seed that lacks an insertion, or whose homologs are too distant to align completely, may find only a part of a domain. The
+rest then becomes a separate family with the same members. Families that nearly always occur together are therefore merged.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from phylocli.core import console
-from phylocli.families.residue_assignment import Group, Ledger
+from phylocli.families.residue_assignment import Group, ResidueAssignment
 from phylocli.families.searching import CHAIN_INSERTION, Hit, Searcher, row_of
 
 if TYPE_CHECKING:
     from pyhmmer.plan7 import HMM
 
-# Families that are adjacent in this fraction of the larger one's members are two fragments of one domain.
+# Minimum fraction of the members of the larger family in which two families are adjacent, for them to be merged.
 _TOGETHER = 0.9
 
 
-def join_pieces(ledger: Ledger, searcher: Searcher, executor: Executor) -> None:
-    """Merge families that are nearly always adjacent, in the same order, until there are no more."""
+def merge_fragments(assignment: ResidueAssignment, searcher: Searcher, executor: Executor) -> None:
+    """Merge families that are nearly always adjacent, in the same order, until no such pair is left."""
     refused: set[tuple[int, int]] = set()
-    while pairs := [pair for pair in companions(ledger.groups) if pair[:2] not in refused]:
+    while pairs := [pair for pair in adjacent_families(assignment.groups) if pair[:2] not in refused]:
         touched: set[int] = set()
         disjoint = []
         for pair in pairs:
             if touched.isdisjoint(pair[:2]):
                 touched.update(pair[:2])
                 disjoint.append(pair)
-        found = executor.map(lambda pair: _searched(ledger.groups, searcher, *pair), disjoint)
-        results = list(console.progress(found, "joining pieces", total=len(disjoint), unit="pairs"))
+        found = executor.map(lambda pair: _merged_profile(assignment.groups, searcher, *pair), disjoint)
+        results = list(console.progress(found, "merging fragments", total=len(disjoint), unit="pairs"))
         for (left, right, together), (profile, hits) in zip(disjoint, results, strict=True):
-            if profile is None or not _join(ledger, left, right, profile, hits, len(together)):
+            if profile is None or not _join(assignment, left, right, profile, hits, len(together)):
                 refused.add((left, right))
 
 
-def companions(groups: dict[int, Group]) -> list[tuple[int, int, list[tuple[Hit, Hit]]]]:
-    """Return the pairs of families that are to be joined, each with its pairs of members, those with most first."""
+def adjacent_families(groups: dict[int, Group]) -> list[tuple[int, int, list[tuple[Hit, Hit]]]]:
+    """Return the pairs of families to merge, each with its pairs of adjacent members; those with most members first."""
     by_sequence: dict[int, list[tuple[int, Hit]]] = {}
     for number, group in groups.items():
         for hit in group.members:
@@ -58,10 +58,10 @@ def companions(groups: dict[int, Group]) -> list[tuple[int, int, list[tuple[Hit,
     return sorted(found, key=lambda item: (-len(item[2]), *item[:2]))
 
 
-def _searched(
+def _merged_profile(
     groups: dict[int, Group], searcher: Searcher, left: int, right: int, together: list[tuple[Hit, Hit]]
 ) -> tuple[HMM | None, list[Hit]]:
-    """Return the profile of two adjacent families, or None, and its hits in their sequences."""
+    """Return the joint profile of two adjacent families, or None if it cannot be built, and its hits in their sequences."""
     first, second = groups[left], groups[right]
     best = sorted(together, key=lambda pair: (-pair[0].score - pair[1].score, pair[0].region.sequence))
     rows = [row_of(a, first.length) + row_of(b, second.length) for a, b in best]
@@ -72,13 +72,13 @@ def _searched(
     return profile, searcher.covering(profile, sequences)
 
 
-def _join(ledger: Ledger, left: int, right: int, profile: HMM, hits: list[Hit], together: int) -> bool:
-    """Replace two families by one if it keeps enough of their members; return whether it does."""
-    first, second = ledger.dissolve(left), ledger.dissolve(right)
-    members, _ = ledger.sort_out(hits)
+def _join(assignment: ResidueAssignment, left: int, right: int, profile: HMM, hits: list[Hit], together: int) -> bool:
+    """Replace two families by the merged one if it retains enough members; return whether they were replaced."""
+    first, second = assignment.dissolve(left), assignment.dissolve(right)
+    members, _ = assignment.partition(hits)
     if len(members) < _TOGETHER * together:
-        ledger.restore(left, first)
-        ledger.restore(right, second)
+        assignment.restore(left, first)
+        assignment.restore(right, second)
         return False
-    ledger.take(Group(profile, members))
+    assignment.take(Group(profile, members))
     return True

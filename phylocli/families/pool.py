@@ -1,4 +1,4 @@
-"""The sequences to be grouped, in an order that depends on nothing but themselves."""
+"""The distinct sequences to be grouped, in canonical order."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ LONGEST = 100_000
 
 
 class Pool:
-    """Distinct sequences, longest first, equal ones kept once with all their ids.
+    """Distinct sequences, sorted by decreasing length, then alphabetically.
 
-    The order is by length, then by letters: the order and the multiplicity of the input leave no trace in any result.
+    Results therefore depend neither on the order of the input nor on how often a sequence occurs.
 
     Attributes:
-        residues: one string a distinct sequence, upper case.
-        ids: the ids of each distinct sequence, sorted.
-        lengths: residues of each, shape (n,).
-        offsets: where each starts in the text of all of them, shape (n + 1,).
+        residues: residues of each distinct sequence, upper case.
+        ids: ids of each distinct sequence, sorted.
+        lengths: length of each sequence in residues, shape (n,).
+        offsets: start of each sequence in the concatenation of all, and its end, shape (n + 1,).
     """
 
     def __init__(self, sequences: Iterable[Sequence]) -> None:
@@ -37,8 +37,8 @@ class Pool:
             if len(sequence.residues) > LONGEST:
                 raise BadInputError(
                     f"{sequence.where}: {sequence.id!r} has {len(sequence.residues)} residues",
-                    why=f"a profile search takes sequences of up to {LONGEST} residues",
-                    fix="cut the sequence into parts, or leave it out",
+                    why=f"the maximum length for a profile search is {LONGEST} residues",
+                    fix="split the sequence into parts, or remove it",
                 )
             found.setdefault(sequence.residues, []).append(sequence.id)
         self.residues = sorted(found, key=lambda text: (-len(text), text))
@@ -51,23 +51,23 @@ class Pool:
         return len(self.residues)
 
     def block(self, members: Iterable[int]) -> easel.DigitalSequenceBlock:
-        """Return sequences as HMMER's search takes them; a sequence's name is its index here."""
+        """Return sequences as a block for HMMER; the name of a sequence is its index in the pool."""
         from pyhmmer import easel
 
         return easel.DigitalSequenceBlock(amino(), [self._digital[i] for i in members])
 
     def segment(self, index: int, start: int, end: int, name: str = "query") -> easel.DigitalSequence:
-        """Return a part of a sequence, 1-based and inclusive, in HMMER's format."""
+        """Return a region of a sequence (1-based, inclusive) in HMMER's format."""
         return digital(self.residues[index][start - 1 : end], name)
 
     def letters(self, index: int) -> bytes:
-        """Return a whole sequence as HMMER reads it: the 20 amino acids and `X`."""
+        """Return a whole sequence in the letters used for HMMER: the 20 amino acids and `X`."""
         return plain(self.residues[index]).encode("ascii")
 
     def text_of(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return the letters of a whole sequence, shape (length,)."""
+        """Return the letters of a whole sequence in ASCII, shape (length,)."""
         return np.frombuffer(self.residues[index].encode("ascii"), dtype=np.uint8)
 
     def text(self) -> npt.NDArray[np.uint8]:
-        """Return the letters of all sequences, one after another, shape (residues,)."""
+        """Return the letters of all sequences in ASCII, concatenated, shape (residues,)."""
         return np.frombuffer("".join(self.residues).encode("ascii"), dtype=np.uint8)

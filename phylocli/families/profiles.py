@@ -1,8 +1,8 @@
-"""Profile HMMs of aligned rows: HMMER's builder, with its costly step done in fewer steps.
+"""Profile HMMs from aligned rows by HMMER's builder, with a faster estimate of the effective number of sequences.
 
-HMMER weighs the rows down until the profile has a given relative entropy a column (Johnson 2006; Eddy 2011,
-doi:10.1371/journal.pcbi.1002195), and finds that effective number of sequences by bisection, with a complete profile at each
-step: nine tenths of the time of building. Here the number is found by the secant method on some of the columns.
+HMMER chooses the effective number of sequences so that the profile has a given mean relative entropy per column (Johnson
+2006; Eddy 2011, doi:10.1371/journal.pcbi.1002195). Its bisection builds a complete profile at each step, which takes about
+90 % of the time. Here the number is found by the secant method on a sample of the columns.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pyhmmer.errors import UnexpectedError
 from phylocli.hmmer import amino, digital_msa
 
 SEED = 42
-# A profile learns little from more rows than this; it keeps building time bounded in families of thousands.
+# Maximum number of rows of a profile, which bounds building time in large families; further rows add little information.
 _MOST_ROWS = 400
-# Random sequences that a profile's E-values are calibrated with. The error of a score's zero is about 1.05 / (0.69 sqrt(n))
-# bits (a Gumbel location); HMMER's own 200 take most of the time of a search for 0.1 bit, these are within 0.3.
+# Number of random sequences for calibrating the E-values of a profile. The standard error of the Gumbel location is about
+# 1.05 / (0.69 sqrt(n)) bits: 0.3 bits, compared with 0.1 for HMMER's default of 200, which takes most of the search time.
 _CALIBRATION = 25
-# Columns with fewer residues are insertions. HMMER's own 0.5 would shorten the profile round by round, as members that are
-# aligned in part leave its ends thin.
+# Minimum fraction of residues of a match column. With HMMER's default of 0.5, profiles would become shorter in every round,
+# because partially aligned members reduce the occupancy of the terminal columns.
 _COLUMN_OCCUPANCY = 0.2
-# Number of columns, evenly spaced, for computing the effective number; an eighth of the columns if that is more.
+# Minimum number of evenly spaced columns for computing the effective number; for long profiles, an eighth of the columns.
 _SAMPLED_COLUMNS = 64
 _ENTROPY_TOLERANCE = 0.01
 _ENTROPY_STEPS = 8
@@ -37,27 +37,31 @@ _GAPS = np.frombuffer(b"-.", dtype=np.uint8)
 
 
 class Builders:
-    """HMMER's builders, one set a thread, with the same seed for every profile: no result depends on the thread."""
+    """HMMER's builders, one set per thread. Every profile uses the same seed, so results do not depend on the thread."""
 
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def of_one(self) -> plan7.Builder:
-        """Return the builder of this thread for single sequences, as phmmer has it."""
+    def single_sequence(self) -> plan7.Builder:
+        """Return this thread's builder for single sequences, as in phmmer."""
         if not hasattr(self._local, "single"):
             self._local.single = plan7.Builder(amino(), **_calibration(_CALIBRATION))
         return self._local.single
 
     def background(self) -> plan7.Background:
-        """Return the background model of this thread."""
+        """Return this thread's background model."""
         if not hasattr(self._local, "background"):
             self._local.background = plan7.Background(amino())
         return self._local.background
 
     def profile(self, rows: list[bytes], *, fixed: bool = False) -> plan7.HMM | None:
-        """Return the profile HMM of aligned rows of one length, or None where HMMER can make none.
+        """Return the profile HMM of aligned rows, or None if HMMER cannot build one.
 
-        Match columns are all columns where `fixed`, else those with residues enough. Of many rows, evenly spaced ones count.
+        At most `_MOST_ROWS` rows, evenly spaced, are used.
+
+        Args:
+            rows: aligned rows of equal length.
+            fixed: whether all columns are match columns; otherwise those with enough residues are.
         """
         if len(rows) > _MOST_ROWS:
             rows = [rows[i] for i in np.linspace(0, len(rows) - 1, _MOST_ROWS).astype(int)]
@@ -72,7 +76,7 @@ class Builders:
         try:
             try:
                 number: float | Literal["entropy"] = effective_number(letters[:, match], background)
-            except UnexpectedError:  # so short a calibration can fail to converge
+            except UnexpectedError:  # the short calibration may not converge
                 number = "entropy"
             builder = plan7.Builder(amino(), architecture="hand", effective_number=number, **_calibration(_CALIBRATION))
             profile, _, _ = builder.build_msa(_digital(letters, match), background)
@@ -82,18 +86,18 @@ class Builders:
 
 
 def effective_number(letters: npt.NDArray[np.uint8], background: plan7.Background) -> float:
-    """Return the effective number of sequences in an alignment, between 0 and the number of rows.
+    """Return the effective number of sequences of an alignment, between 0 and the number of rows.
 
-    With this number, the mean relative entropy of a match column to the background has HMMER's target: 0.59 bits, or more
-    for a profile so short that its best score would not exceed the log of its size by 45 bits.
+    With this number, the mean relative entropy of a match column is HMMER's target: 0.59 bits, or more for short profiles,
+    whose total relative entropy must be at least 45 bits plus log2(M (M + 1) / 2) for M columns.
 
     Args:
         letters: match columns of the alignment, ASCII, shape (rows, columns).
         background: a pyhmmer background model.
 
     Raises:
-        ValueError: HMMER can make no profile of the rows.
-        UnexpectedError: of pyhmmer: it can, but not calibrate it.
+        ValueError: HMMER cannot build a profile of the rows.
+        UnexpectedError: pyhmmer cannot calibrate the profile.
     """
     rows, columns = letters.shape
     target = max(0.59, (45.0 + np.log2(columns * (columns + 1) / 2)) / columns)
@@ -133,7 +137,7 @@ class _Calibration(TypedDict):
 
 
 def _calibration(number: int, length: int = 200) -> _Calibration:
-    """Return how scores are calibrated: by `number` random sequences of `length`; the default is HMMER's (Forward: 100)."""
+    """Return calibration settings: `number` random sequences of `length`, at most 100 for Forward scores, as in HMMER."""
     tail = min(length, 100)
     return {"seed": SEED, "EmN": number, "EvN": number, "EfN": number, "EmL": length, "EvL": length, "EfL": tail}
 

@@ -1,4 +1,4 @@
-"""Which family has which residue: each in one at most."""
+"""Assignment of residues to families; each residue is in at most one family."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from phylocli.families.searching import Hit, Region, Settings
 if TYPE_CHECKING:
     from pyhmmer.plan7 import HMM
 
-# Flanking residues that are added to a member: too few for a domain, since ends of local alignments are uncertain.
-_FRAYED = 10
+# Maximum number of flanking residues added to a member, because ends of local alignments are uncertain. Too short to contain
+# a domain.
+_MAX_EXTRA_FLANK = 10
 FREE = -1
 
 
 @dataclass
 class Group:
-    """A family in the making.
+    """A group of homologous regions, which becomes a family.
 
     Attributes:
-        profile: profile HMM, None where HMMER can make none.
-        members: best first.
-        groups: representative of the group of near relatives that a sequence is in, both as indices of the pool; empty where
-            the engine makes no groups.
+        profile: profile HMM; None if HMMER cannot build one.
+        members: hits, best first.
+        groups: representative of the group of close homologs of each sequence, both as indices in the pool; empty if the
+            engine makes no groups.
     """
 
     profile: HMM | None
@@ -41,12 +42,12 @@ class Group:
         return self.profile.M if self.profile is not None else 0
 
 
-class Ledger:
-    """The current families, by number, and the owner of every residue of a pool.
+class ResidueAssignment:
+    """The current assignment of the residues of a pool to families.
 
     Attributes:
-        owner: the number of the family that owns a residue, or `FREE`, shape (residues,).
-        groups: the families.
+        owner: number of the family of each residue, or `FREE`, shape (residues,).
+        groups: the current families, by number.
     """
 
     def __init__(self, pool: Pool, settings: Settings) -> None:
@@ -56,28 +57,31 @@ class Ledger:
         self.owner: npt.NDArray[np.int32] = np.full(int(pool.offsets[-1]), FREE, dtype=np.int32)
         self._next = 0
 
-    # -- what is free --------------------------------------------------------------------------------------------------
+    # -- unassigned residues -------------------------------------------------------------------------------------------
 
     def owners(self, region: Region) -> npt.NDArray[np.int32]:
-        """Return the owners of the residues of a region, as a view."""
+        """Return the family number of each residue of a region, as a view of `owner`."""
         base = int(self.pool.offsets[region.sequence])
         return self.owner[base + region.start - 1 : base + region.end]
 
     def is_free(self, region: Region) -> bool:
-        """Return whether no family has any residue of a region."""
+        """Return whether all residues of a region are unassigned."""
         return bool((self.owners(region) == FREE).all())
 
     def free_residues(self, index: int) -> int:
-        """Return the number of residues of a sequence without a family."""
+        """Return the number of unassigned residues of a sequence."""
         return int(np.count_nonzero(self.owner[self.pool.offsets[index] : self.pool.offsets[index + 1]] == FREE))
 
-    def free_stretches(self, index: int) -> list[Region]:
-        """Return the stretches of a sequence that no family has."""
+    def free_regions(self, index: int) -> list[Region]:
+        """Return the unassigned regions of a sequence."""
         low, high = self.pool.offsets[index], self.pool.offsets[index + 1]
         return [Region(index, int(a) + 1, int(b)) for a, b in _free_runs(self.owner[low:high])]
 
     def free_part(self, region: Region) -> tuple[Region | None, int]:
-        """Return the longest free run of a region if it is most of it, and the family that owns most of the rest."""
+        """Return the longest unassigned part of a region, and the family with most of the assigned residues.
+
+        The part is None if it is shorter than `coverage` of the region; the family is `FREE` if no residue is assigned.
+        """
         owners = self.owners(region)
         taken = owners[owners != FREE]
         if not len(taken):
@@ -91,8 +95,13 @@ class Ledger:
                 return Region(region.sequence, region.start + int(start), region.start + int(end) - 1), family
         return None, family
 
-    def sort_out(self, hits: Iterable[Hit]) -> tuple[list[Hit], dict[int, list[Hit]]]:
-        """Return the hits in free residues, cut to them and to one another, and those that families have already."""
+    def partition(self, hits: Iterable[Hit]) -> tuple[list[Hit], dict[int, list[Hit]]]:
+        """Separate hits in unassigned regions from hits in existing families.
+
+        Returns:
+            The hits in unassigned regions, trimmed to these and so that they do not overlap; and the other hits, by the
+            number of the family.
+        """
         members: list[Hit] = []
         claimed: dict[int, list[Hit]] = {}
         had: dict[int, list[Region]] = {}
@@ -101,7 +110,7 @@ class Ledger:
             if region is None:
                 claimed.setdefault(owner, []).append(hit)
                 continue
-            # Envelopes of neighbouring domains may overlap by some residues: the better hit has them.
+            # Envelopes of adjacent domains may overlap slightly; the better hit keeps these residues.
             for other in had.get(region.sequence, ()):
                 if region is None or other.end < region.start or region.end < other.start:
                     continue
@@ -114,10 +123,10 @@ class Ledger:
                 members.append(replace(hit, region=region))
         return members, claimed
 
-    # -- taking and giving back ----------------------------------------------------------------------------------------
+    # -- assignment ----------------------------------------------------------------------------------------------------
 
     def take(self, group: Group) -> int:
-        """Enter a new family, with the frayed ends of its members, and return its number."""
+        """Add a new family, extending its members by their uncertain ends, and return its number."""
         number = self._next
         self._next += 1
         for hit in group.members:
@@ -126,13 +135,13 @@ class Ledger:
         return number
 
     def add(self, number: int, hit: Hit) -> None:
-        """Add a member to a family, including its uncertain ends."""
+        """Add a member to a family, extended by its uncertain ends."""
         self.owners(hit.region)[:] = number
         group = self.groups[number]
         group.members.append(self._kept(hit, number, group.length))
 
     def dissolve(self, number: int) -> Group:
-        """Set the members of a family free and return it."""
+        """Remove a family, marking its residues as unassigned, and return it."""
         group = self.groups.pop(number)
         for hit in group.members:
             part = self.owners(hit.region)
@@ -151,10 +160,10 @@ class Ledger:
         return replace(hit, region=region)
 
     def _with_ends(self, hit: Hit, length: int) -> Region:
-        """Return a member's region extended by adjacent free residues that its alignment did not reach.
+        """Return a member's region extended by its unassigned flanks.
 
-        A flank is included if the profile positions missing from the alignment on that side account for it, within `_FRAYED`
-        residues. A longer flank may contain a separate domain and stays free.
+        A flank is included if it is at most `_MAX_EXTRA_FLANK` residues longer than the part of the profile that the
+        alignment misses on that side. A longer flank may contain a separate domain and stays unassigned.
         """
         region = hit.region
         base = int(self.pool.offsets[region.sequence])
@@ -163,12 +172,12 @@ class Ledger:
         left = int(taken[-1]) + 2 if len(taken) else 1
         taken = np.flatnonzero(owners[region.end :] != FREE)
         right = region.end + int(taken[0]) if len(taken) else len(owners)
-        start = left if region.start - left <= hit.profile_start - 1 + _FRAYED else region.start
-        end = right if right - region.end <= length - hit.profile_end + _FRAYED else region.end
+        start = left if region.start - left <= hit.profile_start - 1 + _MAX_EXTRA_FLANK else region.start
+        end = right if right - region.end <= length - hit.profile_end + _MAX_EXTRA_FLANK else region.end
         return Region(region.sequence, start, end)
 
 
 def _free_runs(owners: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Return start and end of each run of free residues, counted from 0, the end exclusive, shape (runs, 2)."""
+    """Return start (0-based) and end (exclusive) of each run of unassigned residues, shape (runs, 2)."""
     free = np.concatenate(([False], owners == FREE, [False]))
     return np.flatnonzero(free[1:] != free[:-1]).reshape(-1, 2)

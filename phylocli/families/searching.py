@@ -1,4 +1,4 @@
-"""Searches with HMMER: with a region of a sequence, and with a profile."""
+"""HMMER searches with a region of a sequence (phmmer) or a profile (hmmsearch)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from phylocli.hmmer import SearchOptions
 if TYPE_CHECKING:
     from pyhmmer import plan7
 
-# HMMER reports parts on both sides of a long insertion or a divergent region as two domains; such pieces are chained up to
-# these distances, in profile positions and in residues of the target.
+# HMMER reports the parts on both sides of a long insertion or a divergent region as two domains. They are chained if the gap
+# is at most this long, in profile positions and in residues of the target.
 _CHAIN_GAP = 100
 CHAIN_INSERTION = 200
 _CHAIN_OVERLAP = 15
@@ -27,14 +27,14 @@ _CHAIN_OVERLAP = 15
 
 @dataclass(frozen=True)
 class Settings:
-    """The conditions for members.
+    """Settings of the search for members.
 
     Attributes:
-        evalue: highest E-value of a domain hit (HMMER's independent E-value, for a search of all sequences given).
-        coverage: smallest part of the profile that a member covers, more than 0.5.
-        min_length: minimum length, in residues, of a region that is tried as a separate domain.
-        max_rounds: most searches with one profile.
-        threads: CPU threads; no result depends on it.
+        evalue: maximum E-value of a domain hit (HMMER's independent E-value, for a search of the whole pool).
+        coverage: minimum fraction of the profile that a member covers, greater than 0.5.
+        min_length: minimum length, in residues, of a region that is used as a seed.
+        max_rounds: maximum number of search rounds per seed.
+        threads: number of CPU threads; results do not depend on it.
     """
 
     evalue: float = 1e-3
@@ -46,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a sequence: `sequence` is an index of the pool, `start` and `end` are 1-based and inclusive."""
+    """A region of a sequence: `sequence` is its index in the pool, `start` and `end` are 1-based and inclusive."""
 
     sequence: int
     start: int
@@ -64,11 +64,11 @@ class Hit:
 
     Attributes:
         region: the envelope on the target.
-        score: bits.
+        score: score in bits.
         evalue: HMMER's independent E-value.
-        profile_start: first profile position of the alignment, 1-based.
-        profile_end: last one, inclusive.
-        row: the aligned letters of those positions, `-` if the target has none; insertions are left out.
+        profile_start: first aligned profile position, 1-based.
+        profile_end: last aligned profile position, inclusive.
+        row: aligned letter at each of these positions, `-` for deletions; insertions are omitted.
     """
 
     region: Region
@@ -80,7 +80,7 @@ class Hit:
 
 
 class Searcher:
-    """HMMER, set up once a thread: the same seed for every profile, so that results do not depend on the thread."""
+    """Runs HMMER with one pipeline per thread. All use the same seed, so results do not depend on the thread."""
 
     def __init__(self, pool: Pool, settings: Settings) -> None:
         self.pool = pool
@@ -96,25 +96,25 @@ class Searcher:
         return self._local.pipeline
 
     def by_sequence(self, seed: Region, candidates: Iterable[int]) -> list[Hit]:
-        """Search with a single stretch, as phmmer does; no hits where HMMER cannot calibrate its profile."""
+        """Search with a region of a sequence, as in phmmer; returns no hits if HMMER cannot calibrate its profile."""
         query = self.pool.segment(seed.sequence, seed.start, seed.end)
         block = self.pool.block(sorted(candidates))
         try:
-            return self._hits(self._pipeline().search_seq(query, block, self.builders.of_one()))
+            return self._hits(self._pipeline().search_seq(query, block, self.builders.single_sequence()))
         except UnexpectedError:
             return []
 
-    def itself(self, seed: Region) -> Hit:
-        """Return a stretch as the hit that a search with it would find first, for the price of none."""
+    def self_hit(self, seed: Region) -> Hit:
+        """Return the hit of a region to itself, without a search."""
         letters = self.pool.letters(seed.sequence)[seed.start - 1 : seed.end]
         return Hit(seed, math.inf, 0.0, 1, seed.length, letters)
 
     def by_profile(self, profile: plan7.HMM, candidates: Iterable[int]) -> list[Hit]:
-        """Search with a profile, as hmmsearch does."""
+        """Search with a profile, as in hmmsearch."""
         return self._hits(self._pipeline().search_hmm(profile, self.pool.block(sorted(candidates))))
 
     def covering(self, profile: plan7.HMM, candidates: Iterable[int]) -> list[Hit]:
-        """Return the hits of a profile that cover enough of it."""
+        """Return the hits of a profile that cover at least the fraction `settings.coverage` of it."""
         return [hit for hit in self.by_profile(profile, candidates) if covers(hit, profile.M, self.settings.coverage)]
 
     def _hits(self, found: plan7.TopHits) -> list[Hit]:
@@ -138,10 +138,10 @@ class Searcher:
 
 
 def chained(hits: list[Hit]) -> list[Hit]:
-    """Return the hits of one search, pieces of one domain joined: collinear in profile and target, and close to each other.
+    """Join hits that are parts of the same domain: collinear in profile and target, and close to each other.
 
-    Repeats of a domain are not joined, because the second starts again in the profile. A joined hit has the sum of the
-    scores and the better E-value.
+    Repeats of a domain are not joined, because they align to the same profile positions. A joined hit has the sum of the
+    scores and the lower E-value.
     """
     joined: list[Hit] = []
     for hit in sorted(hits, key=lambda h: (h.region.sequence, h.region.start, h.region.end)):
@@ -164,15 +164,15 @@ def chained(hits: list[Hit]) -> list[Hit]:
 
 
 def covers(hit: Hit, length: int, coverage: float) -> bool:
-    """Return whether a hit covers enough of a profile or query of this length."""
+    """Return whether a hit covers at least the fraction `coverage` of a profile or query of this length."""
     return hit.profile_end - hit.profile_start + 1 >= coverage * length
 
 
 def rows_of(hits: list[Hit], length: int, coverage: float) -> list[bytes]:
-    """Return the aligned rows, of one length, of the hits that cover enough of a profile or query of `length`."""
+    """Return the aligned rows, each of `length` letters, of the hits that cover at least the fraction `coverage`."""
     return [row_of(hit, length) for hit in hits if covers(hit, length, coverage)]
 
 
 def row_of(hit: Hit, length: int) -> bytes:
-    """Return a hit's letters at all positions of a profile of this length."""
+    """Return the letters of a hit at all positions of a profile of this length, `-` outside the alignment."""
     return b"-" * (hit.profile_start - 1) + hit.row + b"-" * (length - hit.profile_end)

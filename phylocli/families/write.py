@@ -1,4 +1,4 @@
-"""Families of one's own to Stockholm, to a store, and as a table."""
+"""Output of families as Stockholm records, to a family store, and as a table of members."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from phylocli.formats.tables import members_schema, write_table
 from phylocli.store import Store, remove_families
 
 
-def _of_prefix(store: Store, prefix: str) -> list[str]:
+def _accessions_with_prefix(store: Store, prefix: str) -> list[str]:
     """Return the accessions in a store that `find_families` could produce with this prefix."""
     return [name for name in store.accessions() if re.fullmatch(rf"{re.escape(prefix)}\d{{5,}}", name)]
 
 
 def check_store(store: PathLike, source: PathLike | None, config: FamiliesConfig) -> None:
-    """Refuse to overwrite families of another run.
+    """Check that no families of another run would be overwritten.
 
-    An interrupted run may be repeated: the same file and options give the same records.
+    Families of the same file and configuration may be overwritten, so that an interrupted run can be repeated.
 
     Raises:
-        UsageError: the store has families under the prefix that are not of this file and this configuration.
+        UsageError: the store has families with the prefix that were made from other input or with another configuration.
     """
     place = Store(store)
-    there = _of_prefix(place, config.prefix)
+    there = _accessions_with_prefix(place, config.prefix)
     wanted = config.identity()
     checksums = [file_sha256(source)] if there and source is not None and Path(source).is_file() else None
     for accession in there:
@@ -41,7 +41,7 @@ def check_store(store: PathLike, source: PathLike | None, config: FamiliesConfig
         if known.get("stage") != "families" or known.get("parameters") != wanted or inputs != checksums:
             raise UsageError(
                 f"the store {place.root} already has {counted(len(there), 'family')} named {config.prefix}…",
-                why="they are of another run, or were changed since, and would be overwritten",
+                why="they belong to another run, or have been changed since, and would be overwritten",
                 fix="use another --prefix or --store, or --replace to remove them",
             )
 
@@ -54,14 +54,14 @@ def write_records(
     *,
     replace: bool = False,
 ) -> None:
-    """Write the aligned records to a path, or `-`/None for standard output, and each to the store if one is given.
+    """Write the aligned records to a file, and to a family store if one is given.
 
     Args:
         families: the result of `find_families`.
-        target: the file.
-        store: the store's folder.
-        config: how they were found, for the provenance.
-        replace: at the end, remove all other families of the store with this prefix.
+        target: the output file; `-` or None writes to standard output.
+        store: the folder of the store.
+        config: the configuration, for the provenance.
+        replace: whether to remove all other families with this prefix from the store after writing.
     """
     place = Store(store) if store is not None else None
     written: set[str] = set()
@@ -76,12 +76,12 @@ def write_records(
     write_families(stored(), target)
     write_sidecar(target, "families", config.identity())
     if place is not None and replace:
-        stale = [name for name in _of_prefix(place, config.prefix) if name not in written]
+        stale = [name for name in _accessions_with_prefix(place, config.prefix) if name not in written]
         if stale:
             remove_families(place, accessions=stale)
 
 
 def write_members(families: Families, target: PathLike, config: FamiliesConfig) -> None:
-    """Write the table of members in the format that the path's suffix names; see `Families.members`."""
+    """Write the table of members, see `Families.members`; the suffix of the path determines the format."""
     write_table(families.members(singletons=config.singletons == "keep"), target, members_schema())
     write_sidecar(target, "families", {**config.identity(), "singletons": config.singletons == "keep"})

@@ -1,4 +1,4 @@
-"""What embeddings encode: probes with baselines, confidence intervals and paired differences, and the report.
+"""Evaluation of embeddings: probes with baselines, confidence intervals and paired differences, and the report.
 
 >>> from phylocli.probe import probe
 >>> metrics = probe("emb.parquet", "labels.tsv", sequences="seqs.fasta")  # doctest: +SKIP

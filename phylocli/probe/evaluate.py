@@ -1,4 +1,4 @@
-"""Evaluation: every probe on every embedding, with intervals and paired differences, as `Metrics`."""
+"""Evaluation of embeddings by probes, with confidence intervals and paired differences."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from phylocli.statistics.bootstrap import Estimate, holm, interval, paired_diffe
 logger = logging.getLogger(__name__)
 
 CHANCE = "chance"
-"""How rows call the chance level in the metrics table."""
+"""Name of the chance level in the column `embedding` of the metrics."""
 
 
 def evaluate(
@@ -52,21 +52,22 @@ def evaluate(
     published: str = "",
     seed: int = 0,
 ) -> Metrics:
-    """Evaluate embeddings on the labels of their sequences; nothing is read or written.
+    """Evaluate embeddings on the labels of their sequences, without reading or writing files.
 
     Args:
         data: the items and their labels.
-        embeddings: each with exactly the rows of `data`, in their order; the first is compared with the others.
-        tasks: probes to run; None runs all that the labels allow.
-        layers: layers of the first embedding's model, of which each task's headline metric is taken too.
-        replicates: bootstrap replicates.
+        embeddings: embeddings with exactly the rows of `data`, in the same order; the first is compared with the others.
+        tasks: probes to run; None runs all that apply to the labels.
+        layers: number and embedding of further layers of the first embedding's model, on which the headline metric of each
+            task is computed.
+        replicates: number of bootstrap replicates.
         projection: method of the report's maps: `auto`, `umap`, `tsne`, `pca` or `none`.
-        title: of the report.
+        title: title of the report.
         published: published results, as a sentence.
-        seed: of folds, clusterings, subsamples and the bootstrap.
+        seed: random seed of folds, clusterings, subsamples and the bootstrap.
 
     Raises:
-        UsageError: no embeddings; a probe that does not exist or does not apply to these labels, or none applies.
+        UsageError: no embeddings are given, a requested probe does not exist or does not apply, or no probe applies.
     """
     from phylocli import __version__
 
@@ -106,7 +107,7 @@ def evaluate(
 
 
 def task_names() -> list[str]:
-    """Return the names of all probes, in the order of the report; without those of other packages that do not load."""
+    """Return the names of all probes, in the order of the report. Plugins that cannot be imported are skipped."""
     order: dict[str, int] = {}
     for name in PROBES.names():
         try:
@@ -118,7 +119,7 @@ def task_names() -> list[str]:
 
 @dataclass(frozen=True)
 class _Task:
-    """A probe to run, and its levels."""
+    """A probe to run and its levels (columns of labels)."""
 
     name: str
     probe: ProbePlugin
@@ -134,7 +135,7 @@ class _Task:
 
 
 def applies_to(probe: ProbePlugin, embedding: Embedding) -> bool:
-    """Return whether a probe can score an embedding: its residues, its similarities, or its vectors."""
+    """Return whether an embedding has the data that a probe needs: residue vectors, similarities, or vectors."""
     if embedding.search is not None:
         return getattr(probe, "BY_SIMILARITY", False)
     if getattr(probe, "NEEDS_RESIDUES", False):
@@ -143,10 +144,10 @@ def applies_to(probe: ProbePlugin, embedding: Embedding) -> bool:
 
 
 def _applicable(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) -> list[_Task]:
-    """Return the probes to run with their levels: those named, or all that the labels allow.
+    """Return the probes to run with their levels: the requested ones, or all that apply to the labels.
 
     Raises:
-        UsageError: a probe that is named and does not exist or does not apply; or none applies.
+        UsageError: a requested probe does not exist or does not apply, or no probe applies.
     """
     chosen: list[_Task] = []
     for name in [task.replace("_", "-") for task in tasks or task_names()]:
@@ -175,7 +176,7 @@ def _applicable(tasks: SequenceOf[str] | None, data: Dataset, first: Embedding) 
 
 
 def _named(embeddings: SequenceOf[Embedding]) -> Iterable[Embedding]:
-    """Yield the embeddings, each with a unique name; `chance` is taken."""
+    """Yield the embeddings with unique names; the name `chance` is reserved."""
     taken = {CHANCE}
     for embedding in embeddings:
         name, number = embedding.name, 2
@@ -191,7 +192,7 @@ def _describe(embedding: Embedding) -> EmbeddingInfo:
 
 
 def _leakage(data: Dataset, seed: int) -> Leakage | None:
-    """Return the similarity of the scored part to the training part, and warn of near-duplicates; None without either."""
+    """Return the leakage between scored and training items, and warn of near-duplicates; None without split or sequences."""
     if not data.sequences or data.evaluate is None or not len(data.rows_of("train")):
         return None
     scored, training = (
@@ -212,7 +213,7 @@ def _leakage(data: Dataset, seed: int) -> Leakage | None:
 
 
 def _finite(value: float) -> float | None:
-    """Return a finite value, or None: JSON has no NaN."""
+    """Return the value, or None if it is infinite or NaN, which JSON cannot represent."""
     return float(value) if math.isfinite(value) else None
 
 
@@ -224,20 +225,20 @@ class _Figures(TypedDict):
 
 
 def _figures(estimate: Estimate, draws: npt.NDArray[np.float64]) -> _Figures:
-    """Return an estimate with its 95 % interval as the rows of the report hold them."""
+    """Return value, 95 % confidence interval and number of items of an estimate, for a row of the report."""
     low, high = interval(estimate, draws)
     return {"value": _finite(estimate.value), "low": _finite(low), "high": _finite(high), "n": estimate.n}
 
 
 def _corrected(differences: list[DifferenceRow]) -> list[DifferenceRow]:
-    """Return the rows with p-values corrected for all comparisons."""
+    """Return the rows with p-values corrected for multiple comparisons (Holm)."""
     corrected = holm([math.nan if row.p is None else row.p for row in differences])
     return [replace(row, p_holm=_finite(float(p))) for row, p in zip(differences, corrected, strict=True)]
 
 
 @dataclass
 class _Scorer:
-    """Runs probes and gathers rows."""
+    """Runs probes and collects the rows of the report."""
 
     data: Dataset
     embeddings: list[Embedding]
@@ -250,7 +251,7 @@ class _Scorer:
     layers: list[LayerRow] = field(default_factory=list)
 
     def score(self, task: _Task, level: str, advance: Callable[[], None]) -> None:
-        """Measure every embedding at one level and compare the first with the others."""
+        """Evaluate every embedding at one level, and compare the first with the others."""
         first: dict[str, tuple[Estimate, np.ndarray]] = {}
         chance: dict[str, float] = {}
         for embedding in self.embeddings:
@@ -320,7 +321,7 @@ class _Scorer:
                 )
 
     def score_layer(self, layer: int, embedding: Embedding, tasks: list[_Task]) -> None:
-        """Measure the headline of every task on one layer of a model."""
+        """Compute the headline metric of every task for one layer of a model."""
         for task in tasks:
             for level in task.levels:
                 found = task.probe.measure(self.data, embedding, level, self.seed)

@@ -1,4 +1,4 @@
-"""What embeddings are evaluated on: labels, sequences and trees, from the user's own files or from a benchmark."""
+"""Evaluation data: labels, sequences and trees, from the user's files or a benchmark."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ TITLE = "What do these embeddings know?"
 
 @dataclass
 class EvaluationSpec:
-    """What embeddings are evaluated on, before they are known.
+    """Evaluation data, before the embeddings are read.
 
     Attributes:
         frame: labels, one row per item, with a column `id`.
-        ids: name of the column of ids in the labels.
-        source: the labels' name, for messages.
-        sequences: letters by id, unaligned; None if there are none.
+        ids: the column of ids in the labels.
+        source: name of the labels, for messages.
+        sequences: unaligned sequences by id; None if there are none.
         trees: families with trees.
-        tasks: probes to run; None runs all that the labels allow.
-        columns: label columns to use; None takes all that fit.
+        tasks: probes to run; None runs all that apply to the labels.
+        columns: label columns to use; None uses all suitable ones.
         resample_by: column whose classes the bootstrap resamples.
-        title: of the report, unless given by the user.
+        title: title of the report, unless the user gives one.
         published: published results, as a sentence.
     """
 
@@ -57,16 +57,16 @@ def read_spec(
     trees: PathLike | None = None,
     options: ColumnOptions = ColumnOptions(),
 ) -> EvaluationSpec:
-    """Read labels, and the sequences and trees that go with them.
+    """Read labels with their sequences and trees.
 
     Args:
         labels: see `labels.read_labels`; None evaluates on the trees only.
-        sequences: FASTA or Stockholm; None takes a column `sequence` of the labels if there is one.
+        sequences: FASTA or Stockholm file; None uses the column `sequence` of the labels, if there is one.
         trees: Stockholm records with trees.
-        options: how the user wants columns to be interpreted.
+        options: the user's options for the interpretation of columns.
 
     Raises:
-        BadInputError: files that cannot be read, or records without trees.
+        BadInputError: a file cannot be read, or no record has a tree.
     """
     families = _read_trees(trees) if trees is not None else []
     if labels is None:
@@ -105,7 +105,7 @@ def benchmark_spec(name: str, folder: PathLike, part: str | None = None) -> Eval
 
 
 def _letters(frame: pl.DataFrame, name: str) -> dict[str, str] | None:
-    """Return the sequences of a column `sequence`, None if it contains no text."""
+    """Return the sequences in the column `sequence`, by id; None if it contains no text."""
     import polars as pl
 
     if frame.schema["sequence"] != pl.String or numbers_of(texts_of(frame["sequence"])) is not None:
@@ -117,5 +117,5 @@ def _letters(frame: pl.DataFrame, name: str) -> dict[str, str] | None:
 def _read_trees(source: PathLike) -> list[Family]:
     families = [f for f in read_families(source) if f.has_tree]
     if not families:
-        raise BadInputError(f"{source} contains no family with a tree", fix="run the families through 'phylocli tree' first")
+        raise BadInputError(f"{source} contains no family with a tree", fix="infer trees with 'phylocli tree' first")
     return families

@@ -1,4 +1,4 @@
-"""`Metrics`: the results of an evaluation, as a table, a page, and a folder with both."""
+"""`Metrics`: the results of an evaluation, written as a table, an HTML page, or a report folder."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Metrics(ReportData):
     """
 
     def to_polars(self) -> pl.DataFrame:
-        """Return one row a value: `embedding`, `task`, `level`, `metric`, `value`, `low`, `high` (95 % interval), `n`."""
+        """Return one row per value: `embedding`, `task`, `level`, `metric`, `value`, `low`, `high` (95 % interval), `n`."""
         import polars as pl
 
         columns = {field.name: [getattr(row, field.name) for row in self.metrics] for field in metrics_schema()}
         return pl.DataFrame(columns).cast({"value": pl.Float64, "low": pl.Float64, "high": pl.Float64})
 
     def write(self, path: PathLike, format: TableFormat | None = None) -> None:
-        """Write `to_polars()` as a table: Parquet, Arrow, TSV or CSV, by the suffix."""
+        """Write the table of `to_polars` as Parquet, Arrow, TSV or CSV, by suffix."""
         write_table(self.to_polars(), path, metrics_schema(), format)
 
     def to_html(self) -> str:
@@ -61,13 +61,13 @@ class Metrics(ReportData):
         write_text(path, self.to_html())
 
     def write_report(self, folder: PathLike) -> None:
-        """Write `report.html`, `report.md`, `report.json`, `metrics.parquet` and `provenance.json`, all or nothing.
+        """Write `report.html`, `report.md`, `report.json`, `metrics.parquet` and `provenance.json` atomically.
 
         Raises:
-            UsageError: something is there that is not an earlier report.
+            UsageError: the folder exists and contains other files than a report.
         """
         check_target(folder)
-        # Without the time of day: the same input and seed give the same report.
+        # Without times, so that the same input and seed give the same report.
         kept = ("command", "parameters", "seed", "inputs", "versions", "platform")
         record = {key: value for key, value in self.provenance.items() if key in kept}
         report = {"format": FORMAT, **asdict(self), "provenance": record}
@@ -80,10 +80,10 @@ class Metrics(ReportData):
 
     @classmethod
     def read(cls, folder: PathLike) -> Metrics:
-        """Return the metrics of a report's folder.
+        """Read the metrics from a report folder.
 
         Raises:
-            BadInputError: no report, or one of another version's format.
+            BadInputError: the folder contains no report, or one in a format of another version.
         """
         from pydantic import TypeAdapter, ValidationError
 
@@ -106,7 +106,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def check_target(output: PathLike) -> None:
-    """Raise a UsageError where something is there that is not an earlier report."""
+    """Raise a UsageError if the output exists and is not a report folder."""
     target = Path(output)
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / JSON).exists())):
-        raise UsageError(f"{output} exists and is not an earlier report", fix="name a new folder with -o")
+        raise UsageError(f"{output} exists and is not a report folder", fix="name a new folder with -o")

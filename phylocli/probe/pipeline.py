@@ -1,4 +1,4 @@
-"""From files to `Metrics`: embeddings, labels, sequences and trees are read and joined by id, baselines are computed."""
+"""Evaluation from files: reads embeddings, labels, sequences and trees, joins them by id, and computes baselines."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ def probe(
     data: PathLike | None = None,
     **options: Any,
 ) -> Metrics:
-    """Evaluate embeddings on the labels of their sequences, against baselines, with confidence intervals.
+    """Evaluate embeddings on the labels of their sequences, with baselines and confidence intervals.
 
     Args:
-        embeddings: an `EmbeddingTable`, a path (see `read_embeddings`), an `Embedding` or a `NamedSource`, or several; the
-            first is compared with the others.
-        labels: a table, or a polars frame, with a column of ids and columns of labels, and optionally a split and sequences;
-            None with a benchmark, or to evaluate on `trees` only.
-        config: options; may also be given as keywords.
-        models: phylocli models, which embed the sequences first.
-        sequences: FASTA or Stockholm, for models and baselines; None takes a column `sequence` of the labels.
+        embeddings: an `EmbeddingTable`, a path (see `read_embeddings`), an `Embedding` or a `NamedSource`, or several of
+            them; the first is compared with the others.
+        labels: a table or polars frame with a column of ids, columns of labels, and optionally a split and sequences; None
+            with a benchmark, or to evaluate on `trees` only.
+        config: the configuration; None uses the defaults.
+        models: phylocli models with which the sequences are embedded.
+        sequences: FASTA or Stockholm file, for models and baselines; None uses the column `sequence` of the labels.
         trees: Stockholm records with trees, for patristic distances.
         data: folder of the benchmark's files.
-        **options: fields of `ProbeConfig`.
+        **options: fields of `ProbeConfig` that override the configuration.
 
     Raises:
-        UsageError: options that do not fit the labels or each other.
-        BadInputError: inputs that cannot be read or have no id in common.
+        UsageError: options are incompatible with the labels or with each other.
+        BadInputError: an input cannot be read, or the inputs have no id in common.
 
     Examples:
         >>> import polars as pl
@@ -76,7 +76,7 @@ def probe(
     if config.layers and not named_models:
         raise UsageError("--layers needs a model", fix="give one with --model")
     for name in config.tasks:
-        PROBES.load(name)  # a wrong name is an error before anything is read
+        PROBES.load(name)  # report an unknown name before reading anything
     for name in config.baselines or ():
         if name not in (UNTRAINED, NONE):
             BASELINES.load(name)
@@ -90,7 +90,7 @@ def probe(
     wanted = _chosen_baselines(config, sequences=spec.sequences is not None, model=bool(named_models))
     if not wanted and spec.sequences is None and len(read.embeddings) == 1:
         logger.warning(
-            "No baseline: results cannot be interpreted without one\nfix: give --sequences FASTA, or a second table"
+            "no baseline to compare the results with\nfix: give --sequences FASTA, or a second table"
         )
     if named_models and spec.sequences is None:
         raise UsageError("models need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
@@ -190,10 +190,10 @@ def _read_spec(
 
 
 def _chosen_baselines(config: ProbeConfig, *, sequences: bool, model: bool) -> list[str]:
-    """Return the baselines to compute: those named, or the default ones, and the untrained encoder of a model.
+    """Return the baselines to compute: the requested ones, or the default ones and the untrained encoder of a model.
 
     Raises:
-        UsageError: one that needs sequences or a model, but there are none.
+        UsageError: a requested baseline needs sequences or a model, and there are none.
     """
     if config.baselines is None:
         return [*[UNTRAINED] * model, *default_baselines()] if sequences else []
@@ -206,19 +206,19 @@ def _chosen_baselines(config: ProbeConfig, *, sequences: bool, model: bool) -> l
 
 
 def _load(source: ModelSource, device: str) -> tuple[str, Model]:
-    """Return a model and how the report calls it."""
+    """Return the name of a model in the report, and the model."""
     name, place = source if isinstance(source, NamedSource) else (None, source)
     if isinstance(place, Model):
         return name or "model", place
     folder = Path(str(place)).resolve()
-    # Training writes `run/model`: the name of the run is the informative one.
+    # Training writes `run/model`, so the parent folder has the informative name.
     return name or (folder.parent.name if folder.name == "model" else folder.name), load_model(place, device)
 
 
 def _model_embeddings(
     models: SequenceOf[ModelSource], items: Dataset, wanted: SequenceOf[str], config: ProbeConfig
 ) -> list[Embedding]:
-    """Return the embeddings of the items by each model, then, if requested, by the first one with random weights."""
+    """Return the embeddings of the items by each model and, if requested, by the first model with random weights."""
     found, untrained = [], []
     for place, source in enumerate(models):
         name, model = _load(source, config.device)
@@ -230,14 +230,14 @@ def _model_embeddings(
 
 
 def _layers(source: ModelSource, items: Dataset, config: ProbeConfig) -> Iterator[tuple[int, Embedding]]:
-    """Yield the embeddings by each layer of a model, from the residues' own vectors (0) to the last."""
+    """Yield number and embedding of each layer of a model, from the input embedding (0) to the last layer."""
     _, model = _load(source, config.device)
     for layer in range(model.depth + 1):
         yield layer, embed_items(model, f"layer {layer}", items.ids, items.sequences, layer=layer)
 
 
 def _baselines(wanted: SequenceOf[str], items: Dataset, first: Embedding | None) -> list[Embedding]:
-    """Return the baselines that are computed from the sequences."""
+    """Compute the requested baselines from the sequences."""
     names = [name for name in wanted if name != UNTRAINED]
     if not names:
         return []

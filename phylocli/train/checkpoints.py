@@ -21,20 +21,20 @@ logger = logging.getLogger(__name__)
 BEST = "best.pt"
 SMALLER_IS_BETTER = ("val_loss",)
 BOUNDS = {"val_accuracy": (0.0, 1.0), "val_retrieval": (0.0, 1.0)}
-"""Of those that have any."""
+"""Ranges of the bounded metrics."""
 
 _NAME = re.compile(r"^step-(\d{8})\.pt$")
 
 
 def from_main(world: World, load: Callable[[], Saved | None]) -> Saved | None:
-    """Let rank 0 load a state; the others get all of it but the weights.
+    """Load a checkpoint on rank 0 and send it, without the weights, to the other processes.
 
     Args:
         world: the processes of the run.
-        load: returns the state, or None if there is none.
+        load: returns the checkpoint, or None if there is none.
 
     Raises:
-        ElsewhereError: in the others, where rank 0 failed.
+        ElsewhereError: rank 0 failed (raised in the other processes).
     """
     whole: Saved | None = None
 
@@ -50,14 +50,14 @@ def from_main(world: World, load: Callable[[], Saved | None]) -> Saved | None:
 def save(folder: Path, step: int, state: Saved, keep: int, every: int) -> Path:
     """Write the state after `step` steps, and remove all except the last `keep` checkpoints.
 
-    Older checkpoints that are not multiples of `every`, which interruptions leave, are removed first: a run that was
-    stopped and resumed ends with the same checkpoints as one that was not.
+    Older checkpoints at steps that are not multiples of `every`, which interruptions leave, are removed as well: an
+    interrupted and resumed run ends with the same checkpoints as an uninterrupted one.
 
     Args:
         folder: the run's `checkpoints/`.
-        step: steps done.
-        state: tensors, numbers, text, and lists and dicts of these; nothing else can be read back.
-        keep: number of checkpoints, at least 1.
+        step: number of completed steps.
+        state: tensors, numbers, text, and lists and dicts of these; other types cannot be loaded.
+        keep: number of checkpoints to keep, at least 1.
         every: steps between two scheduled checkpoints.
     """
     target = folder / f"step-{step:08d}.pt"
@@ -74,12 +74,12 @@ def _step(path: Path) -> int:
 
 
 def save_best(folder: Path, step: int, state: Saved) -> Path:
-    """Write the best state on held-out members so far, replacing the previous one."""
+    """Write the state with the best validation metric so far, replacing the previous one."""
     return _write({**state, "step": step}, folder / BEST)
 
 
 class _File:
-    """A file for `torch.save`, which converts disk errors into RuntimeErrors without details."""
+    """A file that keeps the disk error, because `torch.save` converts it into a RuntimeError without details."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -109,33 +109,33 @@ def _write(state: Saved, target: Path) -> Path:
 
 
 def load_best(folder: Path) -> Saved:
-    """Return the best state on held-out members.
+    """Return the state with the best validation metric.
 
     Raises:
-        BadInputError: it is not there or cannot be read.
+        BadInputError: the file is missing or cannot be read.
     """
     state = _read(folder / BEST)
     if state is None:
-        raise BadInputError(f"{folder / BEST} cannot be read", fix="take the last model: --set checkpoints.model=last")
+        raise BadInputError(f"{folder / BEST} cannot be read", fix="use the last model: --set checkpoints.model=last")
     return state
 
 
 def found(folder: Path) -> list[Path]:
-    """Return the checkpoints of a folder, the newest last."""
+    """Return the paths of the checkpoints in a folder, the newest last."""
     return sorted(path for path in folder.glob("step-*.pt") if _NAME.match(path.name))
 
 
 def load_latest(folder: Path, sound: Iterable[str] = ()) -> Saved | None:
-    """Return the state of the newest checkpoint that can be read; None without one.
+    """Return the state of the newest readable checkpoint, or None if the folder contains no checkpoint.
 
-    Only plain data are read (`weights_only`): a checkpoint cannot run code.
+    Only plain data are read (`weights_only`), so a checkpoint cannot run code.
 
     Args:
         folder: the run's `checkpoints/`.
-        sound: names of weights of the task; checkpoints in which one of them is NaN or infinite are skipped.
+        sound: names of weights that must be finite; checkpoints with NaN or infinite values in them are skipped.
 
     Raises:
-        BadInputError: there are checkpoints, but none can be read.
+        BadInputError: the folder contains checkpoints, but none can be read.
     """
     paths = found(folder)
     names = list(sound)
@@ -153,7 +153,7 @@ def load_latest(folder: Path, sound: Iterable[str] = ()) -> Saved | None:
 
 
 def _read(path: Path) -> Saved | None:
-    """Return the state in a file; None, with a warning, if it is damaged."""
+    """Return the state in a file, or None with a warning if the file is damaged."""
     try:
         # torch.load does not check the checksums in the file.
         with zipfile.ZipFile(path) as archive:
@@ -161,7 +161,7 @@ def _read(path: Path) -> Saved | None:
         if damaged is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} does not match")
         state: Saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  what a damaged file makes of zipfile, pickle and torch has no end of kinds
+    except Exception as error:  # noqa: BLE001  zipfile, pickle and torch raise many types of errors for damaged files
         lines = str(error).strip().splitlines()
         logger.warning(f"{path} is damaged and is skipped ({lines[0] if lines else type(error).__name__})")
         return None
@@ -169,7 +169,7 @@ def _read(path: Path) -> Saved | None:
 
 
 def _upgraded(state: Saved) -> Saved:
-    """Return the state of a checkpoint of an earlier version under today's names."""
+    """Convert the keys of a checkpoint written by an earlier version to the current ones."""
     old = cast(dict[str, Any], state)
     if "learner" in old:
         weights = old.pop("learner")

@@ -1,4 +1,4 @@
-"""Checks before a run starts that need more than its configuration: of plugins, their parameters, and optional packages."""
+"""Checks of a configuration that require loading plugins and optional packages; done before a run starts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 def check_config(config: TrainConfig) -> None:
-    """Check that every plugin exists and accepts the given parameters, and that there are inputs.
+    """Check that every plugin exists and accepts its parameters, and that inputs are given.
 
     Raises:
-        UsageError: a plugin, a preset or a parameter that does not exist, a value of another type, or no inputs.
-        MissingDependencyError: a tracker that is not installed.
+        UsageError: unknown plugin, preset or parameter, a parameter of the wrong type, or no inputs.
+        MissingDependencyError: a configured tracker is not installed.
     """
     critic, objective, encoder = config.critic, config.objective, config.encoder
     CRITICS.check_parameters(critic.name, CRITICS.load(critic.name).Critic, critic.parameters)
@@ -40,4 +40,4 @@ def check_config(config: TrainConfig) -> None:
         )
     trackers.check(config.log)
     if not config.inputs:
-        raise UsageError("there is nothing to train on", fix="name family records with trees, or pairs tables")
+        raise UsageError("no inputs given", fix="give family records with trees, or pairs tables")

@@ -12,25 +12,25 @@ logger = logging.getLogger(__name__)
 
 
 def compile_encoder(task: ContrastiveTask, pairs: PairBatch) -> None:
-    """Compile the encoder of a task in place, and try it; results are the same up to rounding.
+    """Compile the encoder of a task in place and run it once; results are the same up to rounding.
 
-    Lengths and numbers of residues differ from batch to batch, so shapes are left open. The encoder is compiled as a whole:
-    its blocks one by one are as many compilations of one function, more than torch allows.
+    Sequence lengths and batch sizes vary, so shapes are dynamic. The encoder is compiled as a whole: compiling each block
+    separately recompiles the same function once per block and exceeds torch's recompilation limit.
 
     Args:
-        task: on its device, with its precision.
-        pairs: to try it on; the task is left as it was.
+        task: the task, on its device and with its precision.
+        pairs: a batch for the trial run, which leaves the task unchanged.
 
     Raises:
-        UsageError: it cannot be compiled here, or is cut among processes.
+        UsageError: torch cannot compile the encoder on this machine, or the encoder is sharded among processes.
     """
     if task.execution.sharded:
         raise UsageError("a sharded encoder cannot be compiled", fix="use --set compile=false or --set batch.shard=false")
     logger.info("compiling the encoder; the first steps are slow")
     task.model.encoder.compile(dynamic=True)
     try:
-        task.leaves_weights_out(pairs)
-    except Exception as error:  # compilers and their environment raise many kinds of errors
+        task.has_unused_parameters(pairs)
+    except Exception as error:  # compilers raise errors of many types
         raise UsageError(
             "torch.compile cannot compile the encoder here",
             why=(str(error).strip() or type(error).__name__).splitlines()[0],

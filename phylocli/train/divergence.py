@@ -9,10 +9,10 @@ from phylocli.train.report.row import Row
 
 MOST_ROLLBACKS = 5
 
-# A healthy encoder uses dozens of directions and spreads its vectors to a uniformity of -1 and less.
+# Encoders that train well have an effective rank of dozens and a uniformity below -1.
 LEAST_RANK, MOST_UNIFORMITY = 2.0, -0.01
 
-# Fewer held-out sequences than this are always close to a line.
+# Minimum number of held-out sequences for the check: the effective rank of fewer vectors is always low.
 ENOUGH = 8
 
 
@@ -27,10 +27,10 @@ _FIX = (
 
 
 def check_finite(row: Row) -> None:
-    """Check that loss and gradient of a step are finite.
+    """Check that the loss and the gradient norm of a step are finite.
 
     Raises:
-        DivergedError: they are not.
+        DivergedError: one of them is infinite or NaN.
     """
     for name in ("loss", "gradient_norm"):
         if not math.isfinite(row[name]):
@@ -42,17 +42,17 @@ def check_finite(row: Row) -> None:
 
 
 def check_collapse(row: Row, dimension: int) -> None:
-    """Check that the embeddings of held-out members are not all equal, or on a line.
+    """Check that the embeddings of held-out members have not collapsed to a point or a line.
 
     Args:
-        row: with `step`, `val_rank` and `val_uniformity`.
-        dimension: features of an embedding.
+        row: metrics with `step`, `val_rank` and `val_uniformity`.
+        dimension: number of features of an embedding, for the message.
 
     Raises:
-        DivergedError: effective rank below 2 (of `dimension`), or uniformity above -0.01.
+        DivergedError: the effective rank is below 2, or the uniformity is above -0.01.
     """
     rank, uniformity = row["val_rank"], row["val_uniformity"]
-    # Uniformity is exactly 0 if no two held-out members may be contrasted; equal vectors have rank 1.
+    # A uniformity of exactly 0 means that there are no negatives among held-out members; equal vectors have rank 1.
     if not rank >= LEAST_RANK or MOST_UNIFORMITY < uniformity < 0:
         raise DivergedError(
             f"the encoder has collapsed: after step {row['step']} held-out embeddings have an effective rank of {rank:.1f} "

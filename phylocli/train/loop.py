@@ -38,17 +38,17 @@ SECONDS_BETWEEN_WRITES = 30.0
 
 @dataclass
 class TrainingLoop:
-    """The steps of a run, in one of its processes.
+    """The training loop of a run, in one of its processes.
 
     Attributes:
-        folder: of the run.
-        config: every setting, resolved.
-        corpus: provides the batches.
-        strategy: computes gradients.
-        state: all that changes from step to step.
-        log: one row per step.
+        folder: the run folder.
+        config: the resolved configuration.
+        corpus: the source of batches.
+        strategy: computes and clips gradients.
+        state: model, optimiser, schedule and step.
+        log: records one row of metrics per step.
         held_out: pairs for validation; None if no family is large enough.
-        stop: requests to end before the last step.
+        stop: requests to stop early.
     """
 
     folder: Path
@@ -61,11 +61,11 @@ class TrainingLoop:
     stop: Stop
 
     def run(self) -> None:
-        """Do all steps after `state.step`.
+        """Run all steps after `state.step`.
 
         Raises:
-            DivergedError: the loss is not finite, or the encoder has collapsed.
-            Stopped: stopped by a signal; a checkpoint is saved.
+            DivergedError: the loss or gradient is not finite, or the encoder has collapsed.
+            Stopped: a signal requested a stop; a checkpoint is saved.
         """
         config, state, strategy, log = self.config, self.state, self.strategy, self.log
         task, steps, accumulate = state.task, config.steps, config.batch.accumulate
@@ -102,7 +102,7 @@ class TrainingLoop:
                 if checked and self.held_out is not None:
                     log.settle()
                     row.update(strategy.world.from_main(validate(task, self.held_out)))
-                    self.judge(row)
+                    self.after_validation(row)
                 log.show(row, batches.take_waited(), important=checked or last)
 
                 # Checkpoint.
@@ -119,19 +119,22 @@ class TrainingLoop:
 
     @functools.cached_property
     def workers(self) -> int:
-        """Processes that make batches; 0: a thread."""
+        """Number of processes that prepare batches; 0 uses a thread."""
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: the run's processes on this machine
         return choose_workers(self.config.batch.workers, self.state.task.device.type, here)
 
     def gradients(self, batches: list[PairBatch]) -> dict[str, Tensor]:
-        """Compute the average gradient of some batches, in smaller parts where memory runs out; return their terms."""
+        """Compute the average gradient of `batches`, in smaller parts if memory runs out, and return the averaged terms."""
         strategy, task = self.strategy, self.state.task
         strategy.world.check_same("pairs", lambda: b"".join(t.tobytes() for pairs in batches for t in pairs.a + pairs.b))
         longest = max(pairs.longest for pairs in batches)
         return retry_smaller(lambda: strategy.gradients(batches), task.undo_point(), task.execution, longest)
 
     def is_usable(self, step: int, loss: Tensor, norm: Tensor) -> bool:
-        """Return whether the optimiser may use the gradient. Unless `on_divergence` is `continue`, `settle` is the judge."""
+        """Return whether the optimiser may use the gradient.
+
+        Checks only if `on_divergence` is `continue`; otherwise `StepLog.settle` raises an error for such steps.
+        """
         if self.config.on_divergence != "continue":
             return True
         if not self.strategy.world.any(not (norm.isfinite() & loss.isfinite())):
@@ -145,8 +148,8 @@ class TrainingLoop:
         held_out = self.held_out
         return held_out is not None and len({t.tobytes() for t in held_out.a + held_out.b}) >= divergence.ENOUGH
 
-    def judge(self, row: Row) -> None:
-        """Check the validation metrics for a collapse, and keep the state if it is the best so far.
+    def after_validation(self, row: Row) -> None:
+        """Check the validation metrics for a collapse, and save the state if it is the best so far.
 
         Raises:
             DivergedError: the encoder has collapsed.
@@ -168,7 +171,7 @@ class TrainingLoop:
                     checkpoints.save_best(self.folder / CHECKPOINTS, self.state.step, saved)
 
     def save(self) -> None:
-        """Write the metrics, then the checkpoint: a checkpoint's steps are always in the metrics."""
+        """Write the metrics, then the checkpoint, so that metrics.parquet always covers the steps of a checkpoint."""
         saved, kept = self.state.capture(self.strategy), self.config.checkpoints
         if self.strategy.world.main:
             with self.resumable():
@@ -176,10 +179,10 @@ class TrainingLoop:
                 checkpoints.save(self.folder / CHECKPOINTS, self.state.step, saved, kept.keep, kept.every)
 
     def roll_back(self, error: DivergedError) -> None:
-        """Go back to the last checkpoint with half the learning rate.
+        """Return to the last checkpoint with half the learning rate.
 
         Raises:
-            DivergedError: that was done too often, or no checkpoint is sound.
+            DivergedError: the maximum number of rollbacks is reached, or no checkpoint has finite weights.
         """
         state, world, folder = self.state, self.strategy.world, self.folder / CHECKPOINTS
         names = [name for name, _ in state.task.named_parameters()]
@@ -191,12 +194,12 @@ class TrainingLoop:
         state.schedule.scale, state.rollbacks = scale, rollbacks
         self.log.metrics.forget(state.step)
         state.task.discard_pending()
-        self.save()  # a run that is killed from here on keeps the lower rate
+        self.save()  # so that a run killed after this point resumes with the lower rate
         logger.warning(f"{error.what}; returning to step {state.step} with {scale:g} times the learning rate")
 
     @contextlib.contextmanager
     def resumable(self) -> Iterator[None]:
-        """Add to an error of writing how the run is resumed."""
+        """Add the command that resumes the run to an output error raised in the block."""
         try:
             yield
         except OutputError as error:

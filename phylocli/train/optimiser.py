@@ -1,4 +1,4 @@
-"""AdamW and its learning rate: a linear rise, then half a cosine."""
+"""AdamW and the learning-rate schedule: linear warm-up, then cosine decay."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from phylocli.config.train import OptimiserConfig
 def make_optimiser(
     parameters: list[nn.Parameter], config: OptimiserConfig, apart: Callable[[nn.Parameter], bool] | None = None
 ) -> torch.optim.Optimizer:
-    """Return AdamW with decay on matrices only: norms, biases and temperatures have nothing to gain from it.
+    """Return AdamW with weight decay on matrices only, not on norms, biases and temperatures.
 
     Args:
-        parameters: those without `requires_grad` are left out.
-        config: `optimiser` of the run.
-        apart: identifies parameters that must not be in the same group as others: there are then four groups, two of each.
+        parameters: the parameters; those without `requires_grad` are ignored.
+        config: the table `optimiser` of the run's configuration.
+        apart: identifies parameters that need their own groups; the optimiser then has four groups instead of two.
     """
     trained = [p for p in parameters if p.requires_grad]
     groups: list[dict[str, Any]] = [
@@ -37,14 +37,14 @@ def make_optimiser(
 
 @dataclass
 class Schedule:
-    """The learning rate: a linear warm-up, then half a cosine.
+    """The learning-rate schedule: linear warm-up, then cosine decay.
 
     Attributes:
-        steps: of the run.
-        learning_rate: the highest rate.
-        warmup: fraction of the steps in which the rate rises.
-        final: fraction of the highest rate that is left at the end.
-        scale: factor of all rates.
+        steps: number of steps of the run.
+        learning_rate: the peak rate.
+        warmup: fraction of the steps used for warm-up.
+        final: the rate of the last step as a fraction of the peak rate.
+        scale: factor applied to all rates.
     """
 
     steps: int

@@ -1,4 +1,4 @@
-"""The run folder: its configuration, whether it is free, and the card of the resulting model."""
+"""The run folder: opening it, comparing its settings, the split, and the model card."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SPLIT = "split.parquet"
 """The split into training and held-out members; see `phylocli.pairs.Split`."""
 
 _NOT_DECISIVE = {"batch.workers", "batch.shard"}
-"""Settings on which the result does not depend: a run may be resumed with others."""
+"""Settings that do not affect the result: a run may be resumed with different values."""
 
 
 def open_run(folder: Path, config: TrainConfig, resume: bool) -> Saved | None:
-    """Return the state to resume from, None for a new run.
+    """Return the checkpoint to resume from, or None for a new run.
 
     Raises:
-        UsageError: the folder is not empty and `resume` is False, or the run in it has other settings.
+        UsageError: the folder is not empty and `resume` is False, or its run has different settings.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", fix="name a folder for the run with -o")
@@ -50,7 +50,7 @@ def open_run(folder: Path, config: TrainConfig, resume: bool) -> Saved | None:
     different = changed(folder, config)
     if different:
         raise UsageError(
-            f"{folder} was started with other settings: {', '.join(different[:6])}",
+            f"{folder} was started with different settings: {', '.join(different[:6])}",
             fix=f"resume with the settings in {folder / CONFIG}, or name another folder with -o",
         )
     state = checkpoints.load_latest(folder / CHECKPOINTS)
@@ -60,7 +60,9 @@ def open_run(folder: Path, config: TrainConfig, resume: bool) -> Saved | None:
 
 
 def changed(folder: Path, config: TrainConfig) -> list[str]:
-    """Return which settings that matter differ from those of the run in a folder, as `name = value in the run`, sorted.
+    """Return the settings that affect the result and differ from those of the run in a folder.
+
+    Each is given as `name = value in the run`, sorted by name.
 
     Raises:
         BadInputError, UsageError: the run's config.toml is damaged.
@@ -80,7 +82,7 @@ def _flat(values: dict[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row]) -> str:
-    """Return the model card: a description of the model, its training data, and its metrics on held-out members."""
+    """Return the model card in Markdown: encoder, recipe, training data, and metrics on held-out members."""
     checked = [row for row in rows if row.get("val_bound") is not None]
     run = config.recipe
     encoder, pooling = model.config.encoder, model.config.pooling
@@ -123,24 +125,26 @@ def save_split(path: Path, split: Split, *, resumed: bool) -> None:
     """Save the split into training and held-out members.
 
     Raises:
-        UsageError: a run that is resumed began with another split.
+        UsageError: a resumed run was started with a different split.
     """
     if resumed and path.is_file() and Split.read(path).digest() != split.digest():
         raise UsageError(
-            f"the run began with another split, {path}", why="a member cannot change sides in mid-run", fix="start a new run"
+            f"the run was started with a different split, {path}",
+            why="members cannot move between training and validation during a run",
+            fix="start a new run",
         )
     split.write(path)
 
 
 def load_task(folder: PathLike, *, trained: bool = True) -> ContrastiveTask:
-    """Return the task of a run folder: the model with head, critic and objective, as its last checkpoint left them.
+    """Return the task of a run: model, head, critic and objective.
 
     Args:
-        folder: folder of a run.
-        trained: False: as the run began.
+        folder: the run folder.
+        trained: whether to load the weights of the last checkpoint; False returns the initial weights.
 
     Raises:
-        BadInputError: no run there, or no checkpoint that can be read.
+        BadInputError: the folder contains no run, or no readable checkpoint.
     """
     path = Path(folder)
     if not (path / CONFIG).is_file():

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: plain data, which `torch.load` reads without running code."""
+"""Types of the contents of a checkpoint: plain data, which `torch.load` reads without running code."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from torch import Tensor
 
 
 class RandomState(TypedDict):
-    """The random state of a process: of the CPU, and of the GPU that it computes on."""
+    """The state of torch's random number generators in a process: the CPU's, and the GPU's if it computes on one."""
 
     random: Tensor
     random_cuda: Tensor | None
 
 
 class Optimiser(TypedDict):
-    """The state of a torch optimiser: moments by the number of the weight, and groups of weights."""
+    """The state dict of a torch optimiser: moments by parameter index, and parameter groups."""
 
     state: dict[int, dict[str, Tensor]]
     param_groups: list[dict[str, Any]]
 
 
 class Weights(TypedDict, total=False):
-    """The large part, which is sent from process to process tensor by tensor; only rank 0 has it."""
+    """The large tensors: loaded by rank 0 only, which sends them to the other processes one at a time."""
 
     task: dict[str, Tensor]
     optimiser: Optimiser
 
 
 class Sampler(TypedDict):
-    """Batches are functions of these two."""
+    """The state of the batch sampler: a batch is a function of the seed and the step."""
 
     seed: int
     next_step: int
 
 
 class Progress(TypedDict, total=False):
-    """How training went so far; see `TrainState`."""
+    """Learning-rate scale, number of rollbacks and best validation metric; see `TrainState`."""
 
     scale: float
     rollbacks: int
@@ -44,14 +44,14 @@ class Progress(TypedDict, total=False):
 
 
 class Executed(TypedDict, total=False):
-    """How steps are computed, where running out of memory has changed it."""
+    """Execution settings, which may have been reduced after running out of memory."""
 
     max_tokens: int
     grad_cache: bool
 
 
 class Saved(Weights, total=False):
-    """The complete state for resuming a run exactly. Earlier versions omitted some parts."""
+    """The complete state for resuming a run exactly. Checkpoints of earlier versions lack some keys."""
 
     step: int
     random: Tensor

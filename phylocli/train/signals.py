@@ -1,4 +1,4 @@
-"""Ending a run on request: the current step is finished, a checkpoint saved, and the command to resume is printed."""
+"""Stopping a run by a signal: the current step is finished, a checkpoint is saved, and the resume command is printed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(PhylocliError):
-    """The run was stopped on request and saved a checkpoint."""
+    """A signal stopped the run, which saved a checkpoint."""
 
     def __init__(self, what: str, why: str | None = None, fix: str | None = None, exit_code: int = EXIT_INTERRUPTED) -> None:
         super().__init__(what, why, fix)
@@ -25,10 +25,13 @@ class Stopped(PhylocliError):
 
 
 class Stop:
-    """The request to stop the run, if there was any.
+    """A signal handler that records a request to stop.
 
     Args:
-        again: a second ^C interrupts at once.
+        again: whether a second ^C interrupts immediately.
+
+    Attributes:
+        signal: the signal received; None before.
     """
 
     def __init__(self, again: bool = True) -> None:
@@ -36,22 +39,22 @@ class Stop:
         self.again = again
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal."""
-        # Batch systems and torchrun pass SIGTERM on to processes that had it already.
+        """Record the signal."""
+        # Only a second ^C interrupts: batch systems and torchrun may send SIGTERM to a process twice.
         if self.signal is not None and self.again and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
 
     def agreed(self, world: World) -> bool:
-        """Return whether any process was asked to stop; all of them call this at the same point."""
+        """Return whether any process received a signal. Collective: all processes must call it."""
         number = int(world.highest(self.signal or 0)[0])
         if number:
             self.signal = signal.Signals(number)
         return number > 0
 
     def as_error(self, folder: Path, step: int, steps: int) -> Stopped:
-        """Return the error that ends the run, after a checkpoint of `step` is saved."""
-        # A batch system that ends a job by SIGTERM should find that all is well.
+        """Return the error that ends the run after the checkpoint of `step` is saved."""
+        # SIGTERM is how batch systems end a job in time; a saved run is then a success.
         code = EXIT_OK if self.signal is signal.SIGTERM else EXIT_INTERRUPTED
         return Stopped(
             f"stopped after step {step} of {steps}; a checkpoint is saved",
@@ -62,12 +65,13 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals(*, again: bool = True) -> Iterator[Stop]:
-    """Let SIGINT, SIGTERM and SIGHUP end the run after the step that is being done.
+    """Handle SIGINT, SIGTERM and SIGHUP within the block by stopping after the current step.
 
-    What is ignored stays ignored: `nohup` protects from SIGHUP, and a shell its background jobs from ^C.
+    Signals that the process ignores stay ignored, such as SIGHUP under `nohup` and SIGINT in a shell's background jobs.
 
     Args:
-        again: a second ^C interrupts at once. Not for torchrun's processes, which get one from the terminal and one from it.
+        again: whether a second ^C interrupts immediately. Must be False under torchrun, whose processes receive ^C twice:
+            from the terminal and from torchrun.
     """
     stop = Stop(again)
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""The state of training: all that changes from step to step, to and from checkpoints."""
+"""The training state, saved to and restored from checkpoints."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from phylocli.train.task import ContrastiveTask
 
 @dataclass
 class TrainState:
-    """All that changes from step to step; the generators of random numbers are torch's own.
+    """Everything that changes from step to step, except the state of torch's random number generators.
 
     Attributes:
-        task: model, head, critic and objective, with momentum encoder, memory banks and averages.
-        optimiser: with its moments.
-        schedule: of the learning rate; its scale is halved at each rollback.
-        step: number of steps done.
+        task: model, head, critic and objective, including momentum encoder, memory banks and running averages.
+        optimiser: the optimiser with its moments.
+        schedule: the learning-rate schedule; its scale is halved at each rollback.
+        step: number of completed steps.
         rollbacks: number of returns to a checkpoint.
-        best: the best validation metric so far, larger is better.
+        best: the best validation metric so far, with its sign chosen so that larger is better.
     """
 
     task: ContrastiveTask
@@ -37,32 +37,32 @@ class TrainState:
     best: float = -math.inf
 
     def capture(self, strategy: Strategy) -> Saved:
-        """Return the complete state for resuming after this step, as plain data; all processes call it together."""
+        """Return the complete state for resuming after this step. Collective: all processes must call it."""
         own = randomness.random_state(self.task.device)
         execution = self.task.execution
         return {
             **own,
             "ranks": strategy.world.collect(own),
             **strategy.state(),
-            "sampler": {"seed": self.task.seed, "next_step": self.step},  # batches are functions of these two
+            "sampler": {"seed": self.task.seed, "next_step": self.step},
             "schedule": asdict(self.schedule),
             "progress": {"scale": self.schedule.scale, "rollbacks": self.rollbacks, "best": self.best},
             "execution": {"max_tokens": execution.max_tokens, "grad_cache": execution.grad_cache},
         }
 
     def restore(self, saved: Saved, strategy: Strategy) -> None:
-        """Restore the state of a checkpoint; all processes call this together.
+        """Restore the state of a checkpoint. Collective: all processes must call it.
 
         Args:
-            saved: as `checkpoints` loads it.
-            strategy: contains the task and the optimiser.
+            saved: a loaded checkpoint.
+            strategy: the strategy that trains `task`.
 
         Raises:
-            BadInputError: it is that of another model.
+            BadInputError: the checkpoint was saved for a different model.
         """
         try:
             strategy.restore(saved)
-            # Earlier versions, with one process, saved its random state directly.
+            # Earlier versions saved the random state of a single process at the top level.
             ranks = saved.get("ranks") or [cast(RandomState, saved)]
             randomness.restore(ranks, strategy.world, self.task.device, self.task.seed, saved["step"])
             progress, execution = saved.get("progress", {}), saved.get("execution", {})
@@ -74,7 +74,7 @@ class TrainState:
             self.step = int(saved["step"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise BadInputError(
-                "the checkpoint does not fit the model",
+                "the checkpoint does not match the model",
                 why=str(error).split("\n", 1)[0],
                 fix="start again with a new run folder",
             ) from error

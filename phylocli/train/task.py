@@ -34,20 +34,20 @@ logger = logging.getLogger(__name__)
 
 
 class ContrastiveTask(Trainable):
-    """Model, head, critic and objective.
+    """Model, projection head, critic and objective.
 
-    A step consists of `forward_views`, the objective on its result, the optimiser's step, and `after_step`. All persistent
-    state (momentum encoder, memory banks, averages, counters) is in the state dict.
+    A training step calls `forward_views`, the objective on its result, the optimiser's step, and `after_step`. All
+    persistent state (momentum encoder, memory banks, running averages, counters) is in the state dict.
 
     Args:
-        config: of the run; its seed is that of the initial weights.
-        execution: how steps are computed; None: as in `config.batch`, by this process only, in float32.
+        config: configuration of the run; `config.seed` seeds the initial weights.
+        execution: execution settings; None uses those of `config.batch`, a single process and float32.
 
     Attributes:
-        requirements: of the objective.
-        head_weights: weight of the loss of each head on residue vectors.
-        momentum_encoder: copies of model and head that follow them as a moving average; None if the objective needs none.
-        execution: how steps are computed.
+        requirements: the inputs that the objective requires.
+        head_weights: weight of the loss of each residue head, by name.
+        momentum_encoder: exponential moving averages of model and head; None if the objective needs none.
+        execution: execution settings.
     """
 
     def __init__(self, config: TrainConfig, execution: Execution | None = None) -> None:
@@ -66,7 +66,7 @@ class ContrastiveTask(Trainable):
         self.head_weights = config.residues.heads
         if encoder.start:
             pooled = self.model.blend(models.load(encoder.start), 1.0)
-            logger.debug(f"the encoder starts as that of {encoder.start}{', and so does its pooling' * pooled}")
+            logger.debug(f"initialised the encoder{' and its pooling' * pooled} from {encoder.start}")
         if batch.activation_checkpointing:
             if not hasattr(self.model.encoder, "activation_checkpointing"):
                 raise UsageError(
@@ -84,8 +84,8 @@ class ContrastiveTask(Trainable):
                     nn.Linear(features, head.hidden), nn.GELU(), nn.Linear(head.hidden, head.dimension)
                 )
             if head.norm:
-                # At first, averages over residues all have nearly the same direction; removing their mean leaves the
-                # differences between sequences and saves the encoder the steps of learning this.
+                # Mean-pooled vectors of an untrained encoder all have nearly the same direction. Centring them exposes the
+                # differences between sequences, which the encoder would otherwise spend many steps on.
                 self.head = nn.Sequential(nn.BatchNorm1d(features, affine=False, momentum=0.05), self.head)
             self.critic = build_critic(config.critic.name, projected, config.critic.parameters)
             self.objective = build_objective(
@@ -101,7 +101,7 @@ class ContrastiveTask(Trainable):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.model.device
 
     def models(self) -> list[Model]:
@@ -110,13 +110,13 @@ class ContrastiveTask(Trainable):
         return [self.model, *slow]
 
     def forward(self, pairs: PairBatch) -> dict[str, Tensor]:
-        """Return the objective's named terms, `loss` among them, for N pairs.
+        """Return the objective's named terms, including `loss`, for N pairs.
 
-        With labelled sequences, `loss` is the weighted sum of the objective's own, `contrastive_loss`, and of those of the
-        heads, `3di_loss` and so on, in nats.
+        With labelled sequences, `loss` is the weighted sum of the objective's loss, `contrastive_loss`, and the losses of
+        the residue heads in nats, such as `3di_loss`.
         """
         a, b, batch = self.forward_views(pairs)
-        # Random numbers of an objective depend only on seed and batch, so that all processes use the same ones.
+        # Every process computes the whole loss, so all must use the same random numbers: seed by run and batch.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(stream(self.seed, pairs.first))
             terms: dict[str, Tensor] = self.objective(a, b, batch)
@@ -128,7 +128,7 @@ class ContrastiveTask(Trainable):
         return {**terms, **own, **{f"{name}_loss": loss.detach() for name, loss in heads.items()}, "loss": total}
 
     def predict_residues(self, labelled: LabelledBatch) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the logits of each head, (T, K), and the targets, (T,) or (T, K), of all T residues of some sequences."""
+        """Return logits, (T, K), and targets, (T,) or (T, K), of each residue head for all T residues of the sequences."""
         encoded = self._encode(labelled.tokens, self.model, keep="residues")
         residues, mask = encoded.of_residues()
         found = {}
@@ -141,7 +141,7 @@ class ContrastiveTask(Trainable):
 
     @torch.no_grad()
     def score_heads(self, labelled: LabelledBatch) -> dict[str, float]:
-        """Return the loss of each head in nats, and its accuracy, as `3di_loss` and `3di_accuracy`."""
+        """Return loss in nats and accuracy of each residue head, under names such as `3di_loss` and `3di_accuracy`."""
         scores: dict[str, float] = {}
         for name, (logits, targets) in self.predict_residues(labelled).items():
             head = find_head(name)
@@ -152,7 +152,7 @@ class ContrastiveTask(Trainable):
         return scores
 
     def forward_views(self, pairs: PairBatch) -> tuple[Tensor, Tensor, Batch]:
-        """Return the inputs of the objective: a and b (N, D), and the batch with all data that it requires."""
+        """Return the inputs of the objective: vectors a and b, (N, D), and a batch with the other data it requires."""
         wanted, batch = self.requirements, self.objective_batch(pairs)
         if wanted.segments:
             batch.segments, batch.present = self._segments(pairs.a, wanted.segments)
@@ -178,19 +178,19 @@ class ContrastiveTask(Trainable):
         return a, after[0] if after else a, batch
 
     def further_views(self, pairs: PairBatch) -> list[list[Tokens]]:
-        """Return the views that are embedded besides the first."""
+        """Return the views that are embedded in addition to the first."""
         every = {"none": [], "first": [], "pair": [pairs.b], "all": [pairs.b, *pairs.more]}
         return every[self.requirements.views]
 
     def segments(self, sequences: list[Tokens], length: int) -> list[list[Tokens]]:
-        """Return the consecutive segments of each sequence.
+        """Return the consecutive segments of `length` residues of each sequence.
 
-        What is left at a sequence's end is dropped; a sequence shorter than a segment is one.
+        A shorter remainder at the end of a sequence is dropped; a sequence shorter than `length` is a single segment.
         """
         return [[s[k * length : (k + 1) * length] for k in range(max(1, len(s) // length))] for s in sequences]
 
     def objective_batch(self, pairs: PairBatch) -> Batch:
-        """Return the data for the objective's mask and weights, on the model's device."""
+        """Return family, clan and distance of each pair, (N,) each, on the model's device."""
         family, clan = torch.from_numpy(pairs.family), torch.from_numpy(pairs.clan)
         if pairs.negatives != "clan":
             clan = torch.full_like(clan, -1)
@@ -201,14 +201,14 @@ class ContrastiveTask(Trainable):
         return Batch(family, clan, distance)
 
     def embed(self, sequences: list[Tokens], model: Model | None = None) -> Tensor:
-        """Return the embeddings of sequences, (N, D) float32, in their order; of the model, or of another one.
+        """Return the embeddings of sequences by `model` (default: the task's), (N, D) float32, in input order.
 
-        They go through the encoder in groups of similar length, so that little is computed on padding.
+        Sequences are encoded in groups of similar length to reduce padding.
         """
         return self._encode(sequences, model or self.model).of_vectors()
 
     def embed_residues(self, sequences: list[Tokens]) -> npt.NDArray[np.float32]:
-        """Return the embeddings of all residues of sequences, (L₁ + L₂ + …, R), one sequence after the other."""
+        """Return the residue embeddings of all sequences, concatenated in input order, (L₁ + L₂ + …, R) float32."""
         residues, mask = self._encode(sequences, self.model, keep="residues").of_residues()
         return residues[mask].float().cpu().numpy()
 
@@ -217,7 +217,7 @@ class ContrastiveTask(Trainable):
         return encode(model, sequences, self.execution, keep=keep, world=world)
 
     def _segments(self, sequences: list[Tokens], length: int) -> tuple[Tensor, Tensor]:
-        """Return the vectors of consecutive segments, (N, T, F), and the mask of existing ones, (N, T)."""
+        """Return the embeddings of consecutive segments, (N, T, F), and the mask of existing segments, (N, T)."""
         cut = self.segments(sequences, length)
         counts = torch.tensor([len(parts) for parts in cut])
         present = (torch.arange(int(counts.max()))[None] < counts[:, None]).to(self.device, non_blocking=True)
@@ -226,7 +226,7 @@ class ContrastiveTask(Trainable):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Update the momentum encoder, and call the objective's `after_step` after a step of the optimiser."""
+        """Update the momentum encoder and call the objective's `after_step`; called after each optimiser step."""
         if self.momentum_encoder is not None:
             assert self.requirements.momentum is not None
             for name, fast in (("model", self.model), ("head", self.head)):
@@ -239,13 +239,13 @@ class ContrastiveTask(Trainable):
             after_step()
 
     def discard_pending(self) -> None:
-        """Discard vectors that a skipped step would have added to memory banks."""
+        """Discard the vectors of a skipped step that are queued for the memory banks."""
         for bank in self._banks():
             bank.discard_pending()
 
     def undo_point(self) -> Callable[[], None]:
-        """Return a function that undoes the forward passes since: random state, and averages of head and objective."""
-        stored = {id(buffer) for bank in self._banks() for buffer in bank.buffers()}  # they change after the step
+        """Return a function that undoes later forward passes: it restores the random state and the running averages."""
+        stored = {id(buffer) for bank in self._banks() for buffer in bank.buffers()}  # updated only by `after_step`
         buffers = [b for part in (self.head, self.objective) for b in part.buffers() if id(b) not in stored]
         before = [b.clone() for b in buffers]
         random = torch.get_rng_state()
@@ -262,10 +262,11 @@ class ContrastiveTask(Trainable):
 
         return undo
 
-    def leaves_weights_out(self, pairs: PairBatch, few: int = 8) -> bool:
-        """Return whether a step may leave weights without a gradient, tried on a few pairs; the task stays as it was.
+    def has_unused_parameters(self, pairs: PairBatch, few: int = 8) -> bool:
+        """Return whether a step may leave some weights without a gradient, tested on the first `few` pairs.
 
-        With segments it depends on the batch, so the answer is yes.
+        The state of the task is unchanged. An objective on segments uses different weights in different batches, so the
+        result is then True.
         """
         if self.requirements.segments:
             return True
@@ -279,7 +280,7 @@ class ContrastiveTask(Trainable):
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Compute with this process only within the block."""
+        """Disable communication with other processes within the block."""
         shared = self.execution
         self.execution = replace(shared, world=ALONE)
         try:

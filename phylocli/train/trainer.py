@@ -2,7 +2,7 @@
 
 A run folder contains config.toml (every setting), metrics.parquet (one row per step), checkpoints/, provenance.json and,
 when the run is complete, model/. Batches are functions of the seed and the step, so a stopped run resumes exactly. This
-module does what happens once per run; the steps are in `phylocli.train.loop`.
+module sets up and completes a run; the training loop is in `phylocli.train.loop`.
 """
 
 from __future__ import annotations
@@ -83,22 +83,22 @@ def train_model(
         inputs: family records with trees (new pairs are sampled at every step), or pairs tables. By default, those of the
             resumed run, or of the run whose config.toml is the recipe.
         output: the run folder.
-        config: every setting; None: those of the recipe `simclr`. On a CPU, the same inputs, configuration and number of
+        config: the configuration; None uses the recipe `simclr`. On a CPU, the same inputs, configuration and number of
             threads give the same model.
         resume: continue from the last checkpoint of `output`, or start if there is none.
-        cache: the folder where compiled families are kept, for later runs; True takes the user's (`$PHYLOCLI_CACHE`), False
-            compiles them for this run only.
-        settings: over the configuration, by dotted names: `{"critic.temperature": 0.05}`.
-        options: fields of `TrainConfig` over the configuration, such as `recipe="moco"`, `steps=1000`, `seed=1`.
+        cache: the folder in which compiled families are kept for later runs; True uses the default cache
+            (`$PHYLOCLI_CACHE`), False compiles them for this run only.
+        settings: settings that override the configuration, by dotted names: `{"critic.temperature": 0.05}`.
+        options: fields of `TrainConfig` that override the configuration, such as `recipe="moco"`, `steps=1000`, `seed=1`.
 
     Returns:
         The model folder, `output/model`.
 
     Raises:
-        UsageError: an unknown recipe, setting or device; a run folder that is not empty; settings that differ on
-            resuming; nothing to resume.
+        UsageError: unknown recipe, setting or device; the run folder is not empty; different settings when resuming; no run
+            to resume.
         InUseError: another process trains in the run folder.
-        BadInputError: inputs without a usable family.
+        BadInputError: the inputs contain no usable family.
         DivergedError: the loss became infinite or NaN, or the encoder collapsed (unless `on_divergence` says otherwise).
         Stopped: interrupted; a checkpoint is saved.
 
@@ -135,7 +135,7 @@ def train_model(
         state = checkpoints.from_main(world, lambda: open_run(folder, config, resume))
         done = state is not None and state["step"] >= config.steps
         if done and world.on_main((folder / MODEL / "config.json").is_file):
-            logger.info(f"{folder} has done all its {config.steps} steps; its model is {folder / MODEL}")
+            logger.info(f"{folder} is complete ({config.steps} steps); the model is in {folder / MODEL}")
             return folder / MODEL
         try:
             return _train(folder, config, state, device, world, cache)
@@ -148,7 +148,7 @@ def train_model(
 
 
 def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch.device, world: World, cache: Cache) -> Path:
-    """Do the run, from a saved state or from the start, and return the model folder; as one of the processes."""
+    """Train from a checkpoint or from the start, as one of the processes of the run, and return the model folder."""
     if world.size > 1 and "-" in config.inputs:
         raise UsageError("several processes cannot read standard input", fix="write the families to a file first")
     batch = config.batch
@@ -161,14 +161,14 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
     final_steps = finalization_steps(config)
     for final in final_steps:
         final.check(task, corpus)
-    # One process counts for all: it takes a second copy of the model, on the host.
+    # Counted by rank 0 only, because it needs a second copy of the model in host memory.
     work = flops.Work(*world.on_main(lambda: astuple(flops.count(task.model)))) if config.log.mfu else None
     strategy = _strategy(task, corpus, config, device)
     _check_contrast(task, corpus)
     if config.compile:
         compile_encoder(task, corpus.batch(0))
     held_out = corpus.validation(config.validation.pairs)
-    _say_what_is_trained(task, corpus, held_out is not None)
+    _log_training_summary(task, corpus, held_out is not None)
 
     if saved is None and world.main:
         import tomli_w
@@ -193,7 +193,7 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
             state.restore(saved, strategy)
             logger.info(f"resuming after step {state.step}")
         elif config.on_divergence == "rollback":
-            loop.save()  # something to go back to
+            loop.save()  # a checkpoint for the first rollback
         while state.step < config.steps:
             try:
                 loop.run()
@@ -202,12 +202,12 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
                     raise
                 loop.roll_back(error)
 
-        # After the last checkpoint: a run that dies in between finds all steps done and writes its model when resumed.
+        # The last checkpoint is already saved, so a run that is killed below writes its model when resumed.
         if config.checkpoints.model == "best" and math.isfinite(state.best):
             best = checkpoints.from_main(world, lambda: checkpoints.load_best(folder / CHECKPOINTS))
             assert best is not None
             strategy.restore_task(best)
-            logger.info(f"the model is that of step {best['step']}, the best by {config.checkpoints.best}")
+            logger.info(f"using the model of step {best['step']}, the best by {config.checkpoints.best}")
         if world.main or task.execution.sharded:
             for final in final_steps:
                 final.fit(task, corpus)
@@ -220,24 +220,24 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
 
 
 def _check_contrast(task: ContrastiveTask, corpus: Corpus) -> None:
-    """Raise a UsageError if the objective contrasts the pairs of a batch, but no two of them may be contrasted."""
+    """Raise a UsageError if the objective needs negatives and the first batch contains none."""
     if task.requirements.negatives and not task.objective_batch(corpus.batch(0)).negatives().any():
         raise UsageError(
-            f"a batch of {corpus.pairs} pairs has no negatives, so there is nothing to learn from",
-            why="pairs of one family or clan are never contrasted with each other",
+            f"a batch of {corpus.pairs} pairs contains no negatives, so the loss is constant",
+            why="pairs of the same family or clan are never contrasted with each other",
             fix="raise batch.pairs (0 chooses it by the number of families), or use an objective without negatives",
         )
 
 
 def _strategy(task: ContrastiveTask, corpus: Corpus, config: TrainConfig, device: torch.device) -> Strategy:
     if not task.execution.sharded:
-        return Strategy(task, config.optimiser, device, lambda: task.leaves_weights_out(corpus.batch(0)))
+        return Strategy(task, config.optimiser, device, lambda: task.has_unused_parameters(corpus.batch(0)))
     from phylocli.train.parallel.fsdp import ShardedStrategy  # sharded tensors take a second to import
 
     return ShardedStrategy(task, config.optimiser, device)
 
 
-def _say_what_is_trained(task: ContrastiveTask, corpus: Corpus, validated: bool) -> None:
+def _log_training_summary(task: ContrastiveTask, corpus: Corpus, validated: bool) -> None:
     families, execution = corpus.families, task.execution
     sequences = sum(f.size for f in families)
     kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}[execution.precision]
@@ -251,8 +251,8 @@ def _say_what_is_trained(task: ContrastiveTask, corpus: Corpus, validated: bool)
     )
     if trained == 0:
         logger.warning(
-            "the model has no trainable weights; only the head is trained, and it is discarded. To train a frozen encoder's "
-            "output, use encoder.parameters.project=128 or encoder.pooling=attention"
+            "the model has no trainable weights: only the projection head is trained, and it is discarded. To train on top "
+            "of a frozen encoder, use encoder.parameters.project=128 or encoder.pooling=attention"
         )
     if not validated:
-        logger.info("no family is large enough to hold out members; there will be no validation")
+        logger.info("no family is large enough to hold out members; validation is disabled")

@@ -23,18 +23,23 @@ from phylocli.train.task import ContrastiveTask
 
 
 def retrieval(x: Tensor, family: Tensor) -> Tensor:
-    """Return the fraction of vectors x (N, D) whose nearest other vector (cosine) is of the same family, codes (N,)."""
+    """Return the fraction of vectors whose nearest neighbour by cosine similarity is in the same family.
+
+    Args:
+        x: vectors, (N, D).
+        family: family codes, (N,).
+    """
     x = F.normalize(x, dim=-1)
     similarity = (x @ x.T).fill_diagonal_(-2)
     return (family[similarity.argmax(1)] == family).double().mean()
 
 
 def flattened(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> tuple[nn.Module, tuple[Tensor, Tensor, Batch]]:
-    """Return a copy of an objective and its inputs where every vector is the average of its kind, in queues too.
+    """Return a copy of an objective and its inputs with every vector, including queued ones, replaced by the mean.
 
     Args:
-        objective: left as it is.
-        a, b, batch: as returned by `ContrastiveTask.forward_views`.
+        objective: the objective; it is not changed.
+        a, b, batch: the result of `ContrastiveTask.forward_views`.
     """
 
     def flat(x: Tensor) -> Tensor:
@@ -53,14 +58,14 @@ def flattened(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> tuple
 
 @torch.no_grad()
 def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Return the objective's terms for a collapsed encoder, whose vectors are all equal.
+    """Return the objective's terms for a collapsed encoder, which maps all sequences to the same vector.
 
-    A loss that is not below this has learned nothing; for InfoNCE it is log K, for SwAV at least the log of the number of
-    prototypes. Weights of the objective are as they are; see `collapsed_loss` for fitted ones.
+    A model whose loss is not below this has learned nothing. The loss is log K for InfoNCE, and at least the log of the
+    number of prototypes for SwAV. The objective's own weights are used unchanged; `collapsed_loss` fits its scalars.
 
     Args:
-        objective: left as it is.
-        a, b, batch: as returned by `ContrastiveTask.forward_views`.
+        objective: the objective; it is not changed.
+        a, b, batch: the result of `ContrastiveTask.forward_views`.
     """
     objective, inputs = flattened(objective, a, b, batch)
     with torch.random.fork_rng(devices=[a.device] if a.device.type == "cuda" else []):
@@ -68,27 +73,27 @@ def collapsed(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch) -> dict[
 
 
 def collapsed_loss(folder: PathLike, corpus: Corpus, step: int) -> float:
-    """Return the least loss of a collapsed encoder on a step's pairs.
+    """Return the minimum loss of a collapsed encoder on the pairs of a step.
 
-    The objective has its initial or its final weights, and its scalars (temperature, bias) are fitted to equal vectors: the
-    sigmoid loss is then that of a constant guess.
+    The minimum is taken over the initial and the final weights of the objective, with its scalars (temperature, bias)
+    fitted to equal vectors. For the sigmoid loss this is the loss of a constant prediction.
 
     Args:
-        folder: folder of a run.
-        corpus: its training data.
-        step: whose pairs, the first is 0.
+        folder: the run folder.
+        corpus: the training data of the run.
+        step: the step, counted from 0.
     """
     pairs = corpus.batch(step)
     first, last = (load_task(folder, trained=trained).eval() for trained in (False, True))
     with torch.no_grad():
         for empty, full in zip(first.buffers(), last.buffers(), strict=True):
-            empty.copy_(full)  # queues, which are empty at first
+            empty.copy_(full)  # initial queues are empty: use the final ones
         represented = [(x.objective, x.forward_views(pairs)) for x in (first, last)]
     return min(_fitted(objective, *them) for objective, them in represented)
 
 
 def _fitted(objective: nn.Module, a: Tensor, b: Tensor, batch: Batch, rounds: int = 400) -> float:
-    """Return the loss of equal vectors after fitting the objective's scalars, by Adam."""
+    """Return the loss of equal vectors after fitting the objective's scalars with Adam."""
     objective, inputs = flattened(objective, a, b, batch)
     state = torch.get_rng_state()
     scalars = [p for p in objective.parameters() if p.ndim == 0]
@@ -109,15 +114,15 @@ def validate(task: ContrastiveTask, pairs: PairBatch) -> dict[str, float]:
     """Evaluate the task on held-out pairs.
 
     Args:
-        task: in evaluation mode while this runs.
+        task: the task; set to evaluation mode during the call.
         pairs: held-out pairs.
 
     Returns:
-        `val_loss`: the objective; `val_collapsed`: the same for equal vectors; `val_bound`: InfoNCE in nats with the run's
+        `val_loss`: the loss; `val_collapsed`: the loss of a collapsed encoder; `val_bound`: InfoNCE in nats with the run's
         critic and all other pairs as negatives, at most `val_ceiling` = log N; `val_accuracy`: fraction of pairs whose
-        partner scores highest among its negatives; and on the embeddings, before the head: `val_retrieval`, `val_alignment`,
-        `val_uniformity`, `val_rank`. With labelled sequences also `val_3di_loss`, `val_3di_accuracy` and so on, of each
-        head.
+        partner scores highest among its negatives; and on the embeddings before the head: `val_retrieval`,
+        `val_alignment`, `val_uniformity`, `val_rank`. With labelled sequences also loss and accuracy of each residue head,
+        such as `val_3di_loss` and `val_3di_accuracy`.
     """
     was_training = task.training
     task.eval()

@@ -56,7 +56,7 @@ def test_named_tasks_alone_are_run_and_a_lonely_number_is_warned_of(phylocli: Ru
         "probe", inputs / "wise.npz", "-l", inputs / "labels.tsv", "--tasks", "retrieval", "--projection", "none",
         "--replicates", 100, "-o", "r",
     )  # fmt: skip
-    assert done.returncode == 0 and b"cannot be interpreted without one" in done.stderr
+    assert done.returncode == 0 and b"no baseline to compare the results with" in done.stderr
     assert set(pl.read_parquet(tmp_path / "r" / "metrics.parquet")["task"]) == {"retrieval"}
 
 

@@ -49,7 +49,7 @@ def test_run_resumes_where_it_stopped_and_is_not_overwritten(phylocli: Run, fami
     assert "--resume" in again.stderr.decode()
     resumed = phylocli("train", "--resume", "-o", "run")
     assert resumed.returncode == 0
-    assert "has done all its 4 steps" in resumed.stderr.decode()
+    assert "is complete (4 steps)" in resumed.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from phylocli.families.find import GROUP_TAG
 from phylocli.families.grouping import Grouping
 from phylocli.families.pool import Pool
 from phylocli.families.prefilter.neighbours import neighbour_graph
-from phylocli.families.residue_assignment import FREE, Ledger
+from phylocli.families.residue_assignment import FREE, ResidueAssignment
 from phylocli.families.searching import Region, Searcher, Settings
 from phylocli.formats import read_families
 from phylocli.formats.sequences.fasta import Sequence
@@ -226,17 +226,17 @@ def test_unknown_engine_and_repeated_ids():
 
 def test_every_seed_is_tried_and_owners_agree_with_members(known):
     pool = Pool(few(known))
-    ledger = Ledger(pool, Settings())
+    assignment = ResidueAssignment(pool, Settings())
     with ThreadPoolExecutor(1) as executor:
-        Grouping(ledger, Searcher(pool, Settings()), neighbour_graph(pool, executor)).run(executor)
-    owner = np.full(len(ledger.owner), FREE)
-    for number, group in ledger.groups.items():
+        Grouping(assignment, Searcher(pool, Settings()), neighbour_graph(pool, executor)).run(executor)
+    owner = np.full(len(assignment.owner), FREE)
+    for number, group in assignment.groups.items():
         for found in group.members:
             base = int(pool.offsets[found.region.sequence])
             owner[base + found.region.start - 1 : base + found.region.end] = number
-    assert ledger.groups
-    assert (owner == ledger.owner).all()
-    assert ledger.free_stretches(0) in ([], [Region(0, 1, int(pool.lengths[0]))]) or len(ledger.groups) > 0
+    assert assignment.groups
+    assert (owner == assignment.owner).all()
+    assert assignment.free_regions(0) in ([], [Region(0, 1, int(pool.lengths[0]))]) or len(assignment.groups) > 0
 
 
 def near_copies(sequences, number, part, seed=3):

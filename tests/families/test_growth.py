@@ -1,6 +1,6 @@
 import numpy as np
 
-from phylocli.families.growth import agreed_stretch
+from phylocli.families.growth import shared_region
 from phylocli.families.searching import Hit, Region, chained
 
 
@@ -10,7 +10,7 @@ def hit(sequence, start, end, first, last, score=10.0):
 
 def agreed(intervals, length, coverage=0.6, shortest=1):
     starts, ends = np.array(intervals).T
-    return agreed_stretch(starts, ends, length, coverage, shortest)
+    return shared_region(starts, ends, length, coverage, shortest)
 
 
 def test_the_whole_query_is_the_stretch_where_hits_cover_it():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from phylocli.families.pool import Pool
 from phylocli.families.prefilter import redundancy
 from phylocli.families.prefilter.redundancy import IDENTITY, LENGTH, representatives
-from phylocli.families.recruitment import followers, star_graph
+from phylocli.families.recruitment import near_duplicates_of, star_graph
 from phylocli.formats.sequences.fasta import Sequence
 
 LETTERS = list("ACDEFGHIKLMNPQRSTVWY")
@@ -100,10 +100,10 @@ def test_star_graph_connects_each_representative_with_its_near_duplicates(picks)
             chosen[i] = pick
     graph = star_graph(chosen).toarray()
     expected = np.zeros_like(graph)
-    for lead, others in followers(chosen).items():
+    for lead, others in near_duplicates_of(chosen).items():
         expected[lead, others] = expected[others, lead] = 1
     assert (graph == expected).all()
     assert (
-        sorted(i for others in followers(chosen).values() for i in others)
+        sorted(i for others in near_duplicates_of(chosen).values() for i in others)
         == np.flatnonzero(chosen != np.arange(len(chosen))).tolist()
     )

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from phylocli.families.grouping import apart
-from phylocli.families.merging import companions, join_pieces
+from phylocli.families.grouping import non_overlapping
+from phylocli.families.merging import adjacent_families, merge_fragments
 from phylocli.families.pool import Pool
 from phylocli.families.profiles import Builders
-from phylocli.families.residue_assignment import FREE, Group, Ledger
+from phylocli.families.residue_assignment import FREE, Group, ResidueAssignment
 from phylocli.families.searching import Hit, Region, Searcher, Settings
 from phylocli.formats import read_families
 from phylocli.formats.sequences.fasta import Sequence
@@ -28,61 +28,61 @@ def hit(sequence, start, end, score=10.0, first=1, last=None):
 
 
 @pytest.fixture
-def ledger():
-    return Ledger(Pool([Sequence("a", "MKV" * 50), Sequence("b", "LIV" * 40)]), Settings())
+def assignment():
+    return ResidueAssignment(Pool([Sequence("a", "MKV" * 50), Sequence("b", "LIV" * 40)]), Settings())
 
 
-def test_family_includes_short_flanks_and_leaves_possible_domains_free(ledger):
-    number = ledger.take(Group(Length(100), [hit(0, 8, 107)]))
-    (member,) = ledger.groups[number].members
+def test_family_includes_short_flanks_and_leaves_possible_domains_free(assignment):
+    number = assignment.take(Group(Length(100), [hit(0, 8, 107)]))
+    (member,) = assignment.groups[number].members
     assert member.region == Region(0, 1, 107)  # 7 residues before it, 43 behind it
-    assert ledger.free_stretches(0) == [Region(0, 108, 150)]
-    assert ledger.free_residues(0) == 43 and ledger.free_residues(1) == 120
+    assert assignment.free_regions(0) == [Region(0, 108, 150)]
+    assert assignment.free_residues(0) == 43 and assignment.free_residues(1) == 120
 
 
-def test_flank_explained_by_missing_profile_positions_is_included(ledger):
-    number = ledger.take(Group(Length(150), [hit(0, 41, 140, first=35, last=134)]))
-    assert ledger.groups[number].members[0].region == Region(0, 1, 150)
+def test_flank_explained_by_missing_profile_positions_is_included(assignment):
+    number = assignment.take(Group(Length(150), [hit(0, 41, 140, first=35, last=134)]))
+    assert assignment.groups[number].members[0].region == Region(0, 1, 150)
 
 
-def test_free_residues_are_those_without_a_family(ledger):
-    number = ledger.take(Group(Length(60), [hit(0, 51, 110)]))
-    assert ledger.free_part(Region(0, 1, 50)) == (Region(0, 1, 50), FREE)
-    assert ledger.free_part(Region(0, 1, 60)) == (Region(0, 1, 50), number)
-    assert ledger.free_part(Region(0, 40, 110)) == (None, number)
-    ledger.dissolve(number)
-    assert (ledger.owner == FREE).all() and not ledger.groups
+def test_free_residues_are_those_without_a_family(assignment):
+    number = assignment.take(Group(Length(60), [hit(0, 51, 110)]))
+    assert assignment.free_part(Region(0, 1, 50)) == (Region(0, 1, 50), FREE)
+    assert assignment.free_part(Region(0, 1, 60)) == (Region(0, 1, 50), number)
+    assert assignment.free_part(Region(0, 40, 110)) == (None, number)
+    assignment.dissolve(number)
+    assert (assignment.owner == FREE).all() and not assignment.groups
 
 
-def test_restore_undoes_dissolve(ledger):
-    number = ledger.take(Group(Length(60), [hit(0, 51, 110), hit(1, 11, 70)]))
-    before = ledger.owner.copy()
-    ledger.restore(number, ledger.dissolve(number))
-    assert (ledger.owner == before).all() and list(ledger.groups) == [number]
+def test_restore_undoes_dissolve(assignment):
+    number = assignment.take(Group(Length(60), [hit(0, 51, 110), hit(1, 11, 70)]))
+    before = assignment.owner.copy()
+    assignment.restore(number, assignment.dissolve(number))
+    assert (assignment.owner == before).all() and list(assignment.groups) == [number]
 
 
-def test_of_overlapping_hits_the_better_keeps_the_overlap(ledger):
-    members, claimed = ledger.sort_out([hit(0, 41, 100, 50.0), hit(0, 1, 50, 40.0), hit(0, 60, 90, 5.0)])
+def test_of_overlapping_hits_the_better_keeps_the_overlap(assignment):
+    members, claimed = assignment.partition([hit(0, 41, 100, 50.0), hit(0, 1, 50, 40.0), hit(0, 60, 90, 5.0)])
     assert [m.region for m in members] == [Region(0, 41, 100), Region(0, 1, 40)]
     assert claimed == {}
 
 
-def test_hits_in_residues_of_a_family_are_claims(ledger):
-    number = ledger.take(Group(Length(100), [hit(0, 1, 100)]))
-    members, claimed = ledger.sort_out([hit(0, 5, 95), hit(1, 1, 100)])
+def test_hits_in_residues_of_a_family_are_claims(assignment):
+    number = assignment.take(Group(Length(100), [hit(0, 1, 100)]))
+    members, claimed = assignment.partition([hit(0, 5, 95), hit(1, 1, 100)])
     assert [m.region.sequence for m in members] == [1]
     assert [h.region.sequence for h in claimed[number]] == [0]
 
 
-def test_added_member_is_equivalent_to_an_initial_one(ledger):
-    number = ledger.take(Group(Length(100), [hit(0, 1, 100)]))
-    ledger.add(number, hit(1, 11, 110))
-    assert [m.region for m in ledger.groups[number].members] == [Region(0, 1, 100), Region(1, 1, 120)]
-    assert (ledger.owners(Region(1, 1, 120)) == number).all()
+def test_added_member_is_equivalent_to_an_initial_one(assignment):
+    number = assignment.take(Group(Length(100), [hit(0, 1, 100)]))
+    assignment.add(number, hit(1, 11, 110))
+    assert [m.region for m in assignment.groups[number].members] == [Region(0, 1, 100), Region(1, 1, 120)]
+    assert (assignment.owners(Region(1, 1, 120)) == number).all()
 
 
-def test_apart_keeps_the_best_of_overlapping_hits():
-    kept = apart([hit(0, 1, 50, 5.0), hit(0, 40, 90, 9.0), hit(0, 91, 120, 1.0), hit(1, 1, 50, 2.0)])
+def test_non_overlapping_keeps_the_best_of_overlapping_hits():
+    kept = non_overlapping([hit(0, 1, 50, 5.0), hit(0, 40, 90, 9.0), hit(0, 91, 120, 1.0), hit(1, 1, 50, 2.0)])
     assert [(h.region.sequence, h.region.start) for h in kept] == [(0, 40), (1, 1), (0, 91)]
 
 
@@ -94,22 +94,22 @@ def side_by_side(number, alone=0):
 
 
 def test_families_that_are_always_adjacent_are_merged_and_others_are_not():
-    ((left, right, together),) = companions(side_by_side(10))
+    ((left, right, together),) = adjacent_families(side_by_side(10))
     assert (left, right, len(together)) == (3, 7, 10)
-    assert companions(side_by_side(10, alone=1))  # ten of eleven
-    assert companions(side_by_side(10, alone=3)) == []
+    assert adjacent_families(side_by_side(10, alone=1))  # ten of eleven
+    assert adjacent_families(side_by_side(10, alone=3)) == []
     far = {1: Group(Length(100), [hit(0, 1, 100)]), 2: Group(Length(100), [hit(0, 400, 499)])}
-    assert companions(far) == []
+    assert adjacent_families(far) == []
 
 
 def cut_in_two(members):
-    """Return a ledger in which each member of an aligned family is in two families, cut at the middle of the alignment."""
+    """Return an assignment with each member of an aligned family split at the middle column between two families."""
     columns = members.match_columns()
     rows = list(members.rows)
     sequences = [Sequence(s.id, s.residues) for s in members.sequences()]
     pool = Pool(sequences)
     index = {name: i for i, ids in enumerate(pool.ids) for name in ids}
-    ledger, builders = Ledger(pool, Settings()), Builders()
+    assignment, builders = ResidueAssignment(pool, Settings()), Builders()
     middle = int(np.flatnonzero(columns)[columns.sum() // 2])
     for low, high in ((0, middle), (middle, len(columns))):
         aligned, hits = [], []
@@ -120,8 +120,8 @@ def cut_in_two(members):
             end = sum(c.isalpha() for c in row[:high])
             aligned.append(text.encode())
             hits.append(Hit(Region(index[s.id], start, end), 50.0, 1e-9, 1, len(text), text.encode()))
-        ledger.take(Group(builders.profile(aligned, fixed=True), hits))
-    return ledger
+        assignment.take(Group(builders.profile(aligned, fixed=True), hits))
+    return assignment
 
 
 @pytest.fixture(scope="module")
@@ -131,21 +131,21 @@ def cyclins(examples):
 
 
 def test_two_halves_of_one_domain_are_joined(cyclins):
-    ledger = cut_in_two(cyclins)
-    assert len(ledger.groups) == 2
+    assignment = cut_in_two(cyclins)
+    assert len(assignment.groups) == 2
     with ThreadPoolExecutor(1) as executor:
-        join_pieces(ledger, Searcher(ledger.pool, Settings()), executor)
-    (group,) = ledger.groups.values()
+        merge_fragments(assignment, Searcher(assignment.pool, Settings()), executor)
+    (group,) = assignment.groups.values()
     assert len(group.members) >= 0.9 * len(cyclins)
     for member in group.members:
-        assert member.region.length >= 0.8 * ledger.pool.lengths[member.region.sequence]
+        assert member.region.length >= 0.8 * assignment.pool.lengths[member.region.sequence]
 
 
 def test_pieces_that_no_profile_finds_together_stay_as_they_are(cyclins):
-    ledger = cut_in_two(cyclins)
-    before = {number: len(group.members) for number, group in ledger.groups.items()}
-    owner = ledger.owner.copy()
+    assignment = cut_in_two(cyclins)
+    before = {number: len(group.members) for number, group in assignment.groups.items()}
+    owner = assignment.owner.copy()
     with ThreadPoolExecutor(1) as executor:
-        join_pieces(ledger, Searcher(ledger.pool, Settings(evalue=1e-300)), executor)
-    assert {number: len(group.members) for number, group in ledger.groups.items()} == before
-    assert (ledger.owner == owner).all()
+        merge_fragments(assignment, Searcher(assignment.pool, Settings(evalue=1e-300)), executor)
+    assert {number: len(group.members) for number, group in assignment.groups.items()} == before
+    assert (assignment.owner == owner).all()

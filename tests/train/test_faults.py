@@ -163,5 +163,5 @@ def test_optimiser_state_must_match_when_resuming(families: Path, tmp_path: Path
     for group in state["optimiser"]["param_groups"]:
         group["params"] = group["params"][:-1]
     torch.save(state, path)
-    with pytest.raises(BadInputError, match="does not fit"):
+    with pytest.raises(BadInputError, match="does not match"):
         train_model([], wrong, device="cpu", resume=True)

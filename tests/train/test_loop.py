@@ -257,7 +257,7 @@ def test_a_resumed_run_keeps_its_split(families: Path, tmp_path: Path) -> None:
     assert saved.digest() == Split.read(split).digest()
     shutil.rmtree(tmp_path / "run" / "model")
     Split.of((f, [("train", f.ids[:-4]), ("validation", f.ids[-4:])]) for f in found).write(split)
-    with pytest.raises(UsageError, match="began with another split"):
+    with pytest.raises(UsageError, match="started with a different split"):
         train_model([families], tmp_path / "run", steps=2, device="cpu", settings=settings, resume=True)
     assert Split.read(tmp_path / "run" / "split.parquet").digest() == saved.digest()
 

@@ -1,1 +1,1 @@
-"""Engines that group sequences, one per file, each with `group(pool, settings, executor) -> list[Group]`."""
+"""Engines that group sequences into families, one per module, each with `group(pool, settings, executor) -> list[Group]`."""

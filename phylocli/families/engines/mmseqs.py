@@ -1,9 +1,9 @@
-"""Clusters of whole sequences by an installed MMseqs2.
+"""Clustering of whole sequences with MMseqs2, which must be installed.
 
-Two levels: groups of near relatives by Linclust (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5), then cascaded
-clustering of their representatives with bidirectional coverage (Steinegger and Söding 2017, doi:10.1038/nbt.3988), so that
-sequences that share only one of their domains are in different clusters. A multi-domain protein is in the family of proteins
-that are similar over the whole length.
+Close homologs are grouped by Linclust (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5). Their representatives
+are then clustered by cascaded clustering with bidirectional coverage (Steinegger and Söding 2017, doi:10.1038/nbt.3988).
+Sequences that share only one of their domains are therefore in different clusters, and the members of a cluster are similar
+over their whole length.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PROGRAM = "mmseqs"
 SENSITIVITY = "5"
 GROUP_IDENTITY = "0.3"
 GROUP_COVERAGE = "0.8"
-# Profiles are built from this many representatives of groups at most: more add time and little information.
+# Maximum number of group representatives per profile; further ones take time and add little information.
 _MOST_SEEDS = 64
 
 
@@ -44,11 +44,11 @@ class Alignment:
     """The local alignment of a member with the representative of its cluster.
 
     Attributes:
-        score: bits.
-        evalue: for a search of the pool.
-        start: first position in the representative, from 0.
-        target_start: first position in the member, from 0.
-        cigar: `M` for aligned residues, `I` for residues of the representative alone, `D` for residues of the member alone.
+        score: score in bits.
+        evalue: E-value for a search of the whole pool.
+        start: first aligned position in the representative, from 0.
+        target_start: first aligned position in the member, from 0.
+        cigar: `M` for aligned residues, `I` for residues of the representative only, `D` for residues of the member only.
     """
 
     score: float
@@ -58,7 +58,12 @@ class Alignment:
     cigar: str
 
     def row(self, text: bytes, length: int) -> bytes:
-        """Return the member's letters at all positions of a representative of this length, `-` where it has none."""
+        """Return the member's aligned letter at each position of a representative of this length, `-` for gaps.
+
+        Args:
+            text: the whole sequence of the member.
+            length: length of the representative.
+        """
         row, here, there = bytearray(b"-" * length), self.start, self.target_start
         for number, operation in re.findall(r"(\d+)([MID])", self.cigar):
             size = int(number)
@@ -75,8 +80,8 @@ class Cluster:
 
     Attributes:
         representative: index in the pool.
-        groups: the members of each group of near relatives, by the group's representative; sorted by index.
-        alignments: of all members, by index.
+        groups: members of each group of close homologs, by the representative of the group; sorted by index.
+        alignments: alignment of each member with the representative, by index.
     """
 
     representative: int
@@ -85,19 +90,19 @@ class Cluster:
 
 
 def describe() -> str:
-    """Return the method and its version, for the notes of a record."""
+    """Return the method with program version and options, for the notes of a record."""
     version = run_program([_program(), "version"]).stdout.strip()
     groups = f"linclust --min-seq-id {GROUP_IDENTITY} -c {GROUP_COVERAGE}"
     return f"MMseqs2 {version or 'of unknown version'} {groups}, cluster -s {SENSITIVITY}"
 
 
 def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
-    """Return the clusters of a pool as families of whole sequences, each with a profile of those that align well.
+    """Return the clusters of a pool as families of whole sequences, each with a profile.
 
-    Scores and E-values are those of MMseqs2's alignment of a member with the representative.
+    The score and E-value of a member are from MMseqs2's alignment of the member with the representative.
 
     Raises:
-        MissingDependencyError: no program `mmseqs` on PATH.
+        MissingDependencyError: the program `mmseqs` is not on PATH.
         PhylocliError: MMseqs2 failed.
     """
     clusters = cluster(pool, settings)
@@ -106,11 +111,11 @@ def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
 
 
 def cluster(pool: Pool, settings: Settings) -> list[Cluster]:
-    """Return the clusters of two or more sequences of a pool, by their representative's index."""
+    """Return the clusters of at least two sequences of a pool, sorted by the index of their representative."""
     with tempfile.TemporaryDirectory(prefix="phylocli-mmseqs-") as name:
         run = _Run(Path(name), settings.threads)
         with (run.folder / "pool.fasta").open("w", encoding="ascii") as stream:
-            # Numbers as names: nothing that the user wrote reaches the program.
+            # Numbers as names, so that no special characters in ids reach the program.
             stream.writelines(f">{i}\n{text}\n" for i, text in enumerate(pool.residues))
         run("createdb", "pool.fasta", "pool", threaded=False)
         run("linclust", "pool", "groups", "tmp", "--min-seq-id", GROUP_IDENTITY, "-c", GROUP_COVERAGE)
@@ -134,7 +139,7 @@ def cluster(pool: Pool, settings: Settings) -> list[Cluster]:
 
 @dataclass
 class _Run:
-    """MMseqs2 in a folder of its own."""
+    """Runs MMseqs2 commands in a temporary folder."""
 
     folder: Path
     threads: int
@@ -143,7 +148,7 @@ class _Run:
         """Run a command of the program.
 
         Raises:
-            PhylocliError: it failed.
+            PhylocliError: the command failed.
         """
         command = [_program(), *words, "-v", "1", *(["--threads", str(self.threads)] if threaded else [])]
         logger.debug(f"running {' '.join(command)}")
@@ -157,12 +162,12 @@ class _Run:
             )
 
     def clusters(self, database: str) -> Iterator[list[str]]:
-        """Yield (representative, member) of a database of clusters of the pool."""
+        """Yield representative and member for each row of a cluster database."""
         self("createtsv", "pool", "pool", database, f"{database}.tsv")
         yield from self._lines(database)
 
     def alignments(self, database: str, columns: str) -> Iterator[list[str]]:
-        """Yield these columns of each alignment of a database, see `mmseqs convertalis`."""
+        """Yield the given columns of `mmseqs convertalis` for each alignment of a database."""
         self("convertalis", "pool", "pool", database, f"{database}.tsv", "--format-output", columns)
         yield from self._lines(database)
 
@@ -173,7 +178,7 @@ class _Run:
 
 
 def _indices(fields: list[str]) -> tuple[int, int]:
-    """Return the indices in the pool of the two sequences of a line."""
+    """Return the pool indices of the two sequences of a row."""
     return int(fields[0]), int(fields[1])
 
 
@@ -188,7 +193,7 @@ def _program() -> str:
 
 
 def _profiled(pool: Pool, builders: Builders, coverage: float, cluster: Cluster) -> Group:
-    """Return a cluster with a profile of those representatives of its groups that align well with its own."""
+    """Return a cluster as a group, with a profile of those group representatives that cover enough of its representative."""
     head = cluster.representative
     length = int(pool.lengths[head])
     heads = sorted(cluster.groups)

@@ -1,1 +1,1 @@
-"""Which sequences may be homologous at all, found by spaced words before any profile is built."""
+"""Prefilter for candidate pairs of homologous sequences by spaced seeds."""

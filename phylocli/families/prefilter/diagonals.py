@@ -1,4 +1,4 @@
-"""Pairs of sequences compared along one diagonal, without gaps, all pairs at once and memory bounded."""
+"""Ungapped comparison of pairs of sequences along one diagonal, vectorised over pairs with bounded memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Indices = npt.NDArray[np.int64]
 
 
 def blosum_order(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return ASCII letters as indices in the order of BLOSUM62; other letters are `X`."""
+    """Convert ASCII letters to indices of BLOSUM62; letters that are not in the matrix become `X`."""
     return _ORDER[text]
 
 
 def _along(
     letters: npt.NDArray[np.uint8], offsets: Indices, query: Indices, target: Indices, diagonal: Indices
 ) -> Iterator[tuple[slice, Indices, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
-    """Yield batches of pairs: their indices, lengths of their diagonals, and the letters of both sequences on them."""
+    """Yield batches of pairs: their indices, the lengths of their diagonals, and both sequences' letters along these."""
     from_query = np.maximum(diagonal, 0)
     from_target = from_query - diagonal
     lengths = np.diff(offsets)
@@ -47,22 +47,22 @@ def _along(
 def ungapped_scores(
     letters: npt.NDArray[np.uint8], offsets: Indices, query: Indices, target: Indices, diagonal: Indices
 ) -> npt.NDArray[np.int64]:
-    """Return the score of the best stretch without gaps of pairs of sequences, each on one diagonal.
+    """Return the score of the best ungapped local alignment of each pair of sequences on one diagonal.
 
     Args:
         letters: all sequences concatenated, as returned by `blosum_order`.
-        offsets: start of each sequence, and end of the last.
-        query: indices of sequences, shape (pairs,).
-        target: likewise.
-        diagonal: place in the query less place in the target, shape (pairs,).
+        offsets: start of each sequence, and end of the last, shape (n + 1,).
+        query: index of the first sequence of each pair, shape (pairs,).
+        target: index of the second sequence of each pair, shape (pairs,).
+        diagonal: position in the query minus position in the target, shape (pairs,).
 
     Returns:
         Scores in half bits, shape (pairs,), at least 0.
     """
     scores = np.zeros(len(query), dtype=np.int64)
     for part, length, a, b in _along(letters, offsets, query, target, diagonal):
-        # Kadane's algorithm for all pairs at once: cumulative sum minus its running minimum. A drop larger than any sum
-        # between pairs restarts the minimum for each.
+        # Kadane's algorithm, vectorised over pairs: cumulative sum minus its running minimum. Subtracting more than any sum
+        # at the start of each pair restarts the running minimum there.
         total = np.cumsum(_SCORES[a, b], dtype=np.int64)
         drop = np.repeat(np.arange(len(length)), length) * (16 * (len(total) + 1))
         ahead = np.concatenate(([0], total[:-1])) - drop
@@ -77,9 +77,9 @@ def ungapped_scores(
 def identities(
     letters: npt.NDArray[np.uint8], offsets: Indices, query: Indices, target: Indices, diagonal: Indices
 ) -> npt.NDArray[np.int64]:
-    """Return the number of identical residues of pairs of sequences, each on one diagonal, shape (pairs,).
+    """Return the number of identical residues of each pair of sequences on one diagonal, shape (pairs,).
 
-    The arguments are those of `ungapped_scores`; any letters do.
+    For the arguments see `ungapped_scores`; `letters` may use any encoding.
     """
     found = np.zeros(len(query), dtype=np.int64)
     for part, length, a, b in _along(letters, offsets, query, target, diagonal):

@@ -1,9 +1,9 @@
-"""Which sequences may be homologous at all: pairs that share spaced words of a reduced alphabet on nearby diagonals.
+"""Candidate pairs of homologs: sequences that share spaced words of a reduced alphabet on nearby diagonals.
 
-Comparing all sequences by profile takes hours, this takes seconds. Every candidate pair is later evaluated by HMMER, so the
-prefilter determines which pairs are compared, never the families.
+Comparing all pairs of sequences by profile search would take hours, the prefilter takes seconds. HMMER evaluates every
+candidate pair later, so false candidates cost time but do not affect the families.
 
-Two words within a band of diagonals are required, as in BLAST's two-hit rule (Altschul et al. 1997,
+Several words within a band of diagonals are required, similar to BLAST's two-hit rule (Altschul et al. 1997,
 doi:10.1093/nar/25.17.3389). Words are longer for larger inputs, so that the number of chance matches per residue, and hence
 the time per residue, is constant.
 """
@@ -22,9 +22,9 @@ from phylocli.families.pool import Pool
 from phylocli.families.prefilter.diagonals import blosum_order, ungapped_scores
 from phylocli.families.prefilter.spaced_seeds import blocks, reduced_letters, word_codes
 
-# 1 / sum of squared class frequencies in proteins: factor per letter by which chance matches decrease.
+# Effective alphabet size (1 / sum of squared class frequencies in proteins): a letter reduces chance matches by this factor.
 EFFECTIVE_LETTERS = 6.2
-# Accepted number of chance matches per word.
+# Expected number of chance matches per word.
 CHANCE_MATCHES = 5.0
 
 PATTERNS: dict[int, tuple[str, ...]] = {
@@ -39,11 +39,11 @@ PATTERNS: dict[int, tuple[str, ...]] = {
 
 BAND = 16
 MIN_WORDS = 3
-# Score of the best stretch without gaps on the diagonal with most words, BLOSUM62 in half bits.
+# Minimum ungapped score on the diagonal with most words, BLOSUM62 in half bits.
 MIN_SCORE = 30
 MAX_NEIGHBOURS = 200
-# Of a word that occurs more often than this, each sequence is matched with the first, longest ones only: linear, not
-# quadratic, in the size of a family (as in Linclust, Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5).
+# Maximum number of occurrences of a word that are matched, those in the longest sequences first. The time is then linear
+# instead of quadratic in the size of a family (as in Linclust, Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5).
 MAX_OCCURRENCES = 200
 _NO_TEXT = np.zeros(0, dtype=np.uint8)
 _ENTRIES_AT_ONCE = 400_000
@@ -51,12 +51,12 @@ _ENTRIES_AT_ONCE = 400_000
 
 @dataclass
 class _Index:
-    """The words of one pattern, 9 bytes per residue.
+    """An index of the words of one pattern; it takes 9 bytes per residue.
 
     Attributes:
-        positions: where words are, sorted by word, shape (words,).
-        start: for each position of the text, the start of its word's list, shape (residues,).
-        size: for each position, the number of entries of that list to use, 0 if there is no word, shape (residues,).
+        positions: positions of all words in the text, sorted by word, shape (words,).
+        start: start of the word's entries in `positions`, for each position of the text, shape (residues,).
+        size: number of these entries to use, 0 if there is no word, for each position of the text, shape (residues,).
     """
 
     positions: npt.NDArray[np.int32]
@@ -65,7 +65,7 @@ class _Index:
 
 
 def word_weight(residues: int) -> int:
-    """Return the number of letters of a word, for an input with this many residues."""
+    """Return the word weight (number of letters) for an input with this many residues."""
     wanted = np.log(max(residues, 1) / CHANCE_MATCHES) / np.log(EFFECTIVE_LETTERS)
     return int(np.clip(np.ceil(wanted), min(PATTERNS), max(PATTERNS)))
 
@@ -86,16 +86,16 @@ def _index(reduced: npt.NDArray[np.uint8], owner: npt.NDArray[np.int32], pattern
 
 
 def neighbour_graph(pool: Pool, executor: Executor, chosen: npt.NDArray[np.int64] | None = None) -> csr_array:
-    """Return which pairs of sequences are worth a search.
+    """Return the graph of candidate pairs.
 
     Args:
         pool: the sequences.
-        executor: runs blocks of sequences side by side.
+        executor: runs blocks of sequences in parallel.
         chosen: indices of the sequences to compare, ascending; all by default.
 
     Returns:
-        Symmetric matrix over the whole pool, shape (n, n), without a diagonal; values are the numbers of words shared in the
-        best band. Each sequence names at most `MAX_NEIGHBOURS`, and may be named by any number of others.
+        Symmetric matrix over the whole pool with zero diagonal, shape (n, n); values are the numbers of shared words in the
+        best band. Each sequence contributes at most `MAX_NEIGHBOURS` pairs, but may occur in any number of pairs of others.
     """
     n = len(pool)
     chosen = np.arange(n) if chosen is None else chosen
@@ -106,7 +106,7 @@ def neighbour_graph(pool: Pool, executor: Executor, chosen: npt.NDArray[np.int64
     local -= np.repeat(offsets[:-1].astype(np.int32), lengths)
     text = np.concatenate([_NO_TEXT, *(pool.text_of(i) for i in chosen.tolist())])
     letters, reduced = blosum_order(text), reduced_letters(text)
-    # One at a time: sorting takes most memory.
+    # One index at a time, because sorting dominates memory.
     indices = [_index(reduced, owner, pattern) for pattern in PATTERNS[word_weight(len(reduced))]]
     del reduced, text
     work = np.zeros(len(owner), dtype=np.int32)
@@ -143,7 +143,7 @@ def _matches(
     letters: npt.NDArray[np.uint8],
     offsets: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Return (query, target, words in the best band) of a block of sequences, the best `MAX_NEIGHBOURS` of each query."""
+    """Return query, target and number of words in the best band for the best `MAX_NEIGHBOURS` targets of each query."""
     n = len(offsets) - 1
     longest = int(np.diff(offsets).max())
     width = 2 * (longest // BAND + 1) * BAND + BAND
@@ -166,7 +166,7 @@ def _matches(
     if len(key) == 0:
         return empty, empty, empty
     key.sort()
-    # From words to diagonals, to bands with the number of words and the diagonal that has most, to pairs with the best band.
+    # Count words per diagonal and per band (with the diagonal that has most words), and select the best band of each pair.
     diagonals, words = _runs(key)
     heads, bands = _heads(diagonals // BAND)
     richest = np.maximum.reduceat(words * BAND + diagonals % BAND, heads) % BAND
@@ -183,19 +183,19 @@ def _matches(
     query, target, best = query[alike], target[alike], best[alike]
     order = np.lexsort((target, -best, query))
     query, target, best = query[order], target[order], best[order]
-    # The place of each among the targets of its query.
+    # Keep the first MAX_NEIGHBOURS targets of each query.
     starts = np.searchsorted(query, query, side="left")
     top = np.arange(len(query)) - starts < MAX_NEIGHBOURS
     return query[top].astype(np.int32), target[top].astype(np.int32), best[top].astype(np.int32)
 
 
 def _heads(key: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return where each run of equal values starts, and its value."""
+    """Return start and value of each run of equal values."""
     heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
     return heads, key[heads]
 
 
 def _runs(key: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the values of runs of equal values, and their lengths."""
+    """Return value and length of each run of equal values."""
     heads, values = _heads(key)
     return values, np.diff(np.append(heads, len(key)))

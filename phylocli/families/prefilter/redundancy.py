@@ -1,8 +1,8 @@
-"""Near-duplicates of longer sequences: families are grown without them, and have them back at the end.
+"""Near-duplicates of longer sequences, which are excluded from growing families and added at the end.
 
-As in Linclust (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5), in time linear in the input: each sequence is
-represented by a few of its words, those with the lowest hashes. Sequences of similar length that share a word are compared
-with the longest of them, and excluded if that one represents them.
+The method follows Linclust (Steinegger and Söding 2018, doi:10.1038/s41467-018-04964-5) and takes linear time: the words
+with the lowest hashes are selected from each sequence, and sequences of similar length that share a selected word are
+compared with the longest of them.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from phylocli.families.pool import Pool
 from phylocli.families.prefilter.diagonals import Indices, identities
 from phylocli.families.prefilter.spaced_seeds import blocks, reduced_letters, word_codes
 
-# Residues that a sequence has in common with its representative, on one diagonal, as a part of the longer of the two.
+# Minimum identity of a sequence to its representative: identical residues on one diagonal divided by the greater length.
 IDENTITY = 0.5
-# Minimum length of a sequence relative to its representative. Fragments are not excluded: a domain that occurs on its own
-# shows the domain boundaries.
+# Minimum length of a sequence relative to its representative. Fragments are not excluded, because domains that occur on
+# their own show the domain boundaries.
 LENGTH = 0.8
 _PATTERN = "111111111111"
 _WORDS = 20
 _RESIDUES_AT_ONCE = 1_000_000
-# Odd, so that the product is a permutation of 64-bit numbers (Knuth's multiplicative hashing). The second pass compares the
-# rest of the first by other words.
+# Odd, so that the product is a permutation of 64-bit numbers (Knuth's multiplicative hashing). The second pass selects other
+# words of the sequences that remain after the first.
 _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)
 
 
 def representatives(pool: Pool, identity: float = IDENTITY) -> Indices:
-    """Return the index of the sequence that represents each sequence of a pool, itself for most, shape (n,).
+    """Return the index of the representative of each sequence of a pool, shape (n,); most sequences represent themselves.
 
-    A representative is at least as long as the sequences that it represents, and at most 1 / `LENGTH` times as long; it
-    represents itself, and shares at least `identity` of its residues with them, on one diagonal.
+    A representative represents itself. It is at least as long as the sequences that it represents, at most 1 / `LENGTH`
+    times as long, and at least the fraction `identity` of its residues are identical to theirs on one diagonal.
     """
     chosen = np.arange(len(pool))
     text = pool.text()
@@ -40,7 +40,7 @@ def representatives(pool: Pool, identity: float = IDENTITY) -> Indices:
     for multiplier in _MULTIPLIERS:
         standing = np.flatnonzero(chosen == np.arange(len(pool)))
         words = _words(pool, reduced, standing, np.uint64(multiplier))
-        # In two ways, so that no two similar lengths fall apart in both.
+        # Two shifted sets of length classes, so that any two similar lengths are in the same class of one of them.
         width = -np.log(LENGTH)
         for shift in (0.0, 0.5):
             classes = np.floor(np.log(np.maximum(pool.lengths, 1)) / width + shift).astype(np.int64)
@@ -48,7 +48,7 @@ def representatives(pool: Pool, identity: float = IDENTITY) -> Indices:
             long_enough = pool.lengths[target] >= LENGTH * pool.lengths[query]
             query, target, diagonal = query[long_enough], target[long_enough], diagonal[long_enough]
             alike = identities(text, pool.offsets, query, target, diagonal) >= identity * pool.lengths[query]
-            # Ascending by target, so that whether its query is left out is known by then.
+            # In ascending order, so that it is known whether the longer sequence is itself excluded.
             for longer, shorter in zip(query[alike].tolist(), target[alike].tolist(), strict=True):
                 if chosen[longer] == longer and chosen[shorter] == shorter and shorter not in leads:
                     chosen[shorter] = longer
@@ -59,7 +59,7 @@ def representatives(pool: Pool, identity: float = IDENTITY) -> Indices:
 def _words(
     pool: Pool, reduced: npt.NDArray[np.uint8], standing: Indices, multiplier: np.uint64
 ) -> tuple[npt.NDArray[np.uint64], Indices, Indices]:
-    """Return the words that sequences are known by: their hashes, the sequences, and the places in these."""
+    """Return the selected words: their hashes, the indices of their sequences, and their positions in these."""
     hashes, sequences, places = [], [], []
     for low, high in blocks(pool.lengths[standing], _RESIDUES_AT_ONCE):
         block = standing[low:high]
@@ -82,7 +82,7 @@ def _words(
 
 
 def _pairs(words: tuple[npt.NDArray[np.uint64], Indices, Indices], classes: Indices) -> tuple[Indices, Indices, Indices]:
-    """Return each sequence with the longest that shares a word and a length class: (longest, other, diagonal), unique."""
+    """Return unique triples (longest, other, diagonal) of sequences that share a word and a length class."""
     mixed, sequence, place = words
     order = np.lexsort((place, sequence, classes[sequence], mixed))
     mixed, sequence, place = mixed[order], sequence[order], place[order]

@@ -1,7 +1,7 @@
-"""Spaced words of a reduced alphabet.
+"""Spaced words of a reduced amino-acid alphabet.
 
-Letters are reduced to the ten classes of Murphy, Wallqvist and Levy (2000), doi:10.1093/protein/13.3.149, and words are
-spaced, as Ma, Tromp and Li (2002) found to be more sensitive, doi:10.1093/bioinformatics/18.3.440.
+Letters are reduced to the ten classes of Murphy, Wallqvist and Levy (2000), doi:10.1093/protein/13.3.149. Spaced words are
+more sensitive than contiguous ones (Ma, Tromp and Li 2002, doi:10.1093/bioinformatics/18.3.440).
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _TABLE = _table()
 
 
 def reduced_letters(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the classes of ASCII letters, in the text's shape; 255 for letters without a class, such as X."""
+    """Return the classes of ASCII letters, in the shape of `text`; 255 for letters without a class, such as X."""
     return _TABLE[text]
 
 
 def word_codes(
     reduced: npt.NDArray[np.uint8], owner: npt.NDArray[np.int32], pattern: str
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
-    """Return the words of a text that are within one sequence and are not low-complexity, which would be uninformative.
+    """Return the words of concatenated sequences, except low-complexity words and words across sequence boundaries.
 
     Args:
         reduced: classes of the letters, shape (residues,).
-        owner: the sequence of each, shape (residues,).
-        pattern: of a word, `1` for positions that count.
+        owner: index of the sequence of each letter, shape (residues,).
+        pattern: the spaced seed, with `1` at positions that are compared.
 
     Returns:
-        Start positions of the words, ascending, and their codes: numbers below 10 to the power of the word's weight, in 32
-        bits if possible, since memory limits the number of sequences.
+        Start positions of the words, ascending, and their codes, from 0 to below 10 to the power of the weight; as uint32 if
+        possible, to save memory.
     """
     places = [i for i, mark in enumerate(pattern) if mark == "1"]
     count = max(len(reduced) - len(pattern) + 1, 0)
@@ -68,7 +68,7 @@ def word_codes(
 
 
 def blocks(work: npt.NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of sequences whose work together is `most` at most; that of a single sequence may be more."""
+    """Yield ranges of sequences with a total work of at most `most`, except for single sequences that exceed it."""
     first, total = 0, 0
     for i, amount in enumerate(work.tolist()):
         if total + amount > most and i > first:

@@ -1,11 +1,11 @@
-"""Evaluations by name, one file each, read from a folder that the user has: `phylocli probe --benchmark NAME --data DIR`.
+"""Benchmarks, one per module, read from the user's folder: `phylocli probe --benchmark NAME --data DIR`.
 
-A benchmark has
+A benchmark module has
 
-- `PARTS`: the parts that can be scored, the default first; test parts come last, since nothing may be chosen on them;
-- `load(folder, part) -> Benchmark`: the items with their labels and sequences, and how they are judged.
+- `PARTS`: the parts that can be scored, the default first and test parts last;
+- `load(folder, part) -> Benchmark`: reads the items with labels and sequences.
 
-Files are found by name anywhere below the folder, compressed or not. Formats that only unpickling could read are not read.
+Files are found by name anywhere below the folder, compressed or not. Pickled files are not read, because they can run code.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ def benchmark_names() -> list[str]:
 
 
 def load_benchmark(name: str, folder: Path, part: str | None = None) -> Benchmark:
-    """Return a benchmark read from a folder.
+    """Read a benchmark from a folder.
 
     Args:
-        name: of `benchmark_names()`.
-        folder: the folder of its files, at any depth.
-        part: the part to score; None takes the default, which is a test part only if there is no other.
+        name: name of the benchmark, see `benchmark_names`.
+        folder: the folder that contains its files, at any depth.
+        part: the part to score; None uses the default, which is a test part only if there is no other.
 
     Raises:
-        UsageError: an unknown benchmark or part, or missing files.
-        BadInputError: files with unexpected content.
+        UsageError: unknown benchmark or part, or missing files.
+        BadInputError: a file has unexpected content.
     """
     module = BENCHMARKS.load(name)
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder", fix="name the folder of the benchmark's files with --data")
+        raise UsageError(f"{folder} is not a folder", fix="give the folder of the benchmark's files with --data")
     if part is not None and part not in module.PARTS:
         raise UsageError(f"{name} has no part {part!r}", fix=f"its parts are {', '.join(module.PARTS)}")
     found: Benchmark = module.load(folder, part or module.PARTS[0])

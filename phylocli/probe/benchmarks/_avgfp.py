@@ -18,7 +18,7 @@ def read_avgfp(folder: Path) -> tuple[str, pl.DataFrame]:
     """Read `avgfp.tsv` (`variant`, such as `A108D,N144D`; `score`) and `avgfp_wildtype.json`.
 
     Returns:
-        The wild type's sequence, and one row a variant without stop codons: `variant`, `score`, `sequence`.
+        The sequence of the wild type, and one row per variant without stop codons: `variant`, `score`, `sequence`.
     """
     import polars as pl
 
@@ -41,17 +41,23 @@ def read_avgfp(folder: Path) -> tuple[str, pl.DataFrame]:
 
 
 def mutate(sequence: str, variant: str, offset: int, name: str) -> str:
-    """Return a sequence with mutations such as `A108D,N144D`; position p is letter p − `offset` of the sequence, from 0.
+    """Apply the mutations of a variant, such as `A108D,N144D`, to a sequence.
+
+    Args:
+        sequence: the wild type.
+        variant: mutations, separated by commas.
+        offset: number of the first residue of the sequence.
+        name: name of the file, for messages.
 
     Raises:
-        BadInputError: the sequence has another residue at a position.
+        BadInputError: the wild type has a different residue at a position.
     """
     letters = list(sequence)
     for word in variant.split(","):
         at = int(word[1:-1]) - offset
         if not 0 <= at < len(letters) or letters[at] != word[0]:
             raise BadInputError(
-                f"{name}: {word} does not fit the wild type", why="another residue is at that position", fix=PUBLISHED
+                f"{name}: {word} does not match the wild type", why="it has another residue at this position", fix=PUBLISHED
             )
         letters[at] = word[-1]
     return "".join(letters)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Benchmark:
-    """Items and how they are judged.
+    """The items of a benchmark, and the probes to run.
 
     Attributes:
-        frame: columns `id`, `sequence`, labels, maybe `split`.
+        frame: columns `id`, `sequence`, label columns, and optionally `split`.
         tasks: probes to run.
-        columns: label columns that are judged.
-        source: the files' names, for messages.
+        columns: label columns to evaluate.
+        source: names of the files, for messages.
         resample_by: column whose classes the bootstrap resamples.
         trees: families with trees.
         published: published results for comparison, as a sentence; empty if there are none for this part.

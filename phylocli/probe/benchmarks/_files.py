@@ -17,10 +17,10 @@ PUBLISHED = "use the files as they were published; docs/probe.md has their sourc
 
 
 def find(folder: Path, *patterns: str) -> Path:
-    """Return the first file below the folder that one of the patterns names, earlier patterns first.
+    """Return the first file below the folder that matches a pattern, trying the patterns in order.
 
     Raises:
-        UsageError: none of them is there.
+        UsageError: no file matches.
     """
     found = find_any(folder, *patterns)
     if found is not None:
@@ -28,12 +28,12 @@ def find(folder: Path, *patterns: str) -> Path:
     raise UsageError(
         f"{folder} contains none of this benchmark's files",
         why=f"looked for {', '.join(patterns)}, at any depth",
-        fix="see docs/probe.md for their sources, and name their folder with --data",
+        fix="see docs/probe.md for their sources, and give their folder with --data",
     )
 
 
 def find_any(folder: Path, *patterns: str) -> Path | None:
-    """Return the first file below the folder that one of the patterns names, earlier patterns first; None without any."""
+    """Return the first file below the folder that matches a pattern, trying the patterns in order; None if no file does."""
     for pattern in patterns:
         found = sorted(p for p in folder.rglob(pattern) if p.is_file())
         if found:
@@ -42,10 +42,10 @@ def find_any(folder: Path, *patterns: str) -> Path | None:
 
 
 def read(path: Path, *needed: str) -> pl.DataFrame:
-    """Return a table with at least these columns.
+    """Read a table and check that it has these columns.
 
     Raises:
-        BadInputError: no table, or a column is missing.
+        BadInputError: the file is not a table, or a column is missing.
     """
     frame = read_table(path)
     missing = [column for column in needed if column not in frame.columns]
@@ -59,10 +59,10 @@ def read(path: Path, *needed: str) -> pl.DataFrame:
 
 
 def read_json(path: Path, *needed: str) -> list[dict[str, Any]]:
-    """Return the records of a file with one JSON list, each with at least these fields.
+    """Read a JSON list of records and check that each has these fields.
 
     Raises:
-        BadInputError: no such list, or a field is missing.
+        BadInputError: the file is not a JSON list of records, or a field is missing.
     """
     with open_input(path) as stream:
         try:
@@ -79,12 +79,12 @@ def read_json(path: Path, *needed: str) -> list[dict[str, Any]]:
 
 
 def is_json(path: Path) -> bool:
-    """Return whether a file is JSON by its name, compressed or not."""
+    """Return whether the name of a file has the suffix of JSON, compressed or not."""
     return ".json" in path.suffixes[-2:]
 
 
 def with_ids(frame: pl.DataFrame, prefix: str) -> pl.DataFrame:
-    """Return the frame with a column `id`: its own, or the prefix and the row's number from 1."""
+    """Return the frame with a column `id`, which is added as prefix and row number from 1 if it is missing."""
     import polars as pl
 
     if "id" in frame.columns:

@@ -12,14 +12,14 @@ from phylocli.probe.benchmarks._contract import Benchmark
 from phylocli.probe.benchmarks._files import PUBLISHED, find, read, with_ids
 
 SPLITS = ("low_vs_high", "one_vs_rest", "two_vs_rest", "three_vs_rest", "sampled")
-"""FLIP's splits of the GB1 landscape; its own files are one CSV a split."""
+"""FLIP's splits of the GB1 landscape; FLIP distributes one CSV per split."""
 
 PARTS = (*(f"{split}:valid" for split in SPLITS), *SPLITS)
-"""A split's validation part, or, by the split's plain name, its test part."""
+"""The validation part of each split, and its test part, which has the plain name of the split."""
 
 
 def load(folder: Path, part: str) -> Benchmark:
-    """Read `flip_gb1.tsv` (a column a split), or FLIP's `<split>.csv` (`sequence`, `target`, `set`, `validation`)."""
+    """Read `flip_gb1.tsv` (one column per split), or FLIP's `<split>.csv` (`sequence`, `target`, `set`, `validation`)."""
     import polars as pl
 
     split, _, scored = part.partition(":")

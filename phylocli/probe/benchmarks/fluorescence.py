@@ -8,7 +8,7 @@ from phylocli.probe.benchmarks._avgfp import read_avgfp
 from phylocli.probe.benchmarks._contract import Benchmark
 
 PARTS = ("sample", "all")
-"""The default is a sample of 5,000 variants: enough for the second digit."""
+"""The default is a sample of 5,000 variants, which gives the correlation to two digits."""
 
 SAMPLE = 5_000
 

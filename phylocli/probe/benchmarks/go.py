@@ -1,4 +1,4 @@
-"""Molecular functions of proteins as GO terms, several each, from a table with splits."""
+"""Molecular function of proteins as GO terms (multilabel), from a table with splits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PARTS = ("valid", "test")
 
 
 def load(folder: Path, part: str) -> Benchmark:
-    """Read `go_mf.tsv`: `accession`, `split`, `go_mf_terms` (GO identifiers with commas between them), `sequence`."""
+    """Read `go_mf.tsv`: `accession`, `split`, `go_mf_terms` (GO identifiers separated by commas), `sequence`."""
     import polars as pl
 
     path = find(folder, "go_mf.tsv*")

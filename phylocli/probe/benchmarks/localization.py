@@ -1,4 +1,4 @@
-"""DeepLoc: in which of ten compartments a eukaryotic protein works (Almagro Armenteros et al. 2017)."""
+"""DeepLoc: subcellular localization of eukaryotic proteins in ten classes (Almagro Armenteros et al. 2017)."""
 
 from __future__ import annotations
 

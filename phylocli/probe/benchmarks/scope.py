@@ -1,4 +1,4 @@
-"""SCOPe: find homologs by family, superfamily and fold, from a table or an ASTRAL FASTA file."""
+"""SCOPe: detection of homologs by family, superfamily and fold, from a table or an ASTRAL FASTA file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load(folder: Path, part: str) -> Benchmark:
     path = find(folder, "scope/*.tsv*", "scope*.tsv*", "astral-scopedom-*.fa*")
     frame = read_labels(path)
     levels = ("family", "superfamily", "fold")
-    # The figures of the default model's card.
+    # Keep in agreement with the card of the default model.
     published = (
         "on SCOPe 2.04 at 30 % identity phmmer reaches 0.383 / 0.128 / 0.001 and UniRep-1900 0.320 / 0.211 / 0.040 "
         "(family / superfamily / fold)"

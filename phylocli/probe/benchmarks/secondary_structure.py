@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PARTS = ("valid", "cb513", "ts115", "casp12")
 _THREE = "HEC"
 _HELD_OUT = 10
-"""One in this many training proteins of NetSurfP-2's files is held out, by name, because they have no validation part."""
+"""NetSurfP-2's files have no validation part: one in this many training proteins is held out, chosen by name."""
 
 _PUBLISHED = {
     "cb513": "LSTM and ResNet 0.75, transformer 0.73, one-hot 0.69, with an alignment 0.80 (Q3 on CB513; Rao et al. 2019; "
@@ -24,11 +24,11 @@ _PUBLISHED = {
 
 
 def load(folder: Path, part: str) -> Benchmark:
-    """Read a table, TAPE's JSON or NetSurfP-2's arrays, whichever is there.
+    """Read a table, TAPE's JSON files or NetSurfP-2's arrays, whichever is present.
 
-    That is `secondary_structure/train_valid.tsv` (`ss3`, `resolved_mask`); `secondary_structure_{train,valid,…}.json`;
-    `Train_HHblits.npz` with `CB513_HHblits.npz`, `TS115_HHblits.npz`, `CASP12_HHblits.npz` (or `*_MMseqs.npz`). The table
-    has no test part: tests are read from the others.
+    The table is `secondary_structure/train_valid.tsv` (`ss3`, `resolved_mask`), which has no test part. TAPE's files are
+    `secondary_structure_{train,valid,…}.json`. NetSurfP-2's are `Train_HHblits.npz`, `CB513_HHblits.npz`,
+    `TS115_HHblits.npz` and `CASP12_HHblits.npz`, or `*_MMseqs.npz`.
     """
     import polars as pl
 
@@ -53,7 +53,7 @@ def _benchmark(frame: pl.DataFrame, source: str, part: str) -> Benchmark:
 
 
 def _netsurfp(train: Path, part: str) -> Benchmark:
-    """Return the benchmark of the arrays: a tenth of the training proteins held out, and the test part if requested."""
+    """Return the benchmark from NetSurfP-2's arrays: a tenth of the training proteins is the validation part."""
     import polars as pl
 
     held = pl.col("id").map_elements(lambda name: sum(name.encode()) % _HELD_OUT == 0, return_dtype=pl.Boolean)

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 PARTS = ("valid", "test")
 NEAR = 3
-"""Mutations of the variants that are learned from, at most; those of the test have more."""
+"""Maximum number of mutations of training variants; test variants have more."""
 _HELD_OUT = 5
 _PUBLISHED = "transformer 0.68, UniRep and LSTM 0.67, ResNet 0.21, one-hot 0.14 (Spearman; Rao et al. 2019)"
 
 
 def load(folder: Path, part: str) -> Benchmark:
-    """Read TAPE's `fluorescence_{train,valid,test}.json`, or else make the parts of `avgfp.tsv` and its wild type.
+    """Read TAPE's `fluorescence_{train,valid,test}.json`, or else split `avgfp.tsv` as TAPE does.
 
-    Of those files variants of up to three mutations are learned from, a fifth of them being the validation part, and
-    variants of more are the test, as TAPE has it; variants with a stop codon are left out.
+    Variants with up to three mutations are for training, a fifth of them for validation, and variants with more mutations
+    are the test part. Variants with a stop codon are excluded.
     """
     import polars as pl
 

@@ -1,4 +1,4 @@
-"""TAPE remote homology: the fold of proteins whose superfamily was never seen (Rao et al. 2019, arXiv 1906.08230)."""
+"""TAPE remote homology: fold classification of proteins from unseen superfamilies (Rao et al. 2019, arXiv 1906.08230)."""
 
 from __future__ import annotations
 

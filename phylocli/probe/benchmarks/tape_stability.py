@@ -1,4 +1,4 @@
-"""TAPE stability: how stable small designed proteins are (Rocklin et al. 2017; Rao et al. 2019, arXiv 1906.08230)."""
+"""TAPE stability: stability of small designed proteins (Rocklin et al. 2017; Rao et al. 2019, arXiv 1906.08230)."""
 
 from __future__ import annotations
 

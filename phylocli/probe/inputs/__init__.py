@@ -1,1 +1,1 @@
-"""What an evaluation reads: embeddings, labels, sequences and trees, joined by id."""
+"""Inputs of an evaluation: embeddings, labels, sequences and trees, joined by id."""

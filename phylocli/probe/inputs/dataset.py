@@ -43,33 +43,33 @@ SPLIT_NAMES = {
     "heldout": "test",
 }
 HIERARCHY = ("family", "superfamily", "clan", "fold")
-"""Names of label columns that are levels of one hierarchy, from fine to coarse (SCOP; Pfam has family and clan)."""
+"""Names of label columns that form a hierarchy, from fine to coarse (SCOP; Pfam has family and clan)."""
 
 WILD_TYPE_COLUMN = "wildtype"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The scored items and their data; every array has one entry per item.
+    """The items of an evaluation with their labels and sequences; every array has one entry per item.
 
     Attributes:
-        ids: the items.
-        classes: categorical labels by column: codes, −1 where unknown, shape (n,).
-        class_names: the names behind the codes, by column.
-        terms: columns of several labels an item (GO terms, EC numbers).
+        ids: ids of the items.
+        classes: categorical labels by column, as codes, −1 where unknown, shape (n,).
+        class_names: name of each code, by column.
+        terms: multilabel columns, such as GO terms and EC numbers.
         values: numeric labels by column, NaN where unknown, shape (n,).
-        split: `train`, `valid` or `test` of each item; None if the labels have no split.
+        split: `train`, `valid` or `test` for each item; None if the labels have no split.
         residue_labels: strings with one letter per residue, by column.
-        residue_mask: texts of `0` (leave this residue out) and `1`, or None.
-        wild_type: row of each variant's wild type, −1 for wild types and items that are not variants; None without any.
-        mutations: number of mutations of each item, if there is such a column.
-        sequences: letters by id, if there are sequences.
+        residue_mask: strings of `1` and `0` for each item, 0 for residues to exclude; None without a mask.
+        wild_type: row of each variant's wild type, −1 for wild types and items that are not variants; None without variants.
+        mutations: number of mutations of each item; None without a column of mutations.
+        sequences: unaligned sequences by id; empty if there are none.
         trees: family records with trees.
-        evaluate: the split that tasks without training (retrieval, clustering, geometry) score; None is all items.
+        evaluate: the split that tasks without training (retrieval, clustering, geometry) score; None scores all items.
         groupings: clusters of the items that are not labels, by name, shape (n,).
-        split_by: column (or grouping) whose classes are kept whole when folds are made.
-        resample_by: column (or grouping) whose classes the bootstrap resamples.
-        taken: how each column was interpreted, and why.
+        split_by: column or grouping whose classes are kept together when folds are made.
+        resample_by: column or grouping whose classes the bootstrap resamples.
+        taken: interpretation of each column, with the reason.
     """
 
     ids: list[str]
@@ -105,25 +105,25 @@ class Dataset:
         sequences: Mapping[str, str] | None = None,
         trees: SequenceOf[Family] = (),
     ) -> Dataset:
-        """Return the items of a labels table, its columns interpreted as `label_types.read_column` describes.
+        """Make a dataset from a labels table, whose columns are interpreted by `label_types.read_column`.
 
-        Columns of sequences and columns in which (nearly) every value is unique are left out.
+        Columns of sequences and columns in which (nearly) every value is unique are ignored.
 
         Args:
-            frame: from `read_labels`, one row per item.
-            name: the table's name, for messages.
-            columns: only these label columns; None takes all that fit.
-            split_column: the column of train, valid or test; None ignores it.
-            split_by: the groups that folds keep together.
-            resample_by: the groups that the bootstrap resamples.
-            options: how the user wants columns to be interpreted.
-            sequences: letters by id.
+            frame: labels from `read_labels`, one row per item.
+            name: name of the table, for messages.
+            columns: label columns to use; None uses all suitable ones.
+            split_column: name of the column with train, valid or test; None ignores it.
+            split_by: groups of items that are kept together in folds.
+            resample_by: groups of items that the bootstrap resamples.
+            options: the user's options for the interpretation of columns.
+            sequences: unaligned sequences by id.
             trees: family records with trees.
 
         Raises:
-            UsageError: a requested column does not exist or cannot be used as a label; clusters by identity if an item has
-                no sequence.
-            BadInputError: unknown splits or wild types.
+            UsageError: a requested column does not exist or cannot be used as a label, or clusters by identity are requested
+                and an item has no sequence.
+            BadInputError: unknown split or wild type.
         """
         import polars as pl
 
@@ -186,24 +186,21 @@ class Dataset:
         return np.flatnonzero(np.array(self.split, dtype=object) == split) if self.split else np.zeros(0, dtype=np.int64)
 
     def evaluated_rows(self) -> IntArray:
-        """Return the rows that tasks without training score: those of `evaluate`, or all, shape (rows,)."""
+        """Return the rows scored by tasks without training: those of the split `evaluate`, or all, shape (rows,)."""
         return self.rows_of(self.evaluate) if self.evaluate else np.arange(len(self.ids))
 
     def groups(self, rows: IntArray | None) -> IntArray | None:
-        """Return the bootstrap groups of these rows, or None if items are resampled one by one.
-
-        An item without a class in the column is its own group.
-        """
+        """Return the bootstrap group of each row; None if items are resampled individually. See `groups_of`."""
         return None if self.resample_by is None or rows is None else self.groups_of(self.resample_by, rows)
 
     def groups_of(self, column: str, rows: IntArray) -> IntArray:
-        """Return the classes of these rows in a column as groups; an item without a class is its own group."""
+        """Return the class of each row in a column or grouping; an item without a class is a group of its own."""
         codes = (self.groupings if column in self.groupings else self.classes)[column][rows]
         single = codes < 0
         return np.where(single, codes.max(initial=0) + 1 + np.arange(len(codes)), codes)
 
     def identity(self, a: int, b: int) -> float:
-        """Return the identity of two rows' sequences, aligned globally (once), over the shorter one."""
+        """Return the identity of two rows' sequences, aligned globally, relative to the shorter one. Cached."""
         pair = (min(a, b), max(a, b))
         if pair not in self._identities:
             self._identities[pair] = identity(*(self.sequences[self.ids[row]] for row in pair), of="shorter")
@@ -225,7 +222,7 @@ def _read_split(values: Iterable[str | None], name: str) -> list[str]:
 
 @dataclass
 class _Labels:
-    """The columns of a labels table as they are interpreted, one after the other; see `Dataset`."""
+    """Collects the interpreted columns of a labels table; see `Dataset` for the attributes."""
 
     name: str
     items: int
@@ -238,10 +235,10 @@ class _Labels:
     taken: list[Taken] = field(default_factory=list)
 
     def add(self, found: Column, *, named: bool) -> Taken:
-        """Add a column, and return how it was interpreted.
+        """Add a column and return its interpretation.
 
         Raises:
-            UsageError: the user requested it, and it cannot be used as a label.
+            UsageError: the column was requested, but cannot be used as a label.
         """
         if found.texts is not None and found.role == "classes":
             return self._add_classes(found, named=named)
@@ -255,14 +252,14 @@ class _Labels:
             self.values[found.name] = found.values
         elif named:
             raise UsageError(
-                f"{self.name}: the column {found.name!r} cannot serve as labels",
+                f"{self.name}: the column {found.name!r} cannot be used as labels",
                 why=found.why,
-                fix="choose another column; --explain shows how each is read",
+                fix="choose another column; --explain shows how columns are interpreted",
             )
         return Taken(found.name, found.role, found.why + self._unknown(found))
 
     def _unknown(self, found: Column) -> str:
-        """Return the number of items without a value in a column, as the end of a sentence."""
+        """Return a phrase with the number of items without a value in a column; empty if all have one."""
         known = self.items
         if found.values is not None:
             known = int(np.isfinite(found.values).sum())
@@ -290,23 +287,23 @@ class _Labels:
             return Taken(found.name, "classes", f"{found.why}; {len(class_names):,} classes{self._unknown(found)}")
         if named:
             raise UsageError(
-                f"{self.name}: the column {found.name!r} cannot serve as labels",
-                why="classes need at least two different values, one of them shared by several items",
-                fix="choose another column; --explain shows how each is read",
+                f"{self.name}: the column {found.name!r} cannot be used as labels",
+                why="classes need at least two different values, at least one of which is shared by several items",
+                fix="choose another column; --explain shows how columns are interpreted",
             )
-        return Taken(found.name, "ignored", f"{found.why}, but hardly any two items share a value, or all do")
+        return Taken(found.name, "ignored", f"{found.why}, but nearly all values are unique, or all are the same")
 
 
 def _group_by_identity(
     ids: SequenceOf[str], sequences: Mapping[str, str], groupings: Iterable[Grouping | None]
 ) -> dict[str, IntArray]:
-    """Return the clusters of the items by each grouping that is one by identity, by its name."""
+    """Return the clusters of the items for each grouping by sequence identity, by name of the grouping."""
     found: dict[str, IntArray] = {}
     for grouping in sorted({g for g in groupings if isinstance(g, IdentityClusters)}, key=str):
         missing = next((item for item in ids if item not in sequences), None)
         if missing is not None:
             raise UsageError(
-                f"{grouping} needs the sequence of every item, and {shorten(missing)!r} has none", fix="give --sequences"
+                f"{grouping} needs the sequence of every item, but {shorten(missing)!r} has none", fix="give --sequences"
             )
         codes = identity_clusters([sequences[item] for item in ids], grouping.threshold)
         logger.info(f"{grouping}: {len(ids):,} items in {codes.max() + 1:,} clusters")
@@ -315,11 +312,12 @@ def _group_by_identity(
 
 
 def _read_mutations(ids: SequenceOf[str], frame: pl.DataFrame, name: str) -> tuple[IntArray | None, IntArray | None]:
-    """Return each variant's wild type (given by the column `wildtype`, else the one item without mutations) and number of
-    mutations; None if there are no variants.
+    """Return the row of each variant's wild type, and its number of mutations; None if there are no variants.
+
+    The wild type is given by the column `wildtype`; otherwise it is the single item without mutations.
 
     Raises:
-        BadInputError: a wild type that is not an item.
+        BadInputError: a wild type is not an item.
     """
     by_lower = {column.lower(): column for column in frame.columns}
     column = next((by_lower[c] for c in MUTATION_COLUMNS if c in by_lower and is_text(frame[by_lower[c]])), None)
@@ -340,8 +338,8 @@ def _read_mutations(ids: SequenceOf[str], frame: pl.DataFrame, name: str) -> tup
         originals = np.flatnonzero(counts == 0)
         if len(originals) != 1:
             logger.warning(
-                f"{name}: {len(originals):,} items have no mutation in {column!r}, so the wild type is not known\n"
-                f"fix: keep one row without mutations, or name each variant's wild type in a column '{WILD_TYPE_COLUMN}'"
+                f"{name}: {len(originals):,} items have no mutation in {column!r}, so the wild type is unknown\n"
+                f"fix: keep one row without mutations, or give each variant's wild type in a column '{WILD_TYPE_COLUMN}'"
             )
             return None, None
         wild_type = np.full(len(ids), originals[0], dtype=np.int64)

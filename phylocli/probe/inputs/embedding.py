@@ -1,4 +1,4 @@
-"""An embedding as it is compared with others: a table that was read, a model's, or a baseline's."""
+"""An embedding under evaluation: from a table, a model or a baseline."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Embedding:
     """An embedding under evaluation.
 
     Attributes:
-        name: how the report calls it.
-        ids: one per row, unique.
-        vectors: shape (n, D), float32.
-        source: the name of a file, or a description.
-        metadata: of the file (model fingerprint, pooling, layer).
-        baseline: whether it was computed here to compare with.
-        residues: returns the residue embeddings, if there are any; `vectors` are then their means.
-        only_residues: evaluate only the residues (another embedding has the same vectors of sequences).
-        search: scores of rows against rows, for a baseline that searches and has no vectors.
+        name: name in the report.
+        ids: unique id of each row.
+        vectors: vector of each sequence, shape (n, D), float32.
+        source: name of the file, or a description.
+        metadata: metadata of the file (model fingerprint, pooling, layer).
+        baseline: whether this is a baseline.
+        residues: returns residue embeddings; None if there are none. `vectors` are then their means.
+        only_residues: whether to evaluate residues only, because another embedding has the same sequence vectors.
+        search: returns scores of queries against targets, for a search program, which has no vectors.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Embedding:
 
     @classmethod
     def of(cls, table: EmbeddingTable, name: str | None = None) -> Embedding:
-        """Return the embedding in a table, with its vectors in memory; None uses the name of the table's file."""
+        """Make an embedding from a table, loading its vectors; the name defaults to the name of the table's file."""
         return cls(name or table.title, table.ids, table.numpy(), table.name, table.metadata, residues=table.residues)
 
     def aligned_to(self, ids: SequenceOf[str]) -> Embedding:
-        """Return the embedding with exactly these rows in this order."""
+        """Return the embedding with exactly these rows, in this order."""
         at = {name: row for row, name in enumerate(self.ids)}
         rows = np.array([at[name] for name in ids], dtype=np.int64)
         return replace(self, ids=list(ids), vectors=self.vectors[rows])
@@ -57,9 +57,9 @@ class Embedding:
         return unit(self.vectors)
 
     def similarity(self, targets: IntArray) -> Callable[[IntArray], npt.NDArray[np.float32]]:
-        """Return a function from rows (queries,) to their similarity with `targets`, (queries, targets): the cosine.
+        """Return a function that maps rows, (queries,), to their cosine similarities with `targets`, (queries, targets).
 
-        A baseline that searches returns the scores of its hits instead, −inf for other targets.
+        For a search program, these are the scores of its hits, and −inf for other targets.
         """
         if self.search is not None:
             search = self.search

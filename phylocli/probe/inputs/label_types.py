@@ -1,6 +1,6 @@
-"""Types of the columns of a labels table: classes, quantities, terms, residue labels, or mutations.
+"""Type inference for the columns of a labels table: classes, quantities, terms, residue labels, or mutations.
 
-The policy, which `docs/probe.md` states for users, in this order:
+The first rule that applies determines the type (documented for users in `docs/probe.md`):
 
 1. The user's options: `--classes`, `--quantities`.
 2. Strings with one letter per residue, if there are sequences: residue labels.
@@ -10,7 +10,7 @@ most `MAX_INTEGER_CLASSES` distinct values and on average two items per value, o
 `1.10` are codes); else a quantity.
 5. Other text and booleans: classes.
 
-Blanks around a value are stripped, and the values in `values.MISSING` are unknown everywhere.
+Blanks around values are stripped, and the values in `values.MISSING` are unknown.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ IntArray = npt.NDArray[np.int64]
 Role = Literal["classes", "quantity", "terms", "labels of residues", "mask of residues", "ignored"]
 
 MAX_INTEGER_CLASSES = 50
-"""A column of whole numbers with at most so many different values may be classes, with more it is a quantity."""
+"""Maximum number of distinct values of an integer column that is interpreted as classes."""
 
 WILD_TYPES = frozenset({"", "wt", "wildtype", "wild-type", "wild type", "wild_type", "_wt"})
-"""Values in a column of mutations, in any case, that mean none."""
+"""Values that stand for the wild type in a column of mutations (case-insensitive)."""
 
 MIN_LISTED = 0.01
-"""A column of text is one of terms where at least this fraction of its values are lists of several."""
+"""Minimum fraction of values with several entries in a text column that is interpreted as terms."""
 
 MUTATION_COLUMNS = ("mutations", "mutation", "mutant", "variant", "variants")
-"""Names of columns of mutations, in any case."""
+"""Names of columns of mutations (case-insensitive)."""
 
 NO_LABELS = ("sequence", "seq", "mutated_sequence", "description", "length")
-"""Names of columns that are not labels unless the user names them, in any case."""
+"""Names of columns that are not labels unless requested (case-insensitive)."""
 
 _SEPARATOR = re.compile(r"\s*[;,|]\s*")
 _LIST = re.compile(r"\[(.*)\]|\((.*)\)|\{(.*)\}|c\((.*)\)", re.DOTALL)
@@ -58,12 +58,12 @@ _MUTATION_SEPARATOR = re.compile(r"\s*[;,:|+/ ]\s*")
 
 @dataclass
 class Terms:
-    """Several labels an item (GO terms, EC numbers, Pfam families).
+    """A multilabel column (GO terms, EC numbers, Pfam families).
 
     Attributes:
         names: the terms, sorted.
-        member: scipy CSR matrix (n, terms) of truth values.
-        known: whether the item is labelled, shape (n,).
+        member: whether each item has each term, boolean scipy CSR matrix, shape (n, terms).
+        known: whether each item is labelled, shape (n,).
     """
 
     names: list[str]
@@ -73,15 +73,15 @@ class Terms:
 
 @dataclass
 class Column:
-    """A column, interpreted.
+    """A column and its interpretation.
 
     Attributes:
-        name: of the column.
-        role: its type.
-        why: by which rule.
-        texts: of classes, one per item, None if unknown; of residue labels, unchanged.
-        values: of a quantity, NaN where unknown, shape (n,).
-        terms: of terms.
+        name: name of the column.
+        role: type of the column.
+        why: the rule that determined the type.
+        texts: class of each item, None where unknown; or residue labels of each item.
+        values: values of a quantity, NaN where unknown, shape (n,).
+        terms: terms of a multilabel column.
     """
 
     name: str
@@ -103,14 +103,14 @@ def read_column(
     """Interpret a column of labels.
 
     Args:
-        series: as it was read: of texts, numbers, truth values or lists.
-        options: how the user wants it to be interpreted.
-        lengths: of the items' sequences, if there are any.
+        series: the column: text, numbers, booleans or lists.
+        options: the user's options for the interpretation of columns.
+        lengths: lengths of the items' sequences; None if there are none.
         named: whether the user requested this column explicitly.
-        groups: whether it is used for groups, and therefore contains classes.
+        groups: whether the column defines groups, and therefore contains classes.
 
     Raises:
-        UsageError: the user requested an interpretation that is not possible.
+        UsageError: the requested interpretation is not possible.
     """
     import polars as pl
 
@@ -132,7 +132,7 @@ def read_column(
         role: Role = "mask of residues" if mask else "labels of residues"
         return Column(name, role, "one letter for each residue of the sequence", series.to_list())
     if not named and name.lower() in NO_LABELS:
-        return Column(name, "ignored", "by its name; name it with --columns, --classes or --quantities")
+        return Column(name, "ignored", "by its name; request it with --columns, --classes or --quantities")
     listed = _lists_of(series) if texts is None else _lists_of_texts(texts)
     if listed is not None:
         terms = _terms(listed)
@@ -162,7 +162,7 @@ def _as_quantity(name: str, texts: pl.Series | None) -> Column:
 
 
 def _of_numbers(name: str, texts: pl.Series, numbers: pl.Series) -> Column:
-    """Return a column of numbers as classes or a quantity; `texts` are their spellings."""
+    """Interpret a numeric column as classes or a quantity; `texts` has the numbers as they are written."""
     import polars as pl
 
     kinds, known = texts.drop_nulls().n_unique(), numbers.drop_nulls()
@@ -182,7 +182,7 @@ def _of_numbers(name: str, texts: pl.Series, numbers: pl.Series) -> Column:
 
 
 def _codes(texts: pl.Series) -> list[str | None]:
-    """Return names of classes: texts as they are spelled, but whole numbers without a point."""
+    """Return class names: texts unchanged, but whole numbers without a decimal point."""
     numbers = numbers_of(texts)
     return (texts if numbers is None else texts_of(numbers) if _all_whole(numbers) else texts).to_list()
 
@@ -193,7 +193,7 @@ def _all_whole(numbers: pl.Series) -> bool:
 
 
 def _text_because(texts: pl.Series) -> str:
-    """Return why a text column is treated as classes; if most values are numbers, name one that is not."""
+    """Return the reason for interpreting a text column as classes; if most values are numbers, with one that is not."""
     known = texts.drop_nulls()
     odd = known.filter(some_numbers_of(known).is_null())
     if len(odd) and 2 * len(odd) < len(known):
@@ -202,8 +202,7 @@ def _text_because(texts: pl.Series) -> str:
 
 
 def one_letter_a_residue(series: pl.Series, lengths: pl.Series) -> bool:
-    """Return whether a column contains strings as long as the sequences, over a small alphabet (secondary structure, a
-    mask)."""
+    """Return whether a column contains strings with one letter per residue from a small alphabet, such as a mask."""
     import polars as pl
 
     if series.dtype != pl.String or series.null_count() or lengths.null_count() or not (lengths > 1).any():
@@ -219,7 +218,7 @@ def is_text(series: pl.Series) -> bool:
 
 
 def _lists_of(series: pl.Series) -> list[list[str] | None]:
-    """Return the values of a column of lists as text, None for empty or unknown ones."""
+    """Return the values of a list column as text; None for empty or unknown ones."""
     found = [
         [str(word).strip() for word in words if word is not None] if words is not None else [] for words in series.to_list()
     ]
@@ -227,9 +226,9 @@ def _lists_of(series: pl.Series) -> list[list[str] | None]:
 
 
 def _lists_of_texts(texts: pl.Series) -> list[list[str] | None] | None:
-    """Return the lists that texts write, as Python, JSON and R do: `['a', 'b']`, `["a"]`, `{'a'}`, `c("a", "b")`.
+    """Parse lists written as in Python, JSON or R: `['a', 'b']`, `["a"]`, `{'a'}`, `c("a", "b")`.
 
-    None if a known value is not a list, or if no list has several entries.
+    Returns None if a known value is not a list, or if no list has several entries.
     """
     known = texts.drop_nulls()
     if not len(known) or not _LIST.fullmatch(known[0]):
@@ -247,11 +246,11 @@ def _lists_of_texts(texts: pl.Series) -> list[list[str] | None] | None:
 
 
 def terms_of(texts: SequenceOf[str | None]) -> Terms | None:
-    """Return the terms of a column whose values are lists (`GO:0003677;GO:0005515`), None where it is not such a column.
+    """Return the terms of a text column with lists, such as `GO:0003677;GO:0005515`; None if it is not such a column.
 
-    Values are split at `;`, `,` and `|`. The column contains terms if some values list several, no term contains a blank (as
-    prose does), and terms are shared: there are fewer terms than mentions. If every value has the same number of parts
-    separated by a comma and a blank, it is a name with a comma in it (`kinase, type`), not a list.
+    Values are split at `;`, `,` and `|`. The column contains terms if some values list several, no term contains a blank
+    (unlike prose), and terms occur twice or more on average. If every value has the same number of parts separated by a
+    comma and a blank, the values are names that contain a comma (`kinase, type`), not lists.
     """
     lists = [None if t is None else [word for word in _SEPARATOR.split(t.strip()) if word not in MISSING] for t in texts]
     known = [words for words in lists if words]
@@ -264,7 +263,7 @@ def terms_of(texts: SequenceOf[str | None]) -> Terms | None:
 
 
 def _terms(lists: list[list[str] | None]) -> Terms | None:
-    """Return the terms of lists; None if there are fewer than two, or if almost none are shared."""
+    """Return the terms of lists; None if there are fewer than two, or if they occur less than twice on average."""
     from scipy.sparse import csr_matrix
 
     known = [words for words in lists if words is not None]
@@ -283,11 +282,11 @@ def _terms(lists: list[list[str] | None]) -> Terms | None:
 def mutation_counts(texts: SequenceOf[str | None]) -> IntArray | None:
     """Return the number of mutations in each value, 0 for the wild type; None if the column contains no mutations.
 
-    A mutation is written as in `A108D` (residue, position, new residue), `p.A108D` or `A108del`, several with `;`, `,`, `:`,
-    `|`, `+`, `/` or a blank between them.
+    Mutations are written as `A108D` (residue, position, new residue), `p.A108D` or `A108del`, and separated by `;`, `,`,
+    `:`, `|`, `+`, `/` or blanks.
 
     Args:
-        texts: the values; an empty one or `WT` is the wild type.
+        texts: the values; empty values and `WT` are the wild type.
     """
     counts = np.zeros(len(texts), dtype=np.int64)
     for i, text in enumerate(texts):

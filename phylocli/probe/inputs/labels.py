@@ -1,4 +1,4 @@
-"""Labels as a table: any table with ids, or what `probe.labels` makes one of."""
+"""Reading of labels tables, and of other sources that `probe.labels` converts to a table."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SEQUENCE_COLUMNS = ("sequence", "mutated_sequence")
 
 
 def read_labels(source: PathLike | pl.DataFrame, options: ColumnOptions = ColumnOptions()) -> pl.DataFrame:
-    """Return only the table of `read_label_table`."""
+    """Read a labels table; see `read_label_table`."""
     return read_label_table(source, options)[0]
 
 
 def labels_name(source: PathLike | pl.DataFrame) -> str:
-    """Return how messages call a labels table."""
+    """Return the name of a labels table for messages."""
     import polars as pl
 
     return "labels" if isinstance(source, pl.DataFrame) else display_name(source)
@@ -38,22 +38,22 @@ def labels_name(source: PathLike | pl.DataFrame) -> str:
 def read_label_table(
     source: PathLike | pl.DataFrame, options: ColumnOptions = ColumnOptions(), *, more: Sequence[str] = ()
 ) -> tuple[pl.DataFrame, Taken]:
-    """Read a labels table; its column of ids is renamed `id` and converted to text, other text is unchanged.
+    """Read a labels table, whose column of ids is renamed to `id` and converted to text.
 
-    Family records, FASTA headers, GO annotations and exports of UniProt are labels too, see `probe.labels`; their sequences,
-    where they have any, are the column `sequence`. What the columns hold is for `label_types.read_column` to say.
+    Family records, FASTA headers, GO annotations and UniProt exports are converted to a table, see `probe.labels`; their
+    sequences, if any, are in the column `sequence`. Types of columns are determined later, by `label_types.read_column`.
 
     Args:
-        source: the file, or `-` for standard input, or a polars frame.
-        options: how the user wants columns to be interpreted, and which additional ones.
-        more: further columns, placed after the others; skipped if all their values are missing.
+        source: path of a file, `-` for standard input, or a polars frame.
+        options: the user's options for columns.
+        more: names of optional columns to append; skipped if all their values are missing.
 
     Returns:
-        The table, and the name of the column of ids.
+        The table, and the column of ids.
 
     Raises:
-        BadInputError: not a table, no ids, an id that occurs twice, no other column.
-        UsageError: `options` name columns that are not there.
+        BadInputError: the source is not a table, has no ids, an id occurs twice, or there is no other column.
+        UsageError: a column named in `options` does not exist.
     """
     import polars as pl
 

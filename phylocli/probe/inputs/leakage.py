@@ -1,4 +1,4 @@
-"""Leakage: sequence identity between scored and training sequences, estimated from shared 5-mers without alignment."""
+"""Leakage: sequence identity between scored and training sequences, estimated from shared 5-mers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from phylocli.statistics.shared_kmers import NEAR_DUPLICATE, kmer_sets, nearest
 
 RELATED = 0.5
 MAX_SHARED = 2_000_000_000
-"""Maximum number of shared 5-mers that are counted (about ten seconds); variants of one protein share nearly all."""
+"""Maximum number of shared 5-mers to count (about ten seconds). Variants of the same protein share nearly all of theirs."""
 
 MIN_COMPARED = 200
 
 
 @dataclass
 class Leakage:
-    """How similar the scored sequences are to the training sequences.
+    """Similarity of the scored sequences to the training sequences.
 
     Attributes:
-        median: of the estimated identities with the nearest training sequence.
+        median: median estimated identity of scored sequences to their nearest training sequence.
         related: fraction of scored sequences with an estimated identity of at least `RELATED`.
-        near_duplicates: number of them with at least `NEAR_DUPLICATE`.
+        near_duplicates: number of scored sequences with an estimated identity of at least `NEAR_DUPLICATE`.
         scored, training: number of sequences.
         compared: number of scored sequences that were compared; a random subset if many are similar to each other.
     """
@@ -38,7 +38,7 @@ class Leakage:
 
 
 def find_leakage(scored: SequenceOf[str], training: SequenceOf[str], seed: int = 0) -> Leakage:
-    """Return the leakage between two sets of sequences, neither of them empty."""
+    """Return the leakage between two non-empty sets of sequences."""
     mine, theirs = kmer_sets(scored), kmer_sets(training)
     shared = float((mine @ np.asarray(theirs.sum(axis=0)).ravel()).sum())
     if shared > MAX_SHARED:

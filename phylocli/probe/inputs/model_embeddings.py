@@ -1,4 +1,4 @@
-"""Embeddings that are computed here, by a phylocli model: trained, untrained, and layer by layer."""
+"""Embeddings computed by phylocli models: trained, untrained, and of single layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ModelResidues:
 
 
 def load_model(model: PathLike | None, device: str = "auto") -> Model:
-    """Return a model by name or folder on its device; None is the one that ships with phylocli."""
+    """Return a model by name or folder, on a device; None is the default model."""
     return models.load(model, device)
 
 
@@ -47,18 +47,18 @@ def embed_items(
     layer: int | None = None,
     baseline: bool = False,
 ) -> Embedding:
-    """Return the embeddings of items by a model.
+    """Embed items with a model.
 
     Args:
-        model: on the device to compute on.
-        name: how the report calls it.
-        ids: the items.
-        sequences: letters by id, unaligned.
-        layer: take residues after this layer; None is the last.
-        baseline: whether it is only there to compare with.
+        model: the model, on the device to compute on.
+        name: name in the report.
+        ids: ids of the items.
+        sequences: unaligned sequences by id.
+        layer: layer whose residue embeddings are used; None is the last.
+        baseline: whether the model is a baseline.
     """
     embedder = Embedder(model, layer)
-    # By length, so that little is padded; the result does not depend on it.
+    # Sorted by length to reduce padding, which does not change the result.
     order = sorted(range(len(ids)), key=lambda i: len(sequences[ids[i]]))
     vectors = np.zeros((len(ids), embedder.dimension), dtype=np.float32)
     with console.progress_task(f"embedding: {name}", len(ids), unit="sequences") as bar:

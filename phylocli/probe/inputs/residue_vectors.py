@@ -1,4 +1,4 @@
-"""Residue embeddings: from any source, or one-hot as a baseline."""
+"""Residue embeddings: the protocol, and one-hot residues as a baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class ResidueVectors(Protocol):
-    """Gives the embeddings of the residues of some sequences."""
+    """Returns the residue embeddings of sequences."""
 
     def __call__(self, ids: SequenceOf[str]) -> list[FloatArray]:
         """Return one array (L, D) for each id, residues in order."""
@@ -23,12 +23,12 @@ class ResidueVectors(Protocol):
 
 @dataclass
 class OneHot:
-    """One-hot residues with their neighbours, a baseline without an embedding.
+    """One-hot encoding of residues and their neighbours, as a baseline.
 
     Attributes:
-        sequences: letters by id.
-        window: number of residues in the window, odd: 1 is the residue alone. Each has 21 features (20 amino acids,
-            unknown), which are 0 beyond the ends.
+        sequences: unaligned sequences by id.
+        window: number of residues in the window, odd; 1 is the residue alone. Each has 21 features (20 amino acids and
+            unknown), which are 0 beyond the ends of the sequence.
     """
 
     sequences: dict[str, str]

@@ -1,4 +1,4 @@
-"""Tables of embeddings and labels, joined by id, and how each of their columns is interpreted."""
+"""Tables of embeddings and labels, joined by id, and the interpretation of their columns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Source = PathLike | Embedding | EmbeddingTable | NamedSource
 
 
 def parse_source(text: str) -> NamedSource:
-    """Return the source described by `NAME=PATH` or `PATH` on the command line."""
+    """Parse `NAME=PATH` or `PATH` from the command line."""
     name, mark, path = text.partition("=")
     if mark and path and "/" not in name and not Path(text).exists():
         return NamedSource(name, path)
@@ -46,7 +46,7 @@ def parse_source(text: str) -> NamedSource:
 
 
 def many(given: Any) -> list[Any]:
-    """Return one thing, or several, as a list."""
+    """Return a single value or a sequence of values as a list."""
     return list(given) if isinstance(given, list | tuple) and not isinstance(given, NamedSource) else [given]
 
 
@@ -55,8 +55,8 @@ class Tables:
     """The tables of embeddings of an evaluation.
 
     Attributes:
-        embeddings: in order.
-        taken: how the columns of each were interpreted, by the embedding's source.
+        embeddings: the embeddings, in the order given.
+        taken: interpretation of the columns of each table, by the embedding's source.
     """
 
     embeddings: list[Embedding]
@@ -67,8 +67,8 @@ def read_tables(items: SequenceOf[Source], options: ColumnOptions) -> Tables:
     """Read tables of embeddings.
 
     Raises:
-        UsageError: `options` name columns that no table has.
-        BadInputError: a table that cannot be read.
+        UsageError: a column named in `options` is in no table.
+        BadInputError: a table cannot be read.
     """
     found, taken = [], {}
     for item in items:
@@ -84,10 +84,11 @@ def read_tables(items: SequenceOf[Source], options: ColumnOptions) -> Tables:
 
 
 def common_items(frame: pl.DataFrame, embeddings: list[Embedding], sequences: dict[str, str] | None) -> pl.DataFrame:
-    """Return the rows of the labels whose ids are in all embeddings (and sequences); the others are logged.
+    """Return the rows of the labels whose ids are in all embeddings; the number of others is logged.
 
     Raises:
-        BadInputError: nothing in common; examples from both sides.
+        BadInputError: an embedding and the labels have no id in common, an item has no sequence, or fewer than two items are
+            left.
     """
     import polars as pl
 
@@ -127,16 +128,16 @@ def explain_inputs(
     config: ProbeConfig | None = None,
     **options: Any,
 ) -> pl.DataFrame:
-    """Return how every column of the tables is interpreted and why, and how many ids match, without an evaluation.
+    """Return the interpretation of every column of the tables and the number of matching ids, without an evaluation.
 
     Args:
-        embeddings: as `probe` takes them.
-        labels: likewise; None explains the embeddings only.
-        config: options; may also be given as keywords.
-        **options: fields of `ProbeConfig`.
+        embeddings: see `probe`.
+        labels: see `probe`; None explains the embeddings only.
+        config: the configuration; None uses the defaults.
+        **options: fields of `ProbeConfig` that override the configuration.
 
     Returns:
-        One row a column (or several of one kind): `table`, `column`, `taken_as`, `why`.
+        One row per column (or per group of similar columns): `table`, `column`, `taken_as`, `why`.
     """
     import polars as pl
 
@@ -177,7 +178,7 @@ def explain_inputs(
 
 
 def labelled(data: Dataset) -> str:
-    """Return how the columns of a labels table were interpreted, in one line."""
+    """Return a one-line summary of the interpretation of the columns of a labels table."""
     found = []
     for role, columns in (
         ("classes", list(data.classes)),

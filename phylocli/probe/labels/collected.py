@@ -1,4 +1,4 @@
-"""Labels as they are collected: several values an id, by column, joined to a table of texts."""
+"""Labels collected from a source: several values per id and column, joined to a table of text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SEQUENCE = "sequence"
-"""The column of letters, which is no label: `probe` computes baselines from it."""
+"""The column of sequences, which is not a label; `probe` computes baselines from it."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Labels:
     """The labels from a source.
 
     Attributes:
-        frame: a column `id` of texts, each once, and columns of texts, null where unknown; several values in one cell are
-            separated by `;`.
-        usual: columns that are taken unless others are named.
+        frame: a column `id` with unique ids, and text columns, null where unknown; several values in a cell are separated
+            by `;`.
+        usual: columns that are used by default.
         how: description of the source, for messages.
     """
 
@@ -31,10 +31,10 @@ class Labels:
     how: str
 
     def select(self, wanted: Sequence[str], name: str) -> pl.DataFrame:
-        """Return the table of the columns named, or of the usual ones in which something is known.
+        """Return the table with the requested columns, or by default with the usual columns that have values.
 
         Raises:
-            UsageError: no such column; or nothing is known in any.
+            UsageError: a requested column does not exist, or no usual column has values.
         """
         columns = [column for column in self.frame.columns if column not in ("id", SEQUENCE)]
         for column in wanted:
@@ -42,15 +42,15 @@ class Labels:
                 raise UsageError(f"{name} has no column {column!r}", fix=f"its columns are {', '.join(columns)}")
         chosen = list(wanted) or [c for c in self.usual if self.frame[c].null_count() < self.frame.height]
         if not chosen:
-            raise UsageError(f"{name} ({self.how}) has no labels", fix=f"name a column: {', '.join(columns)}")
+            raise UsageError(f"{name} ({self.how}) has no labels", fix=f"choose a column: {', '.join(columns)}")
         return self.frame.select("id", *chosen)
 
 
 class Collector:
-    """Values by id and column; an id that occurs again keeps all its values.
+    """Collects values by id and column; an id that occurs several times has all its values.
 
     Args:
-        columns: in the order of the table.
+        columns: columns of the table, in order.
     """
 
     def __init__(self, columns: Iterable[str]) -> None:
@@ -65,7 +65,7 @@ class Collector:
                 row.setdefault(column, {})[value] = None
 
     def table(self) -> pl.DataFrame:
-        """Return a row an id, in the order in which they came first."""
+        """Return the table, one row per id in the order of first occurrence."""
         import polars as pl
 
         columns: dict[str, list[str | None]] = {"id": list(self._rows)}

@@ -1,4 +1,4 @@
-"""Family records as labels: which family and clan each member is of."""
+"""Labels from family records: family and clan of each member."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ COLUMNS = ("family", "clan", "family_name", "family_title", "species", SEQUENCE)
 
 
 def of_families(families: Iterable[Family]) -> Labels:
-    """Return the labels of all members: family and clan by accession, names, species by UniProt's mnemonics.
+    """Return the labels of all members: accession of family and clan, names, and species by UniProt mnemonic.
 
-    A member of several families has all of them.
+    A sequence that is in several families has the labels of all.
 
     Examples:
         >>> from phylocli.probe.labels.families import of_families

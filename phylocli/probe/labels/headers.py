@@ -1,4 +1,4 @@
-"""FASTA headers as labels: by a pattern, or as SCOPe, UniProt and NCBI write them."""
+"""Labels from FASTA headers: by a pattern, or in the styles of SCOPe, UniProt and NCBI."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _SCCS = re.compile(r"[a-l]\.\d+\.\d+\.\d+(?=\s|$)")
 _KEY = re.compile(r"\b(OS|OX|GN|PE|SV)=(.*?)(?=\s+(?:OS|OX|GN|PE|SV)=|$)")
 _KEYS = {"OS": "organism", "OX": "taxon", "GN": "gene"}
 _ORGANISM = re.compile(r"\[([A-Z][^\[\]=]+)\]\s*$")
-"""NCBI's way: `>XP_1.1 hemoglobin subunit beta [Homo sapiens]`."""
+"""NCBI's style: `>XP_1.1 hemoglobin subunit beta [Homo sapiens]`."""
 _COLUMNS = ("family", "superfamily", "fold", "class", "organism", "taxon", "gene", "protein", "species", SEQUENCE)
 _FIX = "give --pattern REGEX with named groups, such as '(?P<family>\\w+)$', or a table of labels"
 
 
 def of_headers(sequences: Iterable[Sequence], name: str, pattern: str | None = None) -> Labels:
-    r"""Return the labels that headers name.
+    r"""Return the labels in FASTA headers.
 
     Args:
-        sequences: of a FASTA file.
-        name: of the file, for messages.
-        pattern: regular expression that is searched in the whole header; its named groups are columns, and one group without
-            a name is the column `label`. None reads SCOPe's classification, UniProt's OS=, OX= and GN=, and NCBI's
-            [Organism].
+        sequences: sequences of a FASTA file.
+        name: name of the file, for messages.
+        pattern: regular expression that is searched for in the whole header; its named groups become columns, and a single
+            unnamed group becomes the column `label`. None reads SCOPe's classification, UniProt's OS=, OX= and GN=, and
+            NCBI's [Organism].
 
     Raises:
         UsageError: the pattern has no group.
-        BadInputError: no header names anything.
+        BadInputError: no header contains a label.
 
     Examples:
         >>> from phylocli.formats import Sequence
@@ -56,8 +56,8 @@ def of_headers(sequences: Iterable[Sequence], name: str, pattern: str | None = N
         found.add(item.id, **values, sequence=item.unaligned())
     if not known:
         raise BadInputError(
-            f"no header of {name} names a label",
-            why=f"headers of SCOPe, UniProt (OS=, OX=, GN=) and NCBI ([Organism]) are known; the first is {first[:60]!r}",
+            f"no header of {name} contains a label",
+            why=f"headers of SCOPe, UniProt (OS=, OX=, GN=) and NCBI ([Organism]) are read; the first is {first[:60]!r}",
             fix=_FIX,
         )
     if "superfamily" in known:
@@ -97,8 +97,8 @@ def _by_pattern(sequences: Iterable[Sequence], name: str, pattern: str) -> Label
         found.add(item.id, **values, sequence=item.unaligned())
     if not hits:
         raise BadInputError(
-            f"no header of {name} fits the pattern {pattern!r}",
-            why=f"its first is {first[:80]!r}",
+            f"no header of {name} matches the pattern {pattern!r}",
+            why=f"the first is {first[:80]!r}",
             fix="correct the pattern; its named groups, (?P<family>…), become columns",
         )
     return Labels(found.table(), columns or ("label",), "FASTA headers by pattern")

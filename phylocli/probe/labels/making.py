@@ -1,4 +1,4 @@
-"""`phylocli labels`: one table of labels from any number of sources."""
+"""`phylocli labels`: a labels table from one or several sources."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def make_labels(
     ids: PathLike | SequenceOf[str] | None = None,
     **options: Any,
 ) -> pl.DataFrame:
-    """Return a table of labels: a column `id`, and columns of texts, null where unknown.
+    """Return a table of labels with a column `id` and text columns, null where unknown.
 
     Args:
         sources: one or several sources for `read_source`; later ones are joined to the ids of the first.
-        config: which columns, and how headers and annotations are read; its fields may also be given as keywords.
-        ids: a file of sequences or embeddings, or ids: the table has one row per id with labels; see `match_ids`. None takes
+        config: the configuration; None uses the defaults.
+        ids: ids, or a file of sequences or embeddings with ids, to which the labels are matched (see `match_ids`); None uses
             the ids of the first source.
-        options: fields of `MakeLabelsConfig`.
+        options: fields of `MakeLabelsConfig` that override the configuration.
 
     Raises:
-        BadInputError: a source that cannot be read or contains no labels; no common id.
-        UsageError: a column that no source has, or that two have.
+        BadInputError: a source cannot be read or contains no labels, or no id is common.
+        UsageError: a requested column is in no source, or a column is in two.
 
     Examples:
         >>> labels = phylocli.make_labels("examples/families.sto")
@@ -59,7 +59,7 @@ def make_labels(
     for column in config.columns:
         if not any(column in labels.frame.columns for _, labels in read):
             known = {c: None for _, labels in read for c in labels.frame.columns if c not in ("id", SEQUENCE)}
-            raise UsageError(f"no column {column!r}", fix=f"there are {', '.join(known)}")
+            raise UsageError(f"no source has a column {column!r}", fix=f"the columns are {', '.join(known)}")
     wanted = None if ids is None else _ids_of(ids)
     table: pl.DataFrame | None = None
     for name, labels in read:
@@ -75,7 +75,7 @@ def make_labels(
             continue
         twice = next((column for column in part.columns[1:] if column in table.columns), None)
         if twice is not None:
-            raise UsageError(f"two sources have a column {twice!r}, {name} is one", fix="choose others with --columns")
+            raise UsageError(f"two sources have a column {twice!r}, the second is {name}", fix="choose columns with --columns")
         table = table.join(part, on="id", how="left", maintain_order="left")
     assert table is not None
     return table
@@ -94,11 +94,10 @@ def write_labels(
 
     Args:
         sources: see `make_labels`.
-        output: a table, its format by suffix; `-`/None is standard output.
-        config: likewise.
-        ids: likewise.
-        format: `tsv`, `csv`, `parquet` or `arrow`; None takes it from the suffix.
-        options: fields of `MakeLabelsConfig`.
+        output: path of the table; `-` or None is standard output.
+        config, ids: see `make_labels`.
+        format: `tsv`, `csv`, `parquet` or `arrow`; None determines it from the suffix.
+        options: fields of `MakeLabelsConfig` that override the configuration.
 
     Examples:
         >>> labels = phylocli.write_labels("examples/families.sto", "labels.tsv", columns=["family_name"])

@@ -1,4 +1,4 @@
-"""Ids of one protein as different files write them: `sp|P68871|HBB_HUMAN`, `P68871`, `HBB_HUMAN/7-107`."""
+"""Matching of ids written in different ways: `sp|P68871|HBB_HUMAN`, `P68871`, `HBB_HUMAN/7-107`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _VERSION = re.compile(r"\.\d+$")
 
 
 def match_ids(frame: pl.DataFrame, ids: SequenceOf[str], name: str) -> pl.DataFrame:
-    """Return labels with the ids of the embeddings: their own where any is the same, else matched by accession or name.
+    """Return labels with the ids of the embeddings, matched by accession or name unless some ids are the same.
 
     Each id is looked up unchanged, without its range of residues, by the accession and the entry name of UniProt headers,
-    and without isoform or version. A row of labels may therefore match several ids: the domains of one protein.
+    and without isoform or version. A row of labels may match several ids, such as the domains of a protein.
 
     Args:
         frame: labels, with a column `id`.
-        ids: of the embeddings or sequences.
-        name: of the labels, for messages.
+        ids: ids of the embeddings or sequences.
+        name: name of the labels, for messages.
 
     Examples:
         >>> import polars as pl
@@ -61,7 +61,7 @@ def match_ids(frame: pl.DataFrame, ids: SequenceOf[str], name: str) -> pl.DataFr
 
 
 def _keys(item: str) -> Iterator[str]:
-    """Yield the names under which an id may be known, the most particular first."""
+    """Yield the alternative forms of an id, the most specific first."""
     yield item
     whole = _RANGE.sub("", item)
     yield whole

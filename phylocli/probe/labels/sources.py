@@ -1,4 +1,4 @@
-"""Detection of the kind of labels in a file by its content."""
+"""Reading of labels from a file, whose format is detected by content."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 def read_source(source: PathLike | None, config: MakeLabelsConfig = MakeLabelsConfig()) -> Labels | pl.DataFrame:
-    """Return the labels of a file or pipe; for a table that is not UniProt's, the table with unchanged text.
+    """Return the labels in a file or pipe; for a table that is not a UniProt export, the table with all columns as text.
 
     Args:
-        source: family records (Stockholm), FASTA, GO annotations (GAF), a table; `-`/None is standard input.
-        config: how headers and annotations are read.
+        source: family records (Stockholm), FASTA, GO annotations (GAF) or a table; `-` or None is standard input.
+        config: options for headers and annotations.
 
     Raises:
-        BadInputError: none of these, damaged, or without labels.
-        UsageError: a pattern without a group.
+        BadInputError: the source has another format, is damaged, or contains no labels.
+        UsageError: the pattern has no group.
     """
     name = display_name(source)
     with open_input(source) as stream:

@@ -1,4 +1,4 @@
-"""Tables as labels: finding the column of ids."""
+"""Labels from tables: identification of the column of ids."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 def with_ids(
     frame: pl.DataFrame, name: str, options: ColumnOptions = ColumnOptions(), also_labels: tuple[str, ...] = ()
 ) -> tuple[pl.DataFrame, Taken]:
-    """Return a table with its column of ids first, named `id`, as text; and which column that was.
+    """Return a table with its column of ids as text, first and named `id`, and the original column.
 
     Args:
-        frame: as it was read.
-        name: of the table, for messages.
+        frame: the table.
+        name: name of the table, for messages.
         options: the user's options for columns.
-        also_labels: columns that are labels even if they contain the ids, by lower-case name.
+        also_labels: lower-case names of columns that are labels even if they contain the ids.
 
     Raises:
-        BadInputError: no rows, no ids, an id that occurs twice, no other column.
+        BadInputError: the table has no rows, no ids or no other column, or an id occurs twice.
     """
     import polars as pl
 
@@ -44,7 +44,7 @@ def with_ids(
 
 
 def _kind_of(column: pl.Series) -> pl.DataType:
-    """Return the type of a column; a text column of numbers only has the type of numbers."""
+    """Return the type of a column; the type of the numbers if a text column contains only numbers."""
     import polars as pl
 
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum):

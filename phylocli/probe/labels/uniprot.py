@@ -1,4 +1,4 @@
-"""UniProt's tables (TSV, as www.uniprot.org and its API export them) as labels: prose taken apart into terms and classes."""
+"""Labels from UniProt tables (TSV, as exported by www.uniprot.org and its API), with text parsed into terms and classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RANKS = {
     "domain": "domain", "superkingdom": "domain", "kingdom": "kingdom", "phylum": "phylum", "class": "taxon_class",
     "order": "taxon_order", "family": "taxon_family", "genus": "genus",
 }  # fmt: skip
-"""Ranks of a lineage, and the columns that they become: `class` and `family` are levels of protein classifications."""
+"""Columns for the ranks of a lineage; `class` and `family` are renamed, because they are levels of protein classifications."""
 
 
 def _several(text: str) -> str:
@@ -35,7 +35,7 @@ def _ec_class(text: str) -> str:
 
 
 def _family(text: str) -> str:
-    """Return the first of a path: `Protein kinase superfamily` of `Protein kinase superfamily, TKL family`."""
+    """Return the top level of a classification: `Protein kinase superfamily` for `Protein kinase superfamily, TKL family`."""
     return text.split(";", maxsplit=1)[0].split(",", maxsplit=1)[0].strip()
 
 
@@ -43,7 +43,7 @@ def _plain(text: str) -> str:
     return text.strip()
 
 
-# Column of the export → columns of labels, and how their values are made.
+# Column of the export → columns of labels and the functions that compute their values.
 _KNOWN: dict[str, dict[str, Callable[[str], str]]] = {
     "Protein families": {"protein_family": _family},
     "EC number": {"ec": _several, "ec_class": _ec_class},
@@ -65,12 +65,12 @@ _UNUSUAL = {"organism", "taxon", "keywords", "interpro", *_RANKS.values()}
 
 
 def is_export(columns: list[str]) -> bool:
-    """Return whether a table's columns are those of an export of UniProt."""
+    """Return whether a table has the columns of a UniProt export."""
     return ENTRY in columns and any(column in _HEADERS for column in columns)
 
 
 def of_export(table: pl.DataFrame) -> Labels:
-    """Return the labels of an export of UniProt: its known columns as terms and classes, all others unchanged.
+    """Return the labels of a UniProt export: known columns as terms and classes, all others unchanged.
 
     Ranks of the column `Taxonomic lineage` become separate columns, from `domain` to `genus`.
 
@@ -101,5 +101,5 @@ def of_export(table: pl.DataFrame) -> Labels:
 
 
 def _ranks(lineage: str) -> dict[str, str]:
-    """Return the names of a lineage by column: `Metazoa (kingdom), Chordata (phylum)`."""
+    """Parse a lineage such as `Metazoa (kingdom), Chordata (phylum)` to names by column."""
     return {_RANKS[rank]: name.strip() for name, rank in _RANK.findall(lineage) if rank in _RANKS}

@@ -1,4 +1,4 @@
-"""Vectors in two dimensions, for the eye only: UMAP, t-SNE or principal components, the same for the same seed."""
+"""Two-dimensional projections for visualisation: UMAP, t-SNE or principal components, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ METHOD_NAMES = {"umap": "UMAP", "tsne": "t-SNE", "pca": "PCA"}
 COMPONENTS = 50
 """Number of principal components used by UMAP and t-SNE."""
 FEW = 200
-"""Below this number of points t-SNE is used even if UMAP is installed, because UMAP takes many seconds to start."""
+"""Minimum number of points for UMAP to be the automatic choice; importing UMAP takes many seconds."""
 FLAT = 1e-6
-"""Unit vectors that differ by no more than this in any feature are one."""
+"""Unit vectors whose features all differ by no more than this are considered equal."""
 LANDMARKS = 5_000
-"""Number of randomly sampled points placed by t-SNE; the others are placed relative to their nearest landmarks."""
+"""Number of randomly sampled points that t-SNE places; the others are interpolated between their nearest landmarks."""
 
 
 def resolve_method(method: str, points: int) -> str:
-    """Return the projection with this name: `auto` is UMAP if it is installed, else t-SNE.
+    """Return the projection to use: `auto` is UMAP if it is installed and there are enough points, otherwise t-SNE.
 
     Raises:
         UsageError: unknown projection.
-        MissingDependencyError: UMAP is requested and not installed.
+        MissingDependencyError: UMAP is requested but not installed.
     """
     if method not in METHODS:
         raise unknown_name("unknown projection", method, METHODS)
     found = find_spec("umap")
-    installed = found is not None and found.origin is not None  # numba's cache stays behind as a folder when it is removed
+    installed = found is not None and found.origin is not None  # numba's cache remains as a folder after uninstalling
     if method == "umap" and not installed:
         raise MissingDependencyError("umap-learn is not installed", fix="pip install '.[map]', or choose tsne or pca")
     if method == "auto":
@@ -45,40 +45,39 @@ def resolve_method(method: str, points: int) -> str:
 
 
 def check_projection(method: str) -> None:
-    """Raise a UsageError for an unknown projection, a MissingDependencyError for one that is not installed."""
+    """Raise a UsageError for an unknown projection, or a MissingDependencyError for one that is not installed."""
     if method != "none":
         resolve_method(method, FEW)
 
 
 def describe_method(method: str, points: int) -> str:
-    """Return how the points were placed, as a caption."""
+    """Return a caption that describes the projection."""
     if method == "umap":
         return "UMAP of cosine distances"
     if method == "pca":
         return "The first two principal components"
-    landmarks = f" of {LANDMARKS:,} points; the others are between their nearest ones" if points > LANDMARKS else ""
+    landmarks = f" of {LANDMARKS:,} points; the others are interpolated" if points > LANDMARKS else ""
     return f"t-SNE of cosine distances{landmarks}"
 
 
 def place_points(vectors: npt.NDArray[np.float32], method: str, seed: int) -> tuple[FloatArray | None, str]:
-    """Return points within 0 … 1, shape (n, 2), and a description; None and the reason, if they cannot be placed.
+    """Return coordinates in [0, 1], shape (n, 2), and a caption; None and the reason if the vectors cannot be projected.
 
-    Vectors with one feature are placed on a line, with every method; others by their cosines.
+    Vectors with a single feature are placed on a line; others are projected by their cosines.
 
     Args:
-        vectors: shape (n, D), n ≥ 3, finite.
-        method: as of `coordinates`.
-        seed: likewise.
+        vectors: finite vectors, shape (n, D), n ≥ 3.
+        method, seed: see `coordinates`.
     """
     if vectors.shape[1] == 1:
         values = vectors[:, 0].astype(np.float64)
         low, high = values.min(), values.max()
         if low == high:
             return None, "all embeddings are the same"
-        return np.stack([(values - low) / (high - low), np.full(len(values), 0.5)], axis=1), "The one feature, on a line"
+        return np.stack([(values - low) / (high - low), np.full(len(values), 0.5)], axis=1), "The single feature"
     directions = unit(vectors)
     if np.ptp(directions, axis=0).max() <= FLAT:
-        return None, "all embeddings point the same way, so that their cosines are all 1"
+        return None, "all embeddings have the same direction, so all cosines are 1"
     with console.progress_task(f"placing {len(vectors):,} points by {METHOD_NAMES.get(method, method)}"):
         found = coordinates(directions, method, seed)
     if not np.isfinite(found).all():
@@ -87,19 +86,19 @@ def place_points(vectors: npt.NDArray[np.float32], method: str, seed: int) -> tu
 
 
 def coordinates(directions: npt.NDArray[np.float32], method: str, seed: int) -> FloatArray:
-    """Return points within 0 … 1, shape (n, 2).
+    """Return coordinates in [0, 1], shape (n, 2).
 
     Args:
-        directions: vectors of length 1, shape (n, D), n ≥ 3: their Euclidean distances rank as cosines do.
+        directions: unit vectors, shape (n, D), n ≥ 3; their Euclidean distances are monotonic in their cosines.
         method: `umap` (McInnes et al. 2018, arXiv 1802.03426), `tsne` (van der Maaten & Hinton 2008, JMLR 9:2579), both
-            started from principal components, or `pca`; see `resolve_method`.
-        seed: of UMAP, t-SNE and the landmarks.
+            initialised with principal components, or `pca`; see `resolve_method`.
+        seed: random seed of UMAP, t-SNE and the choice of landmarks.
     """
     from sklearn.decomposition import PCA
 
     width = min(COMPONENTS, *directions.shape)
     solver = "covariance_eigh" if len(directions) > 10_000 else "full"
-    with np.errstate(invalid="ignore", divide="ignore"):  # points that are all one have no variance to share out
+    with np.errstate(invalid="ignore", divide="ignore"):  # equal points have no variance to explain
         reduced = PCA(width, random_state=seed, svd_solver=solver).fit_transform(directions.astype(np.float64))
     if width < 2:
         reduced = np.pad(reduced, ((0, 0), (0, 2 - width)))
@@ -124,7 +123,7 @@ def _umap(reduced: FloatArray, seed: int) -> FloatArray:
 
     neighbours = min(15, len(reduced) - 1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a seed implies one thread, which is intended
+        warnings.simplefilter("ignore")  # UMAP warns that a seed implies a single thread, which is intended
         model = UMAP(n_neighbors=neighbours, init=_start(reduced, 4.0), random_state=seed, n_jobs=1)
         return np.asarray(model.fit_transform(reduced.astype(np.float32)), dtype=np.float64)
 
@@ -146,7 +145,8 @@ def _tsne(reduced: FloatArray, seed: int) -> FloatArray:
 
 
 def _between(points: FloatArray, landmarks: FloatArray, placed: FloatArray, chosen: npt.NDArray[np.int64]) -> FloatArray:
-    """Return the place of every point: a landmark's own, else the mean of its five nearest landmarks', nearer ones more."""
+    """Return the coordinates of all points: of landmarks as placed, of others by inverse-distance weighting of the five
+    nearest landmarks."""
     from sklearn.neighbors import NearestNeighbors
 
     near = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(landmarks.astype(np.float32))

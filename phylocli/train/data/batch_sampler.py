@@ -1,7 +1,6 @@
-"""The families of each batch, and the pairs sampled from them.
+"""The batch sampler: families of each batch, and pairs sampled from them.
 
-A batch is a function of the seed and the step only. Resuming is therefore exact, and batches can be prepared in any order by
-any worker.
+A batch is a function of the seed and the step only. Resuming is therefore exact, and any worker can prepare any batch.
 """
 
 from __future__ import annotations
@@ -19,36 +18,37 @@ from phylocli.train.data.residue_labels import ResidueLabels
 from phylocli.train.data.types import FamilySource, PairBatch
 from phylocli.views import Prepared, Tokens
 
-# Separate streams of random numbers: the order of families, the views, validation, hard negatives, clans.
+# Independent random streams: order of families, views, validation, hard negatives, clans.
 _ORDER, _VIEWS, _VALIDATION, _HARD, _CLAN = 1, 2, 3, 4, 5
 
 
 class Corpus:
-    """The families that are trained on, and how batches are sampled from them.
+    """The training families, and the sampling of batches from them.
 
-    With at least as many families as pairs per batch, families are sampled without replacement: in each round every family
-    occurs once, in a new order, and the rest of a round is shuffled into the next one, so a family is at most once in a
-    batch. With fewer families, each contributes the same number of pairs to every batch, plus or minus one at random. With a
-    `family_power` other than 0, families are sampled with a probability proportional to size ** family_power instead
-    (without replacement within a batch if there are enough).
+    With at least as many families as pairs per batch, families are sampled without replacement: each epoch goes through the
+    families in a new random order, and those that do not fill a batch at its end are skipped. With fewer families, each
+    contributes the same number of pairs to every batch, and some, chosen at random, one more. With a `family_power` other
+    than 0, families are instead sampled with a probability proportional to size ** family_power, without replacement within
+    a batch if there are enough.
 
     Args:
-        families: at least two that may be contrasted.
-        pairs: pairs per batch; 0 takes twice the number of families, but at least 32 and at most 256.
-        seed: with the step, decides everything.
-        negatives: `clan`, `family` or `pair`: who may be contrasted.
-        family_power: see above.
-        every_view: sample all views of the composition, not only a pair.
-        hard: brings hard negatives of a batch's families into it.
-        cross_family_fraction: of the pairs, in families with others of their clan in the corpus, whose partner is of one
-            of those: remote homologs, at no known distance.
-        labels: sequences with residue labels, some of which come with each batch.
-        input_fractions: of the pairs of a batch, by the number of the input that their families come from; empty: families
-            are sampled regardless of their input.
-        split: the split into training and held-out members.
+        families: the families, of which at least two may be contrasted.
+        pairs: pairs per batch; 0 uses twice the number of families, but at least 32 and at most 256.
+        seed: the random seed; with the step, it determines a batch.
+        negatives: which pairs are negatives of each other: those of different clans (`clan`), of different families
+            (`family`), or all (`pair`).
+        family_power: exponent of the sampling probability, see above.
+        every_view: whether to sample all views of the composition, not only a pair.
+        hard: adds hard negatives of a batch's families to it.
+        cross_family_fraction: fraction of pairs whose partner is from another family of the same clan: remote homologs at
+            an unknown distance. Applies to families whose clan has other families in the corpus.
+        labels: sequences with residue labels, some of which are added to each batch.
+        input_fractions: fraction of the pairs of a batch from each input, by number of the input; empty samples families
+            regardless of their input.
+        split: returns the split into training and held-out members.
 
     Raises:
-        UsageError: nothing could be a negative.
+        UsageError: no pair can have a negative.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class Corpus:
         if self.negatives != "pair" and len(self.families) == 1:
             raise UsageError(
                 f"there is only one family to train on ({names}), so no pair has a negative",
-                why="members of one family are homologous and are never contrasted with each other",
+                why="members of the same family are homologous and are never contrasted with each other",
                 fix="add families, or use --set batch.negatives=pair to contrast the members of the family",
             )
         if self.negatives == "clan" and len(set(self._clan.tolist())) == 1 and self._clan[0] >= 0:
             raise UsageError(
                 f"all families ({names}) belong to the clan {self.families[0].clan}, so no pair has a negative",
-                why="families of one clan are homologous and are never contrasted with each other",
+                why="families of the same clan are homologous and are never contrasted with each other",
                 fix="add families of other clans, or use --set batch.negatives=family to contrast families of one clan",
             )
 
@@ -118,7 +118,7 @@ class Corpus:
         return self._split()
 
     def chosen(self, step: int) -> npt.NDArray[np.int64]:
-        """Return the indices of the families of a step's pairs, (pairs,)."""
+        """Return the family index of each pair of a step, (pairs,)."""
         sampled = self._sampled(step)
         return sampled if self.hard is None else self.hard.arrange(sampled, np.random.default_rng([self.seed, _HARD, step]))
 
@@ -148,18 +148,18 @@ class Corpus:
         return np.concatenate([np.repeat(np.arange(families), each), rng.permutation(families)[:rest]])
 
     def batch(self, step: int) -> PairBatch:
-        """Return the pairs of a step, counted from 0."""
+        """Return the batch of a step, counted from 0."""
         rng = np.random.default_rng([self.seed, _VIEWS, step])
         drawn = self._draw([(f.training, i) for i, f in enumerate(self.families)], self.chosen(step), rng)
         drawn.first = step * self.pairs
         if self.cross_family_fraction:
-            self._reach_across(drawn, np.random.default_rng([self.seed, _CLAN, step]))
+            self._replace_partners(drawn, np.random.default_rng([self.seed, _CLAN, step]))
         if self.labels is not None:
             drawn.labelled = self.labels.batch(step)
         return drawn
 
-    def _reach_across(self, drawn: PairBatch, rng: np.random.Generator) -> None:
-        """Give some pairs a partner of another family of their clan."""
+    def _replace_partners(self, drawn: PairBatch, rng: np.random.Generator) -> None:
+        """Replace the partners of some pairs by members of another family of the same clan."""
         for k, (family, clan) in enumerate(zip(drawn.family.tolist(), drawn.clan.tolist(), strict=True)):
             if clan not in self._homologs or rng.random() >= self.cross_family_fraction:
                 continue
@@ -168,9 +168,9 @@ class Corpus:
             drawn.b[k], drawn.distance[k] = b[0], np.nan
 
     def validation(self, pairs: int) -> PairBatch | None:
-        """Return up to `pairs` pairs of held-out members, always the same, with as many labelled sequences for validation.
+        """Return up to `pairs` pairs of held-out members and as many labelled sequences, the same at every call.
 
-        None if no family has held-out members.
+        None if no members are held out.
         """
         held_out = [(f.held_out, i) for i, f in enumerate(self.families) if f.held_out is not None]
         if not held_out:

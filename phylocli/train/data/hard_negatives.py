@@ -1,7 +1,7 @@
-"""Hard negatives in training: batches with families that are difficult to distinguish.
+"""Hard negatives: batches that contain families which are difficult to distinguish.
 
-A negative has an effect only within a batch: with thousands of families and batches of a few hundred pairs, a family would
-rarely be in a batch with its hardest negatives. Therefore a fraction of each batch consists of hard negatives of the other
+Negatives are the other pairs of a batch. With thousands of families and a few hundred pairs per batch, a family would rarely
+share a batch with its hardest negatives. A fraction of each batch is therefore filled with hard negatives of its other
 families. The objective's mask still determines which pairs are contrasted.
 """
 
@@ -26,26 +26,28 @@ Ints = npt.NDArray[np.int64]
 
 
 class HardNegatives:
-    """For each family of a corpus its hard negatives, and how they get into its batches.
+    """The hard negatives of each family of a corpus, and their insertion into batches.
 
     Args:
-        neighbours: for each family the indices of its hard negatives.
-        fraction: of a batch that hard negatives make up, 0 to below 1.
+        neighbours: indices of the hard negatives of each family.
+        fraction: fraction of a batch that consists of hard negatives, in [0, 1).
     """
 
     def __init__(self, neighbours: list[Ints], fraction: float = 0.5) -> None:
         self.neighbours, self.fraction = neighbours, fraction
 
     def arrange(self, chosen: Ints, rng: np.random.Generator) -> Ints:
-        """Return a batch of the same size with some of the chosen families, and hard negatives of these instead of the
-        others.
+        """Replace a fraction of the families of a batch by hard negatives of the remaining ones.
 
-        Each family in turn, in random order, adds one of its hard negatives, sampled uniformly, preferably one that is not
-        in the batch yet. If the families have no (or no new) hard negatives, the original families fill the batch.
+        The remaining families take turns, in random order, in adding one of their hard negatives, sampled uniformly and
+        preferably not in the batch yet. If they have no (new) hard negatives, the original families are kept.
 
         Args:
-            chosen: indices of the families of a batch's pairs, (N,).
-            rng: random numbers.
+            chosen: family indices of a batch's pairs, (N,).
+            rng: random number generator.
+
+        Returns:
+            Family indices of the new batch, (N,).
         """
         size = len(chosen)
         order = rng.permutation(size)
@@ -70,16 +72,16 @@ class HardNegatives:
 def load_hard_negatives(source: PathLike, families: list[FamilySource], fraction: float) -> HardNegatives:
     """Read the hard negatives of a corpus from a table with the columns `family` and `negative`.
 
-    Rows that name a family beyond the corpus are skipped; so are, with a warning, those that name two families of one
-    clan, which are never negatives.
+    Rows with a family that is not in the corpus are skipped. Rows with two families of the same clan, which are never
+    negatives, are skipped with a warning.
 
     Args:
-        source: as `phylocli pairs --hard-negatives` writes it.
-        families: of the corpus.
-        fraction: fraction of a batch.
+        source: a table written by `phylocli pairs --hard-negatives`.
+        families: the families of the corpus.
+        fraction: fraction of a batch that consists of hard negatives.
 
     Raises:
-        BadInputError: no such columns, or no row for these families.
+        BadInputError: the columns are missing, or no row is for these families.
     """
     table, name = read_table(source), display_name(source)
     require_columns(table, ["family", "negative"], name, "a table of hard negatives")
@@ -95,15 +97,15 @@ def load_hard_negatives(source: PathLike, families: list[FamilySource], fraction
             continue
         found[a].append(b)
     if relatives:
-        logger.warning(f"{name}: {relatives} rows name two families of one clan; skipping them")
+        logger.warning(f"{name}: skipped {relatives} rows with two families of the same clan")
     have = sum(bool(near) for near in found)
     if have == 0:
         raise BadInputError(
             f"{name} contains no hard negatives of these families",
-            why=f"it names {', '.join(map(str, table['family'].head(3)))}, …" if table.height else "it is empty",
+            why=f"its families are {', '.join(map(str, table['family'].head(3)))}, …" if table.height else "it is empty",
             fix="make it from the same families: phylocli pairs FAMILIES --hard-negatives profile",
         )
     logger.info(
-        f"hard negatives: {have} of {len(families)} families have some, and bring them into {fraction:.0%} of each batch"
+        f"hard negatives: available for {have} of {len(families)} families; they make up {fraction:.0%} of each batch"
     )
     return HardNegatives([np.array(sorted(set(near)), dtype=np.int64) for near in found], fraction)

@@ -1,4 +1,4 @@
-"""From inputs to a corpus: families are compiled and indexed for the view; those that it cannot use are reported."""
+"""Loading a corpus: families are compiled and indexed for the view, and unusable families are reported."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from phylocli.formats.streams import PathLike, display_name
 from phylocli.pairs import Split
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.compiled import Cache, Compiled, open_compiled
-from phylocli.train.data.family_index import EMPTY, FEW, Drawing, Survey
+from phylocli.train.data.family_index import EMPTY, FEW, FamilyIndex, SamplingSettings
 from phylocli.train.data.hard_negatives import load_hard_negatives
-from phylocli.train.data.prepared_families import Draws, LazyPrepared
+from phylocli.train.data.prepared_families import LazyPrepared, PreparedFamilies
 from phylocli.train.data.residue_labels import ResidueLabels, load_residue_labels
 from phylocli.train.data.types import FamilySource
 
@@ -25,19 +25,20 @@ logger = logging.getLogger(__name__)
 
 
 def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: bool = False, cache: Cache = True) -> Corpus:
-    """Compile families with trees and pairs tables, or find them compiled, and return the corpus.
+    """Compile families with trees and pairs tables, unless they are in the cache, and return the corpus.
 
-    Families without pairs (a single member, no pair in the band) are left out with a note.
+    Families without pairs (a single member, or no pair in the distance band) are skipped and reported.
 
     Args:
         inputs: Stockholm records, or pairs tables as TSV, CSV, Parquet or Arrow; `-` is standard input.
-        config: of the run; its seed is that of the splits and of all sampling.
-        every_view: sample all views of the composition, not only a pair.
-        cache: where compiled families are kept; True: in the user's cache, False: nowhere.
+        config: configuration of the run; `config.seed` seeds the split and all sampling.
+        every_view: whether to sample all views of the composition, not only a pair.
+        cache: folder of compiled families; True uses the default cache, False does not keep them.
 
     Raises:
-        BadInputError: unreadable, or no family left.
-        UsageError: an unknown view, or one that does not fit the inputs; a member not in the split; no possible negatives.
+        BadInputError: an input cannot be read, or no family is usable.
+        UsageError: unknown view, or one that cannot be used with the inputs; a member is missing from the split; no pair can
+            have a negative.
     """
     view = views.build(config.view.name, config.view.parameters, config.alphabet)
     fraction, given = config.validation.fraction, config.validation.split
@@ -45,11 +46,11 @@ def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: 
     compiled = open_compiled(list(inputs), config.alphabet, cache)
     if compiled.nucleotides:
         NucleotideCheck(config.alphabet, SAY_DNA).warn(compiled.nucleotides[0])
-    draws = Draws(compiled, Drawing(view, config.view.parameters, fraction, config.seed, split))
-    _say_what_is_left_out(compiled, draws.survey)
+    draws = PreparedFamilies(compiled, SamplingSettings(view, config.view.parameters, fraction, config.seed, split))
+    _report_unusable(compiled, draws.family_index)
     batch = config.batch
     number = _input_numbers(inputs, batch.input_fractions)
-    usable = [_source(draws, index, number) for index in range(compiled.families) if draws.survey.sizes[index]]
+    usable = [_source(draws, index, number) for index in range(compiled.families) if draws.family_index.sizes[index]]
     hard = load_hard_negatives(batch.hard_negatives, usable, batch.hard_negative_fraction) if batch.hard_negatives else None
     return Corpus(
         usable,
@@ -77,10 +78,10 @@ def _residue_labels(config: TrainConfig) -> ResidueLabels | None:
 
 
 def _input_numbers(inputs: Sequence[PathLike], fractions: Sequence[float]) -> dict[str, int]:
-    """Return the number of each input by its file name; nothing without fractions, which alone need it.
+    """Return the number of each input by its file name; an empty dict without fractions.
 
     Raises:
-        UsageError: more or fewer fractions than inputs, or two inputs of one file name.
+        UsageError: the numbers of fractions and inputs differ, or two inputs have the same file name.
     """
     if not fractions:
         return {}
@@ -88,46 +89,46 @@ def _input_numbers(inputs: Sequence[PathLike], fractions: Sequence[float]) -> di
     if len(fractions) != len(names) or len(set(names)) < len(names):
         raise UsageError(
             f"batch.input_fractions has {len(fractions)} numbers for the inputs {', '.join(names)}",
-            fix="give one number for each input, in their order, and inputs of different file names",
+            fix="give one number per input, in the same order, and inputs with different file names",
         )
     return {name: k for k, name in enumerate(names)}
 
 
 def split_path(pattern: str, seed: int) -> Path:
-    """Return the file of the setting `validation.split` for a run with this seed."""
+    """Return the path of the split file: the setting `validation.split` with `{seed}` replaced."""
     return Path(pattern.replace("{seed}", str(seed)))
 
 
-def _source(draws: Draws, index: int, number: dict[str, int]) -> FamilySource:
-    compiled, size = draws.compiled, int(draws.survey.sizes[index])
-    held_out = LazyPrepared(draws, index, held_out=True) if draws.survey.validates[index] else None
+def _source(draws: PreparedFamilies, index: int, number: dict[str, int]) -> FamilySource:
+    compiled, size = draws.compiled, int(draws.family_index.sizes[index])
+    held_out = LazyPrepared(draws, index, held_out=True) if draws.family_index.validates[index] else None
     training = LazyPrepared(draws, index, held_out=False)
     members = functools.partial(draws.members, index)
     source = number.get(Path(compiled.sources[index]).name, 0)
     return FamilySource(compiled.labels[index], compiled.clans[index], size, training, held_out, members, source)
 
 
-def _say_what_is_left_out(compiled: Compiled, survey: Survey) -> None:
-    """Say which families cannot be used.
+def _report_unusable(compiled: Compiled, family_index: FamilyIndex) -> None:
+    """Report unusable families.
 
     Raises:
-        BadInputError: none can.
+        BadInputError: no family is usable.
     """
-    kinds = {FEW: "have fewer than two members", EMPTY: "have no pair in the band"}
+    kinds = {FEW: "fewer than two members", EMPTY: "no pair in the distance band"}
     skipped: dict[str, list[str]] = {}
-    for index, (kind, _) in survey.reasons.items():
-        skipped.setdefault(kinds.get(kind, "cannot be used"), []).append(compiled.labels[index])
+    for index, (kind, _) in family_index.reasons.items():
+        skipped.setdefault(kinds.get(kind, "unusable"), []).append(compiled.labels[index])
     for why, labels in skipped.items():
         shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
-        logger.info(f"left out: {len(labels)} of {compiled.families} families {why} ({shown})")
-    known = [error for kind, error in survey.reasons.values() if kind != FEW]
+        logger.info(f"skipped {len(labels)} of {compiled.families} families: {why} ({shown})")
+    known = [error for kind, error in family_index.reasons.values() if kind != FEW]
     for reason in known:
         logger.debug(str(reason))
-    if not survey.sizes.any():
-        if len(survey.reasons) == 1 and known:
+    if not family_index.sizes.any():
+        if len(family_index.reasons) == 1 and known:
             raise known[0]
         raise BadInputError(
-            "there is no family to train on",
-            why=f"of {compiled.families} families " + "; ".join(f"{len(v)} {k}" for k, v in skipped.items()),
+            "no family can be used for training",
+            why="; ".join(f"{len(v)} of {compiled.families} families: {k}" for k, v in skipped.items()),
             fix=next((r.fix or r.what for r in known), "give families of two or more members"),
         )

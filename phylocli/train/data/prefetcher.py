@@ -1,7 +1,6 @@
-"""Batches made ahead of the steps that need them, in their order, by a thread or by processes.
+"""Prefetching of batches, in order, by a thread or by worker processes.
 
-A batch is a function of the seed and the step, so it does not matter who makes it: the same run with other workers has the
-same batches.
+A batch is a function of the seed and the step, so batches do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -26,13 +25,12 @@ MOST_AUTO = 4
 
 
 def choose_workers(wanted: int, device: str, processes: int = 1) -> int:
-    """Return the number of processes that prepare batches; 0: one thread of the trainer.
+    """Return the number of worker processes that prepare batches; 0 uses a thread of the training process.
 
     Args:
-        wanted: a number, or -1: a thread if training runs on the CPU, which needs the cores itself, else up to four
-            processes.
+        wanted: the requested number, or -1 for automatic: a thread if training uses the CPU, otherwise up to four processes.
         device: `cpu`, `cuda` or `mps`.
-        processes: of the run on this machine, each of which has its own workers.
+        processes: number of training processes on this machine, each of which has its own workers.
     """
     if wanted != AUTO:
         return wanted
@@ -40,26 +38,26 @@ def choose_workers(wanted: int, device: str, processes: int = 1) -> int:
 
 
 @contextlib.contextmanager
-def _death_explained() -> Iterator[None]:
-    """Convert the error of a pool whose process has died into one that the user can act on."""
+def _explain_worker_death() -> Iterator[None]:
+    """Convert the error of a pool whose worker has died into a PhylocliError with a suggested fix."""
     try:
         yield
     except BrokenProcessPool as error:
         raise PhylocliError(
-            "a process that makes batches died",
-            why="the system may have ended it for lack of memory",
-            fix="use fewer, --set batch.workers=1, or a thread, --set batch.workers=0; then continue with --resume",
+            "a worker process that prepares batches died",
+            why="the system may have killed it for lack of memory",
+            fix="use fewer workers (--set batch.workers=1) or a thread (--set batch.workers=0), then continue with --resume",
         ) from error
 
 
 class Prefetcher:
-    """The batches of some steps, one after the other.
+    """An iterator over the batches of some steps, prepared ahead by a pool.
 
     Args:
-        pool: who makes them.
+        pool: the thread or process pool.
         make: returns the batch of a step.
-        steps: in order.
-        depth: number of batches prepared ahead.
+        steps: the steps, in order.
+        depth: number of batches to prepare ahead.
     """
 
     def __init__(self, pool: Executor, make: Callable[[int], PairBatch], steps: range, depth: int) -> None:
@@ -71,7 +69,7 @@ class Prefetcher:
 
     def _ask(self) -> None:
         for step in self._steps:
-            with _death_explained():  # of a worker since the last batch: a broken pool takes no more work
+            with _explain_worker_death():  # a pool rejects new tasks if a worker has died since the last batch
                 self._waiting.append(self._pool.submit(self._make, step))
             return
 
@@ -82,7 +80,7 @@ class Prefetcher:
         if not self._waiting:
             raise StopIteration
         before = time.monotonic()
-        with _death_explained():
+        with _explain_worker_death():
             batch = self._waiting.popleft().result()
         self._waited += time.monotonic() - before
         self._ask()
@@ -96,15 +94,14 @@ class Prefetcher:
 
 @contextlib.contextmanager
 def prefetched(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Prefetcher]:
-    """Give the batches of some steps, made ahead; no thread or process of it outlives the block.
+    """Prepare the batches of some steps ahead within the block; all workers end with the block.
 
-    Errors in a batch are raised where the batch is requested; with processes, the cause of the error shows its place in the
-    worker.
+    An error in a worker is raised when its batch is requested; with processes, its cause has the traceback of the worker.
 
     Args:
         corpus: the source of the batches.
-        steps: in order.
-        workers: processes; 0: one thread.
+        steps: the steps, in order.
+        workers: number of worker processes; 0 uses a thread.
     """
     if workers == 0:
         with ThreadPoolExecutor(1, thread_name_prefix="phylocli-batches") as pool:
@@ -117,13 +114,13 @@ def prefetched(corpus: Corpus, steps: range, workers: int = 0) -> Iterator[Prefe
         yield Prefetcher(processes, _make, steps, 2 * workers)
 
 
-_corpus: Corpus | None = None  # of this worker process
+_corpus: Corpus | None = None  # set in worker processes
 
 
 def _start_worker(corpus: Corpus) -> None:
-    global _corpus  # noqa: PLW0603  one process, one corpus
+    global _corpus  # noqa: PLW0603  sent once per worker instead of with every task
     _corpus = corpus
-    # A batch system's SIGTERM reaches all processes; the trainer, which saves a checkpoint first, ends its workers.
+    # Batch systems send SIGTERM to all processes. The trainer needs its workers until the checkpoint is saved.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 

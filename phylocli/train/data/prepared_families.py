@@ -1,4 +1,4 @@
-"""Families prepared on demand for a view; and which families a view can sample from."""
+"""Families prepared for a view on demand, and the computation of the family index."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from phylocli.train.data.family_index import (
     TRAIN,
     UNUSABLE,
     VALIDATION,
-    Drawing,
-    Survey,
-    read_survey,
-    write_survey,
+    FamilyIndex,
+    SamplingSettings,
+    read_family_index,
+    write_family_index,
 )
 from phylocli.train.data.pair_table import TablePairs, in_band, table_held_out
 from phylocli.train.data.types import Members
@@ -36,28 +36,28 @@ from phylocli.views import Pairs, Prepared, Tokens, draw_all
 Parts = npt.NDArray[np.uint8]
 
 PREPARED_BYTES = 1 << 29
-"""Approximate memory limit for prepared families, in each process that samples from them."""
+"""Approximate memory limit for prepared families in each process, in bytes."""
 
 
-class Draws:
-    """Families of a compiled data set, prepared for a view on demand, with a least-recently-used cache.
+class PreparedFamilies:
+    """Families of a compiled data set, prepared for a view on demand and kept in a least-recently-used cache.
 
     Args:
         compiled: the data set.
-        drawing: the view, and the held-out members.
-        budget: memory limit in bytes, estimated; the most recent family is always kept.
+        drawing: the view and the hold-out settings.
+        budget: approximate memory limit of the cache in bytes; the most recent family is always kept.
 
     Attributes:
-        survey: of all families.
+        family_index: the family index.
     """
 
-    def __init__(self, compiled: Compiled, drawing: Drawing, budget: int = PREPARED_BYTES) -> None:
+    def __init__(self, compiled: Compiled, drawing: SamplingSettings, budget: int = PREPARED_BYTES) -> None:
         self.compiled, self.drawing, self.budget = compiled, drawing, budget
         self._starts = np.concatenate([[0], np.cumsum(compiled.sizes)])
         self._kept: OrderedDict[tuple[int, bool], tuple[int, Prepared]] = OrderedDict()
         self._taken = 0
         self._lock = threading.Lock()
-        self.survey = self._surveyed()
+        self.family_index = self._load_or_build_index()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": OrderedDict(), "_taken": 0, "_lock": None}
@@ -67,22 +67,22 @@ class Draws:
         self._lock = threading.Lock()
 
     def prepared(self, index: int, *, held_out: bool) -> Prepared:
-        """Return the prepared family: its held-out members, or the others."""
+        """Return a family prepared for the view: its held-out or its training members."""
         with self._lock:
-            return self._found_or_made((index, held_out))
+            return self._get_or_prepare((index, held_out))
 
     def members(self, index: int) -> Members:
-        """Return the members of a family that training sees."""
+        """Return the training members of a family."""
         seen = np.flatnonzero(self._parts(index) == TRAIN).tolist()
         family = self.compiled.family(index)
         columns = None if family.columns_of is None else family.match_positions()
         return Members([family.tokens[k] for k in seen], None if columns is None else [columns[k] for k in seen])
 
     def split(self) -> Split:
-        """Return the split of the usable families into training and held-out members."""
+        """Return the split of all usable families into training and held-out members."""
 
         def parts() -> Iterator[tuple[Family, list[tuple[str, list[str]]]]]:
-            for index in np.flatnonzero(self.survey.sizes).tolist():
+            for index in np.flatnonzero(self.family_index.sizes).tolist():
                 family, codes = self.compiled.family(index), self._parts(index)
                 yield (
                     family,
@@ -95,9 +95,9 @@ class Draws:
         return Split.of(parts())
 
     def _parts(self, index: int) -> Parts:
-        return self.survey.parts[self._starts[index] : self._starts[index + 1]]
+        return self.family_index.parts[self._starts[index] : self._starts[index + 1]]
 
-    def _found_or_made(self, key: tuple[int, bool]) -> Prepared:
+    def _get_or_prepare(self, key: tuple[int, bool]) -> Prepared:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key][1]
@@ -127,18 +127,18 @@ class Draws:
             inside &= members[pairs.members].all(axis=1)
         return TablePairs(family.tokens, pairs.members[inside], pairs.distance[inside], self.drawing.view)
 
-    def _surveyed(self) -> Survey:
+    def _load_or_build_index(self) -> FamilyIndex:
         folder = self.compiled.folder / "surveys"
         folder.mkdir(exist_ok=True)
         path = folder / f"{self.drawing.key()}.npz"
         with locks.waiting(folder / "lock", "indexes these families"):
-            found = read_survey(path, self.compiled)
+            found = read_family_index(path, self.compiled)
             if found is None:
-                found = self._look_through()
-                write_survey(path, found)
+                found = self._build_index()
+                write_family_index(path, found)
         return found
 
-    def _look_through(self) -> Survey:
+    def _build_index(self) -> FamilyIndex:
         compiled = self.compiled
         parts = np.full(int(self._starts[-1]), TRAIN, dtype=np.uint8)
         sizes = np.zeros(compiled.families, dtype=np.int64)
@@ -147,26 +147,26 @@ class Draws:
         with console.progress_task("indexing families", total=compiled.families) as bar:
             for index in range(compiled.families):
                 try:
-                    found, validates[index] = self._look_at(index)
+                    found, validates[index] = self._index_family(index)
                     parts[self._starts[index] : self._starts[index + 1]] = found
                     sizes[index] = (found == TRAIN).sum()
                 except BadInputError as error:
                     few = compiled.too_few(index)
                     reasons[index] = FEW if few else EMPTY if isinstance(error, EmptyBandError) else UNUSABLE, error
                 bar.advance()
-        return Survey(sizes, parts, validates, reasons)
+        return FamilyIndex(sizes, parts, validates, reasons)
 
-    def _look_at(self, index: int) -> tuple[Parts, bool]:
-        """Return the part of each member of a family, and whether its validation part has pairs.
+    def _index_family(self, index: int) -> tuple[Parts, bool]:
+        """Return the part of each member of a family, and whether pairs can be sampled from its validation part.
 
-        Without a given split, whole clades are held out, in families with enough members for this view.
+        Without a given split, whole clades are held out if the view can sample pairs from both parts.
 
         Raises:
-            BadInputError: the view cannot make pairs of the family.
+            BadInputError: the view cannot sample pairs from the family.
         """
         family, drawing = self.compiled.family(index), self.drawing
         if drawing.split is not None:
-            return self._look_at_given(index, family, drawing.split)
+            return self._index_with_split(index, family, drawing.split)
         parts = np.full(len(family), TRAIN, dtype=np.uint8)
         pairs = self.compiled.pairs(index)
         if pairs is not None:
@@ -177,7 +177,7 @@ class Draws:
             ids = _hold_out(family, drawing.fraction, drawing.seed)
             if len(ids) >= 2 and len(family) - len(ids) >= 2:
                 out = np.array([name in ids for name in family.ids])
-                with contextlib.suppress(BadInputError):  # no pair of held-out members in the band: hold out none
+                with contextlib.suppress(BadInputError):  # if a part has no pairs in the band, hold out no members
                     self._prepare(index, out)
                     self._prepare(index, ~out)
                     parts[out] = VALIDATION
@@ -185,24 +185,24 @@ class Draws:
         self._prepare(index, None)
         return parts, False
 
-    def _look_at_given(self, index: int, family: CompiledFamily, split: Split) -> tuple[Parts, bool]:
-        """Do the same for a given split. Its held-out members stay held out, even if the view has no pairs of them.
+    def _index_with_split(self, index: int, family: CompiledFamily, split: Split) -> tuple[Parts, bool]:
+        """Do the same for a given split, whose held-out members are never trained on, even if they have no pairs.
 
         Raises:
-            BadInputError: the view cannot make pairs of the training members.
-            UsageError: the split does not list a member.
+            BadInputError: the view cannot sample pairs from the training members.
+            UsageError: a member is missing from the split.
         """
         named = [split.part_of(family.label, name) for name in family.ids]
         if None in named:
             raise UsageError(
                 f"the split does not list {family.ids[named.index(None)]!r} of {family.label}",
-                fix="split the families that are trained on",
+                fix="make the split from the training families",
             )
         parts = np.array([PARTS.index(part) for part in named if part is not None], dtype=np.uint8)
         train, validation = parts == TRAIN, parts == VALIDATION
         if train.sum() < 2:
             raise BadInputError(
-                f"{family.label}: the split leaves fewer than two members to train on", fix="hold out fewer members"
+                f"{family.label}: the split has fewer than two training members", fix="hold out fewer members"
             )
         self._prepare_checked(index, train)
         with contextlib.suppress(BadInputError):
@@ -212,14 +212,14 @@ class Draws:
         return parts, False
 
     def _prepare_checked(self, index: int, members: npt.NDArray[np.bool_]) -> None:
-        """Prepare a part of a family, as `_prepare` does.
+        """Check that pairs can be sampled from some members of a family.
 
         Raises:
-            BadInputError: the part has no pairs.
+            BadInputError: the members have no pairs.
         """
         prepared = self._prepare(index, None if members.all() else members)
         if isinstance(prepared, TablePairs) and not len(prepared.rows):
-            raise EmptyBandError(f"{self.compiled.labels[index]}: no pair of the part is in the band")
+            raise EmptyBandError(f"{self.compiled.labels[index]}: no pair of this part of the split is in the distance band")
 
 
 def _cost(members: int) -> int:
@@ -229,15 +229,15 @@ def _cost(members: int) -> int:
 
 
 class LazyPrepared:
-    """A family that is prepared on demand, and may be dropped from the cache afterwards."""
+    """A family that is prepared when it is sampled from, and may then be evicted from the cache."""
 
     __slots__ = ("draws", "held_out", "index")
 
-    def __init__(self, draws: Draws, index: int, *, held_out: bool) -> None:
+    def __init__(self, draws: PreparedFamilies, index: int, *, held_out: bool) -> None:
         self.draws, self.index, self.held_out = draws, index, held_out
 
     def draw(self, n: int, rng: np.random.Generator) -> Pairs:
-        """Draw n pairs of views."""
+        """Sample n pairs of views."""
         return self.draws.prepared(self.index, held_out=self.held_out).draw(n, rng)
 
     def draw_all(self, n: int, rng: np.random.Generator) -> tuple[list[list[Tokens]], npt.NDArray[np.float64]]:

@@ -1,8 +1,9 @@
 """Residue labels: sequences with a state or a distribution for each residue, for the heads trained beside the objective.
 
-A table has the columns `id`, `sequence`, those of the heads (`three_di` and `dssp`: text with a letter for each residue;
-`profile`: a list of 20 numbers for each residue; an empty cell is unknown), and optionally `part` (`train` or `validation`;
-others are not used) and `weight`: sequences are sampled in proportion to it, without replacement within a step.
+A table has the columns `id`, `sequence`, and one per head (`three_di` and `dssp`: one letter per residue; `profile`: a list
+of 20 numbers per residue; an empty cell is unknown). Optional columns are `part` (`train` or `validation`; rows with other
+values are not used) and `weight`: sequences are sampled with probabilities proportional to it, without replacement within a
+step.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from phylocli.views import Tokens
 
 logger = logging.getLogger(__name__)
 
-LABELS = 8  # stream of random numbers, apart from those of the batch sampler and of the steps after training
+LABELS = 8  # random stream, distinct from those of the batch sampler and of the finalization steps
 
 
 @dataclass
@@ -33,8 +34,8 @@ class LabelledBatch:
     """Sequences with residue labels.
 
     Attributes:
-        tokens: of each sequence.
-        targets: of each sequence by head.
+        tokens: tokens of each sequence.
+        targets: targets of each sequence, by head.
     """
 
     tokens: list[Tokens]
@@ -49,19 +50,19 @@ class LabelledBatch:
 
     @property
     def residues(self) -> int:
-        """Residues of all sequences."""
+        """Total number of residues."""
         return sum(map(len, self.tokens))
 
 
 class ResidueLabels:
-    """Sequences with residue labels, and how they are sampled.
+    """Sequences with residue labels, and their sampling.
 
     Args:
         training, validation: sequences with their targets.
-        weight: of each training sequence, positive.
-        sequences: number in each step.
-        max_length: residues of a sequence in a step; longer ones are cropped at random.
-        seed: with the step, determines the sample.
+        weight: sampling weight of each training sequence, positive, (training,).
+        sequences: number of sequences per step.
+        max_length: maximum length in residues; longer sequences are cropped at random positions.
+        seed: the random seed; with the step, it determines the sample.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class ResidueLabels:
         return self._cropped(self.training, chosen.tolist(), rng)
 
     def held_out(self, most: int) -> LabelledBatch | None:
-        """Return up to so many validation sequences, cropped, always the same; None if there are none."""
+        """Return up to `most` cropped validation sequences, the same at every call; None if there are none."""
         rng = np.random.default_rng([self.seed, LABELS])
         chosen = rng.permutation(len(self.validation))[:most].tolist()
         return self._cropped(self.validation, chosen, rng) if chosen else None
@@ -109,13 +110,13 @@ def load_residue_labels(
     """Read a table of residue labels.
 
     Args:
-        source: TSV, CSV, Parquet or Arrow; profiles only in the latter two.
-        heads: whose columns are read.
+        source: a table in TSV, CSV, Parquet or Arrow; profiles require Parquet or Arrow.
+        heads: names of the heads whose columns are read.
         sequences, max_length, seed: see `ResidueLabels`.
 
     Raises:
-        BadInputError: missing columns, labels that do not fit their sequence or their head, or no training sequence.
-        UsageError: no such head.
+        BadInputError: a column is missing, labels do not match their sequence or head, or there is no training sequence.
+        UsageError: unknown head.
     """
     table, name = read_table(source, typed=False), display_name(source)
     columns = {head: find_head(head).column for head in heads}

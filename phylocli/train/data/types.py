@@ -1,4 +1,4 @@
-"""Types of the training data: sources of pairs, and batches."""
+"""Types of training data: sources of pairs, and batches."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from phylocli.views import Prepared, Tokens
 
 @dataclass
 class Members:
-    """Whole sequences of a family.
+    """Full-length sequences of a family.
 
     Attributes:
-        tokens: of each, without gaps.
-        columns: the match column of each residue of each sequence, from 0, and -1 for none; None if the family is not
+        tokens: tokens of each member, without gaps.
+        columns: match column of each residue of each member, from 0, or -1 for an insertion; None if the family is not
             aligned.
     """
 
@@ -28,16 +28,16 @@ class Members:
 
 @dataclass
 class FamilySource:
-    """One family of the corpus.
+    """A family of the corpus.
 
     Attributes:
         label: accession or name.
-        clan: accession; empty without one.
-        size: members that training sees.
+        clan: accession of the clan; empty if there is none.
+        size: number of training members.
         training: source of training pairs.
-        held_out: source of validation pairs; None if the family is too small to hold out members.
+        held_out: source of validation pairs; None if no members are held out.
         members: returns the training members.
-        input: number of the input that it comes from, from 0.
+        input: number of the input that contains the family, from 0.
     """
 
     label: str
@@ -51,17 +51,17 @@ class FamilySource:
 
 @dataclass
 class PairBatch:
-    """N pairs ready for the model.
+    """A batch of N pairs.
 
     Attributes:
-        a, b: token arrays of the N first and the N second views.
-        distance: evolutionary distance of each pair, substitutions per site, (N,), NaN where undefined.
-        family: code of each pair's family, (N,) int64.
-        clan: code of each pair's clan, (N,) int64, -1 without one.
-        negatives: `clan`, `family` or `pair`: who may be contrasted.
+        a, b: token arrays of the first and the second views, N each.
+        distance: evolutionary distance of each pair in substitutions per site, (N,), NaN where undefined.
+        family: family code of each pair, (N,) int64.
+        clan: clan code of each pair, (N,) int64, -1 if it has no clan.
+        negatives: which pairs are negatives of each other: `clan`, `family` or `pair`, see `Corpus`.
         more: the third and further views, N token arrays each, if required by the objective.
-        first: number of the first pair among all pairs of the run.
-        labelled: sequences with residue labels, for the heads.
+        first: index of the first pair among all pairs of the run.
+        labelled: sequences with residue labels, for the residue heads; None without them.
     """
 
     a: list[Tokens]
@@ -92,12 +92,12 @@ class PairBatch:
 
     @property
     def longest(self) -> int:
-        """Residues of the longest sequence."""
+        """Number of residues of the longest sequence."""
         return max(len(tokens) for view in self._sequences() for tokens in view)
 
     @property
     def residues(self) -> int:
-        """Residues of all views, and of the labelled sequences."""
+        """Total number of residues of all views and labelled sequences."""
         return sum(len(tokens) for view in self._sequences() for tokens in view)
 
     def _sequences(self) -> list[list[Tokens]]:
@@ -105,10 +105,18 @@ class PairBatch:
 
 
 def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Return indices in groups of similar length, each at most `tokens` with padding (a longer sequence on its own)."""
+    """Group sequences of similar length.
+
+    Args:
+        lengths: length of each sequence.
+        tokens: maximum size of a group in tokens, including padding; a longer sequence forms its own group.
+
+    Returns:
+        Indices of the sequences of each group, in ascending length.
+    """
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     groups: list[list[int]] = []
-    for i in order:  # ascending, so that the newest sequence is the widest of its group
+    for i in order:  # in ascending length, so lengths[i] is the width of the group
         if groups and (len(groups[-1]) + 1) * lengths[i] <= tokens:
             groups[-1].append(i)
         else:

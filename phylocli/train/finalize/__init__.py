@@ -1,6 +1,7 @@
-"""Steps after training that are fitted to the trained model, as a list of steps with `check()` and `fit()`.
+"""Finalization steps: weight averaging, kernel features and whitening, fitted to the trained model.
 
-Steps are checked before the run starts, so that impossible ones are reported at once. Held-out members are not used.
+Each step has `check()`, called before training so that errors are reported early, and `fit()`. Held-out members are not
+used.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from phylocli.train.task import ContrastiveTask
 
 
 class FinalStep(Protocol):
-    """Something that is done to the model after training."""
+    """A step that changes the model after training."""
 
     def check(self, task: ContrastiveTask, corpus: Corpus) -> None:
-        """Raise a UsageError where `fit` would be impossible; called before training."""
+        """Raise a UsageError if `fit` is impossible; called before training."""
 
     def fit(self, task: ContrastiveTask, corpus: Corpus) -> None:
         """Change `task.model`; called once, after the last step of training."""
 
 
 def finalization_steps(config: TrainConfig) -> list[FinalStep]:
-    """Return the steps of a configuration in order: each is fitted to the result of the previous one."""
+    """Return the steps of a configuration, in order; each is fitted to the result of the previous one."""
     encoder, kernel, whitening = config.encoder, config.kernel, config.whitening
     steps: list[FinalStep] = []
     if encoder.start and encoder.average_coefficient:

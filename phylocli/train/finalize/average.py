@@ -1,4 +1,4 @@
-"""The average of the weights that training started from and of those that it ended with (WiSE-FT)."""
+"""Weight averaging of the initial (pretrained) and the final model (WiSE-FT)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WeightAverage:
-    """Interpolates the weights of encoder and pooling towards those of the model that training started from.
+    """Interpolates between the final weights of encoder and pooling and those of the pretrained model.
 
-    Training on a small corpus loses some of the model's accuracy on other data; the average keeps much of both (Wortsman et
+    Fine-tuning on a small corpus reduces accuracy on other data; the average retains much of both accuracies (Wortsman et
     al. 2022, Robust fine-tuning of zero-shot models, arXiv 2109.01903).
 
     Attributes:
-        start: name or folder of the model that training started from.
-        coefficient: of its weights in the average, 0 … 1.
+        start: name or folder of the pretrained model.
+        coefficient: weight of the pretrained model in the average, 0 to 1.
     """
 
     start: str
     coefficient: float
 
     def check(self, task: ContrastiveTask, corpus: Corpus) -> None:
-        """Nothing can be wrong that the start of the run does not find: it loads the same model."""
+        """Do nothing: the start of the run already loads the same model."""
 
     def fit(self, task: ContrastiveTask, corpus: Corpus) -> None:
         """Average the weights."""

@@ -1,5 +1,5 @@
-"""Kernel features: the kernel mean of the residues on the axes along which homologs agree, appended to the pooled
-features."""
+"""Kernel features: a kernel mean embedding of the residues on the axes along which homologs correlate, appended to the
+pooled features."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from phylocli.train.task import ContrastiveTask
 
 logger = logging.getLogger(__name__)
 
-KERNEL = 7  # stream of random numbers, apart from those of `phylocli.train.data.batch_sampler` and the whitening
+KERNEL = 7  # random stream, distinct from those of `phylocli.train.data.batch_sampler` and of the whitening
 
 
 @dataclass(frozen=True)
 class KernelFeatures:
-    """Fits the axes of a Gaussian kernel to residues of training members, and adds its random features to the model.
+    """Fits the axes of a Gaussian kernel to residues of training members and adds its random features to the model.
 
     Attributes:
-        config: number of features, axes, and width.
+        config: number of features, number of axes, and kernel width.
     """
 
     config: KernelConfig
@@ -49,13 +49,13 @@ class KernelFeatures:
         mean, axes = torch.from_numpy(found.mean), torch.from_numpy(found.axes)
         task.model.add_kernel(self.config.features, mean, axes, self.config.width, corpus.seed)
         logger.info(
-            f"kernel features: {self.config.features} random features on {axes.shape[1]} axes of {found.residues:,} "
-            f"residues, along which homologs correlate by up to {found.correlation[0]:.2f}"
+            f"kernel features: {self.config.features} random features on {axes.shape[1]} axes, fitted to {found.residues:,} "
+            f"residues (correlation of homologs up to {found.correlation[0]:.2f})"
         )
 
 
 def _sampled(corpus: Corpus) -> Iterator[tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.int64]]]:
-    """Yield, of each aligned family, some members and the match columns of all their residues in one array."""
+    """Yield a sample of the members of each aligned family, and the match columns of all their residues, concatenated."""
     for code, source in enumerate(corpus.families):
         members: Members = source.members()
         if members.columns is None:

@@ -1,4 +1,4 @@
-"""Whitening: an affine map that weighs an embedding's directions by how little homologs differ in them."""
+"""Whitening: an affine map that scales down the directions in which members of a family vary."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ from phylocli.train.task import ContrastiveTask
 
 logger = logging.getLogger(__name__)
 
-WHITENING = 6  # stream of random numbers, apart from those of `phylocli.train.data.batch_sampler`
+WHITENING = 6  # random stream, distinct from those of `phylocli.train.data.batch_sampler`
 
-FEWEST = 2.0  # vectors a feature: with fewer the covariance is mostly noise
+FEWEST = 2.0  # vectors per feature: with fewer, the covariance estimate is mostly noise
 
 
 @dataclass(frozen=True)
 class FamilyWhitening:
-    """Fits the model's whitening on whole sequences of training members.
+    """Fits the model's whitening to whole sequences of training members.
 
-    The map is applied to whole sequences, so it is fitted on them, regardless of crops in training.
+    Whole sequences are used even if training crops them, because the map is applied to whole sequences.
 
     Attributes:
-        config: of the map and its fit.
-        kernel_features: that the step before adds to the model's features.
+        config: parameters of the map and of its fit.
+        kernel_features: number of kernel features that the previous step adds.
     """
 
     config: WhiteningConfig
     kernel_features: int = 0
 
     def check(self, task: ContrastiveTask, corpus: Corpus) -> None:
-        """Raise a UsageError if the map would have more output features than input features."""
+        """Raise a UsageError if the map would have more output than input features."""
         features, families = task.model.dimension + self.kernel_features, len(corpus.families)
         dimension = self.config.dimension
         if dimension > features:
             raise UsageError(
-                f"whitening.dimension is {dimension}", fix=f"give 0 (all {features} features), or at most {features}"
+                f"whitening.dimension is {dimension}, but the model has only {features} features",
+                fix=f"give 0 (all {features} features), or at most {features}",
             )
         if 0 < dimension < features and dimension >= families:
             logger.warning(
-                f"whitening will keep all {features} features: whitening.dimension is {dimension} axes between family "
-                f"means, but there are only {families} families"
+                f"whitening keeps all {features} features: whitening.dimension is {dimension}, but {families} families "
+                f"have at most {families - 1} discriminant axes"
             )
 
     @torch.no_grad()
     def fit(self, task: ContrastiveTask, corpus: Corpus) -> None:
-        """Fit the map; the model embeds with it from here on."""
+        """Fit the map and add it to the model."""
         task.eval()
         each = max(2, math.ceil(self.config.vectors / len(corpus.families)))
         found: list[torch.Tensor] = []

@@ -1,1 +1,1 @@
-"""A step on several processes, on little memory, or both."""
+"""Execution of a step on several processes and with limited memory."""

@@ -1,4 +1,4 @@
-"""How a step is computed: processes, precision, and memory-saving options."""
+"""Execution settings of a step: processes, precision, and memory-saving options."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from phylocli.train.parallel.world import ALONE, World
 
 @dataclass
 class Execution:
-    """How a step is computed. Results are the same up to rounding and the random numbers of dropout.
+    """Execution settings of a step. They affect results only by rounding and the random numbers of dropout.
 
     Attributes:
-        max_tokens: that go through the encoder at once, padding included; lowered when memory runs out.
+        max_tokens: maximum number of tokens encoded at once, including padding; reduced when memory runs out.
         grad_cache: whether gradients are cached, see `phylocli.train.parallel.grad_cache`; set when memory runs out.
-        precision: of the encoder's matrix products.
+        precision: type of the encoder's matrix products.
         world: the processes that share each batch in training.
-        sharded: whether each of them has only a part of the encoder's weights, see `phylocli.train.parallel.fsdp`.
+        sharded: whether the encoder's weights are sharded among the processes, see `phylocli.train.parallel.fsdp`.
     """
 
     max_tokens: int = 16384
@@ -29,7 +29,7 @@ class Execution:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of the encoder's products; `auto` is bfloat16 if the device multiplies it faster."""
+    """Return the type of the encoder's matrix products; `auto` is bfloat16 if the device has instructions for it."""
     if name != "auto":
         return torch.bfloat16 if name == "bf16" else torch.float32
     if device.type == "cuda":

@@ -1,9 +1,9 @@
-"""Training encoders that do not fit on one device: each process keeps a part of every weight (fully sharded data parallel).
+"""Fully sharded data parallel training, for encoders that do not fit on one device.
 
-The encoder's blocks are sharded one by one, with their gradients and the optimiser state; a block is gathered while it is
-computed (Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, stage 3; Zhao et al. 2023, PyTorch FSDP, arXiv 2304.11277).
-Pooling, head, critic and objective are small and not sharded. A step computes the same result as a single process, as in
-`phylocli.train.parallel.world`.
+The encoder's blocks are sharded one by one, with their gradients and optimiser state; the weights of a block are gathered
+while it is computed (Rajbhandari et al. 2020, ZeRO, arXiv 1910.02054, stage 3; Zhao et al. 2023, PyTorch FSDP,
+arXiv 2304.11277). Pooling, head, critic and objective are small and not sharded. The result of a step is the same as with a
+single process, see `phylocli.train.parallel.world`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from phylocli.train.saved import Weights
 
 
 class ShardedStrategy(Strategy):
-    """Trains a task whose encoder is sharded among the processes; all of them call everything here together.
+    """Trains a task whose encoder is sharded among the processes. All methods are collective.
 
     Args:
-        task: in host memory; its blocks are moved to the device one by one and sharded.
-        config, device: as `Strategy` takes them.
+        task: the task in host memory; its blocks are moved to the device one by one and sharded.
+        config, device: see `Strategy`.
 
     Raises:
-        UsageError: a single process, or an encoder that does not name its blocks.
+        UsageError: there is only one process, or the encoder has no attribute `blocks`.
     """
 
     def __init__(self, task: Trainable, config: OptimiserConfig, device: torch.device) -> None:
@@ -56,14 +56,14 @@ class ShardedStrategy(Strategy):
 
     @functools.cached_property
     def trained(self) -> nn.Module:
-        """The task; the encoder's gradients are averaged over all processes."""
+        """The task; FSDP averages the gradients of its encoder over the processes."""
         return self.task
 
     def gradients(self, batches: Sequence[PairBatch]) -> dict[str, Tensor]:
-        """Compute the average gradient of some batches, as `Strategy.gradients`."""
+        """Compute the average gradient of `batches`, see `Strategy.gradients`."""
         terms = super().gradients(batches)
         found = [p.grad for p in self.wholes if p.grad is not None]
-        if found:  # one message for all of them
+        if found:  # a single all-reduce for all unsharded gradients
             together = torch.cat([g.flatten() for g in found])
             dist.all_reduce(together)
             together /= self.world.size
@@ -72,8 +72,8 @@ class ShardedStrategy(Strategy):
         return terms
 
     def clip(self, largest: float) -> Tensor:
-        """Scale the gradient of all weights together, as in `Strategy.clip`."""
-        # Sharded and unsharded tensors must not be in one list.
+        """Clip the norm of the gradient of all weights, see `Strategy.clip`."""
+        # torch cannot clip a list that mixes sharded and unsharded tensors.
         kinds = [kind for kind in (self.parts, self.wholes) if any(p.grad is not None for p in kind)]
         norms = [nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None]) for kind in kinds]
         total = torch.stack([n.full_tensor() if isinstance(n, DTensor) else n for n in norms]).norm()
@@ -82,7 +82,7 @@ class ShardedStrategy(Strategy):
         return total
 
     def model(self) -> Model | None:
-        """Put the trained model together in the memory of rank 0's host; None elsewhere."""
+        """Return the trained model with unsharded weights, in host memory, on rank 0; None on other ranks."""
         state = {name: _whole(value) for name, value in self.task.model.state_dict().items()}
         if not self.world.main:
             return None
@@ -92,13 +92,13 @@ class ShardedStrategy(Strategy):
         return model.eval()
 
     def state(self) -> Weights:
-        """Return `task` and `optimiser`, whole, on rank 0, in the memory of its host; nothing elsewhere."""
+        """Return the unsharded state of task and optimiser, in host memory, on rank 0; an empty dict on other ranks."""
         task = {name: _whole(value) for name, value in self.task.state_dict().items()}
         own = self.optimiser.state_dict()
         moments = {i: {name: _whole(value) for name, value in entry.items()} for i, entry in own["state"].items()}
         if not self.world.main:
             return {}
-        # Weights are numbered by group, those of the encoder first: the numbers are those of a single process.
+        # Merge the groups of sharded and unsharded parameters, so that parameter indices are those of a single process.
         parts, wholes = own["param_groups"][::2], own["param_groups"][1::2]
         groups = [{**a, "params": a["params"] + b["params"]} for a, b in zip(parts, wholes, strict=True)]
         return {"task": task, "optimiser": {"state": moments, "param_groups": groups}}
@@ -106,21 +106,21 @@ class ShardedStrategy(Strategy):
     def _make_optimiser(self, config: OptimiserConfig) -> torch.optim.Optimizer:
         return make_optimiser(list(self.task.parameters()), config, apart=_is_part)
 
-    def _own_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _local_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = self.optimiser.state_dict()["param_groups"]
         return [{**groups[i // 2], "params": group["params"]} for i, group in enumerate(own)]
 
-    def _own_part(self, value: Tensor, like: Tensor | None) -> Tensor:
+    def _local_part(self, value: Tensor, like: Tensor | None) -> Tensor:
         if isinstance(like, DTensor) and value.shape == like.shape:
             return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
         return value
 
 
 def _shard(model: Model, mesh: DeviceMesh) -> None:
-    """Cut the weights of a model's encoder.
+    """Shard the weights of a model's encoder.
 
     Raises:
-        UsageError: it does not name its blocks.
+        UsageError: the encoder has no attribute `blocks`.
     """
     blocks = getattr(model.encoder, "blocks", None)
     if blocks is None:
@@ -128,12 +128,12 @@ def _shard(model: Model, mesh: DeviceMesh) -> None:
             f"the encoder {model.config.encoder!r} cannot be sharded (batch.shard): it has no `blocks`",
             fix="use --set batch.shard=false",
         )
-    # The encoder's output may be a view. This matters only to code that writes into it, and there is none.
+    # The warning concerns in-place changes of the encoder's output, which do not occur.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
-    # Only shards remain after each forward pass, so parameters are always sharded between passes.
+    # With reshard_after_forward, parameters are sharded at all times between passes, which clipping and saving rely on.
     for block in blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
-    fully_shard(model.encoder, mesh=mesh, reshard_after_forward=True)  # the rest: embedding, last norm
+    fully_shard(model.encoder, mesh=mesh, reshard_after_forward=True)  # the remaining weights: embedding, final norm
 
 
 def _is_part(value: Tensor) -> bool:

@@ -1,11 +1,11 @@
-"""Sequences to vectors, a group of similar length at a time; with gradient caching, one group's activations at a time.
+"""Encoding of sequences in groups of similar length, optionally with gradient caching.
 
-Gradient caching (Gao, Zhang, Han & Callan 2021, arXiv 2101.06983) takes a contrastive loss over a batch that is far too
-large for its activations to fit: encode all sequences without storing activations, compute the loss and its gradient with
-respect to the vectors, then encode again in groups with activations, and backpropagate the gradient of the vectors. This is
-exact: the second pass has the random state of the first, so dropout is the same. Here each group is a checkpointed function
-(Chen et al. 2016, arXiv 1604.06174) of the graph; the backward pass then does this in one call, for any use of vectors,
-residues or segments by an objective.
+Gradient caching (Gao, Zhang, Han & Callan 2021, arXiv 2101.06983) computes a contrastive loss over a batch whose
+activations do not fit in memory: encode all sequences without storing activations, compute the loss and its gradient with
+respect to the vectors, then encode each group again with activations and backpropagate the gradient of its vectors. The
+gradient is exact: the second pass restores the random state of the first, so dropout masks are the same. Each group is a
+checkpointed function (Chen et al. 2016, arXiv 1604.06174), so a single backward call does all of this, whether the
+objective uses vectors, residues or segments.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Keep = Literal["vectors", "residues", "both"]
 
 @dataclass
 class Encoded:
-    """What became of N sequences, in their order.
+    """The embeddings of N sequences, in input order.
 
     Attributes:
-        vectors: (N, D) float32, or float64 if the weights are; None if only residues were requested.
-        residues: (N, L, F) of the same type, if requested.
-        mask: which residues exist, (N, L) bool.
+        vectors: pooled embeddings, (N, D) float32, or float64 if the weights are float64; None unless requested.
+        residues: residue embeddings, (N, L, F) of the same type; None unless requested.
+        mask: True for residues, False for padding, (N, L); None unless residues were requested.
     """
 
     vectors: Tensor | None = None
@@ -57,14 +57,14 @@ class Encoded:
 def encode(
     model: Model, sequences: Sequence[Tokens], execution: Execution, *, keep: Keep = "vectors", world: World = ALONE
 ) -> Encoded:
-    """Return the vectors, the residues, or both, of at least one sequence.
+    """Return the pooled embeddings, the residue embeddings, or both, of one or more sequences.
 
     Args:
-        model: on the device that the result shall be on.
+        model: the model; the result is on its device.
         sequences: token arrays.
-        execution: how. If sharded, all processes go through the encoder equally often.
-        keep: what to return; residues alone are not pooled.
-        world: the processes that share the work; each gets the whole result.
+        execution: execution settings. With a sharded encoder, all processes make the same number of encoder calls.
+        keep: which embeddings to return; with residues only, pooling is skipped.
+        world: the processes that share the work; each receives the complete result.
     """
     lengths = [len(s) for s in sequences]
     width = max(lengths)
@@ -73,7 +73,7 @@ def encode(
     cache = execution.grad_cache and torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
 
     def group(batch: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        # Each weight is used once, so keeping its bf16 copy until the end would save nothing.
+        # Sharded weights are used once per pass, so caching their bf16 copies would only cost memory.
         bf16 = torch.autocast(model.device.type, precision, enabled=precision != torch.float32, cache_enabled=not sharded)
         with bf16:
             residues = model.residues(batch, mask)
@@ -85,12 +85,12 @@ def encode(
     groups = chunks_by_length([len(s) for s in mine], max_tokens)
     if sharded:
         rounds = max(len(chunks_by_length([lengths[i] for i in part], max_tokens)) for part in parts)
-        groups += [groups[0][:1]] * (rounds - len(groups))  # repeated groups are cut off below and have no gradient
+        groups += [groups[0][:1]] * (rounds - len(groups))  # padding groups: truncated below, so they have no gradient
     found: list[tuple[Tensor, ...]] = []
     for at in groups:
         padded = pad_batch([mine[i] for i in at], model.device)
         found.append(_cached(group, *padded, whole_pass=sharded) if cache else group(*padded))
-    # Parts and groups are in ascending length: rows are in the order of the parts, by rank.
+    # Parts and groups are sorted by length, so gathered rows are ordered by rank, then by part: restore the input order.
     counts = [len(part) for part in parts]
     place = torch.empty(len(sequences), dtype=torch.int64)
     place[[i for part in parts for i in part]] = torch.arange(len(sequences))
@@ -104,15 +104,15 @@ def encode(
 
 
 def _cached(group: Callable[..., tuple[Tensor, ...]], *inputs: Tensor, whole_pass: bool) -> tuple[Tensor, ...]:
-    """Return the outputs of a group of sequences; its activations are recomputed in the backward pass.
+    """Return the outputs of a group of sequences, whose activations are recomputed in the backward pass.
 
     Args:
-        group: encodes it.
-        inputs: of the group.
-        whole_pass: recompute them in a separate forward and backward pass, as sharded weights require: they are gathered for
-            a pass and released at its end. Otherwise activations are recomputed one by one as the graph needs them.
+        group: the function that encodes the group.
+        inputs: its inputs.
+        whole_pass: whether to recompute the group in a separate forward and backward pass. Sharded weights require this,
+            because they are gathered for a pass and released at its end. Otherwise activations are recomputed as needed.
     """
     if not whole_pass:
         return checkpoint(group, *inputs, use_reentrant=False)
-    anchor = torch.ones((), requires_grad=True)  # this kind of checkpoint has a gradient only if one of its inputs has one
+    anchor = torch.ones((), requires_grad=True)  # a reentrant checkpoint has a gradient only if one of its inputs has one
     return checkpoint(lambda _, *rest: group(*rest), anchor, *inputs, use_reentrant=True)

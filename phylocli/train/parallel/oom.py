@@ -1,4 +1,4 @@
-"""Out of memory: the step is done again with less at once, with the same numbers."""
+"""Out of memory: the step is repeated with smaller chunks, with the same result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORDS = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory")
 
 
 class OutOfMemoryError(PhylocliError):
-    """A step does not fit, however small its parts are."""
+    """A step does not fit in memory, even with the smallest chunks."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -31,20 +31,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def retry_smaller(step: Callable[[], T], undo: Callable[[], None], execution: Execution, longest: int) -> T:
-    """Return the result of a step; if memory runs out, repeat it with smaller parts.
+    """Return the result of a step; if memory runs out, repeat it with smaller chunks.
 
-    First gradient caching is switched on, then `max_tokens` is halved until each sequence is encoded separately; these
-    settings are kept for the rest of the run. The result is that of a step with these settings from the start: the same up
-    to rounding, and to dropout, whose random numbers are used in another order.
+    First gradient caching is enabled, then `max_tokens` is halved until each sequence is encoded separately. The changed
+    settings are kept for the rest of the run. Results are the same up to rounding and the random numbers of dropout.
 
     Args:
-        step: may be done again after `undo`.
-        undo: restores all that a step changes besides gradients.
-        execution: how the step is computed; changed here.
-        longest: residues of the longest sequence of the step.
+        step: computes the step; can be repeated after `undo`.
+        undo: restores everything that a step changes except gradients.
+        execution: execution settings, changed in place.
+        longest: number of residues of the longest sequence of the step.
 
     Raises:
-        OutOfMemoryError: not even the smallest parts fit, or there are other processes, which cannot repeat the step.
+        OutOfMemoryError: the smallest chunks do not fit, or the run has several processes, which cannot repeat a step.
     """
     while True:
         try:
@@ -53,7 +52,7 @@ def retry_smaller(step: Callable[[], T], undo: Callable[[], None], execution: Ex
             if not is_out_of_memory(error):
                 raise
             reason = str(error).split("\n", 1)[0]
-        # Not in the handler, because the traceback keeps the tensors of the failed attempt.
+        # Outside the handler, because the traceback keeps the tensors of the failed attempt alive.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         _shrink(execution, longest, reason)
@@ -61,21 +60,21 @@ def retry_smaller(step: Callable[[], T], undo: Callable[[], None], execution: Ex
 
 
 def _shrink(execution: Execution, longest: int, reason: str) -> None:
-    """Compute less at once from here on.
+    """Reduce the memory of the following steps.
 
     Raises:
-        OutOfMemoryError: that is not possible.
+        OutOfMemoryError: no further reduction is possible.
     """
     if execution.world.size > 1:
         raise OutOfMemoryError(
             f"process {execution.world.rank} of {execution.world.size} is out of memory",
-            why=f"{reason}; several processes cannot repeat a step",
+            why=f"{reason}; with several processes a step cannot be repeated",
             fix="start a new run with --set batch.grad_cache=true and a smaller batch.max_tokens, or fewer batch.pairs",
         )
     if not execution.grad_cache:
         execution.grad_cache = True
         logger.warning(
-            f"out of memory; caching gradients from here on, {execution.max_tokens:,} tokens at once (batch.grad_cache)"
+            f"out of memory; enabling gradient caching (batch.grad_cache), {execution.max_tokens:,} tokens at a time"
         )
         return
     if execution.max_tokens <= longest:
@@ -85,4 +84,4 @@ def _shrink(execution: Execution, longest: int, reason: str) -> None:
             fix="use fewer pairs (batch.pairs), shorter crops (view.crop.max_length) or a smaller encoder",
         )
     execution.max_tokens = max(longest, execution.max_tokens // 2)
-    logger.warning(f"out of memory; {execution.max_tokens:,} tokens at once from here on (batch.max_tokens)")
+    logger.warning(f"out of memory; reducing batch.max_tokens to {execution.max_tokens:,}")

@@ -1,4 +1,4 @@
-"""What a step does with the weights: gradients of some batches, clipping; and the weights' part of checkpoints."""
+"""The training strategy: gradients, clipping, and saving and restoring weights and optimiser state."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from phylocli.train.saved import Optimiser, Weights
 
 
 class Trainable(nn.Module):
-    """A module that a strategy can train: it returns a loss for a batch of pairs.
+    """A module that a strategy can train; its `forward` returns the loss of a batch of pairs.
 
     Attributes:
         model: the model to train.
-        execution: how steps are computed.
+        execution: execution settings.
     """
 
     model: Model
@@ -32,7 +32,7 @@ class Trainable(nn.Module):
 
     @abstractmethod
     def models(self) -> list[Model]:
-        """Return the models in it, whose encoders can be sharded."""
+        """Return the models whose encoders can be sharded."""
 
     @abstractmethod
     def forward(self, pairs: PairBatch) -> dict[str, Tensor]:
@@ -40,16 +40,17 @@ class Trainable(nn.Module):
 
 
 class Strategy:
-    """Trains a task that is whole in each process; gradients are averaged over the processes.
+    """Data parallel training: every process has all weights, and gradients are averaged over the processes.
 
     Args:
-        task: is moved to the device.
-        config: `optimiser` of the run.
-        device: to compute on.
-        leaves_weights_out: whether a step may leave weights without a gradient; only used with several processes.
+        task: the task; it is moved to the device.
+        config: the table `optimiser` of the run's configuration.
+        device: the device of this process.
+        has_unused_parameters: returns whether a step may leave weights without a gradient; only used with several processes.
 
     Attributes:
-        task, optimiser: of this process.
+        task: the task.
+        optimiser: the optimiser of its weights.
     """
 
     def __init__(
@@ -57,10 +58,10 @@ class Strategy:
         task: Trainable,
         config: OptimiserConfig,
         device: torch.device,
-        leaves_weights_out: Callable[[], bool] = lambda: True,
+        has_unused_parameters: Callable[[], bool] = lambda: True,
     ) -> None:
         self.task = task.to(device)
-        self.leaves_weights_out = leaves_weights_out
+        self.has_unused_parameters = has_unused_parameters
         self.optimiser = self._make_optimiser(config)
 
     @property
@@ -70,13 +71,13 @@ class Strategy:
 
     @functools.cached_property
     def trained(self) -> nn.Module:
-        """The task, its gradients averaged over all processes."""
+        """The task, wrapped to average gradients over the processes."""
         if self.world.size == 1:
             return self.task
-        return replicated(self.task, find_unused=self.leaves_weights_out())
+        return replicated(self.task, find_unused=self.has_unused_parameters())
 
     def gradients(self, batches: Sequence[PairBatch]) -> dict[str, Tensor]:
-        """Compute the average gradient of some batches: forward and backward; return the average of their terms."""
+        """Run the forward and backward passes of `batches`, averaging gradients, and return the averaged terms."""
         self.optimiser.zero_grad(set_to_none=True)
         terms: dict[str, Tensor] = {}
         for i, pairs in enumerate(batches):
@@ -88,52 +89,52 @@ class Strategy:
         return terms
 
     def clip(self, largest: float) -> Tensor:
-        """Scale the gradient of all weights together to a norm of at most `largest`; return the norm that it had."""
+        """Clip the norm of the gradient of all weights at `largest`; return the norm before clipping."""
         return nn.utils.clip_grad_norm_(self.task.parameters(), largest)
 
     def state(self) -> Weights:
-        """Return `task` and `optimiser`, whole, on rank 0 at least; all processes call it together.
+        """Return the state of task and optimiser, complete at least on rank 0. Collective: all processes must call it.
 
-        Its format does not depend on the number of processes or the location of the weights.
+        The format does not depend on the number of processes or on sharding.
         """
         return {"task": self.task.state_dict(), "optimiser": cast(Optimiser, self.optimiser.state_dict())}
 
     def restore(self, state: Weights) -> None:
-        """Restore the result of `state`.
+        """Restore task and optimiser from the result of `state`. Collective: all processes must call it.
 
         Args:
-            state: of rank 0, which sends it tensor by tensor; others need not have `task` and `optimiser`.
+            state: the state on rank 0, which sends it to the others tensor by tensor; ignored on other ranks.
 
         Raises:
-            RuntimeError, ValueError, KeyError: it is that of another model.
+            RuntimeError, ValueError, KeyError: the state belongs to a different model.
         """
         self.restore_task(state)
         saved = state.get("optimiser", Optimiser(state={}, param_groups=[]))
         moments = {(i, name): value for i, entry in saved["state"].items() for name, value in entry.items()}
         weights = [p for group in self.optimiser.param_groups for p in group["params"]]
         entries: dict[int, dict[str, Tensor]] = {}
-        for (i, name), value in self.world.deal(moments):
-            entries.setdefault(i, {})[name] = self._own_part(value, weights[i])
-        groups = self._own_groups(self.world.from_main(saved["param_groups"]))
+        for (i, name), value in self.world.broadcast_tensors(moments):
+            entries.setdefault(i, {})[name] = self._local_part(value, weights[i])
+        groups = self._local_groups(self.world.from_main(saved["param_groups"]))
         self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
 
     def restore_task(self, state: Weights) -> None:
-        """Take over the task of a state, as `restore`."""
+        """Restore the task only, see `restore`."""
         own = self.task.state_dict()
-        dealt = self.world.deal(state.get("task", {}))
-        self.task.load_state_dict({name: self._own_part(value, own.get(name)) for name, value in dealt})
+        received = self.world.broadcast_tensors(state.get("task", {}))
+        self.task.load_state_dict({name: self._local_part(value, own.get(name)) for name, value in received})
 
     def model(self) -> Model | None:
-        """Return the trained model on rank 0; None elsewhere."""
+        """Return the trained model on rank 0; None on other ranks."""
         return self.task.model if self.world.main else None
 
     def _make_optimiser(self, config: OptimiserConfig) -> torch.optim.Optimizer:
         return make_optimiser(list(self.task.parameters()), config)
 
-    def _own_part(self, value: Tensor, like: Tensor | None) -> Tensor:
-        """Return this process's part of a tensor sent by rank 0; `like` is the tensor that it will replace."""
+    def _local_part(self, value: Tensor, like: Tensor | None) -> Tensor:
+        """Return this process's shard of a tensor sent by rank 0; `like` is the tensor that it replaces."""
         return value
 
-    def _own_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return saved groups of weights as the optimiser has them."""
+    def _local_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return saved parameter groups in the layout of this process's optimiser."""
         return groups

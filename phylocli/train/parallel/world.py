@@ -1,10 +1,10 @@
-"""One run on several processes, as torchrun starts them: each encodes its part, all see all vectors, rank 0 writes.
+"""Runs on several processes started by torchrun: each encodes a part of the batch, and rank 0 writes the output.
 
-A batch is a function of seed and step, so every process knows all of it. Each process encodes a part of the sequences and
-receives the vectors of the others; head and objective then see the same inputs as in a single process: negatives, memory
-banks, codes and moving averages are those of the whole batch, and equal in all processes. In the backward pass each process
-uses the gradient of its own vectors, and DistributedDataParallel sums the gradients of the encoder. The loss is computed by
-every process, because it is cheap compared with the encoder.
+A batch is a function of seed and step, so every process has all sequences of it. Each process encodes a part of them and
+gathers the vectors of the others. Head and objective therefore have the same inputs as in a single process: negatives,
+memory banks, codes and moving averages cover the whole batch and are equal in all processes. In the backward pass each
+process uses the gradient of its own vectors, and DistributedDataParallel sums the gradients of the encoder. Every process
+computes the loss, which is cheap compared with the encoder.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ K = TypeVar("K")
 
 
 class ElsewhereError(PhylocliError):
-    """Another process of the run failed and reports the reason."""
+    """Another process of the run failed; that process reports the reason."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run; by default a single one, for which all methods do nothing.
+    """The processes of a run and the communication between them. With a single process, no method communicates.
 
     Attributes:
-        rank: of this process.
+        rank: rank of this process.
         size: number of processes.
-        group: process group for communication between hosts without devices (gloo); None for a single process.
+        group: process group for data in host memory (gloo); None for a single process.
     """
 
     rank: int = 0
@@ -50,28 +50,28 @@ class World:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes and talks."""
+        """Whether this is rank 0, which writes files and messages."""
         return self.rank == 0
 
     def partition(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Return the sequences that each process encodes, as indices in ascending length; each occurs once.
+        """Return the indices of the sequences that each process encodes, in ascending length.
 
-        They are distributed by length, so that all processes have about as many residues.
+        Sequences are distributed by length, so that all processes have about the same number of residues.
         """
         order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
         return [order[rank :: self.size] for rank in range(self.size)]
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
-        """Return the rows of all processes, (Σ counts, …), in the order of the ranks; gradients find their way back.
+        """Return the rows of all processes, (Σ counts, …), ordered by rank. Differentiable.
 
         Args:
-            rows: of this process, (counts[rank], …).
-            counts: rows of each.
+            rows: the rows of this process, (counts[rank], …).
+            counts: number of rows of each process.
         """
         return rows if self.size == 1 else _Gather.apply(rows, tuple(counts), self.rank)
 
     def highest(self, *values: float) -> list[float]:
-        """Return the highest of each value among the processes."""
+        """Return the maximum of each value over the processes."""
         if self.size == 1:
             return list(values)
         found = torch.tensor(values, dtype=torch.float64)
@@ -79,18 +79,18 @@ class World:
         return found.tolist()
 
     def any(self, flag: bool) -> bool:
-        """Return whether it is so in any process."""
+        """Return whether the flag is True in any process."""
         return bool(self.highest(flag)[0])
 
     def check_same(self, what: str, content: Callable[[], bytes]) -> None:
-        """Make sure that all processes have the same.
+        """Check that some content is the same in all processes.
 
         Args:
             what: description of the content, for the message.
-            content: returns it; not called with a single process.
+            content: returns the content; not called with a single process.
 
         Raises:
-            UsageError: they have not, in all of them.
+            UsageError: the content differs (raised in all processes).
         """
         if self.size == 1:
             return
@@ -100,23 +100,23 @@ class World:
             raise UsageError(f"the processes have different {what}", fix="give all of them the same inputs and settings")
 
     def collect(self, value: Any) -> list[Any]:
-        """Return the values of all processes, by rank; plain data and tensors."""
+        """Return the values of all processes, ordered by rank; values are plain data and tensors."""
         return [value] if self.size == 1 else [self._broadcast(value, rank) for rank in range(self.size)]
 
     def from_main(self, value: T) -> T:
-        """Return the value of rank 0: plain data and tensors."""
+        """Return the value of rank 0; it consists of plain data and tensors."""
         return value if self.size == 1 else self._broadcast(value, 0)
 
-    def deal(self, values: dict[K, Tensor]) -> Iterator[tuple[K, Tensor]]:
-        """Send the tensors of rank 0 to all processes, one at a time; `values` of the others are ignored."""
+    def broadcast_tensors(self, values: dict[K, Tensor]) -> Iterator[tuple[K, Tensor]]:
+        """Yield the tensors of rank 0 in all processes, one at a time; `values` is ignored on other ranks."""
         for name in self.from_main(list(values)):
-            yield name, self.from_main(values.get(name))  # type: ignore[misc]  # None where it does not matter
+            yield name, self.from_main(values.get(name))  # type: ignore[misc]  # None on other ranks, where it is ignored
 
     def on_main(self, make: Callable[[], T]) -> T:
-        """Let rank 0 do something and return its result, plain data and tensors, everywhere.
+        """Call a function on rank 0 only and return its result, plain data and tensors, in all processes.
 
         Raises:
-            ElsewhereError: in the others, where rank 0 failed.
+            ElsewhereError: rank 0 failed (raised in the other processes).
         """
         if self.size == 1:
             return make()
@@ -151,10 +151,10 @@ ALONE = World()
 
 
 class _Gather(torch.autograd.Function):
-    """The rows of all processes; the gradient of a process's own rows returns to them.
+    """All-gather of rows; the backward pass returns the gradient of this process's rows.
 
-    Every process computes the whole loss, so it has the complete gradient of its rows. DistributedDataParallel divides the
-    sum by the number of processes, hence the factor.
+    Every process computes the whole loss, so it has the complete gradient of its own rows. DistributedDataParallel divides
+    the sum of gradients by the number of processes; the backward pass multiplies by it to compensate.
     """
 
     @staticmethod
@@ -175,26 +175,26 @@ class _Gather(torch.autograd.Function):
 
 
 def stream(*numbers: int) -> int:
-    """Return a seed derived from these numbers: of the run, of a step, of a process."""
+    """Return a seed derived from several numbers, such as the seed of the run, a step and a rank."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def local(value: Tensor) -> Tensor:
-    """Return this process's part of a tensor: a view of its shard if it is sharded (a DTensor), else all of it."""
+    """Return this process's shard of a DTensor (a view), or the tensor itself if it is not sharded."""
     own: Tensor = value.to_local() if hasattr(value, "to_local") else value
     return own
 
 
 def launched() -> bool:
-    """Return whether torchrun, or something like it, started this process as one of several."""
+    """Return whether torchrun or a compatible launcher started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
 def device_name(name: str) -> str:
-    """Return the device of this process: of several on a machine each takes the GPU of its number.
+    """Return the name of this process's device; each of several processes on a machine uses the GPU of its local rank.
 
     Raises:
-        UsageError: a device that several processes cannot share, or fewer GPUs than processes.
+        UsageError: several processes cannot use the device, or there are fewer GPUs than processes.
     """
     if not launched():
         return name
@@ -213,10 +213,10 @@ def device_name(name: str) -> str:
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[World]:
-    """Yield the processes of this run; all except rank 0 are quiet meanwhile.
+    """Join the process group of this run for the block; ranks other than 0 print no messages.
 
     Args:
-        device: that this process computes on.
+        device: the device of this process.
     """
     if not launched():
         yield World()
@@ -237,13 +237,13 @@ def joined(device: torch.device) -> Iterator[World]:
 
 
 def replicated(module: nn.Module, *, find_unused: bool) -> nn.Module:
-    """Return a module that does as `module`, and whose gradients are added up over the processes in the backward pass.
+    """Wrap a module in DistributedDataParallel, which averages gradients over the processes in the backward pass.
 
     Args:
-        module: with the same weights in all processes.
-        find_unused: a step may leave some weights without a gradient, which are then searched for each time.
+        module: a module with the same weights in all processes.
+        find_unused: whether a step may leave some weights without a gradient; they are then searched for in each step.
     """
-    # Buffers are already equal in all processes, and queues are large.
+    # Do not broadcast buffers: they are already equal in all processes, and memory banks are large.
     name = "forward_sync_buffers"
     if name not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
         name = "broadcast_buffers"  # its name before torch 2.13
@@ -253,6 +253,6 @@ def replicated(module: nn.Module, *, find_unused: bool) -> nn.Module:
 
 @contextlib.contextmanager
 def unsynchronised(module: nn.Module, when: bool) -> Iterator[None]:
-    """Let gradients of this block stay in the process, to be added up with those of a later one."""
+    """Accumulate gradients locally within the block if `when`, without averaging them over the processes."""
     with module.no_sync() if when and isinstance(module, nn.parallel.DistributedDataParallel) else contextlib.nullcontext():
         yield

@@ -1,1 +1,1 @@
-"""What a run records and shows: metrics, progress, speed, trackers."""
+"""Reporting of a run: metrics, progress, throughput, experiment trackers."""

@@ -1,4 +1,4 @@
-"""Number of floating-point operations of a training step: those of the model, without recomputation."""
+"""Number of floating-point operations of the model in a training step, without recomputation."""
 
 from __future__ import annotations
 
@@ -22,32 +22,31 @@ Coefficients = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Work:
-    """The operations that a model spends on a sequence of L residues, a polynomial in L.
+    """The number of operations of a model for a sequence of L residues, as a polynomial in L.
 
-    Everything in an encoder is linear in the number of residues, except attention, which is quadratic. Three lengths
-    therefore determine the operations for all lengths; they are counted by PyTorch's own counter on the model: a
-    multiplication and an addition are two operations, padding is not counted, and only matrix products and convolutions
-    count. The backward pass is that for the trained weights, without recomputation (Chowdhery et al. 2022, arXiv 2204.02311,
-    appendix B).
+    Attention is quadratic in L and everything else in an encoder is linear, so counts at three lengths determine the
+    polynomial. They come from PyTorch's `FlopCounterMode`: a multiply-add is two operations, and only matrix products and
+    convolutions are counted, without padding. The backward pass covers the trained weights, without recomputation
+    (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
 
     Attributes:
         forward: coefficients of 1, L and L² for the forward pass.
-        both: for forward and backward pass.
+        both: coefficients for forward and backward pass together.
     """
 
     forward: Coefficients
     both: Coefficients
 
     def of(self, lengths: Sequence[int], *, trained: bool = True) -> float:
-        """Return the operations for sequences of these lengths, with (`trained`) or without the backward pass."""
+        """Return the total number of operations for sequences of these lengths; the backward pass only if `trained`."""
         array = np.asarray(lengths, dtype=np.float64)
         constant, linear, square = self.both if trained else self.forward
         return float(constant * len(array) + linear * array.sum() + square * (array**2).sum())
 
 
 def count(model: Model) -> Work:
-    """Return the operations for the embedding of a sequence; runs three short sequences through a copy of the model."""
-    twin = copy.deepcopy(model).cpu().train()  # on the CPU only residues are computed, and each operation has its own kernel
+    """Return the number of operations for embedding a sequence, measured on a copy of the model with three sequences."""
+    twin = copy.deepcopy(model).cpu().train()  # CPU kernels are not fused and do not compute padding
     if hasattr(twin.encoder, "activation_checkpointing"):
         twin.encoder.activation_checkpointing = False
     pairs = [_count(twin, length) for length in _LENGTHS]
@@ -61,7 +60,7 @@ def _count(model: Model, length: int) -> tuple[float, float]:
     from torch.utils.flop_counter import FlopCounterMode
 
     tokens, mask = pad_batch([np.full(length, FIRST_RESIDUE, dtype=np.uint8)])
-    plain = sdpa_kernel(SDPBackend.MATH)  # fused attention computes its scores again in the backward pass
+    plain = sdpa_kernel(SDPBackend.MATH)  # fused attention recomputes its scores in the backward pass
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), plain, FlopCounterMode(display=False) as counter:
         vectors = model(tokens, mask)
         forward = float(counter.get_total_flops())
@@ -71,9 +70,9 @@ def _count(model: Model, length: int) -> tuple[float, float]:
 
 
 def of_batch(work: Work, task: ContrastiveTask, pairs: PairBatch) -> float:
-    """Return the operations of the model for a batch; those of head, critic and objective, far fewer, are not counted.
+    """Return the number of operations of the model for a batch.
 
-    Momentum copies of the model go forward only.
+    Head, critic and objective are not counted, because they need far fewer. The momentum encoder has no backward pass.
     """
     total = 0.0 if pairs.labelled is None else work.of([len(s) for s in pairs.labelled.tokens])
     if size := task.requirements.segments:

@@ -38,18 +38,18 @@ VALIDATION = (
 
 
 class MetricsLog:
-    """Rows of metrics, written as Parquet now and then, always the whole table at once.
+    """The table of metrics, one row per step; rewritten periodically as a whole, in Parquet.
 
     Columns: `step` from 1, `loss` and other terms of the objective, `learning_rate`, `gradient_norm` (before clipping),
-        `pairs`, `residues`, `seconds` (since the previous step), those of `throughput.Meter`, and the validation columns,
-        null on steps without validation.
+        `pairs`, `residues`, `seconds` (since the previous step), the columns of `throughput.Meter`, and the validation
+        columns, null on steps without validation.
 
     Args:
         path: metrics.parquet.
-        upto: keep the rows of an earlier run up to this step.
+        upto: the last step whose row is kept from an existing file.
 
     Attributes:
-        trackers: that get every row, too.
+        trackers: experiment trackers that also receive every row.
     """
 
     def __init__(self, path: Path, upto: int = 0) -> None:
@@ -69,19 +69,19 @@ class MetricsLog:
         self.rows.append(row)
 
     def forget(self, after: int) -> None:
-        """Drop the rows after a step, when a run returns to it."""
+        """Remove the rows after a step, when a run is rolled back to it."""
         self.rows = [row for row in self.rows if row["step"] <= after]
         self._published = min(self._published, len(self.rows))
 
     def publish(self) -> None:
-        """Hand the rows that are new since the last time to the trackers; they must be complete."""
+        """Send the rows added since the last call, which must be complete, to the trackers."""
         for row in self.rows[self._published :]:
             for track in self.trackers:
                 track(row)
         self._published = len(self.rows)
 
     def write(self) -> None:
-        """Write all rows, atomically."""
+        """Write all rows atomically."""
         self.publish()
         if not self.rows:
             return
@@ -96,16 +96,16 @@ class MetricsLog:
         self._written = time.monotonic()
 
     def write_if_older(self, seconds: float) -> None:
-        """Write unless that was done less than so many seconds ago."""
+        """Write all rows if the last write was at least `seconds` ago."""
         if time.monotonic() - self._written >= seconds:
             self.write()
 
 
 def read_metrics(path: Path) -> pl.DataFrame:
-    """Return metrics.parquet, its checksums verified.
+    """Read metrics.parquet, verifying its checksums.
 
     Raises:
-        BadInputError: it is damaged.
+        BadInputError: the file is damaged.
     """
     try:
         found = pl.from_arrow(pq.read_table(path, page_checksum_verification=True))
@@ -119,11 +119,11 @@ def read_metrics(path: Path) -> pl.DataFrame:
 
 
 class Reporter:
-    """Reports progress: a live panel on a terminal, else a line from time to time. A context manager.
+    """A context manager that reports progress: a live panel on a terminal, otherwise a line every 15 seconds.
 
     Args:
-        steps: of the whole run.
-        done: steps that an earlier run has done.
+        steps: number of steps of the run.
+        done: number of steps completed before a resume.
     """
 
     def __init__(self, steps: int, done: int = 0) -> None:
@@ -142,7 +142,10 @@ class Reporter:
         self._open.close()
 
     def step(self, row: Row, *, important: bool) -> None:
-        """Report a step whose row may still lack its loss; `important` steps (validation, the last one) are always shown."""
+        """Report a step; `important` steps (validation, the last one) are always shown.
+
+        The loss of the row may still be None, because the device has not computed it yet.
+        """
         self.residues += row["residues"]
         if self.panel is not None:
             self.panel.update(row)
@@ -157,7 +160,7 @@ class Reporter:
 
 
 def line(row: Row, steps: int, rate: float) -> str:
-    """Return one line for the reader: step, loss, information in nats and its ceiling, speed."""
+    """Return a progress line: step, loss, information in nats and its ceiling, validation metrics, speed."""
     parts = [f"step {row['step']}/{steps}", f"loss {row['loss']:.3f}"]
     if "bound" in row and "ceiling" in row:
         parts.append(f"{row['bound']:.2f} of {row['ceiling']:.2f} nats")

@@ -20,7 +20,7 @@ _SMOOTH = 0.1  # weight of the newest step in averages
 
 
 def trend(values: list[float], width: int = _TREND) -> str:
-    """Return a line of blocks, the highest for the largest value; many values are averaged over equal intervals."""
+    """Return a sparkline of at most `width` characters; more values are averaged over intervals."""
     values = [v for v in values if math.isfinite(v)]
     if len(values) < 2:
         return ""
@@ -41,8 +41,8 @@ class Panel:
     """The terminal display of a run, refreshed a few times per second.
 
     Args:
-        steps: of the whole run.
-        done: steps that an earlier run has done.
+        steps: number of steps of the run.
+        done: number of steps completed before a resume.
     """
 
     def __init__(self, steps: int, done: int = 0) -> None:
@@ -54,7 +54,7 @@ class Panel:
         self._averages: dict[str, float] = {}
 
     def update(self, row: Row) -> None:
-        """Show a step; its row may lack values that the device has not computed yet."""
+        """Show a step; values that the device has not computed yet may be missing from its row."""
         self.step = row["step"]
         if row.get("val_bound") is not None:
             self.checked = row
@@ -69,12 +69,12 @@ class Panel:
 
     @property
     def left(self) -> float:
-        """Seconds that the other steps will take at the pace so far; infinite before the first."""
+        """Estimated time for the remaining steps, in seconds; infinite before the first step."""
         done = self.step - self.first
         return (time.monotonic() - self.began) / done * (self.steps - self.step) if done else math.inf
 
     def lines(self) -> list[tuple[str, str]]:
-        """Return the lines of the panel, as label and text."""
+        """Return the lines of the panel as pairs of label and text."""
         done = self.step / max(self.steps, 1)
         left = f"{console.duration(self.left)} left" if math.isfinite(self.left) else "starting"
         found = [("step", f"{_bar(done, _TREND)} {self.step}/{self.steps} · {left}")]
@@ -115,7 +115,7 @@ def validation(row: Row) -> str:
 
 
 def live(panel: Panel) -> Live:
-    """Return the display of a panel, a context manager; it is removed when the block ends, and messages appear above it."""
+    """Return a context manager that displays a panel below all messages and removes it at the end of the block."""
     from rich.live import Live
 
     return Live(panel, console=console.stderr(), refresh_per_second=4, transient=True, redirect_stdout=False)

@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Any
 
 Row = dict[str, Any]
-"""Numbers by column: `step`, `loss`, the objective's other terms, …; None where one is not measured, or not yet."""
+"""Values by column: `step`, `loss`, the objective's other terms, …; None if not measured or not available yet."""

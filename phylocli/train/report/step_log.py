@@ -1,4 +1,4 @@
-"""The metrics of a step, from the device to the file, the trackers and the terminal."""
+"""Transfer of step metrics from the device to metrics.parquet, the trackers and the terminal."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 class StepLog:
-    """Collects the rows of steps.
+    """Collects one row of metrics per step.
 
-    On a GPU the host waits for the device only now and then. Until `settle`, the rows since the last time are pending: their
-    losses are still being computed.
+    The host synchronises with a GPU only every few steps. Rows added since the last call of `settle` are pending: their
+    losses may not have been computed yet.
 
     Args:
-        metrics: the table that rows go to.
-        meter: measures how fast steps are.
+        metrics: the table that receives the rows.
+        meter: measures throughput.
         world: the processes of the run; all use the rows of rank 0, so that all make the same decisions.
         check: raises an error if a complete row shows that training has diverged.
     """
@@ -41,7 +41,7 @@ class StepLog:
 
     @contextlib.contextmanager
     def open(self, folder: Path, config: TrainConfig, start: int) -> Iterator[None]:
-        """Show progress and feed the trackers while the block runs; `start` steps are done."""
+        """Show progress and send rows to the trackers within the block; `start` is the number of completed steps."""
         self._pending.clear()
         self._spent = self._waited = 0.0
         with (
@@ -54,7 +54,15 @@ class StepLog:
             logger.info(f"waited for data {self._waited / max(self._spent, 1e-9):.1%} of the time")
 
     def add(self, step: int, rate: float, batches: list[PairBatch], terms: dict[str, Tensor], norm: Tensor) -> Row:
-        """Add a step: its learning rate, its batches, its named terms and the norm of its gradient. Return its row."""
+        """Add a step and return its row.
+
+        Args:
+            step: number of the step, from 1.
+            rate: learning rate.
+            batches: the batches of the step.
+            terms: the objective's terms, on the device.
+            norm: gradient norm before clipping, on the device.
+        """
         row: Row = {"step": step, "loss": None, "learning_rate": rate, "gradient_norm": None}
         row.update(pairs=sum(map(len, batches)), residues=sum(pairs.residues for pairs in batches))
         self.meter.note(row, batches)
@@ -62,10 +70,10 @@ class StepLog:
         return row
 
     def settle(self) -> None:
-        """Wait for the device, and complete the pending rows.
+        """Wait for the device and complete the pending rows.
 
         Raises:
-            DivergedError: a loss or a gradient is not finite.
+            DivergedError: a loss or gradient is not finite.
         """
         rows = [row for row, _ in self._pending]
         for row, terms in self._pending:
@@ -79,7 +87,7 @@ class StepLog:
         self._pending.clear()
 
     def show(self, row: Row, waited: float, *, important: bool) -> None:
-        """Record the duration of a step, including `waited` seconds for data, and show it."""
+        """Record the duration of a step and the time `waited` for data, in seconds, and report the step."""
         now = time.monotonic()
         row["seconds"], row["waited"], self._before = now - self._before, waited, now
         self._spent, self._waited = self._spent + row["seconds"], self._waited + waited
@@ -88,6 +96,6 @@ class StepLog:
             self.metrics.publish()
 
     def end_step(self) -> None:
-        """Exclude work since the last step, such as writing a checkpoint, from the measured speed."""
+        """Exclude the time since the last step, for example for writing a checkpoint, from the throughput."""
         if not self._pending:
             self.meter.start()

@@ -16,7 +16,7 @@ from phylocli.train.task import ContrastiveTask
 logger = logging.getLogger(__name__)
 
 
-# Dense bfloat16 products without sparsity, operations per second, from the data sheets; the first name that matches.
+# Dense bfloat16 matrix products without sparsity, operations per second, from the data sheets; the first match is used.
 _DATA_SHEETS = (
     ("B200", 2.25e15),
     ("H200", 989e12),
@@ -32,10 +32,10 @@ _SECONDS = 0.15
 
 
 def peak_rate(device: torch.device, precision: torch.dtype) -> float:
-    """Return the device's rate of matrix products, in operations per second.
+    """Return the device's peak rate of matrix products, in operations per second.
 
-    For known GPUs in bfloat16 it is that of the data sheet; otherwise it is measured for a fraction of a second once per
-    process. On a CPU it is the rate of as many threads as torch uses.
+    Known GPUs in bfloat16 use the value of the data sheet. Otherwise the rate is measured once per process, for a fraction
+    of a second, on a CPU with torch's number of threads.
     """
     if device.type == "cuda" and precision == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
@@ -61,7 +61,7 @@ def _measured(device: torch.device, precision: torch.dtype, threads: int) -> flo
     end = time.perf_counter() + _SECONDS
     best = once()
     while time.perf_counter() < end:
-        best = min(best, once())  # the best is the rate without other load
+        best = min(best, once())  # the minimum is least affected by other load
     return 2 * size**3 / best
 
 
@@ -73,36 +73,37 @@ def _wait(device: torch.device) -> None:
 
 
 class Meter:
-    """Fills `residues_per_second`, `flops` and `mfu` into the rows of steps.
+    """Adds `residues_per_second`, `flops` and `mfu` to the rows of steps.
 
-    The host waits for a GPU only now and then, so rates are averages over the steps since it did so last; validation and
-    checkpoints are left out, waiting for data is not. `flops` are the model's, see `phylocli.train.report.flops`; `mfu`,
-    model FLOP utilisation (Chowdhery et al. 2022, arXiv 2204.02311), is their rate by the device's rate of matrix products.
+    The host synchronises with a GPU only every few steps, so rates are averages over the steps since the last
+    synchronisation. They include waiting for data, but not validation and checkpoints. `flops` counts the operations of the
+    model, see `phylocli.train.report.flops`. `mfu` is the model FLOP utilisation (Chowdhery et al. 2022, arXiv 2204.02311):
+    `flops` per second divided by the device's peak rate.
 
     Args:
-        task: on its device, with its precision.
-        work: of the model, as returned by `flops.count`; None omits `flops` and `mfu`.
-        processes: that share each batch.
+        task: the task, on its device and with its precision.
+        work: the operation counts of the model from `flops.count`; None omits `flops` and `mfu`.
+        processes: number of processes that share each batch.
     """
 
     def __init__(self, task: ContrastiveTask, work: flops.Work | None, *, processes: int = 1) -> None:
         self.task, self.work = task, work
         if work is not None:
             self.peak = peak_rate(task.device, task.execution.precision) * processes
-            logger.debug(f"matrix products: {self.peak / 1e9:,.0f} GFLOP/s, the rate that mfu refers to")
+            logger.debug(f"peak rate of matrix products for mfu: {self.peak / 1e9:,.0f} GFLOP/s")
         self.start()
 
     def start(self) -> None:
-        """Start measuring: work since the last `settle` is not counted."""
+        """Start a new measurement interval; the time since the last `settle` is not counted."""
         self._since = time.perf_counter()
 
     def note(self, row: Row, batches: list[PairBatch]) -> None:
-        """Note a step's operations in its row."""
+        """Add the number of operations of a step to its row."""
         if self.work is not None:
             row["flops"] = sum(flops.of_batch(self.work, self.task, pairs) for pairs in batches)
 
     def settle(self, rows: list[Row]) -> None:
-        """Fill in the rates of the steps since the last time; the device must be done with them."""
+        """Add the rates of the current interval to its rows; the device must have completed these steps."""
         if not rows:
             return
         now = time.perf_counter()

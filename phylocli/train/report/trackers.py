@@ -1,4 +1,4 @@
-"""Metrics in TensorBoard and Weights & Biases, in addition to metrics.parquet, which is always written."""
+"""Experiment trackers: TensorBoard and Weights & Biases, in addition to metrics.parquet."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from phylocli.core.errors import MissingDependencyError, ServiceError
 from phylocli.train.report.row import Row
 
 Track = Callable[[Row], None]
-"""Takes the row of a step once it is complete."""
+"""A function that receives the complete row of each step."""
 
 TENSORBOARD, WANDB = "tensorboard", "wandb"
 
 
 def check(config: LogConfig) -> None:
-    """Check that the trackers in a run's table `log` are installed.
+    """Check that the trackers selected in the table `log` of a run's configuration are installed.
 
     Raises:
-        MissingDependencyError: it is not.
+        MissingDependencyError: a selected tracker is not installed.
     """
     for name, wanted in ((TENSORBOARD, config.tensorboard), (WANDB, config.wandb)):
         spec = importlib.util.find_spec(name) if wanted else None
         if wanted and (spec is None or spec.origin is None):  # a folder of that name is not a package
-            raise MissingDependencyError(f"log.{name} is set, and {name} is not installed", fix=f"pip install '.[{name}]'")
+            raise MissingDependencyError(f"log.{name} is set, but {name} is not installed", fix=f"pip install '.[{name}]'")
 
 
 @contextlib.contextmanager
@@ -36,10 +36,10 @@ def tracking(folder: Path, config: TrainConfig, start: int = 0, *, main: bool = 
     """Open the trackers configured for a run, and close them at the end of the block.
 
     Args:
-        folder: of the run.
-        config: of the run; its table `log` selects trackers.
-        start: number of steps done by an earlier process; later steps that it tracked are dropped.
-        main: False opens none: another process of the run does.
+        folder: the run folder.
+        config: the configuration of the run; its table `log` selects the trackers.
+        start: number of steps completed before a resume; later steps already tracked are discarded.
+        main: whether this is rank 0; other processes open no trackers.
 
     Raises:
         ServiceError: Weights & Biases cannot be reached, or rejects the login.
@@ -54,7 +54,7 @@ def tracking(folder: Path, config: TrainConfig, start: int = 0, *, main: bool = 
 
 
 def named(row: Row) -> dict[str, float]:
-    """Return a row's figures by group and name: `train/loss`, `validation/bound`."""
+    """Return the values of a row under their names in the trackers, such as `train/loss` and `validation/bound`."""
     return {
         f"validation/{name[4:]}" if name.startswith("val_") else f"train/{name}": float(value)
         for name, value in row.items()
@@ -78,7 +78,7 @@ def _tensorboard(folder: Path, start: int) -> Iterator[Track]:
 def _wandb(folder: Path, config: TrainConfig) -> Iterator[Track]:
     import wandb
 
-    note = folder / "wandb-run"  # a resumed run is the same run there
+    note = folder / "wandb-run"  # the run's id, so that a resumed run continues the same W&B run
     if not note.is_file():
         note.write_text(secrets.token_hex(8) + "\n", encoding="utf-8")
     try:
@@ -93,11 +93,11 @@ def _wandb(folder: Path, config: TrainConfig) -> Iterator[Track]:
         )
     except wandb.Error as error:
         raise ServiceError(
-            "Weights & Biases does not take the run",
+            "Weights & Biases rejected the run",
             why=str(error).strip().split("\n", 1)[0],
             fix="run 'wandb login', or set WANDB_MODE=offline and 'wandb sync' later",
         ) from error
-    run.define_metric("*", step_metric="step")  # a run that rolls back repeats steps
+    run.define_metric("*", step_metric="step")  # steps may repeat after a rollback
 
     def track(row: Row) -> None:
         run.log({"step": row["step"], **named(row)})

@@ -1,4 +1,4 @@
-"""Sweeps: several recipes, settings and seeds over one set of families, as one table and one figure."""
+"""Sweeps: runs with several recipes, settings and seeds on the same families, summarised in a table and a figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plot of a sweep: one line per setting, one point per seed, the mean and its interval; and a page with the table."""
+"""The plot of a sweep (one line per setting, one point per seed, mean and interval) and an HTML page with the table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DOT, MEAN = "#0072b2", "#222222"
 
 
 def draw(frame: pl.DataFrame, summary: pl.DataFrame, metric: str) -> tuple[str, str]:
-    """Return the figure as SVG, and as a self-contained page with the table below it.
+    """Return the figure as SVG, and a self-contained HTML page with the figure and the table.
 
     Args:
-        frame: as `results.collect` returns it.
-        summary: as `results.summarise` returns it.
-        metric: column of the results.
+        frame: the result of `results.collect`.
+        summary: the result of `results.summarise`.
+        metric: the column of the results to plot.
     """
     means = summary.filter(pl.col("figure") == metric)
     svg = figure_as_svg(_figure(frame, means, metric))
@@ -55,7 +55,7 @@ def _figure(frame: pl.DataFrame, means: pl.DataFrame, metric: str) -> Any:
 
 
 def _shortened(setting: str) -> str:
-    # A dollar sign would begin a formula.
+    # matplotlib interprets text between dollar signs as a formula.
     return (setting if len(setting) <= 60 else f"{setting[:59]}…").replace("$", r"\$")
 
 
@@ -76,7 +76,7 @@ def _page(frame: pl.DataFrame, means: pl.DataFrame, metric: str, svg: str) -> st
     ]
     failed = frame.filter(pl.col("status") == "failed").select("run", "error").rows()
     body = f"""<h1>Sweep: {escape(metric.replace("_", " "))}</h1>
-<p>{len(frame)} runs: {escape(shown)}. Held-out members are those of each run's own seed.</p>
+<p>{len(frame)} runs: {escape(shown)}. Held-out members depend on the seed of each run.</p>
 {svg}
 {table(head, rows)}
 {Markup("<h2>Failed</h2>") + table(("run", "error"), failed) if failed else ""}"""

@@ -1,4 +1,4 @@
-"""The runs of a sweep: every combination of recipes, settings and seeds, each with a unique name."""
+"""The runs of a sweep: all combinations of recipes, settings and seeds, each with a unique name."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from phylocli.config.assignments import parse_value, split_assignment
 from phylocli.config.types import Bands
 from phylocli.core.errors import UsageError
 
-_LONGEST = 120  # characters of a folder's name
+_LONGEST = 120  # maximum length of a folder name, in characters
 
 
 @dataclass(frozen=True)
 class Variation:
-    """What is varied, and how.
+    """A setting that is varied in a sweep, and its values.
 
     Attributes:
-        name: of the column in the table: a setting, or `band`.
-        values: one value per variant.
-        settings: of each variant, by dotted names.
+        name: name of the column in the table: a setting, or `band`.
+        values: the values.
+        settings: the settings of each value, by dotted names.
     """
 
     name: str
@@ -34,14 +34,14 @@ class Variation:
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a sweep.
+    """A run of a sweep.
 
     Attributes:
-        name: of its folder; derived from recipe, settings and seed, so that it is unchanged when a sweep is extended.
-        recipe: name or path.
-        varied: the value of each variation, by name.
-        settings: those that vary, by dotted names.
-        seed: of the run.
+        name: name of the run folder, derived from recipe, settings and seed; it does not change when a sweep is extended.
+        recipe: name or path of the recipe.
+        varied: value of each variation, by name.
+        settings: the varied settings, by dotted names.
+        seed: seed of the run.
     """
 
     name: str
@@ -52,17 +52,17 @@ class Planned:
 
     @property
     def setting(self) -> str:
-        """The run in words, without its seed."""
+        """Description of recipe and varied settings, without the seed."""
         return ", ".join([self.recipe, *(f"{key.rsplit('.', 1)[-1]} {value}" for key, value in self.varied.items())])
 
 
 def vary(text: str) -> Variation:
-    """Return the variation that `key=a,b,c` names; quote or bracket a value that contains a comma.
+    """Parse a variation, `key=a,b,c`; values that contain commas must be in quotes or brackets.
 
-    The key is a training option, with or without `train.` before it.
+    The key is the dotted name of a training option, with or without the prefix `train.`.
 
     Raises:
-        UsageError: no `=`, no value, or the same value twice.
+        UsageError: the text has no `=` or no value, or the same value twice.
     """
     key, rest = split_assignment(text, "--vary")
     key = key.removeprefix("train.")
@@ -74,11 +74,11 @@ def band_variation(bands: Bands, source: str = "phylogenetic") -> Variation:
     """Return the variation over bands of patristic distance from which pairs are sampled.
 
     Args:
-        bands: lower and upper ends, substitutions per site.
-        source: the view with the parameters `min_dist` and `max_dist`.
+        bands: lower and upper ends of the bands, in substitutions per site.
+        source: name of the view that has the parameters `min_dist` and `max_dist`.
 
     Raises:
-        UsageError: a band given twice.
+        UsageError: a band is given twice.
     """
     names = tuple(f"{low:g}:{high:g}" for low, high in bands)
     settings = tuple({f"view.{source}.min_dist": low, f"view.{source}.max_dist": high} for low, high in bands)
@@ -106,31 +106,32 @@ def _parts(text: str) -> Iterator[str]:
 def _checked(variation: Variation, text: str) -> Variation:
     shown = list(map(str, variation.values))
     if "" in shown or len(set(shown)) < len(shown):
-        raise UsageError(f"{text!r} names {'no value' if '' in shown else 'a value twice'}", fix="write key=a,b,c")
+        problem = "an empty value" if "" in shown else "a duplicate value"
+        raise UsageError(f"{text!r} contains {problem}", fix="write key=a,b,c")
     return variation
 
 
 def plan(
     recipes: Sequence[str], variations: Sequence[Variation], seeds: Sequence[int], fixed: Collection[str] = ()
 ) -> list[Planned]:
-    """Return the runs of a sweep: all combinations, seeds innermost.
+    """Return the runs of a sweep: all combinations, with seeds varying fastest.
 
     Args:
-        recipes: names or paths.
+        recipes: names or paths of recipes.
         variations: the varied settings.
-        seeds: of each combination.
-        fixed: dotted names of the options of all runs, none of which can be varied.
+        seeds: the seeds of each combination.
+        fixed: dotted names of the options set for all runs, which cannot be varied.
 
     Raises:
-        UsageError: a recipe, seed or variation twice, or none of them.
+        UsageError: a recipe, seed or setting is given twice, or there is no recipe or no seed.
     """
     names = [variation.name for variation in variations]
     for what, given in (("recipe", recipes), ("seed", seeds), ("option", [*names, *fixed] if names else ["-"])):
         if not given:
-            raise UsageError(f"no {what} is given", fix="name at least one")
+            raise UsageError(f"no {what} is given", fix="give at least one")
         twice = [value for value, count in Counter(given).items() if count > 1]
         if twice:
-            raise UsageError(f"the {what} {twice[0]} is given twice", fix="name each once")
+            raise UsageError(f"the {what} {twice[0]} is given twice", fix="give each once")
     runs = []
     places = [range(len(variation.values)) for variation in variations]
     for recipe, chosen, seed in itertools.product(recipes, itertools.product(*places), seeds):
@@ -146,5 +147,5 @@ def _name(recipe: str, varied: dict[str, Any], seed: int) -> str:
     name = re.sub(r"[^A-Za-z0-9._=,-]+", "_", whole).lstrip(".")
     if name == whole and len(name) <= _LONGEST:
         return name
-    # Two names that differ must not become one.
+    # Different runs must have different names, even after truncation and replacement of characters.
     return f"{name[: _LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""The results of a sweep as tables: one row per run, and means over seeds with intervals."""
+"""Result tables of a sweep: one row per run, and means over seeds with confidence intervals."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from phylocli.train.sweep.plan import Planned
 
 
 def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) -> pl.DataFrame:
-    """Return one row per run, in their order.
+    """Return the results of all runs, one row per run in the given order.
 
-    Columns: `run` (its folder), `recipe`, one per variation, `seed`, `setting` (a description without the seed), `status`
-        (`done`, `failed`, `interrupted`, `waiting`), `error`, number of `steps`, their duration in `seconds`, and for each
-        validation metric `final_…` (after the last step) and `best_…`; null if missing.
+    Columns: `run` (name of its folder), `recipe`, one per variation, `seed`, `setting` (a description without the seed),
+        `status` (`done`, `failed`, `interrupted`, `waiting`), `error`, number of `steps`, their duration in `seconds`, and
+        for each validation metric `final_…` (after the last step) and `best_…`; null if missing.
 
     Args:
-        runs: of the sweep.
-        folder: the folder of the run folders.
-        errors: of those that failed, by name.
+        runs: the runs of the sweep.
+        folder: the folder that contains the run folders.
+        errors: message of each failed run, by name.
     """
     rows = []
     for run in runs:
@@ -56,7 +56,7 @@ def collect(runs: Sequence[Planned], folder: Path, errors: Mapping[str, str]) ->
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """Return values of one type: text if their types differ."""
+    """Convert values to a common type: text if their types differ."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} or (len(kinds) == 1 and not kinds & {list, dict}):
         return values
@@ -74,10 +74,10 @@ def _figures(metrics: pl.DataFrame) -> dict[str, float]:
 
 
 def summarise(frame: pl.DataFrame, varied: Sequence[str]) -> pl.DataFrame:
-    """Return one row per setting and metric: number of seeds, mean, and the ends of the interval (null for one seed).
+    """Return one row per setting and metric: number of seeds, mean, and 95 % confidence interval (null for one seed).
 
     Args:
-        frame: as `collect` returns it; runs that are not done do not count.
+        frame: the result of `collect`; only completed runs are used.
         varied: names of the variations.
     """
     done = frame.filter(pl.col("status") == "done")
@@ -95,7 +95,7 @@ def summarise(frame: pl.DataFrame, varied: Sequence[str]) -> pl.DataFrame:
 
 
 def write(frame: pl.DataFrame, folder: Path, metric: str, varied: Sequence[str]) -> None:
-    """Write the results, their summary, and the figure of one metric."""
+    """Write the results and their summary as Parquet and TSV, and the figure of one metric as SVG and HTML."""
     from phylocli.train.sweep import figure
 
     summary = summarise(frame, varied)

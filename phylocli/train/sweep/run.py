@@ -1,4 +1,4 @@
-"""Running a sweep: each run has its own folder, completed runs are skipped, and a failed run does not stop the others."""
+"""Running a sweep: one folder per run; completed runs are skipped, and a failed run does not stop the others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RUNS = "runs"
 
 @dataclass(frozen=True)
 class Job:
-    """A run and its inputs, sent to other processes."""
+    """A run and its inputs, sent to a worker process."""
 
     run: Planned
     inputs: list[str]
@@ -49,7 +49,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `error` is empty if it is complete; `stopped`: it was asked to stop, with this exit code."""
+    """The outcome of a run.
+
+    Attributes:
+        error: message of the error; empty if there was none.
+        stopped: exit code if the run was stopped by a signal; None otherwise.
+    """
 
     error: str = ""
     stopped: int | None = None
@@ -64,30 +69,29 @@ def sweep(
     cache: Cache = True,
     **options: Any,
 ) -> pl.DataFrame:
-    """Train every combination of recipes, settings and seeds on the same families, compiled once.
+    """Train all combinations of recipes, settings and seeds on the same families, which are compiled once.
 
-    The folder contains `runs/`, one run folder each, `results.parquet` and `results.tsv` (one row per run),
-    `summary.parquet` and `summary.tsv` (means and 95 % intervals over seeds), `sweep.svg` and `sweep.html`. Another call
-    skips completed runs and resumes interrupted ones exactly; seeds and values may then be added.
+    The output folder contains `runs/` (one run folder per run), `results.parquet` and `results.tsv` (one row per run),
+    `summary.parquet` and `summary.tsv` (means and 95 % confidence intervals over seeds), `sweep.svg` and `sweep.html`.
+    Another call with the same output skips completed runs and resumes interrupted ones exactly; it may add seeds and values.
 
     Args:
         inputs: family records with trees, or pairs tables.
-        output: the sweep's folder.
-        config: options; may also be given as keywords. With `jobs` above 1, runs are in separate processes.
-        variations: varied settings other than those of the options `vary` and `bands`.
-        cache: cache of compiled families, as in `train_model`.
-        **options: fields of `SweepConfig`.
+        output: the folder of the sweep.
+        config: the configuration; None uses the defaults. With `jobs` above 1, runs are in separate processes.
+        variations: varied settings in addition to the options `vary` and `bands`.
+        cache: the cache of compiled families, see `train_model`.
+        **options: fields of `SweepConfig` that override the configuration.
 
     Returns:
         The results, one row per run.
 
     Raises:
-        UsageError: an unknown recipe, setting or metric, or one given twice; a folder whose runs were started with other
-            settings.
+        UsageError: unknown recipe, setting or metric, or one given twice; the folder contains runs with different settings.
         InUseError: another process uses the folder.
-        BadInputError: inputs that cannot be read.
-        Stopped: interrupted; completed runs are kept.
-        PhylocliError: runs failed; the others are complete, and the tables are written.
+        BadInputError: an input cannot be read.
+        Stopped: a signal stopped the sweep; completed runs are kept.
+        PhylocliError: some runs failed; the others are complete, and the tables are written.
     """
     folder, config = Path(output), SweepConfig.of(config, options)
     if not inputs or any(str(source) == STDIO for source in inputs):
@@ -97,7 +101,7 @@ def sweep(
         variations.append(band_variation(config.bands, config.train.view.name.split("+")[0]))
     fixed = {key for layer in config.train.layers if not layer.ambient for key in flat(layer.values)}
     runs = plan(config.recipe_names, variations, config.seeds, fixed)
-    # Report what cannot work before computing anything.
+    # Check the configuration of every run before training the first.
     configs = [_config(run, inputs, config.train) for run in runs]
     with locks.exclusive(folder):
         _check_unchanged(runs, configs, folder)
@@ -120,12 +124,12 @@ def sweep(
         finally:
             frame = results.collect(runs, folder / RUNS, {name: found.error for name, found in outcomes.items()})
             results.write(frame, folder, config.metric, list(varied))
-    _say_how_it_ended(runs, outcomes, folder)
+    _report_outcomes(runs, outcomes, folder)
     return frame
 
 
 def _config(run: Planned, inputs: Sequence[PathLike], train: TrainConfig) -> TrainConfig:
-    """Return the configuration of a run, checked."""
+    """Return the checked configuration of a run."""
     own = {"recipe": run.recipe, "seed": run.seed, "inputs": tuple(map(str, inputs))}
     varied = Layer("--vary", nested(run.settings))
     config = TrainConfig.layered([*train.layers, Layer("", own), varied])
@@ -134,32 +138,32 @@ def _config(run: Planned, inputs: Sequence[PathLike], train: TrainConfig) -> Tra
 
 
 def _check_unchanged(runs: list[Planned], configs: list[TrainConfig], folder: Path) -> None:
-    """Raise an error if an existing run was started with other settings."""
+    """Raise a UsageError if an existing run was started with different settings."""
     for run, config in zip(runs, configs, strict=True):
         there = folder / RUNS / run.name
         different = changed(there, config) if (there / CONFIG).is_file() else []
         if different:
             raise UsageError(
                 f"{folder} was made with {', '.join(different[:6])}",
-                why=f"its run {run.name} was started with this, so its results do not belong to the new settings",
+                why=f"its run {run.name} was started with these settings, so its results would not match the new ones",
                 fix="give the same settings again, or name another folder with -o",
             )
 
 
-def _say_how_it_ended(runs: list[Planned], outcomes: dict[str, Outcome], folder: Path) -> None:
+def _report_outcomes(runs: list[Planned], outcomes: dict[str, Outcome], folder: Path) -> None:
     codes = [outcome.stopped for outcome in outcomes.values() if outcome.stopped is not None]
     failed = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
     if codes:
         from phylocli.train.signals import Stopped
 
         done = sum(outcome == Outcome() for outcome in outcomes.values())
-        what = f"stopped; {done} of {len(runs)} runs are done, and running ones have a checkpoint"
+        what = f"stopped after {done} of {len(runs)} runs; unfinished runs have a checkpoint"
         raise Stopped(what, fix="resume with the same command", exit_code=codes[0])
     logger.info(f"results: {shlex.quote(str(folder / 'results.tsv'))}, figure: {shlex.quote(str(folder / 'sweep.html'))}")
     if failed:
         name, error = next(iter(failed.items()))
         raise PhylocliError(
-            f"{len(failed)} of {len(runs)} runs failed", why=f"{name}: {error}", fix="the same command tries these again"
+            f"{len(failed)} of {len(runs)} runs failed", why=f"{name}: {error}", fix="run the same command to retry them"
         )
 
 
@@ -173,15 +177,15 @@ def _one_by_one(jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
 
 
 def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
-    # A run saves a checkpoint when it is asked to end, however long that takes.
+    # No grace period: workers that are asked to stop save a checkpoint first, which may take long.
     with WorkerPool(count, grace=None, level=console.QUIET) as pool:
         futures = [(job, pool.submit(perform, job)) for job in jobs]
         for number, (job, future) in enumerate(futures, 1):
             try:
                 outcome = future.result()
             except BrokenProcessPool:
-                outcome = Outcome("its process died; the system may have ended it for lack of memory")
-            logger.info(f"run {number} of {len(jobs)} has ended: {job.run.name}")
+                outcome = Outcome("its process died; the system may have killed it for lack of memory")
+            logger.info(f"run {number} of {len(jobs)} ended: {job.run.name}")
             yield job, outcome
             if outcome.stopped is not None:
                 pool.end()
@@ -189,7 +193,7 @@ def _in_processes(jobs: list[Job], count: int) -> Iterator[tuple[Job, Outcome]]:
 
 
 def perform(job: Job) -> Outcome:
-    """Do one run, or the rest of it."""
+    """Start or resume a run, and return its outcome."""
     from phylocli.train.signals import Stopped
     from phylocli.train.trainer import train_model
 

@@ -283,4 +283,4 @@ def test_without_a_wild_type_it_is_said_why_there_is_no_mutation_probe(
 ) -> None:
     (tmp_path / "pg.csv").write_text("mutant,DMS_score\nM1A,0.5\nM2A,0.6\nM3A,0.7\n")
     data = Dataset.from_labels(read_labels(tmp_path / "pg.csv"), "pg")
-    assert data.wild_type is None and "wild type is not known" in capsys.readouterr().err
+    assert data.wild_type is None and "wild type is unknown" in capsys.readouterr().err

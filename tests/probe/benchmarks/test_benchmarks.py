@@ -183,9 +183,9 @@ def test_enzymes_as_clean_publishes_them(tmp_path: Path) -> None:
 def test_mutations_must_fit_the_wild_type() -> None:
     assert mutate("SKGE", "K1R,E3D", 0, "x") == "SRGD"
     assert mutate("SKGE", "K2R", 1, "x") == "SRGE"
-    with pytest.raises(BadInputError, match="A1R does not fit"):
+    with pytest.raises(BadInputError, match="A1R does not match"):
         mutate("SKGE", "A1R", 0, "x")
-    with pytest.raises(BadInputError, match="E9A does not fit"):
+    with pytest.raises(BadInputError, match="E9A does not match"):
         mutate("SKGE", "E9A", 0, "x")
 
 

@@ -74,10 +74,10 @@ def test_a_label_is_a_quantity_or_classes_to_mi_as_to_probe(
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (IDS, "cannot serve as labels"),
+        (IDS, "cannot be used as labels"),
         (["a;b", "b", "a"] * 20, "neither classes nor a quantity"),
         ([1.5] * 60, "all values of 'k' are the same"),
-        (["NA"] * 60, "cannot serve as labels"),
+        (["NA"] * 60, "cannot be used as labels"),
     ],
 )
 def test_constant_label_is_an_error_in_mi(table: Path, values: list[object], said: str) -> None:

@@ -99,11 +99,11 @@ def test_headers_by_pattern(tmp_path: Path) -> None:
     assert make_labels(path, pattern="^(.)").rows() == [("a1", "a"), ("b1", "b"), ("c1", "c")]
     with pytest.raises(UsageError, match="has no named group"):
         make_labels(path, pattern="type")
-    with pytest.raises(BadInputError, match=r"no header of .* fits the pattern"):
+    with pytest.raises(BadInputError, match=r"no header of .* matches the pattern"):
         make_labels(path, pattern="(?P<kind>gamma)")
     with pytest.raises(UsageError, match="is not a regular expression"):
         make_labels(path, pattern="(")
-    with pytest.raises(BadInputError, match=r"no header of .* names a label"):
+    with pytest.raises(BadInputError, match=r"no header of .* contains a label"):
         make_labels(path)
 
 

@@ -155,7 +155,7 @@ def test_an_older_report_is_replaced_and_nothing_else_is(members: Path, report: 
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="not an earlier report"):
+    with pytest.raises(UsageError, match="not a report folder"):
         run_probes([random_embedding(members, 0)], members, mine)
     assert (mine / "thesis.txt").exists()
     older = tmp_path / "older"

@@ -70,7 +70,7 @@ def test_scope_headers_are_labels(tmp_path: Path) -> None:
         ("d1x", "b.2.10.3", "b.2.10", "b.2", "b", "MKV"),
     ]
     path.write_text(">x some protein\nMKV\n")
-    with pytest.raises(BadInputError, match=r"no header of .*scope.fa names a label"):
+    with pytest.raises(BadInputError, match=r"no header of .*scope.fa contains a label"):
         read_labels(path)
 
 

@@ -244,13 +244,13 @@ def test_families_that_give_no_pair_are_left_out_with_a_note(
     corpus = load_corpus([tmp_path / "f.sto"], settings(**{"view.phylogenetic": {"max_dist": 3.0}}))
     assert [f.label for f in corpus.families] == ["PF00001", "PF00002"]
     said = capsys.readouterr().err
-    assert "1 of 4 families have fewer than two members (PF99999)" in said
-    assert "1 of 4 families have no pair in the band (PF00009)" in said
+    assert "skipped 1 of 4 families: fewer than two members (PF99999)" in said
+    assert "skipped 1 of 4 families: no pair in the distance band (PF00009)" in said
 
 
 def test_no_usable_family_is_an_error(simulate: Simulate, tmp_path: Path) -> None:
     write_families([Family(["x"], ["ACDEFGH"], accession="PF99999")], tmp_path / "single.sto")
-    with pytest.raises(BadInputError, match="there is no family to train on"):
+    with pytest.raises(BadInputError, match="no family can be used for training"):
         load_corpus([tmp_path / "single.sto"], settings())
     treeless = [simulate("PF00001", 5), simulate("PF00002", 5)]
     for family in treeless:

@@ -26,9 +26,9 @@ from phylocli.formats.streams import cache_folder, recording_inputs
 from phylocli.pairs import split_clades
 from phylocli.train import train_model
 from phylocli.train.data.compiled import arrays, cache, open_compiled
-from phylocli.train.data.family_index import Drawing
+from phylocli.train.data.family_index import SamplingSettings
 from phylocli.train.data.loading import load_corpus
-from phylocli.train.data.prepared_families import Draws
+from phylocli.train.data.prepared_families import PreparedFamilies
 
 Simulate = Callable[..., Family]
 
@@ -109,7 +109,7 @@ def test_every_view_samples_the_same_from_compiled_families_as_from_records(
         record.column_features["RF"] = "xx" + "x" * 60
     write_families(records, tmp_path / "f.sto")
     view = views.build(name)
-    draws = Draws(open_compiled([tmp_path / "f.sto"]), Drawing(view, {}, 0.3, 7))
+    draws = PreparedFamilies(open_compiled([tmp_path / "f.sto"]), SamplingSettings(view, {}, 0.3, 7))
     for index, record in enumerate(read_families(tmp_path / "f.sto")):
         out = split_clades(record, 0.3, 7)
         assert len(out) >= 2
@@ -128,7 +128,7 @@ def test_the_second_run_reuses_what_the_first_compiled(
         train_model([stockholm], tmp_path / run, steps=2, device="cpu", settings=small)
     train_model([stockholm], tmp_path / "three", steps=2, device="cpu", settings=small, cache=False)
     said = capsys.readouterr().err
-    assert said.count("families: compiled in") == said.count("families: compiled before") == 1
+    assert said.count("families: compiled in") == said.count("families: using the compiled data") == 1
     losses = [pl.read_parquet(tmp_path / run / "metrics.parquet")["loss"].to_list() for run in ("one", "two", "three")]
     assert losses[0] == losses[1] == losses[2]
     assert all(str(stockholm) in (tmp_path / run / "provenance.json").read_text() for run in ("one", "two", "three"))
@@ -188,7 +188,7 @@ def test_two_processes_do_not_compile_the_same(stockholm: Path, tmp_path: Path) 
     codes, said = in_processes(lambda: open_compiled([stockholm]), tmp_path, 2)
     assert codes == [0, 0]
     assert said.count("families: compiled in") == 1
-    assert said.count("families: compiled before") == 1
+    assert said.count("families: using the compiled data") == 1
 
 
 def test_what_no_run_has_used_for_long_is_removed(families: list[Family], stockholm: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(
 ) -> None:
     (tmp_path / "file").write_text("")
     assert open_compiled([stockholm], cache=tmp_path / "file" / "below").families == 5
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot write to the cache" in capsys.readouterr().err
 
 
 def test_few_families_are_in_memory_and_sampling_does_not_depend_on_it(stockholm: Path) -> None:

@@ -74,7 +74,7 @@ def corpus_of(families: Path, table: Path | str) -> Corpus:
 
 def test_a_run_meets_its_hard_negatives_and_never_contrasts_a_clan(data: tuple[Path, Path], capsys) -> None:
     corpus, plain = corpus_of(*data), corpus_of(data[0], "")
-    assert "two families of one clan" in capsys.readouterr().err
+    assert "two families of the same clan" in capsys.readouterr().err
     assert corpus.hard is not None and corpus.hard.neighbours[0].tolist() == [4]
     met = {True: 0, False: 0}
     for step in range(60):

@@ -200,7 +200,7 @@ def test_run_resumes_sharded_and_unsharded(families: Path, tmp_path: Path, capsy
     cut_back(mixed, 4)  # that of the processes with parts
     capsys.readouterr()
     train_model([], mixed, device="cpu", resume=True, settings={"batch.shard": False})
-    assert "was done by 2 processes and is resumed with 1" in capsys.readouterr().err
+    assert "was started with 2 processes and is resumed with 1" in capsys.readouterr().err
     launching.same_metrics(whole, mixed, rel=1e-5, abs=1e-6)
     found, true = (load_file(run / "model" / "model.safetensors") for run in (mixed, whole))
     assert list(found) == list(true) and error(flat(found), flat(true)) < 1e-4

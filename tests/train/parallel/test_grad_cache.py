@@ -145,7 +145,7 @@ def test_trial_step_finds_weights_without_gradient_and_changes_nothing(families:
         task, corpus = made(recipe, families, **changes)
         before = {name: value.clone() for name, value in task.state_dict().items()}
         torch.manual_seed(3)
-        assert task.leaves_weights_out(corpus.batch(0)) is expected, recipe
+        assert task.has_unused_parameters(corpus.batch(0)) is expected, recipe
         assert torch.initial_seed() == 3 and torch.equal(
             torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(3))
         )

@@ -80,8 +80,8 @@ def test_parts_are_halved_until_a_step_fits_and_stay_so_when_the_run_goes_on(
     found = train(families, tmp_path / "run")
     said = capsys.readouterr().err
     assert found == pytest.approx(true, rel=1e-6)
-    assert said.count("caching gradients from here on") == 1
-    assert [said.count(f"{tokens} tokens at once") for tokens in ("2,000", "1,000", "500", "250")] == [1] * 4
+    assert said.count("enabling gradient caching") == 1
+    assert [said.count(f"reducing batch.max_tokens to {tokens}\n") for tokens in ("2,000", "1,000", "500", "250")] == [1] * 4
     state = checkpoints.load_latest(tmp_path / "run" / "checkpoints")
     assert state is not None and state["execution"] == {"max_tokens": 250, "grad_cache": True}
     (tmp_path / "run" / "checkpoints" / "step-00000004.pt").unlink()

@@ -223,5 +223,5 @@ def test_run_of_two_processes_resumes_with_one_and_a_message(
     torch.save({**state, "ranks": state["ranks"] * 2}, path)
     capsys.readouterr()
     train_model([], tmp_path / "run", device="cpu", resume=True)
-    assert "was done by 2 processes and is resumed with 1" in capsys.readouterr().err
+    assert "was started with 2 processes and is resumed with 1" in capsys.readouterr().err
     assert pl.read_parquet(tmp_path / "run" / "metrics.parquet")["loss"].to_list() == losses

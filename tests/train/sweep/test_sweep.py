@@ -43,7 +43,7 @@ def test_values_are_parted_by_commas_outside_of_brackets_and_quotes() -> None:
     for text in ("0.5", "a:b", "1:0.5"):
         with pytest.raises(UsageError):
             SweepConfig.of(None, {"bands": text})
-    with pytest.raises(UsageError, match="twice"):
+    with pytest.raises(UsageError, match="duplicate"):
         room.band_variation([(0, 1), (0, 1)])
     assert SweepConfig.of(None, {"seeds": "0, 2"}).seeds == (0, 2)
     with pytest.raises(UsageError, match="not whole numbers"):
@@ -116,7 +116,7 @@ def test_sweep_does_each_run_once_resumes_exactly_and_survives_a_failure(
     assert capsys.readouterr().err.count("families: compiled in") == 1
     frame = pl.read_parquet(out / "results.parquet")
     assert frame["status"].to_list() == ["done", "failed"]
-    assert "there is no family to train on" in frame["error"][1]
+    assert "no family can be used for training" in frame["error"][1]
     first = frame["run"][0]
     before, written = losses(out, first), (out / "runs" / first / "model" / "model.safetensors").stat().st_mtime_ns
     again = call((0, 1), "0:9")

@@ -1,4 +1,4 @@
-"""Compiled data sets: families as memory-mapped arrays, made once and shared by runs, sweeps and processes."""
+"""Compiled data sets: families as memory-mapped arrays, shared by runs, sweeps and processes."""
 
 from __future__ import annotations
 

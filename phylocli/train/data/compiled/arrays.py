@@ -1,7 +1,7 @@
-"""A folder of arrays that are appended to while they are written and mapped into memory when they are read.
+"""A folder of one-dimensional arrays, written incrementally and memory-mapped for reading.
 
-Each array is one file of little-endian numbers without a header; `manifest.json`, written last, contains their types and
-checksums. Only the pages of a mapped array that are used occupy memory, and the system may release them again.
+Each array is a file of little-endian numbers without a header. `manifest.json`, written last, contains types, sizes and
+checksums.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class DamagedError(BadInputError):
 
 
 class ArrayWriter:
-    """Writes arrays of one dimension, a part at a time.
+    """Writes one-dimensional arrays incrementally.
 
     Args:
-        folder: that is there, and empty.
-        kinds: type of each array by name.
+        folder: an existing, empty folder.
+        kinds: type of each array, by name.
     """
 
     def __init__(self, folder: Path, kinds: dict[str, str]) -> None:
@@ -45,7 +45,7 @@ class ArrayWriter:
         return self
 
     def append(self, name: str, values: npt.ArrayLike) -> int:
-        """Append values to an array; return the place of the first."""
+        """Append values to an array and return the index of the first."""
         first = self.sizes[name]
         part = np.ascontiguousarray(values, dtype=self._kinds[name])
         self._files[name].write(part.data)
@@ -60,7 +60,7 @@ class ArrayWriter:
             file.close()
 
     def narrow(self, name: str, kind: str) -> None:
-        """Rewrite an array in a smaller type, after the block has ended."""
+        """Convert an array to a smaller type; call after the block has ended."""
         old, small = self._kinds[name], np.dtype(kind).newbyteorder("<")
         path = path_of(self.folder, name)
         part = path.with_suffix(".narrow")
@@ -72,11 +72,11 @@ class ArrayWriter:
         self._kinds[name] = small
 
     def finish(self, about: dict[str, Any], also: tuple[str, ...] = ()) -> None:
-        """Write the manifest, after the block has ended.
+        """Write the manifest; call after the block has ended.
 
         Args:
-            about: further metadata of the arrays.
-            also: names of other files of the folder, to be checked with them.
+            about: further metadata.
+            also: names of other files of the folder to include in the checksums.
         """
         arrays = {name: {"dtype": kind.str, "size": self.sizes[name]} for name, kind in self._kinds.items()}
         paths = [*(path_of(self.folder, name) for name in arrays), *(self.folder / name for name in also)]
@@ -90,7 +90,7 @@ class ArrayWriter:
 
 
 def path_of(folder: Path, name: str) -> Path:
-    """Return the path of an array."""
+    """Return the path of an array's file."""
     return folder / f"{name}.bin"
 
 
@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a folder of arrays.
 
     Raises:
-        DamagedError: it cannot be read, or does not match its checksum.
+        DamagedError: the manifest cannot be read, or its checksum does not match.
     """
     path = folder / MANIFEST
     try:
@@ -126,15 +126,15 @@ def _content_checksum(content: dict[str, Any]) -> int:
 
 def _damaged(path: Path) -> DamagedError:
     return DamagedError(
-        f"{path} is damaged", why="its checksum does not match", fix="start again: the families are then recompiled"
+        f"{path} is damaged", why="its checksum does not match", fix="run the command again to recompile the families"
     )
 
 
 def verify(folder: Path) -> None:
-    """Read every file once and compare it with the manifest.
+    """Check the size and checksum of every file against the manifest.
 
     Raises:
-        DamagedError: a file is missing, has another size or other bytes.
+        DamagedError: a file is missing, or its size or checksum does not match.
     """
     for name, entry in read_manifest(folder).get("files", {}).items():
         path = folder / name
@@ -147,15 +147,15 @@ def verify(folder: Path) -> None:
 
 
 def mapped(folder: Path) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a folder, mapped into memory, read-only.
+    """Return the arrays of a folder, memory-mapped and read-only.
 
     Raises:
-        DamagedError: one is missing or too short.
+        DamagedError: a file is missing or too short.
     """
     found: dict[str, npt.NDArray[Any]] = {}
     for name, entry in read_manifest(folder)["arrays"].items():
         kind, size = np.dtype(entry["dtype"]), entry["size"]
-        # Nothing cannot be mapped; and plain arrays are cut up faster than those of the class memmap.
+        # Empty files cannot be mapped. Views as plain arrays, because slicing a memmap is slower.
         try:
             whole = np.memmap(path_of(folder, name), kind, "r", shape=(size,)) if size else np.zeros(0, kind)
         except (OSError, ValueError) as error:

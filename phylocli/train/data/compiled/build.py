@@ -1,4 +1,4 @@
-"""Compiling: families and pairs tables become arrays, one family at a time."""
+"""Compilation of families and pairs tables into arrays, one family at a time."""
 
 from __future__ import annotations
 
@@ -42,21 +42,22 @@ TABLE = "families.json"
 
 @dataclass
 class FamilyRow:
-    """The metadata of a family besides its arrays: a line of JSON in `families.json`.
+    """The metadata of a family: a line of JSON in `families.json`.
 
     Attributes:
-        label, accession, name, clan, where: as of `Family`.
-        source: the input, for messages.
+        label, accession, name, clan, where: see `Family`.
+        source: name of the input, for messages.
         members: number of sequences.
-        width: number of alignment columns; 0: not aligned.
-        marked: an `RF` line says which columns are match states.
-        nodes: of the tree; 0: no tree.
-        pairs: of a family that came as a table of pairs.
-        grouped: the members have groups of near relatives.
-        nucleotides: the members look like nucleotides.
-        id_bytes: length of the ids, joined by NUL.
-        first_…: where the family begins in each array.
-        problem, tree: why the family, or its tree, cannot be used, as `describe` gives it.
+        width: number of alignment columns; 0 if the family is not aligned.
+        marked: whether an `RF` line marks the match columns.
+        nodes: number of nodes of the tree; 0 if there is none.
+        pairs: number of pairs of a family from a pairs table; 0 for a record.
+        grouped: whether the members have groups of close homologs.
+        nucleotides: whether the sequences look like nucleotides.
+        id_bytes: size in bytes of the ids, joined by NUL.
+        first_…: index of the family's first element in each array.
+        problem: why the family cannot be used, as returned by `describe`; None if it can.
+        tree: why the tree cannot be used, as returned by `describe`; None if it can.
     """
 
     label: str
@@ -87,24 +88,24 @@ class FamilyRow:
 
 
 def describe(error: PhylocliError) -> list[str | None]:
-    """Return an error as plain text, for JSON; `BadInputError(*that)` is the error again."""
+    """Return the fields of an error for JSON; `BadInputError(*describe(error))` restores the error."""
     return [error.what, error.why, error.fix]
 
 
 def compile_inputs(inputs: list[tuple[Path, str]], folder: Path, alphabet: str, about: dict[str, Any]) -> None:
-    """Write the families of some inputs as arrays into a folder.
+    """Write the families of the inputs to a folder as arrays.
 
-    A record that cannot be used (invalid letters, one member) is stored with the reason. Memory is that of the largest
-    family, plus about a kilobyte per family; a pairs table is read completely.
+    For an unusable record (invalid letters, one member) the reason is stored. Memory holds one family at a time and about a
+    kilobyte of metadata per family; pairs tables are read completely.
 
     Args:
-        inputs: files, and their names in messages.
-        folder: that is there, and empty.
+        inputs: path and display name of each input.
+        folder: an existing, empty folder.
         alphabet: `protein` or `dna`.
-        about: content of the manifest.
+        about: further content of the manifest.
 
     Raises:
-        BadInputError: an input that cannot be read, or a family that occurs twice.
+        BadInputError: an input cannot be read, or a family occurs twice.
     """
     rows: list[FamilyRow] = []
     seen: dict[str, str] = {}
@@ -123,7 +124,7 @@ def compile_inputs(inputs: list[tuple[Path, str]], folder: Path, alphabet: str, 
                 bar.advance()
     if widest <= np.iinfo(np.uint16).max:
         writer.narrow("columns", "u2")
-    # The order of the inputs does not matter.
+    # Sort, so that the data set does not depend on the order of the inputs.
     rows.sort(key=lambda row: row.label)
     with (folder / TABLE).open("w", encoding="utf-8") as file:
         for row in rows:
@@ -137,13 +138,13 @@ def _rows(path: Path, name: str, writer: ArrayWriter, alphabet: str) -> Iterator
         return
     for family in read_families(path):
         if name == "standard input" and not family.accession and family.where == str(path):
-            family.name = ""  # a FASTA family is called after its file, and this one's has no name
+            family.name = ""  # FASTA families are named after their file; here this is a temporary file
         family.where = family.where.replace(str(path), name)
         yield _from_family(replace(family, alphabet=alphabet), name, writer)
 
 
 def _from_family(family: Family, name: str, writer: ArrayWriter) -> FamilyRow:
-    # Without accession and name, the place in the file; its folder says nothing of the family.
+    # Without accession and name: the file name and position, without the folder.
     label = family.accession or family.name or family.where.replace(name, Path(name).name) or "family"
     row = FamilyRow(label, family.accession, family.name, family.clan, family.where, name, members=len(family))
     if len(family) < 2:
@@ -186,7 +187,7 @@ def _write_members(row: FamilyRow, ids: list[str], tokens: list[Tokens], writer:
 
 
 def _from_table(table: pl.DataFrame, name: str, writer: ArrayWriter, alphabet: str) -> Iterator[FamilyRow]:
-    """Yield the families of a pairs table; each sequence is kept once, however many pairs it is in."""
+    """Write the families of a pairs table, each distinct sequence once, and yield their metadata."""
     import polars as pl
 
     require_columns(table, ["family", "id_a", "id_b", "seq_a", "seq_b"], name, "a pairs table")

@@ -1,7 +1,7 @@
-"""Where compiled data sets are kept: each once, by the content of its inputs, built by one process while others wait.
+"""The cache of compiled data sets, keyed by the content of the inputs; concurrent runs wait for the process that compiles.
 
-The folder is `$PHYLOCLI_CACHE`, else the platform's cache folder (on Linux `~/.cache/phylocli`). It may be deleted at any
-time; data sets that no run has used for a month are deleted when the next one is compiled.
+The folder is `$PHYLOCLI_CACHE`, or else the platform's cache folder (on Linux `~/.cache/phylocli`). It may be deleted at any
+time. Data sets that have not been used for 30 days are removed when a new one is compiled.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ FORMAT = 3
 UNUSED_DAYS = 30.0
 
 Cache = PathLike | bool
-"""A folder; True: the default one; False: none, compiled data go when the run ends."""
+"""The cache folder; True is the default folder, and with False compiled data are deleted at the end of the run."""
 
 
 def open_compiled(inputs: list[PathLike], alphabet: str = "protein", cache: Cache = True) -> Compiled:
-    """Return the families of some inputs as arrays, compiled now or before.
+    """Return the compiled data set of some inputs, compiling them unless they are in the cache.
 
     Args:
         inputs: Stockholm records, FASTA families or pairs tables; `-` is standard input.
         alphabet: `protein` or `dna`.
-        cache: where compiled data are kept.
+        cache: the cache folder.
 
     Raises:
-        BadInputError: an input that cannot be read, or a family that occurs twice.
+        BadInputError: an input cannot be read, or a family occurs twice.
     """
     with contextlib.ExitStack() as stack:
         sources = [(stack.enter_context(at_rest(source)), display_name(source)) for source in inputs]
@@ -72,9 +72,7 @@ def open_compiled(inputs: list[PathLike], alphabet: str = "protein", cache: Cach
                 (root / "corpora").joinpath(f".{os.getpid()}").touch()
                 (root / "corpora").joinpath(f".{os.getpid()}").unlink()
             except OSError as error:
-                logger.warning(
-                    f"the cache {root} cannot be written ({error.strerror}); families are compiled for this run only"
-                )
+                logger.warning(f"cannot write to the cache {root} ({error.strerror}); compiling families for this run only")
                 root = None
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
         if root is None:
@@ -96,7 +94,7 @@ def _cached(sources: list[tuple[Path, str]], root: Path, key: str, alphabet: str
         if folder.exists():
             try:
                 verify(folder)
-                logger.info(f"families: compiled before, in {folder}")
+                logger.info(f"families: using the compiled data in {folder}")
             except DamagedError as error:
                 logger.warning(f"{error.what}; recompiling the families")
                 shutil.rmtree(folder)
@@ -109,13 +107,13 @@ def _cached(sources: list[tuple[Path, str]], root: Path, key: str, alphabet: str
 
 
 def _build(sources: list[tuple[Path, str]], folder: Path, alphabet: str, facts: dict[str, object]) -> None:
-    # The inputs are recorded already, whether they are compiled now or were before.
+    # `_fingerprint` has recorded the inputs for provenance: discard the records of this second reading.
     with atomic_directory(folder) as part, recording_inputs():
         compile_inputs(sources, part, alphabet, facts)
 
 
 def _clear(root: Path, key: str) -> None:
-    """Remove leftovers of killed builds of this data set, and data sets that have not been used for long."""
+    """Remove partial builds of this data set left by killed processes, and data sets unused for `UNUSED_DAYS`."""
     for left in root.glob(f".{key}.*"):
         shutil.rmtree(left, ignore_errors=True)
     for folder in root.iterdir():
@@ -133,7 +131,7 @@ def contents(root: Path) -> tuple[int, int]:
 
 def _fingerprint(path: Path, name: str) -> str:
     with open_input(path):
-        pass  # raises the right error for a file that cannot be read
+        pass  # raises a BadInputError for an unreadable file
     digest = file_sha256(path)
     record_input(InputRecord(name, path.stat().st_size, digest))
     return digest

@@ -1,4 +1,4 @@
-"""A family of a compiled data set: its arrays are mapped, and text is made on demand."""
+"""A family of a compiled data set, backed by memory-mapped arrays; text is decoded on demand."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Tokens = npt.NDArray[np.uint8]
 
 
 class Rows(Sequence[str]):
-    """The members as text, one row at a time: upper case, `-` for a gap, `X` (`N`) for unknown letters.
+    """A sequence of alignment rows, decoded on access: upper case, `-` for gaps, `X` (`N`) for unknown letters.
 
     Args:
-        tokens: of each member.
-        columns: alignment column of each of their residues; None if they are not aligned.
+        tokens: tokens of each member.
+        columns: alignment column of each residue of each member; None if the family is not aligned.
         width: number of alignment columns.
         alphabet: `protein` or `dna`.
     """
@@ -50,14 +50,14 @@ class Rows(Sequence[str]):
 
 @dataclass
 class CompiledFamily(Family):
-    """A family whose tokens, tree and columns come from mapped arrays.
+    """A family whose tokens, tree and columns are read from memory-mapped arrays.
 
     Attributes:
-        tokens: of each member, without gaps; read-only.
+        tokens: tokens of each member, without gaps; read-only.
         columns_of: alignment column of each residue of each member, (L,) int32; None if the family is not aligned.
-        match: which alignment columns are match states, (columns,), from the whole record even for a subset of members.
-        groups: code of each member's group of near relatives; None if the record has no groups.
-        trouble: the reason why the record's tree cannot be used, if so.
+        match: which alignment columns are match columns, (columns,), determined from the whole record even for a subset.
+        groups: code of each member's group of close homologs, (n,); None if the record has no groups.
+        trouble: the error of an invalid tree; None if the tree is valid or missing.
     """
 
     tokens: list[Tokens] = field(default_factory=list)
@@ -83,20 +83,20 @@ class CompiledFamily(Family):
         """Return the alignment column of each residue of every member.
 
         Raises:
-            BadInputError: not aligned.
+            BadInputError: the family is not aligned.
         """
         return super().residue_columns() if self.columns_of is None else self.columns_of
 
     def match_columns(self) -> npt.NDArray[np.bool_]:
-        """Return which columns are match states, (columns,)."""
+        """Return which columns are match columns, (columns,)."""
         return np.zeros(0, dtype=bool) if self.match is None else self.match
 
     def group_codes(self) -> npt.NDArray[np.int32] | None:
-        """Return the code of each member's group of near relatives, (n,), None without groups."""
+        """Return the code of each member's group of close homologs, (n,); None if the record has no groups."""
         return self.groups
 
     def looks_like_nucleotides(self) -> bool:
-        """Return False: this was checked, with a warning, when the data set was opened."""
+        """Return False, because the warning about nucleotides was given when the data set was opened."""
         return False
 
     @property
@@ -108,14 +108,14 @@ class CompiledFamily(Family):
         """Return the family's tree; inner nodes have no names.
 
         Raises:
-            BadInputError: there is none, or it is invalid or has other tips.
+            BadInputError: the family has no tree, or the tree is invalid or its tips are not the members.
         """
         if self.trouble is not None:
             raise self.trouble
         return super().require_tree() if self.tree is None else self.tree  # its tips were checked when it was compiled
 
     def subset(self, ids: Iterable[str]) -> CompiledFamily:
-        """Return the family with only these members, in their order here; see `Family.subset`."""
+        """Return the family with only these members, in their order in this family; see `Family.subset`."""
         keep = set(ids)
         index = [k for k, name in enumerate(self.ids) if name in keep]
         tree = self.tree

@@ -1,4 +1,4 @@
-"""A compiled data set: its families one by one, from mapped arrays."""
+"""Reading of compiled data sets from memory-mapped arrays, one family at a time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from phylocli.train.data.compiled.family import CompiledFamily
 
 @dataclass(frozen=True)
 class PairsOf:
-    """The pairs of a family that came as a table.
+    """The pairs of a family from a pairs table.
 
     Attributes:
-        members: the two of each pair, (m, 2).
-        distance: substitutions per site, (m,), NaN where undefined.
-        source: the table, for messages.
+        members: member indices of each pair, (m, 2).
+        distance: distance of each pair in substitutions per site, (m,), NaN where undefined.
+        source: name of the table, for messages.
     """
 
     members: npt.NDArray[np.int64]
@@ -37,18 +37,20 @@ def _error(described: list[str | None]) -> BadInputError:
 
 
 class Compiled:
-    """A folder of compiled families, open for reading. Memory holds one row per family.
+    """A compiled data set, open for reading. Memory holds only the metadata of each family.
 
-    Copies in other processes open the folder again.
+    Pickling stores the path; other processes open the folder again.
 
     Args:
-        folder: as `compile_inputs` leaves it.
+        folder: a folder written by `compile_inputs`.
 
     Attributes:
-        families: number of families, those that cannot be used among them.
+        families: number of families, including unusable ones.
         members: number of sequences.
-        labels, clans: of the families, in the order of their labels.
-        sources: the input that each family comes from.
+        labels, clans: label and clan of each family, sorted by label.
+        sources: name of the input of each family.
+        sizes: number of members of each family, (families,).
+        nucleotides: labels of the families whose sequences look like nucleotides.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +76,7 @@ class Compiled:
         return FamilyRow(**json.loads(self._rows[index]))
 
     def problem(self, index: int) -> BadInputError | None:
-        """Return the reason why a family cannot be used, None if it can."""
+        """Return the error of an unusable family; None if it is usable."""
         found = self.row(index).problem
         return _error(found) if found else None
 
@@ -83,10 +85,10 @@ class Compiled:
         return bool(self.sizes[index] < 2)
 
     def family(self, index: int) -> CompiledFamily:
-        """Return a family. Its tokens and columns are read-only parts of the mapped arrays.
+        """Return a family, whose tokens are read-only views of the memory-mapped arrays.
 
         Raises:
-            BadInputError: it cannot be used.
+            BadInputError: the family is unusable.
         """
         row = self.row(index)
         if row.problem:
@@ -136,7 +138,7 @@ class Compiled:
         return tree
 
     def pairs(self, index: int) -> PairsOf | None:
-        """Return the pairs of a family that comes from a table, None if it comes from a record."""
+        """Return the pairs of a family from a pairs table; None for a family from a record."""
         row = self.row(index)
         if not row.pairs:
             return None
