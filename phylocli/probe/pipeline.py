@@ -89,9 +89,7 @@ def probe(
     )
     wanted = _chosen_baselines(config, sequences=spec.sequences is not None, model=bool(named_models))
     if not wanted and spec.sequences is None and len(read.embeddings) == 1:
-        logger.warning(
-            "no baseline to compare the results with\nfix: give --sequences FASTA, or a second table"
-        )
+        logger.warning("no baseline to compare the results with\nfix: give --sequences FASTA, or a second table")
     if named_models and spec.sequences is None:
         raise UsageError("models need the sequences", fix="give --sequences FASTA, or a column 'sequence' in the labels")
     items = Dataset.from_labels(

@@ -223,7 +223,7 @@ def test_tables_that_cannot_be_paired_are_explained(tmp_path: Path) -> None:
         read_pairs(a, b)
     with pytest.raises(BadInputError, match="20 pairs are too few"):
         read_pairs(a, few)
-    with pytest.raises(UsageError, match="cannot serve as labels"):
+    with pytest.raises(UsageError, match="cannot be used as labels"):
         read_pairs(a, labels=labels, column="family")
     with pytest.raises(BadInputError, match="lacks the column"):
         read_pairs(a, labels=labels, column="clan")

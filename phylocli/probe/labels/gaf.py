@@ -51,7 +51,5 @@ def of_gaf(
         found.add(fields[1], go=fields[4], symbol=fields[2], taxon=fields[12].split("|")[0].removeprefix("taxon:"))
     if not kept:
         left = " with this evidence and aspect" if evidence or aspect else ""
-        raise BadInputError(
-            f"{name} has no annotation{left} (of {total:,})", fix="include more with --evidence or --aspect"
-        )
+        raise BadInputError(f"{name} has no annotation{left} (of {total:,})", fix="include more with --evidence or --aspect")
     return Labels(found.table(), ("go",), f"{kept:,} of {total:,} GO annotations")

@@ -75,7 +75,9 @@ def make_labels(
             continue
         twice = next((column for column in part.columns[1:] if column in table.columns), None)
         if twice is not None:
-            raise UsageError(f"two sources have a column {twice!r}, the second is {name}", fix="choose columns with --columns")
+            raise UsageError(
+                f"two sources have a column {twice!r}, the second is {name}", fix="choose columns with --columns"
+            )
         table = table.join(part, on="id", how="left", maintain_order="left")
     assert table is not None
     return table

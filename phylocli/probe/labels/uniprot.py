@@ -18,7 +18,7 @@ _RANKS = {
     "domain": "domain", "superkingdom": "domain", "kingdom": "kingdom", "phylum": "phylum", "class": "taxon_class",
     "order": "taxon_order", "family": "taxon_family", "genus": "genus",
 }  # fmt: skip
-"""Columns for the ranks of a lineage; `class` and `family` are renamed, because they are levels of protein classifications."""
+"""Columns for the ranks of a lineage; `class` and `family` are renamed: they are levels of protein classifications."""
 
 
 def _several(text: str) -> str:
@@ -35,7 +35,7 @@ def _ec_class(text: str) -> str:
 
 
 def _family(text: str) -> str:
-    """Return the top level of a classification: `Protein kinase superfamily` for `Protein kinase superfamily, TKL family`."""
+    """Return the top level: `Protein kinase superfamily` for `Protein kinase superfamily, TKL family`."""
     return text.split(";", maxsplit=1)[0].split(",", maxsplit=1)[0].strip()
 
 
