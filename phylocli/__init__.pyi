@@ -28,6 +28,8 @@ from .probe.pipeline import probe as probe
 from .search import search_file as search_file
 from .search.clustering import cluster_embeddings as cluster_embeddings
 from .search.pipeline import search as search
+from .serve.server import ProteinServer as ProteinServer
+from .serve.server import serve as serve
 from .simulate import simulate_families as simulate_families
 from .store import Store as Store
 from .train import train_model as train_model

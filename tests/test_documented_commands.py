@@ -38,6 +38,7 @@ PARSED_ONLY = {
     r"torchrun|sbatch": "needs several processes or a cluster",
     r"alphabet[= ]dna": "run by tests/views and tests/cli/test_train.py",
     r"--baselines? phmmer": "run by tests/probe",
+    r"phylocli serve\b": "runs until it is stopped; tests/serve/test_page.py runs it",
     r"[…]|CONFIG|NAME\b": "a pattern, not a command",
 }
 # Numbers that make a command quick.

@@ -40,6 +40,7 @@ ORDER = (
         "labels",
         "probe",
         "map",
+        "serve",
         "run",
     ),
     *(

@@ -16,6 +16,7 @@ from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.pipeline import search, search_file
 from phylocli.search.queries import Queries
 from phylocli.search.residue_plda import ResiduePLDA, fit_residue_plda, load_residue_plda
+from phylocli.search.targets import PreparedTable
 
 __all__ = [
     "Background",
@@ -24,6 +25,7 @@ __all__ = [
     "Gaps",
     "LocalAlignment",
     "Neighbours",
+    "PreparedTable",
     "Queries",
     "ResiduePLDA",
     "StandardisedCosine",

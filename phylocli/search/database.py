@@ -29,10 +29,12 @@ def open_table(source: PathLike | EmbeddingTable, options: ColumnOptions = Colum
         BadInputError: no such table, one of residues, no rows, duplicate ids.
         UsageError: `options` do not fit the table.
     """
-    if isinstance(source, EmbeddingTable):
-        table = replace(source, vectors=None if source.vectors is None else unit(source.vectors), unit=True)
-    else:
+    if not isinstance(source, EmbeddingTable):
         table = read_embeddings(source, options, normalised=True)
+    elif source.unit:
+        table = source
+    else:
+        table = replace(source, vectors=None if source.vectors is None else unit(source.vectors), unit=True)
     if table.residues is not None:
         raise BadInputError(
             f"{table.name} contains residue embeddings", fix="search sequence embeddings: embed without --per-residue"

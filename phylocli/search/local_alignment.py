@@ -62,3 +62,18 @@ class LocalAlignment:
     def identity(self) -> float:
         """Fraction of columns, gaps included, whose residues are identical: BLAST's."""
         return self.identical / self.length
+
+    def rows(self, query: str, target: str) -> tuple[str, str]:
+        """Return the aligned parts of both unaligned sequences, with gaps as `-`.
+
+        >>> import numpy as np
+        >>> LocalAlignment.of(9.0, np.array([[0, 1], [1, 2], [4, 3]]), "MKVLAG", "GMKA").rows("MKVLAG", "GMKA")
+        ('MKVLA', 'MK--A')
+        """
+        (i, j), ours, theirs = self.pairs[0].tolist(), [], []
+        for a, b in self.pairs.tolist():
+            skipped, inserted = query[i:a], target[j:b]  # residues since the last pair, opposite gaps
+            ours += [skipped, "-" * len(inserted), query[a]]
+            theirs += ["-" * len(skipped), inserted, target[b]]
+            i, j = a + 1, b + 1
+        return "".join(ours), "".join(theirs)

@@ -6,8 +6,7 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from phylocli.config.search import SearchConfig
 from phylocli.core import console
-from phylocli.core.errors import BadInputError, PhylocliError, UsageError, unknown_name
+from phylocli.core.errors import BadInputError, UsageError, unknown_name
 from phylocli.core.threads import limit_threads
 from phylocli.core.words import counted
 from phylocli.embed import load_model
@@ -25,20 +24,17 @@ from phylocli.formats.provenance import write_sidecar
 from phylocli.formats.streams import STDIO, PathLike, at_rest, suffix_of
 from phylocli.formats.tables import TABLES, TableFormat, TableWriter, format_of, hits_schema, parse_format
 from phylocli.search.approximate import open_graph
-from phylocli.search.background import FEWEST, Background, background_of, background_of_table
+from phylocli.search.background import FEWEST, Background
 from phylocli.search.blast_tabular import SUFFIX, BlastTabularWriter
-from phylocli.search.combined_evalues import CombinedEvalues
-from phylocli.search.database import FloatArray, open_table
 from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.queries import MODEL, Queries, embed_queries, embedder_of, table_queries
-from phylocli.search.rerank import ResidueScores, align, align_domains, read_residues
-from phylocli.search.targets import embed_targets, opened
+from phylocli.search.rerank import Ranked, Reranking, read_residues
+from phylocli.search.targets import PreparedTable, embed_targets, opened
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from phylocli.embed import Embedder
     from phylocli.embed.inputs import Sequences
 
 logger = logging.getLogger(__name__)
@@ -65,103 +61,13 @@ WRITTEN = 1024
 """Queries whose hits are written at once."""
 
 
-@dataclass(frozen=True)
-class _Ranked:
-    """The hits of one query that are kept, best first.
-
-    Attributes:
-        order: their places among those given, (m,).
-        scores: columns of `tables.hits_schema()` for them, (m,) each.
-        alignments: of each hit, the best first.
-    """
-
-    order: npt.NDArray[np.int64]
-    scores: dict[str, Floats]
-    alignments: list[list[LocalAlignment]]
-
-
-@dataclass(frozen=True)
-class _Reranking:
-    """How hits are aligned, and how many are kept.
-
-    Attributes:
-        config: of the search.
-        combined: aligns by residue embeddings, with E-values; None: not requested.
-        residues: sequences of the rows that were hit, by id.
-        rows: of the table.
-    """
-
-    config: SearchConfig
-    combined: CombinedEvalues | None
-    residues: dict[str, str]
-    rows: int
-
-    @property
-    def evalue(self) -> str:
-        """The column of E-values that hits are ranked by, and that `max_evalue` applies to."""
-        by_residues = self.combined is not None
-        names = {(False, False): "evalue", (True, False): "residues_evalue", (False, True): "align_evalue"}
-        return names.get((by_residues, self.config.align), "both_evalue")
-
-    def __call__(self, query: str, vector: FloatArray, targets: list[str], cosines: FloatArray) -> _Ranked:
-        """Return one query's hits, aligned and ranked.
-
-        With phmmer only, its alignments are first, by bits, then the other hits in their order. With residue embeddings
-        only, hits are ranked by their E-values (or scores if there are none). With both, by the smaller of the two E-values,
-        doubled, for two tests.
-
-        Args:
-            query: sequence.
-            vector: its unit vector (D,).
-            targets: ids of its hits.
-            cosines: of its hits (k,).
-        """
-        found: dict[str, Floats] = {}
-        keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
-        sequences = [self.residues[t] for t in targets]
-        bits = np.full(len(targets), np.nan)
-        if self.combined is not None:
-            found["residues"], bits, found["residues_evalue"] = self.combined(query, vector, sequences, cosines)
-            keys += [-found["residues"], found["residues_evalue"]]
-        if self.config.align:
-            found["align_evalue"], found["align_bits"] = align(query, sequences, self.rows)
-            keys.append(-np.nan_to_num(found["align_bits"], nan=-np.inf))
-        if self.combined is not None and self.config.align:
-            found["both_evalue"] = 2 * np.fmin(found["residues_evalue"], found["align_evalue"])
-            keys.append(found["both_evalue"])
-        order = np.lexsort(keys)
-        if self.config.max_evalue is not None:
-            order = order[found[self.evalue][order] <= self.config.max_evalue]
-        order = order[: self.config.kept]
-        scores = {name: values[order] for name, values in found.items()}
-        alignments = self._alignments(query, [sequences[i] for i in order], bits[order], scores)
-        return _Ranked(order, scores, [of[:1] for of in alignments] if self.config.best else alignments)
-
-    def _alignments(
-        self, query: str, targets: list[str], bits: Floats, scores: dict[str, Floats]
-    ) -> list[list[LocalAlignment]]:
-        """Return the local alignments of the hits that are kept: those of the method with the smaller E-value."""
-        by_phmmer = align_domains(query, targets, self.rows) if self.config.align else [[] for _ in targets]
-        if self.combined is None:
-            return by_phmmer
-        paths = self.combined.aligner.paths(query, targets)
-        found = [
-            [LocalAlignment.of(float(b), pairs, query, target)] if len(pairs) else []
-            for b, pairs, target in zip(bits, paths, targets, strict=True)
-        ]
-        if not self.config.align:
-            return found
-        better = scores["align_evalue"] <= scores["residues_evalue"]
-        return [theirs if b else ours for b, theirs, ours in zip(better, by_phmmer, found, strict=True)]
-
-
 def search(
     queries: PathLike | EmbeddingTable | Sequences,
-    targets: PathLike | EmbeddingTable | Sequences,
+    targets: PathLike | EmbeddingTable | PreparedTable | Sequences,
     config: SearchConfig | None = None,
     *,
     model: PathLike | None = None,
-    sequences: PathLike | Sequences | None = None,
+    sequences: PathLike | Sequences | Mapping[str, str] | None = None,
     **options: Any,
 ) -> pl.DataFrame:
     """Return the nearest targets of every query.
@@ -170,11 +76,11 @@ def search(
         queries: sequences (letters, `Sequence`s, pairs, or the path of a sequence file), which are embedded with the
             targets' model, or a table of embeddings of that model.
         targets: embeddings to search in: an `EmbeddingTable`, Parquet or a folder of parts (streamed), or any table that
-            `read_embeddings` reads. Or sequences, which are embedded first.
+            `read_embeddings` reads. Or sequences, which are embedded first. For many searches, a `PreparedTable`.
         config: options; may also be given as keywords.
         model: name or folder of the model. None finds it by the fingerprint that a table carries; where queries and targets
             are sequences, it is `default`.
-        sequences: of the targets, for `rerank` and `align`, if the targets are a table.
+        sequences: of the targets, for `rerank` and `align`, if the targets are a table; may be letters by id.
         **options: fields of `SearchConfig`.
 
     Returns:
@@ -204,13 +110,13 @@ def search(
 
 
 def search_file(
-    queries: PathLike | None,
-    targets: PathLike | None,
+    queries: PathLike | EmbeddingTable | Sequences | None,
+    targets: PathLike | EmbeddingTable | PreparedTable | Sequences | None,
     output: PathLike | None = None,
     config: SearchConfig | None = None,
     *,
     model: PathLike | None = None,
-    sequences: PathLike | None = None,
+    sequences: PathLike | Sequences | Mapping[str, str] | None = None,
     format: HitsFormat | None = None,
     **options: Any,
 ) -> int:
@@ -229,7 +135,8 @@ def search_file(
         135
     """
     config = SearchConfig.of(config, options)
-    queries, targets = (STDIO if source is None else source for source in (queries, targets))
+    queries = STDIO if queries is None else queries
+    targets = STDIO if targets is None else targets
     if str(queries) == STDIO == str(targets):
         raise UsageError("standard input cannot be both queries and targets", fix="name a file for one of them")
     if format is None and output is not None and suffix_of(output) == SUFFIX:
@@ -243,8 +150,9 @@ def search_file(
         with table as writer:
             for frame in found.frames():
                 writer.write(frame)
-        made_by = found.table.metadata.get(MODEL)
-    write_sidecar(output, "search", {**config.to_parameters(), "table": str(targets), "model": made_by})
+        searched = found.targets.table
+    name = str(targets) if isinstance(targets, str | os.PathLike) else searched.name
+    write_sidecar(output, "search", {**config.to_parameters(), "table": name, "model": searched.metadata.get(MODEL)})
     if output is not None and str(output) != STDIO:
         logger.info(f"{counted(writer.rows, 'hit')}: {output}")
     return writer.rows
@@ -254,7 +162,7 @@ class _Search:
     """A search that is prepared: the nearest rows are found, with E-values; `frames` aligns them. Close it at the end.
 
     Attributes:
-        table: that is searched.
+        targets: the table that is searched, with its model.
         schema: of the hits.
         evalue: the column of E-values that the hits are ranked by.
     """
@@ -262,10 +170,10 @@ class _Search:
     def __init__(
         self,
         queries: PathLike | EmbeddingTable | Sequences,
-        targets: PathLike | EmbeddingTable | Sequences,
+        targets: PathLike | EmbeddingTable | PreparedTable | Sequences,
         config: SearchConfig,
         model: PathLike | None,
-        sequences: PathLike | Sequences | None,
+        sequences: PathLike | Sequences | Mapping[str, str] | None,
     ) -> None:
         limit_threads(config.threads)
         self._config = config
@@ -283,18 +191,19 @@ class _Search:
         """Return an input that can be read twice: a pipe is copied."""
         if isinstance(source, str | os.PathLike):
             return stack.enter_context(at_rest(source))
-        return source if isinstance(source, EmbeddingTable) else list(source)
+        return source if isinstance(source, EmbeddingTable | PreparedTable) else list(source)
 
     def _prepare(
         self,
         queries: PathLike | EmbeddingTable | Sequences,
-        targets: PathLike | EmbeddingTable | Sequences,
+        targets: PathLike | EmbeddingTable | PreparedTable | Sequences,
         model: PathLike | None,
-        sequences: PathLike | Sequences | None,
+        sequences: PathLike | Sequences | Mapping[str, str] | None,
         stack: contextlib.ExitStack,
     ) -> None:
         config, options = self._config, self._config.column_options
-        asked, searched = opened(queries, options), opened(targets, options)
+        asked = opened(queries, options)
+        searched = targets.table if isinstance(targets, PreparedTable) else opened(targets, options)
         in_file = isinstance(targets, str | os.PathLike) and isinstance(searched, EmbeddingTable)
         if config.approximate and not in_file:
             raise UsageError("an approximate search needs a table in a file", fix="write the table, and give its path")
@@ -306,65 +215,63 @@ class _Search:
                     "alignment needs the target sequences", fix="add --sequences FASTA, or search the FASTA file"
                 )
             sequences = searched
-        embedder: Embedder | None = None
         if isinstance(searched, EmbeddingTable):
-            self.table = searched
-            if isinstance(asked, EmbeddingTable):
-                self.queries = table_queries(asked, searched)
-            else:
-                embedder = embedder_of(searched, model, config.device)
-                self.queries = embed_queries(asked, embedder)
+            self.targets = (
+                targets if isinstance(targets, PreparedTable) else PreparedTable(searched, model=model, device=config.device)
+            )
+            self.queries = (
+                table_queries(asked, searched)
+                if isinstance(asked, EmbeddingTable)
+                else embed_queries(asked, self.targets.embedder)
+            )
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="phylocli-")))
             if isinstance(asked, EmbeddingTable):
                 embedder = embedder_of(asked, model, config.device)
-                self.table = open_table(embed_targets(searched, embedder, folder, model))
-                self.queries = table_queries(asked, self.table)
+                self.targets = PreparedTable(embed_targets(searched, embedder, folder, model), embedder=embedder)
+                self.queries = table_queries(asked, self.targets.table)
             else:
                 embedder = load_model(model, config.device)
                 self.queries = embed_queries(asked, embedder)  # errors in the queries are found before the long work
-                self.table = open_table(embed_targets(searched, embedder, folder, model))
+                self.targets = PreparedTable(embed_targets(searched, embedder, folder, model), embedder=embedder)
         tables = [table for table in (asked, searched) if isinstance(table, EmbeddingTable)]
         options.check_ids([taken for table in tables for taken in table.taken])
-        self._find(embedder, model)
-        self._rerank(embedder, sequences)
+        self._find()
+        self._rerank(sequences)
 
-    def _find(self, embedder: Embedder | None, model: PathLike | None) -> None:
+    def _find(self) -> None:
         """Find the nearest rows, and their E-values."""
-        config, rows = self._config, len(self.table)
-        logger.info(f"{counted(len(self.queries.ids), 'query')} against {counted(rows, 'row')}")
-        own = _own_rows(self.queries, self.table) if config.exclude_self else None
+        config, table = self._config, self.targets.table
+        logger.info(f"{counted(len(self.queries.ids), 'query')} against {counted(len(table), 'row')}")
+        own = _own_rows(self.queries, table) if config.exclude_self else None
         self._found = (
-            open_graph(self.table, threads=config.threads or 1).nearest(
+            open_graph(table, threads=config.threads or 1).nearest(
                 self.queries.vectors, config.nearest, leave_out=own, threads=config.threads
             )
             if config.approximate
-            else nearest(self.queries.vectors, self.table, config.nearest, leave_out=own)
+            else nearest(self.queries.vectors, table, config.nearest, leave_out=own)
         )
-        self._background = _background(self.table, embedder, model, config.device)
-        if self._background is None and config.max_evalue is not None:
+        background = self.targets.background
+        if background is None and config.max_evalue is not None:
             raise BadInputError(
                 "there are no E-values to compare with --max-evalue",
-                why=f"{self.table.name} has fewer than {FEWEST:,} rows, and its model has no background proteins",
+                why=f"{table.name} has fewer than {FEWEST:,} rows, and its model has no background proteins",
                 fix="use --min-cosine, or name the model that made the table with --model",
             )
-        self._evalues = _evalues(self._background, self.queries, self._found, rows)
+        self._evalues = _evalues(background, self.queries, self._found, len(table))
         if config.max_evalue is not None and not config.reranks:
             self._found.rows[self._evalues > config.max_evalue] = -1
         if config.min_cosine is not None:
             self._found.rows[self._found.cosines < config.min_cosine] = -1
 
-    def _rerank(self, embedder: Embedder | None, sequences: PathLike | Sequences | None) -> None:
+    def _rerank(self, sequences: PathLike | Sequences | Mapping[str, str] | None) -> None:
         """Prepare the alignment of the hits."""
-        config, background = self._config, self._background
+        config, table = self._config, self.targets.table
         residues: dict[str, str] = {}
-        combined: CombinedEvalues | None = None
         if sequences is not None and config.reranks:
-            residues = read_residues({self.table.ids[row] for row in np.unique(self._found.rows) if row >= 0}, sequences)
-            if config.rerank is not None and embedder is not None:
-                known = background if background is not None and background.sequences else None
-                combined = CombinedEvalues(ResidueScores(embedder), known, len(self.table))
-        self._reranking = _Reranking(config, combined, residues, len(self.table))
+            residues = read_residues({table.ids[row] for row in np.unique(self._found.rows) if row >= 0}, sequences)
+        combined = self.targets.residue_alignment if config.rerank is not None else None
+        self._reranking = Reranking(config, combined, residues, len(table))
         self.evalue = self._reranking.evalue
         self.schema = hits_schema(residues=combined is not None, aligned=config.align)
 
@@ -386,15 +293,15 @@ class _Search:
     def _add(self, columns: dict[str, list[Any]], query: int, kept: npt.NDArray[np.int64]) -> None:
         """Add the rows of one query: one for each hit, or, where hits are aligned, one for each local alignment."""
         queries, found = self.queries, self._found
-        ranked = _Ranked(np.arange(len(kept)), {}, [[] for _ in kept])
+        ranked = Ranked(np.arange(len(kept)), {}, [[] for _ in kept])
         if self._config.reranks and len(kept):
             assert queries.letters is not None
-            targets = [self.table.ids[row] for row in found.rows[query, kept]]
+            targets = [self.targets.table.ids[row] for row in found.rows[query, kept]]
             ranked = self._reranking(queries.letters[query], queries.vectors[query], targets, found.cosines[query, kept])
         for rank, (place, alignments) in enumerate(zip(kept[ranked.order], ranked.alignments, strict=True)):
             row = {
                 "query": queries.ids[query],
-                "target": self.table.ids[found.rows[query, place]],
+                "target": self.targets.table.ids[found.rows[query, place]],
                 "rank": rank + 1,
                 "cosine": round(float(found.cosines[query, place]), 6),
                 "evalue": _short(self._evalues[query, place]),
@@ -431,30 +338,6 @@ def _columns(alignment: LocalAlignment) -> dict[str, float | int | None]:
 def _own_rows(queries: Queries, table: EmbeddingTable) -> npt.NDArray[np.int64]:
     at = {name: row for row, name in enumerate(table.ids)}
     return np.array([at.get(name, -1) for name in queries.ids], dtype=np.int64)
-
-
-def _background(table: EmbeddingTable, embedder: Embedder | None, model: PathLike | None, device: str) -> Background | None:
-    """Return the background of the table's model; rows of the table if there is none, None if there are too few."""
-    if embedder is None and MODEL in table.metadata:
-        try:
-            embedder = embedder_of(table, model, device)
-        except PhylocliError as error:
-            if model is not None:
-                raise
-            logger.info(f"{error}: its background of unrelated proteins cannot be used")
-    found = background_of(embedder) if embedder is not None else None
-    if found is not None:
-        return found
-    found = background_of_table(table)
-    logger.warning(
-        "no background of unrelated proteins for the model of this table: "
-        + (
-            f"no E-values, for it has fewer than {FEWEST:,} rows"
-            if found is None
-            else "E-values are estimated from its own rows, and too large where many of them are related"
-        )
-    )
-    return found
 
 
 def _evalues(background: Background | None, queries: Queries, found: Neighbours, rows: int) -> Floats:

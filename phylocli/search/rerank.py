@@ -1,4 +1,4 @@
-"""Reranking: alignment of a query with its hits by residue embeddings, and by phmmer."""
+"""Reranking: alignment of a query with its hits by residue embeddings, by phmmer, or both, and their order by that."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import logging
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from phylocli.config.search import SearchConfig
 from phylocli.core.errors import BadInputError
 from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.formats import read_sequences
@@ -27,6 +28,7 @@ from phylocli.search.residue_plda import features_of, load_residue_plda
 
 if TYPE_CHECKING:
     from phylocli.embed import Embedder
+    from phylocli.search.combined_evalues import CombinedEvalues
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +44,23 @@ ALIGNED = 256
 """Hits whose residues are embedded at once."""
 
 
-def read_residues(ids: Iterable[str], source: PathLike | Sequences) -> dict[str, str]:
+def read_residues(ids: Iterable[str], source: PathLike | Sequences | Mapping[str, str]) -> dict[str, str]:
     """Return the sequences of some ids, from a file or from memory; only these are kept in memory.
+
+    Sequences by id, unaligned and in upper case, are looked up and not checked again.
 
     Raises:
         BadInputError: one of them is missing.
     """
     wanted = set(ids)
-    if isinstance(source, str | os.PathLike):
-        name, given = str(source), read_sequences(source, on_duplicate="keep-first")
+    name = "sequences"
+    if isinstance(source, Mapping):
+        found = {item: source[item] for item in wanted if item in source}
+    elif isinstance(source, str | os.PathLike):
+        name = str(source)
+        found = {s.id: s.residues for s in read_sequences(source, on_duplicate="keep-first") if s.id in wanted}
     else:
-        name, given = "sequences", as_sequences(source)
-    found = {s.id: s.residues for s in given if s.id in wanted}
+        found = {s.id: s.residues for s in as_sequences(source) if s.id in wanted}
     missing = wanted - set(found)
     if missing:
         raise BadInputError(
@@ -172,3 +179,93 @@ class ResidueScores:
         while self._bytes > KEPT_BYTES and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return found
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The hits of one query that are kept, best first.
+
+    Attributes:
+        order: their places among those given, (m,).
+        scores: columns of `tables.hits_schema()` for them, (m,) each.
+        alignments: of each hit, the best first.
+    """
+
+    order: npt.NDArray[np.int64]
+    scores: dict[str, Floats]
+    alignments: list[list[LocalAlignment]]
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """How hits are aligned, and how many are kept.
+
+    Attributes:
+        config: of the search.
+        combined: aligns by residue embeddings, with E-values; None: not requested.
+        residues: sequences of the rows that were hit, by id.
+        rows: of the table.
+    """
+
+    config: SearchConfig
+    combined: CombinedEvalues | None
+    residues: dict[str, str]
+    rows: int
+
+    @property
+    def evalue(self) -> str:
+        """The column of E-values that hits are ranked by, and that `max_evalue` applies to."""
+        by_residues = self.combined is not None
+        names = {(False, False): "evalue", (True, False): "residues_evalue", (False, True): "align_evalue"}
+        return names.get((by_residues, self.config.align), "both_evalue")
+
+    def __call__(self, query: str, vector: FloatArray, targets: list[str], cosines: FloatArray) -> Ranked:
+        """Return one query's hits, aligned and ranked.
+
+        With phmmer only, its alignments are first, by bits, then the other hits in their order. With residue embeddings
+        only, hits are ranked by their E-values (or scores if there are none). With both, by the smaller of the two E-values,
+        doubled, for two tests.
+
+        Args:
+            query: sequence.
+            vector: its unit vector (D,).
+            targets: ids of its hits.
+            cosines: of its hits (k,).
+        """
+        found: dict[str, Floats] = {}
+        keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
+        sequences = [self.residues[t] for t in targets]
+        bits = np.full(len(targets), np.nan)
+        if self.combined is not None:
+            found["residues"], bits, found["residues_evalue"] = self.combined(query, vector, sequences, cosines)
+            keys += [-found["residues"], found["residues_evalue"]]
+        if self.config.align:
+            found["align_evalue"], found["align_bits"] = align(query, sequences, self.rows)
+            keys.append(-np.nan_to_num(found["align_bits"], nan=-np.inf))
+        if self.combined is not None and self.config.align:
+            found["both_evalue"] = 2 * np.fmin(found["residues_evalue"], found["align_evalue"])
+            keys.append(found["both_evalue"])
+        order = np.lexsort(keys)
+        if self.config.max_evalue is not None:
+            order = order[found[self.evalue][order] <= self.config.max_evalue]
+        order = order[: self.config.kept]
+        scores = {name: values[order] for name, values in found.items()}
+        alignments = self._alignments(query, [sequences[i] for i in order], bits[order], scores)
+        return Ranked(order, scores, [of[:1] for of in alignments] if self.config.best else alignments)
+
+    def _alignments(
+        self, query: str, targets: list[str], bits: Floats, scores: dict[str, Floats]
+    ) -> list[list[LocalAlignment]]:
+        """Return the local alignments of the hits that are kept: those of the method with the smaller E-value."""
+        by_phmmer = align_domains(query, targets, self.rows) if self.config.align else [[] for _ in targets]
+        if self.combined is None:
+            return by_phmmer
+        paths = self.combined.aligner.paths(query, targets)
+        found = [
+            [LocalAlignment.of(float(b), pairs, query, target)] if len(pairs) else []
+            for b, pairs, target in zip(bits, paths, targets, strict=True)
+        ]
+        if not self.config.align:
+            return found
+        better = scores["align_evalue"] <= scores["residues_evalue"]
+        return [theirs if b else ours for b, theirs, ours in zip(better, by_phmmer, found, strict=True)]

@@ -1,12 +1,14 @@
-"""Targets: a table of embeddings, or sequences, which are embedded before the search."""
+"""Targets: a table of embeddings with its model and background, or sequences, which are embedded before the search."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shlex
+from functools import cached_property
 from pathlib import Path
 
+from phylocli.core.errors import PhylocliError
 from phylocli.embed import Embedder
 from phylocli.embed.inputs import Sequences, survey
 from phylocli.embed.throughput import Meter
@@ -18,7 +20,11 @@ from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.streams.paths import unpacked_name
 from phylocli.formats.tables import TableWriter, embeddings_schema
 from phylocli.formats.tables.columns import ColumnOptions
+from phylocli.search.background import FEWEST, Background, background_of, background_of_table
+from phylocli.search.combined_evalues import CombinedEvalues
 from phylocli.search.database import open_table
+from phylocli.search.queries import MODEL, embedder_of
+from phylocli.search.rerank import ResidueScores
 
 logger = logging.getLogger(__name__)
 
@@ -72,3 +78,69 @@ def embed_targets(source: Sequences, embedder: Embedder, folder: Path, model: Pa
     found = read_embeddings(path)
     found.name = name
     return found
+
+
+class PreparedTable:
+    """A table that is searched, with its model, its background and the residues embedded for earlier queries.
+
+    Each is loaded when it is first needed, and kept: a program that searches one table many times prepares it once.
+
+    Args:
+        table: embeddings to search in.
+        embedder: of the table's model; None finds it when it is needed.
+        model: name or folder of the model; None finds it by the fingerprint that the table carries.
+        device: where to compute.
+
+    Examples:
+        >>> from phylocli.search import PreparedTable, search
+        >>> targets = PreparedTable(phylocli.load_model("default").embed("examples/globins.fasta"))
+        >>> [search([letters], targets, best=True)["target"][0] for letters in ("MVLSPADKTNVKAAW", "MVHLTPEEKSAVTALWGKV")]
+        ['HBA_PANPA', 'HBB_PANLE']
+    """
+
+    def __init__(
+        self, table: EmbeddingTable, *, embedder: Embedder | None = None, model: PathLike | None = None, device: str = "auto"
+    ) -> None:
+        self.table = open_table(table)
+        self._embedder, self._model, self._device = embedder, model, device
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder of the table's model, for queries.
+
+        Raises:
+            UsageError, BadInputError: no such model (see `queries.embedder_of`).
+        """
+        if self._embedder is None:
+            self._embedder = embedder_of(self.table, self._model, self._device)
+        return self._embedder
+
+    @cached_property
+    def background(self) -> Background | None:
+        """The background of the table's model; rows of the table if there is none, None if there are too few."""
+        if self._embedder is None and MODEL in self.table.metadata:
+            try:
+                self._embedder = self.embedder
+            except PhylocliError as error:
+                if self._model is not None:
+                    raise
+                logger.info(f"{error}: its background of unrelated proteins cannot be used")
+        found = background_of(self._embedder) if self._embedder is not None else None
+        if found is not None:
+            return found
+        found = background_of_table(self.table)
+        logger.warning(
+            "no background of unrelated proteins for the model of this table: "
+            + (
+                f"no E-values, for it has fewer than {FEWEST:,} rows"
+                if found is None
+                else "E-values are estimated from its own rows, and too large where many of them are related"
+            )
+        )
+        return found
+
+    @cached_property
+    def residue_alignment(self) -> CombinedEvalues:
+        """Aligns queries with rows of the table by residue embeddings."""
+        known = self.background if self.background is not None and self.background.sequences else None
+        return CombinedEvalues(ResidueScores(self.embedder), known, len(self.table))

@@ -47,7 +47,7 @@ class EmbeddingTable:
         files: Parquet files to stream from, in order; empty if `vectors` contains everything.
         vectors: rows (n, D), if the table is not streamed.
         column: of the vectors in `files`.
-        unit: scale streamed rows to length 1.
+        unit: the rows have length 1: those of `vectors` already, streamed ones are scaled.
         lengths: of the sequences, in residues, (n,); None if unknown.
         residues: returns the residue embeddings, if the table has them; the rows are then their means.
         taken: interpretation of each column.
@@ -110,7 +110,10 @@ class EmbeddingTable:
     def numpy(self) -> FloatArray:
         """Return all vectors, (n, D)."""
         if self.vectors is None:
-            self.vectors = np.concatenate([vectors for _, vectors in self.blocks()])
+            whole = np.empty((len(self), self.dimension), dtype=np.float32)
+            for start, vectors in self.blocks():
+                whole[start : start + len(vectors)] = vectors
+            self.vectors = whole
         return self.vectors
 
     def vectors_for(self, ids: SequenceOf[str]) -> FloatArray:

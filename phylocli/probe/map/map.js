@@ -52,7 +52,8 @@
 
   const canvas = $("map"), pen = canvas.getContext("2d", { alpha: true }), tip = $("tip"), root = document.documentElement;
   let width = 1, height = 1, ratio = 1, scale = 1, left = 0, top = 0, hovered = -1, picked = -1, matches = [], waiting = false, still = true, rest = 0;
-  const isDark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  let printed = false;
+  const isDark = () => printed ? false : root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   const px = (i) => at[2 * i] * scale + left, py = (i) => (FULL - at[2 * i + 1]) * scale + top;
   const fit = () => {
     scale = Math.min(width, height) * 0.94 / FULL;
@@ -158,10 +159,15 @@
   };
   const pointers = new Map();
   const spot = (event) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-  canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); pointers.set(event.pointerId, spot(event)); });
+  let pressed = [0, 0];
+  canvas.addEventListener("pointerdown", (event) => { canvas.setPointerCapture(event.pointerId); pressed = spot(event); pointers.set(event.pointerId, pressed); });
   for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => pointers.delete(event.pointerId));
   canvas.addEventListener("pointerleave", () => point(-1));
-  canvas.addEventListener("click", (event) => point(nearest(...spot(event)))); // a finger does not hover: it taps
+  canvas.addEventListener("click", (event) => { // a finger does not hover: it taps
+    const [x, y] = spot(event), i = nearest(x, y);
+    point(i);
+    if (i >= 0 && Math.hypot(x - pressed[0], y - pressed[1]) < 5) outside.onpick?.(ids[i]); // not the end of a move
+  });
   canvas.addEventListener("pointermove", (event) => {
     const [x, y] = spot(event), before = pointers.get(event.pointerId);
     if (!before) { point(nearest(x, y)); return; }
@@ -184,8 +190,10 @@
   $("in").onclick = () => zoom(1.6, width / 2, height / 2);
   $("out").onclick = () => zoom(1 / 1.6, width / 2, height / 2);
   $("home").onclick = fit;
-  $("theme").onclick = () => { root.dataset.theme = isDark() ? "light" : "dark"; paint(); redraw(); };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { paint(); redraw(); });
+  const recolour = () => { paint(); redraw(); };
+  $("theme").onclick = () => { root.dataset.theme = isDark() ? "light" : "dark"; recolour(); };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+  for (const kind of ["beforeprint", "afterprint"]) addEventListener(kind, () => { printed = kind === "beforeprint"; paint(); draw(); });
 
   const go = (i) => {
     picked = i;
@@ -226,6 +234,20 @@
   search.addEventListener("input", find);
   search.addEventListener("keydown", (event) => { if (event.key === "Enter" && matches.length) go(matches[0]); });
 
+  // For a page that this one is a part of: `onpick(id)` is called for a point that is clicked; `highlight` marks a protein and
+  // others, and returns how many of those are on the map.
+  const outside = window.phylocliMap = {
+    onpick: null,
+    recolour,
+    highlight: (id, others) => {
+      const place = new Map(ids.map((name, i) => [name, i]));
+      picked = place.get(id) ?? -1;
+      matches = others.map((name) => place.get(name)).filter((i) => i !== undefined);
+      point(-1);
+      redraw();
+      return matches.length;
+    },
+  };
   const keys = [], items = [];
   const paint = () => { const dark = isDark(); keys.forEach((key, k) => { key.style.background = groups[k].colour(dark); }); };
   const mark = () => {

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
+
+from phylocli.probe.map.labels import PointLabels
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -28,14 +31,14 @@ def _packed(values: np.ndarray, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values).astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
 
 
-def _asset(name: str) -> tuple[Markup, str]:
-    """Return a file of the page and its hash in the format of a Content-Security-Policy."""
-    text = files("phylocli.probe.map").joinpath(name).read_text(encoding="utf-8")
+def asset(*names: str, package: str = "phylocli.probe.map") -> tuple[Markup, str]:
+    """Return files of a page, one after the other, and their hash in the format of a Content-Security-Policy."""
+    text = "".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(text), f"sha256-{digest}"
 
 
-def _json(value: Any) -> Markup:
+def inert_json(value: Any) -> Markup:
     """Return JSON that is inert within a script element: nothing in it can end the element or start another."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for mark in "<>&\u2028\u2029":
@@ -77,9 +80,28 @@ class MapPage:
     values: FloatArray | None
     details: list[str]
 
+    @classmethod
+    def of(cls, ids: list[str], points: FloatArray, labels: PointLabels | None, **about: Any) -> Self:
+        """Return the page of some points; `about` are its other attributes."""
+        names, codes = _classes(labels.texts) if labels is not None and labels.texts is not None else ([], None)
+        return cls(
+            ids=ids,
+            points=points,
+            column=labels.name if labels else None,
+            names=names,
+            codes=codes,
+            values=labels.values if labels else None,
+            details=labels.lines() if labels else [""] * len(ids),
+            **about,
+        )
 
-def render_map(page: MapPage) -> str:
+
+def render_map(page: MapPage, *, embedded: bool = False) -> str:
     """Return the map as one self-contained HTML document.
+
+    Args:
+        page: what it shows.
+        embedded: it is a part of another page: without heading and search box.
 
     It loads nothing; its Content-Security-Policy allows its own style sheet and its own script, each by its hash, and no
     other. Ids and labels are data of a JSON block and reach the page as text only.
@@ -108,7 +130,21 @@ def render_map(page: MapPage) -> str:
     environment = Environment(
         loader=PackageLoader("phylocli.probe.map", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    (style, style_hash), (script, script_hash) = _asset("map.css"), _asset("map.js")
+    (style, style_hash), (script, script_hash) = asset("theme.css", "map.css"), asset("map.js")
     return environment.get_template("map.html.j2").render(
-        page=page, data=_json(data), style=style, style_hash=style_hash, script=script, script_hash=script_hash
+        page=page,
+        embedded=embedded,
+        data=inert_json(data),
+        style=style,
+        style_hash=style_hash,
+        script=script,
+        script_hash=script_hash,
     )
+
+
+def _classes(values: list[str | None]) -> tuple[list[str], IntArray]:
+    """Return class names, the largest first, and the code of each item, −1 without one."""
+    counts = Counter(value for value in values if value is not None)
+    names = [name for name, _ in sorted(counts.items(), key=lambda row: (-row[1], row[0]))]
+    code = {name: place for place, name in enumerate(names)}
+    return names, np.array([-1 if value is None else code[value] for value in values], dtype=np.int64)

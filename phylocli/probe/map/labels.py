@@ -1,0 +1,134 @@
+"""What is known of the points of a map: the labels that colour them, and names, descriptions and species."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.formats.sequences.fasta import shorten
+from phylocli.formats.streams import PathLike
+from phylocli.formats.tables.columns import SAME_IDS, ColumnOptions, Taken, is_index
+from phylocli.probe.inputs.dataset import HIERARCHY
+from phylocli.probe.inputs.label_types import NO_LABELS, Column, read_column
+from phylocli.probe.inputs.labels import labels_name, read_label_table
+from phylocli.probe.labels.matching import match_ids
+
+if TYPE_CHECKING:
+    import polars as pl
+
+logger = logging.getLogger(__name__)
+
+DETAILS = ("family_name", "family_title", "description", "protein", "gene", "species", "organism", "family", "clan")
+"""Label columns that the page shows for each point and finds in its search box, besides the one that colours."""
+
+
+@dataclass(frozen=True)
+class PointLabels:
+    """Labels of n points.
+
+    Attributes:
+        name: of the column that colours the points.
+        texts: class of each point, (n,), None where unknown; None for a quantity.
+        values: quantity of each point, (n,), NaN where unknown; None for classes.
+        details: the columns of `DETAILS` that are there, as texts, (n,) each, None where unknown.
+    """
+
+    name: str
+    texts: list[str | None] | None
+    values: npt.NDArray[np.float64] | None
+    details: dict[str, list[str | None]]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> PointLabels:
+        """Return the labels of some points, in the order given."""
+        return replace(
+            self,
+            texts=None if self.texts is None else [self.texts[row] for row in rows],
+            values=None if self.values is None else self.values[rows],
+            details={name: [values[row] for row in rows] for name, values in self.details.items()},
+        )
+
+    def lines(self) -> list[str]:
+        """Return the details of each point, one a line; empty where nothing is known."""
+        named = [(name.replace("_", " "), values) for name, values in self.details.items()]
+        count = len(self.texts) if self.texts is not None else len(self.values) if self.values is not None else 0
+        return ["\n".join(f"{name}: {values[row]}" for name, values in named if values[row]) for row in range(count)]
+
+
+def read_point_labels(
+    source: PathLike | pl.DataFrame,
+    ids: SequenceOf[str],
+    column: str | None = None,
+    options: ColumnOptions = ColumnOptions(),
+    taken: SequenceOf[Taken] = (),
+) -> PointLabels:
+    """Return the labels of some ids.
+
+    Args:
+        source: a table, or what `probe.labels` makes one of; ids without a row are unknown.
+        ids: of the points.
+        column: that colours them; None takes a level of a classification, else the first that fits.
+        options: how the user wants columns to be interpreted.
+        taken: interpretation of the columns of the embeddings, checked together with those of the labels.
+
+    Raises:
+        UsageError: no such column, or none that fits.
+        BadInputError: no id in common.
+    """
+    import polars as pl
+
+    name = labels_name(source)
+    frame, ids_taken = read_label_table(source, options, more=DETAILS)
+    options.check_ids([*taken, ids_taken])
+    known = [c for c in frame.columns if c not in ("id", "split") and c.lower() not in NO_LABELS and not is_index(c)]
+    if column is not None and column not in frame.columns:
+        raise UsageError(f"{name} has no column {column!r}", fix=f"its columns are {', '.join(known)}")
+    frame = match_ids(frame, ids, name)
+    joined = pl.DataFrame({"id": ids}).join(frame, on="id", how="left", maintain_order="left")
+    shared = int(pl.Series(ids).is_in(frame["id"].to_list()).sum())
+    if shared == 0:
+        raise BadInputError(
+            f"no id of the embeddings is in {name}",
+            why=f"the embeddings have ids like {shorten(ids[0], 40)!r}, the labels like {shorten(frame['id'][0], 40)!r}",
+            fix=SAME_IDS,
+        )
+    if shared < len(ids):
+        logger.info(f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in the labels")
+    chosen = column or next((c for c in HIERARCHY if c in known), None) or next(iter(known), None)
+    if chosen is None:
+        raise UsageError(f"{name} has no label column", fix="add a column of labels beside the ids")
+    found = read_column(joined[chosen], options, named=True)
+    texts = _texts(found)
+    if texts is None and found.values is None:
+        raise UsageError(
+            f"{name}: the column {chosen!r} cannot colour the points", why=found.why, fix="choose another with --column"
+        )
+    logger.info(f"{name}: the column {chosen!r} contains {found.role} ({found.why})")
+    if chosen == "family" and texts is not None and "family_name" in joined.columns:
+        titles = joined["family_name"].cast(pl.String).to_list()
+        texts = [
+            f"{title} ({text})" if title and text and title != text and ";" not in text else text
+            for title, text in zip(titles, texts, strict=True)
+        ]
+    return PointLabels(chosen, texts, found.values, _details(joined, chosen))
+
+
+def _texts(column: Column) -> list[str | None] | None:
+    """Return classes, or terms with commas between them, of each point; None for a quantity."""
+    terms = column.terms
+    if terms is None:
+        return column.texts
+    return [", ".join(terms.names[term] for term in row) or None for row in terms.member.tolil().rows]
+
+
+def _details(frame: pl.DataFrame, chosen: str) -> dict[str, list[str | None]]:
+    import polars as pl
+
+    by_lower = {column.lower(): column for column in frame.columns}
+    columns = [by_lower[name] for name in DETAILS if name in by_lower and by_lower[name] != chosen]
+    return {column: frame[column].cast(pl.String).to_list() for column in columns}

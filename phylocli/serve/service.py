@@ -1,0 +1,254 @@
+"""What the page asks for: proteins by name, neighbours, alignments and downloads, as the search code computes them."""
+
+from __future__ import annotations
+
+import io
+import re
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from phylocli.config.search import SearchConfig
+from phylocli.core import console
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.embed.inputs import as_sequences
+from phylocli.formats import Sequence
+from phylocli.formats.embeddings import EmbeddingTable
+from phylocli.formats.sequences import fasta
+from phylocli.formats.sequences.fasta import shorten
+from phylocli.search import PreparedTable, nearest
+from phylocli.search.local_alignment import LocalAlignment
+from phylocli.search.pipeline import search, search_file
+from phylocli.search.queries import embed_queries
+from phylocli.search.rerank import Reranking
+from phylocli.serve.proteins import Proteins
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MOST_FOUND = 50
+"""Proteins that are listed for a text."""
+
+MOST_HITS = 1000
+"""Hits of a query."""
+
+MOST_QUERIES, MOST_RESIDUES = 100, 200_000
+"""Sequences, and residues of all of them, in one search."""
+
+PASTED = "the pasted text"
+
+PATIENCE = 20.0
+"""Seconds to wait for a search when the server is closed."""
+
+
+class NotFound(BadInputError):
+    """A protein that is not in the table."""
+
+
+class Request(BaseModel):
+    """A search, as the page asks for it: of a protein of the table, or of pasted sequences."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    protein: str | None = None
+    sequences: str | None = None
+    number: int = Field(20, ge=1, le=MOST_HITS)
+    max_evalue: float | None = Field(None, ge=0)
+    align: Literal["", "phmmer", "residues"] = ""
+
+
+class AlignmentRequest(BaseModel):
+    """An alignment of a protein of the table, or a sequence, with a protein of the table."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    protein: str | None = None
+    sequence: str | None = Field(None, max_length=MOST_RESIDUES)
+    target: str
+    method: Literal["phmmer", "residues"] = "phmmer"
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to save."""
+
+    name: str
+    content: bytes
+
+
+class ProteinService:
+    """Answers the requests of the page, one search at a time.
+
+    Args:
+        targets: the table.
+        proteins: its rows.
+    """
+
+    def __init__(self, targets: PreparedTable, proteins: Proteins) -> None:
+        self._targets, self._proteins = targets, proteins
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Load the model and its background, so that the first search does not wait for them."""
+        with self._lock:
+            _ = self._targets.background
+
+    def close(self) -> None:
+        """Wait for the current search, for at most `PATIENCE` seconds: a process must not end within a library's threads."""
+        self._lock.acquire(timeout=PATIENCE)
+
+    def find(self, text: str) -> dict[str, Any]:
+        """Return proteins by id, label and description: their number, and the first `MOST_FOUND`."""
+        total, rows = self._proteins.find(text, MOST_FOUND)
+        return {"total": total, "proteins": [self._protein(row) for row in rows]}
+
+    def search(self, request: Request) -> dict[str, Any]:
+        """Return the hits of a search, the columns of `tables.hits_schema()`, with what is known of each.
+
+        Raises:
+            NotFound: no such protein.
+            UsageError, BadInputError: as `phylocli.search`.
+        """
+        queries, config = self._queries(request), self._config(request)
+        with self._lock, console.at_level(console.QUIET):
+            hits = search(queries, self._targets, config, sequences=self._proteins.sequences)
+        return {
+            "queries": self._described(queries),
+            "ranked_by": _ranked_by(hits),
+            "hits": [{**hit, "known": self._known(hit["target"])} for hit in hits.iter_rows(named=True)],
+        }
+
+    def download(self, request: Request, format: Literal["tsv", "m8"]) -> Download:
+        """Return the hits of a search as `phylocli search` writes them."""
+        queries, config = self._queries(request), self._config(request)
+        with self._lock, console.at_level(console.QUIET), tempfile.TemporaryDirectory(prefix="phylocli-") as folder:
+            path = Path(folder) / f"hits.{format}"
+            search_file(queries, self._targets, path, config, sequences=self._proteins.sequences, format=format)
+            return Download(path.name, path.read_bytes())
+
+    def align(self, request: AlignmentRequest) -> dict[str, Any]:
+        """Return the local alignments of a query with a protein of the table, the best first, and their E-value.
+
+        Raises:
+            NotFound: no such protein, or no sequence of it.
+        """
+        config = SearchConfig(align=True) if request.method == "phmmer" else SearchConfig(rerank="residues")
+        target = self._letters(request.target)
+        if request.sequence is None:
+            query = self._letters(request.protein or "")
+        else:
+            query = next(as_sequences([("query", request.sequence)])).residues
+        with self._lock, console.at_level(console.QUIET):
+            vector = embed_queries([query], self._targets.embedder).vectors[0]
+            own = EmbeddingTable("target", [request.target], len(vector), vectors=self._vectors(request.target), unit=True)
+            combined = self._targets.residue_alignment if config.rerank else None
+            reranking = Reranking(config, combined, {request.target: target}, len(self._targets.table))
+            ranked = reranking(query, vector, [request.target], nearest(vector[None], own, 1).cosines[0])
+        evalue = float(ranked.scores[reranking.evalue][0])
+        return {
+            "evalue": None if np.isnan(evalue) else evalue,
+            "alignments": [_aligned(found, query, target) for found in ranked.alignments[0]],
+        }
+
+    def _queries(self, request: Request) -> EmbeddingTable | list[Sequence]:
+        """Return the queries of a request: a row of the table, or sequences.
+
+        Where hits are aligned, a protein is its sequence.
+        """
+        if request.protein is None:
+            return pasted_sequences(request.sequences or "")
+        if request.align:
+            return [Sequence(request.protein, self._letters(request.protein))]
+        table, vectors = self._targets.table, self._vectors(request.protein)
+        return EmbeddingTable("query", [request.protein], table.dimension, dict(table.metadata), vectors=vectors, unit=True)
+
+    def _config(self, request: Request) -> SearchConfig:
+        """Return the options of a request; a protein of the table is not its own hit."""
+        return SearchConfig(
+            number=request.number,
+            max_evalue=request.max_evalue,
+            exclude_self=request.protein is not None,
+            align=request.align == "phmmer",
+            rerank="residues" if request.align == "residues" else None,
+        )
+
+    def _described(self, queries: EmbeddingTable | list[Sequence]) -> list[dict[str, Any]]:
+        if isinstance(queries, EmbeddingTable):
+            return [self._protein(self._row(name)) for name in queries.ids]
+        return [{"id": s.id, "length": len(s.residues), "sequence": s.residues} for s in queries]
+
+    def _protein(self, row: int) -> dict[str, Any]:
+        name = self._proteins.ids[row]
+        letters = self._proteins.sequences.get(name)
+        return {"id": name, "length": letters and len(letters), "known": self._proteins.known(row)}
+
+    def _known(self, name: str) -> dict[str, str]:
+        return self._proteins.known(self._row(name))
+
+    def _vectors(self, name: str) -> npt.NDArray[np.float32]:
+        return self._targets.table.take([self._row(name)])
+
+    def _row(self, name: str) -> int:
+        try:
+            return self._proteins.rows[name]
+        except KeyError:
+            raise NotFound(f"there is no protein {shorten(name)!r} in the table") from None
+
+    def _letters(self, name: str) -> str:
+        self._row(name)
+        if name not in self._proteins.sequences:
+            raise NotFound(
+                f"the sequence of {shorten(name)!r} is not known",
+                fix="start 'phylocli serve' with --sequences FASTA" if not self._proteins.sequences else None,
+            )
+        return self._proteins.sequences[name]
+
+
+def pasted_sequences(text: str) -> list[Sequence]:
+    """Return the sequences that a user pasted: FASTA, or letters of one sequence, with blanks and numbers between them.
+
+    Raises:
+        BadInputError: no sequence, a letter that is no residue, duplicate ids, too many.
+
+    Examples:
+        >>> from phylocli.serve.service import pasted_sequences
+        >>> [(s.id, s.residues) for s in pasted_sequences("1 MKTAY iakqr 10")]
+        [('query', 'MKTAYIAKQR')]
+    """
+    if text.lstrip().startswith(">"):
+        found = list(as_sequences(fasta.read_stream(io.BytesIO(text.strip().encode()), PASTED)))
+    else:
+        letters = re.sub(r"[\s\d]+", "", text)
+        if not letters:
+            raise BadInputError("there is no sequence", fix="paste a sequence, or FASTA")
+        found = list(as_sequences([Sequence("query", letters, where=PASTED)]))
+    if len(found) > MOST_QUERIES or sum(len(sequence.residues) for sequence in found) > MOST_RESIDUES:
+        raise UsageError(
+            f"the page searches at most {MOST_QUERIES} sequences, of {MOST_RESIDUES:,} residues together",
+            fix="use 'phylocli search' for more",
+        )
+    return found
+
+
+def _ranked_by(hits: pl.DataFrame) -> str:
+    names = ("both_evalue", "residues_evalue", "align_evalue")
+    return next((name for name in names if name in hits.columns), "evalue")
+
+
+def _aligned(found: LocalAlignment, query: str, target: str) -> dict[str, Any]:
+    ours, theirs = found.rows(query, target)
+    return {
+        "query": ours,
+        "target": theirs,
+        "query_start": found.query_range[0],
+        "target_start": found.target_range[0],
+        "bits": None if np.isnan(found.bits) else found.bits,
+        "identical": found.identical,
+        "length": found.length,
+    }
