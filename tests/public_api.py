@@ -89,6 +89,9 @@ def search_and_probes() -> None:
     metrics = phylocli.run_probes([table], "labels.tsv", "report")
     assert_type(metrics, phylocli.Metrics)
     phylocli.draw_map(table, "map.html", labels="labels.tsv")
+    with phylocli.serve(table, labels="labels.tsv", sequences="query.fasta", open=False) as server:
+        assert_type(server, phylocli.ProteinServer)
+        assert_type(server.url, str)
 
 
 def errors_and_version() -> None:

@@ -57,8 +57,10 @@ def command(
     """
     from phylocli.serve import serve
 
-    with serve(embeddings, config, labels=labels, sequences=sequences, model=model) as server:
+    with (
+        serve(embeddings, config, labels=labels, sequences=sequences, model=model) as server,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         typer.echo(server.url)
         logger.info("^C stops it")
-        with contextlib.suppress(KeyboardInterrupt):
-            server.wait()
+        server.wait()
