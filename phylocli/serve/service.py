@@ -198,7 +198,9 @@ class ProteinService:
         try:
             return self._proteins.rows[name]
         except KeyError:
-            raise NotFound(f"there is no protein {shorten(name)!r} in the table") from None
+            raise NotFound(
+                f"there is no protein {shorten(name)!r} in the table", fix="find it by a part of its name"
+            ) from None
 
     def _letters(self, name: str) -> str:
         self._row(name)
