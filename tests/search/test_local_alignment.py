@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +86,11 @@ def test_phmmers_hits_have_one_row_a_domain_and_best_keeps_one(examples: Path) -
 def test_m8_names_of_columns_and_values_are_those_of_the_table(examples: Path, tmp_path: Path) -> None:
     table = load_model("default", "cpu").embed(examples / "globins.fasta")
     table.write(tmp_path / "db.parquet")
+    query = tmp_path / "queries.fasta"
+    query.write_text("".join(f">{s.id}\n{s.residues}\n" for s in islice(read_sequences(examples / "globins.fasta"), 1)))
     given = {"number": 3, "rerank": "residues", "sequences": examples / "globins.fasta"}
-    search_file(examples / "globins.fasta", tmp_path / "db.parquet", tmp_path / "hits.parquet", **given)
-    search_file(examples / "globins.fasta", tmp_path / "db.parquet", tmp_path / "hits.m8", **given)
+    search_file(query, tmp_path / "db.parquet", tmp_path / "hits.parquet", **given)
+    search_file(query, tmp_path / "db.parquet", tmp_path / "hits.m8", **given)
     whole = pl.read_parquet(tmp_path / "hits.parquet")
     lines = (tmp_path / "hits.m8").read_text()
     found = pl.read_csv(io.StringIO(lines), separator="\t", has_header=False)
