@@ -18,7 +18,7 @@ from phylocli.core.protocols import AlignerPlugin
 from phylocli.core.threads import available_cores
 from phylocli.formats.failures import Failures
 from phylocli.formats.family import Family
-from phylocli.formats.nucleotides import NucleotideCheck
+from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.streams import PathLike
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def _align_each(
     failures: Failures | None,
 ) -> Iterator[Family]:
     start, members = time.monotonic(), 0
-    for family in console.progress(NucleotideCheck().families(families), "alignments", unit="families"):
+    for family in console.progress(NucleotideCheck(fix=TRANSLATE).families(families), "alignments", unit="families"):
         members += len(family)
         logger.debug(f"{family.label}: aligning {len(family)} sequences, engine {config.engine}")
         try:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from phylocli.config import layers
+from phylocli.config._translation import TranslationConfig
 from phylocli.config.align import AlignConfig
 from phylocli.config.base import Cli, Config, Layer, nested_class
 from phylocli.config.embed import EmbedConfig
@@ -46,7 +47,7 @@ class HoldoutConfig(Config):
     """Fraction of the members of each family, as whole clades."""
 
 
-class RunConfig(Config):
+class RunConfig(TranslationConfig):
     """What a run does: its families, and each stage's options in the stage's table."""
 
     table: ClassVar[str] = "run"
@@ -126,7 +127,7 @@ class RunConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _say_once(cls, values: Any) -> Any:
-        """Pass seed and alphabet on to the stages that do not set their own; set the number of pairs if sampling needs
+        """Pass seed, alphabet and translation on to the stages without their own; set the number of pairs if sampling needs
         one."""
         if not isinstance(values, dict):
             return values
@@ -137,6 +138,11 @@ class RunConfig(Config):
                 continue
             shared = {key: values[key] for key in SHARED if key in values and key in below.model_fields}
             values[name] = {**shared, **given}
+        translation = {key: values[key] for key in TranslationConfig.model_fields if key in values}
+        for name in ("align", "grouping"):  # the stages that read the files
+            given = values.get(name, {})
+            if isinstance(given, dict):
+                values[name] = {**translation, **given}
         pairs = values.get("pairs")
         if isinstance(pairs, dict) and pairs.get("number") is None and ("scheme" in pairs or pairs.get("replace")):
             values["pairs"] = {**pairs, "number": DEFAULT_PAIRS}
@@ -149,6 +155,8 @@ class RunConfig(Config):
                 "Nucleotide trees cannot be inferred with an amino acid substitution model",
                 fix='set [tree] model = "p", or infer trees with another program and give them to pairs and train',
             )
+        if self.alphabet == "dna" and self.translate:
+            raise UsageError("translated sequences are proteins", fix="omit --translate, or --alphabet dna")
         if self.group and self.clans:
             raise UsageError(
                 "--group is for files of sequences, and clans are families already", fix="leave out one of them"

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from phylocli.config._tables import TableConfig
+from phylocli.config._translation import TranslationConfig
 from phylocli.config.base import Cli
 from phylocli.config.types import Device, Threads
 from phylocli.core.errors import UsageError
@@ -15,7 +16,7 @@ HITS = "Hits"
 ALIGNMENT = "Alignment"
 
 
-class SearchConfig(TableConfig):
+class SearchConfig(TableConfig, TranslationConfig):
     """How `phylocli search` searches."""
 
     table: ClassVar[str] = "search"
@@ -36,6 +37,8 @@ class SearchConfig(TableConfig):
     """Align the hits by their residue embeddings, and rank them by the E-value of that."""
     candidates: Annotated[int | None, Field(ge=1), Cli(metavar="N", panel=ALIGNMENT)] = None
     """Align the N nearest rows and keep the best K; by default N = K."""
+    translate: Annotated[bool, Cli()] = False
+    """Translate queries and targets that are coding sequences (DNA or RNA), each in frame from its first codon."""
     approximate: Annotated[bool, Cli()] = False
     """Search an HNSW graph beside the table, built at first use: for millions of rows."""
     device: Device = "auto"

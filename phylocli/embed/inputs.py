@@ -16,6 +16,7 @@ from phylocli.core.errors import BadInputError
 from phylocli.formats import Sequence, read_sequences
 from phylocli.formats.sequences.fasta import DuplicatePolicy, OnDuplicate, shorten
 from phylocli.formats.streams import STDIO, PathLike, recording_inputs
+from phylocli.formats.translation import translate
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,10 @@ Sequences = PathLike | Iterable[str | Sequence | tuple[str, str]]
 """Sequences in memory, or the path of a sequence file."""
 
 
-def as_sequences(given: Sequences, letters: str = "protein") -> Iterator[Sequence]:
+def as_sequences(given: Sequences, letters: str = "protein", genetic_code: int | None = None) -> Iterator[Sequence]:
     """Yield unaligned, checked sequences: those of a file, or letters, `Sequence`s and (id, letters) pairs.
+
+    With a genetic code, coding DNA is translated, see `read_sequences`.
 
     Raises:
         BadInputError: a letter that is not a residue, an empty sequence, duplicate ids, a file that cannot be read.
@@ -35,7 +38,7 @@ def as_sequences(given: Sequences, letters: str = "protein") -> Iterator[Sequenc
     if isinstance(given, str | os.PathLike):
         if isinstance(given, str) and given.isalpha() and not Path(given).exists():
             raise BadInputError(f"there is no file {shorten(given, 40)!r}", fix="give a single sequence as a list, too")
-        yield from read_sequences(given, letters=letters)
+        yield from read_sequences(given, letters=letters, genetic_code=genetic_code)
         return
     policy = DuplicatePolicy(fix="give each sequence a unique id")
     for number, one in enumerate(given, start=1):
@@ -44,6 +47,8 @@ def as_sequences(given: Sequences, letters: str = "protein") -> Iterator[Sequenc
         else:
             name, residues = (f"seq{number}", one) if isinstance(one, str) else one
             sequence = Sequence(name, residues, where=f"sequence {number}")
+        if genetic_code is not None:
+            sequence = translate(sequence, genetic_code)
         letters_only = sequence.unaligned(letters)
         if not letters_only:
             raise BadInputError(f"{shorten(sequence.id)!r} has no residues", fix="leave it out")

@@ -21,7 +21,7 @@ from phylocli.families.pool import Pool
 from phylocli.families.residue_assignment import Group
 from phylocli.families.searching import Region, Settings
 from phylocli.formats.family import GROUP_TAG, Family
-from phylocli.formats.nucleotides import NucleotideCheck
+from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.hmmer import align_to
 
@@ -184,7 +184,7 @@ def find_families(sequences: Iterable[Sequence], config: FamiliesConfig | None =
     )
     method = FAMILY_ENGINES.load(config.engine)
     description = method.describe()
-    pool = Pool(NucleotideCheck().sequences(sequences))
+    pool = Pool(NucleotideCheck(fix=TRANSLATE).sequences(sequences))
     repeated = [name for ids in pool.ids for name in ids]
     if len(set(repeated)) < len(repeated):
         raise BadInputError("an id occurs more than once", fix="make the ids unique, because they name the members")

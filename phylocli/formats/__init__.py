@@ -110,6 +110,7 @@ def read_sequences(
         on_duplicate: policy for an id that occurs again.
         letters: `protein` or `dna`: of GenBank's nucleotide records, their proteins or themselves are taken.
         report: log which duplicates were dropped or renamed.
+        genetic_code: as `read_families` takes it.
 
     Raises:
         BadInputError: none of these formats, empty, a letter that is no residue, duplicate ids.

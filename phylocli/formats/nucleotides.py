@@ -12,7 +12,8 @@ from phylocli.formats.sequences.fasta import Sequence, shorten
 
 logger = logging.getLogger(__name__)
 
-TRANSLATE = "if they are coding sequences, translate them (--translate of align, families and embed)"
+TRANSLATE = "translate coding sequences with --translate"
+TRANSLATE_FIRST = "translate coding sequences first, with 'phylocli align --translate'"
 OTHER_MODEL = "translate coding sequences with --translate, or use a model of nucleotides"
 SAY_DNA = "set the alphabet to dna"
 
@@ -28,7 +29,7 @@ class NucleotideCheck:
         fix: advice for the message.
     """
 
-    def __init__(self, alphabet: str = "protein", fix: str = TRANSLATE) -> None:
+    def __init__(self, alphabet: str = "protein", fix: str = TRANSLATE_FIRST) -> None:
         self._fix = fix
         self._open = alphabet == "protein"
 

@@ -30,7 +30,7 @@ from phylocli.search.exact import Neighbours, nearest
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.queries import MODEL, Queries, embed_queries, embedder_of, table_queries
 from phylocli.search.rerank import Ranked, Reranking, read_residues
-from phylocli.search.targets import PreparedTable, embed_targets, opened
+from phylocli.search.targets import PreparedTable, code_of, embed_targets, opened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -215,6 +215,9 @@ class _Search:
                     "alignment needs the target sequences", fix="add --sequences FASTA, or search the FASTA file"
                 )
             sequences = searched
+        asked_code, searched_code, code = (code_of(source, config.code) for source in (asked, searched, sequences))
+        if config.translate and asked_code is searched_code is code is None:
+            raise UsageError("there are no nucleotides to translate in queries and targets", fix="omit --translate")
         if isinstance(searched, EmbeddingTable):
             self.targets = (
                 targets if isinstance(targets, PreparedTable) else PreparedTable(searched, model=model, device=config.device)
@@ -222,22 +225,26 @@ class _Search:
             self.queries = (
                 table_queries(asked, searched)
                 if isinstance(asked, EmbeddingTable)
-                else embed_queries(asked, self.targets.embedder)
+                else embed_queries(asked, self.targets.embedder, asked_code)
             )
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="phylocli-")))
             if isinstance(asked, EmbeddingTable):
                 embedder = embedder_of(asked, model, config.device)
-                self.targets = PreparedTable(embed_targets(searched, embedder, folder, model), embedder=embedder)
+                self.targets = PreparedTable(
+                    embed_targets(searched, embedder, folder, model, searched_code), embedder=embedder
+                )
                 self.queries = table_queries(asked, self.targets.table)
             else:
                 embedder = load_model(model, config.device)
-                self.queries = embed_queries(asked, embedder)  # errors in the queries are found before the long work
-                self.targets = PreparedTable(embed_targets(searched, embedder, folder, model), embedder=embedder)
+                self.queries = embed_queries(asked, embedder, asked_code)  # errors are found before the long work
+                self.targets = PreparedTable(
+                    embed_targets(searched, embedder, folder, model, searched_code), embedder=embedder
+                )
         tables = [table for table in (asked, searched) if isinstance(table, EmbeddingTable)]
         options.check_ids([taken for table in tables for taken in table.taken])
         self._find()
-        self._rerank(sequences)
+        self._rerank(sequences, code)
 
     def _find(self) -> None:
         """Find the nearest rows, and their E-values."""
@@ -264,12 +271,13 @@ class _Search:
         if config.min_cosine is not None:
             self._found.rows[self._found.cosines < config.min_cosine] = -1
 
-    def _rerank(self, sequences: PathLike | Sequences | Mapping[str, str] | None) -> None:
+    def _rerank(self, sequences: PathLike | Sequences | Mapping[str, str] | None, code: int | None) -> None:
         """Prepare the alignment of the hits."""
         config, table = self._config, self.targets.table
         residues: dict[str, str] = {}
         if sequences is not None and config.reranks:
-            residues = read_residues({table.ids[row] for row in np.unique(self._found.rows) if row >= 0}, sequences)
+            hit = {table.ids[row] for row in np.unique(self._found.rows) if row >= 0}
+            residues = read_residues(hit, sequences, code)
         combined = self.targets.residue_alignment if config.rerank is not None else None
         self._reranking = Reranking(config, combined, residues, len(table))
         self.evalue = self._reranking.evalue

@@ -14,7 +14,7 @@ from phylocli.core import console
 from phylocli.core.errors import BadInputError, PhylocliError, UsageError
 from phylocli.embed.inputs import Sequences, as_sequences
 from phylocli.formats.embeddings import EmbeddingTable
-from phylocli.formats.nucleotides import NucleotideCheck
+from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.provenance import sidecar_path
 from phylocli.formats.streams import PathLike
 from phylocli.formats.tables.parts import is_parts
@@ -43,14 +43,14 @@ class Queries:
     letters: list[str] | None = None
 
 
-def embed_queries(source: Sequences, embedder: Embedder) -> Queries:
-    """Return sequences, in memory or in a file, as queries.
+def embed_queries(source: Sequences, embedder: Embedder, genetic_code: int | None = None) -> Queries:
+    """Return sequences, in memory or in a file, as queries; with a genetic code, coding DNA is translated.
 
     Raises:
         BadInputError: no sequences, or some that cannot be read.
     """
-    check = NucleotideCheck(embedder.model.alphabet)
-    found = list(check.sequences(as_sequences(source, embedder.model.alphabet)))
+    check = NucleotideCheck(embedder.model.alphabet, TRANSLATE)
+    found = list(check.sequences(as_sequences(source, embedder.model.alphabet, genetic_code)))
     letters = [sequence.residues for sequence in found]
     with console.progress_task("embedding queries", sum(map(len, letters)), unit="residues") as bar:
         embedder.on_batch = bar.advance

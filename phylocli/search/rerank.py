@@ -44,23 +44,26 @@ ALIGNED = 256
 """Hits whose residues are embedded at once."""
 
 
-def read_residues(ids: Iterable[str], source: PathLike | Sequences | Mapping[str, str]) -> dict[str, str]:
+def read_residues(
+    ids: Iterable[str], source: PathLike | Sequences | Mapping[str, str], genetic_code: int | None = None
+) -> dict[str, str]:
     """Return the sequences of some ids, from a file or from memory; only these are kept in memory.
 
-    Sequences by id, unaligned and in upper case, are looked up and not checked again.
+    Sequences by id, unaligned and in upper case, are looked up and not checked again. With a genetic code, coding DNA is
+    translated.
 
     Raises:
         BadInputError: one of them is missing.
     """
     wanted = set(ids)
-    name = "sequences"
     if isinstance(source, Mapping):
-        found = {item: source[item] for item in wanted if item in source}
-    elif isinstance(source, str | os.PathLike):
-        name = str(source)
-        found = {s.id: s.residues for s in read_sequences(source, on_duplicate="keep-first") if s.id in wanted}
+        name, found = "sequences", {item: source[item] for item in wanted if item in source}
     else:
-        found = {s.id: s.residues for s in as_sequences(source) if s.id in wanted}
+        if isinstance(source, str | os.PathLike):
+            name, given = str(source), read_sequences(source, on_duplicate="keep-first", genetic_code=genetic_code)
+        else:
+            name, given = "sequences", as_sequences(source, genetic_code=genetic_code)
+        found = {s.id: s.residues for s in given if s.id in wanted}
     missing = wanted - set(found)
     if missing:
         raise BadInputError(

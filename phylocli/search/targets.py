@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shlex
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
+from phylocli.core.alphabet import NUCLEOTIDE_CODES
 from phylocli.core.errors import PhylocliError
 from phylocli.embed import Embedder
-from phylocli.embed.inputs import Sequences, survey
+from phylocli.embed.inputs import Sequences, as_sequences, survey
 from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import sequence_rows
 from phylocli.formats import read_sequences
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.input_formats import sniff_file
+from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.streams.paths import unpacked_name
 from phylocli.formats.tables import TableWriter, embeddings_schema
@@ -44,7 +48,26 @@ def opened(source: PathLike | EmbeddingTable | Sequences, options: ColumnOptions
     return open_table(source, options) if is_table else source
 
 
-def embed_targets(source: Sequences, embedder: Embedder, folder: Path, model: PathLike | None = None) -> EmbeddingTable:
+def code_of(
+    source: PathLike | EmbeddingTable | Sequences | Mapping[str, str] | None, genetic_code: int | None
+) -> int | None:
+    """Return the genetic code by which an input has to be translated, None for tables and proteins.
+
+    Sequences are proteins if the first hundred have a letter that is no nucleotide.
+    """
+    if genetic_code is None or source is None or isinstance(source, EmbeddingTable | Mapping):
+        return None
+    first = itertools.islice(as_sequences(source), 100)
+    return genetic_code if set().union(*(sequence.residues for sequence in first)) <= {*NUCLEOTIDE_CODES, "N", "U"} else None
+
+
+def embed_targets(
+    source: Sequences,
+    embedder: Embedder,
+    folder: Path,
+    model: PathLike | None = None,
+    genetic_code: int | None = None,
+) -> EmbeddingTable:
     """Embed the sequences that are to be searched; those of a file in bounded memory, into a table in a folder.
 
     Args:
@@ -52,26 +75,31 @@ def embed_targets(source: Sequences, embedder: Embedder, folder: Path, model: Pa
         embedder: of the model.
         folder: for the table, which can be removed when the search is done.
         model: its name or folder as given by the user, for the message about keeping the embeddings.
+        genetic_code: by which coding DNA is translated; None: the letters are proteins.
 
     Raises:
         BadInputError: no sequences, letters that are not residues, duplicate ids.
     """
     if not isinstance(source, str | os.PathLike):
-        found = embedder.embed(source)
+        found = embedder.embed(list(as_sequences(source, embedder.model.alphabet, genetic_code)))
         found.name = "targets"
         return found
     name, alphabet = display_name(source), embedder.model.alphabet
-    known = survey([source], letters=alphabet)
+    known = survey([source], letters=alphabet, genetic_code=genetic_code)
     assert known is not None, "a file"
     lasting = Path(name).is_file()
     named, kept = (name, f"{unpacked_name(name).stem}.parquet") if lasting else ("FASTA", "targets.parquet")
-    command = ["phylocli", "embed", named, *(["--model", str(model)] if model is not None else []), "-o", kept]
+    options = ["--model", str(model)] if model is not None else []
+    if genetic_code is not None:
+        options += ["--translate", *(["--genetic-code", str(genetic_code)] if genetic_code != 1 else [])]
+    command = ["phylocli", "embed", named, *options, "-o", kept]
     logger.info(f"embedding {known.sequences:,} targets; to embed them once for several searches: {shlex.join(command)}")
     path = folder / "targets.parquet"
     schema = embeddings_schema(embedder.dimension, metadata=embedder.metadata)
     with Meter(known) as meter, TableWriter(path, schema, "parquet") as writer:
         embedder.on_batch = meter.computed
-        for ids, lengths, vectors in embedder.blocks(read_sequences(source, letters=alphabet)):
+        sequences = read_sequences(source, letters=alphabet, genetic_code=genetic_code)
+        for ids, lengths, vectors in embedder.blocks(NucleotideCheck(alphabet, TRANSLATE).sequences(sequences)):
             writer.write(sequence_rows(ids, lengths, vectors, schema))
             meter.done(len(ids), sum(lengths))
     embedder.on_batch = None

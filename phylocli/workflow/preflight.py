@@ -15,7 +15,7 @@ from phylocli.core.plugins import ALIGNERS, BASELINES, PROBES
 from phylocli.core.words import counted
 from phylocli.formats import read_families, read_sequences
 from phylocli.formats.family import Family
-from phylocli.formats.nucleotides import NucleotideCheck
+from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.streams import PathLike
 from phylocli.objectives.base.requirements import requirements_of
 from phylocli.store import Store
@@ -197,13 +197,15 @@ def _look(run: Run) -> Found:
         BadInputError: one that cannot be read, an id or a family that occurs twice.
     """
     config, found = run.config, Found()
+    check = NucleotideCheck(config.alphabet, TRANSLATE)
     if config.group:
-        found.sequences = sum(1 for _ in read_sequences(list(run.files), on_duplicate=config.grouping.on_duplicate))
+        grouping = config.grouping
+        read = read_sequences(list(run.files), on_duplicate=grouping.on_duplicate, genetic_code=grouping.code)
+        found.sequences = sum(1 for _ in check.sequences(read))
         return found
     settings = Settings(config.align.hmm, config.align.seed_alignment)
     seen: dict[str, str] = {}
     labels: set[str] = set()
-    check = NucleotideCheck()
 
     def add(family: Family) -> None:
         if family.label in labels:
@@ -217,8 +219,8 @@ def _look(run: Run) -> Found:
             found.de_novo.append(family.label)
 
     for file in run.files:
-        families = read_families(file, on_duplicate=config.align.on_duplicate)
-        for family in families if config.alphabet == "dna" else check.families(families):
+        families = read_families(file, on_duplicate=config.align.on_duplicate, genetic_code=config.align.code)
+        for family in check.families(families):
             add(family)
     store = Store(run.store)
     for name in config.families:

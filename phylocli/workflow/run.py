@@ -171,7 +171,8 @@ class Chain:
             from phylocli.families import find_families
             from phylocli.families.write import write_members, write_records
 
-            with find_families(read_sequences(self.files, on_duplicate=config.on_duplicate), config) as found:
+            sequences = read_sequences(self.files, on_duplicate=config.on_duplicate, genetic_code=config.code)
+            with find_families(sequences, config) as found:
                 write_records(found, self.grouped, None, config)
                 write_members(found, self.grouped_members, config)
                 logger.info(found.summary())
@@ -280,7 +281,7 @@ class Chain:
         return Stage("train", fit, tuple(sources), parameters, tuple(self.model / part for part in MODEL_FILES))
 
     def _embedding(self) -> Stage:
-        config, seed = self.config.embed, self.config.seed
+        config, seed = self.config.embed.updated(translate=False), self.config.seed  # members are translated by now
 
         def embed(resuming: bool) -> None:
             from phylocli.embed import embed_file
@@ -321,7 +322,7 @@ def _collected(config: RunConfig, store: PathLike | None) -> Iterator[Family]:
     named = [name for name in config.families if _ACCESSION.match(name)]
     for file in config.families:
         if file not in named:
-            yield from read_families(file, on_duplicate=config.align.on_duplicate)
+            yield from read_families(file, on_duplicate=config.align.on_duplicate, genetic_code=config.align.code)
     if named or config.clans:
         from phylocli.workflow.source import families
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from Bio.Data.CodonTable import standard_dna_table
 from typer.testing import Result
 
+from phylocli.config.run import RunConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Sequence, read_families, read_sequences
 from phylocli.formats.translation import translate
+from phylocli.workflow.run import Chain, plan_run
+from phylocli.workflow.stages import Ledger
 
 
 @pytest.mark.parametrize(
@@ -68,3 +73,60 @@ def test_embed_and_families_translate_and_say_so_where_they_do_not(cli: Callable
     assert first.equals(second) and first["length"].to_list() == [len(gene) // 3]
     wrong = cli("embed", tmp_path / "x.faa", "--translate", "-o", tmp_path / "y.parquet")
     assert wrong.exit_code == 65 and not (tmp_path / "y.parquet").exists()
+
+
+@pytest.fixture(scope="module")
+def coding(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first globins of the example, as coding DNA in which every amino acid has one codon."""
+    path = tmp_path_factory.mktemp("coding") / "globins.fna"
+    codon = {residue: codon for codon, residue in standard_dna_table.forward_table.items()}
+    globins = itertools.islice(read_sequences(examples / "globins.fasta"), 12)
+    path.write_text("".join(f">{s.id}\n{''.join(map(codon.get, s.residues))}\n" for s in globins))
+    return path
+
+
+@pytest.mark.parametrize("more", [[], ["--align"]])
+def test_search_translates_what_is_nucleotides_of_queries_and_targets(
+    cli: Callable[..., Result], coding: Path, examples: Path, tmp_path: Path, more: list[str]
+) -> None:
+    proteins = tmp_path / "globins.fasta"
+    proteins.write_text("".join(f">{s.id}\n{s.residues}\n" for s in read_sequences(coding, genetic_code=1)))
+    expected = cli("search", proteins, proteins, *more)
+    assert expected.exit_code == 0, expected.stderr
+    for queries, targets in ((coding, proteins), (proteins, coding), (coding, coding)):
+        found = cli("search", queries, targets, "--translate", *more)
+        assert found.stdout == expected.stdout, found.stderr
+        assert "looks like nucleotides" not in found.stderr
+    assert f"phylocli embed {coding} --translate -o" in found.stderr
+
+
+def test_search_of_nucleotides_names_the_option_and_the_option_needs_nucleotides(
+    cli: Callable[..., Result], coding: Path, examples: Path
+) -> None:
+    for inputs in ((coding, examples / "globins.fasta"), (examples / "globins.fasta", coding)):
+        assert "translate coding sequences with --translate" in cli("search", *inputs).stderr
+    done = cli("search", examples / "globins.fasta", examples / "globins.fasta", "--translate")
+    assert done.exit_code == 2 and "no nucleotides to translate" in done.stderr
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_run_translates_its_files_before_the_first_stage(coding: Path, tmp_path: Path, group: bool) -> None:
+    config = RunConfig.of(None, {"families": [str(coding)], "translate": True, "model": "default", "group": group})
+    assert config.align.translate and config.grouping.translate and not config.embed.translate
+    chain = Chain(config, tmp_path, None)
+    stage = next(chain.stages())
+    Ledger(tmp_path).perform(stage)
+    (family,) = read_families(chain.grouped if group else chain.aligned)
+    proteins = {s.id: s.residues for s in read_sequences(coding, genetic_code=1)}
+    found = {s.id.split("/")[0]: s.residues for s in family.sequences()}
+    assert found.keys() == proteins.keys()
+    assert all(letters in proteins[name] for name, letters in found.items())
+
+
+def test_run_of_nucleotides_names_the_option(coding: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for group in (False, True):
+        caplog.clear()
+        plan_run(RunConfig.of(None, {"families": [str(coding)], "model": "default", "group": group}), tmp_path)
+        assert "translate coding sequences with --translate" in caplog.text
+    with pytest.raises(UsageError, match="translated sequences are proteins"):
+        RunConfig.of(None, {"translate": True, "alphabet": "dna", "tree": {"model": "p"}})
