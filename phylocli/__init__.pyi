@@ -19,6 +19,8 @@ from .models import Model as Model
 from .pairs import PairSampler as PairSampler
 from .pairs import Split as Split
 from .pairs import sample_pairs as sample_pairs
+from .predict import predict_file as predict_file
+from .predict import predict_residues as predict_residues
 from .probe import Metrics as Metrics
 from .probe import draw_map as draw_map
 from .probe import make_labels as make_labels

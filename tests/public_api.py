@@ -84,6 +84,9 @@ def search_and_probes() -> None:
     table = phylocli.read_embeddings("table.parquet")
     assert_type(phylocli.search(["MKV"], table, number=3), pl.DataFrame)
     assert_type(phylocli.search_file("query.fasta", "table.parquet", "hits.tsv"), int)
+    assert_type(phylocli.predict_file("seqs.fasta", "3di.fasta", model="run/model", what="ss"), int)
+    for prediction in phylocli.predict_residues(["MKV"], phylocli.Model.load("run/model"), "3di"):
+        assert_type(prediction.states, str)
     assert_type(phylocli.make_labels("families.sto", columns=["clan"]), pl.DataFrame)
     assert_type(phylocli.write_labels(["families.sto"], "labels.tsv", ids="seqs.fasta"), pl.DataFrame)
     metrics = phylocli.run_probes([table], "labels.tsv", "report")

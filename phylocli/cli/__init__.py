@@ -37,6 +37,7 @@ ORDER = (
         "infomin",
         "embed",
         "search",
+        "predict",
         "labels",
         "probe",
         "map",

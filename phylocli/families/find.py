@@ -180,6 +180,7 @@ def find_families(sequences: Iterable[Sequence], config: FamiliesConfig | None =
         evalue=config.evalue,
         coverage=config.coverage,
         min_length=config.min_length,
+        min_size=config.min_size,
         threads=config.threads or available_cores(),
     )
     method = FAMILY_ENGINES.load(config.engine)

@@ -34,6 +34,7 @@ class Settings:
         coverage: minimum fraction of the profile that a member covers, greater than 0.5.
         min_length: minimum length, in residues, of a region that is used as a seed.
         max_rounds: maximum number of search rounds per seed.
+        min_size: minimum number of members of a family; an engine may leave out smaller ones.
         threads: number of CPU threads; results do not depend on it.
     """
 
@@ -41,6 +42,7 @@ class Settings:
     coverage: float = 0.6
     min_length: int = 30
     max_rounds: int = 6
+    min_size: int = 1
     threads: int = 1
 
 

@@ -186,6 +186,15 @@ class Model(nn.Module):
         """
         return self.encoder(tokens, mask, layer)
 
+    def require_head(self, head: str) -> None:
+        """Raise a UsageError if the model has no such head on its residue vectors."""
+        if head not in self.heads:
+            raise UsageError(
+                f"the model{f' {self.folder}' if self.folder else ''} has no head {head!r}",
+                why=f"it has {', '.join(self.heads)}" if len(self.heads) else "it was trained without heads on residues",
+                fix="train one (--recipe evolution-structure --set residues.labels=TABLE), and name it with --model",
+            )
+
     def predict_residues(self, head: str, residues: Tensor, mask: Tensor) -> Tensor:
         """Return the logits of a head for every residue, (N, L, K), from residues (N, L, D) of the last layer and their mask
         (N, L); rows of padding are undefined.
@@ -193,12 +202,7 @@ class Model(nn.Module):
         Raises:
             UsageError: the model has no such head.
         """
-        if head not in self.heads:
-            raise UsageError(
-                f"the model {self.folder or ''} has no head {head!r}".replace("  ", " "),
-                why=f"it has {', '.join(self.heads)}" if len(self.heads) else "it was trained without heads on residues",
-                fix="train one with --set residues.labels=TABLE, see the documentation of 'phylocli predict'",
-            )
+        self.require_head(head)
         logits: Tensor = self.heads[head](residues, mask)
         return logits
 

@@ -11,13 +11,13 @@ from phylocli.core.alphabet import degap
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.families import find_families
 from phylocli.families.engines import mmseqs
-from phylocli.families.find import GROUP_TAG
 from phylocli.families.grouping import Grouping
 from phylocli.families.pool import Pool
 from phylocli.families.prefilter.neighbours import neighbour_graph
 from phylocli.families.residue_assignment import FREE, ResidueAssignment
 from phylocli.families.searching import Region, Searcher, Settings
 from phylocli.formats import read_families
+from phylocli.formats.family import GROUP_TAG
 from phylocli.formats.sequences.fasta import Sequence
 from phylocli.formats.stockholm import write_family
 
@@ -296,3 +296,16 @@ def test_mmseqs_families_name_the_group_of_near_relatives_of_each_member(known):
     group_of = dict(table.select("id", "group").iter_rows())
     assert group_of == {name: name.partition("~")[0] for name in group_of} and len(group_of) == 8
     assert {name: dict(features)[GROUP_TAG] for name, features in family.sequence_features.items()} == group_of
+
+
+@pytest.mark.needs("mmseqs")
+def test_mmseqs_makes_no_profiles_of_clusters_below_the_minimum_size(known, monkeypatch):
+    monkeypatch.setattr(mmseqs, "SENSITIVITY", "1")
+    made = []
+    profiled = mmseqs._profiled
+    monkeypatch.setattr(mmseqs, "_profiled", lambda *given: made.append(given[-1]) or profiled(*given))
+    sequences = [*near_copies(known["Globin"][:1], 4, 0.2), *near_copies(known["SecY"][:1], 1, 0.2)]
+    with find_families(sequences, engine="mmseqs", min_size=3, threads=1) as found:
+        assert [len(family) for family in found] == [5]
+        assert found.members()["family"].null_count() == 2
+    assert len(made) == 1

@@ -88,6 +88,10 @@ class Cluster:
     groups: dict[int, list[int]] = field(default_factory=dict)
     alignments: dict[int, Alignment] = field(default_factory=dict)
 
+    def size(self, pool: Pool) -> int:
+        """Return the number of members, copies of one sequence included."""
+        return sum(len(pool.ids[index]) for members in self.groups.values() for index in members)
+
 
 def describe() -> str:
     """Return the method with program version and options, for the notes of a record."""
@@ -105,7 +109,7 @@ def group(pool: Pool, settings: Settings, executor: Executor) -> list[Group]:
         MissingDependencyError: the program `mmseqs` is not on PATH.
         PhylocliError: MMseqs2 failed.
     """
-    clusters = cluster(pool, settings)
+    clusters = [c for c in cluster(pool, settings) if c.size(pool) >= settings.min_size]  # profiles take most of the rest
     found = executor.map(partial(_profiled, pool, Builders(), settings.coverage), clusters)
     return list(console.progress(found, "profiles", total=len(clusters), unit="families"))
 

@@ -200,6 +200,15 @@ def clusters_schema() -> pa.Schema:
     return pa.schema([("id", text), ("cluster", pa.int64()), ("representative", text), ("cosine", pa.float32())])
 
 
+def predictions_schema() -> pa.Schema:
+    """Predicted states of residues: one row a residue, positions from 1, the most probable state and its probability."""
+    import pyarrow as pa
+
+    text = pa.string()
+    fields = [("id", text), ("position", pa.int64()), ("residue", text), ("state", text), ("probability", pa.float32())]
+    return pa.schema(fields)
+
+
 def distances_schema() -> pa.Schema:
     """Distances in families, or of embeddings: one row a pair."""
     import pyarrow as pa

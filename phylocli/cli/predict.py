@@ -1,0 +1,51 @@
+"""Predict 3Di letters, secondary structure or profiles from single sequences."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from phylocli.cli._options import ModelOption, Output
+from phylocli.config.predict import PredictConfig
+from phylocli.formats.input_formats import SEQUENCE_FORMATS
+
+EXAMPLES = [
+    "phylocli predict seqs.fasta --model run/model -o 3di.fasta",
+    "phylocli predict seqs.fasta --model run/model --what ss --confidence ss.tsv -o ss.fasta",
+    "phylocli predict seqs.fasta --model run/model --what profile -o profiles.hmm",
+    "phylocli predict query.fasta --model run/model --what profile -o query.pssm",
+]
+
+
+def command(
+    config: PredictConfig,
+    source: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[INPUT|-]...",
+            help=f"Sequences: {SEQUENCE_FORMATS}, compressed or not; patterns such as '*.faa'; '-' or nothing is standard "
+            "input.",
+        ),
+    ] = None,
+    output: Output = None,
+    model: ModelOption = None,
+    confidence: Annotated[
+        str | None,
+        typer.Option(
+            "--confidence",
+            metavar="FILE",
+            help="Table of every residue: id, position, residue, state, probability (TSV, CSV, Parquet or Arrow by suffix).",
+        ),
+    ] = None,
+) -> None:
+    """Predict for every residue of a sequence its 3Di letter, its secondary structure, or the profile of its family.
+
+    From the sequence alone, by the heads of a model (--model) that was trained with them: see 'phylocli recipes show
+    evolution-structure'. The model included in phylocli has none yet. 3Di letters and secondary structure are written as
+    FASTA, profiles as HMMER3 profiles, which hmmsearch reads, or for one sequence as a PSI-BLAST matrix. Long sequences
+    are computed in overlapping windows.
+    """
+    from phylocli.predict import predict_file
+
+    predict_file(source, output, config, model=model, confidence=confidence)

@@ -1,0 +1,166 @@
+"""Predictions from single sequences: the states, the files, and that HMMER reads the profiles."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from pyhmmer import easel, hmmsearch, plan7
+from typer.testing import CliRunner
+
+from phylocli.cli import build
+from phylocli.core.alphabet import AMINO_ACIDS, encode_tokens
+from phylocli.core.errors import BadInputError, UsageError
+from phylocli.encoders import pad_batch
+from phylocli.formats import Sequence, read_sequences
+from phylocli.models.heads import HEADS
+from phylocli.models.model import Model
+from phylocli.predict import predict_file, predict_residues
+from phylocli.predict.profiles import ORDER, hmm_bytes, pssm_text, stacked_rows
+
+NETWORK = {"hidden": 8, "kernel": 5}
+SEQUENCES = [("one", "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ"), ("two", "MKVLAXUGW"), ("three", "GSHMRYALKNQ" * 30)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    heads = dict.fromkeys(HEADS, NETWORK)
+    return Model.create("convolutional", preset="tiny", seed=3, heads=heads).eval()
+
+
+@pytest.fixture(scope="module")
+def folder(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model.save(tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    path = tmp_path / "seqs.fasta"
+    path.write_text("".join(f">{name} described\n{text}\n" for name, text in SEQUENCES))
+    return path
+
+
+@pytest.mark.parametrize(("what", "head"), [("3di", "3di"), ("ss", "ss3"), ("ss8", "ss8"), ("profile", "profile")])
+def test_predictions_are_the_softmax_of_the_head(model: Model, what: str, head: str) -> None:
+    for (name, text), found in zip(SEQUENCES, predict_residues(SEQUENCES, model, what, max_tokens=64), strict=True):
+        padded = pad_batch([encode_tokens(text)])
+        with torch.no_grad():
+            expected = model.predict_residues(head, model.residues(*padded), padded[1])[0].softmax(1).numpy()
+        assert found.sequence.id == name and found.letters == HEADS[head].states
+        np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+        assert found.states == "".join(found.letters[k] for k in expected.argmax(1))
+
+
+def test_states_are_written_as_fasta_with_a_table_of_confidences(folder: Path, fasta: Path, tmp_path: Path) -> None:
+    arguments = ["predict", str(fasta), "-m", str(folder), "--what", "ss", "--confidence", str(tmp_path / "c.tsv")]
+    done = CliRunner().invoke(build(), [*arguments, "-o", str(tmp_path / "ss.fasta")], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    written = {s.id: s for s in read_sequences(tmp_path / "ss.fasta")}
+    assert {name: len(s.residues) for name, s in written.items()} == {name: len(text) for name, text in SEQUENCES}
+    assert set("".join(s.residues for s in written.values())) <= set("HEC")
+    assert written["one"].description == "described"
+    table = pl.read_csv(tmp_path / "c.tsv", separator="\t")
+    assert table.columns == ["id", "position", "residue", "state", "probability"]
+    for name, text in SEQUENCES:
+        own = table.filter(pl.col("id") == name)
+        assert "".join(own["residue"]) == text and "".join(own["state"]) == written[name].residues
+        assert own["position"].to_list() == list(range(1, len(text) + 1))
+    assert table["probability"].is_between(1 / 3 - 1e-6, 1).all()
+
+
+def test_three_di_goes_to_standard_output(folder: Path, fasta: Path) -> None:
+    done = CliRunner().invoke(build(), ["predict", str(fasta), "-m", str(folder)], catch_exceptions=False)
+    texts = dict(re.findall(r">(\w+) described\n([A-Z\n]+)", done.stdout))
+    assert {name: len(text.replace("\n", "")) for name, text in texts.items()} == {name: len(t) for name, t in SEQUENCES}
+
+
+def test_stacked_rows_have_the_frequencies() -> None:
+    rng = np.random.default_rng(0)
+    wanted = rng.dirichlet(np.full(20, 0.3), size=40)
+    rows = stacked_rows(wanted, 100)
+    assert len(rows) == 100 and {len(row) for row in rows} == {40}
+    counts = np.array([[sum(row[k] == letter for row in rows) for letter in AMINO_ACIDS] for k in range(40)])
+    assert (counts.sum(1) == 100).all()
+    assert np.abs(counts / 100 - wanted).max() < 0.01
+    assert rows == stacked_rows(wanted, 100)
+
+
+def sharp(text: str) -> np.ndarray:
+    """Return a profile in which each residue has three quarters, and the rest is even."""
+    p = np.full((len(text), 20), 0.25 / 19)
+    p[np.arange(len(text)), [AMINO_ACIDS.index(c) for c in text]] = 0.75
+    return p
+
+
+def test_hmmsearch_reads_the_profile_and_finds_what_it_is_of() -> None:
+    rng = np.random.default_rng(1)
+    letters = np.array(list(AMINO_ACIDS))
+    text = "".join(rng.choice(letters, 90))
+    data = hmm_bytes(Sequence("sp|P1|X", text, "a protein"), sharp(text))
+    assert data == hmm_bytes(Sequence("sp|P1|X", text, "a protein"), sharp(text))
+    with plan7.HMMFile(io.BytesIO(data)) as file:
+        (hmm,) = list(file)
+    assert hmm.M == 90 and hmm.name == "sp|P1|X" and hmm.consensus.upper() == text
+    emissions = np.asarray(hmm.match_emissions)[1:]
+    assert (emissions.argmax(1) == [AMINO_ACIDS.index(c) for c in text]).all()
+    alphabet = easel.Alphabet.amino()
+    changed = "".join(c if rng.random() < 0.6 else rng.choice(letters) for c in text)
+    others = ["".join(rng.choice(letters, 90)) for _ in range(300)]
+    block = easel.DigitalSequenceBlock(
+        alphabet,
+        [easel.TextSequence(name=f"t{k}", sequence=t).digitize(alphabet) for k, t in enumerate([changed, *others])],
+    )
+    (hits,) = hmmsearch([hmm], block, E=10)
+    assert hits[0].name == "t0" and hits[0].evalue < 1e-10
+    assert sum(hit.evalue < 0.1 for hit in hits) == 1  # calibrated: random sequences have E-values near 1 and above
+
+
+def test_the_matrix_has_the_layout_and_the_numbers_of_psi_blast() -> None:
+    text = "MKW"
+    lines = pssm_text(Sequence("a", text), sharp(text)).splitlines()
+    assert lines[1].startswith("Last position-specific scoring matrix computed")
+    assert lines[2].split() == list(ORDER * 2)
+    for k, letter in enumerate(text):
+        fields = lines[3 + k].split()
+        assert fields[:2] == [str(k + 1), letter] and len(fields) == 2 + 40 + 2
+        scores, percent = [int(x) for x in fields[2:22]], [int(x) for x in fields[22:42]]
+        background = {"M": 0.02243, "K": 0.05744, "W": 0.01330}[letter]
+        assert scores[ORDER.index(letter)] == round(np.log(0.75 / background) / 0.3176)
+        assert percent[ORDER.index(letter)] == 75 and sum(percent) == 75 + 19
+    assert "PSI Gapped           0.0410     0.2670" in lines
+
+
+def test_formats_follow_the_suffix_and_must_fit(folder: Path, fasta: Path, tmp_path: Path) -> None:
+    single = tmp_path / "single.fasta"
+    single.write_text(f">one\n{SEQUENCES[0][1]}\n")
+    assert predict_file(single, tmp_path / "p.pssm", model=folder, what="profile") == 1
+    assert "position-specific scoring matrix" in (tmp_path / "p.pssm").read_text()
+    assert predict_file(fasta, tmp_path / "p.hmm", model=folder, what="profile") == 3
+    with plan7.HMMFile(tmp_path / "p.hmm") as file:
+        assert [hmm.name for hmm in file] == ["one", "two", "three"]
+    with pytest.raises(UsageError, match="of one sequence"):
+        predict_file(fasta, tmp_path / "many.pssm", model=folder, what="profile")
+    assert not (tmp_path / "many.pssm").exists()
+    with pytest.raises(UsageError, match="cannot be written as hmm"):
+        predict_file(fasta, tmp_path / "x.hmm", model=folder, what="3di")
+    with pytest.raises(UsageError, match="cannot be written as"):
+        predict_file(fasta, tmp_path / "x.png", model=folder)
+    empty = tmp_path / "empty.fasta"
+    empty.write_text("")
+    with pytest.raises(BadInputError):
+        predict_file(empty, tmp_path / "x.fasta", model=folder)
+
+
+def test_the_default_model_says_what_it_lacks_before_reading(tmp_path: Path) -> None:
+    done = CliRunner().invoke(build(), ["predict", str(tmp_path / "missing.fasta"), "-o", str(tmp_path / "x.fasta")])
+    assert done.exit_code == 2
+    with pytest.raises(UsageError, match="no head '3di'") as caught:
+        predict_file(tmp_path / "missing.fasta")
+    assert "evolution-structure" in str(caught.value)
+    with pytest.raises(UsageError, match="cannot be predicted"):
+        predict_residues(["MK"], Model.create("convolutional", preset="tiny"), "fold")
