@@ -1,7 +1,7 @@
-"""Baselines, one file each, from amino-acid composition to phmmer.
+"""Baselines, one per module, from amino-acid composition to phmmer.
 
-A baseline has a function `embed(name, ids, sequences) -> Embedding`; `phylocli.core.protocols.BaselinePlugin` is the
-contract. `untrained`, the encoder with random weights, comes from the model and is not a file here.
+A baseline has a function `embed(name, ids, sequences) -> Embedding`, see `phylocli.core.protocols.BaselinePlugin`. The
+baseline `untrained`, the encoder with random weights, is made from the model and has no module here.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ UNTRAINED, NONE = "untrained", "none"
 
 
 def baseline(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return a baseline embedding of sequences by its name; a search has scores in place of vectors.
+    """Return a baseline embedding of sequences by name; search programs have scores instead of vectors.
 
     Raises:
-        UsageError: no such baseline, or one that cannot work on these sequences.
-        MissingDependencyError: a search whose program is not installed.
+        UsageError: unknown baseline, or one that is unsuitable for these sequences.
+        MissingDependencyError: the search program is not installed.
     """
     return BASELINES.load(name).embed(name, ids, sequences)
 
 
 def default_baselines() -> list[str]:
-    """Return the baselines that are computed where sequences are given and no baseline is named."""
+    """Return the names of the baselines that are computed by default if sequences are given."""
     return [name for name in BASELINES.names() if getattr(BASELINES.load(name), "BY_DEFAULT", False)]
 
 

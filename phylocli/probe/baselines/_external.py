@@ -1,4 +1,4 @@
-"""Searches by programs that are installed separately."""
+"""Baselines that run an external search program."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ Commands = Callable[[str, str, str, str, str, int], list[list[str]]]
 
 
 def external_search(program: str, commands: Commands, install: str) -> Search:
-    """Return a search by a program.
+    """Return a search that runs an external program.
 
     Args:
-        program: its name on PATH.
+        program: name of the program on PATH.
         commands: returns the command lines, given the program, the files of queries, targets and hits, a scratch folder and
             the number of targets.
-        install: the command that installs it, for the error.
+        install: the command that installs the program, for the error.
 
     Raises:
-        MissingDependencyError: it is not installed.
+        MissingDependencyError: the program is not installed.
     """
     path = shutil.which(program)
     if path is None:
         raise MissingDependencyError(
-            f"the baseline needs the program {program!r}, which is not on PATH", fix=f"{install}, or leave it out"
+            f"the baseline needs the program {program!r}, which is not on PATH", fix=f"{install}, or omit this baseline"
         )
 
     def search(queries: list[str], targets: list[str]) -> list[Hits]:

@@ -1,6 +1,6 @@
-"""Baselines that search: the bit score of the best local alignment of two sequences.
+"""Search programs as baselines: the similarity of two sequences is the bit score of their best local alignment.
 
-A pair that is not reported has no score (−inf), which ranks below everything and ties with nothing but other such pairs.
+Pairs that a program does not report have a score of −inf and rank below all others.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from phylocli.probe.inputs.embedding import Embedding
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Hits = tuple[IntArray, FloatArray]
-"""Rows of the targets that one query hit, and their bit scores."""
+"""Indices of the targets hit by a query, and their bit scores."""
 
 MAX_EVALUE = 1000.0
-"""Maximum E-value of ranked hits, as in the benchmarks that the report is compared with; this needs a sensitive search."""
+"""Maximum E-value of ranked hits. High, because rankings of published benchmarks include insignificant hits."""
 
 Search = Callable[[list[str], list[str]], Iterable[Hits]]
-"""Given the letters of queries and targets, yields the hits of each query, in order."""
+"""Given query and target sequences, yields the hits of each query, in order."""
 
 
 def search_embedding(name: str, ids: SequenceOf[str], sequences: SequenceOf[str], search: Search, source: str) -> Embedding:
-    """Return a baseline that has scores of hits in place of vectors."""
+    """Return a baseline that has scores of hits instead of vectors."""
     vectors = np.zeros((len(ids), 0), dtype=np.float32)
     source = f"{source}, bit score of hits with an E-value up to {MAX_EVALUE:g}"
     return Embedding(name, list(ids), vectors, source, baseline=True, search=HitSimilarity(search, sequences))
 
 
 class HitSimilarity:
-    """Similarity of rows of a dataset by their bit scores; every query is searched once, and its hits are kept.
+    """Similarity of rows of a dataset by bit score. The hits of each query are cached.
 
     Args:
-        search: given the letters of queries and targets, yields one (target indices, bit scores) per query, in order.
-        sequences: the letters of every row.
+        search: given query and target sequences, yields target indices and bit scores for each query, in order.
+        sequences: sequence of each row.
     """
 
     def __init__(self, search: Search, sequences: SequenceOf[str]) -> None:
@@ -47,7 +47,7 @@ class HitSimilarity:
         self._hits: dict[int, Hits] = {}
 
     def __call__(self, queries: IntArray, targets: IntArray) -> FloatArray:
-        """Return scores of rows against rows, shape (queries, targets)."""
+        """Return the scores of query rows against target rows, shape (queries, targets)."""
         if not np.array_equal(targets, self._targets):
             self._targets, self._hits = targets.copy(), {}
         missing = [int(q) for q in queries if int(q) not in self._hits]
@@ -58,5 +58,5 @@ class HitSimilarity:
         scores = np.full((len(queries), len(targets)), -np.inf, dtype=np.float32)
         for row, query in enumerate(queries):
             index, bits = self._hits[int(query)]
-            np.maximum.at(scores[row], index, bits)  # a target that is hit twice counts with its better hit
+            np.maximum.at(scores[row], index, bits)  # the best of several hits to the same target
         return scores

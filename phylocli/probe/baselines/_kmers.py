@@ -1,4 +1,4 @@
-"""Frequencies of k-mers, less those that independent residues would have."""
+"""Frequencies of k-mers minus the frequencies expected for independent residues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kmer_frequencies(residues: str, k: int) -> npt.NDArray[np.float32]:
 
 
 def expected_frequencies(k: int) -> npt.NDArray[np.float64]:
-    """Return the frequencies of k-mers of independent residues with LG's equilibrium frequencies, shape (20^k,)."""
+    """Return the expected k-mer frequencies of independent residues with LG's equilibrium frequencies, shape (20^k,)."""
     single = substitution_model("lg").frequencies
     expected = single
     for _ in range(k - 1):
@@ -38,10 +38,11 @@ def expected_frequencies(k: int) -> npt.NDArray[np.float64]:
 
 
 def kmer_embedding(name: str, k: int, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return k-mer frequencies of sequences, less those of independent residues.
+    """Return k-mer frequencies of sequences minus those expected for independent residues.
 
-    The subtraction raises the number of homologs found by cosine by half: a weak baseline would flatter the embedding.
+    The subtraction increases the number of homologs found by cosine similarity by half; without it, the baseline would be
+    too weak.
     """
     vectors = np.stack([kmer_frequencies(s, k) for s in sequences]) - expected_frequencies(k).astype(np.float32)
-    source = f"relative frequencies of {20**k:,} {k}-mers, less those of independent residues"
+    source = f"relative frequencies of {20**k:,} {k}-mers minus those of independent residues"
     return Embedding(name, list(ids), vectors, source, baseline=True)

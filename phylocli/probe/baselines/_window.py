@@ -1,4 +1,4 @@
-"""The baseline for probes of residues: each residue with its neighbours, one-hot."""
+"""The baseline for residue probes: one-hot encoding of each residue and its neighbours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phylocli.probe.inputs.residue_vectors import OneHot
 
 
 def window_baseline(ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return the baseline for residues: one-hot residues with their seven neighbours on either side."""
+    """Return one-hot residues with seven neighbours on either side, as a baseline for residue probes."""
     letters = dict(zip(ids, sequences, strict=True))
     vectors = np.stack([kmer_frequencies(s, 1) for s in sequences])
     source = "one-hot residues in a window of 15"

@@ -1,4 +1,4 @@
-"""Amino-acid composition: the frequencies of the 20 residues, which is the mean of one-hot residues."""
+"""Amino-acid composition: the frequencies of the 20 amino acids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BY_DEFAULT = True
 
 
 def embed(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return the composition of sequences, (n, 20), and one-hot residues as their residues' embeddings."""
+    """Return the composition of sequences, (n, 20), with one-hot residues as residue embeddings."""
     vectors = np.stack([kmer_frequencies(s, 1) for s in sequences])
     source = "relative frequencies of the 20 amino acids"
     residues = OneHot(dict(zip(ids, sequences, strict=True)))

@@ -1,4 +1,4 @@
-"""DIAMOND, ultra-sensitive, if it is installed: bit scores of local alignments."""
+"""DIAMOND in ultra-sensitive mode: bit scores of local alignments; must be installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from phylocli.probe.inputs.embedding import Embedding
 
 
 def embed(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return the similarities that DIAMOND finds."""
+    """Return similarities by DIAMOND's bit scores."""
     search = external_search("diamond", _commands, "conda install -c bioconda diamond")
     return search_embedding(name, ids, sequences, search, "diamond, most sensitive")
 

@@ -1,4 +1,4 @@
-"""Frequencies of 400 dipeptides, less those of independent residues."""
+"""Frequencies of the 400 dipeptides minus those of independent residues."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ BY_DEFAULT = True
 
 
 def embed(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return the frequencies of 2-mers, (n, 400)."""
+    """Return the dipeptide frequencies of sequences, (n, 400)."""
     return kmer_embedding(name, 2, ids, sequences)

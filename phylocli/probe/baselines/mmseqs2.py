@@ -1,4 +1,4 @@
-"""MMseqs2 at sensitivity 7.5, if it is installed: bit scores of local alignments."""
+"""MMseqs2 with sensitivity 7.5: bit scores of local alignments; must be installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from phylocli.probe.inputs.embedding import Embedding
 
 
 def embed(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return the similarities that MMseqs2 finds."""
+    """Return similarities by MMseqs2's bit scores."""
     search = external_search("mmseqs", _commands, "conda install -c bioconda mmseqs2")
     return search_embedding(name, ids, sequences, search, "mmseqs2, most sensitive")
 

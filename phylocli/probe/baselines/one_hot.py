@@ -1,4 +1,4 @@
-"""One-hot residues by position, for variants of one protein."""
+"""One-hot residues by position, for variants of a protein."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from phylocli.core.words import counted
 from phylocli.probe.inputs.embedding import Embedding
 
 MAX_NUMBERS = 500_000_000
-"""Maximum number of values, of 4 bytes each."""
+"""Maximum number of values of the baseline, of 4 bytes each."""
 
 
 def one_hot(sequences: SequenceOf[str]) -> npt.NDArray[np.float32]:
-    """Return the residue at each position of each sequence, one-hot, shape (n, columns); past a sequence's end all are 0.
+    """Return the one-hot encoded residue at each position of each sequence, shape (n, columns).
 
-    One column a position and amino acid, position by position; columns that are the same for all sequences are left out.
+    There is a column for each position and amino acid, ordered by position; constant columns are omitted. Beyond the end of
+    a sequence, all columns are 0.
 
     Raises:
-        UsageError: too many sequences and positions to fit in memory, or sequences that are all identical.
+        UsageError: the result would not fit in memory, or all sequences are identical.
     """
     longest = max(map(len, sequences))
     states = alphabet.encode_states([s.ljust(longest, "-") for s in sequences])
@@ -32,7 +33,7 @@ def one_hot(sequences: SequenceOf[str]) -> npt.NDArray[np.float32]:
     if len(sequences) * len(where) > MAX_NUMBERS:
         raise UsageError(
             f"the baseline one-hot needs {len(where):,} columns for each of {counted(len(sequences), 'sequence')}",
-            why="it is meant for variants of one protein, which differ at few positions",
+            why="it is meant for variants of a protein, which differ at few positions",
             fix="use composition or dipeptides for sequences of many proteins",
         )
     if not len(where):
@@ -41,7 +42,7 @@ def one_hot(sequences: SequenceOf[str]) -> npt.NDArray[np.float32]:
 
 
 def embed(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return one-hot residues of the columns that vary, (n, columns)."""
+    """Return one-hot residues, restricted to variable columns, (n, columns)."""
     vectors = one_hot(sequences)
-    source = f"one-hot residues by position, the {vectors.shape[1]:,} columns that vary"
+    source = f"one-hot residues by position, {vectors.shape[1]:,} variable columns"
     return Embedding(name, list(ids), vectors, source, baseline=True)

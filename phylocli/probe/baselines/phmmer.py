@@ -1,4 +1,4 @@
-"""phmmer (pyhmmer): bit scores of local alignments of single sequences by profile."""
+"""phmmer (pyhmmer): bit scores of local alignments of single sequences."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from phylocli.probe.inputs.embedding import Embedding
 
 
 def embed(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return the similarities that phmmer finds."""
+    """Return similarities by phmmer's bit scores."""
     return search_embedding(name, ids, sequences, _search, f"phmmer (pyhmmer {versions()['pyhmmer']})")
 
 
 def _search(queries: list[str], targets: list[str]) -> Iterator[Hits]:
-    """Search every query among the targets."""
+    """Search the targets with every query."""
     found = phmmer(map(degap, queries), map(degap, targets), SearchOptions(evalue=MAX_EVALUE, threads=0))
     for hits in console.progress(found, "phmmer", total=len(queries), unit="queries"):
         yield hits.target, hits.score.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Frequencies of 8,000 tripeptides, less those of independent residues."""
+"""Frequencies of the 8,000 tripeptides minus those of independent residues."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from phylocli.probe.inputs.embedding import Embedding
 
 
 def embed(name: str, ids: SequenceOf[str], sequences: SequenceOf[str]) -> Embedding:
-    """Return the frequencies of 3-mers, (n, 8000)."""
+    """Return the tripeptide frequencies of sequences, (n, 8000)."""
     return kmer_embedding(name, 3, ids, sequences)

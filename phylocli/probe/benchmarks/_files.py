@@ -94,14 +94,14 @@ def with_ids(frame: pl.DataFrame, prefix: str) -> pl.DataFrame:
 
 
 def read_tape(folder: Path, task: str, name: str, field: str, column: str) -> pl.DataFrame:
-    """Return a part of one of TAPE's regressions: `id`, `split`, the quantity under the name `column`, and `sequence`.
+    """Read a part of a TAPE regression task, with the columns `id`, `split`, `column` (the quantity) and `sequence`.
 
     Args:
-        folder: the folder of `<task>_<name>.json` or the table `tape_<task>/<name>.tsv`.
-        task: as TAPE's files call it.
-        name: of the part; also the split's.
-        field: of the quantity in the JSON records, a number or a list of one.
-        column: of the quantity in the table.
+        folder: the folder that contains `<task>_<name>.json` or the table `tape_<task>/<name>.tsv`.
+        task: name of the task in TAPE's files.
+        name: name of the part, which is also the value of `split`.
+        field: field of the quantity in the JSON records, a number or a list of one number.
+        column: column of the quantity in the table.
     """
     import polars as pl
 

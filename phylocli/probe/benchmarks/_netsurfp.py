@@ -1,10 +1,9 @@
 """NetSurfP-2's data sets: secondary structure of proteins as arrays in NPZ files.
 
 Klausen et al. 2019, doi:10.1002/prot.25674. Each file has `pdbids` (N,) and `data` (N, L, 68), with these columns
-(https://services.healthtech.dtu.dk/services/NetSurfP-2.0/): 0–19 the amino acid one-hot in alphabetical order (none:
-unknown), 20–49 an HMM profile, 50 whether there is a residue, 51 whether it is ordered, 52 whether it is evaluated (CB513),
-53–56 solvent accessibility, 57–64 the eight states one-hot in the order GHIBESTC, 65–66 angles, 67 the maximum
-accessibility.
+(https://services.healthtech.dtu.dk/services/NetSurfP-2.0/): 0–19 amino acid, one-hot in alphabetical order (all 0 if
+unknown), 20–49 HMM profile, 50 residue mask, 51 disorder mask (1 if ordered), 52 evaluation mask (CB513), 53–56 solvent
+accessibility, 57–64 eight states, one-hot in the order GHIBESTC, 65–66 angles, 67 maximum accessibility.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ _MASK, _ORDERED, _EVALUATED, _STATES = 50, 51, 52, slice(57, 65)
 
 
 def read_netsurfp(path: Path) -> pl.DataFrame:
-    """Return the proteins of one file: `id`, `sequence`, `ss3`, `ss8` and `resolved`, strings with one letter per residue.
+    """Read the proteins of a file: `id`, and with one letter per residue `sequence`, `ss3`, `ss8` and `resolved`.
 
-    `resolved` is 1 for residues that are ordered and evaluated: those that count in published figures.
+    `resolved` is 1 for residues that are ordered and evaluated, as in published results.
 
     Raises:
-        BadInputError: no such file.
+        BadInputError: the file cannot be read, or its arrays have other names or shapes.
     """
     import polars as pl
 

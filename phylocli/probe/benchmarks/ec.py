@@ -1,4 +1,4 @@
-"""EC numbers of enzymes, several each: CLEAN's training and test files (Yu et al. 2023, doi:10.1126/science.adf2465)."""
+"""EC numbers of enzymes (multilabel): CLEAN's training and test files (Yu et al. 2023, doi:10.1126/science.adf2465)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 PARTS = ("split10", "new", "price")
-"""The default learns on `split10.csv` and scores a fifth of it; `new` and `price` are CLEAN's tests."""
+"""The default trains on `split10.csv` and scores a fifth of it; `new` and `price` are CLEAN's test sets."""
 
 _HELD_OUT = 5
 

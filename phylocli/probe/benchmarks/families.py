@@ -1,4 +1,4 @@
-"""Families of Stockholm records: retrieval by family and clan, and distances along trees; missing trees are inferred."""
+"""Stockholm families: retrieval by family and clan, and patristic distances; missing trees are inferred."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load(folder: Path, part: str) -> Benchmark:
     families = list(read_families(path))
     bare = [family for family in families if not family.has_tree]
     if bare:
-        logger.info(f"{path.name}: making {counted(len(bare), 'tree')}")
+        logger.info(f"{path.name}: inferring {counted(len(bare), 'tree')}")
         made = {family.accession: family for family in infer_trees(iter(bare))}
         families = [made.get(family.accession, family) for family in families]
     rows = [(s.id, family.accession, family.clan or None, s.residues) for family in families for s in family.sequences()]

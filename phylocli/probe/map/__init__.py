@@ -1,4 +1,4 @@
-"""An interactive map of an embedding table: one self-contained HTML file."""
+"""Interactive maps of embedding tables as self-contained HTML files."""
 
 from __future__ import annotations
 

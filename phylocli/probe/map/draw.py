@@ -1,4 +1,4 @@
-"""From a table of embeddings and labels to the file of the map."""
+"""Drawing of a map from a table of embeddings and labels."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def draw_map(
     labels: PathLike | pl.DataFrame | None = None,
     **options: Any,
 ) -> MapPage:
-    """Write a map of an embedding table: one interactive HTML file that works offline, or a picture.
+    """Write a two-dimensional map of an embedding table: an interactive HTML file that works offline, or a picture.
 
     Args:
-        embeddings: a table (see `read_embeddings`), or such an object.
+        embeddings: an embedding table, its path (see `read_embeddings`), or an `Embedding`.
         output: an HTML file (`.html`), or a picture (`.svg`, `.png`, `.pdf`).
-        config: options; may also be given as keywords.
-        labels: table, or polars frame, with a column of ids; ids without a row are drawn without a label.
-        **options: fields of `MapConfig`.
+        config: the configuration; None uses the defaults.
+        labels: a table or polars frame with a column of ids; points whose id has no row are drawn without a label.
+        **options: fields of `MapConfig` that override the configuration.
 
     Returns:
-        What the map shows.
+        The content of the map.
 
     Raises:
-        UsageError: an unknown projection or column, too small a limit, or an output in another format.
-        BadInputError: tables that cannot be read, fewer than three embeddings, embeddings with the same direction, no id in
-            common with the labels.
-        MissingDependencyError: UMAP is requested and not installed.
+        UsageError: unknown projection or column, the limit is too small, or the output has another suffix.
+        BadInputError: a table cannot be read, there are fewer than three embeddings, all embeddings have the same direction,
+            or no id is in the labels.
+        MissingDependencyError: UMAP is requested but not installed.
 
     Examples:
         >>> table = phylocli.load_model("default").embed("examples/globins.fasta")

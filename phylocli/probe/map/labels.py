@@ -1,4 +1,4 @@
-"""What is known of the points of a map: the labels that colour them, and names, descriptions and species."""
+"""Labels of the points of a map: the column that colours them, and details such as names, descriptions and species."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DETAILS = ("family_name", "family_title", "description", "protein", "gene", "species", "organism", "family", "clan")
-"""Label columns that the page shows for each point and finds in its search box, besides the one that colours."""
+"""Label columns that are shown for each point and can be searched, in addition to the column that colours the points."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class PointLabels:
     """Labels of n points.
 
     Attributes:
-        name: of the column that colours the points.
+        name: name of the column that colours the points.
         texts: class of each point, (n,), None where unknown; None for a quantity.
         values: quantity of each point, (n,), NaN where unknown; None for classes.
-        details: the columns of `DETAILS` that are there, as texts, (n,) each, None where unknown.
+        details: the columns of `DETAILS` that are in the table, as text, (n,) each, None where unknown.
     """
 
     name: str
@@ -54,7 +54,7 @@ class PointLabels:
         )
 
     def lines(self) -> list[str]:
-        """Return the details of each point, one a line; empty where nothing is known."""
+        """Return the known details of each point, one per line; may be empty."""
         named = [(name.replace("_", " "), values) for name, values in self.details.items()]
         count = len(self.texts) if self.texts is not None else len(self.values) if self.values is not None else 0
         return ["\n".join(f"{name}: {values[row]}" for name, values in named if values[row]) for row in range(count)]
@@ -67,18 +67,18 @@ def read_point_labels(
     options: ColumnOptions = ColumnOptions(),
     taken: SequenceOf[Taken] = (),
 ) -> PointLabels:
-    """Return the labels of some ids.
+    """Read the labels of the points of a map.
 
     Args:
-        source: a table, or what `probe.labels` makes one of; ids without a row are unknown.
-        ids: of the points.
-        column: that colours them; None takes a level of a classification, else the first that fits.
-        options: how the user wants columns to be interpreted.
+        source: a labels table, or another source that `probe.labels` converts to one; ids without a row are unlabelled.
+        ids: id of each point.
+        column: the column that colours the points; None uses a level of the hierarchy, or else the first suitable column.
+        options: the user's options for the interpretation of columns.
         taken: interpretation of the columns of the embeddings, checked together with those of the labels.
 
     Raises:
-        UsageError: no such column, or none that fits.
-        BadInputError: no id in common.
+        UsageError: the column does not exist or is unsuitable, or no column is suitable.
+        BadInputError: no id is in the labels.
     """
     import polars as pl
 
@@ -101,7 +101,7 @@ def read_point_labels(
         logger.info(f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in the labels")
     chosen = column or next((c for c in HIERARCHY if c in known), None) or next(iter(known), None)
     if chosen is None:
-        raise UsageError(f"{name} has no label column", fix="add a column of labels beside the ids")
+        raise UsageError(f"{name} has no label column", fix="add a column of labels")
     found = read_column(joined[chosen], options, named=True)
     texts = _texts(found)
     if texts is None and found.values is None:
@@ -119,7 +119,7 @@ def read_point_labels(
 
 
 def _texts(column: Column) -> list[str | None] | None:
-    """Return classes, or terms with commas between them, of each point; None for a quantity."""
+    """Return the class of each point, or its terms separated by commas; None for a quantity."""
     terms = column.terms
     if terms is None:
         return column.texts

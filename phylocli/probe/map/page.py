@@ -1,4 +1,4 @@
-"""The page of the map: points as compact arrays, drawn on a canvas by a script that the page's policy allows by hash."""
+"""The HTML page of a map: points as compact arrays, drawn on a canvas by an embedded script."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ CLASS_COLOURS = (
     *("#1f77b4", "#e6842a", "#2e9e4f", "#cf3d3e", "#8d69b8", "#8c5a4c", "#dd7bbd", "#6d7a28", "#12a5b8", "#c9a516"),
     *("#3f3fbf", "#b04a00", "#0b6b4f", "#ff6f69", "#5b2a86", "#c98f5a", "#a3195b", "#9bbf30", "#5aa9e6", "#7a6a00"),
 )
-"""Of the largest classes, on a light ground; the others are grey until they are selected."""
+"""Colours of the largest classes on a light background; the others are grey until they are selected."""
 
 
 def _packed(values: np.ndarray, kind: str) -> str:
-    """Return an array as base64 of little-endian numbers, for a typed array."""
+    """Encode an array in base64 as little-endian numbers, for a JavaScript typed array."""
     return base64.b64encode(np.ascontiguousarray(values).astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
 
 
 def asset(*names: str, package: str = "phylocli.probe.map") -> tuple[Markup, str]:
-    """Return files of a page, one after the other, and their hash in the format of a Content-Security-Policy."""
+    """Return the concatenated content of assets, and its hash in the format of a Content-Security-Policy."""
     text = "".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(text), f"sha256-{digest}"
 
 
 def inert_json(value: Any) -> Markup:
-    """Return JSON that is inert within a script element: nothing in it can end the element or start another."""
+    """Encode a value as JSON with escaped HTML characters, so that it cannot end the script element that contains it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for mark in "<>&\u2028\u2029":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
@@ -48,22 +48,22 @@ def inert_json(value: Any) -> Markup:
 
 @dataclass(frozen=True)
 class MapPage:
-    """What a map shows.
+    """The content of a map.
 
     Attributes:
-        title: of the page.
+        title: title of the page.
         source: name of the table's file.
-        dimension: features of an embedding.
-        total: number of embeddings in the table; `ids` are those drawn.
-        method: how points were placed, in words.
-        seed: of the projection and the random subset.
-        column: of the labels, that colours the points.
-        ids: of the points, (n,).
-        points: (n, 2), within 0 … 1.
-        names: classes, the largest first.
-        codes: class of each point, (n,), −1 for none; None for a quantity.
-        details: what else is known of each point, (n,), lines of text; empty where nothing is.
-        values: quantity of each point, (n,), NaN for none; None for classes.
+        dimension: number of features of an embedding.
+        total: number of embeddings in the table, of which `ids` are drawn.
+        method: description of the projection.
+        seed: random seed of the projection and the random subset.
+        column: label column that colours the points; None without labels.
+        ids: id of each point, (n,).
+        points: coordinates in [0, 1], (n, 2).
+        names: class names, the largest class first.
+        codes: class of each point, (n,), −1 if it has none; None for a quantity.
+        details: further labels of each point, (n,), one per line; may be empty.
+        values: quantity of each point, (n,), NaN where unknown; None for classes.
     """
 
     title: str
@@ -82,7 +82,14 @@ class MapPage:
 
     @classmethod
     def of(cls, ids: list[str], points: FloatArray, labels: PointLabels | None, **about: Any) -> Self:
-        """Return the page of some points; `about` are its other attributes."""
+        """Make the page of some points.
+
+        Args:
+            ids: id of each point, (n,).
+            points: coordinates in [0, 1], (n, 2).
+            labels: labels of the points; None without labels.
+            **about: the other attributes.
+        """
         names, codes = _classes(labels.texts) if labels is not None and labels.texts is not None else ([], None)
         return cls(
             ids=ids,
@@ -97,14 +104,14 @@ class MapPage:
 
 
 def render_map(page: MapPage, *, embedded: bool = False) -> str:
-    """Return the map as one self-contained HTML document.
+    """Return the map as a self-contained HTML document.
+
+    The document loads nothing. Its Content-Security-Policy allows only the embedded style sheet and script, by hash. Ids and
+    labels are stored in a JSON block and inserted into the page as text only.
 
     Args:
-        page: what it shows.
-        embedded: it is a part of another page: without heading and search box.
-
-    It loads nothing; its Content-Security-Policy allows its own style sheet and its own script, each by its hash, and no
-    other. Ids and labels are data of a JSON block and reach the page as text only.
+        page: the content of the map.
+        embedded: whether the map is part of another page, and has no heading and search box.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -1,4 +1,4 @@
-"""The map as a still picture, for a paper: the same points, colours and legend as on the page."""
+"""The map as a static picture, with the points, colours and legend of the HTML page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from phylocli.probe.map.page import CLASS_COLOURS, MapPage
 
 GREY = "#aab1b8"
 LISTED = 20
-"""Classes in the legend."""
+"""Maximum number of classes in the legend."""
 _NAME = 34
-"""Characters of a class in the legend."""
+"""Maximum length of a class name in the legend, in characters."""
 
 
 def map_figure(page: MapPage) -> Any:
-    """Return the map as a matplotlib figure: the largest classes in colour with a legend, quantities with a colour bar."""
+    """Return the map as a matplotlib figure, with a legend of the largest classes or a colour bar for a quantity."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,7 +29,7 @@ def map_figure(page: MapPage) -> Any:
     axes.set_title(page.title, fontsize=11, loc="left", parse_math=False)
     axes.set_xlabel(f"{page.method}; {len(page.ids):,} embeddings", fontsize=8, parse_math=False)
     x, y = page.points.T
-    # Many points as a bitmap within the drawing, for SVG and PDF would have an element for each.
+    # Many points are drawn as a bitmap, because SVG and PDF would contain an element for each.
     style: dict[str, Any] = {"s": float(np.clip(4_000 / max(1, len(x)), 1.5, 22)), "linewidths": 0, "alpha": 0.85}
     style["rasterized"] = len(x) > 5_000
     if page.codes is not None:

@@ -1,4 +1,4 @@
-"""The data of a report: typed rows, as in `report.json`."""
+"""The content of a report as typed rows, written to `report.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class EmbeddingInfo:
-    """An embedding that was evaluated: its name, number of features (0: a search), origin, and its file's metadata."""
+    """An evaluated embedding: name, number of features (0 for a search program), origin, and metadata of its file."""
 
     name: str
     dimension: int
@@ -23,7 +23,7 @@ class EmbeddingInfo:
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a metric means, and which direction is better; None: neither."""
+    """The meaning of a metric, and which direction is better; None if neither is."""
 
     meaning: str
     better: Better | None
@@ -31,7 +31,7 @@ class MetricInfo:
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """A probe that was run, its levels, and its metrics by name, the headline first."""
+    """A probe with its levels and its metrics by name, the headline metric first."""
 
     name: str
     title: str
@@ -42,7 +42,7 @@ class TaskInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRow:
-    """One value with its 95 % interval, over `n` items; None is not a finite number."""
+    """A value of a metric with its 95 % confidence interval, over `n` items; None if not finite."""
 
     embedding: str
     task: str
@@ -56,7 +56,7 @@ class MetricRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceRow:
-    """The first embedding's value minus another's on the same items, with its 95 % interval and p-values."""
+    """The value of the first embedding minus that of another on the same items, with 95 % interval and p-values."""
 
     embedding: str
     other: str
@@ -88,7 +88,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Note:
-    """What a task was scored on at one level."""
+    """A note on the items on which a task was scored at a level."""
 
     task: str
     level: str
@@ -97,7 +97,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve or a cloud of points of one embedding."""
+    """A curve or a scatter plot of an embedding."""
 
     task: str
     level: str
@@ -109,17 +109,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Projection:
-    """An embedding in two dimensions.
+    """A two-dimensional projection of an embedding.
 
     Attributes:
-        embedding: its name.
-        method: how points were placed, in words.
-        column: of the labels, that colours them.
-        names: the classes in the legend.
-        x, y: within 0 … 1.
-        code: index into `names`, −1 for all other classes.
-        quantity: rank within 0 … 1, if the column is numeric.
-        id, label: of each point.
+        embedding: name of the embedding.
+        method: description of the projection.
+        column: label column that colours the points.
+        names: classes in the legend.
+        x, y: coordinates of each point, in [0, 1].
+        code: index of each point's class in `names`, −1 for all other classes.
+        quantity: rank of each point's value, scaled to [0, 1], if the column is numeric.
+        id, label: id and label of each point.
     """
 
     embedding: str
@@ -136,23 +136,25 @@ class Projection:
 
 @dataclass
 class ReportData:
-    """An evaluation: the complete content of `report.json` and of the page.
+    """The results of an evaluation: the complete content of `report.json` and `report.html`.
 
     Attributes:
-        title: of the report.
-        version: of phylocli.
+        title: title of the report.
+        version: version of phylocli.
         published: published results on this benchmark, as a sentence.
-        embeddings: in order; the first is compared with the others.
+        embeddings: the embeddings; the first is compared with the others.
         items: number of items.
-        evaluated: number of items that tasks without training score.
+        evaluated: number of items scored by tasks without training.
         split: the split of these items; None if there is no split.
-        replicates: bootstrap replicates.
+        replicates: number of bootstrap replicates.
         resample_by: column whose classes the bootstrap resamples.
-        seed: of the evaluation.
-        tasks: in order.
+        seed: random seed of the evaluation.
+        tasks: the probes, in order.
         metrics: the values, one per row.
-        differences: of the first embedding from each other one, p-values corrected by Holm's method.
-        layers, notes, curves: see their classes.
+        differences: differences of the first embedding from each of the others, with p-values corrected by Holm's method.
+        layers: headline metrics of single layers.
+        notes: notes on the scored items.
+        curves: curves and scatter plots.
         provenance: command, parameters, inputs and versions.
         leakage: similarity of the scored sequences to the training sequences.
         maps: two-dimensional projections.

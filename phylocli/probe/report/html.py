@@ -1,4 +1,4 @@
-"""`report.html`, generated from the metrics only."""
+"""Rendering of `report.html` from the report's data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLOURS = len(plots.EMBEDDINGS)
 
 
 def _style() -> tuple[str, str]:
-    """Return the style sheet and its hash as a Content-Security-Policy names it."""
+    """Return the style sheet, and its hash in the format of a Content-Security-Policy."""
     sheet = files("phylocli.probe.report").joinpath("report.css").read_text(encoding="utf-8")
     style = f"{plots.light_css()}\n{sheet}{plots.theme_css()}\n"
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -30,7 +30,7 @@ def _style() -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot with its title; `lower`: less is better."""
+    """A plot with its title; `lower` if lower values are better."""
 
     title: str
     svg: Markup
@@ -38,7 +38,7 @@ class Plot:
 
 
 class _Page:
-    """The data of the template."""
+    """The methods that the template calls."""
 
     def __init__(self, report: ReportData) -> None:
         self.report = report
@@ -84,7 +84,7 @@ class _Page:
         return found
 
     def layers(self) -> list[Plot]:
-        """Return the plots of each headline against the depth of the encoder."""
+        """Return the plots of each headline metric against the layer of the encoder."""
         found = []
         for task in self.report.tasks:
             for level in task.levels:
@@ -96,7 +96,7 @@ class _Page:
         return found
 
     def map(self, projection: Projection) -> Markup:
-        """Return a map."""
+        """Return the plot of a projection."""
         return plots.map_plot(projection, f"map of {projection.embedding}")
 
     def notes(self, task: TaskInfo) -> list[Note]:
@@ -105,7 +105,7 @@ class _Page:
 
 
 def _command(words: list[str]) -> str:
-    """Return the command as typed, with the name of the program instead of its path."""
+    """Return the command line, with the name of the program instead of its path."""
     if not words:
         return ""
     program = PurePath(words[0]).name
@@ -113,10 +113,10 @@ def _command(words: list[str]) -> str:
 
 
 def render(report: ReportData) -> str:
-    """Return the page of a report, one self-contained HTML document.
+    """Return a report as a self-contained HTML document.
 
-    It loads nothing from elsewhere and runs no script: its Content-Security-Policy allows the one style sheet within, by its
-    hash. Names from the data are escaped everywhere.
+    The document loads nothing and runs no scripts. Its Content-Security-Policy allows only the embedded style sheet, by
+    hash. All text from the data is escaped.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

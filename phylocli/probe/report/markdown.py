@@ -1,4 +1,4 @@
-"""`report.md`: the summary table of a report, for a commit message, an issue or a notebook."""
+"""`report.md`: the summary table of a report in Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from phylocli.probe.report.summary import summary
 
 
 def _cell(text: object) -> str:
-    """Return a text as a cell of a Markdown table: no markup, no cell borders."""
+    """Escape a text for a cell of a Markdown table."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#" else c for c in " ".join(str(text).split()))
 
 

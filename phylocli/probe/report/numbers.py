@@ -1,10 +1,10 @@
-"""How reports print values."""
+"""Formatting of numbers in reports."""
 
 from __future__ import annotations
 
 
 def number(value: float | None) -> str:
-    """Return a value with two to four significant digits; `–` for None."""
+    """Format a value with two to four significant digits; `–` for None."""
     if value is None:
         return "–"
     size = abs(value)
@@ -16,17 +16,17 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """Return a difference with its sign; `–` for None."""
+    """Format a difference with its sign; `–` for None."""
     return ("+" if value is not None and value > 0 else "") + number(value)
 
 
 def p_value(value: float | None) -> str:
-    """Return a p-value with three digits; `–` for None."""
+    """Format a p-value with three digits; `–` for None."""
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def clip(text: str, width: int) -> str:
-    """Return a text of at most `width` characters."""
+    """Truncate a text to at most `width` characters."""
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,7 +1,7 @@
-"""The plots of the report: matplotlib figures as inline SVG, whose colours follow the page's light, dark and print themes.
+"""The plots of the report: matplotlib figures as inline SVG with colours of the page's light, dark or print theme.
 
-A figure is drawn in the colours of the light theme (`PALETTE`). Its styles become presentation attributes, which the page's
-Content-Security-Policy allows, and `theme_css` maps each colour to the variable of the style sheet.
+Figures are drawn in the colours of the light theme (`PALETTE`). Their styles are converted to presentation attributes, which
+the page's Content-Security-Policy allows, and `theme_css` maps each colour to a variable of the style sheet.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ PALETTE = {
     **{f"m{i}": colour for i, colour in enumerate(CLASSES)},
     **{"ink": INK, "muted": MUTED, "line": LINE, "card": CARD, "other": OTHER},
 }
-"""Colours of the light theme by the names of its variables. Dark and printed pages override them in report.css."""
+"""Colours of the light theme by name of the CSS variable; report.css overrides them for dark and printed pages."""
 
 
 def light_css() -> str:
-    """Return the variables of the light theme, which the style sheet's themes override, and the classes of marks."""
+    """Return CSS with the variables of the light theme and the classes of marks."""
     variables = ";".join(f"--{name}:{colour}" for name, colour in PALETTE.items())
     marks = [f".{name}{{color:var(--{name})}}" for name in PALETTE if name not in ("ink", "muted", "line", "card")]
     marks += [f".q{i}{{color:{colour}}}" for i, colour in enumerate(QUANTILES)]
@@ -46,7 +46,7 @@ def light_css() -> str:
 
 
 def theme_css() -> str:
-    """Return the rules that replace the light theme's colours in figures by the variables of the current theme."""
+    """Return CSS rules that replace the light theme's colours in figures by the variables of the current theme."""
     return "\n".join(
         f'svg [fill="{colour}"]{{fill:var(--{name})}} svg [stroke="{colour}"]{{stroke:var(--{name})}}'
         for name, colour in PALETTE.items()
@@ -54,18 +54,19 @@ def theme_css() -> str:
 
 
 def embedding_colour(place: int) -> str:
-    """Return the colour of an embedding by its place in the report."""
+    """Return the colour of an embedding by its index in the report."""
     return EMBEDDINGS[min(place, len(EMBEDDINGS) - 1)]
 
 
 @dataclass
 class _Picture:
-    """A figure of a given size in pixels with one panel, and the hover texts of its artists.
+    """A figure with a single panel and tooltips.
 
     Attributes:
         label: description for screen readers.
-        width, height: in pixels.
-        margins: left, right, top, bottom, in pixels.
+        width, height: size in pixels.
+        margins: left, right, top and bottom margin in pixels.
+        titles: tooltips of each artist.
     """
 
     label: str
@@ -101,7 +102,7 @@ class _Picture:
         self.axes.grid(axis=axis, color=LINE, linewidth=1)
 
     def titled(self, artist: Any, *titles: str) -> None:
-        """Give an artist a hover text, or each of its points one."""
+        """Set the tooltip of an artist, or one for each of its points."""
         artist.set_gid(f"hover{len(self.titles)}")
         self.titles.append(list(titles))
 
@@ -118,7 +119,7 @@ class _Picture:
             if isinstance(artist, Text):
                 artist.set_parse_math(False)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # letters that matplotlib's font lacks: the browser has them
+            warnings.simplefilter("ignore")  # glyphs missing from matplotlib's font; the browser renders the text
             text = figure_as_svg(self.figure)
         text = text[text.index("<svg") :]
         text = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->|<defs>\s*</defs>", "", text, flags=re.DOTALL)
@@ -138,14 +139,14 @@ class _Picture:
             return f"<g>{titles[0]}{found[3]}</g>"
         defs, end, points = found[3].rpartition("</defs>")
         style = re.search(r' style="[^"]*"', points)
-        points = re.sub(r' style="[^"]*"', "", points)  # one collection, one style
+        points = re.sub(r' style="[^"]*"', "", points)  # all points have the same style, which is set on the group
         marks = iter(titles)
         points = re.sub(r"<(use|path)([^>]*)/>", lambda mark: f"<{mark[1]}{mark[2]}>{next(marks)}</{mark[1]}>", points)
         return f"<g{style[0] if style else ''}>{defs}{end}{points}</g>"
 
 
 def _attributes(style: re.Match[str]) -> str:
-    """Return a style as presentation attributes; of fonts only weight and size, the page has its own family."""
+    """Convert a style to presentation attributes; the font family is omitted, because the page sets it."""
     found = []
     for part in filter(None, (part.strip() for part in style[1].split(";"))):
         name, value = (word.strip() for word in part.split(":", 1))
@@ -158,12 +159,12 @@ def _attributes(style: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class DotGroup:
-    """The values of one level, one an embedding, and its chance level.
+    """The values of the embeddings at a level.
 
     Attributes:
         title: the level; empty if there is only one.
-        rows: with the place of each one's embedding in the report.
-        chance: the chance level, if there is one.
+        rows: index of the embedding in the report, and its value.
+        chance: the chance level; None if there is none.
     """
 
     title: str
@@ -172,7 +173,7 @@ class DotGroup:
 
 
 def dot_plot(groups: Sequence[DotGroup], label: str) -> Markup:
-    """Return dots with intervals, one row an embedding, in groups by level; a dashed line marks chance."""
+    """Return a dot plot with intervals, one row per embedding, grouped by level; a dashed line marks chance."""
     row, head = 19.0, 22.0
     names = [clip(r.embedding, 20) for group in groups for _, r in group.rows]
     height = sum((head if group.title else 4) + row * len(group.rows) for group in groups)
@@ -226,7 +227,7 @@ def dot_plot(groups: Sequence[DotGroup], label: str) -> Markup:
 def curve_plot(
     curves: Sequence[tuple[int, Curve]], label: str, x_title: str, y_title: str, *, ranks: bool = False
 ) -> Markup:
-    """Return curves within the unit square with its diagonal, as for ROC; or over ranks on a logarithmic axis."""
+    """Return a plot of curves in the unit square with its diagonal (ROC), or over ranks on a logarithmic axis."""
     picture = _Picture(label, 340, 270, (48, 14, 10, 42))
     axes = picture.axes
     axes.set_ylim(0, 1)
@@ -254,7 +255,7 @@ def curve_plot(
 
 
 def layer_plot(rows: Sequence[LayerRow], label: str, y_title: str) -> Markup:
-    """Return a metric against the depth of the encoder, with intervals."""
+    """Return a plot of a metric with intervals against the layer of the encoder."""
     from matplotlib.ticker import MaxNLocator
 
     picture = _Picture(label, 340, 270, (54, 14, 10, 42))
@@ -279,7 +280,7 @@ def layer_plot(rows: Sequence[LayerRow], label: str, y_title: str) -> Markup:
 
 
 def scatter(curve: Curve, place: int, label: str, x_title: str, y_title: str) -> Markup:
-    """Return a cloud of points of one embedding with its axes."""
+    """Return a scatter plot of an embedding."""
     picture = _Picture(label, 340, 270, (50, 14, 10, 42))
     picture.axes.set_xlim(min(0.0, *curve.x), max(*curve.x, 1e-9))
     picture.axes.set_ylim(min(0.0, *curve.y), max(*curve.y, 1e-9))
@@ -291,14 +292,14 @@ def scatter(curve: Curve, place: int, label: str, x_title: str, y_title: str) ->
 
 
 def point_colours(projection: Projection) -> list[str]:
-    """Return the colour of each point: of its class, or of its quantile."""
+    """Return the colour of each point by class or quantile."""
     if projection.quantity is not None:
         return [QUANTILES[min(9, int(q * 10))] for q in projection.quantity]
     return [CLASSES[code] if code >= 0 else OTHER for code in projection.code]
 
 
 def map_plot(projection: Projection, label: str) -> Markup:
-    """Return a map without axes, each point with its id and label as a hover text."""
+    """Return a map without axes; the tooltip of a point has its id and label."""
     picture = _Picture(label, 510, 430, (10, 10, 10, 10))
     axes = picture.axes
     axes.set_xlim(0, 1)
@@ -317,7 +318,7 @@ def map_plot(projection: Projection, label: str) -> Markup:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis: 0 is included, and values within 0 … 1 end there."""
+    """Return the limits of an axis: they include 0, and do not exceed 1 for values in [0, 1]."""
     from matplotlib.ticker import MaxNLocator
 
     low, high = min(values), max(values)

@@ -1,4 +1,4 @@
-"""The maps of the report: two embeddings in two dimensions, for orientation only."""
+"""The maps of the report: two-dimensional projections of up to two embeddings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ MAX_COLOURS = 10
 
 
 def colour_column(data: Dataset) -> str | None:
-    """Return the column that colours the map: the finest level of the hierarchy whose classes are large, else the first."""
+    """Return the column that colours the map.
+
+    This is the finest level of the hierarchy whose ten largest classes contain at least half of the items, or the first
+    column if there is no hierarchy.
+    """
     known = [c for c in HIERARCHY if c in data.classes]
     if known:
         rows = data.evaluated_rows()
-        # The finest level whose ten largest classes cover a good part of the items.
+
         for column in known:
             codes = data.classes[column][rows]
             counts = np.sort(np.bincount(codes[codes >= 0], minlength=1))[::-1]
@@ -36,16 +40,16 @@ def colour_column(data: Dataset) -> str | None:
 
 
 def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) -> list[Projection]:
-    """Return a map of the first embedding and of the last one that it is compared with, for the report.
+    """Return the maps of the first embedding and, if there are others, of one of these.
 
     Args:
-        data: the items; at most `MAX_POINTS` evaluated ones are drawn.
-        embeddings: in the order of the report.
-        method: of `coordinates.METHODS`, or `none`.
-        seed: of subsample and projection.
+        data: the items, of which at most `MAX_POINTS` scored ones are drawn.
+        embeddings: the embeddings, in the order of the report.
+        method: one of `coordinates.METHODS`, or `none`.
+        seed: random seed of the subset and the projection.
 
     Raises:
-        UsageError: no such method.
+        UsageError: unknown method.
     """
     check_projection(method)
     rows = data.evaluated_rows()
@@ -64,7 +68,7 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
         for place, code in enumerate(largest):
             codes[all_codes == code] = place
         labels = [data.class_names[column][c] if c >= 0 else "" for c in all_codes]
-        # Items of the classes in the legend come first, so that grey points do not dominate a large set.
+        # Prefer items of the classes in the legend, so that grey points do not dominate.
         shown = rows[codes[rows] >= 0]
         rest = rows[codes[rows] < 0]
         room = max(MAX_POINTS // 3, MAX_POINTS - len(shown))
@@ -80,7 +84,7 @@ def project(data: Dataset, embeddings: list[Embedding], method: str, seed: int) 
     chosen = [embeddings[0]]
     others = [e for e in embeddings[1:] if e.search is None]
     if others:
-        # The untrained encoder or another model is more informative beside the first one than composition.
+        # Another model is a more informative comparison than a baseline.
         chosen.append(next((e for e in others if not e.baseline), others[0]))
     maps: list[Projection] = []
     used = resolve_method(method, len(rows))

@@ -1,4 +1,4 @@
-"""The summary of a report: the headline metric of each task and level, and whether the first embedding is better."""
+"""The summary of a report: headline metrics, and the comparison of the first embedding with the best other one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Verdict = Literal["better", "worse", "unclear"]
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """The headline metric of one task at one level.
+    """The headline metric of a task at a level.
 
     Attributes:
-        task: its title.
-        level, metric: as in the table.
-        lower: whether less is better.
-        n: items of the first embedding's value.
-        chance: the chance level, if there is one.
-        cells: the row of each embedding, in their order; None if it has no value.
-        best: whether each cell is the best value of several.
+        task: title of the task.
+        level, metric: names of level and metric.
+        lower: whether lower is better.
+        n: number of items of the first embedding's value.
+        chance: the chance level; None if there is none.
+        cells: the value of each embedding, in order; None if it has none.
+        best: whether each value is the best of several.
         difference: the first embedding minus the best other one; None if there is no other.
-        verdict: of that difference, at a corrected p below `SIGNIFICANT`.
+        verdict: result of the comparison, significant at a corrected p below `SIGNIFICANT`.
     """
 
     task: str
@@ -41,7 +41,7 @@ class SummaryRow:
 
 
 class Values:
-    """The values of a report by embedding, task, level and metric."""
+    """Access to the values of a report by embedding, task, level and metric."""
 
     def __init__(self, report: ReportData) -> None:
         self._rows = {(row.embedding, row.task, row.level, row.metric): row for row in report.metrics}
@@ -53,7 +53,7 @@ class Values:
 
 
 def summary(report: ReportData) -> list[SummaryRow]:
-    """Return a row for each task and level whose headline metric has a better direction."""
+    """Return a row for each task and level whose headline metric has a preferred direction."""
     names = [embedding.name for embedding in report.embeddings]
     value = Values(report)
     differences = {(d.other, d.task, d.level, d.metric): d for d in report.differences}

@@ -8,21 +8,21 @@ from typing import Literal
 from phylocli.statistics.bootstrap import Estimate
 
 MAX_SCORES = 300_000_000
-"""Maximum number of ranked scores per level: above it, queries are sampled at random (3,000 of 100,000 sequences)."""
+"""Maximum number of ranked scores per level, above which queries are subsampled (3,000 for 100,000 sequences)."""
 
 MIN_QUERIES = 1_000
 
 SEARCH_BLOCK = 16_000_000
-"""Number of scores held at a time when all queries are compared with all targets: 64 MB of float32."""
+"""Number of scores in memory at a time when queries are compared with targets: 64 MB of float32."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """Description of a metric.
 
     Attributes:
         meaning: one or two sentences for the report: definition, range, source.
-        better: `higher`, `lower`, or None where neither is better as such (such estimates are not compared).
+        better: `higher`, `lower`, or None if neither is better; such metrics are not compared.
     """
 
     meaning: str
@@ -31,7 +31,7 @@ class Metric:
 
 @dataclass
 class Measurement:
-    """What one probe found at one level for one embedding.
+    """The results of a probe at one level for one embedding.
 
     Attributes:
         estimates: the estimates, in any order.

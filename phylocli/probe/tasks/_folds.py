@@ -1,4 +1,4 @@
-"""Who is learned from and who is scored: the labels' own split, or cross-validation that can keep groups whole."""
+"""Training and test items: the split of the labels, or cross-validation that can keep groups together."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ IntArray = npt.NDArray[np.int64]
 
 FOLDS = 5
 ONE_FOLD = 25_000
-"""Beyond so many items one fold is learned and scored: 5,000 scored items are enough."""
+"""Number of items above which only one fold is used; it then has at least 5,000 test items."""
 
 
 @dataclass
 class Fold:
-    """Rows to train on, rows to choose settings on (if none, some training rows are held out), and rows to score."""
+    """Training rows, validation rows for model selection (if empty, training rows are held out), and test rows."""
 
     train: IntArray
     valid: IntArray
@@ -27,21 +27,22 @@ class Fold:
 
 
 def has_training_split(data: Dataset) -> bool:
-    """Return whether the labels assign items to training and scoring."""
+    """Return whether the labels have a split with training items and items to score."""
     return data.split is not None and "train" in data.split and data.evaluate is not None
 
 
 def folds(data: Dataset, rows: IntArray, seed: int, codes: IntArray | None = None) -> tuple[list[Fold], str]:
-    """Return the folds over these rows, and how they were made in words.
+    """Return the folds over these rows, and a description of them.
 
-    The split of the labels if there is one. Otherwise five folds (only the first one if there are more than `ONE_FOLD`
-    items), stratified by class if `codes` are given; with `split_by`, no class of that column is in two folds.
+    The split of the labels is used if there is one. Otherwise there are five folds (only the first of them with more than
+    `ONE_FOLD` items), stratified by class if `codes` are given. With `data.split_by`, items of the same class of that column
+    are in the same fold.
 
     Args:
         data: the items.
-        rows: rows that may be used, shape (rows,).
-        seed: of the shuffling.
-        codes: class of each of `rows`, shape (rows,).
+        rows: rows to use, shape (rows,).
+        seed: random seed of the shuffling.
+        codes: class of each row, shape (rows,).
     """
     if has_training_split(data):
         assert data.split is not None
@@ -49,11 +50,11 @@ def folds(data: Dataset, rows: IntArray, seed: int, codes: IntArray | None = Non
         valid = rows[split == "valid"] if data.evaluate == "test" else rows[:0]
         return [
             Fold(rows[split == "train"], valid, rows[split == data.evaluate])
-        ], f"learned on train, scored on {data.evaluate}"
+        ], f"trained on train, scored on {data.evaluate}"
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class with fewer members than folds: known, and no reason to stop
+        warnings.simplefilter("ignore")  # scikit-learn warns of classes with fewer members than folds
         if data.split_by is not None:
             groups = data.groups_of(data.split_by, rows)
             count = min(FOLDS, len(np.unique(groups)))

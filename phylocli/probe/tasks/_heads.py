@@ -1,4 +1,4 @@
-"""Linear heads for many terms, fitted by L-BFGS in PyTorch: matrix products in single precision."""
+"""Logistic regressions for many terms, fitted by L-BFGS in PyTorch in single precision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _tensor(x: npt.NDArray[Any]) -> torch.Tensor:
 
 
 def _minimise(weight: torch.Tensor, bias: torch.Tensor, loss: Callable[[], torch.Tensor], steps: int) -> None:
-    """Minimise a loss of weights (D, C) and biases (C,) in place."""
+    """Minimise a loss over weights, (D, C), and biases, (C,), in place."""
     import torch
 
     with torch.enable_grad():
@@ -39,11 +39,11 @@ def _minimise(weight: torch.Tensor, bias: torch.Tensor, loss: Callable[[], torch
 
 
 class TermRegression:
-    """Logistic regressions, one a term, on the same features, which are standardised here; all fitted at once.
+    """Logistic regressions on standardised features, one per term, fitted simultaneously.
 
     Args:
         x: features, shape (n, D).
-        y: 1 if the item has the term, else 0, shape (n, T).
+        y: 1 if the item has the term, otherwise 0, shape (n, T).
     """
 
     def __init__(self, x: FloatArray, y: FloatArray) -> None:
@@ -55,13 +55,13 @@ class TermRegression:
         self._scale[self._scale == 0] = 1.0
         self._x = (features - self._mean) / self._scale
         self._y = _tensor(y)
-        # The frequencies are the solution for uninformative features.
-        share = self._y.mean(0).clamp(1e-6, 1 - 1e-6)
-        self._bias = torch.logit(share).requires_grad_()
+        # Start from the term frequencies, the solution for uninformative features.
+        frequency = self._y.mean(0).clamp(1e-6, 1 - 1e-6)
+        self._bias = torch.logit(frequency).requires_grad_()
         self._weight = torch.zeros(x.shape[1], y.shape[1], requires_grad=True)
 
     def fit(self, penalty: float, steps: int = 100) -> None:
-        """Minimise the mean cross entropy (summed over terms) plus `penalty`/2 · |weights|², from the last fit on."""
+        """Minimise the mean cross entropy (summed over terms) plus `penalty`/2 · |weights|², starting from the last fit."""
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits
 

@@ -1,4 +1,4 @@
-"""Logistic regression with its penalty chosen on validation items."""
+"""Logistic regression with a penalty chosen on validation items."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
 MANY_CLASSES = 100
-"""Beyond so many classes scikit-learn's solver takes many times as long as matrix products in single precision."""
+"""Number of classes above which `SoftmaxRegression` is used, which is then many times as fast as scikit-learn's solver."""
 
 
 ROUGH = 1e-3
-"""Tolerance of a fit that is only compared with fits of other penalties: a third of the time."""
+"""Tolerance of fits for choosing the penalty; takes a third of the time."""
 
 
 def logistic(x: npt.NDArray[Any], y: IntArray, penalty: float, start: Any = None, tolerance: float = 1e-5) -> Any:
-    """Return a multinomial logistic regression fitted on (n, D) and codes (n,).
+    """Fit a multinomial logistic regression.
 
     Args:
-        x: features, shape (n, D), standardised.
-        y: codes, shape (n,).
-        penalty: scikit-learn's C.
-        start: an earlier result on like features, which a regression of many classes starts from.
-        tolerance: of a regression of many classes, as a fraction of its loss.
+        x: standardised features, shape (n, D).
+        y: class codes, shape (n,).
+        penalty: inverse regularisation strength, scikit-learn's C.
+        start: an earlier result on the same features for a warm start; used with many classes only.
+        tolerance: relative tolerance of the loss; used with many classes only.
     """
     if len(np.unique(y)) > MANY_CLASSES:
         start = start if isinstance(start, SoftmaxRegression) else None
@@ -46,7 +46,11 @@ def logistic(x: npt.NDArray[Any], y: IntArray, penalty: float, start: Any = None
 def fit_logistic(
     x_train: FloatArray, y_train: IntArray, x_valid: FloatArray, y_valid: IntArray, penalties: Sequence[float]
 ) -> Callable[[FloatArray], IntArray]:
-    """Return a function that predicts codes, fitted on scaled training items with the penalty best on validation items."""
+    """Fit a logistic regression on standardised features with the penalty that is best on validation items.
+
+    Returns:
+        A function that predicts codes, (n,), from features, (n, D).
+    """
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(x_train)

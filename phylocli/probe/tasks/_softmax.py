@@ -1,4 +1,4 @@
-"""Multinomial logistic regression for many classes: blocks of matrix products in single precision, preconditioned L-BFGS."""
+"""Multinomial logistic regression for many classes by preconditioned L-BFGS, in blocks and in single precision."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ FloatArray = npt.NDArray[np.float32]
 DoubleArray = npt.NDArray[np.float64]
 
 _BLOCK = 512
-"""Number of items whose scores are held at a time, so that scores of thousands of classes fit in the cache."""
+"""Number of items per block, so that scores for thousands of classes fit in the CPU cache."""
 
 
 class SoftmaxRegression:
-    """Multinomial logistic regression, with scikit-learn's interface as far as probes use it.
+    """Multinomial logistic regression with the part of scikit-learn's interface that probes use.
 
-    L-BFGS works on weights scaled along the principal axes of the features by the initial curvature of a softmax over C
-    classes, eigenvalue/C + penalty: the problem is then well conditioned and needs a tenth of the steps.
+    L-BFGS is preconditioned: weights are scaled along the principal axes of the features by the initial curvature of a
+    softmax over C classes, eigenvalue/C + penalty. This reduces the number of steps by a factor of about ten.
 
     Args:
-        x: features, shape (n, D), standardised.
-        y: codes, shape (n,).
-        penalty: scikit-learn's C: the minimum is that of |weights|²/2 + C · the sum of cross entropies.
-        steps: of L-BFGS at most.
-        tolerance: stop when a step decreases the loss by less than this fraction.
-        start: a regression on the same features, maybe with other classes, whose weights are started from.
+        x: standardised features, shape (n, D).
+        y: class codes, shape (n,).
+        penalty: inverse regularisation strength, scikit-learn's C: the objective is |weights|²/2 + C · sum of cross
+        entropies. steps: maximum number of L-BFGS steps.
+        tolerance: relative decrease of the loss below which the optimisation stops.
+        start: a regression on the same features, possibly with other classes, for a warm start.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SoftmaxRegression:
         self._shift = np.sqrt(classes)  # the curvature of a bias is 1/C
         self._rotated = self._x @ axes.astype(np.float32)
 
-        # The frequencies are the solution for uninformative features.
+        # Start from the class frequencies, the solution for uninformative features.
         bias = np.log(np.bincount(self._y, minlength=classes) / n)
         weight = np.zeros((dimension, classes))
         if start is not None:
@@ -68,12 +68,12 @@ class SoftmaxRegression:
         del self._x, self._y, self._rotated
 
     def _unpack(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-        """Return the weights along the principal axes (D, C) and the biases (C,) from the solver's values."""
+        """Return weights along the principal axes, (D, C), and biases, (C,), from the solver's variables."""
         classes = len(self.classes_)
         return values[:-classes].reshape(-1, classes) * self._scale, values[-classes:] * self._shift
 
     def _loss(self, values: DoubleArray) -> tuple[float, DoubleArray]:
-        """Return the mean cross entropy plus the penalty, and its gradient, block by block."""
+        """Return the mean cross entropy plus the penalty, and its gradient."""
         import torch
 
         weight, bias = self._unpack(values)

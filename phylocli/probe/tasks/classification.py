@@ -28,7 +28,7 @@ TITLE = "Classification"
 METRICS = {
     "accuracy": Metric(
         "Fraction of sequences that a logistic regression on the embeddings classifies correctly. Its penalty is chosen on "
-        "validation items, never on those that are scored. Chance: always the largest class."
+        "validation items, never on test items. Chance: always the largest class."
     ),
     "macro-F1": Metric(
         "F1 (harmonic mean of precision and recall) of each class by the same logistic regression, averaged over classes, "
@@ -39,9 +39,9 @@ METRICS = {
         "the frequency of each class."
     ),
     "information, nats": Metric(
-        "Mutual information of embedding and label that the regression extracts: the entropy of the scored labels (the "
-        "maximum) minus the cross entropy of the regression (a lower bound; Barber & Agakov 2003). Below 0 if it is "
-        "confidently wrong."
+        "Mutual information of embedding and label captured by the regression: the entropy of the test labels (the maximum) "
+        "minus the cross entropy of the regression (a lower bound; Barber & Agakov 2003). Negative if the regression is "
+        "confident but wrong."
     ),
     "calibration error": Metric(
         "Expected calibration error: difference between the confidence and the accuracy of the regression, "
@@ -53,27 +53,27 @@ METRICS = {
     ),
     "5-NN accuracy": Metric(
         "Fraction of sequences classified correctly by their five nearest neighbours in the training part (cosine, votes "
-        "weighted by distance). Nothing is fitted, so this measures the distances themselves."
+        "weighted by distance). Nothing is fitted, so this evaluates the distances themselves."
     ),
 }
 PENALTIES = (0.001, 0.01, 0.1, 1.0)
 MAX_TRAIN = 20_000
 MAX_SCORED = 10_000
-"""Of a fold; an accuracy is then known to a percent."""
+"""Maximum number of test items of a fold; the standard error of an accuracy is then at most 0.005."""
 MAX_CLASSES = 5_000
-"""The columns of a split, if the labels have one."""
+"""Maximum number of classes of a column if the labels have a split."""
 MAX_LEARNED = 1_000
-"""Classes of a cross-validation, the largest ones: each is then learned from some twenty members at least."""
+"""Maximum number of classes in cross-validation, the largest ones; each has then about twenty training members or more."""
 NEIGHBOURS = 5
 DOUBT = 1e-3
-"""Probability that is shared out over all classes before its logarithm is taken."""
+"""Probability mass distributed uniformly over all classes before the logarithm is taken."""
 
 
 def usable_rows(data: Dataset, level: str) -> IntArray:
-    """Return the rows to use: with a split, all with a label; else those of classes that can be learned and scored.
+    """Return the rows to use: all labelled rows with a split, otherwise those of classes that can be cross-validated.
 
-    These are classes with a member for every fold, and, if groups are kept whole, in at least two groups: a class within one
-    group could not be both trained on and scored. If there are more than `MAX_LEARNED` classes, the largest.
+    Such classes have a member for every fold and, if groups are kept together, members in at least two groups, so that they
+    can be in both the training and the test part. At most `MAX_LEARNED` classes, the largest ones, are used.
     """
     codes = data.classes[level]
     if has_training_split(data):
@@ -91,7 +91,7 @@ def usable_rows(data: Dataset, level: str) -> IntArray:
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns of classes that can be learned: two classes at least, and not more than `MAX_CLASSES`."""
+    """Return the columns with at least two and at most `MAX_CLASSES` usable classes."""
     found = []
     for column in data.classes:
         if column == data.split_by:
@@ -106,7 +106,9 @@ def levels(data: Dataset) -> list[str]:
             seen = seen[split == "train"]
         classes = len(np.unique(seen))
         if classes > MAX_CLASSES:
-            logger.warning(f"{column} has {counted(classes, 'class')}; a linear probe is fitted up to {MAX_CLASSES:,}")
+            logger.warning(
+                f"skipping {column}: a linear probe has at most {MAX_CLASSES:,} classes, {column} has {classes:,}"
+            )
         elif classes >= 2:
             found.append(column)
     return found
@@ -123,16 +125,22 @@ def macro_f1(truth: IntArray, predicted: IntArray) -> float:
 
 
 def calibration_error(confidence: FloatArray, right: npt.NDArray[np.bool_], bins: int = 15) -> float:
-    """Return the expected calibration error over equally wide bins of the confidence, shape (n,) each."""
+    """Return the expected calibration error with bins of equal width.
+
+    Args:
+        confidence: probability of the predicted class, shape (n,).
+        right: whether the prediction is correct, shape (n,).
+        bins: number of bins.
+    """
     place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     gaps = np.bincount(place, confidence - right, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))
 
 
 def entropy(codes: IntArray) -> float:
-    """Return the entropy in nats of the frequencies of codes, shape (n,)."""
-    share = np.unique(codes, return_counts=True)[1] / len(codes)
-    return float(-(share * np.log(share)).sum())
+    """Return the entropy of the frequencies of codes, (n,), in nats."""
+    frequency = np.unique(codes, return_counts=True)[1] / len(codes)
+    return float(-(frequency * np.log(frequency)).sum())
 
 
 def _decisions(model: Any, x: npt.NDArray[np.float32]) -> FloatArray:
@@ -142,7 +150,7 @@ def _decisions(model: Any, x: npt.NDArray[np.float32]) -> FloatArray:
 
 
 def _known_probabilities(model: Any, x: npt.NDArray[np.float32], size: int | None = None) -> FloatArray:
-    """Return the probability of each code, 0 for those unknown to the model, shape (n, size)."""
+    """Return the probability of each code, 0 for codes unknown to the model, shape (n, size)."""
     chances = _decisions(model, x)
     values = np.exp(chances - chances.max(axis=1, keepdims=True))
     found = np.zeros((len(x), size if size is not None else int(model.classes_.max()) + 1))
@@ -151,9 +159,9 @@ def _known_probabilities(model: Any, x: npt.NDArray[np.float32], size: int | Non
 
 
 def _own_log(probability: FloatArray, truth: IntArray) -> FloatArray:
-    """Return the logarithm of the probability of each item's own class, shape (n,).
+    """Return the log probability of each item's class, shape (n,).
 
-    Never certain that a class is impossible: those that the training part lacks would cost infinitely many nats.
+    Probabilities are smoothed by `DOUBT`, because a class that is missing from the training part would have −inf.
     """
     known = truth < probability.shape[1]
     own = np.where(known, probability[np.arange(len(truth)), np.where(known, truth, 0)], 0.0)
@@ -161,7 +169,7 @@ def _own_log(probability: FloatArray, truth: IntArray) -> FloatArray:
 
 
 def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int) -> tuple[object, npt.NDArray[np.float32]]:
-    """Return the model, fitted with the penalty that is best on validation items, and the scaled test rows."""
+    """Return the model with the penalty that is best on validation items, and the standardised test features."""
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 
@@ -170,9 +178,9 @@ def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int
         inner = train
     else:
         counts = np.bincount(codes[train])
-        tame = train[counts[codes[train]] >= 2]
-        share = max(0.15, min(0.5, len(np.unique(codes[tame])) / max(1, len(tame))))
-        _, valid = train_test_split(tame, test_size=share, random_state=seed, stratify=codes[tame])
+        splittable = train[counts[codes[train]] >= 2]  # stratification needs two members per class
+        fraction = max(0.15, min(0.5, len(np.unique(codes[splittable])) / max(1, len(splittable))))
+        _, valid = train_test_split(splittable, test_size=fraction, random_state=seed, stratify=codes[splittable])
         inner = np.setdiff1d(train, valid)
     scaler = StandardScaler().fit(x[inner])
     learned, held = scaler.transform(x[inner]), scaler.transform(x[valid])
@@ -187,14 +195,14 @@ def _logistic(x: npt.NDArray[np.float32], codes: IntArray, fold: Fold, seed: int
     if not len(fold.valid):
         scaler = StandardScaler().fit(x[train])
         learned = scaler.transform(x[train])
-    elif len(models[best].classes_) <= MANY_CLASSES:  # it has learned from all there is to learn from, to the end
+    elif len(models[best].classes_) <= MANY_CLASSES:  # already fitted to all training items, to full tolerance
         return models[best], scaler.transform(x[fold.test])
     model = logistic(learned, codes[train], PENALTIES[best], models[best])
     return model, scaler.transform(x[fold.test])
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Fit on each fold's training rows and score its test rows; every item is scored once."""
+    """Fit on the training rows of each fold and score its test rows; every item is scored once."""
     from sklearn.neighbors import KNeighborsClassifier
 
     rows = usable_rows(data, level)
@@ -217,7 +225,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
         own = np.searchsorted(classes, truth).clip(max=len(classes) - 1)
         known = classes[own] == truth
         score = np.take_along_axis(chances, own[:, None], axis=1)
-        # A class that the training part does not have is never found.
+        # Classes that are missing from the training part are never predicted.
         ranks.append(np.where(known, (chances > score).sum(axis=1), len(classes)))
         predicted.append(classes[chances.argmax(axis=1)])
         probabilities.append(_known_probabilities(model, test, len(used)))
@@ -252,7 +260,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             statistic=ranked.average_precision,
             rows=test_rows,
             chance=float(is_class.mean(axis=0)[is_class.any(axis=0)].mean()),
-            interval="normal",  # repeated items flatter the precision of small classes
+            interval="normal",  # resampled duplicates bias the precision of small classes upwards
             bounds=(0.0, 1.0),
             replicates=50,
         ),
@@ -263,7 +271,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             statistic=lambda index: entropy(truth[index]) + float(own_log[index].mean()),
             rows=test_rows,
             chance=0.0,
-            interval="normal",  # repeated items have less entropy
+            interval="normal",  # resampling with replacement reduces the entropy
             replicates=500,
         ),
         Estimate(
@@ -280,5 +288,5 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     if count > 10:
         estimates.append(mean_estimate("top-5 accuracy", rank < 5, test_rows))
     largest = "the largest " if count == MAX_LEARNED < len(data.class_names[level]) else ""
-    said = f"{largest}{counted(count, 'class')}; the entropy of the scored labels is {entropy(truth):.2f} nats; {said}"
+    said = f"{largest}{counted(count, 'class')}; the entropy of the test labels is {entropy(truth):.2f} nats; {said}"
     return Measurement(estimates, note=f"{counted(len(truth), 'sequence')} of {said}")

@@ -1,4 +1,4 @@
-"""Clusters of the embeddings (k-means) against the known classes."""
+"""Agreement of k-means clusters of the embeddings with known classes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MAX_CLASSES = 300
 
 
 def _chosen(data: Dataset, level: str) -> IntArray:
-    """Return the rows of classes with at least `MIN_MEMBERS` members (of the `MAX_CLASSES` largest)."""
+    """Return the rows of the `MAX_CLASSES` largest classes that have at least `MIN_MEMBERS` members."""
     rows = data.evaluated_rows()
     codes = data.classes[level][rows]
     counts = np.bincount(codes[codes >= 0], minlength=1)
@@ -49,13 +49,13 @@ def _chosen(data: Dataset, level: str) -> IntArray:
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns with at least two classes of three members; those of the hierarchy, if there is one."""
+    """Return the columns (of the hierarchy, if there is one) with at least two classes of three members."""
     known = [c for c in HIERARCHY if c in data.classes] or list(data.classes)
     return [c for c in known if len(np.unique(data.classes[c][_chosen(data, c)])) >= 2]
 
 
 def _contingency(a: IntArray, b: IntArray) -> tuple[npt.NDArray[np.float64], ...]:
-    """Return the non-empty cells of the table of two labellings, and its two margins."""
+    """Return the non-empty cells of the contingency table of two labellings, and its margins."""
     width = int(b.max()) + 1
     cells = np.bincount(a * width + b)
     return cells[cells > 0].astype(np.float64), np.bincount(a).astype(np.float64), np.bincount(b).astype(np.float64)
@@ -65,8 +65,8 @@ def v_measure(classes: IntArray, clusters: IntArray) -> float:
     """Return the V-measure of two labellings by codes from 0; faster than scikit-learn's for thousands of resamples."""
 
     def entropy(counts: npt.NDArray[np.float64]) -> float:
-        share = counts[counts > 0] / counts.sum()
-        return float(-(share * np.log(share)).sum())
+        frequency = counts[counts > 0] / counts.sum()
+        return float(-(frequency * np.log(frequency)).sum())
 
     cells, by_class, by_cluster = _contingency(classes, clusters)
     h_class, h_cluster, joint = entropy(by_class), entropy(by_cluster), entropy(cells)
@@ -102,7 +102,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     classes = classes.astype(np.int64)
     k = len(names)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than classes: the estimates show it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # raised if there are fewer distinct points than classes
         clusters = KMeans(k, n_init=1 if k > 50 else 4, random_state=seed).fit_predict(x).astype(np.int64)
     shuffled = np.random.default_rng(seed).permutation(clusters)
     silhouettes = silhouette_samples(x, classes, metric="cosine")

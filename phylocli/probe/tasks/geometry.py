@@ -1,4 +1,4 @@
-"""How the embeddings fill their space: alignment, uniformity, effective rank, intrinsic dimension, anisotropy, hubness."""
+"""Geometry of the embedding space: alignment, uniformity, effective rank, intrinsic dimension, anisotropy, hubness."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TITLE = "Geometry"
 METRICS = {
     "alignment": Metric(
         "Mean squared distance between homologs on the unit sphere: 0 if homologs coincide, 2 if they are "
-        "orthogonal. Lower is closer, but it is also 0 for a collapsed embedding: read it with uniformity "
+        "orthogonal. It is also 0 for a collapsed embedding, so compare it together with uniformity "
         "(Wang & Isola 2020, arXiv:2005.10242).",
         None,
     ),
@@ -52,19 +52,19 @@ METRICS = {
 MAX_ITEMS = 2_000
 NEIGHBOURS = 10
 SAME = 1e-12
-"""Squared distance on the unit sphere below which two vectors of single precision are copies."""
+"""Squared distance on the unit sphere below which two single-precision vectors are considered equal."""
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the finest level of the hierarchy, else the first column of classes, else none."""
+    """Return the finest level of the hierarchy, or the first column of classes if there is no hierarchy."""
     known = [c for c in HIERARCHY if c in data.classes] or list(data.classes)
     return known[:1]
 
 
 def log_ratios(squared: FloatArray) -> FloatArray:
-    """Return log(r₂/r₁) of the distances to each item's two nearest neighbours, shape (items,).
+    """Return log(r₂/r₁) for the distances r₁ and r₂ of each item to its two nearest neighbours, shape (items,).
 
-    Items that have a copy are left out, since their r₁ is 0.
+    Items with an identical copy, for which r₁ is 0, are excluded.
 
     Args:
         squared: squared distances, shape (n, n), n ≥ 3, infinite on the diagonal.
@@ -75,17 +75,21 @@ def log_ratios(squared: FloatArray) -> FloatArray:
 
 
 def two_nn(ratios: FloatArray) -> float:
-    """Return the intrinsic dimension (m − 1)/Σ log(r₂/r₁) of m items, NaN if undefined.
+    """Return the intrinsic dimension (m − 1)/Σ log(r₂/r₁) of m items; NaN if undefined.
 
-    It is the maximum of TwoNN's likelihood, less its bias.
+    This is the bias-corrected maximum-likelihood estimate of TwoNN.
     """
     total = float(ratios.sum())
     return (len(ratios) - 1) / total if len(ratios) > 1 and total > 0 else float("nan")
 
 
 def neighbour_counts(squared: FloatArray, k: int) -> FloatArray:
-    """Return the number of items that have each item among their k nearest neighbours, shape (n,); `squared` as in
-    `log_ratios`."""
+    """Return how often each item is among the k nearest neighbours of other items, shape (n,).
+
+    Args:
+        squared: see `log_ratios`.
+        k: number of neighbours.
+    """
     k = min(k, len(squared) - 1)
     near = np.argpartition(squared, k - 1, axis=1)[:, :k]
     return np.bincount(near.ravel(), minlength=len(squared)).astype(np.float64)
@@ -99,7 +103,7 @@ def skewness(values: FloatArray) -> float:
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Measure the geometry of at most `MAX_ITEMS` randomly sampled items."""
+    """Compute the metrics for at most `MAX_ITEMS` randomly sampled items."""
     rows = subsample(data.evaluated_rows(), MAX_ITEMS, seed)
     raw = embedding.vectors[rows].astype(np.float64)
     x = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
@@ -115,7 +119,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     aligned = (squared * same).sum(axis=1)[paired] / partners[paired]
 
     def over_pairs(table: FloatArray, index: npt.NDArray[np.int64]) -> float:
-        # Pairs of an item with its own copy in the resample are excluded: they are not pairs of two sequences.
+        # Exclude pairs of an item with its duplicates in the resample, which are not pairs of different sequences.
         weight = np.bincount(index, minlength=n).astype(np.float64)
         squares = weight * weight
         pairs = weight.sum() ** 2 - squares.sum()

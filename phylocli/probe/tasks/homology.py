@@ -1,4 +1,4 @@
-"""Separate homologous from unrelated pairs by one threshold on the similarity of all pairs."""
+"""Separation of homologous from unrelated pairs by a common similarity threshold."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def _bin_name(low: float, high: float) -> str:
 METRICS = {
     "AUROC": Metric(
         "Probability that a pair of homologs is more similar than an unrelated pair: 1 is perfect, 0.5 is random. Unlike "
-        "in retrieval, similarities of different queries must be on one scale. The bootstrap resamples queries."
+        "in retrieval, similarities of different queries are compared. The bootstrap resamples queries."
     ),
     "precision at half recall": Metric(
-        "Fraction of homologs among pairs above the similarity that half of the homologs reach, with as many "
-        "unrelated pairs as homologous ones."
+        "Fraction of homologs among the pairs above the median similarity of homologs, with equal numbers of homologous and "
+        "unrelated pairs."
     ),
     **{
         _bin_name(*edges): Metric(
-            "The AUROC of homologs with an identity in this range (global alignment, BLOSUM62, over the shorter sequence) "
-            "against all unrelated pairs."
+            "AUROC of homologs with a sequence identity in this range (global alignment, BLOSUM62, relative to the shorter "
+            "sequence) against all unrelated pairs."
         )
         for edges in IDENTITY_BINS
     },
@@ -57,13 +57,12 @@ REPLICATES = 500
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the levels of retrieval at which some item has a homolog, and some an unrelated item."""
+    """Return the levels of retrieval that have homologous and unrelated pairs."""
     return [c for c in retrieval.levels(data) if len(_pairs(data, c, 0)[0])]
 
 
 def _pairs(data: Dataset, level: str, seed: int) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
-    """Return the rows of queries and partners, and which pairs are homologs; as many homologs as unrelated ones per
-    query."""
+    """Return rows of queries, rows of partners, and whether they are homologs; both kinds equally often for each query."""
     rows = retrieval.judged_rows(data, level)
     queries = subsample(retrieval.queries(data, level), MAX_QUERIES, seed)
     here, finer, coarse = retrieval.judged_levels(data, level, rows)
@@ -86,7 +85,7 @@ def _pairs(data: Dataset, level: str, seed: int) -> tuple[IntArray, IntArray, np
 
 
 def _scores(data: Dataset, embedding: Embedding, first: IntArray, second: IntArray) -> FloatArray:
-    """Return the similarity of each pair, in blocks of queries."""
+    """Return the similarity of each pair, computed in blocks of queries."""
     rows = data.evaluated_rows()
     similarity = embedding.similarity(rows)
     queries, owner = np.unique(first, return_inverse=True)
@@ -101,7 +100,7 @@ def _scores(data: Dataset, embedding: Embedding, first: IntArray, second: IntArr
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Score the same pairs for every embedding."""
+    """Compute the metrics on pairs that depend on data and seed only, not on the embedding."""
     first, second, truth = _pairs(data, level, seed)
     scores = _scores(data, embedding, first, second)
     queries, owner = np.unique(first, return_inverse=True)

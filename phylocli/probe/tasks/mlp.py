@@ -1,4 +1,4 @@
-"""Classification by a small multilayer perceptron, for information that is not linearly separable. On request."""
+"""Classification by a multilayer perceptron, for classes that are not linearly separable; on request only."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ IntArray = npt.NDArray[np.int64]
 
 ON_REQUEST = True
 ORDER = 40
-TITLE = "Classification by a perceptron"
+TITLE = "Classification (MLP)"
 METRICS = {
     "accuracy": Metric(
-        "Fraction of sequences that a perceptron with one hidden layer of 256 units on the embeddings classifies correctly; "
-        "training stops when accuracy on a tenth of the training part no longer rises (loss, where classes are small). "
-        "Chance: always the largest class."
+        "Fraction of sequences that a multilayer perceptron with one hidden layer of 256 units classifies correctly. "
+        "Training stops when accuracy on a held-out tenth of the training part no longer increases (with small classes: "
+        "when the training loss no longer decreases). Chance: always the largest class."
     ),
-    "macro-F1": Metric("F1 of each class by the same perceptron, averaged over classes."),
+    "macro-F1": Metric("F1 of each class by the same multilayer perceptron, averaged over classes."),
 }
 HIDDEN = 256
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns that the linear probe takes."""
+    """Return the levels of the linear probe."""
     return classification.levels(data)
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Fit on each fold's training rows and score its test rows; the same rows as the linear probe's."""
+    """Fit on the training rows of each fold and score its test rows, which are those of the linear probe."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import StandardScaler
@@ -50,7 +50,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
     for fold in parts:
         train = subsample(np.concatenate([fold.train, fold.valid]), classification.MAX_TRAIN, seed)
         scaler = StandardScaler().fit(embedding.vectors[train])
-        # Early stopping holds out a tenth, stratified by class, so each class needs two members and one in each part.
+        # Early stopping holds out a stratified tenth, which requires two members per class and one of each held out.
         sizes = np.bincount(codes[train])
         few = sizes[sizes > 0].min() < 2 or len(train) // 10 < np.count_nonzero(sizes)
         model = MLPClassifier((HIDDEN,), alpha=1e-3, early_stopping=not few, max_iter=100, random_state=seed)

@@ -1,4 +1,4 @@
-"""Predict all of a protein's terms (GO, EC, Pfam) from its embedding: logistic regressions, and neighbours' terms."""
+"""Multilabel classification: prediction of terms (GO, EC, Pfam) by logistic regression and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 
 ORDER = 50
-TITLE = "Several labels"
+TITLE = "Multilabel classification"
 METRICS = {
     "Fmax": Metric(
-        "Protein-centric F1 at the threshold that is best for it: precision averaged over proteins with a prediction, "
-        "recall over all, as in CAFA (Radivojac et al. 2013, doi:10.1038/nmeth.2340). Terms that the training part "
-        "lacks count as missed. Chance: every protein gets the terms' frequencies."
+        "Maximum over thresholds of the protein-centric F1: precision is averaged over proteins with a prediction, recall "
+        "over all, as in CAFA (Radivojac et al. 2013, doi:10.1038/nmeth.2340). Terms that are missing from the training "
+        "part count as false negatives. Chance: term frequencies as predictions for every protein."
     ),
     "5-NN Fmax": Metric(
-        "Fmax of a transfer of the terms of the five nearest neighbours in the training part, weighted by cosine "
-        "(annotation transfer; Littmann et al. 2021, doi:10.1038/s41598-020-80786-0). Nothing is fitted."
+        "Fmax of annotation transfer from the five nearest neighbours in the training part, weighted by cosine "
+        "(Littmann et al. 2021, doi:10.1038/s41598-020-80786-0). Nothing is fitted."
     ),
     "micro AUPRC": Metric(
-        "Average precision over all pairs of protein and term, so that frequent terms count most. Chance: the terms' "
-        "frequencies as predictions."
+        "Average precision over all pairs of protein and term, dominated by frequent terms. Chance: term frequencies as "
+        "predictions."
     ),
     "macro AUPRC": Metric(
-        "Average precision of each term over the proteins, averaged over terms that have a scored protein, so that rare "
-        "terms count as much as frequent ones. Chance: each term's frequency."
+        "Average precision of each term over the proteins, averaged over terms of the test proteins, so that rare terms "
+        "count as much as frequent ones. Chance: frequency of each term."
     ),
 }
 PENALTIES = (3e-2, 3e-3, 3e-4, 3e-5)
-"""Of the squared weights, against the mean over proteins of the sum over terms of the cross entropy."""
+"""Penalties of the squared weights, relative to the cross entropy summed over terms and averaged over proteins."""
 THRESHOLDS = np.linspace(0.01, 1.0, 100)
 MAX_TRAIN = 20_000
 MAX_TERMS = 2_000
@@ -58,7 +58,7 @@ def _rows(data: Dataset, level: str) -> IntArray:
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns of terms with enough proteins to learn from and to score."""
+    """Return the columns of terms with enough proteins for training and test."""
     found = []
     for column in data.terms:
         rows = _rows(data, column)
@@ -69,18 +69,18 @@ def levels(data: Dataset) -> list[str]:
 
 
 def fmax(counts: FloatArray, hits: FloatArray, sizes: FloatArray) -> float:
-    """Return CAFA's Fmax from the terms predicted and rightly predicted at each threshold.
+    """Return CAFA's Fmax.
 
     Args:
-        counts: terms predicted, shape (n, thresholds).
-        hits: of these, terms that the protein has, shape (n, thresholds).
-        sizes: terms that the protein has, shape (n,), each at least 1.
+        counts: number of predicted terms at each threshold, shape (n, thresholds).
+        hits: number of correctly predicted terms at each threshold, shape (n, thresholds).
+        sizes: number of true terms of each protein, shape (n,), at least 1.
     """
-    return _fmax(*_shares(counts, hits, sizes), np.ones(len(sizes)))
+    return _fmax(*_precision_recall(counts, hits, sizes), np.ones(len(sizes)))
 
 
-def _shares(counts: FloatArray, hits: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return whether anything is predicted, the precision and the recall of each protein at each threshold."""
+def _precision_recall(counts: FloatArray, hits: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return coverage (1 if any term is predicted), precision and recall of each protein at each threshold."""
     return (counts > 0).astype(np.float64), hits / np.maximum(counts, 1), hits / sizes[:, None]
 
 
@@ -93,7 +93,7 @@ def _fmax(some: FloatArray, precision: FloatArray, recall: FloatArray, weights: 
 
 def _at_thresholds(scores: Float32Array, truth: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
     """Return the number of predicted and of correctly predicted terms at each threshold, shape (n, thresholds)."""
-    # A term is predicted at all thresholds up to its score: one histogram per protein, cumulated from above.
+    # A term is predicted at all thresholds up to its score, so counts are reverse cumulative histograms.
     step = np.searchsorted(THRESHOLDS, scores.astype(np.float64) + 1e-9, side="right")
     size = len(THRESHOLDS) + 1
     flat = step + np.arange(len(step))[:, None] * size
@@ -105,17 +105,17 @@ def _at_thresholds(scores: Float32Array, truth: npt.NDArray[np.bool_]) -> tuple[
 
 def _fmax_figure(metric: str, scores: Float32Array, truth: npt.NDArray[np.bool_], rows: IntArray, chance: float) -> Estimate:
     counts, hits = _at_thresholds(scores, truth)
-    shares = _shares(counts, hits, truth.sum(axis=1).astype(np.float64))
+    curves = _precision_recall(counts, hits, truth.sum(axis=1).astype(np.float64))
 
     def again(index: IntArray) -> float:
-        return _fmax(*shares, np.bincount(index, minlength=len(rows)).astype(np.float64))
+        return _fmax(*curves, np.bincount(index, minlength=len(rows)).astype(np.float64))
 
-    value = _fmax(*shares, np.ones(len(rows)))
+    value = _fmax(*curves, np.ones(len(rows)))
     return Estimate(metric, value, len(rows), statistic=again, rows=rows, chance=chance, replicates=5 * REPLICATES)
 
 
 def _neighbours(unit: Float32Array, fold: Fold, member: Any) -> Float32Array:
-    """Return each scored protein's terms as the mean over its nearest neighbours, weighted by their cosine."""
+    """Return the terms of each test protein as the cosine-weighted mean over its nearest neighbours."""
     count = min(NEIGHBOURS, len(fold.train))
     similarity = unit[fold.test] @ unit[fold.train].T
     near = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
@@ -131,10 +131,10 @@ def _neighbours(unit: Float32Array, fold: Fold, member: Any) -> Float32Array:
 def _predicted(
     x: Float32Array, unit: Float32Array, terms: Terms, fold: Fold, seed: int
 ) -> tuple[Float32Array, Float32Array, Float32Array]:
-    """Return the predictions of regression, neighbours and term frequencies for scored proteins, (test, terms) each."""
+    """Return predictions for test proteins by regression, neighbours and term frequencies, (test, terms) each."""
     member = terms.member.astype(np.float32)
     frequency = np.asarray(member[fold.train].mean(axis=0)).ravel()
-    # Less frequent terms, and terms that no training item has, are never predicted.
+    # Only the most frequent terms are predicted; terms that are missing from the training part never are.
     learned = np.sort(np.argsort(-frequency, kind="stable")[: min(MAX_TERMS, int((frequency > 0).sum()))])
     inner, valid = fold.train, fold.valid
     if not len(valid):
@@ -145,7 +145,7 @@ def _predicted(
     sizes = terms.member[valid].sum(axis=1).A1.astype(np.float64)
     held = target[valid].toarray().astype(bool)
     scores = []
-    for penalty in PENALTIES:  # from strong to weak, each from the weights of the one before
+    for penalty in PENALTIES:  # from strong to weak, with warm starts
         model.fit(penalty)
         counts, hits = _at_thresholds(model.predict(x[valid]), held)
         scores.append(fmax(counts, hits, sizes))
@@ -158,7 +158,7 @@ def _predicted(
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Fit on each fold's training proteins and score its test proteins; every protein is scored once."""
+    """Fit on the training proteins of each fold and score its test proteins; every protein is scored once."""
     terms = data.terms[level]
     parts, said = folds(data, _rows(data, level), seed)
     unit = embedding.unit_rows()
@@ -196,7 +196,7 @@ def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measu
             statistic=macro.average_precision,
             rows=rows,
             chance=float(truth.mean(axis=0)[truth.any(axis=0)].mean()),
-            interval="normal",  # repeated proteins flatter the precision of rare terms
+            interval="normal",  # resampled duplicates bias the precision of rare terms upwards
             bounds=(0.0, 1.0),
             replicates=REPLICATES // 4,
         ),

@@ -1,4 +1,4 @@
-"""Zero-shot ranking of a protein's variants by the distance of their embeddings from the wild type."""
+"""Zero-shot ranking of protein variants by the distance of their embeddings from the wild type."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ TITLE = "Mutation effects, zero-shot"
 METRICS = {
     "zero-shot Spearman": Metric(
         "Rank correlation of a measured quantity of variants (fitness, fluorescence, stability) with the negative Euclidean "
-        "distance of their embeddings from the wild type's, averaged over wild types: 1 is perfect, 0 is random. "
-        "Nothing is fitted to the measurements. The interval is over variants."
+        "distance of their embeddings from that of the wild type, averaged over wild types: 1 is perfect, 0 is random. "
+        "Nothing is fitted. The bootstrap resamples variants."
     ),
     "family-centroid Spearman": Metric(
-        "The same with the distance from the mean embedding of the wild type's homologs: items of its family in the labels "
-        "(all items if there are no families) that are not variants."
+        "The same with the distance from the mean embedding of homologs of the wild type: the items of its family (all "
+        "items if there are no families) that are not variants."
     ),
     "by number of mutations": Metric(
-        "The same with the negative number of mutations, a baseline that needs no embedding.", None
+        "The same with the negative number of mutations, as a baseline that needs no embedding.", None
     ),
 }
 MIN_VARIANTS = 20
@@ -35,14 +35,14 @@ MIN_HOMOLOGS = 5
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns of quantities with values for enough variants."""
+    """Return the columns of quantities that are known for enough variants."""
     if data.wild_type is None:
         return []
     return [column for column in data.values if len(_groups(data, column))]
 
 
 def _groups(data: Dataset, level: str) -> list[IntArray]:
-    """Return the rows of the variants of each wild type that have enough of them."""
+    """Return the rows of the variants of each wild type with at least `MIN_VARIANTS` variants."""
     assert data.wild_type is not None
     rows = data.evaluated_rows()
     rows = rows[(data.wild_type[rows] >= 0) & np.isfinite(data.values[level][rows])]
@@ -58,7 +58,7 @@ def _spearman(a: FloatArray, b: FloatArray) -> float:
 
 
 def _figure(metric: str, nearness: list[FloatArray], values: list[FloatArray], groups: list[IntArray]) -> Estimate:
-    """Return the correlation averaged over wild types; resampling draws variants and keeps each with its wild type."""
+    """Return the correlation averaged over wild types; the bootstrap resamples variants over all wild types."""
     near, value, rows = np.concatenate(nearness), np.concatenate(values), np.concatenate(groups)
     owner = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
 
@@ -72,7 +72,7 @@ def _figure(metric: str, nearness: list[FloatArray], values: list[FloatArray], g
 
 
 def _centroid(data: Dataset, embedding: Embedding, parent: int) -> FloatArray | None:
-    """Return the mean embedding of a wild type's homologs that are not variants, None if there are too few."""
+    """Return the mean embedding of the homologs of a wild type that are not variants; None if there are too few."""
     assert data.wild_type is not None
     family = data.classes.get("family", np.zeros(len(data), dtype=np.int64))  # a single family if there is no such column
     if family[parent] < 0:
@@ -86,7 +86,7 @@ def _centroid(data: Dataset, embedding: Embedding, parent: int) -> FloatArray | 
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Correlate, wild type by wild type."""
+    """Compute the rank correlations of each wild type."""
     assert data.wild_type is not None
     groups = _groups(data, level)
     values = [data.values[level][g] for g in groups]

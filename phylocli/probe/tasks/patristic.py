@@ -1,4 +1,4 @@
-"""Compare, within families, the distances between embeddings with the distances along the family's tree."""
+"""Correlation of embedding distances with patristic distances within families."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from phylocli.statistics.sampling import subsample
 logger = logging.getLogger(__name__)
 
 ORDER = 90
-TITLE = "Evolution within families"
+TITLE = "Patristic distances"
 METRICS = {
     "patristic correlation": Metric(
-        "Spearman's rank correlation, within each family, of the cosine distance of two members with their patristic "
-        "distance (the path along the family's tree, expected substitutions per site), averaged over families; 1 is the "
-        "same order, 0 none. The interval is over families."
+        "Spearman's rank correlation of the cosine distances of members of a family with their patristic distances (path "
+        "lengths in the family's tree, in expected substitutions per site), averaged over families: 1 is the same order, "
+        "0 is random. The bootstrap resamples families."
     ),
 }
 MIN_MEMBERS = 5
@@ -46,7 +46,7 @@ def _names(data: Dataset) -> list[str]:
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Correlate distances family by family; families of more than `MAX_MEMBERS` members are sampled."""
+    """Compute the correlation in each family, with at most `MAX_MEMBERS` randomly sampled members."""
     from scipy.stats import spearmanr
 
     place = {data.ids[row]: int(row) for row in data.evaluated_rows()}

@@ -1,4 +1,4 @@
-"""Ridge regression of a quantity on the embeddings, and the mean of its nearest neighbours' values."""
+"""Ridge regression and nearest-neighbour regression of a quantity on the embeddings."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ METRICS = {
     "R²": Metric("Fraction of the variance explained by the prediction: 1 is perfect, 0 is no better than the mean."),
     "RMSE": Metric("Root of the mean squared error, in the unit of the label.", "lower"),
     "k-NN Spearman": Metric(
-        "Rank correlation with the mean of the nearest neighbours in the training part as prediction (cosine, weighted "
-        "by similarity; 1, 5 or 20 neighbours, chosen on validation items). Nothing is fitted, so this measures the "
-        "distances themselves."
+        "Rank correlation with predictions by the weighted mean of the nearest neighbours in the training part (cosine; 1, "
+        "5 or 20 neighbours, chosen on validation items). Nothing is fitted, so this evaluates the distances themselves."
     ),
 }
 PENALTIES = np.logspace(-2, 5, 15)
 NEIGHBOURS = (1, 5, 20)
 MAX_TRAIN = 50_000
 MAX_HELD = 2_000
-"""Validation items on which the number of neighbours is chosen."""
+"""Maximum number of validation items for choosing the number of neighbours."""
 
 
 def _rows(data: Dataset, level: str) -> IntArray:
@@ -41,7 +40,7 @@ def _rows(data: Dataset, level: str) -> IntArray:
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns of quantities with enough items to learn from and to score."""
+    """Return the columns of quantities with enough items for training and test."""
     found = []
     for column in data.values:
         rows = _rows(data, column)
@@ -54,16 +53,19 @@ def levels(data: Dataset) -> list[str]:
 def neighbour_means(
     unit: npt.NDArray[np.float32], values: FloatArray, train: IntArray, wanted: IntArray, counts: tuple[int, ...]
 ) -> FloatArray:
-    """Return the mean of the values of each row's nearest training rows, for each number of them, shape (counts, rows).
+    """Return the weighted mean of the values of each row's nearest training rows, for each number of neighbours.
 
-    Neighbours weigh (1 + cosine)/2. Where fewer rows are there to learn from, all of them are the neighbours.
+    The weight of a neighbour is (1 + cosine)/2. If there are fewer training rows than neighbours, all of them are used.
 
     Args:
-        unit: vectors of length 1, shape (n, D).
-        values: shape (n,).
-        train: rows whose values are known.
+        unit: unit vectors, shape (n, D).
+        values: value of each row, shape (n,).
+        train: training rows.
         wanted: rows to predict.
         counts: numbers of neighbours, ascending.
+
+    Returns:
+        Predictions, shape (counts, wanted).
     """
     found = np.zeros((len(counts), len(wanted)))
     most = min(counts[-1], len(train))
@@ -73,7 +75,7 @@ def neighbour_means(
         cosine = unit[wanted[start : start + step]] @ columns
         near = np.argpartition(-cosine, most - 1, axis=1)[:, :most]
         score = np.take_along_axis(cosine, near, axis=1)
-        order = np.lexsort((near, -score))  # ties by position, so the result does not depend on the partition
+        order = np.lexsort((near, -score))  # break ties by position, because argpartition orders them arbitrarily
         near = np.take_along_axis(near, order, axis=1)
         weight = np.maximum((1 + np.take_along_axis(score, order, axis=1)) / 2, 1e-6).astype(np.float64)
         for place, count in enumerate(counts):
@@ -83,7 +85,7 @@ def neighbour_means(
 
 
 def _spearman(a: FloatArray, b: FloatArray) -> float:
-    """Return the rank correlation; 0 where either is constant."""
+    """Return the rank correlation; 0 if one of the arrays is constant."""
     from scipy.stats import rankdata
 
     x, y = rankdata(a), rankdata(b)
@@ -91,7 +93,7 @@ def _spearman(a: FloatArray, b: FloatArray) -> float:
 
 
 def _neighbours(embedding: Embedding, values: FloatArray, fold: Fold, seed: int) -> FloatArray:
-    """Return the predictions of the fold's test rows, with the number of neighbours that is best on validation rows."""
+    """Return predictions for the test rows of a fold with the number of neighbours that is best on validation rows."""
     unit = embedding.unit_rows()
     if len(fold.valid):
         inner, held = fold.train, fold.valid
@@ -107,7 +109,7 @@ def _neighbours(embedding: Embedding, values: FloatArray, fold: Fold, seed: int)
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Fit on each fold's training rows (penalty by leave-one-out within them) and score its test rows."""
+    """Fit on the training rows of each fold (penalty by leave-one-out within them) and score its test rows."""
     from sklearn.linear_model import RidgeCV
     from sklearn.preprocessing import StandardScaler
 

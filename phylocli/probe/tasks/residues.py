@@ -1,4 +1,4 @@
-"""Predict a label of every residue, such as its secondary structure, by logistic regression on the residue's embedding."""
+"""Prediction of residue labels, such as secondary structure, by logistic regression on residue embeddings."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ FloatArray = npt.NDArray[np.float32]
 
 NEEDS_RESIDUES = True
 ORDER = 70
-TITLE = "Residues"
+TITLE = "Residue labels"
 METRICS = {
     "residue accuracy": Metric(
-        "Fraction of residues whose label is predicted correctly, over all scored sequences (Q3 for three states "
-        "of secondary structure, Q8 for eight). The bootstrap resamples whole sequences. Chance: the most frequent label."
+        "Fraction of residues whose label is predicted correctly, over all test sequences (Q3 for three states of secondary "
+        "structure, Q8 for eight). The bootstrap resamples sequences. Chance: the most frequent label."
     ),
-    "residue macro-F1": Metric("F1 of each label over all residues, averaged over labels, so that rare ones count as much."),
+    "residue macro-F1": Metric(
+        "F1 of each label over all residues, averaged over labels, so that rare labels count as much as frequent ones."
+    ),
 }
 PENALTIES = (0.01, 1.0)
 MAX_TRAIN, MAX_VALID, MAX_SCORED = 600, 150, 400
 UNKNOWN = frozenset("-.?~ ")
-"""Letters in a label string that mean unlabelled, like residues whose mask is 0."""
+"""Letters in a label string that stand for unlabelled residues."""
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the columns of residue labels, if there are sequences to train on and to score."""
+    """Return the columns of residue labels, if there are training, validation and test sequences."""
     parts = _parts(data, 0)
     return list(data.residue_labels) if all(len(part) for part in parts) else []
 
 
 def _parts(data: Dataset, seed: int) -> tuple[IntArray, IntArray, IntArray]:
-    """Return rows to learn from, to choose the penalty on, and to score: the labels' split, or 65 : 15 : 20 at random."""
+    """Return training, validation and test rows: the split of the labels, or a random split of 65 : 15 : 20."""
     if has_training_split(data):
         train, scored = data.rows_of("train"), data.evaluated_rows()
         valid = data.rows_of("valid") if data.evaluate == "test" else train[:0]
@@ -60,7 +62,7 @@ def _parts(data: Dataset, seed: int) -> tuple[IntArray, IntArray, IntArray]:
 def _flat(
     data: Dataset, embedding: Embedding, level: str, rows: IntArray, codes: dict[str, int]
 ) -> tuple[FloatArray, IntArray, IntArray]:
-    """Return features (residues, D), label codes and the place in `rows` of all residues with a label."""
+    """Return features, (residues, D), label codes and index in `rows` of all labelled residues."""
     assert embedding.residues is not None
     arrays = embedding.residues([data.ids[row] for row in rows])
     features, labels, owners = [], [], []
@@ -70,8 +72,8 @@ def _flat(
         if len(text) != len(values):
             raise BadInputError(
                 f"{embedding.name}: {shorten(data.ids[row])!r} has embeddings of {len(values)} residues, "
-                f"and {len(text)} letters in the column {level!r}",
-                fix="embed the same sequences that are labelled",
+                f"but {len(text)} letters in the column {level!r}",
+                fix="embed the sequences of the labels table",
             )
         found = np.array([codes.get(c, -1) for c in text], dtype=np.int64)
         if mask:
@@ -83,7 +85,7 @@ def _flat(
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Fit on the training sequences' residues and score those of whole other sequences."""
+    """Fit on the residues of training sequences and score the residues of test sequences."""
     train, valid, scored = _parts(data, seed)
     letters = sorted(set("".join(data.residue_labels[level])) - UNKNOWN)
     codes = {letter: code for code, letter in enumerate(letters)}

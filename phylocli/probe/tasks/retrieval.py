@@ -1,4 +1,4 @@
-"""Search with each sequence among all others, by cosine similarity, and see whether its homologs rank first."""
+"""Retrieval of homologs: search with each sequence against all others by cosine similarity."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TITLE = "Retrieval"
 METRICS = {
     "sensitivity to first FP": Metric(
         "Fraction of a query's homologs that rank above the first false positive, averaged over queries; 1 is perfect. In a "
-        "hierarchy a false positive is a hit outside the coarsest level (another fold), homologs closer than the level "
-        "requires are ignored, and hits between are neither right nor wrong, as in the SCOP benchmarks of MMseqs2 and "
+        "hierarchy a false positive is a hit outside the coarsest level (another fold), closer homologs of a finer level "
+        "are ignored, and hits in between are neither true nor false positives, as in the SCOP benchmarks of MMseqs2 and "
         "Foldseek (van Kempen et al. 2023, doi:10.1038/s41587-023-01773-0)."
     ),
     "ROC5": Metric(
@@ -30,8 +30,7 @@ METRICS = {
         "perfect (Gribskov & Robinson 1996, doi:10.1016/S0097-8485(96)80004-0). Up to the first it is the sensitivity above."
     ),
     "top-1 accuracy": Metric(
-        "Fraction of queries whose nearest neighbour has the query's label; homologs closer than the level requires are "
-        "ignored."
+        "Fraction of queries whose nearest neighbour has the query's label; closer homologs of a finer level are ignored."
     ),
     "recall at 10": Metric("Fraction of queries with at least one homolog among the ten nearest neighbours."),
     "mean average precision": Metric(
@@ -42,16 +41,16 @@ RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return the levels of the hierarchy, or without one every column of classes, with relatives for some item."""
+    """Return the levels of the hierarchy, or all columns of classes if there is none, at which some item has a homolog."""
     known = [c for c in HIERARCHY if c in data.classes]
     wanted = known or list(data.classes)
     return [c for c in wanted if len(queries(data, c))]
 
 
 def filled(data: Dataset, level: str) -> IntArray:
-    """Return the codes of a level, with unknown ones replaced by separate classes from the next finer known level.
+    """Return the codes of a level, with unknown classes replaced by separate classes of the next finer known level.
 
-    A family without a clan is then a clan of one family. Items of which nothing is known are not ranked (`judged_rows`).
+    For example, a family without a clan becomes a clan of one family. Unlabelled items are not ranked (`judged_rows`).
     """
     codes = data.classes[level].copy()
     unknown = codes < 0
@@ -64,7 +63,7 @@ def filled(data: Dataset, level: str) -> IntArray:
 
 
 def _ignored_level(data: Dataset, level: str) -> str | None:
-    """Return the next finer level, whose members are no hits at this one; None at the finest and outside the hierarchy."""
+    """Return the next finer level, whose members are ignored; None for the finest level and outside the hierarchy."""
     order = [c for c in HIERARCHY if c in data.classes]
     return order[order.index(level) - 1] if level in order[1:] else None
 
@@ -75,16 +74,17 @@ def _coarsest(data: Dataset, level: str) -> str:
 
 
 def judged_rows(data: Dataset, level: str) -> IntArray:
-    """Return the rows that are ranked at a level; hits of unlabelled items are neither correct nor wrong."""
+    """Return the rows that are ranked at a level; unlabelled items, which could be homologs, are excluded."""
     rows = data.evaluated_rows()
     columns = [c for c in HIERARCHY if c in data.classes] if level in HIERARCHY else [level]
     return rows[np.any([data.classes[column][rows] >= 0 for column in columns], axis=0)]
 
 
 def judged_levels(data: Dataset, level: str, rows: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return three codes of each row: of the level, of the next finer one (equal: ignored), of the coarsest (other: false).
+    """Return the codes of each row at the level, at the next finer level, and at the coarsest level.
 
-    If there is no finer level, each row has a unique code, so only the query itself is ignored.
+    Hits with the same finer code are ignored, and hits with a different coarsest code are false positives. If there is no
+    finer level, each row has a unique code, so that only the query itself is ignored.
     """
     ignored = _ignored_level(data, level)
     finer = filled(data, ignored)[rows] if ignored else np.arange(len(rows))
@@ -92,7 +92,7 @@ def judged_levels(data: Dataset, level: str, rows: IntArray) -> tuple[IntArray, 
 
 
 def queries(data: Dataset, level: str) -> IntArray:
-    """Return the rows with at least one relative at the level: same class there, another at the next finer level."""
+    """Return the rows with at least one homolog: the same class at the level, another class at the next finer level."""
     rows = judged_rows(data, level)
     codes, finer, _ = judged_levels(data, level, rows)
     same = np.bincount(codes, minlength=1)[codes]
@@ -103,7 +103,7 @@ def queries(data: Dataset, level: str) -> IntArray:
 
 
 def average_precision(positive: npt.NDArray[np.float32], negative: npt.NDArray[np.float32]) -> float:
-    """Return the average precision of a ranking by score; among equal scores the negatives count as ranked first.
+    """Return the average precision of a ranking by score, with ties resolved in favour of negatives.
 
     Args:
         positive: scores of the relevant items, shape (r,), r ≥ 1.
@@ -115,9 +115,9 @@ def average_precision(positive: npt.NDArray[np.float32], negative: npt.NDArray[n
 def _negatives_above(
     positive: npt.NDArray[np.float32], every: npt.NDArray[np.float32], same: npt.NDArray[np.float32]
 ) -> IntArray:
-    """Return how many negatives score at least as high as each positive, best positive first, shape (r,).
+    """Return the number of negatives that score at least as high as each positive, best positive first, shape (r,).
 
-    Negatives are those of `every` that are not of `same`: so no copy of the many has to be made without the few.
+    Negatives are the scores in `every` that are not in `same`; passing both avoids a copy of the larger array.
     """
     ranked = np.sort(positive)[::-1]
     found = len(every) - np.searchsorted(np.sort(every), ranked, side="left")
@@ -125,13 +125,13 @@ def _negatives_above(
 
 
 def _precision(above: IntArray) -> float:
-    """Return the average precision, given the negatives above each positive, best positive first."""
+    """Return the average precision, given the number of negatives above each positive, best positive first."""
     place = np.arange(1, len(above) + 1)
     return float(np.mean(place / (place + above)))
 
 
 def _members(codes: IntArray) -> dict[int, IntArray]:
-    """Return the places of each code, ascending."""
+    """Return the indices of each code, ascending."""
     order = np.argsort(codes, kind="stable")
     names, starts = np.unique(codes[order], return_index=True)
     return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
@@ -140,8 +140,8 @@ def _members(codes: IntArray) -> dict[int, IntArray]:
 def sensitivities(positive: npt.NDArray[np.float32], false: npt.NDArray[np.float32], n: int) -> FloatArray:
     """Return the fractions of relevant items above the first, second, … n-th false positive, shape (n,).
 
-    Their mean is ROCₙ. Ties count as ranked below the false positive; with fewer than n of these, the rest of the ranking is
-    taken as found, but never items without a score (−inf).
+    Their mean is ROCₙ. Ties are resolved in favour of the false positive. If there are fewer than n false positives, all
+    items with a score (not −inf) are above the missing ones.
 
     Args:
         positive: scores of the relevant items, shape (r,), r ≥ 1.
@@ -154,9 +154,9 @@ def sensitivities(positive: npt.NDArray[np.float32], false: npt.NDArray[np.float
 
 
 def expected_average_precision(relevant: FloatArray, others: FloatArray) -> FloatArray:
-    """Return the mean average precision of a random order of `relevant` + `others` items.
+    """Return the expected average precision of a random order of `relevant` + `others` items.
 
-    With R relevant of N: (R−1)/(N−1) + (H_N/N)·(N−R)/(N−1), H_N the N-th harmonic number.
+    For R relevant of N items: (R−1)/(N−1) + (H_N/N)·(N−R)/(N−1), where H_N is the N-th harmonic number.
     """
     from scipy.special import digamma
 
@@ -167,15 +167,17 @@ def expected_average_precision(relevant: FloatArray, others: FloatArray) -> Floa
 
 
 def expected_roc(false: FloatArray, n: int) -> FloatArray:
-    """Return ROCₙ of a random order of relevant items and `false` false positives: a relevant item is as likely in each of
-    the gaps between the false positives, so i of `false` + 1 gaps are above the i-th.
+    """Return the expected ROCₙ of a random order of relevant items and `false` false positives.
+
+    A relevant item is equally likely to be in each of the `false` + 1 gaps between false positives, of which i are above the
+    i-th false positive.
     """
     ranks = np.arange(1, n + 1)
     return np.asarray(np.minimum(1.0, ranks / (false[:, None] + 1)).mean(axis=1), dtype=np.float64)
 
 
 def expected_recall(relevant: FloatArray, others: FloatArray, k: int) -> FloatArray:
-    """Return the chance of at least one relevant item among the first `k` of a random order (hypergeometric)."""
+    """Return the probability of at least one relevant item among the first `k` of a random order (hypergeometric)."""
     from scipy.stats import hypergeom
 
     total = relevant + others
@@ -183,7 +185,7 @@ def expected_recall(relevant: FloatArray, others: FloatArray, k: int) -> FloatAr
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Score every query at one level; memory is bounded by blocks of queries."""
+    """Score the queries at a level in blocks, which bounds memory."""
     rows = judged_rows(data, level)
     every = queries(data, level)
     asked = subsample(every, max(MIN_QUERIES, MAX_SCORES // len(rows)), seed)

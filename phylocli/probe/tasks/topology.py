@@ -1,4 +1,4 @@
-"""Build a tree from embeddings by neighbour joining, and compare its branching with the family's tree."""
+"""Comparison of neighbour-joining trees from embeddings with the families' trees."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from phylocli.tree.comparison.compare import quartet_distance, robinson_foulds
 from phylocli.tree.skbio import from_skbio, import_skbio
 
 ORDER = 100
-TITLE = "Branching within families"
+TITLE = "Tree topology"
 METRICS = {
     "quartet distance": Metric(
-        "Fraction of the four-member subtrees that the family's tree resolves and the embeddings' tree (neighbour joining "
-        "on cosine distances) resolves differently, averaged over families: 0 is the same branching, 2/3 a random one. "
-        "Large families are sampled. The interval is over families.",
+        "Fraction of the quartets resolved by the family's tree that the embeddings' tree (neighbour joining on cosine "
+        "distances) resolves differently, averaged over families: 0 is the same topology, 2/3 is random. Quartets of large "
+        "families are sampled. The bootstrap resamples families.",
         "lower",
     ),
     "Robinson–Foulds distance": Metric(
-        "Fraction of the splits of both trees that only one has, averaged over families: 0 is the same branching. Stricter "
-        "than quartets: one member in the wrong place breaks many splits, and random trees have about 1.",
+        "Fraction of the splits of both trees that are in only one of them, averaged over families: 0 is the same topology, "
+        "random trees have about 1. More sensitive than quartets: a single misplaced member changes many splits.",
         "lower",
     ),
 }
@@ -36,7 +36,7 @@ QUARTETS = 10_000
 
 
 def levels(data: Dataset) -> list[str]:
-    """Return `family` where at least two trees have enough members with embeddings."""
+    """Return `family` if at least two trees have enough members with embeddings."""
     known = {data.ids[row] for row in data.evaluated_rows()}
     usable = sum(len(known.intersection(family.ids)) >= MIN_MEMBERS for family in data.trees)
     return patristic.levels(data) if usable >= 2 else []
@@ -55,7 +55,7 @@ def neighbour_joining(vectors: np.ndarray, names: list[str]) -> Tree:
 
 
 def measure(data: Dataset, embedding: Embedding, level: str, seed: int) -> Measurement:
-    """Compare trees family by family."""
+    """Compare the trees of each family."""
     place = {data.ids[row]: int(row) for row in data.evaluated_rows()}
     unit = embedding.unit_rows()
     quartets, splits = [], []

@@ -132,7 +132,7 @@ def test_damaged_and_empty_annotations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="line 9: not a GO annotation"):
         make_labels(path)
     path.write_text(HEAD + GAF)
-    with pytest.raises(BadInputError, match="no annotation with this evidence and aspect, of 6"):
+    with pytest.raises(BadInputError, match=r"no annotation with this evidence and aspect \(of 6\)"):
         make_labels(path, evidence=["IBA"])
     with pytest.raises(UsageError, match="'IDAA' is not a GO evidence code"):
         make_labels(path, evidence=["IDAA"])
@@ -151,7 +151,7 @@ def test_an_export_of_uniprot_gives_terms_classes_and_ranks(tmp_path: Path) -> N
         ("P68871", "Homo sapiens", "Chordata", "Hominidae", "15998"),
         ("P00519", "Homo sapiens", None, None, "122873"),
     ]
-    with pytest.raises(UsageError, match=r"no column 'nothing'\nfix: there are .*Mass"):
+    with pytest.raises(UsageError, match=r"no source has a column 'nothing'\nfix: the columns are .*Mass"):
         make_labels(path, columns=["nothing"])
 
 
