@@ -160,7 +160,7 @@ def test_columns_that_are_overruled_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "l.tsv").write_text("id\tk\na\tx\nb\tx\n")
     with pytest.raises(UsageError, match="no column 'fold'"):
         read_labels(tmp_path / "l.tsv", ColumnOptions.of(classes="fold"))
-    with pytest.raises(UsageError, match="'k' cannot serve"):
+    with pytest.raises(UsageError, match="'k' cannot be used"):
         Dataset.from_labels(read_labels(tmp_path / "l.tsv"), "l", options=ColumnOptions.of(classes="k"))
 
 

@@ -89,7 +89,7 @@ def test_constant_label_is_an_error_in_mi(table: Path, values: list[object], sai
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_parallel_vectors_are_refused_and_one_feature_is_drawn_on_a_line(method: str) -> None:
     points, said = place_points(np.ones((20, 4), dtype=np.float32), method, 0)
-    assert points is None and "same way" in said
+    assert points is None and "same direction" in said
     scaled = np.outer(np.arange(1, 21), [1, 2, 3]).astype(np.float32)
     assert place_points(scaled, method, 0)[0] is None
     values = np.linspace(-2, 3, 20, dtype=np.float32)

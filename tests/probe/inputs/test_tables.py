@@ -165,7 +165,7 @@ def test_requested_columns_must_exist_and_be_usable() -> None:
     frame = pl.DataFrame({"id": list("abcd"), "k": ["x", "y"] * 2, "unique": list("pqrs")})
     with pytest.raises(UsageError, match="no column 'fold'"):
         Dataset.from_labels(frame, "labels", columns=["fold"])
-    with pytest.raises(UsageError, match="'unique' cannot serve"):
+    with pytest.raises(UsageError, match="'unique' cannot be used"):
         Dataset.from_labels(frame, "labels", columns=["unique"])
     with pytest.raises(UsageError, match="does not group"):
         Dataset.from_labels(frame, "labels", resample_by="unique")
