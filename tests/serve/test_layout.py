@@ -93,5 +93,5 @@ def test_a_table_that_cannot_be_placed_says_why() -> None:
         time.sleep(0.02)
     assert same.status() == {
         "state": "failed",
-        "message": "No map: all embeddings point the same way, so that their cosines are all 1.",
+        "message": "No map: all embeddings have the same direction, so all cosines are 1.",
     }
