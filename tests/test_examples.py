@@ -1,4 +1,4 @@
-"""The notebook, the scripts of the gallery and the Python of the pages run as they stand."""
+"""The notebooks, the scripts of the gallery and the Python of the pages run as they stand."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot
 import pytest
+from standin import Standin
 
 import phylocli
 
@@ -19,19 +20,55 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 
 
-def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(EXAMPLES / "globins.fasta", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    notebook = json.loads((EXAMPLES / "embed_and_search.ipynb").read_text(encoding="utf-8"))
+def executed(notebook: str, shorter: dict[str, str] | None = None) -> dict[str, object]:
+    """Run the cells of a notebook in the working folder, with some texts replaced, and return its names."""
     names: dict[str, object] = {}
-    for cell in notebook["cells"]:
+    for cell in json.loads((EXAMPLES / notebook).read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             assert not cell["outputs"]
-            exec("".join(cell["source"]), names)
+            source = "".join(cell["source"])
+            for text, replacement in (shorter or {}).items():
+                source = source.replace(text, replacement)
+            exec(source, names)
+    return names
+
+
+def test_the_notebook_of_search_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(EXAMPLES / "globins.fasta", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = executed("embed_and_search.ipynb")
     assert names["vectors"].shape == (45, 1024)  # type: ignore[attr-defined]
     assert len(names["hits"]) == 45 * 5  # type: ignore[arg-type]
     assert names["same"] > 0.6  # type: ignore[operator]
     assert (tmp_path / "globins.html").stat().st_size > 10_000
+
+
+def test_the_notebook_of_a_family_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, standin: Standin
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PHYLOCLI_STORE", str(tmp_path / "store"))
+    names = executed("family_to_map.ipynb")
+    assert [family.accession for family in names["trees"]] == ["PF00042", "PF00076"]  # type: ignore[attr-defined]
+    assert set(names["rows"]["task"]) == {"retrieval", "patristic"}  # type: ignore[index]
+    assert "Globin" in (tmp_path / "members.html").read_text()
+
+
+def test_the_notebook_of_training_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [f for f in phylocli.read_families(EXAMPLES / "families.sto") if len(f) < 14]
+    phylocli.write_families(small, tmp_path / "families.sto")
+    monkeypatch.chdir(tmp_path)
+    names = executed("train_my_families.ipynb", {"steps = 500": "steps = 2"})
+    assert names["steps"] == 2
+    assert {"mine", "default"} <= set(names["rows"]["embedding"])  # type: ignore[index]
+    assert (tmp_path / "mine.html").stat().st_size > 10_000
+
+
+def test_every_notebook_is_run_by_a_test_and_linked_from_its_page() -> None:
+    tests, pages = Path(__file__).read_text(encoding="utf-8"), [*(ROOT / "docs").glob("*.md")]
+    for notebook in EXAMPLES.glob("*.ipynb"):
+        assert f'executed("{notebook.name}"' in tests
+        assert any(f"../examples/{notebook.name}" in page.read_text(encoding="utf-8") for page in pages)
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "docs" / "gallery").glob("*.py")), ids=lambda script: script.name)
