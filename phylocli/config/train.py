@@ -208,6 +208,8 @@ class WhiteningConfig(Config):
     """Training members that it is fitted on, whole; the same number of each family."""
     floor: Annotated[float, Field(gt=0, le=1)] = 0.001
     """Smallest fraction of the largest eigenvalue that counts."""
+    composition: Annotated[float, Field(ge=0, lt=math.inf)] = 0.0
+    """Weight of the covariance of shuffled members, which differ in composition only; 0.1 improves search."""
     dimension: Number = 0
     """Output features, along the axes between family means, if there are enough; 0: all."""
 

@@ -228,7 +228,15 @@ class Model(nn.Module):
         self.kernel.to(self.device)
         self.config = replace(self.config.before_fitting(), kernel=features)
 
-    def whiten(self, vectors: Tensor, family: Tensor, power: float, floor: float, dimension: int = 0) -> None:
+    def whiten(
+        self,
+        vectors: Tensor,
+        family: Tensor,
+        power: float,
+        floor: float,
+        dimension: int = 0,
+        nuisance: Tensor | None = None,
+    ) -> None:
         """Fit the map that is applied after pooling from now on, see `Whitening.fit`.
 
         Args:
@@ -236,9 +244,10 @@ class Model(nn.Module):
             family: family code of each vector, (N,).
             power, floor: of the map.
             dimension: output features of the map; 0: all.
+            nuisance: covariance of what is not to count, (F, F), see `Whitening.fit`.
         """
         self.whitening = Whitening(sum(self.blocks), dimension)
-        self.whitening.fit(vectors, family, power, floor, self.blocks if len(self.blocks) > 1 else None)
+        self.whitening.fit(vectors, family, power, floor, self.blocks if len(self.blocks) > 1 else None, nuisance)
         self.whitening.to(self.device)
         self.config = replace(self.config, whitened=power, whitened_to=dimension)
 

@@ -40,7 +40,13 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(
-        self, vectors: Tensor, family: Tensor, power: float, floor: float = 1e-3, blocks: Sequence[int] | None = None
+        self,
+        vectors: Tensor,
+        family: Tensor,
+        power: float,
+        floor: float = 1e-3,
+        blocks: Sequence[int] | None = None,
+        nuisance: Tensor | None = None,
     ) -> None:
         """Fit within-family covariance normalisation and, if the map has fewer output features, a discriminant analysis.
 
@@ -60,6 +66,10 @@ class Whitening(nn.Module):
                 are not amplified.
             blocks: numbers of features, F in total, from different sources: blocks are scaled to equal variance first,
                 because of the floor.
+            nuisance: a covariance, (F, F), that is added to W: of variation that is not to count although members of a
+                family share it, such as composition (as in nuisance attribute projection, Solomonoff, Campbell &
+                Boardman 2005, Advances in channel compensation for SVM speaker recognition, ICASSP, but without removing
+                any direction).
         """
         x = vectors.double()
         mean = x.mean(0)
@@ -73,7 +83,10 @@ class Whitening(nn.Module):
         means = x.new_zeros(len(count), x.shape[1]).index_add_(0, code, x) / count[:, None]
         apart = (x - means[code])[count[code] > 1]
         freedom = (count - 1).clamp(min=0).sum().clamp(min=1)
-        values, axes = torch.linalg.eigh(apart.T @ apart / freedom)
+        within = apart.T @ apart / freedom
+        if nuisance is not None:
+            within += scale[:, None] * nuisance.double() * scale
+        values, axes = torch.linalg.eigh(within)
         values = values.clamp(min=floor * float(values.max().clamp(min=1e-12)))
         matrix = axes @ torch.diag(values**-power) @ axes.T
         if self.dimension < len(matrix):

@@ -41,6 +41,17 @@ def test_whitening_makes_the_covariance_within_families_the_identity() -> None:
     )
 
 
+def test_a_nuisance_covariance_counts_as_variation_within_families() -> None:
+    x, code, _ = relatives()
+    nuisance = torch.diag(torch.tensor([50.0, 0, 0, 0, 0, 3.0]))
+    whitening = Whitening(6)
+    whitening.fit(x, code, power=0.5, floor=1e-9, nuisance=nuisance)
+    apart = x - torch.stack([x[code == c].mean(0) for c in range(40)])[code]
+    both = apart.T @ apart / (len(x) - 40) + nuisance
+    matrix = whitening.matrix.double()
+    torch.testing.assert_close(matrix.T @ both @ matrix, torch.eye(6).double(), atol=1e-4, rtol=0)
+
+
 def test_whitening_of_power_zero_only_centres_and_singletons_take_no_part() -> None:
     x, code, _ = relatives()
     whitening = Whitening(6)

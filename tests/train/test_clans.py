@@ -119,6 +119,19 @@ def test_the_default_models_recipe_trains_makes_kernel_means_and_whitens(stockho
     assert Model.load(trained(stockholm, tmp_path / "again")).fingerprint == model.fingerprint
 
 
+def test_composition_weighs_less_where_shuffled_members_count_as_variation(stockholm: Path, tmp_path: Path) -> None:
+    tokens, _ = members_of(stockholm)
+    rng = np.random.default_rng(0)
+    shuffled = [rng.permutation(member) for member in tokens]
+    spreads = []
+    for weight in (0.0, 10.0):
+        model = Model.load(trained(stockholm, tmp_path / f"{weight}", **{"whitening.composition": weight}))
+        with torch.no_grad():
+            spreads.append(float(model(*pad_batch(shuffled)).var(0).mean()))
+    # Ten times their covariance and the one within families together become the identity; these are other shuffles.
+    assert spreads[0] > 0.5 and spreads[1] < 0.2
+
+
 def test_the_kernel_compares_on_the_axes_of_training_members_alone(stockholm: Path, tmp_path: Path) -> None:
     kernel = Model.load(trained(stockholm, tmp_path / "run", **{"kernel.axes": 3})).kernel
     assert kernel is not None

@@ -57,6 +57,7 @@ class FamilyWhitening:
         task.eval()
         each = max(2, math.ceil(self.config.vectors / len(corpus.families)))
         found: list[torch.Tensor] = []
+        shuffled: list[torch.Tensor] = []  # what they have in common with others is their composition
         family: list[int] = []
         for code, source in enumerate(corpus.families):
             members = source.members().tokens
@@ -64,14 +65,18 @@ class FamilyWhitening:
             chosen = [members[k] for k in np.sort(rng.permutation(len(members))[:each])]
             found.append(task.embed(chosen).cpu())
             family += [code] * len(chosen)
+            if self.config.composition:
+                shuffled.append(task.embed([rng.permutation(member) for member in chosen]).cpu())
         features = task.model.dimension
         dimension = self.config.dimension
         if dimension >= min(features, len(corpus.families)):
             dimension = 0
         if len(family) < FEWEST * features:
             logger.warning(f"{len(family):,} vectors are too few to whiten {features} features reliably")
-        task.model.whiten(torch.cat(found), torch.tensor(family), self.config.power, self.config.floor, dimension)
-        shown = f", {features} features to {dimension}" if dimension else ""
+        nuisance = self.config.composition * torch.cov(torch.cat(shuffled).double().T) if shuffled else None
+        task.model.whiten(torch.cat(found), torch.tensor(family), self.config.power, self.config.floor, dimension, nuisance)
+        shown = f", composition {self.config.composition:g}" if shuffled else ""
+        shown += f", {features} features to {dimension}" if dimension else ""
         logger.info(
             f"whitened by the covariance within families of {counted(len(family), 'member')} "
             f"(power {self.config.power:g}{shown})"
