@@ -30,6 +30,7 @@ def test_an_alignment_counts_its_columns_as_blast_does() -> None:
     assert found.length == 11 and found.gap_openings == 2
     assert found.identical == 6 and found.mismatches == 2  # D is not E, and an unknown residue is no other's equal
     assert found.identity == pytest.approx(6 / 11)
+    assert found.rows("WWACDEFGHKX", "ACEEFWWGKX") == ("ACDEF--GHKX", "ACEEFWWG-KX")
 
 
 def test_bits_say_how_many_alignments_score_as_much_by_chance() -> None:

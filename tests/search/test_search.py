@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,6 +14,7 @@ from phylocli.embed import load_model
 from phylocli.formats import read_sequences
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search import search, search_file
+from phylocli.search import targets as search_targets
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,29 @@ def test_hits_are_reranked_by_alignment_of_sequences_in_memory(examples: Path, t
     sequences = list(read_sequences(examples / "globins.fasta"))
     hits = search(sequences[:1], table, number=5, align=True, sequences=sequences)
     assert hits["align_bits"].is_sorted(descending=True) and hits["target"][0] == sequences[0].id
+
+
+def test_a_prepared_table_has_the_same_hits_and_loads_its_model_once(
+    examples: Path, table: EmbeddingTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            loaded.append(function.__name__)
+            return function(*given)
+
+        return call
+
+    monkeypatch.setattr(search_targets, "embedder_of", counted(search_targets.embedder_of))
+    monkeypatch.setattr(search_targets, "background_of", counted(search_targets.background_of))
+    prepared = search_targets.PreparedTable(table)
+    sequences = list(read_sequences(examples / "globins.fasta"))
+    letters = {sequence.id: sequence.residues for sequence in sequences}
+    for queries in (sequences[:3], sequences[5:8]):
+        assert search(queries, prepared, number=4).equals(search(queries, table, number=4))
+    assert search(sequences[:1], prepared, number=2, align=True, sequences=letters)["target"][0] == sequences[0].id
+    assert loaded.count("embedder_of") == loaded.count("background_of") == 3  # two of them for the table as it is
 
 
 def test_what_reranking_lacks_is_named(table: EmbeddingTable) -> None:

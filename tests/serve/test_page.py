@@ -100,6 +100,14 @@ def test_a_person_searches_clicks_the_map_aligns_and_pastes(tmp_path: Path, exam
         page.wait("innerWidth === 360")
         assert page.run("document.documentElement.scrollWidth") <= 360
 
+        # On paper it is light, whatever the screen is, and without controls.
+        page.run("document.getElementById('theme').click()")
+        background = "getComputedStyle(document.body).backgroundColor"
+        assert page.run("document.documentElement.dataset.theme") == "dark" and page.run(background) == "rgb(20, 23, 26)"
+        page.call("Emulation.setEmulatedMedia", media="print")
+        assert page.run(background) == "rgb(255, 255, 255)"
+        assert page.run("getComputedStyle(document.getElementById('ask')).display") == "none"
+
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)])
 def test_the_command_prints_its_address_and_ends_cleanly(
