@@ -35,12 +35,18 @@ def command(
     """
     import sys
 
+    from phylocli.core.errors import PhylocliError, joined
     from phylocli.formats.tables import parse_format, stats_schema, write_table
     from phylocli.workflow.file_stats import as_lines, file_stats
 
     table_format = parse_format(format, output)
-    found = file_stats(files, config)
+    failures: list[PhylocliError] = []
+    found = file_stats(files, config, on_failure=failures.append)
+    if failures and found.is_empty():
+        raise joined(failures)
     if output is None and format is None and sys.stdout.isatty():
         typer.echo("\n".join(as_lines(found)))
     else:
         write_table(found, output, stats_schema(), table_format)
+    if failures:
+        raise joined(failures)

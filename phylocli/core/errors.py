@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 EXIT_OK = 0
 EXIT_FAILURE = 1
@@ -68,6 +68,14 @@ class ServiceError(PhylocliError):
 
 class MissingDependencyError(PhylocliError):
     """An optional engine or package is needed and not installed."""
+
+
+def joined(errors: Sequence[PhylocliError]) -> PhylocliError:
+    """Return several errors as one, of the kind of the first."""
+    if len(errors) == 1:
+        return errors[0]
+    first = errors[0]
+    return type(first)("\n".join(error.what for error in errors), first.why, first.fix)
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], *, more: str = "") -> UsageError:

@@ -40,13 +40,11 @@ def chosen(store: Store, accessions: Sequence[str] | None, clans: Sequence[str] 
     found = list(accessions or ())
     absent = [accession for accession in found if accession not in store]
     if absent:
-        raise BadInputError(
-            f"the store {store.root} has no family {', '.join(absent[:10])}", fix="see 'phylocli store list'"
-        )
+        raise BadInputError(f"the store {store.root} has no family {', '.join(absent[:10])}", fix="see 'phylocli store ls'")
     for clan in clans or ():
         members = [member for member in store.clan_members(clan) if member in store]
         if not members:
-            raise BadInputError(f"the store {store.root} has no family of the clan {clan}", fix="see 'phylocli store list'")
+            raise BadInputError(f"the store {store.root} has no family of the clan {clan}", fix="see 'phylocli store ls'")
         found += members
     return list(dict.fromkeys(found))
 
@@ -212,7 +210,7 @@ def remove_families(
     if release is not None:
         folder = store.release_path(release)
         if not folder.is_dir():
-            raise BadInputError(f"the store {store.root} has no files of Pfam {release}", fix="see 'phylocli store list'")
+            raise BadInputError(f"the store {store.root} has no files of Pfam {release}", fix="see 'phylocli store ls'")
         with store.locked(f"release-{release}"):
             shutil.rmtree(folder)
         logger.info(f"removed the files of Pfam {release}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,14 @@ import numpy as np
 
 from phylocli.config.stats import StatsConfig
 from phylocli.core.alphabet import encode_states
-from phylocli.core.errors import BadInputError
+from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats import stockholm
 from phylocli.formats.embeddings import read_embeddings
-from phylocli.formats.input_formats import A2M, EMPTY, STOCKHOLM, sniff
+from phylocli.formats.embeddings.esm import is_tensors
+from phylocli.formats.input_formats import A2M, EMPTY, NUMPY, STOCKHOLM, sniff
 from phylocli.formats.newick import read_trees
 from phylocli.formats.sequences import a2m
-from phylocli.formats.streams import PathLike, display_name, open_input, suffix_of
+from phylocli.formats.streams import Input, PathLike, display_name, open_input, suffix_of
 from phylocli.formats.tables import read_table, stats_schema
 from phylocli.statistics.identity import identity_of_rows
 
@@ -32,12 +33,19 @@ _PAIRS = {"id_a", "id_b", "distance"}
 _GAPS = str.maketrans("", "", "-.")
 
 
-def file_stats(sources: PathLike | SequenceOf[PathLike], config: StatsConfig | None = None, **options: Any) -> pl.DataFrame:
+def file_stats(
+    sources: PathLike | SequenceOf[PathLike],
+    config: StatsConfig | None = None,
+    *,
+    on_failure: Callable[[PhylocliError], None] | None = None,
+    **options: Any,
+) -> pl.DataFrame:
     """Describe files; return one row per file, in their order.
 
     Args:
         sources: files in any format that phylocli reads, compressed or not, or folders: models, parts of embeddings.
         config: options; may also be given as keywords.
+        on_failure: called with the error of a file that cannot be described; the others follow. None raises it.
         **options: fields of `StatsConfig`.
 
     Returns:
@@ -60,7 +68,14 @@ def file_stats(sources: PathLike | SequenceOf[PathLike], config: StatsConfig | N
     paths: Iterable[PathLike] = [sources] if single else sources  # type: ignore[list-item,assignment]
     frame = pl.from_arrow(stats_schema().empty_table())
     assert isinstance(frame, pl.DataFrame)
-    rows = [_described(path, config) for path in paths]
+    rows = []
+    for path in paths:
+        try:
+            rows.append(_described(path, config))
+        except PhylocliError as error:
+            if on_failure is None:
+                raise
+            on_failure(error)
     return pl.DataFrame(rows, schema=frame.schema, orient="row")
 
 
@@ -84,7 +99,7 @@ def _described(path: PathLike, config: StatsConfig) -> dict[str, object]:
         return found | {"format": "folder"} | _embeddings(path, config)
     with open_input(path) as stream:
         form = sniff(stream)
-        found["format"] = form.name
+        found["format"] = _array_format(path, stream) if form is NUMPY else form.name
         if form is EMPTY:
             raise BadInputError(f"{display_name(path)} is empty", fix="check how the file was made")
         if form.holds == "sequences":
@@ -107,6 +122,11 @@ def _described(path: PathLike, config: StatsConfig) -> dict[str, object]:
     if form.holds == "table":
         return found | _table(path, config)
     return found | {"type": "other"}
+
+
+def _array_format(path: PathLike, stream: Input) -> str:
+    """Return which format with the start of NumPy's or a ZIP archive a file has."""
+    return "NPY" if stream.peek().startswith(b"\x93NUMPY") else "PyTorch" if is_tensors(path) else NUMPY.name
 
 
 class _Tally:

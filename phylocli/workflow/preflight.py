@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -13,11 +15,12 @@ from phylocli.config.run import RunConfig
 from phylocli.core.errors import BadInputError, MissingDependencyError, ServiceError, UsageError
 from phylocli.core.plugins import ALIGNERS, BASELINES, PROBES
 from phylocli.core.words import counted
-from phylocli.formats import read_families, read_sequences
+from phylocli.formats import Sequence, read_families, read_sequences
 from phylocli.formats.family import Family
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.streams import PathLike
 from phylocli.objectives.base.requirements import requirements_of
+from phylocli.statistics.shared_kmers import NEAR_DUPLICATE, nearest_identity
 from phylocli.store import Store
 from phylocli.tree.choices import check_config as check_tree
 from phylocli.tree.choices import traits_of
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 FEWEST = 4
 """Minimum number of members of a family to hold some out."""
+_BLOCK = 500
 FEWEST_ALONE = 10
 """Members of the only family, on whose clades embeddings are evaluated."""
 
@@ -57,12 +61,14 @@ class Found:
     Attributes:
         families: those of the files, and those named from the store.
         sequences: of the files, if they are to be grouped.
+        alike: these are all nearly identical to the first, so they are one family.
         to_fetch: accessions that are not in the store.
         de_novo: families without an alignment or profile.
     """
 
     families: list[Size] = field(default_factory=list)
     sequences: int = 0
+    alike: bool = False
     to_fetch: list[str] = field(default_factory=list)
     de_novo: list[str] = field(default_factory=list)
 
@@ -76,7 +82,9 @@ def check_run(run: Run) -> Found:
     config = run.config
     _check_options(config)
     found = _look(run)
-    if not config.group and not config.clans and not found.to_fetch:
+    if found.alike:
+        check_families(run, [Size("the only family", "", found.sequences)])
+    elif not config.group and not config.clans and not found.to_fetch:
         check_families(run, found.families)
     if found.to_fetch and config.fetch.offline:
         raise ServiceError(
@@ -88,7 +96,7 @@ def check_run(run: Run) -> Found:
     return found
 
 
-def check_families(run: Run, families: Sequence[Size]) -> None:
+def check_families(run: Run, families: SequenceOf[Size]) -> None:
     """Check that there are enough families to train on, or to evaluate.
 
     Raises:
@@ -149,7 +157,8 @@ def describe(stage: str, run: Run, found: Found) -> str:
     what = "the families" if config.group else "; ".join(sources) or f"{known} of the store"
     de_novo = f"; {', '.join(found.de_novo[:5])} de novo by FAMSA" if found.de_novo and config.align.engine == "auto" else ""
     texts: Mapping[str, str] = {
-        "families": f"group {found.sequences:,} sequences of {files} into families, engine {config.grouping.engine}",
+        "families": f"group {counted(found.sequences, 'sequence')} of {files} into families, "
+        f"engine {config.grouping.engine}; {_families_expected(found, config.grouping.min_size)}",
         "align": f"{what}, engine {config.align.engine}{de_novo}",
         "tree": f"engine {config.tree.engine}, model {config.tree.model}",
         "split": f"hold out {config.holdout.fraction:.0%} of the members of each family, as whole clades",
@@ -163,6 +172,13 @@ def describe(stage: str, run: Run, found: Found) -> str:
         "probe": f"evaluate, report with {config.probe.replicates:,} bootstrap replicates",
     }
     return texts[stage]
+
+
+def _families_expected(found: Found, min_size: int) -> str:
+    if found.alike:
+        return "one family, because all are nearly identical"
+    few = f"fewer than [grouping] min_size = {min_size}, so there may be none" if found.sequences < min_size else ""
+    return few or "how many families there are, and whether they suffice, is known only after this stage"
 
 
 def _count(number: int, one: str, many: str = "") -> str:
@@ -201,7 +217,7 @@ def _look(run: Run) -> Found:
     if config.group:
         grouping = config.grouping
         read = read_sequences(list(run.files), on_duplicate=grouping.on_duplicate, genetic_code=grouping.code)
-        found.sequences = sum(1 for _ in check.sequences(read))
+        _count_sequences(check.sequences(read), found)
         return found
     settings = Settings(config.align.hmm, config.align.seed_alignment)
     seen: dict[str, str] = {}
@@ -232,6 +248,20 @@ def _look(run: Run) -> Found:
         else:
             found.to_fetch.append(name)
     return found
+
+
+def _count_sequences(sequences: Iterator[Sequence], found: Found) -> None:
+    """Count sequences that are to be grouped, and find out whether they are all near-duplicates of the first."""
+    first = next(sequences, None)
+    if first is None:
+        return
+    found.sequences, found.alike = 1, True
+    while block := list(itertools.islice(sequences, _BLOCK)):
+        found.sequences += len(block)
+        if found.alike:
+            identities = nearest_identity([sequence.residues for sequence in block], [first.residues])
+            found.alike = bool((identities >= NEAR_DUPLICATE).all())
+    found.alike = found.alike and found.sequences > 1
 
 
 def _check_aligner(config: RunConfig, families: list[str]) -> None:

@@ -1,5 +1,6 @@
 """What holds of every command: light start-up, help with examples, exit codes."""
 
+import re
 import subprocess
 import sys
 from typing import get_args
@@ -103,6 +104,7 @@ def test_shell_completion_is_offered(phylocli):
         ("phylocli recipes show simcl", ["simclr"]),
         ("phylocli embed --model d", ["default"]),
         ("phylocli pairs --family PF0", ["PF00042", "PF00076"]),
+        ("phylocli fetch PF0", ["PF00042", "PF00076"]),
         ("phylocli tree --engine v", ["veryfasttree"]),
         ("phylocli train --recipe simcl", ["simclr"]),
         ("phylocli sweep --recipes simcl", ["simclr"]),
@@ -120,6 +122,8 @@ def test_values_complete_in_the_shell(cli, tmp_path, words, expected):
     parts = words.split(" ")
     environment = {"_PHYLOCLI_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(parts) - 1)}
     assert cli(env=environment).stdout.split() == expected
+    in_zsh = cli(env={"_PHYLOCLI_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": words}).stdout
+    assert re.findall(r'^(?:.*\(\()?"([^"]+)"', in_zsh, re.MULTILINE) == expected
 
 
 def float_options() -> list[tuple[list[str], str, float | None, float | None]]:

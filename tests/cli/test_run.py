@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
-from phylocli.formats import read_families
+from phylocli.families import find_families
+from phylocli.formats import read_families, read_sequences
 
 Run = Callable[..., Any]
 QUICK = ["--set", "probe.replicates=100", "--set", "map.projection=pca", "--set", "probe.projection=none"]
@@ -63,7 +65,14 @@ def test_dry_run_prints_the_plan_and_writes_nothing(cli: Run, mixed: Path, examp
     assert done.exit_code == 0, done.stderr
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
     assert list(lines) == ["families", "align", "tree", "split", "train", "embed", "map", "probe"]
-    assert lines["families"] == "group 35 sequences of 1 file into families, engine profile"
+    assert lines["families"].startswith("group 35 sequences of 1 file into families, engine profile; how many families")
+    lines = dict(
+        line.split(None, 1)
+        for line in cli(
+            "run", mixed, "--group", "--set", "grouping.min_size=40", "-o", tmp_path / "out", "--dry-run"
+        ).stdout.splitlines()
+    )
+    assert lines["families"].endswith("fewer than [grouping] min_size = 40, so there may be none")
     model = cli("run", examples / "globins.fasta", "--model", "default", "-o", tmp_path / "out", "--dry-run")
     lines = dict(line.split(None, 1) for line in model.stdout.splitlines())
     assert lines["align"] == "1 family of 1 file, 45 members, engine auto; globins de novo by FAMSA"
@@ -132,3 +141,19 @@ def test_one_family_is_enough_for_an_objective_without_negatives(cli: Run, examp
     options = ["--set", "train.objective.name=barber-agakov", "--set", "train.critic.name=gaussian", "--dry-run"]
     done = cli("run", examples / "globins.fasta", "-o", tmp_path / "out", *options)
     assert done.exit_code == 0, done.stderr
+
+
+def test_sequences_that_are_nearly_identical_are_foreseen_to_be_one_family(cli: Run, examples: Path, tmp_path: Path) -> None:
+    whole = next(read_sequences(examples / "globins.fasta")).residues
+    rng = np.random.default_rng(0)
+    variants = [list(whole) for _ in range(12)]
+    for variant in variants[1:]:
+        for place in rng.choice(len(whole), 4, replace=False):
+            variant[place] = rng.choice(list("ACDEFGHIKLMNPQRSTVWY"))
+    (tmp_path / "alike.fasta").write_text("".join(f">v{n}\n{''.join(letters)}\n" for n, letters in enumerate(variants)))
+    assert len(list(find_families(read_sequences(tmp_path / "alike.fasta")))) == 1  # it is so
+    refused = cli("run", tmp_path / "alike.fasta", "--group", "-o", tmp_path / "out", "--dry-run")
+    assert refused.exit_code == 65 and "one family is too few to train on" in refused.stderr
+    planned = cli("run", tmp_path / "alike.fasta", "--group", "--model", "default", "-o", tmp_path / "out", "--dry-run")
+    assert "; one family, because all are nearly identical" in planned.stdout, planned.stderr
+    assert not (tmp_path / "out").exists()

@@ -73,3 +73,22 @@ def test_the_command_writes_one_row_a_file_and_the_terminal_shows_what_applies(
     assert head.split("\t")[:4] == ["file", "format", "type", "families"] and len(rows) == 2
     lines = as_lines(file_stats([tmp_path / "x.fa", tmp_path / "x.nwk"]))
     assert "dimension" not in lines[0] and len({len(line) for line in lines[:1]}) == 1
+
+
+def test_files_that_cannot_be_described_are_named_after_the_rest(
+    cli: Callable[..., Result], examples: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.fasta").touch()
+    done = cli("stats", tmp_path / "gone.sto", examples / "globins.fasta", tmp_path / "empty.fasta", "--format", "csv")
+    assert done.exit_code == 65
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["file", str(examples / "globins.fasta")]
+    assert f"{tmp_path / 'gone.sto'}: no such file" in done.stderr and "empty.fasta is empty" in done.stderr
+    nothing = cli("stats", tmp_path / "gone.sto", "-o", tmp_path / "stats.tsv")
+    assert nothing.exit_code == 65 and not (tmp_path / "stats.tsv").exists()
+
+
+@pytest.mark.parametrize(("name", "format"), [("e.pt", "PyTorch"), ("e.npz", "NPZ"), ("e.npy", "NPY")])
+def test_arrays_are_known_by_their_format(tmp_path: Path, name: str, format: str) -> None:
+    EmbeddingTable("made", ["a", "b"], 3, vectors=np.ones((2, 3), np.float32)).write(tmp_path / name)
+    (row,) = file_stats(tmp_path / name).to_dicts()
+    assert (row["format"], row["type"], row["dimension"]) == (format, "embeddings", 3)

@@ -16,7 +16,15 @@ from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.tables.columns import ColumnOptions, Taken
 from phylocli.formats.tables.values import texts_of
-from phylocli.probe.inputs.label_types import MUTATION_COLUMNS, Column, Terms, is_text, mutation_counts, read_column
+from phylocli.probe.inputs.label_types import (
+    MUTATION_COLUMNS,
+    NAMES_OF,
+    Column,
+    Terms,
+    is_text,
+    mutation_counts,
+    read_column,
+)
 from phylocli.statistics import identity
 from phylocli.statistics.shared_kmers import identity_clusters
 
@@ -144,6 +152,8 @@ class Dataset:
                 labels.taken.append(Taken(column, "split", "by its name"))
             elif not (columns is None or named or column in helpers):
                 labels.taken.append(Taken(column, "ignored", "not named by --column"))
+            elif NAMES_OF.get(column) in frame.columns and not (named or column in helpers):
+                labels.taken.append(Taken(column, "ignored", f"names of {NAMES_OF[column]!r}"))
             elif column.lower() in (*MUTATION_COLUMNS, WILD_TYPE_COLUMN) and wild_type is not None:
                 labels.taken.append(Taken(column, "mutations", "by its name"))
             else:

@@ -49,6 +49,9 @@ MUTATION_COLUMNS = ("mutations", "mutation", "mutant", "variant", "variants")
 NO_LABELS = ("sequence", "seq", "mutated_sequence", "description", "length")
 """Names of columns that are not labels unless requested (case-insensitive)."""
 
+NAMES_OF = {"family_name": "family"}
+"""Columns that are names of another column's classes; not labels of their own unless requested."""
+
 _SEPARATOR = re.compile(r"\s*[;,|]\s*")
 _LIST = re.compile(r"\[(.*)\]|\((.*)\)|\{(.*)\}|c\((.*)\)", re.DOTALL)
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")

@@ -24,11 +24,13 @@ class Labels:
             by `;`.
         usual: columns that are used by default.
         how: description of the source, for messages.
+        about: columns that describe a usual one, such as names of families: `phylocli labels` writes them beside it.
     """
 
     frame: pl.DataFrame
     usual: tuple[str, ...]
     how: str
+    about: tuple[str, ...] = ()
 
     def select(self, wanted: Sequence[str], name: str) -> pl.DataFrame:
         """Return the table with the requested columns, or by default with the usual columns that have values.
@@ -44,6 +46,11 @@ class Labels:
         if not chosen:
             raise UsageError(f"{name} ({self.how}) has no labels", fix=f"choose a column: {', '.join(columns)}")
         return self.frame.select("id", *chosen)
+
+    def described_by(self, part: pl.DataFrame) -> list[str]:
+        """Return the columns that describe those of a part of the table, and say more than they do."""
+        texts = [part[column] for column in part.columns]
+        return [c for c in self.about if self.frame[c].count() and not any(self.frame[c].equals(text) for text in texts)]
 
 
 class Collector:

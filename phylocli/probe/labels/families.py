@@ -28,4 +28,4 @@ def of_families(families: Iterable[Family]) -> Labels:
         about = {"family": family.label, "clan": family.clan, "family_name": family.name, "family_title": family.description}
         for member in family.sequences():
             found.add(member.id, **about, species=species(member.id), sequence=member.residues)
-    return Labels(found.table(), ("family", "clan"), "family records")
+    return Labels(found.table(), ("family", "clan"), "family records", ("family_name",))

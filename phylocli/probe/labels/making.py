@@ -51,7 +51,7 @@ def make_labels(
     Examples:
         >>> labels = phylocli.make_labels("examples/families.sto")
         >>> labels.columns, labels.height
-        (['id', 'family', 'clan'], 822)
+        (['id', 'family', 'clan', 'family_name'], 822)
     """
     config = MakeLabelsConfig.of(config, options)
     listed: list[Any] = list(sources) if isinstance(sources, list | tuple) else [sources]
@@ -67,6 +67,8 @@ def make_labels(
         if config.columns and not chosen:
             continue
         part = labels.select(chosen, name)
+        if not config.columns:
+            part = part.with_columns(labels.frame.get_column(column) for column in labels.described_by(part))
         target = wanted if wanted is not None else table["id"].to_list() if table is not None else None
         if target is not None:
             part = match_ids(part, target, name)

@@ -12,6 +12,7 @@ from phylocli.config.labels import MakeLabelsConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats import Family, read_families, write_families
 from phylocli.probe import make_labels, read_labels, write_labels
+from phylocli.probe.inputs.dataset import Dataset
 from phylocli.probe.labels import match_ids
 
 ANNOTATIONS = [
@@ -52,12 +53,24 @@ def write_export(path: Path) -> Path:
 
 def test_members_of_families_are_labelled_with_family_and_clan(examples: Path) -> None:
     labels = make_labels(examples / "families.sto")
-    assert labels.columns == ["id", "family", "clan"]
+    assert labels.columns == ["id", "family", "clan", "family_name"]
     families = list(read_families(examples / "families.sto"))
-    expected = {(member, f.accession, f.clan or None) for f in families for member in f.ids}
+    expected = {(member, f.accession, f.clan or None, f.name) for f in families for member in f.ids}
     assert set(labels.rows()) == expected
     named = make_labels(examples / "families.sto", columns=["family_name", "species"])
     assert named.filter(pl.col("id") == "MYG_ESCGI").row(0) == ("MYG_ESCGI", "Globin", "ESCGI")
+
+
+def test_names_of_families_are_written_where_they_say_more_and_are_no_labels_of_their_own(
+    examples: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "named.sto").write_text("# STOCKHOLM 1.0\n#=GF ID globin\na AC\nb AC\n//\n")
+    assert make_labels(tmp_path / "named.sto").columns == ["id", "family"]  # the name is the label
+    write_labels(examples / "families.sto", tmp_path / "labels.tsv")
+    for source in (tmp_path / "labels.tsv", examples / "families.sto"):
+        assert sorted(Dataset.from_labels(read_labels(source), str(source)).classes) == ["clan", "family"]
+    named = Dataset.from_labels(read_labels(tmp_path / "labels.tsv"), "labels", columns=["family_name"])
+    assert list(named.classes) == ["family_name"]
 
 
 def test_a_member_of_two_families_has_both_and_one_sequence(tmp_path: Path) -> None:
