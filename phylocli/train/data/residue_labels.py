@@ -136,9 +136,12 @@ def load_residue_labels(
             try:
                 found = find_head(head).targets_of(row[column], len(sequence))
             except ValueError as error:
-                raise BadInputError(f"{where}: {error}") from error
+                raise BadInputError(f"{where}: {error}", fix=f"correct the column {column}") from error
             if len(found) != len(sequence) or not sequence:
-                raise BadInputError(f"{where}: {column} has labels of {len(found)} residues, sequence has {len(sequence)}")
+                raise BadInputError(
+                    f"{where}: {column} has labels of {len(found)} residues, sequence has {len(sequence)}",
+                    fix="give one label per residue",
+                )
             into.targets[head].append(found)
         if part == PARTS[0]:
             weights.append(_weight(row.get("weight"), where))

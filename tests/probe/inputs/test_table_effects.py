@@ -94,7 +94,7 @@ def test_parallel_vectors_are_refused_and_one_feature_is_drawn_on_a_line(method:
     assert place_points(scaled, method, 0)[0] is None
     values = np.linspace(-2, 3, 20, dtype=np.float32)
     points, said = place_points(values[:, None], method, 0)
-    assert points is not None and "one feature" in said
+    assert points is not None and "single feature" in said
     np.testing.assert_allclose(points, np.stack([np.linspace(0, 1, 20), np.full(20, 0.5)], axis=1), atol=1e-6)
     assert place_points(np.ones((20, 1), dtype=np.float32), method, 0)[0] is None
     two = np.repeat(np.eye(2, 5, dtype=np.float32), 10, axis=0)

@@ -214,6 +214,7 @@ def test_labels_table_is_written_with_provenance_and_a_summary(
     assert (tmp_path / "labels.tsv.provenance.json").is_file()
     assert capsys.readouterr().err == (
         "family: 14 values, known for 822 of 822 ids\nclan: 8 values, known for 550 of 822 ids\n"
+        "family_name: 14 values, known for 822 of 822 ids\n"
     )
     assert read_labels(tmp_path / "labels.tsv").rows() == make_labels(examples / "families.sto").rows()
 
