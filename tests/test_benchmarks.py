@@ -1,12 +1,18 @@
-"""Scripts that only a person starts: what they import exists."""
+"""Scripts that only a person starts: what they import exists; and how the default model's corpus is built."""
 
 from __future__ import annotations
 
 import ast
 import importlib
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
+
+from phylocli.formats import read_families, write_families
+from phylocli.formats.family import Family
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path for folder in ("benchmarks", "examples", "docs") for path in (ROOT / folder).rglob("*.py"))
@@ -24,3 +30,102 @@ def test_names_that_scripts_import_from_the_package_exist(script: Path) -> None:
             for alias in node.names:
                 if alias.name.partition(".")[0] == "phylocli":
                     importlib.import_module(alias.name)
+
+
+def script(name: str) -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.fixture(scope="module")
+def corpus() -> ModuleType:
+    return script("default_corpus")
+
+
+def test_homologs_are_stacked_on_the_columns_of_their_seed(corpus: ModuleType) -> None:
+    # The first lacks CD and has xy between E and F; the second begins at D and has z before its end.
+    rows, reference = corpus.stacked("ABCDEFGH", [("ABExyFGH", 0, "2M2I1M2D3M"), ("DEzF", 3, "2M1D1M")])
+    assert rows == ["ABCDE..FGH", "AB--ExyFGH", "---DEz.F--"]
+    assert reference == "xxxxx..xxx"
+    family = Family(["seed", "a", "b"], rows, column_features={"RF": reference})
+    assert [s.residues for s in family.sequences()] == ["ABCDEFGH", "ABEXYFGH", "DEZF"]
+    assert corpus.some_rows(family) == ["ABCDEFGH", "AB--EFGH", "---DEF--"]
+
+
+def test_labels_are_inherited_through_the_alignment(corpus: ModuleType) -> None:
+    chain = {"id": "c", "three_di": "abcdefgh".upper(), "dssp": "HHHHEEEE"}
+    hit = {"target": "p", "tstart": 5, "tend": 10, "qstart": 2, "qend": 8, "qlen": 8, "fident": 0.5, "cigar": "2M1D2M1I1M"}
+    best = {"p": (60.0, "c"), "q": (50.0, "other")}
+    (found,) = corpus.inheritance(chain, [hit, {**hit, "target": "q"}], ["KLMNOP", "KLMNOP"], best)
+    assert found["id"] == "p/5-10" and found["sequence"] == "KLMNOP"
+    assert found["three_di"] == "BC.DEG" and found["dssp"] == "HH.HEE"
+    assert found["weight"] == pytest.approx(0.5 * 7 / 8)
+
+
+@pytest.mark.parametrize(
+    ("cath", "expected"),
+    [
+        ("", []),
+        ("1.10.8.10:47-402", [("1.10.8.10", 0, 100)]),
+        ("1.10.8.10:11-50 3.40.50.1:51-110", [("1.10.8.10", 0, 40), ("3.40.50.1", 40, 100)]),
+        ("1.10.8.10:11-50;3.40.50.1:51-90;1.10.8.10:91-110", [("1.10.8.10", 0, 100), ("3.40.50.1", 40, 80)]),
+        ("1.10.8.10:11-50 3.40.50.1:51-300", []),  # longer than the chain: the numbers cannot be placed
+    ],
+)
+def test_domains_are_placed_in_their_chain(corpus: ModuleType, cath: str, expected: list[tuple[str, int, int]]) -> None:
+    assert corpus.domains_of(100, cath) == expected
+
+
+def test_clans_join_homologs_but_neither_topologies_nor_too_many(corpus: ModuleType) -> None:
+    clans = corpus.Clans({"s1": "T1", "s2": "T1", "t1": "T2"}, most=4)
+    clans.join("s1", "s2", always=True)
+    clans.join("a", "s1")
+    clans.join("a", "t1")  # would join two topologies
+    clans.join("b", "t1")
+    clans.join("c", "d")
+    clans.join("c", "s2")  # would be five
+    clans.find("alone")
+    assert clans.names() == {"s1": "T1", "s2": "T1", "a": "T1", "t1": "T2", "b": "T2", "c": "CLAN_c", "d": "CLAN_c"}
+    assert clans.refused == 2
+
+
+def test_families_with_regions_in_common_have_an_edge(corpus: ModuleType) -> None:
+    regions = {
+        "p": [("F1", 1, 100), ("F2", 20, 110), ("F3", 90, 200)],
+        "q": [("F2", 1, 80), ("F1", 1, 90), ("F3", 5, 85)],
+        "r": [("F1", 1, 50)],
+    }
+    assert corpus.shared_members(regions) == [(1e-5, "F1", "F2")]
+
+
+def test_accessions_of_superfamilies_have_no_version(corpus: ModuleType, tmp_path: Path) -> None:
+    families = [Family(["a"], ["MK"], accession=corpus.accession_of(f"3.20.20.{k}")) for k in (70, 80)]
+    write_families(families, tmp_path / "f.sto")
+    assert [f.accession for f in read_families(tmp_path / "f.sto")] == ["CATH_3_20_20_70", "CATH_3_20_20_80"]
+
+
+def test_subsets_of_a_corpus_are_nested_and_have_the_same_fraction_of_each_input(tmp_path: Path) -> None:
+    second = script("second_generation")
+    for count, name in zip((40, 20, 12, 8), second.INPUTS, strict=True):
+        write_families(
+            [Family(["a", "b"], ["MK", "ML"], accession=f"{name}{k}") for k in range(count)], tmp_path / f"{name}.sto.gz"
+        )
+    found = {
+        number: [
+            {f.accession for f in read_families(path)} for path in second.subset(tmp_path, tmp_path / str(number), number, 0)
+        ]
+        for number in (20, 40)
+    }
+    assert [len(part) for part in found[20]] == [10, 5, 3, 2] and [len(part) for part in found[40]] == [20, 10, 6, 4]
+    assert all(small < large for small, large in zip(found[20], found[40], strict=True))
+
+
+def test_intervals_over_chains_hold_the_ratio_of_sums() -> None:
+    second = script("second_generation")
+    sums = np.array([[100.0, 60, 100], [10.0, 9, 10], [300.0, 90, 200]])
+    found = second.with_intervals(sums, 0)
+    assert found["loss"] == pytest.approx(410 / 310) and found["accuracy"] == pytest.approx(159 / 310)
+    assert found["loss_low"] == pytest.approx(1.0) and found["loss_high"] == pytest.approx(1.5)  # one chain alone
