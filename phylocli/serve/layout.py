@@ -30,6 +30,9 @@ from phylocli.statistics.sampling import subsample
 
 logger = logging.getLogger(__name__)
 
+SMALL = 10_000
+"""Below this number of points principal components are computed by the server itself."""
+
 Placed = tuple[npt.NDArray[np.float64] | None, str]
 
 
@@ -123,7 +126,7 @@ class MapInBackground:
             return arrays["points"].astype(np.float64), metadata["caption"]
         except (OSError, PhylocliError, KeyError) as error:
             logger.debug(f"{path}: {error}")
-        small = len(vectors) < FEW or self._method == "pca"
+        small = len(vectors) < (SMALL if self._method == "pca" else FEW)
         place = place_points if small else self._placed_by_a_process
         points, caption = place(vectors, self._method, self._config.seed)
         if points is not None:

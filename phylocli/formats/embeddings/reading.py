@@ -143,15 +143,16 @@ def _from_parquet(files: list[Path], name: str, options: ColumnOptions) -> Embed
             whole = pa.concat_tables(parts)
         return _table(tables.arrow_frame(whole, name), name, ids, chosen, taken, metadata)
     found: list[str] = []
-    dimension: int | None = None
+    kind = schema[chosen[0]]
+    dimension = kind.shape[0] if isinstance(kind, pl.Array) and len(kind.shape) == 1 else 0
     for path in files:
         for batch in batches_of(path, [ids.column]):
             found += batch.column(0).to_pylist()
-        if dimension is None and found:
+        if not dimension and found:  # lists of any length: that of the first row
             first = next(batches_of(path, chosen)).column(0).slice(0, 1)
             dimension = vectors_of(first, str(path), [str(found[0])], None).shape[1]
     names = checked_ids(found, name)
-    return EmbeddingTable(name, names, dimension or 0, metadata, files, column=chosen[0], taken=[ids, *taken])
+    return EmbeddingTable(name, names, dimension, metadata, files, column=chosen[0], taken=[ids, *taken])
 
 
 def _residues(files: list[Path], name: str, metadata: dict[str, str]) -> EmbeddingTable:
