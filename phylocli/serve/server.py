@@ -268,7 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
             _Refused: another host or origin, or no token.
         """
         if self.headers.get("Host", "") not in self.server.hosts:
-            raise _Refused(403, "this server answers only requests to 127.0.0.1")
+            place = f"{ADDRESS}:{self.server.server_address[1]}"
+            raise _Refused(403, f"this server answers only requests to {place}; forward the port under the same number")
         origin = self.headers.get("Origin")
         if origin is not None and origin.removeprefix("http://") not in self.server.hosts:
             raise _Refused(403, "requests of other pages are not answered")
