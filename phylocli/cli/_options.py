@@ -82,11 +82,6 @@ StoreOption = Annotated[
     Path | None,
     typer.Option("--store", metavar="DIR", envvar="PHYLOCLI_STORE", help="Family store (default: user data folder)."),
 ]
-OnDuplicateOption = Annotated[
-    str,
-    typer.Option("--on-duplicate", metavar="error|keep-first|rename", help="What to do with an id that was there before."),
-]
-Threads = Annotated[int, typer.Option("--threads", "-t", min=0, help="CPU threads; 0 takes all.")]
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -108,8 +103,6 @@ LabelsOption = Annotated[
         "annotations (GAF), a table of UniProt. See 'phylocli labels'.",
     ),
 ]
-TitleOption = Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Title of the page.")]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
@@ -120,24 +113,6 @@ CacheOption = Annotated[
     ),
 ]
 NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Compile families for this run only.")]
-IdColumnOption = Annotated[
-    list[str] | None,
-    typer.Option("--id-column", metavar="COLUMN", help="Column of ids, in every table that has it; may be repeated."),
-]
-FeaturesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--features", metavar="COLUMN", help="Column of features in tables of embeddings, or a pattern: 'd*'. Repeatable."
-    ),
-]
-ClassesOption = Annotated[
-    list[str] | None,
-    typer.Option("--classes", metavar="COLUMN", help="Labels that are names of classes, numbers or not; may be repeated."),
-]
-QuantitiesOption = Annotated[
-    list[str] | None,
-    typer.Option("--quantities", metavar="COLUMN", help="Labels that are numbers; other values are unknown. Repeatable."),
-]
 TableFormatOption = Annotated[
     str | None,
     typer.Option("--format", metavar="tsv|csv|parquet|arrow", help="Table format; by default from the suffix, else TSV."),

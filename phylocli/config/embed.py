@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from phylocli.config._translation import TranslationConfig
 from phylocli.config.base import Cli
-from phylocli.config.types import Threads
+from phylocli.config.types import OnDuplicate, Threads
 from phylocli.core.errors import UsageError
 from phylocli.core.plugins import POOLINGS
 
@@ -63,8 +63,7 @@ class EmbedConfig(TranslationConfig):
     """Write half precision (float16)."""
     untrained: Annotated[int | None, Field(ge=0), Cli(metavar="SEED")] = None
     """Use the same architecture with random weights: a baseline for probe."""
-    on_duplicate: Annotated[Literal["error", "keep-first", "rename"], Cli()] = "error"
-    """What to do with an id that occurs again."""
+    on_duplicate: OnDuplicate = "error"
     max_tokens: Annotated[int, Field(ge=0), Cli(metavar="N", formerly=("batch_tokens",), decisive=False)] = 0
     """Maximum number of residues per batch, padding included (0: to suit the device); does not change the result."""
     device: Annotated[str, Cli(metavar="auto|cpu|cuda|mps", also=("auto", "cpu", "cuda", "mps"))] = "auto"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from phylocli.probe.benchmarks import Benchmark
     from phylocli.probe.inputs.dataset import Dataset
     from phylocli.probe.inputs.embedding import Embedding
-    from phylocli.probe.tasks._contract import Measurement, Metric
+    from phylocli.probe.tasks import Measurement, Metric
     from phylocli.tree.settings import Inferred
     from phylocli.tree.settings import Settings as TreeSettings
     from phylocli.tree.settings import Traits as TreeTraits

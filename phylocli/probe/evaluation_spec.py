@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-TITLE = "What do these embeddings know?"
+TITLE = "Evaluation of embeddings"
 
 
 @dataclass

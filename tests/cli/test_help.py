@@ -3,11 +3,12 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from phylocli.cli import _summary, load, modules, names
+from phylocli.cli import _options, _summary, load, modules, names
 from phylocli.formats.family import Family
 from phylocli.store import Store
 
@@ -206,3 +207,11 @@ def test_help_wraps_at_any_width_with_brackets_as_they_are_and_flags_without_typ
     for command in COMMANDS:
         shown = cli(command, "--help", env={"COLUMNS": width, "TERMINAL_WIDTH": width}).stdout
         assert "<bool>" not in shown and "\\[" not in shown
+
+
+def test_every_shared_option_is_used_by_a_command() -> None:
+    folder = Path(_options.__file__).parent
+    used = " ".join(path.read_text() for path in folder.glob("*.py") if path.name != "_options.py")
+    own = Path(_options.__file__).read_text()
+    for name in re.findall(r"^(\w+) = Annotated", own, re.MULTILINE):
+        assert re.search(rf"\b{name}\b", used), f"{name} is used nowhere"

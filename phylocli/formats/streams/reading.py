@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, cast
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats.streams.compression import zstd
 from phylocli.formats.streams.paths import STDIO, PathLike
-from phylocli.formats.streams.recording import InputRecord, _recorder, recording_inputs
+from phylocli.formats.streams.recording import InputRecord, active_recorder, recording_inputs
 from phylocli.formats.streams.text import COPIES, display_name, text_lines
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class _Source(_Raw):
             raise explain_read_error(error, self._name) from error
         if not data and not self._ended:
             self._ended = True
-            recorder = _recorder.get()
+            recorder = active_recorder.get()
             if recorder is not None:
                 recorder.inputs.append(InputRecord(self._name, self.size, self._hash.hexdigest()))
         self._hash.update(data)

@@ -26,29 +26,29 @@ class _Recorder:
     inputs: list[InputRecord] = field(default_factory=list)
 
 
-_recorder: ContextVar[_Recorder | None] = ContextVar("phylocli_inputs", default=None)
+active_recorder: ContextVar[_Recorder | None] = ContextVar("phylocli_inputs", default=None)
 
 
 @contextmanager
 def recording_inputs() -> Iterator[list[InputRecord]]:
     """Collect an `InputRecord` for every input that is read within the block."""
     recorder = _Recorder()
-    token = _recorder.set(recorder)
+    token = active_recorder.set(recorder)
     try:
         yield recorder.inputs
     finally:
-        _recorder.reset(token)
+        active_recorder.reset(token)
 
 
 def recorded_inputs() -> list[InputRecord]:
     """Return the inputs read so far in the enclosing `recording_inputs` block, or an empty list outside one."""
-    recorder = _recorder.get()
+    recorder = active_recorder.get()
     return list(recorder.inputs) if recorder else []
 
 
 def note_input(path: PathLike) -> None:
     """Record a file that something other than `open_input` reads (a Parquet table, a model), by hashing it."""
-    recorder = _recorder.get()
+    recorder = active_recorder.get()
     if recorder is not None and Path(path).is_file():
         file = Path(path)
         recorder.inputs.append(InputRecord(str(path), file.stat().st_size, file_sha256(file)))
@@ -56,7 +56,7 @@ def note_input(path: PathLike) -> None:
 
 def record_input(record: InputRecord) -> None:
     """Record an input that was hashed elsewhere."""
-    recorder = _recorder.get()
+    recorder = active_recorder.get()
     if recorder is not None:
         recorder.inputs.append(record)
 

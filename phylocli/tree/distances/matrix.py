@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from phylocli.core.errors import UsageError, unknown_name
 from phylocli.tree.distances.pairwise_likelihood import CODES, COUNTS, MIN_DISTANCE, Single, curves
-from phylocli.tree.models import MODELS, STATES, substitution_model
+from phylocli.tree.models import MODELS, STATES
 
 __all__ = [
     "DISTANCES",
@@ -31,7 +31,6 @@ __all__ = [
     "distance_matrix_report",
     "distance_tiles",
     "fill_undefined",
-    "pair_distances",
     "parse_model",
 ]
 
@@ -193,29 +192,6 @@ def distance_tiles(
                 distance += distance.T
             saturated = np.zeros(distance.shape, dtype=bool) if name == "p" else distance >= max_distance
             yield Tile(rows, across, distance, saturated)
-
-
-def pair_distances(
-    states: npt.NDArray[np.uint8],
-    first: npt.NDArray[np.int64],
-    second: npt.NDArray[np.int64],
-    *,
-    model: str = "lg",
-    alpha: float = 1.0,
-    max_distance: float = MAX_DISTANCE,
-) -> npt.NDArray[np.float64]:
-    """Return the maximum-likelihood distances of chosen pairs of rows, shape (pairs,); see `distance_matrix`.
-
-    Pairs without a difference get the shortest distance, not 0.
-    """
-    shapes = curves(substitution_model(model).name, alpha, max_distance)
-    distance = np.empty(len(first))
-    size = max(_BLOCK // max(states.shape[1], 1), 1)
-    for start in range(0, len(first), size):
-        i, j = first[start : start + size], second[start : start + size]
-        codes = _codes(states, states, (i, j))
-        distance[start : start + size] = shapes.distances(_sums(codes, shapes.features))
-    return distance
 
 
 def fill_undefined(distance: npt.NDArray[np.floating[Any]]) -> int:

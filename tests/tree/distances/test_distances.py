@@ -24,7 +24,6 @@ from phylocli.tree.distances.matrix import (
     distance_matrix_report,
     distance_tiles,
     fill_undefined,
-    pair_distances,
     parse_model,
 )
 from phylocli.tree.models import substitution_model
@@ -147,8 +146,6 @@ def test_blocks_do_not_change_the_result(globins: np.ndarray, monkeypatch: pytes
     whole = distance_matrix(globins)
     monkeypatch.setattr(distances, "_BLOCK", 20 * globins.shape[1])
     assert np.allclose(whole, distance_matrix(globins), rtol=2e-6)
-    i, j = np.triu_indices(len(globins), 1)
-    assert np.allclose(pair_distances(globins, i, j), whole[i, j], rtol=2e-6)
 
 
 def test_tiles_cover_the_matrix_once_and_single_precision_is_its_rounding(
