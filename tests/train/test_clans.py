@@ -157,9 +157,9 @@ def test_a_whitening_to_fewer_features_and_one_for_which_there_are_too_few_famil
     stockholm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert Model.load(trained(stockholm, tmp_path / "run", **{"whitening.dimension": 5})).dimension == 5
-    assert "keep all" not in capsys.readouterr().err
+    assert "keeps all" not in capsys.readouterr().err
     assert Model.load(trained(stockholm, tmp_path / "more", **{"whitening.dimension": 6})).dimension == 48
-    assert "keep all 48 features" in capsys.readouterr().err
+    assert "keeps all 48 features" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,17 @@ from phylocli.core.errors import UsageError
 from phylocli.core.words import counted
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.task import ContrastiveTask
+from phylocli.views import Tokens
 
 logger = logging.getLogger(__name__)
 
 WHITENING = 6  # random stream, distinct from those of `phylocli.train.data.batch_sampler`
 
 FEWEST = 2.0  # vectors per feature: with fewer, the covariance estimate is mostly noise
+
+
+AT_ONCE = 512
+"""Sequences that are embedded together: families of a few members alone would waste most of the time."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +61,35 @@ class FamilyWhitening:
         """Fit the map and add it to the model."""
         task.eval()
         each = max(2, math.ceil(self.config.vectors / len(corpus.families)))
-        found: list[torch.Tensor] = []
-        shuffled: list[torch.Tensor] = []  # what they have in common with others is their composition
+        whole: list[Tokens] = []
+        shuffled: list[Tokens] = []  # what their vectors have in common with others is the composition
         family: list[int] = []
         for code, source in enumerate(corpus.families):
             members = source.members().tokens
             rng = np.random.default_rng([corpus.seed, WHITENING, code])
             chosen = [members[k] for k in np.sort(rng.permutation(len(members))[:each])]
-            found.append(task.embed(chosen).cpu())
+            whole += chosen
             family += [code] * len(chosen)
             if self.config.composition:
-                shuffled.append(task.embed([rng.permutation(member) for member in chosen]).cpu())
+                shuffled += [rng.permutation(member) for member in chosen]
+        vectors = _embedded(task, whole)
         features = task.model.dimension
         dimension = self.config.dimension
         if dimension >= min(features, len(corpus.families)):
             dimension = 0
         if len(family) < FEWEST * features:
             logger.warning(f"{len(family):,} vectors are too few to whiten {features} features reliably")
-        nuisance = self.config.composition * torch.cov(torch.cat(shuffled).double().T) if shuffled else None
-        task.model.whiten(torch.cat(found), torch.tensor(family), self.config.power, self.config.floor, dimension, nuisance)
+        nuisance = self.config.composition * torch.cov(_embedded(task, shuffled).double().T) if shuffled else None
+        task.model.whiten(vectors, torch.tensor(family), self.config.power, self.config.floor, dimension, nuisance)
         shown = f", composition {self.config.composition:g}" if shuffled else ""
         shown += f", {features} features to {dimension}" if dimension else ""
         logger.info(
             f"whitened by the covariance within families of {counted(len(family), 'member')} "
             f"(power {self.config.power:g}{shown})"
         )
+
+
+def _embedded(task: ContrastiveTask, sequences: list[Tokens]) -> torch.Tensor:
+    """Return the vectors of sequences, (N, D), on the CPU."""
+    parts = [task.embed(sequences[start : start + AT_ONCE]).cpu() for start in range(0, len(sequences), AT_ONCE)]
+    return torch.cat(parts)
