@@ -10,6 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -21,6 +22,7 @@ import phylocli
 from phylocli.core.errors import PhylocliError
 from phylocli.formats import Sequence, read_sequences
 from phylocli.search import combined_evalues, search, search_file
+from phylocli.serve import server as serve_server
 
 HOSTILE = "</script><script>alert(1)</script>"
 PATHS = ("/", "/map", "/api/status", "/api/find?text=MYG", "/nothing")
@@ -197,6 +199,27 @@ def test_neighbours_are_those_of_search(served: Served) -> None:
     assert answer["ranked_by"] == "evalue"
     few = ask(served.server, "/api/search", {"protein": name, "max_evalue": 1e-9}).json["hits"]
     assert few and len(few) < 20 and all(hit["evalue"] <= 1e-9 for hit in few)
+
+
+def test_tables_too_large_for_memory_have_the_same_neighbours(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_server, "IN_MEMORY", 0)
+    request = {"protein": served.table.ids[4], "number": 7}
+    with phylocli.serve(served.table.name, projection="pca", open=False) as server:
+        streamed = ask(server, "/api/search", request).json["hits"]
+        assert server._service._targets.table.vectors is None
+    expected = ask(served.server, "/api/search", request).json["hits"]
+    for hit, other in zip(streamed, expected, strict=True):
+        assert_same([hit[name] for name in hit if name != "known"], [other[name] for name in other if name != "known"])
+
+
+def test_searches_at_the_same_time_do_not_disturb_each_other(served: Served) -> None:
+    def targets(name: str) -> list[str]:
+        return [hit["target"] for hit in ask(served.server, "/api/search", {"protein": name}).json["hits"]]
+
+    names = served.table.ids[:8]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(targets, names))
+    assert together == [targets(name) for name in names]
 
 
 @pytest.mark.parametrize(("align", "options"), [("", {}), ("phmmer", {"align": True}), ("residues", {"rerank": "residues"})])
