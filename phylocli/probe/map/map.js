@@ -51,7 +51,7 @@
   const [sorted, starts] = bins(CELLS * CELLS, (i) => cell(at[2 * i + 1]) * CELLS + cell(at[2 * i]));
 
   const canvas = $("map"), pen = canvas.getContext("2d", { alpha: true }), tip = $("tip"), root = document.documentElement;
-  let width = 1, height = 1, ratio = 1, scale = 1, left = 0, top = 0, hovered = -1, picked = -1, matches = [], waiting = false, still = true, rest = 0;
+  let width = 1, height = 1, ratio = 1, scale = 1, left = 0, top = 0, hovered = -1, picked = -1, matches = [], waiting = false, still = true, whole = true, rest = 0;
   let printed = false;
   const isDark = () => printed ? false : root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   const px = (i) => at[2 * i] * scale + left, py = (i) => (FULL - at[2 * i + 1]) * scale + top;
@@ -59,6 +59,7 @@
     scale = Math.min(width, height) * 0.94 / FULL;
     left = (width - FULL * scale) / 2;
     top = (height - FULL * scale) / 2;
+    whole = true; // until the map is moved
     redraw();
   };
   const least = () => Math.min(width, height) * 0.3 / FULL;
@@ -121,7 +122,7 @@
   };
   const MOVING = 25000; // of more points only so many are drawn while the map is moved, the rest when it rests
   const moved = () => {
-    still = false;
+    still = whole = false;
     clearTimeout(rest);
     rest = setTimeout(() => { still = true; if (n > MOVING) redraw(); }, 150);
     redraw();
@@ -133,7 +134,7 @@
     if (box.width === width && box.height === height && ratio === devicePixelRatio) return;
     width = Math.max(50, box.width); height = Math.max(50, box.height); ratio = devicePixelRatio || 1;
     canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);
-    if (fresh) fit(); else { left = width / 2 - kept[0] * scale; top = height / 2 - kept[1] * scale; }
+    if (fresh || whole) fit(); else { left = width / 2 - kept[0] * scale; top = height / 2 - kept[1] * scale; }
     draw(); // at once: a canvas that is resized is empty
   };
   const nearest = (x, y) => {
@@ -197,6 +198,7 @@
 
   const go = (i) => {
     picked = i;
+    whole = false;
     if (!groups[member[i]].on) { groups[member[i]].on = true; mark(); }
     scale = Math.max(scale, Math.min(width, height) * 4 / FULL);
     left = width / 2 - at[2 * i] * scale;

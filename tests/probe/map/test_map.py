@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from browser import Browser
 
 from phylocli.core.errors import BadInputError, MissingDependencyError, UsageError
 from phylocli.probe import Embedding, draw_map
@@ -162,3 +163,17 @@ def test_chromium_renders_the_page_and_runs_only_its_script(tmp_path: Path) -> N
     assert 'data-ready="60"' in page.stdout  # the script ran to its end
     assert "<title>mine</title>" in page.stdout and "&lt;b&gt;first&lt;/b&gt;" in page.stdout
     assert "<img" not in page.stdout
+
+
+@pytest.mark.needs("chromium")
+def test_a_map_that_was_not_moved_shows_all_points_in_a_window_of_another_size(tmp_path: Path) -> None:
+    draw_map(table(), tmp_path / "map.html", projection="pca")
+    drawn = "document.getElementById('map').toDataURL()"
+    with Browser(tmp_path / "profile", width=1000, height=700) as page:
+        page.open((tmp_path / "map.html").as_uri())
+        wide = page.run(drawn)
+        page.resize(400, 700)
+        page.wait(f"innerWidth === 400 && {drawn} !== {json.dumps(wide)}")
+        resized = page.run(drawn)
+        page.open((tmp_path / "map.html").as_uri())
+        assert page.run(drawn) == resized
