@@ -65,6 +65,8 @@ EDGE_EVALUE = 1e-3
 EDGE_COVERAGE = 0.5
 LARGEST_CLAN = 0.05
 """Fraction of all families that may be in one clan."""
+HIDDEN = {"SCOPe validation folds": 0.0, "dev families": 0.6}
+"""Sets that the model is validated on, and the fraction of a sequence of theirs that a relative covers."""
 SCREEN = ("-s", "5.7", "-e", "0.001", "--max-seqs", "1000")
 """Of the searches for leaks."""
 FRACTIONS = {"chains": 0.6, "inherited": 0.25, "families": 0.15}
@@ -200,15 +202,18 @@ def chains(corpus: Corpus) -> None:
     write_table(corpus["chains.parquet"], table)
 
 
-def related(corpus: Corpus, sequences: dict[str, str]) -> set[str]:
-    """Return which sequences have a relative in the sets that a model which has seen structures is validated on.
+def related(corpus: Corpus, sequences: dict[str, str], sets: dict[str, float] = HIDDEN) -> set[str]:
+    """Return which sequences have a relative in the sets that the model is validated on: a hit of E ≤ 0.001.
 
-    That is a hit of E ≤ 0.001 of a domain of the hidden SCOPe folds, or of a member of a dev family of which it covers 60 %.
+    Args:
+        corpus: the folder.
+        sequences: by name.
+        sets: of each evaluation set the fraction of a sequence that the hit must cover.
     """
     names = list(sequences)
     write_fasta(corpus["screened.fasta"], ((f"s{k}", sequences[name]) for k, name in enumerate(names)))
     found: set[str] = set()
-    for name, coverage in (("SCOPe validation folds", 0.0), ("dev families", 0.6)):
+    for name, coverage in sets.items():
         queries = corpus["queries.fasta"]
         write_fasta(queries, ((f"q{k}", text) for k, (_, text) in enumerate(evaluation_sets(corpus.data)[name])))
         hits = corpus.hits(queries, corpus["screened.fasta"], *SCREEN)
@@ -323,12 +328,13 @@ def stacked(seed: str, members: list[tuple[str, int, str]]) -> tuple[list[str], 
     return rows, reference
 
 
-def spread(hits: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+def spread(hits: pl.DataFrame, most: int) -> list[dict[str, Any]]:
     """Return at most so many hits, evenly spaced by identity, so that near and far homologs are among them."""
-    ordered = sorted(hits, key=lambda hit: (-hit["fident"], hit["target"]))
-    return (
-        [ordered[k] for k in sorted({int(i * len(ordered) / most) for i in range(most)})] if len(ordered) > most else ordered
+    ordered = hits.sort("fident", "target", descending=[True, False])
+    places = (
+        sorted({int(k * ordered.height / most) for k in range(most)}) if ordered.height > most else range(ordered.height)
     )
+    return ordered[list(places)].to_dicts()
 
 
 def seeded(corpus: Corpus) -> None:
@@ -336,24 +342,20 @@ def seeded(corpus: Corpus) -> None:
     sequences = read_fasta(corpus["proteins.fasta"])
     members = pl.read_parquet(corpus["members.parquet"]).select("id", "group").drop_nulls().unique("id", maintain_order=True)
     group = dict(members.iter_rows())
-    hits = pl.read_parquet(corpus["hits.parquet"]).filter(
-        (pl.col("qend") - pl.col("qstart") + 1) >= QUERY_COVERAGE * pl.col("qlen")
-    )
-    by_chain: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for hit in hits.iter_rows(named=True):
-        by_chain[hit["query"]].setdefault(hit["target"], hit)  # the best region of a protein
-    best: dict[str, tuple[float, str]] = {}  # of the chains whose labels a protein may inherit, the one with most bits
-    for name, found in by_chain.items():
-        for target, hit in found.items():
-            best[target] = max(best.get(target, (0.0, "")), (hit["bits"], name))
+    covered = (pl.col("qend") - pl.col("qstart") + 1) >= QUERY_COVERAGE * pl.col("qlen")
+    hits = pl.read_parquet(corpus["hits.parquet"]).filter(covered)
+    hits = hits.unique(["query", "target"], keep="first", maintain_order=True)  # the best region of a protein
+    # The chain whose labels a protein may inherit: the one with most bits.
+    ranked = hits.select("target", "query", "bits").sort("bits", "query", descending=True, maintain_order=True)
+    best = dict(ranked.unique("target", keep="first").select("target", "query").iter_rows())
+    of_chain = {str(name): part for (name,), part in hits.partition_by("query", as_dict=True).items()}
     inherited: list[dict[str, Any]] = []
 
     def records() -> Iterator[Family]:
         for chain in training_chains(corpus).iter_rows(named=True):
-            found = list(by_chain.get(chain["id"], {}).values())
-            if len(found) + 1 < FEWEST:
+            if chain["id"] not in of_chain or of_chain[chain["id"]].height + 1 < FEWEST:
                 continue
-            chosen = spread(found, MOST_HOMOLOGS)
+            chosen = spread(of_chain[chain["id"]], MOST_HOMOLOGS)
             regions = [sequences[hit["target"]][hit["tstart"] - 1 : hit["tend"]] for hit in chosen]
             rows, reference = stacked(
                 chain["sequence"], [(r, h["qstart"] - 1, h["cigar"]) for r, h in zip(regions, chosen, strict=True)]
@@ -379,10 +381,10 @@ def seeded(corpus: Corpus) -> None:
 
 
 def inheritance(
-    chain: dict[str, Any], hits: list[dict[str, Any]], regions: list[str], best: dict[str, tuple[float, str]]
+    chain: dict[str, Any], hits: list[dict[str, Any]], regions: list[str], best: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
     """Yield the labels of homologs whose best chain this is, weighted by identity and coverage."""
-    own = [(hit, region) for hit, region in zip(hits, regions, strict=True) if best[hit["target"]][1] == chain["id"]]
+    own = [(hit, region) for hit, region in zip(hits, regions, strict=True) if best[hit["target"]] == chain["id"]]
     for hit, region in own[:: max(1, 3 * len(own) // MOST_HOMOLOGS)]:
         labels = {name: ["."] * len(region) for name in ("three_di", "dssp")}
         for query, target, size in aligned_pairs(hit["cigar"], hit["qstart"] - 1, 0):
@@ -448,17 +450,18 @@ def cath(corpus: Corpus) -> None:
 
 
 class Clans:
-    """Sets of families, joined along edges; sets with different fixed labels, and too large ones, are not joined.
+    """Sets of families, joined along edges; sets with different labels of one kind, and too large ones, are not joined.
 
     Args:
-        label: of families that must not be joined with another label.
+        label: kind and label of families: different Pfam clans must not be joined, nor different CATH topologies.
         most: families in one set.
     """
 
-    def __init__(self, label: dict[str, str], most: int) -> None:
+    def __init__(self, label: dict[str, tuple[str, str]], most: int) -> None:
         self.parent: dict[str, str] = {}
         self.size: Counter[str] = Counter()
-        self.label, self.most, self.refused = dict(label), most, 0
+        self.labels = {name: dict([pair]) for name, pair in label.items()}  # of sets, by kind
+        self.most, self.refused = most, 0
 
     def find(self, name: str) -> str:
         """Return the representative of a family's set."""
@@ -472,28 +475,29 @@ class Clans:
     def join(self, one: str, two: str, *, always: bool = False) -> None:
         """Join the sets of two families, unless that is refused."""
         a, b = sorted((self.find(one), self.find(two)))
-        labels = {self.label[x] for x in (a, b) if x in self.label}
         if a == b:
             return
-        if not always and (len(labels) > 1 or self.size[a] + self.size[b] > self.most):
+        first, second = self.labels.get(a, {}), self.labels.get(b, {})
+        differ = any(first[kind] != second[kind] for kind in first.keys() & second.keys())
+        if not always and (differ or self.size[a] + self.size[b] > self.most):
             self.refused += 1
             return
         self.parent[b] = a
         self.size[a] += self.size[b]
-        if labels:
-            self.label[a] = min(labels)
+        self.labels[a] = {**second, **first}
 
     def names(self) -> dict[str, str]:
-        """Return the clan of each family that is in one with others, named by its label or its first family."""
+        """Return the clan of each family that is in one with others, named by its labels or its first family."""
         sets: dict[str, list[str]] = defaultdict(list)
         for name in self.parent:
             sets[self.find(name)].append(name)
-        return {
-            name: self.label.get(head, f"CLAN_{min(members)}")
-            for head, members in sets.items()
-            if len(members) > 1
-            for name in members
-        }
+        found = {}
+        for head, members in sets.items():
+            labels = self.labels.get(head, {})
+            clan = "_".join(labels[kind] for kind in sorted(labels)) or f"CLAN_{min(members)}"
+            if len(members) > 1:
+                found |= dict.fromkeys(members, clan)
+        return found
 
 
 SOURCES = ("families.sto.gz", "seeded.sto.gz", "pfam.sto.gz", "cath.sto.gz")
@@ -508,7 +512,7 @@ def clans(corpus: Corpus) -> None:
     work = corpus["work"] / "clans"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    label: dict[str, str] = {}
+    label: dict[str, tuple[str, str]] = {}
     heads: list[tuple[str, str]] = []  # representatives: the longest member
     regions: dict[str, list[tuple[str, int, int]]] = defaultdict(list)  # of proteins: family and place
     with gzip.open(work / "all.sto.gz", "wt") as stream:
@@ -516,9 +520,9 @@ def clans(corpus: Corpus) -> None:
             for family in read_families(corpus[source]):
                 accession = family.accession
                 if source == "pfam.sto.gz" and family.clan:
-                    label[accession] = family.clan
+                    label[accession] = "Pfam", family.clan
                 if source == "cath.sto.gz":
-                    label[accession] = accession.rpartition("_")[0]  # the topology
+                    label[accession] = "CATH", accession.rpartition("_")[0]  # the topology
                 whole = {s.id: s.residues for s in family.sequences()}
                 longest = max(sorted(whole), key=lambda name: len(whole[name]))
                 heads.append((accession, whole[longest]))
@@ -546,9 +550,9 @@ def clans(corpus: Corpus) -> None:
     made = Clans(label, max(2, int(LARGEST_CLAN * len(heads))))
     for name, _ in heads:
         made.find(name)
-    by_label: dict[str, str] = {}
-    for name, text in sorted(label.items()):
-        made.join(name, by_label.setdefault(text, name), always=True)
+    first_of: dict[tuple[str, str], str] = {}
+    for name, pair in sorted(label.items()):
+        made.join(name, first_of.setdefault(pair, name), always=True)
     for _, one, two in sorted(set(edges)):
         made.join(one, two)
     names = made.names()
@@ -598,6 +602,9 @@ def labels(corpus: Corpus) -> None:
     )
     profiled = pl.DataFrame(list(family_profiles(corpus)), schema_overrides={"profile": pl.List(pl.UInt16)})
     if profiled.height:
+        texts = dict(profiled.select("id", "sequence").iter_rows())
+        dropped = related(corpus, texts, {"dev families": HIDDEN["dev families"]})
+        profiled = profiled.filter(~pl.col("id").is_in(sorted(dropped)))
         missing = [pl.lit(None, dtype=pl.String).alias(name) for name in ("three_di", "dssp")]
         profiled = profiled.with_columns(*missing, pl.lit("train").alias("part"), pl.lit(1.0).alias("weight"))
     parts = {"chains": chain_rows, "inherited": inherited, "families": profiled}
@@ -640,11 +647,26 @@ INPUTS = {"whole": "families.sto.gz", "remote": "seeded.sto.gz", "domains": "pfa
 
 
 def inputs(corpus: Corpus) -> None:
-    """Write the families again, with their clans."""
+    """Write the families again, with their clans, and without proteins that hold a domain of a dev family.
+
+    Most are excluded by their keys; those that the profiles of the dev families did not find are left out here.
+    """
     clan = dict(pl.read_csv(corpus["clans.tsv"], separator="\t", infer_schema=False).iter_rows())
-    for name, source in INPUTS.items():
-        marked = (replace(family, clan=clan.get(family.accession, "")) for family in read_families(corpus[source]))
-        phylocli.write_families(marked, corpus[f"{name}.sto.gz"])
+    built = ("whole", "remote")
+    texts = {s.residues for name in built for family in read_families(corpus[INPUTS[name]]) for s in family.sequences()}
+    dropped = related(corpus, {text: text for text in sorted(texts)}, {"dev families": HIDDEN["dev families"]})
+    logger.info(f"{len(dropped):,} of {len(texts):,} sequences hold a domain of a dev family and are left out")
+
+    def marked(name: str) -> Iterator[Family]:
+        for family in read_families(corpus[INPUTS[name]]):
+            kept = [s.id for s in family.sequences() if name not in built or s.residues not in dropped]
+            if len(kept) < min(FEWEST, len(family)):
+                continue
+            whole = len(kept) == len(family)
+            yield replace(family if whole else family.subset(kept), clan=clan.get(family.accession, ""))
+
+    for name in INPUTS:
+        phylocli.write_families(marked(name), corpus[f"{name}.sto.gz"])
 
 
 # Leakage
@@ -669,26 +691,28 @@ def evaluation_sets(data: Path) -> dict[str, list[tuple[str, str]]]:
 
 RULES = {
     ("structure", "SCOPe validation folds"): "forbidden",
-    ("sequences", "dev families"): "forbidden",
+    ("proteins", "dev families"): "forbidden",
     ("structure", "dev families"): "forbidden",
 }
 """Where a homolog is forbidden: structural labels of chains with a relative in the folds that are validated on, and domains
-of the dev families. All else is permitted, and counted."""
+of the dev families in what is built here. All else is permitted, and counted; some of the given Pfam families, the input
+`domains`, have dev domains inserted."""
 
 
 def leaks(corpus: Corpus) -> None:
     """Search the evaluation sets with MMseqs2 in the training sequences, and report what they have in common."""
-    write_fasta(corpus["sequences.fasta"], training_sequences(corpus))
+    write_fasta(corpus["proteins_in.fasta"], training_sequences(corpus, ("whole", "remote")))
+    write_fasta(corpus["domains_in.fasta"], training_sequences(corpus, ("domains",)))
     labelled = pl.read_parquet(corpus["labels.parquet"]).filter(
         (pl.col("part") == "train") & pl.col("three_di").is_not_null()
     )
-    write_fasta(corpus["structure.fasta"], zip(labelled["id"], labelled["sequence"], strict=True))
+    write_fasta(corpus["structure_in.fasta"], zip(labelled["id"], labelled["sequence"], strict=True))
     rows = []
     for name, records in evaluation_sets(corpus.data).items():
         queries = corpus["queries.fasta"]
         write_fasta(queries, ((f"q{k}", text) for k, (_, text) in enumerate(records)))
-        for source in ("sequences", "structure"):
-            found = corpus.hits(queries, corpus[f"{source}.fasta"], *SCREEN)
+        for source in ("proteins", "domains", "structure"):
+            found = corpus.hits(queries, corpus[f"{source}_in.fasta"], *SCREEN)
             near: dict[str, float] = defaultdict(float)
             covered = set()
             for query, _, identity, _, query_coverage, _ in found:
@@ -721,10 +745,10 @@ def leaks(corpus: Corpus) -> None:
     print(corpus["leaks.md"].read_text(encoding="utf-8"))
 
 
-def training_sequences(corpus: Corpus) -> Iterator[tuple[str, str]]:
-    """Yield each different sequence that is trained on without labels, named by its number."""
+def training_sequences(corpus: Corpus, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield each different sequence of some inputs, named by its number."""
     seen: set[str] = set()
-    for name in INPUTS:
+    for name in names:
         for family in read_families(corpus[f"{name}.sto.gz"]):
             for sequence in family.sequences():
                 if sequence.residues not in seen:

@@ -210,15 +210,15 @@ def scaling(corpus: Path, data: Path, folder: Path, options: argparse.Namespace)
             raise SystemExit("the time is over; the same command continues")
         result = part / "result.json"
         if not result.is_file():
-            options.only, options.also = ["chains", "scope", "dev"], []
-            evaluate(corpus, data, part / "run", options)
-            values = json.loads((part / "run" / "chains.json").read_text())
+            reports = options.only or ["chains", "scope", "dev"]
+            evaluate(corpus, data, part / "run", argparse.Namespace(**{**vars(options), "only": reports, "also": []}))
+            values = json.loads((part / "run" / "chains.json").read_text()) if "chains" in reports else {}
             scores: dict[str, list[float]] = {
                 f"{name} {key}": [v[key], v[f"{key}_low"], v[f"{key}_high"]]
                 for name, v in values.items()
                 for key in ("loss", "accuracy")
             }
-            for report in ("scope", "dev"):
+            for report in (name for name in ("scope", "dev") if name in reports):
                 table = pl.read_parquet(part / "run" / f"{report}_report" / "metrics.parquet")
                 for row in table.filter(pl.col("embedding") == "model").iter_rows(named=True):
                     if row["metric"] in ("sensitivity to first FP", "patristic correlation"):
@@ -248,7 +248,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the training run")
     parser.add_argument("--families", default="500,1000,2000,5000", help="of 'scaling', besides all")
-    parser.add_argument("--only", action="append", choices=REPORTS, help="of 'evaluate'; may be repeated")
+    parser.add_argument("--only", action="append", choices=REPORTS, help="of the evaluation; may be repeated")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=MODEL", help="another model beside it")
     parser.add_argument("--baselines", action="append", help="of the SCOPe folds: phmmer, mmseqs2, diamond, …")
     parser.add_argument("--threads", type=int, default=2)

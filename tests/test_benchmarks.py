@@ -58,7 +58,7 @@ def test_homologs_are_stacked_on_the_columns_of_their_seed(corpus: ModuleType) -
 def test_labels_are_inherited_through_the_alignment(corpus: ModuleType) -> None:
     chain = {"id": "c", "three_di": "abcdefgh".upper(), "dssp": "HHHHEEEE"}
     hit = {"target": "p", "tstart": 5, "tend": 10, "qstart": 2, "qend": 8, "qlen": 8, "fident": 0.5, "cigar": "2M1D2M1I1M"}
-    best = {"p": (60.0, "c"), "q": (50.0, "other")}
+    best = {"p": "c", "q": "other"}
     (found,) = corpus.inheritance(chain, [hit, {**hit, "target": "q"}], ["KLMNOP", "KLMNOP"], best)
     assert found["id"] == "p/5-10" and found["sequence"] == "KLMNOP"
     assert found["three_di"] == "BC.DEG" and found["dssp"] == "HH.HEE"
@@ -80,15 +80,16 @@ def test_domains_are_placed_in_their_chain(corpus: ModuleType, cath: str, expect
 
 
 def test_clans_join_homologs_but_neither_topologies_nor_too_many(corpus: ModuleType) -> None:
-    clans = corpus.Clans({"s1": "T1", "s2": "T1", "t1": "T2"}, most=4)
+    clans = corpus.Clans({"s1": ("CATH", "T1"), "s2": ("CATH", "T1"), "t1": ("CATH", "T2"), "p": ("Pfam", "CL1")}, most=4)
     clans.join("s1", "s2", always=True)
     clans.join("a", "s1")
     clans.join("a", "t1")  # would join two topologies
-    clans.join("b", "t1")
+    clans.join("t1", "p")
     clans.join("c", "d")
     clans.join("c", "s2")  # would be five
     clans.find("alone")
-    assert clans.names() == {"s1": "T1", "s2": "T1", "a": "T1", "t1": "T2", "b": "T2", "c": "CLAN_c", "d": "CLAN_c"}
+    clan = {"s1": "T1", "s2": "T1", "a": "T1", "t1": "T2_CL1", "p": "T2_CL1", "c": "CLAN_c", "d": "CLAN_c"}
+    assert clans.names() == clan
     assert clans.refused == 2
 
 
