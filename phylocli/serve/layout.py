@@ -40,7 +40,7 @@ class MapInBackground:
     """Places the proteins of a table in two dimensions, while the page is already served.
 
     UMAP and t-SNE hold Python's global lock for seconds at a time, so more than a few points are placed by a process of
-    their own, which ends with this one.
+    their own, which ends with this one. They also take minutes for many points, so principal components come first.
 
     Args:
         table: of embeddings.
@@ -53,6 +53,7 @@ class MapInBackground:
         self._rows = subsample(np.arange(len(table)), config.limit, config.seed)
         self._method = resolve_method(config.projection, len(self._rows))
         self._page: str | None = None
+        self._version, self._is_final = 0, False
         self._failure = "" if len(table) >= 3 else "a map needs at least three proteins"
         self._pool: WorkerPool | None = None
         self._closed = False
@@ -77,16 +78,16 @@ class MapInBackground:
         """The page of the map; None until it is there."""
         return self._page
 
-    def status(self) -> dict[str, str]:
-        """Return the state (`ready`, `failed`, `working`), and a message for the user."""
-        if self._page is not None:
-            return {"state": "ready", "message": ""}
+    def status(self) -> dict[str, str | int]:
+        """Return the state (`ready`, `failed`, `working`), a message for the user, and a number that each new map raises."""
+        if self._is_final:
+            return {"state": "ready", "message": "", "version": self._version}
         if self._failure:
-            return {"state": "failed", "message": f"No map: {self._failure}."}
+            return {"state": "failed", "message": f"No map: {self._failure}.", "version": self._version}
         so_far = console.duration(time.monotonic() - self._started)
-        points = counted(len(self._rows), "protein")
-        name = METHOD_NAMES[self._method]
-        return {"state": "working", "message": f"Placing {points} by {name}: {so_far} so far. Searches work meanwhile."}
+        message = f"Placing {counted(len(self._rows), 'protein')} by {METHOD_NAMES[self._method]}: {so_far} so far. "
+        message += "Until then, principal components." if self._version else "Searches work meanwhile."
+        return {"state": "working", "message": message, "version": self._version}
 
     def _run(self) -> None:
         try:
@@ -94,19 +95,8 @@ class MapInBackground:
             if points is None:
                 self._failure = caption
                 return
-            ids, labels = self._proteins.ids, self._proteins.labels
-            page = MapPage.of(
-                [ids[row] for row in self._rows],
-                points,
-                None if labels is None else labels.take(self._rows),
-                title=self._config.title or self._table.title,
-                source=Path(self._table.name).name,
-                dimension=self._table.dimension,
-                total=len(ids),
-                method=caption,
-                seed=self._config.seed,
-            )
-            self._page = render_map(page, embedded=True)
+            self._publish(points, caption)
+            self._is_final = True
             logger.info(f"the map is ready: {counted(len(self._rows), 'point')}")
         except (BrokenProcessPool, CancelledError):
             self._failure = "the process that placed the points was ended"
@@ -114,6 +104,23 @@ class MapInBackground:
             self._failure = str(error).splitlines()[0] if str(error) else type(error).__name__
         if self._failure and not self._closed:
             logger.warning(f"no map: {self._failure}")
+
+    def _publish(self, points: npt.NDArray[np.float64], caption: str) -> None:
+        """Make the page of a map."""
+        ids, labels = self._proteins.ids, self._proteins.labels
+        page = MapPage.of(
+            [ids[row] for row in self._rows],
+            points,
+            None if labels is None else labels.take(self._rows),
+            title=self._config.title or self._table.title,
+            source=Path(self._table.name).name,
+            dimension=self._table.dimension,
+            total=len(ids),
+            method=caption,
+            seed=self._config.seed,
+        )
+        self._page = render_map(page, embedded=True)
+        self._version += 1
 
     def _placed(self) -> Placed:
         """Return the points from the cache, or place them and keep them there."""
@@ -154,6 +161,10 @@ class MapInBackground:
             ):
                 if self._closed:
                     raise CancelledError
+                if method != "pca":
+                    points, caption = self._pool.submit(_place, path, "pca", seed).result()
+                    if points is not None:
+                        self._publish(points, caption)
                 return self._pool.submit(_place, path, method, seed).result()
 
 

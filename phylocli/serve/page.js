@@ -259,12 +259,17 @@
     recolour();
     highlight(...marks);
   };
+  let version = 0;
   const watch = async () => {
     try {
-      const { state, message } = await (await ask("/api/status")).json();
-      $("map-message").textContent = message;
-      if (state === "ready") { $("map").hidden = false; $("map").src = "/map"; }
-      if (state === "working") setTimeout(watch, 1000);
+      const status = await (await ask("/api/status")).json();
+      $("map-message").textContent = status.message;
+      if (status.version !== version) { // principal components may come first
+        version = status.version;
+        $("map").hidden = false;
+        $("map").src = `/map?version=${version}`;
+      }
+      if (status.state === "working") setTimeout(watch, 1000);
     } catch (error) { $("map-message").textContent = error instanceof TypeError ? "" : error.message; }
   };
 

@@ -293,7 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(server.page.html, "text/html", policy=server.page.policy, more={"Set-Cookie": cookie})
         elif parts.path == "/map":
             if server.layout.page is None:
-                raise _Refused(404, server.layout.status()["message"])
+                raise _Refused(404, str(server.layout.status()["message"]))
             self._send(server.layout.page, "text/html", policy="frame-ancestors 'self'")  # the page has its own policy
         elif parts.path == "/api/status":
             self._send_json(server.layout.status())

@@ -46,7 +46,7 @@ def finished(rows: int, **options: object) -> MapInBackground:
 
 def test_a_map_is_placed_once_and_then_read_from_the_cache(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = finished(20, projection="pca")
-    assert first.status() == {"state": "ready", "message": ""}
+    assert first.status() == {"state": "ready", "message": "", "version": 1}
     monkeypatch.setattr(layout, "place_points", lambda *given: pytest.fail("placed again"))
     assert finished(20, projection="pca").page == first.page
     kept = list(own_cache.rglob("*.safetensors"))
@@ -67,6 +67,8 @@ def test_many_points_are_placed_by_a_process_to_the_same_places() -> None:
     assert caption == words
     assert points is not None and expected is not None
     assert np.allclose(points, expected, atol=0.05)
+    assert found.page is not None and "The first two principal components" in found.page  # meanwhile
+    assert found.status()["version"] == 1 and "principal components" in str(found.status()["message"])
 
 
 def test_closing_ends_the_process_that_places_points(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,15 +79,15 @@ def test_closing_ends_the_process_that_places_points(monkeypatch: pytest.MonkeyP
         assert time.monotonic() < end
         time.sleep(0.02)
     (process,) = found._pool._processes.values()
-    assert "Placing 3,000 proteins by t-SNE" in found.status()["message"]
+    assert "Placing 3,000 proteins by t-SNE" in str(found.status()["message"])
     found.close()
     assert not process.is_alive()
     assert not any(thread.name == "map" for thread in threading.enumerate())
-    assert found.page is None
+    assert found.status()["state"] == "failed"
 
 
 def test_a_table_that_cannot_be_placed_says_why() -> None:
-    assert "at least three" in finished(2).status()["message"]
+    assert "at least three" in str(finished(2).status()["message"])
     same = prepared(5)
     same._table.vectors = np.ones((5, 4), dtype=np.float32)
     same.start()
@@ -94,4 +96,5 @@ def test_a_table_that_cannot_be_placed_says_why() -> None:
     assert same.status() == {
         "state": "failed",
         "message": "No map: all embeddings have the same direction, so all cosines are 1.",
+        "version": 0,
     }
