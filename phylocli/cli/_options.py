@@ -54,6 +54,14 @@ Input = Annotated[
         help=f"Families or sequences ({SEQUENCE_FORMATS}), compressed or not; '-' or nothing is standard input.",
     ),
 ]
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[INPUT|-]...",
+        help=f"Sequences: {SEQUENCE_FORMATS}, compressed or not; patterns such as '*.faa'; '-' or nothing is standard "
+        "input.",
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option(

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import EmbeddingFormatOption, ModelOption
+from phylocli.cli._options import EmbeddingFormatOption, ModelOption, Sources
 from phylocli.config.embed import EmbedConfig
 from phylocli.core.errors import UsageError
-from phylocli.formats.input_formats import SEQUENCE_FORMATS
 
 EXAMPLES = [
     "phylocli embed seqs.fasta -o emb.parquet",
@@ -24,14 +23,7 @@ EXAMPLES = [
 
 def command(
     config: EmbedConfig,
-    source: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[INPUT|-]...",
-            help=f"Sequences: {SEQUENCE_FORMATS}, compressed or not; patterns such as '*.faa'; '-' or nothing is standard "
-            "input.",
-        ),
-    ] = None,
+    source: Sources = None,
     output: Annotated[
         str | None,
         typer.Option(

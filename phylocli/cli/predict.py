@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from phylocli.cli._options import ModelOption, Output
+from phylocli.cli._options import ModelOption, Output, Sources
 from phylocli.config.predict import PredictConfig
-from phylocli.formats.input_formats import SEQUENCE_FORMATS
 
 EXAMPLES = [
     "phylocli predict seqs.fasta --model run/model -o 3di.fasta",
@@ -20,14 +19,7 @@ EXAMPLES = [
 
 def command(
     config: PredictConfig,
-    source: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[INPUT|-]...",
-            help=f"Sequences: {SEQUENCE_FORMATS}, compressed or not; patterns such as '*.faa'; '-' or nothing is standard "
-            "input.",
-        ),
-    ] = None,
+    source: Sources = None,
     output: Output = None,
     model: ModelOption = None,
     confidence: Annotated[

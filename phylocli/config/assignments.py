@@ -48,7 +48,7 @@ def flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     return found
 
 
-def nested(flat: dict[str, Any]) -> dict[str, Any]:
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return `{"a.b": 1}` as `{"a": {"b": 1}}`; values that are tables already stay as they are.
 
     Raises:

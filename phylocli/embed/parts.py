@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from phylocli.config.embed import Shard
 from phylocli.core.errors import BadInputError, UsageError
@@ -21,7 +20,16 @@ from phylocli.embed.to_table import Tabulator
 from phylocli.formats import Sequence
 from phylocli.formats.streams import locks, write_text
 from phylocli.formats.tables import TableWriter, read_parquet_metadata
-from phylocli.formats.tables.parts import FORMAT, MANIFEST, is_part_beyond, is_parts, missing_parts, part_path, read_manifest
+from phylocli.formats.tables.parts import (
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    is_part_beyond,
+    is_parts,
+    missing_parts,
+    part_path,
+    read_manifest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +62,7 @@ def digest(part: Iterable[Sequence]) -> str:
     return str(found)
 
 
-def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -> dict[str, Any]:
+def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -> Manifest:
     """Write the manifest of a new folder, or check that an existing one matches; return it.
 
     Args:
@@ -67,14 +75,16 @@ def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -
         UsageError: the folder contains embeddings of another model or with other settings, or something else.
         BadInputError: the folder contains embeddings of another input.
     """
-    settings = {
+    settings: dict[str, object] = {
         **maker.metadata,
         "dimension": maker.dimension,
         "per_residue": maker.per_residue,
         "half": maker.half,
         "shard_size": size,
     }
-    wanted = {"format": FORMAT, "settings": settings, **({"input": checksum} if checksum else {})}
+    wanted: Manifest = {"format": FORMAT, "settings": settings}
+    if checksum:
+        wanted["input"] = checksum
     if is_parts(folder):
         found = read_manifest(folder)
         differ = [key for key in settings if found["settings"].get(key) != settings[key]]
@@ -95,7 +105,7 @@ def open_folder(folder: Path, maker: Tabulator, size: int, checksum: str = "") -
     return wanted
 
 
-def _write_manifest(folder: Path, manifest: Mapping[str, object]) -> None:
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
@@ -156,7 +166,7 @@ def write_parts(
         for path in computed:
             path.unlink(missing_ok=True)
         raise _other_input(folder)
-    complete = {**manifest, "input": str(seen), "parts": parts, "sequences": total}
+    complete: Manifest = {**manifest, "input": str(seen), "parts": parts, "sequences": total}
     if known != complete:
         _write_manifest(folder, complete)
     missing = missing_parts(folder, parts)

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from phylocli.core import console
 from phylocli.core.errors import ServiceError
@@ -23,6 +23,15 @@ logger = logging.getLogger(__name__)
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _PROGRESS = 1 << 20  # bytes that a broken transfer must have brought to earn a fresh set of attempts
+
+
+class _About(TypedDict, total=False):
+    """What is known of the file that a part belongs to."""
+
+    url: str
+    size: int | None
+    etag: str
+    last_modified: str
 
 
 class NotServedError(ServiceError):
@@ -143,7 +152,7 @@ class _Transfer:
         self._restart()
         length = reply.headers.get("Content-Length", "")
         etag = reply.headers.get("ETag", "")
-        about = {
+        about: _About = {
             "url": self.url,
             "size": int(length) if length.isdigit() else None,
             # A weak ETag promises the same meaning, not the same bytes.
@@ -201,11 +210,11 @@ class _Transfer:
         self.part.unlink(missing_ok=True)
         self.about.unlink(missing_ok=True)
 
-    def _read_about(self) -> dict[str, Any]:
+    def _read_about(self) -> _About:
         with contextlib.suppress(OSError, ValueError):
             found = json.loads(self.about.read_text(encoding="utf-8"))
             if isinstance(found, dict):
-                return found
+                return cast(_About, found)
         return {}
 
 

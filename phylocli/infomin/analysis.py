@@ -97,7 +97,7 @@ def analyse(
         tasks = [(at / run.name, source, scored[run.seed], run.seed, cache) for run in runs]
         rows = []
         for run, found in zip(runs, _measured(tasks, config.jobs), strict=True):
-            cell = by_name[run.varied["view"]]
+            cell = by_name[str(run.varied["view"])]
             figures = {name: value for name, value in found.items() if name not in SETTLED}
             rows.append({"view": cell.name, "kind": cell.kind, "seed": run.seed, **figures, "matched": cell.distance})
         table = pl.DataFrame(rows, infer_schema_length=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -34,7 +33,7 @@ class Cell:
     name: str
     kind: str
     distance: float | None
-    settings: dict[str, Any]
+    settings: dict[str, object]
 
 
 def band_cells(bands: Sequence[tuple[float, float]], families: Sequence[Family]) -> list[Cell]:
@@ -98,7 +97,7 @@ def view_cells(names: Sequence[str], distances: Sequence[float]) -> list[Cell]:
     return found
 
 
-def as_variation(cells: Sequence[Cell], encoder: Mapping[str, Any]) -> Variation:
+def as_variation(cells: Sequence[Cell], encoder: Mapping[str, object]) -> Variation:
     """Return the cells as the variation of a sweep.
 
     Args:

@@ -65,7 +65,7 @@ def run_benchmark(
     logger.info(f"{len(plan.methods())} methods, {len(plan.levels)} levels, {total:,} batches of {plan.batch_size} pairs")
     rows: list[Row] = []
 
-    def kept() -> Iterator[dict[str, Any]]:
+    def kept() -> Iterator[dict[str, object]]:
         with console.progress_task("benchmark", total, "batches") as bar:
             for row in staircase.run(plan, bar.advance):
                 rows.append(row)

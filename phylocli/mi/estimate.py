@@ -232,7 +232,7 @@ def run_estimate(
     logger.info(f"{counted(len(data), 'pair')} of vectors of {_features(data.a.shape[1])} with {what}")
     found: list[Information] = []
 
-    def kept() -> Iterator[dict[str, Any]]:
+    def kept() -> Iterator[dict[str, object]]:
         for row in console.progress(estimate(data, config), "estimating", total, "methods"):
             found.append(row)
             control = ""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from phylocli.config.assignments import flat
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.provenance import versions
@@ -67,18 +66,10 @@ def changed(folder: Path, config: TrainConfig) -> list[str]:
     Raises:
         BadInputError, UsageError: the run's config.toml is damaged.
     """
-    old, new = (dict(_flat(c.to_toml())) for c in (TrainConfig.read(folder / CONFIG), config))
+    old, new = (flat(c.to_toml()) for c in (TrainConfig.read(folder / CONFIG), config))
     names = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     decisive = sorted(name for name in names - _NOT_DECISIVE if not name.startswith("log."))
     return [f"{name} = {old.get(name, 'its default')}" for name in decisive]
-
-
-def _flat(values: dict[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{at}{key}.")
-        else:
-            yield f"{at}{key}", value
 
 
 def model_card(config: TrainConfig, corpus: Corpus, model: Model, rows: list[Row]) -> str:

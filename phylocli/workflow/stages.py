@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from phylocli import __version__
 from phylocli.formats.streams import file_sha256, recording_inputs, write_text
@@ -46,12 +46,21 @@ class Stage:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+class Entry(TypedDict, total=False):
+    """A stage in `stages.json`: its key, and, when it is done, its duration and the checksums of its outputs."""
+
+    key: str
+    done: bool
+    seconds: float
+    outputs: dict[str, str]
+
+
 class Ledger:
     """The completed stages of a run folder, with their keys and outputs. Stored in `stages.json`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "stages.json"
-        self.entries: dict[str, dict[str, Any]] = {}
+        self.entries: dict[str, Entry] = {}
         if self.path.is_file():
             try:
                 self.entries = json.loads(self.path.read_text(encoding="utf-8"))
@@ -63,7 +72,7 @@ class Ledger:
         entry = self.entries.get(stage.name, {})
         if entry.get("key") != key or not entry.get("done"):
             return False
-        outputs: dict[str, str] = entry.get("outputs", {})
+        outputs = entry.get("outputs", {})
         return all(path.is_file() and outputs.get(path.name) == file_sha256(path) for path in stage.outputs)
 
     def was_started(self, stage: Stage, key: str) -> bool:

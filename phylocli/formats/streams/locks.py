@@ -16,7 +16,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from phylocli.core.errors import PhylocliError
 from phylocli.formats.streams import PathLike, explain_os_error
@@ -127,12 +127,17 @@ def _note(path: Path, folder: Path) -> None:
         path.write_text(json.dumps({"pid": os.getpid(), "host": host}) + "\n", encoding="utf-8")
 
 
-def _read(path: Path) -> dict[str, Any]:
+class _Holder(TypedDict, total=False):
+    pid: int
+    host: str
+
+
+def _read(path: Path) -> _Holder:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return cast(_Holder, found) if isinstance(found, dict) else {}
 
 
 def _holder(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from phylocli.core.errors import BadInputError
 from phylocli.formats.streams import PathLike
@@ -18,12 +18,22 @@ def part_path(folder: Path, index: int) -> Path:
     return folder / f"part-{index:06d}.parquet"
 
 
+class Manifest(TypedDict, total=False):
+    """What `MANIFEST` holds: the settings, the checksum of the input, and, once all of it was seen, the sizes."""
+
+    format: str
+    settings: dict[str, object]
+    input: str
+    parts: int
+    sequences: int
+
+
 def is_parts(path: PathLike) -> bool:
     """Return whether a path is such a folder."""
     return (Path(path) / MANIFEST).is_file()
 
 
-def read_manifest(folder: PathLike) -> dict[str, Any]:
+def read_manifest(folder: PathLike) -> Manifest:
     """Return the manifest: `settings`, and, once a run has seen all of the input, `parts` and `sequences`.
 
     Raises:
@@ -31,7 +41,7 @@ def read_manifest(folder: PathLike) -> dict[str, Any]:
     """
     path = Path(folder) / MANIFEST
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Manifest = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
             raise BadInputError(
                 f"{path} has the format {found['format']!r}",

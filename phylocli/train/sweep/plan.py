@@ -6,9 +6,8 @@ import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from phylocli.config.assignments import parse_value, split_assignment
 from phylocli.config.types import Bands
@@ -28,8 +27,8 @@ class Variation:
     """
 
     name: str
-    values: tuple[Any, ...]
-    settings: tuple[dict[str, Any], ...]
+    values: tuple[object, ...]
+    settings: tuple[Mapping[str, object], ...]
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Planned:
 
     name: str
     recipe: str
-    varied: dict[str, Any]
-    settings: dict[str, Any]
+    varied: dict[str, object]
+    settings: dict[str, object]
     seed: int
 
     @property
@@ -142,7 +141,7 @@ def plan(
     return runs
 
 
-def _name(recipe: str, varied: dict[str, Any], seed: int) -> str:
+def _name(recipe: str, varied: dict[str, object], seed: int) -> str:
     whole = ",".join([recipe, *(f"{key}={value}" for key, value in varied.items()), f"seed={seed}"])
     name = re.sub(r"[^A-Za-z0-9._=,-]+", "_", whole).lstrip(".")
     if name == whole and len(name) <= _LONGEST:
