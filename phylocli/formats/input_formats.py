@@ -109,14 +109,16 @@ GAF = InputFormat(
     "GAF", "a file of GO annotations", "labels", start=r"!gaf-version|(?:[^\t\n]+\t){2}(?:[^\t\n]*\t){2}GO:\d{7}\t"
 )
 HDF5 = InputFormat("HDF5", "an HDF5 file", "vectors", magic=(b"\x89HDF",))
-NUMPY = InputFormat("NPZ", "a ZIP archive, NumPy array or spreadsheet", "vectors", magic=(b"\x93NUMPY", b"PK\x03\x04"))
+NPY = InputFormat("NPY", "a NumPy array", "vectors", magic=(b"\x93NUMPY",))
+ZIP = InputFormat("NPZ", "a ZIP archive or spreadsheet", "vectors", magic=(b"PK\x03\x04",))
 
 FORMATS: tuple[InputFormat, ...] = (
     PARQUET,
     ARROW,
     ARROW_STREAM,
     HDF5,
-    NUMPY,
+    NPY,
+    ZIP,
     STOCKHOLM,  # starts with '#', as comments before FASTA do
     InputFormat(
         "NEXUS",
@@ -190,7 +192,7 @@ def names_of(*held: Content, last: str = "or") -> str:
     Examples:
         >>> from phylocli.formats.input_formats import names_of
         >>> names_of("vectors")
-        'HDF5 or NPZ'
+        'HDF5, NPY or NPZ'
     """
     names = sorted({name for f in FORMATS if f.holds in held for name in f.name.split(", ")}, key=_common_first)
     return f" {last} ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -17,10 +17,10 @@ from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats import stockholm
 from phylocli.formats.embeddings import read_embeddings
 from phylocli.formats.embeddings.esm import is_tensors
-from phylocli.formats.input_formats import A2M, EMPTY, NUMPY, STOCKHOLM, sniff
+from phylocli.formats.input_formats import A2M, EMPTY, STOCKHOLM, ZIP, sniff
 from phylocli.formats.newick import read_trees
 from phylocli.formats.sequences import a2m
-from phylocli.formats.streams import Input, PathLike, display_name, open_input, suffix_of
+from phylocli.formats.streams import PathLike, display_name, open_input, suffix_of
 from phylocli.formats.tables import read_table, stats_schema
 from phylocli.statistics.identity import identity_of_rows
 
@@ -99,7 +99,7 @@ def _described(path: PathLike, config: StatsConfig) -> dict[str, object]:
         return found | {"format": "folder"} | _embeddings(path, config)
     with open_input(path) as stream:
         form = sniff(stream)
-        found["format"] = _array_format(path, stream) if form is NUMPY else form.name
+        found["format"] = "PyTorch" if form is ZIP and is_tensors(path) else form.name
         if form is EMPTY:
             raise BadInputError(f"{display_name(path)} is empty", fix="check how the file was made")
         if form.holds == "sequences":
@@ -122,11 +122,6 @@ def _described(path: PathLike, config: StatsConfig) -> dict[str, object]:
     if form.holds == "table":
         return found | _table(path, config)
     return found | {"type": "other"}
-
-
-def _array_format(path: PathLike, stream: Input) -> str:
-    """Return which format with the start of NumPy's or a ZIP archive a file has."""
-    return "NPY" if stream.peek().startswith(b"\x93NUMPY") else "PyTorch" if is_tensors(path) else NUMPY.name
 
 
 class _Tally:

@@ -40,7 +40,8 @@ STARTS: dict[str, list[bytes]] = {
     "Arrow IPC": [b"ARROW1\0\0"],
     "Arrow IPC stream": [b"\xff\xff\xff\xff\x10\0\0\0"],
     "HDF5": [b"\x89HDF\r\n\x1a\n"],
-    "NPZ": [b"\x93NUMPY\x01", b"PK\x03\x04"],
+    "NPY": [b"\x93NUMPY\x01"],
+    "NPZ": [b"PK\x03\x04"],
     "TSV, CSV": [b"id\tclass\n", b"id,class\n"],
     "text": [b"hello\n"],
 }

@@ -23,7 +23,7 @@ from phylocli.formats.embeddings.table import (
     unit,
     vectors_of,
 )
-from phylocli.formats.input_formats import ARROW, ARROW_STREAM, HDF5, NUMPY, PARQUET, sniff_file
+from phylocli.formats.input_formats import ARROW, ARROW_STREAM, HDF5, NPY, PARQUET, ZIP, sniff_file
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import STDIO, PathLike, display_name, note_input
 from phylocli.formats.tables.columns import ColumnOptions, Taken, feature_columns, id_column, span
@@ -73,9 +73,9 @@ def read_embeddings(
         form = sniff_file(source)
         if form is PARQUET and _plain(source):
             found = _from_parquet([Path(source)], name, options)
-        elif form is NUMPY and is_npz(source):
+        elif form is NPY or (form is ZIP and is_npz(source)):
             found = _from_arrays(*read_npz(source), name, "NumPy arrays")
-        elif form is NUMPY and is_tensors(source):
+        elif form is ZIP and is_tensors(source):
             found = _from_arrays(*read_tensors(source), name, "tensors")
         elif form is HDF5:
             found = _from_arrays(*read_hdf5(source), name, "HDF5 datasets")
