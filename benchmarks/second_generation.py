@@ -70,7 +70,7 @@ def train(corpus: Path, run: Path, options: argparse.Namespace, inputs: list[Pat
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)  # ends after the step, with a checkpoint
         process.wait()
-    if process.returncode:
+    if process.returncode not in (0, 128 + signal.SIGTERM, -signal.SIGTERM):  # stopped before the first step, perhaps
         raise SystemExit(process.returncode)
     return model
 

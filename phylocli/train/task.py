@@ -131,9 +131,13 @@ class ContrastiveTask(Trainable):
         """Return logits, (T, K), and targets, (T,) or (T, K), of each residue head for all T residues of the sequences."""
         encoded = self._encode(labelled.tokens, self.model, keep="residues")
         residues, mask = encoded.of_residues()
+        # Places of residues among those with padding: a mask would make the host wait for the device.
+        starts = np.arange(len(labelled)) * residues.shape[1]
+        places = np.concatenate([start + np.arange(len(x)) for start, x in zip(starts, labelled.tokens, strict=True)])
+        at = torch.from_numpy(places).to(self.device, non_blocking=True)
         found = {}
         for name in self.head_weights:
-            logits = self.model.predict_residues(name, residues, mask)[mask]
+            logits = self.model.predict_residues(name, residues, mask).flatten(0, 1).index_select(0, at)
             targets = torch.from_numpy(np.concatenate(labelled.targets[name]))
             exact = torch.float32 if targets.is_floating_point() else torch.int64
             found[name] = logits, targets.to(exact).to(self.device, non_blocking=True)

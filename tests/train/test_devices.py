@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import nn
@@ -183,6 +184,16 @@ def test_steps_of_every_recipe_stay_on_the_device(
     recipe: str, made: Callable[..., Any], elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step_twice(*made(recipe), elsewhere, monkeypatch)
+
+
+def test_steps_with_heads_on_residues_stay_on_the_device(
+    made: Callable[..., Any], elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = {"id": ["a", "b"], "sequence": ["MKV", "MKVLA"], "three_di": ["DVV", "DDPVV"], "dssp": ["HH.", "CEEEC"]}
+    profile = [[1.0] * 60, [1.0] * 100]
+    pl.DataFrame({**rows, "profile": profile}).write_parquet(tmp_path / "labels.parquet")
+    weights = {f"residues__weights__{name}": 1.0 for name in ("3di", "ss3", "ss8", "profile")}
+    step_twice(*made(residues__labels=str(tmp_path / "labels.parquet"), **weights), elsewhere, monkeypatch)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
