@@ -133,6 +133,13 @@ class ProteinServer:
 
     Raises:
         PhylocliError: the port is taken.
+
+    Examples:
+        >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
+        >>> server = phylocli.serve(table, projection="pca", open=False)
+        >>> server.url.endswith(f":{server.port}/?token={server.token}")
+        True
+        >>> server.close()
     """
 
     def __init__(self, service: ProteinService, layout: MapInBackground, page: Page, port: int = 0) -> None:
