@@ -159,7 +159,7 @@ class RunConfig(TranslationConfig):
             raise UsageError("translated sequences are proteins", fix="omit --translate, or --alphabet dna")
         if self.group and self.clans:
             raise UsageError(
-                "--group is for files of sequences, and clans are families already", fix="leave out one of them"
+                "--group applies to sequence files, but clans are families already", fix="leave out one of them"
             )
         if self.train.alphabet != self.alphabet:
             raise UsageError("[train] alphabet differs from the run's", fix="set alphabet once, above all tables")

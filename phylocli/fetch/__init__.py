@@ -1,4 +1,4 @@
-"""Public services ⇄ store: families of Pfam through InterPro, whole releases, sequences of UniProt; verified, resumable."""
+"""Download of Pfam families (InterPro API, Pfam releases) into the store, and of UniProt sequences; verified, resumable."""
 
 from __future__ import annotations
 

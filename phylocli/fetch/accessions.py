@@ -1,4 +1,4 @@
-"""Families as given by users: `PF00042`, `pf00042.27`, `CL0090`, `IPR000971`, `P68871`, `globin`, a file of them."""
+"""Parsing of requests for families: `PF00042`, `pf00042.27`, `CL0090`, `IPR000971`, `P68871`, `globin`, or a list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLAN = re.compile(r"(CL\d{4})(?:\.\d+)?", re.ASCII)
 
 FAMILIES_LOOK_LIKE = "an accession such as PF00042, or a name such as globin"
 PROTEIN = re.compile(r"([OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(-[0-9]{1,3})?", re.ASCII)
-"""An accession of UniProt, and the isoform."""
+"""A UniProt accession, optionally with an isoform."""
 _OTHERS = (
     ("interpro", r"IPR[0-9]{6}"),
     ("cdd", r"[CS]D[0-9]{5}"),
@@ -31,12 +31,12 @@ _OTHERS = (
     ("ncbifam", r"TIGR[0-9]{5}|NF[0-9]{6}"),
     ("sfld", r"SFLD[FGS][0-9]{5}"),
 )
-"""Databases whose accessions InterPro can look up, as its API calls them."""
+"""InterPro and its member databases, by their names in the API, with the patterns of their accessions."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A requested family: its accession, and the version if given."""
+    """A requested family: the accession, and the version if given."""
 
     accession: str
     version: str = ""
@@ -44,11 +44,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Foreign:
-    """An accession of another database than Pfam, which InterPro maps to Pfam.
+    """An accession of a database other than Pfam, which InterPro maps to Pfam.
 
     Attributes:
-        database: as InterPro's API calls it; `uniprot` for a protein.
-        accession: as the database writes it.
+        database: the name of the database in the InterPro API; `uniprot` for a protein.
+        accession: the accession in the spelling of the database.
     """
 
     database: str
@@ -63,10 +63,10 @@ class Name:
 
 
 def recognise(text: str) -> Wanted | Foreign | Name:
-    """Return the type of a text.
+    """Parse a request: a Pfam accession, an accession of another database, or a name.
 
     Raises:
-        UsageError: it starts like a Pfam accession but is not valid, or it contains no letter.
+        UsageError: the text is an invalid Pfam accession, too short, or contains no letter.
     """
     given = text.strip()
     upper = given.upper()
@@ -89,10 +89,10 @@ def is_clan(text: str) -> bool:
 
 
 def parse_family(text: str) -> Wanted:
-    """Return the family that a text names.
+    """Parse a Pfam accession, with or without version.
 
     Raises:
-        UsageError: it is no Pfam accession.
+        UsageError: the text is not a Pfam accession.
     """
     found = _FAMILY.fullmatch(text.strip().upper())
     if not found:
@@ -104,10 +104,10 @@ def parse_family(text: str) -> Wanted:
 
 
 def parse_clan(text: str) -> str:
-    """Return the accession of the clan that a text names.
+    """Parse the accession of a Pfam clan; return it without version.
 
     Raises:
-        UsageError: it is no clan accession.
+        UsageError: the text is not a clan accession.
     """
     found = _CLAN.fullmatch(text.strip().upper())
     if not found:
@@ -119,7 +119,7 @@ def read_list(source: PathLike | None) -> list[str]:
     """Return the first word of each line of a file or pipe; empty lines and text after `#` are ignored.
 
     Raises:
-        BadInputError: nothing in it.
+        BadInputError: the list is empty.
     """
     name = display_name(source)
     found: list[str] = []
@@ -133,7 +133,7 @@ def read_list(source: PathLike | None) -> list[str]:
 
 
 def unique(items: Iterable[Wanted]) -> list[Wanted]:
-    """Return the families in their order, each once; the first mention decides on the version."""
+    """Remove duplicate families, keeping the order; the first occurrence determines the version."""
     kept: dict[str, Wanted] = {}
     for item in items:
         kept.setdefault(item.accession, item)

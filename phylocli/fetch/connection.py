@@ -1,4 +1,4 @@
-"""Reasons for a missing connection to a service: the network, the name, the firewall or the proxy."""
+"""Explanation of connection errors: network, name resolution, firewall or proxy."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _FIX = "without a network, 'phylocli store import FILE' adds families to the sto
 
 
 class UnreachableError(ServiceError):
-    """There is no connection to the service: no network, or a proxy that is not named or does not answer."""
+    """There is no connection to the service: no network, or a proxy that is not configured or not reachable."""
 
 
 def explain_no_connection(
     error: requests.exceptions.RequestException, url: str, host: str, waited: float
 ) -> UnreachableError | None:
-    """Return why a request got no connection; None if a connection was made and then broke.
+    """Return the error for a connection that could not be established; None if it was established and then lost.
 
     Args:
-        error: of requests.
+        error: the exception of requests.
         url: the requested URL.
-        host: of that address, as messages call it.
-        waited: seconds that a connection has to open.
+        host: the host of the URL, for messages.
+        waited: the connection timeout in seconds.
     """
     causes = list(_causes(error))
     proxied = any(isinstance(cause, ProxyError) for cause in causes)
@@ -49,20 +49,20 @@ def explain_no_connection(
 
 
 def root_cause(error: BaseException) -> str:
-    """Return the original failure in the words of the system: `Connection reset by peer`."""
+    """Return the message of the root cause of an exception, such as `Connection reset by peer`."""
     causes = list(_causes(error))
     return _os_words(causes) or str(causes[-1]).split("\n", 1)[0][:200]
 
 
 def _os_words(causes: list[BaseException]) -> str:
-    """Return the system's own words for the failure; empty if there are none."""
+    """Return the message of the operating system; empty if there is none."""
     known = [cause for cause in causes if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)]
     words = [cause.strerror or str(cause) for cause in known]
     return words[-1].split("\n", 1)[0][:200] if words else ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, the first cause last: libraries store it as the cause, or as an argument."""
+    """Yield an exception and its causes, the root cause last; libraries store causes as `__cause__` or as arguments."""
     waiting, seen = [error], set()
     while waiting:
         one = waiting.pop(0)

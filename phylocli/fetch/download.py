@@ -1,4 +1,4 @@
-"""Download of one large file with verification, resumed after an interruption, in the same run or a later one."""
+"""Download of a large file with verification; interrupted downloads are resumed, also by a later process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from phylocli.store import read_sidecar
 logger = logging.getLogger(__name__)
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_PROGRESS = 1 << 20  # bytes that a broken transfer must have brought to earn a fresh set of attempts
+_PROGRESS = 1 << 20  # minimum progress in bytes after which the number of attempts is reset
 
 
 class _About(TypedDict, total=False):
@@ -35,30 +35,29 @@ class _About(TypedDict, total=False):
 
 
 class NotServedError(ServiceError):
-    """The server does not have this file."""
+    """The file does not exist on the server."""
 
 
 def download(client: Client, url: str, target: Path, *, md5: str | None, source: Source) -> Path:
-    """Download a file unless it exists, and return its path.
+    """Download a file unless it exists; return its path.
 
-    The data are collected in `NAME.part`, with their metadata in `NAME.part.json`. A later run resumes with `Range` and
-    `If-Range`; if the file has changed on the server, the download restarts. The caller holds a lock that excludes other
-    processes.
+    Data are written to `NAME.part`, with metadata in `NAME.part.json`. A later run resumes with `Range` and `If-Range`; if
+    the file has changed on the server, the download restarts. The caller must hold a lock that excludes other processes.
 
     Args:
-        client: makes the requests.
-        url: of the file.
-        target: path of the file.
-        md5: its published checksum, hexadecimal; None if there is none.
-        source: further provenance besides URL, checksum and time.
+        client: the HTTP client.
+        url: the URL of the file.
+        target: the path to write.
+        md5: the published MD5 checksum, hexadecimal; None if there is none.
+        source: provenance in addition to URL, checksum and time.
 
     Raises:
-        NotServedError: the server has no such file.
-        ServiceError: it could not be downloaded, or its checksum is wrong.
+        NotServedError: the file does not exist on the server.
+        ServiceError: the file could not be downloaded, or its checksum is wrong.
     """
     held = read_sidecar(target).get("source", {})
     if target.is_file() and held.get("url") == url and held.get("bytes") == target.stat().st_size and held.get("md5") == md5:
-        logger.debug(f"{target} is there already")
+        logger.debug(f"{target} is already downloaded")
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     transfer = _Transfer(client, url, target, md5)
@@ -92,7 +91,7 @@ def download(client: Client, url: str, target: Path, *, md5: str | None, source:
 
 
 class _Transfer:
-    """The state of one download: on disk, so that it outlives the process."""
+    """The state of a download, stored on disk so that a later process can resume it."""
 
     def __init__(self, client: Client, url: str, target: Path, md5: str | None) -> None:
         self.client = client
@@ -117,11 +116,11 @@ class _Transfer:
             about = {}
         have = self.size()
         if have and have == about.get("size"):
-            self._prove()  # it was complete, and the process ended before it was renamed
+            self._prove()  # complete, but the process ended before it was renamed
             return
         headers = {"Accept-Encoding": "identity"}
         validator = about.get("etag") or about.get("last_modified")
-        # Without a validator only a published checksum can show whether the two parts belong together.
+        # Without a validator, only a published checksum can detect that the file has changed since the first part.
         if have and (validator or self.md5):
             headers["Range"] = f"bytes={have}-"
             if validator:
@@ -132,13 +131,13 @@ class _Transfer:
                 self._prove()
                 return
             if reply.status == 404:
-                raise NotServedError(f"{self.url} is not there", fix="check the release, or name another with --release")
+                raise NotServedError(f"{self.url} does not exist", fix="check the release, or name another with --release")
             self.client.refuse(reply, self.name)
             self._receive(reply, self._start(reply, have))
         self._prove()
 
     def _start(self, reply: Reply, have: int) -> int:
-        """Return at which byte the answer starts, after making the part fit."""
+        """Return the offset at which the body starts; restart the file if the server sends it from the beginning."""
         if reply.status == 206 and have:
             found = _RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
             if found and int(found.group(1)) == have:
@@ -148,14 +147,14 @@ class _Transfer:
         if reply.status != 200:
             raise TransientError(f"the server answers {reply.status}")
         if have:
-            logger.info(f"{self.name}: the server starts again from the first byte")
+            logger.info(f"{self.name}: the server cannot resume; downloading from the beginning")
         self._restart()
         length = reply.headers.get("Content-Length", "")
         etag = reply.headers.get("ETag", "")
         about: _About = {
             "url": self.url,
             "size": int(length) if length.isdigit() else None,
-            # A weak ETag promises the same meaning, not the same bytes.
+            # A weak ETag does not guarantee identical bytes.
             "etag": "" if etag.startswith("W/") else etag,
             "last_modified": reply.headers.get("Last-Modified", ""),
         }
@@ -177,17 +176,17 @@ class _Transfer:
         if total is not None and self.size() != total:
             if self.size() > total:
                 self._restart()
-            raise TransientError(f"{self.size():,} of {total:,} bytes came")
+            raise TransientError(f"received {self.size():,} of {total:,} bytes")
 
     def _judge_416(self, reply: Reply, have: int) -> None:
-        # The file ends where the data end: either it is complete, or the data belong to another version of the file.
+        # The requested range starts at the end of the file: the data are complete, or of another version of the file.
         found = re.fullmatch(r"bytes \*/(\d+)", reply.headers.get("Content-Range", "").strip())
         if self.md5 is None and (found is None or int(found.group(1)) != have):
             self._restart()
             raise TransientError("the data received so far belong to another version of the file")
 
     def _prove(self) -> None:
-        """Check the whole against its checksum."""
+        """Verify the checksum of the complete file."""
         md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         with self.part.open("rb") as handle:
             while data := handle.read(1 << 20):
@@ -199,9 +198,9 @@ class _Transfer:
             if self._mismatches > 1:
                 self.refused = True
                 raise ServiceError(
-                    f"{self.name} came twice with another checksum than the service publishes",
+                    f"the checksum of {self.name} does not match the published one, after two downloads",
                     why=f"md5 {md5.hexdigest()}, published {self.md5}",
-                    fix="nothing of it was kept; try again later, or from another mirror with --base-url",
+                    fix="the file was not kept; try again later, or use another mirror with --base-url",
                 )
             raise TransientError("the checksum does not match the published one", 0.0)
         self.sha256 = sha256.hexdigest()

@@ -1,4 +1,4 @@
-"""Download of families into the store, a few at a time, yielded in the requested order."""
+"""Concurrent download of families into the store, in the requested order."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from phylocli.store import Store, is_safe
 
 logger = logging.getLogger(__name__)
 
-_MANY = 50  # families beyond which a release file is the better way: InterPro takes seconds for each
+_MANY = 50  # number of families above which a release file is faster: InterPro takes seconds per family
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A family or clan that could not be fetched, and why."""
+    """A family or clan that could not be fetched, and the error."""
 
     accession: str
     error: PhylocliError
@@ -55,29 +55,28 @@ def fetch_families(
     policy: Policy | None = None,
     **options: Any,
 ) -> Iterator[Family]:
-    """Yield families from the store if they are there, else downloaded into it from InterPro or a Pfam release.
+    """Yield families from the store; missing ones are downloaded from InterPro or a Pfam release and stored.
 
-    Everything is verified before it is kept: decompressed completely, with the requested accession, and as many rows as its
-    `SQ` line says. Families are in the order of the request; those of a clan are sorted by accession.
+    Records are verified before they are stored: they must be complete, have the requested accession, and as many rows as
+    declared in `SQ`. Families are in the order of the request, and those of a clan are sorted by accession.
 
     Args:
-        accessions: `PF00042`, or with a version, which is compared with the received one; a name, `globin`; an accession of
-            InterPro, one of its member databases or UniProt, for its Pfam families; a clan; any accession in the store.
-        config: which alignments, and from where; its fields may also be given as keywords, such as `release="38.2"`. From a
-            release, its files are fetched once, so this is the way to many families; InterPro serves the current one only.
-            `base_url` is the address of the InterPro API, or with `release` of the folder of Pfam releases; None:
-            `$PHYLOCLI_INTERPRO_URL` and `$PHYLOCLI_PFAM_URL`, or EBI's.
-        clans: all families of these clans too.
-        store: where families are kept; None takes the default store.
-        policy: waits, retries and caps; None takes the default.
+        accessions: Pfam accessions such as `PF00042`, optionally with a version, which is compared with the received one;
+            names such as `globin`; accessions of InterPro, one of its member databases or UniProt, for their Pfam families;
+            clans; or any accessions in the store.
+        config: options; may also be given as keywords, such as `release="38.2"`. With a release, its files are downloaded
+            once, which is faster for many families; InterPro provides only the current release. `base_url` is the base URL
+            of the InterPro API, or with `release` of the Pfam releases; None: `$PHYLOCLI_INTERPRO_URL` or
+            `$PHYLOCLI_PFAM_URL`, else the EBI.
+        clans: accessions of clans, whose families are all added.
+        store: the store; None: the default store.
+        policy: waits, retries and limits; None: the default.
         options: fields of `FetchConfig`.
 
     Raises:
-        UsageError: an unrecognised text, an alignment that is not served, or nothing requested.
-        BadInputError: after all others were yielded: families that do not exist or were deleted; names of no family or of
-            several.
-        ServiceError: after all others were yielded: families that the service did not return, or that are not in the store
-            when offline.
+        UsageError: an accession is invalid, the kind of alignment is not available, or nothing is requested.
+        BadInputError: raised at the end: families do not exist or were deleted, or names are unknown or ambiguous.
+        ServiceError: raised at the end: families could not be fetched, or, if offline, are not in the store.
 
     Examples:
         >>> (family,) = phylocli.fetch_families(["PF00042"])  # doctest: +SKIP
@@ -98,7 +97,7 @@ def fetch_families(
 
 def _query(text: str, store: Store) -> Wanted | Foreign | Name:
     if is_safe(text) and text in store:
-        return Wanted(text)  # it may be the user's own family, imported
+        return Wanted(text)  # may be an imported family
     return recognise(text)
 
 
@@ -143,11 +142,11 @@ class _Fetcher:
     def _resolved(
         self, queries: list[Wanted | Foreign | Name], release: tuple[str, Path | None] = ("", None)
     ) -> Iterator[Wanted]:
-        """Yield the families of the queries; queries without a family become failures.
+        """Yield the families of the queries; errors are added to `failures`.
 
         Args:
-            queries: in the order of the request.
-            release: its number, and the list of its families, if they come from a release.
+            queries: the queries, in the order of the request.
+            release: the number of the release and the path of its list of families, if a release is used.
         """
         for query in queries:
             if isinstance(query, Wanted):
@@ -167,7 +166,7 @@ class _Fetcher:
             if isinstance(query, Name):
                 return [lookup.among(query.text, lookup.of_store(self.store), f"the store {self.store.root}")]
             raise ServiceError(
-                f"the families of {query.accession} must be looked up at InterPro, which --offline does not allow",
+                f"the families of {query.accession} must be looked up in InterPro, but --offline forbids requests",
                 fix="give the Pfam accessions of the families",
             )
         try:
@@ -186,7 +185,7 @@ class _Fetcher:
             logger.info("for this many families, --release current is faster")
 
     def _out_of_release(self, release: str, queries: list[Wanted | Foreign | Name], clans: list[str]) -> list[Wanted]:
-        """Extract missing families from a release's files into the store, and return the requested ones."""
+        """Extract missing families from the files of a release into the store; return the requested families."""
         service = PfamReleases(self.client, self.services.pfam, self.store, offline=self.offline)
         number = service.resolve(release)
         in_clans: dict[str, list[str]] = {}
@@ -251,7 +250,7 @@ class _Fetcher:
                 try:
                     if in_a_row >= self.policy.give_up_after and future is not None and not future.done():
                         raise ServiceError(
-                            "not tried: the service failed for all families before this one",
+                            f"not requested, after {in_a_row} failures of the service in a row",
                             fix="try again later; families that were fetched are in the store",
                         )
                     if future is not None:
@@ -261,7 +260,7 @@ class _Fetcher:
                     self.failures.append(Failure(wanted.accession, error))
                     in_a_row = in_a_row + 1 if isinstance(error, ServiceError) else 0
                     if isinstance(error, UnreachableError):
-                        in_a_row = self.policy.give_up_after  # no family after this one has a better chance
+                        in_a_row = self.policy.give_up_after  # all further requests would fail too
                     if in_a_row == self.policy.give_up_after:
                         self.client.stop()
                     continue
@@ -269,7 +268,7 @@ class _Fetcher:
                 self._compare_version(wanted, family)
                 yield family
         finally:
-            self.client.stop()  # also if the iterator is abandoned, or on ^C
+            self.client.stop()  # also if the iterator is closed early, or on ^C
             workers.stop()
 
     def _members(self, clans: list[str], members_of: Callable[[str], list[str]]) -> Iterator[Wanted]:
@@ -301,7 +300,7 @@ class _Fetcher:
         held = self.store.origin(wanted.accession).get("source")
         if release is not None and (not held or (held.get("service"), held.get("release")) != ("Pfam", release)):
             return False
-        # A record without a source was added by the user, and is used until --refresh.
+        # A record without a source was imported by the user, and is kept unless --refresh is given.
         if held and held.get("alignment", self.alignment) != self.alignment:
             return False
         return not self.profile or self.store.profile_path(wanted.accession).is_file()
@@ -331,7 +330,7 @@ class _Fetcher:
         self.store.write(family, "fetch", parameters, source={**source, "alignment": self.alignment})
 
     def _interpro_release(self) -> str:
-        """Return InterPro's release, requested once; empty if the service does not say."""
+        """Return the InterPro release, requested once; empty if the request fails."""
         with self._asking:
             if self._release_of_interpro is None:
                 self._release_of_interpro = ""
@@ -340,7 +339,7 @@ class _Fetcher:
             return self._release_of_interpro
 
     def _with_replacement(self, error: DeadFamilyError, wanted: Wanted) -> DeadFamilyError:
-        """Add the replacement of a dead family, if Pfam's list of dead families is available and has it."""
+        """Add the replacement of a dead family to an error, if Pfam's list of dead families is available and contains it."""
         with contextlib.suppress(ServiceError), Client(replace(self.policy, attempts=1)) as client:
             other = PfamReleases(client, self.services.pfam, self.store).replacement(wanted.accession)
             if other:
@@ -357,17 +356,17 @@ class _Fetcher:
 
 def _not_there(store: Store) -> ServiceError:
     return ServiceError(
-        f"not in the store {store.root}, and --offline does not allow a download",
+        f"not in the store {store.root}, and --offline forbids downloads",
         fix="fetch it once without --offline, or import it: phylocli store import FILE",
     )
 
 
 def raise_failures(failures: list[Failure], asked: int) -> None:
-    """Raise one error for all failures; does nothing if there are none.
+    """Raise one error for all failures, if there are any.
 
     Raises:
-        ServiceError: at least one failed because of the service, so that another attempt may help.
-        BadInputError: all of them do not exist, or do no more.
+        ServiceError: at least one request failed because of the service, so another attempt may succeed.
+        BadInputError: none of the families exists (any more).
     """
     if not failures:
         return
@@ -401,18 +400,18 @@ def fetch_members(
 ) -> int:
     """Write the domains of families in all of UniProt, unaligned, as FASTA (`ACCESSION/from-to`); return their number.
 
-    These are all members in InterPro, far more than those of an alignment; they are not stored.
+    These are all members according to InterPro, usually many more than in the alignments. They are not stored.
 
     Args:
-        accessions: families, as of `fetch_families`.
+        accessions: families, as for `fetch_families`.
         output: FASTA file, or `-`/None for standard output.
-        base_url: the InterPro API's address; None takes `$PHYLOCLI_INTERPRO_URL`, else EBI's.
-        policy: waits, retries and caps; None takes the default.
+        base_url: the base URL of the InterPro API; None: `$PHYLOCLI_INTERPRO_URL`, else the EBI.
+        policy: waits, retries and limits; None: the default.
 
     Raises:
-        UsageError: a text that is no accession.
-        BadInputError: a family that does not exist.
-        ServiceError: not all of them came; nothing is written to a file then.
+        UsageError: an accession is invalid.
+        BadInputError: a family does not exist.
+        ServiceError: not all domains could be fetched; no file is written.
     """
     queries = [recognise(text) for text in accessions]
     count = 0

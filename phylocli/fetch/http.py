@@ -1,4 +1,4 @@
-"""One request to a public service: opened, watched while it flows, and tried again when the failure may pass."""
+"""HTTP client for public services: rate limits, timeouts, verification of lengths, and retries of transient errors."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ T = TypeVar("T")
 
 USER_AGENT = f"phylocli/{__version__} (+https://github.com/phylocli/phylocli)"
 _CHUNK = 1 << 16
-_LARGE = 1 << 22  # bytes from which an answer has a progress bar
-_SMALL = 1 << 26  # limit for answers that are read into memory: JSON, error texts, clan lists
+_LARGE = 1 << 22  # minimum size in bytes of a body with a progress bar
+_SMALL = 1 << 26  # maximum size of a body that is read into memory: JSON, error texts, clan lists
 
 
 class TransientError(Exception):
-    """A failure that may pass: the request is worth another attempt.
+    """A transient failure: the request should be repeated.
 
     Args:
-        reason: description for the user.
-        wait: seconds to wait before the next attempt; None leaves it to the back-off.
+        reason: the reason, for messages.
+        wait: seconds to wait before the next attempt; None: by the back-off.
     """
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
@@ -53,7 +53,7 @@ class TransientError(Exception):
 
 
 class Reply:
-    """An answer whose body has not been read yet."""
+    """A response whose body has not been read yet."""
 
     def __init__(self, response: requests.Response, policy: Policy) -> None:
         self.status = response.status_code
@@ -63,12 +63,11 @@ class Reply:
         self._policy = policy
 
     def chunks(self, limit: int) -> Iterator[bytes]:
-        """Yield the body's bytes as transferred: `verify.unpacked` handles a `Content-Encoding`, which it detects by
-        content.
+        """Yield the body as transferred, without decoding; see `verify.unpacked` for compressed bodies.
 
         Raises:
-            TransientError: the body broke off or came too slowly.
-            ServiceError: it is larger than `limit`.
+            TransientError: the body is truncated, or the transfer is too slow.
+            ServiceError: the body is larger than `limit`.
         """
         raw = cast(urllib3.HTTPResponse, self._response.raw)
         size = 0
@@ -87,7 +86,7 @@ class Reply:
             if size > limit:
                 raise ServiceError(
                     f"{self.url} sends more than {limit:,} bytes",
-                    why="that is more than the answer can be",
+                    why="no valid response is that large",
                     fix="try again later; a proxy may have answered instead of the service",
                 )
             yield data
@@ -102,10 +101,10 @@ class Reply:
 
     @contextmanager
     def spooled(self, what: str) -> Iterator[IO[bytes]]:
-        """Give the whole body as a seekable file without a name: nothing of it stays if it turns out to be untrue.
+        """Yield the complete body as an unnamed temporary file, seekable, so that it can be verified before it is stored.
 
         Args:
-            what: name of the download, for the progress bar of a large body.
+            what: the name of the download, for the progress bar.
         """
         with tempfile.SpooledTemporaryFile(max_size=1 << 24) as body:
             for data in self._shown(self.chunks(self._policy.max_body), what):
@@ -114,7 +113,7 @@ class Reply:
             yield cast("IO[bytes]", body)
 
     def _shown(self, chunks: Iterable[bytes], what: str) -> Iterator[bytes]:
-        """Yield chunks, with a bar of their bytes once they are, or are announced to be, many."""
+        """Yield the chunks, with a progress bar if the body is large."""
         declared = self.headers.get("Content-Length", "")
         total = int(declared) if declared.isdigit() else None
         size = 0
@@ -130,10 +129,10 @@ class Reply:
                 yield data
 
     def content(self) -> bytes:
-        """Return the whole body of a small answer, decompressed.
+        """Return the decompressed body of a small response.
 
         Raises:
-            TransientError: the body broke off, or its compressed data are damaged.
+            TransientError: the body is truncated or damaged.
         """
         packed = b"".join(self.chunks(_SMALL))
         try:
@@ -142,19 +141,19 @@ class Reply:
             raise TransientError(f"the body is damaged: {error.what}") from error
 
     def json(self) -> Any:
-        """Return the body as JSON.
+        """Return the body parsed as JSON.
 
         Raises:
-            TransientError: it is not.
+            TransientError: the body is not JSON.
         """
         content = self.content()
         try:
             return json.loads(content)
         except ValueError as error:
-            raise TransientError(f"the answer is not JSON but {_look(content)}") from error
+            raise TransientError(f"the response is not JSON but {_look(content)}") from error
 
     def retry_after(self) -> float | None:
-        """Return the seconds of a `Retry-After` header (a number or a date), None if there is none."""
+        """Return the `Retry-After` header (a number or a date) in seconds; None if there is none."""
         text = self.headers.get("Retry-After", "").strip()
         if text.isdigit():
             return float(text)
@@ -166,19 +165,19 @@ class Reply:
 
 
 class Client:
-    """A polite client: paces its requests, counts its attempts, and can be stopped from another thread.
+    """An HTTP client with rate limits and retries, which can be stopped from another thread.
 
     Proxies and the CA bundle are read from the environment by requests; TLS certificates are always verified.
 
     Args:
-        policy: how patient and how polite.
+        policy: waits, retries and limits.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
-        self._answered: set[str] = set()  # hosts that have answered: lost connections to them are retried
+        self._answered: set[str] = set()  # hosts that have responded before; failed connections to them are retried
         self._pace = threading.Lock()
         self._next_start = 0.0
         self._stopped = threading.Event()
@@ -193,24 +192,24 @@ class Client:
             session.close()
 
     def stop(self) -> None:
-        """End all waits now; requests that have not started yet fail."""
+        """End all waits; requests that have not started fail."""
         self._stopped.set()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, unless the client is stopped.
+        """Sleep until the time has passed or the client is stopped.
 
         Raises:
-            ServiceError: it was.
+            ServiceError: the client was stopped.
         """
         if self._stopped.wait(max(0.0, seconds)):
             raise ServiceError("the request was cancelled")
 
     def attempt(self, what: str, action: Callable[[], T]) -> T:
-        """Return the result of `action`, called again while it raises `TransientError` and attempts are left.
+        """Call `action`, and repeat it after a `TransientError` while attempts are left; return its result.
 
         Args:
-            what: name of the download, for messages.
-            action: one whole transfer, its check included: a body that breaks off is no answer.
+            what: the name of the download, for messages.
+            action: the complete transfer, including verification.
 
         Raises:
             ServiceError: all attempts failed.
@@ -224,7 +223,7 @@ class Client:
                     raise ServiceError(
                         f"{what} could not be fetched",
                         why=f"{error.reason} (after {policy.attempts} attempts)",
-                        fix="try again later; what is already in the store is kept",
+                        fix="try again later; records already in the store are kept",
                     ) from error
                 seconds = error.wait if error.wait is not None else self._backoff(number)
                 number += 1
@@ -233,7 +232,7 @@ class Client:
             self.wait(seconds)
 
     def _backoff(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures: doubled each time, with jitter."""
+        """Return the wait in seconds after a number of failures: exponential back-off with jitter."""
         return min(self.policy.backoff_max, self.policy.backoff * 2 ** (failures - 1)) * self._random.uniform(0.5, 1.0)
 
     @contextmanager
@@ -245,13 +244,13 @@ class Client:
         headers: Mapping[str, str] | None = None,
         accept: str = "*/*",
     ) -> Iterator[Reply]:
-        """Open one request and yield its answer, whatever its status.
+        """Send a request and yield the response, whatever its status.
 
         Raises:
-            TransientError: the connection broke, or no answer in time.
-            UnreachableError: no connection to a host that has not answered before.
-            ServiceError: the server's certificate cannot be verified, or a redirect leads away from HTTPS.
-            UsageError: not a URL.
+            TransientError: the connection was lost, or there was no response in time.
+            UnreachableError: there is no connection to a host that has not responded before.
+            ServiceError: the certificate of the server cannot be verified, or HTTPS is redirected to HTTP.
+            UsageError: `url` is not a valid URL.
         """
         self._take_turn()
         host = urlsplit(url).netloc
@@ -275,14 +274,14 @@ class Client:
             requests.exceptions.InvalidSchema,
         ) as error:
             raise UsageError(
-                f"{url!r} is not an address that can be fetched", why=str(error), fix="write a whole address, with https://"
+                f"{url!r} is not a valid URL", why=str(error), fix="give a complete URL, with https://"
             ) from error
         except requests.exceptions.ReadTimeout as error:
             raise TransientError(f"{host} did not answer in time") from error
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
             failure = explain_no_connection(error, url, host, self.policy.connect_timeout)
             if failure is None:
-                raise TransientError(f"the connection to {host} broke: {root_cause(error)}") from error
+                raise TransientError(f"the connection to {host} was lost: {root_cause(error)}") from error
             if host in self._answered:
                 raise TransientError(failure.what) from error
             raise failure from error
@@ -292,17 +291,17 @@ class Client:
         with response:
             if url.startswith("https:") and not response.url.startswith("https:"):
                 raise ServiceError(
-                    f"{url} leads to {response.url}, which is not encrypted; it was not followed",
-                    fix="give an address that is served over https",
+                    f"{url} redirects to {response.url}, which is not encrypted; the redirect was not followed",
+                    fix="give a URL that is served over https",
                 )
             yield Reply(response, self.policy)
 
     def refuse(self, reply: Reply, what: str) -> None:
-        """Raise an error for a status with the same meaning in all services.
+        """Raise the error for a status that is not a success; used where a service has no special meaning for it.
 
         Raises:
-            TransientError: 408, 425, 429, 5xx.
-            ServiceError: any other status that is no success, or a `Retry-After` beyond the policy's patience.
+            TransientError: the status is 408, 425, 429 or 5xx.
+            ServiceError: another status, or `Retry-After` is longer than `Policy.retry_after_max`.
         """
         if 200 <= reply.status < 300:
             return
@@ -330,7 +329,7 @@ class Client:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
-            # No retries here: `attempt` decides which failures are transient.
+            # No retries by urllib3: `attempt` decides which failures are transient.
             retry = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(max_retries=retry))
@@ -342,9 +341,9 @@ class Client:
 
 
 def next_page(link: str, first: str) -> str:
-    """Return the URL of the next page of an answer: the address of the first, with the query of a `next` link.
+    """Return the URL of the next page: the URL of the first page with the query of the `next` link.
 
-    Services behind a proxy name a host, port or prefix in such links that the client may not reach.
+    The `next` links of services behind a proxy may contain a host, port or prefix that the client cannot reach.
     """
     return urlsplit(first)._replace(query=urlsplit(link).query).geturl()
 

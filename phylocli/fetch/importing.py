@@ -1,4 +1,4 @@
-"""Families that the user has already: Stockholm, folders of FASTA and A2M, a Pfam release on disk; into the store."""
+"""Import of families from files into the store: sequence files of any format, folders of them, or a Pfam release."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def import_families(
     """Add families to the store and return the number written.
 
     Args:
-        sources: sequence files of any format, or `-`/None for standard input; folders of such files, one family each; or a
-            folder with a downloaded Pfam release (`Pfam-A.seed.gz`, …).
-        store: destination. A family is named by its accession, else its name, else its file.
-        align: called for families that are not aligned; None refuses them.
-        replace_existing: write also families that the store had before.
-        policy: for the cap on one record.
+        sources: sequence files of any format, or `-`/None for standard input; folders of such files, one family per file; or
+            a folder with a downloaded Pfam release (`Pfam-A.seed.gz`, …).
+        store: the destination. The key of a family is its accession, else its name, else its file name.
+        align: the function for families that are not aligned; None: they are an error.
+        replace_existing: overwrite families that are already in the store.
+        policy: provides the maximum size of a record.
 
     Raises:
-        BadInputError: a source is no such thing. Also at the end, where families were left out: records that are not whole
-            or have no name, and those whose name another family of this call has; the others are in the store.
+        BadInputError: a source cannot be read; or, raised after all other families are stored, families were skipped:
+            damaged records, families without a name, and different families with the same name.
     """
     policy = policy or default_policy()
     count = 0
@@ -68,7 +68,7 @@ def import_families(
         else:
             plain.append(source)
     failures = Failures("were not imported")
-    came_from: dict[str, tuple[str, str]] = {}  # of this call, by name: content and origin
+    came_from: dict[str, tuple[str, str]] = {}  # key of an imported family → digest and origin
     with store.locked("import"), store.bulk("import") as bulk:
         base: Record = {}
         for source, number, family in console.progress(_read_all(plain, failures), "importing", unit="families"):
@@ -79,11 +79,11 @@ def import_families(
                 if accession in came_from:
                     if came_from[accession][0] != content:
                         raise BadInputError(
-                            f"{where}: the store's name of this family would be {accession!r}, as that of the other one of "
+                            f"{where}: this family would have the same name {accession!r} in the store as another one, from "
                             f"{came_from[accession][1]}",
                             fix="give each a unique accession (#=GF AC) or file name: letters, digits, '_', '-', '.'",
                         )
-                    continue  # the same family twice
+                    continue  # a duplicate
                 came_from[accession] = content, where
                 if accession in store and not replace_existing:
                     _report_present(store, accession, family)
@@ -111,15 +111,15 @@ def _report_present(store: Store, accession: str, family: Family) -> None:
     known = store.origin(accession).get("source") or {}
     origin = known.get("file") or known.get("service") or "an unknown source"
     logger.warning(
-        f"{accession} was not imported: the store has another family of this name, from {origin}; --replace replaces it"
+        f"{accession} was not imported: the store has another family with this name, from {origin}; --replace replaces it"
     )
 
 
 def import_release(folder: Path, store: Store, *, refresh: bool = False, policy: Policy | None = None) -> Release:
-    """Split a Pfam release in a folder into the store; checksums are verified if `md5_checksums` is in the folder.
+    """Split a Pfam release in a folder into the store; checksums are verified if the folder contains `md5_checksums`.
 
     Raises:
-        BadInputError: no alignments there, a file that is damaged, or one whose checksum is another.
+        BadInputError: the folder contains no alignments, a file is damaged, or a checksum does not match.
     """
     alignment = "seed" if _release_file(folder, "seed") else "full"
     alignments = _release_file(folder, alignment)
@@ -148,12 +148,12 @@ def import_release(folder: Path, store: Store, *, refresh: bool = False, policy:
             refresh=refresh,
         )
     for accession, why in came.alignments.skipped.items():
-        logger.warning(f"left out {accession}: {why}")
+        logger.warning(f"skipped {accession}: {why}")
     return came
 
 
 def _either(path: Path) -> Path | None:
-    """Return a release file as it is served or decompressed, whichever is there."""
+    """Return the path of a release file, compressed or decompressed; None if neither exists."""
     return next((p for p in (path, path.with_suffix("")) if p.is_file()), None)
 
 
@@ -175,7 +175,7 @@ def _release_number(folder: Path) -> str:
 def _published(folder: Path) -> dict[str, str]:
     path = folder / "md5_checksums"
     if not path.is_file():
-        logger.warning(f"{folder} has no md5_checksums; its files are taken as they are")
+        logger.warning(f"{folder} has no md5_checksums; its files are not verified")
         return {}
     lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
     return {words[1]: words[0] for words in lines if len(words) == 2}
@@ -194,7 +194,7 @@ def _files(folder: Path) -> list[PathLike | None]:
 
 
 def _read_all(sources: Iterable[PathLike | None], failures: Failures) -> Iterator[tuple[PathLike | None, int, Family]]:
-    """Yield the families of all sources, each with its number in its source; 0 if it is the only one."""
+    """Yield (source, number in the source from 1, family) for all sources; the number is 0 for a single family."""
     check = NucleotideCheck()
     for source in sources:
         records = check.families(read_families(source, on_failure=failures.add))
@@ -208,7 +208,7 @@ def _read_all(sources: Iterable[PathLike | None], failures: Failures) -> Iterato
 
 
 def _accession(family: Family, source: PathLike | None, number: int) -> str:
-    """Return the name of a family in the store: its accession, its name, or its file's name with its number."""
+    """Return the key of a family in the store: its accession, its name, or its file name with its number."""
     file = stem(source)
     for text in (family.accession, family.name, f"{file}.{number}" if file and number else file):
         name = _UNSAFE.sub("_", text).strip("._-")[:100]
@@ -232,7 +232,7 @@ def _aligned(family: Family, accession: str, align: Align | None) -> Family:
 
 
 def _named(family: Family, accession: str) -> Family:
-    """Return the family under the name that the store's file will have."""
+    """Return the family with its key in the store as accession or name."""
     if accession in (family.accession, family.name if not family.accession else None):
         return family
     return replace(family, accession=accession) if family.accession else replace(family, name=accession)

@@ -1,4 +1,4 @@
-"""Lookup of Pfam families by name, or by accession of InterPro, CDD, PANTHER, PROSITE, UniProt and others."""
+"""Lookup of Pfam families by name, or by accession of InterPro, its member databases or UniProt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from phylocli.store.inventory import read_entry
 logger = logging.getLogger(__name__)
 
 _SHOWN = 20  # candidates listed in a message
-_PROTEINS = 100  # proteins examined for a name that is not the name of a family
+_PROTEINS = 100  # proteins examined for a name that matches no family
 _FAMILY = re.compile(r"PF[0-9]{5}", re.ASCII)
 _ENTRY_NAME = re.compile(r"[A-Z0-9]{1,10}_[A-Z0-9]{3,5}", re.ASCII)
 _NAMES = {
@@ -42,9 +42,9 @@ class Candidate:
     """A candidate family for a name.
 
     Attributes:
-        accession: of Pfam.
-        name: short name, `Globin`.
-        title: long name, `Bacterial-like globin`.
+        accession: the Pfam accession.
+        name: the short name, such as `Globin`.
+        title: the long name, such as `Bacterial-like globin`.
     """
 
     accession: str
@@ -52,25 +52,25 @@ class Candidate:
     title: str = ""
 
     def is_called(self, text: str) -> bool:
-        """Return whether the text is its name or title, in any case, with any of blank, `_` and `-` for each other."""
+        """Return whether a text equals the name or title, ignoring case and differences between blank, `_` and `-`."""
         return _plain(text) in (_plain(self.name), _plain(self.title))
 
     def contains(self, text: str) -> bool:
-        """Return whether the text is part of its accession, name or title, spelled as for `is_called`."""
+        """Return whether a text is part of the accession, name or title; compared as by `is_called`."""
         return any(_plain(text) in _plain(part) for part in (self.accession, self.name, self.title))
 
 
 def in_interpro(query: Name | Foreign, service: InterPro, proteins: UniProt) -> list[Wanted]:
-    """Return the families of a query, by InterPro.
+    """Look up the Pfam families of a query in InterPro.
 
     Args:
         query: a name, or an accession of another database.
-        service: source of the families.
-        proteins: source of proteins for names that are not names of families.
+        service: the client of InterPro.
+        proteins: the client of UniProt, for suggestions if no family has the name.
 
     Raises:
-        UnknownNameError: none, or several; the message lists candidates.
-        ServiceError: the service did not answer.
+        UnknownNameError: the name is unknown or ambiguous; the message lists candidates.
+        ServiceError: a request failed.
     """
     if isinstance(query, Name):
         return _by_name(query.text, service, proteins)
@@ -80,21 +80,21 @@ def in_interpro(query: Name | Foreign, service: InterPro, proteins: UniProt) -> 
 
 
 def among(text: str, candidates: Iterable[Candidate], where: str) -> Wanted:
-    """Return the only family of some that is called so.
+    """Return the family with a name, from a list of all families.
 
     Args:
         text: the name.
         candidates: all families.
-        where: they are, for the message.
+        where: the source of the families, for messages.
 
     Raises:
-        UnknownNameError: none, or several; the message lists candidates.
+        UnknownNameError: the name is unknown or ambiguous; the message lists candidates.
     """
     return _only(text, [candidate for candidate in candidates if candidate.contains(text)], where)
 
 
 def of_release(path: Path) -> Iterator[Candidate]:
-    """Yield the families of a Pfam release by its `Pfam-A.clans.tsv.gz`."""
+    """Yield the families of a Pfam release, from `Pfam-A.clans.tsv.gz`."""
     with path.open("rb") as raw:
         for line in unpacked(cast(BinaryIO, raw), 1 << 30):
             columns = line.decode("utf-8", "replace").rstrip("\r\n").split("\t")
@@ -111,29 +111,29 @@ def of_store(store: Store) -> Iterator[Candidate]:
 def _by_name(text: str, service: InterPro, proteins: UniProt) -> list[Wanted]:
     found = _candidates(service.search(text))
     longest = max(re.split(r"[\s_-]+", text), key=len)
-    if not found and longest != text:  # the service takes a blank, `_` and `-` for different letters
+    if not found and longest != text:  # the service distinguishes blank, `_` and `-`
         found = [candidate for candidate in _candidates(service.search(longest)) if candidate.contains(text)]
     if not found and _ENTRY_NAME.fullmatch(text.upper()):
         try:
             return _of_protein(service.protein(text.upper()), service)
         except UnknownFamilyError:
-            pass  # it looks like the name of a protein, but is not one
+            pass  # looks like a UniProt entry name, but is not one
     if not found:
         raise _nothing(text, service, proteins)
     return [_only(text, found, "Pfam")]
 
 
 def _nothing(text: str, service: InterPro, proteins: UniProt) -> UnknownNameError:
-    """Return the error for a name that no family contains, listing InterPro entries or proteins that do."""
+    """Return the error for a name that no family contains; it lists the families of InterPro entries or proteins that do."""
     lines = []
     for entry in service.search(text, "interpro"):
         of = f"(InterPro {entry.get('accession')}, {entry.get('name')})"
         lines += [f"  {accession}  {name}  {of}" for accession, name in (_signatures(entry).get("pfam") or {}).items()]
     if lines:
-        found = "; entries of InterPro that have it in theirs consist of these"
+        found = "; InterPro entries with this name contain these families"
     else:
         lines = _families_of_proteins(text, proteins)
-        found = "; proteins of Swiss-Prot that have it in theirs have domains of these"
+        found = "; Swiss-Prot proteins with this name contain these families"
     if lines:
         return UnknownNameError(
             f"no family of Pfam has {text!r} in its name{found}:\n" + "\n".join(lines[:_SHOWN]),
@@ -146,11 +146,11 @@ def _nothing(text: str, service: InterPro, proteins: UniProt) -> UnknownNameErro
 
 
 def _families_of_proteins(text: str, proteins: UniProt) -> list[str]:
-    """Return the families of the first reviewed proteins with a text in their names, the most frequent first, as lines."""
+    """Return lines with the families of reviewed proteins whose names contain a text, most frequent first."""
     words = re.sub(r"[^\w\s-]", " ", text)
     counts: Counter[str] = Counter()
     number = 0
-    with contextlib.suppress(ServiceError, UsageError):  # it is only to help
+    with contextlib.suppress(ServiceError, UsageError):  # these are only suggestions
         for protein in itertools.islice(proteins.annotations(f"(protein_name:({words})) AND (reviewed:true)"), _PROTEINS):
             number += 1
             counts.update(set(protein.pfam))
@@ -178,7 +178,7 @@ def _of_entry(query: Foreign, service: InterPro) -> list[Wanted]:
     entry, over = own, query.accession
     if query.database != "interpro":
         integrated = str(own.get("integrated") or "").upper()
-        if not integrated and ":SF" in query.accession:  # of a subfamily of PANTHER, the family
+        if not integrated and ":SF" in query.accession:  # a PANTHER subfamily: try its family
             own = _entry(Foreign("panther", query.accession.partition(":")[0]), service)
             integrated = str(own.get("integrated") or "").upper()
         if not integrated:
@@ -204,7 +204,7 @@ def _of_entry(query: Foreign, service: InterPro) -> list[Wanted]:
 
 
 def _entry(query: Foreign, service: InterPro) -> JsonObject:
-    """Return an entry's metadata; PROSITE's accessions are of two databases in InterPro, patterns and profiles."""
+    """Return the metadata of an entry; InterPro has two databases for PROSITE, patterns and profiles."""
     databases = ("prosite", "profile") if query.database == "prosite" else (query.database,)
     for database in databases:
         try:
@@ -218,7 +218,7 @@ def _entry(query: Foreign, service: InterPro) -> JsonObject:
 
 
 def _parents_with_families(entry: JsonObject, accession: str, service: InterPro) -> str | None:
-    """Return what to fetch instead of an entry without families: those of the nearest parent entry that has any."""
+    """Return advice for an entry without families: the families of its nearest parent entry that has any."""
     for parent in reversed(_path_to(entry.get("hierarchy") or {}, accession)):
         above = service.entry(parent, "interpro")
         families = _signatures(above).get("pfam") or {}
@@ -228,7 +228,7 @@ def _parents_with_families(entry: JsonObject, accession: str, service: InterPro)
 
 
 def _path_to(node: JsonObject, accession: str) -> list[str]:
-    """Return the accessions above an entry in a hierarchy, from the root down; empty if it is not in it."""
+    """Return the ancestors of an entry in a hierarchy, from the root down; empty if it is not found."""
     for child in node.get("children") or []:
         own = str(node.get("accession", ""))
         if child.get("accession") == accession:
@@ -240,22 +240,22 @@ def _path_to(node: JsonObject, accession: str) -> list[str]:
 
 
 def _candidates(found: Iterable[JsonObject]) -> list[Candidate]:
-    """Return the families of a listing; accessions of other databases are left out."""
+    """Return the Pfam families of a listing; other accessions are ignored."""
     rows = [(str(m.get("accession", "")).upper(), str(m.get("short_name") or ""), str(m.get("name") or "")) for m in found]
     return [Candidate(*row) for row in rows if _FAMILY.fullmatch(row[0])]
 
 
 def _only(text: str, found: list[Candidate], where: str) -> Wanted:
-    """Return the only candidate that is called so.
+    """Return the only candidate with a name.
 
     Raises:
-        UnknownNameError: none or several; with those that contain the text.
+        UnknownNameError: no candidate or several have the name; the message lists all that contain it.
     """
     exact = [candidate for candidate in found if candidate.is_called(text)]
     if len(exact) == 1:
         only = exact[0]
         others = len(found) - 1
-        more = f"; {others:,} other name{'s have' if others > 1 else ' has'} it too" if others else ""
+        more = f"; {others:,} other name{'s contain' if others > 1 else ' contains'} it" if others else ""
         logger.info(f"{text}: {only.accession} ({only.name or only.title}){more}")
         return Wanted(only.accession)
     listed = exact or found
@@ -278,18 +278,18 @@ def _only(text: str, found: list[Candidate], where: str) -> Wanted:
 
 
 def _signatures(entry: JsonObject) -> dict[str, dict[str, str]]:
-    """Return the signatures of an InterPro entry: names by accession, by member database."""
+    """Return the signatures of an InterPro entry: member database → accession → name."""
     return entry.get("member_databases") or {}
 
 
 def _title(entry: JsonObject) -> str:
-    """Return an entry's name: text in listings, long and short text in the entry itself."""
+    """Return the name of an entry: a string in listings, an object with long and short name in the entry itself."""
     name = entry.get("name")
     return str(name.get("name") or name.get("short") or "") if isinstance(name, dict) else str(name or "")
 
 
 def _word(title: str) -> str:
-    """Return the longest word of a title, in lower case: a search that may find something."""
+    """Return the longest word of a title in lower case, as a suggested search."""
     word = max(re.findall(r"[a-z]+", title.lower()), key=len, default="")
     return word if len(word) > 4 else "globin"
 

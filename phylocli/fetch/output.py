@@ -1,4 +1,4 @@
-"""What was fetched, to a file or a pipe."""
+"""Output of fetched families to a file or a pipe."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ logger = logging.getLogger(__name__)
 
 
 def write_fetched(families: Iterable[Family], output: PathLike | None, parameters: dict[str, object], store: Store) -> int:
-    """Write families as they are received and return their number; failures do not lose the others.
+    """Write families as they are received; return their number.
 
     Args:
-        families: an iterator that may raise a `ServiceError` or `BadInputError` at its end, as `fetch_families`.
-        output: a path, or `-` for standard output; None is standard output too, unless that is a terminal: the records are
-            in the store, and the log says where, and what to do next.
-        parameters: for the provenance.
+        families: the families, such as from `fetch_families`, which may raise a `ServiceError` or `BadInputError` at its
+        end. output: a path, or `-` for standard output. None is standard output, unless that is a terminal; then nothing is
+            written, and the log shows the location in the store and the next commands.
+        parameters: the parameters for the provenance.
         store: the store of the families.
 
     Raises:
-        ServiceError, BadInputError: the error of the iterator, after everything before it has been written.
+        ServiceError, BadInputError: the error of `families`, after all others have been written.
     """
-    families_format(output)  # refused before anything is fetched
+    families_format(output)  # reject an unknown suffix before anything is fetched
     failure: list[ServiceError | BadInputError] = []
     accessions: list[str] = []
 
@@ -52,7 +52,7 @@ def write_fetched(families: Iterable[Family], output: PathLike | None, parameter
             pass
     else:
         first = next(source, None)
-        if first is not None:  # an output without a family in it would only mislead the next stage
+        if first is not None:  # do not write an empty output
 
             def all_of_them() -> Iterator[Family]:
                 yield first
@@ -75,7 +75,7 @@ def _say_next(accessions: list[str], store: Store) -> None:
     several = len(accessions) > 1
     where = store.root / "families" if several else store.family_path(accessions[0])
     of_store = "" if store.root == default_root() else f" --store {shlex.quote(str(store.root))}"
-    few = accessions if len(accessions) < 4 else []  # of more, the whole store
+    few = accessions if len(accessions) < 4 else []  # for more, suggest --all
     chosen = "".join(f" --family {accession}" for accession in few) or " --all"
     steps = {
         f"phylocli tree{chosen}{of_store} -o trees.sto": "infer trees" if several else "infer its tree",
@@ -88,7 +88,7 @@ def _say_next(accessions: list[str], store: Store) -> None:
 
 
 def write_release(came: Release, store: Store, output: PathLike | None, parameters: dict[str, object]) -> int:
-    """Log the results for a release, write its families if an output is given, and return their number.
+    """Log the results for a release, and write its families if an output is given; return their number.
 
     Raises:
         ServiceError: records of the release are damaged; the others are in the store.
@@ -104,7 +104,7 @@ def write_release(came: Release, store: Store, output: PathLike | None, paramete
     left_out = [f"  {accession:<8} {why}" for _, split in splits for accession, why in split.skipped.items()]
     if left_out:
         raise ServiceError(
-            f"{len(left_out)} records of Pfam {came.release} are not whole:\n" + "\n".join(left_out[:50]),
+            f"{len(left_out)} records of Pfam {came.release} are damaged:\n" + "\n".join(left_out[:50]),
             fix="all others are in the store",
         )
     return len(came.alignments.families)

@@ -1,4 +1,4 @@
-"""Proteins of UniProt as FASTA, and their annotations as a table of labels for `probe`."""
+"""Download of UniProt proteins as FASTA, and of their annotations as a table of labels for `probe`."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def fetch_proteins(
     base_url: str | None = None,
     policy: Policy | None = None,
 ) -> int:
-    """Write the proteins that match a query, or of given accessions, as FASTA; return their number.
+    """Write the proteins that match a query, or that have given accessions, as FASTA; return their number.
 
-    Headers stay as UniProt writes them, so that a protein's id is `sp|P68871|HBB_HUMAN`; the ids of the table are the same.
+    Headers are those of UniProt, so ids are of the form `sp|P68871|HBB_HUMAN`, also in the table of annotations.
 
     Args:
         output: FASTA file, or `-`/None for standard output.
-        query: in UniProt's own language, for example `xref:pfam-PF00042 AND reviewed:true`.
-        accessions: instead of a query.
-        annotations: path of a table to write as well: one row per protein, see `formats.tables.labels_schema`.
-        base_url: UniProt's address; None takes `$PHYLOCLI_UNIPROT_URL`, else https://rest.uniprot.org.
-        policy: waits, retries and caps; None takes the default.
+        query: a query in UniProt's syntax, for example `xref:pfam-PF00042 AND reviewed:true`.
+        accessions: accessions of proteins, instead of a query.
+        annotations: path for a table of annotations, one row per protein; see `formats.tables.labels_schema`.
+        base_url: the base URL of UniProt; None: `$PHYLOCLI_UNIPROT_URL`, else https://rest.uniprot.org.
+        policy: waits, retries and limits; None: the default.
 
     Raises:
-        UsageError: neither or both of query and accessions, or a query that UniProt does not understand.
-        ServiceError: not all of them came; nothing is written to a file then.
-        BadInputError: after all others were written: accessions that UniProt does not have; or a query that finds nothing.
+        UsageError: not exactly one of `query` and `accessions` is given, or the query is invalid.
+        ServiceError: not all proteins could be fetched; no file is written.
+        BadInputError: the query matches nothing; or, raised after the others are written, accessions do not exist.
     """
     if (query is None) == (accessions is None):
         raise UsageError("give either a query or accessions", fix="--uniprot 'QUERY', or --accessions FILE")
@@ -82,7 +82,7 @@ def _write_fasta(found: Iterator[Sequence], output: PathLike | None, query: str 
     first = next(found, None)
     if first is None:
         if query is not None:
-            raise BadInputError(f"UniProt has no protein for {query!r}", fix="try the query on www.uniprot.org")
+            raise BadInputError(f"no UniProt protein matches {query!r}", fix="try the query on www.uniprot.org")
         return 0
     count = 0
 

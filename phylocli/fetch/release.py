@@ -1,4 +1,4 @@
-"""A whole Pfam release, or some families of one: its files fetched and checked, then split into the store."""
+"""Download of a Pfam release, or some of its families, into the store."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Release:
     """A release in the store.
 
     Attributes:
-        release: its number, for example `38.2`.
-        alignments: result for its alignments.
-        profiles: result for its profiles; None if not requested.
-        clans: families by clan.
+        release: the release number, for example `38.2`.
+        alignments: the result for the alignments.
+        profiles: the result for the profiles; None if not requested.
+        clans: clan → accessions of its families.
     """
 
     release: str
@@ -49,25 +49,25 @@ def fetch_release(
     base_url: str | None = None,
     policy: Policy | None = None,
 ) -> Release:
-    """Download a Pfam release into the store: its alignments, profiles and clans, one record per family.
+    """Download a Pfam release into the store: alignments, profiles and clans, one record per family.
 
-    The release files are downloaded to the store's `releases/NUMBER/`, resumed if an earlier run was interrupted, compared
-    with the published checksums, and then split. Every step can be interrupted at any byte; the next run resumes there.
+    The release files are downloaded to `releases/NUMBER/` in the store, verified by the published checksums, and split. If
+    the function is interrupted, the next call resumes.
 
     Args:
-        release: a number such as `38.2`, or `current`.
-        store: destination; None uses the default store.
+        release: a release number such as `38.2`, or `current`.
+        store: the destination; None: the default store.
         alignment: `seed`, or `full` (about 24 GB).
-        profile: fetch and split the profiles too.
-        only: accessions to take out of the release; None takes all of them.
-        clans: with `only`: all families of these clans too.
+        profile: whether to fetch profiles too.
+        only: the accessions to extract; None: all.
+        clans: with `only`, extract all families of these clans too.
         offline: use only release files that are in the store.
-        refresh: write also those records that are there already.
-        base_url: the address of the folder of releases; None takes `$PHYLOCLI_PFAM_URL`, else EBI's.
-        policy: waits, retries and caps; None takes the default.
+        refresh: overwrite records that are already in the store.
+        base_url: the base URL of the releases; None: `$PHYLOCLI_PFAM_URL`, else the EBI.
+        policy: waits, retries and limits; None: the default.
 
     Raises:
-        UsageError: an unknown kind of alignment, or an invalid release number.
+        UsageError: the kind of alignment is unknown, or the release number is invalid.
         ServiceError: a file could not be downloaded, or its checksum is wrong.
         BadInputError: a release file is damaged.
     """
@@ -77,7 +77,7 @@ def fetch_release(
     with Client(policy) as client:
         service = PfamReleases(client, find_services(pfam=base_url).pfam, store, offline=offline)
         number = service.resolve(release)
-        logger.info(f"Pfam {number} into the store {store.root}")
+        logger.info(f"fetching Pfam {number} into the store {store.root}")
         with store.locked(f"release-{number}"):
             clan_list = service.file(number, CLANS) if only is None or clans else None
             alignments = service.file(number, ALIGNMENTS[alignment])
@@ -109,7 +109,7 @@ def split_release(
     of_clans: Collection[str] = (),
     refresh: bool = False,
 ) -> Release:
-    """Split a release's files into the store. The caller holds the lock `release-NUMBER`.
+    """Split the files of a release into the store. The caller must hold the lock `release-NUMBER`.
 
     Raises:
         BadInputError: a file is damaged.
@@ -138,7 +138,7 @@ def split_release(
 
 
 def file_source(path: Path, release: str) -> Source:
-    """Return the provenance of a release's records about their source file."""
+    """Return the provenance of records from a release file."""
     about = read_sidecar(path).get("source", {})
     return {
         "service": "Pfam",
@@ -151,10 +151,10 @@ def file_source(path: Path, release: str) -> Source:
 
 
 def check_alignment(alignment: str) -> None:
-    """Raise unless it is a kind of alignment that Pfam has today.
+    """Check the kind of alignment.
 
     Raises:
-        UsageError: it is not.
+        UsageError: Pfam does not provide this kind.
     """
     if alignment not in ALIGNMENTS:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The request of `phylocli fetch`: families, the whole of Pfam, members of families, or proteins of UniProt."""
+"""Requests of `phylocli fetch`: families, all of Pfam, members of families, or UniProt proteins."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from phylocli.store import Store
 
 @dataclass(frozen=True)
 class Request:
-    """One request, of one of four kinds.
+    """A request of one of four kinds: families, all of Pfam, members of families, or UniProt proteins.
 
     Attributes:
-        accessions: families, `PF00042` or `PF00042.27`, or names and other accessions, as of `fetch_families`.
-        clans: all families of these clans.
-        from_file: a list of accessions of families, or `-`.
-        members: the domains of those families in all of UniProt, in place of their alignments.
-        query: proteins, in UniProt's query language.
-        proteins: a list of accessions of proteins, or `-`.
-        annotations: path of a table of labels of the proteins.
-        everything: the whole of Pfam.
+        accessions: families: accessions such as `PF00042` or `PF00042.27`, or names, as for `fetch_families`.
+        clans: clans whose families are all requested.
+        from_file: path of a list of families, or `-`.
+        members: request the domains of the families in all of UniProt instead of the alignments.
+        query: a query for proteins in UniProt's syntax.
+        proteins: path of a list of accessions of proteins, or `-`.
+        annotations: path for a table of labels of the proteins.
+        everything: request all of Pfam.
     """
 
     accessions: list[str] = field(default_factory=list)
@@ -42,19 +42,19 @@ class Request:
 
     @property
     def of_families(self) -> bool:
-        """Whether families are named."""
+        """Whether families are requested."""
         return bool(self.accessions or self.clans or self.from_file)
 
     @property
     def of_proteins(self) -> bool:
-        """Whether proteins of UniProt are requested."""
+        """Whether UniProt proteins are requested."""
         return self.query is not None or self.proteins is not None
 
     def check(self, *, offline: bool = False) -> None:
-        """Raise where parts of the request exclude each other.
+        """Check that the parts of the request are compatible.
 
         Raises:
-            UsageError: they do.
+            UsageError: they are not.
         """
         if self.of_families + self.of_proteins + self.everything > 1:
             raise UsageError("families, --all, and proteins of UniProt exclude each other", fix="run one after the other")
@@ -85,15 +85,15 @@ def fetch(
 
     Args:
         request: the request.
-        output: a path, or `-`/None for standard output; see `write_fetched` and `write_release` for the latter.
-        config: which alignments, and from where; its fields may also be given as keywords.
-        store: where families are kept; None takes the default store.
+        output: a path, `-` for standard output, or None; see `write_fetched` and `write_release` for None.
+        config: options; may also be given as keywords.
+        store: the folder of the store; None: the default store.
         options: fields of `FetchConfig`.
 
     Raises:
-        UsageError: incompatible parts of the request, or nothing requested.
-        BadInputError: something that does not exist; everything else has been written.
-        ServiceError: something that the service did not return; everything else has been written.
+        UsageError: parts of the request are incompatible, or nothing is requested.
+        BadInputError: parts of the request do not exist; everything else has been written.
+        ServiceError: parts of the request could not be fetched; everything else has been written.
     """
     config = FetchConfig.of(config, options)
     request.check(offline=config.offline)

@@ -1,4 +1,4 @@
-"""How patient and how polite the client is: waits, retries, pauses, caps. Every number in one place."""
+"""Waits, retries, rate limits and size limits of the HTTP client."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ PATIENCE_VARIABLE = "PHYLOCLI_FETCH_PATIENCE"
 
 @dataclass(frozen=True)
 class Policy:
-    """Waits are in seconds, sizes in bytes.
+    """Waits, retries and limits; times are in seconds, sizes in bytes.
 
     Attributes:
-        attempts: number of attempts per request, including the first.
-        connect_timeout: for the connection to open.
-        read_timeout: for the next bytes to arrive. Long, because InterPro computes an answer before its first byte.
-        computing_wait: after a 408 of InterPro, which means that the answer is being computed; at least 61.
-        backoff: before the second attempt; doubled before each further one, with jitter.
-        backoff_max: the longest of those waits.
-        retry_after_max: the longest `Retry-After` of a server that is honoured; a longer one ends the request.
-        page_pause: between two pages of one answer.
-        request_pause: between the starts of any two requests.
-        connections: concurrent requests to one service.
-        min_rate: bytes per second, on average over `rate_window`, below which a transfer counts as stalled.
+        attempts: maximum number of attempts per request, including the first.
+        connect_timeout: timeout for opening a connection.
+        read_timeout: timeout for the next bytes. It is long because InterPro computes a response before it sends any byte.
+        computing_wait: wait after a 408 of InterPro, which means that the response is being computed; at least 61.
+        backoff: wait before the second attempt; doubled for each further attempt, with jitter.
+        backoff_max: maximum wait of the back-off.
+        retry_after_max: maximum accepted `Retry-After`; a longer one is an error.
+        page_pause: pause between the pages of a listing.
+        request_pause: minimum time between the starts of two requests.
+        connections: number of concurrent requests to a service.
+        min_rate: minimum transfer rate in bytes per second, averaged over `rate_window`; a slower transfer is aborted.
         rate_window: see `min_rate`.
-        give_up_after: families in a row that fail because of the service before the rest is not tried any more.
-        max_body: of one answer as it is transferred.
-        max_unpacked: of one answer, or of one record of a release, when decompressed.
-        max_release: of one release file as it is transferred (`Pfam-A.full.gz` has 24 GB).
+        give_up_after: number of consecutive families that fail because of the service before the rest are not requested.
+        max_body: maximum size of a response as transferred.
+        max_unpacked: maximum decompressed size of a response, or of a record of a release.
+        max_release: maximum size of a release file as transferred (`Pfam-A.full.gz` has 24 GB).
     """
 
     attempts: int = 6
@@ -51,7 +51,7 @@ class Policy:
     max_release: int = 64 << 30
 
     def scaled(self, factor: float) -> Policy:
-        """Return the policy with all waits and pauses multiplied; time-outs stay as they are."""
+        """Return the policy with all waits and pauses multiplied by a factor; timeouts are unchanged."""
         return replace(
             self,
             computing_wait=self.computing_wait * factor,
@@ -63,7 +63,7 @@ class Policy:
 
 
 def default_policy() -> Policy:
-    """Return the default policy, its waits scaled by `$PHYLOCLI_FETCH_PATIENCE` (for a mirror of one's own).
+    """Return the default policy, with waits scaled by `$PHYLOCLI_FETCH_PATIENCE` (for private mirrors).
 
     Raises:
         UsageError: the variable is not a number of at least 0.

@@ -1,4 +1,4 @@
-"""Flat files of many records, split into the store as they stream: one record in memory at a time."""
+"""Splitting of flat files with many records into the store, one record at a time."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from phylocli.store import Bulk, Store, read_sidecar
 from phylocli.store.integrity import FETCH_AGAIN, check_family, check_profile
 
 _FAMILY = re.compile(r"PF\d{5}", re.ASCII)
-_NO_CAP = 1 << 62  # a release file has no cap as a whole; its records have
+_NO_CAP = 1 << 62  # the size is limited per record, not per release file
 
 
 @dataclass
 class Split:
-    """What came of splitting one release file.
+    """The result of splitting a release file.
 
     Attributes:
-        families: accessions of all records, in their order.
-        written: number of records that were new to the store or had changed.
-        skipped: why records were left out, by accession.
+        families: the accessions of all records, in order.
+        written: the number of records that were new or changed.
+        skipped: the reasons for skipped records, by accession.
     """
 
     families: list[str] = field(default_factory=list)
@@ -43,10 +43,10 @@ class Split:
 
 
 def read_clans(stream: BinaryIO, name: str) -> dict[str, list[str]]:
-    """Return the families of each clan from `Pfam-A.clans.tsv`, decompressed: five columns, of which the clan may be empty.
+    """Parse `Pfam-A.clans.tsv`, decompressed; return the families of each clan. The clan column may be empty.
 
     Raises:
-        BadInputError: a line that does not have the format of this table.
+        BadInputError: the table is empty, or a line is invalid.
     """
     clans: dict[str, list[str]] = defaultdict(list)
     lines = 0
@@ -69,10 +69,10 @@ def clans_of(path: Path) -> dict[str, list[str]]:
 
 
 def records(stream: BinaryIO, limit: int, name: str) -> Iterator[bytes]:
-    """Yield the records of a flat file that end in a line `//`, one at a time.
+    """Yield the records of a flat file, which are terminated by lines `//`.
 
     Raises:
-        BadInputError: a record of more than `limit` bytes, or an incomplete last record.
+        BadInputError: a record has more than `limit` bytes, or the last one is incomplete.
     """
     parts: list[bytes] = []
     size = 0
@@ -99,20 +99,20 @@ def split_alignments(
     only: Collection[str] | None = None,
     refresh: bool = False,
 ) -> Split:
-    """Write the families of a release's alignment file to the store, one at a time.
+    """Write the families of an alignment file of a release to the store.
 
-    A record that the store already has from the same source, by checksum, is not written again, so an interrupted run
-    resumes where it stopped.
+    Records that the store already has from the same source, by checksum, are not written again, so an interrupted run
+    resumes.
 
     Args:
         path: `Pfam-A.seed[.gz]` or `Pfam-A.full[.gz]`.
-        store: destination.
-        bulk: its writer.
-        source: for the provenance: service, release, URL, file and its checksum and time.
+        store: the destination.
+        bulk: the bulk writer of the store.
+        source: the provenance of the file: service, release, URL, name, checksum and time.
         alignment: `seed` or `full`.
-        policy: for the cap on one record.
-        only: accessions to write; None writes all.
-        refresh: also write existing records.
+        policy: provides the maximum size of a record.
+        only: the accessions to write; None: all.
+        refresh: also write records that are already in the store.
 
     Raises:
         BadInputError: the file is damaged.
@@ -153,7 +153,7 @@ def split_profiles(
     only: Collection[str] | None = None,
     refresh: bool = False,
 ) -> Split:
-    """Write the HMMs of a release's profile file to the store, one at a time; see `split_alignments`.
+    """Write the profile HMMs of a release to the store; see `split_alignments`.
 
     Raises:
         BadInputError: the file is damaged.
@@ -183,7 +183,7 @@ def split_profiles(
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Add the name of the file to errors of decompression."""
+    """Add the file name to decompression errors."""
     try:
         yield
     except BadInputError as error:
@@ -193,7 +193,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _watched(path: Path, policy: Policy, description: str) -> Iterator[bytes]:
-    """Yield a file's records under a progress bar that counts compressed bytes."""
+    """Yield the records of a file, with a progress bar in compressed bytes."""
     with (
         console.progress_task(description, total=path.stat().st_size, unit="bytes") as task,
         _naming(path),
@@ -216,7 +216,7 @@ def _accession(record: bytes) -> str | None:
 
 
 def _same(path: Path, source: Source) -> bool:
-    """Return whether the store's file came from this very record."""
+    """Return whether the file in the store was written from this record."""
     if not path.is_file():
         return False
     held = read_sidecar(path).get("source") or {}

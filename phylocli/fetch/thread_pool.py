@@ -1,4 +1,4 @@
-"""A few threads that fetch, and that never keep the process from ending."""
+"""A pool of daemon threads for downloads, which does not block the exit of the process."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_GRACE = 2.0  # seconds that a worker has to finish writing when the work is cancelled
+_GRACE = 2.0  # seconds that running tasks have to finish after `stop`
 
 
 class Workers(Generic[T]):
-    """Runs a function over items in a few threads.
+    """Applies a function to items in several threads.
 
-    Not `ThreadPoolExecutor`, whose threads the interpreter joins at exit: a thread waiting for a silent server would delay
-    ^C until its read timeout.
+    `ThreadPoolExecutor` is not used because the interpreter joins its threads at exit: a thread waiting for a server would
+    delay ^C until the read timeout.
 
     Args:
         function: called with each item.
-        count: of threads.
+        count: number of threads.
     """
 
     def __init__(self, function: Callable[[T], None], count: int) -> None:
@@ -31,7 +31,7 @@ class Workers(Generic[T]):
         self._threads = [threading.Thread(target=self._work, daemon=True, name=f"fetch-{n}") for n in range(max(1, count))]
 
     def start(self, items: list[T]) -> list[Future[None]]:
-        """Start on the items, in their order, and return one future for each."""
+        """Process the items in order; return one future per item."""
         futures: list[Future[None]] = [Future() for _ in items]
         self._waiting.extend(zip(items, futures, strict=True))
         for thread in self._threads[: len(items)]:
@@ -39,11 +39,11 @@ class Workers(Generic[T]):
         return futures
 
     def stop(self) -> None:
-        """Cancel tasks that have not started, and give running ones a moment to finish."""
+        """Cancel tasks that have not started, and wait up to `_GRACE` seconds for running ones."""
         while self._waiting:
             try:
                 _, future = self._waiting.pop()
-            except IndexError:  # a worker was quicker
+            except IndexError:  # a worker took the last item
                 break
             future.cancel()
         end = time.monotonic() + _GRACE
@@ -61,7 +61,7 @@ class Workers(Generic[T]):
                 continue
             try:
                 self._function(item)
-            except BaseException as error:  # noqa: BLE001  it is raised where the future is asked
+            except BaseException as error:  # noqa: BLE001  raised by `Future.result`
                 future.set_exception(error)
             else:
                 future.set_result(None)

@@ -1,4 +1,4 @@
-"""Verification of answers: complete, of the requested family, with the declared number of rows."""
+"""Verification of downloaded records: complete, of the requested family, with the declared number of rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HTML = (b"<!doctype html", b"<html")
 
 
 class _Unpacked(io.RawIOBase):
-    """A raw stream that reads from a decompressor, with a limit on its output and one error for damage."""
+    """A raw stream of decompressed bytes with a maximum size; damaged data raise a `BadInputError`."""
 
     def __init__(self, stream: Any, limit: int) -> None:
         self._stream = stream
@@ -32,23 +32,23 @@ class _Unpacked(io.RawIOBase):
         try:
             data = self._stream.read1(len(buffer))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise BadInputError(f"the compressed data are damaged or end too early ({error})", fix=FETCH_AGAIN) from error
+            raise BadInputError(f"the compressed data are damaged or truncated ({error})", fix=FETCH_AGAIN) from error
         self._left -= len(data)
         if self._left < 0:
-            raise BadInputError(f"the data unpack to more than {self._limit:,} bytes", fix=FETCH_AGAIN)
+            raise BadInputError(f"the data decompress to more than {self._limit:,} bytes", fix=FETCH_AGAIN)
         buffer[: len(data)] = data
         return len(data)
 
 
 def unpacked(packed: BinaryIO, limit: int) -> BinaryIO:
-    """Return a stream of the decompressed bytes, for any number of nested gzip layers (a file, within a Content-Encoding).
+    """Return a stream of decompressed bytes; up to two gzip layers are removed (a gzip file in a gzip Content-Encoding).
 
     Args:
         packed: an open stream of bytes.
         limit: maximum number of decompressed bytes.
 
     Raises:
-        BadInputError: on reading: damaged, cut short, or more than `limit`.
+        BadInputError: raised on reading, if the data are damaged, truncated or larger than `limit`.
     """
     stream: Any = io.BufferedReader(cast(Any, packed), 1 << 16) if not hasattr(packed, "peek") else packed
     for _ in range(2):
@@ -62,7 +62,7 @@ def unpacked(packed: BinaryIO, limit: int) -> BinaryIO:
 
 
 def is_empty_object(stream: BinaryIO) -> bool:
-    """Return whether a body is `{}`, InterPro's answer for an unknown accession."""
+    """Return whether a body is `{}`, InterPro's response for an unknown accession."""
     return cast(Any, stream).peek(64)[:64].strip() == b"{}"
 
 
@@ -72,15 +72,16 @@ def _refuse_html(stream: BinaryIO, name: str) -> None:
 
 
 def read_alignment(stream: BinaryIO, accession: str | None, name: str) -> Family:
-    """Return the one family of a decompressed body.
+    """Parse and verify a body that contains one family.
 
     Args:
-        stream: bytes, as returned by `unpacked`.
-        accession: the requested accession, without a version; None accepts any.
-        name: how messages call the body.
+        stream: decompressed bytes, from `unpacked`.
+        accession: the requested accession, without version; None: any.
+        name: the name of the body in messages.
 
     Raises:
-        BadInputError: not exactly one complete Stockholm record, another family, or a number of rows different from `SQ`.
+        BadInputError: the body is not exactly one complete Stockholm record, is another family, or the number of rows
+            differs from `SQ`.
     """
     _refuse_html(stream, name)
     records = stockholm.parse(text_lines(stream, name), name)
@@ -94,10 +95,11 @@ def read_alignment(stream: BinaryIO, accession: str | None, name: str) -> Family
 
 
 def read_profile(stream: BinaryIO, accession: str | None, name: str) -> bytes:
-    """Return the one HMM of a decompressed body as text in HMMER3's format.
+    """Verify a decompressed body that contains one profile HMM; return it as text in HMMER3 format.
 
     Raises:
-        BadInputError: not exactly one complete profile, another family, or a number of nodes different from `LENG`.
+        BadInputError: the body is not exactly one complete profile, is of another family, or the number of nodes differs
+            from `LENG`.
     """
     _refuse_html(stream, name)
     text = stream.read()

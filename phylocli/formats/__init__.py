@@ -1,4 +1,4 @@
-"""Bytes ⇄ records: Stockholm, FASTA, Newick, tables; compression by content, atomic writes, provenance."""
+"""Reading and writing of files: Stockholm, FASTA, Newick, tables; compression, atomic writes, provenance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from phylocli.formats.streams import (
 from phylocli.formats.translation import translate
 
 _PROTEINS = tuple(known for known in FORMATS if known.name in ("GenBank", "EMBL", "UniProt", "PDB", "mmCIF", "PIR"))
-"""Formats that hold proteins, or name the proteins that their nucleotides code for."""
+"""Formats that contain proteins, or annotate the proteins of coding sequences; never translated."""
 
 __all__ = ["Family", "Sequence", "read_families", "read_sequences", "write_families"]
 
@@ -39,23 +39,25 @@ def read_families(
     on_failure: stockholm.OnFailure | None = None,
     genetic_code: int | None = None,
 ) -> Iterator[Family]:
-    """Yield the families of a file or pipe: the records of Stockholm, or any other file of sequences as one family.
+    """Read families from a file or pipe: the records of a Stockholm file, or any other file of sequences as one family.
 
-    A FASTA or PIR family is aligned when it has gaps and all rows have one length, that of a Clustal, PHYLIP or NEXUS file
-    always; its name is the file's. A2M and A3M are
-    known by their suffixes, A3M also by rows of different lengths with one number of match columns; `RF` marks the match
-    columns then.
+    Except in Stockholm, the name of the family is the name of the file. A FASTA or PIR family is aligned if it has gaps and
+    all rows have the same length; a Clustal, PHYLIP or NEXUS family is always aligned. A2M and A3M are detected by suffix,
+    A3M also by rows of different lengths with the same number of match columns; their match columns are marked by `RF`.
 
     Args:
-        source: path, or `-`/None for standard input; compressed or not.
-        on_duplicate: policy for an id that occurs again within its family.
-        on_failure: called with the name of a Stockholm record that is not sound (an id twice, rows of different lengths, …)
-            and its error; the records after it follow. None raises the error.
-        genetic_code: NCBI's number of the code by which coding DNA is translated, see `phylocli.formats.translation`; None:
-            the letters are proteins. Stockholm is not translated.
+        source: path of a file, compressed or not; `-` or None is standard input.
+        on_duplicate: policy for duplicate ids within a family.
+        on_failure: called with the name and the error of an invalid Stockholm record (a duplicate id, rows of different
+            lengths, …), which is then skipped. None raises the error.
+        genetic_code: NCBI number of the genetic code for translating coding DNA, see `phylocli.formats.translation`. None
+            does not translate; Stockholm is never translated.
+
+    Yields:
+        The families, in order.
 
     Raises:
-        BadInputError: none of the formats of `read_sequences`, empty, cut short, duplicate ids.
+        BadInputError: the input is not in a format of `read_sequences`, empty or truncated, or contains duplicate ids.
 
     Examples:
         >>> family = next(phylocli.read_families("examples/families.sto"))
@@ -85,9 +87,9 @@ def read_families(
 
 
 def stem(source: PathLike | None) -> str:
-    """Return a file's name without its last suffix and that of a compression: `gene.aln` of `gene.aln.fa.gz`.
+    """Return the name of a file without compression suffix and last suffix: `gene.aln` for `gene.aln.fa.gz`.
 
-    The name of a pipe is empty.
+    For a pipe, the result is empty.
     """
     if source is None or str(source) == STDIO:
         return ""
@@ -102,18 +104,21 @@ def read_sequences(
     report: bool = True,
     genetic_code: int | None = None,
 ) -> Iterator[Sequence]:
-    """Yield unaligned sequences of files or a pipe: checked, upper case, without gaps.
+    """Read unaligned sequences from files or a pipe: validated, upper case, without gaps.
 
     Args:
-        source: any format of sequences in `phylocli.formats.input_formats`, known by content, compressed or not; `-`/None
-            is standard input. Several are read one after the other, as if they were one file.
-        on_duplicate: policy for an id that occurs again.
-        letters: `protein` or `dna`: of GenBank's nucleotide records, their proteins or themselves are taken.
-        report: log which duplicates were dropped or renamed.
-        genetic_code: as `read_families` takes it.
+        source: path of a file in any sequence format of `phylocli.formats.input_formats`, compressed or not; `-` or None is
+            standard input. Several files are read as if they were concatenated.
+        on_duplicate: policy for duplicate ids.
+        letters: `protein` or `dna`; determines whether the proteins or the sequences of GenBank nucleotide records are read.
+        report: whether to log dropped or renamed duplicates.
+        genetic_code: see `read_families`.
+
+    Yields:
+        The sequences, in order.
 
     Raises:
-        BadInputError: none of these formats, empty, a letter that is no residue, duplicate ids.
+        BadInputError: an input is in another format or empty, or contains invalid residues or duplicate ids.
 
     Examples:
         >>> sequence = next(phylocli.read_sequences("examples/globins.fasta"))
@@ -153,10 +158,10 @@ def _read_one(
 
 
 def _records(stream: Input, found: InputFormat, name: str, letters: str = "protein") -> Iterable[Sequence]:
-    """Return the records of an input of that format.
+    """Return the records of an input in a given format.
 
     Raises:
-        BadInputError: no sequences, or not in a format that is read.
+        BadInputError: the input is empty, or the format contains no sequences.
     """
     if found.read is not None:
         return found.read(stream, name, letters)
@@ -170,12 +175,15 @@ def _records(stream: Input, found: InputFormat, name: str, letters: str = "prote
 
 
 def write_families(families: Iterable[Family], target: PathLike | None) -> int:
-    """Write families as Stockholm records to a path (atomically) or, for `-`/None, to standard output; return their number.
+    """Write families as Stockholm records, and return their number.
 
-    A name that ends as FASTA's do (`.fasta`, `.afa`, …) gets the rows of one family, with their gaps.
+    Args:
+        families: the families.
+        target: path of the output, written atomically; `-` or None is standard output. With a FASTA suffix (`.fasta`,
+            `.afa`, …), the rows of a single family are written with their gaps.
 
     Raises:
-        UsageError: a suffix of another format; several families into FASTA.
+        UsageError: the suffix is that of another format, or several families are written to FASTA.
 
     Examples:
         >>> phylocli.write_families(phylocli.read_families("examples/families.sto"), "copy.sto.gz")
@@ -192,6 +200,6 @@ def write_families(families: Iterable[Family], target: PathLike | None) -> int:
             else:
                 fasta.write(map(Sequence, family.ids, family.rows), stream)
             if target is None:
-                stream.flush()  # the next stage of a pipe can start on it
+                stream.flush()  # so that the next stage of a pipe can start with it
             count += 1
     return count

@@ -1,4 +1,4 @@
-"""Named arrays in a safetensors file, with a checksum of the whole content."""
+"""Named arrays in safetensors files with a checksum of the content."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def write_arrays(path: PathLike, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    """Write arrays atomically.
+    """Write arrays and metadata atomically.
 
     Raises:
-        PhylocliError: the disk is full, or the place cannot be written.
+        PhylocliError: the disk is full, or the file cannot be written.
     """
     from safetensors.numpy import save
 
     whole = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-    # Not `save_file`, whose error for a full disk cannot be recognised.
+    # Not `save_file`, whose error for a full disk cannot be distinguished from others.
     data = save(whole, metadata={**metadata, CHECKSUM: _checksum(whole, metadata)})
     with atomic_path(path) as part:
         part.write_bytes(data)
 
 
 def read_arrays(path: PathLike, *, fix: str) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Read arrays and metadata, as `write_arrays` wrote them.
+    """Read arrays and metadata written by `write_arrays`.
 
     Args:
-        path: the file.
-        fix: advice for a damaged file, for the message.
+        path: path of the file.
+        fix: suggested fix for the message about a damaged file.
 
     Raises:
-        BadInputError: the file is damaged, or was written by something else.
+        BadInputError: the file is damaged, or was not written by `write_arrays`.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as tensors:
             metadata = dict(tensors.metadata() or {})
-            arrays = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118  it is no mapping
+            arrays = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118  not a mapping
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BadInputError(f"{path} is damaged", why=str(error), fix=fix) from error
     if metadata.pop(CHECKSUM, None) != _checksum(arrays, metadata):

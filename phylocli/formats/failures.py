@@ -1,4 +1,4 @@
-"""Families that failed in a stage: collected while the others continue, listed at the end."""
+"""Failed families of a stage, collected while the others continue and reported at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LISTED = 50
 
 @dataclass
 class Failure:
-    """A family that failed, and why."""
+    """A family that failed, and its error."""
 
     family: str
     error: PhylocliError
@@ -24,11 +24,11 @@ class Failure:
 
 @dataclass
 class Failures:
-    """Collects the families that failed, so that one bad family does not stop the rest.
+    """Collects failed families, so that a failure does not stop the others.
 
     Attributes:
-        outcome: the text in the summary: `got no tree`, `were not imported`.
-        items: the failures, in the order of the input.
+        outcome: predicate of the summary, such as `got no tree` or `were not imported`.
+        items: the failures, in input order.
         done: number of families that succeeded.
     """
 
@@ -37,21 +37,21 @@ class Failures:
     done: int = 0
 
     def add(self, family: str, error: PhylocliError) -> None:
-        """Note a failure; `-v` prints it at once."""
+        """Add a failure; it is logged immediately at debug level."""
         self.items.append(Failure(family, error))
         logger.debug(f"{family}: {error.what}")
 
     def unless_all(self, families: Iterator[Family]) -> Iterator[Family]:
-        """Yield the families, and raise at the end if none succeeded, so that no output is written."""
+        """Yield the families, and raise an error at the end if none succeeded, so that no output is written."""
         yield from families
         if not self.done:
             self.raise_if_any()
 
     def raise_if_any(self) -> None:
-        """End the command with a list of the failures, if there are any.
+        """Log the failures and raise an error if there are any.
 
         Raises:
-            PhylocliError: the failure itself if there was one family, else a summary; a `BadInputError` if all failures are.
+            PhylocliError: the error of a single family, otherwise a summary; a `BadInputError` if all failures are.
         """
         if not self.items:
             return

@@ -1,4 +1,4 @@
-"""The family: one Stockholm record, the unit that flows between stages."""
+"""The family: members, alignment and tree, as in a Stockholm record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GROUP_TAG = "SG"
-"""Tag of the `#=GS` lines that give the representative of a member's group of near relatives."""
+"""Tag of the `#=GS` lines with the representative of a member's group of close homologs."""
 
 
 @dataclass
@@ -31,25 +31,24 @@ class Family:
     """A protein family: its members, their alignment, and its tree if there is one.
 
     Attributes:
-        ids: the members' names, unique within the family, without white space.
+        ids: names of the members, unique within the family and without white space.
         rows: one string per member. Aligned rows have equal lengths; `-` and `.` are gaps, lower-case letters insert states.
         accession: for example `PF00042`, without a version.
-        version: the accession's version, for example `27`.
+        version: version of the accession, for example `27`.
         name: short name (`Globin`).
         description: one line.
         clan: clan accession, for example `CL0090`.
-        tree: the family's tree, None if there is none. Its tips are compared with the members by `require_tree`.
-        tree_alpha: shape α of the Γ-distributed site rates under which the tree's branch lengths were estimated; None where
-            that is not known.
-        aligned: False for plain sequences (from FASTA).
-        features: all other `#=GF` lines in their order, as (tag, text).
+        tree: the tree; None if there is none. `require_tree` checks its tips against the members.
+        tree_alpha: shape α of the Γ-distributed site rates under which the branch lengths were estimated; None if unknown.
+        aligned: whether the rows are aligned.
+        features: all other `#=GF` lines in order, as (tag, text).
         sequence_features: `#=GS` lines by id, as (tag, text).
         residue_features: `#=GR` rows by id and tag.
         column_features: `#=GC` rows by tag; `RF` marks match columns.
-        notes: notes of phylocli stages; `#=GF CC phylocli …` lines without that prefix.
-        declared_size: the number on the `SQ` line, None if there was none.
+        notes: notes of phylocli stages, the `#=GF CC phylocli …` lines without that prefix.
+        declared_size: the number on the `SQ` line; None if there is none.
         where: file and line, for messages.
-        alphabet: `protein` or `dna`; files do not contain it, so readers of nucleotides set it.
+        alphabet: `protein` or `dna`; not stored in files, but set by readers of nucleotides.
 
     Examples:
         >>> family = phylocli.Family(["a", "b"], ["MKV-LA", "MKVILA"], accession="PF1")
@@ -77,10 +76,10 @@ class Family:
     alphabet: str = "protein"
 
     def __post_init__(self) -> None:
-        """Check the conditions that readers check with line numbers.
+        """Check the consistency of ids and rows.
 
         Raises:
-            BadInputError: an id twice, more or fewer rows than ids, aligned rows of different lengths.
+            BadInputError: an id occurs twice, the numbers of rows and ids differ, or aligned rows have different lengths.
         """
         if len(self.ids) != len(self.rows):
             raise BadInputError(
@@ -103,7 +102,7 @@ class Family:
 
     @property
     def label(self) -> str:
-        """The family's name in messages and tables: accession, else name, else its source."""
+        """The name of the family in messages and tables: its accession, or else its name or source."""
         return self.accession or self.name or self.where or "family"
 
     @property
@@ -112,12 +111,10 @@ class Family:
         return len(self.rows[0]) if self.rows and self.aligned else 0
 
     def as_aligned(self) -> Family:
-        """Return the family as an alignment whose letters are known to be residues and gaps.
-
-        Rows of one length are one, with gaps or without: plain sequences of one length, too.
+        """Return the family as a validated alignment; unaligned rows of equal length are treated as aligned.
 
         Raises:
-            BadInputError: rows of different lengths, or a character that is no residue or gap.
+            BadInputError: rows have different lengths, or contain characters other than residues and gaps.
         """
         for name, row in zip(self.ids, self.rows, strict=True):
             check_residues(row, name, self.where, self.alphabet)
@@ -129,18 +126,18 @@ class Family:
             )
         if self.aligned:
             return self
-        logger.info(f"{self.label}: rows of one length without gaps are taken as aligned")
+        logger.info(f"{self.label}: treating rows of equal length without gaps as aligned")
         return replace(self, aligned=True)
 
     def sequences(self) -> list[Sequence]:
-        """Return the members unaligned: checked, upper case, without gaps."""
+        """Return the members as unaligned sequences: validated, upper case, without gaps."""
         return [
             Sequence(name, Sequence(name, row, where=self.where).unaligned(self.alphabet), where=self.where)
             for name, row in zip(self.ids, self.rows, strict=True)
         ]
 
     def group_codes(self) -> npt.NDArray[np.int32] | None:
-        """Return a code for each member's group of near relatives, (n,), None if the record has no groups (`#=GS … SG`).
+        """Return the code of each member's group of close homologs, (n,); None if the record has no groups (`#=GS … SG`).
 
         A member without a group is a group of its own.
         """
@@ -154,20 +151,20 @@ class Family:
         return np.array([codes.setdefault(key, len(codes)) for key in keys], dtype=np.int32)
 
     def encoded(self) -> list[npt.NDArray[np.uint8]]:
-        """Return the tokens of every member, without gaps, in the members' order; see `alphabet.encode_tokens`.
+        """Return the tokens of each member, without gaps; see `alphabet.encode_tokens`.
 
         Raises:
-            BadInputError: a letter that the alphabet does not have.
+            BadInputError: a letter is not in the alphabet.
         """
         from phylocli.core.alphabet import encode_tokens
 
         return [encode_tokens(sequence.residues, self.alphabet) for sequence in self.sequences()]
 
     def residue_columns(self) -> list[npt.NDArray[np.int32]]:
-        """Return the alignment column, from 0, of each residue of every member, in the members' order.
+        """Return the alignment column, from 0, of each residue of each member.
 
         Raises:
-            BadInputError: not aligned, or a letter that the alphabet does not have.
+            BadInputError: the family is not aligned, or a letter is not in the alphabet.
         """
         import numpy as np
 
@@ -177,16 +174,16 @@ class Family:
         for row, sequence in zip(self.rows, self.sequences(), strict=True):
             letters = np.frombuffer(row.encode("ascii", "replace"), dtype=np.uint8)
             at = np.flatnonzero((letters != ord("-")) & (letters != ord("."))).astype(np.int32)
-            found.append(at[: len(sequence.residues)])  # a stop codon at the end is no residue
+            found.append(at[: len(sequence.residues)])  # a terminal stop codon is not a residue
         return found
 
     def match_positions(self) -> list[npt.NDArray[np.int32]]:
-        """Return the match column, counted from 0, of each residue of every member; -1 in insert columns.
+        """Return the match column, from 0, of each residue of each member, −1 for insertions.
 
-        Two residues of two members with the same number are homologous, as far as the alignment is right.
+        Residues in the same match column are homologous if the alignment is correct.
 
         Raises:
-            BadInputError: not aligned, or a letter that the alphabet does not have.
+            BadInputError: the family is not aligned, or a letter is not in the alphabet.
         """
         import numpy as np
 
@@ -197,7 +194,7 @@ class Family:
 
     @property
     def is_marked(self) -> bool:
-        """Whether an `RF` line marks match states."""
+        """Whether an `RF` line marks the match columns."""
         reference = self.column_features.get("RF")
         return reference is not None and len(reference) == self.columns and bool(set(reference) - set("-.~_"))
 
@@ -208,12 +205,13 @@ class Family:
         return looks_like_nucleotides(self.rows)
 
     def match_columns(self) -> npt.NDArray[np.bool_]:
-        """Return which columns are match states, shape (columns,).
+        """Return which columns are match columns, shape (columns,).
 
-        Marked by `#=GC RF` (any character except a gap), if it marks any. Otherwise by the A2M convention, if the alignment
-        follows it: every column contains either upper case and `-` (match) or lower case and `.` (insert), there are columns
-        of both kinds, and in a column of inserts some row has a `.`. Otherwise the columns in which at least half of the
-        rows have a residue: lower case may be soft masking, and `.` any gap, as in Pfam seeds.
+        These are the columns marked by `#=GC RF` (any character except a gap), if it marks any. Otherwise the A2M convention
+        is used if the alignment follows it: every column contains either upper case and `-` (match) or lower case and `.`
+        (insert), there are columns of both kinds, and every insert column has a `.`. Otherwise match columns are those in
+        which at least half of the rows have a residue, because lower case may be soft masking and `.` any gap, as in Pfam
+        seeds.
         """
         import numpy as np
 
@@ -236,10 +234,10 @@ class Family:
         return self.tree is not None
 
     def require_tree(self) -> Tree:
-        """Return the family's tree, its tips checked against the members.
+        """Return the tree after checking its tips against the members.
 
         Raises:
-            BadInputError: no tree, not Newick, or tips that are not the members.
+            BadInputError: the family has no tree, the tree is not valid Newick, or its tips are not the members.
         """
         if self.tree is None:
             raise BadInputError(f"{self.label} has no tree", fix="run it through 'phylocli tree' first")
@@ -247,31 +245,31 @@ class Family:
         return self.tree
 
     def ete_tree(self, species: Callable[[str], str] | None = None) -> PhyloTree:
-        """Return the family's tree as an ete3 `PhyloTree`: names, branch lengths, support and species.
+        """Return the tree as an ete3 `PhyloTree` with names, branch lengths, support and species.
 
         Args:
-            species: maps a member's id to its species; None reads UniProt mnemonics, as in `HBA_HUMAN/7-107`. Members of
-                unknown species have an empty one.
+            species: maps the id of a member to its species, or to an empty string if unknown; None uses UniProt mnemonics,
+                as in `HBA_HUMAN/7-107`.
 
         Raises:
-            BadInputError: no tree, not Newick, or tips that are not the members.
+            BadInputError: the family has no tree, the tree is not valid Newick, or its tips are not the members.
         """
         from phylocli.formats.species import SpeciesRule
 
         return self.require_tree().to_ete(species or SpeciesRule())
 
     def with_tree(self, tree: Tree | None, note: str = "", *, alpha: float | None = None) -> Family:
-        """Return a copy that carries `tree` (None: no tree), a note of how it was made, and the α of its lengths.
+        """Return a copy with another tree (or None), a note that describes its method, and α.
 
-        Branch lengths are rounded to ten significant digits, so that a tree in memory equals the one in a file.
+        Branch lengths are rounded to ten significant digits, as in files.
         """
         notes = [n for n in self.notes if not n.startswith("tree ")] + ([note] if note else [])
         return replace(self, tree=tree.rounded() if tree is not None else None, notes=notes, tree_alpha=alpha)
 
     def subset(self, ids: Iterable[str]) -> Family:
-        """Return the family with only these members, in their order here; the tree is pruned to them.
+        """Return the family with only these members, in their order in this family; the tree is pruned.
 
-        Path lengths between the members that stay are unchanged. Columns are kept, so that rows stay comparable.
+        Path lengths between the remaining members do not change. All alignment columns are kept.
         """
         keep = set(ids)
         unknown = keep - set(self.ids)
@@ -293,10 +291,10 @@ class Family:
 
 
 def check_tips(tips: list[str], members: list[str], label: str) -> None:
-    """Raise an error unless the tips of a tree are exactly the members of a family.
+    """Check that the tips of a tree are exactly the members of a family.
 
     Raises:
-        BadInputError: naming up to three that are missing and up to three that are too many.
+        BadInputError: members are missing from the tree, or the tree has other tips; up to three of each are named.
     """
     extra = sorted(set(tips) - set(members))
     missing = sorted(set(members) - set(tips))

@@ -1,7 +1,7 @@
 """Profile HMMs in HMMER 3's text format (HMMER User's Guide, "File formats").
 
-HMMER's parser in C trusts its input: a header without an alphabet, or a model shorter than its header says, ends in a
-segmentation fault. Therefore each model is checked line by line before it is given to pyhmmer.
+HMMER's C parser does not validate its input: a header without an alphabet, or a model shorter than its header says, causes a
+segmentation fault. Each model is therefore validated line by line before it is passed to pyhmmer.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _HEADER = {
         b"STATS": rb"LOCAL\s+(?:MSV|VITERBI|FORWARD|VLAMBDA|VMU|FTAU)\s+" + _REAL + rb"(?:\s+" + _REAL + rb")?",
     }.items()
 }
-"""The header lines that are passed on; the others (descriptions, commands, dates) are comments."""
+"""Header lines that are passed to pyhmmer; others (descriptions, commands, dates) are omitted."""
 _ANNOTATIONS = {b"a": 3, b"b": 3, b"c": 3, b"d": 3, b"e": 4, b"f": 5}
-"""Columns behind a node's emissions, by the format's version: MAP, CONS (from e on), RF, MM (from f on), CS."""
+"""Number of annotation columns after a node's emissions by format version: MAP, CONS (from e), RF, MM (from f), CS."""
 _EMISSIONS = re.compile(rb"(?:\s+" + _NUMBER + rb"){20}\s*")
 _TRANSITIONS = re.compile(rb"(?:\s+" + _NUMBER + rb"){7}\s*")
 
 
 def read_hmms(path: PathLike) -> Iterator[Any]:
-    """Yield the HMMs of a file, as `pyhmmer.plan7.HMM`.
+    """Read the HMMs of a file as `pyhmmer.plan7.HMM`.
 
     Raises:
-        BadInputError: the file cannot be read, is not in HMMER 3's text format, or has an HMM that is not of proteins.
+        BadInputError: the file cannot be read, is not in HMMER 3's text format, or contains an HMM of nucleotides.
     """
     from pyhmmer import plan7
     from pyhmmer.errors import InvalidHMM
@@ -62,7 +62,7 @@ def read_hmms(path: PathLike) -> Iterator[Any]:
                     raise ValueError("it is empty")
                 hmm.validate(tolerance=0.05)
             except (ValueError, EOFError) as error:
-                # The text of pyhmmer 0.12's InvalidHMM cannot be had: str() of it raises.
+                # str() of pyhmmer 0.12's InvalidHMM raises an error.
                 why = "its probabilities do not sum to 1" if isinstance(error, InvalidHMM) else str(error)
                 what = f"{name}: HMM {number} is not a protein HMM in the text format of HMMER 3"
                 raise BadInputError(
@@ -85,10 +85,10 @@ def _records(stream: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _checked(lines: list[bytes]) -> Iterator[bytes]:
-    """Yield the lines of an HMM that count.
+    """Validate an HMM, and yield the lines to pass to pyhmmer.
 
     Raises:
-        ValueError: a line does not have the expected format; the message says which.
+        ValueError: a line does not have the expected format; the message names it.
     """
     version = re.match(rb"HMMER3/([a-f])\b", lines[0] if lines else b"")
     if version is None:

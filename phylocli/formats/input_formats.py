@@ -1,7 +1,7 @@
-"""Every input format: its names, how its content starts, its suffixes, its kind of content, and its reader.
+"""The registry of input formats: names, detection by content or suffix, kind of content, and reader.
 
-Sniffing, reading, messages, help texts and docs/reference/formats.md derive from `FORMATS`. To add a format, add one
-`InputFormat` there, before the formats whose start also fits its files.
+Detection, reading, messages, help texts and docs/reference/formats.md are derived from `FORMATS`. To add a format, add an
+`InputFormat` to it, before other formats whose `start` also matches its files.
 """
 
 from __future__ import annotations
@@ -20,34 +20,35 @@ Content = Literal["sequences", "table", "vectors", "labels", "other"]
 
 
 class ReadSequences(Protocol):
-    """Reads the records of an open, decompressed input; ids may repeat, letters and lengths are not checked."""
+    """Reads the records of an open, decompressed input; ids, letters and lengths are not validated."""
 
     def __call__(self, stream: Input, name: str, letters: str) -> Iterable[Sequence]:
-        """Yield the sequences, with the gaps that the file has.
+        """Yield the sequences, including gaps.
 
         Args:
-            stream: from which nothing has been read.
-            name: of the input, for messages.
-            letters: `protein` or `dna`, if a format contains both.
+            stream: the input, at its start.
+            name: name of the input, for messages.
+            letters: `protein` or `dna`, for formats that contain both.
         """
         ...
 
 
 @dataclass(frozen=True)
 class InputFormat:
-    r"""A format of inputs.
+    r"""An input format.
 
     Attributes:
-        name: its name in help texts and lists, `FASTA`.
-        phrase: its description in messages, `a FASTA file`.
+        name: name in help texts and lists, such as `FASTA`.
+        phrase: description in messages, such as `a FASTA file`.
         holds: `sequences` (read by `read_sequences` and `read_families`), `table` (by `read_table`), `vectors` (by
             `read_embeddings` only), `labels` (by `probe.labels`) or `other`.
-        magic: bytes with which a file starts, one of them.
-        start: regular expression that fits the decoded text from its first letter that is no white space.
-        suffixes: in a folder of families, files with them are read. A format without `magic` and `start` is known by them.
-        read: for a format with sequences; None if `read_families` handles it itself.
-        aligned: rows of one length are an alignment, with gaps or without.
-        unmistakable: no table starts like this. The name of a table's first column may start like other formats.
+        magic: alternative byte sequences with which a file starts.
+        start: regular expression that matches the decoded text after leading white space.
+        suffixes: suffixes of files that are read from a folder of families. They also identify a format without `magic` and
+            `start`.
+        read: reader of the sequences; None if `read_families` handles the format itself.
+        aligned: whether rows of equal length are an alignment even without gaps.
+        unmistakable: whether no table can start like this; the header of a table may start like other formats.
     """
 
     name: str
@@ -62,7 +63,7 @@ class InputFormat:
 
     @property
     def known_by(self) -> str:
-        """How an input is known to be of this format, for the reference page."""
+        """The criterion for detecting the format, for the reference page."""
         if self.magic or self.start:
             return "content"
         return "suffix" if self.suffixes else "a header with tabs or commas"
@@ -73,7 +74,7 @@ def _by_lines(parse: fasta.ParseLines) -> ReadSequences:
 
 
 def _read_stockholm(stream: Input, name: str, letters: str) -> Iterable[Sequence]:
-    # Names are unique within a record; across records the same rule applies as in FASTA.
+    # Duplicates within a record are an error; the caller's duplicate policy applies across records.
     return (sequence for family in stockholm.read_stream(stream, name) for sequence in family.sequences())
 
 
@@ -119,7 +120,7 @@ FORMATS: tuple[InputFormat, ...] = (
     HDF5,
     NPY,
     ZIP,
-    STOCKHOLM,  # starts with '#', as comments before FASTA do
+    STOCKHOLM,  # before FASTA, which may start with '#' comments
     InputFormat(
         "NEXUS",
         "a NEXUS file",
@@ -183,11 +184,11 @@ FORMATS: tuple[InputFormat, ...] = (
     TEXT,
     EMPTY,
 )
-"""All formats; the first whose start fits an input is taken."""
+"""All formats; the first one that matches an input is used."""
 
 
 def names_of(*held: Content, last: str = "or") -> str:
-    """Return the names of the formats with one of these kinds of content, as a list in a sentence: `FASTA, PIR or GenBank`.
+    """Return the names of the formats with these kinds of content as an enumeration: `FASTA, PIR or GenBank`.
 
     Examples:
         >>> from phylocli.formats.input_formats import names_of
@@ -203,14 +204,14 @@ def _common_first(name: str) -> tuple[bool, str]:
 
 
 SEQUENCE_FORMATS = names_of("sequences")
-"""For help texts and fixes: the formats of sequences."""
+"""Names of the sequence formats, for help texts and messages."""
 TABLE_FORMATS = names_of("table")
 FAMILY_SUFFIXES = tuple(suffix for f in FORMATS for suffix in f.suffixes)
-"""Suffixes of files with one family each, in folders."""
+"""Suffixes of files that are read from a folder of families."""
 
 
 def format_of(head: bytes) -> InputFormat:
-    """Return the format of a decompressed file that starts with these bytes: its first line or more."""
+    """Return the format of a file from its first bytes, decompressed, which include at least the first line."""
     for known in FORMATS:
         if head.startswith(known.magic):
             return known
@@ -227,7 +228,7 @@ def format_of(head: bytes) -> InputFormat:
 
 
 def sniff(stream: Input) -> InputFormat:
-    """Return the format of an open input from which nothing has been read."""
+    """Return the format of an open input at its start."""
     return format_of(stream.peek())
 
 
@@ -235,7 +236,7 @@ def sniff_file(source: PathLike) -> InputFormat:
     """Return the format of a file, compressed or not.
 
     Raises:
-        BadInputError: no such file, or damaged.
+        BadInputError: the file does not exist or is damaged.
     """
     with open_input(source) as stream:
         return sniff(stream)

@@ -1,4 +1,4 @@
-"""Newick text → trees, and trees of records that are parsed when they are first used."""
+"""Reading of Newick and NEXUS trees, and trees of records that are parsed on first use."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TOKEN = re.compile(_BLANK.pattern + r"(?:(?P<quoted>'[^']*+(?:''[^']*+)*+')|(?P
 _FORMATS = "give trees in Newick or NEXUS format"
 _QUOTE = "put the name in single quotes, with apostrophes doubled, as in 'O''Neil'"
 MAX_LENGTH = 1e10
-"""Longest branch that is read. Beside much longer ones, the lengths of others would be lost to rounding."""
+"""Maximum length of a branch; with longer ones, sums of branch lengths would be dominated by rounding errors."""
 
 
 def parse(text: str, source: str = "the tree") -> Tree:
-    """Return the one tree that Newick text describes. Comments (`[…]`, NHX) are skipped, underscores stay underscores.
+    """Parse a Newick tree. Comments (`[…]`, NHX) are skipped; underscores are not converted to blanks.
 
     Raises:
-        BadInputError: the text is not Newick, or contains more than one tree; the message gives the position.
+        BadInputError: the text is not valid Newick, or contains several trees; the message gives the position.
     """
     tree, end = _parse_one(text, 0, source)
     if tree is None:
@@ -39,10 +39,10 @@ def parse(text: str, source: str = "the tree") -> Tree:
 
 
 def parse_trees(text: str, source: str = "the text") -> Iterator[Tree]:
-    """Yield the trees of Newick text, each of which ends with `;` (the last one may lack it); see `parse`.
+    """Parse Newick trees that end with `;` (optional for the last one); see `parse`.
 
     Raises:
-        BadInputError: the text is not Newick; the message gives the position.
+        BadInputError: the text is not valid Newick; the message gives the position.
     """
     position, number = 0, 1
     while True:
@@ -54,17 +54,17 @@ def parse_trees(text: str, source: str = "the text") -> Iterator[Tree]:
 
 
 def read_trees(source: PathLike | None) -> Iterator[Tree]:
-    """Yield the trees of a Newick or NEXUS file or pipe, compressed or not; see `parse_trees`.
+    """Read the trees of a Newick or NEXUS file or pipe, compressed or not; see `parse_trees`.
 
     Raises:
-        BadInputError: neither Newick nor NEXUS with a trees block, or it cannot be read.
+        BadInputError: the input cannot be read, or is neither Newick nor NEXUS with a trees block.
     """
     text, name = read_text(source), display_name(source)
     yield from _nexus_trees(text, name) if text[:100].lstrip().lower().startswith("#nexus") else parse_trees(text, name)
 
 
 def _nexus_trees(text: str, source: str) -> Iterator[Tree]:
-    """Yield the trees of the trees blocks of NEXUS text, tips under the names that `translate` gives them."""
+    """Yield the trees of the trees blocks of NEXUS text, with tips renamed by the `translate` command."""
     count = 0
     for block in re.finditer(r"\bbegin\s+trees\s*;(.*?)\bend(?:block)?\s*;", text, re.IGNORECASE | re.DOTALL):
         names = {}
@@ -83,7 +83,7 @@ def _nexus_trees(text: str, source: str) -> Iterator[Tree]:
 
 
 def _skip(text: str, position: int) -> int:
-    """Return the start of the next token after white space and comments; the length of the text at its end."""
+    """Return the position of the next token after white space and comments, or the length of the text."""
     match = _BLANK.match(text, position)
     return match.end() if match else position
 
@@ -96,7 +96,7 @@ def _not_newick(text: str, source: str, message: str, at: int, fix: str | None =
 
 
 def _check_kind(text: str, source: str) -> None:
-    """Raise for other formats of trees, by how they start."""
+    """Raise a BadInputError for other tree formats, which are detected by their first characters."""
     head = text[:100].lstrip().lower()
     kind = "NEXUS" if head.startswith("#nexus") else "XML (phyloXML or NeXML)" if head.startswith("<") else None
     if kind is not None:
@@ -106,28 +106,28 @@ def _check_kind(text: str, source: str) -> None:
 
 
 def _length(token: str) -> float | None:
-    """Return the branch length in a token, None if it is not a finite number of reasonable size."""
+    """Return the branch length in a token; None if it is not a valid number of at most `MAX_LENGTH`."""
     try:
         value = float(token)
     except ValueError:
         return None
-    # Python reads more as a number than Newick means: 1_000, digits of other scripts, inf and nan (which is not ≤ anything).
+    # float() also accepts 1_000, digits of other scripts, inf and nan, which are not valid here (nan compares as False).
     return value if abs(value) <= MAX_LENGTH and "_" not in token and token.isascii() else None
 
 
 def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]:
-    """Return the tree at a position, None if only white space follows, and the position after it."""
+    """Return the tree at a position, or None if only white space follows, and the position after it."""
 
     fail = partial(_not_newick, text, source)
 
     if position == 0:
         _check_kind(text, source)
-    parent = array("q", [-1])  # flat: a list of numbers would take five times as much
+    parent = array("q", [-1])  # arrays take a fifth of the memory of lists
     length = array("d", [math.nan])
     names: list[str] = [""]
     open_nodes: list[int] = []
     node = 0
-    named = closed = False  # whether the current node has its name, and whether it is an inner node already closed
+    named = closed = False  # whether the current node has a name, and whether it is a completed inner node
     expects_length = False
     begin = position = _skip(text, position)
     if position == len(text):
@@ -204,7 +204,7 @@ def _parse_one(text: str, position: int, source: str) -> tuple[Tree | None, int]
 
 
 def _unreadable(text: str, source: str, at: int, end_of_word: int) -> BadInputError:
-    """Return the error of a character that starts no token, or of an apostrophe within a word."""
+    """Return the error for a character that does not start a token, or an apostrophe within a word."""
     if text[at] == "'":
         if at == end_of_word:
             return _not_newick(text, source, "an apostrophe within a name that is not quoted", at, _QUOTE)
@@ -214,16 +214,16 @@ def _unreadable(text: str, source: str, at: int, end_of_word: int) -> BadInputEr
 
 
 class NewickTree(Tree):
-    """A tree from Newick text that is parsed when its arrays are first used, and written back unchanged.
+    """A tree from Newick text that is parsed when its arrays are first used, and written unchanged.
 
-    This avoids parsing when records are only passed on.
+    This avoids parsing the trees of records that are only passed on.
 
     Args:
-        text: one tree; it need not be valid.
-        source: how messages call it.
+        text: Newick text of the tree; not validated until first use.
+        source: name of the source, for messages.
 
     Raises:
-        BadInputError: on first use, if the text is not Newick.
+        BadInputError: on first use, the text is not valid Newick.
     """
 
     def __init__(self, text: str, source: str = "the tree") -> None:
@@ -237,5 +237,5 @@ class NewickTree(Tree):
         return getattr(tree, name)
 
     def to_newick(self) -> str:
-        """Return the text as it was read."""
+        """Return the original text."""
         return self.text

@@ -1,4 +1,4 @@
-"""Nucleotides where proteins are expected: noticed by every command that reads sequences, in the same way."""
+"""Detection of nucleotide sequences where proteins are expected."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ OTHER_MODEL = "translate coding sequences with --translate, or use a model of nu
 SAY_DNA = "set the alphabet to dna"
 
 _ROWS = 100
-"""Number of sequences examined before the decision."""
+"""Number of sequences to examine."""
 
 
 class NucleotideCheck:
-    """Warns once of sequences that look like nucleotides but are read as proteins.
+    """Warns once about sequences that look like nucleotides but are read as proteins.
 
     Args:
-        alphabet: alphabet of the sequences; there is no check for `dna`.
-        fix: advice for the message.
+        alphabet: alphabet of the sequences; with `dna` nothing is checked.
+        fix: suggested fix for the message.
     """
 
     def __init__(self, alphabet: str = "protein", fix: str = TRANSLATE_FIRST) -> None:
@@ -39,19 +39,19 @@ class NucleotideCheck:
             self.warn(label)
 
     def warn(self, label: str) -> None:
-        """Warn of sequences known to look like nucleotides."""
+        """Warn about sequences that are known to look like nucleotides."""
         if self._open:
             self._open = False
             logger.warning(f"{shorten(label)} looks like nucleotides but is read as protein; {self._fix}")
 
     def families(self, families: Iterable[Family]) -> Iterator[Family]:
-        """Pass families on, and check each."""
+        """Yield families, checking each."""
         for family in families:
             self.check(family.rows, family.label)
             yield family
 
     def sequences(self, sequences: Iterable[Sequence]) -> Iterator[Sequence]:
-        """Pass sequences on, and check the first hundred together."""
+        """Yield sequences, checking the first hundred together."""
         first: list[str] = []
         label = "the input"
         for sequence in sequences:

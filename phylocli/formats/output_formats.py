@@ -1,4 +1,4 @@
-"""Formats of outputs, by the suffix of the name. A suffix that names none is refused before any work is done."""
+"""Output formats by suffix; unknown suffixes are reported before any work is done."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ PICTURES: dict[str, Literal["svg", "png", "pdf"]] = {".svg": "svg", ".png": "png
 def format_by_suffix(
     path: PathLike | None, known: Mapping[str, Format], default: Format, *, what: str, otherwise: str = ""
 ) -> Format:
-    """Return the format that the suffix of an output names; `default` for pipes, devices, and names without a suffix.
+    """Return the format for the suffix of an output; `default` for pipes, devices, and names without a suffix.
 
     Args:
-        path: the output; `-`/None is standard output.
-        known: the format of each suffix.
-        default: the format if there is no suffix.
-        what: the data to write, for the message: `families`.
-        otherwise: an alternative to suffixes in the fix: `--format`.
+        path: path of the output; `-` or None is standard output.
+        known: format of each known suffix.
+        default: format if there is no suffix.
+        what: name of the data for the message, such as `families`.
+        otherwise: alternative to suffixes for the fix, such as `--format`.
 
     Raises:
-        UsageError: a suffix that is not known; the message lists those that are.
+        UsageError: unknown suffix; the message lists the known ones.
     """
     if path is None or str(path) == STDIO or str(path).startswith("/dev/"):
         return default
@@ -45,9 +45,9 @@ def format_by_suffix(
 
 
 def families_format(target: PathLike | None) -> Records:
-    """Return how families are written to this output: `stockholm`, or `fasta` for one family by its suffix.
+    """Return the format in which families are written: `stockholm`, or `fasta` with a FASTA suffix.
 
     Raises:
-        UsageError: a suffix of another format.
+        UsageError: the suffix is that of another format.
     """
     return format_by_suffix(target, STOCKHOLM | FASTA, "stockholm", what="families")

@@ -1,4 +1,4 @@
-"""Small self-contained pages around a figure: no scripts, no external resources, user text escaped."""
+"""Small self-contained HTML pages around a figure, without scripts and external resources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
-    """Return a table, its cells escaped."""
+    """Return an HTML table with escaped cells."""
 
     def line(cells: Iterable[Any], kind: str) -> Markup:
         return Markup("<tr>{}</tr>").format(Markup("").join(Markup(f"<{kind}>{{}}</{kind}>").format(cell) for cell in cells))
@@ -19,12 +19,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
 
 
 def page(title: str, body: str, *, width: int = 60) -> str:
-    """Return a whole page.
+    """Return an HTML document.
 
     Args:
-        title: of the window.
-        body: HTML; external text must already be escaped.
-        width: at most, in rem.
+        title: title of the window.
+        body: HTML of the body, in which text from the data is already escaped.
+        width: maximum width in rem.
     """
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>

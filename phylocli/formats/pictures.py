@@ -1,4 +1,4 @@
-"""Figures by matplotlib: SVG, PNG and PDF; the same data give the same bytes."""
+"""Output of matplotlib figures as SVG, PNG and PDF, reproducible to the byte."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from phylocli.formats.streams import PathLike, atomic_path, suffix_of, write_tex
 
 
 def picture_format(path: PathLike, *more: str) -> Literal["svg", "png", "pdf"] | None:
-    """Return the picture format that a suffix names; None for one of the other suffixes that are allowed.
+    """Return the picture format for a suffix; None for one of the other allowed suffixes.
 
     Args:
-        path: the output.
-        *more: other suffixes that are allowed here, such as `.html`.
+        path: path of the output.
+        *more: other allowed suffixes, such as `.html`.
 
     Raises:
-        UsageError: another suffix, or none.
+        UsageError: the suffix is missing or not allowed.
     """
     known = {**dict.fromkeys(more), **PICTURES}
     if suffix_of(path) in known:
@@ -29,23 +29,23 @@ def picture_format(path: PathLike, *more: str) -> Literal["svg", "png", "pdf"] |
 
 
 def figure_as_svg(figure: Any) -> str:
-    """Return a matplotlib figure as the text of an SVG file, its letters as text."""
+    """Return a matplotlib figure as SVG, with text as text instead of paths."""
     import matplotlib
 
     stream = io.BytesIO()
-    # No date, and ids that do not change from run to run.
+    # Omit the date and use fixed ids, so that the output is reproducible.
     style: Any = {"svg.hashsalt": "phylocli", "svg.fonttype": "none"}
     with matplotlib.rc_context(style):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    # A hundredth of a point is finer than a screen, and saves two thirds of the bytes. Text between tags is kept: 0.125.
+    # Round coordinates in tags (not text between tags) to a hundredth of a point, which saves two thirds of the size.
     return re.sub("<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), stream.getvalue().decode())
 
 
 def save_figure(figure: Any, path: PathLike, *, dpi: int = 150) -> None:
-    """Write a matplotlib figure in the format of its suffix, atomically.
+    """Write a matplotlib figure atomically, in the format of the suffix.
 
     Raises:
-        UsageError: a suffix that names no picture format.
+        UsageError: the suffix is not that of a picture format.
     """
     format = picture_format(path)
     if format == "svg":

@@ -1,7 +1,7 @@
-"""Provenance of outputs, stored beside them.
+"""Provenance of outputs, stored in sidecar files.
 
-`emb.parquet` gets `emb.parquet.provenance.json` with versions, the command, the seed, the parameters, and the checksum of
-every input that was read (standard input too).
+The sidecar of `emb.parquet` is `emb.parquet.provenance.json`, with versions, command, seed, parameters, and the checksums of
+all inputs (including standard input).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LIBRARIES = (
 
 
 class Source(TypedDict, total=False):
-    """Where an artefact came from: a public service, a release, or a file of the user's."""
+    """The source of fetched or imported data: a public service, a release, or a file."""
 
     service: str
     url: str
@@ -50,14 +50,14 @@ class Source(TypedDict, total=False):
 
 
 class Output(TypedDict):
-    """The artefact."""
+    """Name and checksum of the output."""
 
     name: str
     sha256: str
 
 
 class Record(TypedDict, total=False):
-    """A provenance record. What other programs or earlier versions wrote may lack any part."""
+    """A provenance record. Any key may be missing in records of other programs or earlier versions."""
 
     stage: str
     command: list[str]
@@ -72,11 +72,11 @@ class Record(TypedDict, total=False):
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, phylocli and the libraries that results depend on; absent ones are left out."""
+    """Return the versions of Python, phylocli and the installed libraries that results depend on."""
     return dict(_versions())
 
 
-@functools.cache  # once: a release has 25,000 families with a record each
+@functools.cache  # called for each of the 25,000 families of a release
 def _versions() -> dict[str, str]:
     from phylocli import __version__
 
@@ -90,13 +90,15 @@ def _versions() -> dict[str, str]:
 
 
 def provenance(stage: str, parameters: Mapping[str, object], seed: int | None = None) -> Record:
-    """Return the record for an artefact that `stage` has just made, inputs taken from `recording_inputs`."""
+    """Return the provenance record for an output of `stage`, with the inputs from `recording_inputs`."""
     return {
         "stage": stage,
         "command": sys.argv,
         "parameters": parameters,
         "seed": seed,
-        "inputs": [asdict(item) for item in {astuple(item): item for item in recorded_inputs()}.values()],  # each once
+        "inputs": [
+            asdict(item) for item in {astuple(item): item for item in recorded_inputs()}.values()
+        ],  # without duplicates
         "versions": versions(),
         "platform": platform.platform(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -104,7 +106,7 @@ def provenance(stage: str, parameters: Mapping[str, object], seed: int | None = 
 
 
 def sidecar_path(artefact: PathLike) -> Path:
-    """Return the path of an output's provenance: its name with `.provenance.json` appended (long names are shortened)."""
+    """Return the path of an output's provenance: the name with `.provenance.json` appended (long names are shortened)."""
     path = Path(artefact)
     return path.with_name(fitting_name(path.name, ".provenance.json"))
 
@@ -117,14 +119,14 @@ def write_sidecar(
     *,
     source: Source | None = None,
 ) -> None:
-    """Write the provenance of an output that is complete on disk; does nothing for standard output, devices and pipes.
+    """Write the provenance of a complete output file; does nothing for standard output, devices and pipes.
 
     Args:
-        artefact: the file.
-        stage: the subcommand.
+        artefact: path of the output.
+        stage: name of the subcommand.
         parameters: its options.
-        seed: where chance had a part.
-        source: for data from a public service: URL, release, checksum and time.
+        seed: random seed; None if no random numbers were used.
+        source: for data from a public service, its URL, release, checksum and time.
     """
     if artefact is None or not is_file(artefact):
         return

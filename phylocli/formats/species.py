@@ -1,4 +1,4 @@
-"""The species of a sequence, from its id: UniProt mnemonics, a table, or a regular expression."""
+"""Species of sequences by id: UniProt mnemonics, a table, or a regular expression."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from phylocli.core.errors import UsageError
 
 MNEMONIC = r"^(?:(?:sp|tr)\|[^|]*\|)?[A-Z0-9]{1,10}_([A-Z][A-Z0-9]{2,4})(?:/\d+-\d+)?$"
-"""UniProt entry names, as `HBA_HUMAN/7-107` and `sp|P69905|HBA_HUMAN`.
+"""Matches UniProt entry names such as `HBA_HUMAN/7-107` and `sp|P69905|HBA_HUMAN`.
 
-Codes that start with a digit, such as `9BACT`, are those of higher taxa and not of one species: they do not match.
+Codes that start with a digit, such as `9BACT`, denote higher taxa instead of species and do not match.
 """
 _COORDINATES = re.compile(r"/\d+-\d+$")
 
@@ -19,10 +19,10 @@ class SpeciesRule:
     """Maps ids to species; an empty string if unknown.
 
     Args:
-        table: species by id. An id with coordinates, `ID/7-107`, that is not listed is looked up as `ID`. Ids that are not
-            in the table have unknown species.
-        pattern: regular expression that is searched in the id; its first group, or the whole match, is the species. None
-            reads UniProt's names.
+        table: species by id. An id with coordinates, `ID/7-107`, that is not in the table is looked up as `ID`. The species
+            of other ids is unknown.
+        pattern: regular expression that is searched for in the id; its first group, or the whole match, is the species. None
+            matches UniProt mnemonics.
 
     Raises:
         UsageError: both are given, or the pattern is not a regular expression.

@@ -1,4 +1,4 @@
-"""Stockholm: family records, one or twenty-five thousand of them, read and written one at a time."""
+"""Stockholm: family records, read and written one at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from phylocli.formats.sequences.fasta import FAMILIES_FIX, DuplicatePolicy, OnDu
 from phylocli.formats.streams import PathLike, display_name, open_input, text_lines
 
 OnFailure = Callable[[str, BadInputError], None]
-"""Called with the name of a record that is not sound, and its error."""
+"""Called with the name of an invalid record, and its error."""
 
 HEADER = "# STOCKHOLM"
 NOTE_PREFIX = "phylocli "
 _BLANKS = re.compile(r"[ \t]+")
 _ACCESSION = re.compile(r"^(.*\S)\.(\d+)$")
 _NEVER, _DROPPED = -1, -1
-# Tags that a Family stores in attributes.
+# Tags that are attributes of `Family`.
 _OWN_TAGS = ("ID", "AC", "DE", "CL", "SQ", "NH", "TN", "ALPHA")
 
 
@@ -34,10 +34,10 @@ def split_accession(text: str) -> tuple[str, str]:
 
 
 def _positive(text: str, where: str) -> float:
-    """Return the number of an ALPHA line; `inf` stands for equal rates.
+    """Return the value of an ALPHA line; `inf` means equal rates.
 
     Raises:
-        BadInputError: it is not a positive number.
+        BadInputError: the value is not a positive number.
     """
     try:
         value = float(text)
@@ -49,19 +49,19 @@ def _positive(text: str, where: str) -> float:
 
 
 class _Record:
-    """The lines of one record, gathered until `//`."""
+    """The lines of a record, collected until `//`."""
 
     def __init__(self, name: str, line: int, on_duplicate: OnDuplicate) -> None:
         self.name = name
         self.line = line
-        # Rows in arrays and flat lists: a million short ones would take twice as much as dicts of lists.
+        # Arrays and flat lists take half of the memory of dicts of lists for a million short rows.
         self.ids: list[str] = []
         self.rows: list[str] = []
-        self.further: dict[int, list[str]] = {}  # of interleaved rows, all parts
+        self.further: dict[int, list[str]] = {}  # all parts of interleaved rows
         self.row_line = array("q")
         self.block = 0
         self.block_open = False
-        # For each number given by the policy: the last block with a row of that name, and where its letters are added.
+        # By number of the name in the policy: the last block with a row of that name, and the index of its row.
         self.last_block = array("q")
         self.target = array("q")
         self.gf: list[tuple[str, str]] = []
@@ -76,7 +76,7 @@ class _Record:
 
     @property
     def label(self) -> str:
-        """How messages call the record: its accession or name, as far as it has been read, else its place."""
+        """The name of the record in messages: accession or name if already read, otherwise file and line."""
         named = {tag: text.strip() for tag, text in self.gf if tag in ("AC", "ID")}
         return split_accession(named["AC"])[0] if "AC" in named else named.get("ID") or self.where(self.line)
 
@@ -118,7 +118,7 @@ class _Record:
         self.block_open = True
         place = self.policy.seen.get(name)
         if place is None or self.last_block[place] in (_NEVER, self.block):
-            # New, or a second row of this name within one block: a duplicate rather than an interleaved continuation.
+            # A new name, or a second row with this name in a block, which is a duplicate and not an interleaved row.
             kept = self.policy.accept(name, self.where(number))
             for _ in range(len(self.last_block), len(self.policy.seen)):
                 self.last_block.append(_NEVER)
@@ -135,7 +135,7 @@ class _Record:
         self.last_block[place] = self.block
 
     def kept(self, name: str) -> str | None:
-        """Return the id under which the last row of a name is kept, None if it is dropped."""
+        """Return the id under which the last row with a name is kept; None if it is dropped."""
         place = self.policy.seen.get(name)
         if place is None or self.last_block[place] == _NEVER:
             return name
@@ -168,7 +168,7 @@ class _Record:
             elif tag == "TN":
                 trees += 1
             elif tag == "NH":
-                if trees <= 1:  # a second tree, under a second TN, is not ours to choose from
+                if trees <= 1:  # only the first of several trees, which are separated by TN lines
                     newick.append(text)
             elif tag == "CC" and text.startswith(NOTE_PREFIX):
                 family.notes.append(text[len(NOTE_PREFIX) :])
@@ -223,21 +223,21 @@ def parse(
     on_duplicate: OnDuplicate = "error",
     on_failure: OnFailure | None = None,
 ) -> Iterator[Family]:
-    """Yield the families of numbered lines.
+    """Parse families from numbered lines.
 
     Args:
-        lines: with their numbers.
-        name: of the input, for messages.
-        on_duplicate: policy for an id that occurs again within its record.
-        on_failure: called with a record that is not sound; the records after it follow. None raises its error. Where records
-            begin and end must be clear in any case.
+        lines: line numbers and lines.
+        name: name of the input, for messages.
+        on_duplicate: policy for duplicate ids within a record.
+        on_failure: called with the name and the error of an invalid record, which is then skipped; None raises the error. A
+            missing header or `//` is always an error.
 
     Raises:
-        BadInputError: no header, a malformed row, rows or annotations of different lengths, duplicate ids, no `//` at
-            the end.
+        BadInputError: a header or final `//` is missing, a row is malformed, rows or annotations have different lengths, or
+            an id occurs twice.
     """
     record: _Record | None = None
-    failure: BadInputError | None = None  # of this record
+    failure: BadInputError | None = None  # error of the current record
     for number, line in lines:
         if record is None:
             if not line.strip():
@@ -287,7 +287,7 @@ def parse(
 
 
 def read(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Iterator[Family]:
-    """Yield the families of a Stockholm file or pipe, compressed or not; see `parse`."""
+    """Read the families of a Stockholm file or pipe, compressed or not; see `parse`."""
     with open_input(source) as stream:
         yield from read_stream(stream, display_name(source), on_duplicate=on_duplicate)
 
@@ -295,7 +295,7 @@ def read(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Ite
 def read_stream(
     stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "error", on_failure: OnFailure | None = None
 ) -> Iterator[Family]:
-    """Yield the families of an open, decompressed stream; see `parse`."""
+    """Read the families of an open, decompressed stream; see `parse`."""
     from phylocli.formats.sequences.fasta import empty_input
 
     count = 0
@@ -315,10 +315,10 @@ def read_stream(
 
 
 def write_family(family: Family, stream: IO[str]) -> None:
-    """Write one family as a Stockholm record.
+    """Write a family as a Stockholm record.
 
     Raises:
-        BadInputError: the family is not aligned, or an id would not be read back as one.
+        BadInputError: the family is not aligned, or an id is not possible in a Stockholm file.
     """
     if not family.aligned:
         raise BadInputError(f"{family.label} is not aligned, but Stockholm contains alignments", fix="use 'phylocli align'")
@@ -350,7 +350,7 @@ def write_family(family: Family, stream: IO[str]) -> None:
         out += [f"#=GS {name} {tag} {text}\n" for tag, text in items]
     width = max((len(name) for name in family.ids), default=0)
     width = max([width, *(len(tag) + 5 for tag in family.column_features)])
-    width = min(width, 100)  # one name of 10,000 characters must not blow up every row
+    width = min(width, 100)  # a very long name must not widen all rows
     for name, row in zip(family.ids, family.rows, strict=True):
         out.append(f"{name:<{width}} {row}\n")
         for tag, text in family.residue_features.get(name, {}).items():

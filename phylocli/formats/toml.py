@@ -1,4 +1,4 @@
-"""TOML: configuration files, recipes and settings."""
+"""Reading of TOML files: configuration, recipes and settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from phylocli.formats.streams import PathLike, decode_text, explain_read_error
 
 
 def read_toml(path: PathLike) -> dict[str, Any]:
-    """Return the tables of a TOML file, its text decoded as all text is.
+    """Read a TOML file, decoded by `decode_text`.
 
     Raises:
-        BadInputError: no such file, unreadable, or not TOML.
+        BadInputError: the file does not exist, cannot be read, or is not TOML.
     """
     try:
         data = Path(path).read_bytes()
@@ -26,5 +26,5 @@ def read_toml(path: PathLike) -> dict[str, Any]:
         raise BadInputError(
             f"{path} is not TOML", why="arrays within arrays, too many to be read", fix="correct the file at that place"
         ) from error
-    except ValueError as error:  # TOMLDecodeError is one, and so is a number of too many digits
+    except ValueError as error:  # TOMLDecodeError, or an integer with too many digits
         raise BadInputError(f"{path} is not TOML", why=str(error), fix="correct the file at that place") from error

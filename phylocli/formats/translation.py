@@ -1,4 +1,4 @@
-"""Coding DNA → proteins: codon by codon from the first letter, aligned or not."""
+"""Translation of coding DNA, aligned or not, from the first codon."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from phylocli.formats.sequences.fasta import Sequence, shorten
 
 
 def check_code(code: int) -> None:
-    """Raise a UsageError for a number that is no genetic code of NCBI's."""
+    """Raise a UsageError for a number that is not an NCBI genetic code."""
     from Bio.Data import CodonTable
 
     if code not in CodonTable.ambiguous_dna_by_id:
@@ -17,19 +17,19 @@ def check_code(code: int) -> None:
 
 
 def translate(sequence: Sequence, code: int = 1) -> Sequence:
-    """Return the protein of a coding sequence; its gaps, three for each of the protein's, are kept.
+    """Translate a coding sequence; three gaps become one.
 
-    A codon with an ambiguity code that leaves the amino acid open is `X`; a stop codon at the end is dropped, and so are one
-    or two letters after the last whole codon.
+    Codons with ambiguity codes that do not determine the amino acid become `X`. A terminal stop codon and an incomplete last
+    codon are dropped.
 
     Args:
         sequence: DNA or RNA, in frame.
-        code: NCBI's number of the genetic code.
+        code: NCBI number of the genetic code.
 
     Raises:
-        UsageError: no such code.
-        BadInputError: letters that are no nucleotides, a codon that is partly a gap, a stop codon within the sequence, or
-            less than one codon.
+        UsageError: unknown genetic code.
+        BadInputError: the sequence contains letters that are not nucleotides, a codon with one or two gaps, an internal stop
+            codon, or no complete codon.
 
     Examples:
         >>> from phylocli.formats.translation import translate

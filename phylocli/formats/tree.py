@@ -1,6 +1,6 @@
-"""The tree: arrays of parents, branch lengths and names; to and from Newick and ete3.
+"""Trees as arrays of parents, branch lengths and names, with conversion to Newick and from and to ete3.
 
-Trees of 100,000 tips are processed as arrays, without recursion.
+All algorithms are iterative, so that trees with 100,000 tips can be processed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _SUPPORT = re.compile(r"\d+(?:\.\d*)?(?:[eE]-?\d+)?(?:/\d+(?:\.\d*)?(?:[eE]-?\d+
 
 @dataclass(eq=False)
 class Tree:
-    """A tree as arrays, nodes in preorder: a parent precedes its children, a subtree is one contiguous range.
+    """A tree as arrays with nodes in preorder: a parent precedes its children, and a subtree is a contiguous range.
 
     Attributes:
-        parent: index of each node's parent, shape (nodes,); -1 for the root, which is node 0.
-        length: length of the branch above each node, expected substitutions per site, shape (nodes,); NaN if missing in the
-            Newick text; that of the root is 0 unless given.
-        names: a name for each node, empty if there is none. A number as the name of an inner node is the support of the
-            branch above it, as written by tree programs (see `support`); several are written as `97.2/0.99`.
+        parent: index of the parent of each node, −1 for the root, which is node 0, shape (nodes,).
+        length: length of the branch above each node in expected substitutions per site, NaN if missing in the Newick text,
+            shape (nodes,); the length above the root is 0 unless given.
+        names: name of each node, may be empty. A numeric name of an inner node is the support of the branch above it (see
+            `support`); several values are written as `97.2/0.99`.
 
     Examples:
         >>> rows = ["MKVLAAGIVG", "MKVLSAGIVG", "MRVLSAGLVG", "MRILSPGLVG"]
@@ -54,7 +54,7 @@ class Tree:
         same = np.array_equal(self.parent, other.parent) and np.array_equal(self.length, other.length, equal_nan=True)
         return same and self.names == other.names
 
-    __hash__ = None  # type: ignore[assignment]  # as of everything that can be changed
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     @property
     def is_tip(self) -> npt.NDArray[np.bool_]:
@@ -72,9 +72,9 @@ class Tree:
         return [self.names[i] for i in self.tips()]
 
     def support(self) -> npt.NDArray[np.float64]:
-        """Return the support of the branch above each node, shape (nodes,): the first number of its label, else NaN.
+        """Return the support of the branch above each node, shape (nodes,): the first number of its label, or NaN.
 
-        In the unit of the program that made the tree: a fraction from 0 to 1, or per cent.
+        The unit is that of the program that inferred the tree: a fraction from 0 to 1, or per cent.
         """
         found = np.full(len(self), np.nan)
         for node in np.flatnonzero(~self.is_tip).tolist():
@@ -83,14 +83,14 @@ class Tree:
         return found
 
     def children(self) -> list[list[int]]:
-        """Return the children of each node, in their order."""
+        """Return the children of each node, in order."""
         found: list[list[int]] = [[] for _ in range(len(self.parent))]
         for node in range(1, len(self.parent)):
             found[self.parent[node]].append(node)
         return found
 
     def root_distances(self) -> npt.NDArray[np.float64]:
-        """Return each node's path length from the root, shape (nodes,); missing lengths count as 0."""
+        """Return the path length of each node from the root, shape (nodes,); missing lengths are treated as 0."""
         length = np.nan_to_num(self.length, nan=0.0)
         distance = np.zeros(len(self.parent))
         parent = self.parent.tolist()
@@ -102,10 +102,10 @@ class Tree:
         return distance
 
     def prune(self, keep: Collection[str]) -> Tree:
-        """Return the tree of only these tips; path lengths between them are unchanged, inner nodes of one child are merged.
+        """Return the tree with only these tips; path lengths between them do not change, and unary nodes are merged.
 
         Raises:
-            BadInputError: a name that is no tip, or no name at all.
+            BadInputError: a name is not that of a tip, or no names are given.
         """
         wanted = set(keep)
         unknown = wanted - set(self.tip_names())
@@ -117,7 +117,7 @@ class Tree:
         nodes = len(self.parent)
         parent = self.parent.tolist()
         tip = self.is_tip
-        below = [0] * nodes  # number of children that stay
+        below = [0] * nodes  # number of children that are kept
         stays = [False] * nodes
         for node in range(nodes - 1, -1, -1):
             stays[node] = (self.names[node] in wanted) if tip[node] else below[node] > 0
@@ -127,7 +127,7 @@ class Tree:
         new_length: list[float] = []
         new_names: list[str] = []
         anchor = [-1] * nodes  # nearest node of the new tree at or above a node
-        carried = [0.0] * nodes  # length gathered since the anchor
+        carried = [0.0] * nodes  # path length from the anchor
         length = np.nan_to_num(self.length, nan=0.0).tolist()
         for node in range(nodes):
             if not stays[node]:
@@ -135,7 +135,7 @@ class Tree:
             up = anchor[parent[node]] if node else -1
             gathered = (carried[parent[node]] if node else 0.0) + length[node]
             if not tip[node] and below[node] == 1:
-                # Merged into its child; above the new root the length is dropped.
+                # Merge the node into its child; the length above the new root is dropped.
                 anchor[node], carried[node] = up, (gathered if up >= 0 else 0.0)
                 continue
             anchor[node] = len(new_parent)
@@ -146,27 +146,28 @@ class Tree:
         return Tree(np.array(new_parent, dtype=np.int64), np.array(new_length), new_names)
 
     def merge_unary(self) -> Tree:
-        """Return the tree without nodes of one child, each merged into that child; the length above the new root is dropped.
+        """Return the tree with nodes that have a single child merged into that child.
 
-        The label of a merged node moves to its child, if that is an inner node without a label.
+        The length above the new root is dropped. The label of a merged node moves to its child if that is an inner node
+        without a label.
         """
         children = np.bincount(self.parent[1:], minlength=len(self))
         if not (children == 1).any():
             return self
         names, tip = list(self.names), self.is_tip.tolist()
-        for node in range(1, len(self)):  # parents precede their children, so labels move all the way down
+        for node in range(1, len(self)):  # in preorder, so that labels move down along chains of unary nodes
             up = int(self.parent[node])
             if children[up] == 1 and not tip[node] and not names[node]:
                 names[node] = names[up]
         return Tree(self.parent, self.length, names).prune(self.tip_names())
 
     def rounded(self) -> Tree:
-        """Return the tree with branch lengths of ten significant digits, none above the root, as in records."""
+        """Return the tree with branch lengths rounded to ten significant digits, as in files, and root length 0."""
         length = [0.0, *(float(f"{value:.10g}") for value in self.length[1:].tolist())]
         return Tree(self.parent, np.array(length), self.names)
 
     def to_newick(self) -> str:
-        """Return the tree as Newick text that gives the same numbers when read; names are quoted if needed."""
+        """Return the tree as Newick text with exact branch lengths; names are quoted if needed."""
         parts: list[str] = []
         children = self.children()
         stack: list[tuple[int, int]] = [(0, 0)]  # node, next child
@@ -187,12 +188,12 @@ class Tree:
         return "".join(parts) + ";"
 
     def to_ete(self, species: Callable[[str], str] | None = None) -> ete3.PhyloTree:
-        """Return the tree as an ete3 `PhyloTree`; missing lengths become 0 (ete3 itself would take 1).
+        """Convert the tree to an ete3 `PhyloTree`; missing lengths become 0 (ete3's default is 1).
 
-        Labels of inner nodes are their names; numbers are also their `support`.
+        Labels of inner nodes become names, and numeric ones also `support`.
 
         Args:
-            species: maps a tip's name to its species; None leaves the species unknown.
+            species: maps the name of a tip to its species; None leaves the species unknown.
         """
         tree_class = import_ete().PhyloTree
         root = tree_class()
@@ -210,13 +211,13 @@ class Tree:
                 child.features.add("species")
             up = nodes[self.parent[node]]
             child.up = up
-            up.children.append(child)  # add_child checks and copies per call, which is slow for 100,000 tips
+            up.children.append(child)  # add_child is slow for 100,000 tips
             nodes.append(child)
         return root
 
     @classmethod
     def from_ete(cls, tree: ete3.Tree) -> Tree:
-        """Return an ete3 tree as arrays."""
+        """Convert an ete3 tree."""
         parent: list[int] = []
         length: list[float] = []
         names: list[str] = []
@@ -234,8 +235,8 @@ class Tree:
 def import_ete() -> Any:
     """Import ete3, with a clear error if its undeclared dependencies are missing.
 
-    ete3 3.1.3 imports `six`, which it does not declare, and `cgi`, which Python 3.13 no longer has (`legacy-cgi` brings it
-    back). phylocli declares both; an installation without dependencies lacks them.
+    ete3 3.1.3 imports `six`, which it does not declare, and `cgi`, which was removed in Python 3.13 (available as
+    `legacy-cgi`). phylocli declares both as dependencies.
     """
     try:
         import ete3
@@ -249,12 +250,12 @@ def import_ete() -> Any:
 
 
 def is_support(label: str) -> bool:
-    """Return whether the label of an inner node is a support value, or several with slashes between, and not a name."""
+    """Return whether the label of an inner node is a support value, or several separated by slashes, instead of a name."""
     return _SUPPORT.fullmatch(label) is not None
 
 
 def quote(name: str) -> str:
-    """Return a name in Newick format: in single quotes if it contains special characters, else unchanged."""
+    """Quote a name for Newick if it contains special characters."""
     if _NEEDS_QUOTES.search(name):
         return "'" + name.replace("'", "''") + "'"
     return name

@@ -1,4 +1,4 @@
-"""The most similar proteins of a table to a query, with E-values.
+"""Search for the most similar proteins by cosine of embeddings, with E-values.
 
 >>> from phylocli.search import search, search_file
 >>> search_file("query.fasta", "db.parquet", "hits.tsv", k=20)

@@ -1,12 +1,11 @@
-"""Local alignment of residue embeddings: Smith & Waterman with a score for each pair of residues at hand.
+"""Local alignment of residue embeddings by the Smith–Waterman algorithm with position-specific scores.
 
-The score of aligning residue i with residue j is computed from their embeddings by a `Comparison`: the log-likelihood ratio
-of homology if the model has a residue PLDA (`residue_plda`), else their standardised cosine (`StandardisedCosine`). The
-alignment is local, with affine gaps (Smith & Waterman 1981, doi:10.1016/0022-2836(81)90087-5; Gotoh 1982,
+The score of a pair of residues is computed from their embeddings by a `Comparison`: the log-likelihood ratio of homology if
+the model has a residue PLDA (`residue_plda`), else the standardised cosine (`StandardisedCosine`). The alignment is local,
+with affine gap costs (Smith & Waterman 1981, doi:10.1016/0022-2836(81)90087-5; Gotoh 1982,
 doi:10.1016/0022-2836(82)90398-9).
 
-Many targets are aligned at once: the recursion runs along anti-diagonals, whose cells are independent, over all targets of a
-batch.
+The recursion is vectorised over anti-diagonals, whose cells are independent, and over a batch of targets.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ import numpy.typing as npt
 from phylocli.search.database import FloatArray, IntArray
 
 CELLS = 1 << 20
-"""Number of cells in a batch, including padding (a few arrays of 4 MB)."""
+"""Maximum number of cells in a batch, including padding (a few arrays of 4 MB)."""
 
 NEVER = -1e4
-"""Score of a residue that is not there."""
+"""Score of padding."""
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """What gaps cost.
+    """Affine gap costs.
 
     Attributes:
-        opening: of a gap, its first residue included.
-        extension: of each further residue, at most `opening`.
+        opening: cost of a gap of one residue.
+        extension: cost of each further residue, at most `opening`.
     """
 
     opening: float
@@ -42,42 +41,42 @@ class Gaps:
 
 
 class Comparison(Protocol):
-    """Scores of residues against residues."""
+    """Scores of pairs of residues."""
 
     @property
     def gaps(self) -> Gaps:
-        """What gaps cost in the unit of the scores."""
+        """Gap costs in units of the scores."""
         ...
 
     def scores(self, query: FloatArray, targets: FloatArray, lengths: IntArray) -> FloatArray:
-        """Return the score of each residue of a query with each of its targets', (L, B, M).
+        """Return the scores of all residues of a query with all residues of B targets, (L, B, M).
 
         Args:
-            query: coordinates of residues, (L, D).
-            targets: likewise, (B, M, D), zero beyond their ends.
-            lengths: residues of each target, (B,); scores beyond are void.
+            query: coordinates of the residues of the query, (L, D).
+            targets: coordinates of the residues of the targets, (B, M, D), padded with zeros.
+            lengths: lengths of the targets, (B,); scores of padding are undefined.
         """
         ...
 
 
 @dataclass(frozen=True)
 class StandardisedCosine:
-    """Cosines in standard deviations from the mean of their row and from that of their column, averaged, less a threshold.
+    """Cosines standardised by row and by column: the mean of both z-scores minus a threshold (Pantolini et al. 2024).
 
-    What resembles everything then resembles nothing. It needs no fit, so it serves any model (Pantolini et al. 2024,
-    doi:10.1093/bioinformatics/btad786).
+    The standardisation removes the similarity of residues that resemble all others. It has no fitted parameters, so it can
+    be used with any model. doi:10.1093/bioinformatics/btad786
 
     Attributes:
-        threshold: in standard deviations, so that residues of no likeness score below 0.
-        gaps: costs, likewise.
+        threshold: the threshold in standard deviations; dissimilar residues score below 0.
+        gaps: gap costs in standard deviations.
     """
 
     threshold: float = 1.0
     gaps: Gaps = Gaps(4.0, 1.0)
 
     def scores(self, query: FloatArray, targets: FloatArray, lengths: IntArray) -> FloatArray:
-        """Return the scores of unit vectors, see `Comparison.scores`."""
-        cosines = _products(query, targets)  # 0 beyond the ends, so that padding does not contribute to sums
+        """Return the scores of unit vectors; see `Comparison.scores`."""
+        cosines = _products(query, targets)  # 0 for padding, which therefore does not contribute to sums
         count = lengths.astype(np.float32)[:, None, None].transpose(1, 0, 2)
         rows = cosines.sum(axis=2, keepdims=True) / count
         columns = cosines.mean(axis=0)
@@ -96,19 +95,19 @@ def _products(query: FloatArray, targets: FloatArray) -> FloatArray:
 
 
 def local_scores(scores: FloatArray, gaps: Gaps) -> FloatArray:
-    """Return the score of the best local alignment of each matrix, (B,), at least 0.
+    """Return the score of the best local alignment for each of B score matrices, (B,), at least 0.
 
     Args:
-        scores: of aligning residue i of a query with residue j of target b, (L, B, M); `NEVER` for padding.
+        scores: the score of residue i of a query with residue j of target b, (L, B, M); `NEVER` for padding.
         gaps: gap costs.
     """
     return _fill(scores, gaps, None)[0]
 
 
 def local_paths(scores: FloatArray, gaps: Gaps) -> list[IntArray]:
-    """Return the best local alignment of each matrix: the pairs (i, j) of residues that it aligns, (n, 2), n ≥ 0.
+    """Return the best local alignment for each score matrix, as index pairs (i, j) of aligned residues, (n, 2), n ≥ 0.
 
-    Among alignments with equal scores, the one that ends first; arguments as in `local_scores`.
+    Of alignments with equal scores, the one that ends first is returned. For the arguments see `local_scores`.
     """
     rows, batch, columns = scores.shape
     moves = np.zeros((rows + columns - 1, rows, batch), dtype=np.uint8)
@@ -117,26 +116,26 @@ def local_paths(scores: FloatArray, gaps: Gaps) -> list[IntArray]:
 
 
 _DIAGONAL, _ALONG, _DOWN, _SOURCE = 1, 2, 3, 3
-"""Origin of a cell's score; 0: an alignment starts after it."""
+"""Traceback codes for the origin of the score of a cell; 0: no alignment ends in the cell."""
 
 _EXTENDS_ALONG, _EXTENDS_DOWN = 4, 8
-"""A gap that ends in the cell is longer than one residue."""
+"""Traceback flags: the gap that ends in the cell is longer than one residue."""
 
 
 def _fill(scores: FloatArray, gaps: Gaps, moves: npt.NDArray[np.uint8] | None) -> tuple[FloatArray, IntArray]:
-    """Return the best score of each matrix, (B,), and, if `moves` are recorded, the cell it is in, (B, 2).
+    """Fill the dynamic-programming matrices; return the best score of each, (B,), and, with `moves`, its cell, (B, 2).
 
     Args:
-        scores, gaps: as `local_scores`.
-        moves: zeros (L + M - 1, L, B), which get the moves that lead to cell (i, j) at [i + j, i].
+        scores, gaps: see `local_scores`.
+        moves: an array of zeros (L + M - 1, L, B) for the traceback code of cell (i, j) at [i + j, i]; None: no traceback.
     """
     rows, batch, columns = scores.shape
-    # A diagonal's cells side by side: skewed[i + j, i] = scores[i, :, j].
+    # Make the cells of an anti-diagonal contiguous: skewed[i + j, i] = scores[i, :, j].
     skewed = np.empty((rows + columns - 1, rows, batch), dtype=np.float32)
     line, cell, one = skewed.strides
     np.lib.stride_tricks.as_strided(skewed, (rows, batch, columns), (line + cell, one, line))[...] = scores
-    # Row 0 of each array is the border above the first residue. Gaps that have not begun may be 0, since they are no better
-    # than starting a new alignment.
+    # Row 0 of each array is the border above the first residue. Gap scores may start at 0, because a gap at 0 is no better
+    # than the start of a new alignment.
     before, last, new = (np.zeros((rows + 1, batch), dtype=np.float32) for _ in range(3))
     along, down, falling = (np.zeros((rows + 1, batch), dtype=np.float32) for _ in range(3))
     opened, best = np.empty_like(last), np.zeros_like(last)
@@ -175,7 +174,7 @@ def _fill(scores: FloatArray, gaps: Gaps, moves: npt.NDArray[np.uint8] | None) -
 
 
 def _trace(moves: npt.NDArray[np.uint8], end: IntArray) -> IntArray:
-    """Return the pairs of the alignment that ends in a cell, (n, 2); no pairs if the cell is (-1, -1)."""
+    """Trace back the alignment that ends in a cell; return its index pairs, (n, 2), none if the cell is (-1, -1)."""
     i, j = end.tolist()
     pairs: list[tuple[int, int]] = []
     state = _DIAGONAL
@@ -200,11 +199,11 @@ def _trace(moves: npt.NDArray[np.uint8], end: IntArray) -> IntArray:
 def align_residues(query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison) -> FloatArray:
     """Return the score of the best local alignment of a query with each target, (k,).
 
-    Time: L · M cells per target, about ten operations each. `CELLS` of them are held at a time (or one target).
+    Time is O(L · M) per target. At most `CELLS` cells (or one target) are in memory.
 
     Args:
-        query: coordinates of residues, (L, D).
-        targets: likewise, (M, D) each.
+        query: coordinates of the residues of the query, (L, D).
+        targets: coordinates of the residues of each target, (M, D).
         comparison: provides scores and gap costs.
     """
     found = np.zeros(len(targets), dtype=np.float32)
@@ -214,9 +213,9 @@ def align_residues(query: FloatArray, targets: SequenceOf[FloatArray], compariso
 
 
 def residue_paths(query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison) -> list[IntArray]:
-    """Return the best local alignment of a query with each target as pairs of residues, see `local_paths`.
+    """Return the best local alignment of a query with each target as index pairs; see `local_paths`.
 
-    Arguments as `align_residues`, of which it takes twice the time.
+    It takes twice the time of `align_residues`, which describes the arguments.
     """
     found: list[IntArray] = [np.empty((0, 2), dtype=np.int64)] * len(targets)
     for group, scores in _matrices(query, targets, comparison):
@@ -228,7 +227,7 @@ def residue_paths(query: FloatArray, targets: SequenceOf[FloatArray], comparison
 def _matrices(
     query: FloatArray, targets: SequenceOf[FloatArray], comparison: Comparison
 ) -> Iterator[tuple[list[int], FloatArray]]:
-    """Yield places of targets of like length, and the scores of their residues with the query's, (L, B, M)."""
+    """Yield batches: indices of targets of similar length, and the scores of their residues with the query, (L, B, M)."""
     for group in _batches([len(t) for t in targets], len(query)):
         lengths = np.array([len(targets[i]) for i in group], dtype=np.int64)
         block = np.zeros((len(group), lengths.max(), query.shape[1]), dtype=np.float32)

@@ -1,7 +1,7 @@
-"""Approximate nearest neighbours for millions of rows: an HNSW graph beside the table, by usearch.
+"""Approximate nearest neighbours for millions of rows: an HNSW graph (usearch), stored in the folder of the table.
 
-Malkov & Yashunin 2020 (doi:10.1109/TPAMI.2018.2889473). The graph contains the vectors in float32, so cosines of hits are
-exact, but neighbours may be missed. Its recall is measured when it is built.
+Method: Malkov & Yashunin 2020 (doi:10.1109/TPAMI.2018.2889473). The graph contains the vectors in float32, so cosines of
+hits are exact, but neighbours may be missed. The recall is measured when the graph is built.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ from phylocli.search.exact import SCALE, Neighbours, nearest
 logger = logging.getLogger(__name__)
 
 CHECKED = 200
-"""Rows whose neighbours are sought both ways when a graph is built."""
+"""Number of rows used to measure the recall of a graph."""
 
 CHECKED_K = 20
+"""Number of neighbours per row for the recall."""
+
 CONNECTIVITY, EFFORT = 16, 128
-"""Edges per node, and candidates followed when building and when searching the graph."""
+"""Edges per node (M), and size of the candidate list during construction and search (ef)."""
 
 
 class Graph:
-    """The graph of one table.
+    """The HNSW graph of a table.
 
     Attributes:
-        recall: fraction of the true 20 nearest that it finds, measured with rows of the table.
+        recall: recall@20, measured on a sample of the table.
     """
 
     def __init__(self, index: Any, recall: float) -> None:
@@ -44,7 +46,7 @@ class Graph:
         self.recall = recall
 
     def nearest(self, queries: FloatArray, k: int, *, leave_out: IntArray | None = None, threads: int = 0) -> Neighbours:
-        """Return about the k nearest rows by cosine; arguments as `exact.nearest`, of whose result this is a part."""
+        """Return approximately the k nearest rows by cosine; for the arguments see `exact.nearest`."""
         more = min(k + (leave_out is not None), len(self._index))
         keys, distances = _search(self._index, queries, more, threads)
         cosines = np.round((1 - distances) * SCALE) / SCALE
@@ -61,7 +63,7 @@ class Graph:
 
 
 def _search(index: Any, queries: FloatArray, k: int, threads: int) -> tuple[IntArray, FloatArray]:
-    """Return row numbers (n, k), -1 if there are fewer, and distances."""
+    """Return row numbers and cosine distances, (n, k) each; -1 and ∞ where fewer than k rows are found."""
     found = index.search(queries, k, threads=threads)
     keys = np.full((len(queries), k), -1, dtype=np.int64)
     distances = np.full((len(queries), k), np.inf, dtype=np.float32)
@@ -74,7 +76,7 @@ def _search(index: Any, queries: FloatArray, k: int, threads: int) -> tuple[IntA
 
 
 def graph_path(table: EmbeddingTable) -> Path:
-    """Return the path of a table's graph: beside the table, with the suffix `.usearch`."""
+    """Return the path of the graph of a table: the path of the table with the suffix `.usearch`."""
     path = Path(table.name)
     return path.with_name(path.name + ".usearch")
 
@@ -86,11 +88,11 @@ def _identity(table: EmbeddingTable) -> dict[str, object]:
 
 
 def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
-    """Return the graph of a table, built and written beside it if there is none yet, or if it belongs to another table.
+    """Load the graph of a table; build and save it if it is missing, damaged or belongs to another table.
 
     Args:
-        table: Parquet, or a folder of parts.
-        threads: for building; with one thread the graph is reproducible.
+        table: a table streamed from a Parquet file or a folder of parts.
+        threads: threads for construction; with one thread, the graph is reproducible.
 
     Raises:
         MissingDependencyError: usearch is not installed.
@@ -132,7 +134,7 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
             index.add(np.arange(start, start + len(vectors), dtype=np.uint64), vectors, threads=threads)
             bar.advance(len(vectors))
     graph = Graph(index, _recall(index, table))
-    with atomic_path(path, wait=True) as part:  # two searches may make it at once
+    with atomic_path(path, wait=True) as part:  # two searches may build it at the same time
         index.save(str(part))
     about = {"table": identity, "recall": graph.recall, "sha256": file_sha256(path)}
     write_text(record, json.dumps(about, indent=2) + "\n")
@@ -141,7 +143,7 @@ def open_graph(table: EmbeddingTable, *, threads: int = 1) -> Graph:
 
 
 def _recall(index: Any, table: EmbeddingTable) -> float:
-    """Return the fraction of true neighbours that the graph finds, for some rows of the table."""
+    """Return the recall of the graph, measured on a sample of the table."""
     rows = sample_rows(len(table), CHECKED)
     queries = table.take(rows)
     k = min(CHECKED_K, len(table))

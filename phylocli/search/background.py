@@ -1,13 +1,13 @@
-"""The background: unrelated proteins, embedded by the model at hand, against which queries are measured.
+"""The background: unrelated proteins, embedded by the model of a table, for the null distribution of E-values.
 
-2,560 sequences ship with the package (`background.fasta.gz`): domains of 324 Pfam families (at most two of a clan), domains
-of 528 families reversed, 1,068 UniProt proteins reversed, and 640 fragments of others, 8 to 120 residues long, reversed:
-short sequences are near each other, related or not. Reversed sequences have the length and composition of real ones and no
-homologs; the real domains represent similarity between proteins without homology. They were made by
-`benchmarks/background.py`.
+The package contains 2,560 sequences (`background.fasta.gz`, made by `benchmarks/background.py`): domains of 324 Pfam
+families (at most two per clan), reversed domains of 528 families, 1,068 reversed UniProt proteins, and 640 reversed
+fragments of others, 8 to 120 residues long, because short sequences are similar to each other whether homologous or not.
+Reversed sequences have the length and composition of real ones, but no homologs; the real domains represent the similarity
+of non-homologous proteins.
 
-Their vectors belong to a model and are stored in its folder (`background.safetensors`); if they are missing, the first
-search computes them and writes them there, or to the user's cache if the folder is read-only or another pooling is used.
+The vectors depend on the model and are stored in its folder (`background.safetensors`). If they are missing, the first
+search computes them and writes them there, or to the user cache if the folder is read-only or another pooling is used.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ SEQUENCES = Path(__file__).with_name("background.fasta.gz")
 """The sequences of the background."""
 
 REVERSED = "reversed-"
-"""Ids of reversed sequences begin so."""
+"""Prefix of the ids of reversed sequences."""
 
 SIZE = 4096
-"""Number of rows of a table that are used if a model has no background."""
+"""Maximum number of rows of a table that are used as background if the model has none."""
 
 FEWEST = 1000
-"""Minimum number of rows of a table for that."""
+"""Minimum number of rows of a table that is used as background."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Background:
 
     Attributes:
         vectors: unit vectors (m, D).
-        sequences: their residues, (m,); empty where rows of a table are used.
-        reversed: whether a sequence is a reversed one, (m,).
+        sequences: their sequences, (m,); empty if rows of a table are used.
+        reversed: whether each sequence is reversed, (m,).
     """
 
     vectors: FloatArray
@@ -63,11 +63,11 @@ class Background:
     reversed: np.ndarray
 
     def log_p_values(self, queries: FloatArray, cosines: FloatArray) -> Floats:
-        """Return the log p-values of cosines, see `evalues.log_p_values`."""
+        """Return the log p-values of cosines; see `evalues.log_p_values`."""
         return log_p_values(queries, cosines, self.vectors)
 
     def nearest_reversed(self, query: FloatArray, count: int) -> list[str]:
-        """Return the sequences that are nearest to a query (D,) among those that are certain to be no homologs of it."""
+        """Return the reversed sequences nearest to a query (D,), which cannot be homologs of it."""
         places, vectors = self._reversed
         order = np.argsort(-(vectors @ query), kind="stable")[:count]
         return [self.sequences[i] for i in places[order]]
@@ -79,9 +79,9 @@ class Background:
 
 
 def background_of(embedder: Embedder) -> Background | None:
-    """Return the background of a model, read from its folder or the user's cache, or computed and, if possible, kept there.
+    """Return the background of a model, from its folder or the user cache; if it is in neither, compute and save it.
 
-    None for models of nucleotides: the sequences of the background are proteins.
+    The result is None for nucleotide models, since the background consists of proteins.
 
     Raises:
         BadInputError: the file in the model's folder is damaged.
@@ -100,9 +100,9 @@ def background_of(embedder: Embedder) -> Background | None:
 
 
 def background_of_table(table: EmbeddingTable) -> Background | None:
-    """Return rows of a table as a background, None if it has too few.
+    """Return a sample of the rows of a table as background; None if the table is too small.
 
-    Relatives of a query are among them, so its E-values are too large, the more so the more relatives it has.
+    The sample may contain homologs of a query; the more it contains, the more its E-values are overestimated.
     """
     if len(table) < FEWEST:
         return None
@@ -115,7 +115,7 @@ def _read_sequences() -> tuple[list[str], list[str]]:
 
 
 def _places(embedder: Embedder) -> list[Path]:
-    """Return the possible files of a model's vectors: the one in its folder first, then the one in the cache."""
+    """Return the possible paths of the vectors of a model: in its folder, then in the user cache."""
     model = embedder.model
     layer = "" if embedder.layer in (None, model.depth) else f"-layer{embedder.layer}"
     cached = cache_folder() / "backgrounds" / f"{model.fingerprint[:32]}{layer}.safetensors"
@@ -131,7 +131,7 @@ def _compute(embedder: Embedder, sequences: list[str]) -> FloatArray:
     from phylocli.embed import Embedder
 
     total = sum(map(len, sequences))
-    logger.info(f"embedding the {len(sequences):,} proteins against which E-values are measured, once for this model")
+    logger.info(f"embedding {len(sequences):,} background proteins for E-values, once for this model")
     with console.progress_task("background", total, unit="residues") as bar:
         return unit(Embedder(embedder.model, embedder.layer, embedder.max_tokens, on_batch=bar.advance).pooled(sequences))
 
@@ -140,14 +140,14 @@ Quantised = tuple[np.ndarray, np.ndarray]
 
 
 def _quantised(vectors: FloatArray) -> Quantised:
-    """Return vectors as 8-bit integers (m, D) and scales (m,): cosines with them are off by about 3e-4."""
+    """Quantise vectors to 8-bit integers (m, D) and scales (m,); the error of cosines is about 3e-4."""
     scales = np.abs(vectors).max(axis=1) / 127
     values = np.round(vectors / np.where(scales > 0, scales, 1)[:, None])
     return values.astype(np.int8), scales.astype(np.float32)
 
 
 def _save(places: list[Path], embedder: Embedder, vectors: Quantised) -> None:
-    """Write the vectors into the first of some files that can be written."""
+    """Write the vectors to the first path that is writable."""
     for place in places:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -156,11 +156,11 @@ def _save(places: list[Path], embedder: Embedder, vectors: Quantised) -> None:
             logger.debug(f"{place}: {error}")
         else:
             return
-    logger.info("the background is not kept, and the next search computes it again: no folder for it can be written")
+    logger.info("the background is not saved, because no folder for it is writable: the next search computes it again")
 
 
 def _load(path: Path, embedder: Embedder) -> Quantised | None:
-    """Return the vectors in a file, None if it is missing, or belongs to other weights or sequences."""
+    """Load vectors; None if the file is missing, or belongs to other weights or sequences."""
     if not path.is_file():
         return None
     arrays, metadata = read_arrays(path, fix="remove it; the next search makes it again")

@@ -1,7 +1,7 @@
-"""Hits as BLAST's tabular output (`-outfmt 6`, also called m8): twelve columns, no header.
+"""BLAST tabular output (`-outfmt 6`, also called m8) of hits: twelve columns, no header.
 
-query, target, percent identity, alignment length, mismatches, gap openings, start and end in the query, start and end in the
-target, E-value, bits. For a hit that was not aligned, values that need an alignment are `NA`.
+Columns: query, target, percent identity, alignment length, mismatches, gap openings, start and end in the query, start and
+end in the target, E-value, bit score. Values that need an alignment are `NA` for hits without one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _COUNTS = ("alignment_length", "mismatches", "gap_openings", "query_start", "que
 
 
 class BlastTabularWriter:
-    """Writes frames of `tables.hits_schema()`; a context manager, as `tables.TableWriter` is.
+    """Context manager that writes frames with `tables.hits_schema()`, like `tables.TableWriter`.
 
     Args:
         target: a path, or `-`/None for standard output.
-        evalue: the column of E-values that the hits are ranked by.
+        evalue: the column of the E-value by which the hits are ranked.
 
     Attributes:
-        rows: written so far.
+        rows: the number of rows written so far.
     """
 
     def __init__(self, target: PathLike | None, evalue: str) -> None:
@@ -61,7 +61,7 @@ class BlastTabularWriter:
 
 
 def short(value: float | None) -> str:
-    """Return an E-value with three digits.
+    """Format an E-value with three significant digits.
 
     >>> short(1.0244e-23), short(0.8213), short(None)
     ('1.02e-23', '0.821', 'NA')

@@ -1,4 +1,4 @@
-"""Clusters of embeddings, by a threshold of cosine or by number, each with a representative."""
+"""Clustering of embeddings, by a cosine threshold or into a given number of clusters, with representatives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MIN_COSINE = 0.8
 _BLOCK = 4_096
-"""Rows whose cosines with all others are computed at once."""
+"""Rows per block of the cosine matrix."""
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -27,25 +27,25 @@ IntArray = npt.NDArray[np.int64]
 def cluster_embeddings(
     embeddings: PathLike | EmbeddingTable | None, config: ClusterConfig | None = None, **options: Any
 ) -> pl.DataFrame:
-    """Group embeddings; return one row per embedding: `id`, `cluster`, `representative`, `cosine`.
+    """Cluster embeddings; return one row per embedding: `id`, `cluster`, `representative`, `cosine`.
 
-    By threshold (greedy set cover, as in MMseqs2's `--cluster-mode 0`, Steinegger & Söding 2018,
-    doi:10.1038/s41467-018-04964-5): the embedding with the most others within the threshold becomes a representative and
-    takes them, and so on with those that are left; then each goes to its most similar representative. By number: k-means on
-    vectors of length 1; the representative is the member nearest to the mean. The order of the rows does not matter to the
-    threshold's clusters, except that of equally good representatives the one with the smaller id is taken.
+    By threshold, the clustering is a greedy set cover, as in MMseqs2 with `--cluster-mode 0` (Steinegger & Söding 2018,
+    doi:10.1038/s41467-018-04964-5): repeatedly, the unassigned embedding with the most neighbours within the threshold
+    becomes a representative and covers them; then each embedding is assigned to its most similar representative. By number,
+    it is k-means on unit vectors; the representative is the member nearest to the mean. The result does not depend on the
+    order of the rows; ties between representatives are broken by id.
 
     Args:
-        embeddings: a table (see `read_embeddings`), or such an object.
-        config: options; or give them as keywords.
+        embeddings: an `EmbeddingTable`, or anything that `read_embeddings` reads.
+        config: options; may also be given as keywords.
         **options: fields of `ClusterConfig`.
 
     Returns:
         A frame of `tables.clusters_schema`, in the order of the table; cluster 1 is the largest.
 
     Raises:
-        UsageError: more clusters than embeddings.
-        BadInputError: not a table of embeddings.
+        UsageError: `number` is larger than the number of embeddings.
+        BadInputError: the input is not a table of embeddings.
 
     Examples:
         >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
@@ -96,7 +96,7 @@ def _by_threshold(vectors: FloatArray, ids: npt.NDArray[np.str_], threshold: flo
 
 
 def _nearest(vectors: FloatArray, representatives: IntArray) -> IntArray:
-    """Return the most similar representative of each row, by its place among them; of itself that is itself."""
+    """Return the index of the most similar representative of each row; a representative is assigned to itself."""
     found = np.empty(len(vectors), dtype=np.int64)
     for start in range(0, len(vectors), _BLOCK):
         found[start : start + _BLOCK] = (vectors[start : start + _BLOCK] @ vectors[representatives].T).argmax(axis=1)
@@ -105,12 +105,12 @@ def _nearest(vectors: FloatArray, representatives: IntArray) -> IntArray:
 
 
 def _by_number(vectors: FloatArray, ids: npt.NDArray[np.str_], number: int, seed: int) -> tuple[IntArray, IntArray]:
-    """Return the members nearest to the means of k-means, and the cluster of each row."""
+    """Return the members nearest to the centroids of k-means, and the cluster of each row."""
     from sklearn.cluster import KMeans
 
-    order = np.argsort(ids)  # so that the order of the rows does not matter
+    order = np.argsort(ids)  # the result must not depend on the order of the rows
     model = KMeans(number, n_init=4, random_state=seed).fit(vectors[order])
-    _, labels = np.unique(model.labels_, return_inverse=True)  # embeddings that are equal may leave clusters empty
+    _, labels = np.unique(model.labels_, return_inverse=True)  # with equal embeddings, clusters may be empty
     assigned = np.empty(len(ids), dtype=np.int64)
     assigned[order] = labels
     representatives = []

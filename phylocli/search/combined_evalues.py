@@ -1,15 +1,14 @@
-"""E-values of the alignment of residue embeddings and of the cosine together.
+"""E-values of hits from the alignment of residue embeddings and the cosine combined.
 
-1. The query is aligned with the 128 reversed proteins of the background that are most similar to it by cosine, hence at most
-in composition. A Gumbel distribution, which depends on both lengths, is fitted to these scores (`gumbel`), as in Pearson
-1998 (doi:10.1006/jmbi.1997.1525) for the scores of a library. It gives the p-value of each hit's score among proteins of
-similar cosine.
-2. The p-value of the cosine (`evalues`) and that of the alignment are combined: p = (p₁ · p₂)^(1 / c). The sum of their
-logarithms is Fisher's statistic, scaled as for dependent p-values (Brown 1975, doi:10.2307/2529826), because proteins with
-the composition of the query have both a high cosine and a high alignment score: c = 2 would be correct if one determined the
-other.
+1. The query is aligned with the 128 reversed proteins of the background that have the highest cosine to it; they resemble it
+only in composition. A Gumbel distribution, which depends on both lengths, is fitted to these scores (`gumbel`), as in
+Pearson 1998 (doi:10.1006/jmbi.1997.1525) for the scores of a database search. It gives the p-value of the alignment score of
+a hit among proteins of similar cosine.
+2. The p-values of the cosine (`evalues`) and of the alignment are combined: p = (p₁ · p₂)^(1 / c). The sum of their
+logarithms is Fisher's statistic, scaled for dependent p-values (Brown 1975, doi:10.2307/2529826), because proteins with the
+composition of the query have both a high cosine and a high alignment score. c = 2 corresponds to complete dependence.
 
-E = p · rows of the table. As for cosines, it depends on the query, the target, the model and the number of rows alone.
+E = p · (rows of the table). As for cosines, it depends only on the query, the target, the model and the number of rows.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ from phylocli.search.gumbel import fit_gumbel
 from phylocli.search.rerank import ResidueScores
 
 ALIGNED = 128
-"""Reversed proteins that a query is aligned with."""
+"""Number of reversed proteins with which a query is aligned."""
 
 
 DEPENDENCE = 1.7
-"""c, chosen so that reversed and shuffled domains of SCOPe's validation folds have as many hits as the E-values predict."""
+"""c, calibrated on the validation folds of SCOPe: E-values match the number of hits of reversed and shuffled domains."""
 
 
 class Combined(NamedTuple):
-    """A query's hits by residue embeddings.
+    """Scores of the k hits of a query.
 
     Attributes:
-        scores: of the alignments, (k,).
-        bits: the same, normalised (`gumbel`), (k,).
-        evalues: of alignment and cosine together, (k,).
+        scores: raw alignment scores, (k,).
+        bits: normalised alignment scores (`gumbel`), (k,).
+        evalues: E-values of alignment and cosine combined, (k,).
     """
 
     scores: Floats
@@ -51,22 +50,22 @@ class CombinedEvalues:
     """Scores hits by alignment of residue embeddings, with E-values of alignment and cosine combined.
 
     Args:
-        aligner: aligns.
-        background: unrelated proteins with their sequences; without it there are no bits and no E-values (NaN).
-        rows: of the table.
+        aligner: the aligner of residue embeddings.
+        background: unrelated proteins with sequences; if None, bits and E-values are NaN.
+        rows: the number of rows of the table.
     """
 
     def __init__(self, aligner: ResidueScores, background: Background | None, rows: int) -> None:
         self.aligner, self._background, self._rows = aligner, background, rows
 
     def __call__(self, query: str, vector: FloatArray, targets: SequenceOf[str], cosines: FloatArray) -> Combined:
-        """Return scores and E-values of a query with its hits.
+        """Align a query with its hits; return scores and E-values.
 
         Args:
-            query: sequence.
-            vector: its unit vector (D,).
-            targets: sequences of its hits.
-            cosines: of its hits (k,).
+            query: the unaligned query.
+            vector: the unit vector of the query, (D,).
+            targets: the unaligned sequences of the hits.
+            cosines: the cosines of the hits, (k,).
         """
         scores = self.aligner(query, targets)
         if self._background is None:
@@ -80,5 +79,5 @@ class CombinedEvalues:
 
 
 def cells(query: str, targets: SequenceOf[str]) -> Floats:
-    """Return the product of both lengths for each target, (k,)."""
+    """Return the product of the lengths of the query and each target, (k,)."""
     return np.array([len(query) * len(target) for target in targets], dtype=np.float64)

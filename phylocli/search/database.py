@@ -1,4 +1,4 @@
-"""The table that is searched, in bounded memory: unit vectors block by block, ids when they are needed."""
+"""Opening of tables of embeddings for a search: unit vectors, streamed in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ IntArray = npt.NDArray[np.int64]
 
 
 def open_table(source: PathLike | EmbeddingTable, options: ColumnOptions = ColumnOptions()) -> EmbeddingTable:
-    """Open a table of embeddings, its vectors scaled to length 1; Parquet, or a folder of parts, is streamed.
+    """Open a table of embeddings with vectors scaled to length 1; Parquet files and folders of parts are streamed.
 
     Args:
-        source: a table, or see `phylocli.formats.embeddings.read_embeddings`.
-        options: how the user wants columns to be interpreted.
+        source: a table, or a source for `phylocli.formats.embeddings.read_embeddings`.
+        options: the roles of columns.
 
     Raises:
-        BadInputError: no such table, one of residues, no rows, duplicate ids.
-        UsageError: `options` do not fit the table.
+        BadInputError: the table does not exist, contains residue embeddings or no rows, or has duplicate ids.
+        UsageError: `options` do not match the table.
     """
     if not isinstance(source, EmbeddingTable):
         table = read_embeddings(source, options, normalised=True)

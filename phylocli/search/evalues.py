@@ -1,17 +1,18 @@
-"""E-values of cosines, from the distribution of each query's cosines with unrelated proteins.
+"""E-values of cosines, from the null distribution of the cosines of each query with unrelated proteins.
 
-Cosines are not comparable between queries: embeddings are anisotropic, and a query near the axis is similar to everything.
-Therefore the null distribution is estimated for each query, from its cosines with a background of n unrelated proteins
-(`phylocli.search.background`), by peaks over threshold (Davison & Smith 1990, doi:10.1111/j.2517-6161.1990.tb01796.x):
+Cosines are not comparable between queries: embeddings are anisotropic, and queries near the mean direction are similar to
+all proteins. Therefore the null distribution is estimated for each query, from its cosines with a background of n unrelated
+proteins (`phylocli.search.background`), by peaks over threshold (Davison & Smith 1990,
+doi:10.1111/j.2517-6161.1990.tb01796.x):
 
-1. t = artanh(cosine), Fisher's transformation: cosines end at 1, t does not.
+1. t = artanh(cosine), Fisher's transformation, which is unbounded.
 2. Up to a threshold u, p = P(T ≥ t) is the fraction of the background that is at least as similar. u is the 21st largest t.
 3. Beyond u, p = (20 / n) · exp(-(t - u) / σ), a generalised Pareto distribution of shape 0. σ is the maximum-likelihood
    estimate from the 20 exceedances, of which the largest two are censored (Epstein & Sobel 1953,
    doi:10.1080/01621459.1953.10483488): they may be homologs of the query.
 
-E = p · rows of the table: the number of unrelated rows expected to be as near. It depends only on the query, the target,
-the model and the number of rows: not on the rest of the table, nor on the other queries.
+E = p · (rows of the table): the expected number of unrelated rows that are at least as similar. It depends only on the
+query, the target, the model and the number of rows, not on other rows or queries.
 """
 
 from __future__ import annotations
@@ -24,27 +25,27 @@ from phylocli.search.database import FloatArray, IntArray
 Floats = npt.NDArray[np.float64]
 
 EXCEEDANCES, CENSORED = 20, 2
-"""Number of exceedances that the tail is fitted to, and of the largest of them that are censored."""
+"""Number of exceedances to which the tail is fitted, and number of the largest of them that are censored."""
 
 QUERIES = 512
-"""Number of queries whose cosines with the background are held at a time."""
+"""Number of queries per block, which bounds memory."""
 
 _LARGEST = 1 - 2.0**-21
 _SMALLEST_SCALE = 1e-6
 
 
 def fisher_z(cosines: npt.NDArray[np.floating]) -> Floats:
-    """Return Fisher's z (artanh) of cosines, which are clipped to the largest value below 1 that a search resolves."""
+    """Return Fisher's z (artanh) of cosines, clipped to ±(1 - 2⁻²¹), half a step of the rounding in `exact`."""
     return np.arctanh(np.clip(cosines.astype(np.float64), -_LARGEST, _LARGEST))
 
 
 def log_p_values(queries: FloatArray, cosines: npt.NDArray[np.floating], background: FloatArray) -> Floats:
-    """Return the log p-values of cosines, (n, k): the probability that an unrelated protein is as similar.
+    """Return the log p-values of cosines, (n, k): the probability that an unrelated protein is at least as similar.
 
     Args:
         queries: unit vectors (n, D).
-        cosines: of each query with its hits, (n, k); -inf has the p-value 1.
-        background: unit vectors of unrelated proteins (m, D), more than `EXCEEDANCES`.
+        cosines: the cosines of each query with its hits, (n, k); -inf where there is no hit.
+        background: unit vectors of unrelated proteins, (m, D), m > `EXCEEDANCES`.
     """
     found = np.empty(cosines.shape)
     for start in range(0, len(queries), QUERIES):
@@ -54,10 +55,7 @@ def log_p_values(queries: FloatArray, cosines: npt.NDArray[np.floating], backgro
 
 
 def log_survival(background: Floats, scores: Floats) -> Floats:
-    """Return the log survival function ln P(T ≥ t), (n, k), of scores t (n, k).
-
-    Each row's null distribution is estimated from its background, (n, m).
-    """
+    """Return the log survival function ln P(T ≥ t), (n, k), of scores t (n, k), given background scores (n, m)."""
     ordered = np.sort(background, axis=1)
     count = ordered.shape[1]
     threshold = ordered[:, count - EXCEEDANCES - 1]
@@ -71,5 +69,5 @@ def log_survival(background: Floats, scores: Floats) -> Floats:
 
 
 def sample_rows(rows: int, size: int) -> IntArray:
-    """Return the numbers of `size` rows, or all, spread over a table in an order that has nothing to do with its own."""
+    """Return a random sample of `size` row numbers (or all rows, if fewer), always with the same seed."""
     return np.random.default_rng(0).permutation(rows)[:size].astype(np.int64)

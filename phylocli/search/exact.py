@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by cosine, block by block, with an order among equals that nothing changes."""
+"""Exact nearest neighbours by cosine, block by block, with reproducible order of ties."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.search.database import FloatArray, IntArray
 
 SCALE = 1 << 20
-"""Cosines are rounded to multiples of 2⁻²⁰ (about 10⁻⁶), so that rounding errors of the matrix product have no influence:
-ties are in the order of the table. Integers up to 2²⁰ are exact in float32."""
+"""Cosines are rounded to multiples of 2⁻²⁰ (about 10⁻⁶), so that rounding errors of the matrix product do not change the
+order; ties are in the order of the table. Integers up to 2²⁰ are exact in float32."""
 
 SCORES = 1 << 24
-"""Number of cosines held at a time: queries of a block times rows of a block (64 MB)."""
+"""Maximum number of cosines in memory: queries times rows of a block (64 MB)."""
 
 QUERIES = 16_384
-"""Queries for which the table is read through once."""
+"""Number of queries per pass over the table."""
 
 
 @dataclass
 class Neighbours:
-    """What was found: for each of n queries k rows of the table, the nearest first.
+    """The k nearest rows of each of n queries, nearest first.
 
     Attributes:
         rows: (n, k) row numbers, -1 if there are fewer than k.
@@ -40,15 +40,15 @@ class Neighbours:
 def nearest(
     queries: FloatArray, table: EmbeddingTable, k: int, *, leave_out: npt.NDArray[np.int64] | None = None
 ) -> Neighbours:
-    """Return the k nearest rows of a table by cosine, equal ones in the order of the table.
+    """Return the k nearest rows of a table by cosine; ties are in the order of the table.
 
-    Time is that of one matrix product of all queries with all rows; memory does not grow with the table.
+    Time is O(n · rows · D), one matrix product; memory does not depend on the number of rows.
 
     Args:
         queries: unit vectors (n, D).
-        table: to search in.
+        table: the table to search.
         k: number of neighbours, at least 1.
-        leave_out: for each query the row that does not count (itself), or -1; shape (n,).
+        leave_out: for each query, the row to exclude (the query itself), or -1; (n,).
     """
     count = min(k, len(table))
     rows = np.full((len(queries), k), -1, dtype=np.int64)
@@ -71,10 +71,10 @@ _LAST = (1 << 32) - 1
 
 
 def _update(best: Tensor, queries: FloatArray, vectors: FloatArray, start: int, leave_out: IntArray | None) -> None:
-    """Bring the best keys so far, (n, k) in falling order, up to date with the next rows of the table.
+    """Update the best keys, (n, k) in decreasing order, with the next rows of the table.
 
-    A key is (rounded cosine, row counted from the end) in one integer, so keys are all different and their order is total:
-    which k are the largest, and their order, does not depend on how the rows are cut into blocks.
+    A key packs the rounded cosine and the row number, counted from the end, into one integer. Keys are therefore unique, and
+    the result does not depend on the block size.
     """
     block = torch.from_numpy(np.ascontiguousarray(vectors)).T
     step = max(1, SCORES // len(vectors))
@@ -91,7 +91,7 @@ def _update(best: Tensor, queries: FloatArray, vectors: FloatArray, start: int, 
         fewer = min(width, scores.shape[1])
         top, index = scores.topk(fewer, dim=1)
         keys = _keys(top, places[index])
-        # topk breaks ties at its end arbitrarily; in case of a tie, take all equal values.
+        # topk breaks ties at the last place arbitrarily; if there is one, consider all equal values.
         ties = ((scores >= top[:, -1:]).sum(1) > fewer).nonzero().squeeze(1)
         for row in ties.tolist():
             same = (scores[row] >= top[row, -1]).nonzero().squeeze(1)

@@ -1,12 +1,11 @@
-"""P-values of local alignments: scores of unrelated pairs follow a Gumbel distribution that depends on their lengths.
+"""P-values of local alignments, from the Gumbel distribution of the scores of unrelated pairs.
 
-The best alignment is a maximum over many positions, so for unrelated sequences of lengths L and M
+The score of the best alignment is a maximum over many positions, so for unrelated sequences of lengths L and M
 
     P(S ≥ s) = 1 - exp(-K · L · M · exp(-λ s))
 
-(Karlin & Altschul 1990, doi:10.1073/pnas.87.6.2264; with gaps found to hold by Altschul & Gish 1996,
-doi:10.1016/S0076-6879(96)66029-7). λ and K depend on how residues are scored, so they are fitted to scores of unrelated
-pairs.
+(Karlin & Altschul 1990, doi:10.1073/pnas.87.6.2264; empirically also with gaps, Altschul & Gish 1996,
+doi:10.1016/S0076-6879(96)66029-7). λ and K depend on the scoring system and are fitted to scores of unrelated pairs.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _SMALLEST_SPREAD = 1e-6
 
 @dataclass(frozen=True)
 class Gumbel:
-    """The null distribution of an alignment's score.
+    """The null distribution of alignment scores.
 
     Attributes:
         rate: λ, per unit of score.
@@ -35,31 +34,31 @@ class Gumbel:
     log_size: float
 
     def log_p_values(self, scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]) -> Floats:
-        """Return ln P(S ≥ s) of unrelated pairs.
+        """Return the log p-values ln P(S ≥ s).
 
         Args:
-            scores: s, any shape.
-            cells: L · M of the pairs, likewise.
+            scores: scores s, any shape.
+            cells: L · M for each pair, same shape.
         """
         log_expected = self.log_size + np.log(cells) - self.rate * np.asarray(scores, dtype=np.float64)
-        # ln(1 - exp(-y)) is ln y where y is small: no digits are lost, and nothing ends at 0.
+        # For small y, ln(1 - exp(-y)) = ln y; this avoids cancellation and underflow.
         return np.where(log_expected < -20, log_expected, np.log(-np.expm1(-np.exp(np.clip(log_expected, -20, 50)))))
 
     def bits(self, scores: npt.NDArray[np.floating]) -> Floats:
-        """Return normalised scores in bits, (λs - ln K) / ln 2: L · M · 2^-bits unrelated alignments score as much."""
+        """Return normalised scores in bits, (λs - ln K) / ln 2; the expected number of chance hits is L · M · 2^-bits."""
         return (self.rate * np.asarray(scores, dtype=np.float64) - self.log_size) / np.log(2)
 
 
 def fit_gumbel(scores: npt.NDArray[np.floating], cells: npt.NDArray[np.floating]) -> Gumbel:
-    """Return the distribution of greatest likelihood.
+    """Fit the distribution by maximum likelihood.
 
-    Given λ the best K is n / Σ cells · exp(-λ s); this leaves one equation,
+    Given λ, the estimate of K is n / Σ cells · exp(-λ s), which leaves one equation for λ:
     1/λ = mean(s) - Σ s · w / Σ w with w = cells · exp(-λ s) (Lawless 1982, Statistical Models and Methods for Lifetime
-    Data). Scores that are all equal have no maximum likelihood; a standard deviation of 10⁻⁶ is assumed.
+    Data). If all scores are equal, the likelihood has no maximum; a standard deviation of 10⁻⁶ is assumed.
 
     Args:
-        scores: of alignments of unrelated pairs, (n,), some hundreds.
-        cells: L · M of each, (n,).
+        scores: alignment scores of unrelated pairs, (n,), with n of the order of 100.
+        cells: L · M for each pair, (n,).
     """
     s, logs = np.asarray(scores, dtype=np.float64), np.log(np.asarray(cells, dtype=np.float64))
     spread = max(float(s.std()), _SMALLEST_SPREAD)

@@ -1,4 +1,4 @@
-"""A local alignment of a hit: one line of BLAST's tabular output, one row of a table of hits."""
+"""Local alignments of hits: one row in BLAST's tabular output and in tables of hits."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 UNKNOWN = frozenset(b"X*")
-"""Letters that are identical to nothing, not even to themselves (see `statistics.identity`)."""
+"""Letters that never count as identical, even to themselves (see `statistics.identity`)."""
 
 
 @dataclass(frozen=True)
 class LocalAlignment:
-    """A local alignment of a query with a target (a high-scoring segment pair); a hit has one for each domain that aligns.
+    """A local alignment of a query with a target (a high-scoring segment pair); a hit has one per aligned domain.
 
     Attributes:
-        bits: normalised score: with m residues in the query and n in the target, m · n · 2^-bits alignments as good are
-            expected by chance.
-        pairs: places of the aligned residues in query and target, counted from 0, both rising; (n, 2), n at least 1.
-        identical: pairs of equal residues; unknown ones (X) are equal to nothing.
+        bits: normalised score; for m residues in the query and n in the target, m · n · 2^-bits alignments at least as good
+            are expected by chance.
+        pairs: indices of the aligned residues in query and target, counted from 0, increasing; (n, 2), n ≥ 1.
+        identical: number of pairs of identical residues, excluding unknown residues (X).
     """
 
     bits: float
@@ -28,7 +28,7 @@ class LocalAlignment:
 
     @classmethod
     def of(cls, bits: float, pairs: npt.NDArray[np.int64], query: str, target: str) -> LocalAlignment:
-        """Return the alignment of these pairs of residues of two unaligned sequences."""
+        """Return the alignment of two unaligned sequences with the given index pairs (n, 2)."""
         letters = (np.frombuffer(text.encode(), np.uint8) for text in (query, target))
         ours, theirs = (values[places] for values, places in zip(letters, pairs.T, strict=True))
         return cls(bits, pairs, int(np.count_nonzero((ours == theirs) & ~np.isin(ours, list(UNKNOWN)))))
@@ -45,12 +45,12 @@ class LocalAlignment:
 
     @property
     def mismatches(self) -> int:
-        """Pairs of residues that are not identical."""
+        """Number of aligned pairs of residues that are not identical."""
         return len(self.pairs) - self.identical
 
     @property
     def gap_openings(self) -> int:
-        """Number of gaps, however long."""
+        """Number of gaps of any length."""
         return int(np.count_nonzero(np.diff(self.pairs, axis=0) > 1))
 
     @property
@@ -60,7 +60,7 @@ class LocalAlignment:
 
     @property
     def identity(self) -> float:
-        """Fraction of columns, gaps included, whose residues are identical: BLAST's."""
+        """Fraction of columns, gaps included, with identical residues, as in BLAST."""
         return self.identical / self.length
 
     def rows(self, query: str, target: str) -> tuple[str, str]:
@@ -72,7 +72,7 @@ class LocalAlignment:
         """
         (i, j), ours, theirs = self.pairs[0].tolist(), [], []
         for a, b in self.pairs.tolist():
-            skipped, inserted = query[i:a], target[j:b]  # residues since the last pair, opposite gaps
+            skipped, inserted = query[i:a], target[j:b]  # unaligned residues since the last pair
             ours += [skipped, "-" * len(inserted), query[a]]
             theirs += ["-" * len(skipped), inserted, target[b]]
             i, j = a + 1, b + 1

@@ -1,4 +1,4 @@
-"""From queries and a table to hits: nearest rows, E-values, reranking."""
+"""The search pipeline: nearest neighbours, E-values, reranking."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ HitsFormat = TableFormat | Literal["m8"]
 
 
 def parse_hits_format(text: str | None) -> HitsFormat | None:
-    """Return a format of hits by its name; None stays None.
+    """Return an output format for hits by name; None for None.
 
     Raises:
-        UsageError: no such format.
+        UsageError: the format is unknown.
     """
     if text is None or text == "m8":
         return text  # type: ignore[return-value]
@@ -58,7 +58,7 @@ def parse_hits_format(text: str | None) -> HitsFormat | None:
 
 
 WRITTEN = 1024
-"""Queries whose hits are written at once."""
+"""Number of queries per written batch of hits."""
 
 
 def search(
@@ -70,27 +70,27 @@ def search(
     sequences: PathLike | Sequences | Mapping[str, str] | None = None,
     **options: Any,
 ) -> pl.DataFrame:
-    """Return the nearest targets of every query.
+    """Search for the nearest targets of each query.
 
     Args:
         queries: sequences (letters, `Sequence`s, pairs, or the path of a sequence file), which are embedded with the
-            targets' model, or a table of embeddings of that model.
-        targets: embeddings to search in: an `EmbeddingTable`, Parquet or a folder of parts (streamed), or any table that
-            `read_embeddings` reads. Or sequences, which are embedded first. For many searches, a `PreparedTable`.
+            model of the targets, or a table of embeddings of that model.
+        targets: embeddings to search: an `EmbeddingTable`, a Parquet file or folder of parts (streamed), or any table that
+            `read_embeddings` reads; or sequences, which are embedded first. For many searches, a `PreparedTable`.
         config: options; may also be given as keywords.
-        model: name or folder of the model. None finds it by the fingerprint that a table carries; where queries and targets
-            are sequences, it is `default`.
-        sequences: of the targets, for `rerank` and `align`, if the targets are a table; may be letters by id.
-        **options: fields of `SearchConfig`.
+        model: name or folder of the model; None: found by the fingerprint in the table, or `default` if both queries and
+            targets are sequences.
+        sequences: the target sequences, or a mapping from id to sequence, for `rerank` and `align` if the targets are a
+        table. **options: fields of `SearchConfig`.
 
     Returns:
-        Columns of `tables.hits_schema()`: `query`, `target`, `rank`, `cosine`, `evalue`, and those of alignments.
+        The columns of `tables.hits_schema()`: `query`, `target`, `rank`, `cosine`, `evalue`, and the columns of alignments.
 
     Raises:
-        UsageError: incompatible options, or a model that is not the table's.
-        BadInputError: tables of different models, residues instead of sequences, ids without a sequence, `max_evalue`
-            without E-values.
-        MissingDependencyError: `approximate` without usearch.
+        UsageError: options are incompatible, or `model` is not the model of the table.
+        BadInputError: the tables come from different models or contain residue embeddings, a sequence is missing, or
+            `max_evalue` is given but there are no E-values.
+        MissingDependencyError: `approximate` is given, but usearch is not installed.
 
     Examples:
         >>> table = phylocli.load_model("default").embed("examples/globins.fasta")
@@ -120,14 +120,14 @@ def search_file(
     format: HitsFormat | None = None,
     **options: Any,
 ) -> int:
-    """Write the nearest targets of every query; return the number of rows written.
+    """Search for the nearest targets of each query and write them to a file; return the number of rows.
 
-    Arguments and errors are those of `search`.
+    Other arguments and errors: see `search`.
 
     Args:
-        queries, targets: `-`/None is standard input, for one of them.
-        output: table of `tables.hits_schema()`, or BLAST tabular; `-`/None is standard output.
-        format: of the output; None takes it from the suffix (`.m8` is BLAST tabular).
+        queries, targets: see `search`; one of them may be `-` or None for standard input.
+        output: a table with `tables.hits_schema()`, or BLAST tabular output; `-` or None is standard output.
+        format: the output format; None: by the suffix (`.m8` is BLAST tabular).
 
     Examples:
         >>> phylocli.load_model("default").embed("examples/globins.fasta").write("globins.parquet")
@@ -142,11 +142,11 @@ def search_file(
     if format is None and output is not None and suffix_of(output) == SUFFIX:
         format = "m8"
     if format != "m8":
-        format = format or format_of(output, others=[SUFFIX])  # an unknown suffix is an error before the search
+        format = format or format_of(output, others=[SUFFIX])  # reject an unknown suffix before the search
     with contextlib.closing(_Search(queries, targets, config, model, sequences)) as found:
         table = BlastTabularWriter(output, found.evalue) if format == "m8" else TableWriter(output, found.schema, format)
         if format == "m8" and not config.reranks:
-            logger.info("the hits are not aligned: their identities, positions and bits are NA; align them with --align")
+            logger.info("hits are not aligned: identities, positions and bits are NA; align them with --align")
         with table as writer:
             for frame in found.frames():
                 writer.write(frame)
@@ -159,12 +159,12 @@ def search_file(
 
 
 class _Search:
-    """A search that is prepared: the nearest rows are found, with E-values; `frames` aligns them. Close it at the end.
+    """A search: the constructor finds the nearest rows and their E-values, `frames` aligns them. Must be closed.
 
     Attributes:
-        targets: the table that is searched, with its model.
-        schema: of the hits.
-        evalue: the column of E-values that the hits are ranked by.
+        targets: the searched table with its model.
+        schema: the schema of the hits.
+        evalue: the column of the E-value by which the hits are ranked.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class _Search:
 
     @staticmethod
     def _at_rest(stack: contextlib.ExitStack, source: Any) -> Any:
-        """Return an input that can be read twice: a pipe is copied."""
+        """Return an input that can be read twice; a pipe is copied to a temporary file."""
         if isinstance(source, str | os.PathLike):
             return stack.enter_context(at_rest(source))
         return source if isinstance(source, EmbeddingTable | PreparedTable) else list(source)
@@ -237,7 +237,7 @@ class _Search:
                 self.queries = table_queries(asked, self.targets.table)
             else:
                 embedder = load_model(model, config.device)
-                self.queries = embed_queries(asked, embedder, asked_code)  # errors are found before the long work
+                self.queries = embed_queries(asked, embedder, asked_code)  # before the targets, to find errors early
                 self.targets = PreparedTable(
                     embed_targets(searched, embedder, folder, model, searched_code), embedder=embedder
                 )
@@ -247,7 +247,7 @@ class _Search:
         self._rerank(sequences, code)
 
     def _find(self) -> None:
-        """Find the nearest rows, and their E-values."""
+        """Find the nearest rows of each query and compute their E-values."""
         config, table = self._config, self.targets.table
         logger.info(f"{counted(len(self.queries.ids), 'query')} against {counted(len(table), 'row')}")
         own = _own_rows(self.queries, table) if config.exclude_self else None
@@ -284,11 +284,11 @@ class _Search:
         self.schema = hits_schema(residues=combined is not None, aligned=config.align)
 
     def empty(self) -> pl.DataFrame:
-        """Return a frame of hits without rows."""
+        """Return an empty frame of hits."""
         return self._frame({name: [] for name in self.schema.names})
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """Yield the hits of `WRITTEN` queries at a time, in the order of the queries."""
+        """Yield the hits in batches of `WRITTEN` queries, in the order of the queries."""
         queries, found = self.queries, self._found
         with console.progress_task("aligning" if self._config.reranks else "writing", len(queries.ids), "queries") as bar:
             for start in range(0, len(queries.ids), WRITTEN):
@@ -299,7 +299,7 @@ class _Search:
                 yield self._frame(columns)
 
     def _add(self, columns: dict[str, list[Any]], query: int, kept: npt.NDArray[np.int64]) -> None:
-        """Add the rows of one query: one for each hit, or, where hits are aligned, one for each local alignment."""
+        """Append the rows of a query: one per hit, or, if hits are aligned, one per local alignment."""
         queries, found = self.queries, self._found
         ranked = Ranked(np.arange(len(kept)), {}, [[] for _ in kept])
         if self._config.reranks and len(kept):
@@ -328,7 +328,7 @@ class _Search:
 
 
 def _columns(alignment: LocalAlignment) -> dict[str, float | int | None]:
-    """Return an alignment as columns of `tables.hits_schema()`."""
+    """Return the values of an alignment for the columns of `tables.hits_schema()`."""
     (query_start, query_end), (target_start, target_end) = alignment.query_range, alignment.target_range
     return {
         "bits": _short(alignment.bits),
@@ -349,7 +349,7 @@ def _own_rows(queries: Queries, table: EmbeddingTable) -> npt.NDArray[np.int64]:
 
 
 def _evalues(background: Background | None, queries: Queries, found: Neighbours, rows: int) -> Floats:
-    """Return the E-values of cosines (n, k): NaN without a background; number of rows if there is no hit."""
+    """Return the E-values of cosines, (n, k): NaN without a background, the number of rows where there is no hit."""
     if background is None:
         return np.full(found.cosines.shape, np.nan)
     log_p = background.log_p_values(queries.vectors, found.cosines)
@@ -357,5 +357,5 @@ def _evalues(background: Background | None, queries: Queries, found: Neighbours,
 
 
 def _short(value: float) -> float | None:
-    """Return a number with four significant digits, or None for NaN."""
+    """Round a number to four significant digits; None for NaN."""
     return None if np.isnan(value) else float(f"{value:.4g}")

@@ -1,4 +1,4 @@
-"""Queries: sequences, embedded as the targets are, or a table of embeddings of the same model."""
+"""Queries of a search: sequences, embedded by the model of the targets, or a table of embeddings of the same model."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Queries:
     """The queries of a search.
 
     Attributes:
-        ids: of n queries.
+        ids: the ids of the n queries.
         vectors: unit vectors (n, D).
-        letters: the unaligned sequences; None for a table of embeddings.
+        letters: the unaligned sequences; None if the queries are a table of embeddings.
     """
 
     ids: list[str]
@@ -44,10 +44,10 @@ class Queries:
 
 
 def embed_queries(source: Sequences, embedder: Embedder, genetic_code: int | None = None) -> Queries:
-    """Return sequences, in memory or in a file, as queries; with a genetic code, coding DNA is translated.
+    """Embed sequences, from memory or a file, as queries; with a genetic code, coding DNA is translated first.
 
     Raises:
-        BadInputError: no sequences, or some that cannot be read.
+        BadInputError: there are no sequences, or they cannot be read.
     """
     check = NucleotideCheck(embedder.model.alphabet, TRANSLATE)
     found = list(check.sequences(as_sequences(source, embedder.model.alphabet, genetic_code)))
@@ -60,16 +60,16 @@ def embed_queries(source: Sequences, embedder: Embedder, genetic_code: int | Non
 
 
 def table_queries(found: EmbeddingTable, table: EmbeddingTable) -> Queries:
-    """Return the rows of a table as queries of another.
+    """Return the rows of the table `found` as queries for a search of `table`.
 
     Raises:
-        BadInputError: the two are of different models, layers or numbers of features.
+        BadInputError: the tables differ in model, layer or number of features.
     """
     for key, noun in ((MODEL, "model"), ("phylocli.layer", "layer")):
         theirs, ours = found.metadata.get(key), table.metadata.get(key)
         if theirs and ours and theirs != ours:
             raise BadInputError(
-                f"{found.name} and {table.name} are of different {noun}s",
+                f"{found.name} and {table.name} come from different {noun}s",
                 why=f"{noun} {theirs[:12]} and {ours[:12]}: their embeddings cannot be compared",
                 fix="embed both with one model",
             )
@@ -81,11 +81,11 @@ def table_queries(found: EmbeddingTable, table: EmbeddingTable) -> Queries:
 
 
 def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: str = "auto") -> Embedder:
-    """Return the embedder of a table: its model, pooling and layer.
+    """Return an embedder with the model, pooling and layer of a table.
 
     Raises:
-        UsageError: the given model is another one, or no available model has the fingerprint.
-        BadInputError: the table does not record its model and none is given, or the model has another dimension.
+        UsageError: `model` is not the model of the table, or no available model has the recorded fingerprint.
+        BadInputError: the table does not record its model and `model` is None, or the model has another dimension.
     """
     from phylocli.embed import Embedder, untrained, with_pooling
     from phylocli.models.device import choose_device
@@ -99,11 +99,11 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
                 f"{table.name} has {table.dimension} features, embeddings of {model} have {loaded.dimension}",
                 fix="name the model that made the table with --model",
             )
-        logger.warning(f"{table.name} does not name its model; sequences are embedded with {model}")
+        logger.warning(f"{table.name} does not record its model; embedding sequences with {model}")
         return Embedder(loaded.to(place))
     if wanted is None:
         raise BadInputError(
-            f"{table.name} does not name its model, so no sequences can be embedded for it",
+            f"{table.name} does not record its model, so sequences cannot be embedded for the search",
             fix="name the model with --model, or write the table as Parquet or Arrow, which record it",
         )
     tried = []
@@ -130,7 +130,7 @@ def embedder_of(table: EmbeddingTable, model: PathLike | None = None, device: st
 
 
 def _candidates(table: EmbeddingTable) -> Iterator[PathLike]:
-    """Yield the models that may have made a table: the one that its provenance names, then all that have a name."""
+    """Yield candidates for the model of a table: the model in its provenance, then all available models."""
     path = Path(table.name)
     records = sorted(path.glob("provenance-*.json")) if is_parts(path) else [sidecar_path(path)]
     for record in records[:1]:
@@ -138,6 +138,6 @@ def _candidates(table: EmbeddingTable) -> Iterator[PathLike]:
             try:
                 yield str(json.loads(record.read_text(encoding="utf-8"))["parameters"]["model"])
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # a record that cannot be read names no model
+                continue  # an invalid provenance record
     for entry in models.available():
         yield entry.folder

@@ -1,4 +1,4 @@
-"""Reranking: alignment of a query with its hits by residue embeddings, by phmmer, or both, and their order by that."""
+"""Reranking of hits by alignment with the query: of residue embeddings, with phmmer, or both."""
 
 from __future__ import annotations
 
@@ -35,25 +35,27 @@ logger = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float64]
 
 KEPT_BYTES = 512 << 20
-"""Embeddings of residues that are kept for the next queries."""
+"""Size of the cache of residue embeddings in bytes."""
 
 INCLUDED = 0.01
 """Maximum E-value of a phmmer domain that is reported in addition to the best one of its target."""
 
 ALIGNED = 256
-"""Hits whose residues are embedded at once."""
+"""Number of hits whose residues are embedded at once."""
 
 
 def read_residues(
     ids: Iterable[str], source: PathLike | Sequences | Mapping[str, str], genetic_code: int | None = None
 ) -> dict[str, str]:
-    """Return the sequences of some ids, from a file or from memory; only these are kept in memory.
+    """Return the sequences of the given ids, from a file or from memory.
 
-    Sequences by id, unaligned and in upper case, are looked up and not checked again. With a genetic code, coding DNA is
-    translated.
+    Args:
+        ids: the ids.
+        source: sequences, or a mapping from id to unaligned sequence in upper case, which is not validated again.
+        genetic_code: the genetic code for the translation of coding DNA; None: the sequences are proteins.
 
     Raises:
-        BadInputError: one of them is missing.
+        BadInputError: an id is missing.
     """
     wanted = set(ids)
     if isinstance(source, Mapping):
@@ -74,14 +76,14 @@ def read_residues(
 
 
 def align(query: str, targets: SequenceOf[str], rows: int) -> tuple[Floats, Floats]:
-    """Return E-values and bit scores of phmmer with a query and its hits, (k,) each; NaN without an alignment.
+    """Align a query with its hits by phmmer; return E-values and bit scores, (k,) each, NaN without an alignment.
 
-    phmmer (Eddy 2011, doi:10.1371/journal.pcbi.1002195) without its filters, which save time only in large databases.
+    phmmer (Eddy 2011, doi:10.1371/journal.pcbi.1002195) is run without its filters, which save time only in large databases.
 
     Args:
-        query: unaligned sequence.
-        targets: sequences of its hits.
-        rows: of the table that was searched: E-values are those of a search of all of it.
+        query: the unaligned query.
+        targets: the unaligned sequences of the hits.
+        rows: the number of rows of the searched table: the database size for E-values.
     """
     (hits,) = phmmer([query], targets, _options(rows))
     evalues, bits = np.full(len(targets), np.nan), np.full(len(targets), np.nan)
@@ -90,9 +92,9 @@ def align(query: str, targets: SequenceOf[str], rows: int) -> tuple[Floats, Floa
 
 
 def align_domains(query: str, targets: SequenceOf[str], rows: int) -> list[list[LocalAlignment]]:
-    """Return the local alignments of phmmer with a query and each of its hits, the best first; arguments as `align`.
+    """Return the local alignments of a query and each of its hits by phmmer, best first; for the arguments see `align`.
 
-    The best one, and those whose own E-value is at most 0.01, HMMER's threshold for the inclusion of domains.
+    These are the best domain, and all domains with an independent E-value ≤ 0.01, the inclusion threshold of HMMER.
     """
     (hits,) = phmmer([query], targets, replace(_options(rows), domains=True))
     found: list[list[LocalAlignment]] = [[] for _ in targets]
@@ -107,13 +109,13 @@ def _options(rows: int) -> SearchOptions:
 
 
 def in_embedding(residues: FloatArray, embedder: Embedder) -> FloatArray:
-    """Return unit vectors of residues in the space of the sequence's embedding: each pooled (and whitened) on its own.
+    """Map residues to the space of sequence embeddings, as unit vectors (L, D): each is pooled (and whitened) on its own.
 
-    For poolings that average, a sequence's embedding is the mean of these, so they are compared as it is.
+    With mean pooling, the embedding of a sequence is the mean of these vectors before scaling.
 
     Args:
-        residues: as returned by the encoder, (L, R).
-        embedder: of the model.
+        residues: the output of the encoder, (L, R).
+        embedder: the embedder with the model.
     """
     import torch
 
@@ -125,13 +127,13 @@ def in_embedding(residues: FloatArray, embedder: Embedder) -> FloatArray:
 
 
 class ResidueScores:
-    """Aligns queries with their hits by residue embeddings, which are made when they are needed and kept for a while.
+    """Aligns queries with their hits by residue embeddings, which are computed on demand and cached.
 
-    Residues are compared by the log odds of homology of the model (`homology`), or, if it has none, by standardised cosines
-    in the space of its embeddings.
+    Scores of residue pairs are log odds of the residue PLDA of the model, or, if it has none, standardised cosines in the
+    space of sequence embeddings.
 
     Args:
-        embedder: of the model that the table was made with.
+        embedder: an embedder with the model of the table.
     """
 
     def __init__(self, embedder: Embedder) -> None:
@@ -139,12 +141,12 @@ class ResidueScores:
         self._plda = load_residue_plda(embedder.model)
         self.comparison: Comparison = self._plda or StandardisedCosine()
         if self._plda is None:
-            logger.info("this model has no residue PLDA: residues are compared by standardised cosines")
+            logger.info("the model has no residue PLDA: scoring residues by standardised cosines")
         self._kept: OrderedDict[str, FloatArray] = OrderedDict()
         self._bytes = 0
 
     def __call__(self, query: str, targets: SequenceOf[str]) -> Floats:
-        """Return the score of the best local alignment of a query with each target, (k,); equal targets are aligned once."""
+        """Return the score of the best local alignment of a query with each target, (k,)."""
         own = self._residues([query])[0]
         distinct = list(dict.fromkeys(targets))
         found: dict[str, float] = {}
@@ -155,7 +157,7 @@ class ResidueScores:
         return np.array([found[target] for target in targets], dtype=np.float64)
 
     def paths(self, query: str, targets: SequenceOf[str]) -> list[IntArray]:
-        """Return the best local alignment of a query with each target as pairs of residues, (n, 2), n ≥ 0."""
+        """Return the best local alignment of a query with each target as index pairs (n, 2), n ≥ 0, counted from 0."""
         own = self._residues([query])[0]
         found: list[IntArray] = []
         for start in range(0, len(targets), ALIGNED):
@@ -164,14 +166,14 @@ class ResidueScores:
         return found
 
     def coordinates(self, sequences: SequenceOf[str]) -> list[FloatArray]:
-        """Return the residues of each sequence as the comparison takes them, (L, D)."""
+        """Return the coordinates of the residues of each sequence, (L, D), for `comparison`."""
         if self._plda is not None:
             features = features_of(self._embedder, self._plda.layers, sequences)
             return [self._plda(values) for values in features]
         return [in_embedding(values, self._embedder) for values in self._embedder.residues(sequences)]
 
     def _residues(self, targets: SequenceOf[str]) -> list[FloatArray]:
-        """Return `coordinates`, each sequence computed once while it is kept, so that equal ones have equal scores."""
+        """Return `coordinates` from the cache; missing sequences are computed."""
         fresh = [t for t in targets if t not in self._kept]
         for sequence, vectors in zip(fresh, self.coordinates(fresh), strict=True):
             self._kept[sequence] = vectors
@@ -186,12 +188,12 @@ class ResidueScores:
 
 @dataclass(frozen=True)
 class Ranked:
-    """The hits of one query that are kept, best first.
+    """The m reranked hits of a query, best first.
 
     Attributes:
-        order: their places among those given, (m,).
-        scores: columns of `tables.hits_schema()` for them, (m,) each.
-        alignments: of each hit, the best first.
+        order: the indices of these hits in the input, (m,).
+        scores: their values for columns of `tables.hits_schema()`, (m,) each.
+        alignments: the local alignments of each hit, best first.
     """
 
     order: npt.NDArray[np.int64]
@@ -201,13 +203,13 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Reranking:
-    """How hits are aligned, and how many are kept.
+    """Aligns, ranks and filters the hits of queries.
 
     Attributes:
-        config: of the search.
-        combined: aligns by residue embeddings, with E-values; None: not requested.
-        residues: sequences of the rows that were hit, by id.
-        rows: of the table.
+        config: the options of the search.
+        combined: the aligner of residue embeddings; None: not requested.
+        residues: the sequences of all hits by id.
+        rows: the number of rows of the table.
     """
 
     config: SearchConfig
@@ -217,23 +219,23 @@ class Reranking:
 
     @property
     def evalue(self) -> str:
-        """The column of E-values that hits are ranked by, and that `max_evalue` applies to."""
+        """The column of the E-value by which hits are ranked and to which `max_evalue` applies."""
         by_residues = self.combined is not None
         names = {(False, False): "evalue", (True, False): "residues_evalue", (False, True): "align_evalue"}
         return names.get((by_residues, self.config.align), "both_evalue")
 
     def __call__(self, query: str, vector: FloatArray, targets: list[str], cosines: FloatArray) -> Ranked:
-        """Return one query's hits, aligned and ranked.
+        """Align and rank the hits of a query.
 
-        With phmmer only, its alignments are first, by bits, then the other hits in their order. With residue embeddings
-        only, hits are ranked by their E-values (or scores if there are none). With both, by the smaller of the two E-values,
-        doubled, for two tests.
+        With phmmer only, hits with an alignment come first, by bit score, then the others by cosine. With residue embeddings
+        only, hits are ranked by E-value (or by score without E-values). With both, they are ranked by the smaller of the two
+        E-values, doubled to correct for two tests.
 
         Args:
-            query: sequence.
-            vector: its unit vector (D,).
-            targets: ids of its hits.
-            cosines: of its hits (k,).
+            query: the unaligned query.
+            vector: the unit vector of the query, (D,).
+            targets: the ids of the hits, by decreasing cosine.
+            cosines: the cosines of the hits, (k,).
         """
         found: dict[str, Floats] = {}
         keys: list[Floats] = [np.arange(len(targets), dtype=np.float64)]  # the last key of np.lexsort decides first
@@ -259,7 +261,7 @@ class Reranking:
     def _alignments(
         self, query: str, targets: list[str], bits: Floats, scores: dict[str, Floats]
     ) -> list[list[LocalAlignment]]:
-        """Return the local alignments of the hits that are kept: those of the method with the smaller E-value."""
+        """Return the local alignments of each hit, by the method with the smaller E-value."""
         by_phmmer = align_domains(query, targets, self.rows) if self.config.align else [[] for _ in targets]
         if self.combined is None:
             return by_phmmer

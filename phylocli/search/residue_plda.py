@@ -1,20 +1,20 @@
-"""Residue PLDA: the log-likelihood ratio that two residues are homologous, given their embeddings; scores for alignments.
+"""Residue PLDA: alignment scores that are log-likelihood ratios of homology of two residues, given their embeddings.
 
-A substitution matrix contains, for two amino acids, the log odds of being aligned over occurring together by chance. Here
-the same is computed for two embeddings, which depend on the residue's context. Both hypotheses are Gaussian: each alignment
-column has a mean, distributed as N(μ, B), and its residues deviate from it by N(0, W). The log odds that x and y are in one
-column rather than in two are then a quadratic form in x and y, given by μ, B and W (probabilistic linear discriminant
+A substitution matrix contains, for two amino acids, the log odds of being aligned versus occurring together by chance.
+Residue PLDA computes the same for two embeddings, which depend on the context of the residues. Both hypotheses are Gaussian:
+each alignment column has a mean, distributed as N(μ, B), and its residues deviate from it by N(0, W). The log odds that x
+and y are in the same column are then a quadratic form in x and y, given by μ, B and W (probabilistic linear discriminant
 analysis: Ioffe 2006, doi:10.1007/11744085_41; Prince & Elder 2007, doi:10.1109/ICCV.2007.4409052). B and W are estimated
-from aligned families, without iterative training.
+from aligned families in closed form.
 
-In the axes that make W the identity and B diagonal (ψ), and with each axis scaled to variance 1, two residues of one
-column correlate by r = ψ / (1 + ψ), and
+In the basis in which W is the identity and B is diagonal (ψ), with each axis scaled to variance 1, two residues of the same
+column have the correlation r = ψ / (1 + ψ), and
 
     log odds = Σ  -½ log(1 - r²) + (r · x · y - ½ r² (x² + y²)) / (1 - r²).
 
-The axes with the largest ψ carry almost all of it, so only these are kept. Real embeddings are not Gaussian, and residues
-side by side repeat each other, so the odds are exaggerated: they are scaled down, and an offset makes what is unlikely
-cost something, before gaps are paid for.
+The axes with the largest ψ contribute almost all of the sum; only these are kept. Real embeddings are not Gaussian, and
+neighbouring residues are correlated, so the log odds of an alignment are overestimated. They are therefore scaled down, and
+a negative offset penalises aligned residues that are unlikely to be homologous.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FILE = "homology.safetensors"
-"""In the folder of the model that it belongs to."""
+"""Name of the file in the folder of the model."""
 
 GAPS = Gaps(opening=4.0, extension=0.5)
 
@@ -56,12 +56,12 @@ class ResiduePLDA:
 
     Attributes:
         layers: layers of the encoder whose outputs are concatenated as the F features of a residue.
-        mean: of the features, (F,).
-        axes: (F, d); (features - mean) · axes has variance 1 and no correlation.
-        correlation: r of two residues of one column along each axis, (d,).
-        fingerprint: of the model.
-        scale: by which the log odds are multiplied.
-        offset: added then.
+        mean: the mean of the features, (F,).
+        axes: the projection (F, d); (features - mean) · axes has unit variance and no correlation.
+        correlation: the correlation r of two residues of the same column along each axis, (d,).
+        fingerprint: the fingerprint of the model.
+        scale: the factor applied to the log odds.
+        offset: the constant added after scaling.
         gaps: gap costs for alignments with these scores.
     """
 
@@ -75,13 +75,13 @@ class ResiduePLDA:
     gaps: Gaps = GAPS
 
     def __call__(self, features: FloatArray) -> FloatArray:
-        """Return the coordinates of residues, (L, d + 1), from their features (L, F): the axes', and what x² costs."""
+        """Project features (L, F) to coordinates (L, d + 1): the values on the axes, and the term of the score in x²."""
         x = (features - self.mean) @ self.axes
         cost = -self.scale * (x**2) @ (self.correlation**2 / (1 - self.correlation**2) / 2)
         return np.concatenate([x, cost[:, None]], axis=1).astype(np.float32)
 
     def scores(self, query: FloatArray, targets: FloatArray, lengths: IntArray) -> FloatArray:
-        """Return the scores of coordinates from `__call__`: one matrix product, see `Comparison.scores`."""
+        """Return the scores for coordinates from `__call__`, by one matrix product; see `Comparison.scores`."""
         r = self.correlation
         weighted = np.concatenate([query[:, :-1] * (self.scale * r / (1 - r**2)), np.ones((len(query), 1))], axis=1)
         constant = self.scale * float(-0.5 * np.log(1 - r**2).sum()) + self.offset
@@ -90,7 +90,7 @@ class ResiduePLDA:
         return result.reshape(len(query), *targets.shape[:2])
 
     def save(self, folder: PathLike) -> Path:
-        """Write it into the folder of its model."""
+        """Write the parameters to the folder of the model; return the path of the file."""
         described = {
             "layers": self.layers,
             "fingerprint": self.fingerprint,
@@ -105,7 +105,7 @@ class ResiduePLDA:
 
 
 def load_residue_plda(model: Model) -> ResiduePLDA | None:
-    """Return the PLDA of a model loaded from a folder; None if it has none, or one for other weights.
+    """Load the residue PLDA of a model; None if the model has none, or one that was fitted to other weights.
 
     Raises:
         BadInputError: the file is damaged.
@@ -129,7 +129,7 @@ def load_residue_plda(model: Model) -> ResiduePLDA | None:
 
 
 def features_of(embedder: Embedder, layers: tuple[int, ...], sequences: SequenceOf[str]) -> list[FloatArray]:
-    """Return the features of each sequence's residues, (L, F): the outputs of some layers side by side."""
+    """Return the features of the residues of each sequence, (L, F): the concatenated outputs of some layers."""
     from phylocli.embed import Embedder
 
     found = [Embedder(embedder.model, layer, embedder.max_tokens).residues(sequences) for layer in layers]
@@ -145,19 +145,19 @@ def fit_residue_plda(
     members: int = MEMBERS,
     seed: int = 0,
 ) -> ResiduePLDA:
-    """Fit log odds of homology to a model: one pass over aligned families, two covariances, one eigenvalue problem.
+    """Fit a residue PLDA to a model: one pass over aligned families, then a generalised eigenvalue problem.
 
     Args:
-        model: whose residues are compared.
-        families: aligned; residues of one match column are taken for homologous.
-        layers: layers whose outputs are concatenated; None takes every second, including the last.
-        dimension: axes kept.
+        model: the model.
+        families: aligned families; residues in the same match column are treated as homologous.
+        layers: the layers whose outputs are concatenated; None: every second layer, counted back from the last.
+        dimension: the number of axes.
         members: maximum number of members used per family.
-        seed: of their choice.
+        seed: the seed for the sample of members.
 
     Raises:
         BadInputError: a family is not aligned.
-        UsageError: too few families, or a layer that the model does not have.
+        UsageError: there are too few families, or the model does not have one of the layers.
     """
     from phylocli.embed import Embedder
 
@@ -172,6 +172,6 @@ def fit_residue_plda(
             yield found, np.concatenate([columns[i] for i in picked]).astype(np.int64)
 
     fitted = fit_axes(parts(), dimension)
-    logger.info(f"homology of residues: {counted(fitted.residues, 'residue')}, layers {', '.join(map(str, chosen))}")
+    logger.info(f"residue PLDA: fitted to {counted(fitted.residues, 'residue')}, layers {', '.join(map(str, chosen))}")
     mean, axes, correlation = (values.astype(np.float32) for values in (fitted.mean, fitted.axes, fitted.correlation))
     return ResiduePLDA(chosen, mean, axes, correlation, model.fingerprint)

@@ -1,4 +1,4 @@
-"""Targets: a table of embeddings with its model and background, or sequences, which are embedded before the search."""
+"""Targets of a search: a table of embeddings with its model and background, or sequences, which are embedded first."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ logger = logging.getLogger(__name__)
 
 
 def opened(source: PathLike | EmbeddingTable | Sequences, options: ColumnOptions) -> EmbeddingTable | Sequences:
-    """Return an input as the table that it is, or, if it is sequences, as it was given.
+    """Open an input if it is a table of embeddings; return sequences, or the path of a sequence file, unchanged.
 
     Raises:
-        BadInputError: no such file, or a table that cannot be searched (see `database.open_table`).
-        UsageError: `options` do not fit the table.
+        BadInputError: the file does not exist, or the table cannot be searched (see `database.open_table`).
+        UsageError: `options` do not match the table.
     """
     if isinstance(source, EmbeddingTable):
         return open_table(source, options)
@@ -51,9 +51,9 @@ def opened(source: PathLike | EmbeddingTable | Sequences, options: ColumnOptions
 def code_of(
     source: PathLike | EmbeddingTable | Sequences | Mapping[str, str] | None, genetic_code: int | None
 ) -> int | None:
-    """Return the genetic code by which an input has to be translated, None for tables and proteins.
+    """Return `genetic_code` if the input has to be translated; None for tables and protein sequences.
 
-    Sequences are proteins if the first hundred have a letter that is no nucleotide.
+    Sequences are taken for proteins if the first 100 contain a letter that is not a nucleotide code.
     """
     if genetic_code is None or source is None or isinstance(source, EmbeddingTable | Mapping):
         return None
@@ -68,17 +68,17 @@ def embed_targets(
     model: PathLike | None = None,
     genetic_code: int | None = None,
 ) -> EmbeddingTable:
-    """Embed the sequences that are to be searched; those of a file in bounded memory, into a table in a folder.
+    """Embed the target sequences; sequences from a file are written to a temporary table, in bounded memory.
 
     Args:
         source: sequences in memory, or the path of a file that can be read twice.
-        embedder: of the model.
-        folder: for the table, which can be removed when the search is done.
-        model: its name or folder as given by the user, for the message about keeping the embeddings.
-        genetic_code: by which coding DNA is translated; None: the letters are proteins.
+        embedder: the embedder for queries and targets.
+        folder: the folder for the temporary table.
+        model: the name or folder of the model as given by the user, for the log message on how to keep the embeddings.
+        genetic_code: the genetic code for the translation of coding DNA; None: the sequences are proteins.
 
     Raises:
-        BadInputError: no sequences, letters that are not residues, duplicate ids.
+        BadInputError: there are no sequences, letters are not residues, or ids are not unique.
     """
     if not isinstance(source, str | os.PathLike):
         found = embedder.embed(list(as_sequences(source, embedder.model.alphabet, genetic_code)))
@@ -109,15 +109,13 @@ def embed_targets(
 
 
 class PreparedTable:
-    """A table that is searched, with its model, its background and the residues embedded for earlier queries.
-
-    Each is loaded when it is first needed, and kept: a program that searches one table many times prepares it once.
+    """A table to search many times: its model, background and residue embeddings are loaded once, when first needed.
 
     Args:
-        table: embeddings to search in.
-        embedder: of the table's model; None finds it when it is needed.
-        model: name or folder of the model; None finds it by the fingerprint that the table carries.
-        device: where to compute.
+        table: the embeddings to search.
+        embedder: an embedder with the model of the table; None: created when needed.
+        model: name or folder of the model; None: found by the fingerprint in the metadata of the table.
+        device: the device for the model.
 
     Examples:
         >>> from phylocli.search import PreparedTable, search
@@ -134,10 +132,10 @@ class PreparedTable:
 
     @property
     def embedder(self) -> Embedder:
-        """The embedder of the table's model, for queries.
+        """The embedder for queries, with the model of the table.
 
         Raises:
-            UsageError, BadInputError: no such model (see `queries.embedder_of`).
+            UsageError, BadInputError: the model is not found (see `queries.embedder_of`).
         """
         if self._embedder is None:
             self._embedder = embedder_of(self.table, self._model, self._device)
@@ -145,14 +143,14 @@ class PreparedTable:
 
     @cached_property
     def background(self) -> Background | None:
-        """The background of the table's model; rows of the table if there is none, None if there are too few."""
+        """The background of the model; if it is not available, a sample of the table, or None if the table is too small."""
         if self._embedder is None and MODEL in self.table.metadata:
             try:
                 self._embedder = self.embedder
             except PhylocliError as error:
                 if self._model is not None:
                     raise
-                logger.info(f"{error}: its background of unrelated proteins cannot be used")
+                logger.info(f"{error}: not using the background of unrelated proteins")
         found = background_of(self._embedder) if self._embedder is not None else None
         if found is not None:
             return found
@@ -160,15 +158,15 @@ class PreparedTable:
         logger.warning(
             "no background of unrelated proteins for the model of this table: "
             + (
-                f"no E-values, for it has fewer than {FEWEST:,} rows"
+                f"no E-values, because it has fewer than {FEWEST:,} rows"
                 if found is None
-                else "E-values are estimated from its own rows, and too large where many of them are related"
+                else "E-values are estimated from its own rows, and are too large if many of them are homologous"
             )
         )
         return found
 
     @cached_property
     def residue_alignment(self) -> CombinedEvalues:
-        """Aligns queries with rows of the table by residue embeddings."""
+        """The aligner of queries and rows of the table by residue embeddings."""
         known = self.background if self.background is not None and self.background.sequences else None
         return CombinedEvalues(ResidueScores(self.embedder), known, len(self.table))

@@ -1,4 +1,4 @@
-"""Evolutionary distances and trees: one engine per file, and shared code."""
+"""Evolutionary distances and tree inference."""
 
 from __future__ import annotations
 

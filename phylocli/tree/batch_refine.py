@@ -1,4 +1,4 @@
-"""Branch lengths by likelihood for many families at a time, for efficient use of a GPU."""
+"""Maximum-likelihood branch lengths for many families in batches, for efficient use of a GPU."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from phylocli.tree.settings import Settings, shape
 
 logger = logging.getLogger(__name__)
 
-_WINDOW = {"cpu": 64, "cuda": 1024}  # families read ahead: enough to find some of like size for every batch
+_WINDOW = {"cpu": 64, "cuda": 1024}  # number of families read ahead, so that batches have families of similar size
 
 
 class _Waiting(NamedTuple):
-    """A family being processed: members in canonical order, distinct rows, the members of each, tree and α."""
+    """A prepared family: member names in canonical order, distinct rows, members of each distinct row, tree and α."""
 
     family: Family
     names: list[str]
@@ -43,23 +43,23 @@ def refine_many(
     outgroup: Collection[str] = (),
     device: str = "cpu",
 ) -> Iterator[Family]:
-    """Yield families that have trees with lengths by likelihood, in their order; many are computed as one batch.
+    """Yield families with branch lengths refined by likelihood, in input order; many families are computed as a batch.
 
-    One sweep over the branches of each, as `infer_trees` makes it. Identical rows stay at distance zero; families of less
-    than three different rows, and those too large for memory, keep their trees. Support values do not outlast it.
+    As in `infer_trees`, one sweep over the branches of each tree is made. Identical rows stay at distance zero. Families
+    with fewer than three distinct rows, and those too large for memory, keep their trees. Support values are removed.
 
     Args:
-        families: aligned, with trees.
+        families: aligned families with trees.
         model: `lg`, `wag`, `jtt` or `poisson`, with four Γ categories.
-        alpha: shape of Γ; None takes that of the family's tree if known (`Family.tree_alpha`), else an estimate.
-        full: fit lengths, their scale and α to the maximum of the likelihood (see docs/likelihood.md for why not to).
-        columns: `match` or `all`, as for the trees.
-        root, outgroup: rooting method.
-        device: `cpu`, or a GPU as PyTorch names it (`cuda`, `cuda:1`).
+        alpha: shape of Γ; None uses the α of the family's tree if known (`Family.tree_alpha`), otherwise an estimate.
+        full: whether to maximise the likelihood over lengths, their scale and α (not recommended, see docs/likelihood.md).
+        columns: alignment columns to use, `match` or `all`.
+        root, outgroup: rooting method and outgroup.
+        device: name of a PyTorch device, `cpu` or a GPU (`cuda`, `cuda:1`).
 
     Raises:
-        UsageError: no such model, device or rooting.
-        BadInputError: a family that has no tree or is not aligned.
+        UsageError: unknown model, device or rooting method.
+        BadInputError: a family has no tree or is not aligned.
     """
     from phylocli.tree.likelihood.batches import device_named
 
@@ -84,7 +84,7 @@ def _prepared(family: Family, columns: str, settings: Settings) -> Family | _Wai
     groups = _collapse.unique_rows(states)
     if len(groups) < 3 or not fits_memory(states):
         if len(groups) >= 3:
-            logger.warning(f"{family.label}: too large for memory; branch lengths are kept")
+            logger.warning(f"{family.label}: too large for memory; keeping its branch lengths")
         return family
     different = states[[group[0] for group in groups]]
     number = {names[group[0]]: str(i) for i, group in enumerate(groups)}

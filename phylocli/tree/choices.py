@@ -1,4 +1,4 @@
-"""Which engine makes a family's tree, under which model, and which configurations cannot work with any family."""
+"""Choice of engine and model for a family, and checks of the configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phylocli.tree.support import parse_support
 
 
 def settings_of(config: TreeConfig) -> Settings:
-    """Return the part of a configuration that engines see."""
+    """Return the settings of a configuration that engines use."""
     return Settings(
         model=model_name(config),
         alpha=config.alpha,
@@ -27,22 +27,22 @@ def traits_of(engine: str) -> Traits:
     """Return the models and properties of an engine.
 
     Raises:
-        UsageError: no such engine.
+        UsageError: unknown engine.
     """
     return TREE_ENGINES.load(engine).TRAITS
 
 
 def automatic_engines() -> list[tuple[float, str]]:
-    """Return the engines that `auto` chooses from: the largest number of different sequences for each, and its name."""
+    """Return the engines that `auto` chooses from: maximum number of distinct sequences and name, in ascending order."""
     found = [(traits.automatic_up_to, name) for name in TREE_ENGINES.names() if (traits := traits_of(name)).available()]
     return sorted((limit, name) for limit, name in found if limit is not None)
 
 
 def choose_engine(size: int, config: TreeConfig) -> str:
-    """Return the engine for a family of `size` distinct sequences: the named one, or the choice of `auto`.
+    """Return the engine for a family of `size` distinct sequences: the requested one, or the choice of `auto`.
 
-    That is the engine with the lowest sufficient limit among those that have the model; without one, the engine with the
-    highest limit.
+    `auto` chooses the engine with the lowest sufficient limit among those that have the model, or the engine with the
+    highest limit if none is sufficient.
     """
     if config.engine != "auto":
         return config.engine
@@ -52,10 +52,10 @@ def choose_engine(size: int, config: TreeConfig) -> str:
 
 
 def check_config(config: TreeConfig) -> None:
-    """Raise for a configuration that cannot work with any family.
+    """Check that the options of a configuration are compatible with each other.
 
     Raises:
-        UsageError: naming the option.
+        UsageError: two options are incompatible.
     """
     model = model_name(config)
     named = None if config.engine == "auto" else traits_of(config.engine)
@@ -66,13 +66,11 @@ def check_config(config: TreeConfig) -> None:
             fix=f"use one of {', '.join(named.models)}, or the engine bme",
         )
     if config.nni and not refines(model):
-        raise UsageError(
-            f"nni needs a likelihood, and the model {model!r} has none", fix="leave out nni, or use the model lg"
-        )
+        raise UsageError(f"nni needs a likelihood, but the model {model!r} has none", fix="omit nni, or use the model lg")
     measure = parse_support(config.support)
     if measure is not None and measure.name != "bootstrap" and not refines(model):
         raise UsageError(
-            f"{measure.name} support needs a likelihood, and the model {model!r} has none",
+            f"{measure.name} support needs a likelihood, but the model {model!r} has none",
             fix="use --support bootstrap, or --model lg",
         )
     if measure is not None and measure.name == "bootstrap" and named is not None and not named.uses_distances:
@@ -80,10 +78,10 @@ def check_config(config: TreeConfig) -> None:
 
 
 def model_name(config: TreeConfig) -> str:
-    """Return the model's name as engines know it.
+    """Return the canonical name of the model.
 
     Raises:
-        UsageError: no such model, for any engine or for the one that was named.
+        UsageError: unknown model, or the requested engine does not have it.
     """
     name = config.model.strip().lower()
     if config.engine != "auto" and name in traits_of(config.engine).models:
@@ -92,7 +90,7 @@ def model_name(config: TreeConfig) -> str:
 
 
 def no_bootstrap(what: str) -> UsageError:
-    """Return the error for a bootstrap of a tree that is not inferred from distances."""
+    """Return the error for bootstrap support of a tree that is not inferred from distances."""
     return UsageError(
         f"no bootstrap support for {what}",
         why="a bootstrap tree is inferred from the distances of each replicate",

@@ -1,4 +1,4 @@
-"""Clades of a tree that is cut at its deepest nodes."""
+"""Division of a tree into clades at its deepest nodes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from phylocli.formats.tree import Tree
 
 
 def deepest_clades(tree: Tree, count: int) -> list[list[str]]:
-    """Return the tips of at most `count` clades, in the order of the tips: the highest is divided until they are so many.
+    """Divide a tree into at most `count` clades by repeatedly dividing the clade with the greatest height.
 
-    The height of a clade is the distance from its node to its farthest tip.
+    The height of a clade is the distance from its root to its farthest tip.
 
     Args:
-        tree: rooted, with branch lengths.
-        count: of clades, 1 or more.
+        tree: a rooted tree with branch lengths.
+        count: maximum number of clades, at least 1.
+
+    Returns:
+        Names of the tips of each clade, in the order of the tips.
 
     Examples:
         >>> from phylocli.formats.newick import NewickTree
@@ -29,7 +32,7 @@ def deepest_clades(tree: Tree, count: int) -> list[list[str]]:
     """
     depth = tree.root_distances()
     farthest = np.where(tree.is_tip, depth, -np.inf)
-    last = np.arange(len(tree))  # of the subtree, which is a contiguous range
+    last = np.arange(len(tree))  # last node of each subtree, which is a contiguous range
     for node in range(len(tree) - 1, 0, -1):
         parent = tree.parent[node]
         farthest[parent] = max(farthest[parent], farthest[node])

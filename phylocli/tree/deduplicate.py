@@ -1,7 +1,7 @@
-"""Rows of an alignment for tree inference: in an order independent of the file, without duplicates.
+"""Canonical order and deduplication of alignment rows for tree inference.
 
-Engines break ties by the order of the rows, and sums of rounded numbers depend on it too. In a canonical order the tree of a
-set of sequences is the same to the last bit however its file is ordered.
+Engines resolve ties by the order of the rows, and rounding errors depend on it. With a canonical order, the tree does not
+depend on the order of the file.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from phylocli.formats.tree import Tree
 
 
 def canonical_order(states: npt.NDArray[np.uint8], names: Sequence[str]) -> list[int]:
-    """Return the row numbers in canonical order: most residues first, then by states, identical rows by name.
+    """Return the row numbers in canonical order: by decreasing number of residues, then by states, then by name.
 
-    The most complete rows come first because engines that add sequences one at a time then place fragments on an existing
-    tree, which gives fewer wrong splits than the reverse order.
+    The most complete rows come first, so that engines which add sequences one at a time place fragments on an existing tree.
+    This gives fewer wrong splits than the reverse order.
     """
     residues = (states != MISSING).sum(axis=1).tolist()
     return sorted(range(len(states)), key=lambda row: (-residues[row], states[row].tobytes(), names[row]))
 
 
 def unique_rows(states: npt.NDArray[np.uint8]) -> list[list[int]]:
-    """Return groups of identical rows, in the order of their first rows; row numbers ascend within a group."""
+    """Return groups of identical rows as row numbers, ordered by first row, ascending within groups."""
     groups: dict[bytes, list[int]] = {}
     for row in range(len(states)):
         groups.setdefault(states[row].tobytes(), []).append(row)
@@ -34,7 +34,7 @@ def unique_rows(states: npt.NDArray[np.uint8]) -> list[list[int]]:
 
 
 def star(rows: list[list[int]], lengths: list[float], names: list[str]) -> Tree:
-    """Return a root with one branch to each group of rows, the whole tree if there are at most three groups."""
+    """Return the star tree of at most three groups of identical rows."""
     if len(rows) == 1:  # the group itself is below the root
         return expand(Tree(np.array([-1]), np.array([0.0]), ["0"]), rows, names)
     parent = [-1] + [0] * len(rows)
@@ -43,7 +43,7 @@ def star(rows: list[list[int]], lengths: list[float], names: list[str]) -> Tree:
 
 
 def expand(tree: Tree, groups: list[list[int]], names: list[str]) -> Tree:
-    """Return a tree whose tips, named by the number of their group, are replaced by the names of the group's rows."""
+    """Replace the tips of a tree, named by group number, by the names of the rows in each group, at distance zero."""
     tip = tree.is_tip
     parent: list[int] = []
     length: list[float] = []

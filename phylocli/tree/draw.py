@@ -1,4 +1,4 @@
-"""Pictures of trees with a scale bar: SVG, PNG or PDF without a display, and lines of text for a terminal."""
+"""Drawing of trees with a scale bar, as SVG, PNG or PDF, or as text for a terminal."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from phylocli.formats.tree import Tree
 logger = logging.getLogger(__name__)
 
 MAX_LABELS = 250
-"""Larger trees are drawn without names, which could not be read."""
+"""Maximum number of tips that are labelled; labels of larger trees would be illegible."""
 MAX_TEXT_TIPS = 200
-"""In a terminal a larger tree is thinned to this many tips."""
+"""Maximum number of tips in a text drawing; larger trees are subsampled."""
 
-# Characters of a text drawing by their arms; a single arm at the end of a tip is drawn as a whole line.
+# Box characters by the bit mask of their arms; a single arm is drawn as a full line.
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
 _BOX = " │││─┘┐┤─└┌├─┴┬┼"
 _ASCII = str.maketrans("│─┘┐┤└┌├┴┬┼", "|-+++++++++")
 
 
 def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool = False) -> Iterator[Family]:
-    """Yield the families, and draw the tree of each.
+    """Yield the families, drawing the tree of each.
 
     Args:
-        families: with trees.
+        families: families with trees.
         target: an `.svg`, `.png` or `.pdf` file, or `-` for text in the terminal. With several families, the family's name
             is inserted before the suffix of each file (`tree.PF00042.svg`).
-        text_to_stdout: write text to standard output, which carries no data then, and not to standard error.
+        text_to_stdout: whether to write text to standard output instead of standard error.
 
     Raises:
-        UsageError: a suffix that names no picture format.
+        UsageError: the suffix is not that of a picture format.
     """
     check_target(target)
     if str(target) == STDIO:
@@ -66,7 +66,7 @@ def drawn(families: Iterable[Family], target: PathLike, *, text_to_stdout: bool 
 
 
 def _encodable(text: str, encoding: str) -> str:
-    """Return a text drawing in the encoding of the terminal: in ASCII if it has no box characters."""
+    """Convert a text drawing to ASCII if the terminal's encoding has no box characters."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -75,10 +75,10 @@ def _encodable(text: str, encoding: str) -> str:
 
 
 def check_target(target: PathLike) -> None:
-    """Raise unless a picture can be written under that name.
+    """Check the suffix of a picture file.
 
     Raises:
-        UsageError: a suffix that names no picture format.
+        UsageError: the suffix is not that of a picture format.
     """
     if str(target) != STDIO:
         picture_format(target)
@@ -91,7 +91,7 @@ def _named(target: PathLike, label: str) -> Path:
 
 
 def _heights(tree: Tree) -> npt.NDArray[np.float64]:
-    """Return each node's position across the tips: tips count from 0, inner nodes are between their outermost children."""
+    """Return the vertical position of each node: tips from 0, inner nodes midway between their outermost children."""
     height = np.full(len(tree), np.nan)
     height[tree.tips()] = np.arange(len(tree.tips()))
     low, high = height.copy(), height.copy()
@@ -107,7 +107,7 @@ def _heights(tree: Tree) -> npt.NDArray[np.float64]:
 
 
 def scale_length(deepest: float) -> float:
-    """Return a round length (1, 2 or 5 times a power of ten) for a scale bar of a fifth of the tree, at most."""
+    """Return a round length (1, 2 or 5 times a power of ten) of at most a fifth of the tree's depth for a scale bar."""
     if not deepest > 0:
         return 0.0
     power = 10.0 ** np.floor(np.log10(deepest / 5))
@@ -115,10 +115,10 @@ def scale_length(deepest: float) -> float:
 
 
 def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
-    """Draw a tree to an SVG, PNG or PDF file: branch lengths to scale, names if legible, a scale bar.
+    """Draw a tree to an SVG, PNG or PDF file, with branch lengths to scale, names if legible, and a scale bar.
 
     Raises:
-        UsageError: a suffix that names no picture format.
+        UsageError: the suffix is not that of a picture format.
     """
     check_target(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -146,7 +146,7 @@ def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
     axes.add_collection(LineCollection(across + spans, colors="#222222", linewidths=0.9 if labelled else 0.5))
     if labelled:
         for tip in tips:
-            # parse_math: names may contain dollar signs, which would start a formula
+            # parse_math=False, because names may contain dollar signs
             axes.text(
                 depth[tip] + 0.01 * deepest,
                 height[tip],
@@ -175,12 +175,12 @@ def draw_file(tree: Tree, path: PathLike, *, title: str = "") -> None:
 
 
 def draw_text(tree: Tree, width: int | None = None) -> str:
-    """Return a tree as lines of text, one a tip, branch lengths to scale as far as characters allow, and a scale bar.
+    """Return a text drawing of a tree, one line per tip, with a scale bar.
 
     Args:
-        tree: any tree; one with more than `MAX_TEXT_TIPS` tips is thinned to evenly spaced ones. Support values are printed
-            on branches that are long enough.
-        width: characters a line may have; None takes the terminal's width.
+        tree: the tree. With more than `MAX_TEXT_TIPS` tips, only that many, evenly spaced, are drawn. Support values are
+            printed on branches that are long enough.
+        width: maximum length of a line in characters; None uses the width of the terminal.
     """
     width = width or shutil.get_terminal_size((100, 24)).columns
     count = len(tree.tips())
@@ -217,7 +217,7 @@ def draw_text(tree: Tree, width: int | None = None) -> str:
 
 
 def _write_support(line: list[str], label: str, start: int, stop: int) -> None:
-    """Write a support value at the end of a branch from one column to another, if a piece of line stays on both sides."""
+    """Write a support value near the end of a branch between two columns, if the branch is long enough."""
     first = stop - len(label) - 1
     if first > start + 1 and all(line[at] == "─" for at in range(first, stop - 1)):
         line[first : stop - 1] = label

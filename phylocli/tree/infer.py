@@ -1,4 +1,4 @@
-"""Trees of aligned families: steps before and after the engine."""
+"""Tree inference for aligned families: steps before and after the engine."""
 
 from __future__ import annotations
 
@@ -44,31 +44,31 @@ from phylocli.tree.support import add_support, parse_support
 logger = logging.getLogger(__name__)
 
 MATRIX_UP_TO = 20_000
-"""Distance engines refuse larger families: matrix and averages between all subtrees would take more than 8 GB."""
+"""Maximum number of distinct sequences for distance engines, whose matrices would otherwise take more than 8 GB."""
 
 
 def infer_trees(
     families: Iterable[Family], config: TreeConfig | None = None, *, failures: Failures | None = None, **options: Any
 ) -> Iterator[Family]:
-    """Yield each family with its tree, in the order of the input.
+    """Infer the tree of each family, and yield the families in input order.
 
-    Identical rows are collapsed before inference and restored at distance zero; families of one, two and three distinct rows
-    need no engine; names are never passed to an engine. Negative branch lengths become zero. Members without a residue in
-    the columns used, or that share too few columns with the others, are left out, with a warning.
+    Identical rows are collapsed before inference and restored at distance zero. Families of up to three distinct rows need
+    no engine. Negative branch lengths become zero. Members without a residue in the columns used, or that share too few
+    columns with the others, are excluded with a warning.
 
-    The tree does not depend on the order of the members: engines get the rows in a canonical order (see
-    `deduplicate.canonical_order`), which also decides every tie. Members keep the order of the input.
+    The tree does not depend on the order or the names of the members: engines receive the rows in a canonical order (see
+    `deduplicate.canonical_order`), under row numbers. Members keep their order.
 
     Args:
         families: aligned families.
-        config: how; its fields may also be given as keywords, such as `engine="nj", refine=False`.
+        config: the configuration; None uses the defaults.
         failures: collects families that fail; None raises the first failure.
-        options: fields of `TreeConfig`.
+        options: fields of `TreeConfig` that override the configuration, such as `engine="nj", refine=False`.
 
     Raises:
-        UsageError: an engine, model or option that does not exist.
-        BadInputError: a family that is not aligned, has an id twice, or in which nothing can be compared.
-        MissingDependencyError: an engine that is not installed.
+        UsageError: unknown engine, model or option.
+        BadInputError: a family is not aligned, an id occurs twice, or no members can be compared.
+        MissingDependencyError: the engine is not installed.
 
     Examples:
         >>> rows = ["MKVLAAGIVG", "MKVLSAGIVG", "MRVLSAGLVG", "MRILSPGLVG"]
@@ -85,7 +85,7 @@ def infer_trees(
     if config.engine == "auto":
         checked = _announcing_engine(checked, config)
     results = ordered_map(infer_tree, checked, config, config.jobs, config.timeout, prepare)
-    yield from _sorted_out(console.progress(results, "trees", unit="families"), failures)
+    yield from _collect_failures(console.progress(results, "trees", unit="families"), failures)
 
 
 def attach_trees(
@@ -96,23 +96,24 @@ def attach_trees(
     failures: Failures | None = None,
     **options: Any,
 ) -> Iterator[Family]:
-    """Yield each family with its tree from a Newick file: one tree per family, in their order.
+    """Yield each family with its tree from a Newick file, which has one tree per family in the same order.
 
-    The tips must have the names of the members. Lengths are used unchanged; negative ones become zero. With `refine`,
-    lengths, if there are any, are only a start, and are replaced by those that maximise the likelihood under `model` with
-    four Γ categories; `alpha` is the start of the shape. Support values of a given tree are kept, unless `support` (`abayes`
-    or `alrt`) requests new ones. Members below `min_coverage` are removed from family and tree.
+    Tips must have the names of the members. Branch lengths are kept, except that negative ones become zero. With `refine`,
+    they are the starting values (if present) for maximising the likelihood under `model` with four Γ categories; `alpha` is
+    the starting value of the shape. Support values are kept, unless `support` (`abayes` or `alrt`) requests new ones.
+    Members below `min_coverage` are removed from family and tree.
 
     Args:
         families: aligned families.
-        source: Newick.
-        config: options, as for `infer_trees`; those of engines are ignored.
+        source: Newick file.
+        config: the configuration; options of engines are ignored. None uses the defaults.
         failures: collects families that fail; None raises the first failure.
-        options: fields of `TreeConfig`.
+        options: fields of `TreeConfig` that override the configuration.
 
     Raises:
-        UsageError: impossible options, such as bootstrap support.
-        BadInputError: not Newick, tips that are not the members, branches without lengths, not one tree per family.
+        UsageError: incompatible options, such as bootstrap support.
+        BadInputError: the file is not Newick or does not have one tree per family, tips are not the members, or branches
+            have no lengths.
     """
     config = TreeConfig.of(config, options)
     check_config(config)
@@ -120,8 +121,8 @@ def attach_trees(
     if measure is not None and measure.name == "bootstrap":
         raise no_bootstrap("a given tree")
     if config.nni:
-        raise UsageError("a given tree keeps its topology", fix="leave out --tree or --nni")
-    yield from _sorted_out(_attached(families, source, config), failures)
+        raise UsageError("the topology of a given tree is not changed", fix="omit --tree or --nni")
+    yield from _collect_failures(_attached(families, source, config), failures)
 
 
 def _attached(families: Iterable[Family], source: PathLike, config: TreeConfig) -> Iterator[tuple[str, Result]]:
@@ -133,7 +134,7 @@ def _attached(families: Iterable[Family], source: PathLike, config: TreeConfig) 
                 f"{name} has {counted(len(trees), 'tree')}, but there are more families", fix="give one tree per family"
             )
         try:
-            note = f"tree taken from {Path(name).name}"
+            note = f"tree from {Path(name).name}"
             yield family.label, _attach(family, trees[count - 1], f"{name}, tree {count}", note, config)
         except BadInputError as error:
             yield family.label, error
@@ -143,8 +144,8 @@ def _attached(families: Iterable[Family], source: PathLike, config: TreeConfig) 
         )
 
 
-def _sorted_out(results: Iterable[tuple[str, Result]], failures: Failures | None) -> Iterator[Family]:
-    """Yield the families with a tree; collect the failures of the others, or raise the first."""
+def _collect_failures(results: Iterable[tuple[str, Result]], failures: Failures | None) -> Iterator[Family]:
+    """Yield the families with a tree, and collect the failures of the others or raise the first."""
     for family, result in results:
         if isinstance(result, Family):
             if failures is not None:
@@ -182,43 +183,43 @@ def _attach(family: Family, tree: Tree, where: str, taken: str, config: TreeConf
 
 
 def _rooted(family: Family, tree: Tree, note: str, alpha: float | None, config: TreeConfig) -> Family:
-    """Return the family with its tree, rooted, and a note of how it was made."""
+    """Return the family with its rooted tree and a note that describes the method."""
     outgroup = _present(tuple(sorted(config.outgroup)), family)
     tree = root(clip_negative(tree), config.root, outgroup)
     return family.with_tree(tree, f"{note}, root {'outgroup' if outgroup else config.root}", alpha=alpha)
 
 
 def _announcing_engine(families: Iterable[Family], config: TreeConfig) -> Iterator[Family]:
-    """Yield families, and log which engine `auto` takes for large ones, at the first of them."""
+    """Yield families, and log which engine `auto` chooses for large ones at the first of these."""
     usual, announced = choose_engine(0, config), False
     limit = max((limit for limit, name in automatic_engines() if name == usual), default=math.inf)
     for family in families:
         if not announced and len(family) > limit:
             announced = True
             engine = choose_engine(len(family), config)
-            above = f"above {limit:,.0f} different sequences"
+            above = f"above {limit:,.0f} distinct sequences"
             missing = ": neither VeryFastTree nor FastTree is installed" if engine == usual else ""
             logger.info(f"{family.label} has {counted(len(family), 'member')}; engine {engine} {above}{missing}")
         yield family
 
 
 def prepare(config: TreeConfig) -> None:
-    """Load the libraries that `infer_tree` will need, by making a small tree."""
+    """Load the libraries that `infer_tree` needs by inferring a small tree."""
     refined = config.refine or config.nni or config.support != "none"
     if config.engine != "auto" and not traits_of(config.engine).uses_distances and not refined:
-        return  # an external program: nothing to load here
+        return  # an external program needs no libraries
     rows = ["MKVLAAGIVGLWERT", "MKVLSAGIVDLWEHT", "MRVLSAGLVDMWEHT", "MRILSPGLVDMFEHT", "MRILSPGQVDMFEHS"]
     model = settings_of(config).model
     change: dict[str, object] = {
         "engine": "auto",
         "model": model if model in DISTANCES else "lg",
-    }  # some models only another engine has
+    }  # models of external engines are not available for `auto`
     change |= {"columns": "all", "min_coverage": 0.0, "root": "midpoint", "outgroup": ()}
     infer_tree(Family([str(i) for i in range(len(rows))], rows, aligned=True), config.updated(**change))
 
 
 def infer_tree(family: Family, config: TreeConfig) -> Family:
-    """Return one family with its tree; see `infer_trees`."""
+    """Infer the tree of a family; see `infer_trees`."""
     usable = usable_states(family.as_aligned(), config.columns, config.min_coverage)
     config = config.updated(min_overlap=least_overlap(config.min_overlap, usable.states.shape[1]))
     family, names, states = _comparable(usable, config)
@@ -230,11 +231,11 @@ def infer_tree(family: Family, config: TreeConfig) -> Family:
 
 
 class Usable(NamedTuple):
-    """What of a family tree inference uses.
+    """The members and columns of a family that are used for tree inference.
 
     Attributes:
-        family: without members that cannot be placed, the others in their order.
-        names: their ids in canonical order, independent of the order of the family.
+        family: the family without members that cannot be placed.
+        names: ids in canonical order, independent of the order of the family.
         states: rows in the order of `names`, shape (n, columns used); every column has a residue.
     """
 
@@ -244,10 +245,10 @@ class Usable(NamedTuple):
 
 
 def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
-    """Return the members that can be placed and their states; columns in which no member has a residue are dropped.
+    """Return the members with enough residues and their states, without columns in which no member has a residue.
 
     Raises:
-        BadInputError: no member is left.
+        BadInputError: no member has enough residues.
     """
     states = encode_states(family.rows)
     if columns == "match":
@@ -265,7 +266,7 @@ def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
         lost = [name for name, kept in zip(family.ids, keep, strict=True) if not kept]
         why = "no residue in the columns used" if min_coverage == 0 else f"a coverage under {min_coverage:g}"
         logger.warning(
-            f"{family.label}: left out {len(lost)} of {len(family)} members with {why}, first {shorten(lost[0])!r}"
+            f"{family.label}: excluded {len(lost)} of {len(family)} members with {why}, first {shorten(lost[0])!r}"
         )
         family = family.with_tree(None).subset([name for name, kept in zip(family.ids, keep, strict=True) if kept])
         states = states[keep]
@@ -274,7 +275,7 @@ def usable_states(family: Family, columns: str, min_coverage: float) -> Usable:
 
 
 def _comparable(usable: Usable, config: TreeConfig) -> Usable:
-    """Return the rows without the members that share too few columns with the others, directly or through others.
+    """Exclude members that do not share enough columns with the others, directly or through a chain of members.
 
     A likelihood needs one shared column, a distance `min_overlap` of them.
 
@@ -307,7 +308,7 @@ def _comparable(usable: Usable, config: TreeConfig) -> Usable:
     ids = {names[at] for at in kept}
     lost = [name for name in family.ids if name not in ids]
     logger.warning(
-        f"{family.label}: left out {len(lost)} of {len(names)} members that do not share {which} with the others, "
+        f"{family.label}: excluded {len(lost)} of {len(names)} members that do not share {which} with the others, "
         f"first {shorten(lost[0])!r}; {fix} to keep them"
     )
     states = states[kept]
@@ -316,23 +317,23 @@ def _comparable(usable: Usable, config: TreeConfig) -> Usable:
 
 
 def clip_negative(tree: Tree) -> Tree:
-    """Return the tree with negative branch lengths, which least-squares methods give to uncertain branches, set to zero."""
-    return replace(tree, length=np.where(tree.length > 0, tree.length, 0.0))  # missing ones too
+    """Set negative branch lengths, which least-squares methods give to uncertain branches, and missing ones to zero."""
+    return replace(tree, length=np.where(tree.length > 0, tree.length, 0.0))
 
 
 def _present(outgroup: tuple[str, ...], family: Family) -> tuple[str, ...]:
-    """Return the outgroup's ids that this family has; over many families each has its own."""
+    """Return the ids of the outgroup that are in this family; an outgroup may list members of many families."""
     members = set(family.ids)
     present = tuple(name for name in outgroup if name in members)
     if outgroup and not present:
-        logger.warning(f"no member of {family.label} is in the outgroup; rooted by --root")
+        logger.warning(f"no member of {family.label} is in the outgroup; rooting by --root")
     return present
 
 
 def _infer_states(
     states: npt.NDArray[np.uint8], groups: list[list[int]], names: list[str], label: str, config: TreeConfig
 ) -> Inferred:
-    """Return the tree of different rows, with the names of each row's group at its tips, how it was made, and its α."""
+    """Infer the tree of distinct rows, and replace its tips by the names of the rows in each group."""
     settings = settings_of(config)
     if len(states) <= 3:
         lengths, description, alpha = _few(states, settings)
@@ -342,20 +343,20 @@ def _infer_states(
     uses_distances = module.TRAITS.uses_distances
     if uses_distances and len(states) > MATRIX_UP_TO:
         raise UsageError(
-            f"{label}: {len(states)} different sequences are too many for the engine {name}",
+            f"{label}: {len(states)} distinct sequences are too many for the engine {name}",
             why=f"the distance matrix would take {len(states) ** 2 * 20 / 1e9:.0f} GB",
             fix="use --engine veryfasttree (pip install '.[trees]')",
         )
-    logger.debug(f"{label}: {len(states)} different sequences, {states.shape[1]} columns, engine {name}")
-    mends = refines(settings.model) and (uses_distances if config.refine is None else config.refine)
-    with one_thread() if mends else contextlib.nullcontext():  # loads PyTorch, which speeds distances too
+    logger.debug(f"{label}: {len(states)} distinct sequences, {states.shape[1]} columns, engine {name}")
+    refined = refines(settings.model) and (uses_distances if config.refine is None else config.refine)
+    with one_thread() if refined else contextlib.nullcontext():  # loads PyTorch, which also speeds up distances
         tree, description, alpha = module.infer(states, settings)
-    start = alpha if settings.alpha is None else settings.alpha  # of the likelihood
+    start = alpha if settings.alpha is None else settings.alpha  # shape for the likelihood
     rows = [str(i) for i in range(len(states))]
-    if mends and uses_distances and config.nni is not False:
+    if refined and uses_distances and config.nni is not False:
         tree, words, _ = rearrange(clip_negative(tree), rows, states, settings, alpha=start)
         description += f", {words}"
-    if mends:
+    if refined:
         tree, words, alpha = refine_lengths(tree, rows, states, settings, alpha=start)
         description += f", {words}"
     if config.nni:
@@ -371,13 +372,13 @@ def _infer_states(
 
 
 def _few(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[list[float], str, float | None]:
-    """Return the branches of the only tree of one, two or three rows, from their distances, how they were made, and α."""
+    """Return branch lengths of the only tree of one to three rows, a description of the method, and α."""
     if len(states) == 1:
         return [0.0], "of identical sequences", None
     alpha = shape(states, settings)
     d, _ = distances_of(states, settings, alpha)
     fill_undefined(d)
-    description = f"exact for {len(states)} different sequences, {describe_model(settings, alpha)}"
+    description = f"exact for {len(states)} distinct sequences, {describe_model(settings, alpha)}"
     if len(states) == 2:
         return [d[0, 1] / 2, d[0, 1] / 2], description, alpha
     # Three distances determine three branches; one is negative if the triangle inequality is violated.

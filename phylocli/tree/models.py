@@ -1,13 +1,13 @@
-"""Amino-acid substitution models: LG, WAG, JTT and Poisson, their transition probabilities, and Γ-distributed site rates.
+"""Amino-acid substitution models LG, WAG, JTT and Poisson, their transition probabilities, and Γ-distributed site rates.
 
 All matrices are in the order of `alphabet.AMINO_ACIDS`. Time is measured in expected substitutions per site.
 
-Sources of the numbers (the order of the letters is changed, the values are as published):
+Sources of the parameters, which are as published except for the order of the amino acids:
 
 - LG: Le & Gascuel, Mol. Biol. Evol. 25:1307 (2008), doi:10.1093/molbev/msn067
 - WAG: Whelan & Goldman, Mol. Biol. Evol. 18:691 (2001), doi:10.1093/oxfordjournals.molbev.a003851
 - JTT: Jones, Taylor & Thornton, CABIOS 8:275 (1992), doi:10.1093/bioinformatics/8.3.275
-- Poisson: all exchanges equally likely, after Bishop & Friday (1987)
+- Poisson: equal exchangeabilities and frequencies, Bishop & Friday (1987)
 """
 
 from __future__ import annotations
@@ -124,9 +124,10 @@ class SubstitutionModel:
 
     Attributes:
         name: `lg`, `wag`, `jtt` or `poisson`.
-        exchangeabilities: S, symmetric with a zero diagonal, scaled so that time counts substitutions, shape (20, 20).
+        exchangeabilities: S, symmetric with a zero diagonal, scaled to one expected substitution per unit of time, shape
+            (20, 20).
         frequencies: π, the stationary frequencies, shape (20,), summing to 1.
-        eigenvalues: of Q, shape (20,), ascending; the last is 0, all others are negative.
+        eigenvalues: eigenvalues of Q, ascending, shape (20,); the last is 0, all others are negative.
         right: right eigenvectors as columns, shape (20, 20).
         left: left eigenvectors as rows, the inverse of `right`, shape (20, 20).
     """
@@ -140,7 +141,7 @@ class SubstitutionModel:
 
     @classmethod
     def from_exchangeabilities(cls, name: str, exchangeabilities: Array, frequencies: Array) -> SubstitutionModel:
-        """Return the model of symmetric exchangeabilities, shape (20, 20), and frequencies, shape (20,), on any scale."""
+        """Make a model from symmetric exchangeabilities, shape (20, 20), and frequencies, shape (20,), on any scale."""
         pi = frequencies / frequencies.sum()
         symmetric = (exchangeabilities + exchangeabilities.T) / 2
         np.fill_diagonal(symmetric, 0.0)
@@ -150,26 +151,26 @@ class SubstitutionModel:
         root = np.sqrt(pi)
         balanced = root[:, None] * rates / root
         eigenvalues, vectors = np.linalg.eigh((balanced + balanced.T) / 2)
-        eigenvalues[-1] = 0.0  # exactly, since a rounding error would make P(t) drift at large t
+        eigenvalues[-1] = 0.0  # exactly 0, because a rounding error would make P(t) drift at large t
         return cls(name, symmetric, pi, eigenvalues, vectors / root[:, None], vectors.T * root)
 
     @property
     def rate_matrix(self) -> Array:
-        """Q, shape (20, 20): rows sum to 0, and −Σ π_i Q_ii = 1."""
+        """The rate matrix Q, shape (20, 20): rows sum to 0, and −Σ π_i Q_ii = 1."""
         rates = self.exchangeabilities * self.frequencies
         np.fill_diagonal(rates, -rates.sum(axis=1))
         return rates
 
     def transition(self, time: npt.ArrayLike) -> Array:
-        """Return P(t): probabilities of change from the row's to the column's amino acid, shape (*time.shape, 20, 20)."""
+        """Return P(t), the probabilities of the column's amino acid given the row's, shape (*time.shape, 20, 20)."""
         t = np.asarray(time, dtype=np.float64)
         return self._from_spectrum(np.exp(self.eigenvalues * t[..., None]))
 
     def gamma_transition(self, time: npt.ArrayLike, alpha: float) -> Array:
         """Return P(t) averaged over site rates from Γ(α, 1/α), shape (*time.shape, 20, 20).
 
-        The average needs no categories: E[exp(λ r t)] = (1 − λ t/α)^(−α), the generating function of Γ. An infinite `alpha`
-        means equal rates.
+        The average is exact, without categories: E[exp(λ r t)] = (1 − λ t/α)^(−α), the moment generating function of Γ. An
+        infinite `alpha` means equal rates.
         """
         t = np.asarray(time, dtype=np.float64)
         return self._from_spectrum(gamma_spectrum(self.eigenvalues, t, alpha))
@@ -190,10 +191,11 @@ def gamma_spectrum(eigenvalues: Array, time: Array, alpha: float) -> Array:
 def discrete_gamma(alpha: float, categories: int = 4) -> Array:
     """Return the mean rate of each of `categories` equally probable classes of Γ(α, 1/α), shape (categories,).
 
-    The mean of all is 1. Mean rates, not medians: Yang, J. Mol. Evol. 39:306 (1994), doi:10.1007/BF00160154.
+    The mean over all classes is 1. Rates are means of the classes, not medians (Yang, J. Mol. Evol. 39:306 (1994),
+    doi:10.1007/BF00160154).
 
     Raises:
-        UsageError: `alpha` is not positive, or there are no categories.
+        UsageError: `alpha` is not positive, or `categories` is less than 1.
     """
     from scipy.special import gammainc, gammaincinv
 
@@ -229,10 +231,10 @@ MODELS = ("lg", "wag", "jtt", "poisson")
 
 @functools.cache
 def substitution_model(name: str) -> SubstitutionModel:
-    """Return the model of that name, in any case.
+    """Return a model by name (case-insensitive).
 
     Raises:
-        UsageError: no such model.
+        UsageError: unknown model.
     """
     key = name.lower()
     if key == "poisson":

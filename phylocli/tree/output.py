@@ -1,4 +1,4 @@
-"""Families with trees out: Stockholm records, Newick lines, or back into the store."""
+"""Output of families with trees as Stockholm records or Newick, or to the family store."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def write_trees(
     store: PathLike | None = None,
     to_store: bool = False,
 ) -> int:
-    """Write families with trees, one at a time, with provenance for a file; return their number.
+    """Write families with trees one at a time, and return their number.
 
     Args:
-        families: as yielded by `infer_trees`.
-        target: a path, or `-`/None for standard output.
-        config: for the provenance.
-        format: `stockholm`, or `newick` (one line per family, in their order); None takes it from the suffix.
-        store: the store's folder, None for the default.
-        to_store: write into the store instead of `target`.
+        families: families with trees, as yielded by `infer_trees`.
+        target: path of the output; `-` or None is standard output. A file has provenance next to it.
+        config: the configuration, for the provenance.
+        format: `stockholm` or `newick` (one line per family, in order); None determines it from the suffix.
+        store: folder of the family store; None is the default store.
+        to_store: whether to write to the store instead of `target`.
 
     Raises:
-        UsageError: no such format.
+        UsageError: unknown format.
     """
     format = format or format_by_suffix(target, STOCKHOLM | NEWICK, "stockholm", what="trees", otherwise="--format")
     if format not in FORMATS:
         raise unknown_name("unknown tree format", format, FORMATS)
     count = 0
     if to_store:
-        shelf = Store(store)
+        destination = Store(store)
         for family in families:
-            shelf.write(family, "tree", {"notes": family.notes})
+            destination.write(family, "tree", {"notes": family.notes})
             count += 1
         return count
     with open_text_output(target) as stream:
@@ -55,7 +55,7 @@ def write_trees(
             else:
                 stockholm.write_family(family, stream)
             if target is None:
-                stream.flush()  # the next stage of a pipe can start on it
+                stream.flush()  # so that the next stage of a pipe can start with it
             count += 1
     write_sidecar(target, "tree", {**config.to_parameters(), "format": format}, config.seed)
     return count

@@ -1,4 +1,4 @@
-"""Families in several processes: results in the order of the input, few families in memory, failures as values."""
+"""Parallel processing of families: results in input order, few families in memory, failures as values."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from phylocli.formats.family import Family
 Options = TypeVar("Options")
 Result = Family | PhylocliError
 
-_AHEAD = 4  # families that wait for each process: enough to keep it busy, few enough to stay small
+_AHEAD = 4  # number of queued families per process
 
-_AGAIN = 5.0  # seconds after which a time limit is called again: a library's callbacks may have swallowed the first call
+_AGAIN = 5.0  # interval in seconds at which the time limit is signalled again, because a library may swallow the exception
 
-_prepared: set[tuple[object, object]] = set()  # preparations done in this process
+_prepared: set[tuple[object, object]] = set()  # preparations completed in this process
 
 
 class OutOfTime(BaseException):
-    """A family has used up its time. Not an `Exception`, so that no library handles it."""
+    """A family exceeds its time limit. Not an `Exception`, so that libraries do not catch it."""
 
 
 def ordered_map(
@@ -41,18 +41,18 @@ def ordered_map(
     timeout: float | None = None,
     prepare: Callable[[Options], None] | None = None,
 ) -> Iterator[tuple[str, Result]]:
-    """Yield (label, result or failure) for each family in its order.
+    """Apply a function to families in parallel, and yield label and result or failure of each, in input order.
 
     Args:
         work: a module-level function.
-        families: read only as far ahead as the processes need.
-        options: passed to every call.
-        jobs: processes; 1 works in this one, 0 takes one for each core.
-        timeout: seconds of wall time for each family; one that takes longer is a failure. It is stopped between two
-            instructions of Python, so that a single long call of a compiled library ends first. Signals reach the main
-            thread only: called from another, `jobs` of 1 takes a process as well.
-        prepare: a module-level function, called once in each process before the first family with a time limit: it loads
-            the libraries that `work` will, since one whose loading is cut short may crash the process later.
+        families: the families, read only as far ahead as needed.
+        options: passed to every call of `work`.
+        jobs: number of processes; 1 uses the current process, 0 one process per core.
+        timeout: time limit for each family in seconds of wall time; a family that exceeds it is a failure. Calls of compiled
+            libraries are not interrupted. The time limit uses signals, so that outside the main thread a separate process is
+            used even if `jobs` is 1.
+        prepare: a module-level function that loads the libraries of `work`; called once in each process before the first
+            family with a time limit, because interrupting the import of a library may crash the process later.
     """
     if jobs == 1 and (timeout is None or threading.current_thread() is threading.main_thread()):
         for family in families:
@@ -82,8 +82,8 @@ def _attempt(
         if prepare is not None and timeout is not None and (prepare, options) not in _prepared:
             prepare(options)
             _prepared.add((prepare, options))
-        # One thread per family: families are processed in parallel, and for such small matrices synchronising threads costs
-        # many times what they save.
+        # One thread per family: families are processed in parallel, and with small matrices thread synchronisation costs
+        # more than it saves.
         with _thread_pools().limit(limits=1), time_limit(timeout):
             return work(family, options)
     except PhylocliError as error:
@@ -96,15 +96,15 @@ def _attempt(
 
 @functools.cache
 def _thread_pools() -> ThreadpoolController:
-    """Return the controller of NumPy's linear algebra threads; finding the libraries takes longer than a small family."""
-    import numpy  # noqa: F401  whose library is to be found
+    """Return the controller of NumPy's BLAS threads; cached, because searching for the libraries is slow."""
+    import numpy  # noqa: F401  loads the library to be found
 
     return ThreadpoolController()
 
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise `OutOfTime` within the block once it has taken that long; main thread only. None has no end."""
+    """Raise `OutOfTime` if the block takes longer than `seconds`; main thread only. None sets no limit."""
     if seconds is None:
         yield
         return
@@ -120,5 +120,5 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        if left:  # the caller had its own alarm
+        if left:  # restore the caller's alarm
             signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - start), 1e-3), interval)

@@ -1,4 +1,4 @@
-"""The likelihood refinement of a distance tree or a given tree: its extent and its description."""
+"""Likelihood refinement of distance trees and given trees, with descriptions for the notes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 8e9
-"""Larger families keep their lengths: partial likelihoods would take more memory than this."""
+"""Maximum memory for partial likelihoods; branch lengths of larger families are not refined."""
 
-_FULL_SWEEPS = 40  # at most; a good start needs three or four
+_FULL_SWEEPS = 40  # maximum; three or four suffice from good starting lengths
 _FULL_TOLERANCE = 0.05
 
 
 def refines(model: str) -> bool:
-    """Return whether the model `Settings.model` has a likelihood, unlike formulas for distances."""
+    """Return whether a model has a likelihood, unlike distance formulas."""
     return model in MODELS
 
 
@@ -42,24 +42,27 @@ def refine(
     alpha: float | None = None,
     full: bool = False,
 ) -> Inferred:
-    """Return a tree with lengths by likelihood, a description for its note, and the α that belongs to them.
+    """Refine branch lengths by likelihood.
 
     Args:
-        tree: three tips or more.
-        names: of the rows; the tips' names.
+        tree: a tree with at least three tips.
+        names: name of each row, which are the names of the tips.
         states: alignment, shape (n, columns).
         settings: model and α.
-        alpha: the shape used for the tree's distances; None: that of the settings, else estimated.
-        full: fit lengths, their scale and α to the maximum. Otherwise one sweep over the branches of a distance tree, which
-            corrects their proportions and keeps scale and α of the distances: those are from continuous Γ rates, whereas
-            four categories make long trees too long (docs/likelihood.md).
+        alpha: the shape used for the tree's distances; None uses that of the settings, or else an estimate.
+        full: whether to maximise the likelihood over lengths, their scale and α. Otherwise one sweep is made over the
+            branches of a distance tree, which corrects their proportions and keeps scale and α of the distances. These are
+            from continuous Γ rates, whereas four categories overestimate the lengths of long trees (docs/likelihood.md).
+
+    Returns:
+        The tree, a description for its note, and α.
     """
     from phylocli.tree.likelihood import refine_trees
 
     if not fits_memory(states):
         logger.warning(
-            f"{len(states)} sequences of {states.shape[1]} columns: branch lengths stay those of the distance tree, "
-            f"their likelihood would take more than {MOST_BYTES / 1e9:.0f} GB"
+            f"branch lengths of {len(states)} sequences of {states.shape[1]} columns are not refined by likelihood, which "
+            f"would take more than {MOST_BYTES / 1e9:.0f} GB"
         )
         return Inferred(tree, "lengths not refined: too large", alpha)
     if alpha is None:
@@ -70,7 +73,7 @@ def refine(
 
 
 class Schedule(TypedDict, total=False):
-    """The extent of a fit; see `refine_trees`."""
+    """Arguments of `refine_trees` that determine the extent of a fit."""
 
     sweeps: int
     tolerance: float
@@ -78,12 +81,12 @@ class Schedule(TypedDict, total=False):
 
 
 def schedule(full: bool) -> Schedule:
-    """Return the extent of a fit, as arguments of `refine_trees`."""
+    """Return the arguments of `refine_trees` for a full fit or a single sweep."""
     return {"sweeps": _FULL_SWEEPS, "tolerance": _FULL_TOLERANCE} if full else {"sweeps": 1, "fit_alpha": False}
 
 
 def words_for(found: Refined, model: str, full: bool) -> str:
-    """Return the description of a fit for the note."""
+    """Return a description of a fit for the note."""
     words = "lengths by likelihood" if full else "lengths by one likelihood sweep"
     return f"{words}, {model.upper()}+Γ4 (α = {found.alpha:.3g}, log likelihood {found.log_likelihood:.2f})"
 
@@ -91,9 +94,9 @@ def words_for(found: Refined, model: str, full: bool) -> str:
 def rearrange(
     tree: Tree, names: list[str], states: npt.NDArray[np.uint8], settings: Settings, *, alpha: float | None = None
 ) -> Inferred:
-    """Return a distance tree after a sweep and interchanges with one rate for each column, words for its note, and the α.
+    """Improve a distance tree by a sweep and nearest-neighbour interchanges with one rate per column.
 
-    What `refine` then does with four categories is a second sweep. Arguments as there.
+    `refine` then makes a second sweep, with four rate categories. For arguments and results see there.
     """
     from phylocli.tree.likelihood import interchange
 
@@ -110,13 +113,17 @@ def rearrange(
 def improve(
     tree: Tree, names: list[str], states: npt.NDArray[np.uint8], settings: Settings, *, alpha: float | None = None
 ) -> Inferred:
-    """Return a tree after interchanges under the likelihood and one more sweep, words for its note, and the α.
+    """Improve a tree by likelihood-based nearest-neighbour interchanges and a further sweep.
 
-    The sum of the lengths is kept: each sweep would increase it slightly, away from the scale of the distances.
+    The sum of the branch lengths is preserved, because each sweep would increase it slightly above the scale of the
+    distances.
 
     Args:
-        tree: with lengths by likelihood.
-        names, states, settings, alpha: as in `refine`.
+        tree: a tree with branch lengths refined by likelihood.
+        names, states, settings, alpha: see `refine`.
+
+    Returns:
+        The tree, a description for its note, and α.
     """
     from phylocli.tree.likelihood import interchange, refine_trees
 
@@ -128,7 +135,7 @@ def improve(
     with one_thread():
         moved = interchange(tree, names, states, model=model, alpha=bounded)
         if not moved.moves:
-            return Inferred(tree, "no thorough interchange makes it more likely", alpha)
+            return Inferred(tree, "no thorough interchange increases the likelihood", alpha)
         fit = functools.partial(refine_trees, model=model, alpha=bounded, fit_alpha=False)
         [swept] = fit([moved.tree], [names], [states], sweeps=1)
         scale = np.nansum(tree.length) / max(np.nansum(swept.tree.length), 1e-12)
@@ -140,7 +147,7 @@ def improve(
 
 
 def fits_memory(states: npt.NDArray[np.uint8]) -> bool:
-    """Return whether the partial likelihoods of an alignment, shape (n, columns), take no more than `MOST_BYTES`."""
+    """Return whether the partial likelihoods of an alignment, shape (n, columns), fit in `MOST_BYTES`."""
     from phylocli.tree.likelihood import partial_bytes
 
     return partial_bytes(*states.shape) <= MOST_BYTES
@@ -148,7 +155,7 @@ def fits_memory(states: npt.NDArray[np.uint8]) -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Give torch one thread: families run in parallel by `--jobs`, and on arrays this small threads wait for each other."""
+    """Limit torch to one thread: families are processed in parallel, and threads do not speed up such small arrays."""
     import torch
 
     threads = torch.get_num_threads()

@@ -1,7 +1,4 @@
-"""Rooting: midpoint, minimum variance, an outgroup; and rerooting of a tree held as arrays.
-
-Rooting does not change path lengths between tips, only which nodes are ancestors.
-"""
+"""Rooting of trees: midpoint, minimum variance, outgroup. Path lengths between tips do not change."""
 
 from __future__ import annotations
 
@@ -18,24 +15,24 @@ from phylocli.formats.tree import Tree, is_support
 logger = logging.getLogger(__name__)
 
 METHODS = ("midpoint", "minvar", "none")
-"""The names that `root` takes."""
+"""Names of the rooting methods."""
 
 
 def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -> Tree:
-    """Return the rerooted tree; branch lengths must not be missing.
+    """Root a tree.
 
-    Nodes with one child, such as the root of a tree in redundant parentheses, are merged with that child. If there are
-    several positions for the root, because paths or variances are equal, the first in tree order is used.
+    Nodes with a single child, such as the root of a tree in redundant parentheses, are merged with that child. If several
+    positions of the root are equally good, the first in tree order is used.
 
     Args:
-        tree: any tree, rooted or not.
-        method: `midpoint` (the middle of the longest path), `minvar` (least variance of the root-to-tip distances, Mai,
-            Sayyari & Mirarab 2017, doi:10.1371/journal.pone.0182238), or `none` (as the engine left it).
-        outgroup: names of tips; if given, the root is in the middle of the branch above them instead.
+        tree: a rooted or unrooted tree with branch lengths.
+        method: `midpoint` (the middle of the longest path), `minvar` (minimum variance of the root-to-tip distances, Mai,
+            Sayyari & Mirarab 2017, doi:10.1371/journal.pone.0182238), or `none` (unchanged).
+        outgroup: names of tips; if given, the root is in the middle of the branch that separates them instead.
 
     Raises:
-        UsageError: no such method.
-        BadInputError: an outgroup tip that is not in the tree, or an outgroup that is all of it.
+        UsageError: unknown method.
+        BadInputError: an outgroup tip is not in the tree, or the outgroup contains all tips.
     """
     if method not in METHODS:
         raise unknown_name("unknown rooting", method, METHODS)
@@ -50,12 +47,17 @@ def root(tree: Tree, method: str = "midpoint", outgroup: Collection[str] = ()) -
 
 
 def reroot(tree: Tree, node: int, above: float) -> Tree:
-    """Return the tree with its root on the branch above `node`, `above` of it below the root and the rest on the other side.
+    """Move the root to the branch above a node.
 
-    An old root that remains with one child, or with none, is removed. Path lengths between tips do not change. Support
-    values (numeric labels of inner nodes) stay with their branches; both halves of the branch divided by the root have its
-    value. Other labels of nodes whose descendants change are dropped, because the clade that they name no longer exists. The
-    branch above all tips cannot be divided; the tree then keeps its root.
+    If the old root has at most one child left, it is removed. Support values (numeric labels of inner nodes) stay with their
+    branches; both parts of the branch divided by the root get its value. Other labels of nodes whose descendants change are
+    removed, because the clade that they name no longer exists. The branch above all tips cannot be divided; the tree then
+    keeps its root.
+
+    Args:
+        tree: the tree.
+        node: the node below the branch.
+        above: distance of the new root from the node.
     """
     if node == 0:
         return tree
@@ -63,15 +65,15 @@ def reroot(tree: Tree, node: int, above: float) -> Tree:
     children = tree.children()
     length = tree.length.tolist()
     support = ["" if tip or not is_support(name) else name for tip, name in zip(tree.is_tip, tree.names, strict=True)]
-    # The path from the node's parent up to the old root turns over: on it, each parent becomes its child's child.
+    # On the path from the node's parent to the old root, parents become children.
     path = []
     at = parent[node]
     while at >= 0:
         path.append(at)
         at = parent[at]
     below: dict[int, list[tuple[int, float]]] = {}
-    label: dict[int, str] = {}  # of the nodes on the path: of the branches that are above them now
-    for k, inner in reversed(list(enumerate(path))):  # from the old root on, which may have nothing else below it
+    label: dict[int, str] = {}  # of nodes on the path: support of the branches that are above them now
+    for k, inner in reversed(list(enumerate(path))):  # from the old root, which may have no other child
         came_from = node if k == 0 else path[k - 1]
         label[inner] = support[came_from]
         kept = [(child, length[child]) for child in children[inner] if child != came_from]
@@ -90,7 +92,7 @@ def reroot(tree: Tree, node: int, above: float) -> Tree:
             following = [(node, above), (path[0], length[node] - above)]
         else:
             following = below[old] if old in below else [(child, length[child]) for child in children[old]]
-            if old in below and len(following) == 1:  # the old root is now only a point on a branch
+            if old in below and len(following) == 1:  # the old root has a single child left: remove it
                 child, further = following[0]
                 if not tree.is_tip[child]:
                     label[child] = tree.names[child] or label[old]
@@ -105,7 +107,7 @@ def reroot(tree: Tree, node: int, above: float) -> Tree:
 
 
 def _farthest_tip(tree: Tree, start: int) -> tuple[int, npt.NDArray[np.float64]]:
-    """Return the tip farthest from a node, and the distances of all nodes from it."""
+    """Return the tip that is farthest from a node, and the distances of all nodes from that node."""
     distance = _distances_from(tree, start)
     tips = tree.tips()
     return int(tips[distance[tips].argmax()]), distance
@@ -128,7 +130,7 @@ def _distances_from(tree: Tree, start: int) -> npt.NDArray[np.float64]:
 def _midpoint_root(tree: Tree) -> Tree:
     first, _ = _farthest_tip(tree, int(tree.tips()[0]))
     second, from_first = _farthest_tip(tree, first)
-    # From the deeper end of the longest path up to its middle, which is at or below the common ancestor.
+    # Climb from the deeper end of the longest path to its middle, which is at or below the common ancestor.
     half = from_first[second] / 2
     depth = tree.root_distances()
     node = first if depth[first] >= depth[second] else second
@@ -142,10 +144,10 @@ def _midpoint_root(tree: Tree) -> Tree:
 
 
 def _minvar_root(tree: Tree) -> Tree:
-    """Find the point of least variance of tip distances, exactly, in one pass up and one down.
+    """Root a tree at the point of minimum variance of the root-to-tip distances, with one pass up and one down.
 
-    On the branch above a node with m of the n tips, x up from the node, the mean of the distances is linear in x and the
-    mean of their squares quadratic; both are known at the node from sums over the tips below it and over the others.
+    At distance x above a node, the mean of the distances to the tips is linear in x and the mean of their squares quadratic.
+    The coefficients follow from sums over the tips below the node and over the others.
     """
     parent, length = tree.parent, tree.length
     nodes = len(tree)
@@ -158,7 +160,7 @@ def _minvar_root(tree: Tree) -> Tree:
         below[up] += below[node]
         sums[up] += sums[node] + below[node] * step
         squares[up] += squares[node] + 2 * step * sums[node] + below[node] * step * step
-    all_sums, all_squares = sums.copy(), squares.copy()  # over all tips, from each node
+    all_sums, all_squares = sums.copy(), squares.copy()  # for each node, over all tips
     for node in range(1, nodes):
         up, step = parent[node], length[node]
         others = n - below[node]
@@ -166,7 +168,7 @@ def _minvar_root(tree: Tree) -> Tree:
         other_squares = all_squares[up] - (squares[node] + 2 * step * sums[node] + below[node] * step * step)
         all_sums[node] = sums[node] + other_sums + others * step
         all_squares[node] = squares[node] + other_squares + 2 * step * other_sums + others * step * step
-    # At x above a node, distances of the m tips below increase by x, those of the others decrease by x.
+    # At distance x above a node, distances to the tips below increase by x, and to the others decrease by x.
     shift = 2 * below / n - 1
     cross = sums - (all_sums - sums)  # Σ of the distances below − Σ of the others
     curvature = 1 - shift**2
@@ -195,9 +197,10 @@ def _outgroup_root(tree: Tree, outgroup: set[str]) -> Tree:
 
 
 def _branch_of(tree: Tree, group: set[str]) -> tuple[int, bool]:
-    """Return the node whose branch cuts off the group, and whether the group is below it.
+    """Return the node below the branch that separates the group from the other tips, and whether there is such a branch.
 
-    The group may include the current root of the tree; then the others are the clade.
+    The clade below the node may be the group or its complement. If there is no such branch, the node is the root of the
+    smallest clade that contains the group.
     """
     tip = tree.is_tip
     wanted = np.array([bool(t) and name in group for t, name in zip(tip, tree.names, strict=True)])

@@ -1,4 +1,4 @@
-"""Input settings, traits and output of a tree engine."""
+"""Settings, traits and results of tree engines."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from phylocli.tree.distances.matrix import FORMULAS, MAX_DISTANCE, DistanceRepor
 from phylocli.tree.models import MODELS
 
 SINGLE_ABOVE = 2_000
-"""Above this size, distance matrices are in single precision: half the memory and time."""
+"""Number of sequences above which distance matrices are in single precision, which halves memory and time."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How trees are inferred.
+    """Settings of a tree engine.
 
     Attributes:
         model: `lg`, `wag`, `jtt`, `poisson`, or for distance engines also `kimura` and `p`.
         alpha: shape of the Γ distribution of site rates, for distances; None estimates it from pairs of rows.
-        min_overlap: pairs of rows that share fewer columns have no distance.
-        max_distance: distances of saturated pairs.
-        seed: for engines with random numbers.
-        timeout: seconds of wall time for an external program; None has no end. What the engine does itself is not counted.
+        min_overlap: minimum number of shared columns for the distance of a pair of rows.
+        max_distance: distance of saturated pairs.
+        seed: random seed.
+        timeout: time limit of an external program in seconds of wall time; None sets no limit.
     """
 
     model: str = "lg"
@@ -41,14 +41,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Traits:
-    """What a tree engine has and needs; the module's `TRAITS`.
+    """Properties of a tree engine, `TRAITS` of its module.
 
     Attributes:
-        models: the models that it has.
-        uses_distances: it works on the matrix of pairwise distances. This limits the number of sequences; bootstrap support
-            is from resampled columns, and branch lengths and splits are improved by likelihood by default.
-        automatic_up_to: `auto` takes it for families of up to so many different sequences; None: never.
-        available: whether its program or package is there.
+        models: names of its models.
+        uses_distances: whether it works on the matrix of pairwise distances. This limits the number of sequences; bootstrap
+            support is available, and branch lengths and splits are improved by likelihood by default.
+        automatic_up_to: maximum number of distinct sequences for which `auto` chooses it; None: it is never chosen.
+        available: returns whether its program or package is installed.
     """
 
     models: tuple[str, ...] = MODELS
@@ -58,7 +58,7 @@ class Traits:
 
 
 class Inferred(NamedTuple):
-    """What an engine returns: a tree whose tips are named `0`, `1`, … by row, how it was made, and with which α."""
+    """The result of an engine: a tree whose tips are named by row number, a description of the method, and α."""
 
     tree: Tree
     description: str
@@ -66,7 +66,7 @@ class Inferred(NamedTuple):
 
 
 def shape(states: npt.NDArray[np.uint8], settings: Settings) -> float:
-    """Return the α to use: the user's, else the estimate from the rows."""
+    """Return α: the user's value, or else an estimate from the rows."""
     if settings.model in FORMULAS:
         return 1.0
     if settings.alpha is not None:
@@ -77,7 +77,7 @@ def shape(states: npt.NDArray[np.uint8], settings: Settings) -> float:
 def distances_of(
     states: npt.NDArray[np.uint8], settings: Settings, alpha: float
 ) -> tuple[npt.NDArray[np.floating[Any]], DistanceReport]:
-    """Return the distance matrix for the settings, and a report of saturated and undefined pairs."""
+    """Return the distance matrix, and a report of saturated and undefined pairs."""
     return distance_matrix_report(
         states,
         model=settings.model,

@@ -1,4 +1,4 @@
-"""scikit-bio: imported without PyTorch, and its trees as arrays."""
+"""Import of scikit-bio without PyTorch, and conversion of its trees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phylocli.formats.tree import Tree
 
 
 class _NoTorch:
-    """An import finder that hides PyTorch, as if it were not installed."""
+    """An import finder that makes PyTorch appear not installed."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
@@ -20,9 +20,9 @@ class _NoTorch:
 
 
 def import_skbio() -> Any:
-    """Import scikit-bio's trees without PyTorch, which its test helpers load if it is installed.
+    """Import scikit-bio's trees without PyTorch, which its test helpers import if it is installed.
 
-    That would cost each process two seconds and 200 MB. Whoever needs PyTorch can import it afterwards.
+    This saves two seconds and 200 MB in each process. PyTorch can still be imported afterwards.
     """
     blocked = "torch" not in sys.modules and "skbio" not in sys.modules
     if blocked:
@@ -41,7 +41,7 @@ def version() -> str:
 
 
 def from_skbio(root: Any) -> Tree:
-    """Return a scikit-bio tree as arrays."""
+    """Convert a scikit-bio tree."""
     parent: list[int] = []
     length: list[float] = []
     names: list[str] = []

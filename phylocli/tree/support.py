@@ -1,4 +1,4 @@
-"""Branch support: measures, and their values as labels of a tree."""
+"""Branch support: aBayes, SH-aLRT and bootstrap, as labels of a tree's nodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from phylocli.tree.settings import Settings, shape
 logger = logging.getLogger(__name__)
 
 METHODS = {"abayes": 0, "alrt": 1000, "bootstrap": 100}
-"""Measures of support, and the replicates they take by default; `abayes` takes none."""
+"""Default number of replicates of each measure of support; `abayes` has none."""
 
 
 class Measure(NamedTuple):
@@ -37,10 +37,10 @@ class Measure(NamedTuple):
 
 
 def parse_support(text: str) -> Measure | None:
-    """Return the measure that `none`, `abayes`, `alrt`, `bootstrap`, `alrt=5000` or the like means; None for `none`.
+    """Parse a measure of support, such as `abayes`, `bootstrap` or `alrt=5000`; returns None for `none`.
 
     Raises:
-        UsageError: no such measure, or replicates that are no positive number or that the measure does not take.
+        UsageError: unknown measure, the number of replicates is not a positive integer, or the measure has no replicates.
     """
     if text == "none":
         return None
@@ -50,7 +50,7 @@ def parse_support(text: str) -> Measure | None:
     if not number and "=" not in text:
         return Measure(name, METHODS[name])
     if not METHODS[name]:
-        raise UsageError(f"{name} takes no number of replicates", fix=f"write {name}")
+        raise UsageError(f"{name} has no replicates", fix=f"write {name}")
     if not number.isdecimal() or int(number) == 0:
         raise UsageError(f"{number!r} is not a number of replicates", fix=f"for example {name}={METHODS[name]}")
     return Measure(name, int(number))
@@ -66,19 +66,19 @@ def add_support(
     alpha: float | None = None,
     engine: TreeEnginePlugin | None = None,
 ) -> tuple[Tree, str]:
-    """Return the tree with support values as labels of its inner nodes, and words for its note.
+    """Return the tree with support values as labels of its inner nodes, and a description for its note.
 
-    aBayes from 0 to 1, the others in per cent: as IQ-TREE writes them. Values that the tree had before go; names of clades
-    stay.
+    As in IQ-TREE, aBayes is from 0 to 1, and the others are in per cent. Existing support values are removed; names of
+    clades are kept.
 
     Args:
-        tree: with lengths.
-        names: of the rows; the tips' names.
+        tree: a tree with branch lengths.
+        names: name of each row, which are the names of the tips.
         states: alignment, shape (n, columns).
-        settings: model and seed, and for bootstrap all that makes distances.
-        measure: which support.
-        alpha: shape of Γ of the tree; None: that of the settings, else estimated.
-        engine: the engine of the tree, for bootstrap: a module that works on distances.
+        settings: model and seed, and for bootstrap the settings of distances.
+        measure: measure of support.
+        alpha: shape of Γ; None uses that of the settings, or else an estimate.
+        engine: the distance engine that inferred the tree, for bootstrap.
     """
     if measure.name == "bootstrap":
         assert engine is not None
@@ -86,7 +86,7 @@ def add_support(
         values = 100 * split_frequencies(tree, others)
         return _labelled(tree, values, 0), f"bootstrap support ({measure.replicates} replicates)"
     if not fits_memory(states):
-        logger.warning(f"{len(states)} sequences of {states.shape[1]} columns: no support values: too large for memory")
+        logger.warning(f"no support values for {len(states)} sequences of {states.shape[1]} columns: too large for memory")
         return tree, "no support: too large"
     from phylocli.tree.likelihood import local_support
 
@@ -118,9 +118,9 @@ def _labelled(tree: Tree, values: npt.NDArray[np.float64], digits: int) -> Tree:
 def _resampled_trees(
     states: npt.NDArray[np.uint8], settings: Settings, engine: TreeEnginePlugin, names: list[str], replicates: int
 ) -> Iterator[Tree]:
-    """Yield trees of alignments with columns sampled with replacement (Felsenstein 1985, doi:10.2307/2408678).
+    """Yield trees of alignments whose columns are resampled with replacement (Felsenstein 1985, doi:10.2307/2408678).
 
-    Rows that are the same in a replicate are joined at one node, so that no split among them counts.
+    Rows that are identical in a replicate are joined in a polytomy, so that splits among them are not counted.
     """
     rng = np.random.default_rng(settings.seed)
     for _ in range(replicates):

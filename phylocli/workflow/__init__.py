@@ -1,4 +1,4 @@
-"""The stages together: families resolved on the store, and the whole chain as one resumable run."""
+"""Workflows of several stages: `phylocli run`, families from the store, and commands across packages."""
 
 from __future__ import annotations
 

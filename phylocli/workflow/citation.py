@@ -1,4 +1,4 @@
-"""What to cite: phylocli, the paper whose idea it builds on, and the programs that do part of the work."""
+"""References to cite: phylocli, the paper on its method, and the programs and databases that it uses."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reference:
-    """One work.
+    """A bibliographic reference.
 
     Attributes:
-        key: in BibTeX.
-        role: its purpose.
-        authors: in the order of the work, `Family, Given` each.
-        title, year: of the work.
+        key: the BibTeX key.
+        role: what phylocli uses the work for.
+        authors: the authors in order, each as `Family, Given`.
+        title, year: title and year of publication.
         where: journal or archive.
-        link: DOI as a URL, or the address.
-        kind: of BibTeX.
+        link: the URL of the DOI, or another URL.
+        kind: the BibTeX entry type.
     """
 
     key: str
@@ -30,7 +30,7 @@ class Reference:
 
 
 def references() -> list[Reference]:
-    """Return the works, phylocli first."""
+    """Return the references, phylocli first."""
     from phylocli import __version__
 
     title = "phylocli: evolution as contrastive training data for protein embeddings"
@@ -80,7 +80,7 @@ def references() -> list[Reference]:
 
 
 def as_text() -> str:
-    """Return the works as text, one paragraph each."""
+    """Return the references as text, one paragraph each."""
     return "\n\n".join(
         f"{'; '.join(r.authors).replace('; others', ' et al.')} ({r.year}). {r.title}. {r.where}. {r.link}\n  for {r.role}"
         for r in references()
@@ -88,7 +88,7 @@ def as_text() -> str:
 
 
 def as_bibtex() -> str:
-    """Return the works as BibTeX entries."""
+    """Return the references as BibTeX entries."""
     entries = []
     for r in references():
         fields = {

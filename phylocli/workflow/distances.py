@@ -1,4 +1,4 @@
-"""Matrices of distances: patristic, evolutionary, or of embeddings; as square matrices or tables of pairs."""
+"""Distance matrices: patristic, evolutionary, or between embeddings; written as square matrices or tables of pairs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SQUARE = ("tsv", "phylip")
-"""Formats of one square matrix; the others are tables of pairs, of any number of families."""
+"""Formats for a single square matrix; the others are tables of pairs, for any number of families."""
 FORMATS = (*SQUARE, "csv", "parquet", "arrow")
 _SUFFIXES = {
     ".tsv": "tsv", ".txt": "tsv", ".phy": "phylip", ".phylip": "phylip", ".dist": "phylip", ".csv": "csv",
@@ -40,12 +40,12 @@ _SUFFIXES = {
 
 @dataclass(frozen=True)
 class DistanceMatrix:
-    """The distances between the members of a family, or between embeddings.
+    """Distances between the members of a family, or between embeddings.
 
     Attributes:
-        name: of the family or table.
-        ids: of rows and columns, (n,).
-        values: (n, n), symmetric, 0 on the diagonal; NaN for pairs that share too few columns.
+        name: the name of the family or table.
+        ids: the ids of rows and columns, (n,).
+        values: the distances (n, n), symmetric, 0 on the diagonal; NaN for pairs with too few common columns.
         metric: `patristic` or `evolutionary`, both in expected substitutions per site, or `cosine`: 1 − cosine, 0 to 2.
 
     Examples:
@@ -73,7 +73,7 @@ class DistanceMatrix:
 def distances(
     source: PathLike | EmbeddingTable | Iterable[Family] | None, config: DistancesConfig | None = None, **options: Any
 ) -> Iterator[DistanceMatrix]:
-    """Yield the matrix of distances of each family, or of a table of embeddings.
+    """Yield the distance matrix of each family, or of a table of embeddings.
 
     Args:
         source: families, embeddings, or a file of either; `-`/None is standard input, which must contain families.
@@ -81,8 +81,8 @@ def distances(
         **options: fields of `DistancesConfig`.
 
     Raises:
-        UsageError: a metric that the input does not have, or an unknown model.
-        BadInputError: families that are not aligned, or without trees.
+        UsageError: the metric does not apply to the input, or the model is unknown.
+        BadInputError: a family is not aligned, or has no tree.
 
     Examples:
         >>> family = phylocli.Family(["a", "b"], ["MKVLAGIVAGDE", "MKVLAGIVSGDE"])
@@ -102,7 +102,7 @@ def distances(
         source = read_families(None)
     if table is not None:
         if config.metric not in ("auto", "cosine"):
-            raise UsageError(f"embeddings have no {config.metric} distance", fix="leave out --metric, or give families")
+            raise UsageError(f"embeddings have no {config.metric} distance", fix="omit --metric, or give families")
         yield DistanceMatrix(table.title, table.ids, _cosine_distances(table), "cosine")
         return
     for family in source:  # type: ignore[union-attr]
@@ -138,10 +138,10 @@ def _of_family(family: Family, config: DistancesConfig) -> DistanceMatrix:
 
 
 def distances_format(target: PathLike | None, format: str | None) -> str:
-    """Return the requested format, or that of the suffix; TSV for standard output.
+    """Return the output format: `format` if given, else by the suffix; TSV for standard output.
 
     Raises:
-        UsageError: no such format.
+        UsageError: the format is unknown.
     """
     if format is None:
         return format_by_suffix(target, _SUFFIXES, "tsv", what="distances", otherwise="--format")
@@ -154,14 +154,14 @@ def write_distances(matrices: Iterable[DistanceMatrix], target: PathLike | None,
     """Write matrices; return their number.
 
     Args:
-        matrices: as yielded by `distances`.
+        matrices: the matrices, from `distances`.
         target: a path, or `-`/None for standard output.
-        format: `tsv` (a square matrix with a header of ids), `phylip` (a square matrix as distance programs read it), or a
-            table of pairs: `csv`, `parquet`, `arrow`. None takes it from the suffix.
+        format: `tsv` (a square matrix with a header of ids), `phylip` (a square PHYLIP matrix), or a table of pairs: `csv`,
+            `parquet`, `arrow`. None: by the suffix.
 
     Raises:
-        UsageError: no such format; several families as square matrices.
-        BadInputError: PHYLIP of names with blanks, or of pairs without a distance.
+        UsageError: the format is unknown, or there are several families but the format is a square matrix.
+        BadInputError: the format is PHYLIP, and a pair has no distance.
     """
     chosen = distances_format(target, format)
     if chosen not in SQUARE:
@@ -172,7 +172,10 @@ def write_distances(matrices: Iterable[DistanceMatrix], target: PathLike | None,
         return count
     found = list(islice(matrices, 2))
     if len(found) > 1:
-        raise UsageError("several families give several matrices", fix="write pairs (-o distances.csv), or give one family")
+        raise UsageError(
+            f"{chosen} stores one matrix, but there are several families",
+            fix="write pairs (-o distances.csv), or give one family",
+        )
     with open_text_output(target) as stream:
         for matrix in found:
             (_write_phylip if chosen == "phylip" else _write_tsv)(matrix, stream)
@@ -188,7 +191,7 @@ def _write_tsv(matrix: DistanceMatrix, stream: IO[str]) -> None:
 def _write_phylip(matrix: DistanceMatrix, stream: IO[str]) -> None:
     if np.isnan(matrix.values).any():
         raise BadInputError(
-            f"{matrix.name}: PHYLIP has no sign for pairs without a distance", fix="write TSV, or lower --min-overlap"
+            f"{matrix.name}: PHYLIP cannot represent pairs without a distance", fix="write TSV, or lower --min-overlap"
         )
     stream.write(f"{len(matrix.ids)}\n")
     width = max(10, *(len(name) for name in matrix.ids))

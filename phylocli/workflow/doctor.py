@@ -1,4 +1,4 @@
-"""What this installation has: versions, devices, optional engines, the store."""
+"""Diagnosis of the installation (`phylocli doctor`): versions, devices, optional engines, models, store, configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ State = Literal["ok", "missing", "optional", "unusable"]
 class Finding:
     """One line of the diagnosis.
 
-    `state` is `ok`, `missing` (phylocli needs it), `optional` (it is not there) or `unusable` (it is there, with an error).
+    `state` is `ok`, `missing` (required), `optional` (not required and not found) or `unusable` (found, but fails).
     """
 
     group: str
@@ -63,11 +63,11 @@ _OPTIONAL = (
 
 
 _DISTRIBUTIONS = {"umap": "umap-learn"}
-"""Of modules that are not called like their package."""
+"""Module → name of its distribution, if they differ."""
 
 
 def diagnose() -> list[Finding]:
-    """Return the findings, required libraries first. Imports torch only, to look for devices."""
+    """Return all findings. Of the libraries, only torch is imported, to find devices."""
     from phylocli import __version__
     from phylocli.store import Store
 
@@ -103,7 +103,7 @@ def diagnose() -> list[Finding]:
 
 
 def _plugins() -> list[Finding]:
-    """Return the plugins of other packages; those that do not load are unusable."""
+    """Return the plugins from other packages; plugins that fail to load are unusable."""
     from phylocli import recipes
 
     group = "plugins of other packages"
@@ -131,7 +131,7 @@ def _cache() -> list[Finding]:
 
     try:
         from phylocli.train.data.compiled import contents
-    except ImportError:  # torch is not there, and named above
+    except ImportError:  # torch is missing, which is reported with the libraries
         return []
     corpora, size = contents(cache_folder())
     return [Finding("cache", str(cache_folder()), "ok", f"{corpora} compiled data sets, {size / 1e6:,.0f} MB")]
@@ -159,7 +159,7 @@ def _configuration() -> list[Finding]:
 
 
 def _models() -> list[Finding]:
-    """Return the models that can be named, the default first."""
+    """Return the available models, the default first."""
     from phylocli import models
 
     names = models.named()
@@ -197,5 +197,5 @@ def _devices() -> list[Finding]:
 
 
 def as_rows(findings: list[Finding]) -> list[dict[str, str]]:
-    """Return the findings as plain rows, for JSON."""
+    """Return the findings as dictionaries, for JSON."""
     return [asdict(finding) for finding in findings]

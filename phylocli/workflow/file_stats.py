@@ -1,4 +1,4 @@
-"""Contents of files: sequences, families, trees, tables, embeddings and models, one row per file."""
+"""Statistics of files (`phylocli stats`): sequences, families, trees, tables, embeddings and models, one row per file."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def file_stats(
     on_failure: Callable[[PhylocliError], None] | None = None,
     **options: Any,
 ) -> pl.DataFrame:
-    """Describe files; return one row per file, in their order.
+    """Return statistics of files, one row per file.
 
     Args:
-        sources: files in any format that phylocli reads, compressed or not, or folders: models, parts of embeddings.
+        sources: files in any format that phylocli reads, compressed or not, or folders of models or of embeddings in parts.
         config: options; may also be given as keywords.
-        on_failure: called with the error of a file that cannot be described; the others follow. None raises it.
+        on_failure: called with the error for a file that cannot be read, which is skipped; None raises the error.
         **options: fields of `StatsConfig`.
 
     Returns:
-        A frame of `tables.stats_schema`, with null for values that do not apply. `residues` counts letters without gaps,
-        `columns` is the mean over aligned families, `identity` the mean over families of the mean identity of pairs of their
-        rows (identical residues over columns in which both have one), from at most `sample` rows evenly spaced.
+        A frame with `tables.stats_schema`, null for values that do not apply. `residues` is the number of letters without
+        gaps, `columns` the mean over aligned families, and `identity` the mean over families of the mean pairwise identity
+        (identical residues over columns in which both rows have a residue) of at most `sample` evenly spaced rows.
 
     Raises:
-        BadInputError: no such file, damaged, or empty.
+        BadInputError: a file does not exist, is damaged or empty.
 
     Examples:
         >>> stats = phylocli.file_stats(["examples/globins.fasta", "examples/families.sto"])
@@ -80,7 +80,7 @@ def file_stats(
 
 
 def as_lines(stats: pl.DataFrame) -> list[str]:
-    """Return the table as aligned lines for a terminal, without columns that apply to no file."""
+    """Format the table as aligned text, without columns that are null for all files."""
     shown = stats.select(column.name for column in stats if column.null_count() < stats.height)
     columns = []
     for column in shown:
@@ -125,7 +125,7 @@ def _described(path: PathLike, config: StatsConfig) -> dict[str, object]:
 
 
 class _Tally:
-    """Counts the rows of families."""
+    """Accumulates the statistics of sequences and families."""
 
     def __init__(self, sample: int) -> None:
         self.sample = sample
@@ -135,7 +135,7 @@ class _Tally:
         self.identities: list[float] = []
 
     def add(self, rows: SequenceOf[str], *, aligned: bool, has_tree: bool = False) -> None:
-        """Count one family."""
+        """Add a family."""
         lengths = [len(row.translate(_GAPS).rstrip("*")) for row in rows]
         self.families += 1
         self.trees += has_tree
@@ -156,7 +156,7 @@ class _Tally:
         return float(identity[both > 0].mean()) if (both > 0).any() else float("nan")
 
     def row(self) -> dict[str, object]:
-        """Return the counts, as columns."""
+        """Return the statistics as columns of `tables.stats_schema`."""
         if not self.sequences:
             raise BadInputError("no sequences", fix="check how the file was made")
         known = [value for value in self.identities if not math.isnan(value)]
@@ -175,7 +175,7 @@ class _Tally:
 
 
 def _table(path: PathLike, config: StatsConfig) -> dict[str, object]:
-    """Describe a table: of pairs, of embeddings, or another."""
+    """Return the statistics of a table: of embeddings, of pairs, or another."""
     try:
         return _embeddings(path, config)
     except BadInputError:

@@ -1,4 +1,4 @@
-"""`pairs --hard-negatives`: the nearest unrelated families, by profile, by groups, or by a model."""
+"""Hard negatives (`pairs --hard-negatives`): the most similar non-homologous families, by profile, group or model."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def write_negatives(
     seed: int = 0,
     table_format: TableFormat | None = None,
 ) -> int:
-    """Write each family's hard negatives as a table of `negatives_schema()`; return the number of rows.
+    """Write the hard negatives of each family as a table with `negatives_schema()`; return the number of rows.
 
     Args:
-        families: aligned, unless `how` is a table of groups.
+        families: aligned families; with a table of groups, they may be unaligned.
         target: a path, or `-`/None for standard output.
-        how: `profile`: the most similar families by HMMER's scores; the path of a table with the columns family and group:
-            other families of the same group; a model, by name or folder: the most similar families by embeddings. Homologous
-            families by profile are never negatives, except with groups, which are used unchanged.
+        how: the measure of similarity: `profile` (HMMER scores), the name or folder of a model (cosine of embeddings), or
+            the path of a table with the columns family and group (same group). Families that are homologous by profile are
+            not negatives, except with groups, which are used unchanged.
         count: number of negatives per family.
-        seed: for ties, and for the choice if a group has more families.
-        table_format: None takes it from the suffix.
+        seed: the seed for ties, and for the sample from groups with more than `count` other families.
+        table_format: the output format; None: by the suffix.
 
     Raises:
         UsageError: `how` is none of these.
-        BadInputError: fewer than two families, one without an alignment, or no family has a negative.
+        BadInputError: there are fewer than two families, a family is not aligned, or no family has a negative.
     """
     path = Path(how)
     named = models.named()
@@ -73,7 +73,7 @@ def write_negatives(
     table = negatives_table(summaries, scores, allowed, by=by, count=count, seed=seed)
     write_table(table, target, negatives_schema(), table_format)
     write_sidecar(target, "pairs", {"hard_negatives": how, "count": count}, seed)
-    logger.info(f"Found {table.height:,} hard negatives of {table['family'].n_unique():,} families by {by}")
+    logger.info(f"found {table.height:,} hard negatives for {table['family'].n_unique():,} families by {by}")
     return table.height
 
 

@@ -1,4 +1,4 @@
-"""The plan of a run, and errors that its inputs and options show before the first stage."""
+"""Checks of the inputs and options of a run before the first stage, and the description of its stages."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FEWEST = 4
-"""Minimum number of members of a family to hold some out."""
+"""Minimum size of a family from which members are held out."""
 _BLOCK = 500
 FEWEST_ALONE = 10
-"""Members of the only family, on whose clades embeddings are evaluated."""
+"""Minimum size of a single family, on whose clades embeddings are evaluated."""
 
 
 class Run(Protocol):
@@ -43,11 +43,11 @@ class Run(Protocol):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that are named."""
+        """The input files."""
 
 
 class Size(NamedTuple):
-    """A family as training sees it."""
+    """The size of a family."""
 
     label: str
     clan: str
@@ -59,9 +59,9 @@ class Found:
     """The contents of the inputs.
 
     Attributes:
-        families: those of the files, and those named from the store.
-        sequences: of the files, if they are to be grouped.
-        alike: these are all nearly identical to the first, so they are one family.
+        families: the families of the files, and the requested families of the store.
+        sequences: the number of sequences in the files, if they are to be grouped.
+        alike: whether these are all nearly identical to the first one, and so form one family.
         to_fetch: accessions that are not in the store.
         de_novo: families without an alignment or profile.
     """
@@ -74,10 +74,10 @@ class Found:
 
 
 def check_run(run: Run) -> Found:
-    """Return the contents of the inputs, after checking them and the options of all stages.
+    """Check the inputs and the options of all stages; return the contents of the inputs.
 
     Raises:
-        PhylocliError: an error that a stage would raise.
+        PhylocliError: inputs or options are invalid.
     """
     config = run.config
     _check_options(config)
@@ -97,23 +97,23 @@ def check_run(run: Run) -> Found:
 
 
 def check_families(run: Run, families: SequenceOf[Size]) -> None:
-    """Check that there are enough families to train on, or to evaluate.
+    """Check that there are enough families and members for training and evaluation.
 
     Raises:
-        BadInputError: too few.
+        BadInputError: there are too few.
     """
     config = run.config
     largest = max((family.members for family in families), default=0)
-    also = "" if config.group else ", or --group, if the sequences are of several"
+    also = "" if config.group else ", or --group if the sequences belong to several"
     if config.model is not None:
         if len(families) == 1 and largest < FEWEST_ALONE:
             raise BadInputError(
-                f"one family of {counted(largest, 'member')} is too little to evaluate embeddings on",
+                f"one family of {counted(largest, 'member')} is too small to evaluate embeddings",
                 fix=f"give {FEWEST_ALONE} members or more, or use 'phylocli embed' and 'phylocli map'",
             )
         return
     if not families:
-        raise BadInputError("no families were found", fix="relax [grouping] coverage or evalue, or leave out --group")
+        raise BadInputError("no families were found", fix="relax [grouping] coverage or evalue, or omit --group")
     unrelated = {family.clan or family.label for family in families}
     if len(unrelated) == 1 and _contrasts(config):
         what = "one family is" if len(families) == 1 else f"{len(families)} families of one clan are"
@@ -136,7 +136,7 @@ def sizes_of(families: Iterable[Family]) -> Iterator[Size]:
 
 
 def shared_member(name: str, one: str, other: str) -> BadInputError:
-    """Return the error for an id in two families."""
+    """Return the error for a sequence id that occurs in two families."""
     return BadInputError(
         f"{name!r} is a member of both {one} and {other}",
         why="embeddings and labels are joined by id",
@@ -145,7 +145,7 @@ def shared_member(name: str, one: str, other: str) -> BadInputError:
 
 
 def describe(stage: str, run: Run, found: Found) -> str:
-    """Return a description of a stage."""
+    """Return the description of a stage for `--dry-run`."""
     config = run.config
     files = _count(len(run.files), "file")
     known = _count(len(found.families), "family", "families")
@@ -178,7 +178,7 @@ def _families_expected(found: Found, min_size: int) -> str:
     if found.alike:
         return "one family, because all are nearly identical"
     few = f"fewer than [grouping] min_size = {min_size}, so there may be none" if found.sequences < min_size else ""
-    return few or "how many families there are, and whether they suffice, is known only after this stage"
+    return few or "the number of families is known only after this stage"
 
 
 def _count(number: int, one: str, many: str = "") -> str:
@@ -186,7 +186,7 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 
 def _check_options(config: RunConfig) -> None:
-    """Check the options of all stages that need no input."""
+    """Check the options of all stages, as far as possible without inputs."""
     from phylocli.probe.map.coordinates import check_projection
 
     check_tree(config.tree)
@@ -207,10 +207,10 @@ def _check_options(config: RunConfig) -> None:
 
 
 def _look(run: Run) -> Found:
-    """Read the inputs once.
+    """Read the inputs once and return their contents.
 
     Raises:
-        BadInputError: one that cannot be read, an id or a family that occurs twice.
+        BadInputError: an input cannot be read, or an id or a family occurs twice.
     """
     config, found = run.config, Found()
     check = NucleotideCheck(config.alphabet, TRANSLATE)
@@ -251,7 +251,7 @@ def _look(run: Run) -> Found:
 
 
 def _count_sequences(sequences: Iterator[Sequence], found: Found) -> None:
-    """Count sequences that are to be grouped, and find out whether they are all near-duplicates of the first."""
+    """Count the sequences that are to be grouped; set `alike` if they are all near-duplicates of the first."""
     first = next(sequences, None)
     if first is None:
         return
@@ -268,7 +268,8 @@ def _check_aligner(config: RunConfig, families: list[str]) -> None:
     """Check that families without an alignment or profile can be aligned.
 
     Raises:
-        UsageError, MissingDependencyError: they cannot.
+        UsageError: the engine is `profile`.
+        MissingDependencyError: FAMSA is not installed.
     """
     if config.align.engine == "profile":
         raise UsageError(
@@ -285,7 +286,7 @@ def _check_aligner(config: RunConfig, families: list[str]) -> None:
 
 
 def _contrasts(config: RunConfig) -> bool:
-    """Return whether the objective contrasts the pairs of a batch with each other, and so needs unrelated ones."""
+    """Return whether the objective uses other pairs of a batch as negatives, and so needs unrelated families."""
     from phylocli.critics import build_critic
     from phylocli.objectives import build_objective
 

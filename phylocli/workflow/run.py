@@ -1,4 +1,4 @@
-"""The whole chain: families → align → tree → split → pairs → train → embed → map → probe, in one resumable folder."""
+"""The pipeline of `phylocli run`: families → align → tree → split → pairs → train → embed → map → probe, resumable."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ MODEL_FILES = ("config.json", "model.safetensors")
 
 
 def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = None) -> Path:
-    """Run every stage that is not done yet and return the path of the report.
+    """Run all stages that are not yet completed; return the path of the report.
 
-    The folder then contains `alignments.sto.gz`, `trees.sto.gz`; all members as `members.fasta` and their `labels.tsv`;
-    `embeddings/`, `map.html` and `report/`; with `config.group` the families found, `families.sto.gz`. Without
-    `config.model` it also contains the split (`split.tsv`, and `train.sto.gz`), `pairs.parquet`, if a number of pairs is
-    given or training needs it, and the training run `run/` with its `model/`. `stages.json` is used to skip stages whose
-    inputs and options are unchanged.
+    The folder then contains `alignments.sto.gz`, `trees.sto.gz`, `members.fasta` (all members), `labels.tsv`, `embeddings/`,
+    `map.html` and `report/`; with `config.group` also `families.sto.gz`. Without `config.model`, it also contains the split
+    (`split.tsv`, `train.sto.gz`), `pairs.parquet` (if a number of pairs is given or training needs them), and the training
+    run `run/` with the trained `model/`. `stages.json` records completed stages; a stage is skipped if its inputs and
+    options are unchanged.
 
     Args:
         config: options.
-        output: the folder; made if it does not exist. Calling again resumes.
-        store: the store that fetched families are kept in; None for the default.
+        output: the output folder; created if it does not exist. Calling the function again resumes the run.
+        store: the folder of the store for fetched families; None for the default.
 
     Raises:
-        InUseError: another process uses the folder.
-        PhylocliError: what a stage would raise, as far as inputs and options show it before the first stage; or whatever a
-            stage raises: the stages before it stay done.
+        InUseError: another process is writing to the folder.
+        PhylocliError: inputs or options are invalid, which is detected before the first stage if possible, or a stage fails;
+            completed stages are kept.
 
     Examples:
         >>> report = phylocli.run_chain(config, "demo")  # doctest: +SKIP
@@ -65,10 +65,10 @@ def run_chain(config: RunConfig, output: PathLike, *, store: PathLike | None = N
 
 
 def plan_run(config: RunConfig, output: PathLike, *, store: PathLike | None = None) -> list[tuple[str, str]]:
-    """Return the stages that `run_chain` would run, with descriptions; nothing is written.
+    """Return the stages of `run_chain` as (name, description), without running them.
 
     Raises:
-        PhylocliError: an error that inputs and options show in advance.
+        PhylocliError: inputs or options are invalid.
     """
     chain = Chain(config, Path(output), store)
     found = check_run(chain)
@@ -80,12 +80,12 @@ def plan_run(config: RunConfig, output: PathLike, *, store: PathLike | None = No
 
 
 class Chain:
-    """The stages of a run, with the files in its folder that they read and write.
+    """The stages of a run and the paths of their files.
 
     Args:
         config: options.
-        folder: of the run.
-        store: the store that fetched families are kept in; None for the default.
+        folder: the folder of the run.
+        store: the folder of the store for fetched families; None for the default.
     """
 
     def __init__(self, config: RunConfig, folder: Path, store: PathLike | None = None) -> None:
@@ -112,9 +112,9 @@ class Chain:
             self.trained = folder / "embeddings" / f"{self.model.name}.parquet"
 
     def stages(self) -> Iterator[Stage]:
-        """Yield the stages in their order.
+        """Yield the stages in order.
 
-        One by one, because the key of a stage hashes its inputs, which the stages before it have to have written.
+        A generator, because the key of a stage hashes its inputs, which earlier stages write.
         """
         if self.config.group:
             yield self._grouping()
@@ -135,11 +135,11 @@ class Chain:
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
-        """The given files; anything that is neither a file nor the accession of a family is an error.
+        """The input files among `config.families`; the others are accessions.
 
         Raises:
-            UsageError: nothing is named, or families where files are to be grouped.
-            BadInputError: no such file.
+            UsageError: there are no inputs, or `group` is given together with accessions.
+            BadInputError: an input is neither a file nor an accession.
         """
         config = self.config
         if not config.families and not config.clans:
@@ -153,12 +153,12 @@ class Chain:
                 )
         if config.group and len(files) < len(config.families):
             named = next(name for name in config.families if _ACCESSION.match(name))
-            raise UsageError(f"--group is for files of sequences, and {named} is a family", fix="leave out one of them")
+            raise UsageError(f"--group applies to sequence files, but {named} is a family", fix="omit one of them")
         return files
 
     @cached_property
     def sampling(self) -> PairsConfig | None:
-        """The configuration of the table of pairs, None if there is none."""
+        """The options for the table of pairs; None if the run has none."""
         pairs = self.config.pairs
         if pairs.number is None and self.config.trains_on_pairs:
             return pairs.updated(number=DEFAULT_PAIRS)
@@ -276,12 +276,12 @@ class Chain:
                 shutil.rmtree(self.run)
             train_model([source], self.run, chosen, resume=resuming and self.run.exists())
 
-        # The table of negatives is an input, wherever the run is.
+        # `config.train`, not `train`: the path of the table of negatives must not be part of the key.
         parameters = config.train.identity()
         return Stage("train", fit, tuple(sources), parameters, tuple(self.model / part for part in MODEL_FILES))
 
     def _embedding(self) -> Stage:
-        config, seed = self.config.embed.updated(translate=False), self.config.seed  # members are translated by now
+        config, seed = self.config.embed.updated(translate=False), self.config.seed  # members are already translated
 
         def embed(resuming: bool) -> None:
             from phylocli.embed import embed_file
@@ -298,7 +298,7 @@ class Chain:
         def plot(resuming: bool) -> None:
             from phylocli.probe import draw_map
 
-            # The records of several families have their names and descriptions too; a single one is labelled by clade.
+            # For several families, the records also provide names and descriptions; a single family is labelled by clade.
             several = "family" in self.labels.read_text(encoding="utf-8").split("\n", 1)[0].split("\t")
             draw_map(self.trained, self.map, config, labels=self.trees if several else self.labels)
 
@@ -342,16 +342,16 @@ def _check_unique(families: Iterator[Family]) -> Iterator[Family]:
 
 
 def write_split(chain: Chain, test: float, validation: float, seed: int) -> None:
-    """Hold out whole clades of each family, and write the split and the files that training and evaluation need.
+    """Split each family by whole clades; write the split, the training families, all members as FASTA, and their labels.
 
     Args:
-        chain: names the files: the split, the members that training sees as families, all members as FASTA, their labels.
-        test: fraction of each family's members that training does not see.
-        validation: fraction of the others that it is validated on.
-        seed: of the choice.
+        chain: provides the paths of the files.
+        test: fraction of the members of each family for the test part.
+        validation: fraction of the remaining members for the validation part.
+        seed: the seed for the choice of clades.
 
     Raises:
-        BadInputError: a sequence id in two families.
+        BadInputError: a sequence id occurs in two families.
     """
     import polars as pl
 
@@ -387,7 +387,7 @@ def write_split(chain: Chain, test: float, validation: float, seed: int) -> None
 
 
 def _clades(family: Family) -> dict[str, str]:
-    """Return the clades of the members of the only family: labels in which they differ."""
+    """Return the clade of each member, as labels for a run with a single family."""
     from phylocli.tree.clades import deepest_clades
 
     found = deepest_clades(family.require_tree(), max(2, round(len(family) ** 0.5)))
@@ -395,14 +395,14 @@ def _clades(family: Family) -> dict[str, str]:
 
 
 def _own_members(family: Family, seen: dict[str, str]) -> Iterator[Sequence]:
-    """Yield the members of a family, and record them.
+    """Yield the members of a family, and add them to `seen`.
 
     Args:
-        family: with its members.
-        seen: the family of each id before.
+        family: the family.
+        seen: the family of each id so far; updated.
 
     Raises:
-        BadInputError: a member of another family.
+        BadInputError: a member is also a member of another family.
     """
     for sequence in family.sequences():
         other = seen.setdefault(sequence.id, family.label)
@@ -412,7 +412,7 @@ def _own_members(family: Family, seen: dict[str, str]) -> Iterator[Sequence]:
 
 
 def _validated(family: Family, fraction: float, seed: int) -> set[str]:
-    """Return the members for validation, as training itself chooses them: whole clades, two members on each side."""
+    """Return the validation members as chosen by training: whole clades, with at least two members in each part."""
     from phylocli.pairs import split_clades
 
     if fraction == 0 or len(family) < 4:

@@ -1,4 +1,4 @@
-"""The source of a stage's families: a stream, or the store, whose missing stages are then run first."""
+"""Input families of a command: a file or pipe, or the store; missing families and trees are computed and stored."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ def families(
     offline: bool = False,
     genetic_code: int | None = None,
 ) -> Iterator[Family]:
-    """Yield families from a file or pipe, or those of the store that the options name.
+    """Yield families from a file or pipe, or from the store.
 
-    With the options, missing stages run first and their results are stored: a family that is not in the store is fetched,
-    and a tree is inferred for one without (from its fetched alignment as it is). Each such step is logged.
+    Families that are not in the store are fetched, missing trees are inferred from the fetched alignments, and the results
+    are stored. Each such step is logged.
 
     Args:
-        source: file or `-`/None; must be left out where families are named.
-        family: accessions.
-        clan: clan accessions; the members come from the service, or from the store if all of them are there.
-        all_: every family of the store.
-        store: the store's folder, None for the default.
-        upto: the stage that a family must have passed: `fetch` (aligned) or `tree`.
-        on_duplicate: policy for repeated ids in the stream.
-        on_failure: called with records of the stream that are damaged, see `read_families`; None raises.
-        fetch: how families that are not in the store are fetched; None: as files and the environment configure `fetch`.
-        genetic_code: by which coding DNA of the stream is translated, see `read_families`.
-        offline: fetch nothing: families that are not in the store are named in a ServiceError.
+        source: a file, or `-`/None for standard input; None if families are selected from the store.
+        family: accessions of families.
+        clan: accessions of clans; their members are requested from the service, unless all of them are in the store.
+        all_: all families of the store.
+        store: the folder of the store; None for the default.
+        upto: the last required stage: `fetch` (aligned) or `tree`.
+        on_duplicate: policy for duplicate ids in `source`.
+        on_failure: called with errors for damaged records of `source`; None raises them. See `read_families`.
+        fetch: options for families that are fetched; None: from the configuration files and the environment.
+        genetic_code: the genetic code for the translation of coding DNA in `source`, see `read_families`.
+        offline: raise a `ServiceError` for families that are not in the store, instead of fetching them.
 
     Raises:
-        UsageError: both a source and families are named.
+        UsageError: both a source and families of the store are given.
     """
     if not (family or clan or all_):
         yield from read_families(source, on_duplicate=on_duplicate, on_failure=on_failure, genetic_code=genetic_code)
         return
     if source is not None:
         raise UsageError(
-            f"The input {source} excludes families of the store",
+            f"the input {source} cannot be combined with families of the store",
             fix="give either the file, or --family, --clan or --all",
         )
     shelf = Store(store)
@@ -69,7 +69,7 @@ def families(
         if upto == "tree" and not found.has_tree:
             from phylocli.tree import infer_trees
 
-            logger.info(f"{found.label}: no tree in the store yet, inferring one")
+            logger.info(f"{found.label}: no tree in the store, inferring one")
             config = TreeConfig.layered(TreeConfig.gather({}))
             for done in infer_trees([found], config):
                 shelf.write(done, "tree", config.to_parameters())

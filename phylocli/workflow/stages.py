@@ -1,4 +1,4 @@
-"""A stage of a run: done once, and skipped while its inputs and parameters are unchanged."""
+"""Stages of a run, which are skipped if inputs and parameters are unchanged."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class Stage:
     """One step of a run.
 
     Attributes:
-        name: the word that messages use.
-        action: does the work; gets True if an earlier attempt with the same inputs and parameters was interrupted.
-        inputs: files that the work depends on.
-        parameters: everything else that it depends on; must be JSON.
-        outputs: files that it writes; a folder is named by the file in it that is written last.
+        name: the name in messages and in `stages.json`.
+        action: the function to call; its argument is True if an earlier attempt with the same inputs and parameters was
+            interrupted.
+        inputs: the input files.
+        parameters: all other dependencies, as JSON values.
+        outputs: the files that it writes; for a folder, the file that is written last.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Stage:
     outputs: tuple[Path, ...]
 
     def key(self) -> str:
-        """Return a hash of all that the stage depends on: version, name, parameters, contents of the inputs."""
+        """Return a hash of all dependencies: version, name, parameters, and the content of the inputs."""
         facts = {
             "version": __version__,
             "name": self.name,
@@ -76,7 +77,7 @@ class Ledger:
         return all(path.is_file() and outputs.get(path.name) == file_sha256(path) for path in stage.outputs)
 
     def was_started(self, stage: Stage, key: str) -> bool:
-        """Return whether the stage was begun with this key and did not end."""
+        """Return whether the stage was started with this key, but not completed."""
         entry = self.entries.get(stage.name, {})
         return entry.get("key") == key and not entry.get("done")
 

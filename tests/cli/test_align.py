@@ -96,6 +96,6 @@ def test_align_and_tree_take_rows_of_one_length_for_an_alignment_and_say_so(cli:
     for command in (["align", "--engine", "profile"], ["align", "--engine", "none"], ["tree"]):
         done = cli(*command, tmp_path / "x.fa", "-o", tmp_path / "out.sto")
         assert done.exit_code == 0, done.stderr
-        assert "rows of one length without gaps are taken as aligned" in done.stderr
+        assert "treating rows of equal length without gaps as aligned" in done.stderr
         (family,) = read_families(tmp_path / "out.sto")
         assert [row.upper() for row in family.rows] == rows

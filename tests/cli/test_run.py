@@ -65,7 +65,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(cli: Run, mixed: Path, examp
     assert done.exit_code == 0, done.stderr
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
     assert list(lines) == ["families", "align", "tree", "split", "train", "embed", "map", "probe"]
-    assert lines["families"].startswith("group 35 sequences of 1 file into families, engine profile; how many families")
+    assert lines["families"].startswith("group 35 sequences of 1 file into families, engine profile; the number of families")
     lines = dict(
         line.split(None, 1)
         for line in cli(
@@ -102,7 +102,7 @@ CLAN = "# STOCKHOLM 1.0\n#=GF AC {0}\n#=GF CL CL1\n" + "".join(f"{{0}}_{n} MKV\n
         (["one.fasta"], 65, "fix: use the default model (--model default), or add families, or --group"),
         (["clan.sto"], 65, "2 families of one clan are too few to train on"),
         (["two.sto"], 65, "no family has 4 members or more, so none can be held out"),
-        (["one.fasta", "--model", "default"], 65, "one family of 5 members is too little to evaluate embeddings on"),
+        (["one.fasta", "--model", "default"], 65, "one family of 5 members is too small to evaluate embeddings"),
         (["one.fasta", "--model", "nope"], 2, "there is no model or folder 'nope'"),
         (
             ["one.fasta", "two.sto", "--set", "align.engine=profile"],
@@ -114,8 +114,8 @@ CLAN = "# STOCKHOLM 1.0\n#=GF AC {0}\n#=GF CL CL1\n" + "".join(f"{{0}}_{n} MKV\n
         (["two.sto", "--set", "probe.tasks=['nope']"], 2, "nope"),
         (["two.sto", "--set", "tree.support=nope"], 2, "support"),
         (["two.sto", "--set", "train.encoder.preset=nope"], 2, "has no preset 'nope'"),
-        (["PF00042", "--group"], 2, "--group is for files of sequences, and PF00042 is a family"),
-        (["two.sto", "CL0001", "--group"], 2, "--group is for files of sequences, and clans are families"),
+        (["PF00042", "--group"], 2, "--group applies to sequence files, but PF00042 is a family"),
+        (["two.sto", "CL0001", "--group"], 2, "--group applies to sequence files, but clans are families"),
         (["nothing.fasta"], 65, "no such file, and not a Pfam accession"),
         (["PF00042", "PF00076", "--offline"], 69, ": PF00042, PF00076\nfix: fetch them once without --offline, or import"),
     ],

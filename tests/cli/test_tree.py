@@ -72,7 +72,7 @@ def test_a_tree_from_elsewhere_is_attached_rooted_and_drawn(cli: Callable, tmp_p
     [family] = read_families(out)
     tree = family.require_tree()
     assert "d" in {tree.names[child] for child in tree.children()[0]}
-    assert family.notes == ["tree taken from mine.nwk, root outgroup"]
+    assert family.notes == ["tree from mine.nwk, root outgroup"]
     assert b"substitutions per site" in picture.read_bytes()
 
 

@@ -228,7 +228,7 @@ def test_a_dead_family_is_final(standin: Standin, store: Store) -> None:
         (status(204), "no family PF00042"),
         (status(410, b'{"accession":"pf00042","deletion_date":"2020-01-01"}'), "has been removed"),
         (status(404, b'{"Error":"list index out of range"}'), "does not have the seed alignment of PF00042"),
-        (status(404, b'{"Error":"the level \'PF00042\' is not a valid pfam member level"}'), "does not take PF00042"),
+        (status(404, b'{"Error":"the level \'PF00042\' is not a valid pfam member level"}'), "does not accept PF00042"),
     ],
     ids=["204", "410", "404 lacking", "404 no accession"],
 )
@@ -301,7 +301,7 @@ def test_a_body_larger_than_the_cap_is_refused(standin: Standin, store: Store) -
 
 def test_body_that_decompresses_beyond_the_limit_is_refused(standin: Standin, store: Store) -> None:
     standin.always(SEED, body(gzip.compress(b"# STOCKHOLM 1.0\n" + b"\n" * 2_000_000)))
-    with pytest.raises(ServiceError, match="unpack to more than 100,000 bytes"):
+    with pytest.raises(ServiceError, match="decompress to more than 100,000 bytes"):
         fetch(standin, store, "PF00042", policy=Policy(max_unpacked=100_000, attempts=1).scaled(0.001))
     assert nothing_was_kept(store)
 

@@ -148,7 +148,7 @@ def test_names_are_looked_up_in_the_store_without_a_network(standin: Standin, st
     assert accessions(store, "globin", base_url="http://interpro.invalid/api") == ["PF00042"]
     with pytest.raises(BadInputError, match=r"no family of the store .* has 'cyclin' in its name"):
         accessions(store, "cyclin", offline=True)
-    with pytest.raises(ServiceError, match="--offline does not allow"):
+    with pytest.raises(ServiceError, match="--offline forbids"):
         accessions(store, "IPR000971", offline=True)
     with pytest.raises(UnreachableError):
         accessions(store, "cyclin", base_url="http://interpro.invalid/api")

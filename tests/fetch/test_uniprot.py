@@ -123,7 +123,7 @@ def test_a_query_that_is_not_understood(standin: Standin, tmp_path: Path) -> Non
 
 
 def test_a_query_that_finds_nothing(standin: Standin, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no protein"):
+    with pytest.raises(BadInputError, match="no UniProt protein"):
         fetch(tmp_path / "x.fasta", query="xref:pfam-PF99999")
     assert not list(tmp_path.iterdir())
 
@@ -135,7 +135,7 @@ def test_accessions_keep_their_order_and_merged_ones_are_renamed(
     assert fetch(tmp_path / "x.fasta", query=None, accessions=asked) == 4
     found = [s.id.split("|")[1] for s in read_sequences(tmp_path / "x.fasta")]
     assert found == ["P03002", "P01000", "P00007", "P00003"]
-    assert "P99999 is P01000 now" in capsys.readouterr().err
+    assert "P99999 has been merged into P01000" in capsys.readouterr().err
 
 
 def test_accessions_that_do_not_exist_are_named_and_lose_nothing(standin: Standin, tmp_path: Path) -> None:

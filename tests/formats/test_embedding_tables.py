@@ -215,7 +215,7 @@ BAD: dict[str, tuple[pl.DataFrame, str]] = {
     ),
     "gap in a column": (wide(d5=[1.0, None, 2.0, 3.0]), "of 'b/1-50' has no value in the column 'd5'"),
     "empty lists": (pl.DataFrame({"id": IDS, "embedding": pl.Series([[]] * 4, dtype=pl.List(pl.Float32))}), "are empty"),
-    "no rows": (pl.DataFrame({"id": IDS, "embedding": fixed()}).head(0), "holds no rows"),
+    "no rows": (pl.DataFrame({"id": IDS, "embedding": fixed()}).head(0), "has no rows"),
 }  # fmt: skip
 
 
@@ -266,7 +266,7 @@ def test_a_pickled_array_in_hdf5_or_a_link_to_another_file_is_not_followed(tmp_p
 def test_residues_per_sequence_in_hdf5_are_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "t.h5", "w") as file:
         file["a"], file["b/1-2"] = np.zeros((7, 3)), np.zeros((9, 3))
-    with pytest.raises(BadInputError, match="one vector a sequence") as caught:
+    with pytest.raises(BadInputError, match="one vector per sequence") as caught:
         read_embeddings(tmp_path / "t.h5")
     assert "'a' has the shape (7, 3)" in str(caught.value)
 
@@ -302,5 +302,5 @@ def test_damaged_files_end_in_a_typed_error_with_their_name(
 def test_a_column_of_ids_or_features_that_is_named_must_be_there(tmp_path: Path) -> None:
     wide(gene=list("wxyz")).write_csv(tmp_path / "t.csv")
     assert read_embeddings(tmp_path / "t.csv", ColumnOptions.of("gene")).ids == list("wxyz")
-    with pytest.raises(UsageError, match="no column 'e'"):
+    with pytest.raises(UsageError, match="no feature column 'e'"):
         read_embeddings(tmp_path / "t.csv", ColumnOptions.of(features="e"))

@@ -150,7 +150,7 @@ def test_another_family_of_a_name_that_is_there_is_not_called_the_same(
     assert "x is already in the store" in capsys.readouterr().err
     (tmp_path / "x.fa").write_text(fasta_family("C"))
     assert import_families([tmp_path / "x.fa"], store) == 0
-    assert "x was not imported: the store has another family of this name" in " ".join(capsys.readouterr().err.split())
+    assert "x was not imported: the store has another family with this name" in " ".join(capsys.readouterr().err.split())
     assert store.read("x").rows[0] == "MK-A"
 
 

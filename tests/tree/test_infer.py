@@ -155,7 +155,7 @@ def test_undetermined_length_scale_is_removed_and_noted() -> None:
     ]
     done = infer_one(Family(list("abcde"), rows), engine="veryfasttree")
     assert max(distances(done.require_tree()).values()) < 0.15  # one residue of twenty differs
-    assert "not determined" in done.notes[-1]
+    assert "not identifiable" in done.notes[-1]
     assert done.tree_alpha is None
 
 
@@ -225,7 +225,7 @@ def test_a_member_without_a_residue_in_the_columns_is_left_out_with_a_warning(ca
     done = infer_one(Family([*family.ids, "empty"], [*family.rows, "-" * 60]))
     assert done.ids == family.ids
     assert sorted(done.require_tree().tip_names()) == family.ids
-    assert "left out 1 of 6 members" in capsys.readouterr().err
+    assert "excluded 1 of 6 members" in capsys.readouterr().err
 
 
 def test_low_coverage_is_left_out_on_request(capsys: pytest.CaptureFixture[str]) -> None:
@@ -335,7 +335,7 @@ def test_the_engine_that_auto_takes_is_announced_for_a_large_family_only(
     monkeypatch.setattr(infer, "choose_engine", lambda size, _: "bme" if size <= 10 else "veryfasttree")
     families = [Family([str(i) for i in range(n)], ["MKV"] * n, name=f"of {n}") for n in (4, 12, 13)]
     assert list(infer._announcing_engine(families, TreeConfig())) == families
-    assert capsys.readouterr().err == "of 12 has 12 members; engine veryfasttree above 10 different sequences\n"
+    assert capsys.readouterr().err == "of 12 has 12 members; engine veryfasttree above 10 distinct sequences\n"
 
 
 def test_a_missing_program_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,5 +77,5 @@ def test_pairs_without_common_columns_have_no_distance(tmp_path: Path) -> None:
     assert np.isnan(found.values[0, 1])
     write_distances([found], tmp_path / "d.tsv")
     assert "\tNA\n" in (tmp_path / "d.tsv").read_text()
-    with pytest.raises(BadInputError, match="PHYLIP has no sign"):
+    with pytest.raises(BadInputError, match="PHYLIP cannot represent"):
         write_distances([found], tmp_path / "d.phy")

@@ -1,1 +1,1 @@
-"""Clients of the public services InterPro, UniProt and Pfam, and their addresses."""
+"""Clients of InterPro, UniProt and the Pfam releases, and the addresses of these services."""

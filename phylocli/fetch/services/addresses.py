@@ -1,4 +1,4 @@
-"""Where the public services are: the option, else the environment, else the address that everyone uses."""
+"""Base URLs of the public services: from an option, an environment variable, or the default."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VARIABLES = {INTERPRO: "PHYLOCLI_INTERPRO_URL", PFAM: "PHYLOCLI_PFAM_URL", UNIPR
 
 @dataclass(frozen=True)
 class Services:
-    """Base addresses, without a slash at their end.
+    """Base URLs, without trailing slash.
 
     Attributes:
         interpro: the InterPro API.
@@ -31,10 +31,10 @@ class Services:
 
 
 def find_services(*, interpro: str | None = None, pfam: str | None = None, uniprot: str | None = None) -> Services:
-    """Return the services' addresses: as given, else from `$PHYLOCLI_INTERPRO_URL`, `…_PFAM_URL`, `…_UNIPROT_URL`.
+    """Return the base URLs: as given, else from `$PHYLOCLI_INTERPRO_URL`, `…_PFAM_URL` and `…_UNIPROT_URL`.
 
     Raises:
-        UsageError: an address is not one of HTTP.
+        UsageError: a URL is not an HTTP or HTTPS URL.
     """
 
     def address(given: str | None, default: str) -> str:

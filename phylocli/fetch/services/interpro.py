@@ -1,7 +1,7 @@
-"""The InterPro API: alignments, profiles and clans of Pfam families, one request each.
+"""Client of the InterPro API: alignments, profiles and clans of Pfam families, one request each.
 
-The status of an answer is not reliable: an unknown family is a 200 with `{}`, a 404 can be a temporary internal error, and a
-408 means "retry in a minute". Therefore no answer is accepted by its status alone.
+HTTP status codes of the API are not reliable: the response for an unknown family is 200 with `{}`, 404 may be a temporary
+internal error, and 408 means "retry in a minute". Therefore the content of each response is verified too.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from phylocli.formats.provenance import Source
 from phylocli.formats.sequences.fasta import Sequence
 
 JsonObject = dict[str, Any]
-"""An object of an answer; each part is checked where it is read."""
+"""A JSON object of a response; its fields are validated where they are read."""
 
-# Texts of a 404 that are an answer; with any other text it is an exception in the service, which may pass.
+# Error texts of definitive 404 responses; any other text indicates a temporary internal error.
 _LACKS = "list index out of range"
 _NO_MEMBER = "is not a valid"
 _CHECK_ACCESSION = "check the accession, for example at InterPro"
 _PAGE = 200
-_SEARCHED = 5  # maximum number of pages of a search: no name occurs in more
+_SEARCHED = 5  # maximum number of pages of a search; no name has more results
 
 
 class UnknownFamilyError(BadInputError):
-    """The service has no such family or clan."""
+    """The family or clan does not exist."""
 
 
 class DeadFamilyError(BadInputError):
-    """The family was there once and has been removed from Pfam."""
+    """The family has been removed from Pfam."""
 
 
 class InterPro:
     """The InterPro API.
 
     Args:
-        client: makes the requests.
-        base: its address, for example `https://www.ebi.ac.uk/interpro/api`.
+        client: the HTTP client.
+        base: the base URL, for example `https://www.ebi.ac.uk/interpro/api`.
     """
 
     def __init__(self, client: Client, base: str) -> None:
@@ -54,10 +54,10 @@ class InterPro:
         self._base = base
 
     def alignment(self, wanted: Wanted, kind: str) -> tuple[Family, Source]:
-        """Return a family's alignment, verified, and its source.
+        """Return the verified alignment of a family, and its provenance.
 
         Args:
-            wanted: the family; its version, if any, is not part of the request.
+            wanted: the family; a version is ignored.
             kind: `seed` or `full`.
 
         Raises:
@@ -78,7 +78,7 @@ class InterPro:
         return self._client.attempt(what, once)
 
     def profile(self, wanted: Wanted) -> tuple[bytes, Source]:
-        """Return a family's HMM as HMMER3 text, verified, and its source.
+        """Return the verified profile HMM of a family as HMMER3 text, and its provenance.
 
         Raises:
             UnknownFamilyError, DeadFamilyError: the family does not exist, or was deleted.
@@ -96,7 +96,7 @@ class InterPro:
         return self._client.attempt(what, once)
 
     def entry(self, accession: str, database: str = "pfam") -> JsonObject:
-        """Return the metadata of an entry: of a family, of InterPro's own, or of another member database.
+        """Return the metadata of an entry of Pfam, InterPro or another member database.
 
         Raises:
             UnknownFamilyError, DeadFamilyError: the entry does not exist, or was deleted.
@@ -113,24 +113,24 @@ class InterPro:
         return self._client.attempt(what, once)
 
     def search(self, text: str, database: str = "pfam") -> list[JsonObject]:
-        """Return the entries that have a text in their accession, name or short name: `metadata` with `short_name`, each.
+        """Search entries by accession, name or short name; return the `metadata` of each, with `short_name`.
 
         Args:
-            text: in any case.
-            database: `pfam`, `interpro` or another member.
+            text: the text to search for, case-insensitive.
+            database: `pfam`, `interpro` or another member database.
 
         Raises:
-            ServiceError: the service did not return them.
+            ServiceError: the request failed.
         """
         asked = urlencode({"search": text, "extra_fields": "short_name", "page_size": _PAGE})
         return self._listing(f"entry/{database}/?{asked}", f"the search for {text!r}")
 
     def families_of_protein(self, accession: str) -> list[JsonObject]:
-        """Return the `metadata` of the Pfam families in a protein of UniProt, by accession.
+        """Return the `metadata` of the Pfam families in a protein, given by UniProt accession.
 
         Raises:
             UnknownFamilyError: InterPro has no such protein.
-            ServiceError: the service did not return them.
+            ServiceError: the request failed.
         """
         path = f"entry/pfam/protein/uniprot/{accession}/?page_size={_PAGE}"
         found = self._listing(path, f"the families of {accession}")
@@ -139,11 +139,11 @@ class InterPro:
         return found
 
     def protein(self, name: str) -> str:
-        """Return the accession of a protein of UniProt that is named by accession or entry name, such as `HBB_HUMAN`.
+        """Return the UniProt accession of a protein, given by accession or entry name, such as `HBB_HUMAN`.
 
         Raises:
             UnknownFamilyError: InterPro has no such protein.
-            ServiceError: the service did not return it.
+            ServiceError: the request failed.
         """
         what = f"the protein {name}"
 
@@ -159,7 +159,7 @@ class InterPro:
         return self._client.attempt(what, once)
 
     def _listing(self, path: str, what: str) -> list[JsonObject]:
-        """Return a listing of entries, the `metadata` and extra fields of each; none at all is an empty list."""
+        """Return the `metadata` and extra fields of each entry of a listing, which may be empty."""
         first = f"{self._base}/{path}"
         found: list[JsonObject] = []
         link = first
@@ -175,11 +175,11 @@ class InterPro:
         return found
 
     def clan(self, clan: str) -> list[str]:
-        """Return the accessions of a clan's families, sorted.
+        """Return the accessions of the families of a clan, sorted.
 
         Raises:
-            UnknownFamilyError: there is no such clan.
-            ServiceError: the service did not return it.
+            UnknownFamilyError: the clan does not exist.
+            ServiceError: the request failed.
         """
         what = f"the clan {clan}"
 
@@ -193,19 +193,19 @@ class InterPro:
                 raise UnknownFamilyError(f"Pfam has no clan {clan}", fix=_CHECK_ACCESSION)
             metadata = _object(found.get("metadata"), what)
             if str(metadata.get("accession", "")).upper() != clan:
-                raise TransientError(f"the answer is about {str(metadata.get('accession'))[:40]!r}, not {clan}")
+                raise TransientError(f"the response is about {str(metadata.get('accession'))[:40]!r}, not {clan}")
             nodes = _object(metadata.get("relationships"), what).get("nodes")
             if not isinstance(nodes, list) or not nodes:
-                raise TransientError("the answer names no family")
+                raise TransientError("the response contains no families")
             return sorted({str(_object(node, what).get("accession", "")).upper() for node in nodes})
 
         return self._client.attempt(what, once)
 
     def release(self) -> str:
-        """Return InterPro's release, for example `107.0`.
+        """Return the current InterPro release, for example `107.0`.
 
         Raises:
-            ServiceError: the service did not say.
+            ServiceError: the request failed.
         """
         what = "InterPro's release"
 
@@ -215,15 +215,15 @@ class InterPro:
                 found = _object(reply.json(), what)
             version = found.get("version") or next((str(key) for key in found if str(key)[:1].isdigit()), "")
             if not version:
-                raise TransientError("the answer names no release")
+                raise TransientError("the response contains no release")
             return str(version)
 
         return self._client.attempt(what, once)
 
     def members(self, wanted: Wanted) -> Iterator[Sequence]:
-        """Yield the domains of a family in UniProt, unaligned: one sequence `ACCESSION/from-to` a match.
+        """Yield the domains of a family in UniProt, unaligned, as one sequence `ACCESSION/from-to` per match.
 
-        A match in several fragments is joined, and its name spans from the first residue to the last.
+        The fragments of a discontinuous match are joined; its name gives the first and last residue.
 
         Raises:
             UnknownFamilyError, DeadFamilyError: the family does not exist, or was deleted.
@@ -255,7 +255,7 @@ class InterPro:
             raise ServiceError(f"{what}: received {proteins}, but the service announced {count}", fix="try again later")
 
     def _page(self, link: str, what: str, accession: str | None = None) -> JsonObject:
-        """Return a page of a listing; without an accession, the page may be empty."""
+        """Return a page of a listing; a 204 response is an empty page if `accession` is None."""
 
         def once() -> JsonObject:
             with self._client.open(link, accept="application/json") as reply:
@@ -264,7 +264,7 @@ class InterPro:
                 self._judge(reply, what, accession or what)
                 page = _object(reply.json(), what)
             if not isinstance(page.get("results"), list):
-                raise TransientError("the answer has no results")
+                raise TransientError("the response has no results")
             return page
 
         return self._client.attempt(what, once)
@@ -275,7 +275,7 @@ class InterPro:
 
     @contextmanager
     def _body(self, url: str, what: str, accession: str) -> Iterator[tuple[IO[bytes], Reply]]:
-        """Yield a file's body; an invalid body within the block may be temporary, so the request is repeated."""
+        """Yield the body of a file; a `BadInputError` in the block becomes transient, so that the request is repeated."""
         with self._client.open(url) as reply:
             self._judge(reply, what, accession)
             with reply.spooled(what) as body:
@@ -290,12 +290,12 @@ class InterPro:
                     raise TransientError(f"not the requested data: {error.what}") from error
 
     def _explain_nothing(self, accession: str, what: str) -> None:
-        # `{}` is the answer for an unknown accession, and also for a dead one; the entry itself distinguishes them.
+        # `{}` is returned for both unknown and dead families; the request for the entry distinguishes them.
         self.entry(accession)
-        raise TransientError(f"the answer is empty, though {accession} exists")
+        raise TransientError(f"the response is empty, although {accession} exists")
 
     def _judge(self, reply: Reply, what: str, accession: str) -> None:
-        """Raise an error unless the answer has a valid status."""
+        """Raise the error for the status of a response, if it is not 200."""
         if reply.status == 200:
             return
         if reply.status == 204:
@@ -304,18 +304,18 @@ class InterPro:
             raise DeadFamilyError(
                 f"{accession} has been removed from Pfam",
                 why=_history(reply),
-                fix="name a release that has it with --release",
+                fix="name a release that contains it with --release",
             )
         if reply.status == 408:
             asked = max(self._policy.computing_wait, reply.retry_after() or 0.0)
-            raise TransientError("the service is computing the answer", asked)
+            raise TransientError("the service is computing the response", asked)
         if reply.status == 404:
             text = _error_text(reply)
             if _LACKS in text:
                 raise _Lacking(f"InterPro does not have {what}")
             if _NO_MEMBER in text:
                 raise UnknownFamilyError(
-                    f"InterPro does not take {accession} for an accession",
+                    f"InterPro does not accept {accession} as an accession",
                     why=text,
                     fix="give an accession such as PF00042, or a name",
                 )
@@ -325,7 +325,7 @@ class InterPro:
 
 
 class _Lacking(UnknownFamilyError):
-    """The family is there, but not with this annotation."""
+    """The family exists, but does not have this annotation."""
 
 
 def _source(url: str, body: IO[bytes], reply: Reply) -> Source:
@@ -341,7 +341,7 @@ def _source(url: str, body: IO[bytes], reply: Reply) -> Source:
 
 def _object(value: Any, what: str) -> JsonObject:
     if not isinstance(value, dict):
-        raise TransientError(f"the answer for {what} does not have the expected format")
+        raise TransientError(f"the response for {what} does not have the expected format")
     return value
 
 

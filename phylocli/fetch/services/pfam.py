@@ -1,4 +1,4 @@
-"""The Pfam releases: which one is current, its files with their published checksums, the families that are no more."""
+"""Client of the Pfam releases: the current release, its files with published checksums, and the list of dead families."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _MD5_LINE = re.compile(r"([0-9a-f]{32})[ \t]+\*?(?:\./)?(\S+)")
 
 
 class PfamReleases:
-    """The folder of Pfam releases.
+    """The Pfam releases on the server of the EBI.
 
     Args:
-        client: makes the requests.
-        base: its address, for example `https://ftp.ebi.ac.uk/pub/databases/Pfam`.
-        store: destination of the files.
-        offline: use only the files that are in the store.
+        client: the HTTP client.
+        base: the base URL, for example `https://ftp.ebi.ac.uk/pub/databases/Pfam`.
+        store: the destination of the files.
+        offline: use only files that are in the store.
     """
 
     def __init__(self, client: Client, base: str, store: Store, *, offline: bool = False) -> None:
@@ -45,8 +45,8 @@ class PfamReleases:
         """Return the number of a release; `current` is resolved once, so that all files come from one release.
 
         Raises:
-            UsageError: an invalid release number.
-            ServiceError: the service does not say, or the store has no release when offline.
+            UsageError: the release number is invalid.
+            ServiceError: the current release could not be determined, or, if `offline`, the store contains no release.
         """
         if release != "current":
             found = _RELEASE.fullmatch(release.strip())
@@ -56,7 +56,7 @@ class PfamReleases:
         if self._offline:
             there = releases_there(self._store.root)
             if not there:
-                raise ServiceError(f"no Pfam release is in the store {self._store.root}", fix="fetch one without --offline")
+                raise ServiceError(f"the store {self._store.root} has no Pfam release", fix="fetch one without --offline")
             return there[-1]
         text = self._small(f"{self._base}/current_release/Pfam.version.gz", "Pfam.version.gz")
         number = re.search(r"Pfam release\s*:\s*(\S+)", text)
@@ -66,26 +66,26 @@ class PfamReleases:
         return pinned.group(1)
 
     def file(self, release: str, name: str) -> Path:
-        """Return a release's file, fetched and checked if it is not in the store.
+        """Return the path of a release file in the store; it is downloaded and verified if it is not there.
 
         Raises:
-            ServiceError: it could not be downloaded, or is not in the store when offline.
+            ServiceError: the file could not be downloaded, or, if `offline`, is not in the store.
         """
         target = self._store.release_path(release) / name
         if self._offline:
             if not target.is_file():
-                raise ServiceError(f"{target} is not there, and --offline does not allow a download", fix="omit --offline")
+                raise ServiceError(f"{target} does not exist, and --offline forbids downloads", fix="omit --offline")
             return target
         folder = f"{self._base}/releases/Pfam{release}"
         md5 = self._md5(release, folder).get(name)
         if md5 is None:
-            logger.warning(f"Pfam {release} publishes no checksum of {name}")
+            logger.warning(f"Pfam {release} publishes no checksum for {name}")
         return download(
             self._client, f"{folder}/{name}", target, md5=md5, source={"service": "Pfam", "release": release, "file": name}
         )
 
     def replacement(self, accession: str) -> str:
-        """Return the replacement of a dead family in the list of dead families, or an empty string.
+        """Return the family that replaced a dead family, according to Pfam's list of dead families; empty if none did.
 
         Raises:
             ServiceError: the list could not be downloaded.
@@ -112,11 +112,11 @@ class PfamReleases:
         def once() -> str:
             with self._client.open(url, headers={"Accept-Encoding": "identity"}) as reply:
                 if reply.status == 404:
-                    raise NotServedError(f"{url} is not there", fix="name another release with --release")
+                    raise NotServedError(f"{url} does not exist", fix="name another release with --release")
                 self._client.refuse(reply, what)
                 data = reply.content()
             if data[:64].lstrip().lower().startswith((b"<!doctype", b"<html")):
-                raise TransientError("the answer is an HTML page")
+                raise TransientError("the response is an HTML page")
             try:
                 return data.decode("utf-8")
             except UnicodeDecodeError:
@@ -126,7 +126,7 @@ class PfamReleases:
 
 
 def dead_families(text: str) -> dict[str, str]:
-    """Return the replacements in a list of dead families (`Pfam-A.dead`), by accession; empty if there is none."""
+    """Parse a list of dead families (`Pfam-A.dead`): accession → replacement, an empty string if there is none."""
     found: dict[str, str] = {}
     accession = ""
     for line in text.splitlines():

@@ -1,7 +1,7 @@
-"""UniProt: sequences and annotations by query or by accession, page after page, counted.
+"""Client of the UniProt REST service: sequences and annotations by query or accession.
 
-`stream` is not used: it answers 200 even if it fails midway. A page of `search` is small enough to be verified completely,
-and the service announces the number of results.
+Results are requested page by page with `search`, so that each page can be verified and the total compared with the announced
+number. The endpoint `stream` is not used, because it returns the status 200 even if it fails midway.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PAGE = 500  # the most that one page can have
-_BATCH = 200  # accessions in one address; the service takes 1,000, proxies not always so long an address
+PAGE = 500  # the maximum page size
+_BATCH = 200  # accessions per request; the service allows 1,000, but some proxies limit the length of URLs
 _RESIDUES = re.compile(r"[A-Z]+", re.ASCII)
 _BROKEN = "Error encountered when streaming data"
 FIELDS = ("accession", "id", "reviewed", "length", "organism_name", "organism_id", "ec", "go_id", "xref_pfam")
@@ -40,9 +40,9 @@ class Annotation:
     """The annotation of a protein in UniProt.
 
     Attributes:
-        id: as in the header of its FASTA record, for example `sp|P68871|HBB_HUMAN`.
-        accession: for example `P68871`.
-        length: residues.
+        id: the id in the FASTA header, for example `sp|P68871|HBB_HUMAN`.
+        accession: the accession, for example `P68871`.
+        length: number of residues.
         organism: scientific name.
         taxon: NCBI taxonomy id.
         ec: EC numbers.
@@ -64,22 +64,22 @@ class UniProt:
     """The UniProt REST service.
 
     Args:
-        client: makes the requests.
-        base: its address, for example `https://rest.uniprot.org`.
+        client: the HTTP client.
+        base: the base URL, for example `https://rest.uniprot.org`.
     """
 
     def __init__(self, client: Client, base: str) -> None:
         self._client = client
         self._base = f"{base}/uniprotkb"
         self.release = ""
-        """The release that the answers came from, known after the first of them."""
+        """The UniProt release of the results; empty before the first response."""
 
     def search(self, query: str) -> Iterator[Sequence]:
-        """Yield the sequences that a query finds, headers as UniProt writes them.
+        """Yield the sequences that match a query, with UniProt's headers.
 
         Raises:
-            UsageError: the service does not understand the query.
-            ServiceError: not all of them came.
+            UsageError: the query is invalid.
+            ServiceError: not all sequences could be fetched.
         """
         yield from self._pages(self._search_url(query, "fasta"), f"UniProt, {shorten(query, 60)!r}", _read_fasta)
 
@@ -87,23 +87,23 @@ class UniProt:
         """Yield the annotations of the proteins that match a query.
 
         Raises:
-            UsageError: the service does not understand the query.
-            ServiceError: not all of them came.
+            UsageError: the query is invalid.
+            ServiceError: not all annotations could be fetched.
         """
         url = self._search_url(query, "tsv")
         yield from self._pages(url, f"annotations, {shorten(query, 60)!r}", _read_annotations)
 
     def by_accession(self, accessions: Iterable[str], missing: dict[str, str]) -> Iterator[Sequence]:
-        """Yield the sequences of accessions, in their order, each once.
+        """Yield the sequences of accessions, in the given order, without duplicates.
 
-        An accession that was merged into another brings that other protein, with a warning.
+        For an accession that was merged into another one, that protein is returned, with a warning.
 
         Args:
-            accessions: `P68871`, or of an isoform `P68871-2`.
-            missing: receives why an accession brought nothing.
+            accessions: accessions such as `P68871`, or of isoforms, such as `P68871-2`.
+            missing: the reason for each accession without a sequence; updated.
 
         Raises:
-            ServiceError: the service did not answer.
+            ServiceError: a request failed.
         """
         yielded: set[str] = set()
         for batch in _batches(accessions, missing):
@@ -121,10 +121,10 @@ class UniProt:
                     yield sequence
 
     def annotations_by_accession(self, accessions: Iterable[str], missing: dict[str, str]) -> Iterator[Annotation]:
-        """Yield the annotations of accessions, in their order; isoforms are left out.
+        """Yield the annotations of accessions, in the given order; isoforms are mapped to their entries.
 
         Raises:
-            ServiceError: the service did not answer.
+            ServiceError: a request failed.
         """
         for batch in _batches((a.split("-")[0] for a in accessions), missing):
             asked = {"accessions": ",".join(batch), "format": "tsv", "fields": ",".join(FIELDS), "size": PAGE}
@@ -143,7 +143,7 @@ class UniProt:
         return f"{self._base}/search?{urlencode(asked)}"
 
     def _pages(self, url: str, what: str, read: Callable[[str], list[T]]) -> Iterator[T]:
-        """Yield the items of all pages, and check that their number is the announced one."""
+        """Yield the items of all pages; check that their number equals the announced number."""
         total: int | None = None
         count = 0
         link: str | None = url
@@ -177,7 +177,7 @@ class UniProt:
                 release = reply.headers.get("X-UniProt-Release", "")
             following = next((str(item["url"]) for item in links if item.get("rel") == "next"), None)
             if _BROKEN in text[-1000:]:
-                raise TransientError("the answer ends in an error message")
+                raise TransientError("the response ends in an error message")
             items = read(text)
             expected = total if total is not None else int(announced) if announced.isdigit() else None
             if expected is not None and following is None and before + len(items) < expected:
@@ -192,12 +192,13 @@ class UniProt:
     def _same_release(self, release: str) -> None:
         if self.release and release and release != self.release:
             raise ServiceError(
-                f"UniProt went from release {self.release} to {release} meanwhile", fix="run the same command again"
+                f"UniProt was updated from release {self.release} to {release} during the download",
+                fix="run the same command again",
             )
         self.release = self.release or release
 
     def _single(self, accession: str, missing: dict[str, str]) -> Sequence | None:
-        """Request one accession: a merged one is answered by a redirect, a deleted one by nothing."""
+        """Request a single accession: the service redirects merged accessions, and returns nothing for deleted ones."""
 
         def once() -> list[Sequence]:
             with self._client.open(f"{self._base}/{accession}.fasta") as reply:
@@ -208,10 +209,10 @@ class UniProt:
 
         found = self._client.attempt(f"UniProt, {accession}", once)
         if len(found) != 1:
-            missing[accession] = "UniProt has no sequence of it (any more)"
+            missing[accession] = "UniProt has no sequence (any more)"
             return None
         if _accession(found[0].id) != accession:
-            logger.warning(f"{accession} is {_accession(found[0].id)} now")
+            logger.warning(f"{accession} has been merged into {_accession(found[0].id)}")
         return found[0]
 
     def _judge(self, reply: Reply, what: str) -> None:
@@ -244,27 +245,27 @@ def _batches(accessions: Iterable[str], missing: dict[str, str]) -> Iterator[lis
 
 
 def _accession(identifier: str) -> str:
-    """Return `P68871` of `sp|P68871|HBB_HUMAN`."""
+    """Return the accession of an id: `P68871` for `sp|P68871|HBB_HUMAN`."""
     parts = identifier.split("|")
     return parts[1] if len(parts) == 3 else identifier
 
 
 def _read_fasta(text: str) -> list[Sequence]:
-    """Return the sequences of a page.
+    """Parse the sequences of a page.
 
     Raises:
-        TransientError: it is not FASTA to its end.
+        TransientError: the page is not complete, valid FASTA.
     """
     if not text.strip():
         return []
     if not text.startswith(">"):
-        raise TransientError(f"the answer is not FASTA but starts with {text[:40]!r}")
+        raise TransientError(f"the response is not FASTA but starts with {text[:40]!r}")
     if not text.endswith("\n"):
-        raise TransientError("the answer ends in the middle of a line")
+        raise TransientError("the response ends in the middle of a line")
     try:
         found = list(fasta.parse(text_lines(io.BytesIO(text.encode()), "the answer"), "the answer"))
     except BadInputError as error:
-        raise TransientError(f"the answer is not FASTA: {error.what}") from error
+        raise TransientError(f"the response is not FASTA: {error.what}") from error
     for sequence in found:
         sequence.where = ""
         if not _RESIDUES.fullmatch(sequence.residues):
@@ -273,21 +274,21 @@ def _read_fasta(text: str) -> list[Sequence]:
 
 
 def _read_annotations(text: str) -> list[Annotation]:
-    """Return the rows of a page.
+    """Parse the annotations of a page.
 
     Raises:
-        TransientError: not the requested table, or incomplete.
+        TransientError: the page is not the requested table, or is incomplete.
     """
     lines = text.split("\n")
     if not lines[0].startswith("Entry\t") or lines[0].count("\t") != len(FIELDS) - 1:
-        raise TransientError(f"the answer is not the requested table but starts with {text[:40]!r}")
+        raise TransientError(f"the response is not the requested table but starts with {text[:40]!r}")
     if lines.pop() != "":
-        raise TransientError("the answer ends in the middle of a line")
+        raise TransientError("the response ends in the middle of a line")
     found = []
     for line in lines[1:]:
         columns = line.rstrip("\r").split("\t")
         if len(columns) != len(FIELDS) or not columns[3].isdigit() or not columns[5].isdigit():
-            raise TransientError(f"a row of the answer does not have the requested columns: {line[:60]!r}")
+            raise TransientError(f"a row of the response does not have the requested columns: {line[:60]!r}")
         accession, entry, reviewed, length, organism, taxon, ec, go, pfam = columns
         section = "sp" if reviewed == "reviewed" else "tr"
         found.append(

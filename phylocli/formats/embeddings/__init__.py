@@ -1,8 +1,8 @@
-"""Tables of embeddings: one object, one reader for all of its formats.
+"""Tables of embeddings in all supported formats.
 
 >>> from phylocli.formats.embeddings import read_embeddings
 >>> table = read_embeddings("emb.parquet")
->>> table.ids, table.numpy()  # texts; float32, shape (n, D)
+>>> table.ids, table.numpy()  # list of str; float32, shape (n, D)
 """
 
 from __future__ import annotations

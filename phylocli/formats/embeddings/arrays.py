@@ -20,22 +20,22 @@ from phylocli.formats.tables.columns import ID_COLUMNS, VECTOR_COLUMNS
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 MAX_FEATURES = 1 << 20
-"""A vector of more features than this is damage: no such array is read."""
+"""Maximum number of features of a vector; a larger shape indicates a damaged or wrong file."""
 
 _DAMAGE = (
     ValueError, OSError, EOFError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, OverflowError, MemoryError,
     SyntaxError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""Exceptions of NumPy and h5py for files with damaged content."""
+"""Exceptions that NumPy and h5py raise for damaged files."""
 
 
 def read_npz(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
-    """Read an NPZ archive: one array of ids and one of embeddings, or one vector a sequence under its id.
+    """Read an NPZ archive with the arrays `ids` and `embeddings`, or with one vector per sequence, keyed by id.
 
-    For an NPY file, which is one array (n, D), the ids are the lines of the text file beside it (see `ids_beside`).
+    An NPY file is one array (n, D); its ids are the lines of a text file in the same folder (see `ids_beside`).
 
     Raises:
-        BadInputError: a damaged archive, pickled objects, or neither of these forms.
+        BadInputError: the file is damaged, contains pickled objects, or has another structure.
     """
     note_input(source)
     try:
@@ -71,16 +71,16 @@ def _with_ids_beside(source: PathLike, vectors: npt.NDArray[Any]) -> tuple[list[
 def read_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
     """Read an HDF5 file: one dataset per sequence, as written by bio_embeddings and UniProt, or `ids` and `embeddings`.
 
-    A dataset's id is its attribute `original_id`, else its path: a `/` in an id makes groups, which are joined again.
-    Links to other files are not followed.
+    The id of a dataset is its attribute `original_id`, else its path, including groups, since ids may contain `/`. Links to
+    other files are not followed.
 
     Raises:
-        BadInputError: a damaged file, or neither of these forms.
+        BadInputError: the file is damaged, or has another structure.
     """
     import h5py
 
     note_input(source)
-    fix = "pool residues to one vector a sequence (in bio_embeddings: the reduced embeddings file)"
+    fix = "pool residues to one vector per sequence (in bio_embeddings: the reduced embeddings file)"
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:
         with h5py.File(source, "r") as file:
@@ -95,7 +95,7 @@ def read_hdf5(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
                 original = item.attrs.get("original_id")
                 name = path if original is None or table else _text(original)
                 if name in arrays:
-                    raise BadInputError(f"{source}: the id {shorten(name)!r} occurs twice", fix="keep one dataset an id")
+                    raise BadInputError(f"{source}: the id {shorten(name)!r} occurs twice", fix="keep one dataset per id")
                 arrays[name] = np.asarray(item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()])
     except _DAMAGE as error:
         raise BadInputError(
@@ -114,16 +114,21 @@ def _why(error: BaseException) -> str:
 
 
 def ids_of_headers(headers: list[str]) -> list[str]:
-    """Return the ids of headers: the part before the first blank, unless two sequences would then have the same id."""
+    """Return the part of each header before the first blank; if these are not unique, the whole headers."""
     ids = [header.split(None, 1)[0] if header.strip() else header for header in headers]
     return ids if len(set(ids)) == len(ids) else headers
 
 
 def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], npt.NDArray[Any]]:
-    """Return ids and vectors of either form.
+    """Return ids and vectors (n, D) from the arrays `ids` and `embeddings`, or from one vector per sequence, keyed by id.
+
+    Args:
+        arrays: the arrays of a file by name.
+        name: the file, for messages.
+        fix: the advice in error messages.
 
     Raises:
-        BadInputError: neither form, or arrays that are not numeric.
+        BadInputError: the arrays have another structure, or are not numeric.
     """
     ids_key = next((k for k in arrays if k.lower() in ID_COLUMNS and arrays[k].ndim == 1), None)
     vectors_key = next((k for k in arrays if k.lower() in VECTOR_COLUMNS and arrays[k].ndim == 2), None)
@@ -136,7 +141,7 @@ def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], n
                 fix="write one id for each row of the embeddings",
             )
         found = [_text(i) for i in arrays[ids_key]], arrays[vectors_key]
-        if "positions" in arrays and found[1].dtype.kind in "fiub":  # residues: their means represent the sequences
+        if "positions" in arrays and found[1].dtype.kind in "fiub":  # residue embeddings: use the mean of each sequence
             found = _means(*found)
     elif arrays and all(array.ndim == 1 for array in arrays.values()) and len({a.shape for a in arrays.values()}) == 1:
         if any(array.dtype.kind not in "fiub" for array in arrays.values()):
@@ -151,7 +156,7 @@ def vectors_of_arrays(arrays: Arrays, name: str, fix: str) -> tuple[list[str], n
 
 
 def _means(ids: list[str], vectors: npt.NDArray[Any]) -> tuple[list[str], npt.NDArray[Any]]:
-    """Return each id once, in the order of first rows, and the mean of its rows."""
+    """Return the distinct ids, in order of first occurrence, and the mean of the rows of each, (n, D)."""
     names = list(dict.fromkeys(ids))
     place = {name: row for row, name in enumerate(names)}
     rows = np.array([place[name] for name in ids], dtype=np.int64)
@@ -161,9 +166,9 @@ def _means(ids: list[str], vectors: npt.NDArray[Any]) -> tuple[list[str], npt.ND
 
 
 def is_npz(source: PathLike) -> bool:
-    """Return whether a file is an archive of arrays, or one array, rather than a spreadsheet."""
+    """Return whether a file is an NPZ archive, or not a ZIP archive at all; a spreadsheet is neither."""
     try:
         with zipfile.ZipFile(Path(source)) as archive:
             return any(name.endswith(".npy") for name in archive.namelist())
     except _DAMAGE:
-        return True  # damaged: NumPy raises the error
+        return True  # an NPY file, or a damaged archive, for which NumPy raises the error

@@ -1,4 +1,7 @@
-"""Files of tensors (`.pt`), from which no code is ever unpickled: ESM's, one sequence a file in a folder, and tables."""
+"""PyTorch files (`.pt`): folders of ESM representations, one file per sequence, and tables of embeddings.
+
+Files are loaded with `weights_only=True`, so no code is unpickled.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +24,19 @@ SUFFIX = ".pt"
 
 
 def is_folder(source: Path) -> bool:
-    """Return whether a path is a folder with files of tensors."""
+    """Return whether a path is a folder that contains `.pt` files."""
     return source.is_dir() and next(source.rglob(f"*{SUFFIX}"), None) is not None
 
 
 def read_folder(folder: Path) -> tuple[list[str], FloatArray]:
-    """Return ids and one vector per sequence: the mean representation, else the mean of the residues', of the last layer.
+    """Return ids and vectors (n, D): of the last layer, the mean representations, else the means of the residues.
 
-    The script names each file by the whole header: a `/` in it makes subfolders, which are searched, and the id is the part
-    before the first blank, unless two sequences would then have the same id.
-
-    Files are loaded with `weights_only=True`: tensors, numbers and strings, no code. Other pickled objects are refused.
+    ESM's script names each file after the whole header. A `/` in it creates subfolders, which are searched. The id is the
+    part before the first blank, unless these are not unique.
 
     Raises:
-        BadInputError: a file that is damaged, contains something else, or has no representations.
+        BadInputError: a file is damaged, contains objects other than tensors, numbers and strings, or
+            has no representations.
     """
     ids, vectors = [], []
     for path in sorted(folder.rglob(f"*{SUFFIX}")):
@@ -52,7 +54,7 @@ def read_folder(folder: Path) -> tuple[list[str], FloatArray]:
 
 
 def is_tensors(source: PathLike) -> bool:
-    """Return whether a file is PyTorch's archive of tensors."""
+    """Return whether a file was written by `torch.save`."""
     try:
         with zipfile.ZipFile(source) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
@@ -61,10 +63,11 @@ def is_tensors(source: PathLike) -> bool:
 
 
 def read_tensors(source: PathLike) -> tuple[list[str], npt.NDArray[Any]]:
-    """Return ids and vectors of one file: a dictionary with `ids` and `embeddings`, or with one vector per sequence.
+    """Return ids and vectors (n, D) of a file with a dictionary: `ids` and `embeddings`, or one vector per sequence.
 
     Raises:
-        BadInputError: a file that is damaged, contains other objects than tensors, numbers and strings, or has neither form.
+        BadInputError: the file is damaged, contains objects other than tensors, numbers and strings, or has another
+            structure.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The one reader of embedding tables: from any file or folder to an `EmbeddingTable`, the format known by content."""
+"""Reading of embedding tables; the format is detected from the content."""
 
 from __future__ import annotations
 
@@ -39,22 +39,23 @@ logger = logging.getLogger(__name__)
 def read_embeddings(
     source: PathLike | None, options: ColumnOptions = ColumnOptions(), *, normalised: bool = False
 ) -> EmbeddingTable:
-    """Read a table of embeddings, the format known by its content.
+    """Read a table of embeddings; the format is detected from the content.
 
-    Parquet, Arrow, TSV or CSV with columns of ids and features (see `phylocli.formats.tables.columns`); NPZ, HDF5 or `.pt`
-    with `ids` and `embeddings`, or one vector per sequence; NPY with the ids in a text file beside it; a folder of parts as
-    `phylocli embed -o FOLDER/` writes it, or of `.pt` files as ESM's extraction script does. Parquet and parts with a column
-    of vectors are streamed: only their ids are read here.
+    Formats: Parquet, Arrow, TSV or CSV with columns of ids and features (see `phylocli.formats.tables.columns`); NPZ, HDF5
+    or `.pt` with `ids` and `embeddings`, or with one vector per sequence; NPY with the ids in a text file in the same
+    folder; a folder of parts written by `phylocli embed -o FOLDER/`, or of `.pt` files written by ESM's extraction script.
+    Parquet files and parts with a column of vectors are streamed: only the ids are read here.
 
     Args:
-        source: the file or folder; `-`/None is standard input.
-        options: the user's options for columns.
+        source: the file or folder; `-` or None is standard input.
+        options: the roles of columns.
         normalised: scale the vectors to length 1.
 
     Raises:
-        BadInputError: no such file, not such a table, damaged, no rows; ids that are missing or occur twice; vectors that
-            are missing, of different lengths, or not finite (of streamed tables when they are read).
-        UsageError: `options` do not fit the table.
+        BadInputError: the file does not exist, is damaged, has no rows or is not a table of embeddings; ids are missing or
+            not unique; vectors are missing, of different lengths, or not finite (for streamed tables, raised when the
+            vectors are read).
+        UsageError: `options` do not match the table.
 
     Examples:
         >>> phylocli.load_model("default").embed("examples/globins.fasta").write("globins.parquet")
@@ -68,7 +69,7 @@ def read_embeddings(
     elif is_parts(source):
         found = _from_parquet(part_files(source), name, options)
     elif is_folder(Path(source)):
-        found = _from_arrays(*read_folder(Path(source)), name, "files of tensors, one a sequence")
+        found = _from_arrays(*read_folder(Path(source)), name, "files of tensors, one per sequence")
     else:
         form = sniff_file(source)
         if form is PARQUET and _plain(source):
@@ -85,7 +86,7 @@ def read_embeddings(
         else:
             found = _from_frame(tables.read_table(source), name, options)
     if not found.ids:
-        raise BadInputError(f"{name} holds no rows", fix="check the command that wrote it")
+        raise BadInputError(f"{name} has no rows", fix="check the command that wrote it")
     if normalised:
         found.unit = True
         found.vectors = None if found.vectors is None else unit(found.vectors)
@@ -94,12 +95,12 @@ def read_embeddings(
 
 
 def _report(table: EmbeddingTable) -> None:
-    """Log how columns were interpreted, more prominently if their names matter."""
+    """Log which columns hold the features: at level INFO if they were chosen by name, else DEBUG."""
     features = next(taken for taken in table.taken if taken.role == "features")
     text = f"{table.name}: {table.dimension} features from {features.column} ({features.why})"
     left = [taken.column or "(no name)" for taken in table.taken if taken.role == "ignored" and taken.column != "length"]
     text += f"; not used: {span(left)}" if left else ""
-    # A column of vectors speaks for itself.
+    # A column of vectors is unambiguous.
     (logger.info if "columns" in features.why else logger.debug)(text)
 
 
@@ -117,13 +118,13 @@ def _from_arrays(ids: list[str], vectors: npt.NDArray[Any], name: str, what: str
 
 
 def _from_parquet(files: list[Path], name: str, options: ColumnOptions) -> EmbeddingTable:
-    """Return a table of Parquet files with one schema: streamed if a column contains vectors, else in memory."""
+    """Return the table of Parquet files with the same schema: streamed if it has a column of vectors, else in memory."""
     import polars as pl
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not files:
-        raise BadInputError(f"{name} holds no rows", fix="check the command that wrote it")
+        raise BadInputError(f"{name} has no rows", fix="check the command that wrote it")
     with tables.explained(name):
         arrow = pq.read_schema(files[0])
     for path in files:
@@ -171,7 +172,7 @@ def _from_frame(
     frame: pl.DataFrame, name: str, options: ColumnOptions, metadata: dict[str, str] | None = None
 ) -> EmbeddingTable:
     if frame.height == 0:
-        raise BadInputError(f"{name} holds no rows", fix="check the command that wrote it")
+        raise BadInputError(f"{name} has no rows", fix="check the command that wrote it")
     ids = id_column(frame.schema, name, options)
     if "position" in frame.columns and "residue" in frame.columns:
         raise BadInputError(
@@ -185,7 +186,7 @@ def _from_frame(
 def _table(
     frame: pl.DataFrame, name: str, ids: Taken, chosen: list[str], taken: list[Taken], metadata: dict[str, str]
 ) -> EmbeddingTable:
-    """Return the table of a frame in memory."""
+    """Return an in-memory table of a polars frame."""
     import polars as pl
 
     names = checked_ids(frame[ids.column].cast(pl.String).to_list(), name)
@@ -207,19 +208,19 @@ def _columns_of(frame: pl.DataFrame, name: str, ids: list[str]) -> FloatArray:
             at = int(np.flatnonzero(column.is_null().to_numpy())[0])
             raise BadInputError(
                 f"{name}: the embedding of {shorten(ids[at])!r} has no value in the column {column.name!r}",
-                fix="fill it, leave the row out, or leave the column out with --features",
+                fix="fill it, remove the row, or exclude the column with --features",
             )
     return checked_vectors(frame.select(pl.all().cast(pl.Float64)).to_numpy(), name, ids.__getitem__)
 
 
 def _vectors_of_texts(series: pl.Series, name: str, ids: list[str]) -> FloatArray:
-    """Return vectors of texts that list numbers, with blanks, commas or brackets between them."""
+    """Parse vectors from strings of numbers separated by blanks, commas, semicolons or brackets; (n, D)."""
     import polars as pl
 
     texts = texts_of(series)
     if texts.null_count():
         at = int(np.flatnonzero(texts.is_null().to_numpy())[0])
-        raise BadInputError(f"{name}: the embedding of {shorten(ids[at])!r} is missing", fix="leave the row out")
+        raise BadInputError(f"{name}: the embedding of {shorten(ids[at])!r} is missing", fix="remove the row")
     words = texts.str.replace_all(r"[\[\](){},;\s]+", " ").str.strip_chars(" ").str.split(" ")
     numbers = words.list.eval(pl.element().cast(pl.Float32, strict=False)).list.eval(pl.element().fill_null(float("nan")))
     return vectors_of(numbers.to_arrow(), name, ids, None)

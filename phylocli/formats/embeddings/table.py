@@ -25,7 +25,7 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 BLOCK = 65_536
-"""Rows of a table that are read at once."""
+"""Rows of a table per block."""
 
 
 def unit(vectors: npt.NDArray[np.generic]) -> FloatArray:
@@ -37,20 +37,20 @@ def unit(vectors: npt.NDArray[np.generic]) -> FloatArray:
 
 @dataclass
 class EmbeddingTable:
-    """A table of embeddings.
+    """A table of n embeddings with D features.
 
     Attributes:
-        name: its path, as messages call it.
-        ids: of all rows, in order; unique.
-        dimension: features D.
-        metadata: of the table: `phylocli.model` (fingerprint), `phylocli.pooling`, `phylocli.layer`, …
-        files: Parquet files to stream from, in order; empty if `vectors` contains everything.
-        vectors: rows (n, D), if the table is not streamed.
-        column: of the vectors in `files`.
-        unit: the rows have length 1: those of `vectors` already, streamed ones are scaled.
-        lengths: of the sequences, in residues, (n,); None if unknown.
-        residues: returns the residue embeddings, if the table has them; the rows are then their means.
-        taken: interpretation of each column.
+        name: the name of the table in messages: its path.
+        ids: the ids of the rows, in order; unique.
+        dimension: the number of features D.
+        metadata: key–value metadata: `phylocli.model` (fingerprint), `phylocli.pooling`, `phylocli.layer`, …
+        files: Parquet files to stream from, in order; empty if all vectors are in memory.
+        vectors: the vectors (n, D), if in memory.
+        column: the column of `files` with the vectors.
+        unit: whether rows are unit vectors: `vectors` is already scaled; streamed rows are scaled when they are read.
+        lengths: the lengths of the sequences in residues; None if unknown.
+        residues: the residue embeddings, if the table has them; the rows are then their means.
+        taken: the interpretation of each column.
 
     Examples:
         >>> table = phylocli.load_model("default").embed(["MKTAYIAKQR", "MKVLA"])
@@ -78,14 +78,14 @@ class EmbeddingTable:
 
     @property
     def title(self) -> str:
-        """The name of its file without suffixes."""
+        """The name of the file without suffixes; `embedding` for standard input."""
         return "embedding" if self.name == "standard input" else Path(self.name).name.split(".", 1)[0]
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
-        """Yield (number of the first row, vectors (b, D)) of consecutive rows.
+        """Yield blocks of consecutive rows as (index of the first row, vectors (b, D)).
 
         Raises:
-            BadInputError: an embedding that is missing, of another length, or not finite; a damaged file.
+            BadInputError: a file is damaged, or an embedding is missing, of another length or not finite.
         """
         if self.vectors is not None:
             for start in range(0, len(self.vectors), BLOCK):
@@ -99,7 +99,7 @@ class EmbeddingTable:
                 start += len(vectors)
 
     def take(self, rows: SequenceOf[int] | IntArray) -> FloatArray:
-        """Return the vectors of some rows, (len(rows), D), in the order given; the table is read once."""
+        """Return the vectors of the given rows, (len(rows), D), in the given order; the table is read once."""
         wanted = np.asarray(rows, dtype=np.int64)
         found = np.empty((len(wanted), self.dimension), dtype=np.float32)
         for start, vectors in self.blocks():
@@ -117,7 +117,7 @@ class EmbeddingTable:
         return self.vectors
 
     def vectors_for(self, ids: SequenceOf[str]) -> FloatArray:
-        """Return the vectors of these ids, (len(ids), D), in this order."""
+        """Return the vectors of the given ids, (len(ids), D), in the given order."""
         at = {name: row for row, name in enumerate(self.ids)}
         return self.take([at[name] for name in ids])
 
@@ -130,18 +130,18 @@ class EmbeddingTable:
         return pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), "length": lengths, "embedding": vectors})
 
     def write(self, path: PathLike, format: TableFormat | None = None) -> None:
-        """Write the table as `phylocli embed` does, by the suffix: Parquet, Arrow, TSV, CSV, NPZ, NPY, HDF5 or `.pt`."""
+        """Write the table; the format is given by `format` or by the suffix (see `TableFormat`)."""
         write_table(self.to_polars(), path, embeddings_schema(self.dimension, metadata=self.metadata), format)
 
 
 @dataclass
 class ResidueTable:
-    """A Parquet table with `tables.residues_schema`, of which only requested rows are held in memory."""
+    """A Parquet table of residue embeddings (`tables.residues_schema`); only requested rows are read."""
 
     path: PathLike
 
     def __call__(self, ids: SequenceOf[str]) -> list[FloatArray]:
-        """Return one array (L, D) for each id, in the order of positions."""
+        """Return the residue embeddings of the given sequences: per id, an array (L, D) in the order of positions."""
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
@@ -158,10 +158,10 @@ class ResidueTable:
         return [found[name] for name in ids]
 
     def pooled(self) -> tuple[list[str], FloatArray]:
-        """Return all ids in the order of the table and the mean of each one's residues, (n, D); batch by batch.
+        """Return all ids, in the order of the table, and the mean residue embedding of each, (n, D).
 
         Raises:
-            BadInputError: no rows, ids or embeddings that are missing, embeddings that are not finite; a damaged file.
+            BadInputError: the file is damaged or has no rows, an id or embedding is missing, or values are not finite.
         """
         sums: dict[str, npt.NDArray[np.float64]] = {}
         counts: dict[str, int] = {}
@@ -177,15 +177,15 @@ class ResidueTable:
                 sums[name] = sums[name] + total if name in sums else total
                 counts[name] = counts.get(name, 0) + int(size)
         if not sums:
-            raise BadInputError(f"{self.path} holds no rows", fix="check the command that wrote it")
+            raise BadInputError(f"{self.path} has no rows", fix="check the command that wrote it")
         return list(sums), np.stack([sums[n] / counts[n] for n in sums]).astype(np.float32)
 
 
 def batches_of(path: PathLike, columns: list[str]) -> Iterator[Any]:
-    """Yield the record batches of some columns of a Parquet file, none of them empty.
+    """Yield the non-empty record batches of some columns of a Parquet file.
 
     Raises:
-        BadInputError: a damaged file.
+        BadInputError: the file is damaged.
     """
     import pyarrow.parquet as pq
 
@@ -203,10 +203,10 @@ def batches_of(path: PathLike, columns: list[str]) -> Iterator[Any]:
 
 
 def checked_ids(ids: SequenceOf[Any], name: str, *, unique: bool = True) -> list[str]:
-    """Return ids as texts without blanks around them.
+    """Return ids as strings, stripped of blanks.
 
     Raises:
-        BadInputError: a row without an id; an id that occurs twice.
+        BadInputError: a row has no id; or, if `unique`, an id occurs twice.
     """
     texts = ["" if i is None else str(i).strip() for i in ids]
     if "" in texts:
@@ -216,7 +216,7 @@ def checked_ids(ids: SequenceOf[Any], name: str, *, unique: bool = True) -> list
         twice = next(i for i in texts if i in seen or seen.add(i))  # type: ignore[func-returns-value]
         raise BadInputError(
             f"{name}: the id {shorten(twice)!r} occurs twice",
-            fix="keep one row an id, or name another column of ids with --id-column",
+            fix="keep one row per id, or name another id column with --id-column",
         )
     return texts
 
@@ -225,7 +225,7 @@ def checked_vectors(vectors: npt.NDArray[Any], name: str, id_of: Callable[[int],
     """Return vectors (n, D) as float32.
 
     Raises:
-        BadInputError: values that are not finite, or not within the range of float32.
+        BadInputError: values are not finite, or not in the range of float32.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -241,16 +241,16 @@ def checked_vectors(vectors: npt.NDArray[Any], name: str, id_of: Callable[[int],
 
 
 def vectors_of(column: Any, name: str, ids: SequenceOf[str], width: int | None) -> FloatArray:
-    """Return an Arrow column of lists of numbers as vectors (n, D), float32.
+    """Convert an Arrow column of lists of numbers to vectors (n, D), float32.
 
     Args:
-        column: an array, or a chunked one.
-        name: of the file, for messages.
-        ids: of the rows.
-        width: expected D; None takes that of the first row.
+        column: an array or chunked array.
+        name: the name of the file, for messages.
+        ids: the ids of the rows.
+        width: the expected dimension D; None: the dimension of the first row.
 
     Raises:
-        BadInputError: embeddings that are missing, of different lengths, or not finite.
+        BadInputError: embeddings are missing, of different lengths, or not finite.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -259,7 +259,7 @@ def vectors_of(column: Any, name: str, ids: SequenceOf[str], width: int | None) 
         column = column.combine_chunks()
     if column.null_count:
         at = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise BadInputError(f"{name}: the embedding of {shorten(str(ids[at]))!r} is missing", fix="leave the row out")
+        raise BadInputError(f"{name}: the embedding of {shorten(str(ids[at]))!r} is missing", fix="remove the row")
     lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
     wanted = int(width if width is not None else lengths[0] if len(lengths) else 0)
     other = np.flatnonzero(lengths != wanted)
@@ -269,10 +269,10 @@ def vectors_of(column: Any, name: str, ids: SequenceOf[str], width: int | None) 
             f"{name}: the embeddings have different lengths ({low} to {high})"
             if high
             else f"{name}: the embeddings are empty",
-            why=f"that of {shorten(str(ids[int(other[0])]))!r} has {int(lengths[other[0]])} features"
+            why=f"the embedding of {shorten(str(ids[int(other[0])]))!r} has {int(lengths[other[0]])} features"
             if len(other)
             else None,
-            fix="pool residues to one vector a sequence first (phylocli embed without --per-residue)",
+            fix="pool residues to one vector per sequence first (phylocli embed without --per-residue)",
         )
     flat = column.flatten()
     with explained(name):

@@ -1,1 +1,1 @@
-"""Formats of sequences: FASTA, PIR, A2M, A3M, FASTQ and GenBank."""
+"""Sequence formats: FASTA, PIR, A2M, A3M, FASTQ, flat files, alignments and structures."""

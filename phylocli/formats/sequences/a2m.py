@@ -1,7 +1,7 @@
-"""A2M and A3M: aligned FASTA in which insert states are lower case and their gaps may be left out.
+"""A2M and A3M: aligned FASTA in which insertions are lower case, and gaps in insert columns may be omitted.
 
-The format of SAM and HH-suite: upper case and `-` are match columns, the same number in every row; lower-case letters are
-inserts between them, and `.` pads for the inserts of other rows, or is omitted.
+In these formats of SAM and HH-suite, upper case and `-` are match columns, the same number in every row. Lower-case letters
+between them are insertions; gaps for insertions of other rows are `.` (A2M) or omitted (A3M).
 """
 
 from __future__ import annotations
@@ -17,37 +17,35 @@ from phylocli.formats.sequences.fasta import shorten
 _INSERTS = re.compile("[a-z.]+")
 
 MOST_CELLS = 1 << 27
-"""Number of letters of an alignment with filled inserts above which its size is compared with that of the file."""
+"""Size of an alignment with filled insertions, in letters, above which it is compared with the size of the file."""
 
 
 def has_match_columns(rows: list[str]) -> bool:
-    """Return whether any row has a letter in a match column; else the rows are plain ones in lower case."""
+    """Return whether any row has a letter in a match column; otherwise the rows are lower-case sequences."""
     return any(_INSERTS.sub("", row) for row in rows)
 
 
 def is_a3m(rows: list[str]) -> bool:
-    """Return whether rows can only be A3M: inserts in lower case, and gaps left out where other rows have inserts.
-
-    Then lengths differ, and the number of upper case letters and `-` does not.
-    """
+    """Return whether rows are A3M: their lengths differ, but the numbers of upper-case letters and `-` do not."""
     if len({len(row) for row in rows}) < 2 or not any("-" in row for row in rows):
         return False
     return len({len(_INSERTS.sub("", row)) for row in rows}) == 1
 
 
 def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str], str]:
-    """Return the rows with `.` for the inserts of other rows, so that all have one length; and their `RF` line.
-
-    In that line, as in HMMER's, `x` marks match columns and `.` inserts.
+    """Insert `.` for the insertions of other rows, so that all rows have the same length.
 
     Args:
         ids: names of the rows, for messages.
-        rows: as in the file.
-        where: the file, for messages.
+        rows: rows of the file.
+        where: name of the file, for messages.
+
+    Returns:
+        The rows, and the `RF` line, in which `x` marks match columns and `.` insert columns, as in HMMER.
 
     Raises:
-        BadInputError: the rows differ in their number of match columns, contain an invalid letter, or inserts at many
-            positions would make the alignment many times as large as the file.
+        BadInputError: the rows have different numbers of match columns or contain invalid letters, or the alignment would be
+            much larger than the file.
     """
     letters = [np.frombuffer(row.replace(".", "").encode("ascii", "replace"), dtype=np.uint8) for row in rows]
     width = -1
@@ -79,13 +77,13 @@ def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str]
             why=f"that is more than 20 times the file's {given} letters",
             fix="remove the inserts (lower case) first, as 'reformat.pl -r' of HH-suite does",
         )
-    # A row has inserts before each match column, and after the last: one slot each, as wide as the longest insert.
+    # There is a slot for insertions before each match column and after the last, as wide as the longest insertion.
     first = np.cumsum(longest + 1) - (longest + 1)
     filled = []
     for row in letters:
         insert, match = _kinds(row)
         slot: npt.NDArray[np.int64] = np.cumsum(match) - match
-        begins = np.searchsorted(slot, np.arange(width + 1))  # where each slot's letters begin in the row
+        begins = np.searchsorted(slot, np.arange(width + 1))  # start of each slot's letters in the row
         place = np.where(match, first[slot] + longest[slot], first[slot] + np.arange(len(row)) - begins[slot])
         line = np.full(columns, ord("."), dtype=np.uint8)
         line[place] = row
@@ -96,6 +94,6 @@ def fill_inserts(ids: list[str], rows: list[str], where: str) -> tuple[list[str]
 
 
 def _kinds(row: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return which letters of a row are inserts, and which are in match columns."""
+    """Return which letters of a row are insertions, and which are in match columns."""
     upper = (row >= ord("A")) & (row <= ord("Z"))
     return (row >= ord("a")) & (row <= ord("z")), upper | (row == ord("-")) | (row == ord("*"))

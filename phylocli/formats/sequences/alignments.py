@@ -1,7 +1,7 @@
-"""Alignments in Clustal, PHYLIP and NEXUS, the latter two through Biopython: the rows with their gaps.
+"""Alignments in Clustal, PHYLIP and NEXUS, the latter two through Biopython.
 
-PHYLIP names are separated from the residues by a blank (relaxed) or take ten characters (strict); its lines are interleaved
-or not. The variant is the first of these that fits the file.
+PHYLIP names are separated from the residues by a blank (relaxed) or take ten characters (strict), and rows are interleaved
+or sequential. The first variant that can be parsed is used.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _PHYLIP = ("phylip-relaxed", "phylip", "phylip-sequential")
 
 
 def clustal(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield the rows of a Clustal alignment, as ClustalW, Clustal Omega, MUSCLE, Kalign and PROBCONS write it.
+    """Read the rows of a Clustal alignment, as written by ClustalW, Clustal Omega, MUSCLE, Kalign and PROBCONS.
 
-    Not by Biopython, whose parser never ends on a file that was cut after its header.
+    Biopython is not used, because its parser does not terminate for a file that ends after the header.
     """
     rows: dict[str, list[str]] = {}
     first: dict[str, int] = {}
     for number, line in text_lines(stream, name):
-        if number == 1 or not line.strip() or line[0].isspace():  # the header; blank, or the line of conservation
+        if number == 1 or not line.strip() or line[0].isspace():  # header, blank line, or conservation line
             continue
         words = line.split()
         if len(words) not in (2, 3) or (len(words) == 3 and not words[2].isdigit()):
@@ -43,20 +43,20 @@ def clustal(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[S
 
 
 def phylip(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield the rows of a PHYLIP alignment."""
+    """Read the rows of a PHYLIP alignment."""
     return _rows(stream, name, "PHYLIP", _PHYLIP)
 
 
 def nexus(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield the rows of the characters or data block of a NEXUS file."""
+    """Read the rows of the characters or data block of a NEXUS file."""
     return _rows(stream, name, "NEXUS", ("nexus",))
 
 
 def _rows(stream: BinaryIO, name: str, what: str, variants: SequenceOf[str]) -> Iterator[Sequence]:
-    """Yield the rows of the first alignment of a file, in the first variant of the format that matches.
+    """Read the rows of the first alignment of a file, in the first variant of the format that can be parsed.
 
     Raises:
-        BadInputError: no variant matches, or there is no alignment.
+        BadInputError: no variant can be parsed, or there is no alignment.
     """
     from Bio import AlignIO
     from Bio.Nexus.Nexus import NexusError
@@ -82,7 +82,7 @@ def _rows(stream: BinaryIO, name: str, what: str, variants: SequenceOf[str]) -> 
 
 
 def _is_whole(rows: Any, text: str) -> bool:
-    """Return whether PHYLIP rows have the number and length on the first line."""
+    """Return whether PHYLIP rows have the number and length given on the first line."""
     count, length = map(int, text.split(maxsplit=2)[:2])
     return len(rows) == count and all(len(row) == length for row in rows)
 

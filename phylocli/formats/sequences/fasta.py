@@ -1,4 +1,4 @@
-"""FASTA: sequences, aligned or not, one record at a time."""
+"""FASTA: aligned or unaligned sequences, one record at a time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from phylocli.formats.streams import PathLike, display_name, open_input, text_li
 logger = logging.getLogger(__name__)
 
 ParseLines = Callable[[Iterable[tuple[int, str]], str], Iterator["Sequence"]]
-"""Parses numbered lines; the text is the input's name, for messages."""
+"""Parses numbered lines, given the name of the input for messages."""
 
 OnDuplicate = Literal["error", "keep-first", "rename"]
 
 
 @dataclass(slots=True)
 class Sequence:
-    """One sequence.
+    """A sequence.
 
     Attributes:
-        id: the header up to the first space or tab; the rest of the header is the description.
-        residues: the letters as in the file: any case, including gaps.
+        id: the header up to the first space or tab.
+        residues: the letters in the file, in any case and including gaps.
         description: the rest of the header.
         where: file and line of the header, for messages.
 
@@ -40,18 +40,18 @@ class Sequence:
     where: str = ""
 
     def unaligned(self, letters: str = "protein") -> str:
-        """Return the residues in upper case without gaps, after checking every letter against the alphabet `letters`."""
+        """Return the residues in upper case without gaps, after validating them against the alphabet `letters`."""
         alphabet.check_residues(self.residues, self.id, self.where, letters)
         return alphabet.degap(self.residues)
 
 
 def shorten(name: str, width: int = 80) -> str:
-    """Return a name short enough for a message."""
+    """Truncate a name for a message."""
     return name if len(name) <= width else f"{name[: width - 3]}..."
 
 
 class DuplicateIdError(BadInputError):
-    """A duplicate id. The command line adds its option for duplicates, if the command has it."""
+    """A duplicate id. If the command has an option for duplicates, the command line adds it to the fix."""
 
     OPTION_FIX = "make the ids unique, or use --on-duplicate keep-first or --on-duplicate rename"
 
@@ -60,12 +60,14 @@ FAMILIES_FIX = "make the ids unique; 'phylocli align --on-duplicate rename' does
 
 
 class DuplicatePolicy:
-    """What to do with an id that was there before.
+    """The policy for duplicate ids.
 
-    `error` names it and stops; `keep-first` drops the later record; `rename` appends `.2`, `.3`, … to the later ids.
+    `error` raises an error; `keep-first` drops later records; `rename` appends `.2`, `.3`, … to later ids.
 
     Attributes:
-        seen: all ids so far, those given included, with their numbers from 0.
+        seen: number, from 0, of each id so far, including new names.
+        dropped: ids of dropped records.
+        renamed: original id by new id.
     """
 
     def __init__(self, policy: OnDuplicate = "error", fix: str = "rename or remove one of the two") -> None:
@@ -79,7 +81,7 @@ class DuplicatePolicy:
         """Return the id to use for a record, or None if the record is dropped.
 
         Raises:
-            DuplicateIdError: a duplicate under the policy `error`.
+            DuplicateIdError: the id is a duplicate and the policy is `error`.
         """
         if name not in self.seen:
             self.seen[name] = len(self.seen)
@@ -103,10 +105,10 @@ class DuplicatePolicy:
 
 
 def parse(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Sequence]:
-    """Yield the sequences of numbered lines; ids may repeat, letters are not checked.
+    """Parse sequences from numbered lines; ids and letters are not validated.
 
     Raises:
-        BadInputError: text before the first header, a header without an id, a record without residues.
+        BadInputError: there is text before the first header, a header without an id, or a record without residues.
     """
     header: str | None = None
     header_line = 0
@@ -132,7 +134,7 @@ def parse(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Sequence]:
                 yield record()
             header, header_line, parts = line[1:], number, []
         elif header is None:
-            if line.strip() and not line.startswith(("#", ";")):  # comments, such as A3M's line of the alignment's name
+            if line.strip() and not line.startswith(("#", ";")):  # comments, such as the name line of A3M
                 raise BadInputError(
                     f"{name}, line {number}: a FASTA file starts with '>', this one with {shorten(line.strip(), 40)!r}",
                     fix="begin each record with '>id'",
@@ -144,27 +146,28 @@ def parse(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Sequence]:
 
 
 def read(source: PathLike | None, *, on_duplicate: OnDuplicate = "error") -> Iterator[Sequence]:
-    """Yield the sequences of a FASTA file or pipe, compressed or not.
+    """Read the sequences of a FASTA file or pipe, compressed or not.
 
     Raises:
-        BadInputError: not FASTA, empty, a record without residues, a duplicate id under the policy `error`.
+        BadInputError: the input is not FASTA or empty, a record has no residues, or an id is a duplicate and the policy is
+            `error`.
     """
     with open_input(source) as stream:
         yield from read_stream(stream, display_name(source), on_duplicate=on_duplicate)
 
 
 def read_stream(stream: BinaryIO, name: str, *, on_duplicate: OnDuplicate = "error") -> Iterator[Sequence]:
-    """Yield the sequences of an open, decompressed stream; see `read`."""
+    """Read the sequences of an open, decompressed stream; see `read`."""
     return accepted(parse(text_lines(stream, name), name), name, on_duplicate)
 
 
 def accepted(
     sequences: Iterable[Sequence], name: str, on_duplicate: OnDuplicate = "error", fix: str | None = None
 ) -> Iterator[Sequence]:
-    """Yield the sequences accepted by a duplicate policy, with the ids that it assigns, and log its decisions.
+    """Apply a duplicate policy to sequences, and log dropped and renamed ones.
 
     Raises:
-        BadInputError: no sequence, or a duplicate id under the policy `error`.
+        BadInputError: there are no sequences, or an id is a duplicate and the policy is `error`.
     """
     policy = DuplicatePolicy(on_duplicate) if fix is None else DuplicatePolicy(on_duplicate, fix)
     count = 0
@@ -180,10 +183,10 @@ def accepted(
 
 
 def policy_report(policy: DuplicatePolicy) -> None:
-    """Log the records that a duplicate policy has dropped or renamed."""
+    """Log the dropped and renamed records of a duplicate policy."""
 
     if policy.dropped:
-        logger.warning(f"dropped {len(policy.dropped)} later records of ids seen before, first {policy.dropped[0]!r}")
+        logger.warning(f"dropped {len(policy.dropped)} records with duplicate ids, first {policy.dropped[0]!r}")
     if policy.renamed:
         new, old = next(iter(policy.renamed.items()))
         logger.warning(f"renamed {len(policy.renamed)} duplicate ids, first {old!r} to {new!r}")
@@ -197,7 +200,7 @@ def empty_input(name: str) -> BadInputError:
 
 
 def write(sequences: Iterable[Sequence], stream: IO[str], *, width: int = 80) -> None:
-    """Write sequences as FASTA, with `width` letters per line (0: one line per sequence)."""
+    """Write sequences as FASTA with `width` letters per line; 0 writes each sequence on a single line."""
     for sequence in sequences:
         head = f">{sequence.id} {sequence.description}".rstrip()
         body = sequence.residues

@@ -1,14 +1,13 @@
-"""FASTQ, GenBank, EMBL and UniProt's flat files, through Biopython: sequences, one record at a time.
+"""Sequences from FASTQ, GenBank, EMBL and UniProt flat files, through Biopython, one record at a time.
 
-FASTQ: the letters of each read; qualities are ignored.
+FASTQ: qualities are ignored.
 
 UniProt: the id is the entry name, such as `HBA_HUMAN`; the description starts with the accession.
 
-GenBank, GenPept and EMBL: when reading proteins, a protein record is a sequence itself, and in a nucleotide record every
-coding sequence (CDS) is one: its `/translation`, or if that is missing, the translation of the feature with its own
-`/transl_table` and `/codon_start`. Its id is the `/protein_id`, else the `/locus_tag`, else the record's id with the number
-of the CDS. Pseudogenes (`/pseudo`, `/pseudogene`) have no protein and are skipped. When reading nucleotides, the record
-itself is the sequence.
+GenBank, GenPept and EMBL, read as proteins: protein records, and in nucleotide records the protein of each coding sequence
+(CDS): its `/translation`, or if it is missing, the translation of the feature with its `/transl_table` and `/codon_start`.
+The id is the `/protein_id`, or else the `/locus_tag`, or else the id of the record with the number of the CDS. Pseudogenes
+(`/pseudo`, `/pseudogene`) are skipped. Read as nucleotides: the sequences of the records.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 def fastq(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield the reads of a FASTQ stream.
+    """Read the sequences of a FASTQ stream.
 
     Raises:
-        BadInputError: not FASTQ, cut short, or a read without letters.
+        BadInputError: the stream is not FASTQ or truncated, or a read is empty.
     """
     from Bio.SeqIO.QualityIO import FastqGeneralIterator
 
@@ -52,25 +51,25 @@ def fastq(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Seq
 
 
 def genbank(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield the proteins (or, for `letters` = `dna`, the nucleotide sequences) of a GenBank or GenPept stream.
+    """Read the proteins (or with `letters` = `dna` the nucleotide sequences) of a GenBank or GenPept stream.
 
     Raises:
-        BadInputError: not GenBank, truncated, a record without its sequence, no protein when reading proteins, or a protein
-            when reading nucleotides.
+        BadInputError: the stream is not GenBank or truncated, a record has no sequence, there are no proteins when reading
+            proteins, or there is a protein when reading nucleotides.
     """
     return _annotated(stream, name, letters, "GenBank")
 
 
 def embl(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield the proteins, or the nucleotide sequences, of an EMBL stream; see `genbank`."""
+    """Read the proteins or the nucleotide sequences of an EMBL stream; see `genbank`."""
     return _annotated(stream, name, letters, "EMBL")
 
 
 def uniprot(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield the proteins of a UniProt flat file.
+    """Read the proteins of a UniProt flat file.
 
     Raises:
-        BadInputError: not such a file, or truncated.
+        BadInputError: the stream is not a UniProt flat file or truncated.
     """
     for count, record in enumerate(_parsed(stream, name, "UniProt"), 1):
         where = f"{name}, record {count} ({shorten(record.name)})"
@@ -81,7 +80,7 @@ def _parsed(stream: BinaryIO, name: str, what: str) -> Iterator[Any]:
     """Yield Biopython's records.
 
     Raises:
-        BadInputError: not of the format, or cut short.
+        BadInputError: the stream is not in this format or truncated.
     """
     from Bio import BiopythonWarning, SeqIO
 
@@ -148,7 +147,7 @@ def _letters(sequence: Any, where: str) -> str:
 
 
 def _protein(record: Any, feature: Any, number: int, where: str) -> Sequence:
-    """Return the protein of one coding sequence."""
+    """Return the protein of a coding sequence."""
     said = feature.qualifiers
     name = next((said[key][0] for key in ("protein_id", "locus_tag") if said.get(key)), f"{record.id}_{number}")
     where = f"{where}, CDS {number}"

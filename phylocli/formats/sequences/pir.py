@@ -1,7 +1,7 @@
-"""NBRF/PIR: `>P1;ID`, a line of description, and residues that end with `*`.
+"""NBRF/PIR: `>P1;ID`, a description line, and residues that end with `*`.
 
-The format of the Protein Information Resource, which MODELLER uses for alignments. What follows the `*`, up to the next
-header, are comments.
+The format of the Protein Information Resource, used by MODELLER for alignments. Lines after the `*`, up to the next header,
+are comments.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ HEADER = re.compile(r">(?:P1|F1|D1|DL|DC|RL|RC|N1|N3|XX);")
 
 
 def parse(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Sequence]:
-    """Yield the sequences of numbered lines; ids may repeat, letters are not checked.
+    """Parse sequences from numbered lines; ids and letters are not validated.
 
     Raises:
-        BadInputError: a record without an id, without residues, or without the `*` that ends it.
+        BadInputError: a record has no id, no residues, or no final `*`.
     """
     record: Sequence | None = None
     description: str | None = None

@@ -1,8 +1,8 @@
-"""Protein structures, PDB and mmCIF, through Biopython: one sequence a chain.
+"""Sequences of protein structures in PDB and mmCIF, through Biopython, one per chain.
 
-The sequence is that of the molecule (SEQRES records, `_pdbx_poly_seq_scheme`); in a file without it, the residues that have
-coordinates, with `X` for each one that is missing between them. Chains that are not protein are left out. The id is the
-entry's code, or else the file's name, with the chain: `1ABC:A`.
+The sequence is that of the molecule (SEQRES records, `_pdbx_poly_seq_scheme`) or, if it is missing, the residues with
+coordinates, with `X` for missing ones in between. Chains that are not proteins are skipped. The id is the PDB code, or else
+the name of the file, with the chain: `1ABC:A`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ logger = logging.getLogger(__name__)
 
 
 def pdb(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield the protein chains of a PDB file."""
+    """Read the protein chains of a PDB file."""
     return _chains(stream, name, "PDB", ("pdb-seqres", "pdb-atom"))
 
 
 def mmcif(stream: BinaryIO, name: str, letters: str = "protein") -> Iterator[Sequence]:
-    """Yield the protein chains of an mmCIF file."""
+    """Read the protein chains of an mmCIF file."""
     return _chains(stream, name, "mmCIF", ("cif-seqres", "cif-atom"))
 
 
 def _chains(stream: BinaryIO, name: str, what: str, ways: tuple[str, str]) -> Iterator[Sequence]:
-    """Yield the chains by the first method that finds any.
+    """Read the chains with the first of several Biopython formats that finds any.
 
     Raises:
-        BadInputError: damaged, or no protein in it.
+        BadInputError: the file is damaged, or contains no protein.
     """
     from Bio import BiopythonWarning, SeqIO
 
@@ -49,13 +49,13 @@ def _chains(stream: BinaryIO, name: str, what: str, ways: tuple[str, str]) -> It
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BiopythonWarning)
                 chains: list[Any] = list(SeqIO.parse(io.StringIO(text), way))
-        except Exception as error:  # noqa: BLE001  whatever Biopython's parsers of structures raise on damaged files
+        except Exception as error:  # noqa: BLE001  Biopython raises many types of errors for damaged files
             problem = str(error).split("\n", 1)[0][:200] or type(error).__name__
             continue
         proteins = [chain for chain in chains if str(chain.seq).strip("X")]
         if proteins:
             if len(proteins) < len(chains):
-                logger.info(f"{name}: {len(chains) - len(proteins)} chains that are not protein were left out")
+                logger.info(f"{name}: skipped {len(chains) - len(proteins)} chains that are not proteins")
             for chain in proteins:
                 label = f"{title}:{chain.annotations['chain']}".replace(" ", "_")
                 yield Sequence(label, str(chain.seq), "", f"{name}, chain {shorten(label)}")

@@ -1,4 +1,4 @@
-"""Files, pipes and compression: how every stage reads bytes and writes artefacts."""
+"""Input and output of files and pipes, compressed or not."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ else:
 
 
 def compressor(stream: BinaryIO, name: str) -> BinaryIO:
-    """Return a stream that compresses by the suffix of `name`; else `stream` itself."""
+    """Return a stream that compresses in the format of the suffix of `name`; without such a suffix, `stream` itself."""
     name = name.lower()
     if name.endswith(".gz"):
-        # Without name and time in the header: the same input gives the same bytes.
+        # No name and time in the header, so that the output is reproducible.
         return cast(BinaryIO, gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=6, mtime=0))
     if name.endswith(".zst"):
         return cast(BinaryIO, zstd.ZstdFile(cast(Any, stream), "w"))

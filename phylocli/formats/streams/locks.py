@@ -1,8 +1,8 @@
-"""Locks: one writer per folder at a time, and waiting for a file to become free.
+"""Locks: one writer per folder at a time, and blocking locks on a file.
 
 Both are `flock` locks (by the package filelock): the kernel releases them when the process ends, so no stale lock remains.
-They work between machines if the file system supports them (NFS with its lock daemon, Lustre mounted with `flock`); without
-any support, filelock falls back to a marker file with process and host.
+They work between machines if the file system supports them (NFS with its lock daemon, Lustre mounted with `flock`). Where it
+does not, filelock falls back to a marker file with process and host.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _PARTS = ".*.part"  # temporary names of `phylocli.formats.streams`
 
 
 class InUseError(PhylocliError):
-    """Another process writes into a folder."""
+    """Another process is writing to the folder."""
 
 
 @contextmanager
 def exclusive(folder: PathLike, name: str = NAME) -> Iterator[None]:
-    """Hold a folder for the length of the block: another process that wants it is refused.
+    """Lock a folder within the block; another process that tries to lock it gets an error.
 
     The folder is created if it does not exist, and removed again if it remains empty. Temporary files of a killed process in
     it and in its subfolders are removed, except in subfolders with their own lock.
 
     Args:
-        folder: to write into.
-        name: of the lock; processes that share the work in one folder use different names, and do not remove temporary
-            files.
+        folder: the folder to write to.
+        name: the name of the lock file. Processes that share the work in one folder use different names, and do not remove
+            temporary files.
 
     Raises:
-        InUseError: another process holds it.
+        InUseError: another process holds the lock.
         PhylocliError: the folder cannot be written to.
     """
     from filelock import FileLock, Timeout
@@ -72,7 +72,7 @@ def exclusive(folder: PathLike, name: str = NAME) -> Iterator[None]:
             yield
         finally:
             with contextlib.suppress(OSError):
-                path.unlink()  # while locked: a process that opens it meanwhile sees that it is deleted
+                path.unlink()  # before the release: a process that has opened the file notices that it is deleted
             lock.release()
     finally:
         with contextlib.suppress(OSError):  # not empty, as usual
@@ -87,14 +87,14 @@ def is_empty(folder: Path) -> bool:
 
 @contextmanager
 def waiting(path: PathLike, what: str) -> Iterator[None]:
-    """Hold a lock for the length of the block; another process that wants it waits.
+    """Hold a lock within the block; other processes wait for it.
 
     Args:
-        path: of the lock file, in a folder that is there. It stays.
-        what: activity of the other process, for the message; empty for none.
+        path: the lock file, in an existing folder. It is not removed.
+        what: the activity of the other process, for the log message; if empty, nothing is logged.
 
     Raises:
-        PhylocliError: it cannot be made.
+        PhylocliError: the lock file cannot be created.
     """
     from filelock import FileLock, Timeout
 
@@ -115,7 +115,7 @@ def waiting(path: PathLike, what: str) -> Iterator[None]:
 
 
 def _note(path: Path, folder: Path) -> None:
-    """Write the holder of a lock into its file, and log if it was left by another machine."""
+    """Write the holder of a lock to the lock file; warn if the file is left over from another machine."""
     before = _read(path)
     host = socket.gethostname()
     if before and before.get("host") != host:
@@ -123,7 +123,7 @@ def _note(path: Path, folder: Path) -> None:
             f"{folder} was in use by process {before.get('pid')} on {before.get('host')}, which seems to be dead; "
             "if it is still running, stop one of the two"
         )
-    with contextlib.suppress(OSError):  # only for messages
+    with contextlib.suppress(OSError):  # used in messages only
         path.write_text(json.dumps({"pid": os.getpid(), "host": host}) + "\n", encoding="utf-8")
 
 

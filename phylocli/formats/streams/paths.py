@@ -1,4 +1,4 @@
-"""Names of inputs and outputs, and how they are shown in messages."""
+"""Names of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PACKED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of compressed outputs."""
 
 NAME_BYTES = 255
-"""Most bytes of a file's name on common file systems."""
+"""Maximum length of a file name in bytes on common file systems."""
 
 
 def fitting_name(name: str, suffix: str) -> str:
-    """Return `name` with `suffix` behind it; of a name that would be too long, the start and a checksum of the whole."""
+    """Return `name` followed by `suffix`; a name that would be too long is cut and a checksum of it appended."""
     data = os.fsencode(name)
     room = NAME_BYTES - len(os.fsencode(suffix))
     if len(data) <= room:
@@ -28,13 +28,13 @@ def fitting_name(name: str, suffix: str) -> str:
 
 
 def unpacked_name(path: PathLike) -> PurePath:
-    """Return a path without the suffix of a compression: `gene.aln.fa` of `gene.aln.fa.gz`."""
+    """Return a path without a compression suffix: `gene.aln.fa` for `gene.aln.fa.gz`."""
     named = PurePath(path)
     return named.with_suffix("") if named.suffix.lower() in PACKED else named
 
 
 def suffix_of(path: PathLike) -> str:
-    """Return a file's suffix in lower case, that of a compression aside: `.fa` of `gene.aln.FA.gz`."""
+    """Return the suffix of a file in lower case, ignoring a compression suffix: `.fa` for `gene.aln.FA.gz`."""
     return unpacked_name(path).suffix.lower()
 
 
@@ -49,14 +49,14 @@ def cache_folder() -> Path:
 
 
 def is_file(target: PathLike | None) -> bool:
-    """Return whether an output is a file, written atomically with provenance.
+    """Return whether an output is a regular file or a folder, or does not exist yet; these are written atomically.
 
-    Standard output, devices and named pipes are not: they are written to directly.
+    Standard output, devices and named pipes are written to directly.
     """
     if target is None or str(target) == STDIO or str(target).startswith(("/dev/fd/", "/dev/std", "/proc/")):
         return False
     try:
         mode = Path(target).stat().st_mode
     except OSError:
-        return True  # not there yet
+        return True  # does not exist yet
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)

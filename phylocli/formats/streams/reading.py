@@ -1,4 +1,4 @@
-"""Reading files, pipes and standard input; the compression is detected from the content (gzip, zstd, bzip2, xz)."""
+"""Reading of files, pipes and standard input; compression (gzip, zstd, bzip2, xz) is detected from the content."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from phylocli.formats.streams.text import COPIES, display_name, text_lines
 logger = logging.getLogger(__name__)
 
 BOMB_RATIO = 200
-"""Compressed inputs that expand to more than so many times their size are refused, from `BOMB_SIZE` bytes on.
+"""Maximum ratio of decompressed to compressed size of an input, checked from `BOMB_SIZE` decompressed bytes on.
 
-Alignments full of gaps reach half of it. It bounds the memory that a small hostile file can take.
+It bounds the memory that a small malicious file can use. Alignments with many gaps reach half of it.
 """
 BOMB_SIZE = 8 << 20
 
 
 Input = io.BufferedReader
-"""An open, decompressed input. Before anything is read, `peek` shows its first line or more, of a pipe too."""
+"""An open, decompressed input. Before the first read, `peek` returns at least the first line, also for a pipe."""
 
 
 class _Raw(io.RawIOBase):
-    """Bytes as they arrive, starting when the first line is complete, so that `peek` can show it."""
+    """A raw stream whose first read waits until the first line is complete, so that `peek` can return it."""
 
     _begun = False
 
@@ -62,16 +62,13 @@ class _Raw(io.RawIOBase):
         return len(data)
 
 
-# Comments, as in A3M before the first header, do not count as a line; zero bytes occur in UTF-16.
+# Comment lines (A3M files start with them) are skipped; zero bytes occur in UTF-16.
 _FIRST_LINE = re.compile(rb"(?:\s*[#;][^\n]*\n)*[\s\0]*[^\s#;][^\n]*\n")
 _HEAD = 4096
 
 
 class _Source(_Raw):
-    """Passes bytes through, counting and hashing them, so that a pipe too has a checksum in the provenance.
-
-    Errors while reading name the input.
-    """
+    """Passes bytes through, counting and hashing them for the provenance; read errors name the input."""
 
     def __init__(self, raw: BinaryIO, name: str) -> None:
         self._raw = raw
@@ -82,7 +79,7 @@ class _Source(_Raw):
 
     def _more(self, size: int) -> bytes:
         try:
-            # Data available in a pipe, without waiting for more: the next record may arrive much later.
+            # Do not wait until the buffer is full: in a pipe, the next record may arrive much later.
             data: bytes = cast(Any, self._raw).read1(size)
         except OSError as error:
             raise explain_read_error(error, self._name) from error
@@ -97,7 +94,7 @@ class _Source(_Raw):
 
 
 def explain_read_error(error: OSError, name: str) -> PhylocliError:
-    """Return the error for opening or reading an input, with its name."""
+    """Return the error for an input that cannot be opened or read."""
     if error.errno == errno.ENOENT:
         return BadInputError(f"{name}: no such file", fix="check the path")
     if error.errno == errno.EISDIR:
@@ -116,17 +113,17 @@ def explain_read_error(error: OSError, name: str) -> PhylocliError:
 
 
 class _Members:
-    """Decompresses the streams of a bzip2 or xz file, one after the other.
+    """Decompresses the concatenated streams of a bzip2 or xz file.
 
-    `BZ2File` and `LZMAFile` ignore data after the first stream that cannot be decompressed, as padding: for a file whose
-    second stream is damaged they return only the first. Here only zero bytes are padding.
+    `BZ2File` and `LZMAFile` ignore invalid data after the first stream, so a file whose second stream is damaged would be
+    truncated silently. Here, only zero bytes are ignored, as padding.
     """
 
     def __init__(self, source: BinaryIO, new: Callable[[], Any]) -> None:
         self._source = source
         self._new = new
         self._stream: Any = None
-        self._rest = b""  # read and not yet decompressed
+        self._rest = b""  # compressed data left over from the previous stream
 
     def read1(self, size: int) -> bytes:
         while True:
@@ -152,7 +149,7 @@ class _Members:
 
 
 class _Decompressed(_Raw):
-    """The content of a compressed input; damage and excessive expansion are errors that name it."""
+    """The content of a compressed input; damaged data and excessive expansion raise errors that name the input."""
 
     def __init__(self, stream: Any, source: _Source, name: str) -> None:
         self._stream = stream
@@ -190,7 +187,7 @@ def _decompressed(source: _Source, name: str) -> Input:
     elif head.startswith(b"\xfd7zXZ\0"):
         stream = _Members(packed, lzma.LZMADecompressor)
     elif head.startswith(b"\x28\xb5\x2f\xfd") or (head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5):
-        stream = zstd.ZstdFile(packed)  # the second form is a frame to be skipped, which parallel compressors write first
+        stream = zstd.ZstdFile(packed)  # the second form is a skippable frame, which parallel compressors write first
     else:
         return packed
     return io.BufferedReader(cast(Any, _Decompressed(stream, source, name)), 1 << 16)
@@ -198,15 +195,15 @@ def _decompressed(source: _Source, name: str) -> Input:
 
 @contextmanager
 def open_input(source: PathLike | None) -> Iterator[Input]:
-    """Open an input for reading bytes, decompressed by its content.
+    """Open an input for reading bytes; compressed data are decompressed.
 
     Args:
         source: a path; `-` or None is standard input.
 
     Raises:
-        BadInputError: no such file, a folder, unreadable, or compressed data that end too early, are damaged, or expand
-            without end.
-        PhylocliError: the disk or the network fails while reading.
+        BadInputError: the file does not exist, is a folder or is not readable, or its compressed data are damaged, truncated
+            or expand more than `BOMB_RATIO` times.
+        PhylocliError: the disk or the network fails during reading.
     """
     name = display_name(source)
     with contextlib.ExitStack() as stack:
@@ -224,16 +221,16 @@ def open_input(source: PathLike | None) -> Iterator[Input]:
 
 @contextmanager
 def at_rest(source: PathLike | None) -> Iterator[Path]:
-    """Yield an input as a file that can be read more than once: its path, or that of a copy of a pipe.
+    """Yield the path of a file that can be read more than once: the input, or a temporary copy of a pipe.
 
-    Messages and provenance call the copy by the input's name.
+    Messages and provenance show the name of the input, not of the copy.
     """
     named = None if source is None or str(source) == STDIO else Path(source)
     if named is not None and (named.is_file() or named.is_dir() or not named.exists()):
         yield named
         return
     with tempfile.NamedTemporaryFile(prefix="phylocli-", suffix=".input") as copy:
-        with recording_inputs(), open_input(source) as stream:  # recorded when the copy is read
+        with recording_inputs(), open_input(source) as stream:  # discarded: the input is recorded when the copy is read
             shutil.copyfileobj(stream, copy)
         copy.flush()
         COPIES[copy.name] = display_name(source)
@@ -244,10 +241,10 @@ def at_rest(source: PathLike | None) -> Iterator[Path]:
 
 
 def read_text(source: PathLike | None) -> str:
-    """Return a whole input as text: decompressed, decoded as `decode_text` does, with `\n` line ends.
+    """Return the content of an input as text: decompressed, decoded as by `decode_text`, with `\n` line ends.
 
     Raises:
-        BadInputError: as `open_input`; a binary file.
+        BadInputError: see `open_input`; or the file is binary.
     """
     name = display_name(source)
     with open_input(source) as stream:

@@ -1,4 +1,4 @@
-"""The inputs that a command has read, for its provenance."""
+"""Records of the inputs that a command reads, for its provenance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from phylocli.formats.streams.paths import PathLike
 
 @dataclass
 class InputRecord:
-    """One input that a command has read: its name, size in bytes and SHA-256 as it lay on disk or came through the pipe."""
+    """An input that a command has read: name, and size in bytes and SHA-256 before decompression."""
 
     name: str
     bytes: int
@@ -47,7 +47,7 @@ def recorded_inputs() -> list[InputRecord]:
 
 
 def note_input(path: PathLike) -> None:
-    """Record a file that something other than `open_input` reads (a Parquet table, a model), by hashing it."""
+    """Record a file that is not read by `open_input` (a Parquet table, a model); the file is hashed."""
     recorder = active_recorder.get()
     if recorder is not None and Path(path).is_file():
         file = Path(path)

@@ -1,4 +1,4 @@
-"""Bytes to text: one decoder for every text file."""
+"""Decoding of text files."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _BINARY_MAGIC = {
 
 
 COPIES: dict[str, str] = {}
-"""Names of inputs in messages, by the paths of their copies, for inputs that can be read only once."""
+"""Path of a temporary copy (see `at_rest`) → name of the input in messages."""
 
 
 def display_name(source: PathLike | None) -> str:
-    """Return how messages call an input: its path, or `standard input`."""
+    """Return the name of an input in messages: its path, or `standard input`."""
     if source is None or str(source) == STDIO:
         return "standard input"
-    name = decode_text(os.fsencode(source))  # names of files are bytes, of any encoding
+    name = decode_text(os.fsencode(source))  # file names are bytes in any encoding
     return COPIES.get(name, name)
 
 
 def _as_windows_1252(error: UnicodeError) -> tuple[str, int]:
-    """Decode the bytes that are no UTF-8 as Windows-1252, of which Latin-1 is a part; its five gaps as Latin-1 does."""
+    """Decode bytes that are not UTF-8 as Windows-1252; the five bytes undefined there, as Latin-1."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     data = error.object[error.start : error.end]
@@ -57,20 +57,20 @@ codecs.register_error(_FALLBACK, _as_windows_1252)
 
 
 def _encoding(head: bytes) -> tuple[str, str]:
-    """Return encoding and error handler for text that starts so."""
+    """Return the encoding and error handler for text that starts with the bytes `head`."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16", "strict"
     return "utf-8-sig", _FALLBACK
 
 
 def decode_text(data: bytes, name: str = "the text") -> str:
-    """Return the text of bytes, the only decoding function for text.
+    """Decode bytes to text; every text file is decoded like this.
 
-    UTF-8, or UTF-16 if there is a byte-order mark; bytes that are not UTF-8 are Windows-1252 (Latin-1). A byte-order mark is
-    dropped. Line ends are unchanged.
+    The encoding is UTF-8, or UTF-16 if there is a byte-order mark; bytes that are not UTF-8 are decoded as Windows-1252
+    (Latin-1). A byte-order mark is removed. Line ends are unchanged.
 
     Raises:
-        BadInputError: UTF-16 that is damaged.
+        BadInputError: the UTF-16 data are invalid.
     """
     try:
         return data.decode(*_encoding(data[:2]))
@@ -79,23 +79,23 @@ def decode_text(data: bytes, name: str = "the text") -> str:
 
 
 def decode_head(head: bytes) -> str:
-    """Return the text that a file starts with, from bytes that may end in the middle of a character; line ends are `\\n`."""
+    """Decode the first bytes of a file, which may end within a character; line ends become `\\n`."""
     encoding, errors = _encoding(head[:2])
     text = head.decode(encoding, "replace" if errors == "strict" else errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 LONGEST_LINE = 1 << 28
-"""Maximum number of bytes in a line. Sequences, rows of alignments and trees are shorter; other data would fill memory."""
+"""Maximum length of a line in bytes, which bounds memory. Sequences, alignment rows and trees are shorter."""
 
 
 class _Lines(io.BufferedIOBase):
-    """Passes bytes on while no line is longer than `LONGEST_LINE`."""
+    """Passes bytes through; raises an error for a line longer than `LONGEST_LINE`."""
 
     def __init__(self, stream: Any, name: str) -> None:
         self._stream = stream
         self._name = name
-        self._length = 0  # of the line so far
+        self._length = 0  # bytes of the current line so far
 
     def readable(self) -> bool:
         return True
@@ -114,17 +114,17 @@ class _Lines(io.BufferedIOBase):
 
 
 def binary_kind(head: bytes) -> str | None:
-    """Return what a binary file is that starts with these bytes (262 or more for tar), None for another."""
+    """Return a description of the binary format of a file from its first bytes (tar: at least 262); None if unknown."""
     if head[257:262] == b"ustar":
         return "a tar archive"
     return next((kind for magic, kind in _BINARY_MAGIC.items() if head.startswith(magic)), None)
 
 
 def text_stream(stream: BinaryIO, name: str) -> io.TextIOWrapper:
-    """Return decompressed bytes as a text stream, decoded as `decode_text` does, any line end read as `\n`.
+    """Return a text stream of decompressed bytes, decoded as by `decode_text`; all line ends are read as `\n`.
 
     Raises:
-        BadInputError: the bytes are no text (a picture, a table, an archive).
+        BadInputError: the bytes are not text (a picture, a table, an archive).
     """
     peekable = stream if hasattr(stream, "peek") else io.BufferedReader(cast(Any, stream))
     head = cast(Any, peekable).peek(512)[:512]
@@ -135,12 +135,12 @@ def text_stream(stream: BinaryIO, name: str) -> io.TextIOWrapper:
 
 
 def text_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end) from decompressed bytes, decoded as `decode_text` does.
+    """Yield (line number from 1, line without line end) from decompressed bytes, decoded as by `decode_text`.
 
     Line ends may be `\n`, `\r\n` or `\r`.
 
     Raises:
-        BadInputError: the bytes are no text (a picture, a table, zero bytes).
+        BadInputError: the bytes are not text (a picture, a table, zero bytes).
     """
     text = text_stream(stream, name)
     try:
@@ -154,7 +154,7 @@ def text_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError as error:
         raise _not_utf16(name, error) from error
     finally:
-        with contextlib.suppress(ValueError):  # closed by now
+        with contextlib.suppress(ValueError):  # already closed
             text.detach()
 
 

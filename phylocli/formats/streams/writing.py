@@ -1,7 +1,7 @@
-"""Writing files and folders atomically; the compression follows from the suffix.
+"""Atomic writing of files and folders; files are compressed according to their suffix.
 
-A file is written under a temporary name in the same folder, flushed to disk, and renamed when complete, so no reader sees an
-incomplete file.
+A file is written under a temporary name in the same folder, flushed to disk, and renamed when complete, so readers never see
+an incomplete file.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ _WRITE_ERRORS = {
 
 
 class OutputError(PhylocliError):
-    """A file or folder that cannot be written; the previous content is unchanged."""
+    """A file or folder cannot be written; its previous content is unchanged."""
 
 
 def explain_os_error(error: OSError, path: PathLike) -> OutputError:
-    """Return an error of writing a path as one that the user can act on."""
+    """Return the error for a path that cannot be written."""
     what, fix = _WRITE_ERRORS.get(error.errno or 0, ("", ""))
     if what:
         return OutputError(f"{path}: {what}", fix=fix)
     why = error.strerror or str(error)
     if error.errno == errno.ENOENT:
-        why = "its folder vanished, or cannot be made"
+        why = "its folder does not exist or cannot be created"
     elif error.errno in (errno.EEXIST, errno.ENOTDIR):
         why = "its folder is a file"
     return OutputError(f"{path}: cannot be written", why=why, fix="choose another output with -o")
 
 
 def _place(path: PathLike) -> Path:
-    """Return the file or folder to write for an output's name: for a symbolic link, its target.
+    """Return the file or folder to write: the path, or the target of a symbolic link.
 
     Raises:
-        UsageError: the name is empty, or a link that points at itself.
+        UsageError: the name is empty, or a symbolic link that points to itself.
     """
     if not str(path):
         raise UsageError("the output has no name", fix="name a file with -o")
     target = Path(os.path.realpath(path))
     if target.is_symlink():
         raise UsageError(
-            f"{path} is a symbolic link that points at itself", fix="remove it, or choose another output with -o"
+            f"{path} is a symbolic link that points to itself", fix="remove it, or choose another output with -o"
         )
     return target
 
@@ -73,17 +73,17 @@ def _part_path(target: Path) -> Path:
 def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool = False) -> Iterator[Path]:
     """Yield the hidden temporary file or folder that becomes `target`, locked by this process; remove it at the end.
 
-    Its name depends only on the target, and the kernel releases the lock when the process ends: leftovers of a killed run
-    are reused, and a running one is detected.
+    Its name depends only on the target, and the kernel releases the lock when the process ends, so leftovers of a killed
+    run are reused, and a run in progress is detected.
 
     Raises:
-        PhylocliError: another run is writing this output, or the place cannot be written.
+        PhylocliError: another run is writing this output, or the location is not writable.
     """
     part = _part_path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         handle, held = -1, False
-        try:  # from before the file is there, for a signal may end the process at any moment
+        try:  # entered before the file is created, as a signal may arrive at any time
             while not held:
                 if folder:
                     with contextlib.suppress(FileExistsError):
@@ -95,12 +95,12 @@ def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool =
                     fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 except BlockingIOError as error:
                     raise PhylocliError(
-                        f"{name}: another run is writing it at this moment",
+                        f"{name}: another run is writing it",
                         fix="wait until it has ended, or choose another output",
                     ) from error
                 except OSError:
-                    pass  # a file system without locks
-                # The run that held it may have moved it into place in the meantime.
+                    pass  # the file system does not support locks
+                # The run that held the lock may have renamed the file in the meantime.
                 with contextlib.suppress(FileNotFoundError):
                     held = os.path.samestat(os.fstat(handle), part.lstat())
             if folder:
@@ -110,9 +110,9 @@ def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool =
                 os.fchmod(handle, stat.S_IMODE(target.stat().st_mode))
             yield part
         finally:
-            # What is there under this name may by now be the temporary file of the next run.
+            # By now, the temporary file of the next run may have this name.
             with contextlib.suppress(OSError):
-                if handle < 0:  # a signal may arrive between creating the file and getting its number
+                if handle < 0:  # a signal may arrive between the creation of the file and the assignment of its descriptor
                     handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
                     stack.callback(os.close, handle)
                 if not held:
@@ -123,18 +123,18 @@ def _claimed(target: Path, name: PathLike, *, folder: bool = False, wait: bool =
 
 @contextmanager
 def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`; rename it to `path` when the block ends well, remove it when not.
+    """Yield a temporary path in the folder of `path`; rename it to `path` after the block, or remove it after an error.
 
     For writers that need a path (Parquet, safetensors). Missing folders are created. If `path` is a symbolic link, its
     target is written; a named pipe or device receives the content when it is complete.
 
     Args:
-        path: the file.
-        wait: where another run is writing the file, wait for it, instead of refusing.
+        path: the output file.
+        wait: wait for another run that is writing the file, instead of raising an error.
 
     Raises:
-        UsageError: the path names a folder.
-        PhylocliError: the disk is full, the place cannot be written, or another run is writing the file.
+        UsageError: the path is a folder.
+        PhylocliError: the disk is full, the location is not writable, or another run is writing the file.
     """
     if not is_file(path):
         with tempfile.TemporaryDirectory(prefix="phylocli-") as folder:
@@ -157,7 +157,7 @@ def atomic_path(path: PathLike, *, wait: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def _explained(target: Path, name: PathLike) -> Iterator[None]:
-    """Explain errors of this output; errors of other files and of services are unchanged."""
+    """Convert `OSError`s about this output to `OutputError`s; errors of other files and of services are unchanged."""
     try:
         yield
     except BrokenPipeError:
@@ -175,14 +175,14 @@ def open_output(target: PathLike | None, *, compress: bool = True, wait: bool = 
     """Open an output for writing bytes.
 
     Args:
-        target: a path, written atomically and compressed by its suffix; `-` or None is standard output. A device or a named
-            pipe is written to as it is.
-        compress: False if the format compresses itself and the suffix is to be ignored.
-        wait: as for `atomic_path`.
+        target: a path, written atomically and compressed according to its suffix; `-` or None is standard output. A device
+            or a named pipe is written to directly.
+        compress: whether to compress; False for formats with their own compression.
+        wait: see `atomic_path`.
 
     Raises:
-        UsageError: the path names a folder.
-        PhylocliError: the disk is full, the place cannot be written, or another run is writing the file.
+        UsageError: the path is a folder.
+        PhylocliError: the disk is full, the location is not writable, or another run is writing the file.
     """
     if target is None or str(target) == STDIO:
         yield sys.stdout.buffer
@@ -200,7 +200,7 @@ def open_output(target: PathLike | None, *, compress: bool = True, wait: bool = 
         try:
             yield stream
         except BaseException:
-            # Closed here, or the garbage collector would flush it into a file that is closed by then.
+            # Close it here: otherwise the garbage collector would flush it to a closed file.
             with contextlib.suppress(Exception):
                 stream.close()
             raise
@@ -209,7 +209,7 @@ def open_output(target: PathLike | None, *, compress: bool = True, wait: bool = 
 
 @contextmanager
 def open_text_output(target: PathLike | None, *, wait: bool = False) -> Iterator[IO[str]]:
-    """Open an output for writing text: UTF-8, `\n` line ends; otherwise as `open_output`."""
+    """Open an output for writing text (UTF-8, `\n` line ends); see `open_output`."""
     with open_output(target, wait=wait) as stream:
         text = io.TextIOWrapper(cast(Any, stream), encoding="utf-8", newline="\n", write_through=False)
         try:
@@ -221,17 +221,17 @@ def open_text_output(target: PathLike | None, *, wait: bool = False) -> Iterator
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write a small text file atomically; where another process is writing it, after that."""
+    """Write a small text file atomically; wait for another process that is writing it."""
     with open_text_output(path, wait=True) as handle:
         handle.write(text)
 
 
 @contextmanager
 def atomic_directory(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary folder; move it to `path` when the block ends without an error, remove it otherwise.
+    """Yield a temporary folder; rename it to `path` after the block, or remove it after an error.
 
     Raises:
-        UsageError: the path names a file.
+        UsageError: the path is a file.
         PhylocliError: the folder cannot be written, or another run is writing it.
     """
     target = _place(path)
@@ -240,7 +240,7 @@ def atomic_directory(path: PathLike) -> Iterator[Path]:
     old = target.with_name(fitting_name(f".{target.name}", ".old"))
     with _explained(target, path), _claimed(target, path, folder=True) as part:
         if old.exists() and not target.exists():
-            old.replace(target)  # of a run that was killed between the two renames
+            old.replace(target)  # left by a run that was killed between the two renames
         yield part
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Tables: their columns, and reading and writing them as Parquet, Arrow IPC, TSV or CSV."""
+"""Tables in Parquet, Arrow IPC, TSV and CSV: schemas, reading and writing."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Tables of vectors as files of arrays: NPZ, NPY, HDF5, and PyTorch's `.pt`.
+"""Writing of tables of vectors as arrays: NPZ, NPY, HDF5, and PyTorch's `.pt`.
 
-Each holds one array a column, named in the plural: `ids` (n,), `lengths` (n,), `embeddings` (n, D); of residues also
-`positions` and `residues`. HDF5 has the table's metadata as attributes, `.pt` as strings beside the tensor. NPY stores
-`embeddings` only; the ids are lines of a text file beside it. Vectors wait on the disk until all rows are known, so memory
-stays bounded by the other columns.
+Each file contains one array per column, named in the plural: `ids` (n,), `lengths` (n,), `embeddings` (n, D), and for
+residue embeddings `positions` and `residues`. HDF5 stores the metadata of the table as attributes, `.pt` as a dictionary of
+strings. NPY contains `embeddings` only; the ids are written to a text file in the same folder. Vectors are buffered in a
+temporary file until all rows are known, so only the other columns are held in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def ids_beside(path: PathLike) -> Path:
-    """Return the text file with the ids of an NPY file, one a line: `emb.ids.txt` of `emb.npy`."""
+    """Return the path of the text file with the ids of an NPY file, one per line: `emb.ids.txt` for `emb.npy`."""
     return Path(path).with_suffix(".ids.txt")
 
 
@@ -65,20 +65,20 @@ WRITERS: dict[str, Callable[[BinaryIO, Arrays, Mapping[str, str]], None]] = {
     "hdf5": _hdf5,
     "pt": _pt,
 }
-"""What writes the arrays of a table to a file, by the format."""
+"""Format → function that writes arrays and metadata to a stream."""
 
 
 class ArrayWriter:
-    """Collects a table batch by batch and writes it, whole, at the end; nothing where the block ends in an error.
+    """Collects a table batch by batch and writes it on `close`; nothing is written after an error.
 
     Args:
         target: the file, or `-` for standard output.
-        schema: the table's columns.
+        schema: the columns of the table.
         vectors: the column of vectors.
         format: a key of `WRITERS`.
 
     Raises:
-        UsageError: a compressed name; NPY to something that is not a file.
+        UsageError: `target` has a compression suffix, or the format is NPY and `target` is not a file.
     """
 
     def __init__(self, target: PathLike, schema: pa.Schema, vectors: str, format: str) -> None:
@@ -96,7 +96,7 @@ class ArrayWriter:
         where = Path(self._target).absolute().parent if is_file(self._target) else None
         if where is not None:
             where.mkdir(parents=True, exist_ok=True)
-        # Without a name: the system removes it, however the process ends.
+        # An unnamed file, which the system removes however the process ends.
         self._spool = tempfile.TemporaryFile(dir=where)
         return self
 

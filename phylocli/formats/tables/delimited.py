@@ -1,8 +1,8 @@
-"""Text with separators → a table of texts: encoding, line ends, separator and quotes known by the content.
+"""Parsing of delimited text (TSV, CSV) into a table of strings; the dialect is detected from the content.
 
-The policy, which `docs/formats.md` states for users:
+The rules (see also `docs/formats.md`):
 
-- Encoding: as of all text (`streams.decode_text`).
+- Encoding: see `streams.decode_text`.
 - Line ends: `\\n`, `\\r\\n` or `\\r`.
 - Separator: a tab if the header contains one; else `;` or `,`, whichever occurs more often in the header.
 - Quotes: always in CSV; in TSV only if the header is quoted, as in R's `write.table`. Otherwise they are ordinary
@@ -26,35 +26,36 @@ if TYPE_CHECKING:
     import polars as pl
 
 ROW_NAMES = "row.names"
-"""Name of R's column of row names, which the header leaves out."""
+"""Name for the column of row names in files from R, where the header omits it."""
 
 _BLOCK = 1 << 26
-"""Bytes that the parser takes at once; no row may be longer."""
+"""Block size of the parser in bytes; no row may be longer."""
 
 
 def separator_of(header: str) -> str:
-    """Return the separator of a table from its first line; of a line without any, the tab."""
+    """Return the separator of a table, given its first line; a tab if the line contains none."""
     if "\t" in header:
         return "\t"
     return max(",;", key=lambda mark: len(next(csv.reader([header], delimiter=mark), [""]))) if header else "\t"
 
 
 class Delimited(NamedTuple):
-    """A table of texts, an empty field null, and the mark between its fields."""
+    """A table of strings, empty fields null, and its field separator."""
 
     frame: pl.DataFrame
     separator: str
 
 
 def read_delimited(data: bytes, name: str) -> Delimited:
-    """Return a table of texts, nothing interpreted; columns without name and content are left out.
+    """Parse delimited text into a table of strings; columns without name and content are removed.
 
     Args:
-        data: of the whole file, decompressed.
-        name: of the file, for messages.
+        data: the content of the file, decompressed.
+        name: the name of the file, for messages.
 
     Raises:
-        BadInputError: no table, zero bytes, rows of different width, a name that two columns have.
+        BadInputError: the data are not a table or contain zero bytes, rows differ in width, or two columns have the same
+            name.
     """
     text = decode_text(data, name)
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
@@ -92,7 +93,7 @@ def read_delimited(data: bytes, name: str) -> Delimited:
             else bad.text,
             fix=f"separate fields by {'tabs' if separator == chr(9) else repr(separator)}; check that the file is whole",
         )
-    # Spreadsheets write empty columns too, without a name.
+    # Spreadsheets also write empty columns without a name.
     kept = [i for i, column in enumerate(header) if column or not found.height or found[str(i)].null_count() < found.height]
     header, found = [header[i] for i in kept], found[[str(i) for i in kept]]
     twice = next((column for i, column in enumerate(header) if column in header[:i]), None)
@@ -104,7 +105,7 @@ def read_delimited(data: bytes, name: str) -> Delimited:
 
 @dataclass
 class _Rows:
-    """The first row that does not match the header: its number from 1, its fields, its text; or another problem."""
+    """The first row that does not match the header (number from 1, number of fields, text), or another error message."""
 
     number: int = 0
     fields: int = 0
@@ -112,7 +113,7 @@ class _Rows:
 
 
 def _parse(body: bytes, header: list[str], separator: str, quoted: bool, bad: _Rows) -> pl.DataFrame | None:
-    """Return the rows as text, with numbered columns; None if one does not match, as described by `bad`."""
+    """Return the rows as strings, with numbered columns; or set `bad` and return None if a row does not match the header."""
     import polars as pl
     import pyarrow as pa
     import pyarrow.csv as pc
@@ -128,7 +129,7 @@ def _parse(body: bytes, header: list[str], separator: str, quoted: bool, bad: _R
     try:
         table = pc.read_csv(
             pa.BufferReader(body),
-            # One thread: only then is the number of a row known.
+            # Row numbers are known with a single thread only.
             read_options=pc.ReadOptions(column_names=columns, block_size=_BLOCK, use_threads=False),
             parse_options=pc.ParseOptions(
                 delimiter=separator,

@@ -1,4 +1,4 @@
-"""A table in many files: a folder of Parquet parts with a manifest, as `phylocli embed -o FOLDER` writes it."""
+"""Tables in parts: a folder of Parquet files with a manifest, as written by `phylocli embed -o FOLDER/`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FORMAT = "phylocli-parts-1"
 
 
 def part_path(folder: Path, index: int) -> Path:
-    """Return the file of a part, `part-000012.parquet`; parts count from 0."""
+    """Return the path of a part, such as `part-000012.parquet`; parts are numbered from 0."""
     return folder / f"part-{index:06d}.parquet"
 
 
 class Manifest(TypedDict, total=False):
-    """What `MANIFEST` holds: the settings, the checksum of the input, and, once all of it was seen, the sizes."""
+    """The content of `MANIFEST`: settings, checksum of the input, and, once the whole input has been read, the counts."""
 
     format: str
     settings: dict[str, object]
@@ -29,15 +29,15 @@ class Manifest(TypedDict, total=False):
 
 
 def is_parts(path: PathLike) -> bool:
-    """Return whether a path is such a folder."""
+    """Return whether a path is a folder with a manifest."""
     return (Path(path) / MANIFEST).is_file()
 
 
 def read_manifest(folder: PathLike) -> Manifest:
-    """Return the manifest: `settings`, and, once a run has seen all of the input, `parts` and `sequences`.
+    """Return the manifest.
 
     Raises:
-        BadInputError: there is none, or it is damaged or in another format.
+        BadInputError: the manifest is missing, damaged or in another format.
     """
     path = Path(folder) / MANIFEST
     try:
@@ -58,20 +58,20 @@ def read_manifest(folder: PathLike) -> Manifest:
 
 
 def missing_parts(folder: PathLike, parts: int) -> list[int]:
-    """Return which of the parts 0 … `parts` - 1 are not there."""
+    """Return the indices of missing parts among 0 … `parts` - 1."""
     return [index for index in range(parts) if not part_path(Path(folder), index).is_file()]
 
 
 def is_part_beyond(folder: PathLike, parts: int) -> bool:
-    """Return whether there is a part with a number of at least `parts`, left from a longer input."""
+    """Return whether a part with an index ≥ `parts` exists, left over from a longer input."""
     return any(path.name >= part_path(Path(folder), parts).name for path in Path(folder).glob("part-*.parquet"))
 
 
 def part_files(folder: PathLike) -> list[Path]:
-    """Return the files of a complete table in order.
+    """Return the files of a complete table, in order.
 
     Raises:
-        BadInputError: parts are missing, or it cannot be known whether all are there.
+        BadInputError: parts are missing, or their number is not yet known.
     """
     total = read_manifest(folder).get("parts")
     missing = missing_parts(folder, total) if total is not None else []

@@ -1,4 +1,4 @@
-"""Reading tables: Parquet, Arrow IPC, TSV or CSV, detected from the content."""
+"""Reading of tables; the format (Parquet, Arrow IPC, TSV, CSV) is detected from the content."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 
 def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
-    """Read a table whose format is known by its content: Parquet, Arrow (file or stream), else TSV or CSV by its header.
+    """Read a table; the format (Parquet, Arrow file or stream, TSV, CSV) is detected from the content.
 
     Args:
         source: path, or `-`/None for standard input; compressed or not.
-        typed: convert text columns in which every known value is a number (`values.numbers_of`); False keeps the text of a
-            text file unchanged, except for decimal commas, which become points.
+        typed: for text files, convert columns to numbers if all their known values are numbers (`values.numbers_of`); False
+            keeps the text, except that decimal commas become points.
 
     Raises:
-        BadInputError: empty, damaged, or not a table.
+        BadInputError: the file is empty, damaged, or not a table.
     """
     with open_input(source) as stream:
         return parse_table(stream.read(), display_name(source), typed=typed)
 
 
 def parse_table(data: bytes, name: str, *, typed: bool = True) -> pl.DataFrame:
-    """Return the table of a file's bytes, decompressed; see `read_table`."""
+    """Parse the decompressed bytes of a table; see `read_table`."""
     found = format_of(data[:4096])
     if found is EMPTY:
         raise BadInputError(f"{name} is empty", fix="check the path, or the command before the pipe")
@@ -58,10 +58,10 @@ def parse_table(data: bytes, name: str, *, typed: bool = True) -> pl.DataFrame:
 
 
 def read_arrow(source: PathLike) -> pa.Table:
-    """Read a Parquet or Arrow file, compressed or not, as Arrow has it, its metadata included.
+    """Read a Parquet or Arrow file, compressed or not, as an Arrow table with metadata.
 
     Raises:
-        BadInputError: damaged, or of another format.
+        BadInputError: the file is damaged, or in another format.
     """
     with open_input(source) as stream:
         data = stream.read()
@@ -82,7 +82,7 @@ def _read_arrow(data: bytes, found: InputFormat, name: str) -> pa.Table:
 
 @contextmanager
 def explained(name: str) -> Iterator[None]:
-    """Raise Arrow's errors about a file's bytes as a BadInputError that names the file."""
+    """Convert Arrow's errors about the content of a file to `BadInputError`s that name the file."""
     import pyarrow as pa
 
     try:
@@ -96,10 +96,10 @@ def explained(name: str) -> Iterator[None]:
 
 
 def arrow_frame(table: pa.Table, name: str) -> pl.DataFrame:
-    """Return an Arrow table as a polars frame, after checking its bytes.
+    """Convert an Arrow table to a polars frame, after validation.
 
     Raises:
-        BadInputError: damaged offsets or text, or types unknown to polars.
+        BadInputError: offsets or strings are invalid, or polars does not support a type.
     """
     import polars as pl
 
@@ -118,13 +118,13 @@ def arrow_frame(table: pa.Table, name: str) -> pl.DataFrame:
 
 
 def _typed(column: pl.Series, *, decimal_comma: bool) -> pl.Series:
-    """Return a text column as numbers if every known value is one, else unchanged."""
+    """Convert a text column to numbers if all known values are numbers, else return it unchanged."""
     numbers = numbers_of(texts_of(column), decimal_comma=decimal_comma)
     return column if numbers is None else numbers
 
 
 def _with_points(column: pl.Series) -> pl.Series:
-    """Return a column of numbers with decimal commas, as text, with points; any other unchanged."""
+    """Replace the commas in a text column of numbers with decimal commas; return other columns unchanged."""
     texts = texts_of(column)
     if numbers_of(texts) is not None or numbers_of(texts, decimal_comma=True) is None:
         return column
@@ -132,7 +132,7 @@ def _with_points(column: pl.Series) -> pl.Series:
 
 
 def read_parquet_metadata(path: PathLike) -> dict[str, str]:
-    """Return the key–value metadata of a Parquet file (for embeddings: model hash, pooling, layer)."""
+    """Return the key–value metadata of a Parquet file (for embeddings: model fingerprint, pooling, layer, …)."""
     import pyarrow.parquet as pq
 
     with explained(str(path)):
@@ -148,10 +148,10 @@ def metadata_of(schema: pa.Schema) -> dict[str, str]:
 
 
 def require_columns(frame: pl.DataFrame, columns: list[str], name: str, what: str) -> None:
-    """Raise an error if a table lacks columns that `what` needs.
+    """Check that a table has the columns required by `what`, such as `a table of species`.
 
     Raises:
-        BadInputError: names the missing and the existing columns.
+        BadInputError: columns are missing.
     """
     missing = [column for column in columns if column not in frame.columns]
     if missing:

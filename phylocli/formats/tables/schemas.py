@@ -1,4 +1,4 @@
-"""The columns of every table."""
+"""Schemas of all tables that phylocli writes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def pairs_schema() -> pa.Schema:
 
 
 def negatives_schema() -> pa.Schema:
-    """Hard negatives: one row a family and one of its negatives, `rank` 1 the hardest.
+    """Hard negatives: one row per pair of a family and a negative, by `rank` from 1, the hardest.
 
-    `by` is the kind of `score`: `profile` (bits), `model` (cosine), or `group` (0: both are in one group).
+    `by` is the kind of `score`: `profile` (bits), `model` (cosine), or `group` (0: both families are in one group).
     """
     import pyarrow as pa
 
@@ -59,12 +59,13 @@ def residues_schema(dimension: int, *, half: bool = False, metadata: dict[str, s
 
 
 def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
-    """Hits of a search: one row a query and hit, `rank` 1 the best; `evalue` is that of the cosine.
+    """Hits of a search: one row per query and hit, by `rank` from 1, the best; `evalue` is the E-value of the cosine.
 
-    If requested: `residues` and `residues_evalue` (alignment of residue embeddings), `align_evalue` and `align_bits`
-    (phmmer; null: no alignment), and of both, `both_evalue`. With either, one row a local alignment, those of a hit with the
-    same rank: its `bits`, its place in query and target (from 1, both ends inclusive), the number of its columns
-    (`alignment_length`), the fraction of them that are identical (`identity`), `mismatches` and `gap_openings`.
+    With `residues`: `residues` and `residues_evalue`, score and E-value of the alignment of residue embeddings. With
+    `aligned`: `align_evalue` and `align_bits`, E-value and score of phmmer (null: no alignment). With both: `both_evalue`.
+    With either, there is one row per local alignment, with the same rank for all alignments of a hit: `bits`, start and end
+    in query and target (from 1, inclusive), the number of columns (`alignment_length`), the fraction of identical columns
+    (`identity`), `mismatches` and `gap_openings`.
     """
     import pyarrow as pa
 
@@ -84,11 +85,11 @@ def hits_schema(*, residues: bool = False, aligned: bool = False) -> pa.Schema:
 
 
 def members_schema() -> pa.Schema:
-    """Members of families: one row per member; `from` and `to` count residues from 1, both inclusive, `score` is in bits.
+    """Members of families: one row per member; `from` and `to` are residues (from 1, inclusive), `score` is in bits.
 
-    `name` is the row's name in the family's record. `family` and `name` are null for a sequence without a family, `score`
-    and `evalue` for members that were not found by a search. `group` is the representative of a member's group of near
-    relatives, null if the engine makes no groups.
+    `name` is the name of the sequence in the family. `family` and `name` are null for a sequence without a family, `score`
+    and `evalue` for members that were not found by a search. `group` is the representative of a member's group of close
+    homologs, null if the engine makes no groups.
     """
     import pyarrow as pa
 
@@ -98,7 +99,7 @@ def members_schema() -> pa.Schema:
 
 
 def metrics_schema() -> pa.Schema:
-    """Evaluation: one row per metric; `low` and `high` are its 95 % interval, `n` is the number of items."""
+    """Evaluation: one row per metric; `low` and `high` are its 95 % confidence interval, `n` the number of items."""
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
@@ -114,7 +115,7 @@ def metrics_schema() -> pa.Schema:
 
 
 def inputs_schema() -> pa.Schema:
-    """Interpretation of table columns: one row per column, or for several of one kind, and one per match of ids."""
+    """Interpretation of inputs: one row per column or group of similar columns, and one per matching of ids."""
     import pyarrow as pa
 
     text = pa.string()
@@ -122,9 +123,9 @@ def inputs_schema() -> pa.Schema:
 
 
 def benchmark_schema() -> pa.Schema:
-    """Benchmark of estimators of information: one row an estimator, critic and level of the true information.
+    """Benchmark of estimators of mutual information: one row per estimator, critic and true value.
 
-    `estimate_nats` and `sd` are mean and standard deviation over fresh batches of `batch_size` pairs.
+    `estimate_nats` and `sd` are mean and standard deviation over new batches of `batch_size` pairs.
     """
     import pyarrow as pa
 
@@ -134,7 +135,7 @@ def benchmark_schema() -> pa.Schema:
 
 
 def summary_schema() -> pa.Schema:
-    """Summary of that benchmark: bias in nats, variance and mean squared error in nats²."""
+    """Summary of the benchmark of estimators: bias in nats, variance and mean squared error in nats²."""
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
@@ -143,10 +144,11 @@ def summary_schema() -> pa.Schema:
 
 
 def information_schema() -> pa.Schema:
-    """Estimates of mutual information: one row an estimator and critic.
+    """Estimates of mutual information: one row per estimator and critic.
 
-    `low` and `high` are the 95 % interval, `ceiling_nats` is the maximum of the estimate (null: none), `control_nats` the
-    same estimate with partners shuffled; `n` held-out pairs, in `groups` that were resampled together.
+    `low` and `high` are the 95 % confidence interval, `ceiling_nats` is the upper bound of the estimator (null: none),
+    `control_nats` the estimate for shuffled partners, `n` the number of held-out pairs, `groups` the number of groups for
+    the bootstrap.
     """
     import pyarrow as pa
 
@@ -157,9 +159,9 @@ def information_schema() -> pa.Schema:
 
 
 def labels_schema() -> pa.Schema:
-    """Labels of proteins as `fetch --annotations` writes them; several values in one cell are separated by `;`.
+    """Labels of proteins, written by `fetch --annotations`; multiple values in a cell are separated by `;`.
 
-    `ec_class` is the first number of the EC number if all EC numbers of the protein have the same one.
+    `ec_class` is the first level of the EC number, if it is the same for all EC numbers of the protein.
     """
     import pyarrow as pa
 
@@ -169,10 +171,10 @@ def labels_schema() -> pa.Schema:
 
 
 def sites_schema() -> pa.Schema:
-    """Truth about a simulated family: one row per column of its alignment, counted from 1.
+    """True site rates of a simulated family: one row per alignment column, counted from 1.
 
-    `rate` is relative to the mean over the sites of the root, `motif` is 0 for none; `ancestral` is false for columns that
-    were inserted.
+    `rate` is relative to the mean over the sites of the root, `motif` is 0 for none; `ancestral` is false for inserted
+    columns.
     """
     import pyarrow as pa
 
@@ -181,7 +183,7 @@ def sites_schema() -> pa.Schema:
 
 
 def trees_schema() -> pa.Schema:
-    """Comparisons of two trees of the same tips: one row a pair of trees; see `phylocli.compare_trees`."""
+    """Comparisons of trees with the same tips: one row per pair of trees; see `phylocli.compare_trees`."""
     import pyarrow as pa
 
     count, number = pa.int64(), pa.float64()
@@ -190,9 +192,9 @@ def trees_schema() -> pa.Schema:
 
 
 def clusters_schema() -> pa.Schema:
-    """Clusters of embeddings: one row a member, clusters from 1 on, the largest first.
+    """Clusters of embeddings: one row per member; clusters are numbered from 1 by decreasing size.
 
-    `cosine` is that with the representative, which is a member of the cluster.
+    `cosine` is the cosine similarity to the representative, which is a member of the cluster.
     """
     import pyarrow as pa
 
@@ -201,7 +203,7 @@ def clusters_schema() -> pa.Schema:
 
 
 def predictions_schema() -> pa.Schema:
-    """Predicted states of residues: one row a residue, positions from 1, the most probable state and its probability."""
+    """Predicted states of residues: one row per residue, with the most probable state; positions are counted from 1."""
     import pyarrow as pa
 
     text = pa.string()
@@ -210,7 +212,7 @@ def predictions_schema() -> pa.Schema:
 
 
 def distances_schema() -> pa.Schema:
-    """Distances in families, or of embeddings: one row a pair."""
+    """Distances within families, or between embeddings: one row per pair."""
     import pyarrow as pa
 
     text = pa.string()
@@ -218,7 +220,7 @@ def distances_schema() -> pa.Schema:
 
 
 def stats_schema() -> pa.Schema:
-    """What files contain: one row a file; a value that does not apply is null. See `phylocli.file_stats`."""
+    """Statistics of files: one row per file; values that do not apply are null. See `phylocli.file_stats`."""
     import pyarrow as pa
 
     text, count, number = pa.string(), pa.int64(), pa.float64()

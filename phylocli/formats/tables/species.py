@@ -1,4 +1,4 @@
-"""The species of sequences by id, from a table."""
+"""Species of sequences from a table."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from phylocli.formats.tables.reading import read_table, require_columns
 
 
 def species_rule(table: PathLike | None = None, pattern: str | None = None) -> SpeciesRule:
-    """Return the requested species rule: a table with the columns `id` and `species` (or `organism`, as written by `fetch
-    --annotations`), a pattern, or UniProt names.
+    """Return the rule for the species of a sequence: a table, a regular expression, or by default UniProt names.
+
+    Args:
+        table: a table with the columns `id` and `species` (or `organism`, as written by `fetch --annotations`).
+        pattern: a regular expression; see `SpeciesRule`.
 
     Raises:
         UsageError: both are given, or the pattern is not a regular expression.
-        BadInputError: no such columns, or an id with two species.
+        BadInputError: the table lacks these columns, or has an id with two species.
     """
     if table is None:
         return SpeciesRule(pattern=pattern)

@@ -1,4 +1,4 @@
-"""Values of tables: which texts mean unknown, which are numbers, and how numbers are written as text."""
+"""Cell values of tables: missing values, and conversion between numbers and text."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ if TYPE_CHECKING:
     import polars as pl
 
 MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"})
-"""Texts for an unknown value, as written by R, pandas, databases and spreadsheets."""
+"""Strings for a missing value, as written by R, pandas, databases and spreadsheets."""
 
 _BLANKS = " \t\r\n\v\f\u00a0\ufeff"
 _INTEGER = r"^[+-]?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$|^[+-]?(inf|Inf|INF|infinity|Infinity)$"
 _DECIMAL_COMMA = r"^[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?$"
 _NO_NUMBER = r"^[+-]?0[0-9]|^[0-9]{19,}$"
-"""Digits that are no quantity: `0012` may be an id, and two hundred digits are a mask of residues."""
+"""Digits that are not a quantity: `0012` may be an id, and hundreds of digits are a mask of residues."""
 
 
 def texts_of(series: pl.Series) -> pl.Series:
-    """Return a column as texts without blanks around them, null where nothing is known (see `MISSING`).
+    """Convert a column to strings, stripped of blanks; missing values (see `MISSING`) become null.
 
-    Integers are written without a point, regardless of their type: pandas converts them to floats if one is missing.
+    Floats that are all integers are written without a decimal point, since pandas converts integer columns with missing
+    values to floats.
     """
     import polars as pl
 
@@ -40,11 +41,11 @@ def texts_of(series: pl.Series) -> pl.Series:
 
 
 def numbers_of(texts: pl.Series, *, decimal_comma: bool = False) -> pl.Series | None:
-    """Return a column of texts as numbers (Int64 or Float64, null where unknown); None where one is not a number.
+    """Convert a column of strings to numbers (Int64 or Float64, null if missing); None if a value is not a number.
 
     Args:
-        texts: from `texts_of`.
-        decimal_comma: `1,5` is a number too.
+        texts: the result of `texts_of`.
+        decimal_comma: whether to accept decimal commas (`1,5`).
     """
     import polars as pl
 
@@ -62,7 +63,7 @@ def numbers_of(texts: pl.Series, *, decimal_comma: bool = False) -> pl.Series | 
 
 
 def some_numbers_of(texts: pl.Series) -> pl.Series:
-    """Return the numbers in a text column, with decimal point or comma (Float64); null for other values."""
+    """Convert a column of strings to Float64, with decimal points or commas; other values become null."""
     import polars as pl
 
     plain = texts.str.replace(r"^([+-]?[0-9]+),([0-9]+)", "${1}.${2}")

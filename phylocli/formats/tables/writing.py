@@ -1,4 +1,4 @@
-"""Writing tables as Parquet, Arrow IPC, TSV or CSV; embeddings also as arrays, or with one column a feature."""
+"""Writing of tables as Parquet, Arrow IPC, TSV or CSV; embeddings also as arrays, or with one column per feature."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TableFormat = Literal["tsv", "csv", "parquet", "arrow", "wide-tsv", "wide-csv", 
 TABLES: tuple[TableFormat, ...] = ("tsv", "csv", "parquet", "arrow")
 """Formats for any table."""
 EMBEDDINGS: tuple[TableFormat, ...] = get_args(TableFormat)
-"""Formats for tables with a column of vectors: all."""
+"""Formats for tables with a column of vectors."""
 
 _SUFFIXES: dict[str, TableFormat] = {
     ".tsv": "tsv",
@@ -61,7 +61,7 @@ def format_of(
         others: further suffixes known to the caller, for the message.
 
     Raises:
-        UsageError: a suffix that names none of them.
+        UsageError: the suffix is not the suffix of a known format.
     """
     suffixes = {suffix: format for suffix, format in _SUFFIXES.items() if format in known}
     what = "embeddings" if known is EMBEDDINGS else "a table of this kind"
@@ -82,7 +82,7 @@ def _vector_column(schema: pa.Schema) -> str | None:
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
-    """Return a schema with the values themselves instead of dictionaries of them."""
+    """Return a schema with dictionary-encoded fields replaced by plain ones."""
     import pyarrow as pa
 
     fields = (field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema)
@@ -90,17 +90,18 @@ def _plain(schema: pa.Schema) -> pa.Schema:
 
 
 class TableWriter:
-    """Writes a table batch by batch in bounded memory; the file appears, whole, when the block ends well.
+    """Context manager that writes a table atomically, batch by batch, in bounded memory.
+
+    TSV is written without quoting: values must not contain tabs or line ends.
 
     Args:
         target: a path, or `-`/None for standard output.
-        schema: the table's columns; batches must have them all.
-        format: see `TableFormat`; None takes it from the suffix. Arrow is a file; in pipes, and as `.arrows`, a stream.
-
-    Use as a context manager. TSV is written without quoting: values must not contain tabs or line ends.
+        schema: the columns of the table; each batch must have all of them.
+        format: see `TableFormat`; None: by the suffix. Arrow is written in the file format, or in the stream format to pipes
+            and to `.arrows`.
 
     Raises:
-        UsageError: an unknown format, or one for vectors only if the table has none.
+        UsageError: the format is unknown, or stores vectors but the table has none.
     """
 
     def __init__(self, target: PathLike | None, schema: pa.Schema, format: TableFormat | None = None) -> None:
@@ -156,14 +157,14 @@ class TableWriter:
         return "," if self.format in ("csv", "wide-csv") else "\t"
 
     def _head(self) -> None:
-        # With the first row, not before: an input that turns out to be bad must leave standard output empty.
+        # Written with the first row: if the input is invalid, standard output must remain empty.
         if not self._headed:
             names = [name for column in self.schema for name in self._columns(column)]
             self._stream.write((self._separator.join(names) + "\n").encode())
             self._headed = True
 
     def _columns(self, field: pa.Field) -> list[str]:
-        """Return the text columns for one column of the table: one per feature for vectors in a wide table."""
+        """Return the text columns for a column of the table: in wide formats, one per feature for the vectors."""
         if field.name == self._vectors and self.format.startswith("wide"):
             return [f"d{number}" for number in range(1, field.type.list_size + 1)]
         return [field.name]
@@ -224,10 +225,10 @@ def write_table(frame: pl.DataFrame, target: PathLike | None, schema: pa.Schema,
 def parse_format(
     text: str | None, target: PathLike | None = None, *, known: tuple[TableFormat, ...] = TABLES
 ) -> TableFormat | None:
-    """Return a table format by its name; None where nothing is named, once it is known that the target's suffix will do.
+    """Return a table format by name; None if `text` is None and the format follows from the suffix of `target`.
 
     Raises:
-        UsageError: none of the known formats.
+        UsageError: the name or the suffix is not a known format.
     """
     if text is None:
         format_of(target, known=known)

@@ -1,1 +1,1 @@
-"""Comparing trees: their splits, and Robinson–Foulds and patristic distances between them."""
+"""Comparison of trees: splits, Robinson–Foulds and quartet distances, correlation of patristic distances."""

@@ -1,4 +1,4 @@
-"""How far apart the topologies of two trees are: Robinson–Foulds and quartet distance."""
+"""Distances between tree topologies: Robinson–Foulds and quartet distance."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from phylocli.tree.comparison.splits import splits
 IntArray = npt.NDArray[np.int64]
 
 ZERO_LENGTH = 1e-9
-"""An inner branch no longer than this separates nothing that evolved."""
+"""Inner branches of at most this length are treated as polytomies."""
 
 
 def robinson_foulds(a: Tree, b: Tree) -> float:
-    """Return the normalised Robinson–Foulds distance: the fraction of both trees' splits that only one has, 0 … 1.
+    """Return the normalised Robinson–Foulds distance: the fraction of both trees' splits that are in only one, 0 to 1.
 
-    Branches of no length separate nothing: their splits do not count. The root is ignored. NaN if neither tree has a split.
-    Robinson & Foulds 1981, doi:10.1016/0025-5564(81)90043-2.
+    Splits of branches of length zero are not counted, and the root is ignored. NaN if neither tree has a split. Robinson &
+    Foulds 1981, doi:10.1016/0025-5564(81)90043-2.
 
     Raises:
         UsageError: the trees do not have the same tips.
@@ -32,10 +32,15 @@ def robinson_foulds(a: Tree, b: Tree) -> float:
 
 
 def quartet_distance(reference: Tree, other: Tree, *, most: int = 20_000, seed: int = 0) -> float:
-    """Return the fraction of four-tip subtrees, of those that the reference resolves, that the other tree has differently.
+    """Return the fraction of the quartets resolved by the reference that are resolved differently in the other tree.
 
-    All quartets if there are at most `most`, else that many sampled at random with replacement. A random topology has 2/3;
-    NaN if the reference resolves no quartet. Estabrook, McMorris & Meacham 1985, doi:10.2307/sysbio/34.2.193.
+    The expectation for a random topology is 2/3; NaN if the reference resolves no quartet. Estabrook, McMorris & Meacham
+    1985, doi:10.2307/sysbio/34.2.193.
+
+    Args:
+        reference, other: trees with the same tips.
+        most: maximum number of quartets; if there are more, this number is sampled with replacement.
+        seed: random seed of the sample.
 
     Raises:
         UsageError: the trees do not have the same tips.
@@ -56,7 +61,7 @@ def quartet_distance(reference: Tree, other: Tree, *, most: int = 20_000, seed: 
 
 
 def _draw(rng: np.random.Generator, count: int, n: int) -> IntArray:
-    """Return `count` sets of four different numbers below n, each uniform."""
+    """Sample `count` sets of four distinct numbers below n uniformly."""
     found = rng.integers(0, n, (2 * count, 4))
     different = (np.diff(np.sort(found, axis=1), axis=1) > 0).all(axis=1)
     kept = found[different][:count]
@@ -64,23 +69,23 @@ def _draw(rng: np.random.Generator, count: int, n: int) -> IntArray:
 
 
 def _resolutions(tree: Tree, names: list[str], quartets: IntArray) -> IntArray:
-    """Return which pairing of each quartet the tree has: 0 is ab|cd, 1 ac|bd, 2 ad|bc, −1 none (a star)."""
+    """Return the topology of each quartet: 0 for ab|cd, 1 for ac|bd, 2 for ad|bc, −1 if unresolved."""
     steps = _steps(tree, names)
     a, b, c, d = quartets.T
-    # Four-point condition with edges of length one: the pairing that is there has the smallest sum of the two paths.
+    # Four-point condition with edges of length one: the sum of the two paths is smallest for the pairing in the tree.
     sums = np.stack([steps[a, b] + steps[c, d], steps[a, c] + steps[b, d], steps[a, d] + steps[b, c]])
     best = sums.argmin(axis=0)
     return np.where((sums == sums.min(axis=0)).sum(axis=0) == 1, best, -1)
 
 
 def _steps(tree: Tree, names: list[str]) -> IntArray:
-    """Return the number of inner edges between any two tips, shape (n, n)."""
+    """Return the number of inner edges between each pair of tips, shape (n, n)."""
     edges = ((~tree.is_tip) & (tree.length > ZERO_LENGTH)).astype(np.float64)
     return np.rint(tip_distances(Tree(tree.parent, edges, tree.names), names)).astype(np.int64)
 
 
 def tip_distances(tree: Tree, names: list[str]) -> npt.NDArray[np.float64]:
-    """Return the patristic distances between tips, shape (n, n), in the order of `names`; missing lengths count as 0."""
+    """Return the patristic distances between tips in the order of `names`, shape (n, n); missing lengths are 0."""
     is_tip = tree.is_tip
     lengths = np.nan_to_num(tree.length, nan=0.0)
     lengths[0] = 0.0
@@ -98,7 +103,7 @@ def tip_distances(tree: Tree, names: list[str]) -> npt.NDArray[np.float64]:
         up = int(tree.parent[node])
         if up < 0:
             continue
-        # Tips that meet at `up`: those seen before, and those below this child.
+        # `up` is the common ancestor of tips below earlier children and tips below this one.
         before, here = below[up], below[node]
         if before:
             found[np.ix_(before, here)] -= 2 * depth[up]

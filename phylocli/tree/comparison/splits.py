@@ -1,4 +1,4 @@
-"""Splits: the two sets of tips into which a branch divides a tree, and their frequencies in other trees."""
+"""Splits (bipartitions of the tips by a branch), and their frequencies in other trees."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from phylocli.formats.tree import Tree
 
 
 def splits(tree: Tree, number: Mapping[str, int]) -> dict[int, bytes]:
-    """Return the split of the branch above each node that has tips to compare: two or more on either side.
+    """Return the non-trivial splits of a tree: those with two or more tips on either side.
 
     Args:
-        tree: any tree; the two branches at a root of two children have the same split.
-        number: of each tip's name, from 0 on.
+        tree: the tree; the two branches at a bifurcating root have the same split.
+        number: number of each tip, from 0, by name.
 
     Returns:
-        The split by node: one bit a tip, 1 for the side without tip 0, packed. Equal splits are equal bytes.
+        The split of the branch above each node, by node: packed bits, one per tip, 1 for the side without tip 0. Equal
+        splits are equal bytes.
     """
     n = len(number)
     bits = np.zeros((len(tree), (n + 7) // 8), dtype=np.uint8)
@@ -42,13 +43,13 @@ def splits(tree: Tree, number: Mapping[str, int]) -> dict[int, bytes]:
 
 
 def split_frequencies(tree: Tree, others: Iterable[Tree]) -> npt.NDArray[np.float64]:
-    """Return the fraction of other trees that have the split of the branch above each node, shape (nodes,).
+    """Return the fraction of other trees that contain the split of the branch above each node, shape (nodes,).
 
-    Inner branches of the other trees with length 0 or less separate nothing and are ignored; those with missing length
-    count. NaN above tips, above the root and where a branch only cuts off a tip.
+    Branches of the other trees with a length of 0 or less are ignored; those with a missing length are counted. NaN for
+    trivial splits and the root.
 
     Raises:
-        BadInputError: a tree whose tips are not those of `tree`, or no tree at all.
+        BadInputError: a tree has other tips than `tree`, or `others` is empty.
     """
     number = {name: i for i, name in enumerate(tree.tip_names())}
     counts: Counter[bytes] = Counter()

@@ -1,4 +1,4 @@
-"""Two files of trees side by side: Robinson–Foulds, quartets and patristic distances of each pair of trees."""
+"""Comparison of two files of trees: Robinson–Foulds, quartet and patristic distances of each pair of trees."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FEWEST = 4
-"""A tree of fewer tips has one topology."""
+"""Minimum number of tips for more than one unrooted topology."""
 
 Trees = PathLike | Tree | Iterable[Tree]
 
 
 def compare_trees(a: Trees, b: Trees, config: CompareConfig | None = None, **options: Any) -> pl.DataFrame:
-    """Compare trees pair by pair, without regard to their roots; return one row per pair.
+    """Compare pairs of trees, ignoring their roots.
 
     Args:
-        a, b: trees, or files: Newick, NEXUS, or Stockholm records with trees. Records are paired by their accession, other
-            trees by their order; one tree is compared with each of the other side's. Tips that only one tree of a pair has
+        a, b: trees, or files: Newick, NEXUS, or Stockholm records with trees. Records are paired by accession, other trees
+            by order; a single tree is compared with every tree of the other side. Tips that are in only one tree of a pair
             are pruned first.
-        config: options; or give them as keywords.
-        **options: fields of `CompareConfig`.
+        config: the configuration; None uses the defaults.
+        **options: fields of `CompareConfig` that override the configuration.
 
     Returns:
-        A frame of `tables.trees_schema`: `tree`, `tips` in common, `tips_a` and `tips_b`, `rf` (number of splits that only
-        one tree has, by ete3; inner branches of no length do not count), `max_rf` (splits of both trees), `normalised_rf`
-        (their ratio), `quartet_distance` (of the quartets that A resolves, the fraction that B has differently), `pearson`
-        and `spearman` (correlation of the patristic distances of all pairs of tips).
+        One row per pair, with the columns of `tables.trees_schema`: `tree`, number of common `tips`, `tips_a` and `tips_b`,
+        `rf` (number of splits in only one of the trees, by ete3, without branches of length zero), `max_rf` (number of
+        splits of both trees), `normalised_rf` (their ratio), `quartet_distance` (fraction of the quartets resolved by A that
+        B resolves differently), `pearson` and `spearman` (correlations of the patristic distances of all pairs of tips).
 
     Raises:
-        BadInputError: no trees, numbers of trees that do not match, or fewer than three tips in common.
+        BadInputError: a side has no trees, the numbers of trees do not match, or a pair has fewer than three common tips.
 
     Examples:
         >>> from phylocli.formats.newick import parse
@@ -79,7 +79,7 @@ def _name(source: Trees, otherwise: str) -> str:
 
 
 def _named(source: Trees) -> list[tuple[str, Tree]]:
-    """Return trees with their names: the family's accession, or their number from 1."""
+    """Return the trees with their names: accession of the family, or number from 1."""
     if isinstance(source, Tree):
         return [("1", source)]
     if not _is_path(source):
@@ -103,7 +103,7 @@ def _paired(
         if len(a) != len(b) and len(b) > 1 and not shared:
             raise BadInputError(
                 f"{name_a} contains {counted(len(a), 'tree')} and {name_b} {counted(len(b), 'tree')}",
-                fix="give as many trees on both sides, or one on one side",
+                fix="give the same number of trees on both sides, or a single tree on one side",
             )
     if len(a) == 1 and len(b) > 1:
         yield from ((name, a[0][1], tree) for name, tree in b)
@@ -112,7 +112,7 @@ def _paired(
     elif any(name in by_name for name, _ in a):
         left = [name for name, _ in a if name not in by_name]
         if left or len(b) > len(a):
-            logger.warning(f"left out: {counted(len(left) + max(0, len(b) - len(a) + len(left)), 'tree')} without a partner")
+            logger.warning(f"skipped {counted(len(left) + max(0, len(b) - len(a) + len(left)), 'tree')} without a partner")
         yield from ((name, tree, by_name[name]) for name, tree in a if name in by_name)
     else:
         yield from ((name, tree, other) for (name, tree), (_, other) in zip(a, b, strict=True))
@@ -123,8 +123,8 @@ def _row(name: str, a: Tree, b: Tree, config: CompareConfig) -> tuple[Any, ...]:
     common = sorted(set(names_a) & set(names_b))
     if len(common) < 3:
         raise BadInputError(
-            f"tree {name}: the two have {counted(len(common), 'tip')} in common",
-            why=f"their names are such as {names_a[0]!r} and {names_b[0]!r}",
+            f"tree {name}: only {counted(len(common), 'tip')} in common",
+            why=f"names are like {names_a[0]!r} in one tree and {names_b[0]!r} in the other",
             fix="give the tips the same names in both files",
         )
     x, y = (_comparable(tree, common) for tree in (a, b))
@@ -140,20 +140,20 @@ def _has_lengths(tree: Tree) -> bool:
 
 
 def _comparable(tree: Tree, common: list[str]) -> Tree:
-    """Return a tree of the common tips, whose branches all have lengths: 1 if unknown."""
+    """Return the tree pruned to the common tips, with missing branch lengths set to 1."""
     pruned = tree.prune(common) if len(common) < len(tree.tips()) else tree
     return Tree(pruned.parent, np.where(np.isnan(pruned.length), 1.0, pruned.length), pruned.names)
 
 
 def _robinson_foulds(a: Tree, b: Tree) -> tuple[int, int]:
-    """Return the Robinson–Foulds distance of unrooted trees, and its maximum, by ete3."""
+    """Return the unrooted Robinson–Foulds distance, and its maximum, by ete3."""
     first, second = (_without_empty_branches(tree) for tree in (a, b))
     found = first.robinson_foulds(second, unrooted_trees=True)
     return int(found[0]), int(found[1])
 
 
 def _without_empty_branches(tree: Tree) -> Any:
-    """Return an unrooted ete3 tree in which inner branches of no length are polytomies."""
+    """Return an unrooted ete3 tree in which inner branches of length zero are collapsed."""
     found = tree.to_ete()
     for node in list(found.iter_descendants()):
         if not node.is_leaf() and node.dist <= ZERO_LENGTH:
@@ -164,7 +164,7 @@ def _without_empty_branches(tree: Tree) -> Any:
 
 
 def _correlations(a: Tree, b: Tree, common: list[str], config: CompareConfig) -> tuple[float | None, float | None]:
-    """Return the Pearson and Spearman correlation of the patristic distances of all pairs of tips."""
+    """Return the Pearson and Spearman correlations of the patristic distances of pairs of tips; None if constant."""
     from scipy.stats import pearsonr, spearmanr
 
     chosen = [common[i] for i in subsample(np.arange(len(common)), config.tips, config.seed)]

@@ -1,1 +1,1 @@
-"""Evolutionary distances of aligned rows: models, overlap, Γ shape, and the matrix."""
+"""Evolutionary distances between aligned sequences: distance matrix, overlap, Γ shape."""

@@ -1,14 +1,14 @@
-"""How unevenly sites evolve: the shape α of Γ-distributed rates, estimated from pairs of rows.
+"""Estimation of the shape α of Γ-distributed site rates from pairs of aligned sequences.
 
-Rate variation across sites is visible in a single pair: of two pairs with equally many differences, the one with only
-conservative differences has diverged less. α maximises the sum of the pairs' log likelihoods, each at its own best distance
-for that α. Pairs share branches, so the sum is a composite likelihood: its maximum is consistent under the model, but gives
-no standard error.
+A single pair contains information about rate variation: among pairs with the same number of differences, one with only
+conservative differences has diverged less. α maximises the sum of the pairs' log likelihoods, each at its maximum-likelihood
+distance for that α. Pairs share branches, so the sum is a composite likelihood: the estimator is consistent under the model,
+but gives no standard error.
 
-On simulated families the maximum is accurate. On real families it is too high: differences are conservative not only because
-rates are even, but also because each site has preferences that LG does not model. Compared with VeryFastTree's α on the
-tree, it is 1.5 times as large over 15 Pfam seeds. Engines therefore use an estimate shrunk halfway, in log α, to the common
-value of 1, which brings distances within a few per cent of the likelihood's on these families.
+On simulated families the estimate is accurate. On real families it is too high, because differences are conservative not
+only at even rates, but also because of site-specific preferences that LG does not model: over 15 Pfam seeds it is 1.5 times
+VeryFastTree's α. Engines therefore use an estimate shrunk halfway, in log α, to the typical value of 1. Distances are then
+within a few per cent of maximum-likelihood tree distances on these families.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from phylocli.tree.distances.pairwise_likelihood import CODES, COUNTS, curves
 from phylocli.tree.models import STATES, substitution_model
 
 GRID = tuple(float(a) for a in np.geomspace(0.2, 12.8, 10))
-"""Values of α at which the likelihood is evaluated; a parabola in log α through the best three gives the estimate."""
+"""Values of α at which the likelihood is evaluated; the estimate is interpolated by a parabola in log α."""
 
 SHRINKAGE = 0.5
-"""Share of the way from the maximum to α = 1, in log α."""
+"""Default shrinkage towards α = 1, as a fraction of the difference in log α."""
 
 _PAIRS = 600
 
@@ -38,15 +38,15 @@ def estimate_alpha(
     shrinkage: float = SHRINKAGE,
     max_distance: float = MAX_DISTANCE,
 ) -> float:
-    """Return the estimate of α, to three significant digits, between the ends of `GRID`.
+    """Return an estimate of α within the range of `GRID`, rounded to three significant digits.
 
     Args:
-        states: alignment as returned by `alphabet.encode_states`, shape (n, columns), at least two rows.
+        states: alignment as returned by `alphabet.encode_states`, shape (n, columns), with at least two rows.
         model: name of a substitution model.
-        seed: for the choice of pairs if there are more than `pairs`.
-        pairs: number of pairs to use; more than a few hundred make little difference.
-        shrinkage: fraction of the way to α = 1, in log α; 0 gives the maximum itself.
-        max_distance: as in `distance_matrix`.
+        seed: random seed of the choice of pairs.
+        pairs: maximum number of pairs to use; more than a few hundred make little difference.
+        shrinkage: shrinkage towards α = 1, as a fraction of the difference in log α; 0 gives the maximum-likelihood
+        estimate. max_distance: see `distance_matrix`.
     """
     counts = _counts(states, *_choose(len(states), pairs, seed))
     counts = counts[counts @ COUNTS[:, 1] > 0]  # pairs without differences are uninformative
@@ -63,7 +63,7 @@ def estimate_alpha(
 
 
 def _choose(n: int, pairs: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return all pairs of n rows, or that many of them at random."""
+    """Return all pairs of n rows, or a random sample of `pairs` of them."""
     if n * (n - 1) // 2 <= pairs:
         first, second = np.triu_indices(n, 1)
         return first, second
@@ -86,6 +86,6 @@ def _counts(
 
 
 def _likelihood(counts: npt.NDArray[np.float32], model: str, alpha: float, max_distance: float) -> float:
-    """Return the log likelihood of pairs, each at its best distance for this α, up to a constant."""
+    """Return the log likelihood of pairs at their maximum-likelihood distances for this α, up to a constant."""
     shapes = curves(model, alpha, max_distance)
     return float((counts @ shapes.start).sum() + shapes.maxima(counts @ shapes.features).sum())

@@ -1,9 +1,8 @@
-"""Evolutionary distances between the rows of an alignment: maximum likelihood under LG+Γ and its like, or plain formulas.
+"""Evolutionary distances between the rows of an alignment, by maximum likelihood under models such as LG+Γ, or by formulas.
 
 Under a reversible model the log likelihood of a pair's distance t is Σ_c log(π_a P_ab(t)) over the columns c in which both
-rows have a residue (a, b). The position of its maximum follows from about fifteen sums over the pair's columns
-(`pairwise_likelihood`), which are one sparse product for a whole tile of the matrix. Tiles have bounded size, so a matrix
-can also be streamed.
+rows have a residue (a, b). Its maximum follows from about fifteen sums over the pair's columns (`pairwise_likelihood`),
+which are computed as a sparse matrix product per tile. Tiles have bounded size, so that a matrix can be streamed.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ __all__ = [
 ]
 
 FORMULAS = ("kimura", "p")
-"""Distances that are a formula of the proportion of differing columns, without a model of which residue replaces which."""
+"""Distances that are a formula of the proportion of differing columns, without a substitution model."""
 
 DISTANCES = (*MODELS, *FORMULAS)
-"""All names that `distance_matrix` takes."""
+"""All models and formulas of `distance_matrix`."""
 
 MAX_DISTANCE = 5.0
-"""Maximum distance: pairs whose likelihood still increases there are saturated."""
+"""Maximum distance; pairs whose likelihood is still increasing there are saturated."""
 
-_BLOCK = 3_000_000  # columns × pairs handled at once: 12 MB of codes and as much of their weights
+_BLOCK = 3_000_000  # columns × pairs per tile: 12 MB of codes and the same amount of weights
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ class DistanceReport:
 
     Attributes:
         pairs: number of pairs of rows.
-        saturated: pairs at `max_distance`, whose likelihood has no maximum below it.
-        undefined: pairs that share fewer than `min_overlap` columns; NaN in the matrix.
-        filled: pairs of those that were given a distance by way of other rows.
+        saturated: number of pairs at `max_distance`, whose likelihood has no maximum below it.
+        undefined: number of pairs that share fewer than `min_overlap` columns and are NaN in the matrix.
+        filled: number of undefined pairs that were replaced by a distance via other rows.
     """
 
     pairs: int
@@ -64,12 +63,12 @@ class DistanceReport:
 
 
 def parse_model(text: str) -> str:
-    """Return the distance's name from the user's text: `LG`, `lg+g`, `lg+g4` and `LG+Γ` all give `lg`.
+    """Return the canonical name of a model or formula: `LG`, `lg+g`, `lg+g4` and `LG+Γ` all give `lg`.
 
-    All models here have Γ rates, since distances without them are about half as long; an infinite `alpha` disables them.
+    All models have Γ rates, because distances are about half as long without them; an infinite `alpha` disables them.
 
     Raises:
-        UsageError: no such distance.
+        UsageError: unknown model or formula.
     """
     name, _, rates = text.strip().lower().partition("+")
     if name not in DISTANCES or not (rates == "" or (name in MODELS and rates.rstrip("0123456789") in ("g", "γ"))):
@@ -81,9 +80,9 @@ class Tile(NamedTuple):
     """A rectangle of the distance matrix.
 
     Attributes:
-        rows, columns: rows of the alignment on the two sides of the tile.
-        distance: shape (rows, columns), NaN for pairs that share too few columns; float64.
-        saturated: which pairs are at `max_distance`, shape (rows, columns); not reported for `p`.
+        rows, columns: alignment rows that index the rows and columns of the tile.
+        distance: distances, float64, shape (rows, columns), NaN for pairs that share too few columns.
+        saturated: which pairs are at `max_distance`, shape (rows, columns); all False for `p`.
     """
 
     rows: slice
@@ -101,19 +100,22 @@ def distance_matrix(
     max_distance: float = MAX_DISTANCE,
     dtype: npt.DTypeLike = np.float64,
 ) -> npt.NDArray[np.floating[Any]]:
-    """Return the distances between all rows, shape (n, n), expected substitutions per site (`p`: proportion of differences).
+    """Return the matrix of evolutionary distances between all rows.
 
     Args:
         states: alignment as returned by `alphabet.encode_states`, shape (n, columns). Columns in which either row of a pair
             has no residue are ignored for that pair (pairwise deletion).
         model: `lg`, `wag`, `jtt`, `poisson` (maximum likelihood, with Γ rates), `kimura` (Kimura 1983) or `p`.
         alpha: shape of the Γ distribution of site rates; infinite for equal rates.
-        min_overlap: pairs that share fewer columns get NaN.
-        max_distance: pairs whose likelihood still rises there, and `kimura` pairs beyond its range, get this value.
-        dtype: of the matrix, float64 or float32; in addition the computation needs about 100 MB for any number of rows.
+        min_overlap: minimum number of shared columns; pairs that share fewer get NaN.
+        max_distance: distance of pairs whose likelihood is still increasing there, and of `kimura` pairs beyond its range.
+        dtype: type of the matrix, float64 or float32. The computation needs about 100 MB in addition.
+
+    Returns:
+        Distances in expected substitutions per site (`p`: proportion of differences), shape (n, n).
 
     Raises:
-        UsageError: no such model, or an `alpha` that is not positive.
+        UsageError: unknown model, or `alpha` is not positive.
     """
     return distance_matrix_report(
         states, model=model, alpha=alpha, min_overlap=min_overlap, max_distance=max_distance, dtype=dtype
@@ -136,10 +138,10 @@ def distance_matrix_report(
     for tile in distance_tiles(states, model=model, alpha=alpha, min_overlap=min_overlap, max_distance=max_distance):
         distance[tile.rows, tile.columns] = tile.distance
         distance[tile.columns, tile.rows] = tile.distance.T
-        # A tile on the diagonal is symmetric: half of its counts are above the diagonal.
-        share = 2 if tile.rows == tile.columns else 1
-        saturated += int(np.count_nonzero(tile.saturated)) // share
-        undefined += int(np.count_nonzero(np.isnan(tile.distance))) // share
+        # Tiles on the diagonal are symmetric and contain every pair twice.
+        copies = 2 if tile.rows == tile.columns else 1
+        saturated += int(np.count_nonzero(tile.saturated)) // copies
+        undefined += int(np.count_nonzero(np.isnan(tile.distance))) // copies
     return distance, DistanceReport(n * (n - 1) // 2, saturated, undefined)
 
 
@@ -151,9 +153,9 @@ def distance_tiles(
     min_overlap: int = 10,
     max_distance: float = MAX_DISTANCE,
 ) -> Iterator[Tile]:
-    """Yield the distance matrix in tiles of bounded size: those on its diagonal, whole, and those above it.
+    """Yield the distance matrix in tiles of bounded size, on and above the diagonal.
 
-    For matrices that are too large for memory, or of which only a part is needed. Arguments and errors as in
+    This is for matrices that are too large for memory, or of which only a part is needed. For arguments and errors see
     `distance_matrix`.
     """
     name = parse_model(model)
@@ -168,7 +170,7 @@ def distance_tiles(
         features = shapes.features
     n, columns = states.shape
     side = max(int((_BLOCK / max(columns, 1)) ** 0.5), 1)
-    side = -(-n // max(-(-n // side), 1)) or 1  # tiles of like size: none is a mere strip
+    side = -(-n // max(-(-n // side), 1)) or 1  # equalise tile sizes, to avoid narrow tiles at the end
     for top in range(0, n, side):
         rows = slice(top, min(top + side, n))
         for left in range(top, n, side):
@@ -181,8 +183,8 @@ def distance_tiles(
                 found = np.where(differences == 0, 0.0, shapes.distances(sums))
             else:
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    share = differences.astype(np.float64) / overlap
-                found = share if name == "p" else _kimura(share, max_distance)
+                    proportion = differences.astype(np.float64) / overlap
+                found = proportion if name == "p" else _kimura(proportion, max_distance)
             found[overlap < max(min_overlap, 1)] = np.nan
             if pairs is None:
                 distance = found.reshape(len(states[rows]), -1)
@@ -195,10 +197,11 @@ def distance_tiles(
 
 
 def fill_undefined(distance: npt.NDArray[np.floating[Any]]) -> int:
-    """Replace undefined distances (NaN) in place by paths over a third row; return their number.
+    """Replace undefined distances (NaN) in place by paths via other rows, and return their number.
 
-    d(i, j) becomes the minimum of d(i, k) + d(k, j), the tightest bound from the triangle inequality; if no row connects the
-    two, the largest distance of the matrix. Replaced values are used for further ones, so that chains of fragments connect.
+    d(i, j) becomes the minimum of d(i, k) + d(k, j) over rows k, the tightest upper bound by the triangle inequality.
+    Replaced values are used in further rounds, so that chains of fragments are connected. Pairs that are not connected get
+    the largest distance of the matrix.
     """
     open_pairs = [(i, np.flatnonzero(np.isnan(distance[i, i:])) + i) for i in range(len(distance))]
     open_pairs = [(i, partners) for i, partners in open_pairs if len(partners)]
@@ -211,7 +214,7 @@ def fill_undefined(distance: npt.NDArray[np.floating[Any]]) -> int:
     at_once = max(_BLOCK // len(distance), 1)
     found = True
     while found:
-        # All ways of a round go over distances that were known before it, so that the order of rows does not matter.
+        # Each round only uses distances known before it, so that the result does not depend on the order of rows.
         ways = [
             np.concatenate(
                 [
@@ -236,7 +239,7 @@ def fill_undefined(distance: npt.NDArray[np.floating[Any]]) -> int:
 
 
 def _kimura(p: npt.NDArray[np.float64], max_distance: float) -> npt.NDArray[np.float64]:
-    """Kimura, The Neutral Theory (1983), p. 75: d = −ln(1 − p − p²/5)."""
+    """Return Kimura's distance, d = −ln(1 − p − p²/5) (The Neutral Theory, 1983, p. 75)."""
     inside = 1 - p - p * p / 5
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.where(inside > 0, -np.log(inside), max_distance)
@@ -247,7 +250,7 @@ def _kimura(p: npt.NDArray[np.float64], max_distance: float) -> npt.NDArray[np.f
 def _codes(
     first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], pairs: tuple[npt.NDArray[np.int64], ...] | None
 ) -> npt.NDArray[np.int32]:
-    """Return the codes of the columns of pairs of rows, shape (pairs, columns); all pairs, row by row, or those given."""
+    """Return the codes of the columns of pairs of rows, shape (pairs, columns); None uses all pairs, row by row."""
     high, low = first.astype(np.int32) * (STATES + 1), second.astype(np.int32)
     if pairs is not None:
         return high[pairs[0]] + low[pairs[1]]
@@ -257,8 +260,8 @@ def _codes(
 def _sums(codes: npt.NDArray[np.int32], features: Single) -> Single:
     """Return the sum of the features of each row's codes, shape (rows, r).
 
-    Column by column in single precision, which gives the same bits in both ways. torch's is faster, but not worth loading
-    torch for.
+    torch is used only if it is already loaded: it is faster, but importing it takes longer. Both sum column by column in
+    single precision and give identical results.
     """
     rows, columns = codes.shape
     torch = sys.modules.get("torch")

@@ -1,4 +1,4 @@
-"""Which rows of an alignment can be compared: those that share enough columns, directly or by way of others."""
+"""Overlap of alignment rows: groups of rows that share enough columns, directly or through a chain of rows."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import numpy.typing as npt
 
 from phylocli.core.alphabet import MISSING
 
-_CELLS = 20_000_000  # of the arrays that are made at once
+_CELLS = 20_000_000  # maximum number of elements of temporary arrays
 
 
 def least_overlap(wanted: int, columns: int) -> int:
-    """Return the number of columns that a pair must share: the wanted number, but at most half of the columns."""
+    """Return the minimum number of shared columns: the requested number, but at most half of all columns."""
     return max(1, min(wanted, -(-columns // 2)))
 
 
 def overlap_groups(states: npt.NDArray[np.uint8], least: int) -> npt.NDArray[np.int64]:
-    """Return the group of each row, shape (n,), numbered by its first row.
+    """Return the group of each row, shape (n,), identified by the index of its first row.
 
-    Two rows that share at least `least` columns with a residue in both are in one group, and so are rows connected by a
-    chain of such pairs. Time is O(n · columns) if most rows overlap with the first.
+    Groups are the connected components of the graph that links rows with at least `least` shared columns. Time is
+    O(n · columns) if most rows overlap with the first.
 
     Args:
         states: alignment as returned by `alphabet.encode_states`, shape (n, columns).
-        least: number of columns.
+        least: minimum number of columns in which both rows have a residue.
     """
     present = states != MISSING
     group = np.full(len(states), -1, dtype=np.int64)

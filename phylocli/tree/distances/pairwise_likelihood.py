@@ -1,10 +1,10 @@
-"""The log likelihood of a pair of sequences as a function of their distance, for many pairs at once.
+"""The log likelihood of pairs of sequences as a function of their distance, vectorised over pairs.
 
-The derivative of a pair's log likelihood by s = log t is a sum over its columns of d log P_ab(t) / ds, one smooth function
-for each of the 210 pairs of residues. These functions lie so close to a space of about fifteen dimensions that nothing else
-of a pair matters: its statistics are the sum of its columns' coordinates there, one sparse product for a whole block of
-pairs. On each of the intervals into which s is cut, a pair's derivative is then a polynomial, whose root is found by Newton
-steps on six numbers.
+The derivative of a pair's log likelihood with respect to s = log t is a sum over its columns of d log P_ab(t) / ds, a smooth
+function for each of the 210 pairs of residues. To sufficient accuracy, these functions lie in a space of about fifteen
+dimensions. The sums of the columns' coordinates in this space, a sparse matrix product for a block of pairs, are therefore
+sufficient statistics. On each of a number of intervals of s, the derivative is then approximated by a polynomial with six
+coefficients, whose root is found by Newton's method.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Array = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
 
 MIN_DISTANCE = 1e-4
-"""Shortest distance that is distinguished from zero (rows without a difference have distance 0)."""
+"""Minimum distance of rows with differences."""
 
 _INTERVALS = 32
-_DEGREE = 5  # of the polynomials: with these intervals the error is below 1e-8
-_SAMPLES = 64  # Chebyshev points at which functions are evaluated: enough for 1e-8
+_DEGREE = 5  # degree of the polynomials; the error is below 1e-8
+_SAMPLES = 64  # number of Chebyshev points at which functions are evaluated, sufficient for 1e-8
 _LEAST = 6  # minimum dimension of the basis
-_TOLERANCE = 3e-7  # of the coordinates: the maximum error of any function
+_TOLERANCE = 3e-7  # maximum error of a function in the basis
 _WIDTH = MISSING + 1
 CODES = _WIDTH**2
-"""Pairs of states, missing ones included; the pair (a, b) has the code 21 a + b."""
+"""Number of pairs of states, including missing ones; the pair (a, b) has the code 21 a + b."""
 
 COUNTS = np.zeros((CODES, 2), dtype=np.float32)
-"""Whether both states are there, and whether they are there and differ; exact in sums of up to 2²⁴ columns."""
+"""Features of each code: whether both states are present, and whether they are present and differ."""
 
 COUNTS.reshape(_WIDTH, _WIDTH, 2)[:STATES, :STATES, 0] = 1
 COUNTS.reshape(_WIDTH, _WIDTH, 2)[:STATES, :STATES, 1] = 1 - np.eye(STATES)
@@ -42,18 +42,18 @@ COUNTS.reshape(_WIDTH, _WIDTH, 2)[:STATES, :STATES, 1] = 1 - np.eye(STATES)
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Pairwise log likelihoods under one model, as functions of log distance divided into intervals.
+    """Pairwise log likelihoods under a model, as piecewise polynomials of the log distance s = log t.
 
     Attributes:
-        low: logarithm of the shortest distance.
-        step: length of an interval of s = log t.
-        longest: the longest distance, at the last end.
-        features: of each code, shape (441, r): `COUNTS`, then the coordinates of its function; zeros if a state is missing.
-            The basis functions of the first two are zero, so that sums can be used directly.
-        slopes: of the r basis functions at the ends of the intervals, shape (intervals + 1, r).
-        rises: their integrals from the first end, shape (intervals + 1, r).
-        pieces: coefficients of the basis functions' polynomials in u ∈ [−1, 1], lowest first, shape (intervals, r, 6).
-        start: log P_ab at the first end, shape (441,); zeros if a state is missing.
+        low: logarithm of the minimum distance.
+        step: length of an interval of s.
+        longest: the maximum distance, at the end of the last interval.
+        features: features of each code, shape (441, r): `COUNTS`, then the coordinates of its function; zeros if a state is
+            missing. The basis functions of the first two are zero, so that sums of features can be used directly.
+        slopes: values of the r basis functions at the ends of the intervals, shape (intervals + 1, r).
+        rises: integrals of the basis functions from `low` to the ends of the intervals, shape (intervals + 1, r).
+        pieces: polynomial coefficients of the basis functions in u ∈ [−1, 1], lowest first, shape (intervals, r, 6).
+        start: log P_ab at the minimum distance, shape (441,); zeros if a state is missing.
     """
 
     low: float
@@ -66,12 +66,12 @@ class Curves:
     start: Array
 
     def distances(self, statistics: Single) -> Array:
-        """Return the most likely distances, shape (pairs,), of pairs with these sums of `features`, shape (pairs, r)."""
+        """Return the maximum-likelihood distances, shape (pairs,), given sums of `features`, shape (pairs, r)."""
         place = self._place(statistics)[0]
         return np.where(place < _INTERVALS * self.step, np.exp(self.low + place), self.longest)
 
     def maxima(self, statistics: Single) -> Array:
-        """Return the increase of each pair's log likelihood from the shortest distance to the best, shape (pairs,)."""
+        """Return the increase of each pair's log likelihood from the minimum distance to its maximum, shape (pairs,)."""
         place, interval, coefficients = self._place(statistics)
         u = 2 * (place / self.step - interval) - 1
         rise = np.zeros_like(u)
@@ -81,11 +81,11 @@ class Curves:
         return before + rise * self.step / 2
 
     def _place(self, statistics: Single) -> tuple[Array, npt.NDArray[np.int64], Array]:
-        """Return the position of each pair's maximum in s, counted from `low`, its interval, and the polynomials there."""
+        """Return for each pair s − `low` at the maximum, its interval, and the polynomial coefficients there."""
         slopes = self.slopes @ statistics.T  # (ends, pairs)
         rising = slopes > 0
         interval = rising.sum(axis=0) - 1
-        # Nearly always the derivative falls through zero once. Where it does so again, the highest of the ends decides.
+        # Usually the derivative has a single root. If there are several, use the interval end with the highest likelihood.
         turns = np.count_nonzero(rising[1:] != rising[:-1], axis=0)
         odd = np.flatnonzero((turns > 1) | (~rising[0] & (turns > 0)))
         if len(odd):
@@ -107,7 +107,7 @@ class Curves:
 
 @functools.lru_cache(maxsize=64)
 def curves(name: str, alpha: float, max_distance: float) -> Curves:
-    """Return the curves of a model with Γ(α, 1/α) rates between `MIN_DISTANCE` and `max_distance`."""
+    """Return the likelihood curves of a model with Γ(α, 1/α) rates from `MIN_DISTANCE` to `max_distance`."""
     model = substitution_model(name)
     low, high = np.log(MIN_DISTANCE), np.log(max_distance)
     step = (high - low) / _INTERVALS
@@ -116,7 +116,7 @@ def curves(name: str, alpha: float, max_distance: float) -> Curves:
     change = spectrum * model.eigenvalues * time[:, None]
     if not np.isinf(alpha):
         change = change / (1 - model.eigenvalues * time[:, None] / alpha)
-    # One row for each of the 210 pairs of states: the derivative is the same both ways.
+    # One row for each of the 210 unordered pairs of states, because the derivative is symmetric.
     a, b = np.triu_indices(STATES)
     products = model.right[a] * model.left[:, b].T  # (210, eigenvalues)
     functions = (products @ change.T) / (products @ spectrum.T)
@@ -148,7 +148,7 @@ def curves(name: str, alpha: float, max_distance: float) -> Curves:
 
 @functools.cache
 def _to_pieces() -> Array:
-    """Return the matrix that maps a function's values at the samples to its polynomials, shape (intervals · 6, samples)."""
+    """Return the matrix that maps values at the samples to polynomial coefficients, shape (intervals · 6, samples)."""
     nodes = np.polynomial.chebyshev.chebpts1(_DEGREE + 1)
     x = 2 * (np.arange(_INTERVALS)[:, None] + (nodes + 1) / 2) / _INTERVALS - 1
     chebyshev = np.polynomial.chebyshev.chebvander
@@ -159,10 +159,12 @@ def _to_pieces() -> Array:
 
 
 def _root(coefficients: Array) -> Array:
-    """Return where polynomials fall through zero in [−1, 1], shape (pairs,); lowest coefficients first, shape (6, pairs).
+    """Return the roots of decreasing polynomials in [−1, 1], shape (pairs,), by safeguarded Newton steps.
 
-    Newton steps from the chord's root, kept inside the bracket by bisection; converged pairs are not changed. If there is no
-    sign change, the end with the larger value is returned.
+    If there is no sign change, the end with the larger function value is returned.
+
+    Args:
+        coefficients: coefficients of the derivatives, lowest first, shape (6, pairs).
     """
     odd = coefficients[1::2].sum(axis=0)
     even = coefficients[::2].sum(axis=0)

@@ -1,5 +1,5 @@
-"""Tree engines, one per file: `infer(states, settings)` returns an unrooted tree whose tips are row numbers.
+"""Tree engines, one per module: `infer(states, settings)` returns an unrooted tree whose tips are row numbers.
 
-An engine gets only at least four distinct rows of states: no names, no duplicates, no rows without residues. It returns the
-tree and a description in one line (program, version, model, parameters).
+An engine receives at least four distinct rows, each with residues. It returns the tree and a one-line description (program,
+version, model, parameters).
 """

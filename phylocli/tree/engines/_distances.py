@@ -1,4 +1,4 @@
-"""The distance matrix that distance engines start from."""
+"""The distance matrix for distance engines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, str, float]:
-    """Return scikit-bio's distance matrix of the rows, ids being row numbers, a description of it, and the α used."""
+    """Return scikit-bio's distance matrix of the rows, whose ids are row numbers, its description, and α."""
     alpha = shape(states, settings)
     matrix, report = distances_of(states, settings, alpha)
     filled = fill_undefined(matrix)
@@ -24,7 +24,7 @@ def distances(states: npt.NDArray[np.uint8], settings: Settings) -> tuple[Any, s
     if report.saturated:
         description += f", {report.saturated} of {report.pairs} pairs saturated"
     if filled:
-        description += f", {filled} of {report.pairs} pairs share too few columns and go by way of others"
+        description += f", {filled} of {report.pairs} pairs share too few columns (distance via other rows)"
     logger.debug(f"distances: {description}")
     ids = [str(i) for i in range(len(states))]
     return import_skbio().DistanceMatrix(matrix, ids, validate=False), description, alpha

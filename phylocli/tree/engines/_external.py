@@ -1,4 +1,4 @@
-"""Running tree programs: internal ids in a FASTA file, a Newick back, a time-out."""
+"""Running of external tree programs, with internal ids and a time limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LETTERS = np.frombuffer((AMINO_ACIDS + "-").encode(), dtype=np.uint8)
 
 
 def write_alignment(states: npt.NDArray[np.uint8], path: Path) -> None:
-    """Write rows as FASTA under the names `t0`, `t1`, …, which no program truncates, renames or takes for numbers."""
+    """Write rows as FASTA with the names `t0`, `t1`, …, which no program truncates, renames or interprets as numbers."""
     letters = _LETTERS[states]
     with path.open("wb") as stream:
         for row, text in enumerate(letters):
@@ -24,15 +24,15 @@ def write_alignment(states: npt.NDArray[np.uint8], path: Path) -> None:
 
 
 def row_number(name: str) -> str:
-    """Return the row number within a name that `write_alignment` gave."""
+    """Return the row number of a name given by `write_alignment`."""
     return name.removeprefix("t")
 
 
 def run(program: str, arguments: Sequence[str], *, folder: Path, timeout: float | None) -> tuple[str, str]:
-    """Run a program to its end and return (standard output, standard error).
+    """Run a program and return its standard output and standard error.
 
     Raises:
-        PhylocliError: it cannot be started, fails, or runs longer than `timeout` seconds.
+        PhylocliError: the program cannot be started, fails, or exceeds `timeout` seconds.
     """
     name = Path(program).name
     try:

@@ -1,7 +1,7 @@
 """Balanced minimum evolution with nearest-neighbour interchanges, on LG+Γ distances (scikit-bio).
 
-Desper & Gascuel, J. Comput. Biol. 9:687 (2002), doi:10.1089/106652702761034136. Needs no external program; memory grows with
-the square of the number of sequences: 20 bytes a pair above 2,000 of them.
+Desper & Gascuel, J. Comput. Biol. 9:687 (2002), doi:10.1089/106652702761034136. Needs no external program. Memory is
+quadratic in the number of sequences: 20 bytes per pair above 2,000 sequences.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRAITS = Traits(models=DISTANCES, uses_distances=True, automatic_up_to=2_000)
 
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
-    """Return the tree of at least four different rows."""
+    """Infer the tree of at least four distinct rows."""
     skbio = import_skbio()
     matrix, description, alpha = distances(states, settings)
     start = skbio.tree.bme(matrix, neg_as_zero=False, parallel=False)

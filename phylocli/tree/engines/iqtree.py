@@ -1,8 +1,8 @@
-"""Full maximum likelihood with IQ-TREE, on PATH or from the package piqtree: the most thorough search and the slowest.
+"""Maximum likelihood with IQ-TREE, from PATH or the package piqtree: the most thorough and slowest search.
 
-Minh et al., Mol. Biol. Evol. 37:1530 (2020), doi:10.1093/molbev/msaa015. Models with four categories of Γ rates; with the
-model `auto` (or `mfp`) ModelFinder chooses (Kalyaanamoorthy et al. 2017, doi:10.1038/nmeth.4285). IQ-TREE on PATH is used,
-otherwise piqtree (`phylocli[iqtree]`), which runs in a separate process.
+Minh et al., Mol. Biol. Evol. 37:1530 (2020), doi:10.1093/molbev/msaa015. Models have four categories of Γ rates; with the
+model `auto` (or `mfp`), ModelFinder selects the model (Kalyaanamoorthy et al. 2017, doi:10.1038/nmeth.4285). If IQ-TREE is
+not on PATH, piqtree (`phylocli[iqtree]`) is used in a separate process.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _MODELS = {"lg": "LG+G4", "wag": "WAG+G4", "jtt": "JTT+G4", "poisson": "Poisson+
 
 
 def program() -> str | None:
-    """Return the path of IQ-TREE, the newest of several; None if there is none."""
+    """Return the path of the newest version of IQ-TREE on PATH; None if there is none."""
     return next((found for name in ("iqtree3", "iqtree2", "iqtree") if (found := shutil.which(name))), None)
 
 
 def packaged() -> bool:
-    """Return whether the package piqtree is installed; it is not imported."""
+    """Return whether the package piqtree is installed, without importing it."""
     return importlib.util.find_spec("piqtree") is not None
 
 
 def available() -> bool:
-    """Return whether IQ-TREE was found."""
+    """Return whether IQ-TREE is installed."""
     return program() is not None or packaged()
 
 
@@ -46,11 +46,11 @@ TRAITS = Traits(models=tuple(_MODELS), available=available)
 
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
-    """Return the tree of at least four different rows.
+    """Infer the tree of at least four distinct rows.
 
     Raises:
         MissingDependencyError: IQ-TREE is neither on PATH nor installed as piqtree.
-        PhylocliError: it failed or ran out of time.
+        PhylocliError: IQ-TREE failed or exceeded the time limit.
     """
     if not available():
         raise MissingDependencyError(
@@ -68,7 +68,7 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
 
 
 def _by_program(path: str, alignment: Path, settings: Settings) -> tuple[str, str, float | None]:
-    """Return the Newick text of the program, a description, and α if the model has one."""
+    """Run IQ-TREE and return Newick text, a description, and α if the model has one."""
     options = ["-m", _MODELS[settings.model], "-seed", str(settings.seed + 1), "-nt", "1", "-quiet", "-redo"]
     _external.run(path, ["-s", alignment.name, *options], folder=alignment.parent, timeout=settings.timeout)
     outcome = alignment.with_name(f"{alignment.name}.treefile")
@@ -87,7 +87,7 @@ def _by_program(path: str, alignment: Path, settings: Settings) -> tuple[str, st
 
 
 def _by_package(alignment: Path, settings: Settings) -> tuple[str, str, float | None]:
-    """Return the Newick text of piqtree, a description, and α if the model has one."""
+    """Run piqtree and return Newick text, a description, and α if the model has one."""
     script = Path(__file__).with_name("_with_piqtree.py")
     arguments = ["-P", str(script), alignment.name, _MODELS[settings.model], str(settings.seed + 1)]
     out, _ = _external.run(sys.executable, arguments, folder=alignment.parent, timeout=settings.timeout)

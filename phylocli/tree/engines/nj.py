@@ -1,7 +1,7 @@
-"""Neighbour joining, the reference, on LG+Γ distances (scikit-bio).
+"""Neighbour joining, as a reference, on LG+Γ distances (scikit-bio).
 
-Saitou & Nei, Mol. Biol. Evol. 4:406 (1987), doi:10.1093/oxfordjournals.molbev.a040454. Time grows with the cube of the
-number of sequences.
+Saitou & Nei, Mol. Biol. Evol. 4:406 (1987), doi:10.1093/oxfordjournals.molbev.a040454. Time is cubic in the number of
+sequences.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRAITS = Traits(models=DISTANCES, uses_distances=True)
 
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
-    """Return the tree of at least four different rows."""
+    """Infer the tree of at least four distinct rows."""
     matrix, description, alpha = distances(states, settings)
-    tree = import_skbio().tree.nj(matrix, neg_as_zero=False, inplace=True)  # the matrix is not needed again
+    tree = import_skbio().tree.nj(matrix, neg_as_zero=False, inplace=True)
     return Inferred(from_skbio(tree), f"neighbour joining, {version()}, {description}", alpha)

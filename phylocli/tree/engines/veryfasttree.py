@@ -1,13 +1,13 @@
-"""Approximate maximum likelihood with VeryFastTree or FastTree: scales to 100,000 sequences.
+"""Approximate maximum likelihood with VeryFastTree or FastTree; scales to 100,000 sequences.
 
 Piñeiro et al., Bioinformatics 36:4658 (2020), doi:10.1093/bioinformatics/btaa582; Price et al., PLoS ONE 5:e9490 (2010),
 doi:10.1371/journal.pone.0009490. The program is included in the extra `phylocli[trees]` (Linux on x86-64); otherwise
-VeryFastTree or FastTree on PATH is used. Double precision if the program supports it: in single precision VeryFastTree does
-not terminate on some gappy families, and FastTree has a lower bound of 5e-4 on branch lengths.
+VeryFastTree or FastTree on PATH is used. Double precision is used if the program supports it: in single precision
+VeryFastTree does not terminate on some gappy families, and FastTree has a lower bound of 5e-4 on branch lengths.
 
-With `-gamma` the program multiplies all lengths by a factor that it fits together with α. Few, nearly identical sequences do
-not determine the two: α then approaches its bound of 0.02, and lengths are up to fifteen times too long. Below `LEAST_ALPHA`
-the factor is removed, which gives the lengths of the program without `-gamma`.
+With `-gamma` the program multiplies all lengths by a factor that is fitted together with α. For few, nearly identical
+sequences the two are not identifiable: α approaches its bound of 0.02, and lengths are up to fifteen times too long. For α
+below `LEAST_ALPHA` the factor is therefore removed, which gives the lengths of the program without `-gamma`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from phylocli.formats.tree import Tree
 from phylocli.tree.engines import _external
 from phylocli.tree.settings import Inferred, Settings, Traits
 
-FASTEST_FROM = 50_000  # sequences; above, neighbour joining visits fewer candidates (-fastest)
+FASTEST_FROM = 50_000  # number of sequences from which neighbour joining examines fewer candidates (-fastest)
 
 _MODELS = {"lg": ["-lg"], "wag": ["-wag"], "jtt": []}
 
 LEAST_ALPHA = 0.1
-"""Smallest α that is believed. Of simulated families with true α of 0.3 and 0.8, those below had lengths 1.9 to 15 times too
-long or were no better for the factor."""
+"""Minimum plausible α. Simulated families (true α of 0.3 and 0.8) with an estimate below it had lengths that were 1.9 to 15
+times too long, or not improved by the factor."""
 
 
 def program() -> str | None:
-    """Return the path of VeryFastTree or FastTree, None where neither is installed."""
+    """Return the path of VeryFastTree or FastTree; None if neither is installed."""
     try:
         import veryfasttree
 
@@ -55,7 +55,7 @@ def program() -> str | None:
 
 
 def available() -> bool:
-    """Return whether a program was found."""
+    """Return whether VeryFastTree or FastTree is installed."""
     return program() is not None
 
 
@@ -69,11 +69,11 @@ def _help(path: str) -> str:
 
 
 def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
-    """Return the tree of at least four different rows.
+    """Infer the tree of at least four distinct rows.
 
     Raises:
-        MissingDependencyError: no program found.
-        PhylocliError: the program failed or ran out of time.
+        MissingDependencyError: neither VeryFastTree nor FastTree is installed.
+        PhylocliError: the program failed or exceeded the time limit.
     """
     path = program()
     if path is None:
@@ -101,7 +101,7 @@ def infer(states: npt.NDArray[np.uint8], settings: Settings) -> Inferred:
     said = "" if alpha is None else f" (α = {alpha:g})"
     if found and found.group(2) and alpha is not None and alpha < LEAST_ALPHA:
         length = length / float(found.group(2))
-        said = f" (α = {alpha:g}: not determined; its length scale, {float(found.group(2)):g}, is removed)"
+        said = f" (α = {alpha:g}: not identifiable; length scale {float(found.group(2)):g} removed)"
         alpha = None
     description = f"{title}{' ' + number.group(1) if number else ''}, {settings.model.upper()}+Γ{said}, {' '.join(options)}"
     return Inferred(Tree(tree.parent, length, names), description, alpha)

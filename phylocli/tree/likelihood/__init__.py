@@ -1,4 +1,4 @@
-"""Maximum likelihood on a tree: likelihoods, derivatives, lengths, shape of Γ, interchanges, support of branches."""
+"""Maximum likelihood on trees: branch lengths, shape of Γ, nearest-neighbour interchanges, branch support."""
 
 from phylocli.tree.likelihood.batches import partial_bytes
 from phylocli.tree.likelihood.interchange import Interchanged, interchange

@@ -1,4 +1,4 @@
-"""From trees and alignments to forests: checks, devices, and as many trees at once as memory allows."""
+"""Batches of trees and alignments for likelihood computations: checks, devices, memory limits."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ States = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
 
 CATEGORIES = 4
-"""Classes of the discrete Γ distribution, as in IQ-TREE's `+G4`."""
+"""Number of categories of the discrete Γ distribution, as in IQ-TREE's `+G4`."""
 
 MAX_BYTES = {"cpu": 1 << 26, "cuda": 1 << 32}
-"""Default size of partials held at a time: on a CPU slightly more than its caches, on a GPU enough to keep it busy."""
+"""Default memory of the partial likelihoods of a batch: on a CPU about the size of its caches, on a GPU enough to keep it
+busy."""
 
 _DTYPES = {"single": torch.float32, "double": torch.float64}
 
 
 class Batch(NamedTuple):
-    """Trees that are computed together.
+    """Trees that are processed together.
 
     Attributes:
-        places: positions of these trees in the input.
+        places: index of each tree in the input.
         forest: the trees with their patterns.
-        alpha: their shapes, shape (trees,), float64.
+        alpha: shape of Γ for each tree, shape (trees,), float64.
     """
 
     places: list[int]
@@ -41,7 +42,7 @@ class Batch(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A tree to be computed: its position in the input, its form for pruning, and its patterns."""
+    """A tree to process: its index in the input, its binary form, and its site patterns."""
 
     place: int
     tree: BinaryTree
@@ -49,10 +50,10 @@ class Problem(NamedTuple):
 
 
 def shapes_of(alpha: float | Sequence[float], count: int) -> Array:
-    """Return a shape for each tree.
+    """Return the shape of Γ for each tree.
 
     Raises:
-        UsageError: one that is not positive.
+        UsageError: a shape is not positive.
     """
     shapes = np.broadcast_to(np.asarray(alpha, dtype=np.float64), (count,))
     if not (shapes > 0).all():
@@ -64,8 +65,8 @@ def ordered_rows(trees: Sequence[Tree], names: Sequence[Sequence[str]], alignmen
     """Return the alignments with rows in the order of the trees' tips.
 
     Raises:
-        UsageError: not as many of one as of the others.
-        BadInputError: names that do not match the tips.
+        UsageError: the numbers of trees, lists of names and alignments differ.
+        BadInputError: names do not match the tips.
     """
     if not len(trees) == len(names) == len(alignments):
         raise UsageError(
@@ -78,17 +79,18 @@ def ordered_rows(trees: Sequence[Tree], names: Sequence[Sequence[str]], alignmen
 def batched(
     problems: Sequence[Problem], shapes: Array, *, precision: str, device: torch.device, max_bytes: int | None
 ) -> Iterator[Batch]:
-    """Yield trees in batches of like numbers of patterns, since all of a batch are padded to the widest.
+    """Yield batches of trees with similar numbers of patterns, because patterns are padded to the largest number.
 
     Args:
-        problems: trees of two tips or more.
-        shapes: of all trees that were given, by their place.
-        precision: `single` or `double`, of partials.
-        device: where to compute.
-        max_bytes: of partials in a batch, `MAX_BYTES` by default; a tree that needs more is in its own batch.
+        problems: trees with at least two tips.
+        shapes: shape of Γ for all trees, by index in the input.
+        precision: precision of partial likelihoods, `single` or `double`.
+        device: the device to compute on.
+        max_bytes: maximum memory of partial likelihoods in a batch, `MAX_BYTES` by default; a tree that needs more is in a
+            batch of its own.
 
     Raises:
-        UsageError: no such precision.
+        UsageError: unknown precision.
     """
     if precision not in _DTYPES:
         raise UsageError(f"unknown precision {precision!r}", fix="'single' or 'double'")
@@ -115,21 +117,21 @@ def batched(
 
 
 def partial_bytes(tips: int, columns: int, size: int = 4) -> int:
-    """Return the bytes of partial likelihoods in a fit: messages of all nodes, and two more arrays of inner ones.
+    """Return the memory of partial likelihoods in bytes: messages of all nodes, and two more arrays for inner nodes.
 
     Args:
-        tips: of all trees of a batch.
-        columns: of their alignments, at most; different ones count.
-        size: bytes of a number, 4 in single precision.
+        tips: number of tips of all trees of a batch.
+        columns: maximum number of distinct columns of an alignment.
+        size: bytes per number, 4 in single precision.
     """
     return 4 * tips * CATEGORIES * STATES * columns * size
 
 
 def device_named(name: str) -> torch.device:
-    """Return a device that likelihoods can be computed on.
+    """Return a device by name.
 
     Raises:
-        UsageError: no such device, or one that cannot.
+        UsageError: unknown device, or one without double precision.
     """
     try:
         device = torch.device(name)

@@ -1,4 +1,4 @@
-"""One branch, everything else given: its likelihood as a function of its length, and Newton steps on that."""
+"""The likelihood as a function of the length of a single branch, and Newton steps on the length."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import torch
 from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH
 from phylocli.tree.models import STATES, SubstitutionModel
 
-_LEAST = {torch.float32: 1e-15, torch.float64: 1e-100}  # of a probability: prevents underflow of a product of two
-_FLOOR = {torch.float32: 1e-12, torch.float64: 1e-200}  # of a site's likelihood, due to rounding
+_LEAST = {torch.float32: 1e-15, torch.float64: 1e-100}  # minimum probability, prevents underflow of products of two
+_FLOOR = {torch.float32: 1e-12, torch.float64: 1e-200}  # minimum site likelihood, which may be negative by rounding
 _BITS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}  # word, exponent position, bias
-_AT_ONCE = 128  # branches whose transition probabilities are computed together in the fast path
+_AT_ONCE = 128  # number of branches per block of transition probabilities in the fast path
 _REACH = 5.0  # maximum factor by which a step changes a length
 
 
 class Meeting(NamedTuple):
-    """The data at branches: a site's likelihood is Σ_c share_c Σ_k product_ck exp(λ_k r_c t), times a power of two.
+    """Coefficients of the likelihood at branches: that of a site is 2^exponent Σ_c share_c Σ_k product_ck exp(λ_k r_c t).
 
-    If every site has one rate (`Forest.divided`), the categories contain different sites, and there is no sum over c.
+    If every site has a single rate (`Forest.divided`), categories contain different sites, and there is no sum over c.
 
     Attributes:
-        product: of both sides' partials, projected on the eigenvectors, shape (branches, categories, 20, patterns).
-        share: the categories' powers of two on one scale, shape (branches, categories, patterns); None: one rate per site.
-        exponent: of the power of two that all of a site has in common, shape (branches, patterns), or of all sites of all
-            categories, shape (branches, categories · patterns).
+        product: product of the partial likelihoods of both sides, projected on the eigenvectors, shape (branches,
+            categories, 20, patterns).
+        share: scaling factor of each category relative to the largest, shape (branches, categories, patterns); None with a
+            single rate per site.
+        exponent: exponent of the power of two common to all categories of a site, shape (branches, patterns), or with a
+            single rate per site, shape (branches, categories · patterns).
     """
 
     product: torch.Tensor
@@ -35,7 +37,7 @@ class Meeting(NamedTuple):
 
     @classmethod
     def of(cls, product: torch.Tensor, exponents: torch.Tensor, *, divided: bool) -> Meeting:
-        """Return the meeting of sides with these exponents in sum, shape (branches, categories, patterns)."""
+        """Make the coefficients from products and the sums of both sides' exponents, (branches, categories, patterns)."""
         if divided:
             return cls(product, None, exponents.flatten(1))
         highest = exponents.amax(dim=1, keepdim=True)
@@ -43,12 +45,13 @@ class Meeting(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """Lengths after Newton steps, and the values before the first step, all float64.
+    """Lengths after Newton steps, and derivatives and likelihoods before the first step, in float64.
 
     Attributes:
-        length: shape (branches,).
-        slope: derivative of the log likelihood by the length before, shape (branches,).
-        site: likelihood of each site before, times categories and without `Meeting.exponent`, shape (branches, patterns).
+        length: fitted lengths, shape (branches,).
+        slope: derivative of the log likelihood with respect to the initial length, shape (branches,).
+        site: initial likelihood of each site times the number of categories, without `Meeting.exponent`, shape (branches,
+            patterns).
     """
 
     length: torch.Tensor
@@ -56,19 +59,19 @@ class Fitted(NamedTuple):
     site: torch.Tensor
 
     def log_sites(self, meeting: Meeting, rates: torch.Tensor) -> torch.Tensor:
-        """Return the sites' log likelihoods before the first step, shape (branches, patterns)."""
+        """Return the log likelihoods of the sites before the first step, shape (branches, patterns)."""
         found = torch.log(self.site) + meeting.exponent.double() * math.log(2)
         return found if meeting.share is None else found - math.log(rates.shape[1])
 
 
 class Branches:
-    """The model's part in everything that happens on branches.
+    """Transition probabilities and length optimisation of branches under a substitution model.
 
     Args:
         model: the substitution model.
-        device: where to compute.
-        dtype: of partials and transition probabilities.
-        quick: whether transition probabilities are computed in `dtype` too, and not in double precision.
+        device: the device to compute on.
+        dtype: type of partial likelihoods and transition probabilities.
+        quick: whether to compute transition probabilities in `dtype` instead of double precision.
     """
 
     def __init__(self, model: SubstitutionModel, device: torch.device, dtype: torch.dtype, *, quick: bool = False) -> None:
@@ -82,7 +85,7 @@ class Branches:
         self._quick = quick
 
     def transitions(self, length: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
-        """Return P(r_c t), shape (branches, categories, 20, 20), for t (branches,), r (branches, categories)."""
+        """Return P(r_c t), shape (branches, categories, 20, 20), for t, (branches,), and r, (branches, categories)."""
         time = length[:, None] * rates
         if self._quick:
             return self._quick_transitions(time)
@@ -91,9 +94,9 @@ class Branches:
         return found.clamp_(min=_LEAST[self._dtype]).to(self._dtype).view(*time.shape, STATES, STATES)
 
     def _quick_transitions(self, time: torch.Tensor) -> torch.Tensor:
-        """Return P(t) as 1 and P(t) − 1, in the precision of the partials: half the time, and errors below 1e-6."""
+        """Return P(t) computed as 1 + (P(t) − 1) in the precision of partials, which halves time; errors are below 1e-6."""
         found = torch.empty((*time.shape, STATES, STATES), device=time.device, dtype=self._dtype)
-        for start in range(0, len(time), _AT_ONCE):  # fits in the caches
+        for start in range(0, len(time), _AT_ONCE):  # blocks that fit in the CPU caches
             part = found[start : start + _AT_ONCE]
             growth = torch.expm1(time[start : start + _AT_ONCE, :, None] * self.eigenvalues).to(self._dtype)
             torch.matmul(
@@ -112,15 +115,15 @@ class Branches:
         free: torch.Tensor,
         steps: int,
     ) -> Fitted:
-        """Take Newton steps on lengths.
+        """Optimise lengths by Newton steps.
 
         Args:
-            meeting: the data at the branches.
-            length: start values, shape (branches,).
-            rates: of the categories, shape (branches, categories).
-            weights: of the patterns, shape (branches, patterns).
-            free: which lengths may move, shape (branches,).
-            steps: number of steps; 0 keeps the lengths.
+            meeting: coefficients of the likelihood.
+            length: initial lengths, shape (branches,).
+            rates: rates of the categories, shape (branches, categories).
+            weights: weights of the patterns, shape (branches, patterns).
+            free: which lengths are optimised, shape (branches,).
+            steps: number of steps; 0 only evaluates the likelihood.
         """
         speed = rates[..., None] * self.eigenvalues  # (branches, categories, 20)
         flat = meeting.product.flatten(0, 1)
@@ -149,9 +152,9 @@ class Branches:
 
 
 def rescale(partials: torch.Tensor) -> torch.Tensor:
-    """Divide partials (…, 20, patterns), in place, by the power of two above their largest; return its exponent.
+    """Divide partials, (…, 20, patterns), in place by the power of two above their maximum, and return its exponent.
 
-    Exponents are read from the bits of the numbers, and powers of two written there: frexp and ldexp take longer.
+    Exponents are read from and written to the bits of the floating-point numbers, which is faster than frexp and ldexp.
     """
     word, shift, bias = _BITS[partials.dtype]
     largest = partials.amax(dim=-2)
@@ -161,7 +164,7 @@ def rescale(partials: torch.Tensor) -> torch.Tensor:
 
 
 def _step(length: torch.Tensor, slope: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:
-    """Return the next lengths: a Newton step if the likelihood is concave, else a step uphill, both within bounds."""
+    """Return the next lengths: a Newton step if the likelihood is concave, otherwise a step uphill, within bounds."""
     uphill = torch.where(slope > 0, length * _REACH, length / _REACH)
     newton = length - slope / curvature
     target = torch.where(curvature < 0, newton, uphill)

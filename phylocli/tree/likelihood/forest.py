@@ -1,4 +1,4 @@
-"""Many trees and their alignments as one batch of arrays, nodes in the order in which pruning visits them."""
+"""A batch of trees and alignments as arrays, with nodes in the order in which pruning visits them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from phylocli.formats.tree import Tree
 from phylocli.tree.models import STATES
 
 MIN_LENGTH = 1e-6
-"""Shortest length of a branch that is fitted, expected substitutions per site."""
+"""Minimum length of optimised branches, in expected substitutions per site."""
 
 MAX_LENGTH = 10.0
-"""Longest length of a branch that is fitted."""
+"""Maximum length of optimised branches, in expected substitutions per site."""
 
-_UNKNOWN_LENGTH = 0.1  # start for a branch without a length in the Newick text
-_CHUNK_BYTES = 3_000_000  # of partials processed at a time on a CPU: a fraction of its caches
-_PATTERN_STEP = 16  # patterns are padded to a multiple of this: whole vector registers in every product
+_UNKNOWN_LENGTH = 0.1  # initial length of branches without a length
+_CHUNK_BYTES = 3_000_000  # memory of partial likelihoods per block on a CPU, a fraction of its caches
+_PATTERN_STEP = 16  # the number of patterns is padded to a multiple of this, for full vector registers
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class SitePatterns:
     """The distinct columns of an alignment, and the number of occurrences of each.
 
     Attributes:
-        states: shape (n, patterns), uint8, `alphabet.MISSING` for no residue.
-        weights: number of columns of each pattern, shape (patterns,).
+        states: states of each pattern, uint8, `alphabet.MISSING` if there is no residue, shape (n, patterns).
+        weights: number of columns with each pattern, shape (patterns,).
     """
 
     states: npt.NDArray[np.uint8]
@@ -40,11 +40,11 @@ class SitePatterns:
 
     @classmethod
     def of(cls, states: npt.NDArray[np.uint8]) -> SitePatterns:
-        """Return the patterns of an alignment, shape (n, columns); columns without any residue are dropped."""
+        """Return the patterns of an alignment, shape (n, columns), without columns that contain no residue."""
         informative = states[:, (states != MISSING).any(axis=0)]
         if not informative.shape[1]:
             return cls(informative, np.zeros(0))
-        # One opaque value for each column: sorting those is many times faster than numpy's own unique(axis=1).
+        # Columns as opaque values, because sorting these is much faster than np.unique(axis=1).
         columns = np.ascontiguousarray(informative.T)
         keys = columns.view(np.dtype((np.void, columns.shape[1]))).ravel()
         _, first, counts = np.unique(keys, return_index=True, return_counts=True)
@@ -53,23 +53,23 @@ class SitePatterns:
 
 @dataclass(frozen=True)
 class BinaryTree:
-    """A tree in the form needed for pruning: every inner node has two children, and the root is in the middle.
+    """A binary tree in canonical form, rooted at its centre, for pruning.
 
-    The position of the root does not matter for a reversible model. In the middle it minimises the depth, hence the number
-    of levels, and with children in the order of their sequences a tree always has the same form, independent of the order of
-    its file or alignment. Polytomies are resolved by branches of fixed length 0. Of the branches at a node of two
-    neighbours, such as the root of a rooted tree, only the sum can be known: they become one. `branch`, `share` lead back.
+    The position of the root is arbitrary for a reversible model. Rooting at the centre minimises the depth, and hence the
+    number of levels. Children are ordered by their sequences, so that the form of a tree does not depend on the order of its
+    file or alignment. Polytomies are resolved by branches of fixed length 0. Only the sum of the two branches at a node of
+    degree two, such as the root of a rooted tree, is identifiable, so these are merged; `branch` and `share` map them back.
 
     Nodes are numbered with the tips first, in depth-first order of the original tree.
 
     Attributes:
-        children: of the inner nodes, shape (n − 1, 2); inner node i is number n + i.
-        length: of the branch above each node, shape (2n − 1,).
-        free: which of them are to be fitted, shape (2n − 1,).
-        height: longest number of branches down to a tip, shape (2n − 1,).
+        children: children of the inner nodes, shape (n − 1, 2); inner node i has the number n + i.
+        length: length of the branch above each node, shape (2n − 1,).
+        free: which lengths are optimised, shape (2n − 1,).
+        height: maximum number of branches down to a tip, shape (2n − 1,).
         root: number of the root.
         branch: number of the branch that contains each branch of the original tree, shape (nodes,); −1 above its root.
-        share: part of that branch which is the original one, shape (nodes,).
+        share: length of each original branch as a fraction of that branch, shape (nodes,).
     """
 
     children: npt.NDArray[np.int64]
@@ -82,7 +82,7 @@ class BinaryTree:
 
     @classmethod
     def of(cls, tree: Tree, states: npt.NDArray[np.uint8]) -> BinaryTree:
-        """Return a tree with at least two tips in this form; `states` has a row for each tip, in depth-first order."""
+        """Convert a tree with at least two tips; `states` has a row for each tip, in depth-first order."""
         tips = tree.tips()
         n = len(tips)
         number = {int(node): i for i, node in enumerate(tips)}
@@ -103,7 +103,7 @@ class BinaryTree:
 
         for node in reversed(order):
             queue = [top[child] for child in below[node]] or [number[node]]
-            while len(queue) > 1:  # first two into a new one at the end: a polytomy becomes a shallow tree
+            while len(queue) > 1:  # join the first two and append the result, which resolves a polytomy to a shallow tree
                 queue = [*queue[2:], join(queue[0], queue[1])]
             at = top[node] = queue[0]
             if inside[node]:
@@ -113,7 +113,7 @@ class BinaryTree:
         root = top[order[0]]
         members[root], free[root], length[root] = [], False, 0.0
         a, b = children[root - n]
-        if free[a] and free[b]:  # two tips only: the middle of every larger tree has three neighbours
+        if free[a] and free[b]:  # only with two tips, because the centre of a larger tree has three neighbours
             members[b] = members[a] + members[b]
             length[b] += length[a]
             members[a], free[a], length[a] = [], False, 0.0
@@ -129,10 +129,9 @@ class BinaryTree:
 
 
 def _from_the_middle(tree: Tree, states: npt.NDArray[np.uint8]) -> tuple[list[int], list[list[int]], dict[int, list[int]]]:
-    """Return a tree as seen from its middle node: preorder, children of each node, and the branches above each node.
+    """Root a tree at its centre, and return its preorder, children of each node, and original branches above each node.
 
-    Nodes with two neighbours are removed, and their branches joined. Children are in the order of the smallest of their
-    tips' sequences.
+    Nodes of degree two are removed, and their branches merged. Children are ordered by the smallest sequence below them.
     """
     tips = tree.tips()
     beside: list[dict[int, list[int]]] = [{} for _ in range(len(tree))]
@@ -152,7 +151,7 @@ def _from_the_middle(tree: Tree, states: npt.NDArray[np.uint8]) -> tuple[list[in
     order, parent = _walk(beside, middles[0])
     for node in reversed(order[1:]):
         key[parent[node]] = min(key[parent[node]], key[node])
-    if len(middles) == 2 and key[middles[1]] == 0:  # the one on the side of the first sequence of all
+    if len(middles) == 2 and key[middles[1]] == 0:  # of two centres, use the one on the side of the smallest sequence
         order, parent = _walk(beside, middles[1])
         for node in np.flatnonzero(~tree.is_tip).tolist():
             key[node] = len(tips)
@@ -173,7 +172,7 @@ def _from_the_middle(tree: Tree, states: npt.NDArray[np.uint8]) -> tuple[list[in
 
 
 def _splice(beside: list[dict[int, list[int]]], node: int) -> None:
-    """Remove a node with one or two neighbours from the tree; a root with one child is removed with its branch."""
+    """Remove a node of degree one or two; a root with a single child is removed with its branch."""
     near = list(beside[node].items())
     beside[node] = {}
     if len(near) == 1:
@@ -185,7 +184,7 @@ def _splice(beside: list[dict[int, list[int]]], node: int) -> None:
 
 
 def _middles(beside: list[dict[int, list[int]]]) -> list[int]:
-    """Return the one or two nodes that are left when the tips are taken away again and again."""
+    """Return the one or two centres of the tree, by repeatedly removing the leaves."""
     degree = [len(near) for near in beside]
     left = sum(d > 0 for d in degree)
     layer = [node for node, d in enumerate(degree) if d == 1]
@@ -204,7 +203,7 @@ def _middles(beside: list[dict[int, list[int]]]) -> list[int]:
 
 
 def _walk(beside: list[dict[int, list[int]]], root: int) -> tuple[list[int], list[int]]:
-    """Return the nodes in a preorder from `root`, and the parent of each node; -1 for the root and nodes left out."""
+    """Return the nodes in preorder from `root`, and the parent of each node, −1 for the root and removed nodes."""
     parent = [-1] * len(beside)
     order: list[int] = []
     stack = [root]
@@ -220,13 +219,13 @@ def _walk(beside: list[dict[int, list[int]]], root: int) -> tuple[list[int], lis
 
 @dataclass(frozen=True)
 class Level:
-    """Inner nodes of one height, or a part of them, whose partial likelihoods are computed together.
+    """Inner nodes of the same height, or a block of them, whose partial likelihoods are computed together.
 
     Attributes:
-        start: first of them, counted among inner nodes.
-        stop: one past the last.
-        inner_right: number of nodes with an inner right child; these come first.
-        tips_only: whether all their children are tips; otherwise every left child is an inner node.
+        start: index of the first node among inner nodes.
+        stop: index after the last node.
+        inner_right: number of nodes whose right child is an inner node; these come first.
+        tips_only: whether all children are tips; otherwise every left child is an inner node.
     """
 
     start: int
@@ -236,35 +235,36 @@ class Level:
 
 
 class Forest:
-    """Trees with their site patterns as one batch.
+    """A batch of trees with their site patterns.
 
     Nodes of all trees are numbered together: tips first, then inner nodes by height, so that a level is a slice.
 
     Args:
-        trees, patterns: as many of one as of the other.
-        device: of the arrays.
-        dtype: of partials.
-        bounded: whether lengths are brought within `MIN_LENGTH` and `MAX_LENGTH`.
-        classes: of each pattern, shape (patterns,), for a single tree: each class has one rate. None: all patterns have all
-            rates.
-        tips: of a forest with the same patterns, if there is one, to reuse.
+        trees: the trees.
+        patterns: site patterns of each tree.
+        device: device of the arrays.
+        dtype: type of partial likelihoods.
+        bounded: whether lengths are restricted to the range from `MIN_LENGTH` to `MAX_LENGTH`.
+        classes: rate class of each pattern, shape (patterns,), for a single tree; each class has a single rate. None: all
+            patterns have all rates.
+        tips: `tips` of a forest with the same patterns, to reuse.
 
     Attributes:
         n_tips: number of tips of all trees.
         n_inner: number of inner nodes of all trees.
         left, right: children of each inner node, shape (n_inner,).
-        parent, sibling: of each node, shape (nodes,); those of a root mean nothing.
-        levels: from the lowest to the highest.
-        family: the tree to which each node belongs, shape (nodes,).
-        roots: the root of each tree, counted among inner nodes, shape (trees,).
-        length: starting lengths, shape (nodes,), float64.
-        free: which lengths are to be fitted, shape (nodes,).
-        patterns: number of patterns, or of patterns per class if they are `divided`, with padding.
-        weights: of patterns, shape (trees, patterns), or (trees, classes · patterns) where `divided`; float64, 0 where
-            padded.
-        tips: probability of the observation at each tip given its state, shape (n_tips, 1, 20, patterns), or (n_tips,
-            classes, 20, patterns) if `divided`: 1 for one state, or for all.
-        divided: whether patterns are divided among classes, each with its own rate, instead of having all rates.
+        parent, sibling: parent and sibling of each node, shape (nodes,); undefined for roots.
+        levels: levels from the tips to the roots.
+        family: index of the tree of each node, shape (nodes,).
+        roots: index of the root of each tree among inner nodes, shape (trees,).
+        length: initial lengths, float64, shape (nodes,).
+        free: which lengths are optimised, shape (nodes,).
+        patterns: number of patterns, or of patterns per class if `divided`, including padding.
+        weights: weights of patterns, float64, 0 for padding, shape (trees, patterns), or (trees, classes · patterns) if
+            `divided`.
+        tips: likelihood of each state given the residue at each tip (1 for one state, or for all if it is missing), shape
+            (n_tips, 1, 20, patterns), or (n_tips, classes, 20, patterns) if `divided`.
+        divided: whether patterns are divided into classes with a single rate each, instead of having all rates.
     """
 
     def __init__(
@@ -299,7 +299,7 @@ class Forest:
         position[order] = np.arange(len(order)) + self.n_tips
         inner_offset = np.concatenate([[0], np.cumsum([n - 1 for n in sizes])])
 
-        self._numbers: list[npt.NDArray[np.int64]] = []  # of each tree's nodes in the batch
+        self._numbers: list[npt.NDArray[np.int64]] = []  # numbers of each tree's nodes in the batch
         children = np.empty((self.n_inner, 2), dtype=np.int64)
         length = np.empty(self.n_tips + self.n_inner)
         free = np.empty(self.n_tips + self.n_inner, dtype=bool)
@@ -347,7 +347,7 @@ class Forest:
         self.length = torch.from_numpy(length).to(device)
         self.weights = torch.from_numpy(weights).to(device)
         if tips is None:
-            alphabet = np.vstack([np.eye(STATES), np.ones((1, STATES))])  # a missing residue is compatible with every state
+            alphabet = np.vstack([np.eye(STATES), np.ones((1, STATES))])  # missing residues are compatible with all states
             table = torch.from_numpy(alphabet).to(device, dtype)
             coded = torch.from_numpy(states).to(device).long().view(self.n_tips, parts, width)
             tips = table[coded].transpose(2, 3).contiguous()
@@ -357,11 +357,11 @@ class Forest:
         return len(self._trees)
 
     def numbers(self, tree: int) -> npt.NDArray[np.int64]:
-        """Return the numbers of a tree's nodes in the batch, in the order of its own numbers."""
+        """Return the numbers in the batch of a tree's nodes, in the order of their numbers in the tree."""
         return self._numbers[tree]
 
     def original_lengths(self, values: torch.Tensor) -> list[npt.NDArray[np.float64]]:
-        """Return lengths of the batch's branches, shape (nodes,), as lengths of each original tree's, 0 above its root."""
+        """Map branch lengths of the batch, shape (nodes,), to those of each original tree, 0 above the root."""
         flat = values.detach().cpu().double().numpy()
         found = []
         for tree, numbers in zip(self._trees, self._numbers, strict=True):
@@ -371,9 +371,9 @@ class Forest:
         return found
 
     def original_edges(self, values: torch.Tensor, nodes: torch.Tensor) -> list[npt.NDArray[np.float64]]:
-        """Return values at the branches above these nodes of the batch as values at each original tree's branches.
+        """Map values at the branches above some nodes of the batch to the branches of each original tree, shape (nodes,).
 
-        NaN at all others; shape (nodes,) each. Branches that are one to the model share their value.
+        Other branches are NaN. Branches that are merged in the batch have the same value.
         """
         flat = np.full(self.n_tips + self.n_inner, np.nan)
         flat[nodes.cpu().numpy()] = values.detach().cpu().double().numpy()
@@ -383,7 +383,7 @@ class Forest:
         ]
 
     def original_gradients(self, values: torch.Tensor) -> list[npt.NDArray[np.float64]]:
-        """Return derivatives by the batch's branches as derivatives by each original branch, 0 above the root."""
+        """Map derivatives with respect to branch lengths of the batch to those of each original tree, 0 above the root."""
         flat = values.detach().cpu().double().numpy()
         return [
             np.where(tree.branch < 0, 0.0, flat[numbers][tree.branch])
@@ -392,7 +392,7 @@ class Forest:
 
 
 def _together(classes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
-    """Return the positions of patterns in a row of classes, each padded to `width`; shape (patterns,)."""
+    """Return the positions of patterns when sorted by class and padded to `width` per class, shape (patterns,)."""
     order = np.argsort(classes, kind="stable")
     counts = np.bincount(classes)
     places = np.empty(len(classes), dtype=np.int64)
@@ -401,10 +401,10 @@ def _together(classes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int6
 
 
 def rows_of_tips(tree: Tree, names: Sequence[str], states: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return an alignment's rows in the order of a tree's tips.
+    """Return the rows of an alignment in the order of a tree's tips.
 
     Raises:
-        BadInputError: a name occurs twice, a tip has no row, or a row no tip.
+        BadInputError: a name occurs twice, a tip has no row, or a row has no tip.
     """
     if len(names) != len(states):
         raise BadInputError(f"{len(names)} names for {len(states)} rows of the alignment", fix="give one name per row")

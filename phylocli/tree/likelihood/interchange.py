@@ -1,12 +1,13 @@
-"""Nearest-neighbour interchanges that make a tree more likely, many in each turn.
+"""Nearest-neighbour interchanges that increase the likelihood of a tree, many in each round.
 
-A first pass selects the inner branches where another pairing may win; their three resolutions are then fitted. The best
-interchanges that share no branch are made together, and the next round only examines branches affected by them.
+A screening pass selects the inner branches where an alternative resolution may be better; their three resolutions are then
+optimised. The best interchanges that share no branch are made simultaneously, and the next round only examines branches
+affected by them.
 
-With one rate per column, the partial likelihoods are a quarter of those of four categories: the CAT approximation of
-Stamatakis, Proc. IPDPS 2006, doi:10.1109/IPDPS.2006.1639535, used by FastTree 2 for the same purpose (Price et al., PLoS ONE
-5:e9490, 2010, doi:10.1371/journal.pone.0009490). Columns with similar rates form a class, and classes replace the
-categories.
+With a single rate per column, partial likelihoods take a quarter of the memory and time of four categories. This is the CAT
+approximation of Stamatakis (Proc. IPDPS 2006, doi:10.1109/IPDPS.2006.1639535), used by FastTree 2 for the same purpose
+(Price et al., PLoS ONE 5:e9490, 2010, doi:10.1371/journal.pone.0009490). Columns with similar rates form a class, and
+classes replace the categories.
 """
 
 from __future__ import annotations
@@ -23,25 +24,26 @@ from phylocli.formats.tree import Tree
 from phylocli.tree.likelihood.batches import CATEGORIES, Array, States, device_named, shapes_of
 from phylocli.tree.likelihood.forest import MIN_LENGTH, BinaryTree, Forest, SitePatterns, rows_of_tips
 from phylocli.tree.likelihood.pruning import Pruner, mixture
-from phylocli.tree.likelihood.quartets import PAIRINGS, first_look, neighbours, resolutions
+from phylocli.tree.likelihood.quartets import PAIRINGS, neighbours, resolutions, screen
 from phylocli.tree.likelihood.shape import exact_rates
 from phylocli.tree.models import SubstitutionModel, substitution_model
 
-_CLASSES = 5  # of columns by their rates; for 150 columns they fill whole vector registers
+_CLASSES = 5  # number of rate classes of columns
 _RATE_TIPS = 250  # maximum number of tips for estimating the rates of columns
-_NEWTON_STEPS = 1  # on each branch in a sweep: two steps give the same interchanges
-_ROUNDS = 1  # over the five branches when a pairing is fitted
+_NEWTON_STEPS = 1  # per branch in a sweep; two steps give the same interchanges
+_ROUNDS = 1  # number of rounds over the five branches when a resolution is optimised
 
 
 class _Search(NamedTuple):
-    """How thorough a search is.
+    """Parameters that determine how thorough a search is.
 
     Attributes:
-        reach: maximum loss in a first pass, in natural-log units: without the inner branch, and with another pairing.
-        least_gain: of an interchange; smaller gains vanish with the next lengths.
-        few: interchanges as a fraction of the tips; a turn that makes no more is the last.
-        fits_all: whether all three pairings are fitted at each open branch before interchanges are chosen; otherwise they
-            are chosen in the first pass, and only the chosen ones are fitted.
+        reach: maximum loss of log likelihood in the screening pass: without the inner branch, and with an alternative
+            resolution.
+        least_gain: minimum gain of log likelihood of an interchange; smaller gains disappear with the next branch lengths.
+        few: number of interchanges as a fraction of the tips at or below which the search ends.
+        fits_all: whether all three resolutions of each selected branch are optimised before interchanges are chosen.
+            Otherwise interchanges are chosen in the screening pass, and only these are optimised.
     """
 
     reach: tuple[float, float]
@@ -59,11 +61,11 @@ class Interchanged:
     """A tree after interchanges.
 
     Attributes:
-        tree: unrooted (three branches at its root, or more for polytomies); five lengths around each interchange are new.
-            Labels of inner nodes are dropped.
-        moves: interchanges that were made.
-        start: natural-log likelihood of the given tree, after the sweep if there is one.
-        log_likelihood: of `tree`.
+        tree: the unrooted tree (at least three branches at its root), with new lengths of the five branches around each
+            interchange and without labels of inner nodes.
+        moves: number of interchanges.
+        start: natural-log likelihood of the given tree, after the initial sweep if there is one.
+        log_likelihood: natural-log likelihood of `tree`.
     """
 
     tree: Tree
@@ -84,26 +86,27 @@ def interchange(
     sweep: bool = False,
     device: str = "cpu",
 ) -> Interchanged:
-    """Return a more likely tree, by nearest-neighbour interchanges under a model with four Γ categories.
+    """Increase the likelihood of a tree by nearest-neighbour interchanges under a model with four Γ categories.
 
-    A round that does not increase the likelihood of the whole tree is undone and ends the search. Polytomies are kept, but a
-    subtree may leave or join one.
+    A round that does not increase the likelihood of the whole tree is undone and ends the search. Polytomies are kept, but
+    subtrees may leave or join them.
 
     Args:
-        tree: with lengths (negative ones count as 0, missing ones as 0.1).
-        names: of the rows; the same set as the tree's tips.
+        tree: a tree with branch lengths (negative ones are treated as 0, missing ones as 0.1).
+        names: name of each row; the same set as the names of the tips.
         states: alignment as returned by `alphabet.encode_states`, shape (n, columns).
         model: `lg`, `wag`, `jtt` or `poisson`.
         alpha: shape of Γ.
-        turns: at most so many.
-        site_rates: whether every column has one rate, its expected rate on this tree, instead of four: a quarter of the time
-            for almost the same interchanges. The returned log likelihoods are conditional on these rates.
-        sweep: whether to start with one sweep over all lengths that keeps their sum.
-        device: where to compute.
+        turns: maximum number of rounds.
+        site_rates: whether to use a single rate per column, its expected rate on this tree, instead of four categories. This
+            takes a quarter of the time for almost the same interchanges. The returned log likelihoods are conditional on
+            these rates.
+        sweep: whether to start with a sweep over all lengths that preserves their sum.
+        device: the device to compute on.
 
     Raises:
-        UsageError: unknown model or device, or an `alpha` that is not positive.
-        BadInputError: names that do not match the tips.
+        UsageError: unknown model or device, or `alpha` is not positive.
+        BadInputError: names do not match the tips.
     """
     rows = rows_of_tips(tree, names, states)
     where, rates_model = device_named(device), substitution_model(model)
@@ -139,7 +142,7 @@ def interchange(
 
 
 class _View:
-    """A tree with its partial likelihoods from both sides; takes over the memory of a former view, which ends with it."""
+    """A tree with its partial likelihoods in both directions; reuses the memory of `former`, which becomes invalid."""
 
     def __init__(
         self,
@@ -160,17 +163,17 @@ class _View:
         self.value = float((sites * self._forest.weights).sum())
 
     def swept(self) -> BinaryTree:
-        """Return the tree with lengths after one sweep that keeps their sum."""
+        """Return the tree with branch lengths after a sweep that preserves their sum."""
         self._pruner.descend(_NEWTON_STEPS)
         length = self._pruner.length[self._forest.numbers(0)].cpu().numpy()
         return replace(self._tree, length=length * (self._tree.length.sum() / max(length.sum(), MIN_LENGTH)))
 
     def moved(self, touched: set[int] | None, search: _Search) -> tuple[BinaryTree, set[int], int]:
-        """Return the tree after the best interchanges, the branches affected, and the number of interchanges.
+        """Return the tree after the best interchanges, the affected branches, and the number of interchanges.
 
         Args:
-            touched: only branches next to these are examined; None examines all.
-            search: how thorough it is.
+            touched: branches affected by the previous round, next to which branches are examined; None examines all.
+            search: parameters of the search.
         """
         self._pruner.descend(derivatives=False)
         found = neighbours(self._pruner)
@@ -180,8 +183,8 @@ class _View:
             found = found.chosen(marked[found.five()].any(dim=1))
         if not len(found.node):
             return self._tree, set(), 0
-        gain, pairing = first_look(self._pruner, found, self.value, search.reach[0])
-        own = np.empty(len(self._forest.length), dtype=np.int64)  # from the forest's numbers to the tree's
+        gain, pairing = screen(self._pruner, found, self.value, search.reach[0])
+        own = np.empty(len(self._forest.length), dtype=np.int64)  # node numbers of the tree by those of the forest
         own[self._forest.numbers(0)] = np.arange(len(own))
         open_ = (gain > -search.reach[1]).cpu().numpy()
         if not search.fits_all:
@@ -227,7 +230,7 @@ class _View:
 
 
 def _disjoint(gain: Array, five: np.ndarray, open_: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return which of the open branches remain when of those that share a branch the one that gains most is taken."""
+    """Select branches greedily by gain from the open ones, so that no two interchanges share a branch."""
     taken: set[int] = set()
     kept = np.zeros_like(open_)
     for edge in np.argsort(-gain, kind="stable").tolist():
@@ -242,10 +245,10 @@ def _site_classes(
 ) -> tuple[npt.NDArray[np.int64], torch.Tensor]:
     """Return the class of each pattern, shape (patterns,), and the rate of each class, shape (1, classes).
 
-    Patterns are sorted by their mean rate given the tree and four Γ categories, and divided into classes of equal size. A
-    few hundred tips give the rates as well as all.
+    Patterns are sorted by their posterior mean rate given the tree and four Γ categories, and divided into classes of equal
+    size. A sample of a few hundred tips is sufficient for this.
     """
-    order = np.lexsort(rows.T[::-1])  # of the sequences: the choice does not depend on that of the tips
+    order = np.lexsort(rows.T[::-1])  # sort the sequences, so that the sample does not depend on the order of the tips
     some = np.sort(order[:: -(-len(rows) // _RATE_TIPS)])
     names = tree.tip_names()
     part = tree.prune([names[i] for i in some]) if len(some) < len(rows) else tree
@@ -265,7 +268,7 @@ def _site_classes(
 
 
 def _ordered(tree: BinaryTree) -> BinaryTree:
-    """Return a tree with its heights, and the taller child first, after its children have changed."""
+    """Recompute the heights of a tree after its children have changed, and put the taller child first."""
     children, n = tree.children.copy(), len(tree.children) + 1
     height = np.zeros(2 * n - 1, dtype=np.int64)
     order = [tree.root]
@@ -282,7 +285,7 @@ def _ordered(tree: BinaryTree) -> BinaryTree:
 
 
 def _tree(binary: BinaryTree, names: Sequence[str]) -> Tree:
-    """Return a binary tree as an ordinary one, without branches of length 0 that only resolve a polytomy."""
+    """Convert a binary tree to a `Tree`, without the branches of length 0 that resolve polytomies."""
     n = len(names)
     parent: list[int] = []
     length: list[float] = []

@@ -1,9 +1,9 @@
-"""Felsenstein's pruning over a forest: likelihoods, and all branch derivatives in one further pass.
+"""Felsenstein's pruning algorithm for a batch of trees: likelihoods, and derivatives at all branches in a second pass.
 
 Felsenstein, J. Mol. Evol. 17:368 (1981), doi:10.1007/BF01734359. Partial likelihoods from below (towards the tips) and from
-above (everything else) are combined at each branch. Projected on the eigenvectors of the rate matrix, they give the
-likelihood of a site as a function of that branch's length only, Σ_c Σ_k G_ck exp(λ_k r_c t), so Newton steps on the length
-are two orders of magnitude cheaper than the partials.
+above (the rest of the tree) are combined at each branch. Projected on the eigenvectors of the rate matrix, they give the
+likelihood of a site as a function of the length of that branch, Σ_c Σ_k G_ck exp(λ_k r_c t). Newton steps on the length are
+therefore two orders of magnitude cheaper than computing partial likelihoods.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from phylocli.tree.models import STATES, SubstitutionModel
 
 
 def mixture(log_likelihoods: torch.Tensor) -> torch.Tensor:
-    """Return log likelihoods of sites from those at equally probable rates, shape (…, categories, patterns)."""
+    """Average likelihoods over equally probable rates, given log likelihoods, shape (…, categories, patterns)."""
     return torch.logsumexp(log_likelihoods, dim=-2) - math.log(log_likelihoods.shape[-2])
 
 
 class Pruner:
-    """Partial likelihoods of a forest under one model, at given branch lengths and rates.
+    """Partial likelihoods ("partials") of a forest under a model, at given branch lengths and rates.
 
-    Partials have shape (nodes, categories, 20, patterns). Each is scaled to near 1 by a power of two per node, category and
-    pattern; exponents are integers, so scaling is exact at any depth of the tree.
+    Partials have the shape (nodes, categories, 20, patterns). They are scaled by powers of two per node, category and
+    pattern. Exponents are integers, so that scaling is exact at any depth of the tree.
 
     Args:
         forest: the trees and their patterns.
         model: the substitution model.
-        rates: of the categories, equally probable, shape (trees, categories), float64; of the classes if the patterns are
-            divided.
-        former: a pruner that is no longer needed, of another tree for the same patterns: its memory is used again.
+        rates: rates of the equally probable categories, float64, shape (trees, categories); of the classes if the patterns
+            are divided.
+        former: a pruner of another tree with the same patterns, which is no longer needed and whose memory is reused.
 
     Attributes:
-        shape: of one node's partials, (categories, 20, patterns).
+        shape: shape of the partials of a node, (categories, 20, patterns).
     """
 
     def __init__(self, forest: Forest, model: SubstitutionModel, rates: torch.Tensor, former: Pruner | None = None) -> None:
@@ -47,11 +47,11 @@ class Pruner:
         nodes, width = forest.n_tips + forest.n_inner, forest.patterns
         self.length = forest.length.clone()
         self.rates = rates
-        self._current = False  # whether the transition probabilities are those of lengths and rates
+        self._current = False  # whether transition probabilities are up to date with lengths and rates
         self.shape = (categories, STATES, width)
         self._transition = torch.empty((nodes, categories, STATES, STATES), device=device, dtype=dtype)
         most = max(level.stop - level.start for level in forest.levels)
-        # Fresh memory for every tree, or for every level, would cost more time than the arithmetic.
+        # Reuse memory, because allocating it for every tree or level would take more time than the arithmetic.
         if former is None:
             self._down = torch.empty((forest.n_inner, *self.shape), device=device, dtype=dtype)
             self._message = torch.empty((nodes, *self.shape), device=device, dtype=dtype)
@@ -69,31 +69,31 @@ class Pruner:
         self._space: torch.Tensor = space
 
     def place(self, length: torch.Tensor, rates: torch.Tensor) -> None:
-        """Set the branch lengths, shape (nodes,), and the rates, shape (trees, categories); then call `ascend`."""
+        """Set branch lengths, shape (nodes,), and rates, shape (trees, categories). Call `ascend` afterwards."""
         self.length, self.rates = length, rates
         self._current = False
 
     def rates_of(self, nodes: torch.Tensor) -> torch.Tensor:
-        """Return the rates of the trees that nodes belong to, shape (nodes, categories)."""
+        """Return the rates of the trees of the given nodes, shape (nodes, categories)."""
         return self.rates.index_select(0, self.forest.family[nodes])
 
     def _transitions(self, nodes: torch.Tensor) -> torch.Tensor:
         return self.branches.transitions(self.length[nodes], self.rates_of(nodes))
 
     def _send(self, nodes: torch.Tensor, partials: torch.Tensor) -> torch.Tensor:
-        """Return partials below these nodes as seen from the other ends of their branches."""
+        """Propagate partials along the branches above these nodes."""
         transition = self._transition.index_select(0, nodes)
-        if partials.shape[1] == 1:  # tips: the same for all categories
+        if partials.shape[1] == 1:  # partials of tips, which are the same for all categories
             return torch.bmm(transition.flatten(1, 2), partials[:, 0]).view(len(nodes), *self.shape)
         sent = self._space[3, : len(nodes)]
         return torch.matmul(transition, partials, out=sent)
 
     def ascend(self) -> torch.Tensor:
-        """Compute all partials from below (post-order); return the log likelihood of each pattern at each category's rate.
+        """Compute all partials from below (post-order).
 
         Returns:
-            Shape (trees, categories, patterns), natural logarithms, float64; 0 where patterns are padded. Where patterns are
-            divided, those of each class at its rate.
+            Natural-log likelihood of each pattern at the rate of each category, float64, shape (trees, categories,
+            patterns), 0 for padding. If patterns are divided, of each class at its rate.
         """
         forest = self.forest
         if not self._current:
@@ -124,14 +124,18 @@ class Pruner:
         return torch.where(weights > 0, found, 0.0)
 
     def descend(self, newton_steps: int = 0, *, derivatives: bool = True) -> torch.Tensor:
-        """Compute partials from above (pre-order) and the derivatives at every branch; with Newton steps, fit the lengths.
+        """Compute partials from above (pre-order) and derivatives at all branches, and optionally optimise the lengths.
 
-        Call `ascend` first. Without `derivatives` only the partials are computed, and 0 is returned. With `newton_steps`,
-        each branch gets its new length as soon as the pass reaches it, and later branches use it: a level-wise Gauss–Seidel
-        sweep. Partials from below are then out of date; call `ascend` again.
+        Call `ascend` before. With Newton steps, each branch gets its new length when the pass reaches it, and subsequent
+        branches use it (a level-wise Gauss–Seidel sweep). Partials from below are then out of date; call `ascend` again.
+
+        Args:
+            newton_steps: number of Newton steps for each branch.
+            derivatives: whether to compute derivatives; otherwise 0 is returned.
 
         Returns:
-            Derivatives of each tree's log likelihood by the length of each branch before its steps, shape (nodes,), float64.
+            Derivatives of the log likelihood of each tree with respect to the length of each branch before its steps,
+            float64, shape (nodes,).
         """
         forest = self.forest
         device = self._message.device
@@ -170,7 +174,7 @@ class Pruner:
         return by_length
 
     def from_below(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return partials of these nodes, shape (nodes, categories, 20, patterns), and their exponents; after `ascend`."""
+        """Return the partials of nodes, (nodes, categories, 20, patterns), and their exponents. Call `ascend` before."""
         tips = nodes < self.forest.n_tips
         partials = self._down.index_select(0, (nodes - self.forest.n_tips).clamp(min=0))
         if bool(tips.any()):
@@ -178,7 +182,7 @@ class Pruner:
         return partials, self._exponent.index_select(0, nodes)
 
     def from_above(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return partials of all that is not below these nodes, at the upper ends of their branches; after `descend()`."""
+        """Return the partials of everything not below nodes, at the upper ends of their branches. Call `descend` before."""
         assert self._outer is not None and self._outer_exponent is not None
         forest = self.forest
         sibling, above = forest.sibling[nodes], forest.parent[nodes] - forest.n_tips
@@ -187,11 +191,11 @@ class Pruner:
         return partials, exponent + self._exponent[sibling] + self._outer_exponent[above]
 
     def sent_from_below(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return partials of these nodes at the upper ends of their branches, and their exponents; after `ascend`."""
+        """Return the partials of nodes at the upper ends of their branches, and their exponents. Call `ascend` before."""
         return self._message.index_select(0, nodes), self._exponent.index_select(0, nodes)
 
     def sent_from_above(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return partials of all that is not below these nodes, at the lower ends of their branches; after `descend()`."""
+        """Return the partials of everything not below nodes, at the lower ends of their branches. Call `descend` before."""
         partials, exponent = self.from_above(nodes)
         return torch.matmul(self._transition.index_select(0, nodes), partials), exponent
 
@@ -209,9 +213,9 @@ class Pruner:
             self._message.index_copy_(0, tips, self._send(tips, self.forest.tips.index_select(0, tips)))
 
     def _meet(self, nodes: torch.Tensor, inner: int, partials: torch.Tensor, exponent: torch.Tensor) -> Meeting:
-        """Return the data at the branches above these nodes, given the partials from above and their exponents.
+        """Return the likelihood coefficients of the branches above nodes, given the partials from above and exponents.
 
-        By reversibility both partials are projected by the same matrix: π_x right_xk = left_kx.
+        By reversibility, both partials are projected by the same matrix: π_x right_xk = left_kx.
         """
         assert self._tips_projected is not None
         forest = self.forest
@@ -228,7 +232,7 @@ class Pruner:
         return Meeting.of(product, exponent + self._exponent.index_select(0, nodes), divided=forest.divided)
 
     def _fit(self, nodes: torch.Tensor, meeting: Meeting, steps: int) -> torch.Tensor:
-        """Take Newton steps on the lengths above these nodes; return derivatives by length before the first."""
+        """Optimise the lengths above nodes by Newton steps, and return the derivatives before the first step."""
         forest = self.forest
         weights = forest.weights.index_select(0, forest.family[nodes])
         fitted = self.branches.fit(meeting, self.length[nodes], self.rates_of(nodes), weights, forest.free[nodes], steps)

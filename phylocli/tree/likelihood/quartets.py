@@ -1,8 +1,8 @@
-"""The three ways in which the four subtrees around an inner branch can be joined, and how likely each is.
+"""Likelihoods of the three resolutions of the quartet of subtrees around each inner branch.
 
-Every inner branch divides four subtrees into two pairs; a nearest-neighbour interchange makes one of the two other pairings.
-Each of the three gets its own best lengths of the five branches concerned, with everything beyond them as it is, and its
-likelihood site by site: all that local supports and interchanges need.
+An inner branch divides the four adjacent subtrees into two pairs; a nearest-neighbour interchange changes the pairing. For
+each of the three pairings, the lengths of the five branches involved are optimised with the rest of the tree fixed, and the
+likelihood of each site is computed, for local branch support and interchanges.
 """
 
 from __future__ import annotations
@@ -18,28 +18,25 @@ from phylocli.tree.likelihood.forest import MAX_LENGTH, MIN_LENGTH
 from phylocli.tree.likelihood.pruning import Pruner, mixture
 
 PAIRINGS = ((0, 1, 2, 3), (0, 2, 1, 3), (1, 2, 0, 3))
-"""Which neighbours of a branch are paired, as (below, below, beside or above, beside or above), in each resolution."""
+"""Pairing of the four neighbours of a branch in each resolution; the first two form one pair. The current one is first."""
 
-_ROUNDS = 2  # over the five branches, Newton steps on each: leaves up to 0.05 units to pairings that are close
+_ROUNDS = 2  # number of rounds over the five branches; the remaining error is at most 0.05 log units
 _NEWTON_STEPS = 2
-_HANDED_ON, _LEFT = 1 / 3, 0.1  # start of other pairings: fractions of the inner branch for each outer one, and itself
-_LEAST = 1e-30  # of a site's likelihood, due to rounding
-_ARRAYS = 16  # arrays of partials in a batch, reused because allocation would take longer than the arithmetic
-_CHUNK_BYTES = {
-    "cpu": 3_000_000,
-    "cuda": 200_000_000,
-}  # of one array of partials: as in `forest` for caches, or for occupancy
+_HANDED_ON, _LEFT = 1 / 3, 0.1  # initial lengths of alternatives: fractions of the inner length for outer and inner branches
+_LEAST = 1e-30  # minimum site likelihood, which may be negative by rounding
+_ARRAYS = 16  # number of arrays of partials in a batch, reused because allocation takes longer than the arithmetic
+_CHUNK_BYTES = {"cpu": 3_000_000, "cuda": 200_000_000}  # memory of an array of partials per block
 
 
 class Neighbours(NamedTuple):
     """The subtrees around inner branches.
 
     Attributes:
-        node: below each branch, shape (branches,).
-        around: the four next nodes, shape (branches, 4): both children, the sibling (or a child of it), and the node whose
-            branch leads to the last subtree.
-        above: whether that last subtree is everything above the branch of `around[:, 3]`, shape (branches,); otherwise it is
-            what is below it.
+        node: node below each branch, shape (branches,).
+        around: the four adjacent nodes, shape (branches, 4): both children, the sibling (or a child of it), and the node at
+            the branch that leads to the last subtree.
+        above: whether the last subtree is the tree above the branch of `around[:, 3]`, shape (branches,), instead of the
+            subtree below it.
     """
 
     node: torch.Tensor
@@ -47,21 +44,22 @@ class Neighbours(NamedTuple):
     above: torch.Tensor
 
     def chosen(self, which: torch.Tensor | slice) -> Neighbours:
-        """Return those of some branches: a mask, indices or a slice."""
+        """Return the neighbours of some branches, selected by a mask, indices or a slice."""
         return Neighbours(self.node[which], self.around[which], self.above[which])
 
     def five(self) -> torch.Tensor:
-        """Return the nodes below all branches concerned, the inner one last, shape (branches, 5)."""
+        """Return the nodes below the five branches involved, the inner one last, shape (branches, 5)."""
         return torch.cat([self.around, self.node[:, None]], dim=1)
 
 
 class Resolutions(NamedTuple):
-    """How likely resolutions of inner branches are; of all three, the present one is first.
+    """Likelihoods of resolutions of inner branches; the current resolution is first.
 
     Attributes:
-        sites: natural-log likelihoods of patterns, shape (branches, resolutions, patterns), float64; 0 where padded.
-        total: of alignments, shape (branches, resolutions).
-        lengths: of the five branches, in the order of `PAIRINGS` and the inner one last, shape (branches, resolutions, 5).
+        sites: natural-log likelihoods of patterns, float64, 0 for padding, shape (branches, resolutions, patterns).
+        total: natural-log likelihoods of the alignments, shape (branches, resolutions).
+        lengths: lengths of the five branches, in the order of `PAIRINGS` with the inner one last, shape (branches,
+            resolutions, 5).
     """
 
     sites: torch.Tensor
@@ -70,7 +68,7 @@ class Resolutions(NamedTuple):
 
 
 def neighbours(pruner: Pruner) -> Neighbours:
-    """Return the inner branches of a forest with their own length, with their neighbours."""
+    """Return the neighbours of all inner branches of a forest whose length is optimised."""
     forest = pruner.forest
     device = forest.parent.device
     is_root = torch.zeros(len(forest.length), dtype=torch.bool, device=device)
@@ -79,9 +77,9 @@ def neighbours(pruner: Pruner) -> Neighbours:
     node = node[forest.free[node] & ~is_root[node]]
     children = torch.stack([forest.left, forest.right], dim=1)
     beside, up = forest.sibling[node], forest.parent[node]
-    at_root = is_root[up]  # the sibling has no length then: its children are the neighbours
+    at_root = is_root[up]  # the sibling then has no length, and its children are the neighbours
     opposite = children[(beside - forest.n_tips).clamp(min=0)]
-    # Next to the root the branch above ends in a mere point, and leads on to the root's other child.
+    # Below a child of the root, the branch above continues across the root to its other child.
     over = is_root[forest.parent[up]] & ~forest.free[up] & ~at_root
     last = torch.where(at_root, opposite[:, 1], torch.where(over, forest.sibling[up], up))
     third = torch.where(at_root, opposite[:, 0], beside)
@@ -92,13 +90,13 @@ def neighbours(pruner: Pruner) -> Neighbours:
 def resolutions(
     pruner: Pruner, found: Neighbours, *, rounds: int = _ROUNDS, pairings: torch.Tensor | None = None
 ) -> Iterator[tuple[slice, Resolutions]]:
-    """Yield the likelihoods of resolutions of inner branches, some branches at a time.
+    """Yield the likelihoods of resolutions of inner branches, in blocks of branches.
 
     Args:
-        pruner: after `ascend` and `descend()` at the lengths that count.
+        pruner: a pruner after `ascend` and `descend` at the current lengths.
         found: all or some of the branches from `neighbours`.
-        rounds: over the five branches of each resolution.
-        pairings: places in `PAIRINGS`, shape (branches, resolutions), of those to be fitted; None: all three.
+        rounds: number of rounds over the five branches of each resolution.
+        pairings: indices in `PAIRINGS` of the resolutions to optimise, shape (branches, resolutions); None: all three.
     """
     if pairings is None:
         pairings = torch.arange(3, device=found.node.device).expand(len(found.node), -1)
@@ -110,29 +108,29 @@ def resolutions(
         yield part, _Quartets(pruner, found.chosen(part), pairings[part], space).fit(rounds)
 
 
-def first_look(pruner: Pruner, found: Neighbours, value: float, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gain of the better of the other pairings at inner branches in a first pass, and which pairing it is.
+def screen(pruner: Pruner, found: Neighbours, value: float, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Screen inner branches for alternative resolutions that may increase the likelihood.
 
-    The pass has two steps, with the four outer branches unchanged. If the tree loses too much without the inner branch, when
-    all pairings are the same, none can win, and −inf is returned. Otherwise each pairing gets Newton steps on the inner
-    branch only.
+    The four outer branches are unchanged. First the inner branch is removed, so that all three resolutions are the same. If
+    this loses more than `reach`, no alternative is likely to be better, and the gain is −inf. Otherwise the inner branch of
+    both alternatives is optimised.
 
     Args:
-        pruner: of one tree, after `ascend` and `descend()` at the lengths that count.
+        pruner: a pruner of a single tree after `ascend` and `descend` at the current lengths.
         found: all or some of the branches from `neighbours`.
         value: log likelihood of the tree.
-        reach: natural-log units that may be lost without the inner branch.
+        reach: maximum loss of log likelihood without the inner branch.
 
     Returns:
-        Gains in natural-log units, float64, and places in `PAIRINGS`, shape (branches,) both.
+        Gain in log likelihood of the better alternative, float64, and its index in `PAIRINGS`, shape (branches,) each.
     """
     most = _chunk(pruner, 5)
     parts = [slice(start, start + most) for start in range(0, len(found.node), most)]
-    gains, pairings = zip(*(_look(pruner, found.chosen(part), value, reach) for part in parts), strict=True)
+    gains, pairings = zip(*(_screen_block(pruner, found.chosen(part), value, reach) for part in parts), strict=True)
     return torch.cat(gains), torch.cat(pairings)
 
 
-def _look(pruner: Pruner, found: Neighbours, value: float, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _screen_block(pruner: Pruner, found: Neighbours, value: float, reach: float) -> tuple[torch.Tensor, torch.Tensor]:
     forest, branches = pruner.forest, pruner.branches
     messages, exponents = (each.unflatten(0, (4, -1)) for each in pruner.sent_from_below(found.around.T.flatten()))
     if bool(found.above.any()):
@@ -169,13 +167,13 @@ def _look(pruner: Pruner, found: Neighbours, value: float, reach: float) -> tupl
 
 
 def _chunk(pruner: Pruner, copies: int) -> int:
-    """Return the number of branches for which `copies` of partials form an array of a suitable size."""
+    """Return the number of branches per block, each with `copies` of partials."""
     tips = pruner.forest.tips
     return max(1, _CHUNK_BYTES[tips.device.type] // (copies * math.prod(pruner.shape) * tips.element_size()))
 
 
 def _subtrees(pruner: Pruner, found: Neighbours) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the partials of the four subtrees, shape (branches, 4, categories, 20, patterns), and their exponents."""
+    """Return the partials of the four subtrees, (branches, 4, categories, 20, patterns), and their exponents."""
     partials, exponents = (each.unflatten(0, (-1, 4)) for each in pruner.from_below(found.around.flatten()))
     if bool(found.above.any()):
         partials[found.above, 3], exponents[found.above, 3] = pruner.from_above(found.around[found.above, 3])
@@ -183,7 +181,7 @@ def _subtrees(pruner: Pruner, found: Neighbours) -> tuple[torch.Tensor, torch.Te
 
 
 class _Quartets:
-    """Resolutions of some branches: a batch as many times as long, its subtrees in the order of the pairings."""
+    """Optimises resolutions of some branches, as a batch of branches × resolutions with subtrees ordered by pairing."""
 
     def __init__(self, pruner: Pruner, found: Neighbours, pairings: torch.Tensor, space: torch.Tensor) -> None:
         forest = pruner.forest
@@ -193,7 +191,7 @@ class _Quartets:
         partials, exponents = _subtrees(pruner, found)
         projected = torch.matmul(self._branches.project, partials)
         order = torch.tensor(PAIRINGS, device=partials.device)[pairings]
-        # Of each place in each resolution, the number of its subtree among all branches' four.
+        # Index of the subtree at each place of each resolution among the four subtrees of all branches.
         order = (order + 4 * torch.arange(count, device=order.device)[:, None, None]).flatten(0, 1).T
         space = space[:, : copies * count]
         self._messages, self._subtrees, self._projected = space[0:4], space[4:8], space[8:12]
@@ -203,7 +201,7 @@ class _Quartets:
             torch.index_select(projected.flatten(0, 1), 0, order[place], out=self._projected[place])
 
         def arranged(values: torch.Tensor) -> list[torch.Tensor]:
-            """Values of the four subtrees, (branches, 4, …), for each place of a pairing, (branches · resolutions, …)."""
+            """Reorder values of the subtrees, (branches, 4, …), by place in the pairing, (branches · resolutions, …)."""
             return [values.flatten(0, 1).index_select(0, order[place]) for place in range(4)]
 
         self._copies = copies
@@ -218,7 +216,7 @@ class _Quartets:
             self._send(place, self._subtrees[place], self._messages[place])
 
     def fit(self, rounds: int) -> Resolutions:
-        """Fit the lengths in rounds; return the most likely values."""
+        """Optimise the lengths in rounds, and return the values with the highest likelihood."""
         best: list[torch.Tensor] = []
         for turn in range(rounds + 1):
             left, right = self._joined(0, 1, self._left), self._joined(2, 3, self._right)
@@ -245,11 +243,10 @@ class _Quartets:
         return Resolutions(*(values.unflatten(0, (-1, self._copies)) for values in best))
 
     def _start_elsewhere(self, other: torch.Tensor) -> None:
-        """Set start values of the other pairings by least squares: a third of the inner branch is added to each other
-        branch.
+        """Set the initial lengths of alternative resolutions by least squares.
 
-        For the distances of ab|cd, the inner branch of ac|bd has length 0, and its outer ones each get a third of the old
-        one.
+        For the distances on ab|cd, the inner branch of ac|bd has length 0, and a third of the old inner branch is added to
+        each outer branch.
         """
         inner = torch.where(other, self._lengths[4], 0.0)
         for place in range(4):
@@ -257,11 +254,11 @@ class _Quartets:
         self._lengths[4] = torch.where(other, (inner * _LEFT).clamp(MIN_LENGTH, MAX_LENGTH), self._lengths[4])
 
     def _send(self, place: int, partials: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """Return partials as seen from the other end of the branch at that place."""
+        """Propagate partials along the branch at a place."""
         return torch.matmul(self._branches.transitions(self._lengths[place], self._rates), partials, out=out)
 
     def _joined(self, a: int, b: int, out: torch.Tensor) -> torch.Tensor:
-        """Compute partials of two subtrees together; return their exponents."""
+        """Multiply the partials of two subtrees, and return their exponents."""
         torch.mul(self._messages[a], self._messages[b], out=out)
         return rescale(out) + self._exponents[a] + self._exponents[b]
 
@@ -271,7 +268,7 @@ class _Quartets:
         return found
 
     def _fit_pair(self, pair: tuple[int, int], across: torch.Tensor, exponent: torch.Tensor) -> None:
-        """Fit the branches of two subtrees alternately, given the partials across the inner branch."""
+        """Optimise the branches of two subtrees alternately, given the partials across the inner branch."""
         for place, other in (pair, pair[::-1]):
             rest = torch.mul(self._messages[other], across, out=self._other)
             sides = rescale(rest) + exponent + self._exponents[other] + self._exponents[place]

@@ -1,4 +1,4 @@
-"""Branch lengths and Γ shape by maximum likelihood, for many trees at once."""
+"""Maximum-likelihood branch lengths and Γ shape, for batches of trees."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from phylocli.tree.likelihood.pruning import Pruner, mixture
 from phylocli.tree.likelihood.shape import ALPHA_BOUNDS, exact_rates, fit_shape
 from phylocli.tree.models import SubstitutionModel, discrete_gamma, substitution_model
 
-_NEWTON_STEPS = 2  # on each branch in each sweep: the next sweep refines further
-_ALPHA_WIDTH, _LEAST_ALPHA_WIDTH = 0.3, 0.02  # of steps in log α if it is fitted by trial
+_NEWTON_STEPS = 2  # per branch and sweep; further sweeps refine the lengths
+_ALPHA_WIDTH, _LEAST_ALPHA_WIDTH = 0.3, 0.02  # step in log α of the parabolic search, initial and minimum
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Refined:
     """A tree with its maximum-likelihood branch lengths.
 
     Attributes:
-        tree: the topology that was given, with new lengths.
+        tree: the given topology with fitted lengths.
         alpha: shape of the Γ distribution of site rates.
-        log_likelihood: natural logarithm, in double precision, of the alignment given `tree` and `alpha`.
-        start: log likelihood of the tree as it was given.
-        sweeps: passes over the tree that were made.
+        log_likelihood: natural-log likelihood of the alignment given `tree` and `alpha`.
+        start: natural-log likelihood at the initial lengths and shape.
+        sweeps: number of sweeps over the tree.
         converged: whether the last sweep gained less than the tolerance.
     """
 
@@ -65,36 +65,36 @@ def refine_trees(
     device: str = "cpu",
     max_bytes: int | None = None,
 ) -> list[Refined]:
-    """Return trees with maximum-likelihood branch lengths under a model with four Γ categories (Yang 1994, means).
+    """Fit branch lengths of trees by maximum likelihood under a model with four Γ categories (means; Yang 1994).
 
-    Every sweep passes once over the tree from the tips to the root and once back. On the way back each branch takes Newton
-    steps with all others as they are by then; the shape takes one secant step for each sweep. A sweep that makes a tree
-    less likely is undone and ends the fit of that tree. From the lengths of a distance tree, three or four sweeps do.
+    Every sweep passes over the tree from the tips to the root and back. On the way back, each branch takes Newton steps with
+    all other lengths fixed at their current values. The shape is updated once per sweep. A sweep that decreases the
+    likelihood of a tree is undone and ends its fit. From the lengths of a distance tree, three or four sweeps suffice.
 
     Args:
-        trees: topologies with starting lengths (negative ones count as 0, missing ones as 0.1). Polytomies and the position
-            of the root are kept; of the two branches at a root with two children only the sum is fitted.
-        names: names of each alignment's rows; the same set as the tree's tips.
-        alignments: rows as returned by `alphabet.encode_states`, shape (n, columns).
+        trees: topologies with initial lengths (negative ones are treated as 0, missing ones as 0.1). Polytomies and the
+            position of the root are kept; only the sum of the two branches at a bifurcating root is fitted.
+        names: name of each row of each alignment; the same set as the names of the tips.
+        alignments: alignments as returned by `alphabet.encode_states`, shape (n, columns).
         model: `lg`, `wag`, `jtt` or `poisson`.
-        alpha: starting shape, one for all or one for each tree.
-        fit_alpha: whether to fit the shape; otherwise it stays.
-        fit_scale: whether the scale of all lengths is fitted together with the shape. Sweeps alone change it slowly, so
-            without this, a few sweeps leave the scale near its start.
-        sweeps: at most so many.
-        tolerance: natural-log units; a tree whose last sweep gained less is done.
-        precision: `single` for the partials of the sweeps (all sums over sites, transition probabilities and the likelihood
-            that is returned are double), or `double` throughout.
-        device: where to compute: `cpu`, `cuda`, `cuda:1`.
-        max_bytes: of partials held at a time; trees are taken in batches below this limit, or singly if one needs more. None
-            chooses by device.
+        alpha: initial shape, one for all or one for each tree.
+        fit_alpha: whether to fit the shape.
+        fit_scale: whether to fit the scale of all lengths together with the shape. Sweeps alone change it slowly, so that it
+            otherwise stays near its initial value for the first sweeps.
+        sweeps: maximum number of sweeps.
+        tolerance: gain of log likelihood per sweep below which a tree has converged.
+        precision: precision of the partial likelihoods in the sweeps, `single` or `double`; sums over sites, transition
+            probabilities and the returned likelihood are always double.
+        device: the device to compute on: `cpu`, `cuda`, `cuda:1`.
+        max_bytes: maximum memory of the partial likelihoods of a batch; None chooses by device. A tree that needs more is in
+            a batch of its own.
 
     Returns:
         One result for each tree, in order.
 
     Raises:
-        UsageError: unknown model, precision or device, or an `alpha` that is not positive.
-        BadInputError: names that do not match the tips.
+        UsageError: unknown model, precision or device, or `alpha` is not positive.
+        BadInputError: names do not match the tips.
     """
     shapes = shapes_of(alpha, len(trees))
     rates_model = substitution_model(model)
@@ -120,7 +120,7 @@ def refine_trees(
 
 
 class _Fit:
-    """Lengths and shapes of a forest on their way to the maximum. All state is one value for each tree or branch."""
+    """The state of a fit of the lengths and shapes of a forest."""
 
     def __init__(
         self, forest: Forest, model: SubstitutionModel, alpha: torch.Tensor, *, fit_alpha: bool, fit_scale: bool
@@ -129,9 +129,9 @@ class _Fit:
         self._fit_alpha = fit_alpha
         self._fit_scale = fit_scale
         self._pruner = Pruner(forest, model, exact_rates(alpha, CATEGORIES))
-        self._trial = alpha.clone()  # the shapes that the pruner has
-        self._trusted = torch.ones_like(alpha, dtype=torch.bool)  # trees for which predicted steps have kept their promise
-        self._width = torch.full_like(alpha, _ALPHA_WIDTH)  # of the parabola for all others
+        self._trial = alpha.clone()  # current shapes of the pruner
+        self._trusted = torch.ones_like(alpha, dtype=torch.bool)  # trees for which predicted steps increase the likelihood
+        self._width = torch.full_like(alpha, _ALPHA_WIDTH)  # step of the parabolic search for the other trees
         self.alpha = alpha
         self.length = self._pruner.length.clone()
         self.best = torch.full_like(alpha, -torch.inf)
@@ -140,7 +140,7 @@ class _Fit:
         self.converged = torch.zeros_like(self._trusted)
 
     def run(self, sweeps: int, tolerance: float) -> None:
-        """Sweep until every tree has converged: `alpha`, `length` and `best` are the most likely values seen."""
+        """Sweep until all trees have converged; `alpha`, `length` and `best` are the best values found."""
         done = torch.zeros_like(self.converged)
         by_category = self._pruner.ascend()
         self.start = self._keep(by_category, ~done)
@@ -158,7 +158,7 @@ class _Fit:
                 break
 
     def _keep(self, by_category: torch.Tensor, open_: torch.Tensor) -> torch.Tensor:
-        """Store the pruner's values for trees that are more likely than before; return the log likelihoods."""
+        """Store the pruner's values for trees whose likelihood has increased; return the log likelihoods."""
         value = (mixture(by_category) * self._forest.weights).sum(dim=1)
         better = (value > self.best) & open_
         self.best = torch.where(better, value, self.best)
@@ -167,13 +167,13 @@ class _Fit:
         return value
 
     def _move(self, alpha: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-        """Set shapes and lengths of the pruner; return the log likelihoods by category, kept if they are better."""
+        """Set shapes and lengths of the pruner, and return the log likelihoods by category."""
         self._trial = alpha
         self._pruner.place(length, exact_rates(alpha, CATEGORIES))
         return self._pruner.ascend()
 
     def _fit_shapes(self, by_category: torch.Tensor, open_: torch.Tensor) -> None:
-        """Fit the shapes at the pruner's relative lengths, and leave its partials from below as of the shapes found."""
+        """Fit the shapes at the pruner's relative lengths, and update its partials from below to the fitted shapes."""
         forest, pruner = self._forest, self._pruner
         value = (mixture(by_category) * forest.weights).sum(dim=1)
         alpha, length = self._trial, pruner.length
@@ -194,7 +194,7 @@ class _Fit:
         self._keep(self._move(alpha, length), open_)
 
     def _parabola(self, alpha: torch.Tensor, length: torch.Tensor, value: torch.Tensor, open_: torch.Tensor) -> torch.Tensor:
-        """Return better shapes for trees whose predicted steps failed: the top of a parabola, or the best point on it."""
+        """Return improved shapes for trees whose predicted steps failed, by parabolic interpolation in log α."""
         low, high = ALPHA_BOUNDS
         width = torch.exp(self._width)
         values = [value]
@@ -223,9 +223,9 @@ def site_log_likelihoods(
     categories: int = CATEGORIES,
     device: str = "cpu",
 ) -> tuple[Array, Array]:
-    """Return log likelihoods of an alignment's distinct columns, and their numbers of occurrences, shape (patterns,) both.
+    """Return the natural-log likelihoods of an alignment's distinct columns and their counts, shape (patterns,) each.
 
-    Natural logarithms in double precision, for the lengths of the tree. Arguments and errors as in `log_likelihood`.
+    For arguments and errors see `log_likelihood`.
     """
     pruner = _pruner(tree, names, states, model, alpha, categories, device)
     weights = pruner.forest.weights[0]
@@ -243,20 +243,20 @@ def log_likelihood(
     categories: int = CATEGORIES,
     device: str = "cpu",
 ) -> float:
-    """Return the log likelihood of an alignment given a tree with at least two tips, in double precision.
+    """Return the natural-log likelihood of an alignment given a tree with at least two tips, in double precision.
 
     Args:
-        tree: topology and lengths (negative ones count as 0, missing ones as 0.1).
-        names: names of the rows; the same set as the tree's tips.
+        tree: topology and lengths (negative ones are treated as 0, missing ones as 0.1).
+        names: name of each row; the same set as the names of the tips.
         states: alignment as returned by `alphabet.encode_states`, shape (n, columns); missing residues are summed over.
         model: `lg`, `wag`, `jtt` or `poisson`.
         alpha: shape of the Γ distribution of site rates; infinite for equal rates.
-        categories: of the discrete Γ distribution, by their means (Yang 1994).
-        device: where to compute.
+        categories: number of categories of the discrete Γ distribution (means; Yang 1994).
+        device: the device to compute on.
 
     Raises:
-        UsageError: unknown model or device, an `alpha` that is not positive, or a tree of fewer than two tips.
-        BadInputError: names that do not match the tips.
+        UsageError: unknown model or device, `alpha` is not positive, or the tree has fewer than two tips.
+        BadInputError: names do not match the tips.
     """
     pruner = _pruner(tree, names, states, model, alpha, categories, device)
     return float((mixture(pruner.ascend()) * pruner.forest.weights).sum())
@@ -272,9 +272,9 @@ def branch_derivatives(
     categories: int = CATEGORIES,
     device: str = "cpu",
 ) -> Array:
-    """Return derivatives of the log likelihood by the length above each node, shape (nodes,), 0 above the root.
+    """Return derivatives of the log likelihood with respect to branch lengths, shape (nodes,), 0 above the root.
 
-    Arguments and errors as in `log_likelihood`.
+    For arguments and errors see `log_likelihood`.
     """
     pruner = _pruner(tree, names, states, model, alpha, categories, device)
     pruner.ascend()

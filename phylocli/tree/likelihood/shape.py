@@ -1,9 +1,9 @@
-"""The shape of the Γ distribution, and the scale of all lengths with it, without further passes over the tree.
+"""Estimation of the shape of the Γ distribution and the scale of all branch lengths without further passes over the tree.
 
-For given relative lengths, a site's likelihood depends only on its rate r. One pass evaluates it at the rates of all
-categories. A site with k changes on a tree of length L has a likelihood of about r^k exp(−rL), so the logarithm is
-approximately a + k log r + b r + c r². Fitted to the four categories, this predicts the log likelihood for any other shape
-and scale of all lengths to a few tenths of a unit. Both are chosen with it, and the next pass starts from there.
+For given relative lengths, the likelihood of a site depends only on its rate r. A pass over the tree evaluates it at the
+rates of all categories. A site with k changes on a tree of length L has a likelihood of about r^k exp(−rL), so its logarithm
+is approximately a + k log r + b r + c r². Fitted to the four categories, this predicts the log likelihood at any other shape
+and scale to a few tenths of a unit. Shape and scale are optimised on this approximation between passes.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from phylocli.tree.likelihood.pruning import mixture
 from phylocli.tree.models import discrete_gamma
 
 ALPHA_BOUNDS = (0.05, 50.0)
-"""Minimum and maximum shape that is fitted; at 50 the rates of all sites are nearly equal."""
+"""Minimum and maximum of the fitted shape; at 50 the rates of all sites are nearly equal."""
 
-_REACH = (0.5, 0.35)  # greatest change of log α and of the logarithm of all lengths at one time: farther is extrapolation
-_HALVINGS = 7  # of the steps of the search: down to less than 0.01
-_LEAST_RATE = 1e-12  # smaller ones are the same to any site
-_TABLE = 240  # shapes whose rates are tabulated for the search
+_REACH = (0.5, 0.35)  # maximum change of log α and of the log scale per pass, to limit extrapolation
+_HALVINGS = 7  # number of halvings of the search step, down to less than 0.01
+_LEAST_RATE = 1e-12  # minimum rate; lower rates give the same likelihoods
+_TABLE = 240  # number of shapes whose rates are tabulated for the search
 
 
 def exact_rates(alpha: torch.Tensor, categories: int) -> torch.Tensor:
-    """Return the rates of each tree's categories, shape (trees, categories), for shapes of shape (trees,)."""
+    """Return the category rates of each tree, shape (trees, categories), given `alpha`, shape (trees,)."""
     rates = np.stack([discrete_gamma(shape, categories) for shape in alpha.tolist()])
     return torch.from_numpy(rates).to(alpha.device)
 
 
 @functools.cache
 def _log_rates(categories: int) -> np.ndarray:
-    """Return the logarithms of the rates at shapes equally spaced in their logarithm, shape (_TABLE, categories)."""
+    """Return log rates at shapes equally spaced in log α, shape (_TABLE, categories)."""
     shapes = np.geomspace(*ALPHA_BOUNDS, _TABLE)
     return np.log(np.maximum(np.stack([discrete_gamma(shape, categories) for shape in shapes]), _LEAST_RATE))
 
@@ -41,13 +41,13 @@ def _log_rates(categories: int) -> np.ndarray:
 def fit_shape(
     log_likelihoods: torch.Tensor, weights: torch.Tensor, alpha: torch.Tensor, *, fit_scale: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the most likely shapes, and the factors of all lengths that go with them, shape (trees,) both.
+    """Return the maximum-likelihood shapes, and the corresponding scale factors of all lengths, shape (trees,) each.
 
     Args:
-        log_likelihoods: of each pattern at each category's rate, shape (trees, categories, patterns).
-        weights: of the patterns, shape (trees, patterns).
-        alpha: the shapes whose rates those are, shape (trees,).
-        fit_scale: whether to fit the lengths' scale with the shape; otherwise the factors are 1.
+        log_likelihoods: log likelihood of each pattern at the rate of each category, shape (trees, categories, patterns).
+        weights: weights of the patterns, shape (trees, patterns).
+        alpha: current shapes, which determine the rates, shape (trees,).
+        fit_scale: whether to fit the scale of lengths as well; otherwise the factors are 1.
     """
     device, categories = alpha.device, log_likelihoods.shape[1]
     table = torch.from_numpy(_log_rates(categories)).to(device, non_blocking=True)
@@ -76,6 +76,6 @@ def fit_shape(
 
 
 def _basis(rates: torch.Tensor, terms: int) -> torch.Tensor:
-    """Return the functions log r, 1, r, r², … of rates, shape (*rates.shape, terms)."""
+    """Return the basis functions log r, 1, r, r², … of rates, shape (*rates.shape, terms)."""
     powers = rates.unsqueeze(-1) ** torch.arange(terms - 1, dtype=rates.dtype, device=rates.device)
     return torch.cat([torch.log(rates).unsqueeze(-1), powers], dim=-1)

@@ -1,9 +1,9 @@
-"""Support of single branches, from the likelihoods of the three resolutions of each.
+"""Local branch support from the likelihoods of the three resolutions of each inner branch.
 
-aBayes: the posterior probability of the tree's resolution, with equal prior probabilities of all three (Anisimova et al.,
-    Syst. Biol. 60:685 (2011), doi:10.1093/sysbio/syr041). SH-aLRT: the fraction of alignments resampled from the sites' log
-    likelihoods, under the hypothesis that all three are equally good, in which the lead of the tree's resolution is smaller
-    than the observed one (Guindon et al., Syst. Biol. 59:307 (2010), doi:10.1093/sysbio/syq010).
+aBayes is the posterior probability of the tree's resolution with equal prior probabilities of all three (Anisimova et al.,
+Syst. Biol. 60:685 (2011), doi:10.1093/sysbio/syr041). SH-aLRT is the fraction of replicates, in which sites are resampled
+under the hypothesis that all three resolutions are equally good (RELL), with a smaller difference of log likelihoods than
+the observed one (Guindon et al., Syst. Biol. 59:307 (2010), doi:10.1093/sysbio/syq010).
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ from phylocli.tree.likelihood.quartets import neighbours, resolutions
 from phylocli.tree.likelihood.shape import exact_rates
 from phylocli.tree.models import substitution_model
 
-_TIE = 0.05  # log units: a lead over the resampled one by less than this is a tie (as in PhyML and IQ-TREE)
+_TIE = 0.05  # differences of log likelihood that exceed the resampled one by less are ties (as in PhyML and IQ-TREE)
 
 
 @dataclass(frozen=True)
 class LocalSupport:
-    """Support of a tree's branches.
+    """Support of the branches of a tree; NaN above tips and the root, and for trivial splits.
 
     Attributes:
-        abayes: posterior probability of the branch above each node, shape (nodes,), 1/3 if the data are uninformative. NaN
-            above tips and the root, and where a branch only cuts off a tip.
-        sh_alrt: fraction of resampled alignments that speak for it, 0 to 1, shape (nodes,); NaN as above.
-        gain: log likelihood of the tree's resolution less that of the better of the two others, shape (nodes,).
+        abayes: posterior probability of the branch above each node, 1/3 if the data are uninformative, shape (nodes,).
+        sh_alrt: SH-aLRT support of the branch above each node, 0 to 1, shape (nodes,).
+        gain: log likelihood of the tree's resolution minus that of the better alternative, shape (nodes,).
     """
 
     abayes: Array
@@ -63,25 +62,25 @@ def local_support(
     device: str = "cpu",
     max_bytes: int | None = None,
 ) -> list[LocalSupport]:
-    """Return the support of every inner branch of trees under a model with four Γ categories.
+    """Compute the support of all inner branches of trees under a model with four Γ categories.
 
-    For each branch, the lengths of the five branches concerned are optimised for the three resolutions of its four
-    neighbours; all other lengths are those of the trees, which should be fitted. At polytomies one of the possible
-    resolutions is tested. The two branches at a root with two children are one, and share a value.
+    For each of the three resolutions of a branch, the lengths of the five branches involved are optimised. All other lengths
+    are those of the tree, which should be fitted. At polytomies one of the possible resolutions is tested. The two branches
+    at a bifurcating root have the same value.
 
     Args:
-        trees: with lengths (negative ones count as 0, missing ones as 0.1).
-        names: names of each alignment's rows; the same set as the tree's tips.
-        alignments: rows as returned by `alphabet.encode_states`, shape (n, columns).
+        trees: trees with branch lengths (negative ones are treated as 0, missing ones as 0.1).
+        names: name of each row of each alignment; the same set as the names of the tips.
+        alignments: alignments as returned by `alphabet.encode_states`, shape (n, columns).
         model: `lg`, `wag`, `jtt` or `poisson`.
         alpha: shape of Γ, one for all or one for each tree.
-        replicates: alignments resampled for SH-aLRT; 0 leaves its values out (NaN).
-        seed: of the resampling; each tree has its own stream.
-        precision, device, max_bytes: as in `refine_trees`.
+        replicates: number of replicates of SH-aLRT; with 0 its values are NaN.
+        seed: random seed of the replicates; each tree has its own random stream.
+        precision, device, max_bytes: see `refine_trees`.
 
     Raises:
-        UsageError: unknown model, precision or device, or an `alpha` that is not positive.
-        BadInputError: names that do not match the tips.
+        UsageError: unknown model, precision or device, or `alpha` is not positive.
+        BadInputError: names do not match the tips.
     """
     shapes = shapes_of(alpha, len(trees))
     rates_model = substitution_model(model)
@@ -117,26 +116,26 @@ def local_support(
 
 
 def _resampled(forest: Forest, index: list[int], replicates: int, seed: int) -> list[torch.Tensor]:
-    """Return the number of times each pattern is sampled for each tree, shape (replicates, patterns), with replacement."""
+    """Return the resampled counts of the patterns of each tree, shape (replicates, patterns)."""
     counts = []
     for i, weights in zip(index, forest.weights.cpu().numpy(), strict=True):
         columns = weights.sum()
         rng = np.random.default_rng([seed, i])
-        share = weights / columns if columns else np.full(len(weights), 1 / len(weights))
-        drawn = rng.multinomial(round(columns), share, size=replicates)
+        probability = weights / columns if columns else np.full(len(weights), 1 / len(weights))
+        drawn = rng.multinomial(round(columns), probability, size=replicates)
         counts.append(torch.from_numpy(drawn.astype(np.float64)).to(forest.weights.device))
     return counts
 
 
 def _sh_alrt(sites: torch.Tensor, total: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Return the support of branches of one tree, shape (branches,).
+    """Return the SH-aLRT support of branches of a tree, shape (branches,).
 
     Args:
         sites: log likelihoods of patterns, shape (branches, 3, patterns).
-        total: of the alignment, shape (branches, 3).
-        counts: of patterns in each resampled alignment, shape (replicates, patterns).
+        total: log likelihoods of the alignment, shape (branches, 3).
+        counts: counts of patterns in each replicate, shape (replicates, patterns).
     """
-    drawn = torch.matmul(sites, counts.T) - total.unsqueeze(2)  # centred: all three equally good
+    drawn = torch.matmul(sites, counts.T) - total.unsqueeze(2)  # centred: all three resolutions are equally good
     highest = drawn.topk(2, dim=1).values
     by_chance = highest[:, 0] - highest[:, 1]
     lead = total[:, 0] - total[:, 1:].amax(dim=1)

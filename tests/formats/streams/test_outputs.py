@@ -40,7 +40,7 @@ def test_symbolic_link_is_kept_and_its_target_is_written(tmp_path, there):
 
 def test_a_link_to_itself_is_explained(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(PhylocliError, match="points at itself"):
+    with pytest.raises(PhylocliError, match="points to itself"):
         write(tmp_path / "loop")
 
 
@@ -166,7 +166,7 @@ def test_a_limit_of_file_size_is_explained_and_the_old_file_stays(tmp_path):
 
 def test_a_folder_that_vanishes_is_explained(tmp_path):
     place = tmp_path / "gone"
-    with pytest.raises(PhylocliError, match="vanished"), streams.open_text_output(place / "x") as handle:
+    with pytest.raises(PhylocliError, match="its folder does not exist"), streams.open_text_output(place / "x") as handle:
         handle.write("text")
         handle.flush()
         import shutil

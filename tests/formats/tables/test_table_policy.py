@@ -207,7 +207,7 @@ def test_index_columns_are_never_features_and_ids_only_where_they_are_text(name:
     assert chosen == ["d0", "d1"] and (name, "ignored") in [(column, role) for column, role, _ in taken]
     texts = pl.Schema({name: pl.String, "d0": pl.Float64, "d1": pl.Float64})
     assert id_column(texts, "t").column == name
-    with pytest.raises(BadInputError, match="no column of ids"):
+    with pytest.raises(BadInputError, match="no id column"):
         id_column(pl.Schema({name: pl.Int64, "d0": pl.Float64}), "t")
     gene = pl.Schema({name: pl.Int64, "gene": pl.String, "d0": pl.Float64})
     assert id_column(gene, "t").column == "gene"
@@ -218,9 +218,9 @@ def test_ids_are_found_by_name_position_or_option() -> None:
     assert id_column(table, "t").column == "Accession"
     assert id_column(table, "t", ColumnOptions.of("gene")).column == "gene"
     assert id_column(table, "t", ColumnOptions.of(["other", "gene"])).column == "gene"
-    with pytest.raises(UsageError, match="both columns of ids"):
+    with pytest.raises(UsageError, match="two id columns"):
         id_column(table, "t", ColumnOptions.of(["gene", "Accession"]))
-    with pytest.raises(UsageError, match="no table has a column 'other'"):
+    with pytest.raises(UsageError, match="no table has the id column 'other'"):
         ColumnOptions.of("other").check_ids([id_column(table, "t")])
 
 
@@ -256,9 +256,9 @@ def test_features_are_vectors_or_numbered_columns_or_named_by_the_user(
     [
         ({"esm": VECTOR, "other": VECTOR}, (), BadInputError, "several columns of vectors"),
         ({"taxid": pl.Int64}, (), BadInputError, "has no embeddings"),
-        ({"d0": FLOAT, "d1": FLOAT, "d2": pl.String}, (), BadInputError, "'d2' holds texts, where d0, d1 hold numbers"),
-        ({"d0": FLOAT, "text": pl.String}, ("d0", "text"), UsageError, "'text' does not hold one number"),
-        ({"d0": FLOAT}, ("e*",), UsageError, r"no column 'e\*'"),
+        ({"d0": FLOAT, "d1": FLOAT, "d2": pl.String}, (), BadInputError, "'d2' contains text, but d0, d1 contain numbers"),
+        ({"d0": FLOAT, "text": pl.String}, ("d0", "text"), UsageError, "'text' does not contain one number"),
+        ({"d0": FLOAT}, ("e*",), UsageError, r"no feature column 'e\*'"),
     ],
 )
 def test_ambiguous_features_are_an_error(

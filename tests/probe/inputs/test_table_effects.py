@@ -138,7 +138,7 @@ def test_what_was_taken_for_what_is_explained_in_full(tmp_path: Path, table: Pat
     assert (name, "stab", "quantity", "named by --quantities") in found.rows()
     assert (source, "mass, d0", "features", "named by --features") in found.rows()
     for labelled in (None, labels):
-        with pytest.raises(UsageError, match="no table has a column 'gene'"):
+        with pytest.raises(UsageError, match="no table has the id column 'gene'"):
             explain_inputs([features], labelled, id_column="gene")
 
 

@@ -117,7 +117,7 @@ def test_a_fragment_that_cannot_be_compared_is_left_out_with_a_warning(
     family = as_family(twin)
     [done] = infer_trees([family], engine=engine, columns="all")
     said = " ".join(capsys.readouterr().err.split())
-    assert "PF1: left out 3 of 9 members that do not share 10 columns with the others, first 'm2'" in said
+    assert "PF1: excluded 3 of 9 members that do not share 10 columns with the others, first 'm2'" in said
     assert "lower --min-overlap (now 10)" in said
     assert done.ids == ["m0", "m1", "m3", "m4", "m5", "m7"]
     [without] = infer_trees([family.subset(done.ids)], engine=engine, columns="all")
@@ -142,4 +142,4 @@ def test_distances_through_other_members_exist_for_every_pair(engine: str) -> No
     states[0, 25:] = MISSING
     states[1, :35] = MISSING
     [done] = infer_trees([as_family(states)], engine=engine, refine=False, columns="all")
-    assert "1 of 15 pairs share too few columns and go by way of others" in done.notes[-1]
+    assert "1 of 15 pairs share too few columns (distance via other rows)" in done.notes[-1]

@@ -20,7 +20,7 @@ from phylocli.tree.likelihood.branches import Branches
 from phylocli.tree.likelihood.forest import BinaryTree, Forest, SitePatterns
 from phylocli.tree.likelihood.interchange import _site_classes
 from phylocli.tree.likelihood.pruning import Pruner
-from phylocli.tree.likelihood.quartets import first_look, neighbours, resolutions
+from phylocli.tree.likelihood.quartets import neighbours, resolutions, screen
 from phylocli.tree.likelihood.shape import exact_rates
 from phylocli.tree.models import substitution_model
 
@@ -113,7 +113,7 @@ def test_rates_of_columns_follow_the_rates_that_they_were_simulated_with() -> No
 
 @pytest.mark.parametrize("site_rates", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_first_look_leaves_out_no_interchange_that_gains_much(seed: int, site_rates: bool) -> None:
+def test_the_screening_pass_excludes_no_interchange_that_gains_much(seed: int, site_rates: bool) -> None:
     tree, states = simulated(40, 80, seed, fragments=0.4)
     [found] = infer_trees([family_of(tree, states)], engine="nj", refine=False, root="none", alpha=1.0)
     start = found.require_tree()
@@ -136,7 +136,7 @@ def test_the_first_look_leaves_out_no_interchange_that_gains_much(seed: int, sit
     parts = [part for _, part in resolutions(pruner, around)]
     total, lengths = torch.cat([part.total for part in parts]), torch.cat([part.lengths for part in parts])
     gain = total[:, 1:].amax(dim=1) - total[:, 0]
-    looked, pairing = first_look(pruner, around, value, 5.0)
+    looked, pairing = screen(pruner, around, value, 5.0)
     open_ = looked > -1.0
     assert 0 < int(open_.sum()) < len(open_)
     much = gain > 1.5
