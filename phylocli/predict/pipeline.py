@@ -167,7 +167,7 @@ def predict_file(
                 table.write(prediction.to_polars())
             count += 1
         if not count:
-            raise BadInputError("there are no sequences to predict from")
+            raise BadInputError("there are no sequences to predict from", fix="give at least one sequence")
     write_sidecar(output, "predict", {**config.to_parameters(), "model": embedder.model.fingerprint})
     logger.info(f"{counted(count, 'sequence')}: {find_head(head).title}")
     return count
