@@ -1,4 +1,4 @@
-# `make demo` and `make test` work on a fresh machine with Python >= 3.11 and make; everything else they set up themselves.
+# `make demo` and `make test` work on a fresh machine with Python >= 3.11 and make; they install everything else.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,19 +15,19 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-demo: $(STAMP)  ## the whole chain on real families, without a network
+demo: $(STAMP)  ## the whole pipeline on real families, offline
 	$(BIN)/phylocli run examples/demo.toml -o demo
 
-test: $(STAMP)  ## the test suite, without a network
+test: $(STAMP)  ## the test suite, offline
 	$(BIN)/python -m pytest -n auto
 
-slow: $(STAMP)  ## the tests that take minutes
+slow: $(STAMP)  ## slow tests (minutes)
 	$(BIN)/python -m pytest -m slow
 
-fuzz: $(STAMP)  ## every property test on random examples, ten times as many; FUZZ_ROUNDS=100 for more
+fuzz: $(STAMP)  ## property tests on random examples, ten rounds; FUZZ_ROUNDS=100 for more
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n auto -m 'hypothesis and not slow and not gpu and not fake_cuda'
 
-matrix: $(STAMP)  ## the test suite under other settings of the machine; MATRIX='--times 5 avx2 random' for a choice
+matrix: $(STAMP)  ## the test suite under other settings (threads, instruction sets, order); MATRIX='--times 5 avx2 random' for a choice
 	$(BIN)/python tests/matrix.py $(MATRIX)
 
 fake-cuda: pyproject.toml  ## the CUDA path on tensors without values: a CUDA build of torch (6 GB), no GPU
@@ -39,7 +39,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)  ## the package by mypy, a caller's use of every public name by mypy and pyright
+types: $(STAMP)  ## type checks: the package by mypy, the public API by mypy and pyright
 	$(BIN)/mypy
 	$(BIN)/mypy tests/public_api.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
@@ -47,7 +47,7 @@ types: $(STAMP)  ## the package by mypy, a caller's use of every public name by 
 imports: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
-docs: $(STAMP)  ## the site, in build/site; a warning, such as a broken link, is an error
+docs: $(STAMP)  ## the documentation site in build/site; warnings are errors
 	$(BIN)/python docs/make_reference.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict -f .mkdocs.yml
 

@@ -1,4 +1,4 @@
-"""Make the background that search's E-values are measured against: the sequences once, their vectors for one model.
+"""Build the background for E-values of `search`: the sequences once, the vectors for each model.
 
     python benchmarks/background.py sequences FAMILIES.sto.gz [...] --proteins PROTEINS.tsv.gz [--exclude KEYS.txt.gz]
     python benchmarks/background.py embed MODEL
@@ -73,7 +73,7 @@ def choose(families: list[str], proteins: str, exclude: str | None) -> list[tupl
 
 
 def main() -> None:
-    """Write the sequences, or fit a model's background."""
+    """Write the sequences, or the vectors of a model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     actions = parser.add_subparsers(dest="action", required=True)
     chosen = actions.add_parser("sequences")

@@ -1,4 +1,4 @@
-"""A million sequences as training data: time and memory of compiling them and of drawing batches; and who waits for data.
+"""A million sequences as training data: time and memory for compilation and batches; time that steps wait for data.
 
     python benchmarks/corpus.py [--families 10000] [--members 100] [--length 120] [--batches 50] [--folder DIR]
     python benchmarks/corpus.py --waiting
@@ -54,7 +54,7 @@ def write_input(path: Path, families: int, members: int, length: int) -> None:
 
 
 def stage(name: str, path: Path, cache: Path, batches: int) -> None:
-    """Do one stage in this process and print what it took, as JSON."""
+    """Run one stage in this process and print time and memory as JSON."""
     from phylocli.core import console
     from phylocli.train.data.compiled import open_compiled
     from phylocli.train.data.loading import load_corpus
@@ -102,7 +102,7 @@ def scale(options: argparse.Namespace, folder: Path) -> None:
 
 
 def waiting(steps: int = 20) -> None:
-    """Print what share of the time steps wait for their batches, on the example families."""
+    """Print the fraction of time that steps wait for batches, on the example families."""
     import torch
 
     from phylocli.config.train import TrainConfig
@@ -138,7 +138,7 @@ def waiting(steps: int = 20) -> None:
         print(f"{'made in the step':20s} {spent / (time.monotonic() - begun):7.2%} of the time waited for data")
         for workers, title in ((0, "by a thread"), (1, "by a process")):
             with prefetched(corpus, range(steps + 1), workers) as batches:
-                train(next(batches))  # what starting takes is not looked at
+                train(next(batches))  # start-up is not measured
                 batches.take_waited()
                 begun = time.monotonic()
                 for batch in batches:

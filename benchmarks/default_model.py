@@ -1,4 +1,4 @@
-"""Make the default model and all figures of its card, with one command; or only the figures of a model that is there.
+"""Train the default model and compute all figures of its model card; or only the figures, for an existing model.
 
     python benchmarks/default_model.py DATA -o FOLDER [--first 2400] [--steps 2000] [--processes 2] [--also unirep=TABLES]
 
@@ -57,7 +57,7 @@ def with_trees(sources: list[Path], target: Path, limit: int | None, members: in
 
 
 def trained(families: Path, run: Path, steps: int, seed: int, processes: int, changes: list[str]) -> Path:
-    """Train, or go on training; return the model folder."""
+    """Start or resume training; return the model folder."""
     if not (run / "model" / "config.json").is_file():
         command = ["-m", "phylocli", "train", str(families), "--recipe", "default-model", "--resume", "-o", str(run)]
         command += ["--steps", str(steps), "--seed", str(seed), *(part for c in changes for part in ("--set", c))]
@@ -68,7 +68,7 @@ def trained(families: Path, run: Path, steps: int, seed: int, processes: int, ch
 
 
 def untrained_but_fitted(run: Path, target: Path) -> Path:
-    """Return a model of random weights with the run's kernel means and whitening fitted to it: what these alone give."""
+    """Return a model with random weights and the fitted kernel means and whitening, as a control."""
     if not target.is_dir():
         config = TrainConfig.read(run / "config.toml").updated(encoder={"start": "", "average_coefficient": 0.0})
         inputs = [run.parent / Path(name).name for name in config.inputs]
@@ -118,7 +118,7 @@ def main() -> None:
         begun = trained(training, folder / "first", options.first, options.seed, options.processes, [*FIRST, *options.set])
         further = [f"encoder.start={begun}", "encoder.average_coefficient=0.5", *options.set]
         model = trained(training, run, options.steps, options.seed, options.processes, further)
-        if not (model / FILE).is_file():  # what `search --rerank residues` aligns by
+        if not (model / FILE).is_file():  # the residue PLDA for `search --rerank residues`
             fit_residue_plda(Model.load(model), phylocli.read_families(training)).save(model)
         for part in (folder / "first", run):
             metrics = read_table(part / "metrics.parquet")

@@ -1,4 +1,4 @@
-"""Throughput of `phylocli embed`, next to the machine's own matrix products and to the field's encoders, in one run.
+"""Throughput of `phylocli embed`, compared with matrix products on the same machine and with other encoders.
 
     python benchmarks/embed.py [--model NAME|FOLDER] [--sequences FASTA] [--count 300] [--presets tiny small medium]
                                [--compare esm2 unirep] [--forms float32 bfloat16 int8 compiled] [--device cpu] [--threads 1]
@@ -47,7 +47,7 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype, size: int = 1536) -> float:
-    """Return operations a CPU second (elsewhere: a second) of a square matrix product (2·n³ each), best of five."""
+    """Return operations per CPU second (on other devices: per second) of a square matrix product (2·n³), best of five."""
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
 
     def multiply() -> None:
@@ -58,7 +58,7 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, size: int = 1536) -> flo
 
 
 def operations(model: Model) -> int:
-    """Return operations a residue in the encoder's matrix products (2 for each weight of a linear layer)."""
+    """Return operations per residue in the matrix products of the encoder (2 per weight of a linear layer)."""
     linear = sum(2 * m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
     return linear if model.kernel is None else linear + 2 * model.kernel.frequencies.numel()
 

@@ -1,4 +1,4 @@
-"""What makes the default model good: its recipe with one thing changed at a time, on families that it never saw.
+"""Ablations of the recipe of the default model: one change at a time, evaluated on unseen families.
 
     python benchmarks/experiments.py DATA -o FOLDER [--group parts] [--steps 100] [--seeds 0,1]
 
@@ -86,7 +86,7 @@ GROUPS: dict[str, dict[str, list[str]]] = {
 
 
 def fewer(family: phylocli.Family, members: int) -> phylocli.Family:
-    """Return a family with at most so many members, chosen by chance, always the same."""
+    """Return a family reduced to a maximum number of members, sampled with a fixed seed."""
     order = np.random.default_rng(0).permutation(len(family))[:members]
     return family.subset({family.ids[k] for k in order})
 
@@ -107,7 +107,7 @@ def families(data: Path, folder: Path) -> tuple[Path, Path]:
 def trial(
     training: Path, dev: Path, labels: Path, folder: Path, steps: int, seed: int, changes: list[str]
 ) -> dict[str, float]:
-    """Train, embed and probe one variant, or read what it gave."""
+    """Train, embed and probe one variant, or read its stored results."""
     result = folder / "result.json"
     if not result.is_file():
         command = [sys.executable, "-m", "phylocli", "train", str(training), "--recipe", "default-model", "--resume"]
@@ -128,7 +128,7 @@ def trial(
             baselines=["none"],
             projection="none",
         )
-        found = found.to_polars().filter(pl.col("embedding") == "model")  # chance is in the table too
+        found = found.to_polars().filter(pl.col("embedding") == "model")  # the table contains the random baseline, too
         rows = {f"{r['level']} {r['metric']}": (r["value"], r["low"], r["high"]) for r in found.iter_rows(named=True)}
         rows["CPU seconds"] = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,) * 3
         result.write_text(json.dumps(rows), encoding="utf-8")

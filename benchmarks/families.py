@@ -1,4 +1,4 @@
-"""Families of unlabelled sequences: time, memory, and agreement with Pfam domains, beside MMseqs2 where it is installed.
+"""`phylocli families`: time, memory, and agreement with Pfam domains, compared with MMseqs2 if installed.
 
     python benchmarks/families.py proteins.fasta.gz --reference families.sto.gz [--threads 2] [--limit N] [--json FILE]
     python benchmarks/families.py examples

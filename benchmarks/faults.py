@@ -1,4 +1,4 @@
-"""Faults and hostile input, measured: the tables of docs/reliability.md.
+"""Fault injection and malicious input: the tables of docs/reliability.md.
 
     python benchmarks/faults.py [-o FOLDER] [--part interruptions] [--moments 50] [--offsets 100] [--cases 100000]
 

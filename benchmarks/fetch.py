@@ -1,4 +1,4 @@
-"""A whole release through `phylocli fetch --all`: time a family, and peak memory, which must not grow with the release.
+"""`phylocli fetch --all` on a whole release: time per family, and peak memory, which must not grow with the release.
 
 The release is synthetic: the real families of `examples/`, over and over under new accessions, served on loopback by the
 stand-in server of the tests. For comparison in the same run: what gunzip and a bare pass over the lines of the same files
@@ -65,8 +65,8 @@ def floor(path: Path) -> tuple[float, int]:
     return time.process_time() - start, size
 
 
-# What the kernel counts as a process's peak begins with its parent's memory at the fork, and this process holds the release.
-# So a small one stands between: it starts the command and tells what it used.
+# The kernel's peak of a process includes the memory of its parent at the fork, and this process holds the release.
+# Therefore a small intermediate process starts the command and reports its usage.
 BETWEEN = """
 import json, os, subprocess, sys
 process = subprocess.Popen(sys.argv[1:])
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--families", type=int, default=25_000)
     parser.add_argument("--compare", type=int, default=500, help="a small release, for the memory to be compared with")
     arguments = parser.parse_args()
-    print("| families | run | wall s | CPU s | ms CPU a family | peak memory MB |")
+    print("| families | run | wall s | CPU s | CPU ms per family | peak memory MB |")
     print("|---:|---|---:|---:|---:|---:|")
     for families in (arguments.compare, arguments.families):
         with tempfile.TemporaryDirectory() as text, Standin() as standin:

@@ -1,4 +1,4 @@
-"""What is gained after the last step: the default model's runs, averaged, with kernel means, whitened to fewer features.
+"""Post-training fits of the default model: averaging of runs, kernel means, and whitening to fewer features.
 
     python benchmarks/fits.py DATA FOLDER [-o FOLDER/fits]
 
@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, dict[str, float]]] = {
 
 
 def finished(run: Path, target: Path, changes: dict[str, dict[str, float]]) -> Path:
-    """Make a model of a run's last checkpoint, with other settings of what comes after it."""
+    """Build a model from the last checkpoint of a run, with other settings for the post-training fits."""
     if not target.is_dir():
         config = TrainConfig.read(run / "config.toml").updated(**changes)
         task = load_task(run)

@@ -1,4 +1,4 @@
-"""Does a GPU compute what a CPU does, and how fast: one run of at most 8 minutes, a table and a JSON file.
+"""Agreement of GPU and CPU results, and speed on the GPU: one run of at most 8 minutes, a table and a JSON file.
 
     python benchmarks/gpu.py                       # the first CUDA device
     python benchmarks/gpu.py --output h100.json
@@ -94,7 +94,7 @@ class Benchmark:
         self.sequences = ["".join(letters[rng.integers(20, size=n)]) for n in lengths]
 
     def stage(self, name: str, run: Callable[[], Row]) -> None:
-        """Do a stage where there is time for it, and keep its row."""
+        """Run a stage if there is time left, and record its row."""
         row: Row = {"stage": name}
         start = time.monotonic()
         if start - self.began > SECONDS:
@@ -271,7 +271,7 @@ class Benchmark:
         return {"residues_per_second": round(sum(map(len, fresh)) / seconds), **self.memory()}
 
     def search_speed(self) -> Row:
-        """Measure queries a second, embedding on the device and search on the CPU."""
+        """Measure queries per second, with embedding on the device and search on the CPU."""
         table = open_table(self.folder / "table.parquet")
         embedder = Embedder(models.load("default").to(self.device))
         queries = self.sequences[: 10 if self.quick else 2000]
@@ -288,7 +288,7 @@ class Benchmark:
         }
 
     def likelihood_speed(self) -> Row:
-        """Measure families a minute, one sweep each, as `refine_many` does it."""
+        """Measure families per minute in `refine_many`, one sweep each."""
         trees, names, states = self.trees()
         options: dict[str, Any] = {"sweeps": 1, "fit_alpha": False, "device": str(self.device)}
         refine_trees(trees[:4], names[:4], states[:4], **options)

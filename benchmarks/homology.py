@@ -1,4 +1,4 @@
-"""Fit the log odds of homology that `phylocli search --rerank residues` aligns by, and write them into the model's folder.
+"""Fit the residue PLDA for `phylocli search --rerank residues` and write it to the folder of the model.
 
     python benchmarks/homology.py MODEL FAMILIES.sto.gz [FAMILIES.sto.gz …] [--layers 2 4 6] [--dimension 64]
 

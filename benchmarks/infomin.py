@@ -1,4 +1,4 @@
-"""Do homologs make better views than noise does? `phylocli infomin` on Pfam families, scored on families of other clans.
+"""Homologs compared with noise as views: `phylocli infomin` on Pfam families, evaluated on families of other clans.
 
     python benchmarks/infomin.py DATA -o FOLDER [--families 400] [--steps 100] [--seeds 0,1,2] [--jobs 1]
 

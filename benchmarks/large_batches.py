@@ -54,7 +54,7 @@ def peak() -> float:
 
 
 def step(options: argparse.Namespace, mode: str, pairs: int) -> dict[str, Any]:
-    """Do one step and return its memory (MiB), CPU seconds and where its gradients were written."""
+    """Run one step; return its memory (MiB), CPU seconds and the path of its gradients."""
     torch.set_num_threads(options.threads)
     changes = {"encoder.preset": options.preset, "encoder.parameters.dropout": 0.1, "batch.max_tokens": options.tokens}
     settings = TrainConfig.of(None, {"recipe": "simclr", **nested({**changes, **MODES[mode]})})

@@ -160,7 +160,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
 
 
 def many(count: int, size: int, device: str) -> None:
-    """Print how many families of a size get their sweep in a minute."""
+    """Print the number of families per minute for one sweep each."""
     bme = TREE_ENGINES.load("bme")
     families = []
     for seed in range(min(count, 100)):  # more families are these again: trees take longer to make than to refine
@@ -174,7 +174,7 @@ def many(count: int, size: int, device: str) -> None:
     if device == "cpu":
         ways["one by one"] = lambda: [list(refine_many([family], alpha=1.0, root="none")) for family in families]
     for label, work in ways.items():
-        list(refine_many(families[:3], alpha=1.0, device=device))  # what is loaded and compiled at first does not count
+        list(refine_many(families[:3], alpha=1.0, device=device))  # warm-up: loading and compilation are not measured
         start_wall = time.perf_counter()
         _, used = timed(work)
         wall = time.perf_counter() - start_wall

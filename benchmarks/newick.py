@@ -1,4 +1,4 @@
-"""Trees as arrays beside ete3: reading, walking, writing, and conversion both ways, in one run.
+"""Trees as arrays compared with ete3: reading, traversal, writing, and conversion.
 
     python benchmarks/newick.py                 # 100,000 tips: a random tree, and a ladder of 20,000
     python benchmarks/newick.py --tips 10000 --ladder 5000

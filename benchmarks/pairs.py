@@ -129,7 +129,7 @@ def main() -> None:
             cells += ["does not fit", "–"]
         print("| " + " | ".join(cells) + " |", flush=True)
     print(f"\nDistances of {options.pairs:,} given pairs, CPU seconds; ete3 extrapolated from the pairs in brackets\n")
-    print("| tips | phylocli | ete3, nodes in hand | ratio | ete3, by name | ratio |")
+    print("| tips | phylocli | ete3, by node | ratio | ete3, by name | ratio |")
     print("|---|---|---|---|---|---|")
     for n, tree in trees.items():
         lookup = own[n]["distances"]

@@ -80,7 +80,7 @@ def in_chromium(page: Path, picture: Path) -> float:
 
 
 def large(options: argparse.Namespace) -> None:
-    """Print what a report on many embeddings costs."""
+    """Print time and memory of a report on many embeddings."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)

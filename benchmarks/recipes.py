@@ -1,4 +1,4 @@
-"""Train every recipe for a short while on the example families and print what came of it.
+"""Train all recipes briefly on the example families and print the results.
 
     python benchmarks/recipes.py [FAMILIES.sto] [--steps 100] [--seeds 2] [--preset tiny] [--recipes moco swav …]
 
@@ -51,7 +51,7 @@ def homologs(model: Model, trees: Path, split: Split) -> tuple[float, float]:
 
 
 def split_path(trees: Path, seed: int) -> Path:
-    """Return the file that says who is held out, for all recipes alike; it is written where it is not there yet."""
+    """Return the path of the split, which is the same for all recipes; it is written if it does not exist."""
     path = trees.with_name(f"split-{seed}.parquet")
     if not path.is_file():
         held_out = [(family, split_clades(family, 0.1, seed)) for family in read_families(trees)]

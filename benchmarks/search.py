@@ -1,4 +1,4 @@
-"""`phylocli search` beside phmmer: queries a CPU second, and what each finds at the same error rate, in one run.
+"""`phylocli search` compared with phmmer: queries per CPU second, and sensitivity at the same error rate.
 
     python benchmarks/search.py MODEL SCOPE.tsv.gz [--queries 200] [--rerank residues align] [--candidates 1000]
     python benchmarks/search.py MODEL --fasta PROTEINS.fasta.gz [--queries 20] [--rows 20000]
@@ -92,7 +92,7 @@ def search(embedder: Embedder, queries: list[str], table: EmbeddingTable, k: int
 
 
 def speed(embedder: Embedder, queries: list[str], targets: list[str], vectors: np.ndarray, threads: int) -> None:
-    """Print how many queries each search answers in a CPU second."""
+    """Print the queries per CPU second of each search."""
     _, _, seconds = search(embedder, queries, table_of(vectors, len(targets)), 20)
     _, theirs = phmmer(queries, targets, threads)
     length = sum(map(len, queries)) / len(queries)
@@ -167,7 +167,7 @@ def recall(
     candidates: int,
     threads: int,
 ) -> None:
-    """Print what each search finds among SCOPe's domains."""
+    """Print the sensitivity of each search on the domains of SCOPe."""
     sequences = frame["sequence"].to_list()
     labels = {level: np.unique(frame[level].to_numpy(), return_inverse=True)[1] for level in LEVELS}
     picked = np.sort(np.random.default_rng(0).choice(len(sequences), count, replace=False))

@@ -1,4 +1,4 @@
-"""Encoders that do not fit: memory and time of a process that keeps the whole encoder, or its part of it.
+"""Sharded encoders: memory and time per process, with the whole encoder or a shard in each.
 
     python benchmarks/sharding.py [FAMILIES.sto] [--ranks 2] [--width 640] [--depth 10] [--pairs 8] [--length 32]
 

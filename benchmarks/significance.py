@@ -1,4 +1,4 @@
-"""Whether E-values of search hold: false hits of reversed and shuffled queries, in tables of 10 to a million rows.
+"""Calibration of the E-values of search: false hits of reversed and shuffled queries, in tables of 10 to a million rows.
 
     python benchmarks/significance.py MODEL DATA [--queries 4237] [--aligned 100] [--threads 1]
 

@@ -99,7 +99,7 @@ def identities(tree: Tree, rows: Rows) -> Iterator[float]:
 
 
 def expected(tree: Tree, discrete: bool) -> Iterator[float]:
-    """Yield what the closed form says of the same pairs: Σ π P(t)ᵢᵢ, averaged over rates and pairs."""
+    """Yield the expected identity of the same pairs, Σ π P(t)ᵢᵢ, averaged over rates and pairs."""
     model = substitution_model("lg")
     i, j = np.triu_indices(int(tree.is_tip.sum()), 1)
     distance = PairSampler(tree).distance(i, j)
@@ -146,7 +146,7 @@ def compare_substitutions(have: dict[str, bool]) -> None:
         rows.append(("AsymmeTree, Γ", by_asymmetree(tree, columns, 1, ALPHA), False))
     print(f"Identity by distance, and site patterns: 40 tips, {columns:,} columns, LG, α = {ALPHA}, I = {INVARIANT}\n")
     bands = [f"{low:g}–{high:g}" for low, high in itertools.pairwise(BINS)]
-    print(f"| simulator | {' | '.join(bands)} | constant sites | amino acids a site | entropy, bits |")
+    print(f"| simulator | {' | '.join(bands)} | constant sites | amino acids per site | entropy, bits |")
     print("|---" * (len(bands) + 4) + "|")
     for name, found, discrete in rows:
         shown = expected(tree, discrete) if found is None else identities(tree, found)
@@ -161,7 +161,7 @@ def compare_indels(have: dict[str, bool]) -> None:
     model = IndelModel(0.03, 0.03)
     columns, runs = 200, 150
     print(f"\nIndels: 30 tips, {columns} residues at the root, 0.03 + 0.03 per substitution, {runs} families\n")
-    print("| simulator | residues (sd) | columns (sd) | share of gaps |\n|---|---|---|---|")
+    print("| simulator | residues (sd) | columns (sd) | fraction of gaps |\n|---|---|---|---|")
     makers: dict[str, Callable[[int], Rows]] = {"phylocli": lambda k: ours(tree, columns, k, RateModel(1.0), model)}
     if have["asymmetree"]:
         makers["AsymmeTree"] = lambda k: by_asymmetree(tree, columns, k, 1.0, model)
@@ -198,7 +198,7 @@ def compare_time(have: dict[str, bool]) -> None:
             cells += [f"{theirs:.2f}", f"{theirs / mine:,.0f}×"]
         print(f"| {tips} | {' | '.join(cells)} |")
     print("\nCPU seconds of phylocli, 150 residues at the root\n")
-    print("| tips | tree | without indels | 0.02 indels | columns then |\n|---|---|---|---|---|")
+    print("| tips | tree | without indels | 0.02 indels | columns with indels |\n|---|---|---|---|---|")
     for tips in (1_000, 10_000, 100_000):
         start = time.process_time()
         tree = scaled(birth_death(tips, np.random.default_rng(4)), mean_distance=1.0)
@@ -211,7 +211,7 @@ def compare_time(have: dict[str, bool]) -> None:
 
 
 def power() -> None:
-    """Print how well inferred trees keep distances, by the number of columns and the clock."""
+    """Print the accuracy of distances in inferred trees, by number of columns and clock."""
     low, high, spread, families = 0.5, 1.0, 0.5, 20
     print(f"Inferred trees (bme, refined) of 60 members, mean distance 1.2, clock sd {spread:g}, {families} families each\n")
     print(f"| columns | Spearman | sd of log(inferred/true) | pairs in [{low:g}, {high:g}] that truly are |")

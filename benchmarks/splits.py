@@ -1,4 +1,4 @@
-"""How far the held-out members of a family are from the nearest training member: whole clades beside a random choice.
+"""Distance of held-out members of a family to the nearest training member: whole clades compared with a random choice.
 
 python benchmarks/splits.py [--fraction 0.2] [--draws 20]
 """

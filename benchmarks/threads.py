@@ -1,4 +1,4 @@
-"""Training beside busy processes: wall and CPU seconds with threads that spin at barriers, and with those that sleep.
+"""Training on a busy machine: wall and CPU seconds with threads that spin, or sleep, at barriers.
 
     python benchmarks/threads.py [--steps 30] [--busy 0,1,2]
 

@@ -1,4 +1,4 @@
-"""Training speed on the CPU: our loop, a plain PyTorch loop and lightly's, on the same sequences in one run.
+"""Training speed on the CPU: phylocli, a plain PyTorch loop and lightly, on the same sequences.
 
     python benchmarks/train.py [FAMILIES.sto] [--threads 1] [--seconds 20] [--preset small]
 
@@ -57,7 +57,7 @@ class PlainEncoder(nn.Module):
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1) -> Tensor:
-    """Return NT-Xent as it is usually written, from a and b (N, D)."""
+    """Return NT-Xent of a and b (N, D), as commonly implemented."""
     z = F.normalize(torch.cat([a, b]), dim=1)
     scores = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
     partner = torch.arange(len(z)).roll(len(a))

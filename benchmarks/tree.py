@@ -1,4 +1,4 @@
-"""Tree engines side by side: accuracy against true trees, CPU time and peak memory, in one run.
+"""Comparison of tree engines: accuracy against true trees, CPU time and peak memory.
 
     python benchmarks/tree.py                       # simulated families of 50 and 500 sequences, all engines found
     python benchmarks/tree.py --sizes 2000 10000 --engines bme veryfasttree
@@ -202,7 +202,7 @@ def simulate(n: int, gappy: bool, folder: Path, replicate: int = 0) -> tuple[str
 
 
 def many(count: int, jobs: int, folder: Path) -> None:
-    """Print how many small families a minute `phylocli tree` does, everything included."""
+    """Print the number of small families per minute of `phylocli tree`, end to end."""
     import resource
     import time
 

@@ -58,7 +58,7 @@ class Cell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return hidden states (N, T, width) of inputs (N, T, in)."""
-        into_gates, into_m = x @ self.wx + self.b, x @ self.wmx  # no step needs another's: all at once
+        into_gates, into_m = x @ self.wx + self.b, x @ self.wmx  # independent of the recurrence: all positions at once
         h = c = x.new_zeros(len(x), self.width)
         states = x.new_empty(*x.shape[:2], self.width)
         for step in range(x.shape[1]):

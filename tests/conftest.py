@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: real families, the real command line, and the shared data where they are there."""
+"""Shared fixtures: real families, the command line, and the shared data if available."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from standin import Standin
 from typer.testing import CliRunner, Result
 
 # Property tests draw the same examples everywhere, unless HYPOTHESIS_PROFILE=fuzz (`make fuzz`) asks for random ones.
-# No deadline: machines are noisy, and the time of an example says nothing about whether it holds.
+# No deadline: the time of an example depends on the load of the machine.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("fuzz", derandomize=False, deadline=None, print_blob=True)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fixed")
-FUZZ_ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "10"))  # how often `make fuzz` runs each property test
+FUZZ_ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "10"))  # number of runs of each property test in `make fuzz`
 settings.load_profile(PROFILE)
 
 # A shell's background jobs ignore ^C and ^\\, and so would every command that tests start and interrupt.

@@ -109,7 +109,7 @@ def suite(settings: list[str], workers: str, more: list[str]) -> tuple[Counter[s
 
 
 def run(name: str, workers: str, more: list[str]) -> dict[str, Any]:
-    """Run the suite once, under the settings that the first word of a name joins by `+`; return what came of it."""
+    """Run the suite once, under the settings that the first word of a name joins by `+`; return the results."""
     settings = name.split(maxsplit=1)[0].split("+")
     print(f"\n=== {name}", flush=True)
     with busy() if "busy" in settings else nullcontext():

@@ -1,4 +1,4 @@
-"""Scripts that only a person starts: what they import exists; and how the default model's corpus is built."""
+"""Benchmark scripts: their imports exist; construction of the corpus of the default model."""
 
 from __future__ import annotations
 

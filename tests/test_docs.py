@@ -1,4 +1,4 @@
-"""The documentation says what the code does."""
+"""Consistency of documentation and code."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""Files that phylocli writes, cut short or with a bit flipped: whoever reads them has to notice, or read the same.
+"""Truncated files and flipped bits: readers must raise a typed error, or return the same result.
 
 Each file is read by the function that reads it in the product. A trial is noticed where a typed error names the file or its
 folder, sound where the result is that of the whole file: what was damaged is not used, or was made again.
@@ -230,7 +230,7 @@ KINDS = ("noticed", "sound", "silent", "unnamed", "untyped", "crash", "timeout")
 
 
 def damage(written: Written, folder: Path, offsets: int, seed: int) -> tuple[Cells, list[str]]:
-    """Damage each file of a kind and count what becomes of it."""
+    """Damage each file of a kind and count the outcomes."""
     shutil.rmtree(folder, ignore_errors=True)
     place, original = folder / "place", folder / "original"
     place.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Commands that are interrupted at random moments and started again: nothing lost, nothing left over."""
+"""Commands interrupted at random times and started again: no lost results, no leftover files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Command:
 
 @dataclass
 class Count:
-    """What came of the interruptions of one command, and how long it takes, in seconds."""
+    """The outcomes of the interruptions of a command, and its duration in seconds."""
 
     seconds: float = 0.0
     runs: int = 0
@@ -199,7 +199,7 @@ def _services() -> Iterator[dict[str, str]]:
 
 
 def interrupt(command: Command, folder: Path, launcher: Launcher, env: dict[str, str], moments: int, seed: int) -> Count:
-    """Interrupt a command at random moments, start it again each time, and count what is not as it should be.
+    """Interrupt a command at random times, restart it each time, and count faults.
 
     Runs that end before the signal comes do not count as interruptions; there are at most twice as many runs. Counts are
     kept after each, and the next call goes on from there.

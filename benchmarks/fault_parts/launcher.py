@@ -77,7 +77,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended.
+    """The result of a command.
 
     Attributes:
         code: exit code, or minus the number of the signal that ended it.

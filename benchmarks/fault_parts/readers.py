@@ -1,4 +1,4 @@
-"""Readers under a coverage-guided fuzzer: whatever a file holds, only typed errors, in bounded time and memory.
+"""Fuzzing of readers, coverage-guided: only typed errors, in bounded time and memory.
 
 Each reader runs in a process of its own under atheris (libFuzzer), from a corpus of files that are right. A case that ends
 in anything but a result or a `PhylocliError`, takes more than two seconds, or lets the process grow by more than 200 MB
@@ -244,7 +244,7 @@ def fuzz(name: str, cases: int, seed: int, folder: Path) -> None:
     corpus.mkdir(parents=True)
     reader.seeds(corpus)
     for file in corpus.iterdir():
-        with contextlib.suppress(PhylocliError):  # libraries are loaded before memory is counted
+        with contextlib.suppress(PhylocliError):  # load libraries before memory is measured
             reader.read(_renamed(file, folder, reader.suffix))
     place = folder / f"case{reader.suffix}"
 
@@ -273,7 +273,7 @@ def _renamed(file: Path, folder: Path, suffix: str) -> Path:
 
 
 def stopped(name: str, cases: int, seed: int, folder: Path) -> tuple[Cells, list[str]]:
-    """Fuzz one reader in a process of its own and say how many cases it read and what stopped it."""
+    """Fuzz one reader in a separate process; return the number of cases and the reason for the end."""
     place = folder / re.sub(r"\W+", "-", name)
     shutil.rmtree(place, ignore_errors=True)
     command = [sys.executable, "-m", "fault_parts.readers", name, str(cases), str(seed), str(place)]

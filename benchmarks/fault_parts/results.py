@@ -1,4 +1,4 @@
-"""Results as they come: a measurement of hours that was stopped goes on with the first row that is missing."""
+"""Incremental results: an interrupted measurement resumes with the first missing row."""
 
 from __future__ import annotations
 

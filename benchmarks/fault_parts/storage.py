@@ -1,4 +1,4 @@
-"""Storage and clocks that fail under a command: a clear error, and what was there before is still there."""
+"""Faults of storage and clock during a command: clear errors, and unchanged previous output."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What a user saw of a fault."""
+    """The result of a command under a fault."""
 
     ended: Ended
     before: bool
@@ -172,7 +172,7 @@ def two_at_once(command: Command, place: Path, launcher: Launcher, other: Launch
 
 
 def measure(folder: Path, only: str = "") -> Results:
-    """Let each fault happen to each command."""
+    """Run each command under each fault."""
     shim = folder / "shim.so"
     folder.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).with_name("shim.c")

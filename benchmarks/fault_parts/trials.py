@@ -1,4 +1,4 @@
-"""A call in a process of its own: what came of it, how long it took, and how much memory."""
+"""A function call in a separate process: result, time and memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Outcome:
 
 
 def trial(call: Callable[[], str], *, seconds: float = 20.0, memory: int | None = None) -> Outcome:
-    """Call a function in a forked process and say what came of it.
+    """Call a function in a forked process and return the outcome.
 
     Args:
         call: returns its result as text.

@@ -1,4 +1,4 @@
-"""Alignment methods on real and odd families: residues and names are never changed, columns mean what they should."""
+"""Alignment engines on real and unusual families: residues and names are preserved, match columns are correct."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def residues(family: Family) -> list[str]:
 
 
 def check_columns(family: Family) -> None:
-    """Match columns hold upper case and `-`, the others lower case and `.`."""
+    """Check that match columns contain upper case and `-`, insert columns lower case and `.`."""
     assert len({len(row) for row in family.rows}) == 1
     for column, match in enumerate(family.match_columns()):
         letters = {row[column] for row in family.rows}

@@ -1,4 +1,4 @@
-"""Trimming and coverage, against what stands in the rows."""
+"""Trimming and coverage, against the original rows."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def reader(request, model):
 )
 def test_bad_data_end_with_65_and_leave_nothing(cli, reader, tmp_path, data, said):
     if said == "position 3":
-        said = {"pairs": "has no tree"}.get(reader[0], said)  # what these miss first
+        said = {"pairs": "has no tree"}.get(reader[0], said)  # reported first by these commands
     source = tmp_path / "bad.input"
     source.write_bytes(data)
     before = sorted(os.listdir(tmp_path))
@@ -184,7 +184,7 @@ def test_head_ends_the_pipe_quietly():
 
 
 def unread(pipe: int) -> int:
-    """Return how many bytes of a pipe nobody has read yet."""
+    """Return the number of unread bytes in a pipe."""
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
@@ -205,7 +205,7 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(reader, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-# Commands that are small, so that what is measured is how the command line begins and ends.
+# Fast commands, for tests of start-up and exit.
 READS = """
 import typer
 from phylocli import cli
@@ -305,7 +305,7 @@ def test_the_advice_on_a_duplicate_id_names_options_that_there_are(
     assert done.exit_code == 65, done.stderr
     assert "the id 'a' occurs twice" in done.stderr
     fix = done.stderr.split("fix: ", 1)[1]
-    named = re.sub(r"'phylocli [^']*'", "", fix)  # what is within quotes is another command
+    named = re.sub(r"'phylocli [^']*'", "", fix)  # quoted text is another command
     help_text = cli(*(word for word in words if not word.startswith("-")), "--help").stdout
     assert set(re.findall(r"--[a-z-]+", named)) <= {*re.findall(r"--[a-z-]+", help_text), "--engine"}
 

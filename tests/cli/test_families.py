@@ -1,4 +1,4 @@
-"""`phylocli families`: the real command, its files, its streams and its exit codes."""
+"""`phylocli families` as a user runs it: files, streams and exit codes."""
 
 import gzip
 import random
@@ -140,7 +140,7 @@ def test_mmseqs_gives_clusters_of_whole_sequences(cli, fasta, tmp_path):
 
 @pytest.fixture
 def two_domains(examples):
-    """Sequences of two domains each, globin and RRM, and how long the first is."""
+    """Sequences of two domains each, globin and RRM, and the lengths of the first domains."""
     families = {f.name: [s.residues for s in f.sequences()] for f in read_families(examples / "families.sto")}
     return [(a + b, len(a)) for a, b in zip(families["Globin"][:6], families["RRM_1"][:6], strict=True)]
 
@@ -174,7 +174,7 @@ def test_families_of_another_run_are_not_overwritten_in_a_store(cli, fasta, tmp_
     assert cli("families", fasta, *options).exit_code == 0
     accessions = Store(store).accessions()
     before = {name: Store(store).family_path(name).read_bytes() for name in accessions}
-    assert cli("families", fasta, *options).exit_code == 0  # again the same: as after an interruption
+    assert cli("families", fasta, *options).exit_code == 0  # the same content again, as after an interruption
     for again in ((other,), (fasta, "--evalue", "1e-5")):
         refused = cli("families", *again, *options)
         assert refused.exit_code == 2

@@ -1,4 +1,4 @@
-"""What holds of every command: light start-up, help with examples, exit codes."""
+"""Properties of all commands: fast start-up, help with examples, exit codes."""
 
 import re
 import subprocess

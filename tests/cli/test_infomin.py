@@ -1,4 +1,4 @@
-"""`phylocli infomin`: what it refuses before it computes anything."""
+"""`phylocli infomin`: invalid input is rejected before anything is computed."""
 
 from __future__ import annotations
 

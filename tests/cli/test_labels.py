@@ -1,4 +1,4 @@
-"""`phylocli labels`, and what `probe` and `map` take for labels, as a user runs them."""
+"""`phylocli labels`, and the label sources of `probe` and `map`, as a user runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`phylocli mi` as users run it: rows on standard output, talk on standard error, exit codes."""
+"""`phylocli mi` as users run it: rows on standard output, messages on standard error, exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suffix of an output names its format; an unknown one is refused, with the list, before any work is done."""
+"""The suffix of an output determines its format; unknown suffixes are rejected, with a list, before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chain, as a shell pipeline and as one run."""
+"""The pipeline, as shell commands and as `phylocli run`."""
 
 from __future__ import annotations
 

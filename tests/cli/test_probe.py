@@ -17,7 +17,7 @@ Run = Callable[..., object]
 
 @pytest.fixture(scope="module")
 def inputs(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two embeddings of 120 real sequences: one that knows the family, one that knows nothing; labels and FASTA."""
+    """Two embeddings of 120 real sequences, one that encodes the family and a random one; labels and FASTA."""
     folder = tmp_path_factory.mktemp("inputs")
     members = [(s, f.label) for f in list(read_families(examples / "families.sto"))[:4] for s in f.sequences()[:30]]
     ids = [s.id for s, _ in members]

@@ -1,4 +1,4 @@
-"""`phylocli run` from unaligned sequences to the report, and what it refuses before the first stage."""
+"""`phylocli run` from unaligned sequences to the report, and errors before the first stage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_unaligned_sequences_of_one_family_are_embedded_by_the_default_model(
     (tmp_path / "mine.fasta").write_text("".join(f">{record}" for record in (*records[1:15], *records[30:40])))
     done = cli("run", tmp_path / "mine.fasta", "--model", "default", "-o", tmp_path / "out", *QUICK)
     assert done.exit_code == 0, done.stderr
-    assert "two are needed" not in done.stderr  # nothing to change about a single family
+    assert "two are needed" not in done.stderr  # a single family is not changed
     (family,) = read_families(tmp_path / "out" / "trees.sto.gz")
     assert len(family) == 24 and family.has_tree
     assert any("FAMSA" in note for note in family.notes)

@@ -22,7 +22,7 @@ Run = Callable[..., object]
 
 @pytest.fixture(scope="module")
 def place(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shelf with one model, the globins' table by it, and five of the globins as queries."""
+    """A folder with a model, the embeddings of the globins, and five globins as queries."""
     folder = tmp_path_factory.mktemp("search")
     model = Model.create("convolutional", preset="tiny", seed=0).save(folder / "shelf" / "mini")
     Model.create("convolutional", preset="tiny", seed=1).save(folder / "shelf" / "other")
@@ -64,7 +64,7 @@ def test_sequences_are_embedded_by_the_tables_own_model(search: Callable[..., pl
 def test_a_table_can_be_searched_with_a_table(search: Callable[..., pl.DataFrame], place: Path) -> None:
     hits = search(place / "db.parquet", place / "db.parquet", "-k", 3, "--exclude-self")
     assert hits.height == 135 and (hits["query"] != hits["target"]).all()
-    bound = hits["evalue"].median() * 1.001  # what is written is rounded
+    bound = hits["evalue"].median() * 1.001  # written values are rounded
     few = search(place / "db.parquet", place / "db.parquet", "-k", 3, "--exclude-self", "-e", bound)
     assert 0 < few.height < 135 and few.equals(hits.filter(pl.col("evalue") <= bound))
 
@@ -177,7 +177,7 @@ def test_the_message_says_how_to_keep_the_embeddings_of_targets(
     assert cli(*command).exit_code == 0
     again = cli("search", place / "query.fasta", place / "all.parquet", "-k", 2)
     assert again.stdout == done.stdout and "embed" not in again.stderr
-    assert not list(tmp_path.glob("phylocli-*"))  # nothing stays behind
+    assert not list(tmp_path.glob("phylocli-*"))  # no temporary files are left
 
 
 def test_hits_are_left_out_by_cosine_and_the_best_of_a_query_is_one_row(
@@ -226,7 +226,7 @@ def test_small_tables_have_the_same_evalues(search: Callable[..., pl.DataFrame],
     pl.read_parquet(place / "db.parquet").head(rows).write_parquet(table)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        plain = search(table, table)  # whose file does not say which model made it
+        plain = search(table, table)  # TSV does not record the model
         hits = search(place / "query.fasta", place / f"one{rows}.parquet", "-k", 3)
     assert plain.height == rows * rows and plain["evalue"].null_count() == plain.height  # no model, too few rows: null
     assert hits.height == 5 * rows and hits["evalue"].is_not_null().all() and hits["evalue"].is_not_nan().all()

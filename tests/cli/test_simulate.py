@@ -1,4 +1,4 @@
-"""`phylocli simulate` as it is typed: pipes, files, the truth beside them, and what is refused."""
+"""`phylocli simulate` as a user runs it: pipes, files, true values, and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_simulate_tree_pairs_in_one_pipe(phylocli) -> None:
     assert made.stdout == phylocli("simulate", "-n", 2, "--tips", "10:12", "--length", 120, "--seed", 4).stdout
     families = records(made.stdout)
     assert [f.accession for f in families] == ["SIM00001", "SIM00002"]
-    # True trees serve at once; inferred ones take their place.
+    # True trees are used as they are; inferred ones replace them.
     direct = phylocli("pairs", "--min-dist", 0.1, input=made.stdout)
     assert direct.returncode == 0
     inferred = phylocli("tree", input=made.stdout)

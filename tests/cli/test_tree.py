@@ -135,7 +135,7 @@ def test_options_that_do_not_go_together(cli: Callable, small: Path, tmp_path: P
 
 
 def test_zero_timeout_fails_every_family_cleanly(phylocli: Callable, small: Path) -> None:
-    """Libraries are loaded before the clock starts: one whose loading is cut short would crash the process."""
+    """Libraries are loaded before the timeout starts: an interrupted import could crash the process."""
     result = phylocli("tree", small, "-o", "trees.sto", "--timeout", "0.001")
     assert result.returncode == 1, result.stderr
     assert b"3 of 3 families got no tree" in result.stderr

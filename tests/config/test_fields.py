@@ -1,4 +1,4 @@
-"""Every field of every configuration reaches all the places where an option can be given or is shown."""
+"""All fields of all configurations are available in all sources of options, in the help and in the reference."""
 
 from __future__ import annotations
 

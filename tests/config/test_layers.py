@@ -1,4 +1,4 @@
-"""Layers of values: each beats the ones before it, and what is wrong is named as, and where, the user wrote it."""
+"""Layers of options: precedence, and errors that name the option and its source."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_single_fields_over_a_configuration_are_checked_like_any() -> None:
     config = SamplingConfig(min_dist=0.5, number=3)
     assert SamplingConfig.of(config, {}) is config
     assert SamplingConfig.of(config, {"number": 4}) == SamplingConfig(min_dist=0.5, number=4)
-    pairs = PairsConfig(holdout="clans", number=3)  # where a part of it is enough, the whole will do
+    pairs = PairsConfig(holdout="clans", number=3)  # more than the required fields is allowed
     assert SamplingConfig.of(pairs, {"number": 4}) == PairsConfig(holdout="clans", number=4)
     with pytest.raises(UsageError, match="number must be at least 1"):
         config.updated(number=0)

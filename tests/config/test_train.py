@@ -1,4 +1,4 @@
-"""Settings of a training run: defaults, recipe and layers beat one another in order; every number has a range."""
+"""Settings of a training run: precedence of defaults, recipe and layers; ranges of all numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`phylocli.probe` and `phylocli.search` are rooms and functions at once, however they were reached first."""
+"""`phylocli.probe` and `phylocli.search` are both packages and functions, in any order of import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress bars: one display for all that run, and none where nobody would see it."""
+"""Progress bars: one display for all running tasks, and none without a terminal."""
 
 import io
 import logging
@@ -16,7 +16,7 @@ from phylocli.core import console
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """A terminal that keeps what is written to it."""
+    """A terminal that records its output."""
     out = io.StringIO()
     screen = Console(file=out, force_terminal=True, color_system=None, width=120, highlight=False, soft_wrap=True)
     monkeypatch.setattr(console, "progress_is_shown", lambda: True)

@@ -1,4 +1,4 @@
-"""Every typed error says how to fix what went wrong."""
+"""All typed errors have a fix."""
 
 from __future__ import annotations
 

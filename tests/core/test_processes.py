@@ -1,4 +1,4 @@
-"""Processes that are started: their parent's end, however it comes, is theirs; what they say arrives whole."""
+"""Child processes: they end with their parent, and their output is complete."""
 
 from __future__ import annotations
 

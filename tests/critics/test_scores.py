@@ -1,4 +1,4 @@
-"""Critics: every score is a function of its own two vectors, whatever blocks it is computed in."""
+"""Critics: each score depends only on its two vectors, not on the block size."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_concatenated_critic_keeps_no_hidden_layer_for_every_pair() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """Notes the largest tensor that is made."""
+    """Records the size of the largest tensor that is created."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def test_no_tensor_of_the_concatenated_critic_has_hidden_features_for_every_pair
     assert largest.elements == max(n * n, block * hidden)  # the scores, or the hidden layer of one block
     with Largest() as copied:
         torch.cat([a[:, None].expand(-1, n, -1), b[None].expand(n, -1, -1)], 2)
-    assert copied.elements == n * n * 12  # what it must not do is seen
+    assert copied.elements == n * n * 12  # a violation is detected
 
 
 def test_cosine_is_bounded_by_the_temperature_and_blind_to_lengths() -> None:

@@ -1,4 +1,4 @@
-"""Windows, batches and spans: everything is in exactly one, and within the budget."""
+"""Windows, batches and spans: complete, disjoint, and within the budget."""
 
 from __future__ import annotations
 

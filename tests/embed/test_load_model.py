@@ -1,4 +1,4 @@
-"""`load_model(...).embed(...)`: what it takes, and that it gives what the command writes."""
+"""`load_model(...).embed(...)`: types of input, and agreement with the command."""
 
 from __future__ import annotations
 

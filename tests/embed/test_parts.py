@@ -1,4 +1,4 @@
-"""Tables in parts: the same rows as one table, resumable after any kill, shared without overlap; forecasts and meters."""
+"""Tables in parts: same rows as a single table, resumption after SIGKILL, concurrent workers; progress and forecasts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An embedding depends on its sequence and the model, and on nothing else."""
+"""Embeddings depend only on the sequence and the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ESM-2 as the backbone: what transformers computes, for our tokens, in every mode, from folders that stand alone."""
+"""ESM-2 as backbone: agreement with transformers in all modes, and self-contained model folders."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_fusions_of_two_domains_do_not_chain_their_families(known):
 
 
 def test_a_family_seen_only_fused_is_cut_where_its_parts_are_seen_alone(known):
-    """More fusions than lone domains: the domains are found all the same."""
+    """Domains are found even if fusions outnumber single domains."""
     first, second = known["Globin"], known["RRM_1"]
     fusions = [Sequence(f"fusion{k}", first[k].residues + second[k].residues) for k in range(8)]
     with find_families([*fusions, *first[10:16], *second[10:16]], threads=1) as found:

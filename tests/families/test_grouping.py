@@ -1,4 +1,4 @@
-"""Families that meet: which gives way, and what becomes of its members."""
+"""Overlapping families: which is absorbed, and where its members go."""
 
 import pytest
 from scipy.sparse import csr_array
@@ -12,7 +12,7 @@ from phylocli.formats.sequences.fasta import Sequence
 
 
 class Length:
-    """A profile of which no more is asked than its length."""
+    """A stub profile that has only a length."""
 
     def __init__(self, length):
         self.M = length

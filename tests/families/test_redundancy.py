@@ -37,7 +37,7 @@ def common_part(a, b):
 
 
 def mixed_pool(seed):
-    """Return a pool of families with close and distant kin, fragments and shifted copies."""
+    """Return a pool of families with close and distant homologs, fragments and shifted copies."""
     rng = np.random.default_rng(seed)
     texts = set()
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Who has which residue, and families that are joined."""
+"""Assignment of residues to families, and merging of families."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +16,7 @@ from phylocli.formats.sequences.fasta import Sequence
 
 
 class Length:
-    """A profile of which no more is asked than its length."""
+    """A stub profile that has only a length."""
 
     def __init__(self, length):
         self.M = length

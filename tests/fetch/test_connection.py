@@ -1,4 +1,4 @@
-"""Without a connection, commands end at once and say what to do; a connection that was there is waited for."""
+"""Without a connection, commands fail at once with advice; lost connections are retried."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_proxy_that_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: py
 
 
 def test_a_connection_that_does_not_open_in_time_is_not_waited_for_again() -> None:
-    # What a firewall that drops packets makes of it; requests wraps it like this.
+    # The exception of requests if a firewall drops packets.
     slow = urllib3.exceptions.ConnectTimeoutError(None, "timed out")
     error = requests.exceptions.ConnectTimeout(urllib3.exceptions.MaxRetryError(None, "/", slow))  # type: ignore[arg-type]
     failure = explain_no_connection(error, NOWHERE, "interpro.invalid", 15.0)

@@ -1,4 +1,4 @@
-"""Every row of what InterPro really answers, against a server that answers so."""
+"""Client of InterPro against a stand-in server with the responses of the real service."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_latin_1_in_a_record_is_read(standin: Standin, store: Store) -> None:
     assert ("RA", "Müller A, García B;") in family.features
 
 
-# ---- what is not what was asked for: tried again, and never kept ----
+# ---- invalid responses: repeated, never stored ----
 
 WRONG_ROW = repacked(lambda text: text.replace(b"#=GF SQ   45", b"#=GF SQ   46"))
 LIES = {
@@ -205,7 +205,7 @@ def test_permanently_invalid_answer_is_a_service_error_and_nothing_is_kept(stand
     assert nothing_was_kept(store)
 
 
-# ---- what is final ----
+# ---- permanent errors ----
 
 
 def test_an_unknown_family_is_final_and_named(standin: Standin, store: Store) -> None:
@@ -290,7 +290,7 @@ def test_requests_are_paced_and_few_at_a_time(standin: Standin, store: Store) ->
     assert starts[-1] - starts[0] >= 0.03 * (len(starts) - 1) * 0.9
 
 
-# ---- caps ----
+# ---- size limits ----
 
 
 def test_a_body_larger_than_the_cap_is_refused(standin: Standin, store: Store) -> None:
@@ -343,7 +343,7 @@ def test_a_profile_that_is_not_whole_is_not_kept(standin: Standin, store: Store,
     assert nothing_was_kept(store)
 
 
-# ---- several, some of which fail ----
+# ---- several families, some of which fail ----
 
 
 def test_the_failure_of_one_does_not_lose_the_others(standin: Standin, store: Store) -> None:
@@ -523,4 +523,4 @@ def test_interrupting_ends_at_once_even_while_a_server_is_silent(
     while standin.count("annotation") < 2 and time.monotonic() < end:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(100) == 130  # the server is silent for longer
+    assert process.wait(100) == 130  # the server does not respond within this time

@@ -1,4 +1,4 @@
-"""`fetch --all` killed with SIGKILL at random moments, and run again: the store is that of a run that nobody touched."""
+"""`fetch --all`, killed by SIGKILL at random times and repeated: the store equals that of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from phylocli.store import Store
 
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
 COPIES = 4  # of each example family, so that the splitting too takes a while
-# Records go to their place in small batches, so that many moments lie between two of them.
+# Small batches, so that a signal often arrives between two of them.
 SMALL_BATCHES = "from phylocli.store import Bulk\nBulk._FILES = 16"
 
 
@@ -39,7 +39,7 @@ def enlarge(standin: Standin) -> None:
 
 
 def untouched(standin: Standin, spawn: Spawn, tmp_path: Path) -> tuple[dict[str, bytes], float]:
-    """The contents of a store whose release came without a disturbance, and the seconds that it took."""
+    """The contents of the store after an uninterrupted run, and the duration of the run in seconds."""
     enlarge(standin)
     store = Store(tmp_path / "untouched")
     start = time.monotonic()
@@ -51,7 +51,7 @@ def untouched(standin: Standin, spawn: Spawn, tmp_path: Path) -> tuple[dict[str,
 
 
 def is_whole_so_far(there: dict[str, bytes], wanted: dict[str, bytes]) -> bool:
-    """Whether everything under its own name, which a temporary file has not, is what it will be in the end."""
+    """Return whether all files, except temporary ones, have their final content."""
     return all(
         data == wanted[name]
         for name, data in there.items()
@@ -116,7 +116,7 @@ def test_a_killed_run_leaves_nothing_behind_that_the_next_one_keeps(
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert store.accessions() == []  # nothing is split before all files have proved true
+    assert store.accessions() == []  # nothing is split before all files are verified
     size = part.stat().st_size
     standin._always.clear()
     (store.root / "staging" / "release-38.2").mkdir(parents=True)

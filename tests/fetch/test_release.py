@@ -1,4 +1,4 @@
-"""A whole release: pinned, resumed, checked, split; and never believed without its checksum."""
+"""Pfam releases: resolution of `current`, resumed downloads, checksums, splitting."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_server_without_ranges_starts_again(standin: Standin, store: Store) ->
 
 
 def test_a_file_that_changed_meanwhile_starts_again(standin: Standin, store: Store) -> None:
-    """The halves of two versions are never put together: If-Range makes the server send the whole."""
+    """Parts of two versions are never combined: with If-Range, the server sends the whole file."""
     files = standin.files()
     new = gzip.compress(gzip.decompress(files["Pfam-A.seed.gz"]), compresslevel=1, mtime=0)
     half = new[: len(new) // 2]
@@ -176,7 +176,7 @@ def test_part_that_was_not_requested_is_not_appended(standin: Standin, store: St
     assert store.accessions() == sorted(example_families())
 
 
-# ---- lies ----
+# ---- wrong content ----
 
 
 def test_a_checksum_that_does_not_match_once_is_fetched_again(standin: Standin, store: Store) -> None:

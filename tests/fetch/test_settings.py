@@ -1,4 +1,4 @@
-"""What a user may write: accessions, lists of them, addresses, patience."""
+"""User input: accessions, lists, addresses, and the patience factor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UniProt as it really answers: cursors, counts, streams that fail with 200, merged and deleted accessions."""
+"""Client of UniProt: cursors, counts, streams that fail with status 200, merged and deleted accessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays with a checksum: what was written is read, and what is damaged is named."""
+"""Arrays with checksums: round trip, and detection of damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one reader of embedding tables: every format, ids as they are, and damage that is named."""
+"""Reader of embedding tables: all formats, unchanged ids, and detection of damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a `Family` made in Python must be."""
+"""Validation of `Family` objects."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Kinds of files known by content, PIR, A2M and A3M, and hostile input: typed errors and nothing else."""
+"""Detection of formats by content, PIR, A2M and A3M; typed errors for malicious input."""
 
 from __future__ import annotations
 

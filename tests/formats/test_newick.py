@@ -20,7 +20,7 @@ def random_tree(n, rng):
 
 
 def distance(tree, a, b):
-    """Path length between two tips by walking up, the obvious way."""
+    """Path length between two tips, by a naive walk to the root."""
     up = {}
     node, total = tree.names.index(a), 0.0
     while node >= 0:

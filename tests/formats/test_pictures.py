@@ -1,4 +1,4 @@
-"""Pictures as SVG: small, the same each time, and with the numbers that were meant."""
+"""SVG figures: small, reproducible, and with the correct numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TOML as editors save it, and what is none."""
+"""TOML as saved by editors, and invalid TOML."""
 
 from __future__ import annotations
 

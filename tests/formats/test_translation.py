@@ -1,4 +1,4 @@
-"""Coding DNA as input: translated in frame, gaps kept, and refused where it does not code."""
+"""Coding DNA as input: translation in frame, gaps, and rejection of non-coding sequences."""
 
 from __future__ import annotations
 

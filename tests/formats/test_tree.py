@@ -1,4 +1,4 @@
-"""Trees of records: parsed when they are used, written as they were read."""
+"""Trees of records: lazy parsing, and unchanged output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""InfoMin: the views that are compared, what is measured of a run, and that nothing is done twice."""
+"""InfoMin: compared views, measurements of a run, and resumption."""
 
 from __future__ import annotations
 

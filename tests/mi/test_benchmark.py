@@ -1,4 +1,4 @@
-"""The benchmark of estimators: known information, what theory says of each estimator, and the figure."""
+"""Benchmark of estimators: known information, theoretical properties of the estimators, and the figure."""
 
 from __future__ import annotations
 

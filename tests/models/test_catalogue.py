@@ -1,4 +1,4 @@
-"""Models by name: what there is, where it lies, and that what is loaded is what was shipped."""
+"""Models by name: listing, location, and verification of the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model that the package brings: there, whole, what its card says it is, and better than random weights."""
+"""The default model of the package: complete, consistent with its model card, and better than random weights."""
 
 from __future__ import annotations
 

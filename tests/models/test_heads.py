@@ -1,4 +1,4 @@
-"""Heads on residue vectors: targets, losses against closed forms, and what the network may see."""
+"""Heads on residue vectors: targets, losses against closed forms, and masking."""
 
 from __future__ import annotations
 

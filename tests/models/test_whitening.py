@@ -1,4 +1,4 @@
-"""Wide pooling, and the map that weighs directions by how little relatives differ in them."""
+"""Wide pooling and whitening."""
 
 from __future__ import annotations
 
@@ -110,5 +110,5 @@ def test_features_made_for_one_sequence_at_a_time_have_the_same_means() -> None:
         torch.testing.assert_close(alone, together.detach(), atol=1e-5, rtol=1e-4)
         expected = torch.nn.functional.gelu(pooling.expand(residues[3, :50])).mean(0)
         torch.testing.assert_close(alone[3], expected, atol=1e-6, rtol=1e-5)
-        # What stands beside a sequence changes not one bit of what becomes of it.
+        # The result for a sequence does not depend on the other sequences of the batch, to the last bit.
         assert torch.equal(pooling(residues[3:4, :50], mask[3:4, :50])[0], alone[3])

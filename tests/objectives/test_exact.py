@@ -1,4 +1,4 @@
-"""Objectives against slow obvious versions, closed forms, and the rule of who may be a negative."""
+"""Objectives against naive implementations and closed forms, and the rule for negatives."""
 
 from __future__ import annotations
 
@@ -340,7 +340,7 @@ def test_large_scores_give_finite_losses_and_gradients(name: str) -> None:
     critic = build_critic("cosine", 5, {"temperature": 0.02})
     if name == "barber-agakov":
         critic = critic_for(name).float()
-    if name in ("nwj", "mine-f"):  # its exponential is its nature: 50 nats off overflow nothing in float32, more would
+    if name in ("nwj", "mine-f"):  # the exponential is part of the objective: offsets up to 50 nats do not overflow float32
         critic = build_critic("cosine", 5, {"temperature": 0.05})
     loss = build_objective(name, critic)(a, b, batch())["loss"]
     loss.backward()

@@ -1,4 +1,4 @@
-"""Objectives that ask for more than two vectors: against slow versions, homologs, and what lasts from step to step."""
+"""Objectives with more than two vectors: against naive implementations, homologs, and state between steps."""
 
 from __future__ import annotations
 

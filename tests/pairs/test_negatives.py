@@ -1,4 +1,4 @@
-"""Hard negatives: the nearest families that are no relatives, by profile, group or model; never two of one clan."""
+"""Hard negatives: the most similar non-homologous families, by profile, group or model; never of the same clan."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def caterpillar(n):
 
 
 def matrix(tree):
-    """All distances by walking from every tip over the whole tree: slow and obvious."""
+    """All distances, by a naive walk over the whole tree from each tip."""
     neighbours = [[] for _ in tree.parent]
     for node in range(1, len(tree)):
         neighbours[node].append((tree.parent[node], tree.length[node]))

@@ -1,4 +1,4 @@
-"""Predictions from single sequences: the states, the files, and that HMMER reads the profiles."""
+"""Predictions from single sequences: states, files, and profiles that HMMER reads."""
 
 from __future__ import annotations
 

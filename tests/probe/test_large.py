@@ -1,4 +1,4 @@
-"""Probes of many items: what is bounded, and that it is still what the definitions say."""
+"""Probes of many items: bounded memory, and agreement with the definitions."""
 
 from __future__ import annotations
 

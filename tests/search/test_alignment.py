@@ -22,7 +22,7 @@ from phylocli.search.residue_plda import FILE, ResiduePLDA, features_of, fit_res
 
 
 def brute_force(scores: np.ndarray, gaps: Gaps) -> float:
-    """Smith & Waterman's own recursion: every length of every gap, tried at every cell."""
+    """The original recursion of Smith & Waterman, over all gap lengths at each cell."""
     rows, columns = scores.shape
     best = np.zeros((rows + 1, columns + 1))
     for i, j in itertools.product(range(1, rows + 1), range(1, columns + 1)):
@@ -34,7 +34,7 @@ def brute_force(scores: np.ndarray, gaps: Gaps) -> float:
 
 
 class Given:
-    """Scores that are there already: coordinates are one-hot, and a table says what each pair scores."""
+    """Scores from a table: coordinates are one-hot vectors."""
 
     def __init__(self, table: np.ndarray, gaps: Gaps) -> None:
         self.table, self.gaps = table.astype(np.float32), gaps
@@ -64,7 +64,7 @@ def test_alignments_equal_brute_force_in_every_batch(seed: int, rows: int, lengt
 
 
 def score_of(pairs: np.ndarray, scores: np.ndarray, gaps: Gaps) -> float:
-    """What an alignment scores: its pairs, less its gaps."""
+    """Return the score of an alignment: the sum over pairs minus gap costs."""
     skipped = np.diff(pairs, axis=0).reshape(-1) - 1
     assert (skipped >= 0).all()
     costs = gaps.opening + (skipped[skipped > 0] - 1) * gaps.extension

@@ -1,4 +1,4 @@
-"""E-values count what chance brings, whatever else is searched with or lies in the table."""
+"""E-values: calibration, and independence of other queries and rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nearest rows, exactly and nearly: against brute force, whatever the blocks, with a total order among equals."""
+"""Exact and approximate nearest neighbours: against brute force, for any block size, with reproducible ties."""
 
 from __future__ import annotations
 

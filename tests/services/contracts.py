@@ -1,4 +1,4 @@
-"""What every plugin of a kind must do, built-in or installed: real calls, with shapes, types and determinism by seed."""
+"""Contracts of plugins, built-in or installed: shapes, types and determinism by seed in real calls."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def family() -> Family:
 
 
 def check(kind: Kind[Any], name: str) -> None:
-    """Hold a plugin against the contract of its kind."""
+    """Check that a plugin meets the contract of its kind."""
     plugin = kind.load(name)
     assert not list(plugins.missing_parts(kind.contract, plugin))
     assert len(kind.summary(name)) > 10

@@ -1,4 +1,4 @@
-"""A stand-in for InterPro, the Pfam releases and UniProt on loopback: real HTTP, real gzip, the odd statuses and the lies.
+"""A stand-in server for InterPro, the Pfam releases and UniProt on loopback: HTTP, gzip, unusual statuses.
 
 It serves the real families of `examples/families.sto` as the services would, and `script` makes the next answers to a path
 odd ones. By hand: `python tests/services/standin.py` prints the environment to set.

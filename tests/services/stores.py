@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Every file of a store by its path; of provenance all but the hour and the command line."""
+    """Return the content of all files of a store by path; of provenance records without time and command line."""
     found = {}
     for path in sorted(root.rglob("*")):
         if not path.is_file() or path.suffix == ".lock":

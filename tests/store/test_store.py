@@ -1,4 +1,4 @@
-"""The store: what goes in comes out, what is damaged is found, what is removed is gone."""
+"""The store: round trip, detection of damage, removal."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_no_family_of_an_import_takes_the_place_of_another(
         assert import_families([folder], store, replace_existing=replace) == len(names)
     assert store.accessions() == names
     first = "MKA" if any(name.endswith(".sto") for name in files) else "MK-A"
-    assert store.read(names[0]).rows[0] == first  # the first that came has the name
+    assert store.read(names[0]).rows[0] == first  # the first family keeps the name
 
 
 def test_another_family_of_a_name_that_is_there_is_not_called_the_same(

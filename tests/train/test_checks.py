@@ -1,4 +1,4 @@
-"""What cannot be trained is an error before the run starts."""
+"""Invalid inputs and settings are errors before the run starts."""
 
 from __future__ import annotations
 

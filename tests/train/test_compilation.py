@@ -1,4 +1,4 @@
-"""A compiled encoder learns what the other one learns."""
+"""Training with a compiled encoder agrees with training without compilation."""
 
 from __future__ import annotations
 

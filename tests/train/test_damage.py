@@ -1,4 +1,4 @@
-"""Bits that flip, files that are cut short, and disks that are full: noticed by name, and never a wrong result."""
+"""Flipped bits, truncated files and full disks: errors that name the file, never a wrong result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that go wrong and are stopped, taken back or carried on; the best state; several batches a step."""
+"""Diverging runs: stop, rollback or continuation; the best state; gradient accumulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong in other programs for contrastive training, and must not here."""
+"""Known faults of other programs for contrastive training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: a run folder that is whole, learning that generalises, and no lost work."""
+"""The training loop: complete run folders, generalisation, and resumption."""
 
 from __future__ import annotations
 

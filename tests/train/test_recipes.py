@@ -1,4 +1,4 @@
-"""Recipes: every one resolves to parts that exist, and learns."""
+"""Recipes: all parts exist, and training reduces the loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What objectives ask of the task: momentum copies, residues, segments, further views, and all of it in checkpoints."""
+"""Requirements of objectives: momentum encoders, residues, segments, further views, and their state in checkpoints."""
 
 from __future__ import annotations
 

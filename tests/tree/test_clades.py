@@ -24,7 +24,7 @@ def tree_of(newick: str, names: str) -> Tree:
         (1, [["a", "b", "c", "d"]]),
         (2, [["a", "b"], ["c", "d"]]),
         (3, [["a"], ["b"], ["c", "d"]]),
-        (9, [["a"], ["b"], ["c"], ["d"]]),  # no more than there are tips
+        (9, [["a"], ["b"], ["c"], ["d"]]),  # at most one clade per tip
     ],
 )
 def test_the_highest_clade_is_divided_first(count: int, clades: list[list[str]]) -> None:

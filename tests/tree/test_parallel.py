@@ -1,4 +1,4 @@
-"""Processes over families: order, failures, and an end that does not wait."""
+"""Worker processes over families: order, failures, and immediate termination."""
 
 from __future__ import annotations
 

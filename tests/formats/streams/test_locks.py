@@ -1,4 +1,4 @@
-"""Locks of folders: one writer at a time, nobody waits for the dead, and what they left is cleared away."""
+"""Locks of folders: one writer at a time, no stale locks, and removal of leftover temporary files."""
 
 from __future__ import annotations
 

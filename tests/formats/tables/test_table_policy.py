@@ -1,4 +1,4 @@
-"""The one policy of tables: which texts are unknown, which dialects are read, what columns are taken for."""
+"""Rules for tables: missing values, dialects, and roles of columns."""
 
 from __future__ import annotations
 

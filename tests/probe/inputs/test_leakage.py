@@ -1,4 +1,4 @@
-"""Near copies of training sequences among the scored ones are found and counted."""
+"""Detection of near-duplicates between training and test sequences."""
 
 from __future__ import annotations
 

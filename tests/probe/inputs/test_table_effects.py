@@ -1,4 +1,4 @@
-"""What the policy of tables changes in results: unknown labels, quantities in mi, flat tables on the map, trees alone."""
+"""Effects of the rules for tables on results: missing labels, quantities in `mi`, wide tables on the map, trees only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of embeddings from anywhere, labels of any kind, and messages that name what is wrong."""
+"""Tables of embeddings and labels of all kinds, and error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page says of a point besides its id and colour: names, descriptions and species, from labels of any kind."""
+"""Details of points on the map: names, descriptions and species, from labels of all kinds."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def labels(path: Path, n: int = 60) -> Path:
 
 
 class Page(HTMLParser):
-    """What a browser would see: elements, scripts by type, styles, the policy."""
+    """Parses a page: elements, scripts by type, styles, and the content security policy."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The map as a picture: what it shows, its formats, and the same bytes each time."""
+"""The map as a static figure: content, formats, and reproducibility."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches made ahead: the same whoever makes them, errors with their cause, and no process that stays behind."""
+"""Prefetching of batches: independent of the number of workers, errors with their cause, and no leftover processes."""
 
 from __future__ import annotations
 

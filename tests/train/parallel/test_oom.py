@@ -1,4 +1,4 @@
-"""Memory that runs out: a step is done again in smaller parts with the same numbers, or the run ends with a reason."""
+"""Out of memory: a step is repeated in smaller parts with the same result, or the run ends with an explanation."""
 
 from __future__ import annotations
 

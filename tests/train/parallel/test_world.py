@@ -205,7 +205,7 @@ def test_torchrun_trains_like_one_process_and_resumes(
     assert done.returncode == 0, done.stderr.decode()
     same_metrics(one, several, rel=1e-5, abs=1e-6)
     talk = done.stderr.decode()
-    assert talk.count("resuming after step") == talk.count("the model is") == 1  # rank 0 alone talks
+    assert talk.count("resuming after step") == talk.count("the model is") == 1  # only rank 0 logs
     assert f"{ranks} processes" in talk and "warning" not in talk.lower()
     a, b = (load_file(run / "model" / "model.safetensors") for run in (one, several))
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)

@@ -1,4 +1,4 @@
-"""The live panel: what it says, and that it is drawn on a terminal's stderr only."""
+"""The live panel: content, and display only if stderr is a terminal."""
 
 from __future__ import annotations
 

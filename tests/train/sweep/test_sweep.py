@@ -1,4 +1,4 @@
-"""Sweeps: which runs there are, what is kept of them, and that nothing is done twice."""
+"""Sweeps: selection of runs, results, and resumption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Substitution models against what defines them, and against numbers that other programs publish."""
+"""Substitution models against their definitions and published values."""
 
 from __future__ import annotations
 

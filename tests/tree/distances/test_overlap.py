@@ -113,7 +113,7 @@ def test_a_fragment_that_cannot_be_compared_is_left_out_with_a_warning(
     states = simulate_states(random_tree(8, rng), 60, rng)
     states[2, 5:] = MISSING
     states[6, :55] = MISSING
-    twin = np.concatenate([states, states[2:3]])  # a copy of a fragment is no company
+    twin = np.concatenate([states, states[2:3]])  # a copy of a fragment does not provide more columns
     family = as_family(twin)
     [done] = infer_trees([family], engine=engine, columns="all")
     said = " ".join(capsys.readouterr().err.split())
