@@ -3,8 +3,8 @@
     apt-get install hmmer-examples python-biopython-doc
     python examples/build.py [FOLDER that the packages were unpacked to, default /]
 
-The Pfam seed records are kept row by row; of their annotation, accession, name, description and clan stay. Clans that the
-old records do not state are those of Pfam 35 and 38. The globins are aligned to the package's own `globins4.hmm`.
+The rows of the Pfam seed records are unchanged; of their annotation, accession, name, description and clan are kept.
+Clans missing in the old records are taken from Pfam 35 and 38. The globins are aligned to `globins4.hmm` of the package.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _PROGRESS = 1 << 20  # minimum progress in bytes after which the number of attem
 
 
 class _About(TypedDict, total=False):
-    """What is known of the file that a part belongs to."""
+    """Metadata of the file that is being downloaded, for resumption."""
 
     url: str
     size: int | None

@@ -1,4 +1,4 @@
-"""Two members of different groups of near relatives: remote homologs, without a tree.
+"""Two members of different groups of close homologs: remote homologs, without a tree.
 
 `phylocli families --engine mmseqs` records the group of each member (30 % identity). Groups are sampled first, then a member
 of each, so that a large group of near-identical sequences counts as one. Crops of both members overlap in homologous

@@ -29,7 +29,7 @@ KINDS = {
     "ids": "u1",  # UTF-8, separated by a zero byte
     "columns": "i4",  # alignment column of each residue of aligned families
     "match": "?",  # of each alignment column
-    "groups": "i4",  # code of each member's group of near relatives, where the record has groups
+    "groups": "i4",  # code of each member's group of close homologs, where the record has groups
     "parent": "i4",  # trees: nodes in preorder
     "length": "f8",  # expected substitutions per site
     "tips": "i4",  # member of each tip
