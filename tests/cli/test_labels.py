@@ -31,7 +31,7 @@ def test_a_pipe_becomes_a_table(cli: Run, examples: Path) -> None:
     done = cli("labels", "-", input=(examples / "families.sto").read_bytes())
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[:2] == ["id\tfamily\tclan", "LAR_DROME/418-503\tPF00041\tCL0159"]
+    assert lines[:2] == ["id\tfamily\tclan\tfamily_name", "LAR_DROME/418-503\tPF00041\tCL0159\tfn3"]
     assert len(lines) == 823
 
 

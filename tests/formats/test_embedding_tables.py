@@ -9,6 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -297,6 +299,16 @@ def test_damaged_files_end_in_a_typed_error_with_their_name(
         read_embeddings(path).numpy()
     except PhylocliError as error:
         assert name in error.what
+
+
+def test_ids_that_are_not_text_are_an_error_with_the_name_of_the_file(tmp_path: Path) -> None:
+    table = pa.table({"id": ["one", "two"], "embedding": pa.array([[0.0, 1.0]] * 2, pa.list_(pa.float32(), 2))})
+    pq.write_table(table, tmp_path / "t.parquet", compression="none", use_dictionary=False, write_statistics=False)
+    data = (tmp_path / "t.parquet").read_bytes()
+    assert data.count(b"two") == 1
+    (tmp_path / "t.parquet").write_bytes(data.replace(b"two", b"t\xffo"))
+    with pytest.raises(BadInputError, match=r"t\.parquet cannot be read as a table"):
+        read_embeddings(tmp_path / "t.parquet")
 
 
 def test_a_column_of_ids_or_features_that_is_named_must_be_there(tmp_path: Path) -> None:

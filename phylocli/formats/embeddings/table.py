@@ -196,6 +196,8 @@ def batches_of(path: PathLike, columns: list[str]) -> Iterator[Any]:
         while True:
             with explained(str(path)):
                 batch = next(batches, None)
+                if batch is not None:
+                    batch.validate(full=True)  # also that text is UTF-8
             if batch is None:
                 return
             if len(batch):
