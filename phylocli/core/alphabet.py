@@ -126,6 +126,11 @@ def looks_like_nucleotides(rows: Sequence[str]) -> bool:
     )
 
 
+def is_nucleotide_sequence(residues: str) -> bool:
+    """Return whether one sequence among others is nucleotides: it looks like them, and has at least 45 letters."""
+    return len(residues) >= 45 and looks_like_nucleotides([residues[:1000]])
+
+
 def check_residues(residues: str, name: str, where: str = "", alphabet: str = "protein") -> None:
     """Raise an error if a sequence contains a character that the policy does not allow.
 

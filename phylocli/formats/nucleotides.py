@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 
-from phylocli.core.alphabet import looks_like_nucleotides
+from phylocli.core.alphabet import is_nucleotide_sequence, looks_like_nucleotides
 from phylocli.formats.family import Family
 from phylocli.formats.sequences.fasta import Sequence, shorten
 
@@ -36,13 +36,13 @@ class NucleotideCheck:
     def check(self, rows: SequenceOf[str], label: str) -> None:
         """Warn if these sequences, aligned or not, look like nucleotides."""
         if self._open and looks_like_nucleotides(rows):
-            self.warn(label)
+            self.warn(shorten(label))
 
     def warn(self, label: str) -> None:
         """Warn about sequences that are known to look like nucleotides."""
         if self._open:
             self._open = False
-            logger.warning(f"{shorten(label)} looks like nucleotides but is read as protein; {self._fix}")
+            logger.warning(f"{label} looks like nucleotides but is read as protein; {self._fix}")
 
     def families(self, families: Iterable[Family]) -> Iterator[Family]:
         """Yield families, checking each."""
@@ -51,16 +51,26 @@ class NucleotideCheck:
             yield family
 
     def sequences(self, sequences: Iterable[Sequence]) -> Iterator[Sequence]:
-        """Yield sequences, checking the first hundred together."""
+        """Yield sequences, checking the first hundred together, and each by itself."""
         first: list[str] = []
+        alone: list[str] = []
         label = "the input"
         for sequence in sequences:
-            if len(first) < _ROWS:
-                if not first:
-                    label = sequence.where.split(", ")[0] or label
-                first.append(sequence.residues[:1000])
+            if self._open:
+                if is_nucleotide_sequence(sequence.residues):
+                    alone.append(sequence.id)
+                if len(first) < _ROWS:
+                    if not first:
+                        label = sequence.where.split(", ")[0] or label
+                    first.append(sequence.residues[:1000])
                 if len(first) == _ROWS:
-                    self.check(first, label)
+                    self._check_together(first, alone, label)
             yield sequence
         if len(first) < _ROWS:
-            self.check(first, label)
+            self._check_together(first, alone, label)
+
+    def _check_together(self, rows: SequenceOf[str], alone: SequenceOf[str], label: str) -> None:
+        self.check(rows, label)
+        if alone:
+            others = f" (and {len(alone) - 1:,} more)" if len(alone) > 1 else ""
+            self.warn(f"{shorten(alone[0])}{others} in {shorten(label)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -148,15 +149,18 @@ def predict_file(
     limit_threads(config.threads)
     embedder = load_model(model, config.device)
     head = HEAD_OF[config.what]
-    embedder.model.require_head(head)
     sequences = read_sequences(
         expand(sources), on_duplicate=config.on_duplicate, letters=embedder.model.alphabet, genetic_code=config.code
     )
+    first = next(sequences, None)
+    if first is None:
+        raise BadInputError("there are no sequences to predict from", fix="give at least one sequence")
+    embedder.model.require_head(head)
     count = 0
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open_output(output))
         table = None if confidence is None else stack.enter_context(TableWriter(confidence, predictions_schema()))
-        for prediction in _predicted(sequences, embedder.model, head, config.max_tokens):
+        for prediction in _predicted(itertools.chain([first], sequences), embedder.model, head, config.max_tokens):
             if format == "pssm" and count:
                 raise UsageError(
                     "a matrix of PSI-BLAST is of one sequence, and the input has more",
@@ -166,8 +170,6 @@ def predict_file(
             if table is not None:
                 table.write(prediction.to_polars())
             count += 1
-        if not count:
-            raise BadInputError("there are no sequences to predict from", fix="give at least one sequence")
     write_sidecar(output, "predict", {**config.to_parameters(), "model": embedder.model.fingerprint})
     logger.info(f"{counted(count, 'sequence')}: {find_head(head).title}")
     return count

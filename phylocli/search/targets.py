@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from phylocli.core.alphabet import NUCLEOTIDE_CODES
-from phylocli.core.errors import PhylocliError
+from phylocli.core.alphabet import NUCLEOTIDE_CODES, is_nucleotide_sequence
+from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.embed import Embedder
 from phylocli.embed.inputs import Sequences, as_sequences, survey
 from phylocli.embed.throughput import Meter
@@ -20,6 +20,7 @@ from phylocli.formats import read_sequences
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.input_formats import sniff_file
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
+from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.streams.paths import unpacked_name
 from phylocli.formats.tables import TableWriter, embeddings_schema
@@ -54,11 +55,25 @@ def code_of(
     """Return `genetic_code` if the input has to be translated; None for tables and protein sequences.
 
     Sequences are taken for proteins if the first 100 contain a letter that is not a nucleotide code.
+
+    Raises:
+        BadInputError: some of the first 100 are nucleotides and others are not.
     """
     if genetic_code is None or source is None or isinstance(source, EmbeddingTable | Mapping):
         return None
-    first = itertools.islice(as_sequences(source), 100)
-    return genetic_code if set().union(*(sequence.residues for sequence in first)) <= {*NUCLEOTIDE_CODES, "N", "U"} else None
+    first = list(itertools.islice(as_sequences(source), 100))
+    codes = {*NUCLEOTIDE_CODES, "N", "U"}
+    protein = next((sequence for sequence in first if not set(sequence.residues) <= codes), None)
+    if protein is None:
+        return genetic_code
+    gene = next((sequence for sequence in first if is_nucleotide_sequence(sequence.residues)), None)
+    if gene is not None:
+        where = protein.where.split(", ")[0] or "one input"
+        raise BadInputError(
+            f"{where} contains nucleotides ({shorten(gene.id)}) and proteins ({shorten(protein.id)})",
+            fix="put the coding sequences into a file of their own",
+        )
+    return None
 
 
 def embed_targets(

@@ -35,6 +35,16 @@ def test_a_pipe_becomes_a_table(cli: Run, examples: Path) -> None:
     assert len(lines) == 823
 
 
+def test_vectors_of_a_table_are_no_labels(cli: Run, embeddings: Path, tmp_path: Path) -> None:
+    alone = cli("labels", embeddings)
+    assert alone.exit_code == 65 and "has no column of labels" in alone.stderr
+    both = pl.read_parquet(embeddings).with_columns(go=pl.lit([["GO:1", "GO:2"]]).list.first(), length=pl.lit(7))
+    both.write_parquet(tmp_path / "both.parquet")
+    done = cli("labels", tmp_path / "both.parquet")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "id\tgo\tlength" and done.stdout.splitlines()[1].endswith("\tGO:1;GO:2\t7")
+
+
 def test_probe_takes_family_records_for_labels_and_their_sequences_for_baselines(
     cli: Run, embeddings: Path, examples: Path, tmp_path: Path
 ) -> None:

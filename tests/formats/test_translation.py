@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,3 +131,17 @@ def test_run_of_nucleotides_names_the_option(coding: Path, tmp_path: Path, caplo
         assert "translate coding sequences with --translate" in caplog.text
     with pytest.raises(UsageError, match="translated sequences are proteins"):
         RunConfig.of(None, {"translate": True, "alphabet": "dna", "tree": {"model": "p"}})
+
+
+def test_nucleotides_among_proteins_are_named_and_search_does_not_translate_a_mixture(
+    cli: Callable[..., Result], coding: Path, examples: Path, tmp_path: Path
+) -> None:
+    mixed = tmp_path / "mixed.fa"
+    genes = coding.read_text().split(">")[1:3]
+    protein = list(read_sequences(examples / "globins.fasta"))[-1]
+    mixed.write_text(f">{protein.id}\n{protein.residues}\n" + "".join(f">{gene}" for gene in genes))
+    done = cli("embed", mixed, "-o", tmp_path / "mixed.parquet")
+    first = genes[0].split()[0]
+    assert done.exit_code == 0 and re.search(rf"{first} \(and 1 more\) in \S+ looks like nucleotides", done.stderr)
+    done = cli("search", mixed, tmp_path / "mixed.parquet", "--translate")
+    assert done.exit_code == 65 and f"contains nucleotides ({first}) and proteins ({protein.id})" in done.stderr

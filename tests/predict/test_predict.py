@@ -156,11 +156,13 @@ def test_formats_follow_the_suffix_and_must_fit(folder: Path, fasta: Path, tmp_p
         predict_file(empty, tmp_path / "x.fasta", model=folder)
 
 
-def test_the_default_model_says_what_it_lacks_before_reading(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_and_a_model_without_the_head_are_named(fasta: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(build(), ["predict", str(tmp_path / "missing.fasta"), "-o", str(tmp_path / "x.fasta")])
-    assert done.exit_code == 2
-    with pytest.raises(UsageError, match="no head '3di'") as caught:
+    assert done.exit_code == 65
+    with pytest.raises(BadInputError, match=r"missing\.fasta: no such file"):
         predict_file(tmp_path / "missing.fasta")
-    assert "evolution-structure" in str(caught.value)
+    with pytest.raises(UsageError, match="no head '3di'") as caught:
+        predict_file(fasta, tmp_path / "x.fasta")
+    assert "evolution-structure" in str(caught.value) and not (tmp_path / "x.fasta").exists()
     with pytest.raises(UsageError, match="cannot be predicted"):
         predict_residues(["MK"], Model.create("convolutional", preset="tiny"), "fold")

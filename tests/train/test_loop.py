@@ -237,7 +237,7 @@ def test_a_run_folder_in_use_is_never_overwritten(families: Path, tmp_path: Path
     train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL)
     with pytest.raises(UsageError, match="already contains a run"):
         train_model([families], tmp_path / "run", steps=2, device="cpu", settings=SMALL)
-    with pytest.raises(UsageError, match=r"other settings: batch\.pairs = 16, seed = 0"):
+    with pytest.raises(UsageError, match=r"different settings: batch\.pairs = 16, seed = 0"):
         train_model(
             [families], tmp_path / "run", steps=2, seed=9, device="cpu", settings={**SMALL, "batch.pairs": 8}, resume=True
         )

@@ -130,8 +130,16 @@ def _labels_of(source: PathLike | None, config: MakeLabelsConfig) -> Labels:
     import polars as pl
 
     frame, _ = with_ids(found, display_name(source))
-    texts = frame.with_columns(pl.all().cast(pl.String, strict=False))
-    return Labels(texts, tuple(c for c in frame.columns if c not in ("id", SEQUENCE)), "a table")
+    listed = [c for c, kind in frame.schema.items() if kind == pl.List(pl.String)]
+    nested = [c for c, kind in frame.schema.items() if kind.is_nested() and c not in listed]
+    if nested:
+        logger.info(f"{display_name(source)}: skipping {', '.join(nested)}: vectors are no labels")
+    texts = frame.drop(nested).with_columns(
+        pl.col(listed).list.join(";", ignore_nulls=True), pl.exclude("id", *listed).cast(pl.String, strict=False)
+    )
+    if texts.width < 2:
+        raise BadInputError(f"{display_name(source)} has no column of labels", fix="give a table with one")
+    return Labels(texts, tuple(c for c in texts.columns if c not in ("id", SEQUENCE)), "a table")
 
 
 def _ids_of(given: PathLike | SequenceOf[str]) -> list[str]:
