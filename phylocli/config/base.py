@@ -242,7 +242,8 @@ _KINDS = {
     "string": "text",
     "path": "a path",
 }
-_BOUNDS = {"greater_than_equal": "at least", "greater_than": "above", "less_than_equal": "at most", "less_than": "below"}
+BOUNDS = {"greater_than_equal": "at least", "greater_than": "above", "less_than_equal": "at most", "less_than": "below"}
+"""Words for pydantic's errors of range."""
 
 
 def _usage_error(cls: type[Config], error: ValidationError, names: Mapping[str, str]) -> UsageError:
@@ -264,8 +265,8 @@ def _usage_error(cls: type[Config], error: ValidationError, names: Mapping[str, 
         return UsageError(
             f"{shown} must be {_either(known)}, not {value!r}", fix=f"did you mean {near[0]!r}?" if near else None
         )
-    if kind in _BOUNDS:
-        return UsageError(f"{shown} must be {_BOUNDS[kind]} {next(iter(context.values())):g}, not {value}")
+    if kind in BOUNDS:
+        return UsageError(f"{shown} must be {BOUNDS[kind]} {next(iter(context.values())):g}, not {value}")
     if kind in ("value_error", "assertion_error") and str(context.get("error")) != "not a number":
         return UsageError(f"{shown}: {context.get('error')}")
     if kind == "missing":

@@ -132,6 +132,9 @@ class PreparedTable:
         model: name or folder of the model; None: found by the fingerprint in the metadata of the table.
         device: the device for the model.
 
+    Attributes:
+        why_no_evalues: the reason and the fix, once it is known that there is no `background`.
+
     Examples:
         >>> from phylocli.search import PreparedTable, search
         >>> targets = PreparedTable(phylocli.load_model("default").embed("examples/globins.fasta"))
@@ -144,6 +147,7 @@ class PreparedTable:
     ) -> None:
         self.table = open_table(table)
         self._embedder, self._model, self._device = embedder, model, device
+        self.why_no_evalues = ""
 
     @property
     def embedder(self) -> Embedder:
@@ -159,25 +163,28 @@ class PreparedTable:
     @cached_property
     def background(self) -> Background | None:
         """The background of the model; if it is not available, a sample of the table, or None if the table is too small."""
+        missing: PhylocliError | None = None
         if self._embedder is None and MODEL in self.table.metadata:
             try:
                 self._embedder = self.embedder
             except PhylocliError as error:
                 if self._model is not None:
                     raise
-                logger.info(f"{error}: not using the background of unrelated proteins")
+                missing = error
         found = background_of(self._embedder) if self._embedder is not None else None
         if found is not None:
             return found
         found = background_of_table(self.table)
-        logger.warning(
-            "no background of unrelated proteins for the model of this table: "
-            + (
-                f"no E-values, because it has fewer than {FEWEST:,} rows"
-                if found is None
-                else "E-values are estimated from its own rows, and are too large if many of them are homologous"
+        what = missing.what if missing is not None else "no background of unrelated proteins for the model of this table"
+        fix = f" ({missing.fix})" if missing is not None and missing.fix else ""
+        if found is None:
+            few = f"the table has fewer than {FEWEST:,} rows, too few to estimate them from"
+            self.why_no_evalues = f"{what}{fix}, and {few}"
+            logger.warning(f"no E-values: {self.why_no_evalues}")
+        else:
+            logger.warning(
+                f"{what}{fix}: E-values are estimated from its own rows, and are too large if many of them are homologous"
             )
-        )
         return found
 
     @cached_property

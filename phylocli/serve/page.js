@@ -23,18 +23,28 @@
   const link = (id) => { const anchor = make("a", id); anchor.href = `#protein=${encodeURIComponent(id)}`; return anchor; };
 
   // What is shown: `request` is what was sent, `answer` the hits, `query` the number of the query whose hits are listed.
-  let request = null, answer = null, query = 0, aligned = null, latest = 0;
+  // `wanted` is the last search, answered or not.
+  let wanted = null, request = null, answer = null, query = 0, aligned = null, latest = 0;
 
   const options = () => {
     const number = Number($("number").value), limit = $("evalue").value.trim();
-    if (!Number.isInteger(number) || number < 1) throw new Error("The number of hits must be a whole number from 1.");
+    if (!Number.isInteger(number) || number < 1 || number > Number($("number").max)) throw new Error(`The number of hits must be a whole number from 1 to ${$("number").max}.`);
     if (limit && !(Number(limit) >= 0)) throw new Error("The maximum E-value must be a number, such as 0.001.");
-    return { number, max_evalue: limit ? Number(limit) : null, align: $("align").value };
+    return { number, max_evalue: limit ? Number(limit) : null, align: $("align").value, translate: $("translate").checked };
   };
   const busy = (on) => { $("results").setAttribute("aria-busy", on); if (on) say("Searching…"); };
 
+  const fail = (error) => { // what was asked for before is no longer shown
+    request = null; answer = null;
+    closeAlignment();
+    clear("Results");
+    highlight(null, []);
+    trouble(error);
+  };
+
   const search = async (what) => {
     const turn = ++latest;
+    wanted = what;
     try {
       const sent = { ...what, ...options() };
       busy(true);
@@ -43,10 +53,11 @@
       request = sent; answer = found; query = 0;
       closeAlignment();
       show();
-    } catch (error) { if (turn === latest) trouble(error); } finally { if (turn === latest) busy(false); }
+    } catch (error) { if (turn === latest) fail(error); } finally { if (turn === latest) busy(false); }
   };
   const find = async (text) => {
     const turn = ++latest;
+    wanted = null;
     try {
       const found = await (await ask(`/api/find?text=${encodeURIComponent(text)}`)).json();
       if (turn !== latest) return;
@@ -54,7 +65,7 @@
       request = null; answer = null;
       closeAlignment();
       list(text, found);
-    } catch (error) { if (turn === latest) trouble(error); }
+    } catch (error) { if (turn === latest) fail(error); }
   };
 
   const head = (columns) => {
@@ -65,7 +76,7 @@
   const clear = (title) => {
     $("results-title").textContent = title;
     $("intro").hidden = true; $("about").hidden = true; $("export").hidden = true; $("table").hidden = true;
-    $("about").replaceChildren(); $("table").tBodies[0].replaceChildren();
+    $("about").replaceChildren(); $("table").tBodies[0].replaceChildren(); $("notes").textContent = "";
   };
   const texts = (row, known) => { for (const name of data.columns) row.append(make("td", known[name] || "", "text")); };
 
@@ -117,6 +128,7 @@
     about.hidden = !about.childNodes.length;
     const distinct = new Set(hits.map((hit) => hit.target));
     say(hits.length ? `${distinct.size} ${distinct.size === 1 ? "hit" : "hits"}.` : "No hits within these limits.");
+    $("notes").textContent = answer.notes.join("\n");
     highlight(request.protein, [...distinct]);
     if (!hits.length) return;
     const numbers = Object.keys(NUMBERS).filter((name) => name in hits[0]), isAligned = "query_start" in hits[0];
@@ -288,15 +300,20 @@
   $("text").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); submit(); }
   });
-  for (const id of ["number", "evalue", "align"]) $(id).addEventListener("change", () => {
-    if (request) search(request.protein ? { protein: request.protein } : { sequences: request.sequences });
+  for (const id of ["number", "evalue", "align", "translate"]) $(id).addEventListener("change", () => {
+    if (wanted && (id !== "translate" || wanted.sequences)) search(wanted);
   });
   $("text").placeholder = data.example;
   const go = () => { // the address says what is shown, so that links and the back button work
     const [, kind, value] = location.hash.match(/^#(protein|find)=(.*)$/) || [];
     if (!kind) return;
     let text = "";
-    try { text = decodeURIComponent(value); } catch { return; }
+    try { text = decodeURIComponent(value); } catch {
+      latest++;
+      wanted = null;
+      fail(new Error(`The address ends with '${location.hash}', in which a % is not followed by the code of a character.`));
+      return;
+    }
     if (kind === "protein") search({ protein: text }); else { $("text").value = text; find(text); }
   };
   addEventListener("hashchange", go);

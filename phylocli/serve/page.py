@@ -8,7 +8,7 @@ from typing import Any
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.probe.map.page import asset, inert_json
 from phylocli.serve.proteins import Proteins
-from phylocli.serve.service import MOST_HITS
+from phylocli.serve.service import MOST_HITS, TRANSLATE
 
 PACKAGE = "phylocli.serve"
 
@@ -48,6 +48,7 @@ def render_page(title: str, table: EmbeddingTable, proteins: Proteins) -> Page:
         dimension=table.dimension,
         sequences=len(proteins.sequences),
         most=MOST_HITS,
+        translate=TRANSLATE,
         data=inert_json(data),
         styles=[style, own],
         script=script,

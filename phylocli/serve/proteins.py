@@ -163,7 +163,8 @@ def _labels_of(
 ) -> PointLabels | None:
     """Return labels; None if there are none, where they are not required."""
     try:
-        return read_point_labels(source, table.ids, column, options, table.taken if required else ())
+        level = logging.INFO if required else logging.DEBUG
+        return read_point_labels(source, table.ids, column, options, table.taken if required else (), level)
     except (BadInputError, UsageError) as error:
         if required or column is not None:
             raise

@@ -8,6 +8,7 @@ read an answer.
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
 import logging
@@ -25,6 +26,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import ValidationError
 
+from phylocli.config.base import BOUNDS
 from phylocli.config.serve import ServeConfig
 from phylocli.core.errors import PhylocliError
 from phylocli.core.threads import limit_threads
@@ -102,16 +104,22 @@ def serve(
     config = ServeConfig.of(config, options)
     limit_threads(config.threads)
     columns = config.column_options
-    read = embeddings if isinstance(embeddings, EmbeddingTable) else read_embeddings(embeddings, columns, normalised=True)
-    targets = PreparedTable(read, model=model, device=config.device)
-    table = targets.table
-    if 4 * len(table) * table.dimension <= IN_MEMORY:
-        table.numpy()
-    proteins = read_proteins(table, labels, sequences, config.column, columns)
-    layout = MapInBackground(table, proteins, config)
-    service = ProteinService(targets, proteins)
-    page = render_page(config.title or table.title, table, proteins)
-    server = ProteinServer(service, layout, page, config.port)
+    server = ProteinServer(config.port)  # first: a port that is taken is known before large files are read
+    try:
+        read = (
+            embeddings if isinstance(embeddings, EmbeddingTable) else read_embeddings(embeddings, columns, normalised=True)
+        )
+        targets = PreparedTable(read, model=model, device=config.device)
+        table = targets.table
+        if 4 * len(table) * table.dimension <= IN_MEMORY:
+            table.numpy()
+        proteins = read_proteins(table, labels, sequences, config.column, columns)
+        layout = MapInBackground(table, proteins, config)
+        page = render_page(config.title or table.title, table, proteins)
+        server.start(ProteinService(targets, proteins), layout, page)
+    except BaseException:
+        server.close()
+        raise
     logger.info(f"serving {counted(len(table), 'protein')} of {table.name}")
     if config.open or (config.open is None and _has_desktop()):
         webbrowser.open(server.url)
@@ -119,12 +127,9 @@ def serve(
 
 
 class ProteinServer:
-    """A running server; a context manager.
+    """A server, which holds its port from the beginning and answers once it is started; a context manager.
 
     Args:
-        service: answers searches.
-        layout: the map.
-        page: the page.
         port: 0 takes a free one.
 
     Attributes:
@@ -142,15 +147,26 @@ class ProteinServer:
         >>> server.close()
     """
 
-    def __init__(self, service: ProteinService, layout: MapInBackground, page: Page, port: int = 0) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.token = secrets.token_urlsafe(24)
-        self._layout, self._service = layout, service
         try:
-            self._http = _Server(port, self.token, service, layout, page)
+            self._http = _Server(port, self.token)
         except OSError as error:
-            raise PhylocliError(f"port {port} cannot be used", why=str(error), fix="use another --port, or 0") from error
+            why = "another program uses it" if error.errno == errno.EADDRINUSE else error.strerror
+            raise PhylocliError(f"port {port} cannot be used", why=why, fix="use another --port, or 0") from error
         self.port = int(self._http.server_address[1])
         self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, service: ProteinService, layout: MapInBackground, page: Page) -> None:
+        """Begin to answer.
+
+        Args:
+            service: answers searches.
+            layout: the map.
+            page: the page.
+        """
+        self._http.service, self._http.layout, self._http.page = service, layout, page
         layout.start()
         threading.Thread(target=_prepare, args=(service,), daemon=True, name="model").start()
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.1,), daemon=True, name="server")
@@ -168,12 +184,17 @@ class ProteinServer:
 
     def close(self) -> None:
         """Stop listening and computing; the current search is finished first."""
-        if not self._stopped.is_set():
-            self._stopped.set()
-            self._http.shutdown()
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        if self._thread is None:
             self._http.server_close()
-            self._layout.close()
-            self._service.close()
+            return
+        logger.info("stopping")
+        self._http.shutdown()
+        self._http.server_close()
+        self._http.layout.close()
+        self._http.service.close()
 
     def __enter__(self) -> Self:
         return self
@@ -199,12 +220,16 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int, token: str, service: ProteinService, layout: MapInBackground, page: Page) -> None:
+    service: ProteinService
+    layout: MapInBackground
+    page: Page
+
+    def __init__(self, port: int, token: str) -> None:
         super().__init__((ADDRESS, port), _Handler)
         number = self.server_address[1]
         self.hosts = {f"{ADDRESS}:{number}", f"localhost:{number}"}
         self.cookie = f"phylocli_{number}"  # cookies do not depend on the port
-        self.token, self.service, self.layout, self.page = token, service, layout, page
+        self.token = token
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
@@ -258,7 +283,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(404, error.what, error.fix)
         except ValidationError as error:
             first = error.errors()[0]
-            self._send_error(400, f"{'.'.join(map(str, first['loc'])) or 'the request'}: {first['msg']}")
+            name = ".".join(map(str, first["loc"])) or "the request"
+            if first["type"] in BOUNDS:
+                self._send_error(400, f"{name} must be {BOUNDS[first['type']]} {next(iter(first['ctx'].values())):g}")
+            else:
+                self._send_error(400, f"{name}: {first['msg']}")
         except PhylocliError as error:
             self._send_error(400, error.what, error.fix, error.why)
         except ConnectionError:

@@ -16,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from phylocli.config.search import SearchConfig
 from phylocli.core import console
+from phylocli.core.alphabet import looks_like_nucleotides
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.embed.inputs import as_sequences
 from phylocli.formats import Sequence
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.formats.sequences import fasta
 from phylocli.formats.sequences.fasta import shorten
+from phylocli.formats.translation import translate
 from phylocli.search import PreparedTable, nearest
 from phylocli.search.local_alignment import LocalAlignment
 from phylocli.search.pipeline import search, search_file
@@ -43,6 +45,12 @@ MOST_QUERIES, MOST_RESIDUES = 100, 200_000
 
 PASTED = "the pasted text"
 
+TRANSLATE = "Translate coding DNA"
+"""Label of the page's box."""
+
+NAMED = 5
+"""Sequences that a note names."""
+
 PATIENCE = 20.0
 """Seconds to wait for a search when the server is closed."""
 
@@ -61,6 +69,7 @@ class Request(BaseModel):
     number: int = Field(20, ge=1, le=MOST_HITS)
     max_evalue: float | None = Field(None, ge=0)
     align: Literal["", "phmmer", "residues"] = ""
+    translate: bool = False
 
 
 class AlignmentRequest(BaseModel):
@@ -109,17 +118,22 @@ class ProteinService:
         return {"total": total, "proteins": [self._protein(row) for row in rows]}
 
     def search(self, request: Request) -> dict[str, Any]:
-        """Return the hits of a search, the columns of `tables.hits_schema()`, with what is known of each.
+        """Return the hits of a search, the columns of `tables.hits_schema()`, with what is known of each, and notes on them.
 
         Raises:
             NotFound: no such protein.
             UsageError, BadInputError: as `phylocli.search`.
         """
         queries, config = self._queries(request), self._config(request)
-        with self._lock, console.at_level(console.QUIET):
-            hits = search(queries, self._targets, config, sequences=self._proteins.sequences)
+        with self._lock:
+            notes = [] if isinstance(queries, EmbeddingTable) else self._nucleotide_notes(queries)
+            with console.at_level(console.SILENT if notes else console.QUIET):  # the page tells it, and how to translate
+                hits = search(queries, self._targets, config, sequences=self._proteins.sequences)
+            if hits.height and not hits["evalue"].count() and self._targets.why_no_evalues:
+                notes.append(f"E-values are unknown: {self._targets.why_no_evalues}.")
         return {
             "queries": self._described(queries),
+            "notes": notes,
             "ranked_by": _ranked_by(hits),
             "hits": [{**hit, "known": self._known(hit["target"])} for hit in hits.iter_rows(named=True)],
         }
@@ -162,7 +176,7 @@ class ProteinService:
         Where hits are aligned, a protein is its sequence.
         """
         if request.protein is None:
-            return pasted_sequences(request.sequences or "")
+            return pasted_sequences(request.sequences or "", translated=request.translate)
         if request.align:
             return [Sequence(request.protein, self._letters(request.protein))]
         table, vectors = self._targets.table, self._vectors(request.protein)
@@ -177,6 +191,20 @@ class ProteinService:
             align=request.align == "phmmer",
             rerank="residues" if request.align == "residues" else None,
         )
+
+    def _nucleotide_notes(self, queries: list[Sequence]) -> list[str]:
+        """Return a note that names the sequences that look like nucleotides but are read as proteins, if there are any."""
+        if self._targets.embedder.model.alphabet != "protein":
+            return []
+        genes = [shorten(one.id) for one in queries if looks_like_nucleotides([one.residues])]
+        if not genes:
+            return []
+        more = f" and {len(genes) - NAMED} more" if len(genes) > NAMED else ""
+        look = "looks" if len(genes) == 1 else "look"
+        return [
+            f"{', '.join(genes[:NAMED])}{more} {look} like nucleotides but {'is' if len(genes) == 1 else 'are'} read as "
+            f"protein: with '{TRANSLATE}' coding sequences are translated."
+        ]
 
     def _described(self, queries: EmbeddingTable | list[Sequence]) -> list[dict[str, Any]]:
         if isinstance(queries, EmbeddingTable):
@@ -212,11 +240,18 @@ class ProteinService:
         return self._proteins.sequences[name]
 
 
-def pasted_sequences(text: str) -> list[Sequence]:
+def pasted_sequences(text: str, *, translated: bool = False) -> list[Sequence]:
     """Return the sequences that a user pasted: FASTA, or letters of one sequence, with blanks and numbers between them.
 
+    Args:
+        text: as pasted.
+        translated: translate those that look like nucleotides by the standard code, from their first codon; the others are
+            proteins.
+
     Raises:
-        BadInputError: no sequence, a letter that is no residue, duplicate ids, too many.
+        BadInputError: no sequence, a letter that is no residue, duplicate ids, too many, nucleotides that are not a coding
+            sequence.
+        UsageError: there is nothing to translate.
 
     Examples:
         >>> from phylocli.serve.service import pasted_sequences
@@ -224,12 +259,23 @@ def pasted_sequences(text: str) -> list[Sequence]:
         [('query', 'MKTAYIAKQR')]
     """
     if text.lstrip().startswith(">"):
-        found = list(as_sequences(fasta.read_stream(io.BytesIO(text.strip().encode()), PASTED)))
+        given = list(fasta.read_stream(io.BytesIO(text.strip().encode()), PASTED))
     else:
         letters = re.sub(r"[\s\d]+", "", text)
         if not letters:
             raise BadInputError("there is no sequence", fix="paste a sequence, or FASTA")
-        found = list(as_sequences([Sequence("query", letters, where=PASTED)]))
+        if bad := re.search(r"[^A-Za-z*.\s\d-]", text):
+            raise BadInputError(
+                f"{PASTED} contains {bad.group()!r} (character {bad.start() + 1}), which is not a residue",
+                fix="paste the letters of one sequence, or FASTA",
+            )
+        given = [Sequence("query", letters, where=PASTED)]
+    if translated:
+        genes = [looks_like_nucleotides([one.residues]) for one in given]
+        if not any(genes):
+            raise UsageError("no pasted sequence looks like nucleotides", fix=f"clear the box '{TRANSLATE}'")
+        given = [translate(one) if is_gene else one for one, is_gene in zip(given, genes, strict=True)]
+    found = list(as_sequences(given))
     if len(found) > MOST_QUERIES or sum(len(sequence.residues) for sequence in found) > MOST_RESIDUES:
         raise UsageError(
             f"the page searches at most {MOST_QUERIES} sequences, of {MOST_RESIDUES:,} residues together",

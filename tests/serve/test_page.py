@@ -91,6 +91,32 @@ def test_a_person_searches_clicks_the_map_aligns_and_pastes(tmp_path: Path, exam
         page.wait("document.getElementById('message').className === 'bad'")
         assert "'@'" in page.run("document.getElementById('message').textContent")
 
+        # A search that fails leaves no hits of the one before, and one that is corrected is made again.
+        page.run(f"location.hash = 'protein={globins[0].id}'")
+        page.wait("document.querySelectorAll('tbody tr').length === 5")
+        for hash, words in (("protein=nosuch", "no protein 'nosuch'"), ("protein=%25E0%25A4%25A", "is not followed")):
+            page.run(f"location.hash = decodeURIComponent('{hash}')")
+            page.wait(f"document.getElementById('message').textContent.includes({words!r})".replace('"', "`"))
+            assert page.run("document.querySelectorAll('tbody tr').length") == 0
+            assert page.run("document.getElementById('export').hidden")
+            page.run(f"location.hash = 'protein={globins[0].id}'")
+            page.wait("document.querySelectorAll('tbody tr').length === 5")
+        for number, rows in ((99999, 0), (4, 4)):
+            page.run(f"document.getElementById('number').value = {number}")
+            page.run("document.getElementById('number').dispatchEvent(new Event('change'))")
+            page.wait(f"document.querySelectorAll('tbody tr').length === {rows}")
+            told = page.run("document.getElementById('message').textContent")
+            assert told == ("The number of hits must be a whole number from 1 to 1000." if not rows else told)
+
+        # Pasted DNA has a note; with the box it is translated.
+        page.run("document.getElementById('text').select()")
+        page.type("ATGGTGCTGTCTCCTGCCGACAAGACCAACGTCAAGGCCGCCTGG")
+        page.press("Enter")
+        page.wait("document.getElementById('notes').textContent.includes('looks like nucleotides')")
+        page.run("document.getElementById('translate').click()")
+        page.wait("document.getElementById('about').textContent.startsWith('15 residues')")
+        assert page.run("document.getElementById('notes').textContent") == ""
+
         # Names from outside are text, and nothing scrolls sideways on a telephone.
         page.run("location.hash = 'find=onerror'")
         page.wait("document.getElementById('results-title').textContent === 'Proteins'")
@@ -125,4 +151,5 @@ def test_the_command_prints_its_address_and_ends_cleanly(
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert not rest and "Traceback" not in errors
+    assert "stopping" in errors.splitlines()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["globins.parquet"]

@@ -93,3 +93,15 @@ def test_proteins_without_a_sequence_are_counted(tmp_path: Path, caplog: pytest.
     assert "1 of 4 proteins have no sequence" in caplog.text or "1 of 4 proteins have no sequence" in " ".join(
         caplog.messages
     )
+
+
+def test_labels_that_the_user_has_not_given_are_not_spoken_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = EmbeddingTable("t", IDS, 3, vectors=VECTORS)
+    with caplog.at_level("INFO", "phylocli"):
+        found = proteins(table, sequences=fasta(tmp_path / "one.fasta", IDS[:1]))
+    assert found.known(0) == {"species": "HUMAN", "description": "globin 0"}
+    assert [record.getMessage().split(" have no sequence")[0] for record in caplog.records] == ["3 of 4 proteins"]
+    caplog.clear()
+    with caplog.at_level("INFO", "phylocli"):
+        proteins(table, pl.DataFrame({"id": IDS[:1], "family": ["a"]}))
+    assert "3 of 4 embeddings have no row in labels" in caplog.messages

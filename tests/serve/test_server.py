@@ -146,6 +146,9 @@ def test_requests_that_the_page_does_not_send_are_errors(served: Served) -> None
     for body in ({"protein": "MYG_ESCGI", "number": 0}, {"protein": "MYG_ESCGI", "number": 10**9}, {"nonsense": 1}):
         answer = ask(server, "/api/search", body)
         assert answer.status == 400 and next(iter({"number", "nonsense"} & set(body))) in answer.json["error"]
+    assert (
+        ask(server, "/api/search", {"protein": "MYG_ESCGI", "number": 99999}).json["error"] == "number must be at most 1000"
+    )
     for path, body in (("/api/search", {"protein": "<x>"}), ("/api/align", {"protein": "MYG_ESCGI", "target": "<x>"})):
         answer = ask(server, path, body)
         assert answer.status == 404 and answer.json["error"] == "there is no protein '<x>' in the table"
@@ -206,7 +209,7 @@ def test_tables_too_large_for_memory_have_the_same_neighbours(served: Served, mo
     request = {"protein": served.table.ids[4], "number": 7}
     with phylocli.serve(served.table.name, projection="pca", open=False) as server:
         streamed = ask(server, "/api/search", request).json["hits"]
-        assert server._service._targets.table.vectors is None
+        assert server._http.service._targets.table.vectors is None
     expected = ask(served.server, "/api/search", request).json["hits"]
     for hit, other in zip(streamed, expected, strict=True):
         assert_same([hit[name] for name in hit if name != "known"], [other[name] for name in other if name != "known"])
@@ -267,17 +270,75 @@ def test_an_alignment_is_that_of_search(served: Served, method: str, options: di
         ("", "there is no sequence"),
         ("12 34", "there is no sequence"),
         ("MKV!LA", "'!'"),
+        ("1234!!", "the pasted text contains '!' (character 5), which is not a residue"),
         (">a\nMKV1LA\n", "'1'"),
         (">a\n>b\nMKVLA", "a"),
         (">a\nMKVLA\n>a\nMKVLG", "'a'"),
         ("".join(f">s{i}\nMKVLA\n" for i in range(101)), "at most 100 sequences"),
         ("MKVLA" * 40_001, "200,000 residues"),
     ],
-    ids=["empty", "digits", "letter", "letter-in-fasta", "without-residues", "twice", "many", "long"],
+    ids=["empty", "digits", "letter", "after-digits", "letter-in-fasta", "without-residues", "twice", "many", "long"],
 )
 def test_bad_sequences_get_a_clear_message(served: Served, text: str, message: str) -> None:
     answer = ask(served.server, "/api/search", {"sequences": text})
     assert answer.status == 400 and message in answer.json["error"]
+
+
+def coding(residues: str) -> str:
+    """Return DNA that codes for a protein."""
+    from Bio.Data.CodonTable import unambiguous_dna_by_id
+
+    codons = {letter: codon for codon, letter in sorted(unambiguous_dna_by_id[1].forward_table.items())}
+    return "".join(codons[letter] for letter in residues) + "TAA"
+
+
+def test_pasted_genes_are_named_in_a_note_and_translated_if_asked(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    first, second, third = list(read_sequences(served.fasta))[:3]
+    genes = (
+        f">{first.id}\n{coding(first.residues)}\n>{second.id}\n{second.residues}\n>{third.id}\n{coding(third.residues)}\n"
+    )
+    wrong = ask(served.server, "/api/search", {"sequences": genes, "number": 3}).json
+    assert wrong["notes"] == [
+        f"{first.id}, {third.id} look like nucleotides but are read as protein: "
+        "with 'Translate coding DNA' coding sequences are translated."
+    ]
+    assert not [record for record in caplog.records if "--translate" in record.getMessage()]
+    right = ask(served.server, "/api/search", {"sequences": genes, "number": 3, "translate": True}).json
+    assert right["notes"] == []
+    assert [query["sequence"] for query in right["queries"]] == [first.residues, second.residues, third.residues]
+    assert_same_hits(right["hits"], search([first, second, third], served.table, number=3))
+    one = ask(served.server, "/api/search", {"sequences": coding(first.residues)}).json
+    assert one["notes"][0].startswith("query looks like nucleotides but is read as protein")
+    protein = ask(served.server, "/api/search", {"sequences": first.residues, "translate": True})
+    assert protein.status == 400 and protein.json["error"] == "no pasted sequence looks like nucleotides"
+    shifted = ask(served.server, "/api/search", {"sequences": coding(first.residues)[1:], "translate": True})
+    assert shifted.status == 400 and "not a coding sequence in frame" in shifted.json["error"]
+
+
+def test_a_table_whose_model_is_not_found_says_why_there_are_no_evalues(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    metadata = {**served.table.metadata, "phylocli.model": "0" * 64}
+    table = phylocli.EmbeddingTable(
+        "other", served.table.ids, served.table.dimension, metadata, vectors=served.table.numpy()
+    )
+    with phylocli.serve(table, projection="pca", open=False) as server:
+        answer = ask(server, "/api/search", {"protein": table.ids[0], "number": 2}).json
+    assert [hit["evalue"] for hit in answer["hits"]] == [None, None]
+    (note,) = answer["notes"]
+    assert note == (
+        "E-values are unknown: other was embedded by a model with the fingerprint 000000000000, which cannot be found "
+        "(name its folder with --model), and the table has fewer than 1,000 rows, too few to estimate them from."
+    )
+    (warning,) = (message for message in caplog.messages if message.startswith("no E-values"))
+    assert "\n" not in warning and "--model" in warning
+
+
+def test_the_page_offers_alignments_only_with_sequences(served: Served) -> None:
+    assert b'<option value="residues">alignment' in ask(served.server, "/").body
+    with phylocli.serve(served.table, projection="pca", open=False) as server:
+        page = ask(server, "/").body
+    assert b'<option value="residues">alignment' not in page and b"start with --sequences FASTA" in page
 
 
 def test_proteins_are_found_by_id_label_and_description(served: Served) -> None:
@@ -293,9 +354,19 @@ def test_proteins_are_found_by_id_label_and_description(served: Served) -> None:
     assert find("")["total"] == 0
 
 
-def test_a_port_that_is_taken_is_an_error(served: Served) -> None:
-    with pytest.raises(PhylocliError, match=f"port {served.server.port} cannot be used"):
-        phylocli.serve(served.table, port=served.server.port, projection="pca", open=False)
+def test_a_port_that_is_taken_is_an_error_before_the_table_is_read(served: Served) -> None:
+    with pytest.raises(PhylocliError, match=f"port {served.server.port} cannot be used") as caught:
+        phylocli.serve("there-is-no.parquet", port=served.server.port, projection="pca", open=False)
+    assert caught.value.why == "another program uses it"
+
+
+def test_a_server_that_cannot_start_leaves_its_port(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for _ in range(2):
+        with pytest.raises(PhylocliError, match=r"there-is-no\.parquet"):
+            phylocli.serve(tmp_path / "there-is-no.parquet", port=port, open=False)
 
 
 def test_a_closed_server_answers_no_more(served: Served) -> None:

@@ -136,6 +136,8 @@ def read_column(
         return Column(name, role, "one letter for each residue of the sequence", series.to_list())
     if not named and name.lower() in NO_LABELS:
         return Column(name, "ignored", "by its name; request it with --columns, --classes or --quantities")
+    if isinstance(kind, pl.List | pl.Array) and kind.inner.is_float():
+        return Column(name, "ignored", "vectors are not labels")
     listed = _lists_of(series) if texts is None else _lists_of_texts(texts)
     if listed is not None:
         terms = _terms(listed)

@@ -66,6 +66,7 @@ def read_point_labels(
     column: str | None = None,
     options: ColumnOptions = ColumnOptions(),
     taken: SequenceOf[Taken] = (),
+    level: int = logging.INFO,
 ) -> PointLabels:
     """Read the labels of the points of a map.
 
@@ -75,6 +76,7 @@ def read_point_labels(
         column: the column that colours the points; None uses a level of the hierarchy, or else the first suitable column.
         options: the user's options for the interpretation of columns.
         taken: interpretation of the columns of the embeddings, checked together with those of the labels.
+        level: of messages; `logging.DEBUG` for labels that the user has not named as such.
 
     Raises:
         UsageError: the column does not exist or is unsuitable, or no column is suitable.
@@ -98,17 +100,10 @@ def read_point_labels(
             fix=SAME_IDS,
         )
     if shared < len(ids):
-        logger.info(f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in the labels")
-    chosen = column or next((c for c in HIERARCHY if c in known), None) or next(iter(known), None)
-    if chosen is None:
-        raise UsageError(f"{name} has no label column", fix="add a column of labels")
-    found = read_column(joined[chosen], options, named=True)
-    texts = _texts(found)
-    if texts is None and found.values is None:
-        raise UsageError(
-            f"{name}: the column {chosen!r} cannot colour the points", why=found.why, fix="choose another with --column"
-        )
-    logger.info(f"{name}: the column {chosen!r} contains {found.role} ({found.why})")
+        logger.log(level, f"{len(ids) - shared:,} of {len(ids):,} embeddings have no row in {name}")
+    found, texts = _colouring(joined, column, known, options, name)
+    chosen = found.name
+    logger.log(level, f"{name}: the column {chosen!r} contains {found.role} ({found.why})")
     if chosen == "family" and texts is not None and "family_name" in joined.columns:
         titles = joined["family_name"].cast(pl.String).to_list()
         texts = [
@@ -116,6 +111,36 @@ def read_point_labels(
             for title, text in zip(titles, texts, strict=True)
         ]
     return PointLabels(chosen, texts, found.values, _details(joined, chosen))
+
+
+def _colouring(
+    frame: pl.DataFrame, column: str | None, known: list[str], options: ColumnOptions, name: str
+) -> tuple[Column, list[str | None] | None]:
+    """Return the column that colours the points, and its classes: the one asked for, or the first suitable one.
+
+    Raises:
+        UsageError: the column is unsuitable, or none is suitable.
+    """
+    if column is not None:
+        found = read_column(frame[column], options, named=True)
+        texts = _texts(found)
+        if texts is None and found.values is None:
+            raise UsageError(
+                f"{name}: the column {column!r} cannot colour the points", why=found.why, fix="choose another with --column"
+            )
+        return found, texts
+    levels = [level for level in HIERARCHY if level in known]
+    for candidate in (*levels, *(other for other in known if other not in levels)):
+        found = read_column(frame[candidate], options, named=True)
+        texts = _texts(found)
+        if texts is not None or found.values is not None:
+            return found, texts
+    ignored = ", ".join(c for c in frame.columns if c != "id")
+    raise UsageError(
+        f"{name} has no column that can colour the points",
+        why=f"ignored: {ignored}" if ignored else None,
+        fix="add a column of labels",
+    )
 
 
 def _texts(column: Column) -> list[str | None] | None:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from phylocli.core.errors import UsageError
 from phylocli.formats import Family, write_families
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.probe import draw_map
@@ -52,6 +53,22 @@ def test_columns_of_a_table_are_shown_and_the_page_of_a_table_without_them_has_n
     assert data_of(tmp_path / "m.html")["details"] == ["Species: Homo sapiens", ""]
     draw_map(TABLE, tmp_path / "m.html", labels=frame.select("id", "family"), projection="pca")
     assert "details" not in data_of(tmp_path / "m.html")
+
+
+def test_columns_that_cannot_colour_are_passed_over_for_the_first_that_can(tmp_path: Path) -> None:
+    vectors = pl.Series(np.repeat(TABLE.numpy()[:4], 2, axis=0), dtype=pl.Array(pl.Float32, 4))  # each value occurs twice
+    nothing = pl.lit(None, dtype=pl.String)
+    frame = pl.DataFrame({"id": IDS, "length": [5] * 8, "embedding": vectors, "lists": vectors.cast(pl.List(pl.Float64))})
+    frame = frame.with_columns(family=nothing, point=pl.struct("length"), group=pl.Series(["a", "b"] * 4))
+    draw_map(TABLE, tmp_path / "m.html", labels=frame, projection="pca")
+    assert data_of(tmp_path / "m.html")["names"] == ["a", "b"]
+    frame.drop("group").write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(UsageError, match=r"t\.parquet has no column that can colour the points") as caught:
+        draw_map(TABLE, tmp_path / "none.html", labels=tmp_path / "t.parquet", projection="pca")
+    assert caught.value.why == "ignored: length, embedding, lists, family, point"
+    assert not (tmp_path / "none.html").exists()
+    with pytest.raises(UsageError, match="the column 'embedding' cannot colour the points"):
+        draw_map(TABLE, tmp_path / "none.html", labels=frame, column="embedding", projection="pca")
 
 
 @pytest.mark.needs("chromium")
