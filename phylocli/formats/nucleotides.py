@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 
-from phylocli.core.alphabet import is_nucleotide_sequence, looks_like_nucleotides
+from phylocli.core.alphabet import NUCLEOTIDE_CODES, is_nucleotide_sequence, looks_like_nucleotides
+from phylocli.core.errors import UsageError
 from phylocli.formats.family import Family
 from phylocli.formats.sequences.fasta import Sequence, shorten
 
@@ -19,6 +21,22 @@ SAY_DNA = "set the alphabet to dna"
 
 _ROWS = 100
 """Number of sequences to examine."""
+
+
+def check_translatable(inputs: Iterable[Iterable[Sequence]], what: str) -> None:
+    """Check that there are nucleotides among the first hundred sequences of some input, before inputs are translated.
+
+    Args:
+        inputs: the sequences of each input, unaligned.
+        what: names of the inputs, for the message.
+
+    Raises:
+        UsageError: there are none.
+    """
+    letters = {*NUCLEOTIDE_CODES, "N", "U"}
+    first = itertools.chain.from_iterable(itertools.islice(sequences, _ROWS) for sequences in inputs)
+    if not any(letters.issuperset(sequence.residues) for sequence in first):
+        raise UsageError(f"there are no nucleotides to translate in {what}", fix="omit --translate")
 
 
 class NucleotideCheck:

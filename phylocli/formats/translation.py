@@ -40,7 +40,14 @@ def translate(sequence: Sequence, code: int = 1) -> Sequence:
     from Bio.Seq import Seq
 
     check_code(code)
-    check_residues(sequence.residues, sequence.id, sequence.where, "dna")
+    try:
+        check_residues(sequence.residues, sequence.id, sequence.where, "dna")
+    except BadInputError as error:
+        raise BadInputError(
+            error.what,
+            why="only nucleotides can be translated",
+            fix="if this is a protein, give it without --translate, apart from coding sequences; else replace the character by N",
+        ) from error
     letters = sequence.residues.upper().replace(".", "-").replace("U", "T")
     where = f"{sequence.where}: " if sequence.where else ""
     name = shorten(sequence.id)

@@ -17,7 +17,7 @@ from phylocli.core.plugins import ALIGNERS, BASELINES, PROBES
 from phylocli.core.words import counted
 from phylocli.formats import Sequence, read_families, read_sequences
 from phylocli.formats.family import Family
-from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
+from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck, check_translatable
 from phylocli.formats.streams import PathLike
 from phylocli.objectives.base.requirements import requirements_of
 from phylocli.statistics.shared_kmers import NEAR_DUPLICATE, nearest_identity
@@ -210,10 +210,14 @@ def _look(run: Run) -> Found:
     """Read the inputs once and return their contents.
 
     Raises:
+        UsageError: there are no nucleotides to translate.
         BadInputError: an input cannot be read, or an id or a family occurs twice.
     """
     config, found = run.config, Found()
     check = NucleotideCheck(config.alphabet, TRANSLATE)
+    if config.translate and run.files:
+        inputs = (read_sequences(file, on_duplicate=config.align.on_duplicate, report=False) for file in run.files)
+        check_translatable(inputs, ", ".join(map(str, run.files)))
     if config.group:
         grouping = config.grouping
         read = read_sequences(list(run.files), on_duplicate=grouping.on_duplicate, genetic_code=grouping.code)

@@ -124,6 +124,26 @@ def test_run_translates_its_files_before_the_first_stage(coding: Path, tmp_path:
     assert all(letters in proteins[name] for name, letters in found.items())
 
 
+@pytest.mark.parametrize("more", [[], ["--group"]])
+def test_run_refuses_to_translate_proteins_as_search_does(
+    cli: Callable[..., Result], examples: Path, tmp_path: Path, more: list[str]
+) -> None:
+    proteins = examples / "globins.fasta"
+    done = cli("run", proteins, "--translate", "--model", "default", *more, "-o", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 2, done.stderr
+    assert f"there are no nucleotides to translate in {proteins}\nfix: omit --translate\n" in done.stderr
+
+
+def test_a_protein_among_coding_sequences_is_named_and_need_not_be_changed(
+    cli: Callable[..., Result], coding: Path, tmp_path: Path
+) -> None:
+    mixed = tmp_path / "mixed.fa"
+    mixed.write_text(coding.read_text() + ">P1\nMKVLAAGIVG\n")
+    done = cli("run", mixed, "--translate", "--model", "default", "-o", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 65 and "'P1' contains 'L' at position 4" in done.stderr
+    assert "fix: if this is a protein, give it without --translate, apart from coding sequences" in done.stderr
+
+
 def test_run_of_nucleotides_names_the_option(coding: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for group in (False, True):
         caplog.clear()
