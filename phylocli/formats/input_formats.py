@@ -109,6 +109,7 @@ ARROW_STREAM = InputFormat("Arrow IPC stream", "an Arrow stream", "table", magic
 GAF = InputFormat(
     "GAF", "a file of GO annotations", "labels", start=r"!gaf-version|(?:[^\t\n]+\t){2}(?:[^\t\n]*\t){2}GO:\d{7}\t"
 )
+NEWICK = InputFormat("Newick", "a Newick tree", start=r"(?:\[[^\]]*\]\s*)?\(", unmistakable=False)
 HDF5 = InputFormat("HDF5", "an HDF5 file", "vectors", magic=(b"\x89HDF",))
 NPY = InputFormat("NPY", "a NumPy array", "vectors", magic=(b"\x93NUMPY",))
 ZIP = InputFormat("NPZ", "a ZIP archive or spreadsheet", "vectors", magic=(b"PK\x03\x04",))
@@ -177,7 +178,7 @@ FORMATS: tuple[InputFormat, ...] = (
         aligned=True,
         unmistakable=False,
     ),
-    InputFormat("Newick", "a Newick tree", start=r"(?:\[[^\]]*\]\s*)?\(", unmistakable=False),
+    NEWICK,
     InputFormat("JSON", "a JSON file", start=r"[{\[]"),
     InputFormat("XML", "a web page or XML file", start=r"<"),
     TABLE_TEXT,
@@ -225,6 +226,11 @@ def format_of(head: bytes) -> InputFormat:
             return known
     line = text.split("\n", 1)[0]
     return TABLE_TEXT if "\t" in line or "," in line else TEXT
+
+
+def is_tree(data: bytes) -> bool:
+    """Return whether a file that starts like a Newick tree ends like one, too; the header of a table may start with `(`."""
+    return decode_head(data[-200:]).rstrip().endswith(";") and b"\t" not in data
 
 
 def sniff(stream: Input) -> InputFormat:

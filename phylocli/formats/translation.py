@@ -46,7 +46,7 @@ def translate(sequence: Sequence, code: int = 1) -> Sequence:
         raise BadInputError(
             error.what,
             why="only nucleotides can be translated",
-            fix="if this is a protein, give it without --translate, apart from coding sequences; else replace the character by N",
+            fix="if this is a protein, give it without --translate, apart from coding sequences; else write N",
         ) from error
     letters = sequence.residues.upper().replace(".", "-").replace("U", "T")
     where = f"{sequence.where}: " if sequence.where else ""

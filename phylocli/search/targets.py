@@ -18,12 +18,12 @@ from phylocli.embed.throughput import Meter
 from phylocli.embed.to_table import sequence_rows
 from phylocli.formats import read_sequences
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
-from phylocli.formats.input_formats import sniff_file
+from phylocli.formats.input_formats import SEQUENCE_FORMATS, names_of, sniff_file
 from phylocli.formats.nucleotides import TRANSLATE, NucleotideCheck
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name
 from phylocli.formats.streams.paths import unpacked_name
-from phylocli.formats.tables import TableWriter, embeddings_schema
+from phylocli.formats.tables import NotATableError, TableWriter, embeddings_schema
 from phylocli.formats.tables.columns import ColumnOptions
 from phylocli.search.background import FEWEST, Background, background_of, background_of_table
 from phylocli.search.combined_evalues import CombinedEvalues
@@ -45,8 +45,13 @@ def opened(source: PathLike | EmbeddingTable | Sequences, options: ColumnOptions
         return open_table(source, options)
     if not isinstance(source, str | os.PathLike):
         return source
-    is_table = Path(source).is_dir() or sniff_file(source).holds != "sequences"
-    return open_table(source, options) if is_table else source
+    if not Path(source).is_dir() and sniff_file(source).holds == "sequences":
+        return source
+    try:
+        return open_table(source, options)
+    except NotATableError as error:
+        error.fix = f"give sequences ({SEQUENCE_FORMATS}), or a table of embeddings ({names_of('table', 'vectors')})"
+        raise
 
 
 def code_of(

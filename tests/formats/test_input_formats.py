@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 import sys
 
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from phylocli.core.errors import BadInputError, PhylocliError
 from phylocli.formats import Family, newick, read_families, read_sequences
+from phylocli.formats.embeddings import read_embeddings
 from phylocli.formats.input_formats import FORMATS, InputFormat, format_of, sniff_file
 from phylocli.formats.sequences import a2m
 from phylocli.formats.tables import read_table
+from phylocli.search import search
 
 STARTS: dict[str, list[bytes]] = {
     "empty": [b"", b" \n\n"],
@@ -93,6 +96,35 @@ def test_unmistakable_formats_are_refused_as_tables_by_name(tmp_path, name):
     (tmp_path / "in").write_bytes(STARTS[name][0])
     with pytest.raises(BadInputError, match=f"{BY_NAME[name].phrase}, not a table"):
         read_table(tmp_path / "in")
+
+
+@pytest.mark.parametrize("text", ["(a:1,(b:2,c:3):1);\n", "(a:1,\n(b:2,c:3):1)\n;\n\n", "[&R] (a;b,c);", "(a,b);\n(b,a);\n"])
+def test_trees_are_refused_as_tables_by_name(tmp_path, text):
+    (tmp_path / "tree.nwk").write_text(text)
+    for read in (read_table, read_embeddings):
+        with pytest.raises(BadInputError, match=r"tree\.nwk is a Newick tree, not a table"):
+            read(tmp_path / "tree.nwk")
+    (tmp_path / "x.csv").write_text("(id),f1\na,1\n")
+    assert read_table(tmp_path / "x.csv").columns == ["(id)", "f1"]
+
+
+@pytest.mark.parametrize("name", ["FASTA", "Stockholm", "GenBank"])
+def test_sequences_in_place_of_embeddings_name_the_command_that_embeds_them(tmp_path, name):
+    (tmp_path / "my proteins.fa").write_bytes(STARTS[name][0])
+    with pytest.raises(BadInputError, match=f"{BY_NAME[name].phrase}, not a table") as caught:
+        read_embeddings(tmp_path / "my proteins.fa")
+    assert caught.value.fix == f"embed the sequences first: phylocli embed '{tmp_path}/my proteins.fa' -o emb.parquet"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [(b"\x89PNG\r\n", "a PNG picture"), (b"[1]", "a JSON file"), (b"(a,b);", "a Newick")]
+)
+def test_a_query_of_no_known_format_may_be_sequences_or_embeddings(tmp_path, examples, data, said):
+    (tmp_path / "q").write_bytes(data)
+    for inputs in ((tmp_path / "q", examples / "globins.fasta"), (examples / "globins.fasta", tmp_path / "q")):
+        with pytest.raises(BadInputError, match=said) as caught:
+            search(*inputs)
+        assert re.match(r"give sequences \(FASTA, .*\), or a table of embeddings \(.*Parquet.*HDF5", caught.value.fix or "")
 
 
 @pytest.mark.parametrize("name", [f.name for f in FORMATS if not f.unmistakable and f.start])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,23 @@ def read_embeddings(
         >>> len(table), table.dimension
         (45, 1024)
     """
+    try:
+        found = _read(source, options)
+    except tables.NotATableError as error:
+        if error.holds == "sequences":
+            given = STDIO if source is None else shlex.quote(str(source))
+            error.fix = f"embed the sequences first: phylocli embed {given} -o emb.parquet"
+        raise
+    if not found.ids:
+        raise BadInputError(f"{found.name} has no rows", fix="check the command that wrote it")
+    if normalised:
+        found.unit = True
+        found.vectors = None if found.vectors is None else unit(found.vectors)
+    _report(found)
+    return found
+
+
+def _read(source: PathLike | None, options: ColumnOptions) -> EmbeddingTable:
     name = display_name(source)
     if source is None or str(source) == STDIO:
         found = _from_frame(tables.read_table(None), name, options)
@@ -85,12 +103,6 @@ def read_embeddings(
             found = _from_frame(tables.arrow_frame(whole, name), name, options, tables.metadata_of(whole.schema))
         else:
             found = _from_frame(tables.read_table(source), name, options)
-    if not found.ids:
-        raise BadInputError(f"{name} has no rows", fix="check the command that wrote it")
-    if normalised:
-        found.unit = True
-        found.vectors = None if found.vectors is None else unit(found.vectors)
-    _report(found)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from phylocli.formats.tables.reading import (
+    NotATableError,
     arrow_frame,
     explained,
     metadata_of,
@@ -46,6 +47,7 @@ from phylocli.formats.tables.writing import (
 __all__ = [
     "EMBEDDINGS",
     "TABLES",
+    "NotATableError",
     "TableFormat",
     "TableWriter",
     "arrow_frame",

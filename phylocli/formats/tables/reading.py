@@ -11,10 +11,13 @@ from phylocli.formats.input_formats import (
     ARROW,
     ARROW_STREAM,
     EMPTY,
+    NEWICK,
     PARQUET,
     TABLE_FORMATS,
+    Content,
     InputFormat,
     format_of,
+    is_tree,
 )
 from phylocli.formats.sequences.fasta import shorten
 from phylocli.formats.streams import PathLike, display_name, open_input
@@ -26,6 +29,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+class NotATableError(BadInputError):
+    """A file in another format than a table. The fix names the formats of tables; callers that read others replace it."""
+
+    def __init__(self, what: str, why: str | None = None, fix: str | None = None, *, holds: Content = "other") -> None:
+        super().__init__(what, why, fix)
+        self.holds = holds
+
+
 def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
     """Read a table; the format (Parquet, Arrow file or stream, TSV, CSV) is detected from the content.
 
@@ -35,6 +46,7 @@ def read_table(source: PathLike | None, *, typed: bool = True) -> pl.DataFrame:
             keeps the text, except that decimal commas become points.
 
     Raises:
+        NotATableError: the file is in another format.
         BadInputError: the file is empty, damaged, or not a table.
     """
     with open_input(source) as stream:
@@ -48,8 +60,8 @@ def parse_table(data: bytes, name: str, *, typed: bool = True) -> pl.DataFrame:
         raise BadInputError(f"{name} is empty", fix="check the path, or the command before the pipe")
     if found in (PARQUET, ARROW, ARROW_STREAM):
         return arrow_frame(_read_arrow(data, found, name), name)
-    if found.unmistakable:
-        raise BadInputError(f"{name} is {found.phrase}, not a table", fix=f"give {TABLE_FORMATS}")
+    if found.unmistakable or (found is NEWICK and is_tree(data)):
+        raise NotATableError(f"{name} is {found.phrase}, not a table", fix=f"give {TABLE_FORMATS}", holds=found.holds)
     frame, separator = read_delimited(data, name)
     comma = separator == ";"  # the field separator if the comma is the decimal mark
     if typed:

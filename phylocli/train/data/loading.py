@@ -12,7 +12,7 @@ from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.nucleotides import SAY_DNA, NucleotideCheck
 from phylocli.formats.streams import PathLike, display_name
-from phylocli.pairs import Split
+from phylocli.pairs import EmptyBandError, Split
 from phylocli.train.data.batch_sampler import Corpus
 from phylocli.train.data.compiled import Cache, Compiled, open_compiled
 from phylocli.train.data.family_index import EMPTY, FEW, FamilyIndex, SamplingSettings
@@ -65,6 +65,27 @@ def load_corpus(inputs: Sequence[PathLike], config: TrainConfig, *, every_view: 
         input_fractions=batch.input_fractions,
         split=draws.split,
     )
+
+
+def check_view(compiled: Compiled, config: TrainConfig) -> None:
+    """Check that the view of a run can sample from a family, whatever the distance band; stops at the first such family.
+
+    Raises:
+        BadInputError: it cannot: there are no trees, for example.
+    """
+    view = views.build(config.view.name, config.view.parameters, config.alphabet)
+    first: BadInputError | None = None
+    for index in range(compiled.families):
+        try:
+            if compiled.pairs(index) is None:
+                view.prepare(compiled.family(index))
+            return
+        except EmptyBandError:
+            return
+        except BadInputError as error:
+            first = first if first is not None or compiled.too_few(index) else error
+    if first is not None:
+        raise first
 
 
 def _residue_labels(config: TrainConfig) -> ResidueLabels | None:

@@ -23,6 +23,7 @@ from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import STDIO, PathLike, locks, write_text
 from phylocli.train.checks import check_config
 from phylocli.train.data.compiled import Cache, open_compiled
+from phylocli.train.data.loading import check_view
 from phylocli.train.run_folder import CONFIG, changed
 from phylocli.train.sweep import results
 from phylocli.train.sweep.plan import Planned, Variation, band_variation, plan, vary
@@ -89,7 +90,7 @@ def sweep(
     Raises:
         UsageError: unknown recipe, setting or metric, or one given twice; the folder contains runs with different settings.
         InUseError: another process uses the folder.
-        BadInputError: an input cannot be read.
+        BadInputError: an input cannot be read, or a view cannot sample from any family: there are no trees, for example.
         Stopped: a signal stopped the sweep; completed runs are kept.
         PhylocliError: some runs failed; the others are complete, and the tables are written.
     """
@@ -105,7 +106,9 @@ def sweep(
     configs = [_config(run, inputs, config.train) for run in runs]
     with locks.exclusive(folder):
         _check_unchanged(runs, configs, folder)
-        open_compiled(inputs, configs[0].alphabet, cache)
+        compiled = open_compiled(inputs, configs[0].alphabet, cache)
+        for found in {found.view.name: found for found in configs}.values():
+            check_view(compiled, found)
         sources = [str(source) for source in inputs]
         threads = threads_each(config.jobs) if config.jobs > 1 else 0
         todo = [
@@ -199,7 +202,8 @@ def perform(job: Job) -> Outcome:
 
     limit_threads(job.threads)
     try:
-        train_model(job.inputs, job.folder, job.config, resume=True, cache=job.cache)
+        started = job.folder.is_dir() and not locks.is_empty(job.folder)
+        train_model(job.inputs, job.folder, job.config, resume=started, cache=job.cache)
     except Stopped as stopped:
         return Outcome(stopped=stopped.exit_code)
     except PhylocliError as error:

@@ -113,7 +113,9 @@ def test_sweep_does_each_run_once_resumes_exactly_and_survives_a_failure(
 
     with pytest.raises(PhylocliError, match="1 of 2 runs failed"):
         call((0,), "0:9,50:60")
-    assert capsys.readouterr().err.count("families: compiled in") == 1
+    said = capsys.readouterr().err
+    assert said.count("families: compiled in") == 1
+    assert "using the compiled data" not in said and "contains no run yet" not in said
     frame = pl.read_parquet(out / "results.parquet")
     assert frame["status"].to_list() == ["done", "failed"]
     assert "no family can be used for training" in frame["error"][1]
@@ -159,6 +161,14 @@ def test_impossible_sweeps_are_refused_before_computing(families: Path, tmp_path
             room.sweep(inputs, tmp_path / "sweep", **options)
         assert message in str(caught.value)
     assert not (tmp_path / "sweep").exists()
+
+
+def test_families_without_trees_are_refused_before_the_first_run(examples: Path, tmp_path: Path) -> None:
+    for options in ({}, {"bands": "50:60,0:9"}, {"vary": ["view.name=crop,phylogenetic"]}):
+        with pytest.raises(BadInputError, match="globins has no tree") as caught:
+            room.sweep([examples / "globins.fasta"], tmp_path / "sweep", steps=2, train=SMALL, **options)
+        assert caught.value.fix == "run it through 'phylocli tree' first"
+        assert not (tmp_path / "sweep").exists()
 
 
 def test_a_sweep_with_other_settings_than_its_runs_have_is_refused_and_its_tables_stay(

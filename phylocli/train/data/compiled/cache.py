@@ -37,6 +37,9 @@ from phylocli.train.data.compiled.reader import Compiled
 
 logger = logging.getLogger(__name__)
 
+_reported: set[Path] = set()
+"""Folders that this process has reported."""
+
 FORMAT = 3
 """Version of the array format, part of the key, so that arrays of older versions are not read."""
 
@@ -94,16 +97,22 @@ def _cached(sources: list[tuple[Path, str]], root: Path, key: str, alphabet: str
         if folder.exists():
             try:
                 verify(folder)
-                logger.info(f"families: using the compiled data in {folder}")
+                _report(folder, "using the compiled data in")
             except DamagedError as error:
                 logger.warning(f"{error.what}; recompiling the families")
                 shutil.rmtree(folder)
         if not folder.exists():
             _clear(root, key)
             _build(sources, folder, alphabet, facts)
-            logger.info(f"families: compiled in {folder}")
+            _report(folder, "compiled in")
         (folder / "used").touch()
         return Compiled(folder)
+
+
+def _report(folder: Path, what: str) -> None:
+    """Log where the compiled data are, once in a process: the runs of a sweep open them one after the other."""
+    logger.log(logging.DEBUG if folder in _reported else logging.INFO, f"families: {what} {folder}")
+    _reported.add(folder)
 
 
 def _build(sources: list[tuple[Path, str]], folder: Path, alphabet: str, facts: dict[str, object]) -> None:
