@@ -8,7 +8,8 @@ from typing import Any
 from phylocli.formats.embeddings import EmbeddingTable
 from phylocli.probe.map.page import asset, inert_json
 from phylocli.serve.proteins import Proteins
-from phylocli.serve.service import MOST_HITS, TRANSLATE
+from phylocli.serve.requests import MOST_HITS
+from phylocli.serve.service import TRANSLATE
 
 PACKAGE = "phylocli.serve"
 

@@ -33,14 +33,14 @@ from phylocli.core.threads import limit_threads
 from phylocli.core.words import counted
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings
 from phylocli.formats.streams import PathLike
-from phylocli.search import PreparedTable
-from phylocli.serve.layout import MapInBackground
-from phylocli.serve.page import Page, render_page
-from phylocli.serve.proteins import read_proteins
-from phylocli.serve.service import AlignmentRequest, Download, NotFound, ProteinService, Request
+from phylocli.serve.requests import AlignmentRequest, Download, NotFound, Request
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from phylocli.serve.layout import MapInBackground
+    from phylocli.serve.page import Page
+    from phylocli.serve.service import ProteinService
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +102,16 @@ def serve(
         True
     """
     config = ServeConfig.of(config, options)
-    limit_threads(config.threads)
     columns = config.column_options
-    server = ProteinServer(config.port)  # first: a port that is taken is known before large files are read
+    server = ProteinServer(config.port)  # first: a port that is taken is known before libraries and large files are read
     try:
+        from phylocli.search import PreparedTable
+        from phylocli.serve.layout import MapInBackground
+        from phylocli.serve.page import render_page
+        from phylocli.serve.proteins import read_proteins
+        from phylocli.serve.service import ProteinService
+
+        limit_threads(config.threads)
         read = (
             embeddings if isinstance(embeddings, EmbeddingTable) else read_embeddings(embeddings, columns, normalised=True)
         )

@@ -6,13 +6,11 @@ import io
 import re
 import tempfile
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from phylocli.config.search import SearchConfig
 from phylocli.core import console
@@ -30,18 +28,13 @@ from phylocli.search.pipeline import search, search_file
 from phylocli.search.queries import embed_queries
 from phylocli.search.rerank import Reranking
 from phylocli.serve.proteins import Proteins
+from phylocli.serve.requests import MOST_QUERIES, MOST_RESIDUES, AlignmentRequest, Download, NotFound, Request
 
 if TYPE_CHECKING:
     import polars as pl
 
 MOST_FOUND = 50
 """Proteins that are listed for a text."""
-
-MOST_HITS = 1000
-"""Hits of a query."""
-
-MOST_QUERIES, MOST_RESIDUES = 100, 200_000
-"""Sequences, and residues of all of them, in one search."""
 
 PASTED = "the pasted text"
 
@@ -53,42 +46,6 @@ NAMED = 5
 
 PATIENCE = 20.0
 """Seconds to wait for a search when the server is closed."""
-
-
-class NotFound(BadInputError):
-    """A protein that is not in the table."""
-
-
-class Request(BaseModel):
-    """A search, as the page asks for it: of a protein of the table, or of pasted sequences."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    protein: str | None = None
-    sequences: str | None = None
-    number: int = Field(20, ge=1, le=MOST_HITS)
-    max_evalue: float | None = Field(None, ge=0)
-    align: Literal["", "phmmer", "residues"] = ""
-    translate: bool = False
-
-
-class AlignmentRequest(BaseModel):
-    """An alignment of a protein of the table, or a sequence, with a protein of the table."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    protein: str | None = None
-    sequence: str | None = Field(None, max_length=MOST_RESIDUES)
-    target: str
-    method: Literal["phmmer", "residues"] = "phmmer"
-
-
-@dataclass(frozen=True)
-class Download:
-    """A file to save."""
-
-    name: str
-    content: bytes
 
 
 class ProteinService:

@@ -8,6 +8,8 @@ import http.client
 import json
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -358,6 +360,18 @@ def test_a_port_that_is_taken_is_an_error_before_the_table_is_read(served: Serve
     with pytest.raises(PhylocliError, match=f"port {served.server.port} cannot be used") as caught:
         phylocli.serve("there-is-no.parquet", port=served.server.port, projection="pca", open=False)
     assert caught.value.why == "another program uses it"
+
+
+def test_a_port_that_is_taken_is_known_before_the_libraries_are_imported(served: Served) -> None:
+    code = f"""if True:
+        import sys, phylocli
+        try:
+            phylocli.serve("there-is-no.parquet", port={served.server.port}, open=False)
+        except phylocli.PhylocliError as error:
+            print(error.what, [name for name in ("torch", "polars", "scipy") if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"port {served.server.port} cannot be used []\n"
 
 
 def test_a_server_that_cannot_start_leaves_its_port(tmp_path: Path) -> None:
