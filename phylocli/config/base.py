@@ -229,9 +229,16 @@ def _located(cls: type[Config], values: Mapping[str, Any], folder: Path) -> dict
             found[name] = _located(below, value, folder)
         elif Cli.of(field).file or Path in (field.annotation, *typing.get_args(field.annotation)):
             parts = value if isinstance(value, list | tuple) else [value]
-            paths = [str(folder / str(part)) if part and (folder / str(part)).exists() else part for part in parts]
+            paths = [str(folder / str(part)) if part and _exists(folder / str(part)) else part for part in parts]
             found[name] = paths if isinstance(value, list | tuple) else paths[0]
     return found
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a text that is too long for a path
+        return False
 
 
 _KINDS = {

@@ -11,6 +11,7 @@ import pytest
 from phylocli.config import layers
 from phylocli.config.base import Layer
 from phylocli.config.pairs import PairsConfig, SamplingConfig
+from phylocli.config.run import RunConfig, of_file
 from phylocli.core.errors import BadInputError, UsageError
 
 
@@ -146,3 +147,10 @@ def test_single_fields_over_a_configuration_are_checked_like_any() -> None:
         config.updated(number=0)
     with pytest.raises(UsageError, match="has no option 'fraction'"):
         SamplingConfig.of(config, {"fraction": 4})
+
+
+@pytest.mark.parametrize("text", ["families/" + 300 * "x", 300 * "é", "nul\0byte"])
+def test_a_text_that_cannot_be_a_path_is_the_value_as_it_stands(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(f"families = [{json.dumps(text)}]\n")
+    assert RunConfig.layered([of_file(file)]).families == (text,)
