@@ -58,13 +58,14 @@ def build(cls: type[Config], context: typer.Context, values: dict[str, Any]) -> 
     """
     given: dict[str, Any] = {}
     names: dict[str, str] = {}
+    found = {name: _flags(name, Cli.of(field)) for name, field in cls.model_fields.items()}
     typed_order = {name: place for place, name in enumerate(context.params)}  # of --replace and --no-replace the last wins
     for name, option in sorted(_options(cls).items(), key=lambda item: typed_order[item[0]]):
         value = values.pop(name)
         if _was_typed(context, name):
             key = name if option.is_old else option.field
             given[key] = value if option.value is None else option.value
-            names[key] = names[option.field] = option.flag
+            names[key] = names[option.field] = option.flag if name != option.field else "/".join(found[name])
     more = dict(parse_assignment(text) for text in values.pop(SET, None) or [])
     typed = [Layer("the command line", given, names)] if given else []
     if more:

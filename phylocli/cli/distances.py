@@ -19,7 +19,8 @@ EXAMPLES = [
 def command(
     config: DistancesConfig,
     input: Annotated[
-        str | None, typer.Argument(metavar="INPUT|-", help="Families, aligned or with trees, or a table of embeddings.")
+        str | None,
+        typer.Argument(metavar="INPUT|-", help="Families, aligned or with trees, Newick, or a table of embeddings."),
     ] = None,
     output: Output = None,
     format: Annotated[

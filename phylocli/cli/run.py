@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from phylocli.cli._options import OfflineOption, StoreOption
 from phylocli.config.run import RunConfig
+from phylocli.core.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,10 @@ def command(
             help="A configuration, or files of families or sequences, Pfam accessions and clans.",
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for all results.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder for all results; needed unless with --dry-run."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only check inputs and options, and print what would be done.")
     ] = False,
@@ -48,10 +53,13 @@ def command(
     """
     from phylocli.workflow import plan_run, run_chain
 
+    if output is None and not dry_run:
+        raise UsageError("no folder for the results is given", fix="name one with -o, or plan the run with --dry-run")
     if offline:
         config = config.updated(fetch=config.fetch.updated(offline=True))
-    if dry_run:
-        steps = plan_run(config, output, store=store)
+    if output is None or dry_run:
+        with tempfile.TemporaryDirectory() as empty:
+            steps = plan_run(config, output or empty, store=store)
         width = max(len(name) for name, _ in steps)
         for name, step in steps:
             typer.echo(f"{name:<{width}}  {step}")

@@ -74,6 +74,7 @@ def cluster_embeddings(
     number[order] = np.arange(1, len(order) + 1)
     chosen = representatives[assigned]
     cosine = np.einsum("nd,nd->n", vectors, vectors[chosen]).clip(-1, 1)
+    cosine[representatives] = 1  # exactly, whatever the rounding
     return pl.DataFrame(
         {"id": ids.tolist(), "cluster": number[assigned], "representative": ids[chosen].tolist(), "cosine": cosine}
     )

@@ -16,13 +16,15 @@ from phylocli.config.distances import DistancesConfig
 from phylocli.core.alphabet import encode_states
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.core.words import counted
-from phylocli.formats import read_families
+from phylocli.formats import read_families, stem
 from phylocli.formats.embeddings import EmbeddingTable, read_embeddings, unit
-from phylocli.formats.family import Family
-from phylocli.formats.input_formats import sniff_file
+from phylocli.formats.family import Family, check_tips
+from phylocli.formats.input_formats import NEWICK, sniff_file
+from phylocli.formats.newick import read_trees
 from phylocli.formats.output_formats import format_by_suffix
 from phylocli.formats.streams import STDIO, PathLike, open_text_output
 from phylocli.formats.tables import TableWriter, distances_schema, parse_format
+from phylocli.formats.tree import Tree
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,16 +75,17 @@ class DistanceMatrix:
 def distances(
     source: PathLike | EmbeddingTable | Iterable[Family] | None, config: DistancesConfig | None = None, **options: Any
 ) -> Iterator[DistanceMatrix]:
-    """Yield the distance matrix of each family, or of a table of embeddings.
+    """Yield the distance matrix of each family or tree, or of a table of embeddings.
 
     Args:
-        source: families, embeddings, or a file of either; `-`/None is standard input, which must contain families.
+        source: families, embeddings, or a file of either or of Newick trees; `-`/None is standard input, which must contain
+            families.
         config: options; may also be given as keywords.
         **options: fields of `DistancesConfig`.
 
     Raises:
         UsageError: the metric does not apply to the input, or the model is unknown.
-        BadInputError: a family is not aligned, or has no tree.
+        BadInputError: a family is not aligned, or has no tree; a tree has no branch lengths.
 
     Examples:
         >>> family = phylocli.Family(["a", "b"], ["MKVLAGIVAGDE", "MKVLAGIVSGDE"])
@@ -94,7 +97,11 @@ def distances(
     table: EmbeddingTable | None = source if isinstance(source, EmbeddingTable) else None
     if isinstance(source, str) or hasattr(source, "__fspath__"):
         is_file = str(source) != STDIO
-        if is_file and sniff_file(source).holds in ("table", "vectors"):  # type: ignore[arg-type]
+        form = sniff_file(source) if is_file else None  # type: ignore[arg-type]
+        if form is NEWICK:
+            yield from _of_trees(source, config)  # type: ignore[arg-type]
+            return
+        if form is not None and form.holds in ("table", "vectors"):
             table = read_embeddings(source, config.column_options)  # type: ignore[arg-type]
         else:
             source = read_families(source)  # type: ignore[arg-type]
@@ -109,6 +116,24 @@ def distances(
         yield _of_family(family, config)  # type: ignore[arg-type]
 
 
+def _of_trees(source: PathLike, config: DistancesConfig) -> Iterator[DistanceMatrix]:
+    if config.metric not in ("auto", "patristic"):
+        raise UsageError(f"a tree has no {config.metric} distances", fix="omit --metric, or give an alignment or embeddings")
+    for number, tree in enumerate(read_trees(source), 1):
+        yield _patristic(f"{stem(source)}_{number}" if number > 1 else stem(source), tree, tree.tip_names())
+
+
+def _patristic(name: str, tree: Tree, ids: list[str]) -> DistanceMatrix:
+    from phylocli.tree.comparison.compare import tip_distances
+
+    check_tips(tree.tip_names(), list(dict.fromkeys(ids)), name)
+    if np.isnan(tree.length[1:]).all():
+        raise BadInputError(
+            f"the tree of {name} has no branch lengths", fix="give a tree with lengths, as 'phylocli tree' infers"
+        )
+    return DistanceMatrix(name, ids, tip_distances(tree, ids), "patristic")
+
+
 def _cosine_distances(table: EmbeddingTable) -> npt.NDArray[np.float64]:
     vectors = unit(table.numpy()).astype(np.float64)
     found = np.clip(1 - vectors @ vectors.T, 0, 2)
@@ -121,9 +146,7 @@ def _of_family(family: Family, config: DistancesConfig) -> DistanceMatrix:
     if metric == "cosine":
         raise UsageError("cosines need embeddings", fix="run 'phylocli embed', and give its table")
     if metric == "patristic":
-        from phylocli.tree.comparison.compare import tip_distances
-
-        return DistanceMatrix(family.label, family.ids, tip_distances(family.require_tree(), family.ids), metric)
+        return _patristic(family.label, family.require_tree(), family.ids)
     from phylocli.tree import distance_matrix
 
     family = family.as_aligned()

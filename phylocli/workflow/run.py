@@ -146,6 +146,10 @@ class Chain:
             raise UsageError("no families given", fix='give files or accessions, or families = ["PF00042"] in the file')
         files = tuple(Path(name) for name in config.families if not _ACCESSION.match(name))
         for file in files:
+            if file.is_dir():
+                raise BadInputError(
+                    f"{file} is a folder, not a file", fix=f"name the files in it, for example {file}/*.fasta"
+                )
             if not file.is_file():
                 raise BadInputError(
                     f"{file}: no such file, and not a Pfam accession",

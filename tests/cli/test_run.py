@@ -117,6 +117,7 @@ CLAN = "# STOCKHOLM 1.0\n#=GF AC {0}\n#=GF CL CL1\n" + "".join(f"{{0}}_{n} MKV\n
         (["PF00042", "--group"], 2, "--group applies to sequence files, but PF00042 is a family"),
         (["two.sto", "CL0001", "--group"], 2, "--group applies to sequence files, but clans are families"),
         (["nothing.fasta"], 65, "no such file, and not a Pfam accession"),
+        (["folder", "--group"], 65, "folder is a folder, not a file\nfix: name the files in it, for example folder/*.fasta"),
         (["PF00042", "PF00076", "--offline"], 69, ": PF00042, PF00076\nfix: fetch them once without --offline, or import"),
     ],
 )
@@ -126,6 +127,7 @@ def test_what_would_fail_at_a_later_stage_is_refused_before_the_first(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("one.fasta").write_text("".join(f">s{n}\n{'MKVLAAGIVGLW'[: -n or None]}\n" for n in range(5)))
+    Path("folder").mkdir()
     Path("clan.sto").write_text(CLAN.format("A") + CLAN.format("B"))
     small = "# STOCKHOLM 1.0\n#=GF AC {0}\n{1}_1 MKV\n{1}_2 MRV\n//\n"
     Path("two.sto").write_text(small.format("A", "A") + small.format("B", "B"))
@@ -135,6 +137,17 @@ def test_what_would_fail_at_a_later_stage_is_refused_before_the_first(
     assert done.exit_code == code, done.stderr
     assert said in done.stderr
     assert not Path("out").exists()
+
+
+def test_a_plan_needs_no_folder_but_a_run_does(cli: Run, examples: Path, tmp_path: Path) -> None:
+    command = ["run", examples / "globins.fasta", "--model", "default"]
+    plan = cli(*command, "--dry-run")
+    assert plan.exit_code == 0, plan.stderr
+    assert plan.stdout == cli(*command, "--dry-run", "-o", tmp_path / "out").stdout
+    assert [line.split()[0] for line in plan.stdout.splitlines()] == ["align", "tree", "members", "embed", "map", "probe"]
+    done = cli(*command)
+    assert done.exit_code == 2 and "fix: name one with -o" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_family_is_enough_for_an_objective_without_negatives(cli: Run, examples: Path, tmp_path: Path) -> None:

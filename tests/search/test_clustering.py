@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import Result
 
 from phylocli.core.errors import UsageError
 from phylocli.formats.embeddings import EmbeddingTable, unit
@@ -50,6 +53,9 @@ def test_groups_that_are_apart_are_found_by_threshold_and_by_number() -> None:
     expected = np.repeat([1, 2, 3, 4], [9, 7, 5, 3]).tolist()
     assert cluster_embeddings(table(vectors), min_cosine=0.9)["cluster"].to_list() == expected
     assert cluster_embeddings(table(vectors), number=4)["cluster"].to_list() == expected
+    for options in ({"min_cosine": 0.9}, {"number": 4}):
+        own = cluster_embeddings(table(vectors), **options).filter(pl.col("id") == pl.col("representative"))
+        assert own["cosine"].to_list() == [1.0] * 4
 
 
 def test_the_representative_of_a_threshold_is_the_one_with_most_neighbours() -> None:
@@ -57,6 +63,10 @@ def test_the_representative_of_a_threshold_is_the_one_with_most_neighbours() -> 
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     found = cluster_embeddings(table(vectors), min_cosine=0.9)  # 20° has both neighbours, and 0° and 40° are too far apart
     assert found["representative"].to_list() == ["p001", "p001", "p001", "p003"]
+
+
+def test_options_with_a_short_name_are_called_by_both(cli: Callable[..., Result]) -> None:
+    assert "-k/-n/--number must be at least 1, not 0" in cli("cluster", "x.parquet", "-k", "0").stderr
 
 
 def test_options_that_exclude_each_other_and_too_many_clusters_are_usage_errors() -> None:

@@ -29,6 +29,20 @@ def test_patristic_distances_are_path_lengths() -> None:
     assert found.values.tolist() == [[0, 3, 5.5], [3, 0, 6.5], [5.5, 6.5, 0]]
 
 
+def test_newick_trees_have_patristic_distances(tmp_path: Path) -> None:
+    (tmp_path / "x.nwk").write_text("((a:1,b:2):0.5,c:4);\n(a:1,c:2);\n")
+    first, second = distances(tmp_path / "x.nwk")
+    assert (first.name, first.ids, first.metric) == ("x", ["a", "b", "c"], "patristic")
+    assert first.values.tolist() == [[0, 3, 5.5], [3, 0, 6.5], [5.5, 6.5, 0]]
+    assert (second.name, second.values.tolist()) == ("x_2", [[0, 3], [3, 0]])
+    with pytest.raises(UsageError, match="a tree has no evolutionary distances"):
+        list(distances(tmp_path / "x.nwk", metric="evolutionary"))
+    for text, said in (("((a,b),c);", "has no branch lengths"), ("(a:1,a:1);", "'a'|a tip occurs twice")):
+        (tmp_path / "x.nwk").write_text(text)
+        with pytest.raises(BadInputError, match=said):
+            list(distances(tmp_path / "x.nwk"))
+
+
 def test_evolutionary_distances_are_those_of_the_model() -> None:
     (p,) = distances([family(tree=NewickTree(TREE))], metric="evolutionary", model="p")
     np.testing.assert_allclose(p.values * 12, [[0, 1, 4], [1, 0, 3], [4, 3, 0]])

@@ -14,7 +14,7 @@ from phylocli.config.compare import CompareConfig
 from phylocli.core.errors import BadInputError
 from phylocli.core.words import counted
 from phylocli.formats import read_families
-from phylocli.formats.input_formats import STOCKHOLM, sniff_file
+from phylocli.formats.input_formats import STOCKHOLM, TEXT, sniff_file
 from phylocli.formats.newick import read_trees
 from phylocli.formats.streams import STDIO, PathLike, display_name
 from phylocli.formats.tables import trees_schema
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _FEWEST = 4
 """Minimum number of tips for more than one unrooted topology."""
+
+_FORMATS = "give Newick or NEXUS trees, or Stockholm records with trees"
 
 Trees = PathLike | Tree | Iterable[Tree]
 
@@ -84,9 +86,15 @@ def _named(source: Trees) -> list[tuple[str, Tree]]:
         return [("1", source)]
     if not _is_path(source):
         return [(str(number), tree) for number, tree in enumerate(source, 1)]
-    if str(source) != STDIO and sniff_file(source) is STOCKHOLM:
+    form = TEXT if str(source) == STDIO else sniff_file(source)
+    if form is STOCKHOLM:
         return [(family.label, family.require_tree()) for family in read_families(source)]
-    return [(str(number), tree) for number, tree in enumerate(read_trees(source), 1)]
+    try:
+        return [(str(number), tree) for number, tree in enumerate(read_trees(source), 1)]
+    except BadInputError as error:
+        if form.unmistakable and form.name not in ("NEXUS", "XML"):  # these errors name the format
+            raise BadInputError(f"{source} is {form.phrase}, not trees", fix=_FORMATS) from error
+        raise
 
 
 def _paired(
@@ -94,9 +102,7 @@ def _paired(
 ) -> Iterator[tuple[str, Tree, Tree]]:
     for trees, name in ((a, name_a), (b, name_b)):
         if not trees:
-            raise BadInputError(
-                f"{name} contains no tree", fix="give Newick or NEXUS trees, or Stockholm records with trees"
-            )
+            raise BadInputError(f"{name} contains no tree", fix=_FORMATS)
     by_name = dict(b)
     if len(a) > 1 and {name for name, _ in a} != {name for name, _ in b}:
         shared = [name for name, _ in a if name in by_name]

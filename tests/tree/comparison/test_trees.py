@@ -96,6 +96,14 @@ def test_records_are_paired_by_accession_and_one_tree_with_all(tmp_path: Path) -
     assert compare_trees(tmp_path / "one.nwk", tmp_path / "x.sto")["rf"].to_list() == [0, 2]
 
 
+@pytest.mark.parametrize(("text", "what"), [(">a\nMKV\n", "a FASTA file"), ('{"a": 1}', "a JSON file")])
+def test_files_of_another_format_are_named(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "x").write_text(text)
+    (tmp_path / "tree.nwk").write_text("((a:1,b:1):1,c:1,d:1);")
+    with pytest.raises(BadInputError, match=f"x is {what}, not trees"):
+        compare_trees(tmp_path / "tree.nwk", tmp_path / "x")
+
+
 def test_nexus_trees_are_read_with_translated_names(tmp_path: Path) -> None:
     text = (
         "#NEXUS\nBegin trees;\n translate 1 alpha, 2 'be ta', 3 'o''neil', 4 d;\n tree one = [&R] ((1:1,2:2):1,3:1,4:1);\n"
