@@ -209,7 +209,7 @@ class WhiteningConfig(Config):
     floor: Annotated[float, Field(gt=0, le=1)] = 0.001
     """Smallest fraction of the largest eigenvalue that counts."""
     composition: Annotated[float, Field(ge=0, lt=math.inf)] = 0.0
-    """Weight of the covariance of shuffled members, which differ in composition only; 0.1 improves search."""
+    """Weight of the covariance of shuffled members: variation in composition counts as variation within families."""
     dimension: Number = 0
     """Output features, along the axes between family means, if there are enough; 0: all."""
 
