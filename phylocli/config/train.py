@@ -111,8 +111,10 @@ class ObjectiveConfig(Plugin):
 
 
 class OptimiserConfig(Config):
-    """AdamW; the learning rate rises linearly, then falls along half a cosine."""
+    """The optimiser; the learning rate rises linearly, stays constant, and falls along half a cosine."""
 
+    name: Literal["adamw", "muon"] = "adamw"
+    """muon: orthogonalised momentum for the matrices between hidden layers, AdamW for the rest."""
     learning_rate: Positive = 0.002
     """Highest learning rate."""
     weight_decay: Annotated[float, Field(ge=0, lt=math.inf)] = 0.05
@@ -125,6 +127,8 @@ class OptimiserConfig(Config):
     """Fraction of the steps in which the rate rises."""
     final: Fraction = 0.05
     """Fraction of the highest rate that is left at the end."""
+    decay: Fraction = 1.0
+    """Fraction of the steps, at the end, in which the rate falls; 1: all after the rise."""
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient."""
 
@@ -399,6 +403,11 @@ class TrainConfig(Config):
                 "encoder.average_coefficient needs encoder.start, and an encoder that is not sharded",
                 why="it is the coefficient of the weights of encoder.start in the final model",
                 fix="set encoder.start, and batch.shard=false",
+            )
+        if self.optimiser.name == "muon" and self.batch.shard:
+            raise UsageError(
+                "the optimiser muon needs whole matrices, but batch.shard divides them among processes",
+                fix="set optimiser.name=adamw, or batch.shard=false",
             )
         if self.checkpoints.model == "best" and not self.checkpoints.best:
             raise UsageError(

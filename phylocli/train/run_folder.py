@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from phylocli.config.assignments import flat
 from phylocli.config.train import TrainConfig
 from phylocli.core.errors import BadInputError, UsageError
 from phylocli.formats.provenance import versions
-from phylocli.formats.streams import PathLike, locks
+from phylocli.formats.streams import PathLike, locks, write_text
 from phylocli.models.model import Model
 from phylocli.pairs import Split
 from phylocli.train import checkpoints
 from phylocli.train.data.batch_sampler import Corpus
+from phylocli.train.optimiser import Schedule
 from phylocli.train.report.row import Row
 from phylocli.train.saved import Saved
 from phylocli.train.task import ContrastiveTask
@@ -28,6 +30,8 @@ SPLIT = "split.parquet"
 
 _NOT_DECISIVE = {"batch.workers", "batch.shard"}
 """Settings that do not affect the result: a run may be resumed with different values."""
+_OF_SCHEDULE = {"steps", "optimiser.warmup", "optimiser.final", "optimiser.decay"}
+"""Settings that affect the learning rate only: a run may be resumed with values that agree on the steps taken."""
 
 
 def open_run(folder: Path, config: TrainConfig, resume: bool) -> Saved | None:
@@ -47,15 +51,35 @@ def open_run(folder: Path, config: TrainConfig, resume: bool) -> Saved | None:
     if not resume:
         raise UsageError(f"{folder} already contains a run", fix="resume it with --resume, or name another folder with -o")
     different = changed(folder, config)
-    if different:
+    state = checkpoints.load_latest(folder / CHECKPOINTS)
+    if different and not (state is not None and _continues(folder, config, state["step"])):
         raise UsageError(
             f"{folder} was started with different settings: {', '.join(different[:6])}",
             fix=f"resume with the settings in {folder / CONFIG}, or name another folder with -o",
         )
-    state = checkpoints.load_latest(folder / CHECKPOINTS)
+    if different:
+        write_config(folder, config)
+        logger.info(f"the run now has {config.steps} steps; the learning rate was the same until now")
     if state is None:
         logger.info(f"{folder} has no checkpoint yet; starting again")
     return state
+
+
+def write_config(folder: Path, config: TrainConfig) -> None:
+    """Write the configuration of a run."""
+    import tomli_w
+
+    write_text(folder / CONFIG, tomli_w.dumps({**config.to_toml(), "phylocli": versions()["phylocli"]}))
+
+
+def _continues(folder: Path, config: TrainConfig, step: int) -> bool:
+    """Return whether a run differs from `config` in the learning rate of future steps only, after this step."""
+    old = TrainConfig.read(folder / CONFIG)
+    names = {text.partition(" = ")[0] for text in changed(folder, config)}
+    if not names <= _OF_SCHEDULE or config.steps < step:
+        return False
+    one, two = (Schedule.of(c) for c in (old, config))
+    return all(math.isclose(one.rate(k), two.rate(k), rel_tol=1e-9) for k in range(1, step + 1))
 
 
 def changed(folder: Path, config: TrainConfig) -> list[str]:

@@ -24,7 +24,7 @@ from phylocli.config.train import TrainConfig
 from phylocli.core.errors import UsageError
 from phylocli.core.threads import limit_threads
 from phylocli.core.words import counted
-from phylocli.formats.provenance import provenance, versions
+from phylocli.formats.provenance import provenance
 from phylocli.formats.streams import PathLike, locks, write_text
 from phylocli.models.device import choose_device
 from phylocli.train import checkpoints, divergence
@@ -56,6 +56,7 @@ from phylocli.train.run_folder import (
     model_card,
     open_run,
     save_split,
+    write_config,
 )
 from phylocli.train.saved import Saved
 from phylocli.train.signals import Stopped, stop_signals
@@ -171,9 +172,7 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
     _log_training_summary(task, corpus, held_out is not None)
 
     if saved is None and world.main:
-        import tomli_w
-
-        write_text(folder / CONFIG, tomli_w.dumps({**config.to_toml(), "phylocli": versions()["phylocli"]}))
+        write_config(folder, config)
         write_text(
             folder / PROVENANCE, json.dumps(provenance("train", config.to_toml(), config.seed), indent=2, default=str) + "\n"
         )
@@ -184,10 +183,9 @@ def _train(folder: Path, config: TrainConfig, saved: Saved | None, device: torch
             divergence.check_finite(row)
 
     metrics = MetricsLog(folder / METRICS, upto=saved["step"] if saved else 0)
-    rates = config.optimiser
     with own_random_state(config.seed, world.rank, device), stop_signals(again=world.size == 1) as stop:
         log = StepLog(metrics, Meter(task, work, processes=world.size), world, check)
-        state = TrainState(task, strategy.optimiser, Schedule(config.steps, rates.learning_rate, rates.warmup, rates.final))
+        state = TrainState(task, strategy.optimiser, Schedule.of(config))
         loop = TrainingLoop(folder, config, corpus, strategy, state, log, held_out, stop)
         if saved is not None:
             state.restore(saved, strategy)

@@ -32,7 +32,6 @@ from phylocli.objectives import Requirements, build_objective, requirements_of
 from phylocli.pairs import Split
 from phylocli.train import checkpoints, train_model
 from phylocli.train.divergence import DivergedError
-from phylocli.train.optimiser import Schedule
 from phylocli.train.report.metrics import VALIDATION
 from phylocli.train.signals import Stop, Stopped
 
@@ -93,15 +92,6 @@ def test_training_improves_retrieval_of_held_out_members(families: Path, tmp_pat
     assert last["loss"] < 0.5 * first["loss"]
     assert last["val_loss"] < 0.8 * first["val_loss"], (first, last)
     assert last["val_accuracy"] > first["val_accuracy"] + 0.2
-
-
-def test_the_learning_rate_rises_then_falls_along_a_cosine() -> None:
-    schedule = Schedule(100, learning_rate=0.01, warmup=0.1, final=0.1)
-    rates = [schedule.rate(step) for step in range(1, 101)]
-    assert rates[0] == pytest.approx(0.001)
-    assert rates[9] == max(rates) == pytest.approx(0.01)
-    assert rates[54] == pytest.approx((0.01 + 0.001) / 2)
-    assert rates[-1] == pytest.approx(0.001)
 
 
 def command(families: Path, run: Path, *more: str) -> subprocess.Popen[bytes]:
@@ -231,6 +221,26 @@ def test_finished_run_is_not_trained_again_but_its_model_is_restored(families: P
     train_model([], tmp_path / "run", device="cpu", resume=True)  # inputs and settings are those of the run
     assert Model.load(model).fingerprint == fingerprint
     assert (tmp_path / "run" / "metrics.parquet").stat().st_mtime_ns == before
+
+
+def test_a_run_of_constant_rate_is_extended_and_a_decayed_one_is_not(families: Path, tmp_path: Path) -> None:
+    def trained(run: str, steps: int, decay: float, *, resume: bool = False) -> Path:
+        schedule = {"optimiser.warmup": 1 / steps, "optimiser.decay": decay}
+        return train_model(
+            [families], tmp_path / run, steps=steps, device="cpu", settings={**SMALL, **schedule}, resume=resume
+        )
+
+    whole = Model.load(trained("whole", 8, 0.5))
+    short = Model.load(trained("run", 4, 0.0)).fingerprint
+    extended = Model.load(trained("run", 8, 0.5, resume=True))
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
+    assert extended.fingerprint != short
+    rates = pl.read_parquet(tmp_path / "run" / "metrics.parquet")["learning_rate"].to_list()
+    assert rates[:4] == pytest.approx([rates[0]] * 4)
+    assert rates[-1] == pytest.approx(0.05 * rates[0])
+    torch.testing.assert_close(extended.state_dict(), whole.state_dict())
+    with pytest.raises(UsageError, match=r"different settings: optimiser\.warmup = 0\.125, steps = 8"):
+        trained("run", 16, 0.5, resume=True)
 
 
 def test_a_run_folder_in_use_is_never_overwritten(families: Path, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class ShardedStrategy(Strategy):
         return {"task": task, "optimiser": {"state": moments, "param_groups": groups}}
 
     def _make_optimiser(self, config: OptimiserConfig) -> torch.optim.Optimizer:
-        return make_optimiser(list(self.task.parameters()), config, apart=_is_part)
+        return make_optimiser(self.task, config, apart=_is_part)
 
     def _local_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = self.optimiser.state_dict()["param_groups"]

@@ -129,7 +129,7 @@ class Strategy:
         return self.task.model if self.world.main else None
 
     def _make_optimiser(self, config: OptimiserConfig) -> torch.optim.Optimizer:
-        return make_optimiser(list(self.task.parameters()), config)
+        return make_optimiser(self.task, config)
 
     def _local_part(self, value: Tensor, like: Tensor | None) -> Tensor:
         """Return this process's shard of a tensor sent by rank 0; `like` is the tensor that it replaces."""
